@@ -1,0 +1,123 @@
+# Everything that a person or CI runs. `make` lists it.
+#
+# Programs that the project needs are installed or built by tools/*.sh into
+# .tools, which git ignores; see docs/development.md.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-builtin-rules
+
+# What a user may set, on make's command line or in the environment.
+HAPROXY ?=
+CONSUL ?=
+ONCE ?=
+PKG ?= ./...
+TESTFLAGS ?=
+FUZZTIME ?= 10s
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+
+# HAPROXY=3.2 stands for that version out of Debian's suites.
+HAPROXY_MINOR := $(filter 2.6 3.0 3.2 3.4,$(HAPROXY))
+ifneq ($(HAPROXY_MINOR),)
+override HAPROXY := $(CURDIR)/.tools/haproxy/$(HAPROXY_MINOR)/haproxy
+endif
+# Tests run in their package's directory, so a relative path must not reach them.
+ifneq ($(findstring /,$(HAPROXY)),)
+override HAPROXY := $(abspath $(HAPROXY))
+endif
+ifneq ($(findstring /,$(CONSUL)),)
+override CONSUL := $(abspath $(CONSUL))
+endif
+# Set but empty is not the same as not set, to a program that looks.
+ifneq ($(HAPROXY),)
+export HAPROXY
+else
+unexport HAPROXY
+endif
+ifneq ($(CONSUL),)
+export CONSUL
+else
+unexport CONSUL
+endif
+ifneq ($(ONCE),)
+export ONCE
+endif
+
+# What `make build` makes, by main package; the binary has the directory's name.
+PROGRAMS := ./sidecar ./services/api ./services/client
+
+# One test binary may take this long. `make test` as a whole takes far less.
+TEST_TIMEOUT := 8m
+
+GOLANGCI_LINT := .tools/bin/golangci-lint
+SCRIPTS := $(wildcard tools/*.sh) .ci/run
+
+.PHONY: help
+help: ## List the targets
+	@echo 'usage: make TARGET [VARIABLE=VALUE]'
+	@echo
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-15s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@echo
+	@echo 'variables:'
+	@echo '  HAPROXY=PATH    use that HAProxy; HAPROXY=2.6, 3.0, 3.2 or 3.4: from Debian'
+	@echo '  CONSUL=PATH     use that Consul'
+	@echo '  ONCE=1          the demo stops by itself'
+	@echo '  PKG=./x/...     test only these packages; TESTFLAGS="-run Name -v" for go test'
+	@echo '  FUZZTIME=1m     how long each fuzz test runs'
+
+.PHONY: demo
+demo: tools ## Watch a deployment under load lose no request (ONCE=1: and stop)
+	go run ./test/lab/cmd/demo
+
+.PHONY: build
+build: ## Build the programs into bin/, static
+	@mkdir -p bin
+	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/ $(PROGRAMS)
+
+.PHONY: test
+test: tools ## Run all tests, with the race detector, in random order
+	go test -race -shuffle=on -timeout=$(TEST_TIMEOUT) $(TESTFLAGS) $(PKG)
+
+.PHONY: lint
+lint: tools-lint ## Check the Go code and the scripts
+	$(GOLANGCI_LINT) run
+	shellcheck $(SCRIPTS)
+
+.PHONY: fmt
+fmt: tools-lint ## Format the Go code
+	$(GOLANGCI_LINT) fmt
+
+.PHONY: fuzz
+fuzz: ## Run each fuzz test for FUZZTIME
+	tools/fuzz.sh $(FUZZTIME)
+
+.PHONY: bench
+bench: tools ## Run the benchmarks
+	go test -run='^$$' -bench=. -benchmem -timeout=30m $(PKG)
+
+.PHONY: tools
+tools: ## Install or build what demo and test need (HAProxy, Consul)
+	@$(if $(HAPROXY_MINOR),tools/haproxy-versions.sh .tools/haproxy $(HAPROXY_MINOR) >/dev/null)
+	@tools/system.sh cc haproxy
+	@tools/consul.sh
+
+.PHONY: tools-haproxy
+tools-haproxy: ## Get HAProxy 2.6, 3.0, 3.2 and 3.4 from Debian, side by side
+	@tools/haproxy-versions.sh
+
+.PHONY: tools-lint
+tools-lint:
+	@tools/system.sh shellcheck
+	@tools/build.sh tools/lint github.com/golangci/golangci-lint/v2/cmd/golangci-lint golangci-lint
+
+.PHONY: tools-compose
+tools-compose: ## Build Docker Compose
+	@tools/compose.sh
+
+.PHONY: clean
+clean: ## Remove what build and tests made; the tools stay in .tools
+	rm -rf bin
+	find . -path ./.tools -prune -o -path ./.git -prune -o \
+		\( -name '*.test' -o -name '*.prof' -o -name 'coverage*.out' -o -path '*/testdata/rapid' \) \
+		-prune -exec rm -rf {} +

@@ -1,0 +1,97 @@
+package architecture
+
+// module is the path that our own imports begin with.
+const module = "github.com/pointsman/pointsman"
+
+// A rule says what the packages at one place may import of this module.
+// Imports point inward: main → cli → the adapters → the pure core.
+//
+// A place is a directory; with "/..." at the end it is the directory and all
+// below it, which may also import each other. The longest place that fits a
+// package is its rule.
+type rule struct {
+	place   string
+	imports []string // places, too
+	tests   []string // what its tests may import besides
+}
+
+// rules is docs/architecture.md as a table. A package without a row fails the
+// test: give it one when you create it, and ask whether the edge points inward.
+var rules = []rule{
+	// The sidecar.
+	{place: "sidecar", imports: []string{sidecar + "cli/..."}},
+	{
+		place: sidecar + "cli/...",
+		imports: []string{
+			sidecar + "agent/...", sidecar + "config/...", sidecar + "consul/...",
+			sidecar + "haproxy/...", sidecar + "metrics/...", sidecar + "render/...",
+			sidecar + "status/...",
+			// The wiring turns settings into the values of the core, and prints plans.
+			sidecar + "catalog/...", sidecar + "plan/...",
+			// It hands the template over, so that render knows any template alike.
+			"templates",
+		},
+		tests: fakes,
+	},
+	{place: sidecar + "agent/...", imports: core, tests: fakes},
+	{place: sidecar + "consul/...", imports: append([]string{"registrator/contract/..."}, core...), tests: fakes},
+	{place: sidecar + "haproxy/...", imports: core, tests: fakes},
+	{place: sidecar + "render/...", imports: core, tests: append([]string{"templates"}, fakes...)},
+	// The page shows agent.State, a value; the agent knows nothing of the page.
+	{place: sidecar + "status/...", imports: append([]string{sidecar + "agent/..."}, core...), tests: fakes},
+	{place: sidecar + "metrics/...", imports: core, tests: fakes},
+	{place: sidecar + "plan/...", imports: []string{sidecar + "catalog/..."}},
+	{place: sidecar + "catalog/..."},
+	{place: sidecar + "config/..."},
+	{place: "templates"},
+
+	// The fakes, which only tests import.
+	{place: sidecar + "consultest/...", imports: core},
+	{place: sidecar + "haproxytest/...", imports: core},
+
+	// The library and the programs around it.
+	{place: "registrator", imports: []string{"registrator/contract/..."}, tests: fakes},
+	{place: "registrator/contract/..."},
+	{place: "registrator/cmd/...", imports: []string{"registrator", "registrator/contract/..."}, tests: fakes},
+	{place: "services/api/...", imports: []string{"registrator", "services/internal/..."}, tests: fakes},
+	{place: "services/client/...", imports: []string{"services/internal/..."}},
+	{place: "services/internal/..."},
+
+	// The tests of the whole, which see only programs and HTTP.
+	{place: "test/lab/..."},
+	{place: "test/e2e/...", imports: []string{"test/lab/..."}},
+	{place: "test/architecture"},
+}
+
+const sidecar = "sidecar/internal/"
+
+var (
+	// core is what every adapter may know.
+	core = []string{sidecar + "catalog/...", sidecar + "plan/..."}
+	// fakes is what only tests may import; test/lab starts the real programs.
+	fakes = []string{sidecar + "consultest/...", sidecar + "haproxytest/...", "test/lab/..."}
+)
+
+// pure are the packages that decide. They get the outside as values: no I/O,
+// no clock, no log.
+var pure = []string{sidecar + "catalog/...", sidecar + "plan/...", "registrator/contract/..."}
+
+// outside are the packages that a pure one must not import.
+var outside = []string{
+	"io/fs", "log", "log/slog", "math/rand", "math/rand/v2", "net", "net/http", "os", "os/exec",
+	"os/signal", "syscall", "github.com/hashicorp/go-hclog", "go.uber.org/zap",
+}
+
+// clock are the functions of package time that read it, or wait for it.
+var clock = []string{"After", "AfterFunc", "NewTicker", "NewTimer", "Now", "Since", "Sleep", "Tick", "Until"}
+
+// process are the names of package os that read what the process was started
+// with. Only a main package and the sidecar's cli may, and what finds the real
+// programs for tests: all others are given it.
+var process = []string{"Args", "Environ", "ExpandEnv", "Getenv", "LookupEnv"}
+
+// edges are the places that may read process, and start and end a program.
+var edges = []string{
+	"sidecar", sidecar + "cli/...", "registrator/cmd/...", "services/...",
+	sidecar + "consultest/...", sidecar + "haproxytest/...", "test/...",
+}

@@ -1,0 +1,137 @@
+#!/usr/bin/env bash
+#
+# usage: tools/system.sh PROGRAM...
+#
+# Makes sure of programs that come from the packages of the system: haproxy, cc,
+# and shellcheck. What is missing is installed by the system's package
+# manager as root, or by sudo; where neither is at hand it says what to install
+# and fails.
+# HAPROXY=PATH names an HAProxy to use instead of the system's.
+set -euo pipefail
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+# shellcheck source=version.sh
+. "$here/version.sh"
+
+readonly oldest_haproxy=2.6
+# No package manager may hang the build: seconds for one call.
+readonly install_timeout=600
+
+# have PROGRAM is true if it is there, and new enough.
+have() {
+	case $1 in
+	haproxy)
+		local binary
+		binary=$(haproxy_path) && at_least "$(haproxy_version "$binary")" "$oldest_haproxy"
+		;;
+	*) command -v "$1" >/dev/null ;;
+	esac
+}
+
+# haproxy_path prints the HAProxy that the tests take: HAPROXY, else the one on
+# PATH, else Debian's place, which a user's PATH often lacks.
+haproxy_path() {
+	if [[ -n ${HAPROXY:-} ]]; then
+		echo "$HAPROXY"
+	else
+		command -v haproxy || { [[ -x /usr/sbin/haproxy ]] && echo /usr/sbin/haproxy; }
+	fi
+}
+
+# haproxy_version BINARY prints its version, as 2.6.12-1.
+haproxy_version() { "$1" -v 2>/dev/null | awk 'NR == 1 { print $3 }'; }
+
+# manager prints the system's package manager.
+manager() {
+	local name
+	for name in apt-get dnf apk pacman zypper brew; do
+		if command -v "$name" >/dev/null; then
+			echo "$name"
+			return
+		fi
+	done
+	return 1
+}
+
+# package MANAGER PROGRAM prints the package that holds the program.
+package() {
+	case $1:$2 in
+	apt-get:cc) echo gcc libc6-dev ;;
+	apk:cc) echo gcc musl-dev ;;
+	*:cc) echo gcc ;;
+	dnf:shellcheck) echo ShellCheck ;;
+	zypper:shellcheck) echo ShellCheck ;;
+	*) echo "$2" ;;
+	esac
+}
+
+# command_for MANAGER PACKAGE... prints the command that installs them.
+command_for() {
+	local name=$1
+	shift
+	case $name in
+	apt-get) echo apt-get install -y "$@" ;;
+	dnf) echo dnf install -y "$@" ;;
+	apk) echo apk add "$@" ;;
+	pacman) echo pacman -S --noconfirm "$@" ;;
+	zypper) echo zypper --non-interactive install "$@" ;;
+	brew) echo brew install "$@" ;;
+	esac
+}
+
+# as_root prints what makes a command run as root: nothing if we are, else
+# sudo. Without a terminal sudo must not ask for a password.
+as_root() {
+	if [[ $(id -u) == 0 ]]; then
+		return
+	fi
+	command -v sudo >/dev/null || return 1
+	if [[ -t 0 && -t 2 ]]; then
+		echo sudo
+	else
+		sudo -n true 2>/dev/null && echo sudo -n
+	fi
+}
+
+# install PROGRAM installs it, or says how to.
+install() {
+	local program=$1 name line sudo
+	name=$(manager) || refuse "$program" "install it, and put it on PATH"
+	# shellcheck disable=SC2046  # a program may need two packages
+	line=$(command_for "$name" $(package "$name" "$program"))
+	# Homebrew wants no root, and is asked for only where nothing else is.
+	[[ $name == brew ]] && refuse "$program" "run: $line"
+	sudo=$(as_root) || refuse "$program" "run as root: $line"
+	echo "installing $program: ${sudo:+$sudo }$line" >&2
+	# A list of packages that is too old names files that are gone, so a second
+	# try comes after an update, and the first without one.
+	run "$sudo" "$line" ||
+		{ [[ $name == apt-get ]] && run "$sudo" "apt-get update" && run "$sudo" "$line"; } ||
+		refuse "$program" "this failed: $line"
+}
+
+# run SUDO LINE runs the command and prints what it said only if it failed.
+run() {
+	local said
+	# shellcheck disable=SC2086  # both are words
+	if ! said=$(DEBIAN_FRONTEND=noninteractive timeout "$install_timeout" $1 $2 2>&1 </dev/null); then
+		printf '%s\n' "$said" | sed 's/^/  /' >&2
+		return 1
+	fi
+}
+
+# refuse PROGRAM ADVICE ends the script: what is missing, and what to do.
+refuse() {
+	echo "$1 is missing: $2" >&2
+	exit 1
+}
+
+for program; do
+	have "$program" && continue
+	if [[ $program == haproxy && -n ${HAPROXY:-} ]]; then
+		refuse haproxy "HAPROXY=$HAPROXY is not an HAProxy $oldest_haproxy or newer that starts here"
+	fi
+	install "$program"
+	have "$program" ||
+		refuse "$program" "it was installed, but is still not found or too old (HAProxy: $oldest_haproxy or newer)"
+done
