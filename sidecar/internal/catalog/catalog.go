@@ -1,0 +1,151 @@
+// Package catalog holds the values that describe what Consul knows: services,
+// their instances, and a Snapshot of them all at one moment.
+//
+// Its invariant: every value in it is typed and checked. A string that came
+// from the catalog and is kept here (an ID, a node's name) is for people, logs
+// and comparison; only Instance.Server, Addr, Weight and MaxConn may reach
+// HAProxy's socket or file, and those are safe by construction.
+//
+// It is a leaf: it imports nothing of this project, does no I/O and reads no
+// clock. Every package of the sidecar may import it.
+package catalog
+
+import (
+	"cmp"
+	"net/netip"
+	"slices"
+	"time"
+)
+
+// Health is what Consul says of an instance, the worst of its service's and
+// its node's checks.
+type Health uint8
+
+// The states of health, from best to worst. Gone is not among them: an
+// instance that Consul no longer lists is absent from its Service.
+const (
+	Passing Health = iota
+	Warning
+	Critical
+	// Maintenance is Consul's maintenance mode, of the service or of its node.
+	Maintenance
+)
+
+// String gives Consul's own word for the state.
+func (h Health) String() string {
+	switch h {
+	case Passing:
+		return "passing"
+	case Warning:
+		return "warning"
+	case Critical:
+		return "critical"
+	case Maintenance:
+		return "maintenance"
+	}
+	return "unknown"
+}
+
+// Instance is one registered instance of a service.
+type Instance struct {
+	ID     string // Consul's service ID, unique on its node only; for people and logs
+	Node   string // Consul's node name; for people and logs
+	Server string // the server's name in HAProxy, from ServerName
+
+	Addr    netip.AddrPort // where it listens: Service.Address, else Node.Address; always valid, port above 0
+	Health  Health
+	Weight  int    // HAProxy's weight, 0 to 256, from Consul's Weights for the present health
+	Version string // contract meta "version"; at most 64 printable characters, for people, logs and /live
+	Backup  bool   // contract meta "backup"
+	MaxConn int    // contract meta "maxconn"; 0 is no limit
+
+	// Leaving is when the instance began to leave (contract meta
+	// "pointsman-drain"), or zero.
+	Leaving time.Time
+}
+
+// Rejection is an instance that was left out because something in its
+// registration could not be trusted or used.
+type Rejection struct {
+	ID, Node string // as registered, quoted by whoever prints them
+	Err      error  // names the field and the value
+}
+
+// Service is all that Consul answered about one service at one index.
+type Service struct {
+	Name string
+
+	// Known is false until Consul has given one complete, consistent answer.
+	// The other fields say nothing before that: unknown is not empty.
+	Known bool
+
+	Instances []Instance  // sorted by Server, each name once
+	Rejected  []Rejection // sorted by ID, then Node
+	Index     uint64      // Consul's index of the answer
+}
+
+// Snapshot is what is known of all watched services. It is immutable: a new
+// answer makes a new Snapshot.
+type Snapshot struct {
+	services []Service // sorted by Name, each once
+}
+
+// NewSnapshot sorts the services by name. Of two with one name the later wins.
+func NewSnapshot(services ...Service) Snapshot {
+	byName := make(map[string]Service, len(services))
+	for _, s := range services {
+		byName[s.Name] = s
+	}
+	out := make([]Service, 0, len(byName))
+	for _, s := range byName {
+		out = append(out, s)
+	}
+	slices.SortFunc(out, func(a, b Service) int { return cmp.Compare(a.Name, b.Name) })
+	return Snapshot{services: out}
+}
+
+// With gives a Snapshot in which s has replaced the service of its name.
+func (s Snapshot) With(service Service) Snapshot {
+	i, found := s.find(service.Name)
+	out := make([]Service, 0, len(s.services)+1)
+	out = append(out, s.services[:i]...)
+	out = append(out, service)
+	if found {
+		i++
+	}
+	return Snapshot{services: append(out, s.services[i:]...)}
+}
+
+// Service gives the service of that name. One that was never heard of is not
+// Known.
+func (s Snapshot) Service(name string) Service {
+	if i, found := s.find(name); found {
+		return s.services[i]
+	}
+	return Service{Name: name}
+}
+
+// Services gives all services, sorted by name. The slice is the caller's; the
+// instances in it are shared and must not be changed.
+func (s Snapshot) Services() []Service { return slices.Clone(s.services) }
+
+func (s Snapshot) find(name string) (int, bool) {
+	return slices.BinarySearchFunc(s.services, name, func(x Service, n string) int { return cmp.Compare(x.Name, n) })
+}
+
+// Equal reports whether two answers say the same of the service. The index is
+// not compared: Consul raises it for changes that do not matter here.
+func (s Service) Equal(o Service) bool {
+	return s.Name == o.Name && s.Known == o.Known &&
+		slices.EqualFunc(s.Instances, o.Instances, Instance.Equal) &&
+		slices.EqualFunc(s.Rejected, o.Rejected, func(a, b Rejection) bool {
+			return a.ID == b.ID && a.Node == b.Node && a.Err.Error() == b.Err.Error()
+		})
+}
+
+// Equal reports whether two instances are the same in every field.
+func (i Instance) Equal(o Instance) bool {
+	leaving := i.Leaving.Equal(o.Leaving)
+	i.Leaving, o.Leaving = time.Time{}, time.Time{}
+	return leaving && i == o
+}
