@@ -1,0 +1,128 @@
+package plan
+
+import (
+	"cmp"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/pointsman/pointsman/sidecar/internal/catalog"
+)
+
+// isSlot reports whether a server is one that the file keeps for whoever comes.
+func isSlot(s *Server) bool { return strings.HasPrefix(s.Name, catalog.SlotPrefix) }
+
+// IsFreeSlot reports whether the server is a slot that nobody uses: in maint,
+// and without sessions. An instance may still be bound to it by its address.
+func (s Server) IsFreeSlot() bool { return isSlot(&s) && s.Admin == Maint && s.Sessions == 0 }
+
+// bind finds the server of each instance and gives the instances that have
+// none. A server is an instance's by its name; a slot, whose name is no one's,
+// by its address. Nothing but HAProxy's own state is asked, so a sidecar that
+// starts anew binds as the one before it did.
+func (b *part) bind() (homeless []*catalog.Instance) {
+	byName := make(map[string]int, len(b.servers))
+	slotsAt := map[addrKey][]int{}
+	for i := range b.servers {
+		s := &b.servers[i]
+		byName[s.Name] = i
+		if isSlot(s) {
+			k := addrKey{s.Addr, s.Backup}
+			slotsAt[k] = append(slotsAt[k], i)
+		}
+	}
+	for _, at := range slotsAt {
+		// A slot in use before one that only remembers the address.
+		slices.SortStableFunc(at, func(x, y int) int {
+			return cmp.Compare(maintLast(&b.servers[x]), maintLast(&b.servers[y]))
+		})
+	}
+	for _, inst := range b.byRole() {
+		if i, ok := byName[inst.Server]; ok && b.canKeep(&b.servers[i], inst) {
+			b.bound[i] = inst
+			continue
+		}
+		k := addrKey{inst.Addr, inst.Backup}
+		if at := slotsAt[k]; len(at) > 0 {
+			b.bound[at[0]], slotsAt[k] = inst, at[1:]
+			continue
+		}
+		homeless = append(homeless, inst)
+	}
+	for i := range b.servers {
+		if s := &b.servers[i]; b.bound[i] == nil && s.IsFreeSlot() {
+			b.free = append(b.free, i)
+		}
+	}
+	return homeless
+}
+
+// byRole sorts the instances so that of two at one address the one that should
+// take traffic gets the slot that does.
+func (b *part) byRole() []*catalog.Instance {
+	out := make([]*catalog.Instance, len(b.want.Instances))
+	for n := range b.want.Instances {
+		out[n] = &b.want.Instances[n]
+	}
+	slices.SortStableFunc(out, func(x, y *catalog.Instance) int { return cmp.Compare(b.role(x), b.role(y)) })
+	return out
+}
+
+type addrKey struct {
+	addr   netip.AddrPort
+	backup bool
+}
+
+func maintLast(s *Server) int {
+	if s.Admin == Maint {
+		return 1
+	}
+	return 0
+}
+
+// canKeep reports whether a server of the instance's own name can go on to be
+// its server. Where connections stay with an old address (HAProxy before 3.0:
+// haproxy.md, fact 3), one in use can't be moved, and the instance takes a slot.
+func (b *part) canKeep(s *Server, inst *catalog.Instance) bool {
+	if s.Backup != inst.Backup {
+		return false
+	}
+	return s.Addr == inst.Addr || !b.slots || s.Admin == Maint && s.Sessions == 0
+}
+
+// house finds a place for an instance that has none.
+func (b *part) house(inst *catalog.Instance) {
+	if !b.slots {
+		if slices.ContainsFunc(b.servers, func(s Server) bool { return s.Name == inst.Server }) {
+			// Its name is taken by a server that can't become its own: none
+			// turns into a backup, or back, at runtime.
+			b.replaced[inst.Server] = inst
+			return
+		}
+		b.add(inst)
+		return
+	}
+	for n, i := range b.free {
+		s := &b.servers[i]
+		if s.Backup != inst.Backup {
+			continue
+		}
+		b.free = slices.Delete(b.free, n, n+1)
+		st := b.step(SetAddr, Registered, s, inst)
+		st.Addr = inst.Addr
+		b.additions = append(b.additions, st)
+		b.bound[i] = inst
+		return
+	}
+	b.homeless = append(b.homeless, inst)
+	b.wait(nil, inst, ForSlot)
+}
+
+func (b *part) add(inst *catalog.Instance) {
+	b.additions = append(b.additions, Step{
+		Kind: Add, Reason: Registered, Backend: b.Backend, Server: inst.Server, Instance: inst.ID,
+		Addr: inst.Addr, Weight: inst.Weight, MaxConn: inst.MaxConn, Backup: inst.Backup,
+		Options: b.Options, Prove: b.Checked,
+	})
+	b.added = append(b.added, fileServer(inst, inst.Server))
+}

@@ -1,0 +1,199 @@
+package plan
+
+import (
+	"cmp"
+	"slices"
+
+	"github.com/pointsman/pointsman/sidecar/internal/catalog"
+)
+
+// Compute gives what to do now so that HAProxy comes to run what Consul says.
+//
+// It takes the steps that can be taken at once and no others: a server that
+// gets a new address is only made ready by a later Compute, which has seen the
+// address in HAProxy. Called again after each read-back, on the same catalog
+// and with checks that pass, it comes to an empty Plan.
+func Compute(d Desired, o Observed, snap catalog.Snapshot) Plan {
+	var p Plan
+	var removals []Step
+	parts := make([]*part, 0, len(d.Services))
+	exhausted := false
+	for _, s := range d.Services {
+		b := newPart(s, o, snap.Service(s.Name))
+		b.decide()
+		parts = append(parts, b)
+		p.Steps = append(p.Steps, b.additions...)
+		removals = append(removals, b.removals...)
+		p.Waiting = append(p.Waiting, b.waiting...)
+		exhausted = exhausted || len(b.homeless) > 0
+	}
+	p.Steps = append(p.Steps, removals...)
+	p.Reload = reloadReason(d, o, parts, exhausted)
+	for _, b := range parts {
+		p.File = append(p.File, b.file(p.Reload != NoReload || !o.Running))
+		for i := range b.servers {
+			if inst := b.bound[i]; inst != nil {
+				p.Placed = append(p.Placed, Placement{Backend: b.Backend, Server: b.servers[i].Name, Instance: *inst})
+			}
+		}
+	}
+	return p
+}
+
+// reloadReason names the one reason that a reload is recorded with: of several,
+// the one that says most.
+func reloadReason(d Desired, o Observed, parts []*part, exhausted bool) ReloadReason {
+	if !o.Running {
+		return NoReload
+	}
+	missing, unknown := false, false
+	for _, b := range parts {
+		missing = missing || !b.exists
+		unknown = unknown || !b.exists && !b.want.Known
+	}
+	switch {
+	case o.Marker == Marker{}:
+		if unknown {
+			// Whatever serves these now is better than a backend without
+			// servers.
+			return NoReload
+		}
+		return NotOurs
+	case o.Marker.Template != d.Marker.Template:
+		return TemplateChanged
+	case missing:
+		return ServiceAdded
+	case o.Marker.Services != d.Marker.Services:
+		return ServiceRemoved
+	case o.Marker.Settings != d.Marker.Settings:
+		return SettingsChanged
+	case exhausted:
+		return SlotsExhausted
+	}
+	return NoReload
+}
+
+// part is the plan for one backend while it is made.
+type part struct {
+	Service
+	running bool // HAProxy answers
+	exists  bool // HAProxy has this backend
+	slots   bool // new servers need a slot
+	want    catalog.Service
+	servers []Server // as observed, by ID
+	left    map[string]FileServer
+
+	bound map[int]*catalog.Instance // by index in servers
+	free  []int                     // indices of slots that may be given away, best first
+
+	// replaced holds, by name, the instances whose server must go before they
+	// can have one of that name.
+	replaced map[string]*catalog.Instance
+
+	available int // servers that get requests, less those that the steps so far take out
+
+	candidates          []candidate
+	additions, removals []Step
+	waiting             []Waiting
+	added               []FileServer        // servers that additions create
+	homeless            []*catalog.Instance // instances that wait for a slot
+}
+
+func newPart(s Service, o Observed, want catalog.Service) *part {
+	backend, exists := o.Backends[s.Backend]
+	b := &part{
+		Service: s,
+		running: o.Running,
+		exists:  o.Running && exists,
+		slots:   s.ForceSlots || !o.Caps.Dynamic || backend.Refuses,
+		want:    want,
+		bound:   map[int]*catalog.Instance{},
+
+		replaced: map[string]*catalog.Instance{},
+
+		left: make(map[string]FileServer, len(backend.Left)),
+	}
+	if b.exists {
+		b.servers = slices.SortedFunc(slices.Values(backend.Servers), func(x, y Server) int { return cmp.Compare(x.ID, y.ID) })
+	}
+	for _, f := range backend.Left {
+		b.left[f.Name] = f
+	}
+	return b
+}
+
+// decide fills in the steps, or nothing where it is not known what to do.
+func (b *part) decide() {
+	if !b.want.Known {
+		b.wait(nil, nil, ForConsul)
+		return
+	}
+	if !b.exists {
+		return // the file brings the whole backend
+	}
+	b.available = b.countAvailable()
+	homeless := b.bind()
+	for i := range b.servers {
+		if inst := b.bound[i]; inst != nil && b.role(inst) == in {
+			b.keep(i, inst)
+		}
+	}
+	for _, inst := range homeless {
+		if b.role(inst) == in {
+			b.house(inst)
+		}
+	}
+	b.move()
+	b.retire()
+}
+
+// role is what an instance should do on this load balancer.
+type role uint8
+
+const (
+	in       role = iota // take traffic
+	draining             // finish what it has
+	out                  // take nothing
+)
+
+func (b *part) role(i *catalog.Instance) role {
+	switch {
+	case !i.Leaving.IsZero(), i.Health == catalog.Maintenance:
+		return draining
+	case i.Health == catalog.Critical, i.Health == catalog.Warning && !b.Warning:
+		return out
+	}
+	return in
+}
+
+func (b *part) wait(s *Server, i *catalog.Instance, what WaitReason) {
+	w := Waiting{Backend: b.Backend, For: what}
+	if s != nil {
+		w.Server = s.Name
+		if what == ForSessions {
+			w.Sessions = s.Sessions
+		}
+	}
+	if i != nil {
+		w.Instance = i.ID
+		if s == nil {
+			w.Server = i.Server
+		}
+	}
+	b.waiting = append(b.waiting, w)
+}
+
+func (b *part) step(kind Kind, reason Reason, s *Server, i *catalog.Instance) Step {
+	st := Step{Kind: kind, Reason: reason, Backend: b.Backend, Server: s.Name}
+	if i != nil {
+		st.Instance = i.ID
+	}
+	return st
+}
+
+// drifted reports whether we left the server other than it is now found, in
+// the sense of differs: someone else has changed it.
+func (b *part) drifted(s *Server, differs func(left FileServer) bool) bool {
+	left, seen := b.left[s.Name]
+	return seen && differs(left)
+}

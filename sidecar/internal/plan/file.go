@@ -1,0 +1,169 @@
+package plan
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/pointsman/pointsman/sidecar/internal/catalog"
+)
+
+// freeAddr stands in the file for the address of a slot that nobody has. The
+// server is disabled, and nothing listens on the discard port of loopback.
+var freeAddr = netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), 9)
+
+func fileServer(inst *catalog.Instance, name string) FileServer {
+	return FileServer{Name: name, Addr: inst.Addr, Weight: inst.Weight, MaxConn: inst.MaxConn, Backup: inst.Backup}
+}
+
+// file gives the servers as they will be once the steps are applied. Where the
+// whole file is loaded anew it is also where slots are made and taken away,
+// and where a backend that HAProxy does not have yet begins.
+func (b *part) file(loadedAnew bool) FileBackend {
+	f := FileBackend{Service: b.Name, Backend: b.Backend, Known: b.want.Known || b.exists}
+	if b.exists {
+		f.Servers = append(b.kept(), b.added...)
+	} else if b.want.Known {
+		f.Servers = b.fromCatalog()
+	}
+	for _, inst := range b.homeless {
+		f.Servers = append(f.Servers, fileServer(inst, nextSlot(f.Servers)))
+	}
+	if b.slots && loadedAnew {
+		f.Servers = b.resize(f.Servers)
+	}
+	return f
+}
+
+// fromCatalog is a backend that HAProxy does not run. Those that drain have
+// nothing to finish in it.
+func (b *part) fromCatalog() (servers []FileServer) {
+	for n := range b.want.Instances {
+		inst := &b.want.Instances[n]
+		if b.role(inst) != in {
+			continue
+		}
+		name := inst.Server
+		if b.slots {
+			name = nextSlot(servers)
+		}
+		servers = append(servers, fileServer(inst, name))
+	}
+	return servers
+}
+
+// kept is the servers that HAProxy has, as the steps leave them.
+func (b *part) kept() []FileServer {
+	after := make([]FileServer, 0, len(b.servers))
+	drain := map[string]bool{}
+	index := make(map[string]int, len(b.servers))
+	for i := range b.servers {
+		s := &b.servers[i]
+		if !s.Addr.IsValid() {
+			continue // not one of ours: no literal address
+		}
+		index[s.Name] = len(after)
+		after = append(after, FileServer{
+			Name: s.Name, Addr: s.Addr, Weight: s.Weight, MaxConn: s.MaxConn, Backup: s.Backup,
+			Disabled: s.Admin == Maint,
+		})
+		drain[s.Name] = s.Admin == Drain
+	}
+	gone := map[string]bool{}
+	for _, st := range slices.Concat(b.additions, b.removals) {
+		i, ok := index[st.Server]
+		if !ok {
+			continue
+		}
+		f := &after[i]
+		switch st.Kind {
+		case SetReady:
+			f.Disabled, drain[f.Name] = false, false
+		case SetDrain:
+			f.Disabled, drain[f.Name] = false, true
+		case SetMaint:
+			f.Disabled, drain[f.Name] = true, false
+		case SetWeight:
+			f.Weight = st.Weight
+		case SetMaxConn:
+			f.MaxConn = st.MaxConn
+		case SetAddr:
+			// The next pass makes it ready; whoever loads the file meanwhile
+			// should not have to wait for that.
+			f.Addr, f.Disabled, drain[f.Name] = st.Addr, false, false
+		case Delete:
+			gone[f.Name] = true
+		case Add, EnableHealth:
+		}
+	}
+	for i := range after {
+		if drain[after[i].Name] {
+			after[i].Weight = 0
+		}
+	}
+	b.forgetFree(after, gone)
+	return slices.DeleteFunc(after, func(f FileServer) bool { return gone[f.Name] })
+}
+
+// forgetFree gives free slots the address of nobody, and leaves out servers
+// that are not slots, are nobody's, and that HAProxy can't delete.
+func (b *part) forgetFree(after []FileServer, gone map[string]bool) {
+	for i := range b.servers {
+		s := &b.servers[i]
+		if b.bound[i] != nil || s.Admin != Maint || s.Sessions > 0 || !b.want.Known {
+			continue
+		}
+		if !isSlot(s) {
+			gone[s.Name] = true
+			continue
+		}
+		for n := range after {
+			if after[n].Name == s.Name {
+				after[n].Addr, after[n].Weight, after[n].MaxConn = freeAddr, 1, 0
+			}
+		}
+	}
+}
+
+// resize makes room for half as many servers again as there are, and at least
+// for what the operator set. It takes slots away only where more than twice
+// that are free, so that a service that goes up and down keeps its slots.
+func (b *part) resize(servers []FileServer) []FileServer {
+	isFree := func(f FileServer) bool { return f.Disabled && f.Addr == freeAddr }
+	free := 0
+	for _, f := range servers {
+		if isFree(f) {
+			free++
+		}
+	}
+	used := len(servers) - free
+	want := max(b.Slots-used, b.Spare, used/2)
+	for ; free < want; free++ {
+		servers = append(servers, FileServer{Name: nextSlot(servers), Addr: freeAddr, Weight: 1, Disabled: true})
+	}
+	if free <= 2*max(want, 1) {
+		return servers
+	}
+	for i := len(servers) - 1; i >= 0 && free > want; i-- {
+		if isFree(servers[i]) {
+			servers = slices.Delete(servers, i, i+1)
+			free--
+		}
+	}
+	return servers
+}
+
+// nextSlot is the name of a slot that none of the servers has.
+func nextSlot(servers []FileServer) string {
+	highest := 0
+	for _, f := range servers {
+		if rest, ok := strings.CutPrefix(f.Name, catalog.SlotPrefix); ok {
+			if n, err := strconv.Atoi(rest); err == nil {
+				highest = max(highest, n)
+			}
+		}
+	}
+	return fmt.Sprintf("%s%d", catalog.SlotPrefix, highest+1)
+}

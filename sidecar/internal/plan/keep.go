@@ -1,0 +1,152 @@
+package plan
+
+import (
+	"github.com/pointsman/pointsman/sidecar/internal/catalog"
+)
+
+// keep brings a server whose instance should take traffic to where it does. A
+// server at another address is left to move.
+func (b *part) keep(i int, inst *catalog.Instance) {
+	s := &b.servers[i]
+	if s.Addr != inst.Addr {
+		return
+	}
+	b.tune(s, inst)
+	switch s.Admin {
+	case Ready:
+		if b.Checked && !s.Checked {
+			b.additions = append(b.additions, b.step(EnableHealth, Drift, s, inst))
+		}
+		if !s.Up {
+			b.wait(s, inst, ForCheck)
+		}
+	case Drain:
+		// Its checks have gone on, so what they last said still holds.
+		b.additions = append(b.additions, b.step(SetReady, b.readyReason(s), s, inst))
+	case Maint:
+		st := b.step(SetReady, b.readyReason(s), s, inst)
+		st.Prove = b.Checked
+		b.additions = append(b.additions, st)
+	}
+}
+
+// tune sets what can be set on a server in any state.
+func (b *part) tune(s *Server, inst *catalog.Instance) {
+	switch {
+	case s.Weight == inst.Weight:
+	case inst.Weight == 0 && isAvailable(s):
+		// No weight is no traffic: taken out like any other.
+		b.candidates = append(b.candidates, candidate{server: s, instance: inst, reason: Reweighted, to: SetWeight})
+	default:
+		st := b.step(SetWeight, Reweighted, s, inst)
+		if b.drifted(s, func(l FileServer) bool { return l.Weight == inst.Weight }) {
+			st.Reason = Drift
+		}
+		st.Weight = inst.Weight
+		b.additions = append(b.additions, st)
+	}
+	if s.MaxConn != inst.MaxConn {
+		st := b.step(SetMaxConn, Reweighted, s, inst)
+		if b.drifted(s, func(l FileServer) bool { return l.MaxConn == inst.MaxConn }) {
+			st.Reason = Drift
+		}
+		st.MaxConn = inst.MaxConn
+		b.additions = append(b.additions, st)
+	}
+}
+
+func (b *part) readyReason(s *Server) Reason {
+	switch {
+	case b.drifted(s, func(l FileServer) bool { return !l.Disabled && l.Weight > 0 }):
+		return Drift
+	case isSlot(s):
+		return Registered
+	}
+	return Healthy
+}
+
+// move brings servers whose instance has another address now over to it. A
+// server out of traffic is given its address; one in traffic is taken out
+// first, so that it comes back only when its check has passed at the new
+// place, but never so many at once that less than half of those that will be
+// stays. The last one waits for those that are coming; where none is, it is
+// moved as it stands. One that must be replaced goes by the same measure.
+func (b *part) move() {
+	coming := b.coming()
+	half := (b.available + coming + 1) / 2
+	for i := range b.servers {
+		s, inst := &b.servers[i], b.bound[i]
+		if b.mustReplace(s) {
+			if b.available-1 >= max(1, half) {
+				b.available--
+				coming++
+				b.removals = append(b.removals, b.step(SetDrain, Moved, s, b.replaced[s.Name]))
+			} else {
+				b.wait(s, b.replaced[s.Name], ForReplacement)
+			}
+			continue
+		}
+		if inst == nil || s.Addr == inst.Addr || b.role(inst) != in || b.isHoused(s) {
+			continue
+		}
+		reason := Moved
+		if b.drifted(s, func(l FileServer) bool { return l.Addr == inst.Addr }) {
+			reason = Drift
+		}
+		switch {
+		case s.Admin == Maint, isAvailable(s) && b.available == 1 && coming == 0:
+			st := b.step(SetAddr, reason, s, inst)
+			st.Addr = inst.Addr
+			b.additions = append(b.additions, st)
+		case !isAvailable(s):
+			b.removals = append(b.removals, b.step(SetMaint, reason, s, inst))
+		case b.available-1 >= max(1, half):
+			b.available--
+			coming++
+			b.removals = append(b.removals, b.step(SetMaint, reason, s, inst))
+		default:
+			b.wait(s, inst, ForReplacement)
+		}
+	}
+}
+
+// coming counts the servers that get nothing now and may soon.
+func (b *part) coming() int {
+	n := len(b.added)
+	for i := range b.servers {
+		s, inst := &b.servers[i], b.bound[i]
+		if inst == nil || b.role(inst) != in || inst.Weight == 0 || isAvailable(s) {
+			continue
+		}
+		if s.Admin != Ready || s.Addr != inst.Addr || b.isComing(s) {
+			n++
+		}
+	}
+	return n
+}
+
+// mustReplace reports whether a server in traffic has to go, because its
+// instance needs its name for another one.
+func (b *part) mustReplace(s *Server) bool { return b.replaced[s.Name] != nil && isAvailable(s) }
+
+// isHoused reports whether a step of this plan gives the slot its address.
+func (b *part) isHoused(s *Server) bool {
+	for n := range b.additions {
+		if st := &b.additions[n]; st.Kind == SetAddr && st.Server == s.Name {
+			return true
+		}
+	}
+	return false
+}
+
+// isAvailable reports whether HAProxy sends new requests to the server.
+func isAvailable(s *Server) bool { return s.Up && s.Admin == Ready && s.Weight > 0 }
+
+func (b *part) countAvailable() (n int) {
+	for i := range b.servers {
+		if isAvailable(&b.servers[i]) {
+			n++
+		}
+	}
+	return n
+}

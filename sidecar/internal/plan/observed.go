@@ -1,0 +1,92 @@
+package plan
+
+import (
+	"net/netip"
+	"time"
+)
+
+// Capabilities is what one HAProxy process can do, as found from the process.
+type Capabilities struct {
+	Version string // as HAProxy prints it, e.g. "2.6.12-1+deb12u4"
+
+	// Dynamic is true where servers are added and deleted at runtime and
+	// `wait … srv-removable` tells when: 3.0 and newer. Before that the plan
+	// uses slots.
+	Dynamic bool
+}
+
+// Marker is what the running configuration was made from, apart from its
+// servers: short digests that the renderer writes into the file and HAProxy
+// gives back (`show env`). The zero Marker is a configuration that is not ours.
+type Marker struct {
+	Template string // of the template's text
+	Services string // of the set of backends
+	Settings string // of every setting but the set of backends
+}
+
+// Observed is what one HAProxy runs at one moment.
+type Observed struct {
+	// Running is false while HAProxy does not answer. The other fields say
+	// nothing then.
+	Running bool
+
+	Caps   Capabilities
+	PID    int // of the current worker
+	Marker Marker
+
+	// Backends holds what was read, by backend name. A backend that HAProxy
+	// does not have is absent; the agent reads all that it asks Compute about.
+	Backends map[string]Backend
+}
+
+// Backend is one backend as HAProxy runs it.
+type Backend struct {
+	Servers []Server // sorted by ID
+
+	// Left is how the agent last saw the servers when nothing was left to do,
+	// if it has: what differs from it now was changed by someone else.
+	Left []FileServer
+
+	// Refuses is set when this backend has refused `add server` for a reason
+	// that will not go away (a static balance algorithm, a keyword). Slots are
+	// used then, as on 2.6.
+	Refuses bool
+}
+
+// Admin is the administrative state of a server.
+type Admin uint8
+
+// The administrative states, as `set server … state` sets them.
+const (
+	Ready Admin = iota
+	Drain
+	Maint
+)
+
+// String gives the word that `set server … state` takes.
+func (a Admin) String() string { return [...]string{"ready", "drain", "maint"}[a] }
+
+// Server is one server as HAProxy runs it.
+type Server struct {
+	ID    int // srv_id, unique in its backend
+	Name  string
+	Addr  netip.AddrPort // invalid if HAProxy has none
+	Admin Admin
+
+	// Up is whether HAProxy would send a request there as far as health goes
+	// (srv_op_state running or starting). An unchecked server is always up.
+	Up bool
+
+	Weight  int // 0 to 256
+	MaxConn int // 0 is no limit
+	Backup  bool
+	Checked bool // HAProxy's own health check is running
+
+	// SinceChange is the time since the state last changed, to the second. It
+	// is HAProxy's own, so it outlives the sidecar.
+	SinceChange time.Duration
+
+	// Sessions counts the sessions on this server's address and those queued
+	// for it, in the current worker and in every old one.
+	Sessions int
+}

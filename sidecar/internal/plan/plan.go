@@ -1,0 +1,185 @@
+// Package plan decides. Compute compares what Consul says with what HAProxy
+// runs and gives the steps that lead from the one to the other, each with its
+// reason, in an order that loses no request.
+//
+// Its invariant: it is a pure function. No I/O, no clock, no log, no map
+// order: the same arguments give the same Plan. What must be remembered
+// between two calls is read from HAProxy, so nothing is lost with the sidecar.
+//
+// The agent calls it; adapters take its types. It imports only catalog.
+package plan
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/pointsman/pointsman/sidecar/internal/catalog"
+)
+
+// Service is the operator's policy for one backend.
+type Service struct {
+	Name    string // Consul's service name
+	Backend string // HAProxy's backend name
+
+	Checked bool   // HAProxy checks the servers itself
+	Options string // the words after the address on a server's line, the same in the file and in `add server`; no newline
+
+	Warning bool // an instance in warning takes traffic
+
+	ForceSlots bool // use slots even where servers can be added
+	Slots      int  // how many servers the backend has room for at least, where slots are used
+	Spare      int  // how many of them are free, at least, after a reload
+
+	DrainTimeout       time.Duration // from drain to maint at the latest, though sessions are left
+	ReplacementTimeout time.Duration // how long a server that does not come up counts as a replacement that is coming
+
+	MinServers int     // servers that an unannounced loss never goes below
+	MaxRemoval float64 // share of the available servers, 0 to 1, that may be lost unannounced at once
+}
+
+// Desired is the whole of what HAProxy should run but for the instances, which
+// come from Consul.
+type Desired struct {
+	Marker   Marker
+	Services []Service // sorted by Backend, each once
+}
+
+// Kind is what a Step does.
+type Kind string
+
+// The kinds of steps. They are metric labels and API values.
+const (
+	Add          Kind = "add"           // a new server, that starts down until HAProxy's check has passed
+	Delete       Kind = "delete"        // a server in maint without sessions
+	SetReady     Kind = "ready"         // let traffic in
+	SetDrain     Kind = "drain"         // no new sessions but persistent ones
+	SetMaint     Kind = "maint"         // no sessions, no checks
+	SetWeight    Kind = "weight"        //
+	SetMaxConn   Kind = "maxconn"       //
+	SetAddr      Kind = "addr"          // address and port
+	EnableHealth Kind = "enable_health" // HAProxy's own check had been switched off
+)
+
+// Kinds lists every Kind, for metrics that must exist before they are counted.
+var Kinds = []Kind{Add, Delete, SetReady, SetDrain, SetMaint, SetWeight, SetMaxConn, SetAddr, EnableHealth}
+
+// Reason is why a step is taken, from one closed list.
+type Reason string
+
+// The reasons of steps. They are log fields, metric labels and API values.
+const (
+	Registered    Reason = "registered"     // Consul lists it, HAProxy does not
+	Healthy       Reason = "healthy"        // its checks pass again
+	Unhealthy     Reason = "unhealthy"      // its checks fail
+	Leaving       Reason = "leaving"        // it has said that it leaves
+	InMaintenance Reason = "in_maintenance" // Consul's maintenance mode
+	Deregistered  Reason = "deregistered"   // Consul no longer lists it
+	Drained       Reason = "drained"        // no session is left in any worker
+	DrainExpired  Reason = "drain_expired"  // sessions are left, the time is over
+	Moved         Reason = "moved"          // its address changed, or whether it is a backup
+	Reweighted    Reason = "reweighted"     // its weight or connection limit changed
+	Drift         Reason = "drift"          // HAProxy had been changed by someone else
+	Unused        Reason = "unused"         // a free slot where none is needed
+)
+
+// Step is one change to one server.
+type Step struct {
+	Kind     Kind
+	Reason   Reason
+	Backend  string
+	Server   string // a legal HAProxy name
+	Instance string // Consul's service ID, for people; "" if there is none
+
+	Addr    netip.AddrPort // Add, SetAddr
+	Weight  int            // Add, SetWeight
+	MaxConn int            // Add, SetMaxConn
+	Backup  bool           // Add
+	Options string         // Add
+
+	// Prove makes a server that becomes ready wait, down, for HAProxy's own
+	// check: Add and SetReady.
+	Prove bool
+}
+
+// ReloadReason is why a reload is needed, from one closed list.
+type ReloadReason string
+
+// The reasons of reloads. They are log fields, metric labels and API values.
+const (
+	NoReload        ReloadReason = ""
+	NotOurs         ReloadReason = "not_ours"         // HAProxy runs a configuration that we did not write
+	ServiceAdded    ReloadReason = "service_added"    //
+	ServiceRemoved  ReloadReason = "service_removed"  //
+	SettingsChanged ReloadReason = "settings_changed" //
+	TemplateChanged ReloadReason = "template_changed" //
+	SlotsExhausted  ReloadReason = "slots_exhausted"  // an instance waits for a slot
+	Requested       ReloadReason = "requested"        // by an operator
+)
+
+// ReloadReasons lists every reason, for metrics that must exist before they
+// are counted.
+var ReloadReasons = []ReloadReason{NotOurs, ServiceAdded, ServiceRemoved, SettingsChanged, TemplateChanged, SlotsExhausted, Requested}
+
+// FileServer is a server as haproxy.cfg must have it.
+type FileServer struct {
+	Name     string
+	Addr     netip.AddrPort
+	Weight   int // 0 stands for drain, which the file has no word for
+	MaxConn  int
+	Backup   bool
+	Disabled bool // in maint
+}
+
+// FileBackend is the servers of a backend as haproxy.cfg must have them.
+type FileBackend struct {
+	Service string // Consul's name
+	Backend string
+	Servers []FileServer // sorted as HAProxy should number them
+
+	// Known is false where neither Consul nor HAProxy has told what belongs
+	// here. The file that exists is better than an empty backend then.
+	Known bool
+}
+
+// Waiting is a change that will be due later, and what it waits for.
+type Waiting struct {
+	Backend, Server, Instance string
+	For                       WaitReason
+	Sessions                  int // ForSessions only
+}
+
+// WaitReason is what a change waits for.
+type WaitReason string
+
+// What a change can wait for.
+const (
+	ForSessions    WaitReason = "sessions"    // a draining server still has sessions
+	ForReplacement WaitReason = "replacement" // a server that is coming must be up first
+	ForCheck       WaitReason = "check"       // HAProxy's check has not passed yet
+	ForGuard       WaitReason = "guard"       // too much was lost at once; HAProxy's own checks decide
+	ForSlot        WaitReason = "slot"        // a slot, by a reload
+	ForConsul      WaitReason = "consul"      // no complete answer yet
+)
+
+// Plan is what to do now. The steps are sorted: what adds capacity comes
+// before what removes it. After they are applied and read back, Compute is
+// called again until it gives none.
+type Plan struct {
+	Steps   []Step
+	Reload  ReloadReason
+	File    []FileBackend // what the file must hold once the steps are applied, sorted by backend
+	Waiting []Waiting
+
+	// Placed tells which server each instance has that has one, sorted by
+	// backend and HAProxy's order.
+	Placed []Placement
+}
+
+// Placement is one instance's server.
+type Placement struct {
+	Backend, Server string
+	Instance        catalog.Instance
+}
+
+// Empty reports whether there is nothing to do in HAProxy.
+func (p Plan) Empty() bool { return len(p.Steps) == 0 && p.Reload == NoReload }

@@ -1,0 +1,188 @@
+package plan
+
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	"github.com/pointsman/pointsman/sidecar/internal/catalog"
+)
+
+// candidate is a server in traffic that should not be.
+type candidate struct {
+	server   *Server
+	instance *catalog.Instance // nil if Consul does not list it
+	reason   Reason
+	to       Kind // SetDrain, SetMaint, or SetWeight for a weight of 0
+}
+
+// announced reports whether somebody meant the instance to go: then nothing
+// but a replacement that is coming holds it back.
+func (c candidate) announced() bool { return c.reason == Leaving || c.reason == InMaintenance }
+
+// isGood reports whether the server still does what it was meant to, so that
+// it may stay until its replacement is up. An unhealthy one does not, nor does
+// one that somebody has pointed elsewhere.
+func (c candidate) isGood() bool { return c.reason != Unhealthy && c.reason != Drift }
+
+// retire takes servers out of traffic in order: drain, no session left or the
+// time over, maint, delete. Each call takes the steps that are due by
+// HAProxy's own state.
+func (b *part) retire() {
+	for i := range b.servers {
+		s, inst := &b.servers[i], b.bound[i]
+		if inst != nil && b.role(inst) == in || b.mustReplace(s) {
+			continue
+		}
+		c := b.candidate(s, inst)
+		switch s.Admin {
+		case Ready:
+			b.candidates = append(b.candidates, c)
+		case Drain:
+			b.afterDrain(c)
+		case Maint:
+			b.afterMaint(c)
+		}
+	}
+	b.takeOut()
+}
+
+func (b *part) candidate(s *Server, inst *catalog.Instance) candidate {
+	c := candidate{server: s, instance: inst, reason: Deregistered, to: SetDrain}
+	switch {
+	case b.replaced[s.Name] != nil:
+		c.reason = Moved
+	case inst == nil:
+		if b.drifted(s, func(l FileServer) bool { return l.Addr != s.Addr || l.Disabled }) {
+			c.reason = Drift
+		}
+	case !inst.Leaving.IsZero():
+		c.reason = Leaving
+	case inst.Health == catalog.Maintenance:
+		c.reason = InMaintenance
+	default:
+		c.reason, c.to = Unhealthy, SetMaint
+	}
+	return c
+}
+
+// afterDrain ends a drain that is over. One for Consul's maintenance mode has
+// no end: sticky clients may stay as long as the operator lets them.
+func (b *part) afterDrain(c candidate) {
+	s := c.server
+	switch {
+	case c.reason == InMaintenance:
+	case c.reason == Unhealthy:
+		b.remove(SetMaint, Unhealthy, c)
+	case s.Sessions == 0:
+		b.remove(SetMaint, Drained, c)
+	case s.SinceChange >= b.DrainTimeout:
+		b.remove(SetMaint, DrainExpired, c)
+	default:
+		b.wait(s, c.instance, ForSessions)
+	}
+}
+
+// afterMaint deletes a server that Consul no longer lists, where servers can
+// be deleted. Elsewhere a slot is free now.
+func (b *part) afterMaint(c candidate) {
+	s := c.server
+	switch {
+	case c.instance != nil:
+	case s.Sessions > 0:
+		b.wait(s, nil, ForSessions)
+	case b.slots:
+	case isSlot(s):
+		b.remove(Delete, Unused, c)
+	case c.reason == Moved:
+		b.remove(Delete, Moved, c)
+	default:
+		b.remove(Delete, Deregistered, c)
+	}
+}
+
+func (b *part) remove(kind Kind, reason Reason, c candidate) {
+	b.removals = append(b.removals, b.step(kind, reason, c.server, c.instance))
+}
+
+// takeOut takes the candidates out of traffic as far as the guard and the
+// replacements that are coming allow. One that gets no requests anyway is
+// never held.
+func (b *part) takeOut() {
+	candidates := b.candidates
+	slices.SortStableFunc(candidates, func(x, y candidate) int { return cmp.Compare(x.order(), y.order()) })
+	lost := 0
+	for _, c := range candidates {
+		if isAvailable(c.server) && !c.announced() {
+			lost++
+		}
+	}
+	massLoss := lost > 1 && float64(lost) > b.MaxRemoval*float64(b.available)
+	spare := b.spare()
+	for _, c := range candidates {
+		switch {
+		case !isAvailable(c.server):
+		case !c.announced() && (massLoss || b.available <= b.MinServers):
+			b.wait(c.server, c.instance, ForGuard)
+			continue
+		case c.isGood() && spare <= 0:
+			b.wait(c.server, c.instance, ForReplacement)
+			continue
+		default:
+			b.available--
+			spare--
+		}
+		b.remove(c.to, c.reason, c)
+	}
+}
+
+// order puts those that HAProxy can do without first: those that get nothing,
+// then the unhealthy, then those that leave, in the order in which they began.
+func (c candidate) order() int64 {
+	switch {
+	case !isAvailable(c.server):
+		return -3
+	case c.reason == Unhealthy:
+		return -2
+	case c.reason == Leaving:
+		return max(0, c.instance.Leaving.Unix())
+	case c.reason == InMaintenance:
+		return -1
+	}
+	return int64(^uint64(0) >> 1)
+}
+
+// spare is how many servers in traffic can be spared. While a replacement is
+// coming, as many stay as there will be in the end; when none is, all may go.
+func (b *part) spare() int {
+	wanted, coming := 0, 0
+	for n := range b.want.Instances {
+		if inst := &b.want.Instances[n]; b.role(inst) == in && inst.Weight > 0 {
+			wanted++
+		}
+	}
+	up := 0
+	for i := range b.servers {
+		s, inst := &b.servers[i], b.bound[i]
+		if inst == nil || b.role(inst) != in || inst.Weight == 0 {
+			continue
+		}
+		switch {
+		case s.Addr != inst.Addr: // it will be moved
+		case isAvailable(s):
+			up++
+		case s.Admin == Ready && !b.isComing(s):
+			wanted-- // it has had its time, and nobody waits for it
+		}
+	}
+	if coming = wanted - up; coming <= 0 {
+		return len(b.servers)
+	}
+	return b.available - wanted
+}
+
+// isComing reports whether a ready server that gets nothing may still come up
+// soon. One whose check has failed for long is not a replacement.
+func (b *part) isComing(s *Server) bool {
+	return s.SinceChange < max(b.ReplacementTimeout, time.Second)
+}

@@ -1,0 +1,311 @@
+package plan_test
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/pointsman/pointsman/sidecar/internal/catalog"
+	"github.com/pointsman/pointsman/sidecar/internal/plan"
+)
+
+// scene is the state of one run of a specification: HAProxy, Consul, and a
+// sidecar that remembers no more than the agent does.
+type scene struct {
+	t       *testing.T
+	m       *model
+	d       plan.Desired
+	snap    catalog.Snapshot
+	left    []plan.FileServer
+	refuses bool
+	down    bool // HAProxy is not running
+	last    plan.Plan
+}
+
+const backend = "api_nodes"
+
+func newScene(t *testing.T, dynamic bool) *scene {
+	return &scene{
+		t: t, d: desired(), snap: catalog.NewSnapshot(),
+		m: newModel(dynamic, ours, plan.FileBackend{Backend: backend}),
+	}
+}
+
+// run does what a block says. What it gives is compared with the block's lines
+// if isExpected.
+func (s *scene) run(b *block) (got []string, isExpected bool) {
+	s.t.Helper()
+	head, rest, _ := strings.Cut(b.head, " ")
+	switch head {
+	case "in":
+	case "set":
+		s.set(strings.Fields(rest))
+	case "haproxy":
+		s.haproxy(rest, b.lines)
+	case "consul":
+		s.consul(rest, b.lines)
+	case "node":
+		addr, what, _ := strings.Cut(rest, " ")
+		s.m.nodes[s.addr(addr)] = what == "answers"
+	case "someone", "sessions":
+		s.someone(strings.Fields(rest))
+	case "plan":
+		s.last = plan.Compute(s.d, s.observed(), s.snap)
+		return printPlan(s.last), true
+	case "file":
+		return printFile(s.last.File[0]), true
+	case "placed":
+		return printPlaced(s.last.Placed), true
+	case "servers":
+		return printServers(s.m.o.Backends[backend].Servers), true
+	case "apply":
+		s.apply()
+	case "pass":
+		d, err := time.ParseDuration(rest)
+		s.fatalIf(err)
+		s.m.pass(d)
+	case "settle":
+		s.settle()
+	case "sidecar": // restarts
+		s.left, s.refuses, s.last = nil, false, plan.Plan{}
+	case "load": // HAProxy is restarted with the last plan's file
+		s.m.load(s.d.Marker, s.last.File)
+		s.left, s.down = nil, false
+	default:
+		s.t.Fatalf("line %d: no such word: %s", b.line, b.head)
+	}
+	return nil, false
+}
+
+func (s *scene) fatalIf(err error) {
+	s.t.Helper()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+func (s *scene) observed() plan.Observed {
+	o := s.m.observed()
+	if s.down {
+		return plan.Observed{Caps: o.Caps}
+	}
+	if b, exists := o.Backends[backend]; exists {
+		b.Left, b.Refuses = s.left, s.refuses
+		o.Backends[backend] = b
+	}
+	return o
+}
+
+// apply does what the agent does with a plan, and remembers what it left.
+func (s *scene) apply() {
+	s.t.Helper()
+	for _, st := range s.last.Steps {
+		s.fatalIf(s.m.apply(st))
+	}
+	if s.last.Reload != plan.NoReload {
+		s.m.load(s.d.Marker, s.last.File)
+		s.left = nil
+	}
+	if len(s.last.Steps) == 0 && s.last.Reload == plan.NoReload {
+		s.left = s.last.File[0].Servers
+	}
+}
+
+func (s *scene) settle() {
+	s.t.Helper()
+	for range 100 {
+		s.last = plan.Compute(s.d, s.observed(), s.snap)
+		s.apply()
+		if s.last.Empty() && len(s.last.Waiting) == 0 {
+			return
+		}
+		s.m.pass(time.Second)
+	}
+	if !s.last.Empty() {
+		s.t.Fatalf("no end after 100 passes: %q", printPlan(s.last))
+	}
+}
+
+// set changes the operator's policy.
+func (s *scene) set(words []string) {
+	s.t.Helper()
+	svc := &s.d.Services[0]
+	for _, w := range words {
+		key, value, _ := strings.Cut(w, "=")
+		var err error
+		switch key {
+		case "slots":
+			svc.Slots, err = strconv.Atoi(value)
+		case "spare":
+			svc.Spare, err = strconv.Atoi(value)
+		case "drain":
+			svc.DrainTimeout, err = time.ParseDuration(value)
+		case "replacement":
+			svc.ReplacementTimeout, err = time.ParseDuration(value)
+		case "min":
+			svc.MinServers, err = strconv.Atoi(value)
+		case "removal":
+			svc.MaxRemoval, err = strconv.ParseFloat(value, 64)
+		case "checked":
+			svc.Checked, err = strconv.ParseBool(value)
+		case "warning":
+			svc.Warning, err = strconv.ParseBool(value)
+		case "force":
+			svc.ForceSlots, err = strconv.ParseBool(value)
+		default:
+			err = fmt.Errorf("set: no such word: %s", key)
+		}
+		s.fatalIf(err)
+	}
+}
+
+// haproxy sets what HAProxy runs.
+func (s *scene) haproxy(what string, lines []string) {
+	s.t.Helper()
+	switch what {
+	case "":
+		var servers []plan.Server
+		for n, line := range lines {
+			words := strings.Fields(line)
+			srv := plan.Server{ID: n + 1, Name: words[0], Addr: s.addr(words[1]), Weight: 1, Checked: true, SinceChange: time.Hour}
+			for _, w := range words[2:] {
+				s.fatalIf(change(&srv, w))
+			}
+			servers = append(servers, srv)
+		}
+		s.m.next = len(servers)
+		s.m.o.Backends[backend] = plan.Backend{Servers: servers}
+		s.down = false
+	case "ends":
+		s.down = true
+	case "has no such backend":
+		delete(s.m.o.Backends, backend)
+	case "runs a file that is not ours":
+		s.m.o.Marker = plan.Marker{}
+	case "refuses to add servers":
+		s.refuses = true
+	default:
+		s.t.Fatalf("haproxy: no such words: %s", what)
+	}
+}
+
+// someone changes HAProxy behind the sidecar's back.
+func (s *scene) someone(words []string) {
+	s.t.Helper()
+	servers := s.m.o.Backends[backend].Servers
+	i := slices.IndexFunc(servers, func(srv plan.Server) bool { return srv.Name == words[0] })
+	if i < 0 {
+		s.t.Fatalf("no server %s", words[0])
+	}
+	for _, w := range words[1:] {
+		s.fatalIf(change(&servers[i], w))
+	}
+}
+
+// change sets one thing of a server.
+func change(srv *plan.Server, word string) (err error) {
+	key, value, _ := strings.Cut(word, "=")
+	switch key {
+	case "ready":
+		srv.Admin = plan.Ready
+	case "drain":
+		srv.Admin = plan.Drain
+	case "maint":
+		srv.Admin, srv.Up = plan.Maint, false
+	case "up":
+		srv.Up = true
+	case "down":
+		srv.Up = false
+	case "backup":
+		srv.Backup = true
+	case "unchecked":
+		srv.Checked = false
+	case "weight":
+		srv.Weight, err = strconv.Atoi(value)
+	case "maxconn":
+		srv.MaxConn, err = strconv.Atoi(value)
+	case "sessions":
+		srv.Sessions, err = strconv.Atoi(value)
+	case "since":
+		srv.SinceChange, err = time.ParseDuration(value)
+	case "addr":
+		srv.Addr = shortAddr(value)
+	default:
+		err = fmt.Errorf("server %s: no such word: %s", srv.Name, word)
+	}
+	return err
+}
+
+func (s *scene) consul(what string, lines []string) {
+	s.t.Helper()
+	switch what {
+	case "":
+		var all []catalog.Instance
+		for _, line := range lines {
+			all = append(all, s.instance(strings.Fields(line)))
+		}
+		s.snap = known("api", all...)
+	case "has not answered":
+		s.snap = catalog.NewSnapshot()
+	default:
+		s.t.Fatalf("consul: no such words: %s", what)
+	}
+}
+
+func (s *scene) instance(words []string) catalog.Instance {
+	s.t.Helper()
+	i := catalog.Instance{ID: words[0], Node: "node", Server: catalog.ServerName(words[0], ""), Addr: s.addr(words[1]), Weight: 1}
+	for _, w := range words[2:] {
+		key, value, _ := strings.Cut(w, "=")
+		var err error
+		switch key {
+		case "warning":
+			i.Health = catalog.Warning
+		case "critical":
+			i.Health = catalog.Critical
+		case "maintenance":
+			i.Health = catalog.Maintenance
+		case "leaving": // =N is the Nth to leave
+			at := 0
+			if value != "" {
+				at, err = strconv.Atoi(value)
+			}
+			i.Leaving = time.Unix(1000+int64(at), 0)
+		case "weight":
+			i.Weight, err = strconv.Atoi(value)
+		case "maxconn":
+			i.MaxConn, err = strconv.Atoi(value)
+		case "backup":
+			i.Backup = true
+		case "server":
+			i.Server = value
+		default:
+			err = fmt.Errorf("instance %s: no such word: %s", i.ID, w)
+		}
+		s.fatalIf(err)
+	}
+	return i
+}
+
+func (s *scene) addr(text string) netip.AddrPort { return shortAddr(text) }
+
+// shortAddr: ".7" is 10.0.0.7:4000, "none" that of a slot that nobody has.
+func shortAddr(text string) netip.AddrPort {
+	switch {
+	case text == "none":
+		return netip.MustParseAddrPort("127.0.0.1:9")
+	case text == "invalid":
+		return netip.AddrPort{}
+	case strings.HasPrefix(text, "."):
+		n, err := strconv.Atoi(text[1:])
+		if err != nil {
+			panic(err)
+		}
+		return addr(n)
+	}
+	return netip.MustParseAddrPort(text)
+}
