@@ -1,0 +1,103 @@
+package haproxy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/pointsman/pointsman/sidecar/internal/plan"
+)
+
+// ask sends one line of commands to the current worker and gives its whole
+// answer. It goes through the runtime socket, or, where nobody listens there,
+// through the master: since 3.1 a reload that fails to bind leaves the runtime
+// socket dead though the worker behind it serves on (haproxy.md, fact 5).
+func (c *Client) ask(ctx context.Context, commands []string) (string, error) {
+	reply, err := c.askRuntime(ctx, commands)
+	if err == nil {
+		c.noteWay(false)
+		return reply, nil
+	}
+	if !errors.Is(err, plan.ErrNotRunning) || c.master == (endpoint{}) {
+		return reply, err
+	}
+	viaMaster, masterErr := c.askMaster(ctx, currentWorker, commands)
+	switch {
+	case errors.Is(masterErr, plan.ErrNotRunning):
+		return "", errors.Join(err, masterErr)
+	case masterErr != nil: // without err: that one says that nothing runs
+		return viaMaster, masterErr
+	}
+	c.noteWay(true)
+	return viaMaster, nil
+}
+
+// askRuntime sends a line to the runtime socket. The error wraps
+// plan.ErrNotRunning if nobody listens there.
+func (c *Client) askRuntime(ctx context.Context, commands []string) (string, error) {
+	reply, err := c.exchange(ctx, c.runtime, strings.Join(commands, "; "), false, c.timeout)
+	if err == nil {
+		return reply, nil
+	}
+	if dial, ok := errors.AsType[*dialFailure](err); ok {
+		return "", dialError("runtime socket", c.runtime, dial.err)
+	}
+	return reply, fmt.Errorf("haproxy: runtime socket %s: %w", c.runtime, err)
+}
+
+// noteWay logs when the way to the worker changes.
+func (c *Client) noteWay(byMaster bool) {
+	if !c.transition(&c.byMaster, byMaster) {
+		return
+	}
+	if byMaster {
+		c.log.Warn("nobody listens on the runtime socket: going through the master", "runtime", c.runtime.String(), "master", c.master.String())
+		return
+	}
+	c.log.Info("the runtime socket answers again", "runtime", c.runtime.String())
+}
+
+// currentWorker is the prefix by which the master sends a command to the
+// worker that serves.
+const currentWorker = "@1"
+
+// noTarget begins the master's answer when it has no such worker.
+const noTarget = "Can't find the target"
+
+// errNoWorker: the master has no such worker (any more).
+var errNoWorker = errors.New("the master has no such worker")
+
+// askMaster sends a line of commands through the master to one worker: target
+// is "@1" or "@!<pid>". The prefix binds to one command only, so each gets it.
+func (c *Client) askMaster(ctx context.Context, target string, commands []string) (string, error) {
+	prefixed := make([]string, len(commands))
+	for i, command := range commands {
+		prefixed[i] = target + " " + command
+	}
+	reply, err := c.tellMaster(ctx, strings.Join(prefixed, "; "), c.timeout)
+	if err != nil {
+		return reply, err
+	}
+	if strings.Contains(reply, noTarget) {
+		err = fmt.Errorf("haproxy: master socket %s: %s: %w", c.master, target, errNoWorker)
+		if target == currentWorker {
+			err = fmt.Errorf("%w: %w", err, plan.ErrNotRunning)
+		}
+		return "", err
+	}
+	return reply, nil
+}
+
+// tellMaster sends one line to the master itself.
+func (c *Client) tellMaster(ctx context.Context, line string, timeout time.Duration) (string, error) {
+	reply, err := c.exchange(ctx, c.master, line, true, timeout)
+	if err == nil {
+		return reply, nil
+	}
+	if dial, ok := errors.AsType[*dialFailure](err); ok {
+		return "", dialError("master socket", c.master, dial.err)
+	}
+	return reply, fmt.Errorf("haproxy: master socket %s: %w", c.master, err)
+}

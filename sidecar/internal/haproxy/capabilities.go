@@ -1,0 +1,46 @@
+package haproxy
+
+import (
+	"strconv"
+	"strings"
+
+	"github.com/pointsman/pointsman/sidecar/internal/plan"
+)
+
+// release is a version's branch, as far as it can be read: 2.6.12-1 is {2, 6}.
+type release struct{ major, minor int }
+
+// releaseOf reads HAProxy's version string. An unreadable one is the zero
+// release, that can do the least.
+func releaseOf(version string) release {
+	major, rest, found := strings.Cut(version, ".")
+	if !found {
+		return release{}
+	}
+	digits := rest
+	for i, c := range []byte(rest) {
+		if c < '0' || c > '9' {
+			digits = rest[:i]
+			break
+		}
+	}
+	a, errA := strconv.Atoi(major)
+	b, errB := strconv.Atoi(digits)
+	if errA != nil || errB != nil || a < 0 {
+		return release{}
+	}
+	return release{a, b}
+}
+
+func (r release) atLeast(o release) bool {
+	return r.major > o.major || r.major == o.major && r.minor >= o.minor
+}
+
+// dynamicSince is the first release whose `wait … srv-removable` tells when a
+// server may be deleted. Before it a deleted server was also unsafe (issues
+// #2298, #2323).
+var dynamicSince = release{3, 0}
+
+func capabilities(version string) plan.Capabilities {
+	return plan.Capabilities{Version: version, Dynamic: releaseOf(version).atLeast(dynamicSince)}
+}

@@ -1,0 +1,101 @@
+package haproxy
+
+import (
+	"fmt"
+	"regexp"
+	"strings"
+
+	"github.com/pointsman/pointsman/sidecar/internal/plan"
+)
+
+// command is one command and what HAProxy may answer to it.
+type command struct {
+	name  string // for errors: the command up to its value
+	text  string
+	check func(reply string) error // nil: HAProxy took it
+	waits bool                     // it keeps the connection until something has happened
+}
+
+// silent: HAProxy says nothing when all is well, and anything else is an error.
+func silent(reply string) error {
+	if reply != "" {
+		return unexpected(reply)
+	}
+	return nil
+}
+
+// healthOrTracked is silent, and takes it that a server which tracks another
+// has no health of its own.
+func healthOrTracked(reply string) error {
+	if reply == "cannot change health on a tracking server." {
+		return nil
+	}
+	return silent(reply)
+}
+
+func unexpected(reply string) error {
+	return fmt.Errorf("%w: %s", ErrUnexpectedReply, excerpt(reply))
+}
+
+// addrReply is what `set server … addr` answers, in both its generations: 2.x
+// says what it need not change, 3.x leaves that out or says "nothing changed".
+// It ends the text, so that an error which follows a first half is not taken
+// for success: 2.x changes the address although the port is wrong.
+var addrReply = regexp.MustCompile(`^(?:nothing changed` +
+	`|(?:IP changed from '[^']*' to '[^']*'|no need to change the addr)` +
+	`(?:, (?:port changed from '\+?-?\d+' to '\+?-?\d+'|no need to change the port))?` +
+	`|port changed from '\+?-?\d+' to '\+?-?\d+'` +
+	`)(?: by '[^']*')?\.?$`)
+
+func addrTaken(reply string) error {
+	if !addrReply.MatchString(reply) {
+		return unexpected(reply)
+	}
+	return nil
+}
+
+// registered accepts warnings before the good news, as in "[WARNING] …
+// Ignoring cookie as HTTP mode is disabled."
+func registered(reply string) error {
+	lines := strings.Split(reply, "\n")
+	if strings.TrimSpace(lines[len(lines)-1]) == "New server registered." {
+		return nil
+	}
+	for _, refusal := range refusals {
+		if strings.Contains(reply, refusal) {
+			return fmt.Errorf("%w: %s", plan.ErrRefused, excerpt(reply))
+		}
+	}
+	return unexpected(reply)
+}
+
+// refusals are the answers to `add server` that will be the same next time
+// (haproxy.md 1.3; src/server.c).
+var refusals = []string{
+	"Backend must use a dynamic load balancing",
+	"Backend must use a consistent hashing",
+	"Backend does not support dynamic servers",
+	"option is not accepted for dynamic server",
+	"option cannot be used for dynamic server",
+	"not supported for dynamic server",
+	"unknown keyword",
+}
+
+func deleted(reply string) error {
+	if reply != "Server deleted." {
+		return unexpected(reply)
+	}
+	return nil
+}
+
+const waitExpired = "Wait delay expired."
+
+// waited takes every known end of `wait … srv-removable`: the `del server`
+// behind it says what became of it. Through the master it is interrupted.
+func waited(reply string) error {
+	switch {
+	case reply == "Done.", reply == waitExpired, reply == "Interrupted.", strings.HasPrefix(reply, "Failed."):
+		return nil
+	}
+	return unexpected(reply)
+}

@@ -1,0 +1,160 @@
+package haproxy
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/pointsman/pointsman/sidecar/internal/plan"
+)
+
+// stage is the commands of one step that go out together. A step's next stage
+// is sent only once this one was taken.
+type stage struct {
+	commands []command
+	// alone: on a connection of its own, because the replies may miss the
+	// empty line that ends them (2.6), or because it waits.
+	alone bool
+}
+
+// manner is how a process wants its commands.
+type manner struct {
+	// dynamic: `wait … srv-removable` is there, and all replies end well.
+	dynamic bool
+	// drainKeepsClock: srv_time_since_last_change goes on through a drain.
+	drainKeepsClock bool
+}
+
+// drainClockUntil is the first release that may not restart
+// srv_time_since_last_change with a drain: 2.6 does, 3.0 to 3.4 do not.
+var drainClockUntil = release{2, 7}
+
+func mannerOf(caps plan.Capabilities) manner {
+	return manner{dynamic: caps.Dynamic, drainKeepsClock: releaseOf(caps.Version).atLeast(drainClockUntil)}
+}
+
+// stagesOf gives the commands of a step, or why it must not be sent. up is
+// whether the server was last seen up.
+func stagesOf(s plan.Step, m manner, up bool) ([]stage, error) {
+	if err := checkStep(s); err != nil {
+		return nil, err
+	}
+	at := s.Backend + "/" + s.Server
+	set := func(what, value string) command {
+		return command{name: "set server " + at + " " + what, text: "set server " + at + " " + what + " " + value, check: silent}
+	}
+	switch s.Kind {
+	case plan.Add:
+		return []stage{{[]command{addServer(s)}, !m.dynamic}, {readyCommands(s, at, set), false}}, nil
+	case plan.Delete:
+		return deleteStages(at, m.dynamic), nil
+	case plan.SetReady:
+		return one(readyCommands(s, at, set)...), nil
+	case plan.SetDrain:
+		return one(drainCommands(m, up, set)...), nil
+	case plan.SetMaint:
+		return one(set("state", "maint")), nil
+	case plan.SetWeight:
+		return one(set("weight", strconv.Itoa(s.Weight))), nil
+	case plan.SetMaxConn:
+		name := "set maxconn server " + at
+		return one(command{name: name, text: name + " " + strconv.Itoa(s.MaxConn), check: silent}), nil
+	case plan.SetAddr:
+		addr := set("addr", fmt.Sprintf("%s port %d", s.Addr.Addr(), s.Addr.Port()))
+		addr.check = addrTaken
+		return one(addr), nil
+	case plan.EnableHealth:
+		return one(enableHealth(at)), nil
+	}
+	return nil, fmt.Errorf("step kind %q: unknown", s.Kind)
+}
+
+func one(commands ...command) []stage { return []stage{{commands, false}} }
+
+func enableHealth(at string) command {
+	return command{name: "enable health " + at, text: "enable health " + at, check: silent}
+}
+
+// readyCommands lets traffic in. To be proved the server must start down, and
+// for that it must be ready before its health is set: the other way round, and
+// without any of it, HAProxy takes it for up before the first check
+// (haproxy.md 1.3, seen on 2.6 to 3.4).
+func readyCommands(s plan.Step, at string, set func(what, value string) command) []command {
+	if s.Prove {
+		return []command{enableHealth(at), set("state", "ready"), set("health", "down")}
+	}
+	return []command{set("state", "ready")}
+}
+
+// drainCommands ends new sessions. Since when a server drains is read from
+// HAProxy (plan.Server.SinceChange), and after 2.6 its clock does not restart
+// with a drain, only with a change of health: so the health of a server that
+// was up goes to "stopping" and back. Seen on 3.0, 3.2 and 3.4: requests under
+// way are not touched, not even with `on-marked-down shutdown-sessions`. The
+// clock of a server that was down goes on; it has been without new sessions
+// since.
+func drainCommands(m manner, up bool, set func(what, value string) command) []command {
+	commands := []command{set("state", "drain")}
+	if !m.drainKeepsClock || !up {
+		return commands
+	}
+	for _, health := range []string{"stopping", "up"} {
+		c := set("health", health)
+		c.check = healthOrTracked
+		commands = append(commands, c)
+	}
+	return commands
+}
+
+func addServer(s plan.Step) command {
+	name := "add server " + s.Backend + "/" + s.Server
+	words := []string{name, s.Addr.String()}
+	words = append(words, strings.Fields(s.Options)...)
+	words = append(words, "weight", strconv.Itoa(s.Weight))
+	if s.MaxConn > 0 {
+		words = append(words, "maxconn", strconv.Itoa(s.MaxConn))
+	}
+	if s.Backup {
+		words = append(words, "backup")
+	}
+	return command{name: name, text: strings.Join(words, " "), check: registered}
+}
+
+// removableWait is how long HAProxy is given to close the connections that a
+// server in maint still has. It does so at once but for those in use.
+const removableWait = "500ms"
+
+func deleteStages(at string, dynamic bool) []stage {
+	del := command{name: "del server " + at, text: "del server " + at, check: deleted}
+	if !dynamic {
+		return []stage{{[]command{del}, true}}
+	}
+	wait := command{
+		name: "wait srv-removable " + at, text: "wait " + removableWait + " srv-removable " + at,
+		check: waited, waits: true,
+	}
+	return []stage{{[]command{wait, del}, true}}
+}
+
+// checkStep refuses what must not reach HAProxy, though whoever planned it has
+// checked it too: HAProxy itself truncates a port above 65535 and takes
+// whatever follows a ';' for another command.
+func checkStep(s plan.Step) error {
+	if err := checkName("backend", s.Backend); err != nil {
+		return err
+	}
+	if err := checkName("server", s.Server); err != nil {
+		return err
+	}
+	needsAddr := s.Kind == plan.Add || s.Kind == plan.SetAddr
+	if needsAddr && (!s.Addr.IsValid() || s.Addr.Port() == 0 || s.Addr.Addr().Zone() != "") {
+		return fmt.Errorf("address %q: not an address with a port", s.Addr)
+	}
+	if s.Weight < 0 || s.Weight > maxWeight {
+		return fmt.Errorf("weight %d: not in 0 to %d", s.Weight, maxWeight)
+	}
+	if s.MaxConn < 0 {
+		return fmt.Errorf("maxconn %d: less than 0", s.MaxConn)
+	}
+	return checkOptions(s.Options)
+}

@@ -1,0 +1,66 @@
+package haproxy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"time"
+)
+
+// maxReply bounds what one exchange may return: 10,000 servers are 3.2 MB of
+// `show stat`.
+const maxReply = 64 << 20
+
+// errTooLong is a reply longer than maxReply.
+var errTooLong = fmt.Errorf("the reply is longer than %d MB", maxReply>>20)
+
+// exchange opens a connection, writes line and reads until the other side
+// closes. halfClose tells the other side that no more comes: the master does
+// not close by itself, and `wait` is interrupted by it (haproxy.md 1.1).
+func (c *Client) exchange(ctx context.Context, e endpoint, line string, halfClose bool, timeout time.Duration) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	conn, err := c.dial(ctx, e)
+	if err != nil {
+		return "", &dialFailure{err}
+	}
+	defer func() { _ = conn.Close() }() // all has been read, or has failed already
+
+	// A deadline of the past ends every read and write at once; the context's
+	// own deadline arrives the same way.
+	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
+	defer stop()
+
+	reply, err := writeAndRead(conn, line, halfClose)
+	if err != nil {
+		if cause := ctx.Err(); cause != nil {
+			err = fmt.Errorf("no complete answer within %s: %w", timeout, cause)
+		}
+		return string(reply), err
+	}
+	return string(reply), nil
+}
+
+func writeAndRead(conn net.Conn, line string, halfClose bool) ([]byte, error) {
+	// The write's error waits: HAProxy may refuse a line, say why and close
+	// before it has read all of it.
+	_, writeErr := io.WriteString(conn, line+"\n")
+	if writeErr == nil && halfClose {
+		if half, ok := conn.(interface{ CloseWrite() error }); ok {
+			writeErr = half.CloseWrite()
+		}
+	}
+	reply, readErr := io.ReadAll(io.LimitReader(conn, maxReply+1))
+	if len(reply) > maxReply {
+		return nil, errTooLong
+	}
+	return reply, errors.Join(writeErr, readErr)
+}
+
+// dialFailure marks an error from before anything was sent.
+type dialFailure struct{ err error }
+
+func (d *dialFailure) Error() string { return d.err.Error() }
+func (d *dialFailure) Unwrap() error { return d.err }

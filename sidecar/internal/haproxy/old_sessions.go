@@ -1,0 +1,114 @@
+package haproxy
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"slices"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/pointsman/pointsman/sidecar/internal/plan"
+)
+
+// place is where a session goes: a server's name may mean another address in
+// another worker, so sessions are told apart by address.
+type place struct {
+	backend string
+	addr    netip.AddrPort
+}
+
+// addOldSessions adds what old workers still have on the servers that are not
+// ready. A server that is ready is not waited for, so it is not counted.
+func (c *Client) addOldSessions(ctx context.Context, observed plan.Observed) {
+	backends := leavingBackends(observed)
+	if c.master == (endpoint{}) || len(backends) == 0 {
+		return
+	}
+	sessions, err := c.oldSessions(ctx, observed.PID, backends)
+	if c.transition(&c.countsBroken, err != nil) {
+		if err != nil {
+			c.log.Warn("sessions in old workers cannot be counted: taking servers that are not ready for busy", "error", err)
+		} else {
+			c.log.Info("sessions in old workers can be counted again")
+		}
+	}
+	for _, name := range backends {
+		for i := range observed.Backends[name].Servers {
+			s := &observed.Backends[name].Servers[i]
+			if s.Admin == plan.Ready {
+				continue
+			}
+			s.Sessions += sessions[place{name, s.Addr}]
+			if err != nil {
+				s.Sessions = max(s.Sessions, 1)
+			}
+		}
+	}
+}
+
+// leavingBackends lists the backends that have a server that is not ready.
+func leavingBackends(observed plan.Observed) []string {
+	var names []string
+	for name, backend := range observed.Backends {
+		if slices.ContainsFunc(backend.Servers, func(s plan.Server) bool { return s.Admin != plan.Ready }) {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+// maxAsked is how many old workers are asked at once.
+const maxAsked = 4
+
+// oldSessions counts the sessions of all old workers. With an error the counts
+// are of those that could be read.
+func (c *Client) oldSessions(ctx context.Context, current int, backends []string) (map[place]int, error) {
+	// One deadline for all of them: several that hang are no worse than one.
+	ctx, cancel := context.WithTimeout(ctx, c.timeout)
+	defer cancel()
+	workers, err := c.oldWorkers(ctx, current)
+	if err != nil {
+		return nil, err
+	}
+	var group errgroup.Group
+	group.SetLimit(maxAsked)
+	counts, errs := make([]map[place]int, len(workers)), make([]error, len(workers))
+	for i, worker := range workers {
+		group.Go(func() error {
+			counts[i], errs[i] = c.sessionsIn(ctx, worker, backends)
+			return nil
+		})
+	}
+	_ = group.Wait() // the errors are in errs, all of them
+	total := map[place]int{}
+	for _, count := range counts {
+		for at, n := range count {
+			total[at] += n
+		}
+	}
+	return total, errors.Join(errs...)
+}
+
+// sessionsIn counts one old worker's sessions. One that has ended meanwhile
+// has none.
+func (c *Client) sessionsIn(ctx context.Context, w Worker, backends []string) (map[place]int, error) {
+	ask := func(ctx context.Context, commands []string) (string, error) {
+		return c.askMaster(ctx, w.target(), commands)
+	}
+	view, err := readWorker(ctx, ask, backends, maxCommandsOld)
+	if errors.Is(err, errNoWorker) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	count := map[place]int{}
+	for name, servers := range view.backends {
+		for _, s := range servers {
+			count[place{name, s.addr}] += s.sessions + s.queued
+		}
+	}
+	return count, nil
+}

@@ -1,0 +1,145 @@
+package haproxy
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"sync"
+	"testing"
+
+	"github.com/pointsman/pointsman/sidecar/internal/haproxytest"
+	"github.com/pointsman/pointsman/sidecar/internal/plan"
+)
+
+// hold begins a request that lasts until the node lets it go.
+func hold(t *testing.T, frontend string) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	wg.Go(func() {
+		request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+frontend+"/hold", http.NoBody)
+		if err != nil {
+			return
+		}
+		if response, err := client.Do(request); err == nil {
+			_ = response.Body.Close()
+		}
+	})
+	t.Cleanup(func() {
+		cancel()
+		wg.Wait()
+	})
+}
+
+func heldConfig(front, lines string) string {
+	return fmt.Sprintf("frontend f\n  bind %s\n  default_backend api\nbackend api\n%s", front, lines)
+}
+
+func TestSessionsInOldWorkersAreCountedByAddress(t *testing.T) {
+	front, node, other := haproxytest.FreeAddr(t).String(), haproxytest.StartNode(t, "n"), haproxytest.StartNode(t, "o")
+	p := haproxytest.Start(t, heldConfig(front, fmt.Sprintf("  server slot-1 %s\n  server slot-2 %s disabled\n", node.Addr(), other.Addr())))
+	s := newSubject(t, p.Runtime(), p.Master())
+	sessions := func(i int) int { return s.observe(t, "api").Backends["api"].Servers[i].Sessions }
+
+	hold(t, front)
+	haproxytest.Until(t, "the request is held", func() bool { return sessions(0) == 1 })
+	// After the reload the node stands in another slot.
+	p.WriteConfig(heldConfig(front, fmt.Sprintf("  server slot-1 %s disabled\n  server slot-2 %s\n", other.Addr(), node.Addr())))
+	p.Reload()
+	haproxytest.Until(t, "the old worker is old", func() bool {
+		old, err := s.client.OldWorkers(t.Context())
+		return err == nil && len(old) == 1
+	})
+	if got := sessions(0); got != 0 {
+		t.Errorf("slot-1, that means another address now: got %d sessions, want 0", got)
+	}
+	if got := sessions(1); got != 0 {
+		t.Errorf("slot-2, that is ready: got %d sessions, want 0", got)
+	}
+	if err := s.client.Apply(t.Context(), []plan.Step{{Kind: plan.SetDrain, Backend: "api", Server: "slot-2"}})[0]; err != nil {
+		t.Fatal(err)
+	}
+	if got := sessions(1); got != 1 {
+		t.Errorf("slot-2, draining: got %d sessions, want the old worker's 1", got)
+	}
+	withoutMaster := subject{client: newTestClient(t, Options{Runtime: p.Runtime()})}
+	if got := withoutMaster.observe(t, "api").Backends["api"].Servers[1].Sessions; got != 0 {
+		t.Errorf("without a master socket: got %d sessions, want the current worker's 0", got)
+	}
+	node.Release()
+	haproxytest.Until(t, "the old worker has ended", func() bool { return sessions(1) == 0 })
+}
+
+func TestSessionsInTheServingWorkerAreCountedOnceAfterAFailedReload(t *testing.T) {
+	front, node := haproxytest.FreeAddr(t).String(), haproxytest.StartNode(t, "n")
+	p := haproxytest.Start(t, heldConfig(front, fmt.Sprintf("  server one %s\n", node.Addr())))
+	s := newSubject(t, p.Runtime(), p.Master())
+	hold(t, front)
+	servers := func() []plan.Server { return s.observe(t, "api").Backends["api"].Servers }
+	haproxytest.Until(t, "the request is held", func() bool { return servers()[0].Sessions == 1 })
+	p.WriteConfig("backend api\n  nonsense\n")
+	if err := s.client.Reload(t.Context(), plan.Marker{}); err == nil {
+		t.Fatal("got no error of the reload")
+	}
+	if err := s.client.Apply(t.Context(), []plan.Step{{Kind: plan.SetDrain, Backend: "api", Server: "one"}})[0]; err != nil {
+		t.Fatal(err)
+	}
+	if got := servers()[0].Sessions; got != 1 {
+		t.Errorf("got %d sessions, want 1", got)
+	}
+	if old, err := s.client.OldWorkers(t.Context()); err != nil || len(old) != 0 {
+		t.Errorf("got old workers %v, %v; want none", old, err)
+	}
+}
+
+func TestWhatOldWorkersDoIsNeverTakenForNothing(t *testing.T) {
+	maint := []backendSpec{{name: "api", servers: []serverSpec{
+		{name: "out", addr: addr("127.0.0.1:9"), weight: 1, disabled: true}, {name: "in", addr: addr("127.0.0.1:8"), weight: 1},
+	}}}
+	old := func() *haproxytest.FakeWorker {
+		return &haproxytest.FakeWorker{PID: 77, Backends: []*haproxytest.FakeBackend{{Name: "api", Servers: []*haproxytest.FakeServer{
+			{Name: "x", Addr: addr("127.0.0.1:9"), Sessions: 2, Queued: 1},
+		}}}}
+	}
+	for _, c := range []struct {
+		name    string
+		faults  []haproxytest.Fault // of the runtime's, show proc's and the old worker's exchange
+		want    int
+		oldGone bool
+	}{
+		{"asked and answered", nil, 3, false},
+		{"no list of workers", []haproxytest.Fault{0, haproxytest.CloseEarly}, 1, false},
+		{"a list that is none", []haproxytest.Fault{0, haproxytest.Garbage}, 1, false},
+		{"half a list", []haproxytest.Fault{0, haproxytest.HalfReply}, 1, false},
+		{"an old worker that does not answer", []haproxytest.Fault{0, 0, haproxytest.Refuse}, 1, false},
+		{"an old worker that answers half", []haproxytest.Fault{0, 0, haproxytest.HalfReply}, 1, false},
+		{"an old worker that hangs", []haproxytest.Fault{0, 0, haproxytest.Hang}, 1, false},
+		{"no old worker", nil, 0, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			f := newFake(t, haproxytest.V30, maint)
+			if !c.oldGone {
+				f.AddOldWorker(old())
+			}
+			s := subject{client: newTestClient(t, Options{Runtime: f.Runtime(), Master: f.Master(), Timeout: 200e6})}
+			f.Fail(c.faults...)
+			servers := s.observe(t, "api").Backends["api"].Servers
+			if got := servers[0].Sessions; got != c.want {
+				t.Errorf("in maint: got %d sessions, want %d", got, c.want)
+			}
+			if got := servers[1].Sessions; got != 0 {
+				t.Errorf("ready: got %d sessions, want 0", got)
+			}
+		})
+	}
+}
+
+func TestAnOldWorkerThatHasEndedMeanwhileHasNoSessions(t *testing.T) {
+	p := haproxytest.Start(t, "backend api\n  server one 127.0.0.1:9 disabled\n")
+	s := newSubject(t, p.Runtime(), p.Master())
+	sessions, err := s.client.sessionsIn(t.Context(), Worker{PID: 1}, []string{"api"})
+	if err != nil || len(sessions) != 0 {
+		t.Errorf("got %v, %v; want none", sessions, err)
+	}
+}

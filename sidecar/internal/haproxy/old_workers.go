@@ -1,0 +1,54 @@
+package haproxy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+)
+
+// ErrNoMaster says that what was asked needs a master socket, and none is set.
+var ErrNoMaster = errors.New("haproxy: no master socket is set")
+
+// OldWorkers lists the workers that finish what they have: those that the
+// master calls old and that do not serve. It needs a master socket.
+func (c *Client) OldWorkers(ctx context.Context) ([]Worker, error) {
+	if c.master == (endpoint{}) {
+		return nil, ErrNoMaster
+	}
+	text, err := c.ask(ctx, []string{"show info"})
+	if err != nil {
+		return nil, err
+	}
+	current, err := parseInfo(text)
+	if err != nil {
+		return nil, fmt.Errorf("haproxy: %w", err)
+	}
+	return c.oldWorkers(ctx, current.pid)
+}
+
+// oldWorkers leaves out the current one: since 3.1 the master lists the worker
+// that serves under the old ones after a failed reload.
+func (c *Client) oldWorkers(ctx context.Context, current int) ([]Worker, error) {
+	processes, err := c.showProc(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return slices.DeleteFunc(processes.old, func(w Worker) bool { return w.PID == current }), nil
+}
+
+func (c *Client) showProc(ctx context.Context) (processes, error) {
+	reply, err := c.tellMaster(ctx, "show proc", c.timeout)
+	if err != nil {
+		return processes{}, err
+	}
+	p, err := parseProc(reply)
+	if err != nil {
+		return processes{}, fmt.Errorf("haproxy: master socket %s: %w", c.master, err)
+	}
+	return p, nil
+}
+
+// target is how the master's commands name the worker.
+func (w Worker) target() string { return "@!" + strconv.Itoa(w.PID) }

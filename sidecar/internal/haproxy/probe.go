@@ -1,0 +1,51 @@
+package haproxy
+
+import (
+	"context"
+	"fmt"
+	"strings"
+)
+
+// Probe asks once whether everything that is needed can be reached: the
+// runtime socket, at level admin, and the master socket if one is set. The
+// error names the socket and its place and wraps one of ErrNoSocket,
+// ErrConnRefused, ErrPermission, ErrNotAdmin and ErrNotMaster, or says what
+// else happened.
+func (c *Client) Probe(ctx context.Context) error {
+	if err := c.probeRuntime(ctx); err != nil {
+		return err
+	}
+	if c.master == (endpoint{}) {
+		return nil
+	}
+	reply, err := c.tellMaster(ctx, "show proc", c.timeout)
+	if err != nil {
+		return err
+	}
+	if _, err := parseProc(reply); err != nil {
+		return fmt.Errorf("haproxy: master socket %s: %w: %s", c.master, ErrNotMaster, excerpt(reply))
+	}
+	return nil
+}
+
+// probeRuntime goes by the runtime socket only: that the master could stand in
+// for it is nothing to rely on.
+func (c *Client) probeRuntime(ctx context.Context) error {
+	text, err := c.askRuntime(ctx, []string{"show info", "show cli level"})
+	if err != nil {
+		return err
+	}
+	replies, err := eachReply(text, 2)
+	if err != nil {
+		return fmt.Errorf("haproxy: runtime socket %s: %w", c.runtime, err)
+	}
+	i, err := parseInfo(replies[0])
+	if err != nil {
+		return fmt.Errorf("haproxy: runtime socket %s: %w", c.runtime, err)
+	}
+	if level := strings.TrimSpace(replies[1]); level != "admin" {
+		return fmt.Errorf("haproxy: runtime socket %s: level %s: %w", c.runtime, excerpt(level), ErrNotAdmin)
+	}
+	c.learn(i)
+	return nil
+}

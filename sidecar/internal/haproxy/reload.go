@@ -1,0 +1,78 @@
+package haproxy
+
+import (
+	"context"
+
+	"github.com/pointsman/pointsman/sidecar/internal/plan"
+)
+
+// Reload makes HAProxy load its file again, by the reload command or else by
+// the master socket, and returns once a new worker answers whose marker is
+// want (any, if want is zero). Otherwise the error is a *ReloadError, or one
+// that wraps plan.ErrNotRunning if there was nothing to reload. It never takes
+// longer than Options.ReloadTimeout, and two calls never overlap: the second
+// waits.
+func (c *Client) Reload(ctx context.Context, want plan.Marker) error {
+	ctx, cancel := context.WithTimeout(ctx, c.reloadTimeout)
+	defer cancel()
+	select {
+	case c.reloading <- struct{}{}:
+		defer func() { <-c.reloading }()
+	case <-ctx.Done():
+		return &ReloadError{Reason: "another reload is under way", Err: ctx.Err()}
+	}
+	err := c.reload(ctx, want)
+	c.onCommand("reload", err != nil)
+	return err
+}
+
+func (c *Client) reload(ctx context.Context, want plan.Marker) error {
+	if len(c.reloadCommand) == 0 && c.master == (endpoint{}) {
+		return &ReloadError{Reason: "neither a master socket nor a reload command is set"}
+	}
+	before, err := c.identity(ctx)
+	if err != nil {
+		return err
+	}
+	failed := func() error { return nil }
+	if len(c.reloadCommand) > 0 {
+		err = c.reloadByCommand(ctx)
+	} else {
+		failed, err = c.reloadByMaster(ctx)
+	}
+	if err != nil {
+		return err
+	}
+	if err := c.awaitWorker(ctx, awaited{before, want, failed}); err != nil {
+		return err
+	}
+	if c.master != (endpoint{}) {
+		// On 2.6 the worker answers before the master listens again, and the
+		// next Observe asks the master for old workers.
+		if _, err := c.awaitMaster(ctx); err != nil {
+			c.log.Warn("HAProxy has loaded its file, and its master does not answer", "error", err)
+		}
+	}
+	return nil
+}
+
+// identity asks who serves now.
+func (c *Client) identity(ctx context.Context) (workerIdentity, error) {
+	view, err := readWorker(ctx, c.ask, nil, maxCommandsOld)
+	if err != nil {
+		return workerIdentity{}, err
+	}
+	return workerIdentity{view.info, markerFrom(view.env)}, nil
+}
+
+// workerIdentity tells one worker from another.
+type workerIdentity struct {
+	info
+	marker plan.Marker
+}
+
+// isNewerThan: a container that was started again may have the same process
+// id, but it is younger then.
+func (w workerIdentity) isNewerThan(o workerIdentity) bool {
+	return w.pid != o.pid || w.uptime < o.uptime
+}

@@ -1,0 +1,77 @@
+package haproxy
+
+import (
+	"fmt"
+	"strings"
+)
+
+// ReloadError is a reload after which no new worker runs what was wanted. The
+// old worker serves on.
+type ReloadError struct {
+	// Reason says what went wrong, in a few words.
+	Reason string
+	// Log is what HAProxy, or the reload command, had to say: its own lines,
+	// at most maxLog of them. HAProxy 2.6 tells nothing here, only its log.
+	Log []string
+	// Err is the cause, if there is one beside HAProxy's words.
+	Err error
+}
+
+// Error gives the reason and HAProxy's first alert.
+func (e *ReloadError) Error() string {
+	text := "haproxy: reload: " + e.Reason
+	if e.Err != nil {
+		text += ": " + e.Err.Error()
+	}
+	if alert := e.alert(); alert != "" {
+		text += ": " + alert
+	}
+	return text
+}
+
+func (e *ReloadError) Unwrap() error { return e.Err }
+
+// alert is the first line that HAProxy marks as one, else the last line.
+func (e *ReloadError) alert() string {
+	for _, line := range e.Log {
+		if strings.HasPrefix(line, "[ALERT]") {
+			return line
+		}
+	}
+	if n := len(e.Log); n > 0 {
+		return e.Log[n-1]
+	}
+	return ""
+}
+
+// Bounds of what an error carries.
+const (
+	maxLog     = 50  // lines
+	maxLogLine = 500 // bytes
+)
+
+// logLines cuts text into lines that are safe to print.
+func logLines(text string) []string {
+	var lines []string
+	for line := range strings.Lines(text) {
+		line = strings.Map(printable, strings.TrimSpace(line))
+		if line == "" || line == "--" {
+			continue
+		}
+		if len(lines) == maxLog {
+			return append(lines, fmt.Sprintf("… more than %d lines", maxLog))
+		}
+		if len(line) > maxLogLine {
+			line = line[:maxLogLine] + "…"
+		}
+		lines = append(lines, line)
+	}
+	return lines
+}
+
+func printable(r rune) rune {
+	if r < ' ' || r == 0x7f {
+		return ' '
+	}
+	return r
+}

@@ -1,0 +1,75 @@
+package haproxy
+
+import (
+	"encoding/csv"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+)
+
+// serverStat is what is used of one server's line of `show stat` (management
+// manual 9.1). Its columns are found by name: every release adds some.
+type serverStat struct {
+	name     string
+	sessions int // scur: being served by it
+	queued   int // qcur: waiting for it
+	maxConn  int // slim; 0 is no limit
+	backup   bool
+}
+
+// noProxy is the reply for a proxy that HAProxy does not have.
+const noProxy = "No such proxy."
+
+// serverType is the column "type" of a server.
+const serverType = 2
+
+// parseStat reads the reply to `show stat <backend> 4 -1`. A backend that
+// HAProxy does not have has no servers.
+func parseStat(reply string) (map[string]serverStat, error) {
+	stats := map[string]serverStat{}
+	if strings.TrimSpace(reply) == noProxy {
+		return stats, nil
+	}
+	table, isTable := strings.CutPrefix(reply, "# ")
+	if !isTable {
+		return nil, fmt.Errorf("show stat: %w: %s", ErrUnexpectedReply, excerpt(reply))
+	}
+	r := csv.NewReader(strings.NewReader(table))
+	r.FieldsPerRecord, r.LazyQuotes = -1, true
+	columns, err := r.Read()
+	if err != nil {
+		return nil, fmt.Errorf("show stat: header: %w", err)
+	}
+	for {
+		fields, err := r.Read()
+		if errors.Is(err, io.EOF) {
+			return stats, nil
+		}
+		if err != nil {
+			return nil, fmt.Errorf("show stat: %w", err)
+		}
+		s, isServer, err := parseServerStat(columns, fields)
+		if err != nil {
+			return nil, fmt.Errorf("show stat: %w in %s", err, excerpt(strings.Join(fields, ",")))
+		}
+		if isServer {
+			stats[s.name] = s
+		}
+	}
+}
+
+func parseServerStat(columns, fields []string) (s serverStat, isServer bool, err error) {
+	r := row{columns: columns, fields: fields}
+	if r.number("type") != serverType {
+		return serverStat{}, false, r.err
+	}
+	s = serverStat{
+		name:     r.text("svname"),
+		sessions: r.number("scur"),
+		queued:   r.number("qcur"),
+		maxConn:  r.optional("slim"),
+		backup:   r.optional("bck") > 0,
+	}
+	return s, true, r.err
+}

@@ -1,0 +1,138 @@
+package haproxy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+)
+
+// asker sends one line of commands to one worker.
+type asker func(ctx context.Context, commands []string) (string, error)
+
+// serverView is one server as both tables show it.
+type serverView struct {
+	serverState
+	serverStat
+}
+
+// workerView is what one worker runs.
+type workerView struct {
+	info     info
+	env      string                  // the reply to `show env POINTSMAN_MARK`
+	backends map[string][]serverView // absent: the worker has no such backend
+}
+
+// errReloaded: the lines of one reading were answered by different workers.
+var errReloaded = errors.New("HAProxy was reloaded while it was read")
+
+// readWorker reads the backends of one worker in as few lines as they fit.
+func readWorker(ctx context.Context, ask asker, backends []string, limit int) (workerView, error) {
+	view := workerView{backends: make(map[string][]serverView, len(backends))}
+	for first := true; first || len(backends) > 0; first = false {
+		commands, taken := showCommands(backends, limit)
+		text, err := ask(ctx, commands)
+		if err != nil {
+			return workerView{}, err
+		}
+		replies, err := eachReply(text, len(commands))
+		if err != nil {
+			return workerView{}, err
+		}
+		if err := view.readHead(replies, first); err != nil {
+			return workerView{}, err
+		}
+		for i, backend := range backends[:taken] {
+			of := replies[headCommands+2*i:]
+			if err := view.readBackend(ctx, ask, backend, of[0], of[1]); err != nil {
+				return workerView{}, fmt.Errorf("backend %s: %w", backend, err)
+			}
+		}
+		backends = backends[taken:]
+	}
+	return view, nil
+}
+
+// headCommands is how many commands of a line come before the backends'.
+const headCommands = 2
+
+// showCommands gives a line that reads the first of the backends, and how many
+// of them that are. Each line asks again who answers it.
+func showCommands(backends []string, limit int) (commands []string, taken int) {
+	commands = []string{"show info", "show env " + MarkerVariable}
+	bytes := 0
+	for _, backend := range backends {
+		pair := []string{"show servers state " + backend, "show stat " + backend + " 4 -1"}
+		bytes += len(pair[0]) + len(pair[1]) + 2*perCommand
+		if taken > 0 && (bytes > maxLine-maxHead || len(commands)+len(pair) > limit) {
+			break
+		}
+		commands = append(commands, pair...)
+		taken++
+	}
+	return commands, taken
+}
+
+// maxHead is more than the bytes of the head commands.
+const maxHead = 100
+
+func (v *workerView) readHead(replies []string, first bool) error {
+	i, err := parseInfo(replies[0])
+	if err != nil {
+		return err
+	}
+	if !first && i.pid != v.info.pid {
+		return errReloaded
+	}
+	v.info, v.env = i, replies[1]
+	return nil
+}
+
+func (v *workerView) readBackend(ctx context.Context, ask asker, backend, stateReply, statReply string) error {
+	states, found, err := parseServersState(stateReply)
+	if err != nil || !found {
+		return err
+	}
+	stats, err := parseStat(statReply)
+	if err != nil {
+		return err
+	}
+	servers, whole := join(states, stats)
+	if !whole {
+		// `show stat` takes the first proxy of a name, which may be a frontend.
+		if stats, err = statByID(ctx, ask, states[0].backendID); err != nil {
+			return err
+		}
+		if servers, whole = join(states, stats); !whole {
+			return errors.New("its servers changed while they were read")
+		}
+	}
+	v.backends[backend] = servers
+	return nil
+}
+
+func statByID(ctx context.Context, ask asker, backendID int) (map[string]serverStat, error) {
+	text, err := ask(ctx, []string{"show stat " + strconv.Itoa(backendID) + " 4 -1"})
+	if err != nil {
+		return nil, err
+	}
+	replies, err := eachReply(text, 1)
+	if err != nil {
+		return nil, err
+	}
+	return parseStat(replies[0])
+}
+
+// join brings the two tables together by the servers' names, which are unique
+// in a backend.
+func join(states []serverState, stats map[string]serverStat) (servers []serverView, whole bool) {
+	servers = make([]serverView, 0, len(states))
+	for _, state := range states {
+		stat, found := stats[state.name]
+		if !found {
+			return nil, false
+		}
+		servers = append(servers, serverView{state, stat})
+	}
+	return servers, true
+}

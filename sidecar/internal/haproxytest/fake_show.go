@@ -1,0 +1,59 @@
+package haproxytest
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+)
+
+func (f *Fake) showInfo(w *FakeWorker) string {
+	return fmt.Sprintf("Name: HAProxy\nVersion: %s\nNbthread: 2\nPid: %d\nUptime_sec: %d\nnode: fake\n\n",
+		f.profile.Version, w.PID, int(time.Since(w.started).Seconds()))
+}
+
+func (w *FakeWorker) showServersState(backend string) string {
+	b := w.backend(backend)
+	if b == nil {
+		return say("Can't find backend.")
+	}
+	var out strings.Builder
+	out.WriteString("1\n# be_id be_name srv_id srv_name srv_addr srv_op_state srv_admin_state srv_uweight srv_iweight " +
+		"srv_time_since_last_change srv_check_status srv_check_result srv_check_health srv_check_state srv_agent_state " +
+		"bk_f_forced_id srv_f_forced_id srv_fqdn srv_port srvrecord srv_use_ssl srv_check_port srv_check_addr srv_agent_addr srv_agent_port\n")
+	for _, s := range b.Servers {
+		fmt.Fprintf(&out, "%d %s %d %s %s %d %d %d %d %d 6 3 4 %d 0 0 0 - %d - 0 0 - - 0\n",
+			w.backendID(b), b.Name, s.id, s.Name, s.Addr.Addr(), s.op(), s.admin(), s.Weight, s.Weight,
+			int(time.Since(s.changed).Seconds()), s.check(), s.Addr.Port())
+	}
+	out.WriteString("\n")
+	return out.String()
+}
+
+// showStat takes a backend's name or its number.
+func (w *FakeWorker) showStat(backend string) string {
+	b := w.backend(backend)
+	for _, known := range w.Backends {
+		if b == nil && strconv.Itoa(w.backendID(known)) == backend {
+			b = known
+		}
+	}
+	if b == nil {
+		return say("No such proxy.")
+	}
+	var out strings.Builder
+	out.WriteString("# pxname,svname,qcur,qmax,scur,smax,slim,status,weight,act,bck,iid,sid,type,check_desc,\n")
+	for _, s := range b.Servers {
+		limit, backup := "", 0
+		if s.MaxConn > 0 {
+			limit = strconv.Itoa(s.MaxConn)
+		}
+		if s.Backup {
+			backup = 1
+		}
+		fmt.Fprintf(&out, "%s,%s,%d,0,%d,0,%s,UP,%d,%d,%d,%d,%d,2,\"Layer7 check passed, 200\",\n",
+			b.Name, s.Name, s.Queued, s.Sessions, limit, s.Weight, 1-backup, backup, w.backendID(b), s.id)
+	}
+	out.WriteString("\n")
+	return out.String()
+}

@@ -1,0 +1,90 @@
+package haproxytest
+
+import (
+	"fmt"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"testing"
+)
+
+// Node is a small HTTP server that HAProxy can send requests to. "/" answers
+// its name; "/hold" answers it once Release is called.
+type Node struct {
+	Name     string
+	server   *httptest.Server
+	release  chan struct{}
+	once     sync.Once
+	requests atomic.Int64
+}
+
+// StartNode starts a Node on a free port of 127.0.0.1. The test's end stops it.
+func StartNode(tb testing.TB, name string) *Node {
+	tb.Helper()
+	return startNode(tb, name, "127.0.0.1:0")
+}
+
+// StartNode6 is StartNode on ::1.
+func StartNode6(tb testing.TB, name string) *Node {
+	tb.Helper()
+	return startNode(tb, name, "[::1]:0")
+}
+
+func startNode(tb testing.TB, name, address string) *Node {
+	tb.Helper()
+	listener, err := net.Listen("tcp", address) //nolint:noctx // it does not block
+	if err != nil {
+		tb.Fatalf("node %s: %v", name, err)
+	}
+	n := &Node{Name: name, release: make(chan struct{})}
+	mux := http.NewServeMux()
+	mux.HandleFunc("/hold", func(w http.ResponseWriter, r *http.Request) {
+		select {
+		case <-n.release:
+		case <-r.Context().Done():
+		}
+		n.answer(w)
+	})
+	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) { n.answer(w) })
+	n.server = &httptest.Server{Listener: listener, Config: &http.Server{Handler: mux}} //nolint:gosec // a test's
+	n.server.Start()
+	tb.Cleanup(n.Stop)
+	return n
+}
+
+func (n *Node) answer(w http.ResponseWriter) {
+	n.requests.Add(1)
+	_, _ = fmt.Fprintln(w, n.Name) // the client may be gone
+}
+
+// Addr is where it listens.
+func (n *Node) Addr() netip.AddrPort {
+	return n.server.Listener.Addr().(*net.TCPAddr).AddrPort()
+}
+
+// Requests is how many it has answered, HAProxy's checks among them.
+func (n *Node) Requests() int64 { return n.requests.Load() }
+
+// Release lets all requests to /hold go, the later ones too.
+func (n *Node) Release() { n.once.Do(func() { close(n.release) }) }
+
+// Stop ends it. It may be called more than once.
+func (n *Node) Stop() {
+	n.Release()
+	n.server.CloseClientConnections()
+	n.server.Close()
+}
+
+// FreeAddr gives an address of 127.0.0.1 on which nothing listens.
+func FreeAddr(tb testing.TB) netip.AddrPort {
+	tb.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // it does not block
+	if err != nil {
+		tb.Fatalf("free port: %v", err)
+	}
+	defer func() { _ = listener.Close() }()
+	return listener.Addr().(*net.TCPAddr).AddrPort()
+}
