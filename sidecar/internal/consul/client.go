@@ -1,0 +1,276 @@
+package consul
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptrace"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/hashicorp/consul/api"
+)
+
+const (
+	dialTimeout = 5 * time.Second
+	// answerGrace is how long beyond its wait an answer may take: Consul holds a
+	// query for up to 7 s while there is no leader (rpc_hold_timeout), and a
+	// large answer takes its time.
+	answerGrace = 20 * time.Second
+	idleTimeout = 90 * time.Second
+)
+
+// client asks one agent. It does not use api.Client, which reads the
+// environment on its own, pastes service names into paths as they are, takes
+// a missing header for a good one and null for an empty list.
+type client struct {
+	http     *http.Client
+	endpoint endpoint
+	token    token
+	auth     *url.Userinfo // nil for none
+	common   url.Values    // parameters of every query
+	wait     time.Duration
+	stale    bool // let any server answer
+}
+
+func newClient(o Options) (*client, error) {
+	at, err := parseEndpoint(o.Address, o.Scheme)
+	if err != nil {
+		return nil, err
+	}
+	transport, err := newTransport(o, at)
+	if err != nil {
+		return nil, err
+	}
+	c := &client{
+		endpoint: at,
+		token:    token{path: o.TokenFile, last: o.Token},
+		common:   url.Values{},
+		wait:     o.WaitTime,
+		stale:    o.MaxStale > 0,
+		http: &http.Client{
+			Transport: transport,
+			// The token must not follow a redirect to another host; Consul's
+			// agent sends none.
+			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		},
+	}
+	if o.TokenFile != "" {
+		c.token.last = "" // the file wins, and its absence must be seen
+	}
+	if o.HTTPAuth != "" {
+		user, password, _ := strings.Cut(o.HTTPAuth, ":")
+		c.auth = url.UserPassword(user, password)
+	}
+	for key, value := range map[string]string{"dc": o.Datacenter, "ns": o.Namespace, "partition": o.Partition} {
+		if value != "" {
+			c.common.Set(key, value)
+		}
+	}
+	return c, nil
+}
+
+// newTransport makes the connections. Over TLS all queries share a few by
+// HTTP/2. Without it each blocked query has one to itself, since Consul's agent
+// speaks HTTP/1.1 there; they are kept between queries, so a service costs one
+// connection and no more. The agent takes 200 from one address by default
+// (limits.http_max_conns_per_client) and any number on a Unix socket.
+func newTransport(o Options, at endpoint) (*http.Transport, error) {
+	dialer := &net.Dialer{
+		Timeout: dialTimeout,
+		// A blocked query says nothing for minutes. These find a host that is
+		// gone in half a minute.
+		KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 15 * time.Second, Interval: 5 * time.Second, Count: 3},
+	}
+	t := &http.Transport{
+		DialContext:         dialer.DialContext,
+		TLSHandshakeTimeout: dialTimeout,
+		MaxIdleConnsPerHost: 1 << 20, // bounded by the number of services and by IdleConnTimeout
+		IdleConnTimeout:     idleTimeout,
+		ForceAttemptHTTP2:   true,
+		HTTP2:               &http.HTTP2Config{SendPingTimeout: 15 * time.Second, PingTimeout: 15 * time.Second},
+	}
+	if at.socket != "" {
+		t.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return dialer.DialContext(ctx, "unix", at.socket)
+		}
+	}
+	if at.base.Scheme != schemeHTTPS {
+		return t, nil
+	}
+	config, err := api.SetupTLSConfig(&api.TLSConfig{
+		Address:            o.ServerName,
+		CAFile:             o.CAFile,
+		CAPath:             o.CAPath,
+		CertFile:           o.CertFile,
+		KeyFile:            o.KeyFile,
+		InsecureSkipVerify: o.InsecureSkipVerify,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("TLS (CA file %q, CA path %q, certificate %q, key %q): %w", o.CAFile, o.CAPath, o.CertFile, o.KeyFile, err)
+	}
+	config.MinVersion = tls.VersionTLS12
+	t.TLSClientConfig = config
+	return t, nil
+}
+
+func (c *client) close() { c.http.CloseIdleConnections() }
+
+// answer is all that Consul said to one query.
+type answer struct {
+	meta
+	entries []entry
+}
+
+// ask sends one query for a service and reads the whole answer. The query is
+// given up when ctx ends, or when it takes longer than its wait and some time.
+func (c *client) ask(ctx context.Context, s Service, from cursor) (answer, error) {
+	limit := answerGrace
+	if from.index > 0 {
+		limit += c.wait + c.wait/16
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("no answer within %v", limit))
+	defer cancel()
+	if from.index > 0 {
+		var giveUp context.CancelCauseFunc
+		ctx, giveUp = refuseNewConnection(ctx)
+		defer giveUp(nil)
+	}
+
+	req, err := c.request(ctx, s, from)
+	if err != nil {
+		return answer{}, err
+	}
+	resp, err := c.http.Do(req)
+	if err != nil {
+		return answer{}, c.failed(ctx, err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	if resp.StatusCode != http.StatusOK {
+		return answer{}, c.failed(ctx, refusal(resp))
+	}
+	m, err := readMetaHeaders(resp.Header)
+	if err != nil {
+		return answer{}, c.failed(ctx, err)
+	}
+	entries, err := decodeEntries(resp.Body, maxBody)
+	if err != nil {
+		return answer{}, c.failed(ctx, err)
+	}
+	return answer{meta: m, entries: entries}, nil
+}
+
+// errNewConnection is the cause of a blocking query that was given up because
+// it would have gone over a new connection. It is no failure: ask from the
+// beginning.
+var errNewConnection = errors.New("the connection is new: another catalog may be behind it")
+
+// refuseNewConnection keeps an index from going where it does not come from. A
+// Consul that has lost its catalog starts its index again, and lets a query
+// with the old one block for its whole wait. Normally the broken connection
+// tells; but net/http sends a GET again, on a new connection and unasked, when
+// the one that it reused breaks before the answer (net/http, Transport:
+// "automatically retries").
+func refuseNewConnection(ctx context.Context) (context.Context, context.CancelCauseFunc) {
+	ctx, giveUp := context.WithCancelCause(ctx)
+	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		GotConn: func(got httptrace.GotConnInfo) {
+			if !got.Reused {
+				giveUp(errNewConnection)
+			}
+		},
+	}), giveUp
+}
+
+func (c *client) request(ctx context.Context, s Service, from cursor) (*http.Request, error) {
+	params := url.Values{}
+	for k, v := range c.common {
+		params[k] = v
+	}
+	for _, tag := range s.Tags {
+		params.Add("tag", tag)
+	}
+	if s.Filter != "" {
+		params.Set("filter", s.Filter)
+	}
+	switch {
+	case from.consistent:
+		params.Set("consistent", "")
+	case c.stale:
+		params.Set("stale", "")
+	}
+	if from.index > 0 {
+		params.Set("index", strconv.FormatUint(from.index, 10))
+		params.Set("wait", strconv.FormatInt(c.wait.Milliseconds(), 10)+"ms")
+	}
+	const path = "/v1/health/service/"
+	u := c.endpoint.base
+	u.RawPath = u.EscapedPath() + path + url.PathEscape(s.Name)
+	u.Path += path + s.Name
+	u.RawQuery = params.Encode()
+
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
+	if err != nil {
+		return nil, fmt.Errorf("ask %s: %w", c.endpoint, err)
+	}
+	secret, err := c.token.current()
+	if err != nil {
+		return nil, err
+	}
+	if secret != "" {
+		req.Header.Set("X-Consul-Token", secret)
+	}
+	if c.auth != nil {
+		password, _ := c.auth.Password()
+		req.SetBasicAuth(c.auth.Username(), password)
+	}
+	return req, nil
+}
+
+// failed names the agent, and the deadline where that was the cause. The URL
+// that net/http puts before its errors is left out.
+func (c *client) failed(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		err = context.Cause(ctx)
+	}
+	if wrapped, ok := errors.AsType[*url.Error](err); ok {
+		err = wrapped.Err
+	}
+	return fmt.Errorf("ask %s: %w", c.endpoint, err)
+}
+
+// refusal is the error of an answer that is not 200, with what Consul says.
+func refusal(resp *http.Response) error {
+	const most = 300 // bytes
+	said, _ := io.ReadAll(io.LimitReader(resp.Body, most))
+	err := fmt.Errorf("status %s: %q", resp.Status, strings.TrimSpace(string(said)))
+	if resp.StatusCode == http.StatusTooManyRequests {
+		err = fmt.Errorf("%w (Consul's agent takes limits.http_max_conns_per_client connections, by default 200, from one address; raise it, or use HTTPS or a Unix socket)", err)
+	}
+	return err
+}
+
+func readMetaHeaders(h http.Header) (meta, error) {
+	index, err := strconv.ParseUint(h.Get("X-Consul-Index"), 10, 64)
+	if err != nil {
+		return meta{}, fmt.Errorf("header X-Consul-Index %.40q: want a number (is this Consul?)", h.Get("X-Consul-Index"))
+	}
+	const most = uint64(1) << 40 // ms, 34 years; more would overflow
+	ms, err := strconv.ParseUint(h.Get("X-Consul-LastContact"), 10, 64)
+	if err != nil || ms > most {
+		return meta{}, fmt.Errorf("header X-Consul-LastContact %.40q: want milliseconds", h.Get("X-Consul-LastContact"))
+	}
+	return meta{
+		index:       index,
+		lastContact: time.Duration(ms) * time.Millisecond,
+		knownLeader: h.Get("X-Consul-KnownLeader") == "true",
+		streamed:    h.Get("X-Consul-Query-Backend") == api.QueryBackendStreaming,
+		filtered:    h.Get("X-Consul-Results-Filtered-By-ACLs") == "true",
+	}, nil
+}

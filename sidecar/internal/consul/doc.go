@@ -1,0 +1,15 @@
+// Package consul is the catalog source: it asks Consul, by one blocking query
+// a service, and keeps what is known of each.
+//
+// Its invariant: unknown is not empty. What is known of a service changes only
+// by a complete answer that can be trusted; a query that fails, an answer that
+// is stale, cut short, filtered by an ACL or from a catalog whose index went
+// backwards changes nothing but SourceHealth.
+//
+// All that an answer holds comes from anyone who can register, and is hostile
+// until it has become a catalog.Instance.
+//
+// It reads neither the environment nor a global; its caller passes both in
+// (see Options.WithEnviron). cli makes a Source and agent uses it through its
+// own interface; nothing else may import this package.
+package consul

@@ -1,0 +1,184 @@
+package consul
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/pointsman/pointsman/sidecar/internal/catalog"
+)
+
+// Source watches services and keeps what is known of them. Its methods may be
+// called at any time, by any number of goroutines.
+type Source struct {
+	client  *client
+	options Options
+	log     hclog.Logger
+
+	changed chan struct{} // one value: snapshot has changed
+	asked   chan struct{} // one value: wanted has changed
+
+	mu       sync.Mutex
+	running  bool
+	wanted   []Service
+	watches  map[string]*watch // by service name; one for each goroutine that may publish
+	health   map[string]catalog.SourceHealth
+	snapshot catalog.Snapshot
+}
+
+// New checks the options and the services, reads the TLS files, and starts
+// nothing. The error joins all that is wrong.
+func New(o Options, services []Service) (*Source, error) {
+	o, err := o.check()
+	if err := errors.Join(err, checkServices(services)); err != nil {
+		return nil, err
+	}
+	c, err := newClient(o)
+	if err != nil {
+		return nil, fmt.Errorf("consul: %w", err)
+	}
+	return &Source{
+		client:  c,
+		options: o,
+		log:     o.Logger,
+		changed: make(chan struct{}, 1),
+		asked:   make(chan struct{}, 1),
+		wanted:  append([]Service(nil), services...),
+		watches: make(map[string]*watch),
+		health:  make(map[string]catalog.SourceHealth),
+	}, nil
+}
+
+// Snapshot gives all that is known now. A service that has had no answer yet
+// is not in it.
+func (s *Source) Snapshot() catalog.Snapshot {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.snapshot
+}
+
+// Health tells how the queries of one service go. It is zero for one that is
+// not watched.
+func (s *Source) Health(service string) catalog.SourceHealth {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.health[service]
+}
+
+// Changed gets a value after Snapshot has changed in more than an index; one
+// value may stand for several changes.
+func (s *Source) Changed() <-chan struct{} { return s.changed }
+
+// SetServices changes what is watched, and returns at once. What is known of a
+// service that stays is kept, and its query goes on undisturbed unless its tags
+// or filter differ. What is known of one that goes is forgotten. An error means
+// that nothing has changed.
+func (s *Source) SetServices(services []Service) error {
+	if err := checkServices(services); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	s.wanted = append([]Service(nil), services...)
+	s.mu.Unlock()
+	notify(s.asked)
+	return nil
+}
+
+// Run watches until ctx ends, and returns its cause. By then no goroutine and
+// no connection of it is left. What is known stays. It runs once at a time.
+func (s *Source) Run(ctx context.Context) error {
+	s.mu.Lock()
+	if s.running {
+		s.mu.Unlock()
+		return errors.New("consul: the source runs already")
+	}
+	s.running = true
+	s.mu.Unlock()
+
+	var watches sync.WaitGroup
+	defer func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.running = false
+	}()
+	defer s.client.close()
+	defer watches.Wait()
+	defer s.stop()
+	for {
+		s.reconcile(ctx, &watches)
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-s.asked:
+		}
+	}
+}
+
+// reconcile ends the watches that are not wanted any more and starts those that
+// are.
+func (s *Source) reconcile(ctx context.Context, watches *sync.WaitGroup) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	wanted := make(map[string]Service, len(s.wanted))
+	for _, service := range s.wanted {
+		wanted[service.Name] = service
+	}
+	for name, w := range s.watches {
+		service, stays := wanted[name]
+		if stays && service.equal(w.service) {
+			continue
+		}
+		w.cancel()
+		delete(s.watches, name)
+	}
+	s.forget(wanted)
+	for name, service := range wanted {
+		if s.watches[name] == nil {
+			ctx, cancel := context.WithCancel(ctx)
+			w := &watch{service: service, source: s, log: s.log.With("service", name), cancel: cancel}
+			s.watches[name] = w
+			watches.Go(func() { w.run(ctx) })
+		}
+	}
+}
+
+// forget drops what is known of services that are not wanted. The caller holds
+// mu.
+func (s *Source) forget(wanted map[string]Service) {
+	var keep []catalog.Service
+	all := s.snapshot.Services()
+	for _, known := range all {
+		if _, ok := wanted[known.Name]; ok {
+			keep = append(keep, known)
+		}
+	}
+	for name := range s.health {
+		if _, ok := wanted[name]; !ok {
+			delete(s.health, name)
+		}
+	}
+	if len(keep) < len(all) {
+		s.snapshot = catalog.NewSnapshot(keep...)
+		notify(s.changed)
+	}
+}
+
+func (s *Source) stop() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for name, w := range s.watches {
+		w.cancel()
+		delete(s.watches, name)
+	}
+}
+
+// notify leaves a value in a channel that has room for one.
+func notify(c chan<- struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}

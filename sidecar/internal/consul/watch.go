@@ -1,0 +1,183 @@
+package consul
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/pointsman/pointsman/sidecar/internal/catalog"
+)
+
+// watch asks for one service, again and again, and writes what it learns into
+// its Source. It may do so as long as it is the one in Source.watches.
+type watch struct {
+	service Service
+	source  *Source
+	log     hclog.Logger
+	cancel  context.CancelFunc
+
+	remarked map[string]bool // run's own: the remarks that the log has
+}
+
+// run asks until ctx ends. After a failure it waits, and starts from the
+// beginning: the index of a catalog that has been lost would block for minutes
+// in the one that took its place.
+func (w *watch) run(ctx context.Context) {
+	defer w.cancel()
+	var from cursor
+	var paced pace
+	for failures := 0; ; {
+		if !sleep(ctx, paced.delay(time.Now())) {
+			return
+		}
+		next, news, err := w.once(ctx, from)
+		if ctx.Err() != nil {
+			return
+		}
+		if err != nil {
+			failures++
+			w.failed(err)
+			if !sleep(ctx, backoff(failures)) {
+				return
+			}
+			from = cursor{}
+			continue
+		}
+		from, failures = next, 0
+		cost := float64(costNothing)
+		if news {
+			cost = costNews
+		}
+		paced.spend(time.Now(), cost)
+	}
+}
+
+// once asks one time, and publishes what came. It gives where the next query
+// starts, and whether the answer brought anything new.
+func (w *watch) once(ctx context.Context, from cursor) (next cursor, news bool, err error) {
+	got, err := w.source.client.ask(ctx, w.service, from)
+	switch {
+	case errors.Is(err, errNewConnection):
+		return cursor{}, false, nil
+	case err != nil:
+		return cursor{}, false, err
+	}
+	next, usable, err := from.next(got.meta, w.source.options.MaxStale)
+	if err != nil {
+		return cursor{}, false, fmt.Errorf("ask %s: %w", w.source.client.endpoint, err)
+	}
+	if !usable {
+		return next, false, nil
+	}
+	listed := list(got.entries)
+	w.remark(listed.remarks)
+	before := w.source.Snapshot().Service(w.service.Name)
+	if got.streamed && lost(before.Instances, listed.instances) {
+		// A streamed answer does not say whether it is consistent. Only the
+		// leader's may take an instance away, and it is asked at once.
+		return cursor{}, false, nil
+	}
+	return next, w.publish(catalog.Service{
+		Name:      w.service.Name,
+		Known:     true,
+		Instances: listed.instances,
+		Rejected:  listed.rejected,
+		Index:     got.index,
+	}), nil
+}
+
+// publish makes an answer known, and reports whether it differs from what was.
+func (w *watch) publish(now catalog.Service) bool {
+	s := w.source
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.watches[w.service.Name] != w {
+		return false // the watch was ended meanwhile
+	}
+	before := s.snapshot.Service(w.service.Name)
+	health := s.health[w.service.Name]
+	news := !now.Equal(before)
+	if health.Err != nil {
+		w.log.Info("consul answers again", "was", health.Err)
+	}
+	health.Answered, health.Err = time.Now(), nil
+	if news {
+		health.Changed = health.Answered
+	}
+	s.health[w.service.Name] = health
+	s.snapshot = s.snapshot.With(now)
+	if news {
+		w.logChange(before, now)
+		notify(s.changed)
+	}
+	return news
+}
+
+// failed records why there is no answer. What is known stays as it is.
+func (w *watch) failed(err error) {
+	err = fmt.Errorf("consul: service %q: %w", w.service.Name, err)
+	s := w.source
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.watches[w.service.Name] != w {
+		return
+	}
+	health := s.health[w.service.Name]
+	if health.Err == nil {
+		w.log.Warn("consul does not answer; what is known stays", "error", err,
+			"known", s.snapshot.Service(w.service.Name).Known, "answered", health.Answered)
+	}
+	health.Err = err
+	s.health[w.service.Name] = health
+}
+
+// logChange says in one line what an answer changed, and in one line each what
+// is newly wrong with an instance.
+func (w *watch) logChange(before, now catalog.Service) {
+	w.log.Info("instances changed", "instances", len(now.Instances), "was", len(before.Instances),
+		"known", before.Known, "rejected", len(now.Rejected), "index", now.Index)
+	old := make(map[string]bool, len(before.Rejected))
+	for _, r := range before.Rejected {
+		old[rejectionText(r)] = true
+	}
+	for _, r := range now.Rejected {
+		if text := rejectionText(r); !old[text] {
+			w.log.Warn("instance left out", "instance", text)
+		}
+	}
+}
+
+// remark logs what is newly odd about instances that are used all the same.
+func (w *watch) remark(remarks []catalog.Rejection) {
+	now := make(map[string]bool, len(remarks))
+	for _, r := range remarks {
+		text := rejectionText(r)
+		if now[text] = true; !w.remarked[text] {
+			w.log.Warn("instance used in spite of its meta", "instance", text)
+		}
+	}
+	w.remarked = now
+}
+
+// rejectionText quotes what anyone can have registered.
+func rejectionText(r catalog.Rejection) string {
+	return fmt.Sprintf("%.100q on %.100q: %v", r.ID, r.Node, r.Err)
+}
+
+// sleep waits for d, and reports whether ctx is still alive after it.
+func sleep(ctx context.Context, d time.Duration) bool {
+	if d <= 0 {
+		return ctx.Err() == nil
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-t.C:
+		return true
+	}
+}

@@ -1,0 +1,236 @@
+package consultest
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// Process is a real `consul agent -dev` on free ports of 127.0.0.1. It keeps
+// its state in memory: what a restart starts has forgotten all.
+type Process struct {
+	t     testing.TB
+	bin   string
+	hcl   []string
+	ports []int // in the order of portFlags
+
+	cmd    *exec.Cmd
+	output *bytes.Buffer
+	exited chan struct{} // closed when the process has ended
+}
+
+const (
+	startLimit = 60 * time.Second // for a machine that several test binaries share
+	stopLimit  = 20 * time.Second
+)
+
+// portFlags are the flags that name a port; the first is the HTTP port's.
+func portFlags() []string {
+	return []string{"-http-port", "-dns-port", "-grpc-port", "-grpc-tls-port", "-server-port", "-serf-lan-port", "-serf-wan-port"}
+}
+
+// StartProcess starts Consul and returns once it has a leader. The process
+// ends with the test. Each hcl is a fragment of configuration, as for -hcl.
+func StartProcess(t testing.TB, hcl ...string) *Process {
+	t.Helper()
+	p := &Process{t: t, bin: findConsul(t), hcl: hcl}
+	t.Cleanup(p.Kill)
+	// Another process can take a port between the moment when it was found free
+	// and Consul's start.
+	for attempt := 1; ; attempt++ {
+		p.ports = freePorts(t, len(portFlags()))
+		err := p.start()
+		if err == nil {
+			return p
+		}
+		if attempt == 3 || !strings.Contains(err.Error(), "address already in use") {
+			t.Fatal(err)
+		}
+	}
+}
+
+// Address is host:port of its HTTP API and UI.
+func (p *Process) Address() string { return "127.0.0.1:" + strconv.Itoa(p.ports[0]) }
+
+// PID is the process ID.
+func (p *Process) PID() int { return p.cmd.Process.Pid }
+
+// Stop ends it by SIGTERM, and returns when it has ended.
+func (p *Process) Stop() { p.t.Helper(); p.end(syscall.SIGTERM) }
+
+// Kill ends it by SIGKILL, and returns when it has ended.
+func (p *Process) Kill() { p.t.Helper(); p.end(syscall.SIGKILL) }
+
+// Restart starts it again on the same ports, after a Stop or Kill or by a Kill
+// of its own, and returns once it has a leader. It knows nothing of before.
+func (p *Process) Restart() {
+	p.t.Helper()
+	p.Kill()
+	if err := p.start(); err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+// Pause freezes it: connections stay open and nothing answers.
+func (p *Process) Pause() { p.t.Helper(); p.signal(syscall.SIGSTOP) }
+
+// Resume lets it go on after a Pause.
+func (p *Process) Resume() { p.t.Helper(); p.signal(syscall.SIGCONT) }
+
+func (p *Process) signal(s syscall.Signal) {
+	p.t.Helper()
+	if err := p.cmd.Process.Signal(s); err != nil {
+		p.t.Fatalf("consultest: send %v to consul (pid %d): %v", s, p.PID(), err)
+	}
+}
+
+func (p *Process) end(s syscall.Signal) {
+	p.t.Helper()
+	if p.cmd == nil {
+		return
+	}
+	if err := p.cmd.Process.Signal(s); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		p.t.Errorf("consultest: send %v to consul (pid %d): %v", s, p.PID(), err)
+	}
+	select {
+	case <-p.exited:
+	case <-time.After(stopLimit):
+		p.t.Errorf("consultest: consul (pid %d) runs %v after %v", p.PID(), stopLimit, s)
+	}
+}
+
+func (p *Process) start() error {
+	args := []string{
+		"agent", "-dev", "-node", nodeName, "-bind", "127.0.0.1", "-client", "127.0.0.1", "-log-level", "warn",
+		"-hcl", "disable_update_check = true",
+	}
+	for i, flag := range portFlags() {
+		args = append(args, flag, strconv.Itoa(p.ports[i]))
+	}
+	for _, fragment := range p.hcl {
+		args = append(args, "-hcl", fragment)
+	}
+	p.output = new(bytes.Buffer)
+	// It is ended by pid in Kill; a context would end it by itself.
+	p.cmd = exec.Command(p.bin, args...) //nolint:noctx // see above
+	p.cmd.Stdout, p.cmd.Stderr = p.output, p.output
+	p.cmd.SysProcAttr = endWithParent()
+
+	exited, started := make(chan struct{}), make(chan error)
+	p.exited = exited
+	go func(cmd *exec.Cmd) {
+		// "With its parent" means with the thread that started it.
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		err := cmd.Start()
+		started <- err
+		if err == nil {
+			_ = cmd.Wait()
+		}
+		close(exited)
+	}(p.cmd)
+	if err := <-started; err != nil {
+		p.cmd = nil
+		return fmt.Errorf("consultest: start %s: %w", p.bin, err)
+	}
+	return p.awaitLeader()
+}
+
+// awaitLeader returns once there is a leader and the agent's own node is in the
+// catalog: from then on what is registered shows at once.
+func (p *Process) awaitLeader() error {
+	ctx, cancel := context.WithTimeout(context.Background(), startLimit)
+	defer cancel()
+	for {
+		select {
+		case <-p.exited:
+			return fmt.Errorf("consultest: consul ended before it had a leader:\n%s", p.output)
+		case <-ctx.Done():
+			p.Kill()
+			return fmt.Errorf("consultest: consul has no leader after %v:\n%s", startLimit, p.output)
+		case <-time.After(20 * time.Millisecond):
+		}
+		leader, _, err := get(ctx, "http://"+p.Address()+"/v1/status/leader")
+		if err != nil || !strings.Contains(leader, ":") {
+			continue
+		}
+		node, policy, err := get(ctx, "http://"+p.Address()+"/v1/catalog/node/"+nodeName)
+		if err == nil && (strings.Contains(node, `"Address"`) || policy == "deny") {
+			return nil
+		}
+	}
+}
+
+// get gives the body, and the ACL policy for those without a token.
+func get(ctx context.Context, url string) (body, policy string, err error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return "", "", err
+	}
+	req.Close = true
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return "", "", err
+	}
+	defer func() { _ = resp.Body.Close() }()
+	b, err := io.ReadAll(io.LimitReader(resp.Body, 1<<20))
+	return string(b), resp.Header.Get("X-Consul-Default-Acl-Policy"), err
+}
+
+// findConsul gives the program: $CONSUL, else the one that `make tools` built,
+// else the one on PATH.
+func findConsul(t testing.TB) string {
+	t.Helper()
+	if path := os.Getenv("CONSUL"); path != "" {
+		return path
+	}
+	if dir, err := os.Getwd(); err == nil {
+		for ; dir != filepath.Dir(dir); dir = filepath.Dir(dir) {
+			if _, err := os.Stat(filepath.Join(dir, "go.mod")); err != nil {
+				continue
+			}
+			built := filepath.Join(dir, ".tools", "bin", "consul")
+			if _, err := os.Stat(built); err == nil {
+				return built
+			}
+			break
+		}
+	}
+	path, err := exec.LookPath("consul")
+	if err != nil {
+		t.Fatal("consultest: no consul: run `make tools`, or set CONSUL to its path")
+	}
+	return path
+}
+
+// freePorts gives ports of 127.0.0.1 that were free for TCP and UDP just now.
+func freePorts(t testing.TB, n int) []int {
+	t.Helper()
+	var ports []int
+	var config net.ListenConfig
+	for len(ports) < n {
+		l, err := config.Listen(t.Context(), "tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatalf("consultest: find a free port: %v", err)
+		}
+		defer func() { _ = l.Close() }() // not before all are found: else one is found twice
+		if u, err := config.ListenPacket(t.Context(), "udp", l.Addr().String()); err == nil {
+			defer func() { _ = u.Close() }()
+			ports = append(ports, l.Addr().(*net.TCPAddr).Port)
+		}
+	}
+	return ports
+}
