@@ -1,0 +1,199 @@
+package render
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/google/renameio/v2"
+)
+
+// FilePlaceholder stands in the check command for the path of the file.
+const FilePlaceholder = "{file}"
+
+// checkTimeout bounds one run of the check command. HAProxy reads 10,000
+// servers in 0.2 s; one that hangs is looking up a name.
+const checkTimeout = 30 * time.Second
+
+// RejectedError is a file that HAProxy found invalid.
+type RejectedError struct {
+	Path   string // of the copy that was kept, with the error in it
+	Output string // HAProxy's own words
+}
+
+func (e *RejectedError) Error() string {
+	return fmt.Sprintf("render: HAProxy rejects the new configuration, kept as %s: %s", e.Path, e.Output)
+}
+
+// File is haproxy.cfg on disk.
+type File struct {
+	path  string
+	check []string
+}
+
+// NewFile names the file and the command that validates it, in which
+// FilePlaceholder stands for a path. An empty command validates nothing. It
+// touches nothing.
+func NewFile(path string, check []string) (*File, error) {
+	if path == "" {
+		return nil, errors.New("render: no path for haproxy.cfg")
+	}
+	if len(check) > 0 && !slices.ContainsFunc(check, func(w string) bool { return strings.Contains(w, FilePlaceholder) }) {
+		return nil, fmt.Errorf("render: check command %q does not name %s", strings.Join(check, " "), FilePlaceholder)
+	}
+	return &File{path: path, check: check}, nil
+}
+
+// Path is where the file is.
+func (f *File) Path() string { return f.path }
+
+// Exists reports whether there is a file, of whatever content.
+func (f *File) Exists() (bool, error) {
+	_, err := os.Stat(f.path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// Read gives the file's content; errors wrap fs.ErrNotExist and the like.
+func (f *File) Read() ([]byte, error) { return os.ReadFile(f.path) }
+
+// Write puts the content in place if it differs from what is there, and
+// reports whether it did. HAProxy validates it first, from the same directory,
+// so that relative names in it mean the same; what is rejected is kept beside
+// the file, with the error, as a *RejectedError. The first time, a file that is
+// not ours is kept as PATH.before-pointsman.
+func (f *File) Write(ctx context.Context, content []byte) (bool, error) {
+	old, err := os.ReadFile(f.path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+	case err != nil:
+		return false, fmt.Errorf("render: %w", err)
+	case bytes.Equal(old, content):
+		return false, nil
+	case !bytes.HasPrefix(old, []byte(Header)):
+		if err := f.keep(old); err != nil {
+			return false, err
+		}
+	}
+	if err := f.replace(ctx, content); err != nil {
+		return false, err
+	}
+	return true, nil
+}
+
+// Restore puts back a content that HAProxy has run, without asking it again,
+// and keeps the present one beside the file with the error that it led to.
+func (f *File) Restore(content []byte, because error) error {
+	if now, err := os.ReadFile(f.path); err == nil && !bytes.Equal(now, content) {
+		if _, err := f.reject(now, because.Error()); err != nil {
+			return err
+		}
+	}
+	if err := renameio.WriteFile(f.path, content, 0o644, renameio.WithExistingPermissions()); err != nil {
+		return fmt.Errorf("render: %w", err)
+	}
+	return nil
+}
+
+func (f *File) replace(ctx context.Context, content []byte) error {
+	pending, err := renameio.NewPendingFile(f.path,
+		renameio.WithTempDir(filepath.Dir(f.path)), renameio.WithPermissions(0o644), renameio.WithExistingPermissions())
+	if err != nil {
+		return fmt.Errorf("render: %w", err)
+	}
+	defer func() { _ = pending.Cleanup() }() // does nothing once it is in place
+	if _, err := pending.Write(content); err != nil {
+		return fmt.Errorf("render: write %s: %w", f.path, err)
+	}
+	if err := f.validate(ctx, pending.Name(), content); err != nil {
+		return err
+	}
+	if err := pending.CloseAtomicallyReplace(); err != nil {
+		return fmt.Errorf("render: %w", err)
+	}
+	return nil
+}
+
+func (f *File) validate(ctx context.Context, path string, content []byte) error {
+	if len(f.check) == 0 {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
+	defer cancel()
+	args := make([]string, len(f.check))
+	for i, w := range f.check {
+		args[i] = strings.ReplaceAll(w, FilePlaceholder, path)
+	}
+	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
+	cmd.WaitDelay = time.Second
+	out, err := cmd.CombinedOutput()
+	if err == nil {
+		return nil
+	}
+	if _, ran := errors.AsType[*exec.ExitError](err); !ran || ctx.Err() != nil {
+		return fmt.Errorf("render: check command %s: %w", args[0], errors.Join(err, ctx.Err()))
+	}
+	words := readable(string(out), path, f.path)
+	kept, err := f.reject(content, words)
+	if err != nil {
+		return err
+	}
+	return &RejectedError{Path: kept, Output: words}
+}
+
+// reject keeps a content that was rejected, under the error that it was
+// rejected with.
+func (f *File) reject(content []byte, why string) (string, error) {
+	path := f.path + ".rejected"
+	var b bytes.Buffer
+	for line := range strings.Lines(why) {
+		b.WriteString("# " + strings.TrimRight(line, "\n") + "\n")
+	}
+	b.Write(content)
+	if err := renameio.WriteFile(path, b.Bytes(), 0o644); err != nil {
+		return "", fmt.Errorf("render: keep the rejected file: %w", err)
+	}
+	return path, nil
+}
+
+// keep copies a file that was there before us, once.
+func (f *File) keep(old []byte) error {
+	path := f.path + ".before-pointsman"
+	if _, err := os.Stat(path); err == nil {
+		return nil
+	}
+	if err := renameio.WriteFile(path, old, 0o644); err != nil {
+		return fmt.Errorf("render: keep the file that was there: %w", err)
+	}
+	return nil
+}
+
+// maxOutput bounds how much of HAProxy's words go into an error, in bytes.
+const maxOutput = 4096
+
+// readable keeps the alerts and warnings, in which the temporary file goes by
+// the name that the operator knows.
+func readable(out, temporary, path string) string {
+	var keep []string
+	for line := range strings.Lines(out) {
+		line = strings.TrimSpace(strings.ReplaceAll(line, temporary, path))
+		if line != "" && !strings.HasPrefix(line, "[NOTICE]") {
+			keep = append(keep, line)
+		}
+	}
+	text := strings.Join(keep, "\n")
+	if len(text) > maxOutput {
+		text = text[:maxOutput] + "…"
+	}
+	return text
+}

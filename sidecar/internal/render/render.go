@@ -1,0 +1,146 @@
+// Package render makes haproxy.cfg: the operator's settings, a template and
+// the servers of a plan become bytes, and the bytes become a file that HAProxy
+// has found valid, by one rename.
+//
+// Its invariant: what it renders holds the complete state with literal
+// addresses, and the file at the path is always a whole one. It imports
+// catalog and plan of ours; only cli and tests import it.
+package render
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"text/template"
+
+	"github.com/pointsman/pointsman/sidecar/internal/plan"
+)
+
+// MarkerVariable is the environment variable of HAProxy's process that holds
+// the marker of the configuration it runs.
+const MarkerVariable = "POINTSMAN_MARK"
+
+// Header is the first line of every file that we wrote.
+const Header = "# Written by pointsman. Changes made here by hand are lost; see docs/template.md."
+
+// Renderer renders one template with one set of settings.
+type Renderer struct {
+	tmpl     *template.Template
+	settings Settings
+	marker   plan.Marker
+}
+
+// New parses the template, which name is the path of, for errors. It also
+// renders it once, so that a template that asks for what is not there fails
+// here and not in the middle of a deployment.
+func New(name, text string, settings Settings) (*Renderer, error) {
+	tmpl, err := template.New(name).Option("missingkey=error").Funcs(template.FuncMap{"ms": ms, "join": strings.Join}).Parse(text)
+	if err != nil {
+		return nil, fmt.Errorf("render: template: %w", err)
+	}
+	r := &Renderer{tmpl: tmpl, settings: settings}
+	if r.marker, err = marker(text, settings); err != nil {
+		return nil, err
+	}
+	if _, err := r.Render(nil); err != nil {
+		return nil, err
+	}
+	return r, nil
+}
+
+// marker digests all that the file is made from but the servers.
+func marker(text string, s Settings) (plan.Marker, error) {
+	names := make([]string, 0, len(s.Services))
+	for _, svc := range s.Services {
+		names = append(names, svc.Backend)
+	}
+	slices.Sort(names)
+	settings, err := json.Marshal(s)
+	if err != nil {
+		return plan.Marker{}, fmt.Errorf("render: settings: %w", err)
+	}
+	options := make([]string, 0, len(s.Services))
+	for _, svc := range s.Services {
+		options = append(options, svc.Options())
+	}
+	return plan.Marker{
+		Template: digest(text),
+		Services: digest(names...),
+		Settings: digest(append(options, string(settings))...),
+	}, nil
+}
+
+func digest(parts ...string) string {
+	h := sha256.New()
+	for _, p := range parts {
+		fmt.Fprintf(h, "%d:%s", len(p), p)
+	}
+	return hex.EncodeToString(h.Sum(nil))[:12]
+}
+
+// Marker is what HAProxy will answer once it runs what this renders.
+func (r *Renderer) Marker() plan.Marker { return r.marker }
+
+// view is what a template sees.
+type view struct {
+	Settings
+	Services []serviceView
+}
+
+type serviceView struct {
+	Service
+	Servers []string // whole lines
+}
+
+// Render gives the file for the servers. A service that backends has nothing
+// of gets no servers.
+func (r *Renderer) Render(backends []plan.FileBackend) ([]byte, error) {
+	byName := make(map[string]plan.FileBackend, len(backends))
+	for _, b := range backends {
+		byName[b.Backend] = b
+	}
+	v := view{Settings: r.settings}
+	for _, s := range r.settings.Services {
+		sv := serviceView{Service: s}
+		for _, f := range byName[s.Backend].Servers {
+			sv.Servers = append(sv.Servers, serverLine(f, s.Options()))
+		}
+		v.Services = append(v.Services, sv)
+	}
+	var out bytes.Buffer
+	m := r.marker
+	// A global section of its own, so that an operator's template need not
+	// know of it: HAProxy merges them.
+	fmt.Fprintf(&out, "%s\nglobal\n    setenv %s 1.%s.%s.%s\n\n", Header, MarkerVariable, m.Template, m.Services, m.Settings)
+	if err := r.tmpl.Execute(&out, v); err != nil {
+		return nil, fmt.Errorf("render: template: %w", err)
+	}
+	if b := out.Bytes(); b[len(b)-1] != '\n' {
+		// HAProxy refuses a last line without an end.
+		out.WriteByte('\n')
+	}
+	return out.Bytes(), nil
+}
+
+func serverLine(f plan.FileServer, options string) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "server %s %s", f.Name, f.Addr)
+	if options != "" {
+		b.WriteString(" " + options)
+	}
+	fmt.Fprintf(&b, " weight %d", f.Weight)
+	if f.MaxConn > 0 {
+		fmt.Fprintf(&b, " maxconn %d", f.MaxConn)
+	}
+	if f.Backup {
+		b.WriteString(" backup")
+	}
+	if f.Disabled {
+		b.WriteString(" disabled")
+	}
+	return b.String()
+}

@@ -1,0 +1,88 @@
+package render
+
+import (
+	"fmt"
+	"strings"
+	"time"
+)
+
+// Settings is what the operator has set of haproxy.cfg. A template sees these
+// fields, with each service's servers beside its own.
+type Settings struct {
+	Log           string // the words after "log"; "" is no log
+	RuntimeSocket string // the address of the runtime socket, as on a bind line
+	SocketMode    string // its file mode, octal
+	MaxConn       int    // 0 leaves it to HAProxy
+	Threads       int    // 0 leaves it to HAProxy
+	HardStopAfter time.Duration
+	MaxReloads    int
+	GlobalExtra   []string // lines for the global section
+
+	Timeouts      []Timeout
+	DefaultsExtra []string // lines for the defaults section
+
+	StatsBind string // of the statistics page; "" is none
+	StatsURI  string
+
+	Services []Service
+}
+
+// Timeout is one of HAProxy's timeouts.
+type Timeout struct {
+	Name  string // as in "timeout NAME"
+	Value time.Duration
+}
+
+// Service is one backend, and its frontend if it binds.
+type Service struct {
+	Backend       string
+	Bind          []string
+	Mode          string // http or tcp
+	Balance       string
+	RetryOn       []string
+	Check         Check
+	ServerOptions string // the operator's further words on each server's line
+	FrontendExtra []string
+	BackendExtra  []string
+}
+
+// Check is HAProxy's own check of each server.
+type Check struct {
+	Enabled                     bool
+	Path, Host                  string // Path "" is a check by connecting
+	Inter, FastInter, DownInter time.Duration
+	Timeout                     time.Duration
+	Rise, Fall                  int
+}
+
+// purgeDelay is how long HAProxy keeps idle server connections before it
+// closes half of them. It must stay well under the servers' own keep-alive
+// timeout, or a request meets a connection that is just being closed
+// (haproxy.md, section 4); most servers close after 5 s or more.
+const purgeDelay = time.Second
+
+// Options gives the words that follow the address on each of the service's
+// server lines, but for those that differ by server. `add server` takes the
+// same words: it ignores default-server (management manual, 9.3).
+func (s Service) Options() string {
+	var words []string
+	if c := s.Check; c.Enabled {
+		words = append(words, fmt.Sprintf("check inter %s fastinter %s downinter %s rise %d fall %d",
+			ms(c.Inter), ms(c.FastInter), ms(c.DownInter), c.Rise, c.Fall))
+	}
+	if s.Mode == "http" {
+		words = append(words, "pool-purge-delay "+ms(purgeDelay))
+	}
+	if s.ServerOptions != "" {
+		words = append(words, s.ServerOptions)
+	}
+	return strings.Join(words, " ")
+}
+
+// ms writes a time as HAProxy reads it.
+func ms(d time.Duration) string {
+	if d > 0 && d%time.Second == 0 {
+		return fmt.Sprintf("%ds", d/time.Second)
+	}
+	return fmt.Sprintf("%dms", d.Milliseconds())
+}
