@@ -1,0 +1,18 @@
+package config
+
+import "reflect"
+
+// Changed gives the keys of the settings in which two Configs differ, in the
+// order of the table; "services" stands for all of theirs.
+func Changed(before, after Config) []string {
+	var keys []string
+	for _, s := range settings() {
+		if !reflect.DeepEqual(s.at(&before).target(), s.at(&after).target()) {
+			keys = append(keys, s.key)
+		}
+	}
+	if !reflect.DeepEqual(before.Services, after.Services) {
+		keys = append(keys, servicesKey)
+	}
+	return keys
+}

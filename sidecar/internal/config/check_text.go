@@ -1,0 +1,85 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// oneLine passes any text of one line.
+func oneLine(s string) error {
+	if !utf8.ValidString(s) {
+		return errors.New("must be UTF-8")
+	}
+	for _, r := range s {
+		if r != '\t' && unicode.IsControl(r) {
+			return fmt.Errorf("must not hold the control character %q", r)
+		}
+	}
+	return nil
+}
+
+// orEmpty lets the empty text pass, too.
+func orEmpty(check func(string) error) func(string) error {
+	return func(s string) error {
+		if s == "" {
+			return nil
+		}
+		return check(s)
+	}
+}
+
+// word passes text that is one argument wherever it is put: in a query, in
+// haproxy.cfg, or in a line on the socket.
+func word(s string) error {
+	if s == "" {
+		return errors.New("must not be empty")
+	}
+	if i := strings.IndexFunc(s, unicode.IsSpace); i >= 0 {
+		return errors.New("must not hold a space")
+	}
+	return plainWords(s)
+}
+
+// plainWords passes text that HAProxy splits at its spaces and takes as it is,
+// in haproxy.cfg and on the socket alike: quotes and backslashes mean
+// something else there, '#' begins a comment and ';' another command.
+func plainWords(s string) error {
+	if err := oneLine(s); err != nil {
+		return err
+	}
+	if i := strings.IndexAny(s, "\t\"'\\#;"); i >= 0 {
+		return fmt.Errorf("must not hold the character %q", s[i])
+	}
+	return nil
+}
+
+// maxName is the longest name that is taken: that of a host.
+const maxName = 253
+
+// name passes names that are legal in Consul and, but for ':', as HAProxy
+// spells them (its manual, section 2).
+func name(s string) error {
+	if s == "" {
+		return errors.New("must not be empty")
+	}
+	if len(s) > maxName {
+		return fmt.Errorf("is longer than %d bytes", maxName)
+	}
+	for _, r := range s {
+		if (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && !strings.ContainsRune("-_.", r) {
+			return errors.New("may only hold letters, digits, '-', '_' and '.'")
+		}
+	}
+	return nil
+}
+
+// tag passes one of Consul's tags. They are compared, and reach nothing else.
+func tag(s string) error {
+	if s == "" {
+		return errors.New("must not be empty")
+	}
+	return oneLine(s)
+}

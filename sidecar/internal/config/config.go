@@ -1,0 +1,55 @@
+package config
+
+import "time"
+
+// Config is every setting of one sidecar.
+type Config struct {
+	File string // the file that was read, or would have been: it need not exist
+	Name string // of this load balancer; letters, digits, '-', '_' and '.'
+
+	Consul   Consul
+	HAProxy  HAProxy
+	Services []Service // as ordered in the file; names, backends and binds are unique
+
+	Settle Settle
+	Reload Reload
+
+	ReconcileInterval time.Duration // how often everything is compared anyway
+	FileDelay         time.Duration // how long a write of haproxy.cfg waits for more changes
+
+	Status Status
+	Log    Log
+}
+
+// Settle is how long changes that need a reload wait for more of their kind.
+// Changes at runtime never wait.
+type Settle struct {
+	Min time.Duration // without a further change
+	Max time.Duration // from the first change; Min at least
+}
+
+// Reload bounds how often HAProxy is reloaded.
+type Reload struct {
+	MinInterval   time.Duration // from the end of one reload to the start of the next
+	MaxOldWorkers int           // no reload is started while so many old workers live
+}
+
+// Status is the sidecar's own HTTP server.
+type Status struct {
+	Address string // host:port; the host may be empty, the port 0
+}
+
+// Log is the sidecar's own log.
+type Log struct {
+	Level  string // trace, debug, info, warn or error
+	Format LogFormat
+}
+
+// LogFormat is how a log line is written.
+type LogFormat string
+
+// The formats of log lines.
+const (
+	LogText LogFormat = "text"
+	LogJSON LogFormat = "json"
+)

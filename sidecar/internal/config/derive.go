@@ -1,0 +1,30 @@
+package config
+
+// derive sets the defaults that depend on something else.
+func (l *loader) derive(hostname string) {
+	if _, set := l.origins["name"]; !set && !l.failed["name"] {
+		l.putText("name", l.byKey["name"].at(&l.cfg), hostname, origin{rank: byDefault, source: "host name"})
+	}
+}
+
+// deriveService does the same for a service. prefix is its key.
+func (l *loader) deriveService(prefix string, s *Service) {
+	isSet := func(key string) bool {
+		_, set := l.origins[prefix+"."+key]
+		return set || l.failed[prefix+"."+key]
+	}
+	if !isSet("backend") {
+		s.Backend = s.Name
+	}
+	if s.Mode != HTTP {
+		return
+	}
+	if !isSet("check.path") {
+		s.Check.Path = "/healthz"
+	}
+	if !isSet("retry_on") {
+		// Not response-timeout: the server may be at work on the request still,
+		// and a second one would add to the load that made it slow.
+		s.RetryOn = []string{"conn-failure", "empty-response"}
+	}
+}

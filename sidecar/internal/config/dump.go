@@ -1,0 +1,40 @@
+package config
+
+import (
+	"encoding/json"
+	"strings"
+)
+
+// MarshalJSON gives the settings as the file has them, nested by their keys,
+// durations as text and secrets masked. What it gives for a Config without
+// secrets is itself a file that Load takes.
+func (c Config) MarshalJSON() ([]byte, error) {
+	out := nested(settings(), &c)
+	services := make([]map[string]any, len(c.Services))
+	for i := range c.Services {
+		services[i] = nested(serviceSettings(), &c.Services[i])
+	}
+	out[servicesKey] = services
+	return json.Marshal(out)
+}
+
+func nested[T any](table []setting[T], from *T) map[string]any {
+	root := map[string]any{}
+	for _, s := range table {
+		if s.noFile {
+			continue
+		}
+		in := root
+		parts := strings.Split(s.key, ".")
+		for _, p := range parts[:len(parts)-1] {
+			section, ok := in[p].(map[string]any)
+			if !ok {
+				section = map[string]any{}
+				in[p] = section
+			}
+			in = section
+		}
+		in[parts[len(parts)-1]] = s.at(from).plain()
+	}
+	return root
+}

@@ -1,0 +1,60 @@
+package config
+
+import "time"
+
+// HAProxy is how HAProxy is reached, and what goes into its file apart from
+// the services.
+type HAProxy struct {
+	Socket       string // of the runtime API: a path or host:port
+	MasterSocket string // likewise, of the master process; "" is none
+	Config       string // path of haproxy.cfg, which the sidecar writes
+	Template     string // path of the operator's template; "" is the one built in
+
+	// CheckCommand validates a file before it is put in place: the program and
+	// its arguments, in which {file} stands for the path. Empty: no check.
+	CheckCommand []string
+	// ReloadCommand makes HAProxy load its file again. Empty: by MasterSocket.
+	ReloadCommand []string
+
+	Timeout       time.Duration // for one exchange on a socket
+	ReloadTimeout time.Duration // for one reload, until a new worker serves
+
+	Log string // the words after "log" in the global section; "" is no log
+
+	Global   Global
+	Defaults Defaults
+	Stats    Stats
+}
+
+// Global is what goes into haproxy.cfg's global section.
+type Global struct {
+	MaxConn         int // 0 leaves it to HAProxy
+	Threads         int // 0 leaves it to HAProxy
+	HardStopAfter   time.Duration
+	MaxReloads      int    // a worker older than so many reloads is ended
+	StatsSocketMode string // octal
+	Extra           []string
+}
+
+// Defaults is what goes into haproxy.cfg's defaults section.
+type Defaults struct {
+	Timeouts Timeouts
+	Extra    []string
+}
+
+// Timeouts are HAProxy's, in whole milliseconds.
+type Timeouts struct {
+	Connect       time.Duration
+	Client        time.Duration
+	Server        time.Duration
+	Queue         time.Duration
+	HTTPRequest   time.Duration
+	HTTPKeepAlive time.Duration
+	Tunnel        time.Duration
+}
+
+// Stats is HAProxy's statistics page.
+type Stats struct {
+	Bind string // as on a bind line; "" is no page
+	URI  string
+}

@@ -1,0 +1,450 @@
+package config_test
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/spf13/pflag"
+	"go.yaml.in/yaml/v3"
+
+	"github.com/pointsman/pointsman/sidecar/internal/config"
+)
+
+const file = "/etc/pointsman/sidecar.yaml"
+
+// input is one call of Load.
+type input struct {
+	args []string
+	env  []string
+	yaml string // "" is no file
+	path string // "" is the default
+	host string // "" is lb0
+}
+
+func load(t *testing.T, in input) (config.Config, error) {
+	t.Helper()
+	flags := pflag.NewFlagSet("sidecar", pflag.ContinueOnError)
+	config.RegisterFlags(flags)
+	if err := flags.Parse(in.args); err != nil {
+		t.Fatalf("parse flags: %v", err)
+	}
+	if in.path == "" {
+		in.path = file
+	}
+	if in.host == "" {
+		in.host = "lb0"
+	}
+	return config.Load(config.Sources{
+		Flags: flags, Environ: in.env, Hostname: in.host,
+		ReadFile: func(path string) ([]byte, error) {
+			if path != in.path || in.yaml == "" {
+				return nil, &fs.PathError{Op: "open", Path: path, Err: fs.ErrNotExist}
+			}
+			return []byte(in.yaml), nil
+		},
+	})
+}
+
+func mustLoad(t *testing.T, in input) config.Config {
+	t.Helper()
+	c, err := load(t, in)
+	if err != nil {
+		t.Fatalf("Load(%+v): %v", in, err)
+	}
+	return c
+}
+
+func TestDefaultsAreThoseOfTheIssue(t *testing.T) {
+	got := mustLoad(t, input{yaml: "services:\n- name: api\n"})
+	want := config.Config{
+		File: file,
+		Name: "lb0",
+		Consul: config.Consul{
+			Address: "127.0.0.1:8500", Wait: 5 * time.Minute,
+		},
+		HAProxy: config.HAProxy{
+			Socket: "/run/haproxy/admin.sock", MasterSocket: "/run/haproxy-master.sock",
+			Config:       "/etc/haproxy/haproxy.cfg",
+			CheckCommand: []string{"haproxy", "-c", "-f", "{file}"}, ReloadCommand: []string{},
+			Timeout: 3 * time.Second, ReloadTimeout: 30 * time.Second,
+			Log:    "stdout format raw local0",
+			Global: config.Global{HardStopAfter: 30 * time.Second, MaxReloads: 10, StatsSocketMode: "660", Extra: []string{}},
+			Defaults: config.Defaults{
+				Timeouts: config.Timeouts{
+					Connect: time.Second, Client: 30 * time.Second, Server: 30 * time.Second, Queue: 5 * time.Second,
+					HTTPRequest: 10 * time.Second, HTTPKeepAlive: 10 * time.Second, Tunnel: time.Hour,
+				},
+				Extra: []string{},
+			},
+			Stats: config.Stats{URI: "/"},
+		},
+		Services: []config.Service{{
+			Name: "api", Backend: "api", Bind: []string{}, Mode: config.HTTP, Balance: "roundrobin",
+			Tags: []string{}, Warning: config.WarningIn,
+			Check: config.Check{
+				Enabled: true, Path: "/healthz", Inter: time.Second, FastInter: 250 * time.Millisecond,
+				DownInter: 250 * time.Millisecond, Timeout: time.Second, Rise: 2, Fall: 3,
+			},
+			Slots:        config.Slots{Min: 10, Spare: 4},
+			DrainTimeout: 30 * time.Second, ReplacementTimeout: 30 * time.Second,
+			MinServers: 1, MaxRemoval: 0.5,
+			RetryOn:       []string{"conn-failure", "empty-response"},
+			FrontendExtra: []string{}, BackendExtra: []string{},
+		}},
+		Settle:            config.Settle{Min: 100 * time.Millisecond, Max: time.Second},
+		Reload:            config.Reload{MinInterval: 2 * time.Second, MaxOldWorkers: 3},
+		ReconcileInterval: 2 * time.Second, FileDelay: 100 * time.Millisecond,
+		Status: config.Status{Address: "127.0.0.1:9600"},
+		Log:    config.Log{Level: "info", Format: config.LogText},
+	}
+	if diff := cmp.Diff(got, want); diff != "" {
+		t.Errorf("Load (-got +want):\n%s", diff)
+	}
+}
+
+func TestTheStrongerSourceWins(t *testing.T) {
+	// Each case adds the next stronger source.
+	in := input{yaml: "services: []\n"}
+	steps := []struct {
+		add  func()
+		want string
+	}{
+		{func() {}, "127.0.0.1:8500"},
+		{func() { in.env = append(in.env, "CONSUL_HTTP_ADDR=https://consul-env:8501") }, "https://consul-env:8501"},
+		{func() { in.yaml += "consul: {address: file:1}\n" }, "file:1"},
+		{func() { in.env = append(in.env, "POINTSMAN_CONSUL_ADDRESS=env:2") }, "env:2"},
+		{func() { in.args = []string{"--consul-address", "flag:3"} }, "flag:3"},
+	}
+	for _, s := range steps {
+		s.add()
+		if got := mustLoad(t, in).Consul.Address; got != s.want {
+			t.Errorf("with %+v: consul.address = %q, want %q", in, got, s.want)
+		}
+	}
+}
+
+func TestConsulsOwnEnvironmentWorks(t *testing.T) {
+	got := mustLoad(t, input{yaml: "services: []\n", env: []string{
+		"CONSUL_HTTP_ADDR=unix:///run/consul.sock", "CONSUL_HTTP_TOKEN=t0k", "CONSUL_HTTP_SSL=true",
+		"CONSUL_HTTP_SSL_VERIFY=false", "CONSUL_CACERT=/ca", "CONSUL_CAPATH=/cas", "CONSUL_CLIENT_CERT=/cert",
+		"CONSUL_CLIENT_KEY=/key", "CONSUL_TLS_SERVER_NAME=server.dc1.consul", "CONSUL_NAMESPACE=ns",
+		"CONSUL_PARTITION=part", "CONSUL_HTTP_AUTH=user:pw", "CONSUL_HTTP_TOKEN_FILE=",
+	}}).Consul
+	want := config.Consul{
+		Address: "unix:///run/consul.sock", Token: "t0k", SSL: true, InsecureSkipVerify: true,
+		CAFile: "/ca", CAPath: "/cas", CertFile: "/cert", KeyFile: "/key", ServerName: "server.dc1.consul",
+		Namespace: "ns", Partition: "part", HTTPAuth: "user:pw", Wait: 5 * time.Minute,
+	}
+	if got != want {
+		t.Errorf("consul = %+v (token %q), want %+v", got, got.Token.Reveal(), want)
+	}
+}
+
+func TestOneTokenIsUsed(t *testing.T) {
+	for _, c := range []struct {
+		name        string
+		in          input
+		token, file string
+	}{
+		{"the environment's token before the file's token_file", input{yaml: "services: []\nconsul: {token_file: /f}\n", env: []string{"POINTSMAN_CONSUL_TOKEN=env"}}, "env", ""},
+		{"the flag's token_file before the environment's token", input{yaml: "services: []\n", args: []string{"--consul-token-file=/f"}, env: []string{"POINTSMAN_CONSUL_TOKEN=env"}}, "", "/f"},
+		{"the file before Consul's own variable", input{yaml: "services: []\nconsul: {token_file: /f}\n", env: []string{"CONSUL_HTTP_TOKEN=c"}}, "", "/f"},
+		{"token_file, of Consul's own variables, as its clients do", input{yaml: "services: []\n", env: []string{"CONSUL_HTTP_TOKEN=c", "CONSUL_HTTP_TOKEN_FILE=/f"}}, "", "/f"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			got := mustLoad(t, c.in).Consul
+			if got.Token.Reveal() != c.token || got.TokenFile != c.file {
+				t.Errorf("token %q, token_file %q, want %q and %q", got.Token.Reveal(), got.TokenFile, c.token, c.file)
+			}
+		})
+	}
+}
+
+func TestListsAreTakenFromEverySource(t *testing.T) {
+	want := []string{"systemctl", "reload", "haproxy"}
+	empty := mustLoad(t, input{yaml: "services: []\n", env: []string{"POINTSMAN_HAPROXY_CHECK_COMMAND="}}).HAProxy.CheckCommand
+	if len(empty) != 0 {
+		t.Errorf("an empty variable: check_command = %q, want none", empty)
+	}
+	for name, in := range map[string]input{
+		"file":           {yaml: "services: []\nhaproxy: {reload_command: [systemctl, reload, haproxy]}\n"},
+		"environment":    {yaml: "services: []\n", env: []string{`POINTSMAN_HAPROXY_RELOAD_COMMAND=["systemctl", "reload", "haproxy"]`}},
+		"one flag":       {yaml: "services: []\n", args: []string{"--haproxy-reload-command", "[systemctl, reload, haproxy]"}},
+		"repeated flags": {yaml: "services: []\n", args: []string{"--haproxy-reload-command=systemctl", "--haproxy-reload-command=reload", "--haproxy-reload-command=haproxy"}},
+	} {
+		if got := mustLoad(t, in).HAProxy.ReloadCommand; !cmp.Equal(got, want) {
+			t.Errorf("%s: reload_command = %q, want %q", name, got, want)
+		}
+	}
+}
+
+func TestABlockOfTextIsAListOfLines(t *testing.T) {
+	got := mustLoad(t, input{yaml: "services:\n- name: api\n  backend_extra: |\n    # sticky\n    cookie S insert\n\n    option httplog\n"}).Services[0].BackendExtra
+	if want := []string{"# sticky", "cookie S insert", "option httplog"}; !cmp.Equal(got, want) {
+		t.Errorf("backend_extra = %q, want %q", got, want)
+	}
+}
+
+func TestAnEmptyValueIsNotTheDefault(t *testing.T) {
+	got := mustLoad(t, input{
+		yaml: "services:\n- {name: api, check: {path: \"\"}, retry_on: []}\nhaproxy: {check_command: []}\n",
+		env:  []string{"POINTSMAN_HAPROXY_MASTER_SOCKET="},
+	})
+	if s := got.Services[0]; s.Check.Path != "" || len(s.RetryOn) != 0 || len(got.HAProxy.CheckCommand) != 0 || got.HAProxy.MasterSocket != "" {
+		t.Errorf("check.path %q, retry_on %q, check_command %q, master_socket %q, want all empty",
+			s.Check.Path, s.RetryOn, got.HAProxy.CheckCommand, got.HAProxy.MasterSocket)
+	}
+}
+
+func TestModeTCPHasNoHTTPDefaults(t *testing.T) {
+	s := mustLoad(t, input{yaml: "services:\n- {name: db, mode: tcp, bind: \":5432\"}\n"}).Services[0]
+	if s.Check.Path != "" || len(s.RetryOn) != 0 {
+		t.Errorf("check.path %q, retry_on %q, want none in mode tcp", s.Check.Path, s.RetryOn)
+	}
+}
+
+func TestAnAnchorIsFollowed(t *testing.T) {
+	c := mustLoad(t, input{yaml: "services:\n- {name: a, tags: &t [x], check: &c {rise: 5}}\n- {name: b, tags: *t, check: *c}\n"})
+	if got := c.Services[1]; got.Check.Rise != 5 || !cmp.Equal(got.Tags, []string{"x"}) {
+		t.Errorf("services[b].check.rise = %d, tags = %q, want 5 and x, from the anchors", got.Check.Rise, got.Tags)
+	}
+}
+
+func TestASectionWithoutKeysIsAllDefaults(t *testing.T) {
+	got := mustLoad(t, input{yaml: "services: []\nconsul:\n  # address: x\n"}).Consul.Address
+	if want := "127.0.0.1:8500"; got != want {
+		t.Errorf("consul.address = %q, want %q", got, want)
+	}
+}
+
+func TestAFlagThatIsOnOrOffNeedsNoValue(t *testing.T) {
+	if !mustLoad(t, input{yaml: "services: []\n", args: []string{"--consul-ssl"}}).Consul.SSL {
+		t.Error("--consul-ssl: consul.ssl is false, want true")
+	}
+}
+
+func TestOfTwoVariablesWithOneNameTheFirstCounts(t *testing.T) {
+	got := mustLoad(t, input{yaml: "services: []\n", env: []string{"POINTSMAN_NAME=a", "POINTSMAN_NAME=b"}}).Name
+	if got != "a" {
+		t.Errorf("name = %q, want a, as os.Getenv would give", got)
+	}
+}
+
+func TestLoadTellsAllThatIsWrongAtOnce(t *testing.T) {
+	_, err := load(t, input{
+		yaml: strings.Join([]string{
+			"consul:",             // 1
+			"  adress: x",         // 2
+			"  wait: 30",          // 3
+			"reload:",             // 4
+			"  max_old_workers: ", // 5
+			"services:",           // 6
+			"- name: api",         // 7
+			"  bind: \"*:70000\"", // 8
+			"  name: api2",        // 9
+		}, "\n"),
+		env:  []string{"POINTSMAN_CONSOLE_TOKEN=hush-hush", "POINTSMAN_LOG_LEVEL=loud"},
+		args: []string{"--settle-min=5s", "--haproxy-global-threads=many"},
+	})
+	want := []string{
+		`POINTSMAN_CONSOLE_TOKEN: no such setting; did you mean POINTSMAN_CONSUL_TOKEN?`,
+		file + `:2: consul.adress: no such setting; did you mean address?`,
+		file + `:3: consul.wait "30": has no unit: write 30s for seconds, 30ms for milliseconds`,
+		file + `:5: reload.max_old_workers: has no value; write "" for none`,
+		file + `:9: services[api].name: is set twice, first in line 7`,
+		file + `:8: services[api].bind "*:70000": item 1, "*:70000": port "70000" must be a number from 1 to 65535`,
+		`--haproxy-global-threads: haproxy.global.threads "many": must be a whole number, 0 to 4096`,
+		`POINTSMAN_LOG_LEVEL: log.level "loud": must be trace, debug, info, warn or error`,
+		`--settle-min: settle.min "5s": is more than settle.max, 1s`,
+	}
+	if diff := cmp.Diff(strings.Split(fmt.Sprint(err), "\n"), want); diff != "" {
+		t.Errorf("errors (-got +want):\n%s", diff)
+	}
+	var first *config.Error
+	if !errors.As(err, &first) || first.Source != "POINTSMAN_CONSOLE_TOKEN" {
+		t.Errorf("errors.As gave %+v, want the first *Error", first)
+	}
+}
+
+func TestLoadRefuses(t *testing.T) {
+	service := func(rest string) string { return "services:\n- name: api\n  " + rest + "\n" }
+	for _, c := range []struct {
+		name string
+		in   input
+		want string // the one error
+	}{
+		{"no services at all", input{yaml: "log: {level: info}\n"}, file + `: services: must be set; write [] for none`},
+		{"an empty file", input{yaml: "# nothing\n"}, file + `: services: must be set; write [] for none`},
+		{"no file", input{}, file + `: services: must be set, and the file does not exist`},
+		{"a named file that is missing", input{args: []string{"--config=/x.yaml"}}, `--config: config "/x.yaml": cannot be read: open /x.yaml: file does not exist`},
+		{"services as null", input{yaml: "services:\n"}, file + `:1: services: must be a list; write [] for none`},
+		{"a service without a name", input{yaml: "services:\n- {bind: \":80\"}\n"}, file + `:2: services[0].name: must be set`},
+		{"a service that is no section", input{yaml: "services:\n- api\n"}, file + `:2: services[0]: must be a section of keys and values`},
+		{"a section that is a value", input{yaml: "services: []\nconsul: localhost\n"}, file + `:2: consul: must be a section of keys and values`},
+		{"a value that is a section", input{yaml: "services: []\nname: {a: b}\n"}, file + `:2: name: must be a single value`},
+		{"a value that is a list", input{yaml: "services: []\nname: [a]\n"}, file + `:2: name: must be a single value`},
+		{"a list that is a section", input{yaml: service("tags: {a: b}")}, file + `:3: services[api].tags: must be a list`},
+		{"an item that is a list", input{yaml: service("tags: [[a]]")}, file + `:3: services[api].tags: item 1 must be a text`},
+		{"YAML that does not parse", input{yaml: "services: []\na: [1\n"}, file + `:1: is not YAML: did not find expected ',' or ']'`},
+		{"a second document", input{yaml: "services: []\n---\nname: x\n"}, file + `:2: is not YAML: there is a second document (---): only one is read`},
+		{"an unknown anchor, without its name", input{yaml: "services: []\nconsul: {token: *hush}\n"}, file + `: is not YAML: unknown anchor (a value that begins with '*' must be quoted)`},
+		{"a dotted key", input{yaml: "services: []\nconsul.address: x\n"}, file + `:2: consul.address: no such setting; keys are nested and not written with dots`},
+		{"a key of another section", input{yaml: "services: []\nconsul: {socket: x}\n"}, file + `:2: consul.socket: no such setting; did you mean haproxy.socket?`},
+		{"an unknown key far from all", input{yaml: "services: []\nquux: x\n"}, file + `:2: quux: no such setting`},
+		{"an unknown section, once", input{yaml: "services: []\nquux: {a: 1, b: 2}\n"}, file + `:2: quux: no such setting`},
+		{"an unknown key of a service", input{yaml: service("check: {riese: 1}")}, file + `:3: services[api].check.riese: no such setting; did you mean rise?`},
+		{"the file's own name in the file", input{yaml: "services: []\nconfig: x\n"}, file + `:2: config: no such setting; did you mean haproxy.config?`},
+		{"a host name that is no name", input{yaml: "services: []\n", host: "a b"}, `host name: name "a b": may only hold letters, digits, '-', '_' and '.'`},
+		{"a malformed variable of Consul's", input{yaml: "services: []\n", env: []string{"CONSUL_HTTP_SSL_VERIFY=perhaps"}}, `CONSUL_HTTP_SSL_VERIFY: consul.insecure_skip_verify "perhaps": must be true or false`},
+		{"an empty number", input{yaml: "services: []\n", env: []string{"POINTSMAN_HAPROXY_GLOBAL_THREADS="}}, `POINTSMAN_HAPROXY_GLOBAL_THREADS: haproxy.global.threads: must be a whole number, 0 to 4096`},
+		{"a file's value that a flag hides", input{yaml: "services: []\nlog: {level: loud}\n", args: []string{"--log-level=warn"}}, file + `:2: log.level "loud": must be trace, debug, info, warn or error`},
+		{"a token and a token file", input{yaml: "services: []\nconsul: {token: hush, token_file: /f}\n"}, file + `:2: consul.token_file "/f": is set together with consul.token: only one can be used`},
+		{"a token with a newline, without the token", input{yaml: "services: []\n", env: []string{"POINTSMAN_CONSUL_TOKEN=hush\n"}}, `POINTSMAN_CONSUL_TOKEN: consul.token "***": must not hold the control character '\n'`},
+		{"a certificate without its key", input{yaml: "services: []\nconsul: {cert_file: /c}\n"}, file + `:2: consul.cert_file "/c": needs consul.key_file`},
+		{"an address of no known scheme", input{yaml: "services: []\nconsul: {address: \"ftp://x:1\"}\n"}, file + `:2: consul.address "ftp://x:1": must be host:port, http://…, https://… or unix:///path`},
+		{"an address without a port", input{yaml: "services: []\nconsul: {address: localhost}\n"}, file + `:2: consul.address "localhost": must be host:port`},
+		{"HAProxy's own spelling of a socket", input{yaml: "services: []\nhaproxy: {socket: unix@/run/x}\n"}, file + `:2: haproxy.socket "unix@/run/x": must be a path or host:port, without unix@`},
+		{"a command in one word", input{yaml: "services: []\nhaproxy: {reload_command: systemctl reload haproxy}\n"}, file + `:2: haproxy.reload_command "systemctl reload haproxy": is run without a shell: write a list, [systemctl, reload, haproxy]`},
+		{"a check that names no file", input{yaml: "services: []\nhaproxy: {check_command: [haproxy, -c]}\n"}, file + `:2: haproxy.check_command: must name the file to check by {file}`},
+		{"a bare duration", input{yaml: service("drain_timeout: 10")}, file + `:3: services[api].drain_timeout "10": has no unit: write 10s for seconds, 10ms for milliseconds`},
+		{"a duration in days", input{yaml: service("drain_timeout: 1d")}, file + `:3: services[api].drain_timeout "1d": must be a duration such as 250ms, 30s or 5m`},
+		{"a duration that HAProxy cannot count", input{yaml: service("check: {inter: 1500us}")}, file + `:3: services[api].check.inter "1500us": must be whole milliseconds`},
+		{"a duration below its bound", input{yaml: service("check: {inter: 0s}")}, file + `:3: services[api].check.inter "0s": must be a duration, 1ms to 1h`},
+		{"no rise", input{yaml: service("check: {rise: 0}")}, file + `:3: services[api].check.rise "0": must be a whole number, 1 to 1000`},
+		{"a share that is no number", input{yaml: service("max_removal: NaN")}, file + `:3: services[api].max_removal "NaN": must be a number, 0 to 1`},
+		{"a share above one", input{yaml: service("max_removal: 50")}, file + `:3: services[api].max_removal "50": must be a number, 0 to 1`},
+		{"a name with a space", input{yaml: service("backend: a b")}, file + `:3: services[api].backend "a b": may only hold letters, digits, '-', '_' and '.'`},
+		{"an unknown mode", input{yaml: service("mode: http2")}, file + `:3: services[api].mode "http2": must be http or tcp`},
+		{"a newline in a line", input{yaml: service(`backend_extra: ["a\nb"]`)}, file + `:3: services[api].backend_extra: item 1, "a\nb": must not hold the control character '\n'`},
+		{"a line that leaves its section", input{yaml: service(`frontend_extra: ["  backend evil"]`)}, file + `:3: services[api].frontend_extra: item 1, "  backend evil": begins another section of haproxy.cfg (backend): only lines of this one can be added`},
+		{"another command in a server's options", input{yaml: service(`server_options: "ssl; disable server a/b"`)}, file + `:3: services[api].server_options "ssl; disable server a/b": must not hold the character ';'`},
+		{"a comment in a server's options", input{yaml: service(`server_options: "ssl # x"`)}, file + `:3: services[api].server_options "ssl # x": must not hold the character '#'`},
+		{"a path with a space", input{yaml: service(`check: {path: "/a b"}`)}, file + `:3: services[api].check.path "/a b": must not hold a space`},
+		{"a bind address without a port", input{yaml: service("bind: 127.0.0.1")}, file + `:3: services[api].bind "127.0.0.1": item 1, "127.0.0.1": must be address:port, such as *:80 or 127.0.0.1:8080, or a path`},
+		{"a bind address that is a name", input{yaml: service("bind: localhost:80")}, file + `:3: services[api].bind "localhost:80": item 1, "localhost:80": must be an IP address or *, and a port`},
+		{"two addresses in one line", input{yaml: service("retry_on: conn-failure 503")}, file + `:3: services[api].retry_on "conn-failure 503": item 1, "conn-failure 503": must be a list: [conn-failure, 503]`},
+		{"an unknown retry", input{yaml: service("retry_on: [always]")}, file + `:3: services[api].retry_on: item 1, "always": is nothing that HAProxy's retry-on takes`},
+		{"retry-on in mode tcp", input{yaml: "services:\n- name: api\n  mode: tcp\n  retry_on: [conn-failure]\n"}, file + `:4: services[api].retry_on: needs mode http`},
+		{"a whole section with a dot", input{yaml: "services: []\nhaproxy.global: {maxconn: 1}\n"}, file + `:2: haproxy.global: no such setting`},
+		{"a list as null", input{yaml: service("tags:")}, file + `:3: services[api].tags: has no value; write [] for none`},
+		{"an item as null", input{yaml: service("tags: [~]")}, file + `:3: services[api].tags: item 1 must be a text`},
+		{"a key without its certificate", input{yaml: "services: []\nconsul: {key_file: /k}\n"}, file + `:2: consul.key_file "/k": needs consul.cert_file`},
+		{"a socket's path that is too long", input{yaml: "services: []\n", args: []string{"--haproxy-socket=/" + strings.Repeat("x", 107)}}, `--haproxy-socket: haproxy.socket "/` + strings.Repeat("x", 99) + `"…: is longer than a unix socket's path may be, 107 bytes`},
+		{"a wrong value, and not what follows from it", input{yaml: "services: []\nsettle: {min: 5s, max: long}\n"}, file + `:2: settle.max "long": must be a duration such as 250ms, 30s or 5m`},
+		{"unknown variables, in order", input{yaml: "services: []\n", env: []string{"POINTSMAN_ZZZZZZZZZ=1", "POINTSMAN_QQQQQQQQQ=1"}}, "POINTSMAN_QQQQQQQQQ: no such setting\nPOINTSMAN_ZZZZZZZZZ: no such setting"},
+		{"a mode of a file that is none", input{yaml: "services: []\nhaproxy: {global: {stats_socket_mode: 888}}\n"}, file + `:2: haproxy.global.stats_socket_mode "888": must be a file's mode in octal, such as 660`},
+		{"one service twice", input{yaml: "services:\n- name: api\n- name: api\n  backend: b\n"}, file + `:3: services[api].name "api": is listed twice`},
+		{"one backend twice", input{yaml: "services:\n- name: a\n- name: b\n  backend: a\n"}, file + `:4: services[b].backend "a": is the backend of a, too`},
+		{"a default backend that is taken", input{yaml: "services:\n- name: a\n  backend: b\n- name: b\n"}, file + `:4: services[b].backend "b": is the backend of a, too`},
+		{"one address twice, spelt differently", input{yaml: "services:\n- {name: a, bind: \"*:80\"}\n- name: b\n  bind: [\":81\", \"0.0.0.0:80 ssl crt /x\"]\n"}, file + `:4: services[b].bind: 0.0.0.0:80 is bound by services[a].bind, too`},
+		{"the statistics' address", input{yaml: "haproxy: {stats: {bind: \"127.0.0.1:80\"}}\nservices:\n- {name: a, bind: \"127.0.0.1:80\"}\n"}, file + `:3: services[a].bind: 127.0.0.1:80 is bound by haproxy.stats.bind, too`},
+		{"the sidecar's own address", input{yaml: "services:\n- {name: a, bind: \"127.0.0.1:9600\"}\n"}, file + `:2: services[a].bind: 127.0.0.1:9600 is bound by status.address, too`},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			got, err := load(t, c.in)
+			if fmt.Sprint(err) != c.want {
+				t.Errorf("Load:\n  got  %v\n  want %v", err, c.want)
+			}
+			if diff := cmp.Diff(got, config.Config{}); diff != "" {
+				t.Errorf("the Config beside an error is not empty: %s", diff)
+			}
+		})
+	}
+}
+
+func TestBindTakesWhatHAProxyDoes(t *testing.T) {
+	for _, bind := range []string{"*:80", ":80", "0.0.0.0:80", "127.0.0.1:8080", "[::]:80", ":::80", "/run/x.sock", "*:443 ssl crt /etc/x.pem alpn h2,http/1.1"} {
+		got := mustLoad(t, input{yaml: "services:\n- name: api\n  bind: \"" + bind + "\"\n"}).Services[0].Bind
+		if want := []string{bind}; !cmp.Equal(got, want) {
+			t.Errorf("bind = %q, want %q", got, want)
+		}
+	}
+}
+
+func TestConsulAddressTakesWhatConsulsClientsDo(t *testing.T) {
+	for _, a := range []string{"consul:8500", "127.0.0.1:8500", "[::1]:8500", "http://consul:8500", "https://consul.example.com", "https://lb:443/consul", "unix:///run/consul.sock"} {
+		if got := mustLoad(t, input{yaml: "services: []\n", env: []string{"CONSUL_HTTP_ADDR=" + a}}).Consul.Address; got != a {
+			t.Errorf("consul.address = %q, want %q", got, a)
+		}
+	}
+}
+
+func TestASecretIsNeverShown(t *testing.T) {
+	c := mustLoad(t, input{yaml: "services: []\n", env: []string{"POINTSMAN_CONSUL_TOKEN=hush", "POINTSMAN_CONSUL_HTTP_AUTH=u:hush"}})
+	if got := c.Consul.Token.Reveal(); got != "hush" {
+		t.Fatalf("Reveal() = %q, want the secret", got)
+	}
+	var log strings.Builder
+	slog.New(slog.NewTextHandler(&log, nil)).Info("x", "config", c, "token", c.Consul.Token)
+	slog.New(slog.NewJSONHandler(&log, nil)).Info("x", "consul", c.Consul, "token", c.Consul.Token)
+	asJSON, err := json.Marshal(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	consulJSON, err := json.Marshal(c.Consul)
+	if err != nil {
+		t.Fatal(err)
+	}
+	asYAML, err := yaml.Marshal(c.Consul)
+	if err != nil {
+		t.Fatal(err)
+	}
+	prints := []string{log.String(), string(asJSON), string(consulJSON), string(asYAML), c.Consul.Token.String()}
+	for _, verb := range []string{"v", "+v", "#v", "s", "q", "x", "X", "d", "10s", "t"} {
+		prints = append(prints, fmt.Sprintf("%"+verb, c.Consul.Token), fmt.Sprintf("%"+verb, c), fmt.Sprintf("%"+verb, &c.Consul))
+	}
+	for _, p := range prints {
+		if strings.Contains(p, "hush") || strings.Contains(p, "68757368") {
+			t.Errorf("the secret is in %q", p)
+		}
+	}
+	if got := string(asJSON); !strings.Contains(got, `"token":"***"`) {
+		t.Errorf("JSON %s does not show that there is a token", got)
+	}
+}
+
+func TestAnUnknownKeysValueIsNotShown(t *testing.T) {
+	_, err := load(t, input{yaml: "services: []\nconsul: {tokn: hush}\n", env: []string{"POINTSMAN_CONSUL_TOKN=hush"}})
+	if got := fmt.Sprint(err); strings.Contains(got, "hush") || strings.Count(got, "no such setting") != 2 {
+		t.Errorf("Load: %s, want two unknown settings without their values", got)
+	}
+}
+
+func TestTheDumpIsAFileThatLoadTakes(t *testing.T) {
+	c := mustLoad(t, input{yaml: `
+name: lb7
+haproxy:
+  reload_command: [systemctl, reload, haproxy]
+  global: {extra: ["tune.bufsize 32768"]}
+  stats: {bind: "127.0.0.1:8404"}
+services:
+- {name: api, bind: ["*:80"], tags: [blue], filter: 'Service.Meta.x == "1"', warning: out, max_removal: 0.25, check: {host: api}, server_options: ssl verify none}
+- {name: db, mode: tcp, bind: "*:5432", slots: {force: true}}
+`})
+	dump, err := json.Marshal(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	again := mustLoad(t, input{yaml: string(dump), host: "other"})
+	if diff := cmp.Diff(again, c); diff != "" {
+		t.Errorf("loaded from its dump (-got +want):\n%s\n%s", diff, dump)
+	}
+}
+
+func TestChangedNamesTheKeysThatDiffer(t *testing.T) {
+	before := mustLoad(t, input{yaml: "services: []\nconsul: {token: a}\n"})
+	after := mustLoad(t, input{yaml: "services: [{name: api}]\nconsul: {token: b}\nhaproxy: {timeout: 5s}\n"})
+	if got, want := config.Changed(before, after), []string{"consul.token", "haproxy.timeout", "services"}; !cmp.Equal(got, want) {
+		t.Errorf("Changed = %q, want %q", got, want)
+	}
+	if got := config.Changed(after, after); len(got) != 0 {
+		t.Errorf("Changed of one Config = %q, want none", got)
+	}
+}

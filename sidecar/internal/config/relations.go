@@ -1,0 +1,114 @@
+package config
+
+import (
+	"fmt"
+	"strings"
+)
+
+// relations reports values that are right alone and wrong together.
+func (l *loader) relations() {
+	if l.cfg.Settle.Min > l.cfg.Settle.Max {
+		l.conflict("is more than settle.max, "+short(l.cfg.Settle.Max), short(l.cfg.Settle.Min), "settle.min", "settle.max")
+	}
+	l.consulRelations()
+	l.servicesSet()
+	l.namesUnique()
+	l.bindsUnique()
+	for i, s := range l.cfg.Services {
+		if s.Mode == TCP && len(s.RetryOn) > 0 {
+			key := l.prefixes[i]
+			l.conflict("needs mode http", "", key+".retry_on", key+".mode")
+		}
+	}
+}
+
+// servicesSet reports a file that names no services. None at all is a legal
+// wish, but one that empties haproxy.cfg, so it must be written down.
+func (l *loader) servicesSet() {
+	_, set := l.origins[servicesKey]
+	switch {
+	case set || l.failed[servicesKey]:
+	case l.noFile:
+		l.fail(&Error{Key: servicesKey, Source: l.cfg.File, Reason: "must be set, and the file does not exist"})
+	default:
+		l.fail(&Error{Key: servicesKey, Source: l.cfg.File, Reason: "must be set; write [] for none"})
+	}
+}
+
+func (l *loader) consulRelations() {
+	c := &l.cfg.Consul
+	if c.CertFile != "" && c.KeyFile == "" {
+		l.conflict("needs consul.key_file", c.CertFile, "consul.cert_file", "consul.key_file")
+	}
+	if c.KeyFile != "" && c.CertFile == "" {
+		l.conflict("needs consul.cert_file", c.KeyFile, "consul.key_file", "consul.cert_file")
+	}
+	l.oneToken()
+}
+
+// oneToken leaves the token of the stronger source. Consul's own clients
+// prefer the file (consul/api, NewClient), and so it is for their variables;
+// elsewhere two at once are a mistake.
+func (l *loader) oneToken() {
+	c := &l.cfg.Consul
+	if c.Token == "" || c.TokenFile == "" {
+		return
+	}
+	token, file := l.origins["consul.token"].rank, l.origins["consul.token_file"].rank
+	switch {
+	case token > file:
+		c.TokenFile = ""
+	case token < file || token == byConsulEnv:
+		c.Token = ""
+	default:
+		l.conflict("is set together with consul.token: only one can be used", c.TokenFile, "consul.token_file", "consul.token")
+	}
+}
+
+// namesUnique reports services that share a name or a backend. A name may
+// stand once only because the catalog keeps one answer for it.
+func (l *loader) namesUnique() {
+	names, backends := map[string]bool{}, map[string]string{}
+	for i, s := range l.cfg.Services {
+		key := l.prefixes[i]
+		if s.Name == "" {
+			l.conflict("must be set", "", key+".name", key)
+			continue
+		}
+		if names[s.Name] {
+			l.conflict("is listed twice", s.Name, key+".name", key)
+			continue
+		}
+		names[s.Name] = true
+		if other, taken := backends[s.Backend]; taken {
+			l.conflict("is the backend of "+other+", too", s.Backend, key+".backend", key)
+		}
+		backends[s.Backend] = s.Name
+	}
+}
+
+// bindsUnique reports addresses that two would listen on.
+func (l *loader) bindsUnique() {
+	taken := map[string]string{} // by whom, by address
+	claim := func(line, key, parent string) {
+		first, _, _ := strings.Cut(strings.TrimSpace(line), " ")
+		address, err := bindAddress(first)
+		if err != nil {
+			return // reported as the value was read, or a host's name
+		}
+		if other, again := taken[address]; again {
+			l.conflict(fmt.Sprintf("%s is bound by %s, too", first, other), "", key, parent)
+			return
+		}
+		taken[address] = key
+	}
+	claim(l.cfg.Status.Address, "status.address", "status")
+	if l.cfg.HAProxy.Stats.Bind != "" {
+		claim(l.cfg.HAProxy.Stats.Bind, "haproxy.stats.bind", "haproxy")
+	}
+	for i, s := range l.cfg.Services {
+		for _, line := range s.Bind {
+			claim(line, l.prefixes[i]+".bind", l.prefixes[i])
+		}
+	}
+}

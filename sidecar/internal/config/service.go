@@ -1,0 +1,72 @@
+package config
+
+import "time"
+
+// Service is one Consul service that HAProxy routes to.
+type Service struct {
+	Name    string   // Consul's
+	Backend string   // HAProxy's
+	Bind    []string // each an address and perhaps words after it, as on a bind line; empty is a backend without frontend
+
+	Mode    Mode
+	Balance string // the words after "balance"
+
+	Tags    []string      // an instance must have them all
+	Filter  string        // Consul's filter expression; "" is none
+	Warning WarningPolicy // what becomes of instances in warning
+
+	Check Check
+	Slots Slots
+
+	DrainTimeout       time.Duration // from drain to maint at the latest
+	ReplacementTimeout time.Duration // how long a server that does not come up is waited for
+
+	MinServers int     // an unannounced loss never goes below
+	MaxRemoval float64 // share of servers, 0 to 1, that may be lost unannounced at once
+
+	ServerOptions string   // further words on each server's line, in the file and on the socket alike
+	RetryOn       []string // what is tried again on another server; empty in tcp mode
+
+	FrontendExtra []string
+	BackendExtra  []string
+}
+
+// Mode is what HAProxy understands of the traffic.
+type Mode string
+
+// The modes.
+const (
+	HTTP Mode = "http"
+	TCP  Mode = "tcp"
+)
+
+// WarningPolicy is what becomes of an instance that Consul has in warning.
+type WarningPolicy string
+
+// The policies.
+const (
+	WarningIn  WarningPolicy = "in"
+	WarningOut WarningPolicy = "out"
+)
+
+// Check is HAProxy's own health check of a service's servers. Its times are
+// whole milliseconds.
+type Check struct {
+	Enabled bool
+	Path    string // "" checks that a connection is accepted
+	Host    string // the Host header; "" sends the backend's name, since HTTP/1.1 needs one
+
+	Inter     time.Duration // between checks of a server that is up
+	FastInter time.Duration // while it is changing
+	DownInter time.Duration // while it is down
+	Timeout   time.Duration
+	Rise      int
+	Fall      int
+}
+
+// Slots is the room for servers where HAProxy cannot add them at runtime.
+type Slots struct {
+	Min   int  // how many there are at least
+	Spare int  // how many are free after a reload
+	Force bool // use slots even where servers can be added
+}

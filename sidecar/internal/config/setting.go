@@ -1,0 +1,53 @@
+package config
+
+import "strings"
+
+// setting is one line of the table: all that is known of one key of a T.
+type setting[T any] struct {
+	key string
+	def string // in the text that a file would hold
+	doc string // one or more sentences, in Markdown
+
+	// derived says in the reference what takes the place of a default that
+	// depends on other settings.
+	derived string
+
+	consulEnv string // Consul's own variable, or ""
+	inverted  bool   // consulEnv means the opposite
+
+	noFlag bool // a secret: command lines can be read by others
+	noFile bool // says where the file is
+
+	at func(*T) value
+}
+
+// envPrefix begins the names of the sidecar's environment variables, and of
+// nothing else.
+const envPrefix = "POINTSMAN_"
+
+// env gives the name of the environment variable.
+func (s setting[T]) env() string {
+	return envPrefix + strings.ToUpper(strings.ReplaceAll(s.key, ".", "_"))
+}
+
+// flag gives the name of the flag, or "" if there is none.
+func (s setting[T]) flag() string {
+	if s.noFlag {
+		return ""
+	}
+	return strings.NewReplacer(".", "-", "_", "-").Replace(s.key)
+}
+
+// defaults sets every setting of the table to its default.
+func defaults[T any](table []setting[T]) (T, error) {
+	var out T
+	for _, s := range table {
+		if s.def == "" {
+			continue
+		}
+		if err := s.at(&out).set(s.def); err != nil {
+			return out, &Error{Key: s.key, Value: s.def, Source: "default", Reason: err.Error()}
+		}
+	}
+	return out, nil
+}

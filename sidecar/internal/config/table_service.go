@@ -1,0 +1,178 @@
+package config
+
+import "time"
+
+// serviceSettings is the table of the settings of one service. They stand in
+// the file only: there may be any number of services.
+func serviceSettings() []setting[Service] {
+	table := serviceRoute()
+	table = append(table, serviceInstances()...)
+	table = append(table, serviceCheck()...)
+	table = append(table, serviceRoom()...)
+	return append(table, serviceLines()...)
+}
+
+func serviceRoute() []setting[Service] {
+	return []setting[Service]{
+		{
+			key: "name", derived: "must be set",
+			doc: "The service's name in Consul.",
+			at:  func(s *Service) value { return text{&s.Name, "name", name} },
+		},
+		{
+			key: "backend", derived: "the service's name",
+			doc: "The backend's name in HAProxy.",
+			at:  func(s *Service) value { return text{&s.Backend, "name", name} },
+		},
+		{
+			key: "bind", def: "[]",
+			doc: "Where HAProxy listens for it: addresses such as `*:80`, with a bind line's options after them if need be. None makes a backend only.",
+			at: func(s *Service) value {
+				return list{p: &s.Bind, what: "bind line, or a list of them", item: bind}
+			},
+		},
+		{
+			key: "mode", def: "http",
+			doc: "What HAProxy understands of the traffic.",
+			at:  func(s *Service) value { return oneOf(&s.Mode, HTTP, TCP) },
+		},
+		{
+			key: "balance", def: "roundrobin",
+			doc: "How a server is chosen: the words after `balance`. A static algorithm cannot take new servers at runtime and uses slots.",
+			at:  func(s *Service) value { return text{&s.Balance, "words", balance} },
+		},
+	}
+}
+
+func serviceInstances() []setting[Service] {
+	return []setting[Service]{
+		{
+			key: "tags", def: "[]",
+			doc: "Only instances that have all these tags.",
+			at: func(s *Service) value {
+				return list{p: &s.Tags, what: "tag, or a list of them", item: tag}
+			},
+		},
+		{
+			key: "filter", derived: "none",
+			doc: "Only instances that [Consul's filter expression](https://developer.hashicorp.com/consul/api-docs/features/filtering) passes, such as `Service.Meta.region == \"eu\"`.",
+			at:  func(s *Service) value { return text{&s.Filter, "text", oneLine} },
+		},
+		{
+			key: "warning", def: "in",
+			doc: "Whether an instance whose checks are in warning takes traffic.",
+			at:  func(s *Service) value { return oneOf(&s.Warning, WarningIn, WarningOut) },
+		},
+		{
+			key: "drain_timeout", def: "30s",
+			doc: "How long a leaving server may finish its sessions.",
+			at:  func(s *Service) value { return span{&s.DrainTimeout, 0, haproxyMax} },
+		},
+		{
+			key: "replacement_timeout", def: "30s",
+			doc: "How long a server waits to leave for one that does not come up.",
+			at:  func(s *Service) value { return span{&s.ReplacementTimeout, 0, haproxyMax} },
+		},
+		{
+			key: "min_servers", def: "1",
+			doc: "So many servers stay, however many are lost unannounced.",
+			at:  func(s *Service) value { return atLeast(&s.MinServers, 0) },
+		},
+		{
+			key: "max_removal", def: "0.5",
+			doc: "The share of the servers that may be lost unannounced at once. What is more is held, and left to HAProxy's own checks.",
+			at:  func(s *Service) value { return share{&s.MaxRemoval} },
+		},
+	}
+}
+
+func serviceCheck() []setting[Service] {
+	every := func(key, def, doc string, p func(*Check) *time.Duration) setting[Service] {
+		return setting[Service]{
+			key: "check." + key, def: def, doc: doc,
+			at: func(s *Service) value { return span{p(&s.Check), time.Millisecond, time.Hour} },
+		}
+	}
+	return []setting[Service]{
+		{
+			key: "check.enabled", def: "true",
+			doc: "HAProxy checks the servers itself, beside Consul.",
+			at:  func(s *Service) value { return yesNo{&s.Check.Enabled} },
+		},
+		{
+			key: "check.path", derived: "`/healthz` in mode http",
+			doc: "What is asked for. Empty checks that a connection is accepted, as mode tcp does.",
+			at:  func(s *Service) value { return text{&s.Check.Path, "path in a URL", orEmpty(urlPath)} },
+		},
+		{
+			key: "check.host", derived: "`backend`",
+			doc: "The `Host` header of the check. HTTP/1.1 needs one.",
+			at:  func(s *Service) value { return text{&s.Check.Host, "word", orEmpty(word)} },
+		},
+		every("inter", "1s", "Between two checks of a server that is up.",
+			func(c *Check) *time.Duration { return &c.Inter }),
+		every("fast_inter", "250ms", "Between two checks while the server is changing.",
+			func(c *Check) *time.Duration { return &c.FastInter }),
+		every("down_inter", "250ms", "Between two checks of a server that is down.",
+			func(c *Check) *time.Duration { return &c.DownInter }),
+		every("timeout", "1s", "For an answer to a check.",
+			func(c *Check) *time.Duration { return &c.Timeout }),
+		{
+			key: "check.rise", def: "2",
+			doc: "So many good checks make a server up.",
+			at:  func(s *Service) value { return number{&s.Check.Rise, 1, 1000} },
+		},
+		{
+			key: "check.fall", def: "3",
+			doc: "So many bad ones make it down.",
+			at:  func(s *Service) value { return number{&s.Check.Fall, 1, 1000} },
+		},
+	}
+}
+
+func serviceRoom() []setting[Service] {
+	return []setting[Service]{
+		{
+			key: "slots.min", def: "10",
+			doc: "Where HAProxy cannot add servers at runtime (before 3.0, or by a static balance algorithm): room for so many.",
+			at:  func(s *Service) value { return number{&s.Slots.Min, 1, 10000} },
+		},
+		{
+			key: "slots.spare", def: "4",
+			doc: "And so many of it free after each reload.",
+			at:  func(s *Service) value { return number{&s.Slots.Spare, 0, 10000} },
+		},
+		{
+			key: "slots.force", def: "false",
+			doc: "Use slots everywhere.",
+			at:  func(s *Service) value { return yesNo{&s.Slots.Force} },
+		},
+	}
+}
+
+func serviceLines() []setting[Service] {
+	return []setting[Service]{
+		{
+			key: "retry_on", def: "[]", derived: "`[conn-failure, empty-response]` in mode http",
+			doc: "What is tried again on another server, for methods that may be repeated. Mode http only.",
+			at: func(s *Service) value {
+				return list{p: &s.RetryOn, what: "list of words", item: retryOn}
+			},
+		},
+		{
+			key: "server_options", derived: "none",
+			doc: "Further words on each server's line, such as `ssl verify none`.",
+			at:  func(s *Service) value { return text{&s.ServerOptions, "words", orEmpty(plainWords)} },
+		},
+		{
+			key: "frontend_extra", def: "[]",
+			doc: "Further lines of the frontend.",
+			at:  func(s *Service) value { return extra(&s.FrontendExtra) },
+		},
+		{
+			key: "backend_extra", def: "[]",
+			doc: "Further lines of the backend.",
+			at:  func(s *Service) value { return extra(&s.BackendExtra) },
+		},
+	}
+}

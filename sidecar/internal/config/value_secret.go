@@ -1,0 +1,15 @@
+package config
+
+// secret is a setting that is never shown.
+type secret struct{ p *Secret }
+
+func (s secret) set(in string) error {
+	if err := oneLine(in); err != nil {
+		return err
+	}
+	*s.p = Secret(in)
+	return nil
+}
+func (s secret) plain() any       { return s.p.String() }
+func (s secret) target() any      { return s.p }
+func (s secret) describe() string { return "secret" }
