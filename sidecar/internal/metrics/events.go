@@ -1,0 +1,50 @@
+package metrics
+
+import (
+	"slices"
+	"time"
+
+	"github.com/pointsman/pointsman/sidecar/internal/plan"
+)
+
+// Command counts one command to HAProxy: a plan.Kind, "observe" or "reload".
+func (r *Recorder) Command(kind string, hasFailed bool) {
+	if !slices.Contains(commandKinds(), kind) {
+		kind = other
+	}
+	r.commands.WithLabelValues(kind, result(hasFailed)).Inc()
+}
+
+// Step counts one step that HAProxy took; one that failed is counted as a
+// command only. The service is Consul's name.
+func (r *Recorder) Step(service string, s plan.Step, err error) {
+	if err != nil {
+		return
+	}
+	r.steps.WithLabelValues(string(s.Kind), string(s.Reason)).Inc()
+	if s.Reason != plan.Drift {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.services[service] { // else the series would outlive the service
+		r.drift.WithLabelValues(service).Inc()
+	}
+}
+
+// Reload counts one reload.
+func (r *Recorder) Reload(reason plan.ReloadReason, err error) {
+	r.reloads.WithLabelValues(string(reason), result(err != nil)).Inc()
+}
+
+// FileWritten counts one write of haproxy.cfg.
+func (r *Recorder) FileWritten(err error) {
+	r.writes.WithLabelValues(result(err != nil)).Inc()
+}
+
+// Applied is told how long a change in Consul took until HAProxy was seen to
+// run it. The service is no label: there may be thousands.
+func (r *Recorder) Applied(_ string, took time.Duration) { r.apply.Observe(took.Seconds()) }
+
+// OldWorkers is told how many there are.
+func (r *Recorder) OldWorkers(n int) { r.workers.Set(float64(n)) }

@@ -1,0 +1,111 @@
+package metrics
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"github.com/pointsman/pointsman/sidecar/internal/catalog"
+)
+
+// namespace begins every name.
+const namespace = "pointsman"
+
+// Options are what a Recorder needs to know.
+type Options struct {
+	Version string   // the sidecar's
+	Phases  []string // of a server's life, all there are
+
+	// Health tells how the queries of one service go. It is called at each
+	// scrape and must not block.
+	Health func(service string) catalog.SourceHealth
+	Now    func() time.Time
+}
+
+// Recorder holds the metrics. Its methods are named after what happened; they
+// never block and may be called at the same time.
+type Recorder struct {
+	apply    prometheus.Histogram
+	commands *prometheus.CounterVec // kind, result
+	steps    *prometheus.CounterVec // kind, reason
+	reloads  *prometheus.CounterVec // reason, result
+	writes   *prometheus.CounterVec // result
+	drift    *prometheus.CounterVec // service
+	servers  *prometheus.GaugeVec   // service, phase
+	rejected *prometheus.GaugeVec   // service
+	ready    prometheus.Gauge
+	running  prometheus.Gauge
+	workers  prometheus.Gauge
+	ages     *ages
+
+	phases []string
+
+	mu       sync.Mutex
+	services map[string]bool // those that have series
+}
+
+// New registers the metrics, and those of the Go runtime and the process, with
+// reg. The error is about the options, or reg's about a name that is taken.
+func New(reg *prometheus.Registry, o Options) (*Recorder, error) {
+	if o.Health == nil || o.Now == nil || len(o.Phases) == 0 {
+		return nil, errors.New("metrics: Health, Now and Phases must be set")
+	}
+	r := &Recorder{
+		apply:    applySeconds(),
+		commands: counters("commands_total", "Commands sent to HAProxy, by kind and result.", "kind", "result"),
+		steps:    counters("steps_total", "Changes of servers that HAProxy took, by kind and reason.", "kind", "reason"),
+		reloads:  counters("reloads_total", "Reloads of HAProxy, by reason and result.", "reason", "result"),
+		writes:   counters("file_writes_total", "Writes of haproxy.cfg, by result; validation is a part of it.", "result"),
+		drift:    counters("drift_mended_total", "Changes that undid what someone else had changed in HAProxy, by service.", "service"),
+		servers:  gauges("servers", "Servers in HAProxy, by service and phase of life.", "service", "phase"),
+		rejected: gauges("instances_rejected", "Instances left out because their registration cannot be used, by service.", "service"),
+		ready:    gauge("ready", "1 once HAProxy has been seen to run all that Consul says, else 0."),
+		running:  gauge("haproxy_running", "1 while HAProxy answers, else 0."),
+		workers:  gauge("old_workers", "HAProxy's workers of before a reload that still serve their last connections."),
+		ages:     newAges(o),
+		phases:   o.Phases,
+		services: map[string]bool{},
+	}
+	r.startAtZero()
+	info := prometheus.NewGauge(prometheus.GaugeOpts{
+		Namespace: namespace, Name: "build_info", Help: "Always 1; the label is the sidecar's version.",
+		ConstLabels: prometheus.Labels{"version": o.Version},
+	})
+	info.Set(1)
+	for _, c := range []prometheus.Collector{
+		r.apply, r.commands, r.steps, r.reloads, r.writes, r.drift, r.servers, r.rejected,
+		r.ready, r.running, r.workers, r.ages, info,
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+	} {
+		if err := reg.Register(c); err != nil {
+			return nil, fmt.Errorf("metrics: register: %w", err)
+		}
+	}
+	return r, nil
+}
+
+// applySeconds has buckets around what is expected, some milliseconds, and up
+// to where a change waits for a reload that is held back.
+func applySeconds() prometheus.Histogram {
+	return prometheus.NewHistogram(prometheus.HistogramOpts{
+		Namespace: namespace, Name: "apply_seconds",
+		Help:    "Time from Consul's answer that told of a change until HAProxy was seen to run it.",
+		Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60},
+	})
+}
+
+func counters(name, help string, labels ...string) *prometheus.CounterVec {
+	return prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: namespace, Name: name, Help: help}, labels)
+}
+
+func gauges(name, help string, labels ...string) *prometheus.GaugeVec {
+	return prometheus.NewGaugeVec(prometheus.GaugeOpts{Namespace: namespace, Name: name, Help: help}, labels)
+}
+
+func gauge(name, help string) prometheus.Gauge {
+	return prometheus.NewGauge(prometheus.GaugeOpts{Namespace: namespace, Name: name, Help: help})
+}

@@ -1,0 +1,61 @@
+package metrics
+
+// State is what is so at one moment.
+type State struct {
+	Ready    bool
+	Running  bool      // HAProxy answers
+	Services []Service // all that are routed now
+}
+
+// Service is one service at one moment.
+type Service struct {
+	Name     string         // Consul's
+	Servers  map[string]int // how many, by phase; a phase that is absent has none
+	Rejected int            // instances left out
+}
+
+// Update is told each new State. The series of services that are no longer in
+// it go.
+func (r *Recorder) Update(s State) {
+	r.ready.Set(number(s.Ready))
+	r.running.Set(number(s.Running))
+
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	present := make(map[string]bool, len(s.Services))
+	for _, svc := range s.Services {
+		present[svc.Name] = true
+		r.take(svc)
+	}
+	for name := range r.services {
+		if !present[name] {
+			r.forget(name)
+		}
+	}
+	r.services = present
+	r.ages.watch(present)
+}
+
+// take sets the series of a service, and makes them where it is new.
+func (r *Recorder) take(s Service) {
+	for _, phase := range r.phases {
+		r.servers.WithLabelValues(s.Name, phase).Set(float64(s.Servers[phase]))
+	}
+	r.rejected.WithLabelValues(s.Name).Set(float64(s.Rejected))
+	r.drift.WithLabelValues(s.Name)
+}
+
+func (r *Recorder) forget(service string) {
+	for _, phase := range r.phases {
+		r.servers.DeleteLabelValues(service, phase)
+	}
+	r.rejected.DeleteLabelValues(service)
+	r.drift.DeleteLabelValues(service)
+}
+
+func number(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
+}

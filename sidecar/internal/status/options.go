@@ -1,0 +1,44 @@
+package status
+
+import (
+	"errors"
+	"fmt"
+	"net"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// Options are what a Server shows and where. The functions are called at each
+// request, by several at once, and must not block.
+type Options struct {
+	Address string // host:port; port 0 takes a free one
+
+	LoadBalancer string // its name, for the page
+	Version      string // the sidecar's, for the page
+
+	// State gives the body of /api/v1/state, as JSON can encode it; nil is
+	// none yet.
+	State func() any
+	// Ready tells whether HAProxy runs all that Consul says, and if not, why.
+	Ready func() (ready bool, reason string)
+	// Alive gives an error when the agent's loop has not come round for longer
+	// than it may.
+	Alive func() error
+
+	Metrics prometheus.Gatherer
+	Logger  hclog.Logger // nil: none
+}
+
+func (o *Options) check() error {
+	if _, _, err := net.SplitHostPort(o.Address); err != nil {
+		return fmt.Errorf("status: address %q: %w", o.Address, err)
+	}
+	if o.State == nil || o.Ready == nil || o.Alive == nil || o.Metrics == nil {
+		return errors.New("status: State, Ready, Alive and Metrics must be set")
+	}
+	if o.Logger == nil {
+		o.Logger = hclog.NewNullLogger()
+	}
+	return nil
+}
