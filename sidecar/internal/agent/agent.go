@@ -1,0 +1,227 @@
+// Package agent is the loop: it looks at what Consul says and what HAProxy
+// runs, asks plan what to do, does it, and looks again until nothing is left.
+//
+// Its invariants: a change is done only once HAProxy shows it; one goroutine
+// changes HAProxy; nothing is sent that plan has not decided. It declares the
+// interfaces that it consumes and imports plan and catalog only. cli imports
+// it.
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/pointsman/pointsman/sidecar/internal/plan"
+)
+
+// Settings is what an operator may change while the agent runs.
+type Settings struct {
+	Services []plan.Service
+	Renderer Renderer
+
+	SettleMin, SettleMax time.Duration // how long changes that need a reload wait for more of their kind
+	ReloadInterval       time.Duration // from the end of one reload to the start of the next, at least
+	MaxOldWorkers        int           // no reload starts while so many old workers live; 0 is no limit
+
+	Reconcile time.Duration // how often everything is compared anyway
+	FileDelay time.Duration // how long a write of haproxy.cfg waits for more changes
+}
+
+// Options is what an Agent is made of.
+type Options struct {
+	Name    string // of the load balancer
+	Version string // of the sidecar
+
+	Catalog  Catalog
+	HAProxy  HAProxy
+	File     File
+	Settings Settings
+	Recorder Recorder     // nil: none
+	Logger   hclog.Logger // nil: none
+}
+
+// Agent keeps one HAProxy right. Create it with New.
+type Agent struct {
+	name, version string
+	catalog       Catalog
+	haproxy       HAProxy
+	file          File
+	record        Recorder
+	log           hclog.Logger
+
+	reconfigured chan Settings // room for one, the newest
+	state        atomic.Pointer[State]
+	ticked       atomic.Int64 // when the loop last came round, in nanoseconds since 1970
+
+	// The rest belongs to the goroutine of Run.
+	set        Settings
+	known      knowledge
+	files      fileKeeper
+	reloads    reloadKeeper
+	trouble    trouble
+	started    time.Time
+	ready      bool
+	oldWorkers int                // when last counted
+	applied    map[string]applied // by service
+}
+
+// applied is what was last seen applied of one service.
+type applied struct {
+	change time.Time // the catalog's change that it was
+	at     time.Time
+}
+
+// New checks the options and starts nothing.
+func New(o Options) (*Agent, error) {
+	switch {
+	case o.Catalog == nil, o.HAProxy == nil, o.File == nil, o.Settings.Renderer == nil:
+		return nil, errors.New("agent: Catalog, HAProxy, File and Settings.Renderer must be set")
+	case o.Settings.Reconcile <= 0:
+		return nil, fmt.Errorf("agent: Settings.Reconcile is %s, must be above 0", o.Settings.Reconcile)
+	}
+	if o.Logger == nil {
+		o.Logger = hclog.NewNullLogger()
+	}
+	if o.Recorder == nil {
+		o.Recorder = noRecorder{}
+	}
+	a := &Agent{
+		name: o.Name, version: o.Version,
+		catalog: o.Catalog, haproxy: o.HAProxy, file: o.File, record: o.Recorder, log: o.Logger,
+		reconfigured: make(chan Settings, 1),
+		set:          o.Settings,
+		known:        newKnowledge(),
+		applied:      map[string]applied{},
+	}
+	a.state.Store(&State{LoadBalancer: o.Name, Version: o.Version, NotReady: "the agent has not started", Services: []ServiceState{}})
+	return a, nil
+}
+
+// State is the newest state. It never blocks.
+func (a *Agent) State() *State { return a.state.Load() }
+
+// Ticked is when the loop last came round; zero before it first did.
+func (a *Agent) Ticked() time.Time {
+	if n := a.ticked.Load(); n != 0 {
+		return time.Unix(0, n)
+	}
+	return time.Time{}
+}
+
+// Reconfigure makes the loop go on with other settings. It never blocks.
+func (a *Agent) Reconfigure(s Settings) {
+	for {
+		select {
+		case a.reconfigured <- s:
+			return
+		default:
+		}
+		select {
+		case <-a.reconfigured: // an older one that was not taken yet
+		default:
+		}
+	}
+}
+
+// Run keeps HAProxy right until the context ends. It changes nothing on its
+// way out: HAProxy serves on.
+func (a *Agent) Run(ctx context.Context) error {
+	a.started = time.Now()
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	reconcile := time.NewTicker(a.set.Reconcile)
+	defer reconcile.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-a.catalog.Changed():
+		case <-timer.C:
+		case <-reconcile.C:
+			a.known.forget()
+			a.files.unsure = true
+			a.countOldWorkers(ctx)
+		case s := <-a.reconfigured:
+			a.adopt(s)
+			reconcile.Reset(s.Reconcile)
+		}
+		again := a.pass(ctx)
+		a.ticked.Store(time.Now().UnixNano())
+		timer.Reset(again)
+	}
+}
+
+// countOldWorkers is for people: what can't be counted is not shown.
+func (a *Agent) countOldWorkers(ctx context.Context) {
+	a.oldWorkers = 0
+	if !a.known.observed.Running {
+		return
+	}
+	if n, err := a.haproxy.OldWorkers(ctx); err == nil {
+		a.oldWorkers = n
+	}
+}
+
+// adopt takes new settings. What failed with the old ones is tried at once.
+func (a *Agent) adopt(s Settings) {
+	a.set = s
+	a.known.forget()
+	a.reloads.newSettings()
+	a.files.retry = backoff{}
+}
+
+// pass does what can be done now and gives the time until it should look
+// again, if nothing else happens before.
+func (a *Agent) pass(ctx context.Context) time.Duration {
+	snap := a.catalog.Snapshot()
+	a.known.changed(a.set.Services, a.catalog)
+	p, err := a.converge(ctx, snap)
+	if ctx.Err() != nil {
+		return time.Hour // Run sees it too
+	}
+	again := a.set.Reconcile
+	switch {
+	case errors.Is(err, plan.ErrNotRunning):
+		again = min(again, a.tendFile(ctx, p), notRunningAgain)
+	case err != nil:
+		again = a.trouble.retry.next()
+	default:
+		again = min(again, a.tendFile(ctx, p), a.tendReload(ctx, p), a.patience(p))
+		a.noteApplied(p)
+	}
+	a.publish(snap, p)
+	return max(again, time.Millisecond)
+}
+
+// notRunningAgain is how often a HAProxy that is not there is looked for: one
+// connection to a socket.
+const notRunningAgain = 100 * time.Millisecond
+
+// patience is how soon something that is under way should be looked at again.
+func (a *Agent) patience(p plan.Plan) time.Duration {
+	const soon = 50 * time.Millisecond
+	for _, w := range p.Waiting {
+		switch w.For {
+		case plan.ForSessions, plan.ForReplacement, plan.ForCheck:
+			return soon
+		case plan.ForGuard, plan.ForSlot, plan.ForConsul:
+		}
+	}
+	if len(p.Steps) > 0 {
+		return a.trouble.retry.next()
+	}
+	return time.Hour
+}
+
+type noRecorder struct{}
+
+func (noRecorder) Step(string, plan.Step, error)   {}
+func (noRecorder) Reload(plan.ReloadReason, error) {}
+func (noRecorder) FileWritten(error)               {}
+func (noRecorder) Applied(string, time.Duration)   {}
+func (noRecorder) State(*State)                    {}

@@ -1,0 +1,142 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/pointsman/pointsman/sidecar/internal/catalog"
+	"github.com/pointsman/pointsman/sidecar/internal/plan"
+)
+
+// maxRounds bounds how often one pass plans and applies. A server's way takes
+// four steps at most; what needs more is stuck and waits for the next pass.
+const maxRounds = 16
+
+// stallWait is how long a step that was sent and does not show yet is waited
+// for, before it is sent again: since 2.9 an address change answers before it
+// is done (haproxy.md, fact 1).
+const stallWait = 2 * time.Millisecond
+
+// converge reads, plans and applies until nothing is left to do or what is
+// left does not go through now. It gives the last plan, also with an error.
+func (a *Agent) converge(ctx context.Context, snap catalog.Snapshot) (plan.Plan, error) {
+	var p plan.Plan
+	stalled := 0
+	for range maxRounds {
+		if err := a.known.read(ctx, a.haproxy, a.set.Services); err != nil {
+			a.note(err)
+			o := plan.Observed{Caps: a.caps(ctx)}
+			return plan.Compute(a.desired(), o, snap), err
+		}
+		a.note(nil)
+		before := p.Steps
+		p = plan.Compute(a.desired(), a.known.observed, snap)
+		a.known.settled(p)
+		if len(p.Steps) == 0 {
+			a.trouble.resolved(a.log)
+			break
+		}
+		if slices.Equal(p.Steps, before) {
+			if stalled++; stalled > 4 {
+				break
+			}
+			pause(ctx, stallWait<<stalled)
+		}
+		a.apply(ctx, p.Steps)
+	}
+	for _, w := range p.Waiting {
+		if w.For != plan.ForConsul && w.For != plan.ForGuard {
+			a.known.touch(w.Backend)
+		}
+	}
+	return p, nil
+}
+
+func (a *Agent) desired() plan.Desired {
+	return plan.Desired{Marker: a.set.Renderer.Marker(), Services: a.set.Services}
+}
+
+// caps is what the HAProxy that will start can do: as the last one that ran,
+// else as the program on disk.
+func (a *Agent) caps(ctx context.Context) plan.Capabilities {
+	if a.known.observed.Caps.Version == "" {
+		a.known.observed.Caps = a.haproxy.Capabilities(ctx)
+	}
+	return a.known.observed.Caps
+}
+
+func (a *Agent) apply(ctx context.Context, steps []plan.Step) {
+	services := a.serviceNames()
+	for i, err := range a.haproxy.Apply(ctx, steps) {
+		s := steps[i]
+		a.known.touch(s.Backend)
+		a.record.Step(services[s.Backend], s, err)
+		if errors.Is(err, plan.ErrRefused) {
+			a.known.refused(s.Backend)
+		}
+		if err != nil {
+			a.trouble.step(a.log, s, err)
+			continue
+		}
+		a.logStep(s)
+	}
+}
+
+// serviceNames gives Consul's name of each backend.
+func (a *Agent) serviceNames() map[string]string {
+	names := make(map[string]string, len(a.set.Services))
+	for _, s := range a.set.Services {
+		names[s.Backend] = s.Name
+	}
+	return names
+}
+
+// logStep writes the one line of a transition.
+func (a *Agent) logStep(s plan.Step) {
+	args := []any{"backend", s.Backend, "server", s.Server, "reason", s.Reason}
+	if s.Instance != "" && s.Instance != s.Server {
+		args = append(args, "instance", s.Instance)
+	}
+	switch s.Kind {
+	case plan.Add, plan.SetAddr:
+		args = append(args, "address", s.Addr)
+	case plan.SetWeight:
+		args = append(args, "weight", s.Weight)
+	case plan.SetMaxConn:
+		args = append(args, "maxconn", s.MaxConn)
+	case plan.Delete, plan.SetReady, plan.SetDrain, plan.SetMaint, plan.EnableHealth:
+	}
+	if s.Reason == plan.Drift {
+		a.log.Warn("server was changed by someone else, mended: "+string(s.Kind), args...)
+		return
+	}
+	a.log.Info("server "+string(s.Kind), args...)
+}
+
+// note logs HAProxy's coming and going, once each.
+func (a *Agent) note(err error) {
+	switch {
+	case err == nil && a.trouble.haproxy != "":
+		a.log.Info("HAProxy answers", "pid", a.known.observed.PID, "version", a.known.observed.Caps.Version)
+		a.trouble.haproxy = ""
+	case err != nil && a.trouble.haproxy != err.Error():
+		a.trouble.haproxy = err.Error()
+		if errors.Is(err, plan.ErrNotRunning) {
+			a.log.Warn("HAProxy does not answer, waiting for it", "error", oneLine(err))
+		} else {
+			a.log.Error("HAProxy cannot be read", "error", oneLine(err))
+		}
+	}
+}
+
+// pause waits, or less if the context ends.
+func pause(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+	case <-t.C:
+	}
+}

@@ -1,0 +1,124 @@
+package agent
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/pointsman/pointsman/sidecar/internal/plan"
+)
+
+// knowledge is what was last read of HAProxy, and which backends must be read
+// again before the next plan. So a change of one service reads one backend,
+// however many there are.
+type knowledge struct {
+	observed plan.Observed
+	stale    map[string]bool // backends to read; nil: all of them
+	seen     map[string]time.Time
+	left     map[string][]plan.FileServer // by backend, when nothing was left to do
+	refuses  map[string]bool              // backends that refuse `add server`
+}
+
+func newKnowledge() knowledge {
+	return knowledge{seen: map[string]time.Time{}, left: map[string][]plan.FileServer{}, refuses: map[string]bool{}}
+}
+
+// forget makes the next pass read everything.
+func (k *knowledge) forget() { k.stale = nil }
+
+// touch makes the next pass read a backend.
+func (k *knowledge) touch(backend string) {
+	if k.stale != nil {
+		k.stale[backend] = true
+	}
+}
+
+// changed marks the backends whose service has another answer than it had.
+func (k *knowledge) changed(services []plan.Service, c Catalog) {
+	for _, s := range services {
+		if at := c.Health(s.Name).Changed; !at.Equal(k.seen[s.Name]) {
+			k.seen[s.Name] = at
+			k.touch(s.Backend)
+		}
+	}
+}
+
+// read brings the knowledge up to date. A process other than the one that was
+// known is read whole.
+func (k *knowledge) read(ctx context.Context, h HAProxy, services []plan.Service) error {
+	all := make([]string, 0, len(services))
+	for _, s := range services {
+		all = append(all, s.Backend)
+	}
+	ask := all
+	if k.stale != nil && k.observed.Running {
+		if ask = slices.Sorted(maps.Keys(k.stale)); len(ask) == 0 {
+			return nil
+		}
+	}
+	o, err := h.Observe(ctx, ask)
+	if err == nil && len(ask) < len(all) && (o.PID != k.observed.PID || o.Marker != k.observed.Marker) {
+		ask = all
+		o, err = h.Observe(ctx, ask)
+	}
+	if err != nil {
+		k.observed.Running, k.stale = false, nil
+		return err
+	}
+	k.take(o, ask)
+	return nil
+}
+
+func (k *knowledge) take(o plan.Observed, asked []string) {
+	if o.PID != k.observed.PID {
+		// A new process has its file's servers and refuses nothing yet; what
+		// we left in the old one is no measure for it.
+		clear(k.left)
+		clear(k.refuses)
+		k.observed.Backends = nil
+	}
+	backends := maps.Clone(k.observed.Backends)
+	if backends == nil {
+		backends = map[string]plan.Backend{}
+	}
+	for _, name := range asked {
+		if b, exists := o.Backends[name]; exists {
+			b.Left, b.Refuses = k.left[name], k.refuses[name]
+			backends[name] = b
+		} else {
+			delete(backends, name)
+		}
+	}
+	o.Backends = backends
+	k.observed = o
+	k.stale = map[string]bool{}
+}
+
+// settled remembers how the backends are that the plan leaves alone.
+func (k *knowledge) settled(p plan.Plan) {
+	busy := map[string]bool{}
+	for _, s := range p.Steps {
+		busy[s.Backend] = true
+	}
+	for _, w := range p.Waiting {
+		if w.For != plan.ForCheck {
+			busy[w.Backend] = true
+		}
+	}
+	for _, f := range p.File {
+		b, exists := k.observed.Backends[f.Backend]
+		if !exists || busy[f.Backend] {
+			continue
+		}
+		k.left[f.Backend] = f.Servers
+		b.Left = f.Servers
+		k.observed.Backends[f.Backend] = b
+	}
+}
+
+// refused notes that a backend takes no servers at runtime.
+func (k *knowledge) refused(backend string) {
+	k.refuses[backend] = true
+	k.touch(backend)
+}

@@ -1,0 +1,195 @@
+package agent
+
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	"github.com/pointsman/pointsman/sidecar/internal/catalog"
+	"github.com/pointsman/pointsman/sidecar/internal/plan"
+)
+
+// noteApplied records the services that HAProxy was now seen to run as Consul
+// has them, and how long that took since Consul said so.
+func (a *Agent) noteApplied(p plan.Plan) {
+	busy := map[string]bool{}
+	for _, s := range p.Steps {
+		busy[s.Backend] = true
+	}
+	for _, w := range p.Waiting {
+		if w.For == plan.ForSlot || w.For == plan.ForConsul {
+			busy[w.Backend] = true
+		}
+	}
+	all := p.Reload == plan.NoReload
+	for _, s := range a.set.Services {
+		_, exists := a.known.observed.Backends[s.Backend]
+		if !exists || busy[s.Backend] {
+			all = false
+			continue
+		}
+		changed := a.catalog.Health(s.Name).Changed
+		was, before := a.applied[s.Name]
+		if before && was.change.Equal(changed) {
+			continue
+		}
+		now := time.Now()
+		a.applied[s.Name] = applied{change: changed, at: now}
+		if before {
+			// The first answer is no change: what it took is the start's time.
+			a.record.Applied(s.Name, now.Sub(changed))
+		}
+	}
+	if all && !a.ready {
+		a.ready = true
+		a.log.Info("ready: HAProxy runs what Consul says", "services", len(a.set.Services))
+	}
+}
+
+// publish makes the new State.
+func (a *Agent) publish(snap catalog.Snapshot, p plan.Plan) {
+	o, f, r := a.known.observed, &a.files, &a.reloads
+	s := &State{
+		LoadBalancer: a.name, Version: a.version, Started: a.started,
+		Ready: a.ready, NotReady: a.notReady(p),
+		HAProxy: HAProxyState{Running: o.Running, Version: o.Caps.Version, OldWorkers: a.oldWorkers, Error: a.trouble.haproxy},
+		File:    FileState{Path: a.file.Path(), Current: f.current, Written: f.written, Error: text(f.err)},
+		Reloads: ReloadState{
+			Succeeded: r.succeeded, Failed: r.failures, Last: r.last, LastReason: string(r.lastReason),
+			Pending: string(r.reason), Error: text(r.err),
+		},
+		Services: make([]ServiceState, 0, len(a.set.Services)),
+	}
+	if o.Running {
+		s.HAProxy.PID = o.PID
+	}
+	s.Consul.Reachable = true
+	for _, svc := range a.set.Services {
+		state := a.serviceState(svc, snap.Service(svc.Name), p)
+		s.Consul.take(state, a.catalog.Health(svc.Name))
+		s.Services = append(s.Services, state)
+	}
+	slices.SortFunc(s.Services, func(x, y ServiceState) int { return cmp.Compare(x.Name, y.Name) })
+	a.state.Store(s)
+	a.record.State(s)
+}
+
+func (a *Agent) notReady(p plan.Plan) string {
+	switch {
+	case a.ready:
+		return ""
+	case a.trouble.haproxy != "":
+		return a.trouble.haproxy
+	case slices.ContainsFunc(p.Waiting, func(w plan.Waiting) bool { return w.For == plan.ForConsul }):
+		return "Consul has not answered for every service"
+	case p.Reload != plan.NoReload:
+		return "a reload is due: " + string(p.Reload)
+	}
+	return "not all changes are applied"
+}
+
+// take adds what one service tells of Consul.
+func (c *ConsulState) take(s ServiceState, h catalog.SourceHealth) {
+	if h.Err != nil || h.Answered.IsZero() {
+		c.Reachable = false
+	}
+	if s.Error != "" && c.Error == "" {
+		c.Error = s.Error
+	}
+	if c.LastContact.IsZero() || h.Answered.Before(c.LastContact) {
+		c.LastContact = h.Answered
+	}
+}
+
+func (a *Agent) serviceState(svc plan.Service, want catalog.Service, p plan.Plan) ServiceState {
+	h := a.catalog.Health(svc.Name)
+	s := ServiceState{
+		Name: svc.Name, Backend: svc.Backend, Known: want.Known, Index: want.Index,
+		Answered: h.Answered, Error: text(h.Err), Applied: a.applied[svc.Name].at,
+		Instances: []InstanceState{}, Rejected: []RejectedState{},
+	}
+	for _, r := range want.Rejected {
+		s.Rejected = append(s.Rejected, RejectedState{ID: r.ID, Node: r.Node, Error: r.Err.Error()})
+	}
+	waiting := map[string]string{}
+	for _, w := range p.Waiting {
+		if w.Backend == svc.Backend {
+			waiting[w.Server] = string(w.For)
+		}
+	}
+	s.addServers(a.known.observed.Backends[svc.Backend], svc.Backend, p)
+	s.addUnplaced(want)
+	for i := range s.Instances {
+		s.Instances[i].Waiting = waiting[s.Instances[i].Server]
+	}
+	slices.SortFunc(s.Instances, func(x, y InstanceState) int { return cmp.Compare(x.Server, y.Server) })
+	return s
+}
+
+// addServers adds what HAProxy runs, with what Consul says of it.
+func (s *ServiceState) addServers(b plan.Backend, backend string, p plan.Plan) {
+	placed := map[string]catalog.Instance{}
+	for _, pl := range p.Placed {
+		if pl.Backend == backend {
+			placed[pl.Server] = pl.Instance
+		}
+	}
+	for _, srv := range b.Servers {
+		inst, listed := placed[srv.Name]
+		if !listed && srv.IsFreeSlot() {
+			s.FreeSlots++
+			continue
+		}
+		st := InstanceState{
+			Server: srv.Name, Addr: srv.Addr.String(), Health: "gone",
+			Admin: srv.Admin.String(), Weight: srv.Weight, Sessions: srv.Sessions, Phase: phase(srv),
+		}
+		if listed {
+			st.ID, st.Node, st.Version, st.Health = inst.ID, inst.Node, inst.Version, inst.Health.String()
+		}
+		s.Instances = append(s.Instances, st)
+	}
+}
+
+// addUnplaced adds the instances that have no server.
+func (s *ServiceState) addUnplaced(want catalog.Service) {
+	have := make(map[[2]string]bool, len(s.Instances))
+	for _, i := range s.Instances {
+		have[[2]string{i.ID, i.Node}] = true
+	}
+	for _, inst := range want.Instances {
+		if !have[[2]string{inst.ID, inst.Node}] {
+			s.Instances = append(s.Instances, InstanceState{
+				ID: inst.ID, Node: inst.Node, Server: inst.Server, Addr: inst.Addr.String(), Version: inst.Version,
+				Health: inst.Health.String(), Phase: PhaseUnknown, Weight: inst.Weight,
+			})
+		}
+	}
+}
+
+// startingFor is how long a server that has just become ready is said to
+// start rather than to be down.
+const startingFor = 30 * time.Second
+
+func phase(s plan.Server) Phase {
+	switch {
+	case s.Admin == plan.Maint:
+		return PhaseOut
+	case s.Admin == plan.Drain && s.Sessions == 0:
+		return PhaseDrained
+	case s.Admin == plan.Drain:
+		return PhaseDraining
+	case s.Up:
+		return PhaseUp
+	case s.SinceChange < startingFor:
+		return PhaseStarting
+	}
+	return PhaseDown
+}
+
+func text(err error) string {
+	if err == nil {
+		return ""
+	}
+	return err.Error()
+}

@@ -1,0 +1,142 @@
+package agent
+
+import (
+	"context"
+	"reflect"
+	"time"
+
+	"github.com/pointsman/pointsman/sidecar/internal/plan"
+)
+
+// reloadKeeper is what the agent knows of reloads.
+type reloadKeeper struct {
+	reason  plan.ReloadReason // of the one that is due, or none
+	first   time.Time         // when it became due
+	changed time.Time         // when what it would load last changed
+	model   []plan.FileBackend
+	held    string // why it is held back, as it was logged
+
+	succeeded, failures int
+	last                time.Time
+	lastReason          plan.ReloadReason
+	err                 error       // of the last
+	errMarker           plan.Marker // what it should have loaded
+	notBefore           time.Time
+	streak              int // failures in a row
+}
+
+// answerWait is how long a reload waits for the first answer about a service
+// that it brings. Consul may be away for long, and the others need theirs.
+const answerWait = 10 * time.Second
+
+// failed reports whether the last reload was to load this, and did not.
+func (r *reloadKeeper) failed(m plan.Marker) bool { return r.err != nil && r.errMarker == m }
+
+// newSettings lets the next reload go ahead at once.
+func (r *reloadKeeper) newSettings() { r.notBefore, r.streak = time.Time{}, 0 }
+
+// tendReload reloads if a reload is due, and gives the time until it is to be
+// called again.
+func (a *Agent) tendReload(ctx context.Context, p plan.Plan) time.Duration {
+	r := &a.reloads
+	if p.Reload == plan.NoReload {
+		r.reason, r.held, r.model = plan.NoReload, "", nil
+		return time.Hour
+	}
+	now := time.Now()
+	if r.reason == plan.NoReload {
+		r.first, r.changed = now, now
+		a.log.Info("a reload is needed", "reason", p.Reload)
+	}
+	if !reflect.DeepEqual(r.model, p.File) {
+		r.changed = now
+	}
+	r.reason, r.model = p.Reload, p.File
+	if wait := a.untilReload(now, p); wait > 0 {
+		return wait
+	}
+	if a.tooManyOldWorkers(ctx) {
+		return time.Second
+	}
+	a.reload(ctx, p)
+	return 0
+}
+
+// untilReload is how long the reload must wait: for more changes, for the last
+// reload to lie back far enough, for what is not known yet.
+func (a *Agent) untilReload(now time.Time, p plan.Plan) time.Duration {
+	r := &a.reloads
+	due := r.changed.Add(a.set.SettleMin)
+	if latest := r.first.Add(a.set.SettleMax); latest.Before(due) {
+		due = latest
+	}
+	for _, b := range p.File {
+		if unknown := r.first.Add(answerWait); !b.Known && unknown.After(due) {
+			due = unknown
+		}
+	}
+	if r.notBefore.After(due) {
+		due = r.notBefore
+	}
+	return due.Sub(now)
+}
+
+func (a *Agent) tooManyOldWorkers(ctx context.Context) bool {
+	r := &a.reloads
+	if a.set.MaxOldWorkers == 0 {
+		return false
+	}
+	n, err := a.haproxy.OldWorkers(ctx)
+	if err != nil || n < a.set.MaxOldWorkers {
+		r.held = "" // what can't be counted holds nothing: the reload itself will tell
+		return false
+	}
+	if r.held == "" {
+		r.held = "old workers"
+		a.log.Warn("the reload waits until an old worker has ended", "reason", r.reason, "old_workers", n, "max_old_workers", a.set.MaxOldWorkers)
+	}
+	return true
+}
+
+// reload writes the file and makes HAProxy load it. A failure leaves HAProxy
+// and the file as they were, and the change is still due.
+func (a *Agent) reload(ctx context.Context, p plan.Plan) {
+	good, wanted := a.lastGood(), a.set.Renderer
+	err := a.write(ctx, wanted, p.File)
+	if err == nil {
+		if err = a.haproxy.Reload(ctx, wanted.Marker()); err != nil && good != nil && ctx.Err() == nil {
+			a.restore(good, err)
+		}
+	}
+	if ctx.Err() != nil {
+		return
+	}
+	a.record.Reload(p.Reload, err)
+	a.known.forget()
+	r := &a.reloads
+	r.last, r.lastReason, r.err, r.errMarker = time.Now(), p.Reload, err, wanted.Marker()
+	r.notBefore = r.last.Add(a.set.ReloadInterval)
+	if err != nil {
+		r.failures++
+		r.notBefore = r.last.Add(max(a.set.ReloadInterval, time.Second) << min(r.streak, 5))
+		r.streak++
+		a.log.Error("reload failed; HAProxy serves on with what it had", "reason", p.Reload, "error", err, "again_in", time.Until(r.notBefore).Round(time.Second))
+		return
+	}
+	r.succeeded++
+	r.streak, r.reason, r.held, r.model = 0, plan.NoReload, "", nil
+	a.files.good = wanted
+	if content, err := a.file.Read(); err == nil {
+		a.files.content = content
+	}
+	a.log.Info("reloaded", "reason", p.Reload)
+}
+
+// restore puts the last good file back after a reload that failed, so that a
+// restart of HAProxy gets what runs.
+func (a *Agent) restore(good []byte, because error) {
+	if err := a.file.Restore(good, because); err != nil {
+		a.log.Error("the last good haproxy.cfg could not be put back", "path", a.file.Path(), "error", err)
+	}
+	a.files.renderer, a.files.model = nil, nil
+}

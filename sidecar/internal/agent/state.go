@@ -1,0 +1,115 @@
+package agent
+
+import (
+	"time"
+)
+
+// State is what the agent knows and has done, for people and scripts: the
+// body of /api/v1/state. A State is immutable; the agent publishes a new one
+// after each pass. Slices are never nil, so that JSON has [] and not null.
+type State struct {
+	LoadBalancer string    `json:"load_balancer"` // this load balancer's name
+	Version      string    `json:"version"`       // the sidecar's
+	Started      time.Time `json:"started"`
+
+	// Ready is true once every service has had a complete answer from Consul,
+	// or its known servers adopted, and HAProxy was seen to run all of it.
+	Ready bool `json:"ready"`
+	// NotReady says why Ready is false; "" when it is true.
+	NotReady string `json:"not_ready,omitempty"`
+
+	HAProxy  HAProxyState   `json:"haproxy"`
+	Consul   ConsulState    `json:"consul"`
+	File     FileState      `json:"file"`
+	Reloads  ReloadState    `json:"reloads"`
+	Services []ServiceState `json:"services"` // sorted by Name
+}
+
+// HAProxyState is what was last seen of the HAProxy process.
+type HAProxyState struct {
+	Running bool   `json:"running"`
+	Version string `json:"version,omitempty"`
+	PID     int    `json:"pid,omitempty"` // the current worker's
+	// OldWorkers is how many workers of before a reload still finish what they
+	// have; it is counted when everything is compared.
+	OldWorkers int    `json:"old_workers"`
+	Error      string `json:"error,omitempty"`
+}
+
+// ConsulState sums up the watched services.
+type ConsulState struct {
+	Reachable   bool      `json:"reachable"`    // the last query of every service succeeded
+	LastContact time.Time `json:"last_contact"` // the oldest last successful answer among the services; zero before each had one
+	Error       string    `json:"error,omitempty"`
+}
+
+// FileState is the state of haproxy.cfg.
+type FileState struct {
+	Path    string    `json:"path"`
+	Current bool      `json:"current"` // it holds what HAProxy runs
+	Written time.Time `json:"written"`
+	Error   string    `json:"error,omitempty"` // the last write's or validation's
+}
+
+// ReloadState counts reloads since the sidecar started.
+type ReloadState struct {
+	Succeeded  int       `json:"succeeded"`
+	Failed     int       `json:"failed"`
+	Last       time.Time `json:"last"`
+	LastReason string    `json:"last_reason,omitempty"`
+	Pending    string    `json:"pending,omitempty"` // the reason of the reload that is due
+	Error      string    `json:"error,omitempty"`   // of the last, if it failed
+}
+
+// ServiceState is one service on this load balancer.
+type ServiceState struct {
+	Name      string          `json:"name"`
+	Backend   string          `json:"backend"`
+	Known     bool            `json:"known"` // Consul has given a complete answer
+	Index     uint64          `json:"index"`
+	Answered  time.Time       `json:"answered"`        // Consul's last successful answer
+	Error     string          `json:"error,omitempty"` // of the last query
+	Applied   time.Time       `json:"applied"`         // when HAProxy was last seen to run it all
+	Instances []InstanceState `json:"instances"`       // sorted by Server; also servers that Consul no longer lists
+	Rejected  []RejectedState `json:"rejected"`
+	FreeSlots int             `json:"free_slots"`
+}
+
+// Phase is where an instance is in its life on this load balancer.
+type Phase string
+
+// The phases, in the order of a life.
+const (
+	PhaseUnknown  Phase = "unknown"  // not seen in HAProxy yet
+	PhaseStarting Phase = "starting" // in HAProxy, its check has not passed
+	PhaseUp       Phase = "up"       // takes traffic
+	PhaseDown     Phase = "down"     // ready, but HAProxy's check fails
+	PhaseDraining Phase = "draining" // finishes what it has
+	PhaseDrained  Phase = "drained"  // draining, without sessions
+	PhaseOut      Phase = "out"      // in maint
+)
+
+// Phases lists every Phase.
+var Phases = []Phase{PhaseUnknown, PhaseStarting, PhaseUp, PhaseDown, PhaseDraining, PhaseDrained, PhaseOut}
+
+// InstanceState is one instance, as Consul lists it and HAProxy runs it.
+type InstanceState struct {
+	ID       string `json:"id"` // "" for a server that Consul does not list
+	Node     string `json:"node,omitempty"`
+	Server   string `json:"server"` // HAProxy's name for it; in a slot, the slot's
+	Addr     string `json:"address"`
+	Version  string `json:"version,omitempty"`
+	Health   string `json:"health"` // Consul's word; "gone" if Consul does not list it
+	Phase    Phase  `json:"phase"`
+	Admin    string `json:"admin,omitempty"` // HAProxy's: ready, drain, maint
+	Weight   int    `json:"weight"`
+	Sessions int    `json:"sessions"`
+	Waiting  string `json:"waiting,omitempty"` // what its next change waits for
+}
+
+// RejectedState is an instance that was left out.
+type RejectedState struct {
+	ID    string `json:"id"`
+	Node  string `json:"node"`
+	Error string `json:"error"`
+}

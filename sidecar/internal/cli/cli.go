@@ -1,0 +1,143 @@
+// Package cli is the command line of the sidecar: its commands, its exit
+// codes, and the only place where the parts are put together. Nothing below it
+// reads arguments, the environment or the host's name.
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"github.com/pointsman/pointsman/sidecar/internal/config"
+)
+
+// Exit codes of the sidecar.
+const (
+	ExitOK      = 0
+	ExitFailure = 1 // it could not do what it was asked for
+	ExitUsage   = 2 // arguments or settings are wrong; nothing was done
+	ExitChanges = 3 // `plan --exit-code`: there is something to do
+	// 128+n: ended at once by a second signal n.
+)
+
+// Env is what a process gets from outside.
+type Env struct {
+	Args           []string // without the program's name
+	Environ        []string
+	Hostname       string
+	Stdout, Stderr io.Writer
+	Version        string
+}
+
+// Main runs the sidecar with the process's own Env and gives its exit code.
+func Main(version string) int {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "localhost"
+	}
+	return Run(context.Background(), Env{
+		Args: os.Args[1:], Environ: os.Environ(), Hostname: host,
+		Stdout: os.Stdout, Stderr: os.Stderr, Version: version,
+	})
+}
+
+// Run runs one command line and gives its exit code. It ends early when ctx
+// does.
+func Run(ctx context.Context, env Env) int {
+	root := newRoot(env)
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return ExitOK
+	}
+	coded, ok := errors.AsType[*exitError](err)
+	if !ok {
+		// Cobra's own: an unknown command or flag.
+		coded = &exitError{code: ExitUsage, err: err}
+	}
+	if coded.err != nil {
+		printError(env.Stderr, coded.err)
+	}
+	return coded.code
+}
+
+// exitError is an error with the exit code that it leads to; err may be nil
+// where everything has been said.
+type exitError struct {
+	code int
+	err  error
+}
+
+func (e *exitError) Error() string {
+	if e.err == nil {
+		return fmt.Sprintf("exit code %d", e.code)
+	}
+	return e.err.Error()
+}
+
+func (e *exitError) Unwrap() error { return e.err }
+
+func failure(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &exitError{code: ExitFailure, err: err}
+}
+
+// printError prints one line for each joined error.
+func printError(w io.Writer, err error) {
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
+		for _, e := range joined.Unwrap() {
+			printError(w, e)
+		}
+		return
+	}
+	_, _ = fmt.Fprintln(w, "sidecar:", err) // nobody is left to tell
+}
+
+func newRoot(env Env) *cobra.Command {
+	root := &cobra.Command{
+		Use:   "sidecar",
+		Short: "HAProxy that follows Consul, with deployments that lose no request",
+		Long: `The sidecar runs beside one HAProxy. It watches services in Consul, compares them
+with what HAProxy runs, and changes HAProxy over its runtime socket. Only what
+the runtime can't do becomes a seamless reload of a rewritten haproxy.cfg.
+
+Exit codes: 0 done, 1 failed, 2 arguments or settings are wrong,
+3 something is to do (plan --exit-code), 128+n ended by a second signal n.`,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+	}
+	root.SetArgs(env.Args)
+	root.SetOut(env.Stdout)
+	root.SetErr(env.Stderr)
+	config.RegisterFlags(root.PersistentFlags())
+	root.AddCommand(runCommand(env), renderCommand(env), planCommand(env), checkCommand(env), versionCommand(env))
+	return root
+}
+
+// load reads the settings for a command.
+func load(cmd *cobra.Command, env Env) (config.Config, error) {
+	cfg, err := config.Load(config.Sources{
+		Flags: cmd.Flags(), Environ: env.Environ, ReadFile: os.ReadFile, Hostname: env.Hostname,
+	})
+	if err != nil {
+		return config.Config{}, &exitError{code: ExitUsage, err: err}
+	}
+	return cfg, nil
+}
+
+func versionCommand(env Env) *cobra.Command {
+	return &cobra.Command{
+		Use:   "version",
+		Short: "Print the version",
+		Args:  cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			_, err := fmt.Fprintln(env.Stdout, "pointsman sidecar", env.Version)
+			return failure(err)
+		},
+	}
+}

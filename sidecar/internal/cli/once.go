@@ -1,0 +1,85 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/pointsman/pointsman/sidecar/internal/catalog"
+	"github.com/pointsman/pointsman/sidecar/internal/config"
+	"github.com/pointsman/pointsman/sidecar/internal/consul"
+	"github.com/pointsman/pointsman/sidecar/internal/plan"
+)
+
+// catalogWait bounds how long a command that runs once waits for Consul.
+const catalogWait = 10 * time.Second
+
+// catalogOnce asks Consul for every service once.
+func catalogOnce(ctx context.Context, cfg config.Config) (catalog.Snapshot, error) {
+	source, err := newSource(cfg, hclog.NewNullLogger())
+	if err != nil {
+		return catalog.Snapshot{}, &exitError{code: ExitUsage, err: err}
+	}
+	ctx, cancel := context.WithTimeout(ctx, catalogWait)
+	defer cancel()
+	done := make(chan error, 1)
+	go func() { done <- source.Run(ctx) }()
+	defer func() {
+		cancel()
+		<-done // it ends as asked
+	}()
+	// The first error is shown at once: whoever runs a command by hand does
+	// not want to watch retries.
+	poll := time.NewTicker(20 * time.Millisecond)
+	defer poll.Stop()
+	for {
+		known, err := answered(source, cfg)
+		if known || err != nil {
+			return source.Snapshot(), failure(err)
+		}
+		select {
+		case <-ctx.Done():
+			return catalog.Snapshot{}, failure(fmt.Errorf("no answer from Consul at %s within %s", cfg.Consul.Address, catalogWait))
+		case <-source.Changed():
+		case <-poll.C:
+		}
+	}
+}
+
+// answered reports whether every service has had an answer, or why one has not.
+func answered(source *consul.Source, cfg config.Config) (bool, error) {
+	snap, all := source.Snapshot(), true
+	var errs []error
+	for _, s := range cfg.Services {
+		if snap.Service(s.Name).Known {
+			continue
+		}
+		all = false
+		if err := source.Health(s.Name).Err; err != nil {
+			errs = append(errs, err)
+			break // one is enough to tell what is wrong
+		}
+	}
+	return all, errors.Join(errs...)
+}
+
+// observeOnce reads what HAProxy runs. None running is no error: the program
+// on disk tells what it will be able to do.
+func observeOnce(ctx context.Context, cfg config.Config) (plan.Observed, error) {
+	p, err := newProxy(cfg, hclog.NewNullLogger(), nil)
+	if err != nil {
+		return plan.Observed{}, &exitError{code: ExitUsage, err: err}
+	}
+	names := make([]string, 0, len(cfg.Services))
+	for _, s := range cfg.Services {
+		names = append(names, s.Backend)
+	}
+	o, err := p.Observe(ctx, names)
+	if errors.Is(err, plan.ErrNotRunning) {
+		return plan.Observed{Caps: p.Capabilities(ctx)}, nil
+	}
+	return o, failure(err)
+}

@@ -1,0 +1,181 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/pointsman/pointsman/sidecar/internal/agent"
+	"github.com/pointsman/pointsman/sidecar/internal/config"
+	"github.com/pointsman/pointsman/sidecar/internal/consul"
+	"github.com/pointsman/pointsman/sidecar/internal/haproxy"
+	"github.com/pointsman/pointsman/sidecar/internal/plan"
+	"github.com/pointsman/pointsman/sidecar/internal/render"
+	"github.com/pointsman/pointsman/templates"
+)
+
+// policy is the services as plan wants them.
+func policy(cfg config.Config) []plan.Service {
+	services := make([]plan.Service, 0, len(cfg.Services))
+	for _, s := range cfg.Services {
+		services = append(services, plan.Service{
+			Name: s.Name, Backend: s.Backend,
+			Checked: s.Check.Enabled, Options: renderService(s).Options(),
+			Warning:    s.Warning == config.WarningIn,
+			ForceSlots: s.Slots.Force, Slots: s.Slots.Min, Spare: s.Slots.Spare,
+			DrainTimeout: s.DrainTimeout, ReplacementTimeout: s.ReplacementTimeout,
+			MinServers: s.MinServers, MaxRemoval: s.MaxRemoval,
+		})
+	}
+	return services
+}
+
+// renderSettings is the settings as a template sees them.
+func renderSettings(cfg config.Config) render.Settings {
+	h, t := cfg.HAProxy, cfg.HAProxy.Defaults.Timeouts
+	s := render.Settings{
+		Log: h.Log, RuntimeSocket: bindAddress(h.Socket), SocketMode: h.Global.StatsSocketMode,
+		MaxConn: h.Global.MaxConn, Threads: h.Global.Threads,
+		HardStopAfter: h.Global.HardStopAfter, MaxReloads: h.Global.MaxReloads, GlobalExtra: h.Global.Extra,
+		DefaultsExtra: h.Defaults.Extra,
+		StatsBind:     h.Stats.Bind, StatsURI: h.Stats.URI,
+	}
+	for _, timeout := range []render.Timeout{
+		{Name: "connect", Value: t.Connect},
+		{Name: "client", Value: t.Client},
+		{Name: "server", Value: t.Server},
+		{Name: "queue", Value: t.Queue},
+		{Name: "http-request", Value: t.HTTPRequest},
+		{Name: "http-keep-alive", Value: t.HTTPKeepAlive},
+		{Name: "tunnel", Value: t.Tunnel},
+	} {
+		if timeout.Value > 0 {
+			s.Timeouts = append(s.Timeouts, timeout)
+		}
+	}
+	for _, svc := range cfg.Services {
+		s.Services = append(s.Services, renderService(svc))
+	}
+	return s
+}
+
+func renderService(s config.Service) render.Service {
+	return render.Service{
+		Backend: s.Backend, Bind: s.Bind, Mode: string(s.Mode), Balance: s.Balance, RetryOn: s.RetryOn,
+		Check: render.Check{
+			Enabled: s.Check.Enabled, Path: s.Check.Path, Host: s.Check.Host,
+			Inter: s.Check.Inter, FastInter: s.Check.FastInter, DownInter: s.Check.DownInter,
+			Timeout: s.Check.Timeout, Rise: s.Check.Rise, Fall: s.Check.Fall,
+		},
+		ServerOptions: s.ServerOptions, FrontendExtra: s.FrontendExtra, BackendExtra: s.BackendExtra,
+	}
+}
+
+// bindAddress is the runtime socket as a bind line has it: a path or a TCP
+// address, without the prefixes that clients may give.
+func bindAddress(socket string) string {
+	for _, prefix := range []string{"unix@", "unix:", "tcp@"} {
+		socket = strings.TrimPrefix(socket, prefix)
+	}
+	return socket
+}
+
+// newRenderer reads the operator's template, if there is one.
+func newRenderer(cfg config.Config) (*render.Renderer, error) {
+	name, text := "built-in haproxy.cfg.tmpl", templates.HAProxy
+	if path := cfg.HAProxy.Template; path != "" {
+		content, err := os.ReadFile(path)
+		if err != nil {
+			return nil, fmt.Errorf("haproxy.template: %w", err)
+		}
+		name, text = path, string(content)
+	}
+	return render.New(name, text, renderSettings(cfg))
+}
+
+func newFile(cfg config.Config) (*render.File, error) {
+	return render.NewFile(cfg.HAProxy.Config, cfg.HAProxy.CheckCommand)
+}
+
+func newSource(cfg config.Config, log hclog.Logger) (*consul.Source, error) {
+	c := cfg.Consul
+	scheme := ""
+	if c.SSL {
+		scheme = "https"
+	}
+	return consul.New(consul.Options{
+		Address: c.Address, Scheme: scheme, Token: string(c.Token), TokenFile: c.TokenFile, HTTPAuth: string(c.HTTPAuth),
+		CAFile: c.CAFile, CAPath: c.CAPath, CertFile: c.CertFile, KeyFile: c.KeyFile, ServerName: c.ServerName,
+		InsecureSkipVerify: c.InsecureSkipVerify,
+		Datacenter:         c.Datacenter, Namespace: c.Namespace, Partition: c.Partition,
+		WaitTime: c.Wait, MaxStale: c.MaxStale, Logger: log,
+	}, watched(cfg))
+}
+
+// watched is the services as the catalog source wants them.
+func watched(cfg config.Config) []consul.Service {
+	services := make([]consul.Service, 0, len(cfg.Services))
+	for _, s := range cfg.Services {
+		services = append(services, consul.Service{Name: s.Name, Tags: s.Tags, Filter: s.Filter})
+	}
+	return services
+}
+
+// proxy is the HAProxy adapter as the agent wants it.
+type proxy struct {
+	*haproxy.Client
+	check []string // the command that validates a file: its program tells the version
+}
+
+var _ agent.HAProxy = proxy{}
+
+func newProxy(cfg config.Config, log hclog.Logger, onCommand func(string, bool)) (proxy, error) {
+	h := cfg.HAProxy
+	c, err := haproxy.New(haproxy.Options{
+		Runtime: h.Socket, Master: h.MasterSocket, ReloadCommand: h.ReloadCommand,
+		Timeout: h.Timeout, ReloadTimeout: h.ReloadTimeout, Logger: log, OnCommand: onCommand,
+	})
+	return proxy{Client: c, check: h.CheckCommand}, err
+}
+
+// OldWorkers counts them; without a master socket there is nobody to ask.
+func (p proxy) OldWorkers(ctx context.Context) (int, error) {
+	workers, err := p.Client.OldWorkers(ctx)
+	return len(workers), err
+}
+
+// Capabilities asks the program that validates the file for its version.
+func (p proxy) Capabilities(ctx context.Context) plan.Capabilities {
+	if len(p.check) == 0 || filepath.Base(p.check[0]) != "haproxy" {
+		return plan.Capabilities{}
+	}
+	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
+	defer cancel()
+	out, err := exec.CommandContext(ctx, p.check[0], "-v").Output()
+	if err != nil {
+		return plan.Capabilities{}
+	}
+	return haproxy.ProgramCapabilities(string(out))
+}
+
+func settings(cfg config.Config, r *render.Renderer) agent.Settings {
+	return agent.Settings{
+		Services: policy(cfg), Renderer: r,
+		SettleMin: cfg.Settle.Min, SettleMax: cfg.Settle.Max,
+		ReloadInterval: cfg.Reload.MinInterval, MaxOldWorkers: cfg.Reload.MaxOldWorkers,
+		Reconcile: cfg.ReconcileInterval, FileDelay: cfg.FileDelay,
+	}
+}
+
+func newLogger(cfg config.Config, env Env) hclog.Logger {
+	return hclog.New(&hclog.LoggerOptions{
+		Name: "sidecar", Level: hclog.LevelFromString(cfg.Log.Level), Output: env.Stderr,
+		JSONFormat: cfg.Log.Format == config.LogJSON,
+	}).With("lb", cfg.Name)
+}

@@ -1,0 +1,140 @@
+package cli
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"github.com/pointsman/pointsman/sidecar/internal/plan"
+)
+
+func planCommand(env Env) *cobra.Command {
+	var asJSON, code bool
+	cmd := &cobra.Command{
+		Use:   "plan",
+		Short: "Show what would be done to HAProxy now, and why",
+		Long: `Ask Consul and HAProxy once and show the next steps, each with its reason, what
+waits and for what, and whether a reload is needed. Nothing is changed.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg, err := load(cmd, env)
+			if err != nil {
+				return err
+			}
+			r, err := newRenderer(cfg)
+			if err != nil {
+				return &exitError{code: ExitUsage, err: err}
+			}
+			snap, err := catalogOnce(cmd.Context(), cfg)
+			if err != nil {
+				return err
+			}
+			o, err := observeOnce(cmd.Context(), cfg)
+			if err != nil {
+				return err
+			}
+			p := plan.Compute(plan.Desired{Marker: r.Marker(), Services: policy(cfg)}, o, snap)
+			show := printPlan
+			if asJSON {
+				show = printPlanJSON
+			}
+			if err := show(env.Stdout, o, p); err != nil {
+				return failure(err)
+			}
+			if code && (!p.Empty() || !o.Running) {
+				return &exitError{code: ExitChanges}
+			}
+			return nil
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	cmd.Flags().BoolVar(&code, "exit-code", false, fmt.Sprintf("exit with %d if there is something to do", ExitChanges))
+	return cmd
+}
+
+func printPlan(w io.Writer, o plan.Observed, p plan.Plan) error {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	switch {
+	case !o.Running:
+		fmt.Fprintln(t, "HAProxy is not running: it will start from the file (sidecar render).")
+	case p.Empty() && len(p.Waiting) == 0:
+		fmt.Fprintf(t, "Nothing to do: HAProxy %s (pid %d) runs what Consul says.\n", o.Caps.Version, o.PID)
+	}
+	if len(p.Steps) > 0 {
+		fmt.Fprintln(t, "STEP\tBACKEND\tSERVER\tINSTANCE\tREASON\tVALUE")
+	}
+	for _, s := range p.Steps {
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\n", s.Kind, s.Backend, s.Server, dash(s.Instance), s.Reason, stepValue(s))
+	}
+	if p.Reload != plan.NoReload {
+		fmt.Fprintf(t, "reload: %s\n", p.Reload)
+	}
+	if len(p.Waiting) > 0 {
+		fmt.Fprintln(t, "WAITING\tBACKEND\tSERVER\tINSTANCE")
+	}
+	for _, x := range p.Waiting {
+		fmt.Fprintf(t, "for %s\t%s\t%s\t%s\n", x.For, x.Backend, dash(x.Server), dash(x.Instance))
+	}
+	return t.Flush() // the writer keeps the first error
+}
+
+func stepValue(s plan.Step) string {
+	switch s.Kind {
+	case plan.Add, plan.SetAddr:
+		return s.Addr.String()
+	case plan.SetWeight:
+		return fmt.Sprint(s.Weight)
+	case plan.SetMaxConn:
+		return fmt.Sprint(s.MaxConn)
+	case plan.Delete, plan.SetReady, plan.SetDrain, plan.SetMaint, plan.EnableHealth:
+	}
+	return ""
+}
+
+func dash(s string) string {
+	if s == "" {
+		return "-"
+	}
+	return s
+}
+
+type planJSON struct {
+	Running bool          `json:"haproxy_running"`
+	Version string        `json:"haproxy_version,omitempty"`
+	Reload  string        `json:"reload,omitempty"`
+	Steps   []stepJSON    `json:"steps"`
+	Waiting []waitingJSON `json:"waiting"`
+}
+
+type stepJSON struct {
+	Kind     plan.Kind   `json:"kind"`
+	Reason   plan.Reason `json:"reason"`
+	Backend  string      `json:"backend"`
+	Server   string      `json:"server"`
+	Instance string      `json:"instance,omitempty"`
+	Value    string      `json:"value,omitempty"`
+}
+
+type waitingJSON struct {
+	For      plan.WaitReason `json:"for"`
+	Backend  string          `json:"backend"`
+	Server   string          `json:"server,omitempty"`
+	Instance string          `json:"instance,omitempty"`
+	Sessions int             `json:"sessions,omitempty"`
+}
+
+func printPlanJSON(w io.Writer, o plan.Observed, p plan.Plan) error {
+	out := planJSON{Running: o.Running, Version: o.Caps.Version, Reload: string(p.Reload), Steps: []stepJSON{}, Waiting: []waitingJSON{}}
+	for _, s := range p.Steps {
+		out.Steps = append(out.Steps, stepJSON{Kind: s.Kind, Reason: s.Reason, Backend: s.Backend, Server: s.Server, Instance: s.Instance, Value: stepValue(s)})
+	}
+	for _, x := range p.Waiting {
+		out.Waiting = append(out.Waiting, waitingJSON{For: x.For, Backend: x.Backend, Server: x.Server, Instance: x.Instance, Sessions: x.Sessions})
+	}
+	e := json.NewEncoder(w)
+	e.SetIndent("", "  ")
+	return e.Encode(out)
+}

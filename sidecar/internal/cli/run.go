@@ -1,0 +1,201 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/pointsman/pointsman/sidecar/internal/agent"
+	"github.com/pointsman/pointsman/sidecar/internal/config"
+	"github.com/pointsman/pointsman/sidecar/internal/consul"
+	"github.com/pointsman/pointsman/sidecar/internal/metrics"
+	"github.com/pointsman/pointsman/sidecar/internal/status"
+)
+
+func runCommand(env Env) *cobra.Command {
+	return &cobra.Command{
+		Use:   "run",
+		Short: "Follow Consul until told to stop",
+		Long: `Follow Consul until told to stop. SIGTERM and SIGINT stop the sidecar and change
+nothing in HAProxy, which serves on; a second one ends it at once. SIGHUP reads
+the settings again: they are checked first, and the old ones stay in force if
+anything is wrong.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg, err := load(cmd, env)
+			if err != nil {
+				return err
+			}
+			d, err := newDaemon(cfg, env, func() (config.Config, error) { return load(cmd, env) })
+			if err != nil {
+				return &exitError{code: ExitUsage, err: err}
+			}
+			return failure(d.run(cmd.Context()))
+		},
+	}
+}
+
+// daemon is the running sidecar.
+type daemon struct {
+	cfg    config.Config
+	reload func() (config.Config, error)
+	log    hclog.Logger
+	source *consul.Source
+	agent  *agent.Agent
+	status *status.Server
+}
+
+func newDaemon(cfg config.Config, env Env, reload func() (config.Config, error)) (*daemon, error) {
+	d := &daemon{cfg: cfg, reload: reload, log: newLogger(cfg, env)}
+	r, err := newRenderer(cfg)
+	if err != nil {
+		return nil, err
+	}
+	file, err := newFile(cfg)
+	if err != nil {
+		return nil, err
+	}
+	if d.source, err = newSource(cfg, d.log.Named("consul")); err != nil {
+		return nil, err
+	}
+	registry := prometheus.NewRegistry()
+	m, err := metrics.New(registry, metrics.Options{
+		Version: env.Version, Phases: phases(), Health: d.source.Health, Now: time.Now,
+	})
+	if err != nil {
+		return nil, err
+	}
+	p, err := newProxy(cfg, d.log.Named("haproxy"), m.Command)
+	if err != nil {
+		return nil, err
+	}
+	d.agent, err = agent.New(agent.Options{
+		Name: cfg.Name, Version: env.Version, Catalog: d.source, HAProxy: p, File: file,
+		Settings: settings(cfg, r), Recorder: recorder{m}, Logger: d.log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	d.status, err = status.New(status.Options{
+		Address: cfg.Status.Address, LoadBalancer: cfg.Name, Version: env.Version,
+		State: func() any { return d.agent.State() },
+		Ready: func() (bool, string) { s := d.agent.State(); return s.Ready, s.NotReady },
+		Alive: d.alive, Metrics: registry, Logger: d.log.Named("status"),
+	})
+	return d, err
+}
+
+func phases() []string {
+	names := make([]string, 0, len(agent.Phases))
+	for _, p := range agent.Phases {
+		names = append(names, string(p))
+	}
+	return names
+}
+
+// alive tells whether the agent's loop comes round. One round may wait for a
+// reload and for a validation of the file.
+func (d *daemon) alive() error {
+	limit := d.cfg.HAProxy.ReloadTimeout + d.cfg.ReconcileInterval + time.Minute
+	last := d.agent.Ticked()
+	if last.IsZero() {
+		last = d.agent.State().Started
+	}
+	if since := time.Since(last); !last.IsZero() && since > limit {
+		return fmt.Errorf("the agent's loop last came round %s ago", since.Round(time.Second))
+	}
+	return nil
+}
+
+// errStopped is the cause of a context that a signal has ended.
+var errStopped = errors.New("stopped by a signal")
+
+func (d *daemon) run(ctx context.Context) error {
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	signals := make(chan os.Signal, 4)
+	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
+	defer signal.Stop(signals)
+	go d.obey(ctx, signals, stop)
+
+	d.log.Info("started", "services", len(d.cfg.Services), "consul", d.cfg.Consul.Address, "settings", d.cfg.File)
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return d.source.Run(ctx) })
+	group.Go(func() error { return d.agent.Run(ctx) })
+	group.Go(func() error { return d.status.Run(ctx) })
+	group.Go(func() error { return notify(ctx, d.agent) })
+	err := group.Wait()
+	cause := context.Cause(ctx)
+	if err != nil && !errors.Is(err, errStopped) && !errors.Is(err, context.Canceled) {
+		return err
+	}
+	d.log.Info("stopped; HAProxy serves on", "cause", cause)
+	return nil
+}
+
+// obey acts on signals until the context ends, and after it has: a second
+// signal to stop is meant.
+func (d *daemon) obey(ctx context.Context, signals <-chan os.Signal, stop context.CancelCauseFunc) {
+	stopping := false
+	for s := range signals {
+		switch {
+		case s == syscall.SIGHUP:
+			d.reread()
+		case stopping || ctx.Err() != nil:
+			d.log.Warn("second signal, ending at once", "signal", s)
+			os.Exit(128 + int(s.(syscall.Signal)))
+		default:
+			stopping = true
+			d.log.Info("stopping", "signal", s)
+			stop(fmt.Errorf("%w: %s", errStopped, s))
+		}
+	}
+}
+
+// reread takes new settings, or says why not and keeps the old ones.
+func (d *daemon) reread() {
+	cfg, err := d.reload()
+	if err != nil {
+		d.log.Error("the settings are wrong; the old ones stay in force", "error", err)
+		return
+	}
+	r, err := newRenderer(cfg)
+	if err != nil {
+		d.log.Error("the template is wrong; the old settings stay in force", "error", err)
+		return
+	}
+	if err := d.source.SetServices(watched(cfg)); err != nil {
+		d.log.Error("the services are wrong; the old settings stay in force", "error", err)
+		return
+	}
+	changed := config.Changed(d.cfg, cfg)
+	d.agent.Reconfigure(settings(cfg, r))
+	if fixed := needRestart(changed); len(fixed) > 0 {
+		d.log.Warn("some changed settings need a restart of the sidecar", "settings", strings.Join(fixed, ", "))
+	}
+	d.log.Info("settings read again", "changed", strings.Join(changed, ", "))
+	d.cfg = cfg
+}
+
+// needRestart picks the settings that are read at the start only.
+func needRestart(keys []string) (fixed []string) {
+	for _, k := range keys {
+		switch {
+		case strings.HasPrefix(k, "consul."), strings.HasPrefix(k, "status."), strings.HasPrefix(k, "log."), k == "name",
+			k == "haproxy.socket", k == "haproxy.master_socket", k == "haproxy.config", k == "haproxy.check_command",
+			k == "haproxy.reload_command", k == "haproxy.timeout", k == "haproxy.reload_timeout":
+			fixed = append(fixed, k)
+		}
+	}
+	return fixed
+}
