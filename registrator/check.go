@@ -1,0 +1,120 @@
+package registrator
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+	"slices"
+	"time"
+
+	"github.com/hashicorp/consul/api"
+)
+
+// The defaults of Check.
+const (
+	DefaultInterval = time.Second
+	DefaultTimeout  = time.Second
+	// DefaultDeregisterAfter is Consul's floor for it, which it looks at every
+	// 30 seconds: it only cleans up after crashes.
+	DefaultDeregisterAfter = time.Minute
+)
+
+// Check is how Consul finds out whether the program is well. Exactly one of
+// HTTP, TCP and TTL says how.
+type Check struct {
+	Name string // unique in the service; default: http, tcp or ttl
+
+	HTTP string        // URL that the agent gets; 2xx is passing, 429 warning, all else critical
+	TCP  string        // host:port that the agent connects to
+	TTL  time.Duration // how long one sign of life lasts; the library gives them while the program runs
+
+	Interval time.Duration // of HTTP and TCP; default DefaultInterval
+	Timeout  time.Duration // of HTTP and TCP; default DefaultTimeout
+
+	// DeregisterCriticalAfter is how long the check may be critical before
+	// Consul forgets the service. Default DefaultDeregisterAfter; below zero
+	// never.
+	DeregisterCriticalAfter time.Duration
+}
+
+// checkAll gives the checks with their defaults, or all that is wrong.
+func checkAll(checks []Check) ([]Check, error) {
+	var errs []error
+	names := make(map[string]bool)
+	checks = slices.Clone(checks)
+	for i := range checks {
+		var err error
+		checks[i], err = checks[i].check()
+		if err == nil && names[checks[i].Name] {
+			err = errors.New("the name is used twice")
+		}
+		if err != nil {
+			errs = append(errs, fmt.Errorf("registrator: check %d %q: %w", i+1, checks[i].Name, err))
+		}
+		names[checks[i].Name] = true
+	}
+	return checks, errors.Join(errs...)
+}
+
+func (c Check) check() (Check, error) {
+	var kinds []string
+	if c.HTTP != "" {
+		kinds = append(kinds, "http")
+	}
+	if c.TCP != "" {
+		kinds = append(kinds, "tcp")
+	}
+	if c.TTL != 0 {
+		kinds = append(kinds, "ttl")
+	}
+	if len(kinds) != 1 {
+		return c, fmt.Errorf("it has %d of HTTP, TCP and TTL: want exactly one", len(kinds))
+	}
+	if c.Name == "" {
+		c.Name = kinds[0]
+	}
+	c.Interval = orDefault(c.Interval, DefaultInterval)
+	c.Timeout = orDefault(c.Timeout, DefaultTimeout)
+	c.DeregisterCriticalAfter = orDefault(c.DeregisterCriticalAfter, DefaultDeregisterAfter)
+	u, err := url.Parse(c.HTTP)
+	switch {
+	case c.HTTP != "" && (err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == ""):
+		return c, fmt.Errorf("HTTP %q: want an http:// or https:// URL", c.HTTP)
+	case c.TCP != "" && !isHostPort(c.TCP):
+		return c, fmt.Errorf("TCP %q: want host:port", c.TCP)
+	case c.TTL != 0 && c.TTL < time.Second:
+		return c, fmt.Errorf("TTL %v: want 1s or more", c.TTL)
+	case c.Interval < time.Second:
+		return c, fmt.Errorf("interval %v: Consul takes 1s or more", c.Interval)
+	case c.Timeout <= 0:
+		return c, fmt.Errorf("timeout %v: want more than 0", c.Timeout)
+	case c.DeregisterCriticalAfter >= 0 && c.DeregisterCriticalAfter < DefaultDeregisterAfter:
+		return c, fmt.Errorf("deregister critical after %v: Consul takes %v or more", c.DeregisterCriticalAfter, DefaultDeregisterAfter)
+	}
+	return c, nil
+}
+
+// definition is the check as Consul takes it. Its ID is the same every time:
+// Consul then keeps the check's state when the service is registered again. The
+// status is that of a check which Consul does not have yet: without it, it is
+// critical until its first run.
+func (c Check) definition(service string) *api.AgentServiceCheck {
+	d := &api.AgentServiceCheck{
+		CheckID: checkID(service, c.Name),
+		Name:    c.Name,
+		HTTP:    c.HTTP,
+		TCP:     c.TCP,
+		Status:  api.HealthPassing,
+	}
+	if c.TTL > 0 {
+		d.TTL = c.TTL.String()
+	} else {
+		d.Interval, d.Timeout = c.Interval.String(), c.Timeout.String()
+	}
+	if c.DeregisterCriticalAfter > 0 {
+		d.DeregisterCriticalServiceAfter = c.DeregisterCriticalAfter.String()
+	}
+	return d
+}
+
+func checkID(service, name string) string { return service + ":" + name }

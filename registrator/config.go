@@ -1,0 +1,141 @@
+package registrator
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"net"
+	"net/netip"
+	"os"
+	"regexp"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/hashicorp/consul/api"
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/pointsman/pointsman/registrator/contract"
+)
+
+// The defaults of Config.
+const (
+	DefaultWatchdog  = 2 * time.Second
+	DefaultLeaveWait = 3 * time.Second
+)
+
+// Config says what to register, and where.
+type Config struct {
+	// Consul is how to reach the agent. What is unset in it, or all if it is
+	// nil, comes from the variables that Consul's own CLI reads
+	// (CONSUL_HTTP_ADDR, CONSUL_HTTP_TOKEN and so on), by api.DefaultConfig.
+	Consul *api.Config
+
+	Service string // the service's name
+	ID      string // unique on the node; default: service-hostname-port
+	Address string // a literal IP address; default: the node's
+	Port    int    // 1 to 65535
+	Tags    []string
+	Meta    map[string]string // the program's own; the contract's keys are refused here
+
+	Version string           // at most contract.MaxVersion printable ASCII characters
+	Backup  bool             // take traffic only when no other can
+	MaxConn int              // connections at a time that each load balancer may open; 0 is no limit
+	Weights api.AgentWeights // default: Consul's, 1 and 1
+
+	Checks []Check // none: healthy for as long as the node is
+
+	// Watchdog is how often the agent is asked whether it still knows the
+	// service. Default DefaultWatchdog.
+	Watchdog time.Duration
+
+	// LeaveWait is how long, after the mark that says it leaves, the program
+	// serves on: the time that Consul's watchers have to see the mark and to
+	// stop sending. It also bounds how long the mark is tried. Default
+	// DefaultLeaveWait.
+	LeaveWait time.Duration
+
+	Logger hclog.Logger // default: none
+}
+
+// check gives c with its defaults, or all that is wrong with it.
+func (c Config) check() (Config, error) {
+	var errs []error
+	bad := func(format string, args ...any) {
+		errs = append(errs, fmt.Errorf("registrator: "+format, args...))
+	}
+	if c.Service == "" {
+		bad("service: it has no name")
+	}
+	if c.Port < 1 || c.Port > 65535 {
+		bad("port %d: want 1 to 65535", c.Port)
+	}
+	if addr, err := netip.ParseAddr(c.Address); c.Address != "" && (err != nil || addr.Zone() != "" || addr.IsUnspecified() || addr.IsMulticast()) {
+		bad("address %q: want the literal IP address of one machine (load balancers resolve no names)", c.Address)
+	}
+	if c.ID == "" {
+		host, err := os.Hostname()
+		if err != nil {
+			bad("ID: none given, and the host has no name: %w", err)
+		}
+		c.ID = c.Service + "-" + host + "-" + strconv.Itoa(c.Port)
+	}
+	if c.Weights != (api.AgentWeights{}) && (c.Weights.Passing < 1 || c.Weights.Warning < 0) {
+		bad("weights %+v: want passing 1 or more, warning 0 or more", c.Weights)
+	}
+	c.Watchdog = orDefault(c.Watchdog, DefaultWatchdog)
+	c.LeaveWait = orDefault(c.LeaveWait, DefaultLeaveWait)
+	if c.Watchdog < 0 || c.LeaveWait < 0 {
+		bad("watchdog %v and leave wait %v: want times above 0", c.Watchdog, c.LeaveWait)
+	}
+	if c.Logger == nil {
+		c.Logger = hclog.NewNullLogger()
+	}
+	c.Tags, c.Meta = slices.Clone(c.Tags), maps.Clone(c.Meta)
+	checks, err := checkAll(c.Checks)
+	c.Checks = checks
+	return c, errors.Join(errors.Join(errs...), c.checkMeta(), err)
+}
+
+// said is what the contract's keys will say.
+func (c Config) said(leaving time.Time) contract.Meta {
+	return contract.Meta{Version: c.Version, Backup: c.Backup, MaxConn: c.MaxConn, Leaving: leaving}
+}
+
+// checkMeta holds the meta to the contract, and to Consul's own bounds
+// (API documentation, "Register Service", Meta).
+func (c Config) checkMeta() error {
+	const maxPairs, maxKey, maxValue = 64, 128, 512
+	var errs []error
+	if _, err := contract.Parse(c.said(time.Time{}).Format()); err != nil {
+		errs = append(errs, fmt.Errorf("registrator: %w", err))
+	}
+	if pairs := len(c.Meta) + 4; pairs > maxPairs {
+		errs = append(errs, fmt.Errorf("registrator: meta: %d keys: Consul takes %d, 4 of them the contract's", len(c.Meta), maxPairs))
+	}
+	legal := regexp.MustCompile(`^[A-Za-z0-9_-]{1,128}$`)
+	for _, key := range slices.Sorted(maps.Keys(c.Meta)) {
+		switch {
+		case slices.Contains([]string{contract.KeyVersion, contract.KeyBackup, contract.KeyMaxConn, contract.KeyDrain}, key):
+			errs = append(errs, fmt.Errorf("registrator: meta %q: the key is the contract's; use the field of Config", key))
+		case !legal.MatchString(key):
+			errs = append(errs, fmt.Errorf("registrator: meta %q: Consul takes keys of 1 to %d letters, digits, _ and -", key, maxKey))
+		case len(c.Meta[key]) > maxValue:
+			errs = append(errs, fmt.Errorf("registrator: meta %q: %d bytes: Consul takes %d", key, len(c.Meta[key]), maxValue))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func orDefault(d, otherwise time.Duration) time.Duration {
+	if d == 0 {
+		return otherwise
+	}
+	return d
+}
+
+func isHostPort(s string) bool {
+	host, port, err := net.SplitHostPort(s)
+	n, errPort := strconv.Atoi(port)
+	return err == nil && errPort == nil && host != "" && n >= 1 && n <= 65535
+}

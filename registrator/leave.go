@@ -1,0 +1,127 @@
+package registrator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/hashicorp/consul/api"
+)
+
+// letGo is the step between the mark that says "leaving" and the program's
+// stop: it returns when the load balancers have let go of the program, or when
+// it has waited long enough.
+//
+// The place of the handshake: a node asks each load balancer that routes to it
+// whether anything is on it still.
+type letGo interface {
+	await(ctx context.Context) error
+}
+
+// boundedWait gives Consul's watchers time to see the mark, and asks nobody.
+type boundedWait struct{ wait time.Duration }
+
+func (b boundedWait) await(ctx context.Context) error {
+	if cause := pause(ctx, b.wait); cause != nil {
+		return fmt.Errorf("the wait of %v for the load balancers was cut short: %w", b.wait, cause)
+	}
+	return nil
+}
+
+// deregisterLimit bounds how long the deregistration is tried, on top of ctx.
+const deregisterLimit = 5 * time.Second
+
+// Leave takes the program away in the right order:
+//
+//  1. nothing registers it again from here on;
+//  2. it is marked as leaving; its checks go on, and it serves on;
+//  3. the load balancers get LeaveWait to let go of it;
+//  4. stop is called with ctx: it must stop accepting and return once what is
+//     in flight has been answered, as http.Server.Shutdown does;
+//  5. it is deregistered.
+//
+// Each step is bounded. If Consul cannot be reached, step 2 is tried for
+// LeaveWait and step 3 is left out, since nobody could have seen a mark. When
+// ctx ends, what is left of 2 and 3 is cut short; stop is called in any case,
+// with ctx, and 5 is tried for 5 seconds more.
+//
+// The error joins those of all the steps. A second Leave does nothing and
+// returns ErrLeft. stop may be nil.
+func (r *Registration) Leave(ctx context.Context, stop func(context.Context) error) error {
+	sent, err := r.begin()
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	var errs []error
+	failed := func(step string, err error) {
+		if err != nil {
+			errs = append(errs, fmt.Errorf("registrator: leave %q: %s: %w", r.config.ID, step, err))
+		}
+	}
+	if sent {
+		err := r.mark(ctx)
+		failed("mark", err)
+		if err == nil {
+			failed("let go", r.letGo.await(ctx))
+		}
+	}
+	if stop != nil {
+		r.log.Info("stopping")
+		failed("stop", stop(ctx))
+	}
+	if sent {
+		failed("deregister", r.deregister(ctx))
+	}
+	r.log.Info("left", "errors", len(errs))
+	return errors.Join(errs...)
+}
+
+// begin ends what registers the service. It reports whether Consul may know it.
+// A call that is on its way to the agent is not cut off, for it might arrive
+// after those that follow: they wait for it, by writing.
+func (r *Registration) begin() (sent bool, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.leaving {
+		return false, ErrLeft
+	}
+	r.leaving = true
+	r.watchdog.end()
+	return r.sent, nil
+}
+
+// mark registers the service once more, as it is and with the time since when
+// it leaves. The checks have the same IDs, and so keep their state. Where a
+// call's fate is unknown it is sent again: the mark says the same each time.
+func (r *Registration) mark(ctx context.Context) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, r.config.LeaveWait, fmt.Errorf("tried for %v", r.config.LeaveWait))
+	defer cancel()
+	since := time.Now()
+	err := retry(ctx, func(ctx context.Context) error {
+		return r.write(ctx, func(ctx context.Context) error { return r.put(ctx, since) })
+	}, nil)
+	if err == nil {
+		r.log.Info("marked as leaving", "since", since.UTC())
+	}
+	return err
+}
+
+// deregister takes the service out of Consul. That the agent does not know it
+// is as good. It is tried even if ctx has ended: a program that is gone and
+// registered costs requests.
+func (r *Registration) deregister(ctx context.Context) error {
+	ctx, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), deregisterLimit, fmt.Errorf("tried for %v", deregisterLimit))
+	defer cancel()
+	r.heartbeats.end()
+	return retry(ctx, func(ctx context.Context) error {
+		return r.write(ctx, func(ctx context.Context) error {
+			err := r.agent.ServiceDeregisterOpts(r.config.ID, (&api.QueryOptions{}).WithContext(ctx))
+			if isNotFound(err) {
+				return nil
+			}
+			return err
+		})
+	}, nil)
+}
