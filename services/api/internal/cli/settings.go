@@ -1,0 +1,99 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"github.com/pointsman/pointsman/registrator"
+	"github.com/pointsman/pointsman/services/internal/command"
+)
+
+// settings is what the flags say.
+type settings struct {
+	listen   string
+	instance string
+	version  string
+
+	noRegister bool
+	consul     string
+	service    string
+	id         string // of the instance in Consul; after check, never ""
+	address    string // "" is found out
+
+	leaveWait   time.Duration
+	linger      time.Duration
+	stopTimeout time.Duration
+
+	log command.Log
+}
+
+func (s *settings) flags(f *pflag.FlagSet) {
+	host, err := os.Hostname()
+	if err != nil || host == "" {
+		host = "api"
+	}
+	f.StringVar(&s.listen, "listen", ":4000", "`address` to serve HTTP on; port 0 takes a free one")
+	f.StringVar(&s.instance, "instance", host, "this node's `name`, in every answer")
+	f.StringVar(&s.version, "version-name", "1.0", "`version` that this node says it is, in every answer and in Consul")
+	command.SetEnv(f, "version-name", "VERSION")
+
+	f.BoolVar(&s.noRegister, "no-register", false, "serve without Consul")
+	f.StringVar(&s.consul, "consul", "", "`address` of the Consul agent; default CONSUL_HTTP_ADDR, else 127.0.0.1:8500")
+	f.StringVar(&s.service, "service", "api", "`name` of the service in Consul")
+	f.StringVar(&s.id, "id", "", "`ID` of the instance in Consul, and with it the server's name in HAProxy; default the instance's name")
+	f.StringVar(&s.address, "address", "", "`IP` address, or IP:port, at which the load balancers reach this node; default the one that it listens on; where that is every address, the agent's if Consul is on this machine, else the one that leads to Consul")
+
+	f.DurationVar(&s.leaveWait, "leave-wait", registrator.DefaultLeaveWait, "on a signal: how long to serve on, marked as leaving, for the load balancers to drain the node")
+	f.DurationVar(&s.linger, "linger", time.Second, "after that: how long, at most, to answer what still comes on open connections")
+	f.DurationVar(&s.stopTimeout, "stop-timeout", 30*time.Second, "the longest that the stop may take, but for up to 5s to deregister; what is in flight then is cut")
+	s.log.Flags(f)
+}
+
+// check gives one error for each setting that is wrong, with its flag,
+// environment variable and value. The registrator checks its own.
+func (s *settings) check(flags *pflag.FlagSet) error {
+	var errs []error
+	bad := func(flag, format string, args ...any) {
+		errs = append(errs, fmt.Errorf("%s: %w", command.Name(prefix, flags, flag), fmt.Errorf(format, args...)))
+	}
+	if _, _, err := net.SplitHostPort(s.listen); err != nil {
+		bad("listen", "%q: must be host:port or :port", s.listen)
+	}
+	if s.address != "" {
+		if _, _, err := parseAddress(s.address, 0); err != nil {
+			bad("address", "%w", err)
+		}
+	}
+	if s.leaveWait <= 0 {
+		bad("leave-wait", "%s: must be above 0", s.leaveWait)
+	}
+	if s.linger < 0 {
+		bad("linger", "%s: must not be negative", s.linger)
+	}
+	if shortest := s.leaveWait + s.linger; s.stopTimeout <= shortest {
+		bad("stop-timeout", "%s: must be longer than leave-wait and linger together, %s", s.stopTimeout, shortest)
+	}
+	if s.id == "" {
+		s.id = s.instance
+	}
+	return errors.Join(errs...)
+}
+
+// parseAddress reads IP or IP:port. Only literal addresses: load balancers
+// resolve no names.
+func parseAddress(text string, port int) (netip.Addr, int, error) {
+	if both, err := netip.ParseAddrPort(text); err == nil && both.Port() > 0 {
+		return both.Addr(), int(both.Port()), nil
+	}
+	addr, err := netip.ParseAddr(text)
+	if err != nil || addr.IsUnspecified() {
+		return netip.Addr{}, 0, fmt.Errorf("%q: must be the IP address of one machine, or IP:port", text)
+	}
+	return addr, port, nil
+}

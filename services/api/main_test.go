@@ -1,0 +1,354 @@
+package main_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/consul/api"
+)
+
+// The programs under test, built by TestMain.
+var nodeProgram, clientProgram string
+
+func TestMain(m *testing.M) {
+	os.Exit(func() int {
+		dir, err := os.MkdirTemp("", "pm")
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+		defer func() { _ = os.RemoveAll(dir) }()
+		nodeProgram, clientProgram = filepath.Join(dir, "api"), filepath.Join(dir, "client")
+		for program, source := range map[string]string{nodeProgram: ".", clientProgram: "../client"} {
+			out, err := exec.CommandContext(context.Background(), "go", "build", "-o", program, source).CombinedOutput()
+			if err != nil {
+				fmt.Fprintf(os.Stderr, "go build %s: %v\n%s", source, err, out)
+				return 1
+			}
+		}
+		return m.Run()
+	}())
+}
+
+// output is a buffer that is read while a process writes it.
+type output struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.text.Write(p)
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.text.String()
+}
+
+// process is a program that runs, with nothing in its environment but what is
+// given.
+type process struct {
+	t              *testing.T
+	cmd            *exec.Cmd
+	stdout, stderr output
+}
+
+func start(t *testing.T, program string, env []string, args ...string) *process {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute) // outlives t.Context, for Cleanup
+	p := &process{t: t, cmd: exec.CommandContext(ctx, program, args...)}
+	p.cmd.Env = append([]string{"PATH=" + os.Getenv("PATH")}, env...)
+	p.cmd.Stdout, p.cmd.Stderr = &p.stdout, &p.stderr
+	if err := p.cmd.Start(); err != nil {
+		cancel()
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		cancel()
+		_ = p.cmd.Wait() // also by then ended
+	})
+	return p
+}
+
+func (p *process) signal(s os.Signal) {
+	p.t.Helper()
+	if err := p.cmd.Process.Signal(s); err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+// wait gives the exit code.
+func (p *process) wait() int {
+	p.t.Helper()
+	var exit *exec.ExitError
+	if err := p.cmd.Wait(); err != nil && !errors.As(err, &exit) {
+		p.t.Fatal(err)
+	}
+	return p.cmd.ProcessState.ExitCode()
+}
+
+// logged gives the first log entry with the message, or nil.
+func (p *process) logged(message string) map[string]any {
+	for line := range strings.Lines(p.stderr.String()) {
+		var entry map[string]any
+		if json.Unmarshal([]byte(line), &entry) == nil && entry["msg"] == message {
+			return entry
+		}
+	}
+	return nil
+}
+
+// startNode starts a node on a free port and gives its URL.
+func startNode(t *testing.T, env []string, args ...string) (*process, string) {
+	t.Helper()
+	p := start(t, nodeProgram, env, append([]string{"--listen", "127.0.0.1:0", "--instance", "api0"}, args...)...)
+	eventually(t, "the node serves", func() bool { return p.logged("serving") != nil })
+	address, _ := p.logged("serving")["address"].(string)
+	return p, "http://" + address
+}
+
+// eventually waits until the fact is true.
+func eventually(t *testing.T, what string, fact func() bool) {
+	t.Helper()
+	deadline := time.After(30 * time.Second)
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for !fact() {
+		select {
+		case <-tick.C:
+		case <-deadline:
+			t.Fatalf("30 s have gone by before %s", what)
+		}
+	}
+}
+
+type reply struct {
+	code  int
+	close bool
+	body  string
+	err   error
+}
+
+func get(t *testing.T, url string) reply {
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, http.NoBody)
+	if err != nil {
+		return reply{err: err}
+	}
+	response, err := http.DefaultClient.Do(r)
+	if err != nil {
+		return reply{err: err}
+	}
+	defer func() { _ = response.Body.Close() }()
+	body, err := io.ReadAll(response.Body)
+	return reply{response.StatusCode, response.Close, string(body), err}
+}
+
+// startConsul starts the real Consul on the port.
+func startConsul(t *testing.T, port int) *api.Client {
+	t.Helper()
+	program := consulProgram(t)
+	start(t, program, nil, "agent", "-dev", "-bind=127.0.0.1", "-client=127.0.0.1", "-node=test", "-log-level=warn",
+		"-http-port="+strconv.Itoa(port), "-server-port="+strconv.Itoa(freePort(t)), "-serf-lan-port="+strconv.Itoa(freePort(t)),
+		"-serf-wan-port=-1", "-dns-port=-1", "-grpc-port=-1", "-grpc-tls-port=-1")
+	consul, err := api.NewClient(&api.Config{Address: net.JoinHostPort("127.0.0.1", strconv.Itoa(port))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "Consul has a leader", func() bool {
+		leader, err := consul.Status().Leader()
+		return err == nil && leader != ""
+	})
+	return consul
+}
+
+func consulProgram(t *testing.T) string {
+	t.Helper()
+	for _, path := range []string{os.Getenv("CONSUL"), "../../.tools/bin/consul", "consul"} {
+		if found, err := exec.LookPath(path); err == nil || errors.Is(err, exec.ErrDot) {
+			return found
+		}
+	}
+	t.Fatal("there is no Consul, by CONSUL, in .tools/bin or on the PATH: run `make tools`")
+	return ""
+}
+
+func freePort(t *testing.T) int {
+	t.Helper()
+	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = listener.Close() }()
+	address, _ := listener.Addr().(*net.TCPAddr)
+	return address.Port
+}
+
+func TestNodeIsInConsulWhileItServesAndLeavesInOrder(t *testing.T) {
+	port := freePort(t)
+	node, url := startNode(t, []string{"API_VERSION=1.1", "CONSUL_HTTP_ADDR=127.0.0.1:" + strconv.Itoa(port)}, "--leave-wait", "2s", "--linger", "0")
+	if got := get(t, url+"/"); got.code != 200 || !strings.Contains(got.body, `"version":"1.1"`) {
+		t.Errorf("without Consul: got %+v, want an answer of 1.1", got)
+	}
+	consul := startConsul(t, port)
+	entry := func() *api.ServiceEntry {
+		entries, _, err := consul.Health().Service("api", "", false, nil)
+		if err != nil || len(entries) != 1 {
+			return nil
+		}
+		return entries[0]
+	}
+
+	eventually(t, "Consul lists the node", func() bool { return entry() != nil })
+	got := entry()
+	if got.Service.ID != "api0" || got.Service.Meta["version"] != "1.1" || got.Service.Address != "127.0.0.1" || got.Checks.AggregatedStatus() != api.HealthPassing {
+		t.Errorf("entry: got %+v, %s, want api0 of 1.1 at 127.0.0.1, passing", got.Service, got.Checks.AggregatedStatus())
+	}
+
+	slow := make(chan reply, 1)
+	go func() { slow <- get(t, url+"/slow?ms=3000") }()
+	node.signal(syscall.SIGTERM)
+	eventually(t, "Consul has the mark", func() bool { e := entry(); return e != nil && e.Service.Meta["pointsman-drain"] != "" })
+	if got := get(t, url+"/healthz"); got.code != 200 || !got.close {
+		t.Errorf("check of the leaving node: got %+v, want 200 and Connection: close", got)
+	}
+	if got := entry(); got == nil || got.Checks.AggregatedStatus() != api.HealthPassing {
+		t.Errorf("entry of the leaving node: got %+v, want it passing", got)
+	}
+	if code := node.wait(); code != 0 {
+		t.Errorf("exit code: got %d, want 0; stderr:\n%s", code, node.stderr.String())
+	}
+	if got := <-slow; got.code != 200 {
+		t.Errorf("request in flight: got %+v, want 200", got)
+	}
+	entries, _, err := consul.Health().Service("api", "", false, nil)
+	if err != nil || len(entries) != 0 {
+		t.Errorf("after the exit: got %d entries, %v, want 0", len(entries), err)
+	}
+	if node.logged("leaving")["cause"] != "got SIGTERM" || node.logged("marked as leaving") == nil {
+		t.Errorf("log: got\n%s\nwant the cause, and the registrator's lines", node.stderr.String())
+	}
+}
+
+func TestSignalFinishesWhatIsInFlight(t *testing.T) {
+	node, url := startNode(t, nil, "--no-register", "--linger", "0")
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url+"/stream?chunks=5&ms=200", http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stream, err := http.DefaultClient.Do(r) // returns with the first chunk, so it is in flight
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = stream.Body.Close() }()
+
+	node.signal(syscall.SIGINT)
+
+	body, err := io.ReadAll(stream.Body)
+	if err != nil || !strings.Contains(string(body), `"chunk":5,"of":5`) {
+		t.Errorf("stream in flight: got %q, %v, want all of it", body, err)
+	}
+	if code := node.wait(); code != 0 {
+		t.Errorf("exit code: got %d, want 0; stderr:\n%s", code, node.stderr.String())
+	}
+	if got := get(t, url+"/"); got.err == nil {
+		t.Errorf("after the exit: got %+v, want a refused connection", got)
+	}
+}
+
+func TestSecondSignalExitsAtOnce(t *testing.T) {
+	node, url := startNode(t, nil, "--no-register", "--linger", "20s")
+	if got := get(t, url+"/"); got.code != 200 { // leaves an idle connection, for which the node lingers
+		t.Fatalf("got %+v, want 200", got)
+	}
+	node.signal(syscall.SIGTERM)
+	eventually(t, "the node is leaving", func() bool { return node.logged("leaving") != nil })
+	node.signal(syscall.SIGINT)
+	if got, want := node.wait(), 128+2; got != want {
+		t.Errorf("exit code: got %d, want %d", got, want)
+	}
+}
+
+func TestMalformedSettingsExitTwoAndAreAllNamed(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		env  []string
+		args []string
+		want []string
+	}{
+		{"flag", nil, []string{"--leave-wait", "soon"}, []string{"--leave-wait", `"soon"`}},
+		{"unknown flag", nil, []string{"--lissten", ":1"}, []string{"--lissten"}},
+		{"environment", []string{"API_LINGER=1", "API_NO_REGISTER=maybe"}, nil, []string{`API_LINGER="1"`, `API_NO_REGISTER="maybe"`}},
+		{"values", []string{"API_VERSION=1\t0", "API_ADDRESS=lb0"}, []string{"--listen", "4000", "--stop-timeout", "1s"}, []string{`version "1\t0"`, `--address (API_ADDRESS): "lb0"`, `--listen (API_LISTEN): "4000"`, "--stop-timeout (API_STOP_TIMEOUT): 1s"}},
+		{"registration", nil, []string{"--listen", "127.0.0.1:0", "--service", ""}, []string{"service"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			p := start(t, nodeProgram, c.env, c.args...)
+			if got := p.wait(); got != 2 {
+				t.Errorf("exit code: got %d, want 2", got)
+			}
+			for _, want := range c.want {
+				if !strings.Contains(p.stderr.String(), want) {
+					t.Errorf("stderr: got %q, want %q in it", p.stderr.String(), want)
+				}
+			}
+		})
+	}
+}
+
+func TestPortInUseExitsOneAndIsNamed(t *testing.T) {
+	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = listener.Close() }()
+	p := start(t, nodeProgram, nil, "--no-register", "--listen", listener.Addr().String())
+	if got := p.wait(); got != 1 {
+		t.Errorf("exit code: got %d, want 1", got)
+	}
+	for _, want := range []string{"--listen (API_LISTEN)", listener.Addr().String()} {
+		if !strings.Contains(p.stderr.String(), want) {
+			t.Errorf("stderr: got %q, want %q in it", p.stderr.String(), want)
+		}
+	}
+}
+
+func TestHelpExitsZero(t *testing.T) {
+	p := start(t, nodeProgram, nil, "--help")
+	if got := p.wait(); got != 0 {
+		t.Errorf("exit code: got %d, want 0", got)
+	}
+	for _, want := range []string{"[API_LISTEN]", "[API_VERSION]", "/stream", "CONSUL_HTTP_TOKEN"} {
+		if !strings.Contains(p.stdout.String(), want) {
+			t.Errorf("help: got %s, want %q in it", p.stdout.String(), want)
+		}
+	}
+}
+
+func TestClientFindsNothingAmissWithTheNode(t *testing.T) {
+	_, url := startNode(t, nil, "--no-register")
+	client := start(t, clientProgram, nil, "--target", url, "--rate", "200", "--duration", "1s", "--post-share", "0.5", "--fresh-share", "0.5", "--progress", "none")
+	if got := client.wait(); got != 0 {
+		t.Errorf("exit code: got %d, want 0; stderr:\n%s", got, client.stderr.String())
+	}
+	if want := "200 requests"; !strings.Contains(client.stdout.String(), want) {
+		t.Errorf("summary: got %q, want %q in it", client.stdout.String(), want)
+	}
+}

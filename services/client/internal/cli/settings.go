@@ -1,0 +1,124 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"github.com/pointsman/pointsman/services/client/internal/load"
+	"github.com/pointsman/pointsman/services/internal/command"
+)
+
+// settings is what the flags say.
+type settings struct {
+	targets        []string
+	rate           float64
+	duration       time.Duration
+	postShare      float64
+	freshShare     float64
+	idempotentOnly bool
+	timeout        time.Duration
+	maxInFlight    int
+	idleTimeout    time.Duration
+
+	name     string
+	progress string
+	logFirst bool
+	json     bool
+	report   string
+	log      command.Log
+}
+
+func (s *settings) flags(f *pflag.FlagSet) {
+	host, err := os.Hostname()
+	if err != nil || host == "" {
+		host = "client"
+	}
+	f.StringSliceVar(&s.targets, "target", nil, "`URL` to send requests to, such as http://lb0/; several, given again or with commas between, take turns")
+	f.Float64Var(&s.rate, "rate", 100, "requests a second, over all targets")
+	f.DurationVar(&s.duration, "duration", 0, "how long to send requests; 0 is until a signal")
+	f.Float64Var(&s.postShare, "post-share", 0.2, "share of the requests, 0 to 1, that are POST; the others are GET")
+	f.Float64Var(&s.freshShare, "fresh-share", 0.2, "share of the requests, 0 to 1, that get a connection of their own; the others keep theirs")
+	f.BoolVar(&s.idempotentOnly, "idempotent-only", false, "send no POST, whatever --post-share says")
+	f.DurationVar(&s.timeout, "timeout", 5*time.Second, "the longest that a request may take, from connecting to its last byte")
+	f.IntVar(&s.maxInFlight, "max-in-flight", 1000, "requests under way at once; one more is a failure")
+	f.DurationVar(&s.idleTimeout, "idle-timeout", 2*time.Second, "how long a kept connection may be idle; keep it below the load balancer's 'timeout http-keep-alive', so that it never closes one that is about to be used")
+
+	f.StringVar(&s.name, "name", host, "this client's `name`, in logs and the report")
+	f.StringVar(&s.progress, "progress", "auto", "a line each second: `mode` auto (redrawn in place on a terminal), plain (lines) or none")
+	f.BoolVar(&s.logFirst, "log-first", true, "log the first response from each new server")
+	f.BoolVar(&s.json, "json", false, "print the report as JSON, as the last line of stdout")
+	f.StringVar(&s.report, "report", "", "`file` to write the report to as JSON")
+	s.log.Flags(f)
+}
+
+// flagOf gives the flag that sets a field of load.Config.
+var flagOf = map[string]string{
+	"Targets": "target", "Rate": "rate", "Duration": "duration", "PostShare": "post-share", "FreshShare": "fresh-share",
+	"Timeout": "timeout", "MaxInFlight": "max-in-flight", "IdleTimeout": "idle-timeout",
+}
+
+// config gives the settings of the load, or one error for each that is wrong,
+// with its flag, environment variable and value.
+func (s *settings) config(flags *pflag.FlagSet) (load.Config, error) {
+	var errs []error
+	c := load.Config{
+		Rate: s.rate, Duration: s.duration, PostShare: s.postShare, FreshShare: s.freshShare,
+		Timeout: s.timeout, MaxInFlight: s.maxInFlight, IdleTimeout: s.idleTimeout,
+		UserAgent: "pointsman-client (" + s.name + ")",
+	}
+	for _, text := range s.targets {
+		target, err := url.Parse(text)
+		if err != nil {
+			// url.Error repeats the text, which may have a password in it.
+			if why, ok := errors.AsType[*url.Error](err); ok {
+				err = why.Err
+			}
+			errs = append(errs, s.named(flags, "target", fmt.Errorf("is no URL: %w", err)))
+			continue
+		}
+		if target.Path == "" {
+			target.Path = "/"
+		}
+		c.Targets = append(c.Targets, target)
+	}
+	malformed := len(errs) > 0
+	for _, bad := range c.Validate() {
+		if bad.Field == "Targets" && malformed && len(c.Targets) == 0 {
+			continue // it has been said
+		}
+		errs = append(errs, s.named(flags, flagOf[bad.Field], bad.Err))
+	}
+	if err := checkName(s.name); err != nil {
+		errs = append(errs, s.named(flags, "name", err))
+	}
+	if s.idempotentOnly {
+		c.PostShare = 0
+	}
+	return c, errors.Join(errs...)
+}
+
+// checkName: the name stands in a header.
+func checkName(name string) error {
+	for _, r := range name {
+		if r < ' ' || r > '~' {
+			return fmt.Errorf("%q: has a character that is not printable ASCII", name)
+		}
+	}
+	if name == "" || len(name) > 64 {
+		return fmt.Errorf("%q: must have 1 to 64 characters", name)
+	}
+	return nil
+}
+
+// named puts a flag's name and its environment variable before an error.
+func (s *settings) named(flags *pflag.FlagSet, flag string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%s: %w", command.Name(prefix, flags, flag), err)
+}

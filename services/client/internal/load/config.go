@@ -1,0 +1,93 @@
+package load
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"time"
+)
+
+// MaxRate is the highest rate that is accepted, in requests a second.
+const MaxRate = 100_000
+
+// Config says what to send, and where to.
+type Config struct {
+	Targets []*url.URL // http or https, with a host; taken in turns
+
+	Rate     float64       // requests a second over all targets, above 0 and at most MaxRate
+	Duration time.Duration // 0: until the context of Run is done
+
+	PostShare  float64 // share of POST among the requests, 0 to 1; the others are GET
+	FreshShare float64 // share of requests that get a connection of their own, 0 to 1
+
+	Timeout     time.Duration // of one request, from connecting to its last byte; above 0
+	MaxInFlight int           // requests under way at once; one more is a failure; at least 1
+
+	// IdleTimeout is how long a kept connection may be idle before it is
+	// closed; above 0. It should be shorter than the other side's, since HTTP
+	// has no way to tell a connection that is about to be closed: a request
+	// that is sent at that moment is lost, and counted.
+	IdleTimeout time.Duration
+
+	UserAgent string
+
+	// OnFailure and OnServer may be nil. They are called from many goroutines
+	// and hold up the request that they are about.
+	OnFailure func(Failure)
+	OnServer  func(Server) // at the first answer from each server
+
+	// Dial opens connections; nil stands for the network.
+	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
+}
+
+// FieldError says which field of a Config is wrong.
+type FieldError struct {
+	Field string // as in Config
+	Err   error  // has the value
+}
+
+func (e FieldError) Error() string { return e.Field + ": " + e.Err.Error() }
+
+// Unwrap gives the error without the field.
+func (e FieldError) Unwrap() error { return e.Err }
+
+// Validate gives one FieldError for each field that is wrong.
+func (c *Config) Validate() []FieldError {
+	var bad []FieldError
+	check := func(ok bool, field, format string, args ...any) {
+		if !ok {
+			bad = append(bad, FieldError{field, fmt.Errorf(format, args...)})
+		}
+	}
+	check(len(c.Targets) > 0, "Targets", "none is given")
+	for _, t := range c.Targets {
+		if err := validTarget(t); err != nil {
+			bad = append(bad, FieldError{"Targets", err})
+		}
+	}
+	// Written so that NaN fails.
+	check(c.Rate > 0 && c.Rate <= MaxRate, "Rate", "%v: must be above 0 and at most %d requests a second", c.Rate, MaxRate)
+	check(c.PostShare >= 0 && c.PostShare <= 1, "PostShare", "%v: must be from 0 to 1", c.PostShare)
+	check(c.FreshShare >= 0 && c.FreshShare <= 1, "FreshShare", "%v: must be from 0 to 1", c.FreshShare)
+	check(c.Duration >= 0, "Duration", "%s: must not be negative", c.Duration)
+	check(c.Timeout > 0, "Timeout", "%s: must be above 0", c.Timeout)
+	check(c.IdleTimeout > 0, "IdleTimeout", "%s: must be above 0", c.IdleTimeout)
+	check(c.MaxInFlight > 0, "MaxInFlight", "%d: must be at least 1", c.MaxInFlight)
+	return bad
+}
+
+func validTarget(t *url.URL) error {
+	switch {
+	case t == nil:
+		return errors.New("no URL")
+	case t.User != nil:
+		return fmt.Errorf("%q: must not have a user or password", t.Redacted()) // it is printed with each failure
+	case t.Scheme != "http" && t.Scheme != "https":
+		return fmt.Errorf("%q: must begin with http:// or https://", t)
+	case t.Hostname() == "":
+		return fmt.Errorf("%q: has no host", t)
+	}
+	return nil
+}

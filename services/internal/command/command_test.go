@@ -1,0 +1,185 @@
+package command_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/pointsman/pointsman/services/internal/command"
+)
+
+type values struct {
+	wait    time.Duration
+	targets []string
+	version string
+}
+
+func flagSet(v *values) *pflag.FlagSet {
+	flags := pflag.NewFlagSet("t", pflag.ContinueOnError)
+	flags.DurationVar(&v.wait, "leave-wait", time.Second, "")
+	flags.StringSliceVar(&v.targets, "target", []string{"http://default/"}, "")
+	flags.StringVar(&v.version, "version-name", "1.0", "")
+	command.SetEnv(flags, "version-name", "VERSION")
+	return flags
+}
+
+func TestFlagWinsOverEnvironmentWinsOverDefault(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		args    []string
+		environ []string
+		want    values
+	}{
+		{"neither", nil, nil, values{time.Second, []string{"http://default/"}, "1.0"}},
+		{"environment", nil, []string{"T_LEAVE_WAIT=3s", "T_TARGET=http://a/,http://b/", "T_VERSION=1.1"}, values{3 * time.Second, []string{"http://a/", "http://b/"}, "1.1"}},
+		{"both", []string{"--leave-wait", "5s", "--target", "http://c/", "--version-name", "1.2"}, []string{"T_LEAVE_WAIT=3s", "T_TARGET=http://a/", "T_VERSION=1.1"}, values{5 * time.Second, []string{"http://c/"}, "1.2"}},
+		{"empty counts as not there", nil, []string{"T_LEAVE_WAIT=", "T_VERSION="}, values{time.Second, []string{"http://default/"}, "1.0"}},
+		{"others' variables", nil, []string{"T_SERVICE_HOST=10.0.0.1", "LEAVE_WAIT=9s"}, values{time.Second, []string{"http://default/"}, "1.0"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var got values
+			flags := flagSet(&got)
+			if err := flags.Parse(c.args); err != nil {
+				t.Fatal(err)
+			}
+			if err := command.FromEnviron(flags, "T_", c.environ); err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(got, c.want, cmp.AllowUnexported(values{})); diff != "" {
+				t.Errorf("values (-got +want):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestEveryMalformedVariableIsNamedWithItsValue(t *testing.T) {
+	var v values
+	flags := flagSet(&v)
+	var port int
+	flags.IntVar(&port, "port", 0, "")
+
+	err := command.FromEnviron(flags, "T_", []string{"T_LEAVE_WAIT=soon", "T_PORT=http"})
+
+	for _, want := range []string{`T_LEAVE_WAIT="soon"`, `T_PORT="http"`} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("error: got %v, want it to contain %q", err, want)
+		}
+	}
+}
+
+func TestExitCodes(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		args   []string
+		env    []string
+		err    error
+		want   int
+		stderr string
+	}{
+		{"success", nil, nil, nil, 0, ""},
+		{"failure", nil, nil, errors.New("the sky fell"), 1, "t: the sky fell\n"},
+		{"failure of which all has been said", nil, nil, command.ErrFailed, 1, ""},
+		{"usage", nil, nil, command.UsageError{Err: errors.New("no")}, 2, "t: no\nTry 't --help'.\n"},
+		{"unknown flag", []string{"--nope"}, nil, nil, 2, "t: unknown flag: --nope\nTry 't --help'.\n"},
+		{"argument", []string{"run"}, nil, nil, 2, "t: argument \"run\": only flags are taken\nTry 't --help'.\n"},
+		{"malformed variable", nil, []string{"T_WAIT=x"}, nil, 2, "t: environment variable T_WAIT=\"x\": time: invalid duration \"x\"\nTry 't --help'.\n"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var out, stderr bytes.Buffer
+			cmd := &cobra.Command{Use: "t"}
+			cmd.Flags().Duration("wait", 0, "how long")
+			got := command.Main(t.Context(), command.Process{Args: c.args, Environ: c.env, Stdout: &out, Stderr: &stderr}, "T_", cmd,
+				func(context.Context) error { return c.err })
+			if got != c.want {
+				t.Errorf("exit code: got %d, want %d", got, c.want)
+			}
+			if stderr.String() != c.stderr {
+				t.Errorf("stderr: got %q, want %q", stderr.String(), c.stderr)
+			}
+		})
+	}
+}
+
+func TestHelpNamesEachFlagsVariable(t *testing.T) {
+	var out bytes.Buffer
+	cmd := &cobra.Command{Use: "t"}
+	cmd.Flags().Duration("leave-wait", 0, "how long")
+	code := command.Main(t.Context(), command.Process{Args: []string{"--help"}, Stdout: &out}, "T_", cmd,
+		func(context.Context) error { return nil })
+	if code != 0 || !strings.Contains(out.String(), "how long [T_LEAVE_WAIT]") {
+		t.Errorf("help: got exit code %d and\n%s\nwant 0 and the variable's name", code, out.String())
+	}
+}
+
+func TestFirstSignalCancelsAndSecondExits(t *testing.T) {
+	exited := make(chan int, 1)
+	ctx, release := command.Signals(t.Context(), func(code int) { exited <- code })
+	defer release()
+
+	raise(t, syscall.SIGTERM)
+	<-ctx.Done()
+	if got, want := context.Cause(ctx).Error(), "got SIGTERM"; got != want {
+		t.Errorf("cause: got %q, want %q", got, want)
+	}
+	select {
+	case code := <-exited:
+		t.Fatalf("one signal: got an exit with %d, want none", code)
+	default:
+	}
+
+	raise(t, syscall.SIGINT)
+	if got, want := <-exited, 130; got != want {
+		t.Errorf("exit code of the second signal: got %d, want %d", got, want)
+	}
+}
+
+func raise(t *testing.T, s syscall.Signal) {
+	t.Helper()
+	if err := syscall.Kill(syscall.Getpid(), s); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestLogFormats(t *testing.T) {
+	var out bytes.Buffer
+	var settings command.Log
+	flags := pflag.NewFlagSet("t", pflag.ContinueOnError)
+	settings.Flags(flags)
+	logger, err := settings.New("T_", flags, &out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	logger.Info("hello")
+	var entry map[string]any
+	if err := json.Unmarshal(out.Bytes(), &entry); err != nil || entry["msg"] != "hello" || entry["level"] != "info" || entry["time"] == nil {
+		t.Errorf("json entry: got %q (%v), want msg, level and time", out.String(), err)
+	}
+
+	out.Reset()
+	settings.Format = "console"
+	logger, err = settings.New("T_", flags, &out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	logger.Info("hello")
+	if got := out.String(); !strings.Contains(got, "INFO\thello\n") {
+		t.Errorf("console entry: got %q, want INFO and hello", got)
+	}
+
+	settings.Format, settings.Level = "xml", "loud"
+	_, err = settings.New("T_", flags, &out)
+	for _, want := range []string{`--log-format (T_LOG_FORMAT): "xml"`, `--log-level (T_LOG_LEVEL): "loud"`} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("error: got %v, want it to contain %q", err, want)
+		}
+	}
+}

@@ -1,0 +1,59 @@
+package command
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+)
+
+// Process is what a program gets from the operating system.
+type Process struct {
+	Args           []string // without the program's name
+	Environ        []string // key=value
+	Stdout, Stderr io.Writer
+	Exit           func(code int) // ends the process at once
+}
+
+// Main runs a command that takes flags only, and gives the exit code. Every
+// flag is settable by an environment variable with the prefix, and its help
+// says so. The context of run ends as Signals says. An error goes to Stderr,
+// but for ErrFailed.
+func Main(ctx context.Context, p Process, prefix string, cmd *cobra.Command, run func(context.Context) error) int {
+	ctx, release := Signals(ctx, p.Exit)
+	defer release()
+	cmd.RunE = func(*cobra.Command, []string) error { return run(ctx) }
+	cmd.SilenceErrors, cmd.SilenceUsage = true, true
+	cmd.DisableAutoGenTag = true
+	cmd.SetArgs(p.Args)
+	cmd.SetOut(p.Stdout)
+	cmd.SetErr(p.Stderr)
+	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return UsageError{err} })
+	cmd.Args = func(_ *cobra.Command, args []string) error {
+		if len(args) > 0 {
+			return UsageError{fmt.Errorf("argument %q: only flags are taken", args[0])}
+		}
+		return nil
+	}
+	cmd.PreRunE = func(c *cobra.Command, _ []string) error {
+		if err := FromEnviron(c.Flags(), prefix, p.Environ); err != nil {
+			return UsageError{err}
+		}
+		return nil
+	}
+	cmd.Flags().SortFlags = false // in the order in which they are explained
+	cmd.Flags().VisitAll(func(f *pflag.Flag) { f.Usage += " [" + EnvName(prefix, f) + "]" })
+
+	err := cmd.ExecuteContext(ctx)
+	code := exitCode(err)
+	if err != nil && !errors.Is(err, ErrFailed) {
+		_, _ = fmt.Fprintf(p.Stderr, "%s: %v\n", cmd.Name(), err) // nobody is left to hear of a broken stderr
+	}
+	if code == ExitUsage {
+		_, _ = fmt.Fprintf(p.Stderr, "Try '%s --help'.\n", cmd.Name())
+	}
+	return code
+}
