@@ -1,0 +1,268 @@
+package lab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// Balancer is one load balancer: an HAProxy and the sidecar beside it.
+type Balancer struct {
+	Name     string
+	lab      *Lab
+	consul   *Consul
+	services []Service
+	extra    string // further settings
+
+	HAProxy, Sidecar *Process
+
+	StatsPort, StatusPort int
+}
+
+// Service is one service as the sidecar's file has it.
+type Service struct {
+	Name, Backend string
+	Port          int    // that HAProxy binds; 0 takes a free one
+	Extra         string // further lines under the service, indented as YAML wants it
+}
+
+// NewBalancer prepares a load balancer; nothing is started. The lab fills in
+// the ports that are 0.
+func (l *Lab) NewBalancer(name string, consul *Consul, services ...Service) (*Balancer, error) {
+	b := &Balancer{Name: name, lab: l, consul: consul}
+	if err := l.portsFor(&b.StatsPort, &b.StatusPort); err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(b.Path(""), 0o755); err != nil {
+		return nil, fmt.Errorf("lab: %w", err)
+	}
+	return b, b.SetServices(services...)
+}
+
+// SetPorts sets the ports of HAProxy's statistics page and of the sidecar; 0
+// leaves one as it is.
+func (b *Balancer) SetPorts(stats, status int) error {
+	if stats != 0 {
+		b.StatsPort = stats
+	}
+	if status != 0 {
+		b.StatusPort = status
+	}
+	return b.writeSettings()
+}
+
+// Path gives the path of a file of this load balancer.
+func (b *Balancer) Path(name string) string { return filepath.Join(b.lab.dir, b.Name, name) }
+
+// Socket is HAProxy's runtime socket.
+func (b *Balancer) Socket() string { return b.Path("admin.sock") }
+
+// Master is HAProxy's master socket.
+func (b *Balancer) Master() string { return b.Path("master.sock") }
+
+// Config is HAProxy's file.
+func (b *Balancer) Config() string { return b.Path("haproxy.cfg") }
+
+// Settings is the sidecar's file.
+func (b *Balancer) Settings() string { return b.Path("sidecar.yaml") }
+
+// URL is where HAProxy serves a service.
+func (b *Balancer) URL(service string) string {
+	for _, s := range b.services {
+		if s.Name == service {
+			return "http://" + local(s.Port) + "/"
+		}
+	}
+	return ""
+}
+
+// StatsURL is HAProxy's statistics page.
+func (b *Balancer) StatsURL() string { return "http://" + local(b.StatsPort) + "/" }
+
+// StatusURL is the sidecar's own address.
+func (b *Balancer) StatusURL() string { return "http://" + local(b.StatusPort) }
+
+// SetServices writes the sidecar's file. A running sidecar reads it on Reread.
+func (b *Balancer) SetServices(services ...Service) error {
+	b.services = nil
+	for _, s := range services {
+		if err := b.lab.portsFor(&s.Port); err != nil {
+			return err
+		}
+		b.services = append(b.services, s)
+	}
+	return b.writeSettings()
+}
+
+// Services is what SetServices has set, with the ports filled in.
+func (b *Balancer) Services() []Service { return b.services }
+
+// SetExtra adds settings to the sidecar's file: whole lines of YAML.
+func (b *Balancer) SetExtra(yaml string) error {
+	b.extra = yaml
+	return b.writeSettings()
+}
+
+func (b *Balancer) writeSettings() error {
+	var y strings.Builder
+	fmt.Fprintf(&y, "name: %s\nconsul:\n  address: %s\n", b.Name, b.consul.Address())
+	fmt.Fprintf(&y, "haproxy:\n  socket: %s\n  master_socket: %s\n  config: %s\n", b.Socket(), b.Master(), b.Config())
+	fmt.Fprintf(&y, "  check_command: [%s, -c, -f, \"{file}\"]\n", b.lab.programs.HAProxy)
+	fmt.Fprintf(&y, "  stats: {bind: %q}\n", local(b.StatsPort))
+	fmt.Fprintf(&y, "status: {address: %q}\n%s\nservices:\n", local(b.StatusPort), b.extra)
+	for _, s := range b.services {
+		fmt.Fprintf(&y, "  - name: %s\n    bind: %q\n", s.Name, local(s.Port))
+		if s.Backend != "" {
+			fmt.Fprintf(&y, "    backend: %s\n", s.Backend)
+		}
+		if s.Extra != "" {
+			y.WriteString(strings.TrimRight(s.Extra, "\n") + "\n")
+		}
+	}
+	if err := os.WriteFile(b.Settings(), []byte(y.String()), 0o644); err != nil {
+		return fmt.Errorf("lab: %w", err)
+	}
+	return nil
+}
+
+// StartSidecar starts the sidecar only.
+func (b *Balancer) StartSidecar() error {
+	var err error
+	b.Sidecar, err = b.lab.start(b.Name+"-sidecar", b.lab.programs.Sidecar, "run", "--config", b.Settings())
+	return err
+}
+
+// StartHAProxy starts HAProxy in master-worker mode, once there is a file, and
+// waits until its runtime socket answers.
+func (b *Balancer) StartHAProxy(ctx context.Context) error {
+	if err := Until(ctx, 15*time.Second, "the sidecar has written "+b.Config(), func() error {
+		_, err := os.Stat(b.Config())
+		return err
+	}); err != nil {
+		return err
+	}
+	var err error
+	b.HAProxy, err = b.lab.start(b.Name+"-haproxy", b.lab.programs.HAProxy, "-W", "-S", b.Master(), "-f", b.Config())
+	if err != nil {
+		return err
+	}
+	return Until(ctx, 10*time.Second, b.Name+"'s HAProxy answers", func() error {
+		if !b.HAProxy.Running() {
+			return fmt.Errorf("it has ended:\n%s", b.HAProxy.Tail(10))
+		}
+		_, err := b.WorkerPID(ctx)
+		return err
+	})
+}
+
+// Start starts the sidecar, then HAProxy behind it, and waits until the
+// sidecar is ready.
+func (b *Balancer) Start(ctx context.Context) error {
+	if err := b.StartSidecar(); err != nil {
+		return err
+	}
+	if err := b.StartHAProxy(ctx); err != nil {
+		return err
+	}
+	return b.Ready(ctx, 15*time.Second)
+}
+
+// Ready waits until the sidecar says that it is ready.
+func (b *Balancer) Ready(ctx context.Context, limit time.Duration) error {
+	return Until(ctx, limit, b.Name+"'s sidecar is ready", func() error {
+		if !b.Sidecar.Running() {
+			return fmt.Errorf("it has ended:\n%s", b.Sidecar.Tail(10))
+		}
+		return b.lab.getJSON(ctx, b.StatusURL()+"/readyz", nil)
+	})
+}
+
+// Reread makes the sidecar read its file again.
+func (b *Balancer) Reread() error { return b.Sidecar.Signal(syscall.SIGHUP) }
+
+// Instance is one instance as the sidecar tells of it.
+type Instance struct {
+	ID       string `json:"id"`
+	Server   string `json:"server"`
+	Addr     string `json:"address"`
+	Version  string `json:"version"`
+	Health   string `json:"health"`
+	Phase    string `json:"phase"`
+	Admin    string `json:"admin"`
+	Weight   int    `json:"weight"`
+	Sessions int    `json:"sessions"`
+}
+
+// State is what the lab reads of /api/v1/state.
+type State struct {
+	Ready   bool `json:"ready"`
+	HAProxy struct {
+		Running bool   `json:"running"`
+		Version string `json:"version"`
+		PID     int    `json:"pid"`
+	} `json:"haproxy"`
+	Reloads struct {
+		Succeeded int    `json:"succeeded"`
+		Failed    int    `json:"failed"`
+		Pending   string `json:"pending"`
+		Error     string `json:"error"`
+	} `json:"reloads"`
+	File struct {
+		Current bool   `json:"current"`
+		Error   string `json:"error"`
+	} `json:"file"`
+	Services []struct {
+		Name      string     `json:"name"`
+		Known     bool       `json:"known"`
+		Instances []Instance `json:"instances"`
+	} `json:"services"`
+}
+
+// Instances gives the instances of a service.
+func (s State) Instances(service string) []Instance {
+	for _, svc := range s.Services {
+		if svc.Name == service {
+			return svc.Instances
+		}
+	}
+	return nil
+}
+
+// State asks the sidecar.
+func (b *Balancer) State(ctx context.Context) (State, error) {
+	var s State
+	err := b.lab.getJSON(ctx, b.StatusURL()+"/api/v1/state", &s)
+	return s, err
+}
+
+// Routes waits until HAProxy routes a service to exactly these instances, by
+// ID, and they are up.
+func (b *Balancer) Routes(ctx context.Context, limit time.Duration, service string, ids ...string) error {
+	return Until(ctx, limit, fmt.Sprintf("%s routes %s to %v", b.Name, service, ids), func() error {
+		s, err := b.State(ctx)
+		if err != nil {
+			return err
+		}
+		up := map[string]bool{}
+		for _, i := range s.Instances(service) {
+			if i.Phase == "up" {
+				up[i.ID] = true
+			}
+		}
+		for _, id := range ids {
+			if !up[id] {
+				err = errors.Join(err, fmt.Errorf("%s is not up", id))
+			}
+			delete(up, id)
+		}
+		for id := range up {
+			err = errors.Join(err, fmt.Errorf("%s is still up", id))
+		}
+		return err
+	})
+}

@@ -1,0 +1,144 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/HdrHistogram/hdrhistogram-go"
+
+	"github.com/pointsman/pointsman/test/lab"
+)
+
+// result is the last line on stdout.
+type result struct {
+	Requests      uint64            `json:"requests"`
+	Failed        uint64            `json:"failed"`
+	ReloadsDeploy int               `json:"reloads_deploy"` // while 1.1 took the place of 1.0
+	ReloadsTotal  int               `json:"reloads_total"`  // the one more is for the second service
+	P99Before     float64           `json:"p99_ms_before"`  // before the deployment, from when requests were due
+	P99During     float64           `json:"p99_ms_during"`  // while it went on
+	ApplyP50      float64           `json:"apply_ms_p50"`   // from Consul's answer until HAProxy was seen to run it
+	ApplyP99      float64           `json:"apply_ms_p99"`
+	Versions      map[string]uint64 `json:"versions"` // answers of each version
+	HAProxy       string            `json:"haproxy"`
+
+	requestsWanted int
+}
+
+// add adds up the clients' reports.
+func (r *result) add(reports []lab.Report, m marks) error {
+	r.Versions = map[string]uint64{}
+	before, during := latencies(), latencies()
+	for _, c := range reports {
+		r.Requests += c.Requests
+		r.Failed += c.Failed
+		for v, n := range c.Versions {
+			r.Versions[v] += n
+		}
+		for _, s := range c.Series {
+			h, err := decode(s.Histogram)
+			if err != nil {
+				return fmt.Errorf("%s: second %d: %w", c.Name, s.Second, err)
+			}
+			switch at := c.Started.Add(time.Duration(s.Second) * time.Second); {
+			case at.Before(m.load.Add(time.Second)):
+				// Connections are being made for the first time.
+			case at.Add(time.Second).Before(m.deploy):
+				before.Merge(h)
+			case at.Before(m.done):
+				during.Merge(h)
+			}
+		}
+	}
+	r.P99Before, r.P99During = milliseconds(before), milliseconds(during)
+	return nil
+}
+
+// latencies is a histogram of microseconds, as the client makes them.
+func latencies() *hdrhistogram.Histogram { return hdrhistogram.New(1, 600_000_000, 3) }
+
+func decode(encoded string) (*hdrhistogram.Histogram, error) {
+	if encoded == "" {
+		return nil, errors.New("no histogram")
+	}
+	return hdrhistogram.Decode([]byte(encoded))
+}
+
+func milliseconds(h *hdrhistogram.Histogram) float64 {
+	return float64(h.ValueAtQuantile(99)) / 1000
+}
+
+// addApplied reads the quantiles of the sidecar's histogram.
+func (r *result) addApplied(metrics string) error {
+	var bounds, counts []float64
+	for line := range strings.Lines(metrics) {
+		rest, found := strings.CutPrefix(line, `pointsman_apply_seconds_bucket{le="`)
+		if !found {
+			continue
+		}
+		bound, count, _ := strings.Cut(strings.TrimSpace(rest), `"} `)
+		b, err1 := strconv.ParseFloat(bound, 64)
+		c, err2 := strconv.ParseFloat(count, 64)
+		if err := errors.Join(err1, err2); err != nil {
+			return fmt.Errorf("metric %q: %w", strings.TrimSpace(line), err)
+		}
+		bounds, counts = append(bounds, b), append(counts, c)
+	}
+	if len(counts) == 0 || counts[len(counts)-1] == 0 {
+		return errors.New("the sidecar has recorded no applied change")
+	}
+	r.ApplyP50, r.ApplyP99 = 1000*quantile(bounds, counts, 0.5), 1000*quantile(bounds, counts, 0.99)
+	return nil
+}
+
+// quantile is Prometheus's histogram_quantile: linear within a bucket.
+func quantile(bounds, counts []float64, q float64) float64 {
+	rank := q * counts[len(counts)-1]
+	lower, below := 0.0, 0.0
+	for i, c := range counts {
+		if c >= rank && i < len(counts)-1 {
+			return lower + (bounds[i]-lower)*(rank-below)/(c-below)
+		}
+		lower, below = bounds[i], c
+	}
+	return bounds[max(0, len(bounds)-2)]
+}
+
+// faults is what is wrong with the result; none is a good verdict.
+func (r *result) faults() (faults []string) {
+	check := func(good bool, format string, args ...any) {
+		if !good {
+			faults = append(faults, fmt.Sprintf(format, args...))
+		}
+	}
+	check(r.Failed == 0, "%d requests failed", r.Failed)
+	check(r.ReloadsDeploy == 0, "the deployment took %d reloads", r.ReloadsDeploy)
+	check(r.ReloadsTotal == 1, "%d reloads in all; the second service takes 1", r.ReloadsTotal)
+	check(r.Requests >= uint64(r.requestsWanted), "only %d requests were made", r.Requests)
+	check(r.Versions["1.0"] > 0 && r.Versions["1.1"] > 0, "not both versions have answered: %v", r.Versions)
+	return faults
+}
+
+func (s *stage) verdict() {
+	r := &s.result
+	r.requestsWanted = min(s.cfg.requests, 20000)
+	s.screen.say("")
+	s.screen.say("  requests            %d, by version 1.0: %d, 1.1: %d", r.Requests, r.Versions["1.0"], r.Versions["1.1"])
+	s.screen.say("  failed              %d", r.Failed)
+	s.screen.say("  reloads             %d while deploying, %d in all (the second service)", r.ReloadsDeploy, r.ReloadsTotal)
+	s.screen.say("  latency, p99        %.1f ms before the deployment, %.1f ms during it", r.P99Before, r.P99During)
+	s.screen.say("  Consul to HAProxy   %.1f ms in the middle, %.1f ms at p99", r.ApplyP50, r.ApplyP99)
+	s.screen.say("")
+	faults := r.faults()
+	if len(faults) == 0 {
+		s.screen.say("Verdict: GOOD. Version 1.1 took the place of 1.0 and not one request failed.")
+		return
+	}
+	s.screen.say("Verdict: BAD. %s.", strings.Join(faults, "; "))
+	for _, c := range s.clients {
+		s.screen.say("%s", c.Tail(5))
+	}
+}

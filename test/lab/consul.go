@@ -1,0 +1,63 @@
+package lab
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/hashicorp/consul/api"
+)
+
+// Consul is a dev agent: a server, an agent and the UI in one, that forgets
+// all when it ends.
+type Consul struct {
+	*Process
+	lab                *Lab
+	HTTPPort, serfPort int
+	serverPort         int
+	Client             *api.Client
+}
+
+// StartConsul starts Consul and waits until it has a leader. port 0 takes a
+// free one.
+func (l *Lab) StartConsul(ctx context.Context, port int) (*Consul, error) {
+	c := &Consul{lab: l, HTTPPort: port}
+	if err := l.portsFor(&c.HTTPPort, &c.serfPort, &c.serverPort); err != nil {
+		return nil, err
+	}
+	var err error
+	if c.Client, err = api.NewClient(&api.Config{Address: c.Address(), Scheme: "http"}); err != nil {
+		return nil, fmt.Errorf("lab: consul: %w", err)
+	}
+	return c, c.Restart(ctx)
+}
+
+// Restart starts it anew at the same address, with no memory. It must have
+// ended.
+func (c *Consul) Restart(ctx context.Context) error {
+	var err error
+	c.Process, err = c.lab.start("consul", c.lab.programs.Consul, "agent", "-dev",
+		"-bind=127.0.0.1", "-client=127.0.0.1", "-log-level=warn", "-node=lab",
+		"-http-port="+strconv.Itoa(c.HTTPPort), "-server-port="+strconv.Itoa(c.serverPort),
+		"-serf-lan-port="+strconv.Itoa(c.serfPort), "-serf-wan-port=-1", "-dns-port=-1", "-grpc-port=-1", "-grpc-tls-port=-1")
+	if err != nil {
+		return err
+	}
+	return Until(ctx, 30*time.Second, "consul has a leader", func() error {
+		if !c.Running() {
+			return fmt.Errorf("it has ended:\n%s", c.Tail(10))
+		}
+		leader, err := c.Client.Status().LeaderWithQueryOptions((&api.QueryOptions{}).WithContext(ctx))
+		if err == nil && leader == "" {
+			err = fmt.Errorf("no leader")
+		}
+		return err
+	})
+}
+
+// Address is where its HTTP API is.
+func (c *Consul) Address() string { return local(c.HTTPPort) }
+
+// URL is where its UI is.
+func (c *Consul) URL() string { return "http://" + c.Address() + "/ui/" }

@@ -1,0 +1,110 @@
+package lab
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// Node is one API node.
+type Node struct {
+	*Process
+	Name, Version string
+	Port          int
+	lab           *Lab
+	consul        *Consul
+	service       string
+}
+
+// StartNode starts an API node of a version, which registers itself as the
+// instance of its name of the service, and waits until it answers.
+func (l *Lab) StartNode(ctx context.Context, consul *Consul, service, name, version string, args ...string) (*Node, error) {
+	n := &Node{Name: name, Version: version, lab: l, consul: consul, service: service}
+	if err := l.portsFor(&n.Port); err != nil {
+		return nil, err
+	}
+	var err error
+	n.Process, err = l.startWith(name, []string{"CONSUL_HTTP_ADDR=" + consul.Address()}, l.programs.API, append([]string{
+		"--listen", local(n.Port), "--address", "127.0.0.1", "--service", service, "--id", name,
+		"--instance", name, "--version-name", version,
+	}, args...)...)
+	if err != nil {
+		return nil, err
+	}
+	return n, Until(ctx, 10*time.Second, name+" answers", func() error {
+		if !n.Running() {
+			return fmt.Errorf("it has ended:\n%s", n.Tail(10))
+		}
+		_, err := l.get(ctx, n.URL("healthz"))
+		return err
+	})
+}
+
+// URL is an address on the node itself, past every load balancer.
+func (n *Node) URL(path string) string { return "http://" + local(n.Port) + "/" + path }
+
+// Fail makes the node answer 5xx, hang, or go critical; "ok" ends it.
+func (n *Node) Fail(ctx context.Context, mode string) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, n.URL("fail?mode="+mode), http.NoBody)
+	if err != nil {
+		return err
+	}
+	resp, err := n.lab.http.Do(req)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = resp.Body.Close() }() // nothing of it is read
+	if resp.StatusCode/100 != 2 {
+		return fmt.Errorf("lab: %s: fail %s: %s", n.Name, mode, resp.Status)
+	}
+	return nil
+}
+
+// Leave stops the node as a deployment does and waits until it has gone.
+func (n *Node) Leave(limit time.Duration) error {
+	n.lab.logf("%-10s stopping (SIGTERM)", n.Name)
+	if err := n.Stop(limit); err != nil {
+		return err
+	}
+	n.lab.logf("%-10s has left, exit code %d", n.Name, n.ExitCode())
+	return nil
+}
+
+// Registered waits until Consul lists the node with this health, or, for "",
+// no longer lists it.
+func (n *Node) Registered(ctx context.Context, limit time.Duration, health string) error {
+	return Until(ctx, limit, fmt.Sprintf("Consul has %s %q", n.Name, health), func() error {
+		entries, _, err := n.consul.Client.Health().Service(n.service, "", false, nil)
+		if err != nil {
+			return err
+		}
+		got := ""
+		for _, e := range entries {
+			if e.Service.ID == n.Name {
+				got = e.Checks.AggregatedStatus()
+			}
+		}
+		if got != health {
+			return fmt.Errorf("it has %q", got)
+		}
+		return nil
+	})
+}
+
+// Terminate asks it to stop and does not wait.
+func (n *Node) Terminate() error { return n.Signal(syscall.SIGTERM) }
+
+// NodeIDs gives the names of nodes, for Routes.
+func NodeIDs(nodes ...*Node) []string {
+	ids := make([]string, 0, len(nodes))
+	for _, n := range nodes {
+		ids = append(ids, n.Name)
+	}
+	return ids
+}
+
+// String is the node's name, for messages.
+func (n *Node) String() string { return strings.Join([]string{n.Name, n.Version}, " ") }

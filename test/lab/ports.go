@@ -1,0 +1,52 @@
+package lab
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"strconv"
+)
+
+// The lab takes its ports below the range that the kernel gives to outgoing
+// connections (32768 and up by default): a port that was free a moment ago
+// stays free then.
+const lowestPort, highestPort = 12000, 32000
+
+// Port gives a free port on loopback that this lab has given to nobody else.
+func (l *Lab) Port() (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for range 1000 {
+		port := lowestPort + rand.IntN(highestPort-lowestPort)
+		if l.ports[port] {
+			continue
+		}
+		listener, err := net.Listen("tcp", local(port)) //nolint:noctx // loopback answers at once
+		if err != nil {
+			continue
+		}
+		if err := listener.Close(); err != nil {
+			return 0, fmt.Errorf("lab: %w", err)
+		}
+		l.ports[port] = true
+		return port, nil
+	}
+	return 0, fmt.Errorf("lab: no free port between %d and %d", lowestPort, highestPort)
+}
+
+// portsFor fills in the ports that are 0 with free ones.
+func (l *Lab) portsFor(ports ...*int) error {
+	for _, p := range ports {
+		if *p != 0 {
+			continue
+		}
+		port, err := l.Port()
+		if err != nil {
+			return err
+		}
+		*p = port
+	}
+	return nil
+}
+
+func local(port int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)) }

@@ -1,0 +1,102 @@
+package lab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+)
+
+// Programs are the binaries that a lab runs.
+type Programs struct {
+	HAProxy, Consul      string
+	Sidecar, API, Client string
+}
+
+// FindPrograms looks for HAProxy and Consul where HAPROXY and CONSUL say, on
+// the PATH, and where `make tools` puts them, and builds ours into the
+// directory bin.
+func FindPrograms(ctx context.Context, bin string) (Programs, error) {
+	root, err := Root()
+	if err != nil {
+		return Programs{}, err
+	}
+	var p Programs
+	p.HAProxy, err = find("HAPROXY", "haproxy", "/usr/sbin/haproxy", "/usr/local/sbin/haproxy")
+	var consulErr error
+	p.Consul, consulErr = find("CONSUL", "consul", filepath.Join(root, ".tools", "bin", "consul"))
+	if err := errors.Join(err, consulErr); err != nil {
+		return Programs{}, err
+	}
+	for target, path := range map[string]*string{"./sidecar": &p.Sidecar, "./services/api": &p.API, "./services/client": &p.Client} {
+		*path = filepath.Join(bin, filepath.Base(target))
+		build := exec.CommandContext(ctx, "go", "build", "-o", *path, target)
+		build.Dir = root
+		if out, err := build.CombinedOutput(); err != nil {
+			return Programs{}, fmt.Errorf("lab: build %s: %w\n%s", target, err, out)
+		}
+	}
+	return p, nil
+}
+
+func (p Programs) check() error {
+	var errs []error
+	for name, path := range map[string]string{"HAProxy": p.HAProxy, "Consul": p.Consul, "Sidecar": p.Sidecar, "API": p.API, "Client": p.Client} {
+		if path == "" {
+			errs = append(errs, fmt.Errorf("lab: Programs.%s is not set", name))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// find looks a program up: by a variable, by name, then in places.
+func find(variable, name string, places ...string) (string, error) {
+	if path := os.Getenv(variable); path != "" {
+		path, err := filepath.Abs(path)
+		if err == nil {
+			_, err = os.Stat(path)
+		}
+		if err != nil {
+			return "", fmt.Errorf("lab: %s: %w", variable, err)
+		}
+		return path, nil
+	}
+	if path, err := exec.LookPath(name); err == nil {
+		return path, nil
+	}
+	for _, path := range places {
+		if _, err := os.Stat(path); err == nil {
+			return path, nil
+		}
+	}
+	return "", fmt.Errorf("lab: no %s on the PATH or in %v: run `make tools`, or set %s", name, places, variable)
+}
+
+// Root is the repository's directory.
+func Root() (string, error) {
+	_, file, _, ok := runtime.Caller(0)
+	if !ok {
+		return "", errors.New("lab: the place of the source is not known")
+	}
+	if filepath.IsAbs(file) {
+		if _, err := os.Stat(file); err == nil {
+			return filepath.Join(filepath.Dir(file), "..", ".."), nil
+		}
+	}
+	// Built with -trimpath: look upward from where we run.
+	dir, err := os.Getwd()
+	for err == nil {
+		if _, statErr := os.Stat(filepath.Join(dir, "templates", "haproxy.cfg.tmpl")); statErr == nil {
+			return dir, nil
+		}
+		if parent := filepath.Dir(dir); parent != dir {
+			dir = parent
+			continue
+		}
+		err = errors.New("lab: not inside the repository")
+	}
+	return "", err
+}
