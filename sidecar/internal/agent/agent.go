@@ -11,6 +11,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -23,6 +24,7 @@ import (
 type Settings struct {
 	Services []plan.Service
 	Renderer Renderer
+	Rotation bool // the file has the backend plan.RotationBackend
 
 	SettleMin, SettleMax time.Duration // how long changes that need a reload wait for more of their kind
 	ReloadInterval       time.Duration // from the end of one reload to the start of the next, at least
@@ -55,8 +57,10 @@ type Agent struct {
 	log           hclog.Logger
 
 	reconfigured chan Settings // room for one, the newest
-	state        atomic.Pointer[State]
-	ticked       atomic.Int64 // when the loop last came round, in nanoseconds since 1970
+	newest       atomic.Pointer[published]
+	attending    atomic.Int32  // how many wait for what is published
+	attended     chan struct{} // one value: somebody has begun to
+	ticked       atomic.Int64  // when the loop last came round, in nanoseconds since 1970
 
 	// The rest belongs to the goroutine of Run.
 	set        Settings
@@ -64,10 +68,13 @@ type Agent struct {
 	files      fileKeeper
 	reloads    reloadKeeper
 	trouble    trouble
+	pace       pace
 	started    time.Time
 	ready      bool
-	oldWorkers int                // when last counted
-	applied    map[string]applied // by service
+	oldWorkers int // when last counted
+
+	maintenance bool               // as logged
+	applied     map[string]applied // by service
 }
 
 // applied is what was last seen applied of one service.
@@ -93,17 +100,14 @@ func New(o Options) (*Agent, error) {
 	a := &Agent{
 		name: o.Name, version: o.Version,
 		catalog: o.Catalog, haproxy: o.HAProxy, file: o.File, record: o.Recorder, log: o.Logger,
-		reconfigured: make(chan Settings, 1),
-		set:          o.Settings,
-		known:        newKnowledge(),
-		applied:      map[string]applied{},
+		reconfigured: make(chan Settings, 1), attended: make(chan struct{}, 1),
+		set:     o.Settings,
+		known:   newKnowledge(),
+		applied: map[string]applied{},
 	}
-	a.state.Store(&State{LoadBalancer: o.Name, Version: o.Version, NotReady: "the agent has not started", Services: []ServiceState{}})
+	a.show(&State{LoadBalancer: o.Name, Version: o.Version, NotReady: "the agent has not started", Services: []ServiceState{}})
 	return a, nil
 }
-
-// State is the newest state. It never blocks.
-func (a *Agent) State() *State { return a.state.Load() }
 
 // Ticked is when the loop last came round; zero before it first did.
 func (a *Agent) Ticked() time.Time {
@@ -132,6 +136,7 @@ func (a *Agent) Reconfigure(s Settings) {
 // way out: HAProxy serves on.
 func (a *Agent) Run(ctx context.Context) error {
 	a.started = time.Now()
+	a.recallMaintenance()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	reconcile := time.NewTicker(a.set.Reconcile)
@@ -141,6 +146,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-a.catalog.Changed():
+		case <-a.attended:
 		case <-timer.C:
 		case <-reconcile.C:
 			a.known.forget()
@@ -172,14 +178,16 @@ func (a *Agent) adopt(s Settings) {
 	a.set = s
 	a.known.forget()
 	a.reloads.newSettings()
-	a.files.retry = backoff{}
+	a.files.retry, a.files.due, a.files.rejected = backoff{}, time.Time{}, plan.Marker{}
+	a.trouble.until = time.Time{}
 }
 
 // pass does what can be done now and gives the time until it should look
 // again, if nothing else happens before.
 func (a *Agent) pass(ctx context.Context) time.Duration {
-	snap := a.catalog.Snapshot()
+	// In this order: what changes in between is known to be new next time.
 	a.known.changed(a.set.Services, a.catalog)
+	snap := a.catalog.Snapshot()
 	p, err := a.converge(ctx, snap)
 	if ctx.Err() != nil {
 		return time.Hour // Run sees it too
@@ -204,18 +212,14 @@ const notRunningAgain = 100 * time.Millisecond
 
 // patience is how soon something that is under way should be looked at again.
 func (a *Agent) patience(p plan.Plan) time.Duration {
-	const soon = 50 * time.Millisecond
-	for _, w := range p.Waiting {
-		switch w.For {
-		case plan.ForSessions, plan.ForReplacement, plan.ForCheck:
-			return soon
-		case plan.ForGuard, plan.ForSlot, plan.ForConsul:
-		}
+	again := a.pace.next(time.Now(), p.Waiting)
+	if a.attending.Load() > 0 && slices.ContainsFunc(p.Waiting, func(w plan.Waiting) bool { return w.For == plan.ForSessions }) {
+		again = min(again, attendedPace)
 	}
 	if len(p.Steps) > 0 {
-		return a.trouble.retry.next()
+		again = min(again, max(0, a.trouble.wait()))
 	}
-	return time.Hour
+	return again
 }
 
 type noRecorder struct{}

@@ -23,29 +23,40 @@ const stallWait = 2 * time.Millisecond
 // left does not go through now. It gives the last plan, also with an error.
 func (a *Agent) converge(ctx context.Context, snap catalog.Snapshot) (plan.Plan, error) {
 	var p plan.Plan
+	var sent []plan.Step
 	stalled := 0
 	for range maxRounds {
-		if err := a.known.read(ctx, a.haproxy, a.set.Services); err != nil {
+		err := a.known.read(ctx, a.haproxy, a.set)
+		if ctx.Err() != nil {
+			return p, ctx.Err() // what fails now fails for that
+		}
+		if err != nil {
 			a.note(err)
-			o := plan.Observed{Caps: a.caps(ctx)}
+			o := plan.Observed{Caps: a.caps(ctx), Maintenance: a.known.observed.Maintenance}
 			return plan.Compute(a.desired(), o, snap), err
 		}
 		a.note(nil)
-		before := p.Steps
+		a.noteMaintenance()
 		p = plan.Compute(a.desired(), a.known.observed, snap)
 		a.known.settled(p)
 		if len(p.Steps) == 0 {
 			a.trouble.resolved(a.log)
 			break
 		}
-		if slices.Equal(p.Steps, before) {
+		due := a.trouble.due(p.Steps)
+		if len(due) == 0 {
+			break
+		}
+		if slices.Equal(due, sent) {
 			if stalled++; stalled > 4 {
 				break
 			}
 			pause(ctx, stallWait<<stalled)
 		}
-		a.apply(ctx, p.Steps)
+		a.apply(ctx, due)
+		sent = due
 	}
+	a.trouble.stick(p.Steps)
 	for _, w := range p.Waiting {
 		if w.For != plan.ForConsul && w.For != plan.ForGuard {
 			a.known.touch(w.Backend)
@@ -55,7 +66,7 @@ func (a *Agent) converge(ctx context.Context, snap catalog.Snapshot) (plan.Plan,
 }
 
 func (a *Agent) desired() plan.Desired {
-	return plan.Desired{Marker: a.set.Renderer.Marker(), Services: a.set.Services}
+	return plan.Desired{Marker: a.set.Renderer.Marker(), Services: a.set.Services, Rotation: a.set.Rotation}
 }
 
 // caps is what the HAProxy that will start can do: as the last one that ran,
@@ -77,10 +88,14 @@ func (a *Agent) apply(ctx context.Context, steps []plan.Step) {
 			a.known.refused(s.Backend)
 		}
 		if err != nil {
-			a.trouble.step(a.log, s, err)
+			if ctx.Err() == nil {
+				a.trouble.step(a.log, s, err)
+			}
 			continue
 		}
-		a.logStep(s)
+		if a.trouble.taken(s) {
+			a.logStep(s)
+		}
 	}
 }
 

@@ -20,6 +20,8 @@ type fileKeeper struct {
 	err      error
 	retry    backoff
 
+	// rejected is what could not be written when it was last tried.
+	rejected plan.Marker
 	// good renders what HAProxy runs: from the newest settings that it took.
 	good Renderer
 	// content is what good last rendered into the file.
@@ -72,7 +74,7 @@ func (a *Agent) fileDelay(same bool) time.Duration {
 func (a *Agent) fileRenderer() Renderer {
 	f, o, wanted := &a.files, a.known.observed, a.set.Renderer
 	switch {
-	case !o.Running && a.reloads.failed(wanted.Marker()) && f.good != nil:
+	case !o.Running && f.good != nil && (a.reloads.failed(wanted.Marker()) || f.rejected == wanted.Marker()):
 		return f.good
 	case !o.Running:
 		return wanted
@@ -121,7 +123,7 @@ func (a *Agent) write(ctx context.Context, r Renderer, model []plan.FileBackend)
 		if f.err == nil || f.err.Error() != err.Error() {
 			a.log.Error("haproxy.cfg could not be written", "path", a.file.Path(), "error", err)
 		}
-		f.err, f.current = err, false
+		f.err, f.current, f.rejected = err, false, r.Marker()
 		return err
 	}
 	if f.err != nil {
@@ -132,6 +134,9 @@ func (a *Agent) write(ctx context.Context, r Renderer, model []plan.FileBackend)
 		a.log.Debug("haproxy.cfg written", "path", a.file.Path(), "bytes", len(content))
 	}
 	f.model, f.renderer, f.err, f.unsure, f.current = model, r, nil, false, true
+	if f.rejected == r.Marker() {
+		f.rejected = plan.Marker{}
+	}
 	if r == f.good {
 		f.content = content
 	}
@@ -146,7 +151,7 @@ func (a *Agent) lastGood() []byte {
 	}
 	content, err := a.file.Read()
 	m := a.known.observed.Marker
-	if err != nil || m == (plan.Marker{}) || !bytes.Contains(content, []byte(m.Template+"."+m.Services+"."+m.Settings)) {
+	if err != nil || m == (plan.Marker{}) || !bytes.Contains(content, []byte(m.String())) {
 		return nil
 	}
 	return content

@@ -46,16 +46,21 @@ func (k *knowledge) changed(services []plan.Service, c Catalog) {
 
 // read brings the knowledge up to date. A process other than the one that was
 // known is read whole.
-func (k *knowledge) read(ctx context.Context, h HAProxy, services []plan.Service) error {
-	all := make([]string, 0, len(services))
-	for _, s := range services {
+func (k *knowledge) read(ctx context.Context, h HAProxy, set Settings) error {
+	var also []string // read every time
+	if set.Rotation {
+		also = append(also, plan.RotationBackend)
+	}
+	all := slices.Clone(also)
+	for _, s := range set.Services {
 		all = append(all, s.Backend)
 	}
 	ask := all
 	if k.stale != nil && k.observed.Running {
-		if ask = slices.Sorted(maps.Keys(k.stale)); len(ask) == 0 {
+		if len(k.stale) == 0 {
 			return nil
 		}
+		ask = slices.Concat(also, slices.Sorted(maps.Keys(k.stale)))
 	}
 	o, err := h.Observe(ctx, ask)
 	if err == nil && len(ask) < len(all) && (o.PID != k.observed.PID || o.Marker != k.observed.Marker) {
@@ -66,17 +71,21 @@ func (k *knowledge) read(ctx context.Context, h HAProxy, services []plan.Service
 		k.observed.Running, k.stale = false, nil
 		return err
 	}
-	k.take(o, ask)
+	k.take(o.WithMaintenance(), ask)
 	return nil
 }
 
 func (k *knowledge) take(o plan.Observed, asked []string) {
 	if o.PID != k.observed.PID {
-		// A new process has its file's servers and refuses nothing yet; what
-		// we left in the old one is no measure for it.
+		// A new process has its file's servers; what we left in the old one is
+		// no measure for it.
 		clear(k.left)
-		clear(k.refuses)
 		k.observed.Backends = nil
+	}
+	if o.Marker != k.observed.Marker || o.Caps != k.observed.Caps {
+		// Another configuration, or another program, refuses nothing yet. The
+		// same one would refuse again: its slots are kept.
+		clear(k.refuses)
 	}
 	backends := maps.Clone(k.observed.Backends)
 	if backends == nil {

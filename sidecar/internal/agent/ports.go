@@ -56,6 +56,8 @@ type File interface {
 	// Write validates the content and puts it in place, if it differs from
 	// what is there; it reports whether it did.
 	Write(ctx context.Context, content []byte) (bool, error)
+	// Check asks HAProxy whether the file that is in place is valid.
+	Check(ctx context.Context) error
 	// Restore puts back a content that HAProxy has run, because of an error.
 	Restore(content []byte, because error) error
 }

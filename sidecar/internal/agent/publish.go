@@ -28,7 +28,7 @@ func (a *Agent) noteApplied(p plan.Plan) {
 			all = false
 			continue
 		}
-		changed := a.catalog.Health(s.Name).Changed
+		changed := a.known.seen[s.Name]
 		was, before := a.applied[s.Name]
 		if before && was.change.Equal(changed) {
 			continue
@@ -52,7 +52,7 @@ func (a *Agent) publish(snap catalog.Snapshot, p plan.Plan) {
 	s := &State{
 		LoadBalancer: a.name, Version: a.version, Started: a.started,
 		Ready: a.ready, NotReady: a.notReady(p),
-		HAProxy: HAProxyState{Running: o.Running, Version: o.Caps.Version, OldWorkers: a.oldWorkers, Error: a.trouble.haproxy},
+		HAProxy: HAProxyState{Running: o.Running, Version: o.Caps.Version, OldWorkers: a.oldWorkers, Maintenance: o.Maintenance, Error: a.trouble.haproxy},
 		File:    FileState{Path: a.file.Path(), Current: f.current, Written: f.written, Error: text(f.err)},
 		Reloads: ReloadState{
 			Succeeded: r.succeeded, Failed: r.failures, Last: r.last, LastReason: string(r.lastReason),
@@ -70,7 +70,7 @@ func (a *Agent) publish(snap catalog.Snapshot, p plan.Plan) {
 		s.Services = append(s.Services, state)
 	}
 	slices.SortFunc(s.Services, func(x, y ServiceState) int { return cmp.Compare(x.Name, y.Name) })
-	a.state.Store(s)
+	a.show(s)
 	a.record.State(s)
 }
 
@@ -117,7 +117,9 @@ func (a *Agent) serviceState(svc plan.Service, want catalog.Service, p plan.Plan
 			waiting[w.Server] = string(w.For)
 		}
 	}
-	s.addServers(a.known.observed.Backends[svc.Backend], svc.Backend, p)
+	if a.known.observed.Running { // else what was read last is gone
+		s.addServers(a.known.observed.Backends[svc.Backend], svc.Backend, p)
+	}
 	s.addUnplaced(want)
 	for i := range s.Instances {
 		s.Instances[i].Waiting = waiting[s.Instances[i].Server]
@@ -146,6 +148,7 @@ func (s *ServiceState) addServers(b plan.Backend, backend string, p plan.Plan) {
 		}
 		if listed {
 			st.ID, st.Node, st.Version, st.Health = inst.ID, inst.Node, inst.Version, inst.Health.String()
+			st.Leaving = !inst.Leaving.IsZero()
 		}
 		s.Instances = append(s.Instances, st)
 	}
@@ -161,7 +164,7 @@ func (s *ServiceState) addUnplaced(want catalog.Service) {
 		if !have[[2]string{inst.ID, inst.Node}] {
 			s.Instances = append(s.Instances, InstanceState{
 				ID: inst.ID, Node: inst.Node, Server: inst.Server, Addr: inst.Addr.String(), Version: inst.Version,
-				Health: inst.Health.String(), Phase: PhaseUnknown, Weight: inst.Weight,
+				Health: inst.Health.String(), Leaving: !inst.Leaving.IsZero(), Phase: PhaseUnknown, Weight: inst.Weight,
 			})
 		}
 	}

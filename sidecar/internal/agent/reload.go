@@ -104,7 +104,7 @@ func (a *Agent) reload(ctx context.Context, p plan.Plan) {
 	good, wanted := a.lastGood(), a.set.Renderer
 	err := a.write(ctx, wanted, p.File)
 	if err == nil {
-		if err = a.haproxy.Reload(ctx, wanted.Marker()); err != nil && good != nil && ctx.Err() == nil {
+		if err = a.load(ctx, wanted); err != nil && good != nil && ctx.Err() == nil {
 			a.restore(good, err)
 		}
 	}
@@ -130,6 +130,15 @@ func (a *Agent) reload(ctx context.Context, p plan.Plan) {
 		a.files.content = content
 	}
 	a.log.Info("reloaded", "reason", p.Reload)
+}
+
+// load makes HAProxy load what is in place, if that is still valid: what the
+// file names may have gone since it was written.
+func (a *Agent) load(ctx context.Context, wanted Renderer) error {
+	if err := a.file.Check(ctx); err != nil {
+		return err
+	}
+	return a.haproxy.Reload(ctx, wanted.Marker())
 }
 
 // restore puts the last good file back after a reload that failed, so that a

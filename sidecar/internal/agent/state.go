@@ -32,8 +32,11 @@ type HAProxyState struct {
 	PID     int    `json:"pid,omitempty"` // the current worker's
 	// OldWorkers is how many workers of before a reload still finish what they
 	// have; it is counted when everything is compared.
-	OldWorkers int    `json:"old_workers"`
-	Error      string `json:"error,omitempty"`
+	OldWorkers int `json:"old_workers"`
+	// Maintenance is true while this load balancer is out of rotation; while
+	// HAProxy does not run, whether it will be.
+	Maintenance bool   `json:"maintenance"`
+	Error       string `json:"error,omitempty"`
 }
 
 // ConsulState sums up the watched services.
@@ -101,6 +104,7 @@ type InstanceState struct {
 	Version  string `json:"version,omitempty"`
 	Health   string `json:"health"` // Consul's word; "gone" if Consul does not list it
 	Phase    Phase  `json:"phase"`
+	Leaving  bool   `json:"leaving"`         // it has said so
 	Admin    string `json:"admin,omitempty"` // HAProxy's: ready, drain, maint
 	Weight   int    `json:"weight"`
 	Sessions int    `json:"sessions"`

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"time"
 
@@ -13,9 +14,53 @@ import (
 // trouble is what does not go through at present, kept so that it is logged
 // when it begins, when it changes and when it ends, and not on every try.
 type trouble struct {
-	haproxy string            // the error of the last read
-	steps   map[string]string // by backend/server and kind: the error
-	retry   backoff
+	haproxy string             // the error of the last read
+	steps   map[string]string  // by backend/server and kind: the error
+	logged  map[plan.Step]bool // that HAProxy took, whether or not it shows them yet
+
+	stuck map[plan.Step]bool // that do not go through, and wait
+	until time.Time          // so long
+	retry backoff
+}
+
+// due leaves out the steps that must wait before they are tried again. The
+// others need not wait with them.
+func (t *trouble) due(steps []plan.Step) []plan.Step {
+	if t.wait() <= 0 {
+		return steps
+	}
+	return slices.DeleteFunc(slices.Clone(steps), func(s plan.Step) bool { return t.stuck[s] })
+}
+
+// stick makes steps wait that are left at the end of a pass. Those that come to
+// others that wait already are tried again with them.
+func (t *trouble) stick(steps []plan.Step) {
+	if len(steps) == 0 {
+		return
+	}
+	if t.wait() <= 0 {
+		t.until = time.Now().Add(t.retry.next())
+	}
+	t.stuck = make(map[plan.Step]bool, len(steps))
+	for _, s := range steps {
+		t.stuck[s] = true
+	}
+}
+
+// wait is how long the steps that are stuck still wait, if any is.
+func (t *trouble) wait() time.Duration { return time.Until(t.until) }
+
+// taken notes that HAProxy took a step, and reports whether that is news: one
+// that does not show is sent again.
+func (t *trouble) taken(s plan.Step) (news bool) {
+	if t.logged[s] {
+		return false
+	}
+	if t.logged == nil {
+		t.logged = map[plan.Step]bool{}
+	}
+	t.logged[s] = true
+	return true
 }
 
 func (t *trouble) step(log hclog.Logger, s plan.Step, err error) {
@@ -38,8 +83,7 @@ func (t *trouble) resolved(log hclog.Logger) {
 	if len(t.steps) > 0 {
 		log.Info("all changes are applied")
 	}
-	t.steps = nil
-	t.retry = backoff{}
+	*t = trouble{haproxy: t.haproxy}
 }
 
 // backoff gives growing waits with full jitter, from 100 ms up to 10 s on

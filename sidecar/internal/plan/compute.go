@@ -37,6 +37,10 @@ func Compute(d Desired, o Observed, snap catalog.Snapshot) Plan {
 			}
 		}
 	}
+	if d.Rotation {
+		p.File = append(p.File, RotationFile(o.Maintenance))
+		slices.SortStableFunc(p.File, func(x, y FileBackend) int { return cmp.Compare(x.Backend, y.Backend) })
+	}
 	return p
 }
 

@@ -47,20 +47,6 @@ func kinds(p plan.Plan) (out []string) {
 	return out
 }
 
-func running(t *testing.T, dynamic bool, snap catalog.Snapshot) *model {
-	t.Helper()
-	m := newModel(dynamic, ours, plan.FileBackend{Backend: "api_nodes"})
-	if err := settle(m, desired(), snap, nil); err != nil {
-		t.Fatal(err)
-	}
-	return m
-}
-
-func bothModes(t *testing.T, f func(t *testing.T, dynamic bool)) {
-	t.Run("slots", func(t *testing.T) { f(t, false) })
-	t.Run("dynamic", func(t *testing.T) { f(t, true) })
-}
-
 // genInstances draws what Consul might list: few IDs and addresses, so that
 // they meet often.
 func genInstances(t *rapid.T, label string, weights ...int) []catalog.Instance {

@@ -173,9 +173,8 @@ func instance(id string, n int, change ...func(*catalog.Instance)) catalog.Insta
 	return i
 }
 
-func critical(i *catalog.Instance)    { i.Health = catalog.Critical }
-func maintenance(i *catalog.Instance) { i.Health = catalog.Maintenance }
-func leaving(i *catalog.Instance)     { i.Leaving = time.Unix(1000, 0) }
+func critical(i *catalog.Instance) { i.Health = catalog.Critical }
+func leaving(i *catalog.Instance)  { i.Leaving = time.Unix(1000, 0) }
 
 func known(name string, instances ...catalog.Instance) catalog.Snapshot {
 	slices.SortFunc(instances, func(a, b catalog.Instance) int { return cmp.Compare(a.Server, b.Server) })

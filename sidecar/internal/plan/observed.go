@@ -15,24 +15,19 @@ type Capabilities struct {
 	Dynamic bool
 }
 
-// Marker is what the running configuration was made from, apart from its
-// servers: short digests that the renderer writes into the file and HAProxy
-// gives back (`show env`). The zero Marker is a configuration that is not ours.
-type Marker struct {
-	Template string // of the template's text
-	Services string // of the set of backends
-	Settings string // of every setting but the set of backends
-}
-
 // Observed is what one HAProxy runs at one moment.
 type Observed struct {
 	// Running is false while HAProxy does not answer. The other fields say
-	// nothing then.
+	// nothing then, but for Caps and Maintenance.
 	Running bool
 
 	Caps   Capabilities
 	PID    int // of the current worker
 	Marker Marker
+
+	// Maintenance is whether this load balancer was taken out of rotation. It
+	// says something also while HAProxy does not run: how it is to come back.
+	Maintenance bool
 
 	// Backends holds what was read, by backend name. A backend that HAProxy
 	// does not have is absent; the agent reads all that it asks Compute about.

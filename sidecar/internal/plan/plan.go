@@ -42,6 +42,7 @@ type Service struct {
 type Desired struct {
 	Marker   Marker
 	Services []Service // sorted by Backend, each once
+	Rotation bool      // haproxy.cfg has the backend RotationBackend
 }
 
 // Kind is what a Step does.

@@ -111,9 +111,13 @@ func (b *part) remove(kind Kind, reason Reason, c candidate) {
 func (b *part) takeOut() {
 	candidates := b.candidates
 	slices.SortStableFunc(candidates, func(x, y candidate) int { return cmp.Compare(x.order(), y.order()) })
-	lost := 0
+	lost, announced := 0, 0
 	for _, c := range candidates {
-		if isAvailable(c.server) && !c.announced() {
+		switch {
+		case !isAvailable(c.server):
+		case c.announced():
+			announced++
+		default:
 			lost++
 		}
 	}
@@ -122,7 +126,9 @@ func (b *part) takeOut() {
 	for _, c := range candidates {
 		switch {
 		case !isAvailable(c.server):
-		case !c.announced() && (massLoss || b.available <= b.MinServers):
+		// Those that were announced go whatever becomes of this one, as far as
+		// they can be spared, so they are none that would stay.
+		case !c.announced() && (massLoss || b.available-1-min(announced, max(0, spare-1)) < b.MinServers):
 			b.wait(c.server, c.instance, ForGuard)
 			continue
 		case c.isGood() && spare <= 0:
@@ -131,6 +137,9 @@ func (b *part) takeOut() {
 		default:
 			b.available--
 			spare--
+			if c.announced() {
+				announced--
+			}
 		}
 		b.remove(c.to, c.reason, c)
 	}

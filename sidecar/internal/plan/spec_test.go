@@ -105,7 +105,7 @@ func modes(blocks []block) map[string]bool {
 	out := map[string]bool{}
 	for _, b := range blocks {
 		if words, ok := strings.CutPrefix(b.head, "in "); ok {
-			for _, mode := range strings.Split(words, " and ") {
+			for mode := range strings.SplitSeq(words, " and ") {
 				out[mode] = true
 			}
 		}

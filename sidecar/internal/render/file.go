@@ -91,6 +91,18 @@ func (f *File) Write(ctx context.Context, content []byte) (bool, error) {
 	return true, nil
 }
 
+// Check asks HAProxy whether the file that is in place is valid. Write has
+// asked that of what it wrote; but what the file names, a certificate say, may
+// have gone since, and a reload onto what can't be loaded ends the master of
+// some versions, and its workers with it (3.2 and 3.4, seen).
+func (f *File) Check(ctx context.Context) error {
+	content, err := os.ReadFile(f.path)
+	if err != nil {
+		return fmt.Errorf("render: %w", err)
+	}
+	return f.validate(ctx, f.path, content)
+}
+
 // Restore puts back a content that HAProxy has run, without asking it again,
 // and keeps the present one beside the file with the error that it led to.
 func (f *File) Restore(content []byte, because error) error {
@@ -160,7 +172,7 @@ func (f *File) reject(content []byte, why string) (string, error) {
 		b.WriteString("# " + strings.TrimRight(line, "\n") + "\n")
 	}
 	b.Write(content)
-	if err := renameio.WriteFile(path, b.Bytes(), 0o644); err != nil {
+	if err := renameio.WriteFile(path, b.Bytes(), f.mode()); err != nil {
 		return "", fmt.Errorf("render: keep the rejected file: %w", err)
 	}
 	return path, nil
@@ -172,10 +184,19 @@ func (f *File) keep(old []byte) error {
 	if _, err := os.Stat(path); err == nil {
 		return nil
 	}
-	if err := renameio.WriteFile(path, old, 0o644); err != nil {
+	if err := renameio.WriteFile(path, old, f.mode()); err != nil {
 		return fmt.Errorf("render: keep the file that was there: %w", err)
 	}
 	return nil
+}
+
+// mode is the file's, for its copies: it may hold passwords, and they are no
+// more readable than it is.
+func (f *File) mode() fs.FileMode {
+	if info, err := os.Stat(f.path); err == nil {
+		return info.Mode().Perm()
+	}
+	return 0o644
 }
 
 // maxOutput bounds how much of HAProxy's words go into an error, in bytes.

@@ -20,10 +20,6 @@ import (
 	"github.com/pointsman/pointsman/sidecar/internal/plan"
 )
 
-// MarkerVariable is the environment variable of HAProxy's process that holds
-// the marker of the configuration it runs.
-const MarkerVariable = "POINTSMAN_MARK"
-
 // Header is the first line of every file that we wrote.
 const Header = "# Written by pointsman. Changes made here by hand are lost; see docs/template.md."
 
@@ -89,6 +85,9 @@ func (r *Renderer) Marker() plan.Marker { return r.marker }
 type view struct {
 	Settings
 	Services []serviceView
+	// Rotation is the whole server line of the backend by which the health
+	// answer knows whether this load balancer is in rotation.
+	Rotation string
 }
 
 type serviceView struct {
@@ -103,7 +102,7 @@ func (r *Renderer) Render(backends []plan.FileBackend) ([]byte, error) {
 	for _, b := range backends {
 		byName[b.Backend] = b
 	}
-	v := view{Settings: r.settings}
+	v := view{Settings: r.settings, Rotation: rotationLine(byName)}
 	for _, s := range r.settings.Services {
 		sv := serviceView{Service: s}
 		for _, f := range byName[s.Backend].Servers {
@@ -112,10 +111,9 @@ func (r *Renderer) Render(backends []plan.FileBackend) ([]byte, error) {
 		v.Services = append(v.Services, sv)
 	}
 	var out bytes.Buffer
-	m := r.marker
 	// A global section of its own, so that an operator's template need not
 	// know of it: HAProxy merges them.
-	fmt.Fprintf(&out, "%s\nglobal\n    setenv %s 1.%s.%s.%s\n\n", Header, MarkerVariable, m.Template, m.Services, m.Settings)
+	fmt.Fprintf(&out, "%s\nglobal\n    setenv %s %s\n\n", Header, plan.MarkerVariable, r.marker)
 	if err := r.tmpl.Execute(&out, v); err != nil {
 		return nil, fmt.Errorf("render: template: %w", err)
 	}
@@ -124,6 +122,15 @@ func (r *Renderer) Render(backends []plan.FileBackend) ([]byte, error) {
 		out.WriteByte('\n')
 	}
 	return out.Bytes(), nil
+}
+
+// rotationLine is in rotation where the plan does not say otherwise.
+func rotationLine(backends map[string]plan.FileBackend) string {
+	b, planned := backends[plan.RotationBackend]
+	if !planned || len(b.Servers) == 0 {
+		b = plan.RotationFile(false)
+	}
+	return serverLine(b.Servers[0], "")
 }
 
 func serverLine(f plan.FileServer, options string) string {

@@ -24,6 +24,9 @@ type Settings struct {
 	StatsBind string // of the statistics page; "" is none
 	StatsURI  string
 
+	HealthBind string // of HAProxy's own health answer; "" is none
+	HealthURI  string
+
 	Services []Service
 }
 

@@ -1,0 +1,396 @@
+package agent_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/pointsman/pointsman/sidecar/internal/agent"
+	"github.com/pointsman/pointsman/sidecar/internal/catalog"
+	"github.com/pointsman/pointsman/sidecar/internal/plan"
+)
+
+// many gives instances api-1 to api-n.
+func many(n int) (out []catalog.Instance) {
+	for k := range n {
+		out = append(out, instance(fmt.Sprintf("api-%d", k+1), k+1))
+	}
+	return out
+}
+
+// since gives the times of the reloads, from a moment on.
+func (b *bench) since(t time.Time) (out []time.Duration) {
+	for _, r := range b.haproxy.reloadTimes() {
+		out = append(out, r.Sub(t))
+	}
+	return out
+}
+
+func (b *bench) wantReloads(t time.Time, want ...time.Duration) {
+	b.t.Helper()
+	got := b.since(t)
+	ok := len(got) == len(want)
+	for i := 0; ok && i < len(got); i++ {
+		ok = got[i] >= want[i] && got[i] < want[i]+50*time.Millisecond
+	}
+	if !ok {
+		b.t.Errorf("got reloads after %v, want after %v, to 50 ms", got, want)
+	}
+}
+
+func TestAReloadWaitsForMoreChangesOfItsKind(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := serving(t, false, instance("api-1", 1)) // 4 slots
+		b.passes(time.Minute)
+		b.catalog.says("api", many(6)...)
+		began := time.Now()
+		b.passes(150 * time.Millisecond) // less than SettleMin
+		b.catalog.says("api", many(8)...)
+		b.passes(5 * time.Second)
+		b.wantReloads(began, 150*time.Millisecond+b.settings.SettleMin)
+		if got := len(b.haproxy.shows("api_nodes")); got != 8 {
+			t.Errorf("got %d servers, want 8", got)
+		}
+		b.wantTold("reload", "reload slots_exhausted: ok")
+	})
+}
+
+func TestAReloadDoesNotWaitForMoreThanSettleMax(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := serving(t, false, instance("api-1", 1))
+		b.passes(time.Minute)
+		began := time.Now()
+		for n := 6; time.Since(began) < b.settings.SettleMax; n++ {
+			b.catalog.says("api", many(n)...)
+			b.passes(150 * time.Millisecond)
+		}
+		b.passes(time.Second)
+		b.wantReloads(began, b.settings.SettleMax)
+	})
+}
+
+func TestReloadsAreSpaced(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := serving(t, false, instance("api-1", 1))
+		b.passes(time.Minute)
+		began := time.Now()
+		b.catalog.says("api", many(6)...)
+		b.passes(time.Second)
+		b.catalog.says("api", many(20)...)
+		b.passes(b.settings.ReloadInterval * 3)
+		b.wantReloads(began, b.settings.SettleMin, b.settings.SettleMin+b.settings.ReloadInterval)
+		if got := b.agent.State().Reloads; got.Succeeded != 2 || got.Failed != 0 || got.LastReason != "slots_exhausted" || got.Pending != "" || got.Error != "" {
+			t.Errorf("got %+v, want two that succeeded and none pending", got)
+		}
+	})
+}
+
+func TestAReloadWaitsWhileTooManyOldWorkersLive(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := serving(t, false, instance("api-1", 1))
+		b.passes(time.Minute)
+		b.haproxy.with(func() { b.haproxy.old = b.settings.MaxOldWorkers })
+		b.catalog.says("api", many(6)...)
+		b.passes(10 * time.Minute)
+		if got := b.since(b.began); len(got) != 0 {
+			t.Fatalf("got reloads after %v, want none", got)
+		}
+		if n := b.log.count("the reload waits until an old worker has ended"); n != 1 {
+			t.Errorf("got %d lines, want 1:\n%s", n, b.log)
+		}
+		if got := b.agent.State().Reloads.Pending; got != "slots_exhausted" {
+			t.Errorf("got %q pending, want slots_exhausted", got)
+		}
+		// What needs no reload goes on: four slots are all that there is.
+		if got := len(b.haproxy.shows("api_nodes")); got != 4 {
+			t.Errorf("got %d servers, want 4", got)
+		}
+		b.wantTold("applied") // two instances wait
+		b.haproxy.with(func() { b.haproxy.old-- })
+		b.eventually("the reload", 2*time.Second, func() bool { return len(b.haproxy.reloadTimes()) == 1 })
+		b.eventually("it is applied", time.Second, func() bool { return len(b.recorder.told("applied")) == 1 })
+	})
+}
+
+// lessons.md, bug 1: a failed reload must not count as done.
+func TestAFailedReloadKeepsTheLastGoodFileAndIsTriedAgainMoreAndMoreRarely(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := serving(t, false, instance("api-1", 1))
+		b.passes(time.Minute)
+		b.haproxy.with(func() { b.haproxy.failLoad = func([]byte) error { return errors.New("cannot bind *:80") } })
+		b.catalog.says("api", many(6)...)
+		began := time.Now()
+		b.passes(b.settings.SettleMin + 50*time.Millisecond)
+
+		b.file.with(func() {
+			if len(b.file.restored) != 1 || b.file.restored[0].Error() != "cannot bind *:80" {
+				t.Fatalf("got %v, want the last good file put back because HAProxy cannot bind", b.file.restored)
+			}
+		})
+		b.passes(time.Second)
+		// It follows the servers again, those without a slot among them, so that
+		// a restart of HAProxy would get all.
+		b.wantFile("slot-1 10.0.0.1:4000", "slot-2 10.0.0.2:4000", "slot-3 10.0.0.3:4000", "slot-4 10.0.0.4:4000",
+			"slot-5 10.0.0.5:4000", "slot-6 10.0.0.6:4000")
+		s := b.agent.State()
+		if got := s.Reloads; got.Failed != 1 || got.Succeeded != 0 || got.Error != "cannot bind *:80" || got.Pending != "slots_exhausted" {
+			t.Errorf("got %+v, want one that failed, and the need for it", got)
+		}
+		if !s.File.Current {
+			t.Error("got a file that is not current, want the runtime's servers in it")
+		}
+
+		b.passes(30 * time.Minute)
+		var waits []time.Duration
+		times := b.since(began)
+		for i := 1; i < len(times); i++ {
+			waits = append(waits, (times[i] - times[i-1]).Round(time.Second))
+		}
+		want := []time.Duration{10 * time.Second, 20 * time.Second, 40 * time.Second, 80 * time.Second, 160 * time.Second, 320 * time.Second, 320 * time.Second}
+		if len(waits) < len(want) || !slices.Equal(waits[:len(want)], want) {
+			t.Errorf("got tries with %v between them, want %v and so on", waits, want)
+		}
+
+		b.haproxy.with(func() { b.haproxy.failLoad = nil })
+		b.eventually("it succeeds", 6*time.Minute, func() bool { return b.agent.State().Reloads.Succeeded == 1 })
+		b.passes(time.Second)
+		if got := b.agent.State().Reloads; got.Error != "" || got.Pending != "" {
+			t.Errorf("got %+v, want no error and nothing pending", got)
+		}
+		if got := len(b.haproxy.shows("api_nodes")); got != 6 {
+			t.Errorf("got %d servers, want 6", got)
+		}
+		told := b.recorder.told("reload")
+		if told[0] != "reload slots_exhausted: cannot bind *:80" || told[len(told)-1] != "reload slots_exhausted: ok" {
+			t.Errorf("recorded %q, want each with its reason and its result", told)
+		}
+
+		// The next failure is a first one again.
+		b.passes(b.settings.ReloadInterval)
+		b.haproxy.with(func() { b.haproxy.failLoad = func([]byte) error { return errors.New("cannot bind *:80") } })
+		b.catalog.says("api", many(20)...)
+		began = time.Now()
+		b.passes(time.Minute)
+		got := slices.DeleteFunc(b.since(began), func(d time.Duration) bool { return d < 0 })
+		if len(got) != 3 {
+			t.Errorf("got tries after %v, want three in a minute: the waits begin anew", got)
+		}
+	})
+}
+
+// A sidecar that has just been started knows no content that it wrote itself.
+func TestAFailedReloadOfANewSidecarPutsBackTheFileOfTheOneBefore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, true)
+		b.catalog.says("api", instance("api-1", 1))
+		b.adoptable()
+		before, _ := b.file.Read()
+		b.renderer = &fakeRenderer{marker: plan.Marker{Template: "t2", Services: "s1", Settings: "g1"}}
+		b.settings.Renderer = b.renderer
+		b.haproxy.failLoad = func([]byte) error { return errors.New("no") }
+		b.start()
+		b.passes(time.Minute)
+		content, _ := b.file.Read()
+		if !slices.Equal(content, before) {
+			t.Errorf("got the file %s, want the one before: %s", content, before)
+		}
+	})
+}
+
+// Success is what HAProxy shows: an answer alone proves nothing.
+func TestAReloadAfterWhichHAProxyStillRunsTheOldFileIsTriedAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := serving(t, true, instance("api-1", 1))
+		b.haproxy.with(func() { b.haproxy.lieLoad = true })
+		b.settings.Renderer = &fakeRenderer{marker: plan.Marker{Template: "t2", Services: "s1", Settings: "g1"}}
+		b.agent.Reconfigure(b.settings)
+		b.passes(time.Minute)
+		if n := len(b.haproxy.reloadTimes()); n < 3 {
+			t.Fatalf("got %d tries, want it to go on", n)
+		}
+		b.haproxy.with(func() { b.haproxy.lieLoad = false })
+		b.passes(time.Minute)
+		n := len(b.haproxy.reloadTimes())
+		b.passes(10 * time.Minute)
+		if got := len(b.haproxy.reloadTimes()) - n; got != 0 {
+			t.Errorf("got %d more after it was true, want none", got)
+		}
+	})
+}
+
+func TestARejectedTemplateHoldsUpNothingElse(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := serving(t, true, instance("api-1", 1))
+		b.file.with(func() {
+			b.file.reject = func(content []byte) error {
+				if strings.Contains(string(content), `"Template":"t2"`) {
+					return errors.New("HAProxy rejects it")
+				}
+				return nil
+			}
+		})
+		b.settings.Renderer = &fakeRenderer{marker: plan.Marker{Template: "t2", Services: "s1", Settings: "g1"}}
+		b.agent.Reconfigure(b.settings)
+		b.passes(5 * time.Second)
+		if got := b.agent.State().Reloads; got.Error != "HAProxy rejects it" || got.Pending != "template_changed" {
+			t.Errorf("got %+v, want template_changed pending, for HAProxy rejects it", got)
+		}
+		if n := len(b.haproxy.reloadTimes()); n != 0 {
+			t.Errorf("got %d reloads, want none of what is not in the file", n)
+		}
+		b.catalog.says("api", instance("api-1", 1), instance("api-2", 2))
+		b.runs(time.Second, "api-1 10.0.0.1:4000 ready up", "api-2 10.0.0.2:4000 ready up")
+		b.eventually("the file has it", 20*time.Second, func() bool {
+			servers, template := b.file.shows("api_nodes")
+			return len(servers) == 2 && template == "t1"
+		})
+		// It is well with HAProxy away, too.
+		b.haproxy.stop()
+		b.catalog.says("api", many(3)...)
+		b.eventually("the file has it, with HAProxy away", 20*time.Second, func() bool {
+			servers, template := b.file.shows("api_nodes")
+			return len(servers) == 3 && template == "t1"
+		})
+		b.haproxy.start()
+		b.file.with(func() { b.file.reject = nil })
+		b.eventually("the template is taken", 6*time.Minute, func() bool {
+			_, template := b.file.shows("api_nodes")
+			return template == "t2" && len(b.haproxy.reloadTimes()) == 1
+		})
+	})
+}
+
+func TestATemplateThatCannotBeRenderedHoldsUpNothingElse(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := serving(t, true, instance("api-1", 1))
+		b.settings.Renderer = &fakeRenderer{marker: plan.Marker{Template: "t2"}, err: errors.New("template: x:3: no such field")}
+		b.agent.Reconfigure(b.settings)
+		b.catalog.says("api", many(2)...)
+		b.passes(20 * time.Second)
+		b.wantFile("api-1 10.0.0.1:4000", "api-2 10.0.0.2:4000")
+		if got := b.agent.State().Reloads.Error; got != "template: x:3: no such field" {
+			t.Errorf("got %q, want the renderer's error", got)
+		}
+	})
+}
+
+func TestReconfigureBringsInAServiceByAReload(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := serving(t, true, instance("api-1", 1))
+		b.catalog.says("web", instance("web-1", 9))
+		b.settings.Services = append(slices.Clone(b.settings.Services), policyOf("web"))
+		b.settings.Renderer = &fakeRenderer{marker: plan.Marker{Template: "t1", Services: "s2", Settings: "g2"}}
+		b.agent.Reconfigure(agent.Settings{Reconcile: time.Hour, Renderer: b.renderer}) // is not taken: a newer one comes at once
+		b.agent.Reconfigure(b.settings)
+		b.passes(5 * time.Second)
+		b.wantTold("reload", "reload service_added: ok")
+		if got := b.haproxy.shows("web_nodes"); !slices.Equal(got, []string{"web-1 10.0.0.9:4000 ready up"}) {
+			t.Errorf("got %q, want web-1 up", got)
+		}
+		if got := b.agent.State().Services; len(got) != 2 || got[1].Name != "web" {
+			t.Errorf("got %d services in the state, want api and web", len(got))
+		}
+		if got := b.haproxy.steps(); len(got) != 0 {
+			t.Errorf("sent %q, want nothing: the file brought it all", got)
+		}
+	})
+}
+
+// A service that Consul does not answer for must not keep the others waiting.
+func TestAReloadWaitsOnlySoLongForTheFirstAnswerAboutAService(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := serving(t, true, instance("api-1", 1))
+		b.settings.Services = append(slices.Clone(b.settings.Services), policyOf("web"))
+		b.settings.Renderer = &fakeRenderer{marker: plan.Marker{Template: "t1", Services: "s2", Settings: "g2"}}
+		b.agent.Reconfigure(b.settings)
+		began := time.Now()
+		b.passes(time.Minute)
+		b.wantReloads(began, 10*time.Second)
+	})
+}
+
+func TestReconfigureNeverBlocksAndTheNewestCounts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, true)
+		b.catalog.says("api", instance("api-1", 1))
+		b.adoptable()
+		a, err := agent.New(agent.Options{Catalog: b.catalog, HAProxy: b.haproxy, File: b.file, Settings: b.settings})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, every := range []time.Duration{time.Hour, 2 * time.Hour, time.Second} { // nobody takes them yet
+			b.settings.Reconcile = every
+			a.Reconfigure(b.settings)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		go func() { _ = a.Run(ctx) }()
+		b.passes(10500 * time.Millisecond)
+		if n := len(b.haproxy.observations()); n < 10 || n > 13 {
+			t.Errorf("got %d reads in ten seconds, want one in each", n)
+		}
+	})
+}
+
+func TestReconfigureTriesAtOnceWhatFailedBefore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := serving(t, true, instance("api-1", 1))
+		b.haproxy.with(func() { b.haproxy.fail = func(plan.Step) error { return errors.New("no") } })
+		b.file.with(func() { b.file.reject = func([]byte) error { return errors.New("disk full") } })
+		b.catalog.says("api", many(2)...)
+		b.passes(5 * time.Minute)
+		b.haproxy.with(func() { b.haproxy.fail = nil })
+		b.file.with(func() { b.file.reject = nil })
+		b.agent.Reconfigure(b.settings)
+		b.passes(b.settings.FileDelay + checkTime + 50*time.Millisecond)
+		if got := len(b.haproxy.shows("api_nodes")); got != 2 {
+			t.Errorf("got %d servers, want 2 at once", got)
+		}
+		b.wantFile("api-1 10.0.0.1:4000", "api-2 10.0.0.2:4000")
+	})
+}
+
+func TestAReloadThatIsCutShortByTheEndIsNotCountedAsFailed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := serving(t, false, instance("api-1", 1))
+		cancel := b.cancel
+		b.haproxy.with(func() {
+			b.haproxy.failLoad = func([]byte) error {
+				cancel()
+				return context.Canceled
+			}
+		})
+		b.catalog.says("api", many(6)...)
+		b.passes(time.Minute)
+		b.wantTold("reload")
+		b.file.with(func() {
+			if len(b.file.restored) != 0 {
+				t.Error("the file was put back on the way out")
+			}
+		})
+	})
+}
+
+// A reload onto a file that can't be loaded ends the master of some versions.
+func TestAFileThatHAProxyFindsInvalidIsNotLoaded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := serving(t, false, instance("api-1", 1))
+		b.passes(time.Minute)
+		b.file.with(func() { b.file.invalid = errors.New("unable to load certificate") })
+		b.catalog.says("api", many(6)...)
+		b.passes(time.Minute)
+		if n := len(b.haproxy.reloadTimes()); n != 0 {
+			t.Errorf("got %d reloads, want none", n)
+		}
+		if got := b.agent.State().Reloads; got.Failed == 0 || got.Error != "unable to load certificate" {
+			t.Errorf("got %+v, want a failure that says why", got)
+		}
+		b.file.with(func() { b.file.invalid = nil })
+		b.eventually("it is loaded", 10*time.Minute, func() bool { return b.agent.State().Reloads.Succeeded == 1 })
+	})
+}
