@@ -35,6 +35,11 @@ type Check struct {
 	// Consul forgets the service. Default DefaultDeregisterAfter; below zero
 	// never.
 	DeregisterCriticalAfter time.Duration
+
+	// StartCritical keeps traffic away until the check has passed once. It is
+	// for programs that register something else than themselves, and so cannot
+	// know that it is ready. A check that Consul has keeps its state.
+	StartCritical bool
 }
 
 // checkAll gives the checks with their defaults, or all that is wrong.
@@ -105,6 +110,9 @@ func (c Check) definition(service string) *api.AgentServiceCheck {
 		HTTP:    c.HTTP,
 		TCP:     c.TCP,
 		Status:  api.HealthPassing,
+	}
+	if c.StartCritical {
+		d.Status = api.HealthCritical
 	}
 	if c.TTL > 0 {
 		d.TTL = c.TTL.String()

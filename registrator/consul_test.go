@@ -35,14 +35,19 @@ func startConsul(t *testing.T) *consul {
 	t.Helper()
 	c := &consul{t: t}
 	var config net.ListenConfig
+	var held []net.Listener // until all are found: else one is found twice
+	defer func() {
+		for _, l := range held {
+			_ = l.Close()
+		}
+	}()
 	for range 7 {
 		l, err := config.Listen(t.Context(), "tcp", "127.0.0.1:0")
 		if err != nil {
 			t.Fatal(err)
 		}
 		_, port, _ := net.SplitHostPort(l.Addr().String())
-		c.ports = append(c.ports, port)
-		defer func() { _ = l.Close() }()
+		c.ports, held = append(c.ports, port), append(held, l)
 	}
 	client, err := api.NewClient(c.config())
 	if err != nil {

@@ -45,6 +45,9 @@ func (f *agentFake) RoundTrip(r *http.Request) (*http.Response, error) {
 	f.calls = append(f.calls, c)
 	answer := f.answer
 	f.mu.Unlock()
+	if err := r.Context().Err(); err != nil {
+		return nil, err
+	}
 	status := http.StatusOK
 	if answer != nil {
 		var err error
@@ -167,6 +170,9 @@ func TestLeaveIsBoundedWhateverConsulDoes(t *testing.T) {
 				if took > tc.most {
 					t.Errorf("Leave took %v, want at most %v", took, tc.most)
 				}
+				if tc.answer == nil && f.known != "" {
+					t.Errorf("registered after Leave: %s", f.known)
+				}
 				if (err != nil) != (len(tc.errs) > 0) {
 					t.Fatalf("Leave = %v, want %q", err, tc.errs)
 				}
@@ -261,7 +267,7 @@ func TestRegistrationOnItsWayIsNotOvertakenByLeave(t *testing.T) {
 		f := &agentFake{}
 		r := registered(t, fakeConfig(f))
 		synctest.Wait()
-		f.set(func(ctx context.Context, c call) (int, error) {
+		f.set(func(_ context.Context, c call) (int, error) {
 			if c.what == registerCall && !strings.Contains(c.body, "pointsman-drain") {
 				time.Sleep(2 * time.Second) // and arrives all the same
 			}
@@ -285,6 +291,33 @@ func TestRegistrationOnItsWayIsNotOvertakenByLeave(t *testing.T) {
 	})
 }
 
+// TestLookOnItsWayRegistersNothing: the watchdog that learns only after leaving
+// has begun that the agent forgot must not act on it.
+func TestLookOnItsWayRegistersNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := &agentFake{}
+		r := registered(t, fakeConfig(f))
+		synctest.Wait()
+		f.set(func(_ context.Context, c call) (int, error) {
+			if c.what == lookCall {
+				time.Sleep(2 * time.Second)
+				return http.StatusNotFound, nil
+			}
+			return http.StatusOK, nil
+		})
+		time.Sleep(registrator.DefaultWatchdog + time.Millisecond) // the look is on its way
+		err := r.Leave(t.Context(), func(context.Context) error {
+			if got := f.count(registerCall); got != 2 || !strings.Contains(f.known, "pointsman-drain") {
+				t.Errorf("%d registrations, the last %s, want 2, the last marked", got, f.known)
+			}
+			return nil
+		})
+		if err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 func TestRegisterOnItsWayIsTakenAwayByLeave(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &agentFake{}
@@ -301,7 +334,9 @@ func TestRegisterOnItsWayIsTakenAwayByLeave(t *testing.T) {
 		if err := r.Leave(t.Context(), nil); err != nil {
 			t.Errorf("Leave = %v", err)
 		}
-		<-done
+		if err := <-done; !errors.Is(err, registrator.ErrLeft) {
+			t.Errorf("Register while leaving = %v, want %v", err, registrator.ErrLeft)
+		}
 		time.Sleep(time.Minute)
 		if f.known != "" {
 			t.Errorf("registered after Leave: %s", f.known)

@@ -114,7 +114,6 @@ func (r *Registration) mark(ctx context.Context) error {
 func (r *Registration) deregister(ctx context.Context) error {
 	ctx, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), deregisterLimit, fmt.Errorf("tried for %v", deregisterLimit))
 	defer cancel()
-	r.heartbeats.end()
 	return retry(ctx, func(ctx context.Context) error {
 		return r.write(ctx, func(ctx context.Context) error {
 			err := r.agent.ServiceDeregisterOpts(r.config.ID, (&api.QueryOptions{}).WithContext(ctx))

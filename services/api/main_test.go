@@ -295,6 +295,7 @@ func TestMalformedSettingsExitTwoAndAreAllNamed(t *testing.T) {
 	}{
 		{"flag", nil, []string{"--leave-wait", "soon"}, []string{"--leave-wait", `"soon"`}},
 		{"unknown flag", nil, []string{"--lissten", ":1"}, []string{"--lissten"}},
+		{"fail", []string{"API_FAIL=often"}, nil, []string{`API_FAIL`, `"often"`}},
 		{"environment", []string{"API_LINGER=1", "API_NO_REGISTER=maybe"}, nil, []string{`API_LINGER="1"`, `API_NO_REGISTER="maybe"`}},
 		{"values", []string{"API_VERSION=1\t0", "API_ADDRESS=lb0"}, []string{"--listen", "4000", "--stop-timeout", "1s"}, []string{`version "1\t0"`, `--address (API_ADDRESS): "lb0"`, `--listen (API_LISTEN): "4000"`, "--stop-timeout (API_STOP_TIMEOUT): 1s"}},
 		{"registration", nil, []string{"--listen", "127.0.0.1:0", "--service", ""}, []string{"service"}},

@@ -28,6 +28,8 @@ var rules = []rule{
 			sidecar + "status/...",
 			// The wiring turns settings into the values of the core, and prints plans.
 			sidecar + "catalog/...", sidecar + "plan/...",
+			// It registers the load balancer, as any program registers itself.
+			"registrator",
 			// It hands the template over, so that render knows any template alike.
 			"templates",
 		},

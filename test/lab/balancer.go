@@ -18,10 +18,12 @@ type Balancer struct {
 	consul   *Consul
 	services []Service
 	extra    string // further settings
+	joined   string // the service as which it is registered in Consul, or ""
 
 	HAProxy, Sidecar *Process
 
 	StatsPort, StatusPort int
+	HealthPort            int // of HAProxy's health answer; 0 before Join
 }
 
 // Service is one service as the sidecar's file has it.
@@ -53,6 +55,16 @@ func (b *Balancer) SetPorts(stats, status int) error {
 	if status != 0 {
 		b.StatusPort = status
 	}
+	return b.writeSettings()
+}
+
+// Join registers it in Consul as one of a service's load balancers, with
+// HAProxy's own health answer. Clients find it by StartClientOf.
+func (b *Balancer) Join(service string) error {
+	if err := b.lab.portsFor(&b.HealthPort); err != nil {
+		return err
+	}
+	b.joined = service
 	return b.writeSettings()
 }
 
@@ -114,6 +126,9 @@ func (b *Balancer) writeSettings() error {
 	fmt.Fprintf(&y, "haproxy:\n  socket: %s\n  master_socket: %s\n  config: %s\n", b.Socket(), b.Master(), b.Config())
 	fmt.Fprintf(&y, "  check_command: [%s, -c, -f, \"{file}\"]\n", b.lab.programs.HAProxy)
 	fmt.Fprintf(&y, "  stats: {bind: %q}\n", local(b.StatsPort))
+	if b.joined != "" {
+		fmt.Fprintf(&y, "  health: {bind: %q}\nbalancer: {service: %s}\n", local(b.HealthPort), b.joined)
+	}
 	fmt.Fprintf(&y, "status: {address: %q}\n%s\nservices:\n", local(b.StatusPort), b.extra)
 	for _, s := range b.services {
 		fmt.Fprintf(&y, "  - name: %s\n    bind: %q\n", s.Name, local(s.Port))
@@ -202,9 +217,10 @@ type Instance struct {
 type State struct {
 	Ready   bool `json:"ready"`
 	HAProxy struct {
-		Running bool   `json:"running"`
-		Version string `json:"version"`
-		PID     int    `json:"pid"`
+		Running     bool   `json:"running"`
+		Version     string `json:"version"`
+		PID         int    `json:"pid"`
+		Maintenance bool   `json:"maintenance"`
 	} `json:"haproxy"`
 	Reloads struct {
 		Succeeded int    `json:"succeeded"`

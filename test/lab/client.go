@@ -58,6 +58,12 @@ func (l *Lab) StartClient(name string, rate int, targets []string, args ...strin
 	return c, err
 }
 
+// StartClientOf is StartClient with the load balancers of a service in Consul
+// as targets, as they come and go.
+func (l *Lab) StartClientOf(name string, rate int, consul *Consul, service string, args ...string) (*Client, error) {
+	return l.StartClient(name, rate, nil, append([]string{"--discover", service, "--consul", consul.Address()}, args...)...)
+}
+
 // Finish stops the client and gives its report. That requests failed is in
 // the report and no error.
 func (c *Client) Finish(limit time.Duration) (Report, error) {

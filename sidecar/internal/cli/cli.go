@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -48,7 +49,7 @@ func Main(version string) int {
 // Run runs one command line and gives its exit code. It ends early when ctx
 // does.
 func Run(ctx context.Context, env Env) int {
-	root := newRoot(env)
+	root := newRoot(env) //nolint:contextcheck // cobra hands each command its context
 	err := root.ExecuteContext(ctx)
 	if err == nil {
 		return ExitOK
@@ -87,15 +88,11 @@ func failure(err error) error {
 	return &exitError{code: ExitFailure, err: err}
 }
 
-// printError prints one line for each joined error.
+// printError prints each line of an error: joined errors have one each.
 func printError(w io.Writer, err error) {
-	if joined, ok := err.(interface{ Unwrap() []error }); ok {
-		for _, e := range joined.Unwrap() {
-			printError(w, e)
-		}
-		return
+	for line := range strings.Lines(err.Error()) {
+		_, _ = fmt.Fprintln(w, "sidecar:", strings.TrimRight(line, "\n")) // nobody is left to tell
 	}
-	_, _ = fmt.Fprintln(w, "sidecar:", err) // nobody is left to tell
 }
 
 func newRoot(env Env) *cobra.Command {
@@ -115,7 +112,7 @@ Exit codes: 0 done, 1 failed, 2 arguments or settings are wrong,
 	root.SetOut(env.Stdout)
 	root.SetErr(env.Stderr)
 	config.RegisterFlags(root.PersistentFlags())
-	root.AddCommand(runCommand(env), renderCommand(env), planCommand(env), checkCommand(env), versionCommand(env))
+	root.AddCommand(runCommand(env), renderCommand(env), planCommand(env), checkCommand(env), maintenanceCommand(env), versionCommand(env))
 	return root
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -25,11 +26,14 @@ func catalogOnce(ctx context.Context, cfg config.Config) (catalog.Snapshot, erro
 	}
 	ctx, cancel := context.WithTimeout(ctx, catalogWait)
 	defer cancel()
-	done := make(chan error, 1)
-	go func() { done <- source.Run(ctx) }()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_ = source.Run(ctx) // its only end is ctx's
+	}()
 	defer func() {
 		cancel()
-		<-done // it ends as asked
+		<-done
 	}()
 	// The first error is shown at once: whoever runs a command by hand does
 	// not want to watch retries.
@@ -66,6 +70,13 @@ func answered(source *consul.Source, cfg config.Config) (bool, error) {
 	return all, errors.Join(errs...)
 }
 
+// willBeInMaintenance reports whether haproxy.cfg says that HAProxy begins out of
+// rotation. A file that is not there or cannot be read does not.
+func willBeInMaintenance(cfg config.Config) bool {
+	content, err := os.ReadFile(cfg.HAProxy.Config)
+	return err == nil && inRotation(cfg) && plan.MaintenanceIn(string(content))
+}
+
 // observeOnce reads what HAProxy runs. None running is no error: the program
 // on disk tells what it will be able to do.
 func observeOnce(ctx context.Context, cfg config.Config) (plan.Observed, error) {
@@ -77,9 +88,12 @@ func observeOnce(ctx context.Context, cfg config.Config) (plan.Observed, error) 
 	for _, s := range cfg.Services {
 		names = append(names, s.Backend)
 	}
+	if inRotation(cfg) {
+		names = append(names, plan.RotationBackend)
+	}
 	o, err := p.Observe(ctx, names)
 	if errors.Is(err, plan.ErrNotRunning) {
-		return plan.Observed{Caps: p.Capabilities(ctx)}, nil
+		return plan.Observed{Caps: p.Capabilities(ctx), Maintenance: willBeInMaintenance(cfg)}, nil
 	}
-	return o, failure(err)
+	return o.WithMaintenance(), failure(err)
 }

@@ -28,13 +28,38 @@ func policy(cfg config.Config) []plan.Service {
 			Name: s.Name, Backend: s.Backend,
 			Checked: s.Check.Enabled, Options: renderService(s).Options(),
 			Warning:    s.Warning == config.WarningIn,
-			ForceSlots: s.Slots.Force, Slots: s.Slots.Min, Spare: s.Slots.Spare,
+			ForceSlots: s.Slots.Force || isStatic(s), Slots: s.Slots.Min, Spare: s.Slots.Spare,
 			DrainTimeout: s.DrainTimeout, ReplacementTimeout: s.ReplacementTimeout,
 			MinServers: s.MinServers, MaxRemoval: s.MaxRemoval,
 		})
 	}
 	return services
 }
+
+// isStatic reports whether HAProxy will refuse to add servers because of how
+// the service is balanced (configuration manual, "balance" and "hash-type"). A
+// sidecar finds that out from HAProxy too; known beforehand, a new one does not
+// take the slots that are there for useless.
+func isStatic(s config.Service) bool {
+	algorithm, _, _ := strings.Cut(s.Balance, " ")
+	algorithm, _, _ = strings.Cut(algorithm, "(")
+	switch algorithm {
+	case "roundrobin", "leastconn", "first", "random":
+		return false
+	case "static-rr":
+		return true
+	}
+	for _, line := range s.BackendExtra {
+		if words := strings.Fields(line); len(words) > 1 && words[0] == "hash-type" && words[1] == "consistent" {
+			return false
+		}
+	}
+	return true // a hash over a map
+}
+
+// inRotation reports whether HAProxy's file has the backend that maintenance is
+// about.
+func inRotation(cfg config.Config) bool { return cfg.HAProxy.Health.Bind != "" }
 
 // renderSettings is the settings as a template sees them.
 func renderSettings(cfg config.Config) render.Settings {
@@ -45,6 +70,7 @@ func renderSettings(cfg config.Config) render.Settings {
 		HardStopAfter: h.Global.HardStopAfter, MaxReloads: h.Global.MaxReloads, GlobalExtra: h.Global.Extra,
 		DefaultsExtra: h.Defaults.Extra,
 		StatsBind:     h.Stats.Bind, StatsURI: h.Stats.URI,
+		HealthBind: h.Health.Bind, HealthURI: h.Health.URI,
 	}
 	for _, timeout := range []render.Timeout{
 		{Name: "connect", Value: t.Connect},
@@ -104,18 +130,23 @@ func newFile(cfg config.Config) (*render.File, error) {
 }
 
 func newSource(cfg config.Config, log hclog.Logger) (*consul.Source, error) {
+	return consul.New(consulOptions(cfg, log), watched(cfg))
+}
+
+// consulOptions is the way to Consul.
+func consulOptions(cfg config.Config, log hclog.Logger) consul.Options {
 	c := cfg.Consul
 	scheme := ""
 	if c.SSL {
 		scheme = "https"
 	}
-	return consul.New(consul.Options{
+	return consul.Options{
 		Address: c.Address, Scheme: scheme, Token: string(c.Token), TokenFile: c.TokenFile, HTTPAuth: string(c.HTTPAuth),
 		CAFile: c.CAFile, CAPath: c.CAPath, CertFile: c.CertFile, KeyFile: c.KeyFile, ServerName: c.ServerName,
 		InsecureSkipVerify: c.InsecureSkipVerify,
 		Datacenter:         c.Datacenter, Namespace: c.Namespace, Partition: c.Partition,
 		WaitTime: c.Wait, MaxStale: c.MaxStale, Logger: log,
-	}, watched(cfg))
+	}
 }
 
 // watched is the services as the catalog source wants them.
@@ -166,7 +197,7 @@ func (p proxy) Capabilities(ctx context.Context) plan.Capabilities {
 
 func settings(cfg config.Config, r *render.Renderer) agent.Settings {
 	return agent.Settings{
-		Services: policy(cfg), Renderer: r,
+		Services: policy(cfg), Renderer: r, Rotation: inRotation(cfg),
 		SettleMin: cfg.Settle.Min, SettleMax: cfg.Settle.Max,
 		ReloadInterval: cfg.Reload.MinInterval, MaxOldWorkers: cfg.Reload.MaxOldWorkers,
 		Reconcile: cfg.ReconcileInterval, FileDelay: cfg.FileDelay,

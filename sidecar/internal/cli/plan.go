@@ -36,7 +36,7 @@ waits and for what, and whether a reload is needed. Nothing is changed.`,
 			if err != nil {
 				return err
 			}
-			p := plan.Compute(plan.Desired{Marker: r.Marker(), Services: policy(cfg)}, o, snap)
+			p := plan.Compute(plan.Desired{Marker: r.Marker(), Services: policy(cfg), Rotation: inRotation(cfg)}, o, snap)
 			show := printPlan
 			if asJSON {
 				show = printPlanJSON

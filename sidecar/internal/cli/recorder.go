@@ -12,7 +12,7 @@ var _ agent.Recorder = recorder{}
 
 // State counts the servers by phase.
 func (r recorder) State(s *agent.State) {
-	out := metrics.State{Ready: s.Ready, Running: s.HAProxy.Running, Services: make([]metrics.Service, 0, len(s.Services))}
+	out := metrics.State{Ready: s.Ready, Running: s.HAProxy.Running, Maintenance: s.HAProxy.Maintenance, Services: make([]metrics.Service, 0, len(s.Services))}
 	for _, svc := range s.Services {
 		m := metrics.Service{Name: svc.Name, Servers: map[string]int{}, Rejected: len(svc.Rejected)}
 		for _, i := range svc.Instances {

@@ -53,6 +53,8 @@ type daemon struct {
 	source *consul.Source
 	agent  *agent.Agent
 	status *status.Server
+
+	balancer *balancer
 }
 
 func newDaemon(cfg config.Config, env Env, reload func() (config.Config, error)) (*daemon, error) {
@@ -86,10 +88,15 @@ func newDaemon(cfg config.Config, env Env, reload func() (config.Config, error))
 	if err != nil {
 		return nil, err
 	}
+	d.balancer, err = newBalancer(cfg, func() bool { return d.agent.State().HAProxy.Running }, d.log.Named("balancer"))
+	if err != nil {
+		return nil, err
+	}
 	d.status, err = status.New(status.Options{
 		Address: cfg.Status.Address, LoadBalancer: cfg.Name, Version: env.Version,
 		State: func() any { return d.agent.State() },
 		Ready: func() (bool, string) { s := d.agent.State(); return s.Ready, s.NotReady },
+		Watch: watch(d.agent), Attend: d.agent.Attend,
 		Alive: d.alive, Metrics: registry, Logger: d.log.Named("status"),
 	})
 	return d, err
@@ -133,6 +140,7 @@ func (d *daemon) run(ctx context.Context) error {
 	group.Go(func() error { return d.source.Run(ctx) })
 	group.Go(func() error { return d.agent.Run(ctx) })
 	group.Go(func() error { return d.status.Run(ctx) })
+	group.Go(func() error { return d.balancer.run(ctx) })
 	group.Go(func() error { return notify(ctx, d.agent) })
 	err := group.Wait()
 	cause := context.Cause(ctx)
@@ -180,6 +188,7 @@ func (d *daemon) reread() {
 	}
 	changed := config.Changed(d.cfg, cfg)
 	d.agent.Reconfigure(settings(cfg, r))
+	d.balancer.reconfigure(cfg)
 	if fixed := needRestart(changed); len(fixed) > 0 {
 		d.log.Warn("some changed settings need a restart of the sidecar", "settings", strings.Join(fixed, ", "))
 	}

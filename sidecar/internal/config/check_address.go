@@ -50,6 +50,23 @@ func portNumber(s string, zero bool) error {
 	return nil
 }
 
+// balancerAddress passes where clients can reach a machine.
+func balancerAddress(s string) error {
+	if addr, err := netip.ParseAddr(s); err == nil && (addr.IsUnspecified() || addr.IsMulticast() || addr.Zone() != "") {
+		return errors.New("must be the address of one machine")
+	}
+	return hostName(s)
+}
+
+// checkURL passes what Consul's agent can ask.
+func checkURL(s string) error {
+	u, err := url.Parse(s)
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || u.User != nil {
+		return errors.New("must be a URL of http:// or https://, without credentials")
+	}
+	return word(s)
+}
+
 func listenAddress(s string) error { return hostPort(s, true) }
 
 // maxSocketPath is what fits into sockaddr_un (unix(7): 108 bytes with the

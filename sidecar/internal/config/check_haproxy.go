@@ -54,23 +54,31 @@ func bindAddress(s string) (string, error) {
 	if strings.HasPrefix(s, "/") {
 		return s, socket(s)
 	}
+	at, err := bindAddrPort(s)
+	return at.String(), err
+}
+
+// bindAddrPort parses the address of a bind line that is no path. Words after
+// the address do not matter.
+func bindAddrPort(s string) (netip.AddrPort, error) {
+	s, _, _ = strings.Cut(strings.TrimSpace(s), " ")
 	i := strings.LastIndexByte(s, ':')
 	if i < 0 {
-		return "", errors.New("must be address:port, such as *:80 or 127.0.0.1:8080, or a path")
+		return netip.AddrPort{}, errors.New("must be address:port, such as *:80 or 127.0.0.1:8080, or a path")
 	}
 	host, port := s[:i], s[i+1:]
 	if err := portNumber(port, false); err != nil {
-		return "", err
+		return netip.AddrPort{}, err
 	}
 	if host == "" || host == "*" {
 		host = "0.0.0.0"
 	}
 	addr, err := netip.ParseAddr(strings.TrimSuffix(strings.TrimPrefix(host, "["), "]"))
 	if err != nil {
-		return "", errors.New("must be an IP address or *, and a port")
+		return netip.AddrPort{}, errors.New("must be an IP address or *, and a port")
 	}
 	n, _ := strconv.Atoi(port) // portNumber has parsed it
-	return netip.AddrPortFrom(addr, uint16(n)).String(), nil
+	return netip.AddrPortFrom(addr, uint16(n)), nil
 }
 
 // urlPath passes a path in a URL.

@@ -9,6 +9,7 @@ type Config struct {
 
 	Consul   Consul
 	HAProxy  HAProxy
+	Balancer Balancer
 	Services []Service // as ordered in the file; names, backends and binds are unique
 
 	Settle Settle

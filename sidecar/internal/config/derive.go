@@ -7,6 +7,23 @@ func (l *loader) derive(hostname string) {
 	}
 }
 
+// deriveBalancer finds the port where clients reach HAProxy. The services have
+// been read.
+func (l *loader) deriveBalancer() {
+	b := &l.cfg.Balancer
+	if b.Service == "" || b.Port != 0 || l.failed["balancer.port"] {
+		return
+	}
+	for _, s := range l.cfg.Services {
+		for _, line := range s.Bind {
+			if at := BindAddrPort(line); at.IsValid() {
+				b.Port = int(at.Port())
+				return
+			}
+		}
+	}
+}
+
 // deriveService does the same for a service. prefix is its key.
 func (l *loader) deriveService(prefix string, s *Service) {
 	isSet := func(key string) bool {

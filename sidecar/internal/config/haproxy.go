@@ -24,6 +24,7 @@ type HAProxy struct {
 	Global   Global
 	Defaults Defaults
 	Stats    Stats
+	Health   Health
 }
 
 // Global is what goes into haproxy.cfg's global section.

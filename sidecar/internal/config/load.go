@@ -42,6 +42,7 @@ func Load(from Sources) (Config, error) {
 		l.fromConsulEnv(s, env)
 	}
 	l.derive(from.Hostname)
+	l.deriveBalancer()
 	l.relations()
 
 	if len(l.problems) > 0 {

@@ -83,7 +83,12 @@ func TestDefaultsAreThoseOfTheIssue(t *testing.T) {
 				},
 				Extra: []string{},
 			},
-			Stats: config.Stats{URI: "/"},
+			Stats:  config.Stats{URI: "/"},
+			Health: config.Health{URI: "/"},
+		},
+		Balancer: config.Balancer{
+			Tags:  []string{},
+			Check: config.BalancerCheck{Interval: time.Second, Timeout: time.Second}, DeregisterAfter: time.Minute,
 		},
 		Services: []config.Service{{
 			Name: "api", Backend: "api", Bind: []string{}, Mode: config.HTTP, Balance: "roundrobin",
@@ -200,6 +205,19 @@ func TestAnEmptyValueIsNotTheDefault(t *testing.T) {
 	if s := got.Services[0]; s.Check.Path != "" || len(s.RetryOn) != 0 || len(got.HAProxy.CheckCommand) != 0 || got.HAProxy.MasterSocket != "" {
 		t.Errorf("check.path %q, retry_on %q, check_command %q, master_socket %q, want all empty",
 			s.Check.Path, s.RetryOn, got.HAProxy.CheckCommand, got.HAProxy.MasterSocket)
+	}
+}
+
+func TestTheBalancersPortIsTheFirstBinds(t *testing.T) {
+	services := "services:\n- {name: db, bind: /run/db.sock}\n- {name: api, bind: [\"*:80 defer-accept\", \"*:81\"]}\n- {name: web, bind: \":82\"}\n"
+	on := "haproxy: {health: {bind: \":8405\"}}\nbalancer: {service: lb"
+	for _, c := range []struct {
+		yaml string
+		want int
+	}{{services + on + "}\n", 80}, {services + on + ", port: 443}\n", 443}, {services, 0}} {
+		if got := mustLoad(t, input{yaml: c.yaml}).Balancer.Port; got != c.want {
+			t.Errorf("with %s balancer.port = %d, want %d", c.yaml, got, c.want)
+		}
 	}
 }
 
@@ -321,6 +339,13 @@ func TestLoadRefuses(t *testing.T) {
 		{"a share that is no number", input{yaml: service("max_removal: NaN")}, file + `:3: services[api].max_removal "NaN": must be a number, 0 to 1`},
 		{"a share above one", input{yaml: service("max_removal: 50")}, file + `:3: services[api].max_removal "50": must be a number, 0 to 1`},
 		{"a name with a space", input{yaml: service("backend: a b")}, file + `:3: services[api].backend "a b": may only hold letters, digits, '-', '_' and '.'`},
+		{"a service of the health answer's name", input{yaml: service("backend: pointsman.rotation")}, file + `:3: services[api].backend "pointsman.rotation": is a name of pointsman's own in haproxy.cfg`},
+		{"a health answer at a service's address", input{yaml: service("bind: \":80\"") + "haproxy: {health: {bind: \"*:80\"}}\n"}, file + `:3: services[api].bind: :80 is bound by haproxy.health.bind, too`},
+		{"a registered load balancer without a port", input{yaml: "services: []\nbalancer: {service: lb, check: {url: \"http://lb0/\"}}\n"}, file + `:2: balancer.service "lb": needs balancer.port: no service binds a port`},
+		{"a registered load balancer that nothing checks", input{yaml: service("bind: \":80\"") + "balancer: {service: lb}\n"}, file + `:4: balancer.service "lb": needs haproxy.health.bind with a port, or balancer.check.url: else nothing tells whether it serves`},
+		{"a load balancer checked by a path", input{yaml: service("bind: \":80\"") + "balancer: {service: lb, check: {url: /healthz}}\n"}, file + `:4: balancer.check.url "/healthz": must be a URL of http:// or https://, without credentials`},
+		{"a load balancer that is everywhere", input{yaml: "services: []\nbalancer: {address: 0.0.0.0}\n"}, file + `:2: balancer.address "0.0.0.0": must be the address of one machine`},
+		{"a load balancer that is forgotten at once", input{yaml: "services: []\nbalancer: {deregister_after: 10s}\n"}, file + `:2: balancer.deregister_after "10s": must be a duration, 1m to 720h`},
 		{"an unknown mode", input{yaml: service("mode: http2")}, file + `:3: services[api].mode "http2": must be http or tcp`},
 		{"a newline in a line", input{yaml: service(`backend_extra: ["a\nb"]`)}, file + `:3: services[api].backend_extra: item 1, "a\nb": must not hold the control character '\n'`},
 		{"a line that leaves its section", input{yaml: service(`frontend_extra: ["  backend evil"]`)}, file + `:3: services[api].frontend_extra: item 1, "  backend evil": begins another section of haproxy.cfg (backend): only lines of this one can be added`},

@@ -66,6 +66,8 @@ func reference() string {
 	group(&b, settings(), func(k string) bool { return !inSection(k) })
 	title("Consul")
 	group(&b, settings(), func(k string) bool { return strings.HasPrefix(k, "consul.") })
+	title("The load balancer in Consul")
+	group(&b, settings(), func(k string) bool { return strings.HasPrefix(k, "balancer.") })
 	title("HAProxy")
 	group(&b, settings(), func(k string) bool { return strings.HasPrefix(k, "haproxy.") })
 	title("Services")
@@ -77,7 +79,7 @@ func reference() string {
 }
 
 func inSection(key string) bool {
-	return strings.HasPrefix(key, "consul.") || strings.HasPrefix(key, "haproxy.")
+	return strings.HasPrefix(key, "consul.") || strings.HasPrefix(key, "haproxy.") || strings.HasPrefix(key, "balancer.")
 }
 
 func group[T any](b *strings.Builder, table []setting[T], take func(key string) bool) {

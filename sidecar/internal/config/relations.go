@@ -14,6 +14,7 @@ func (l *loader) relations() {
 	l.servicesSet()
 	l.namesUnique()
 	l.bindsUnique()
+	l.balancerRelations()
 	for i, s := range l.cfg.Services {
 		if s.Mode == TCP && len(s.RetryOn) > 0 {
 			key := l.prefixes[i]
@@ -44,6 +45,28 @@ func (l *loader) consulRelations() {
 		l.conflict("needs consul.cert_file", c.KeyFile, "consul.key_file", "consul.cert_file")
 	}
 	l.oneToken()
+}
+
+// balancerRelations reports a load balancer that is to be registered and has
+// no port, or nothing that would tell whether it serves.
+func (l *loader) balancerRelations() {
+	b, h := &l.cfg.Balancer, &l.cfg.HAProxy.Health
+	if b.Service == "" {
+		return
+	}
+	if b.Port == 0 {
+		l.conflict("needs balancer.port: no service binds a port", b.Service, "balancer.service", "balancer.port", servicesKey)
+	}
+	if b.Check.URL == "" && !BindAddrPort(h.Bind).IsValid() {
+		l.conflict("needs haproxy.health.bind with a port, or balancer.check.url: else nothing tells whether it serves",
+			b.Service, "balancer.service", "balancer.check.url", "haproxy.health.bind")
+	}
+}
+
+// isOwn reports whether a backend's name is one that the template uses for
+// HAProxy's health answer.
+func isOwn(backend string) bool {
+	return backend == "pointsman.health" || backend == "pointsman.rotation"
 }
 
 // oneToken leaves the token of the stronger source. Consul's own clients
@@ -80,6 +103,9 @@ func (l *loader) namesUnique() {
 			continue
 		}
 		names[s.Name] = true
+		if isOwn(s.Backend) {
+			l.conflict("is a name of pointsman's own in haproxy.cfg", s.Backend, key+".backend", key)
+		}
 		if other, taken := backends[s.Backend]; taken {
 			l.conflict("is the backend of "+other+", too", s.Backend, key+".backend", key)
 		}
@@ -105,6 +131,9 @@ func (l *loader) bindsUnique() {
 	claim(l.cfg.Status.Address, "status.address", "status")
 	if l.cfg.HAProxy.Stats.Bind != "" {
 		claim(l.cfg.HAProxy.Stats.Bind, "haproxy.stats.bind", "haproxy")
+	}
+	if l.cfg.HAProxy.Health.Bind != "" {
+		claim(l.cfg.HAProxy.Health.Bind, "haproxy.health.bind", "haproxy")
 	}
 	for i, s := range l.cfg.Services {
 		for _, line := range s.Bind {

@@ -27,6 +27,7 @@ func settings() []setting[Config] {
 	}
 	table = append(table, consulSettings()...)
 	table = append(table, haproxySettings()...)
+	table = append(table, balancerSettings()...)
 	return append(table, ownSettings()...)
 }
 

@@ -147,6 +147,16 @@ func haproxyStats() []setting[Config] {
 			doc: "The page's path.",
 			at:  func(c *Config) value { return text{&c.HAProxy.Stats.URI, "path in a URL", urlPath} },
 		},
+		{
+			key: "haproxy.health.bind", derived: "no answer",
+			doc: "Where HAProxy itself answers whether this load balancer takes traffic, such as `*:8405`: 200, or 503 in [maintenance](maintenance.md).",
+			at:  func(c *Config) value { return text{&c.HAProxy.Health.Bind, "bind line", orEmpty(bind)} },
+		},
+		{
+			key: "haproxy.health.uri", def: "/",
+			doc: "The answer's path.",
+			at:  func(c *Config) value { return text{&c.HAProxy.Health.URI, "path in a URL", urlPath} },
+		},
 	}
 }
 

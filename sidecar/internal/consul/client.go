@@ -6,9 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
-	"net/http/httptrace"
 	"net/url"
 	"strconv"
 	"strings"
@@ -89,7 +89,7 @@ func newTransport(o Options, at endpoint) (*http.Transport, error) {
 		KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 15 * time.Second, Interval: 5 * time.Second, Count: 3},
 	}
 	t := &http.Transport{
-		DialContext:         dialer.DialContext,
+		DialContext:         dated(dialer.DialContext),
 		TLSHandshakeTimeout: dialTimeout,
 		MaxIdleConnsPerHost: 1 << 20, // bounded by the number of services and by IdleConnTimeout
 		IdleConnTimeout:     idleTimeout,
@@ -97,9 +97,9 @@ func newTransport(o Options, at endpoint) (*http.Transport, error) {
 		HTTP2:               &http.HTTP2Config{SendPingTimeout: 15 * time.Second, PingTimeout: 15 * time.Second},
 	}
 	if at.socket != "" {
-		t.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
+		t.DialContext = dated(func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return dialer.DialContext(ctx, "unix", at.socket)
-		}
+		})
 	}
 	if at.base.Scheme != schemeHTTPS {
 		return t, nil
@@ -125,7 +125,8 @@ func (c *client) close() { c.http.CloseIdleConnections() }
 // answer is all that Consul said to one query.
 type answer struct {
 	meta
-	entries []entry
+	entries  []entry
+	received time.Time
 }
 
 // ask sends one query for a service and reads the whole answer. The query is
@@ -139,7 +140,7 @@ func (c *client) ask(ctx context.Context, s Service, from cursor) (answer, error
 	defer cancel()
 	if from.index > 0 {
 		var giveUp context.CancelCauseFunc
-		ctx, giveUp = refuseNewConnection(ctx)
+		ctx, giveUp = refuseYounger(ctx, from.asOf)
 		defer giveUp(nil)
 	}
 
@@ -163,36 +164,12 @@ func (c *client) ask(ctx context.Context, s Service, from cursor) (answer, error
 	if err != nil {
 		return answer{}, c.failed(ctx, err)
 	}
-	return answer{meta: m, entries: entries}, nil
-}
-
-// errNewConnection is the cause of a blocking query that was given up because
-// it would have gone over a new connection. It is no failure: ask from the
-// beginning.
-var errNewConnection = errors.New("the connection is new: another catalog may be behind it")
-
-// refuseNewConnection keeps an index from going where it does not come from. A
-// Consul that has lost its catalog starts its index again, and lets a query
-// with the old one block for its whole wait. Normally the broken connection
-// tells; but net/http sends a GET again, on a new connection and unasked, when
-// the one that it reused breaks before the answer (net/http, Transport:
-// "automatically retries").
-func refuseNewConnection(ctx context.Context) (context.Context, context.CancelCauseFunc) {
-	ctx, giveUp := context.WithCancelCause(ctx)
-	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
-		GotConn: func(got httptrace.GotConnInfo) {
-			if !got.Reused {
-				giveUp(errNewConnection)
-			}
-		},
-	}), giveUp
+	return answer{meta: m, entries: entries, received: time.Now()}, nil
 }
 
 func (c *client) request(ctx context.Context, s Service, from cursor) (*http.Request, error) {
 	params := url.Values{}
-	for k, v := range c.common {
-		params[k] = v
-	}
+	maps.Copy(params, c.common)
 	for _, tag := range s.Tags {
 		params.Add("tag", tag)
 	}

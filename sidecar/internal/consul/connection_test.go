@@ -105,6 +105,27 @@ func TestServicesKeepTheirConnections(t *testing.T) {
 	}
 }
 
+func TestServiceThatGoesTakesItsQueryWithIt(t *testing.T) {
+	f := consultest.NewFake(t)
+	address, connections := counted(t, f, (*httptest.Server).Start)
+	w := start(t, address, consul.Options{}, fifty()...)
+	w.await("all answers", allKnown)
+	w.awaitHealthOf("blocked queries", func() error { return blocked(f) })
+	before := connections().open
+	if err := w.SetServices(fifty()[:1]); err != nil {
+		t.Fatal(err)
+	}
+	w.awaitHealthOf("end of 49 queries", func() error {
+		if got := connections().open; got > before-49 {
+			return fmt.Errorf("%d connections are open of %d", got, before)
+		}
+		return nil
+	})
+	if got := w.Snapshot().Services(); len(got) != 1 {
+		t.Errorf("%d services known, want 1", len(got))
+	}
+}
+
 // certificates writes the server's certificate and key, which also serve as CA
 // and client certificate.
 func certificates(t *testing.T, s *httptest.Server) (certificate, key string) {

@@ -11,6 +11,8 @@ type cursor struct {
 	// index is the one to wait beyond. Zero asks for an answer at once, and of
 	// the leader: Consul never serves such a query from a stream.
 	index uint64
+	// asOf is when the index was received. No younger connection may carry it.
+	asOf time.Time
 	// consistent asks the leader to confirm first that it still leads.
 	consistent bool
 }

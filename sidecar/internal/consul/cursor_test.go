@@ -45,7 +45,7 @@ func TestCursorNext(t *testing.T) {
 			if next != tc.next || usable != tc.usable || (err != nil) != (tc.err != nil) {
 				t.Fatalf("%+v after %+v = %+v, %v, %v, want %+v, %v, %v", tc.from, tc.got, next, usable, err, tc.next, tc.usable, tc.err)
 			}
-			if tc.err != nil && tc.err != other && !errors.Is(err, tc.err) {
+			if tc.err != nil && !errors.Is(tc.err, other) && !errors.Is(err, tc.err) {
 				t.Errorf("error = %v, want %v", err, tc.err)
 			}
 		})

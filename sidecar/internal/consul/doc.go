@@ -9,7 +9,8 @@
 // All that an answer holds comes from anyone who can register, and is hostile
 // until it has become a catalog.Instance.
 //
-// It reads neither the environment nor a global; its caller passes both in
-// (see Options.WithEnviron). cli makes a Source and agent uses it through its
-// own interface; nothing else may import this package.
+// It reads no environment: of consul/api it uses names and the TLS set-up only,
+// since api.NewClient reads CONSUL_* on its own. The settings that Consul's own
+// CLI takes from there are the caller's to pass in. cli makes a Source and agent
+// uses it through its own interface; nothing else may import this package.
 package consul

@@ -48,7 +48,8 @@ func TestDecodeEntries(t *testing.T) {
 }
 
 func TestDecodeEntriesIsBounded(t *testing.T) {
-	endless := io.MultiReader(strings.NewReader(`[{"Service":{"ID":"`), repeat('x'))
+	x := repeat('x')
+	endless := io.MultiReader(strings.NewReader(`[{"Service":{"ID":"`), io.LimitReader(&x, 1<<20))
 	if _, err := decodeEntries(endless, 1<<16); err == nil || !strings.Contains(err.Error(), "more than 65536 bytes") {
 		t.Errorf("decode of an endless answer: %v, want an error that names the bound", err)
 	}
@@ -56,9 +57,9 @@ func TestDecodeEntriesIsBounded(t *testing.T) {
 
 type repeat byte
 
-func (r repeat) Read(p []byte) (int, error) {
+func (r *repeat) Read(p []byte) (int, error) {
 	for i := range p {
-		p[i] = byte(r)
+		p[i] = byte(*r)
 	}
 	return len(p), nil
 }

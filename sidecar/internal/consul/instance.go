@@ -141,8 +141,7 @@ func keyErrors(err error) []*contract.KeyError {
 	}
 	var out []*contract.KeyError
 	for _, one := range joined.Unwrap() {
-		var bad *contract.KeyError
-		if errors.As(one, &bad) {
+		if bad, ok := errors.AsType[*contract.KeyError](one); ok {
 			out = append(out, bad)
 		}
 	}

@@ -5,8 +5,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
-
 	"github.com/pointsman/pointsman/sidecar/internal/consul"
 )
 
@@ -53,57 +51,6 @@ func TestNewNamesAllThatIsWrong(t *testing.T) {
 			}
 			if err != nil && (strings.Contains(err.Error(), "secret") || strings.Contains(err.Error(), "se cret")) {
 				t.Errorf("New = %q, which shows a secret", err)
-			}
-		})
-	}
-}
-
-func TestOptionsWithEnviron(t *testing.T) {
-	all := []string{
-		"PATH=/bin", "CONSUL_HTTP_ADDR=c:1", "CONSUL_HTTP_TOKEN=t", "CONSUL_HTTP_TOKEN_FILE=/t", "CONSUL_HTTP_AUTH=u:p",
-		"CONSUL_HTTP_SSL=true", "CONSUL_HTTP_SSL_VERIFY=false", "CONSUL_CACERT=/ca", "CONSUL_CAPATH=/cas",
-		"CONSUL_CLIENT_CERT=/cert", "CONSUL_CLIENT_KEY=/key", "CONSUL_TLS_SERVER_NAME=s", "CONSUL_NAMESPACE=n", "CONSUL_PARTITION=p",
-	}
-	fromAll := consul.Options{
-		Address: "c:1", Token: "t", TokenFile: "/t", HTTPAuth: "u:p", Scheme: "https", InsecureSkipVerify: true, CAFile: "/ca", CAPath: "/cas",
-		CertFile: "/cert", KeyFile: "/key", ServerName: "s", Namespace: "n", Partition: "p",
-	}
-	set := consul.Options{
-		Address: "x", Token: "x", HTTPAuth: "x", Scheme: "http", CAFile: "x", CAPath: "x",
-		CertFile: "x", KeyFile: "x", ServerName: "x", Namespace: "x", Partition: "x",
-	}
-	setVerified := set
-	setVerified.InsecureSkipVerify = true // a Boolean cannot tell false from unset
-	tests := map[string]struct {
-		options consul.Options
-		environ []string
-		want    consul.Options
-		errs    []string
-	}{
-		"all of the CLI's variables":             {environ: all, want: fromAll},
-		"what is set stays":                      {options: set, environ: all, want: setVerified},
-		"nothing there":                          {environ: []string{"CONSUL_HTTP_ADDR="}},
-		"a file that is set keeps the token out": {options: consul.Options{TokenFile: "/mine"}, environ: []string{"CONSUL_HTTP_TOKEN=t"}, want: consul.Options{TokenFile: "/mine"}},
-		"Booleans as Consul reads them":          {environ: []string{"CONSUL_HTTP_SSL=0", "CONSUL_HTTP_SSL_VERIFY=1"}},
-		"Booleans that are none": {
-			environ: []string{"CONSUL_HTTP_SSL=on", "CONSUL_HTTP_SSL_VERIFY=no", "CONSUL_HTTP_TOKEN=secret"},
-			want:    consul.Options{Token: "secret"},
-			errs:    []string{`CONSUL_HTTP_SSL: "on"`, `CONSUL_HTTP_SSL_VERIFY: "no"`},
-		},
-	}
-	for name, tc := range tests {
-		t.Run(name, func(t *testing.T) {
-			got, err := tc.options.WithEnviron(tc.environ)
-			if diff := cmp.Diff(tc.want, got); diff != "" {
-				t.Errorf("options differ (-want +got):\n%s", diff)
-			}
-			if (err != nil) != (len(tc.errs) > 0) {
-				t.Fatalf("error = %v, want %q", err, tc.errs)
-			}
-			for _, want := range tc.errs {
-				if !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "secret") {
-					t.Errorf("error = %q, want %q in it and no secret", err, want)
-				}
 			}
 		})
 	}

@@ -1,6 +1,7 @@
 package consul_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -8,12 +9,15 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/hashicorp/consul/api"
+	"github.com/hashicorp/go-hclog"
 	"go.uber.org/goleak"
 
 	"github.com/pointsman/pointsman/sidecar/internal/catalog"
@@ -122,8 +126,7 @@ func (w *watched) deregister(id string) {
 	}
 }
 
-// quiet fails the test if an event comes while a query has been answered so
-// many times more.
+// servers is what is known of web, in short.
 func servers(s catalog.Snapshot) []string {
 	var out []string
 	for _, i := range s.Service("web").Instances {
@@ -521,7 +524,7 @@ func TestTokenIsRereadAndNeverShown(t *testing.T) {
 func TestMissingTokenFileIsAnErrorThatNamesIt(t *testing.T) {
 	f := consultest.NewFake(t)
 	path := filepath.Join(t.TempDir(), "token")
-	w := start(t, f.Address(), consul.Options{TokenFile: path})
+	w := start(t, f.Address(), consul.Options{TokenFile: path, Token: "never-used"})
 	h := w.awaitHealth("error", func(h catalog.SourceHealth) bool { return h.Err != nil })
 	if !strings.Contains(h.Err.Error(), path) {
 		t.Errorf("error = %q, want the path in it", h.Err)
@@ -614,6 +617,9 @@ func TestRunEndsBlockedQueriesAndLeavesNothing(t *testing.T) {
 	if err := w.stop(); !errors.Is(err, errStopped) {
 		t.Errorf("Run = %v, want the context's cause", err)
 	}
+	if stacks := stacks(); strings.Contains(stacks, "consul.(*watch).run") {
+		t.Errorf("a watch runs after Run:\n%s", stacks)
+	}
 	if took := time.Since(began); took > 5*time.Second {
 		t.Errorf("Run took %v to end, want it at once", took)
 	}
@@ -622,6 +628,13 @@ func TestRunEndsBlockedQueriesAndLeavesNothing(t *testing.T) {
 	}
 	goleak.VerifyNone(t, before, goleak.IgnoreTopFunction("net/http.(*conn).serve"), goleak.IgnoreAnyFunction("net/http/httptest.(*Server).goServe.func1"),
 		goleak.IgnoreAnyFunction("net/http.(*conn).serve"), goleak.IgnoreAnyFunction("net/http.(*connReader).backgroundRead"))
+}
+
+// stacks are those of all goroutines, now; goleak waits a while for its leaks
+// to end.
+func stacks() string {
+	b := make([]byte, 1<<20)
+	return string(b[:runtime.Stack(b, true)])
 }
 
 func TestRunAgainAfterItHasEnded(t *testing.T) {
@@ -640,7 +653,9 @@ func TestRunAgainAfterItHasEnded(t *testing.T) {
 	w.register("a")
 	w.await("one", are("a=passing"))
 	cancel()
-	<-done
+	if err := <-done; !errors.Is(err, context.Canceled) {
+		t.Errorf("Run = %v, want it canceled", err)
+	}
 }
 
 func (w *watched) awaitHealthOf(what string, ok func() error) {
@@ -654,4 +669,103 @@ func (w *watched) awaitHealthOf(what string, ok func() error) {
 			w.t.Fatalf("no %s within %v: %v", what, deadline, err)
 		}
 	}
+}
+
+// TestQueryAfterFailureStartsFromTheBeginning: servers that have lost the
+// catalog behind an agent that lives would let the old index block for minutes.
+func TestQueryAfterFailureStartsFromTheBeginning(t *testing.T) {
+	f := consultest.NewFake(t)
+	w := start(t, f.Address(), consul.Options{})
+	w.register("a")
+	w.await("one", are("a=passing"))
+	f.Break(consultest.NoLeader())
+	f.Touch("web")
+	w.awaitHealth("error", func(h catalog.SourceHealth) bool { return h.Err != nil })
+	asked := len(f.Requests())
+	w.awaitHealthOf("next query", func() error {
+		if len(f.Requests()) == asked {
+			return errors.New("none yet")
+		}
+		return nil
+	})
+	if got := f.Requests()[asked]; strings.Contains(got, "index=") {
+		t.Errorf("query after a failure = %q, want no index", got)
+	}
+}
+
+// TestNoFailureIsLoggedAtAnOrdinaryStart: what the source gives up and asks
+// anew by itself is no failure.
+func TestNoFailureIsLoggedAtAnOrdinaryStart(t *testing.T) {
+	f := consultest.NewFake(t)
+	var log syncBuffer
+	w := start(t, f.Address(), consul.Options{Logger: hclog.New(&hclog.LoggerOptions{Output: &log, Level: hclog.Warn})}, fifty()...)
+	w.await("all answers", allKnown)
+	w.awaitHealthOf("blocked queries", func() error { return blocked(f) })
+	w.register("a")
+	w.await("one", are("a=passing"))
+	f.Forget() // breaks the connections
+	w.await("none", are())
+	if err := w.stop(); !errors.Is(err, errStopped) {
+		t.Fatal(err)
+	}
+	if got := log.String(); got != "" {
+		t.Errorf("log = %q, want nothing", got)
+	}
+}
+
+func TestOneLineForEachTransition(t *testing.T) {
+	f := consultest.NewFake(t)
+	var log syncBuffer
+	w := start(t, f.Address(), consul.Options{Logger: hclog.New(&hclog.LoggerOptions{Output: &log, Level: hclog.Info})})
+	w.await("empty service", are())
+	w.register("bad", func(r *api.AgentServiceRegistration) { r.Address = "evil\nname" })
+	w.await("rejection", func(s catalog.Snapshot) bool { return len(s.Service("web").Rejected) == 1 })
+	w.register("odd", func(r *api.AgentServiceRegistration) { r.Meta = map[string]string{"maxconn": "many"} })
+	w.await("odd one", are("odd=passing"))
+	for range 5 {
+		f.Touch("web")
+	}
+	f.Break(consultest.NoLeader())
+	w.awaitHealth("error", func(h catalog.SourceHealth) bool { return h.Err != nil })
+	asked := len(f.Requests())
+	w.awaitHealthOf("more failures", func() error {
+		if len(f.Requests()) < asked+3 {
+			return errors.New("not yet")
+		}
+		return nil
+	})
+	f.Mend()
+	w.awaitHealth("answer", func(h catalog.SourceHealth) bool { return h.Err == nil })
+	if err := w.stop(); !errors.Is(err, errStopped) {
+		t.Fatal(err)
+	}
+	for line, want := range map[string]int{
+		"instances changed": 3, `instance left out: service=web instance="\"bad\" on \"test\"`: 1,
+		"instance used in spite of its meta": 1, "consul does not answer": 1, "consul answers again": 1,
+	} {
+		if got := strings.Count(log.String(), line); got != want {
+			t.Errorf("%d lines with %q, want %d, in:\n%s", got, line, want, log.String())
+		}
+	}
+	if got := strings.Count(log.String(), "\n"); got != 7 {
+		t.Errorf("%d lines, want 7:\n%s", got, log.String())
+	}
+}
+
+// syncBuffer is a log that may be read while it is written.
+type syncBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (b *syncBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.Write(p)
+}
+
+func (b *syncBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.String()
 }

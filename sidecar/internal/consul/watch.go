@@ -60,7 +60,7 @@ func (w *watch) run(ctx context.Context) {
 func (w *watch) once(ctx context.Context, from cursor) (next cursor, news bool, err error) {
 	got, err := w.source.client.ask(ctx, w.service, from)
 	switch {
-	case errors.Is(err, errNewConnection):
+	case errors.Is(err, errYounger):
 		return cursor{}, false, nil
 	case err != nil:
 		return cursor{}, false, err
@@ -69,6 +69,7 @@ func (w *watch) once(ctx context.Context, from cursor) (next cursor, news bool, 
 	if err != nil {
 		return cursor{}, false, fmt.Errorf("ask %s: %w", w.source.client.endpoint, err)
 	}
+	next.asOf = got.received
 	if !usable {
 		return next, false, nil
 	}

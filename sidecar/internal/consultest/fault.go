@@ -36,14 +36,14 @@ func (f *Fake) Break(fault Fault) {
 func (f *Fake) Mend() { f.Break(Fault{}) }
 
 // before answers in place of Consul, where the fault says so.
-func (fault Fault) before(f *Fake, w http.ResponseWriter, r *http.Request) bool {
+func (f Fault) before(fake *Fake, w http.ResponseWriter, r *http.Request) bool {
 	switch {
-	case fault.instead == nil,
-		!isHealth(r) && !fault.everywhere,
-		!r.URL.Query().Has("index") && fault.blockedOnly:
+	case f.instead == nil,
+		!isHealth(r) && !f.everywhere,
+		!r.URL.Query().Has("index") && f.blockedOnly:
 		return false
 	}
-	fault.instead(f, w, r)
+	f.instead(fake, w, r)
 	return true
 }
 

@@ -84,8 +84,25 @@ func (p *Process) Restart() {
 	}
 }
 
-// Pause freezes it: connections stay open and nothing answers.
-func (p *Process) Pause() { p.t.Helper(); p.signal(syscall.SIGSTOP) }
+// Pause freezes it, and returns once it is: connections stay open and nothing
+// answers.
+func (p *Process) Pause() {
+	p.t.Helper()
+	p.signal(syscall.SIGSTOP)
+	for over := time.Now().Add(stopLimit); p.answers(); {
+		if time.Now().After(over) {
+			p.t.Fatalf("consultest: consul (pid %d) answers %v after SIGSTOP", p.PID(), stopLimit)
+		}
+	}
+}
+
+// answers is false if it gives no answer for a while.
+func (p *Process) answers() bool {
+	ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
+	defer cancel()
+	_, _, err := get(ctx, "http://"+p.Address()+"/v1/status/leader")
+	return err == nil
+}
 
 // Resume lets it go on after a Pause.
 func (p *Process) Resume() { p.t.Helper(); p.signal(syscall.SIGCONT) }
@@ -221,14 +238,20 @@ func freePorts(t testing.TB, n int) []int {
 	t.Helper()
 	var ports []int
 	var config net.ListenConfig
+	var held []io.Closer // until all are found: else one is found twice
+	defer func() {
+		for _, c := range held {
+			_ = c.Close()
+		}
+	}()
 	for len(ports) < n {
 		l, err := config.Listen(t.Context(), "tcp", "127.0.0.1:0")
 		if err != nil {
 			t.Fatalf("consultest: find a free port: %v", err)
 		}
-		defer func() { _ = l.Close() }() // not before all are found: else one is found twice
+		held = append(held, l)
 		if u, err := config.ListenPacket(t.Context(), "udp", l.Addr().String()); err == nil {
-			defer func() { _ = u.Close() }()
+			held = append(held, u)
 			ports = append(ports, l.Addr().(*net.TCPAddr).Port)
 		}
 	}

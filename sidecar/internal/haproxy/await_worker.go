@@ -69,10 +69,10 @@ func (c *Client) awaitWorker(ctx context.Context, a awaited) error {
 func otherConfiguration(now workerIdentity, want plan.Marker) error {
 	runs := "a configuration that is not ours"
 	if now.marker != (plan.Marker{}) {
-		runs = FormatMarker(now.marker)
+		runs = now.marker.String()
 	}
 	return &ReloadError{Reason: fmt.Sprintf("the new worker %d runs %s and not %s: does HAProxy load the file that is written here?",
-		now.pid, runs, FormatMarker(want))}
+		now.pid, runs, want)}
 }
 
 // stopwatch measures for how long something has been so without a break.

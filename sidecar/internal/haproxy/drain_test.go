@@ -38,9 +38,12 @@ func TestADrainDoesNotMakeADeadServerLookAlive(t *testing.T) {
 }
 
 func TestAServerThatTracksAnotherDrains(t *testing.T) {
-	p := haproxytest.Start(t, "backend api\n  server one 127.0.0.1:9 check inter 1h\n  server two 127.0.0.1:9 track one\n")
+	node := haproxytest.StartNode(t, "n").Addr()
+	p := haproxytest.Start(t, fmt.Sprintf("backend api\n  server one %s check inter 1h\n  server two %s track one\n", node, node))
 	s := newSubject(t, p.Runtime(), p.Master())
-	s.observe(t, "api")
+	if !s.observe(t, "api").Backends["api"].Servers[1].Up {
+		t.Fatal("got the server down at the start")
+	}
 	if err := s.client.Apply(t.Context(), []plan.Step{{Kind: plan.SetDrain, Backend: "api", Server: "two"}})[0]; err != nil {
 		t.Error(err)
 	}

@@ -17,8 +17,11 @@ const maxReply = 64 << 20
 var errTooLong = fmt.Errorf("the reply is longer than %d MB", maxReply>>20)
 
 // exchange opens a connection, writes line and reads until the other side
-// closes. halfClose tells the other side that no more comes: the master does
-// not close by itself, and `wait` is interrupted by it (haproxy.md 1.1).
+// closes. halfClose tells the other side, once it has begun to answer, that no
+// more comes: the master does not close by itself, and `wait` is interrupted by
+// it (haproxy.md 1.1). It must not be told before: a master of 3.0 to 3.4 that
+// is asked for a worker it does not have then keeps the connection for good,
+// one time in ten, and ten of them are all it takes.
 func (c *Client) exchange(ctx context.Context, e endpoint, line string, halfClose bool, timeout time.Duration) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
@@ -47,12 +50,20 @@ func writeAndRead(conn net.Conn, line string, halfClose bool) ([]byte, error) {
 	// The write's error waits: HAProxy may refuse a line, say why and close
 	// before it has read all of it.
 	_, writeErr := io.WriteString(conn, line+"\n")
-	if writeErr == nil && halfClose {
-		if half, ok := conn.(interface{ CloseWrite() error }); ok {
-			writeErr = half.CloseWrite()
-		}
+	first := make([]byte, 4096)
+	n, readErr := conn.Read(first)
+	reply := first[:n]
+	if errors.Is(readErr, io.EOF) {
+		return reply, writeErr
 	}
-	reply, readErr := io.ReadAll(io.LimitReader(conn, maxReply+1))
+	if half, ok := conn.(interface{ CloseWrite() error }); ok && halfClose && readErr == nil {
+		writeErr = errors.Join(writeErr, half.CloseWrite())
+	}
+	if readErr == nil {
+		var rest []byte
+		rest, readErr = io.ReadAll(io.LimitReader(conn, maxReply+1-int64(n)))
+		reply = append(reply, rest...)
+	}
 	if len(reply) > maxReply {
 		return nil, errTooLong
 	}

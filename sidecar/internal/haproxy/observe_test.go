@@ -31,7 +31,7 @@ func TestObserveReadsMoreBackendsThanOneLineHolds(t *testing.T) {
 	var backends []backendSpec
 	var names []string
 	for i := range 120 {
-		name := fmt.Sprintf("backend-with-a-rather-long-name-so-that-bytes-count-%03d", i)
+		name := fmt.Sprintf("backend-%s-%03d", strings.Repeat("long", 20), i)
 		names = append(names, name)
 		backends = append(backends, backendSpec{name: name, servers: []serverSpec{{name: name + ".s", addr: addr("127.0.0.1:9"), weight: 1}}})
 	}

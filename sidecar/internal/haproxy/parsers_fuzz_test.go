@@ -125,14 +125,14 @@ func FuzzParseMarker(f *testing.F) {
 	f.Add("1...")
 	f.Add("2.aa.bb.cc")
 	f.Fuzz(func(t *testing.T, s string) {
-		m, ours := ParseMarker(s)
+		m, ours := plan.ParseMarker(s)
 		if !ours {
 			if m != (plan.Marker{}) {
 				t.Errorf("not ours, and %+v", m)
 			}
 			return
 		}
-		if got := FormatMarker(m); got != s {
+		if got := m.String(); got != s {
 			t.Errorf("%q comes back as %q", s, got)
 		}
 		if checkName("marker", s) != nil {

@@ -21,7 +21,7 @@ var otherMark = plan.Marker{Template: "dd", Services: "ee", Settings: "ff"}
 // markedFile is a whole file with its marker, so that a reload can change it.
 func markedFile(p *haproxytest.Process, m plan.Marker, rest string) string {
 	return fmt.Sprintf("global\n  stats socket %s mode 600 level admin\n  setenv %s %s\ndefaults\n  mode http\n  timeout connect 1s\n  timeout client 9s\n  timeout server 9s\n%s",
-		p.Runtime(), MarkerVariable, FormatMarker(m), rest)
+		p.Runtime(), plan.MarkerVariable, m, rest)
 }
 
 func startMarked(t *testing.T, rest string) (*haproxytest.Process, subject) {

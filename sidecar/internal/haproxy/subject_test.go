@@ -76,7 +76,7 @@ func newTestClient(t *testing.T, o Options) *Client {
 }
 
 func marked(m plan.Marker) haproxytest.Options {
-	return haproxytest.Options{Global: "  setenv " + MarkerVariable + " " + FormatMarker(m)}
+	return haproxytest.Options{Global: "  setenv " + plan.MarkerVariable + " " + m.String()}
 }
 
 // fileOf writes the backends as haproxy.cfg. The checks come an hour apart, so
@@ -118,7 +118,7 @@ func newFake(t *testing.T, profile haproxytest.Profile, backends []backendSpec) 
 		made = append(made, backend)
 	}
 	f := haproxytest.NewFake(t, profile, made...)
-	f.Change(func(w *haproxytest.FakeWorker) { w.Marker = FormatMarker(testMark) })
+	f.Change(func(w *haproxytest.FakeWorker) { w.Marker = testMark.String() })
 	return f
 }
 

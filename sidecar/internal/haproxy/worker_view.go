@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+
+	"github.com/pointsman/pointsman/sidecar/internal/plan"
 )
 
 // asker sends one line of commands to one worker.
@@ -59,7 +61,7 @@ const headCommands = 2
 // showCommands gives a line that reads the first of the backends, and how many
 // of them that are. Each line asks again who answers it.
 func showCommands(backends []string, limit int) (commands []string, taken int) {
-	commands = []string{"show info", "show env " + MarkerVariable}
+	commands = []string{"show info", "show env " + plan.MarkerVariable}
 	bytes := 0
 	for _, backend := range backends {
 		pair := []string{"show servers state " + backend, "show stat " + backend + " 4 -1"}

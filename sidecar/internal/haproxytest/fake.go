@@ -2,7 +2,6 @@ package haproxytest
 
 import (
 	"bufio"
-	"errors"
 	"io"
 	"net"
 	"os"
@@ -185,19 +184,21 @@ func (f *Fake) serveWorker(conn net.Conn) {
 // serveMaster answers one connection to the master's socket. The master does
 // not close it before the other side has ended its own.
 func (f *Fake) serveMaster(conn net.Conn) {
-	f.exchange(conn, f.masterLine)
-	_, _ = io.Copy(io.Discard, conn) // until the other side ends it
+	if f.exchange(conn, f.masterLine) {
+		_, _ = io.Copy(io.Discard, conn) // until the other side ends it
+	}
 }
 
-// exchange reads a line, answers it by way of the next fault and stops reading.
-func (f *Fake) exchange(conn net.Conn, answer func(string) string) {
+// exchange reads a line and answers it by way of the next fault. whole is
+// false if there was one, or no line.
+func (f *Fake) exchange(conn net.Conn, answer func(string) string) (whole bool) {
 	fault := f.nextFault()
 	if fault == Refuse {
-		return
+		return false
 	}
 	line, err := bufio.NewReader(conn).ReadString('\n')
 	if err != nil {
-		return // a line without its end is ignored
+		return false // a line without its end is ignored
 	}
 	line = strings.TrimSuffix(line, "\n")
 	switch fault {
@@ -217,9 +218,7 @@ func (f *Fake) exchange(conn net.Conn, answer func(string) string) {
 	default:
 		_, err = io.WriteString(conn, answer(line))
 	}
-	if err != nil && !errors.Is(err, net.ErrClosed) {
-		return // the other side has gone
-	}
+	return fault == 0 && err == nil
 }
 
 func (f *Fake) nextFault() Fault {

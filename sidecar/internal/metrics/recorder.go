@@ -40,7 +40,10 @@ type Recorder struct {
 	ready    prometheus.Gauge
 	running  prometheus.Gauge
 	workers  prometheus.Gauge
-	ages     *ages
+
+	maintenance prometheus.Gauge
+
+	ages *ages
 
 	phases []string
 
@@ -55,20 +58,21 @@ func New(reg *prometheus.Registry, o Options) (*Recorder, error) {
 		return nil, errors.New("metrics: Health, Now and Phases must be set")
 	}
 	r := &Recorder{
-		apply:    applySeconds(),
-		commands: counters("commands_total", "Commands sent to HAProxy, by kind and result.", "kind", "result"),
-		steps:    counters("steps_total", "Changes of servers that HAProxy took, by kind and reason.", "kind", "reason"),
-		reloads:  counters("reloads_total", "Reloads of HAProxy, by reason and result.", "reason", "result"),
-		writes:   counters("file_writes_total", "Writes of haproxy.cfg, by result; validation is a part of it.", "result"),
-		drift:    counters("drift_mended_total", "Changes that undid what someone else had changed in HAProxy, by service.", "service"),
-		servers:  gauges("servers", "Servers in HAProxy, by service and phase of life.", "service", "phase"),
-		rejected: gauges("instances_rejected", "Instances left out because their registration cannot be used, by service.", "service"),
-		ready:    gauge("ready", "1 once HAProxy has been seen to run all that Consul says, else 0."),
-		running:  gauge("haproxy_running", "1 while HAProxy answers, else 0."),
-		workers:  gauge("old_workers", "HAProxy's workers of before a reload that still serve their last connections."),
-		ages:     newAges(o),
-		phases:   o.Phases,
-		services: map[string]bool{},
+		apply:       applySeconds(),
+		commands:    counters("commands_total", "Commands sent to HAProxy, by kind and result.", "kind", "result"),
+		steps:       counters("steps_total", "Changes of servers that HAProxy took, by kind and reason.", "kind", "reason"),
+		reloads:     counters("reloads_total", "Reloads of HAProxy, by reason and result.", "reason", "result"),
+		writes:      counters("file_writes_total", "Writes of haproxy.cfg, by result; validation is a part of it.", "result"),
+		drift:       counters("drift_mended_total", "Changes that undid what someone else had changed in HAProxy, by service.", "service"),
+		servers:     gauges("servers", "Servers in HAProxy, by service and phase of life.", "service", "phase"),
+		rejected:    gauges("instances_rejected", "Instances left out because their registration cannot be used, by service.", "service"),
+		ready:       gauge("ready", "1 once HAProxy has been seen to run all that Consul says, else 0."),
+		running:     gauge("haproxy_running", "1 while HAProxy answers, else 0."),
+		workers:     gauge("old_workers", "HAProxy's workers of before a reload that still serve their last connections."),
+		ages:        newAges(o),
+		maintenance: gauge("maintenance", "1 while this load balancer is in maintenance, out of rotation, else 0."),
+		phases:      o.Phases,
+		services:    map[string]bool{},
 	}
 	r.startAtZero()
 	info := prometheus.NewGauge(prometheus.GaugeOpts{
@@ -78,7 +82,7 @@ func New(reg *prometheus.Registry, o Options) (*Recorder, error) {
 	info.Set(1)
 	for _, c := range []prometheus.Collector{
 		r.apply, r.commands, r.steps, r.reloads, r.writes, r.drift, r.servers, r.rejected,
-		r.ready, r.running, r.workers, r.ages, info,
+		r.ready, r.running, r.maintenance, r.workers, r.ages, info,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	} {
 		if err := reg.Register(c); err != nil {

@@ -5,6 +5,8 @@ type State struct {
 	Ready    bool
 	Running  bool      // HAProxy answers
 	Services []Service // all that are routed now
+
+	Maintenance bool // this load balancer is out of rotation
 }
 
 // Service is one service at one moment.
@@ -19,6 +21,7 @@ type Service struct {
 func (r *Recorder) Update(s State) {
 	r.ready.Set(number(s.Ready))
 	r.running.Set(number(s.Running))
+	r.maintenance.Set(number(s.Maintenance))
 
 	r.mu.Lock()
 	defer r.mu.Unlock()

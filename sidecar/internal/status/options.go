@@ -26,6 +26,11 @@ type Options struct {
 	// than it may.
 	Alive func() error
 
+	// Watch gives what the long polls wait for; nil: there are none.
+	Watch Watch
+	// Attend is told +1 when somebody begins to wait and -1 at the end; nil ok.
+	Attend func(change int)
+
 	Metrics prometheus.Gatherer
 	Logger  hclog.Logger // nil: none
 }
@@ -36,6 +41,9 @@ func (o *Options) check() error {
 	}
 	if o.State == nil || o.Ready == nil || o.Alive == nil || o.Metrics == nil {
 		return errors.New("status: State, Ready, Alive and Metrics must be set")
+	}
+	if o.Attend == nil {
+		o.Attend = func(int) {}
 	}
 	if o.Logger == nil {
 		o.Logger = hclog.NewNullLogger()

@@ -3,6 +3,7 @@ package status
 import (
 	"fmt"
 	"net/http"
+	"strings"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
@@ -20,13 +21,34 @@ func routes(o Options) (http.Handler, error) {
 		MaxRequestsInFlight: maxScrapes,
 		Timeout:             writeTimeout / 2,
 	})
-	return readOnly(map[string]http.Handler{
+	paths := map[string]http.Handler{
 		"/":             index,
 		"/healthz":      health(o.Alive),
 		"/readyz":       readiness(o.Ready),
 		"/metrics":      metrics,
 		"/api/v1/state": state(o.State),
-	}), nil
+	}
+	if o.Watch != nil {
+		p := newPolls(o.LoadBalancer, o.Watch, o.Attend)
+		paths["/api/v1/drain/*"] = http.HandlerFunc(p.drain)
+		paths["/api/v1/live/*"] = http.HandlerFunc(p.live)
+	}
+	return readOnly(paths), nil
+}
+
+// find gives the handler of a path. What stands for the star of a path that
+// ends in one is the request's path value "rest".
+func find(paths map[string]http.Handler, r *http.Request) (http.Handler, bool) {
+	if h, found := paths[r.URL.Path]; found {
+		return h, !strings.HasSuffix(r.URL.Path, "*")
+	}
+	for path, h := range paths {
+		if prefix, has := strings.CutSuffix(path, "*"); has && strings.HasPrefix(r.URL.Path, prefix) {
+			r.SetPathValue("rest", r.URL.Path[len(prefix):])
+			return h, true
+		}
+	}
+	return nil, false
 }
 
 // readOnly answers GET and HEAD on exactly these paths.
@@ -34,7 +56,7 @@ func readOnly(paths map[string]http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("X-Content-Type-Options", "nosniff")
 		w.Header().Set("Cache-Control", "no-store")
-		handler, found := paths[r.URL.Path]
+		handler, found := find(paths, r)
 		switch {
 		case !found:
 			writeJSON(w, http.StatusNotFound, problem{"no such page"})

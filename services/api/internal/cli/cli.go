@@ -64,6 +64,11 @@ Every flag is also set by the environment variable that stands behind it.`,
 func (s *settings) run(ctx context.Context, flags *pflag.FlagSet, p command.Process) error {
 	log, errLog := s.log.New(prefix, flags, p.Stderr)
 	n, errNode := node.New(s.instance, s.version)
+	if errNode == nil {
+		if err := n.Fail(s.fail); err != nil {
+			errNode = fmt.Errorf("%s: %w", command.Name(prefix, flags, "fail"), err)
+		}
+	}
 	if err := errors.Join(errLog, s.check(flags), errNode); err != nil {
 		return command.UsageError{Err: err}
 	}

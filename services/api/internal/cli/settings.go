@@ -19,6 +19,7 @@ type settings struct {
 	listen   string
 	instance string
 	version  string
+	fail     string
 
 	noRegister bool
 	consul     string
@@ -42,6 +43,8 @@ func (s *settings) flags(f *pflag.FlagSet) {
 	f.StringVar(&s.instance, "instance", host, "this node's `name`, in every answer")
 	f.StringVar(&s.version, "version-name", "1.0", "`version` that this node says it is, in every answer and in Consul")
 	command.SetEnv(f, "version-name", "VERSION")
+
+	f.StringVar(&s.fail, "fail", "ok", "fail from the start: `mode` 5xx, hang or critical, as /fail has them")
 
 	f.BoolVar(&s.noRegister, "no-register", false, "serve without Consul")
 	f.StringVar(&s.consul, "consul", "", "`address` of the Consul agent; default CONSUL_HTTP_ADDR, else 127.0.0.1:8500")

@@ -100,14 +100,30 @@ func (n *Node) showFail(w http.ResponseWriter, _ *http.Request) {
 	writeJSON(w, http.StatusOK, state)
 }
 
+// Fail makes the node fail from its start, as "/fail?mode=" does later: "5xx",
+// "hang", "critical", or "ok" not to. An error names any other mode.
+func (n *Node) Fail(mode string) error {
+	if err := checkMode(mode); err != nil {
+		return err
+	}
+	n.fail.set(mode, 0)
+	return nil
+}
+
+func checkMode(mode string) error {
+	switch mode {
+	case modeOK, mode5xx, modeHang, modeCritical:
+		return nil
+	}
+	return fmt.Errorf("%q: must be one of 5xx, hang, critical, ok", mode)
+}
+
 // setFail takes ?mode= and, for how long, ?for= as Go writes durations.
 func (n *Node) setFail(w http.ResponseWriter, r *http.Request) {
 	a := answer{Instance: n.instance, Version: n.version, Requests: n.requests.Load()}
 	mode := r.URL.Query().Get("mode")
-	switch mode {
-	case modeOK, mode5xx, modeHang, modeCritical:
-	default:
-		n.refuse(w, a, badRequest{fmt.Sprintf("query parameter mode=%q: must be one of 5xx, hang, critical, ok", mode)})
+	if err := checkMode(mode); err != nil {
+		n.refuse(w, a, badRequest{"query parameter mode=" + err.Error()})
 		return
 	}
 	var d time.Duration

@@ -281,3 +281,21 @@ func TestNamesThatDoNotFitAHeaderAreRefused(t *testing.T) {
 		}
 	}
 }
+
+func TestANodeFailsFromItsStartIfToldTo(t *testing.T) {
+	n, err := node.New("api0", "1.0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := n.Fail("sometimes"); err == nil || !strings.Contains(err.Error(), `"sometimes"`) {
+		t.Errorf("an unknown mode: got error %v, want one that names it", err)
+	}
+	if err := n.Fail("critical"); err != nil {
+		t.Fatal(err)
+	}
+	w := httptest.NewRecorder()
+	n.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/healthz", http.NoBody))
+	if w.Code != http.StatusServiceUnavailable {
+		t.Errorf("/healthz: got %d, want %d", w.Code, http.StatusServiceUnavailable)
+	}
+}

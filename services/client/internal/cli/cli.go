@@ -28,7 +28,7 @@ const prefix = "CLIENT_"
 func Run(ctx context.Context, p command.Process) int {
 	var s settings
 	cmd := &cobra.Command{
-		Use:   "client --target URL [flags]",
+		Use:   "client {--target URL | --discover SERVICE} [flags]",
 		Short: "Sends requests at a set rate and fails if a single one of them does",
 		Long: `The client simulates the users of the API. It sends requests at a set rate,
 whatever becomes of the ones before, over kept and fresh connections, with GET
@@ -41,12 +41,20 @@ answer whose body fits its request, and each is printed with its cause:
   transport  no connection, or it ended before the whole answer
   body       the answer doesn't fit the request
 
+With --discover the targets are the instances of a service in Consul that pass
+their checks. New requests take turns over them; when one leaves, requests under
+way finish where they are. Nothing is sent twice then, either. While Consul does
+not answer, or names no instance, the last known targets stay. The variables
+that Consul's own CLI reads say how to reach it: CONSUL_HTTP_ADDR,
+CONSUL_HTTP_TOKEN, CONSUL_CACERT and so on.
+
 Latency counts from when a request was due. SIGTERM or SIGINT ends the run,
 waits for the requests under way and reports; a second one ends it at once.
 
 Every flag is also set by the environment variable that stands behind it.`,
 		Example: `  client --target http://lb0/ --rate 100
-  client --target http://lb0/ --target http://lb1/ --duration 1m --json`,
+  client --target http://lb0/ --target http://lb1/ --duration 1m --json
+  client --discover lb --consul 127.0.0.1:8500`,
 	}
 	s.flags(cmd.Flags())
 	return command.Main(ctx, p, prefix, cmd, func(ctx context.Context) error { return s.run(ctx, cmd.Flags(), p) })
@@ -69,11 +77,15 @@ func (s *settings) run(ctx context.Context, flags *pflag.FlagSet, p command.Proc
 	if s.logFirst {
 		config.OnServer = func(server load.Server) { logServer(log, server) }
 	}
+	watch, err := s.find(ctx, flags, log, &config)
+	if err != nil {
+		return err
+	}
 	engine, err := load.New(config)
 	if err != nil {
 		return command.UsageError{Err: err}
 	}
-	log.Info("started", zap.Strings("targets", s.targets), zap.Float64("rate", s.rate), zap.Duration("duration", s.duration))
+	log.Info("started", zap.Strings("targets", texts(config.Targets)), zap.Float64("rate", s.rate), zap.Duration("duration", s.duration))
 
 	announced := context.AfterFunc(ctx, func() {
 		log.Info("stopping; waiting for the requests under way", zap.NamedError("cause", context.Cause(ctx)), zap.Int("in_flight", engine.Snapshot().InFlight))
@@ -82,8 +94,10 @@ func (s *settings) run(ctx context.Context, flags *pflag.FlagSet, p command.Proc
 	showing, stopShowing := context.WithCancel(context.WithoutCancel(ctx))
 	shown := make(chan struct{})
 	go func() { defer close(shown); show(showing, engine, screen, &failures, s.name) }()
+	followed := follow(showing, watch, engine, log)
 	report, err := engine.Run(ctx)
 	stopShowing()
+	<-followed
 	<-shown
 	screen.done()
 	if err != nil {

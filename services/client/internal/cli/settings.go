@@ -15,7 +15,13 @@ import (
 
 // settings is what the flags say.
 type settings struct {
-	targets        []string
+	targets []string
+
+	discover     string // the service's name; "" is none
+	consul       string
+	path         string
+	discoverWait time.Duration
+
 	rate           float64
 	duration       time.Duration
 	postShare      float64
@@ -39,6 +45,10 @@ func (s *settings) flags(f *pflag.FlagSet) {
 		host = "client"
 	}
 	f.StringSliceVar(&s.targets, "target", nil, "`URL` to send requests to, such as http://lb0/; several, given again or with commas between, take turns")
+	f.StringVar(&s.discover, "discover", "", "in place of --target: `service` in Consul whose passing instances are the targets, for as long as they pass")
+	f.StringVar(&s.consul, "consul", "", "with --discover: `address` of Consul; default CONSUL_HTTP_ADDR, else 127.0.0.1:8500")
+	f.StringVar(&s.path, "path", "/", "with --discover: `path` of the targets' URLs")
+	f.DurationVar(&s.discoverWait, "discover-wait", 30*time.Second, "with --discover: how long, at the start, to wait for the first passing instance")
 	f.Float64Var(&s.rate, "rate", 100, "requests a second, over all targets")
 	f.DurationVar(&s.duration, "duration", 0, "how long to send requests; 0 is until a signal")
 	f.Float64Var(&s.postShare, "post-share", 0.2, "share of the requests, 0 to 1, that are POST; the others are GET")
@@ -71,6 +81,7 @@ func (s *settings) config(flags *pflag.FlagSet) (load.Config, error) {
 		Timeout: s.timeout, MaxInFlight: s.maxInFlight, IdleTimeout: s.idleTimeout,
 		UserAgent: "pointsman-client (" + s.name + ")",
 	}
+	errs = append(errs, s.checkDiscover(flags))
 	for _, text := range s.targets {
 		target, err := url.Parse(text)
 		if err != nil {
@@ -86,10 +97,9 @@ func (s *settings) config(flags *pflag.FlagSet) (load.Config, error) {
 		}
 		c.Targets = append(c.Targets, target)
 	}
-	malformed := len(errs) > 0
 	for _, bad := range c.Validate() {
-		if bad.Field == "Targets" && malformed && len(c.Targets) == 0 {
-			continue // it has been said
+		if bad.Field == "Targets" && len(c.Targets) == 0 && (len(s.targets) > 0 || s.discover != "") {
+			continue // it has been said, or they are still to be found
 		}
 		errs = append(errs, s.named(flags, flagOf[bad.Field], bad.Err))
 	}

@@ -14,7 +14,7 @@ const MaxRate = 100_000
 
 // Config says what to send, and where to.
 type Config struct {
-	Targets []*url.URL // http or https, with a host; taken in turns
+	Targets []*url.URL // http or https, with a host; taken in turns. SetTargets changes them
 
 	Rate     float64       // requests a second over all targets, above 0 and at most MaxRate
 	Duration time.Duration // 0: until the context of Run is done

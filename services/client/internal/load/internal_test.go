@@ -1,8 +1,13 @@
 package load
 
 import (
+	"net"
 	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"runtime"
 	"strconv"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -40,6 +45,44 @@ func TestLatencyCountsFromWhenTheRequestWasDue(t *testing.T) {
 	l.finish(request{due: time.Now().Add(-500 * time.Millisecond), method: http.MethodGet}, outcome{instance: "api0", version: "1.0"})
 	if got := l.record.report(time.Now()).P50; got < 500 {
 		t.Errorf("p50: got %v ms, want at least 500", got)
+	}
+}
+
+// Transport.CloseIdleConnections holds for connections that come back later,
+// but only until the next RoundTrip.
+func TestARequestThatWasGivenItsTargetJustBeforeThatLeftKeepsNoConnection(t *testing.T) {
+	var open atomic.Int64
+	server := httptest.NewUnstartedServer(http.NotFoundHandler())
+	server.Config.ConnState = func(_ net.Conn, s http.ConnState) {
+		switch s {
+		case http.StateNew:
+			open.Add(1)
+		case http.StateClosed, http.StateHijacked:
+			open.Add(-1)
+		case http.StateActive, http.StateIdle:
+		}
+	}
+	server.Start()
+	defer server.Close()
+	old, err := url.Parse(server.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := New(Config{Targets: []*url.URL{old}, Rate: 1, Timeout: 5 * time.Second, MaxInFlight: 1, IdleTimeout: time.Hour})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.record.begin(time.Now())
+	r := l.newRequest(tick{due: time.Now()})
+	if err := l.SetTargets([]*url.URL{{Scheme: "http", Host: "lb1"}}); err != nil {
+		t.Fatal(err)
+	}
+	l.carryOut(t.Context(), r)
+	for deadline := time.Now().Add(5 * time.Second); open.Load() > 0; {
+		if time.Now().After(deadline) {
+			t.Fatalf("connections to the target that left: got %d, want none", open.Load())
+		}
+		runtime.Gosched()
 	}
 }
 

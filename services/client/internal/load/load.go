@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"net/url"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -12,8 +13,8 @@ import (
 // Load is one run of requests.
 type Load struct {
 	config  Config
-	kept    []*http.Transport // by target; keeps its connections
-	fresh   *http.Transport   // a connection for each request
+	targets targets
+	fresh   *http.Transport // a connection for each request
 	record  recorder
 	flying  atomic.Int64 // requests under way
 	started atomic.Bool
@@ -30,9 +31,7 @@ func New(c Config) (*Load, error) {
 		return nil, errors.Join(errs...)
 	}
 	l := &Load{config: c, fresh: newTransport(c, false)}
-	for range c.Targets {
-		l.kept = append(l.kept, newTransport(c, true))
-	}
+	l.targets.set(c)
 	return l, nil
 }
 
@@ -57,15 +56,27 @@ func (l *Load) Run(ctx context.Context) (Report, error) {
 			defer l.flying.Add(-1)
 			// Not ctx: its end stops the schedule, and what is under way is
 			// to be answered.
-			l.finish(r, l.do(context.WithoutCancel(ctx), r))
+			l.carryOut(context.WithoutCancel(ctx), r)
 		})
 	}
 	flying.Wait()
 	l.fresh.CloseIdleConnections()
-	for _, t := range l.kept {
-		t.CloseIdleConnections()
-	}
+	l.targets.close()
 	return l.record.report(time.Now()), nil
+}
+
+// SetTargets replaces the targets, at any time. New requests take turns over
+// these; those under way finish where they are. Connections to a target that
+// stays are kept, and those to one that left are closed as soon as no request
+// is on them. The error is a FieldError, and changes nothing.
+func (l *Load) SetTargets(to []*url.URL) error {
+	c := l.config
+	c.Targets = to
+	for _, bad := range c.Validate() {
+		return bad
+	}
+	l.targets.set(c)
+	return nil
 }
 
 // Snapshot tells how the run goes. It may be called at any time.
@@ -75,12 +86,18 @@ func (l *Load) Snapshot() Snapshot {
 	return s
 }
 
+// carryOut sends a request and records what came of it.
+func (l *Load) carryOut(ctx context.Context, r request) {
+	l.finish(r, l.do(ctx, r))
+	r.to.used()
+}
+
 // finish records the outcome of a request and tells of it.
 func (l *Load) finish(r request, o outcome) {
 	now := time.Now()
 	latency := now.Sub(r.due)
 	if first := l.record.add(now, r.method, latency, o); first && l.config.OnServer != nil {
-		l.config.OnServer(Server{Instance: o.instance, Version: o.version, Target: r.target})
+		l.config.OnServer(Server{Instance: o.instance, Version: o.version, Target: r.to.name})
 	}
 	l.tell(now, latency, r, o)
 }
@@ -98,7 +115,7 @@ func (l *Load) tell(now time.Time, latency time.Duration, r request, o outcome) 
 		return
 	}
 	l.config.OnFailure(Failure{
-		Time: now, Latency: latency, Target: r.target, Method: r.method, ID: r.id, Fresh: r.fresh,
+		Time: now, Latency: latency, Target: r.to.name, Method: r.method, ID: r.id, Fresh: r.fresh,
 		Cause: o.cause, Detail: o.detail,
 	})
 }

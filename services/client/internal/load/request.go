@@ -15,8 +15,7 @@ const maxBody = 4 << 10
 // request is one request before it is sent.
 type request struct {
 	due    time.Time
-	route  int    // index of the target
-	target string // for people
+	to     *target
 	url    string // with the id
 	method string
 	id     string
@@ -27,17 +26,15 @@ type request struct {
 
 // newRequest makes up the request that is due.
 func (l *Load) newRequest(t tick) request {
-	route := t.number % len(l.config.Targets)
-	target := l.config.Targets[route]
+	to := l.targets.turn(t.number)
 	r := request{
 		due:    t.due,
-		route:  route,
-		target: target.String(),
+		to:     to,
 		method: http.MethodGet,
 		id:     strconv.FormatUint(rand.Uint64(), 16),
 		fresh:  rand.Float64() < l.config.FreshShare,
 	}
-	u := *target
+	u := *to.url
 	query := u.Query()
 	query.Set("id", r.id)
 	u.RawQuery = query.Encode()

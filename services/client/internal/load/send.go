@@ -111,7 +111,7 @@ func (l *Load) send(ctx context.Context, r request, way *connection) (*http.Resp
 	if r.method == http.MethodPost {
 		out.Header.Set("Content-Type", "application/octet-stream")
 	}
-	transport := l.kept[r.route]
+	transport := r.to.kept
 	if r.fresh {
 		transport = l.fresh
 	}

@@ -80,8 +80,8 @@ func parse(args []string, once string) (config, error) {
 	c := config{once: once != "" && once != "0"}
 	f := flag.NewFlagSet("demo", flag.ContinueOnError)
 	f.BoolVar(&c.once, "once", c.once, "end when the verdict is there (or ONCE=1)")
-	f.IntVar(&c.rate, "rate", 150, "requests a second of each of the five clients")
-	f.IntVar(&c.requests, "requests", 24000, "requests in all, at least")
+	f.IntVar(&c.rate, "rate", 120, "requests a second of each of the five clients")
+	f.IntVar(&c.requests, "requests", 22000, "requests in all, at least")
 	f.IntVar(&c.consulPort, "consul-port", 0, "port of Consul and its UI; 0 takes a free one")
 	f.IntVar(&c.port, "port", 0, "port that lb0 serves on; 0 takes a free one")
 	f.IntVar(&c.statsPort, "stats-port", 0, "port of HAProxy's statistics page; 0 takes a free one")

@@ -1,0 +1,175 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/pointsman/pointsman/sidecar/internal/haproxy"
+	"github.com/pointsman/pointsman/sidecar/internal/plan"
+)
+
+// maintainer takes one load balancer out of rotation and brings it back.
+type maintainer struct {
+	name     string
+	haproxy  rotation
+	backends []string // the services'
+	file     string   // path of haproxy.cfg
+	read     func(path string) ([]byte, error)
+	quiet    time.Duration // without a new request for so long, nobody sends here any more
+}
+
+// rotation is what maintenance needs of HAProxy.
+type rotation interface {
+	SetMaintenance(ctx context.Context, on bool) error
+	Maintenance(ctx context.Context) (bool, error)
+	Traffic(ctx context.Context, backends []string) (haproxy.Traffic, error)
+}
+
+// maintenance is what came of a command.
+type maintenance struct {
+	LoadBalancer string `json:"load_balancer"`
+	Maintenance  bool   `json:"maintenance"`
+	UnderWay     int    `json:"under_way"` // requests, in TCP mode connections
+	// Quiet is set once nothing was under way and nobody sent anything for a
+	// while; it is waited for by "on".
+	Quiet bool `json:"quiet"`
+	// InFile is whether haproxy.cfg says the same; absent where it cannot be
+	// read here.
+	InFile *bool   `json:"in_file,omitempty"`
+	Waited float64 `json:"waited_seconds"`
+
+	wanted   bool // both of them were waited for
+	fileOnly bool // only the file was
+	trouble  error
+}
+
+// on takes it out of rotation and waits until it is quiet.
+func (m *maintainer) on(ctx context.Context, wait time.Duration) (maintenance, error) {
+	if err := m.haproxy.SetMaintenance(ctx, true); err != nil {
+		return maintenance{}, err
+	}
+	return m.await(ctx, wait, maintenance{LoadBalancer: m.name, Maintenance: true, wanted: wait > 0})
+}
+
+// off brings it back.
+func (m *maintainer) off(ctx context.Context, wait time.Duration) (maintenance, error) {
+	if err := m.haproxy.SetMaintenance(ctx, false); err != nil {
+		return maintenance{}, err
+	}
+	return m.await(ctx, wait, maintenance{LoadBalancer: m.name, wanted: wait > 0, fileOnly: true})
+}
+
+// status asks once.
+func (m *maintainer) status(ctx context.Context) (maintenance, error) {
+	on, err := m.haproxy.Maintenance(ctx)
+	if err != nil {
+		return maintenance{}, err
+	}
+	return m.await(ctx, 0, maintenance{LoadBalancer: m.name, Maintenance: on})
+}
+
+// await looks until all has come to pass that is waited for, or the wait is
+// over. What cannot be read meanwhile, as for a moment during a reload, is
+// tried again.
+func (m *maintainer) await(ctx context.Context, wait time.Duration, result maintenance) (maintenance, error) {
+	began := time.Now()
+	var since lull
+	for {
+		traffic, err := m.haproxy.Traffic(ctx, m.backends)
+		now := time.Now()
+		if err == nil {
+			result.UnderWay, result.Quiet = traffic.UnderWay, since.look(now, traffic) >= m.quiet
+		}
+		result.trouble = err
+		result.InFile = m.inFile(result.Maintenance)
+		result.Waited = now.Sub(began).Round(time.Millisecond).Seconds()
+		if result.failure() == nil || now.Sub(began) >= wait || ctx.Err() != nil {
+			if wait == 0 && err != nil {
+				return result, err
+			}
+			return result, ctx.Err()
+		}
+		pause(ctx, min(100*time.Millisecond, wait-now.Sub(began)))
+	}
+}
+
+// inFile reports whether haproxy.cfg says the same as HAProxy, or nil.
+func (m *maintainer) inFile(on bool) *bool {
+	content, err := m.read(m.file)
+	if err != nil {
+		return nil
+	}
+	same := plan.MaintenanceIn(string(content)) == on
+	return &same
+}
+
+// lull measures for how long nothing was under way and nothing began.
+type lull struct {
+	since time.Time // zero: not now
+	begun uint64
+}
+
+func (l *lull) look(now time.Time, t haproxy.Traffic) time.Duration {
+	if t.UnderWay > 0 || t.Begun != l.begun || l.since.IsZero() {
+		l.since, l.begun = now, t.Begun
+	}
+	return now.Sub(l.since)
+}
+
+// failure is why the command has not come to its end, or nil.
+func (m maintenance) failure() error {
+	if !m.wanted {
+		return nil
+	}
+	var errs []error
+	switch {
+	case m.fileOnly:
+	case m.trouble != nil:
+		errs = append(errs, m.trouble)
+	case m.UnderWay > 0:
+		errs = append(errs, fmt.Errorf("%s is in maintenance, but %d requests are still under way", m.LoadBalancer, m.UnderWay))
+	case !m.Quiet:
+		errs = append(errs, fmt.Errorf("%s is in maintenance, but there still come requests", m.LoadBalancer))
+	}
+	if m.InFile != nil && !*m.InFile {
+		errs = append(errs, fmt.Errorf("%s: haproxy.cfg does not say so yet, so that a HAProxy that is restarted would not come back %s: does the sidecar run?", m.LoadBalancer, m.state()))
+	}
+	return errors.Join(errs...)
+}
+
+func (m maintenance) state() string {
+	if m.Maintenance {
+		return "in maintenance"
+	}
+	return "in rotation"
+}
+
+// String is the result for people.
+func (m maintenance) String() string {
+	words := []string{fmt.Sprintf("%s is %s; requests under way: %d", m.LoadBalancer, m.state(), m.UnderWay)}
+	if m.Quiet {
+		words = append(words, "no new ones come")
+	}
+	switch {
+	case m.InFile == nil:
+		words = append(words, "haproxy.cfg cannot be read here")
+	case *m.InFile:
+		words = append(words, "haproxy.cfg says the same")
+	default:
+		words = append(words, "haproxy.cfg does not say so")
+	}
+	return strings.Join(words, "; ") + "."
+}
+
+// pause waits, or less if the context ends.
+func pause(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+	case <-t.C:
+	}
+}

@@ -1,0 +1,183 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"github.com/pointsman/pointsman/sidecar/internal/haproxy"
+)
+
+// fakeRotation is an HAProxy with a story: what it has to do depends on how
+// long ago it was told to be in maintenance or not.
+type fakeRotation struct {
+	on    bool
+	set   time.Time
+	tell  func(since time.Duration) (haproxy.Traffic, error)
+	fails error // of SetMaintenance and Maintenance
+}
+
+func (f *fakeRotation) SetMaintenance(_ context.Context, on bool) error {
+	if f.fails == nil {
+		f.on, f.set = on, time.Now()
+	}
+	return f.fails
+}
+
+func (f *fakeRotation) Maintenance(context.Context) (bool, error) { return f.on, f.fails }
+
+func (f *fakeRotation) Traffic(_ context.Context, backends []string) (haproxy.Traffic, error) {
+	if len(backends) != 1 || backends[0] != "api" {
+		return haproxy.Traffic{}, errors.New("not the services' backends")
+	}
+	return f.tell(time.Since(f.set))
+}
+
+// calm is a load balancer with a request every 10 ms until stop, none of which
+// is under way at the moment that somebody looks; and one that lasts until end.
+func calm(stop, end time.Duration) func(time.Duration) (haproxy.Traffic, error) {
+	return func(since time.Duration) (haproxy.Traffic, error) {
+		t := haproxy.Traffic{Begun: 1000 + uint64(min(since, stop)/(10*time.Millisecond))}
+		if since < stop && since%(10*time.Millisecond) >= 5*time.Millisecond {
+			t.UnderWay++
+		}
+		if since < end {
+			t.UnderWay++
+		}
+		return t, nil
+	}
+}
+
+// inFile is a haproxy.cfg that says what it should, from then on.
+func (f *fakeRotation) inFile(from time.Duration) func(string) ([]byte, error) {
+	return func(string) ([]byte, error) {
+		if (time.Since(f.set) >= from) == f.on {
+			return []byte("backend pointsman.rotation\n    mode http\n    server lb 127.0.0.1:9 weight 1 disabled\n"), nil
+		}
+		return []byte("backend pointsman.rotation\n    mode http\n    server lb 127.0.0.1:9 weight 1\nbackend api\n    server a 127.0.0.1:1 disabled\n"), nil
+	}
+}
+
+func newTestMaintainer(f *fakeRotation, file time.Duration) *maintainer {
+	return &maintainer{name: "lb0", haproxy: f, backends: []string{"api"}, read: f.inFile(file), quiet: 2 * time.Second}
+}
+
+func TestMaintenanceOnWaitsForTheLastRequestAndForTheFile(t *testing.T) {
+	yes, no := true, false
+	for _, c := range []struct {
+		name      string
+		stop, end time.Duration // of the traffic
+		file      time.Duration
+		wait      time.Duration
+		want      maintenance
+		failure   string
+	}{
+		{"clients move on", time.Second, 0, 0, 30 * time.Second, maintenance{Quiet: true, InFile: &yes, Waited: 3}, ""},
+		{"a long request", time.Second, 10 * time.Second, 0, 30 * time.Second, maintenance{Quiet: true, InFile: &yes, Waited: 12}, ""},
+		{"a file that comes late", 0, 0, 20 * time.Second, 30 * time.Second, maintenance{Quiet: true, InFile: &yes, Waited: 20}, ""},
+		{"a request that does not end", time.Second, time.Hour, 0, 30 * time.Second, maintenance{UnderWay: 1, InFile: &yes, Waited: 30}, "lb0 is in maintenance, but 1 requests are still under way"},
+		{"a client that does not move on", time.Hour, 0, 0, 30 * time.Second, maintenance{InFile: &yes, Waited: 30}, "lb0 is in maintenance, but there still come requests"},
+		{"no sidecar", 0, 0, time.Hour, 30 * time.Second, maintenance{Quiet: true, InFile: &no, Waited: 30}, "does the sidecar run?"},
+		{"nobody waits", time.Hour, 0, time.Hour, 0, maintenance{InFile: &no}, ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f := &fakeRotation{tell: calm(c.stop, c.end)}
+				got, err := newTestMaintainer(f, c.file).on(t.Context(), c.wait)
+				if err != nil {
+					t.Fatal(err)
+				}
+				c.want.LoadBalancer, c.want.Maintenance = "lb0", true
+				ignore := cmpopts.IgnoreUnexported(maintenance{})
+				near := cmpopts.EquateApprox(0, 0.15) // it looks ten times a second
+				if diff := cmp.Diff(got, c.want, ignore, near); diff != "" {
+					t.Errorf("got +want:\n%s", diff)
+				}
+				err = got.failure()
+				if (err == nil) != (c.failure == "") || err != nil && !strings.Contains(err.Error(), c.failure) {
+					t.Errorf("failure: got %v, want %q", err, c.failure)
+				}
+				if !f.on {
+					t.Error("HAProxy is in rotation, want it out, however the wait went")
+				}
+			})
+		})
+	}
+}
+
+func TestMaintenanceOffWaitsForTheFileOnly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := &fakeRotation{on: true, tell: calm(time.Hour, time.Hour)}
+		got, err := newTestMaintainer(f, 2*time.Second).off(t.Context(), 30*time.Second)
+		if err != nil || got.failure() != nil || f.on || got.Waited < 1.9 || got.Waited > 2.2 {
+			t.Errorf("got %+v, %v, %v, want it in rotation after 2 s", got, err, got.failure())
+		}
+	})
+}
+
+// While HAProxy loads its file its master does not answer for a moment.
+func TestMaintenanceTriesAgainWhatCannotBeRead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ok := calm(0, 0)
+		f := &fakeRotation{tell: func(since time.Duration) (haproxy.Traffic, error) {
+			if since < 5*time.Second {
+				return haproxy.Traffic{}, errors.New("no master")
+			}
+			return ok(since)
+		}}
+		m := newTestMaintainer(f, 0)
+		if got, err := m.on(t.Context(), 30*time.Second); err != nil || got.failure() != nil || got.Waited < 7 {
+			t.Errorf("got %+v, %v, want it quiet 2 s after HAProxy could be read", got, err)
+		}
+		if got, err := m.on(t.Context(), 3*time.Second); err != nil || got.failure() == nil || !strings.Contains(got.failure().Error(), "no master") {
+			t.Errorf("got %+v, %v, want the failure to say why", got, err)
+		}
+		if _, err := m.on(t.Context(), 0); err == nil {
+			t.Error("without a wait: got no error")
+		}
+	})
+}
+
+func TestMaintenanceWithoutTheFileSaysSo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := &fakeRotation{tell: calm(0, 0)}
+		m := newTestMaintainer(f, 0)
+		m.read = func(string) ([]byte, error) { return nil, fs.ErrPermission }
+		got, err := m.on(t.Context(), 30*time.Second)
+		if err != nil || got.InFile != nil || got.failure() != nil || !strings.Contains(got.String(), "haproxy.cfg cannot be read here") {
+			t.Errorf("got %s, %v, %v, want no failure, and that the file cannot be read", got, err, got.failure())
+		}
+	})
+}
+
+func TestMaintenanceThatCannotBeSetIsAnError(t *testing.T) {
+	f := &fakeRotation{fails: haproxy.ErrNoRotation, tell: calm(0, 0)}
+	m := newTestMaintainer(f, 0)
+	for name, do := range map[string]func() error{
+		"on":     func() error { _, err := m.on(t.Context(), 0); return err },
+		"off":    func() error { _, err := m.off(t.Context(), 0); return err },
+		"status": func() error { _, err := m.status(t.Context()); return err },
+	} {
+		if err := do(); !errors.Is(err, haproxy.ErrNoRotation) {
+			t.Errorf("%s: got %v, want ErrNoRotation", name, err)
+		}
+	}
+}
+
+func TestMaintenanceEndsWithItsContext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		_, err := newTestMaintainer(&fakeRotation{tell: calm(time.Hour, 0)}, 0).on(ctx, time.Hour)
+		if !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("got %v, want the context's end", err)
+		}
+	})
+}

@@ -1,0 +1,144 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/spf13/cobra"
+
+	"github.com/pointsman/pointsman/sidecar/internal/config"
+)
+
+func maintenanceCommand(env Env) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "maintenance",
+		Short: "Take this load balancer out of rotation, and bring it back",
+		Long: `Take this load balancer out of rotation for upkeep, and bring it back. HAProxy's
+health answer (haproxy.health.bind) turns, and whoever sends traffic goes
+elsewhere; requests that come all the same are served as ever. It is HAProxy's
+runtime socket that is spoken to: the sidecar need not run, but while it does it
+writes haproxy.cfg accordingly, so that a HAProxy that is restarted or replaced
+comes back as it was.`,
+		Args: func(_ *cobra.Command, args []string) error {
+			return &exitError{code: ExitUsage, err: fmt.Errorf("maintenance %s: want on, off or status", strings.Join(args, " "))}
+		},
+		RunE: func(*cobra.Command, []string) error { return nil }, // Args refuses all
+	}
+	cmd.AddCommand(maintenanceOn(env), maintenanceOff(env), maintenanceStatus(env))
+	return cmd
+}
+
+func maintenanceOn(env Env) *cobra.Command {
+	var o maintenanceOptions
+	cmd := &cobra.Command{
+		Use:   "on",
+		Short: "Out of rotation; waits until no request is under way",
+		Long: `Take this load balancer out of rotation and wait until its services' requests
+have ended, in old workers too, no new ones come, and haproxy.cfg says so, too.
+A client's connection that is kept without a request does not count. Exits with
+1 if that did not come to pass in time; the maintenance is on all the same.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return maintain(cmd, env, o, func(ctx context.Context, m *maintainer) (maintenance, error) { return m.on(ctx, o.wait) })
+		},
+	}
+	o.flags(cmd)
+	return cmd
+}
+
+func maintenanceOff(env Env) *cobra.Command {
+	var o maintenanceOptions
+	cmd := &cobra.Command{
+		Use:   "off",
+		Short: "Back into rotation",
+		Long: `Bring this load balancer back into rotation, and wait until haproxy.cfg says so,
+too. Exits with 1 if it did not in time; the maintenance is off all the same.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return maintain(cmd, env, o, func(ctx context.Context, m *maintainer) (maintenance, error) { return m.off(ctx, o.wait) })
+		},
+	}
+	o.flags(cmd)
+	return cmd
+}
+
+func maintenanceStatus(env Env) *cobra.Command {
+	var o maintenanceOptions
+	cmd := &cobra.Command{
+		Use:   "status",
+		Short: "Whether it is in rotation, and what is under way",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return maintain(cmd, env, o, func(ctx context.Context, m *maintainer) (maintenance, error) { return m.status(ctx) })
+		},
+	}
+	cmd.Flags().BoolVar(&o.json, "json", false, "print JSON")
+	return cmd
+}
+
+type maintenanceOptions struct {
+	json bool
+	wait time.Duration
+}
+
+func (o *maintenanceOptions) flags(cmd *cobra.Command) {
+	cmd.Flags().BoolVar(&o.json, "json", false, "print JSON")
+	cmd.Flags().DurationVar(&o.wait, "wait", 30*time.Second, "wait so long at most; 0s waits for nothing")
+}
+
+// maintain runs one of the commands and prints what came of it.
+func maintain(cmd *cobra.Command, env Env, o maintenanceOptions, do func(context.Context, *maintainer) (maintenance, error)) error {
+	cfg, err := load(cmd, env)
+	if err != nil {
+		return err
+	}
+	if !inRotation(cfg) {
+		return &exitError{code: ExitUsage, err: errors.New("maintenance: haproxy.health.bind is not set: there is no health answer to turn")}
+	}
+	if o.wait < 0 {
+		return &exitError{code: ExitUsage, err: fmt.Errorf("--wait %s: must not be negative", o.wait)}
+	}
+	m, err := newMaintainer(cfg)
+	if err != nil {
+		return &exitError{code: ExitUsage, err: err}
+	}
+	result, err := do(cmd.Context(), m)
+	if err != nil {
+		return failure(err)
+	}
+	if err := printMaintenance(env.Stdout, result, o.json); err != nil {
+		return failure(err)
+	}
+	return failure(result.failure())
+}
+
+func newMaintainer(cfg config.Config) (*maintainer, error) {
+	p, err := newProxy(cfg, hclog.NewNullLogger(), nil)
+	if err != nil {
+		return nil, err
+	}
+	m := &maintainer{
+		name: cfg.Name, haproxy: p, file: cfg.HAProxy.Config, read: os.ReadFile,
+		// So long, at most, Consul goes on to send clients here; then a little.
+		quiet: cfg.Balancer.Check.Interval + cfg.Balancer.Check.Timeout + time.Second/2,
+	}
+	for _, s := range cfg.Services {
+		m.backends = append(m.backends, s.Backend)
+	}
+	return m, nil
+}
+
+func printMaintenance(w io.Writer, m maintenance, asJSON bool) error {
+	if asJSON {
+		return json.NewEncoder(w).Encode(m)
+	}
+	_, err := fmt.Fprintln(w, m)
+	return err
+}

@@ -1,0 +1,61 @@
+package consul
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/http/httptrace"
+	"time"
+)
+
+// An index means something only to the Consul that it came from. One that has
+// lost its catalog starts its index again, and lets a query with the old one
+// block for its whole wait. Normally the broken connection tells; but net/http
+// sends a GET again, unasked, when a connection that it reused breaks before
+// the answer (net/http, Transport: "automatically retries"), and takes any that
+// is idle. So a connection knows when it was made, and one that is younger than
+// an index does not carry it: one that is older, and lives, leads to the
+// process that gave the index.
+
+// errYounger is the cause of a blocking query that was given up for that. It is
+// no failure: ask from the beginning.
+var errYounger = errors.New("the connection is younger than the index: another catalog may be behind it")
+
+// datedConn is a connection that knows since when there is one.
+type datedConn struct {
+	net.Conn
+	made time.Time
+}
+
+type dial func(ctx context.Context, network, address string) (net.Conn, error)
+
+func dated(d dial) dial {
+	return func(ctx context.Context, network, address string) (net.Conn, error) {
+		c, err := d(ctx, network, address)
+		if err != nil {
+			return nil, err
+		}
+		return &datedConn{Conn: c, made: time.Now()}, nil
+	}
+}
+
+// refuseYounger gives up a query, by errYounger, when it gets a connection that
+// was made after asOf.
+func refuseYounger(ctx context.Context, asOf time.Time) (context.Context, context.CancelCauseFunc) {
+	ctx, giveUp := context.WithCancelCause(ctx)
+	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		GotConn: func(got httptrace.GotConnInfo) {
+			if madeAfter(got.Conn, asOf) {
+				giveUp(errYounger)
+			}
+		},
+	}), giveUp
+}
+
+func madeAfter(c net.Conn, asOf time.Time) bool {
+	if secured, ok := c.(interface{ NetConn() net.Conn }); ok { // as *tls.Conn
+		c = secured.NetConn()
+	}
+	d, ok := c.(*datedConn)
+	return ok && d.made.After(asOf)
+}

@@ -1,0 +1,183 @@
+package status
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Facts is what is so on this load balancer at one moment.
+type Facts interface {
+	// Drain tells of one instance by its Consul ID. routed is false for a
+	// service that this load balancer does not route.
+	Drain(service, instance string) (d Drain, routed bool)
+	// Live counts the instances of a version ("" is any) that take traffic.
+	Live(service, version string) (count int, routed bool)
+}
+
+// Drain is what is left of an instance's traffic.
+type Drain struct {
+	Drained  bool   `json:"drained"`         // nobody is on it in any worker, and nobody new comes
+	Phase    string `json:"phase,omitempty"` // where it is in its life; "" if HAProxy has no server for it
+	Sessions int    `json:"sessions"`        // left, in all workers
+}
+
+// Watch gives the facts of now, and a channel that is closed when there are
+// newer ones.
+type Watch func() (Facts, <-chan struct{})
+
+// The bounds of a long poll.
+const (
+	defaultWait = 30 * time.Second
+	maxWait     = 10 * time.Minute
+	// maxWaiters bounds how many may wait at once; each is a goroutine and a
+	// connection.
+	maxWaiters = 10_000
+	maxName    = 256
+)
+
+// drainAnswer is the body of /api/v1/drain.
+type drainAnswer struct {
+	LoadBalancer string `json:"load_balancer"`
+	Service      string `json:"service"`
+	Instance     string `json:"instance"`
+	Drain
+	WaitedMS float64 `json:"waited_ms"`
+}
+
+// liveAnswer is the body of /api/v1/live.
+type liveAnswer struct {
+	LoadBalancer string  `json:"load_balancer"`
+	Service      string  `json:"service"`
+	Version      string  `json:"version,omitempty"`
+	Live         bool    `json:"live"`
+	Count        int     `json:"count"`
+	Want         int     `json:"want"`
+	WaitedMS     float64 `json:"waited_ms"`
+}
+
+// polls answers the long polls: /api/v1/drain/{service}/{instance} and
+// /api/v1/live/{service}.
+type polls struct {
+	name   string // the load balancer's
+	watch  Watch
+	attend func(change int)
+	slots  chan struct{} // holds a value for each that waits
+}
+
+func newPolls(name string, watch Watch, attend func(int)) *polls {
+	return &polls{name: name, watch: watch, attend: attend, slots: make(chan struct{}, maxWaiters)}
+}
+
+// drain answers once nobody is on the instance any more, or when the wait is
+// over; "drained" says which.
+func (p *polls) drain(w http.ResponseWriter, r *http.Request) {
+	service, instance, ok := strings.Cut(r.PathValue("rest"), "/")
+	if !ok || !isName(service) || !isName(instance) {
+		writeJSON(w, http.StatusBadRequest, problem{"want /api/v1/drain/{service}/{instance}, each of 1 to 256 bytes"})
+		return
+	}
+	begun := time.Now()
+	answer := drainAnswer{LoadBalancer: p.name, Service: service, Instance: instance}
+	p.poll(w, r, func(f Facts) (done, routed bool) {
+		answer.Drain, routed = f.Drain(service, instance)
+		return answer.Drained, routed
+	}, func() any {
+		answer.WaitedMS = milliseconds(time.Since(begun))
+		return answer
+	})
+}
+
+// live answers once at least count instances of the version take traffic, or
+// when the wait is over; "live" says which.
+func (p *polls) live(w http.ResponseWriter, r *http.Request) {
+	query := r.URL.Query()
+	answer := liveAnswer{LoadBalancer: p.name, Service: r.PathValue("rest"), Version: query.Get("version"), Want: 1}
+	if !isName(answer.Service) || strings.Contains(answer.Service, "/") || len(answer.Version) > maxName {
+		writeJSON(w, http.StatusBadRequest, problem{"want /api/v1/live/{service}?version=&count=&wait="})
+		return
+	}
+	if text := query.Get("count"); text != "" {
+		n, err := strconv.Atoi(text)
+		if err != nil || n < 0 {
+			writeJSON(w, http.StatusBadRequest, problem{fmt.Sprintf("count %.40q: want a whole number, 0 or more", text)})
+			return
+		}
+		answer.Want = n
+	}
+	begun := time.Now()
+	p.poll(w, r, func(f Facts) (done, routed bool) {
+		answer.Count, routed = f.Live(answer.Service, answer.Version)
+		answer.Live = answer.Count >= answer.Want
+		return answer.Live, routed
+	}, func() any {
+		answer.WaitedMS = milliseconds(time.Since(begun))
+		return answer
+	})
+}
+
+// poll asks the facts until done, until the wait is over or until the client
+// has gone.
+func (p *polls) poll(w http.ResponseWriter, r *http.Request, ask func(Facts) (done, routed bool), answer func() any) {
+	wait, err := waitOf(r)
+	if err != nil {
+		writeJSON(w, http.StatusBadRequest, problem{err.Error()})
+		return
+	}
+	select {
+	case p.slots <- struct{}{}:
+		defer func() { <-p.slots }()
+	default:
+		w.Header().Set("Retry-After", "1")
+		writeJSON(w, http.StatusServiceUnavailable, problem{fmt.Sprintf("%d are waiting already", maxWaiters)})
+		return
+	}
+	// The server's own write deadline is for answers that come at once.
+	if err := http.NewResponseController(w).SetWriteDeadline(time.Now().Add(wait + writeTimeout)); err != nil {
+		writeJSON(w, http.StatusInternalServerError, problem{"the answer cannot be waited for"})
+		return
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), wait)
+	defer cancel()
+	p.attend(+1)
+	defer p.attend(-1)
+	for {
+		facts, newer := p.watch()
+		done, routed := ask(facts)
+		if !routed {
+			writeJSON(w, http.StatusNotFound, problem{"this load balancer does not route the service"})
+			return
+		}
+		if done {
+			writeJSON(w, http.StatusOK, answer())
+			return
+		}
+		select {
+		case <-newer:
+		case <-ctx.Done():
+			// Also when the sidecar stops: what is not proven is not claimed.
+			writeJSON(w, http.StatusOK, answer())
+			return
+		}
+	}
+}
+
+// waitOf reads ?wait=, a duration as Go writes them.
+func waitOf(r *http.Request) (time.Duration, error) {
+	text := r.URL.Query().Get("wait")
+	if text == "" {
+		return defaultWait, nil
+	}
+	wait, err := time.ParseDuration(text)
+	if err != nil || wait < 0 || wait > maxWait {
+		return 0, fmt.Errorf("wait %.40q: want a duration from 0s to %s, such as 30s", text, maxWait)
+	}
+	return wait, nil
+}
+
+func isName(s string) bool { return s != "" && len(s) <= maxName }
+
+func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }

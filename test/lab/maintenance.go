@@ -1,0 +1,86 @@
+package lab
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os/exec"
+	"strings"
+	"time"
+
+	"github.com/hashicorp/consul/api"
+)
+
+// Maintenance is what `sidecar maintenance --json` says.
+type Maintenance struct {
+	LoadBalancer string  `json:"load_balancer"`
+	Maintenance  bool    `json:"maintenance"`
+	UnderWay     int     `json:"under_way"`
+	Quiet        bool    `json:"quiet"`
+	InFile       *bool   `json:"in_file"`
+	Waited       float64 `json:"waited_seconds"`
+}
+
+// Maintenance runs `sidecar maintenance` with a word (on, off or status) and
+// perhaps flags. The exit code is an error unless it is 0; what was printed is
+// given all the same.
+func (b *Balancer) Maintenance(ctx context.Context, word string, flags ...string) (Maintenance, error) {
+	args := append([]string{"maintenance", word, "--json", "--config", b.Settings()}, flags...)
+	b.lab.logf("%-10s maintenance %s", b.Name, strings.Join(append([]string{word}, flags...), " "))
+	out, runErr := exec.CommandContext(ctx, b.lab.programs.Sidecar, args...).Output()
+	if exit, ok := errors.AsType[*exec.ExitError](runErr); ok {
+		runErr = fmt.Errorf("lab: %s: maintenance %s: %w: %s", b.Name, word, exit, exit.Stderr)
+	}
+	var m Maintenance
+	if len(out) == 0 {
+		return m, runErr
+	}
+	if err := json.Unmarshal(out, &m); err != nil {
+		return m, errors.Join(runErr, fmt.Errorf("lab: %s: maintenance %s: %w: %s", b.Name, word, err, out))
+	}
+	return m, runErr
+}
+
+// Joined waits until Consul lists the load balancer, as one of the service that
+// it has joined, with this health; "" is not at all.
+func (b *Balancer) Joined(ctx context.Context, limit time.Duration, health string) error {
+	return Until(ctx, limit, fmt.Sprintf("Consul has %s %q", b.Name, health), func() error {
+		entries, _, err := b.consul.Client.Health().Service(b.joined, "", false, (&api.QueryOptions{}).WithContext(ctx))
+		if err != nil {
+			return err
+		}
+		got := ""
+		for _, e := range entries {
+			if e.Service.Meta["pointsman-lb"] == b.Name {
+				got = e.Checks.AggregatedStatus()
+			}
+		}
+		if got != health {
+			return fmt.Errorf("it has %q", got)
+		}
+		return nil
+	})
+}
+
+// Requests is how many requests HAProxy has begun to send to a backend's
+// servers, in the current worker.
+func (b *Balancer) Requests(ctx context.Context, backend string) (int, error) {
+	out, err := b.Runtime(ctx, "show stat "+backend+" 2 -1")
+	if err != nil {
+		return 0, err
+	}
+	lines := strings.Split(strings.TrimSpace(out), "\n")
+	if len(lines) != 2 {
+		return 0, fmt.Errorf("lab: show stat %s: %q", backend, out)
+	}
+	values := strings.Split(lines[1], ",")
+	for i, column := range strings.Split(strings.TrimPrefix(lines[0], "# "), ",") {
+		if column == "stot" && i < len(values) {
+			var n int
+			_, err := fmt.Sscan(values[i], &n)
+			return n, err
+		}
+	}
+	return 0, errors.New("lab: show stat without stot")
+}
