@@ -94,14 +94,15 @@ func (w *world) noticed(n *lab.Node) time.Time {
 func TestASidecarKilledInTheMiddleOfADeploymentFinishesItAfterItsRestart(t *testing.T) {
 	w := newWorld(t, 3)
 	clients := w.load()
-	fresh := w.startNodes("1.1", "new", 3)
-	w.must(w.lb.Routes(w.ctx, 20*time.Second, service, append(lab.NodeIDs(w.nodes...), lab.NodeIDs(fresh...)...)...))
 	pid := w.workerPID()
 
-	// A long request keeps the first node draining.
+	// A long request keeps an old node draining: it begins while there are no
+	// others.
 	slow := make(chan error, 1)
-	go func() { slow <- w.slowRequest(w.ctx, 4*time.Second) }()
+	go func() { slow <- w.slowRequest(w.ctx, 12*time.Second) }()
 	busy := w.busyNode()
+	fresh := w.startNodes("1.1", "new", 3)
+	w.must(w.lb.Routes(w.ctx, 20*time.Second, service, append(lab.NodeIDs(w.nodes...), lab.NodeIDs(fresh...)...)...))
 	w.must(busy.Terminate())
 	w.must(lab.Until(w.ctx, 10*time.Second, "the node drains", func() error {
 		for _, i := range w.state().Instances(service) {

@@ -1,0 +1,55 @@
+package cli
+
+import (
+	"testing"
+
+	"github.com/pointsman/pointsman/sidecar/internal/agent"
+)
+
+func TestAnInstanceIsDrainedWhenNobodyIsOnItAndNobodyComes(t *testing.T) {
+	for _, c := range []struct {
+		name      string
+		instances []agent.InstanceState
+		notReady  bool
+		want      bool
+	}{
+		{"up", []agent.InstanceState{{ID: "a", Server: "a", Phase: agent.PhaseUp}}, false, false},
+		{"draining", []agent.InstanceState{{ID: "a", Server: "a", Phase: agent.PhaseDraining, Sessions: 2, Leaving: true}}, false, false},
+		{"drained", []agent.InstanceState{{ID: "a", Server: "a", Phase: agent.PhaseDrained, Leaving: true}}, false, true},
+		{"out, with a session left", []agent.InstanceState{{ID: "a", Server: "a", Phase: agent.PhaseOut, Sessions: 1}}, false, false},
+		{"out", []agent.InstanceState{{ID: "a", Server: "a", Phase: agent.PhaseOut}}, false, true},
+		{"never heard of", []agent.InstanceState{{ID: "b", Server: "b", Phase: agent.PhaseUp}}, false, true},
+		{"about to be added", []agent.InstanceState{{ID: "a", Server: "a", Phase: agent.PhaseUnknown}}, false, false},
+		{"leaving before it was added", []agent.InstanceState{{ID: "a", Server: "a", Phase: agent.PhaseUnknown, Leaving: true}}, false, true},
+		{"deregistered, and still up", []agent.InstanceState{{Server: "a", Phase: agent.PhaseUp}}, false, false},
+		{"on two nodes, one of them up", []agent.InstanceState{
+			{ID: "a", Node: "n1", Server: "a-h1", Phase: agent.PhaseOut}, {ID: "a", Node: "n2", Server: "a-h2", Phase: agent.PhaseUp},
+		}, false, false},
+		{"before all of Consul's answers are there", nil, true, false},
+	} {
+		f := facts{&agent.State{Ready: !c.notReady, Services: []agent.ServiceState{{Name: "api", Instances: c.instances}}}}
+		d, routed := f.Drain("api", "a")
+		if d.Drained != c.want || !routed {
+			t.Errorf("%s: got drained %v, routed %v, want %v, true", c.name, d.Drained, routed, c.want)
+		}
+	}
+	if _, routed := (facts{&agent.State{Ready: true}}).Drain("web", "a"); routed {
+		t.Error("a service that is not routed: got true")
+	}
+}
+
+func TestLiveAreThoseThatTakeTraffic(t *testing.T) {
+	f := facts{&agent.State{Ready: true, Services: []agent.ServiceState{{Name: "api", Instances: []agent.InstanceState{
+		{ID: "a", Version: "1.0", Phase: agent.PhaseUp, Weight: 1},
+		{ID: "b", Version: "1.1", Phase: agent.PhaseUp, Weight: 1},
+		{ID: "c", Version: "1.1", Phase: agent.PhaseUp}, // weight 0
+		{ID: "d", Version: "1.1", Phase: agent.PhaseStarting, Weight: 1},
+		{ID: "e", Version: "1.1", Phase: agent.PhaseUp, Weight: 1, Leaving: true},
+		{Server: "f", Phase: agent.PhaseUp, Weight: 1}, // gone from Consul
+	}}}}}
+	for version, want := range map[string]int{"1.0": 1, "1.1": 1, "": 2, "2.0": 0} {
+		if got, routed := f.Live("api", version); got != want || !routed {
+			t.Errorf("version %q: got %d, routed %v, want %d", version, got, routed, want)
+		}
+	}
+}
