@@ -3,7 +3,8 @@
 # usage: tools/system.sh PROGRAM...
 #
 # Makes sure of programs that come from the packages of the system: haproxy, cc,
-# and shellcheck. What is missing is installed by the system's package
+# python3, shellcheck, and nginx, which tools/nginx.sh asks for where it can't
+# get it in another way. What is missing is installed by the system's package
 # manager as root, or by sudo; where neither is at hand it says what to install
 # and fails.
 # HAPROXY=PATH names an HAProxy to use instead of the system's.
@@ -24,6 +25,8 @@ have() {
 		local binary
 		binary=$(haproxy_path) && at_least "$(haproxy_version "$binary")" "$oldest_haproxy"
 		;;
+	# A user's PATH often lacks the place for servers.
+	nginx) command -v nginx >/dev/null || [[ -x /usr/sbin/nginx ]] ;;
 	*) command -v "$1" >/dev/null ;;
 	esac
 }
@@ -61,6 +64,7 @@ package() {
 	*:cc) echo gcc ;;
 	dnf:shellcheck) echo ShellCheck ;;
 	zypper:shellcheck) echo ShellCheck ;;
+	pacman:python3) echo python ;;
 	*) echo "$2" ;;
 	esac
 }

@@ -1,0 +1,116 @@
+// Package cli is the command line of registrator: its commands, their
+// settings, the exit codes, and the only place where the parts are put
+// together.
+//
+// Its invariant: nothing is started or registered before all settings were
+// found good, and each bad one is named with its key and value.
+//
+// Only main imports it.
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/spf13/cobra"
+)
+
+// Process is what a program gets from outside. Standard input, output and
+// error of the process itself are what a wrapped program inherits.
+type Process struct {
+	Args           []string // without the program's name
+	Environ        []string // key=value
+	Stdout, Stderr io.Writer
+	Version        string
+}
+
+// Exit codes of registrator, which are its own where the wrapped program has
+// none: those of env(1) and timeout(1).
+const (
+	ExitUsage       = 2   // arguments or settings are wrong; nothing was done
+	ExitFailed      = 125 // the wrapper stopped the program: it was never ready, or Consul refuses it
+	ExitNotExecuted = 126 // the program is there and can't be executed
+	ExitNotFound    = 127 // there is no such program
+	// 128+n: signal n ended the program; or a second signal n ended all at once.
+)
+
+// exitError is an error with the exit code that it leads to. err may be nil
+// where everything has been said.
+type exitError struct {
+	code int
+	err  error
+}
+
+func (e *exitError) Error() string {
+	if e.err == nil {
+		return fmt.Sprintf("exit code %d", e.code)
+	}
+	return e.err.Error()
+}
+
+func (e *exitError) Unwrap() error { return e.err }
+
+func usage(err error) error { return &exitError{code: ExitUsage, err: err} }
+
+// Run runs one command line and gives its exit code.
+func Run(ctx context.Context, p Process) int {
+	err := newRoot(ctx, p).Execute()
+	if err == nil {
+		return 0
+	}
+	coded, ok := errors.AsType[*exitError](err)
+	if !ok {
+		coded = &exitError{code: ExitUsage, err: err} // cobra's own: an unknown command
+	}
+	if coded.err != nil {
+		printError(p.Stderr, coded.err)
+	}
+	if coded.code == ExitUsage {
+		fmt.Fprintln(p.Stderr, "Try 'registrator run --help'.")
+	}
+	return coded.code
+}
+
+// printError prints one line for each of several errors.
+func printError(w io.Writer, err error) {
+	for line := range strings.SplitSeq(err.Error(), "\n") {
+		// The library begins its errors by the same name.
+		fmt.Fprintln(w, "registrator:", strings.TrimPrefix(line, "registrator: "))
+	}
+}
+
+func newRoot(ctx context.Context, p Process) *cobra.Command {
+	root := &cobra.Command{
+		Use:   "registrator",
+		Short: "Registers any program in Consul, and takes it away without losing a request",
+		Long: `The registrator starts a program and registers it in Consul while it serves. When
+it is to stop, load balancers that follow Consul let go of it first.
+
+  registrator run --service api --port 4000 --check http:/healthz -- ./program`,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+	}
+	root.SetArgs(p.Args)
+	root.SetOut(p.Stdout)
+	root.SetErr(p.Stderr)
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage(err) })
+	root.AddCommand(runCommand(ctx, p), versionCommand(p))
+	return root
+}
+
+func versionCommand(p Process) *cobra.Command {
+	return &cobra.Command{
+		Use:   "version",
+		Short: "Print the version",
+		Args:  cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			if _, err := fmt.Fprintln(p.Stdout, "pointsman registrator", p.Version); err != nil {
+				return &exitError{code: 1, err: err}
+			}
+			return nil
+		},
+	}
+}

@@ -1,0 +1,137 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/hashicorp/consul/api"
+	"github.com/hashicorp/go-hclog"
+	"github.com/spf13/cobra"
+
+	"github.com/pointsman/pointsman/registrator"
+	"github.com/pointsman/pointsman/registrator/cmd/registrator/internal/program"
+	"github.com/pointsman/pointsman/registrator/cmd/registrator/internal/ready"
+	"github.com/pointsman/pointsman/registrator/cmd/registrator/internal/wrapper"
+)
+
+func runCommand(ctx context.Context, p Process) *cobra.Command {
+	var s settings
+	cmd := &cobra.Command{
+		Use:   "run [flags] -- program [argument]...",
+		Short: "Run a program and keep it registered while it serves",
+		Long: `Starts the program, as it is and without a shell, and registers it in Consul when
+its checks first pass. On SIGTERM or SIGINT it leaves in the order that loses no
+request: it is marked as leaving and serves on, while the load balancers let go
+of it; then it gets --signal, and after --stop-timeout SIGKILL; then it is
+deregistered. A second SIGTERM or SIGINT kills it at once. A program that ends by
+itself is deregistered at once.
+
+SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2, SIGWINCH, SIGTSTP and SIGCONT are passed on.
+
+The exit code is the program's, or 128+n if signal n ended it. Else: 2 arguments
+or settings are wrong, 125 the program was stopped because it did not become
+ready or Consul refuses it, 126 the program can't be executed, 127 there is no
+such program.
+
+Where Consul is, and with which token and certificates to talk to it, is set by
+the variables that Consul's own CLI reads: CONSUL_HTTP_ADDR, CONSUL_HTTP_TOKEN,
+CONSUL_CACERT and so on. Without Consul the program runs, and the registration
+is tried again.
+
+Every flag is also set by the environment variable that stands behind it; in
+those that may be repeated, commas separate the entries.`,
+		Example: `  registrator run --service api --port 4000 --check http:/healthz -- ./program --listen :4000
+  registrator run --service web --port 80 --signal QUIT -- nginx -g 'daemon off;'`,
+		DisableFlagsInUseLine: true,
+		PreRunE: func(cmd *cobra.Command, argv []string) error {
+			if err := errors.Join(fromEnviron(cmd.Flags(), p.Environ), checkConsul(p.Environ)); err != nil {
+				return usage(err)
+			}
+			if err := s.missing(argv); err != nil {
+				return usage(err)
+			}
+			return nil
+		},
+		RunE: func(_ *cobra.Command, argv []string) error { return s.run(ctx, argv, p) },
+	}
+	s.flags(cmd.Flags())
+	// What follows the program's name is the program's, with or without "--".
+	cmd.Flags().SetInterspersed(false)
+	return cmd
+}
+
+// run puts the parts together and runs them.
+func (s *settings) run(ctx context.Context, argv []string, p Process) error {
+	signals := receive(wrapper.Handled(s.foreground)) // first of all: one that comes now is not lost
+	log := hclog.New(&hclog.LoggerOptions{Name: "registrator", Level: s.logLevel, Output: p.Stderr, JSONFormat: s.logJSON})
+	consul := api.DefaultConfig() // reads the environment, as the help says
+	at, err := findPlace(ctx, s.address, consul.Address, outbound)
+	if err != nil {
+		return usage(err)
+	}
+	checks, probes := s.checks(at.host)
+	config, err := s.registration(at, checks, consul, log)
+	if err != nil {
+		return usage(err)
+	}
+	registration, err := registrator.New(config)
+	if err != nil {
+		return usage(err)
+	}
+	until := ready.Config{Checks: probes, Timeout: s.checkTimeout, Logger: log}
+	if ready.Passes(ctx, until) {
+		log.Warn("the checks pass before the program runs: does another one listen on its port?")
+	}
+	status, err := wrapper.Run(ctx, wrapper.Config{
+		Program: program.Config{
+			Argv: argv, Environ: p.Environ, SameGroup: s.foreground,
+			// Not SIGKILL: what the program has in hand is finished, and one with
+			// processes of its own takes them along.
+			Orphan: s.signal,
+			Init:   s.init || os.Getpid() == 1, Logger: log,
+		},
+		Registration: registration,
+		Ready:        func(ctx context.Context) error { return ready.Await(ctx, until) },
+		ReadyTimeout: s.readyTimeout, Stop: s.signal, StopTimeout: s.stopTimeout,
+		Signals: signals, Logger: log,
+	})
+	return exit(log, status, err)
+}
+
+// receive gives the signals that come from now on. Those that were ignored
+// when we started stay so, for the program too: nohup(1) asks for that.
+func receive(handled []os.Signal) <-chan os.Signal {
+	signals := make(chan os.Signal, 64) // far more than the loop can be behind
+	for _, s := range handled {
+		if s == syscall.SIGTERM || !signal.Ignored(s) {
+			signal.Notify(signals, s)
+		}
+	}
+	return signals
+}
+
+// exit turns the end of a run into an exit code.
+func exit(log hclog.Logger, status program.Status, err error) error {
+	if killed, ok := errors.AsType[wrapper.Killed](err); ok {
+		return &exitError{code: program.SignalCode(killed.Signal)} // it has been logged
+	}
+	if refused, ok := errors.AsType[*program.StartError](err); ok {
+		if errors.Is(refused, fs.ErrNotExist) {
+			return &exitError{code: ExitNotFound, err: fmt.Errorf("%q: not found: %w", refused.Program, refused.Err)}
+		}
+		return &exitError{code: ExitNotExecuted, err: fmt.Errorf("%q: cannot be executed: %w", refused.Program, refused.Err)}
+	}
+	if err != nil {
+		log.Error("the program was stopped", "error", err)
+		return &exitError{code: ExitFailed}
+	}
+	if code := status.Code(); code != 0 {
+		return &exitError{code: code}
+	}
+	return nil
+}
