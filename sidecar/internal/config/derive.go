@@ -1,5 +1,7 @@
 package config
 
+import "slices"
+
 // derive sets the defaults that depend on something else.
 func (l *loader) derive(hostname string) {
 	if _, set := l.origins["name"]; !set && !l.failed["name"] {
@@ -7,21 +9,29 @@ func (l *loader) derive(hostname string) {
 	}
 }
 
-// deriveBalancer finds the port where clients reach HAProxy. The services have
-// been read.
+// deriveBalancer finds the port where clients reach HAProxy, if the services
+// bind only one: with several it has to be said, or a service that is added
+// could move the clients to its own port. The services have been read.
 func (l *loader) deriveBalancer() {
 	b := &l.cfg.Balancer
 	if b.Service == "" || b.Port != 0 || l.failed["balancer.port"] {
 		return
 	}
+	if ports := l.boundPorts(); len(ports) == 1 {
+		b.Port = ports[0]
+	}
+}
+
+// boundPorts is the ports that the services bind, each once.
+func (l *loader) boundPorts() (ports []int) {
 	for _, s := range l.cfg.Services {
 		for _, line := range s.Bind {
-			if at := BindAddrPort(line); at.IsValid() {
-				b.Port = int(at.Port())
-				return
+			if at := BindAddrPort(line); at.IsValid() && !slices.Contains(ports, int(at.Port())) {
+				ports = append(ports, int(at.Port()))
 			}
 		}
 	}
+	return ports
 }
 
 // deriveService does the same for a service. prefix is its key.

@@ -208,13 +208,16 @@ func TestAnEmptyValueIsNotTheDefault(t *testing.T) {
 	}
 }
 
-func TestTheBalancersPortIsTheFirstBinds(t *testing.T) {
-	services := "services:\n- {name: db, bind: /run/db.sock}\n- {name: api, bind: [\"*:80 defer-accept\", \"*:81\"]}\n- {name: web, bind: \":82\"}\n"
+// A service that is added must not move the clients of the others to its port:
+// seen in the sample, where all their requests failed.
+func TestTheBalancersPortIsTheOneThatTheServicesBind(t *testing.T) {
+	one := "services:\n- {name: db, bind: /run/db.sock}\n- {name: api, bind: [\"*:80 defer-accept\", \"127.0.0.1:80\"]}\n"
+	several := one + "- {name: web, bind: \":82\"}\n"
 	on := "haproxy: {health: {bind: \":8405\"}}\nbalancer: {service: lb"
 	for _, c := range []struct {
 		yaml string
 		want int
-	}{{services + on + "}\n", 80}, {services + on + ", port: 443}\n", 443}, {services, 0}} {
+	}{{one + on + "}\n", 80}, {several + on + ", port: 443}\n", 443}, {several, 0}} {
 		if got := mustLoad(t, input{yaml: c.yaml}).Balancer.Port; got != c.want {
 			t.Errorf("with %s balancer.port = %d, want %d", c.yaml, got, c.want)
 		}
@@ -342,6 +345,7 @@ func TestLoadRefuses(t *testing.T) {
 		{"a service of the health answer's name", input{yaml: service("backend: pointsman.rotation")}, file + `:3: services[api].backend "pointsman.rotation": is a name of pointsman's own in haproxy.cfg`},
 		{"a health answer at a service's address", input{yaml: service("bind: \":80\"") + "haproxy: {health: {bind: \"*:80\"}}\n"}, file + `:3: services[api].bind: :80 is bound by haproxy.health.bind, too`},
 		{"a registered load balancer without a port", input{yaml: "services: []\nbalancer: {service: lb, check: {url: \"http://lb0/\"}}\n"}, file + `:2: balancer.service "lb": needs balancer.port: no service binds a port`},
+		{"a registered load balancer with several ports", input{yaml: "services: [{name: api, bind: \":80\"}, {name: web, bind: \":81\"}]\nbalancer: {service: lb, check: {url: \"http://lb0/\"}}\n"}, file + `:2: balancer.service "lb": needs balancer.port: the services bind 2 ports`},
 		{"a registered load balancer that nothing checks", input{yaml: service("bind: \":80\"") + "balancer: {service: lb}\n"}, file + `:4: balancer.service "lb": needs haproxy.health.bind with a port, or balancer.check.url: else nothing tells whether it serves`},
 		{"a load balancer checked by a path", input{yaml: service("bind: \":80\"") + "balancer: {service: lb, check: {url: /healthz}}\n"}, file + `:4: balancer.check.url "/healthz": must be a URL of http:// or https://, without credentials`},
 		{"a load balancer that is everywhere", input{yaml: "services: []\nbalancer: {address: 0.0.0.0}\n"}, file + `:2: balancer.address "0.0.0.0": must be the address of one machine`},

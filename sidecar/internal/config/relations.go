@@ -54,7 +54,11 @@ func (l *loader) balancerRelations() {
 	if b.Service == "" {
 		return
 	}
-	if b.Port == 0 {
+	switch n := len(l.boundPorts()); {
+	case b.Port != 0:
+	case n > 1:
+		l.conflict(fmt.Sprintf("needs balancer.port: the services bind %d ports", n), b.Service, "balancer.service", "balancer.port", servicesKey)
+	default:
 		l.conflict("needs balancer.port: no service binds a port", b.Service, "balancer.service", "balancer.port", servicesKey)
 	}
 	if b.Check.URL == "" && !BindAddrPort(h.Bind).IsValid() {

@@ -18,8 +18,8 @@ func balancerSettings() []setting[Config] {
 			},
 		},
 		{
-			key: "balancer.port", def: "0", derived: "the first service's first bind's",
-			doc: "The port there.",
+			key: "balancer.port", def: "0", derived: "the services' one",
+			doc: "The port there. It has to be set where the services bind several.",
 			at:  func(c *Config) value { return number{&c.Balancer.Port, 0, 65535} },
 		},
 		{

@@ -47,9 +47,10 @@ func New(c Config) (*Watch, error) {
 	// A connection for each query. net/http sends a GET again, unasked, where a
 	// connection that it had kept breaks before the answer; a Consul that has
 	// lost its memory would hold it for the whole wait, because of its index.
+	// The transport is the caller's own: a clone would already have TLS settings,
+	// and NewClient would leave the certificates of consul.TLSConfig out.
 	consul := *c.Consul
 	if consul.Transport != nil {
-		consul.Transport = consul.Transport.Clone()
 		consul.Transport.DisableKeepAlives = true
 	}
 	client, err := api.NewClient(&consul)
