@@ -15,7 +15,10 @@ ONCE ?=
 PKG ?= ./...
 TESTFLAGS ?=
 FUZZTIME ?= 10s
-VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+VERSION ?=
+
+# What the programs say they are, unless VERSION does.
+DESCRIBED = $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 
 # HAPROXY=3.2 stands for that version out of Debian's suites.
 HAPROXY_MINOR := $(filter 2.6 3.0 3.2 3.4,$(HAPROXY))
@@ -45,13 +48,13 @@ export ONCE
 endif
 
 # What `make build` makes, by main package; the binary has the directory's name.
-PROGRAMS := ./sidecar ./services/api ./services/client
+PROGRAMS := ./sidecar ./registrator/cmd/registrator ./services/api ./services/client
 
 # One test binary may take this long. `make test` as a whole takes far less.
 TEST_TIMEOUT := 8m
 
 GOLANGCI_LINT := .tools/bin/golangci-lint
-SCRIPTS := $(wildcard tools/*.sh) .ci/run
+SCRIPTS := $(wildcard tools/*.sh compose/*.sh compose/*/*.sh compose/images/*/*.sh) .ci/run
 
 .PHONY: help
 help: ## List the targets
@@ -65,6 +68,7 @@ help: ## List the targets
 	@echo '  ONCE=1          the demo stops by itself'
 	@echo '  PKG=./x/...     test only these packages; TESTFLAGS="-run Name -v" for go test'
 	@echo '  FUZZTIME=1m     how long each fuzz test runs'
+	@echo '  VERSION=1.1     what to deploy'
 
 .PHONY: demo
 demo: tools ## Watch a deployment under load lose no request (ONCE=1: and stop)
@@ -73,11 +77,32 @@ demo: tools ## Watch a deployment under load lose no request (ONCE=1: and stop)
 .PHONY: build
 build: ## Build the programs into bin/, static
 	@mkdir -p bin
-	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/ $(PROGRAMS)
+	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(or $(VERSION),$(DESCRIBED))' -o bin/ $(PROGRAMS)
+
+.PHONY: engine
+engine: ## Make sure of a Docker engine and of Docker Compose
+	@tools/engine.sh
+
+.PHONY: engine-stop
+engine-stop: ## End the Docker engine that `make engine` has started
+	@tools/engine.sh stop
+
+.PHONY: images
+images: ## Build the images; where no registry answers, make their bases first
+	@tools/images.sh
+	@compose/build.sh
+
+.PHONY: deploy
+deploy: ## Deploy a version of the API under Docker Compose: VERSION=1.1
+	@compose/deploy.sh $(VERSION)
 
 .PHONY: test
 test: tools ## Run all tests, with the race detector, in random order
 	go test -race -shuffle=on -timeout=$(TEST_TIMEOUT) $(TESTFLAGS) $(PKG)
+
+.PHONY: e2e
+e2e: engine images ## Run the sample under Docker Compose through faults and deployments
+	go test -tags compose -count=1 -timeout=40m $(TESTFLAGS) ./test/e2e/compose
 
 .PHONY: lint
 lint: tools-lint ## Check the Go code and the scripts
@@ -97,10 +122,11 @@ bench: tools ## Run the benchmarks
 	go test -run='^$$' -bench=. -benchmem -timeout=30m $(PKG)
 
 .PHONY: tools
-tools: ## Install or build what demo and test need (HAProxy, Consul)
+tools: ## Install or build what demo and test need (HAProxy, Consul, nginx)
 	@$(if $(HAPROXY_MINOR),tools/haproxy-versions.sh .tools/haproxy $(HAPROXY_MINOR) >/dev/null)
-	@tools/system.sh cc haproxy
+	@tools/system.sh cc haproxy python3
 	@tools/consul.sh
+	@tools/nginx.sh
 
 .PHONY: tools-haproxy
 tools-haproxy: ## Get HAProxy 2.6, 3.0, 3.2 and 3.4 from Debian, side by side

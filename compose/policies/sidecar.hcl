@@ -1,0 +1,18 @@
+# What a sidecar may do.
+
+# It follows the service that its HAProxy routes to. A sidecar with more
+# services in its sidecar.yaml needs a rule for each.
+service "api" {
+  policy = "read"
+}
+
+# It registers its load balancer, for clients to find.
+service "lb" {
+  policy = "write"
+}
+
+# An instance is told together with its node's checks; Consul leaves out every
+# instance of whose node the asker may not read. Nodes come and go, so all.
+node_prefix "" {
+  policy = "read"
+}
