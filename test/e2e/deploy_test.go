@@ -236,9 +236,11 @@ func TestARestartedHAProxyServesTheCurrentServersWithoutASidecar(t *testing.T) {
 	w.must(w.nodes[0].Leave(20 * time.Second))
 	current := []*lab.Node{w.nodes[1], fresh[0]}
 	w.must(w.lb.Routes(w.ctx, 10*time.Second, service, lab.NodeIDs(current...)...))
-	w.must(lab.Until(w.ctx, 5*time.Second, "the file is current", func() error {
-		if s := w.state(); !s.File.Current {
-			return fmt.Errorf("%+v", s.File)
+	w.must(lab.Until(w.ctx, 5*time.Second, "the one that left is gone, and the file is current", func() error {
+		// The file follows a change 100 ms later: what the change was is to be
+		// in it.
+		if s := w.state(); !s.File.Current || len(s.Instances(service)) != len(current) {
+			return fmt.Errorf("%+v, %+v", s.File, s.Instances(service))
 		}
 		return nil
 	}))
