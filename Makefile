@@ -102,6 +102,8 @@ test: tools ## Run all tests, with the race detector, in random order
 
 .PHONY: e2e
 e2e: engine images ## Run the sample under Docker Compose through faults and deployments
+	@# One scenario upgrades a load balancer to it.
+	@HAPROXY_VERSION=3.4 tools/images.sh haproxy
 	go test -tags compose -count=1 -timeout=40m $(TESTFLAGS) ./test/e2e/compose
 
 .PHONY: lint
