@@ -46,15 +46,13 @@ func isStatic(s config.Service) bool {
 	switch algorithm {
 	case "roundrobin", "leastconn", "first", "random":
 		return false
-	case "static-rr":
-		return true
 	}
 	for _, line := range s.BackendExtra {
 		if words := strings.Fields(line); len(words) > 1 && words[0] == "hash-type" && words[1] == "consistent" {
 			return false
 		}
 	}
-	return true // a hash over a map
+	return true // static-rr, or a hash over a map
 }
 
 // inRotation reports whether HAProxy's file has the backend that maintenance is

@@ -320,6 +320,28 @@ func TestACheckThatHangsIsEnded(t *testing.T) {
 	c.wantFiles()
 }
 
+// What a file names may go after it was written: it is asked about again.
+func TestCheckAsksAboutTheFileThatIsInPlace(t *testing.T) {
+	named := filepath.Join(t.TempDir(), "certificate")
+	if err := os.WriteFile(named, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c := newCfg(t, "/bin/sh", "-c", `test -e "$0" || { echo "[ALERT] no $0"; exit 1; }`, named, render.FilePlaceholder)
+	if _, err := c.Write(t.Context(), []byte(valid)); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Check(t.Context()); err != nil {
+		t.Errorf("while all is there: got %v, want none", err)
+	}
+	if err := os.Remove(named); err != nil {
+		t.Fatal(err)
+	}
+	rejected, ok := errors.AsType[*render.RejectedError](c.Check(t.Context()))
+	if !ok || !strings.Contains(rejected.Output, named) {
+		t.Errorf("after it has gone: got %v, want a rejection that names it", rejected)
+	}
+}
+
 func TestTheErrorHoldsOnlySoMuchOfTheOutput(t *testing.T) {
 	c := newCfg(t, "/bin/sh", "-c", `i=0; while [ $i -lt 2000 ]; do echo "[ALERT] line $i"; i=$((i+1)); done; exit 1`, "check", render.FilePlaceholder)
 	_, err := c.Write(t.Context(), []byte(valid))
