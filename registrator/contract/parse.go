@@ -49,8 +49,11 @@ func Parse(meta map[string]string) (Meta, error) {
 
 func set[T any](field *T, v T) bool { *field = v; return true }
 
-func isVersion(v string) bool {
-	if len(v) > MaxVersion {
+func isVersion(v string) bool { return isText(v, MaxVersion) }
+
+// isText passes at most so many printable ASCII characters.
+func isText(v string, most int) bool {
+	if len(v) > most {
 		return false
 	}
 	for _, c := range []byte(v) {

@@ -1,0 +1,136 @@
+package contract
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// SidecarService is the service as which sidecars register themselves, unless
+// they are set otherwise.
+const SidecarService = "pointsman-sidecar"
+
+// The meta keys of a sidecar's own registration.
+const (
+	KeyBalancer = "pointsman-lb"     // the load balancer's name: 1 to MaxName printable ASCII characters
+	KeyScheme   = "pointsman-scheme" // how its API is spoken to: http (or absent) or https
+	// KeyRoutes is the services that it routes, with a comma between two. What
+	// finds no room in one value goes on in KeyRoutes-1, KeyRoutes-2 and so on.
+	// A value of "*" says nothing: ask the sidecar.
+	KeyRoutes = "pointsman-routes"
+)
+
+// The bounds of these values.
+const (
+	MaxName = 256 // bytes of a load balancer's or a service's name
+	// maxValue is Consul's own bound (API documentation, "Register Service",
+	// Meta), maxRoutes how many of its 64 keys the services may take.
+	maxValue  = 512
+	maxRoutes = 32
+)
+
+// Sidecar is what a sidecar says of itself to those that leave, and to whoever
+// deploys.
+type Sidecar struct {
+	Balancer string // the load balancer's name
+	HTTPS    bool   // its API speaks TLS
+
+	// Services is what it routes, sorted, each once. Unlisted is set where there
+	// are too many to list: whoever wants to know has to ask.
+	Services []string
+	Unlisted bool
+}
+
+// MayRoute reports whether the sidecar routes the service, as far as it says.
+func (s Sidecar) MayRoute(service string) bool {
+	return s.Unlisted || slices.Contains(s.Services, service)
+}
+
+// Format gives the keys and values that say s. It does not check s:
+// ParseSidecar(s.Format()) does.
+func (s Sidecar) Format() map[string]string {
+	out := map[string]string{KeyBalancer: s.Balancer}
+	if s.HTTPS {
+		out[KeyScheme] = "https"
+	}
+	values, fit := pack(s.Services)
+	if s.Unlisted || !fit {
+		values = []string{"*"}
+	}
+	for i, v := range values {
+		out[routesKey(i)] = v
+	}
+	return out
+}
+
+// pack puts names into as few values as Consul's bounds allow. fit is false
+// where there is no room for all, or one can't be listed.
+func pack(names []string) (values []string, fit bool) {
+	names = slices.Compact(slices.Sorted(slices.Values(names)))
+	for _, name := range names {
+		last := len(values) - 1
+		switch {
+		case !isListable(name) || len(name) > maxValue:
+			return nil, false
+		case last >= 0 && len(values[last])+1+len(name) <= maxValue:
+			values[last] += "," + name
+		default:
+			values = append(values, name)
+		}
+	}
+	return values, len(values) <= maxRoutes
+}
+
+// ParseSidecar reads the keys of a sidecar's registration. The error joins one
+// KeyError for every key that cannot be read. A registration without
+// KeyBalancer is none.
+func ParseSidecar(meta map[string]string) (Sidecar, error) {
+	s := Sidecar{Balancer: meta[KeyBalancer]}
+	var errs []error
+	bad := func(key, want string) { errs = append(errs, &KeyError{Key: key, Value: meta[key], Want: want}) }
+	if !isText(s.Balancer, MaxName) || s.Balancer == "" {
+		bad(KeyBalancer, fmt.Sprintf("a name of 1 to %d printable ASCII characters", MaxName))
+		s.Balancer = ""
+	}
+	switch meta[KeyScheme] {
+	case "", "http":
+	case "https":
+		s.HTTPS = true
+	default:
+		bad(KeyScheme, "http or https")
+	}
+	for i := range maxRoutes {
+		key := routesKey(i)
+		value := meta[key]
+		if value == "" {
+			break
+		}
+		if value == "*" {
+			s.Unlisted = true
+			continue
+		}
+		names := strings.Split(value, ",")
+		if len(value) > maxValue || slices.ContainsFunc(names, func(n string) bool { return !isListable(n) }) {
+			bad(key, "services with commas between them, or *")
+			continue
+		}
+		s.Services = append(s.Services, names...)
+	}
+	slices.Sort(s.Services)
+	s.Services = slices.Compact(s.Services)
+	return s, errors.Join(errs...)
+}
+
+// isListable reports whether a service's name can stand in a list.
+func isListable(name string) bool {
+	return name != "" && name != "*" && isText(name, MaxName) && !strings.Contains(name, ",")
+}
+
+func routesKey(i int) string {
+	if i == 0 {
+		return KeyRoutes
+	}
+	return KeyRoutes + "-" + strconv.Itoa(i)
+}
