@@ -31,6 +31,12 @@ type Check struct {
 	Interval time.Duration // of HTTP and TCP; default DefaultInterval
 	Timeout  time.Duration // of HTTP and TCP; default DefaultTimeout
 
+	// TLSServerName is the name in the certificate that an HTTPS check expects,
+	// if not the URL's host; TLSSkipVerify lets it take any certificate, where
+	// all that it is to tell is whether something answers.
+	TLSServerName string
+	TLSSkipVerify bool
+
 	// DeregisterCriticalAfter is how long the check may be critical before
 	// Consul forgets the service. Default DefaultDeregisterAfter; below zero
 	// never.
@@ -110,6 +116,8 @@ func (c Check) definition(service string) *api.AgentServiceCheck {
 		HTTP:    c.HTTP,
 		TCP:     c.TCP,
 		Status:  api.HealthPassing,
+
+		TLSServerName: c.TLSServerName, TLSSkipVerify: c.TLSSkipVerify,
 	}
 	if c.StartCritical {
 		d.Status = api.HealthCritical

@@ -5,3 +5,13 @@
 service "api" {
   policy = "write"
 }
+
+# Before it stops it asks every sidecar whether anybody is on it still.
+service "pointsman-sidecar" {
+  policy = "read"
+}
+
+# Consul leaves out every sidecar of whose node the asker may not read.
+node_prefix "" {
+  policy = "read"
+}

@@ -11,6 +11,11 @@ service "lb" {
   policy = "write"
 }
 
+# It registers itself, for leaving nodes and deployments to find.
+service "pointsman-sidecar" {
+  policy = "write"
+}
+
 # An instance is told together with its node's checks; Consul leaves out every
 # instance of whose node the asker may not read. Nodes come and go, so all.
 node_prefix "" {

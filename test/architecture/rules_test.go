@@ -29,22 +29,23 @@ var rules = []rule{
 			// The wiring turns settings into the values of the core, and prints plans.
 			sidecar + "catalog/...", sidecar + "plan/...",
 			// It registers the load balancer, as any program registers itself.
-			"registrator",
+			"registrator", "registrator/contract/...",
 			// It hands the template over, so that render knows any template alike.
 			"templates",
 		},
 		tests: fakes,
 	},
 	{place: sidecar + "agent/...", imports: core, tests: fakes},
-	{place: sidecar + "consul/...", imports: append([]string{"registrator/contract/..."}, core...), tests: fakes},
+	{place: sidecar + "consul/...", imports: append([]string{"registrator/contract/...", sidecar + "credential/..."}, core...), tests: fakes},
 	{place: sidecar + "haproxy/...", imports: core, tests: fakes},
 	{place: sidecar + "render/...", imports: core, tests: append([]string{"templates"}, fakes...)},
 	// The page shows agent.State, a value; the agent knows nothing of the page.
-	{place: sidecar + "status/...", imports: append([]string{sidecar + "agent/..."}, core...), tests: fakes},
+	{place: sidecar + "status/...", imports: append([]string{sidecar + "agent/...", sidecar + "credential/..."}, core...), tests: fakes},
 	{place: sidecar + "metrics/...", imports: core, tests: fakes},
 	{place: sidecar + "plan/...", imports: []string{sidecar + "catalog/..."}},
 	{place: sidecar + "catalog/..."},
 	{place: sidecar + "config/..."},
+	{place: sidecar + "credential/..."},
 	{place: "templates"},
 
 	// The fakes, which only tests import.

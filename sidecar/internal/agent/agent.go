@@ -71,7 +71,8 @@ type Agent struct {
 	pace       pace
 	started    time.Time
 	ready      bool
-	oldWorkers int // when last counted
+	oldWorkers int  // when last counted
+	stopped    bool // no HAProxy listened when it was last read
 
 	maintenance bool               // as logged
 	applied     map[string]applied // by service

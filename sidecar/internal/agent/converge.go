@@ -30,6 +30,7 @@ func (a *Agent) converge(ctx context.Context, snap catalog.Snapshot) (plan.Plan,
 		if ctx.Err() != nil {
 			return p, ctx.Err() // what fails now fails for that
 		}
+		a.stopped = errors.Is(err, plan.ErrNotRunning)
 		if err != nil {
 			a.note(err)
 			o := plan.Observed{Caps: a.caps(ctx), Maintenance: a.known.observed.Maintenance}

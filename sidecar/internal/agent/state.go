@@ -27,7 +27,10 @@ type State struct {
 
 // HAProxyState is what was last seen of the HAProxy process.
 type HAProxyState struct {
-	Running bool   `json:"running"`
+	Running bool `json:"running"` // it answers, and was read
+	// Stopped is true while no process listens on its sockets. One that is
+	// neither running nor stopped may serve, and can't be read.
+	Stopped bool   `json:"stopped"`
 	Version string `json:"version,omitempty"`
 	PID     int    `json:"pid,omitempty"` // the current worker's
 	// OldWorkers is how many workers of before a reload still finish what they

@@ -24,14 +24,22 @@ func (f facts) service(name string) (agent.ServiceState, bool) {
 	return agent.ServiceState{}, false
 }
 
+// Index is Consul's, of the answer that the state was made from.
+func (f facts) Index(service string) uint64 {
+	s, _ := f.service(service)
+	return s.Index
+}
+
 // Drain claims nothing before HAProxy was seen to run all that Consul says:
-// an instance that is not there yet may still come.
+// an instance that is not there yet may still come. Nor does it while HAProxy
+// can't be read: it may serve all the same. One that has stopped serves nobody,
+// and gets whom the file names when it comes back.
 func (f facts) Drain(service, instance string) (status.Drain, bool) {
 	s, routed := f.service(service)
 	if !routed || !f.Ready {
 		return status.Drain{}, routed || !f.Ready
 	}
-	d := status.Drain{Drained: true}
+	d := status.Drain{Drained: s.Known && (f.HAProxy.Running || f.HAProxy.Stopped && f.File.Current)}
 	for _, i := range s.Instances {
 		// One that Consul no longer lists has no ID; its server may have its
 		// name.

@@ -27,7 +27,10 @@ func TestAnInstanceIsDrainedWhenNobodyIsOnItAndNobodyComes(t *testing.T) {
 		}, false, false},
 		{"before all of Consul's answers are there", nil, true, false},
 	} {
-		f := facts{&agent.State{Ready: !c.notReady, Services: []agent.ServiceState{{Name: "api", Instances: c.instances}}}}
+		f := facts{&agent.State{
+			Ready: !c.notReady, HAProxy: agent.HAProxyState{Running: true},
+			Services: []agent.ServiceState{{Name: "api", Known: true, Instances: c.instances}},
+		}}
 		d, routed := f.Drain("api", "a")
 		if d.Drained != c.want || !routed {
 			t.Errorf("%s: got drained %v, routed %v, want %v, true", c.name, d.Drained, routed, c.want)
@@ -35,6 +38,30 @@ func TestAnInstanceIsDrainedWhenNobodyIsOnItAndNobodyComes(t *testing.T) {
 	}
 	if _, routed := (facts{&agent.State{Ready: true}}).Drain("web", "a"); routed {
 		t.Error("a service that is not routed: got true")
+	}
+}
+
+func TestWhatIsNotSeenIsNotCalledDrained(t *testing.T) {
+	gone := []agent.InstanceState{{ID: "a", Server: "a", Phase: agent.PhaseUnknown, Leaving: true}}
+	for _, c := range []struct {
+		name  string
+		state agent.State
+		want  bool
+	}{
+		{"an HAProxy that runs without it", agent.State{HAProxy: agent.HAProxyState{Running: true}}, true},
+		{"an HAProxy that hangs, and may serve", agent.State{}, false},
+		{"an HAProxy that has ended, and whose file is without it", agent.State{HAProxy: agent.HAProxyState{Stopped: true}, File: agent.FileState{Current: true}}, true},
+		{"an HAProxy that has ended, and whose file may have it", agent.State{HAProxy: agent.HAProxyState{Stopped: true}}, false},
+	} {
+		c.state.Ready = true
+		c.state.Services = []agent.ServiceState{{Name: "api", Known: true, Instances: gone}}
+		if d, _ := (facts{&c.state}).Drain("api", "a"); d.Drained != c.want {
+			t.Errorf("%s: got drained %v, want %v", c.name, d.Drained, c.want)
+		}
+		c.state.Services[0].Known = false
+		if d, _ := (facts{&c.state}).Drain("api", "a"); d.Drained {
+			t.Errorf("%s, and a service that Consul has not told of: got drained", c.name)
+		}
 	}
 }
 

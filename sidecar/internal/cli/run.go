@@ -54,7 +54,8 @@ type daemon struct {
 	agent  *agent.Agent
 	status *status.Server
 
-	balancer *balancer
+	balancer *registrant // the load balancer in Consul
+	self     *registrant // and the sidecar
 }
 
 func newDaemon(cfg config.Config, env Env, reload func() (config.Config, error)) (*daemon, error) {
@@ -88,18 +89,29 @@ func newDaemon(cfg config.Config, env Env, reload func() (config.Config, error))
 	if err != nil {
 		return nil, err
 	}
-	d.balancer, err = newBalancer(cfg, func() bool { return d.agent.State().HAProxy.Running }, d.log.Named("balancer"))
-	if err != nil {
-		return nil, err
-	}
 	d.status, err = status.New(status.Options{
-		Address: cfg.Status.Address, LoadBalancer: cfg.Name, Version: env.Version,
+		Address: cfg.Status.Address, Access: access(cfg.Status), LoadBalancer: cfg.Name, Version: env.Version,
 		State: func() any { return d.agent.State() },
 		Ready: func() (bool, string) { s := d.agent.State(); return s.Ready, s.NotReady },
 		Watch: watch(d.agent), Attend: d.agent.Attend,
 		Alive: d.alive, Metrics: registry, Logger: d.log.Named("status"),
 	})
+	if err != nil {
+		return nil, err
+	}
+	d.balancer, err = newRegistrant(cfg, balancer(func() bool { return d.agent.State().HAProxy.Running }), d.log.Named("balancer"))
+	if err != nil {
+		return nil, err
+	}
+	d.self, err = newRegistrant(cfg, self(d.status.Addr), d.log.Named("self"))
 	return d, err
+}
+
+func access(s config.Status) status.Access {
+	return status.Access{
+		Token: s.Token.Reveal(), TokenFile: s.TokenFile,
+		CertFile: s.TLS.CertFile, KeyFile: s.TLS.KeyFile, ClientCAFile: s.TLS.ClientCAFile,
+	}
 }
 
 func phases() []string {
@@ -135,11 +147,18 @@ func (d *daemon) run(ctx context.Context) error {
 	defer signal.Stop(signals)
 	go d.obey(ctx, signals, stop)
 
+	if isCutOff(d.cfg) {
+		d.log.Warn("leaving nodes cannot ask this sidecar, and will wait a fixed time: status.address is this machine's own, and Consul is elsewhere",
+			"address", d.cfg.Status.Address, "settings", "status.address, status.advertise")
+	}
 	d.log.Info("started", "services", len(d.cfg.Services), "consul", d.cfg.Consul.Address, "settings", d.cfg.File)
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return d.source.Run(ctx) })
 	group.Go(func() error { return d.agent.Run(ctx) })
-	group.Go(func() error { return d.status.Run(ctx) })
+	// Nobody is sent to a server that has ended: its registration goes first.
+	serving, stopServing := context.WithCancel(context.WithoutCancel(ctx))
+	group.Go(func() error { return d.status.Run(serving) })
+	group.Go(func() error { defer stopServing(); return d.self.run(ctx) })
 	group.Go(func() error { return d.balancer.run(ctx) })
 	group.Go(func() error { return notify(ctx, d.agent) })
 	err := group.Wait()
@@ -189,6 +208,7 @@ func (d *daemon) reread() {
 	changed := config.Changed(d.cfg, cfg)
 	d.agent.Reconfigure(settings(cfg, r))
 	d.balancer.reconfigure(cfg)
+	d.self.reconfigure(cfg)
 	if fixed := needRestart(changed); len(fixed) > 0 {
 		d.log.Warn("some changed settings need a restart of the sidecar", "settings", strings.Join(fixed, ", "))
 	}
@@ -200,6 +220,7 @@ func (d *daemon) reread() {
 func needRestart(keys []string) (fixed []string) {
 	for _, k := range keys {
 		switch {
+		case k == "status.service", k == "status.advertise":
 		case strings.HasPrefix(k, "consul."), strings.HasPrefix(k, "status."), strings.HasPrefix(k, "log."), k == "name",
 			k == "haproxy.socket", k == "haproxy.master_socket", k == "haproxy.config", k == "haproxy.check_command",
 			k == "haproxy.reload_command", k == "haproxy.timeout", k == "haproxy.reload_timeout":

@@ -67,6 +67,17 @@ func checkURL(s string) error {
 	return word(s)
 }
 
+// advertise passes where others reach a machine, with a port or without.
+func advertise(s string) error {
+	if host, _, err := net.SplitHostPort(s); err == nil {
+		if err := hostPort(s, false); err != nil {
+			return err
+		}
+		return balancerAddress(host)
+	}
+	return balancerAddress(s)
+}
+
 func listenAddress(s string) error { return hostPort(s, true) }
 
 // maxSocketPath is what fits into sockaddr_un (unix(7): 108 bytes with the

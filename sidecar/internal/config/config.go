@@ -35,11 +35,6 @@ type Reload struct {
 	MaxOldWorkers int           // no reload is started while so many old workers live
 }
 
-// Status is the sidecar's own HTTP server.
-type Status struct {
-	Address string // host:port; the host may be empty, the port 0
-}
-
 // Log is the sidecar's own log.
 type Log struct {
 	Level  string // trace, debug, info, warn or error

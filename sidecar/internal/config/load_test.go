@@ -106,7 +106,7 @@ func TestDefaultsAreThoseOfTheIssue(t *testing.T) {
 		Settle:            config.Settle{Min: 100 * time.Millisecond, Max: time.Second},
 		Reload:            config.Reload{MinInterval: 2 * time.Second, MaxOldWorkers: 3},
 		ReconcileInterval: 2 * time.Second, FileDelay: 100 * time.Millisecond,
-		Status: config.Status{Address: "127.0.0.1:9600"},
+		Status: config.Status{Address: "127.0.0.1:9600", Service: "pointsman-sidecar"},
 		Log:    config.Log{Level: "info", Format: config.LogText},
 	}
 	if diff := cmp.Diff(got, want); diff != "" {
@@ -328,6 +328,11 @@ func TestLoadRefuses(t *testing.T) {
 		{"a file's value that a flag hides", input{yaml: "services: []\nlog: {level: loud}\n", args: []string{"--log-level=warn"}}, file + `:2: log.level "loud": must be trace, debug, info, warn or error`},
 		{"a token and a token file", input{yaml: "services: []\nconsul: {token: hush, token_file: /f}\n"}, file + `:2: consul.token_file "/f": is set together with consul.token: only one can be used`},
 		{"a token with a newline, without the token", input{yaml: "services: []\n", env: []string{"POINTSMAN_CONSUL_TOKEN=hush\n"}}, `POINTSMAN_CONSUL_TOKEN: consul.token "***": must not hold the control character '\n'`},
+		{"a status certificate without its key", input{yaml: "services: []\nstatus: {tls: {cert_file: /c}}\n"}, file + `:2: status.tls.cert_file "/c": needs status.tls.key_file`},
+		{"clients' certificates without TLS", input{yaml: "services: []\nstatus: {tls: {client_ca_file: /c}}\n"}, file + `:2: status.tls.client_ca_file "/c": needs status.tls.cert_file`},
+		{"two status tokens", input{yaml: "services: []\nstatus: {token: se-cret, token_file: /t}\n"}, file + `:2: status.token_file "/t": is set together with status.token: only one can be used`},
+		{"a sidecar registered as its load balancer", input{yaml: "services: [{name: api, bind: ':80'}]\nstatus: {service: lb}\nhaproxy: {health: {bind: ':81'}}\nbalancer: {service: lb}\n"}, file + `:2: status.service "lb": is the load balancer's own service: see balancer.service`},
+		{"an advertised address that is every address", input{yaml: "services: []\nstatus: {advertise: '0.0.0.0:9600'}\n"}, file + `:2: status.advertise "0.0.0.0:9600": must be the address of one machine`},
 		{"a certificate without its key", input{yaml: "services: []\nconsul: {cert_file: /c}\n"}, file + `:2: consul.cert_file "/c": needs consul.key_file`},
 		{"an address of no known scheme", input{yaml: "services: []\nconsul: {address: \"ftp://x:1\"}\n"}, file + `:2: consul.address "ftp://x:1": must be host:port, http://…, https://… or unix:///path`},
 		{"an address without a port", input{yaml: "services: []\nconsul: {address: localhost}\n"}, file + `:2: consul.address "localhost": must be host:port`},

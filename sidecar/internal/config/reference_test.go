@@ -68,6 +68,8 @@ func reference() string {
 	group(&b, settings(), func(k string) bool { return strings.HasPrefix(k, "consul.") })
 	title("The load balancer in Consul")
 	group(&b, settings(), func(k string) bool { return strings.HasPrefix(k, "balancer.") })
+	title("The sidecar's API")
+	group(&b, settings(), func(k string) bool { return strings.HasPrefix(k, "status.") })
 	title("HAProxy")
 	group(&b, settings(), func(k string) bool { return strings.HasPrefix(k, "haproxy.") })
 	title("Services")
@@ -79,7 +81,7 @@ func reference() string {
 }
 
 func inSection(key string) bool {
-	return strings.HasPrefix(key, "consul.") || strings.HasPrefix(key, "haproxy.") || strings.HasPrefix(key, "balancer.")
+	return strings.HasPrefix(key, "consul.") || strings.HasPrefix(key, "status.") || strings.HasPrefix(key, "haproxy.") || strings.HasPrefix(key, "balancer.")
 }
 
 func group[T any](b *strings.Builder, table []setting[T], take func(key string) bool) {

@@ -11,6 +11,7 @@ func (l *loader) relations() {
 		l.conflict("is more than settle.max, "+short(l.cfg.Settle.Max), short(l.cfg.Settle.Min), "settle.min", "settle.max")
 	}
 	l.consulRelations()
+	l.statusRelations()
 	l.servicesSet()
 	l.namesUnique()
 	l.bindsUnique()
@@ -38,13 +39,27 @@ func (l *loader) servicesSet() {
 
 func (l *loader) consulRelations() {
 	c := &l.cfg.Consul
-	if c.CertFile != "" && c.KeyFile == "" {
-		l.conflict("needs consul.key_file", c.CertFile, "consul.cert_file", "consul.key_file")
+	l.needsOther("consul.cert_file", c.CertFile, "consul.key_file", c.KeyFile)
+	l.needsOther("consul.key_file", c.KeyFile, "consul.cert_file", c.CertFile)
+	l.oneToken("consul", &c.Token, &c.TokenFile)
+}
+
+func (l *loader) statusRelations() {
+	s := &l.cfg.Status
+	l.needsOther("status.tls.cert_file", s.TLS.CertFile, "status.tls.key_file", s.TLS.KeyFile)
+	l.needsOther("status.tls.key_file", s.TLS.KeyFile, "status.tls.cert_file", s.TLS.CertFile)
+	l.needsOther("status.tls.client_ca_file", s.TLS.ClientCAFile, "status.tls.cert_file", s.TLS.CertFile)
+	l.oneToken("status", &s.Token, &s.TokenFile)
+	if s.Service != "" && s.Service == l.cfg.Balancer.Service {
+		l.conflict("is the load balancer's own service: see balancer.service", s.Service, "status.service", "balancer.service")
 	}
-	if c.KeyFile != "" && c.CertFile == "" {
-		l.conflict("needs consul.cert_file", c.KeyFile, "consul.key_file", "consul.cert_file")
+}
+
+// needsOther reports a setting that says nothing without another.
+func (l *loader) needsOther(key, value, otherKey, other string) {
+	if value != "" && other == "" {
+		l.conflict("needs "+otherKey, value, key, otherKey)
 	}
-	l.oneToken()
 }
 
 // balancerRelations reports a load balancer that is to be registered and has
@@ -76,19 +91,19 @@ func isOwn(backend string) bool {
 // oneToken leaves the token of the stronger source. Consul's own clients
 // prefer the file (consul/api, NewClient), and so it is for their variables;
 // elsewhere two at once are a mistake.
-func (l *loader) oneToken() {
-	c := &l.cfg.Consul
-	if c.Token == "" || c.TokenFile == "" {
+func (l *loader) oneToken(section string, token *Secret, file *string) {
+	if *token == "" || *file == "" {
 		return
 	}
-	token, file := l.origins["consul.token"].rank, l.origins["consul.token_file"].rank
+	key := section + ".token"
+	ofToken, ofFile := l.origins[key].rank, l.origins[key+"_file"].rank
 	switch {
-	case token > file:
-		c.TokenFile = ""
-	case token < file || token == byConsulEnv:
-		c.Token = ""
+	case ofToken > ofFile:
+		*file = ""
+	case ofToken < ofFile || ofToken == byConsulEnv:
+		*token = ""
 	default:
-		l.conflict("is set together with consul.token: only one can be used", c.TokenFile, "consul.token_file", "consul.token")
+		l.conflict("is set together with "+key+": only one can be used", *file, key+"_file", key)
 	}
 }
 

@@ -28,6 +28,7 @@ func settings() []setting[Config] {
 	table = append(table, consulSettings()...)
 	table = append(table, haproxySettings()...)
 	table = append(table, balancerSettings()...)
+	table = append(table, statusSettings()...)
 	return append(table, ownSettings()...)
 }
 
@@ -63,11 +64,6 @@ func ownSettings() []setting[Config] {
 			key: "file_delay", def: "100ms",
 			doc: "How long a write of haproxy.cfg waits for further changes.",
 			at:  func(c *Config) value { return span{&c.FileDelay, 0, time.Minute} },
-		},
-		{
-			key: "status.address", def: "127.0.0.1:9600",
-			doc: "Where the sidecar serves its status, metrics and API. Port 0 takes a free one.",
-			at:  func(c *Config) value { return text{&c.Status.Address, "host:port", listenAddress} },
 		},
 		{
 			key: "log.level", def: "info",

@@ -74,8 +74,14 @@ func TestNoSecretHasAFlag(t *testing.T) {
 // else, and to the same.
 func TestEverySettingIsTakenFromEverySource(t *testing.T) {
 	for _, s := range settings() {
-		with := needs(s.key)
+		with, other := needs(s.key), halves[s.key]
 		base := loadFrom(t, nil, with, "")
+		want := []string{s.key}
+		if other != "" {
+			with = append(with, settingOf(other).env()+"=/other")
+			want = append(want, other)
+			slices.Sort(want)
+		}
 		sample := sampleOf(t, s, base)
 		sources := map[string]Config{"environment": loadFrom(t, nil, append([]string{s.env() + "=" + sample}, with...), "")}
 		if s.flag() != "" {
@@ -85,7 +91,7 @@ func TestEverySettingIsTakenFromEverySource(t *testing.T) {
 			sources["file"] = loadFrom(t, nil, with, nestYAML(s.key, sample))
 		}
 		for name, got := range sources {
-			if changed := Changed(base, got); !slices.Equal(changed, []string{s.key}) {
+			if changed := Changed(base, got); !slices.Equal(slices.Sorted(slices.Values(changed)), want) {
 				t.Errorf("%s by %s: changed %q", s.key, name, changed)
 			}
 			if diff := cmp.Diff(got, sources["environment"]); diff != "" {
@@ -95,10 +101,23 @@ func TestEverySettingIsTakenFromEverySource(t *testing.T) {
 	}
 }
 
+// halves are settings of which neither may stand alone.
+var halves = map[string]string{
+	"status.tls.cert_file": "status.tls.key_file",
+	"status.tls.key_file":  "status.tls.cert_file",
+}
+
+func settingOf(key string) setting[Config] {
+	return settings()[slices.IndexFunc(settings(), func(s setting[Config]) bool { return s.key == key })]
+}
+
 // needs gives what must be set beside a setting.
 func needs(key string) []string {
 	if key == "balancer.service" {
 		return []string{"POINTSMAN_BALANCER_PORT=80", "POINTSMAN_BALANCER_CHECK_URL=http://lb0/"}
+	}
+	if key == "status.tls.client_ca_file" {
+		return []string{"POINTSMAN_STATUS_TLS_CERT_FILE=/c", "POINTSMAN_STATUS_TLS_KEY_FILE=/k"}
 	}
 	return nil
 }

@@ -42,7 +42,7 @@ type credentials struct {
 
 // RoundTrip implements http.RoundTripper.
 func (c *credentials) RoundTrip(req *http.Request) (*http.Response, error) {
-	secret, err := c.client.token.current()
+	secret, err := c.client.token.Current()
 	if err != nil {
 		if req.Body != nil {
 			err = errors.Join(err, req.Body.Close()) // as a RoundTripper must

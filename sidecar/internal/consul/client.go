@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/consul/api"
+
+	"github.com/pointsman/pointsman/sidecar/internal/credential"
 )
 
 const (
@@ -32,7 +34,7 @@ const (
 type client struct {
 	http     *http.Client
 	endpoint endpoint
-	token    token
+	token    *credential.Token
 	auth     *url.Userinfo // nil for none
 	common   url.Values    // parameters of every query
 	wait     time.Duration
@@ -50,7 +52,7 @@ func newClient(o Options) (*client, error) {
 	}
 	c := &client{
 		endpoint: at,
-		token:    token{path: o.TokenFile, last: o.Token},
+		token:    credential.NewToken(o.Token, o.TokenFile),
 		common:   url.Values{},
 		wait:     o.WaitTime,
 		stale:    o.MaxStale > 0,
@@ -60,9 +62,6 @@ func newClient(o Options) (*client, error) {
 			// agent sends none.
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
-	}
-	if o.TokenFile != "" {
-		c.token.last = "" // the file wins, and its absence must be seen
 	}
 	if o.HTTPAuth != "" {
 		user, password, _ := strings.Cut(o.HTTPAuth, ":")
@@ -196,7 +195,7 @@ func (c *client) request(ctx context.Context, s Service, from cursor) (*http.Req
 	if err != nil {
 		return nil, fmt.Errorf("ask %s: %w", c.endpoint, err)
 	}
-	secret, err := c.token.current()
+	secret, err := c.token.Current()
 	if err != nil {
 		return nil, err
 	}

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/go-hclog"
+
+	"github.com/pointsman/pointsman/sidecar/internal/credential"
 )
 
 // The defaults of Options, and the bounds of its times.
@@ -80,8 +82,8 @@ func (o Options) check() (Options, error) {
 	if (o.CertFile == "") != (o.KeyFile == "") {
 		bad("client certificate %q and key %q: want both or none", o.CertFile, o.KeyFile)
 	}
-	if !isHeaderValue(o.Token) {
-		bad("token: %w", errNotPrintable)
+	if err := credential.CheckToken(o.Token); err != nil {
+		bad("token: %w", err)
 	}
 	if o.Logger == nil {
 		o.Logger = hclog.NewNullLogger()

@@ -13,6 +13,7 @@ import (
 // request, by several at once, and must not block.
 type Options struct {
 	Address string // host:port; port 0 takes a free one
+	Access  Access // who is answered
 
 	LoadBalancer string // its name, for the page
 	Version      string // the sidecar's, for the page

@@ -2,6 +2,7 @@ package status
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"strconv"
@@ -16,6 +17,9 @@ type Facts interface {
 	Drain(service, instance string) (d Drain, routed bool)
 	// Live counts the instances of a version ("" is any) that take traffic.
 	Live(service, version string) (count int, routed bool)
+	// Index is that of Consul's answer which the facts about a service come
+	// from; 0 before the first.
+	Index(service string) uint64
 }
 
 // Drain is what is left of an instance's traffic.
@@ -37,6 +41,7 @@ const (
 	// connection.
 	maxWaiters = 10_000
 	maxName    = 256
+	maxCount   = 1 << 30 // more instances than anybody has
 )
 
 // drainAnswer is the body of /api/v1/drain.
@@ -45,6 +50,7 @@ type drainAnswer struct {
 	Service      string `json:"service"`
 	Instance     string `json:"instance"`
 	Drain
+	Index    uint64  `json:"index"`
 	WaitedMS float64 `json:"waited_ms"`
 }
 
@@ -56,6 +62,7 @@ type liveAnswer struct {
 	Live         bool    `json:"live"`
 	Count        int     `json:"count"`
 	Want         int     `json:"want"`
+	Index        uint64  `json:"index"`
 	WaitedMS     float64 `json:"waited_ms"`
 }
 
@@ -73,17 +80,26 @@ func newPolls(name string, watch Watch, attend func(int)) *polls {
 }
 
 // drain answers once nobody is on the instance any more, or when the wait is
-// over; "drained" says which.
+// over; "drained" says which. An index makes it claim nothing before the facts
+// are at least as new as Consul's answer of that index: an instance that has
+// registered a moment ago is not known here yet, and that is no proof.
 func (p *polls) drain(w http.ResponseWriter, r *http.Request) {
 	service, instance, ok := strings.Cut(r.PathValue("rest"), "/")
 	if !ok || !isName(service) || !isName(instance) {
 		writeJSON(w, http.StatusBadRequest, problem{"want /api/v1/drain/{service}/{instance}, each of 1 to 256 bytes"})
 		return
 	}
+	index, err := wholeNumber(r, "index", 0)
+	if err != nil {
+		writeJSON(w, http.StatusBadRequest, problem{err.Error()})
+		return
+	}
 	begun := time.Now()
 	answer := drainAnswer{LoadBalancer: p.name, Service: service, Instance: instance}
 	p.poll(w, r, func(f Facts) (done, routed bool) {
 		answer.Drain, routed = f.Drain(service, instance)
+		answer.Index = f.Index(service)
+		answer.Drained = answer.Drained && answer.Index >= index
 		return answer.Drained, routed
 	}, func() any {
 		answer.WaitedMS = milliseconds(time.Since(begun))
@@ -100,18 +116,18 @@ func (p *polls) live(w http.ResponseWriter, r *http.Request) {
 		writeJSON(w, http.StatusBadRequest, problem{"want /api/v1/live/{service}?version=&count=&wait="})
 		return
 	}
-	if text := query.Get("count"); text != "" {
-		n, err := strconv.Atoi(text)
-		if err != nil || n < 0 {
-			writeJSON(w, http.StatusBadRequest, problem{fmt.Sprintf("count %.40q: want a whole number, 0 or more", text)})
-			return
-		}
-		answer.Want = n
+	count, errCount := wholeNumber(r, "count", 1)
+	index, errIndex := wholeNumber(r, "index", 0)
+	if err := errors.Join(errCount, errIndex); err != nil {
+		writeJSON(w, http.StatusBadRequest, problem{err.Error()})
+		return
 	}
+	answer.Want = int(min(count, maxCount))
 	begun := time.Now()
 	p.poll(w, r, func(f Facts) (done, routed bool) {
 		answer.Count, routed = f.Live(answer.Service, answer.Version)
-		answer.Live = answer.Count >= answer.Want
+		answer.Index = f.Index(answer.Service)
+		answer.Live = answer.Count >= answer.Want && answer.Index >= index
 		return answer.Live, routed
 	}, func() any {
 		answer.WaitedMS = milliseconds(time.Since(begun))
@@ -176,6 +192,19 @@ func waitOf(r *http.Request) (time.Duration, error) {
 		return 0, fmt.Errorf("wait %.40q: want a duration from 0s to %s, such as 30s", text, maxWait)
 	}
 	return wait, nil
+}
+
+// wholeNumber reads a parameter, or gives what it is where it is not said.
+func wholeNumber(r *http.Request, name string, unsaid uint64) (uint64, error) {
+	text := r.URL.Query().Get(name)
+	if text == "" {
+		return unsaid, nil
+	}
+	n, err := strconv.ParseUint(text, 10, 64)
+	if err != nil {
+		return 0, fmt.Errorf("%s %.40q: want a whole number, 0 or more", name, text)
+	}
+	return n, nil
 }
 
 func isName(s string) bool { return s != "" && len(s) <= maxName }

@@ -17,6 +17,7 @@ type world struct {
 	drain    Drain
 	live     int
 	unrouted bool
+	index    uint64
 	newer    chan struct{}
 	waiting  int
 }
@@ -34,7 +35,7 @@ func (w *world) becomes(change func()) {
 func (w *world) watch() (Facts, <-chan struct{}) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return moment{w.drain, w.live, !w.unrouted}, w.newer
+	return moment{w.drain, w.live, !w.unrouted, w.index}, w.newer
 }
 
 func (w *world) attend(change int) {
@@ -47,10 +48,12 @@ type moment struct {
 	drain  Drain
 	live   int
 	routed bool
+	index  uint64
 }
 
 func (m moment) Drain(_, _ string) (Drain, bool) { return m.drain, m.routed }
 func (m moment) Live(_, _ string) (int, bool)    { return m.live, m.routed }
+func (m moment) Index(string) uint64             { return m.index }
 
 // ask sends one request past any network, so that it can be in a bubble.
 func ask(t *testing.T, w *world, p *polls, path string) (code int, answer map[string]any) {
@@ -95,6 +98,21 @@ func TestADrainIsAnsweredAtTheMomentThatItIsOver(t *testing.T) {
 	})
 }
 
+func TestADrainIsNotClaimedByFactsThatAreOlderThanTheQuestion(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		w.drain, w.index = Drain{Drained: true}, 41 // it has not heard of the instance yet
+		time.AfterFunc(2*time.Second, func() {
+			w.becomes(func() { w.drain, w.index = Drain{Phase: "draining", Sessions: 1}, 42 })
+		})
+		time.AfterFunc(3*time.Second, func() { w.becomes(func() { w.drain = Drain{Drained: true, Phase: "drained"} }) })
+		code, got := ask(t, w, newPolls("lb0", w.watch, w.attend), "/api/v1/drain/api/api-1?wait=30s&index=42")
+		if code != http.StatusOK || !says(got, map[string]any{"drained": true, "waited_ms": 3000.0, "index": 42.0}) {
+			t.Errorf("got %d %v, want drained after 3 s, as of index 42", code, got)
+		}
+	})
+}
+
 func TestADrainThatIsNotOverAtTheDeadlineSaysWhatIsLeft(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld()
@@ -130,6 +148,8 @@ func TestAPollThatAsksForNothingSensibleIsRefused(t *testing.T) {
 		"/api/v1/drain/api/api-1?wait=24h":             http.StatusBadRequest,
 		"/api/v1/live/api?count=many":                  http.StatusBadRequest,
 		"/api/v1/live/api?count=-1":                    http.StatusBadRequest,
+		"/api/v1/live/api?index=1.5":                   http.StatusBadRequest,
+		"/api/v1/drain/api/api-1?index=new":            http.StatusBadRequest,
 		"/api/v1/live/":                                http.StatusBadRequest,
 		"/api/v1/drain/api/an/id/with/slashes?wait=0s": http.StatusOK,
 		"/api/v1/live/api?count=0&wait=0s":             http.StatusOK,

@@ -26,6 +26,7 @@ const stopTimeout = 3 * time.Second
 // Server is the sidecar's HTTP server.
 type Server struct {
 	options Options
+	gate    *gate
 	handler http.Handler
 
 	addr  net.Addr      // set before bound is closed
@@ -37,11 +38,15 @@ func New(o Options) (*Server, error) {
 	if err := o.check(); err != nil {
 		return nil, err
 	}
+	gate, err := newGate(o.Access, o.Logger)
+	if err != nil {
+		return nil, err
+	}
 	handler, err := routes(o)
 	if err != nil {
 		return nil, err
 	}
-	return &Server{options: o, handler: handler, bound: make(chan struct{})}, nil
+	return &Server{options: o, gate: gate, handler: gate.guard(handler), bound: make(chan struct{})}, nil
 }
 
 // Bound is closed once the server listens.
@@ -87,7 +92,7 @@ func (s *Server) serve(ctx context.Context, listener net.Listener) error {
 	s.options.Logger.Info("status page is up", "address", s.addr)
 
 	served := make(chan error, 1)
-	go func() { served <- server.Serve(listener) }()
+	go func() { served <- server.Serve(s.gate.listener(listener)) }()
 	select {
 	case err := <-served: // never nil
 		return fmt.Errorf("status: serve: %w", err)

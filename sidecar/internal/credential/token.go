@@ -1,4 +1,4 @@
-package consul
+package credential
 
 import (
 	"errors"
@@ -9,20 +9,30 @@ import (
 	"sync"
 )
 
-// token gives the ACL token of the moment. It is a secret: it goes into one
-// header and nowhere else.
-type token struct {
+// Token is a bearer's secret: it goes into one header and nowhere else. The
+// zero value is none. A Token must not be copied.
+type Token struct {
 	path string // "" for a fixed token
 
 	mu   sync.Mutex
 	last string // guarded by mu; the last that was read
 }
 
-// current reads the file again on every call: it is small, queries are rare,
-// and no time stamp can then hide a change. A file that is gone or empty, as
-// for a moment while it is replaced by hand, leaves the last token in use: to
-// ask without one would get an answer with everything filtered out.
-func (t *token) current() (string, error) {
+// NewToken gives the token of a file, if a path is given, else a fixed one.
+// The file need not be there yet.
+func NewToken(fixed, path string) *Token {
+	if path != "" {
+		return &Token{path: path} // the file wins, and its absence must be seen
+	}
+	return &Token{last: fixed}
+}
+
+// Current gives the token of the moment; "" if there is none. It reads the file
+// again on every call: it is small, and no time stamp can then hide a change. A
+// file that is gone or empty, as for a moment while it is replaced by hand,
+// leaves the last token in use: to ask Consul without one, say, would get an
+// answer with everything filtered out.
+func (t *Token) Current() (string, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.path == "" {
@@ -55,19 +65,20 @@ func readToken(path string) (string, error) {
 		return "", fmt.Errorf("token file %s: it is empty", path)
 	case len(b) > most:
 		return "", fmt.Errorf("token file %s: it has more than %d bytes", path, most)
-	case !isHeaderValue(read):
-		return "", fmt.Errorf("token file %s: %w", path, errNotPrintable)
+	case CheckToken(read) != nil:
+		return "", fmt.Errorf("token file %s: %w", path, CheckToken(read))
 	}
 	return read, nil
 }
 
 var errNotPrintable = errors.New("it holds a space or a character that is not printable ASCII (it is not shown here)")
 
-func isHeaderValue(s string) bool {
+// CheckToken refuses what can't stand in a header.
+func CheckToken(s string) error {
 	for _, c := range []byte(s) {
 		if c <= ' ' || c > '~' {
-			return false
+			return errNotPrintable
 		}
 	}
-	return true
+	return nil
 }

@@ -19,6 +19,7 @@ import (
 	"github.com/hashicorp/consul/api"
 	"github.com/hashicorp/go-hclog"
 
+	"github.com/pointsman/pointsman/registrator/contract"
 	"github.com/pointsman/pointsman/sidecar/internal/config"
 	"github.com/pointsman/pointsman/sidecar/internal/consultest"
 )
@@ -35,7 +36,7 @@ type registering struct {
 	log     lockedBuffer
 
 	cfg      config.Config
-	balancer *balancer
+	balancer *registrant
 	stop     func()
 }
 
@@ -69,7 +70,7 @@ func newRegistering(t *testing.T) *registering {
 func (r *registering) start() {
 	r.t.Helper()
 	var err error
-	r.balancer, err = newBalancer(r.cfg, r.running.Load, hclog.New(&hclog.LoggerOptions{Output: &r.log}))
+	r.balancer, err = newRegistrant(r.cfg, balancer(r.running.Load), hclog.New(&hclog.LoggerOptions{Output: &r.log}))
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -160,7 +161,7 @@ func TestTheBalancerIsRegisteredOnceHAProxyAnswersAndAsHAProxySays(t *testing.T)
 	r.becomes("lb", "passing")
 
 	e := r.shown("lb")
-	got := []any{e.Service.ID, e.Service.Address, e.Service.Port, e.Service.Tags, e.Service.Meta[metaBalancer]}
+	got := []any{e.Service.ID, e.Service.Address, e.Service.Port, e.Service.Tags, e.Service.Meta[contract.KeyBalancer]}
 	if diff := cmp.Diff(got, []any{"pointsman-lb-lb0", "10.0.0.1", 80, []string{"edge"}, "lb0"}); diff != "" {
 		t.Errorf("registration (-got +want):\n%s", diff)
 	}
@@ -241,9 +242,9 @@ func TestAnHAProxyThatIsAwayIsNotRegisteredUntilItIsBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var running atomic.Bool
 		var f agentFake
-		b := &balancer{
-			consul:  &api.Config{Address: "127.0.0.1:1", HttpClient: &http.Client{Transport: &f}},
-			running: running.Load, log: hclog.NewNullLogger(), changed: make(chan config.Config, 1),
+		b := &registrant{
+			consul: &api.Config{Address: "127.0.0.1:1", HttpClient: &http.Client{Transport: &f}},
+			is:     balancer(running.Load), log: hclog.NewNullLogger(), changed: make(chan config.Config, 1),
 			reach: func(context.Context, string, string) (string, error) { return "10.0.0.1", nil },
 			cfg: config.Config{Name: "lb0", HAProxy: config.HAProxy{Health: config.Health{Bind: ":8405", URI: "/"}}, Balancer: config.Balancer{
 				Service: "lb", Port: 80, Check: config.BalancerCheck{Interval: time.Second, Timeout: time.Second}, DeregisterAfter: time.Minute,

@@ -1,0 +1,203 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"reflect"
+	"time"
+
+	"github.com/hashicorp/consul/api"
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/pointsman/pointsman/registrator"
+	"github.com/pointsman/pointsman/sidecar/internal/config"
+)
+
+// registrant keeps one service registered in Consul for as long as it is
+// wanted there: the load balancer, or the sidecar itself.
+type registrant struct {
+	consul  *api.Config
+	is      registrable
+	reach   func(ctx context.Context, setting, last string) (string, error)
+	log     hclog.Logger
+	changed chan config.Config // room for one, the newest
+
+	// The rest belongs to the goroutine of run.
+	cfg     config.Config
+	entry   entry     // the newest that could be made
+	asked   time.Time // when it was
+	trouble string    // why it could not be made, as logged
+}
+
+// registrable is what a registrant registers.
+type registrable struct {
+	setting string // where others reach it, by its key, for the log
+	// wanted reports whether it is to be registered now.
+	wanted func(config.Config) bool
+	// at is where the settings say that others reach it: an address, a host's
+	// name, or "" where that is to be found out.
+	at func(config.Config) string
+	// entry makes the registration. address "" is that of Consul's node.
+	entry func(cfg config.Config, address string) entry
+	// leaves is set where the registration goes with the sidecar.
+	leaves bool
+}
+
+const (
+	// registrantLook is how often it is looked whether it is wanted.
+	registrantLook = 200 * time.Millisecond
+	// registrantReach is how often it is found out where others reach it: a
+	// container that is replaced may get another address.
+	registrantReach = 2 * time.Second
+	// registrantAgain is how long a registration waits that Consul has called
+	// wrong. All other failures are tried again by the registrator.
+	registrantAgain = 10 * time.Second
+	// deregisterTimeout bounds how long the sidecar's stop waits for Consul.
+	deregisterTimeout = 2 * time.Second
+)
+
+func newRegistrant(cfg config.Config, is registrable, log hclog.Logger) (*registrant, error) {
+	consul, err := consulOptions(cfg, log).API()
+	if err != nil {
+		return nil, err
+	}
+	at := cfg.Consul.Address
+	return &registrant{
+		consul: consul, is: is, log: log, cfg: cfg, changed: make(chan config.Config, 1),
+		reach: func(ctx context.Context, setting, last string) (string, error) { return reach(ctx, setting, at, last) },
+	}, nil
+}
+
+// reconfigure goes on with other settings. It never blocks; only one goroutine
+// may call it.
+func (r *registrant) reconfigure(cfg config.Config) {
+	select {
+	case <-r.changed: // an older one that was not taken yet
+	default:
+	}
+	r.changed <- cfg
+}
+
+// run keeps it registered until ctx ends. Then it takes the registration away
+// if that leaves with the sidecar, and else leaves it as it is.
+func (r *registrant) run(ctx context.Context) error {
+	look := time.NewTicker(registrantLook)
+	defer look.Stop()
+	var now registered
+	defer func() {
+		now.end()
+		if r.is.leaves && now.entry.ID != "" {
+			r.deregister(context.WithoutCancel(ctx), now.entry)
+		}
+	}()
+	for {
+		if want, wanted := r.want(ctx); !wanted {
+			now.end()
+			if r.is.leaves && now.entry.ID != "" {
+				r.deregister(ctx, now.entry)
+			}
+			now = registered{}
+		} else if !reflect.DeepEqual(want, now.entry) {
+			now.end()
+			now = r.register(ctx, want)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case r.cfg = <-r.changed:
+			r.asked = time.Time{}
+		case <-look.C:
+		}
+	}
+}
+
+// want gives what is to be registered now, if anything is.
+func (r *registrant) want(ctx context.Context) (entry, bool) {
+	if !r.is.wanted(r.cfg) {
+		return entry{}, false
+	}
+	if time.Since(r.asked) >= registrantReach {
+		r.asked = time.Now()
+		address, err := r.reach(ctx, r.is.at(r.cfg), r.entry.Address)
+		r.note(err)
+		switch {
+		case err == nil:
+			r.entry = r.is.entry(r.cfg, address)
+		case r.entry.Service != "":
+			r.entry = r.is.entry(r.cfg, r.entry.Address) // what is known stays
+		}
+	}
+	return r.entry, r.entry.Service != ""
+}
+
+// note logs when it is no longer known where others reach it, and when it is
+// again.
+func (r *registrant) note(err error) {
+	switch {
+	case err != nil && r.trouble != err.Error():
+		r.trouble = err.Error()
+		r.log.Error("it cannot be found out where others reach this; trying on", "setting", r.is.setting, "error", err)
+	case err == nil && r.trouble != "":
+		r.trouble = ""
+		r.log.Info("it is known again where others reach this")
+	}
+}
+
+// registered is a registration that is kept alive, or the zero value.
+type registered struct {
+	entry  entry
+	cancel context.CancelFunc
+	done   chan struct{}
+}
+
+// end ends what keeps it alive, and leaves it in Consul.
+func (r registered) end() {
+	if r.cancel != nil {
+		r.cancel()
+		<-r.done
+	}
+}
+
+// register keeps the entry registered until it is ended.
+func (r *registrant) register(ctx context.Context, e entry) registered {
+	ctx, cancel := context.WithCancel(ctx)
+	now := registered{entry: e, cancel: cancel, done: make(chan struct{})}
+	registration, err := registrator.New(e.config(r.consul, r.log))
+	if err != nil {
+		r.log.Error("this cannot be registered in Consul", "service", e.Service, "error", err)
+		close(now.done)
+		return now
+	}
+	go func() {
+		defer close(now.done)
+		defer registration.Close()
+		for ctx.Err() == nil {
+			if err := registration.Register(ctx); err == nil {
+				<-ctx.Done()
+			} else if ctx.Err() == nil {
+				r.log.Error("Consul refuses to register this; trying on", "service", e.Service, "error", err, "again_in", registrantAgain)
+				pause(ctx, registrantAgain)
+			}
+		}
+	}()
+	return now
+}
+
+// deregister takes the entry out of Consul. It tries once: what stays turns
+// critical, and Consul forgets it.
+func (r *registrant) deregister(ctx context.Context, e entry) {
+	ctx, cancel := context.WithTimeout(ctx, deregisterTimeout)
+	defer cancel()
+	client, err := api.NewClient(r.consul)
+	if err == nil {
+		err = client.Agent().ServiceDeregisterOpts(e.ID, (&api.QueryOptions{}).WithContext(ctx))
+	}
+	if refused, ok := errors.AsType[api.StatusError](err); ok && refused.Code == 404 {
+		err = nil // Consul does not know it
+	}
+	if err != nil {
+		r.log.Warn("the registration stays in Consul, until its check has failed for long", "id", e.ID, "error", err)
+		return
+	}
+	r.log.Info("deregistered", "service", e.Service, "id", e.ID)
+}

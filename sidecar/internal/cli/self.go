@@ -1,0 +1,105 @@
+package cli
+
+import (
+	"net"
+	"net/netip"
+	"strconv"
+	"time"
+
+	"github.com/pointsman/pointsman/registrator"
+	"github.com/pointsman/pointsman/registrator/contract"
+	"github.com/pointsman/pointsman/sidecar/internal/config"
+)
+
+// self is the sidecar as a service in Consul, for leaving nodes and deployments
+// to find. Other than the load balancer it is taken away when the sidecar
+// stops: nobody answers then.
+//
+// bound gives the address that the status server listens on, or nil before it
+// does.
+func self(bound func() net.Addr) registrable {
+	return registrable{
+		setting: "status.advertise",
+		wanted:  func(cfg config.Config) bool { return cfg.Status.Service != "" && bound() != nil },
+		at:      selfHost,
+		entry: func(cfg config.Config, address string) entry {
+			return selfEntry(cfg, address, bound())
+		},
+		leaves: true,
+	}
+}
+
+// selfHost is where others reach the sidecar, or "" where that has to be found
+// out.
+func selfHost(cfg config.Config) string {
+	at := cfg.Status.Advertise
+	if at == "" {
+		at = cfg.Status.Address
+	}
+	host := at
+	if h, _, err := net.SplitHostPort(at); err == nil {
+		host = h
+	}
+	if addr, err := netip.ParseAddr(host); err == nil && addr.IsUnspecified() {
+		return ""
+	}
+	return host
+}
+
+// isCutOff reports whether the sidecar registers where nobody else, nor Consul
+// for its check, can reach it.
+func isCutOff(cfg config.Config) bool {
+	if cfg.Status.Service == "" {
+		return false
+	}
+	host := selfHost(cfg)
+	addr, err := netip.ParseAddr(host)
+	_, local := consulAt(cfg.Consul.Address)
+	return !local && (host == "localhost" || err == nil && addr.IsLoopback())
+}
+
+// selfCheck is how often Consul asks whether the sidecar answers.
+const selfCheck = time.Second
+
+func selfEntry(cfg config.Config, address string, bound net.Addr) entry {
+	port := portOf(bound.String())
+	scheme, host := "http", address
+	if cfg.Status.TLS.CertFile != "" {
+		scheme = "https"
+	}
+	if host == "" {
+		host = "127.0.0.1" // Consul's agent is on this machine
+	}
+	registered := port
+	if p := portOf(cfg.Status.Advertise); p != 0 {
+		registered = p
+	}
+	says := contract.Sidecar{Balancer: cfg.Name, HTTPS: scheme == "https"}
+	for _, s := range cfg.Services {
+		says.Services = append(says.Services, s.Name)
+	}
+	return entry{
+		Service: cfg.Status.Service, ID: "pointsman-sidecar-" + cfg.Name, Address: address, Port: registered,
+		Meta: says.Format(),
+		Check: registrator.Check{
+			Name: "sidecar", HTTP: scheme + "://" + net.JoinHostPort(host, strconv.Itoa(registered)) + "/healthz",
+			Interval: selfCheck, Timeout: selfCheck,
+			// It tells that something answers there. Who that is, those who ask
+			// find out by the certificate.
+			TLSSkipVerify: scheme == "https",
+		},
+	}
+}
+
+// portOf reads the port of host:port, or gives 0.
+func portOf(at string) int {
+	_, port, err := net.SplitHostPort(at)
+	if err != nil {
+		return 0
+	}
+	n, err := strconv.Atoi(port)
+	if err != nil {
+		return 0
+	}
+	return n
+}

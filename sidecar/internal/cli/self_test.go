@@ -1,0 +1,128 @@
+package cli
+
+import (
+	"context"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"reflect"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/hashicorp/consul/api"
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/pointsman/pointsman/registrator"
+	"github.com/pointsman/pointsman/registrator/contract"
+	"github.com/pointsman/pointsman/sidecar/internal/config"
+	"github.com/pointsman/pointsman/sidecar/internal/consultest"
+)
+
+func TestTheSidecarIsRegisteredWhileItAnswersAndLeavesWithItsEnd(t *testing.T) {
+	consul := consultest.StartProcess(t)
+	client, err := api.NewClient(&api.Config{Address: consul.Address(), Scheme: "http"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	answers := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	t.Cleanup(answers.Close)
+	cfg := config.Config{
+		Name: "lb0", Consul: config.Consul{Address: consul.Address(), Wait: time.Minute},
+		Status:   config.Status{Address: "127.0.0.1:0", Service: "pointsman-sidecar"},
+		Services: []config.Service{{Name: "web"}, {Name: "api"}},
+	}
+	var log lockedBuffer
+	r, err := newRegistrant(cfg, self(answers.Listener.Addr), hclog.New(&hclog.LoggerOptions{Output: &log}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- r.run(ctx) }()
+	shown := func() *api.ServiceEntry {
+		found, _, err := client.Health().Service("pointsman-sidecar", "", true, nil)
+		if err != nil || len(found) == 0 {
+			return nil
+		}
+		return found[0]
+	}
+	w := &registering{t: t}
+	w.eventually("a passing registration", func() bool { return shown() != nil })
+	e := shown()
+	if got, want := []any{e.Service.ID, e.Service.Address, e.Service.Port}, []any{"pointsman-sidecar-lb0", "127.0.0.1", portOf(answers.Listener.Addr().String())}; !reflect.DeepEqual(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+	says, err := contract.ParseSidecar(e.Service.Meta)
+	if want := (contract.Sidecar{Balancer: "lb0", Services: []string{"api", "web"}}); err != nil || !reflect.DeepEqual(says, want) {
+		t.Errorf("it says %+v, %v, want %+v", says, err, want)
+	}
+
+	cfg.Services = cfg.Services[:1]
+	r.reconfigure(cfg)
+	w.eventually("the routes of the new settings", func() bool {
+		e := shown()
+		return e != nil && e.Service.Meta[contract.KeyRoutes] == "web"
+	})
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	if e := shown(); e != nil {
+		t.Errorf("after its end it is still registered: %+v", e.Service)
+	}
+}
+
+func TestWhereTheSidecarIsReached(t *testing.T) {
+	type where struct {
+		Host, Address string
+		Port          int
+		Check         string
+	}
+	bound := &net.TCPAddr{IP: net.IPv4zero, Port: 9600}
+	for name, c := range map[string]struct {
+		status  config.Status
+		address string // what reach makes of the host
+		want    where
+	}{
+		"on this machine only":          {config.Status{Address: "127.0.0.1:9600"}, "127.0.0.1", where{"127.0.0.1", "127.0.0.1", 9600, "http://127.0.0.1:9600/healthz"}},
+		"everywhere, Consul's node":     {config.Status{Address: ":9600"}, "", where{"", "", 9600, "http://127.0.0.1:9600/healthz"}},
+		"everywhere, found out":         {config.Status{Address: "[::]:9600"}, "10.0.0.1", where{"", "10.0.0.1", 9600, "http://10.0.0.1:9600/healthz"}},
+		"a host that is advertised":     {config.Status{Address: ":9600", Advertise: "lb0-sidecar"}, "10.0.0.2", where{"lb0-sidecar", "10.0.0.2", 9600, "http://10.0.0.2:9600/healthz"}},
+		"a port that is advertised":     {config.Status{Address: ":9600", Advertise: "[fd00::1]:443"}, "fd00::1", where{"fd00::1", "fd00::1", 443, "http://[fd00::1]:443/healthz"}},
+		"by TLS, whatever its name":     {config.Status{Address: "10.0.0.1:9600", TLS: config.StatusTLS{CertFile: "/c", KeyFile: "/k"}}, "10.0.0.1", where{"10.0.0.1", "10.0.0.1", 9600, "https://10.0.0.1:9600/healthz"}},
+		"an address that is advertised": {config.Status{Address: ":9600", Advertise: "10.0.0.3"}, "10.0.0.3", where{"10.0.0.3", "10.0.0.3", 9600, "http://10.0.0.3:9600/healthz"}},
+	} {
+		cfg := config.Config{Name: "lb0", Status: c.status}
+		e := selfEntry(cfg, c.address, bound)
+		got := where{selfHost(cfg), e.Address, e.Port, e.Check.HTTP}
+		if diff := cmp.Diff(got, c.want); diff != "" {
+			t.Errorf("%s (-got +want):\n%s", name, diff)
+		}
+		if tls := c.status.TLS.CertFile != ""; e.Check.TLSSkipVerify != tls || (e.Meta[contract.KeyScheme] == "https") != tls {
+			t.Errorf("%s: TLS %v, got check %v and meta %q", name, tls, e.Check.TLSSkipVerify, e.Meta[contract.KeyScheme])
+		}
+		if _, err := registrator.New(e.config(nil, nil)); c.status.Service != "" && err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestASidecarThatNobodyCanAskSaysSo(t *testing.T) {
+	for _, c := range []struct {
+		consul, address, advertise, service string
+		want                                bool
+	}{
+		{"127.0.0.1:8500", "127.0.0.1:9600", "", "s", false},
+		{"consul:8500", "127.0.0.1:9600", "", "s", true},
+		{"consul:8500", "localhost:9600", "", "s", true},
+		{"consul:8500", "127.0.0.1:9600", "lb0:9600", "s", false},
+		{"consul:8500", ":9600", "", "s", false},
+		{"consul:8500", "127.0.0.1:9600", "", "", false},
+	} {
+		cfg := config.Config{Consul: config.Consul{Address: c.consul}, Status: config.Status{Address: c.address, Advertise: c.advertise, Service: c.service}}
+		if got := isCutOff(cfg); got != c.want {
+			t.Errorf("%+v: got %v", c, got)
+		}
+	}
+}

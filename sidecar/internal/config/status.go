@@ -1,0 +1,23 @@
+package config
+
+// Status is the sidecar's own HTTP server, and its registration in Consul, by
+// which leaving nodes and deployments find it.
+type Status struct {
+	Address string // host:port; the host may be empty, the port 0
+
+	// At most one of Token and TokenFile is set. With one, a request must bring
+	// it; /healthz needs none.
+	Token     Secret
+	TokenFile string
+	TLS       StatusTLS
+
+	Service   string // as which the sidecar registers itself; "" registers nothing
+	Advertise string // where others reach it: a host or host:port; "" is to be found out
+}
+
+// StatusTLS is how the server speaks TLS.
+type StatusTLS struct {
+	CertFile     string // set if and only if KeyFile is; "" speaks plain HTTP
+	KeyFile      string
+	ClientCAFile string // clients need a certificate of these authorities; "" lets in all
+}

@@ -1,0 +1,49 @@
+package config
+
+// statusSettings are those under the key status.
+func statusSettings() []setting[Config] {
+	return []setting[Config]{
+		{
+			key: "status.address", def: "127.0.0.1:9600",
+			doc: "Where the sidecar serves its status, metrics and API. Port 0 takes a free one. Leaving nodes ask there, so those on other machines must reach it.",
+			at:  func(c *Config) value { return text{&c.Status.Address, "host:port", listenAddress} },
+		},
+		{
+			key: "status.service", def: "pointsman-sidecar",
+			doc: "The service as which the sidecar registers itself in Consul, for leaving nodes and deployments to find it. Empty registers nothing. See [drain](drain.md).",
+			at:  func(c *Config) value { return text{&c.Status.Service, "name", orEmpty(name)} },
+		},
+		{
+			key: "status.advertise", derived: "`status.address`; where that is every address, the sidecar's on its way to Consul, or the Consul node's where Consul is on this machine",
+			doc: "Where others reach the sidecar: an address or a host's name, and a port if it is another one. A name is looked up again and again, and its address registered.",
+			at: func(c *Config) value {
+				return text{&c.Status.Advertise, "IP address or host name, perhaps with a port", orEmpty(advertise)}
+			},
+		},
+		{
+			key: "status.token", noFlag: true,
+			doc: "What a request must bring as `Authorization: Bearer …`, but for one of `/healthz`. Rather use `status.token_file`. There is no flag.",
+			at:  func(c *Config) value { return secret{&c.Status.Token} },
+		},
+		{
+			key: "status.token_file",
+			doc: "A file that holds this token. It is read again when it changes.",
+			at:  func(c *Config) value { return text{&c.Status.TokenFile, "path", orEmpty(path)} },
+		},
+		{
+			key: "status.tls.cert_file",
+			doc: "The server's certificate, in PEM: it then speaks TLS only. It is read again when it changes.",
+			at:  func(c *Config) value { return text{&c.Status.TLS.CertFile, "path", orEmpty(path)} },
+		},
+		{
+			key: "status.tls.key_file",
+			doc: "The certificate's key.",
+			at:  func(c *Config) value { return text{&c.Status.TLS.KeyFile, "path", orEmpty(path)} },
+		},
+		{
+			key: "status.tls.client_ca_file",
+			doc: "The authorities, one of which must have signed a client's certificate. Nobody else is answered, but on `/healthz`.",
+			at:  func(c *Config) value { return text{&c.Status.TLS.ClientCAFile, "path", orEmpty(path)} },
+		},
+	}
+}

@@ -1,0 +1,11 @@
+// Package credential holds what proves who somebody is: tokens, certificates
+// and the authorities that sign them, read from files and read again when
+// those change, so that a rotation needs no restart.
+//
+// Its invariants: what was good is used until there is something better, so
+// that a file which is replaced at this moment, or spoiled, locks nobody out;
+// and no error shows a secret.
+//
+// It is a leaf: it imports nothing of this project. The adapters that speak to
+// others or are spoken to import it.
+package credential
