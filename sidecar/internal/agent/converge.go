@@ -122,6 +122,9 @@ func (a *Agent) logStep(s plan.Step) {
 		args = append(args, "weight", s.Weight)
 	case plan.SetMaxConn:
 		args = append(args, "maxconn", s.MaxConn)
+	case plan.Shutdown:
+		a.log.Warn("the sessions that were left on a server have been shut down", args...)
+		return
 	case plan.Delete, plan.SetReady, plan.SetDrain, plan.SetMaint, plan.EnableHealth:
 	}
 	if s.Reason == plan.Drift {

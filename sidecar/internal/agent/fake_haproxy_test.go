@@ -220,6 +220,8 @@ func (h *fakeHAProxy) apply(st plan.Step) error {
 		s.next, s.nextAt = st.Addr, now.Add(h.addrDelay)
 	case plan.EnableHealth:
 		s.Checked = true
+	case plan.Shutdown:
+		s.Sessions = 0
 	case plan.Add:
 	}
 	return nil

@@ -29,7 +29,7 @@ func policy(cfg config.Config) []plan.Service {
 			Checked: s.Check.Enabled, Options: renderService(s).Options(),
 			Warning:    s.Warning == config.WarningIn,
 			ForceSlots: s.Slots.Force || isStatic(s), Slots: s.Slots.Min, Spare: s.Slots.Spare,
-			DrainTimeout: s.DrainTimeout, ReplacementTimeout: s.ReplacementTimeout,
+			DrainTimeout: s.DrainTimeout, ShutdownAfter: s.ShutdownAfter, ReplacementTimeout: s.ReplacementTimeout,
 			MinServers: s.MinServers, MaxRemoval: s.MaxRemoval,
 		})
 	}

@@ -98,7 +98,7 @@ func TestDefaultsAreThoseOfTheIssue(t *testing.T) {
 				DownInter: 250 * time.Millisecond, Timeout: time.Second, Rise: 2, Fall: 3,
 			},
 			Slots:        config.Slots{Min: 10, Spare: 4},
-			DrainTimeout: 30 * time.Second, ReplacementTimeout: 30 * time.Second,
+			DrainTimeout: 30 * time.Second, ShutdownAfter: 5 * time.Second, ReplacementTimeout: 30 * time.Second,
 			MinServers: 1, MaxRemoval: 0.5,
 			RetryOn:       []string{"conn-failure", "empty-response"},
 			FrontendExtra: []string{}, BackendExtra: []string{},

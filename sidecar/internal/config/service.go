@@ -19,6 +19,7 @@ type Service struct {
 	Slots Slots
 
 	DrainTimeout       time.Duration // from drain to maint at the latest
+	ShutdownAfter      time.Duration // from maint until sessions that are left are ended; 0 never ends them
 	ReplacementTimeout time.Duration // how long a server that does not come up is waited for
 
 	MinServers int     // an unannounced loss never goes below

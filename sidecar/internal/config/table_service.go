@@ -69,6 +69,11 @@ func serviceInstances() []setting[Service] {
 			at:  func(s *Service) value { return span{&s.DrainTimeout, 0, haproxyMax} },
 		},
 		{
+			key: "shutdown_after", def: "5s",
+			doc: "And so long after that HAProxy ends the sessions that are left, such as WebSockets and streams. 0s leaves them to the node.",
+			at:  func(s *Service) value { return span{&s.ShutdownAfter, 0, haproxyMax} },
+		},
+		{
 			key: "replacement_timeout", def: "30s",
 			doc: "How long a server waits to leave for one that does not come up.",
 			at:  func(s *Service) value { return span{&s.ReplacementTimeout, 0, haproxyMax} },

@@ -39,6 +39,9 @@ func (c *Client) Apply(ctx context.Context, steps []plan.Step) []error {
 		from = a.group(ctx, from)
 	}
 	for i, step := range steps {
+		if step.Kind == plan.Shutdown && errs[i] == nil {
+			errs[i] = c.shutdownOld(ctx, step)
+		}
 		c.onCommand(string(step.Kind), errs[i] != nil)
 	}
 	return errs

@@ -65,11 +65,17 @@ func stagesOf(s plan.Step, m manner, up bool) ([]stage, error) {
 		return one(addr), nil
 	case plan.EnableHealth:
 		return one(enableHealth(at)), nil
+	case plan.Shutdown:
+		return one(shutdownSessions(at)), nil
 	}
 	return nil, fmt.Errorf("step kind %q: unknown", s.Kind)
 }
 
 func one(commands ...command) []stage { return []stage{{commands, false}} }
+
+func shutdownSessions(at string) command {
+	return command{name: "shutdown sessions server " + at, text: "shutdown sessions server " + at, check: silent}
+}
 
 func enableHealth(at string) command {
 	return command{name: "enable health " + at, text: "enable health " + at, check: silent}

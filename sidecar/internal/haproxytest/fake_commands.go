@@ -55,6 +55,18 @@ func (f *Fake) run(w *FakeWorker, command string) string {
 			s.MaxConn, _ = strconv.Atoi(words[4])
 			return ""
 		})
+	case "shutdown sessions":
+		if w != f.worker {
+			return say("Proxy is disabled.")
+		}
+		return f.onServer(w, words[3], func(s *FakeServer) string {
+			s.Sessions, s.Queued = 0, 0
+			return ""
+		})
+	case "show sess":
+		return w.showSess()
+	case "shutdown session":
+		return w.shutdownSession(words[2])
 	case "enable health":
 		return f.onServer(w, words[2], enableHealth)
 	}

@@ -102,6 +102,11 @@ func (m *model) apply(st plan.Step) error {
 		s.Addr = st.Addr
 	case plan.EnableHealth:
 		s.Checked = true
+	case plan.Shutdown:
+		if s.Admin != plan.Maint || st.Addr != s.Addr {
+			return fmt.Errorf("shutdown %s: %s at %s", st.Server, s.Admin, s.Addr)
+		}
+		s.Sessions = 0
 	case plan.Add:
 	}
 	if s.Admin != was.Admin || s.Up != was.Up {

@@ -31,6 +31,7 @@ type Service struct {
 	Spare      int  // how many of them are free, at least, after a reload
 
 	DrainTimeout       time.Duration // from drain to maint at the latest, though sessions are left
+	ShutdownAfter      time.Duration // from maint until the sessions that are left are ended; 0 never ends them
 	ReplacementTimeout time.Duration // how long a server that does not come up counts as a replacement that is coming
 
 	MinServers int     // servers that an unannounced loss never goes below
@@ -59,10 +60,11 @@ const (
 	SetMaxConn   Kind = "maxconn"       //
 	SetAddr      Kind = "addr"          // address and port
 	EnableHealth Kind = "enable_health" // HAProxy's own check had been switched off
+	Shutdown     Kind = "shutdown"      // end the sessions on a server in maint, in every worker
 )
 
 // Kinds lists every Kind, for metrics that must exist before they are counted.
-var Kinds = []Kind{Add, Delete, SetReady, SetDrain, SetMaint, SetWeight, SetMaxConn, SetAddr, EnableHealth}
+var Kinds = []Kind{Add, Delete, SetReady, SetDrain, SetMaint, SetWeight, SetMaxConn, SetAddr, EnableHealth, Shutdown}
 
 // Reason is why a step is taken, from one closed list.
 type Reason string
@@ -91,7 +93,7 @@ type Step struct {
 	Server   string // a legal HAProxy name
 	Instance string // Consul's service ID, for people; "" if there is none
 
-	Addr    netip.AddrPort // Add, SetAddr
+	Addr    netip.AddrPort // Add, SetAddr; Shutdown: where the sessions are, also those of old workers
 	Weight  int            // Add, SetWeight
 	MaxConn int            // Add, SetMaxConn
 	Backup  bool           // Add

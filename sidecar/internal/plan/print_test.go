@@ -44,7 +44,7 @@ func printStep(st plan.Step) string {
 		line += fmt.Sprintf(" %d", st.Weight)
 	case plan.SetMaxConn:
 		line += fmt.Sprintf(" %d", st.MaxConn)
-	case plan.Delete, plan.SetReady, plan.SetDrain, plan.SetMaint, plan.EnableHealth:
+	case plan.Delete, plan.SetReady, plan.SetDrain, plan.SetMaint, plan.EnableHealth, plan.Shutdown:
 	}
 	line += ": " + string(st.Reason)
 	if st.Prove {

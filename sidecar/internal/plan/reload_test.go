@@ -90,7 +90,7 @@ func TestEveryReloadReasonAndKindIsListed(t *testing.T) {
 		t.Errorf("ReloadReasons (-want +got):\n%s", diff)
 	}
 	wantKinds := []plan.Kind{
-		plan.Add, plan.Delete, plan.SetReady, plan.SetDrain, plan.SetMaint, plan.SetWeight, plan.SetMaxConn, plan.SetAddr, plan.EnableHealth,
+		plan.Add, plan.Delete, plan.SetReady, plan.SetDrain, plan.SetMaint, plan.SetWeight, plan.SetMaxConn, plan.SetAddr, plan.EnableHealth, plan.Shutdown,
 	}
 	if diff := cmp.Diff(wantKinds, plan.Kinds); diff != "" {
 		t.Errorf("Kinds (-want +got):\n%s", diff)

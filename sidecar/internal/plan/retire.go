@@ -83,14 +83,21 @@ func (b *part) afterDrain(c candidate) {
 	}
 }
 
-// afterMaint deletes a server that Consul no longer lists, where servers can
-// be deleted. Elsewhere a slot is free now.
+// afterMaint ends what has outlasted its drain, and deletes a server that
+// Consul no longer lists, where servers can be deleted. Elsewhere a slot is
+// free now.
 func (b *part) afterMaint(c candidate) {
 	s := c.server
 	switch {
-	case c.instance != nil:
+	case c.instance != nil && c.reason != Leaving:
+		// It may come back, and its sessions are no hindrance.
+	case s.Sessions > 0 && b.ShutdownAfter > 0 && s.SinceChange >= b.ShutdownAfter:
+		step := b.step(Shutdown, DrainExpired, s, c.instance)
+		step.Addr = s.Addr
+		b.removals = append(b.removals, step)
 	case s.Sessions > 0:
-		b.wait(s, nil, ForSessions)
+		b.wait(s, c.instance, ForSessions)
+	case c.instance != nil:
 	case b.slots:
 	case isSlot(s):
 		b.remove(Delete, Unused, c)

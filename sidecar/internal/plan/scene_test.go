@@ -144,6 +144,8 @@ func (s *scene) set(words []string) {
 			svc.Spare, err = strconv.Atoi(value)
 		case "drain":
 			svc.DrainTimeout, err = time.ParseDuration(value)
+		case "shutdown":
+			svc.ShutdownAfter, err = time.ParseDuration(value)
 		case "replacement":
 			svc.ReplacementTimeout, err = time.ParseDuration(value)
 		case "min":

@@ -1,0 +1,78 @@
+package haproxy
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/pointsman/pointsman/sidecar/internal/haproxytest"
+	"github.com/pointsman/pointsman/sidecar/internal/plan"
+)
+
+func shutdown(server string, at netip.AddrPort) []plan.Step {
+	return []plan.Step{{Kind: plan.Shutdown, Backend: "api", Server: server, Addr: at}}
+}
+
+// One request is held in an old worker and one in the current one, where the
+// node stands in another slot; a third, on another node, goes on.
+func TestAShutdownEndsTheSessionsOnAnAddressInEveryWorker(t *testing.T) {
+	front := haproxytest.FreeAddr(t).String()
+	node, other := haproxytest.StartNode(t, "n"), haproxytest.StartNode(t, "o")
+	p := haproxytest.Start(t, heldConfig(front, fmt.Sprintf("  server slot-1 %s\n  server slot-2 %s disabled\n", node.Addr(), other.Addr())))
+	s := newSubject(t, p.Runtime(), p.Master())
+	sessions := func(i int) int { return s.observe(t, "api").Backends["api"].Servers[i].Sessions }
+	apply := func(steps ...plan.Step) {
+		t.Helper()
+		for _, err := range s.client.Apply(t.Context(), steps) {
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	hold(t, front)
+	haproxytest.Until(t, "a request is held", func() bool { return sessions(0) == 1 })
+	p.WriteConfig(heldConfig(front, fmt.Sprintf("  server slot-1 %s disabled\n  server slot-2 %s\n", other.Addr(), node.Addr())))
+	p.Reload()
+	haproxytest.Until(t, "the old worker is old", func() bool {
+		old, err := s.client.OldWorkers(t.Context())
+		return err == nil && len(old) == 1
+	})
+	hold(t, front)
+	haproxytest.Until(t, "another is held after the reload", func() bool { return sessions(1) == 1 })
+	apply(plan.Step{Kind: plan.SetMaint, Backend: "api", Server: "slot-2"}, plan.Step{Kind: plan.SetReady, Backend: "api", Server: "slot-1"})
+	hold(t, front)
+	haproxytest.Until(t, "a third is held by the other node", func() bool { return sessions(0) == 1 })
+	if got := sessions(1); got != 2 {
+		t.Fatalf("before the shutdown: got %d sessions on the node in both workers, want 2", got)
+	}
+
+	apply(shutdown("slot-2", node.Addr())...)
+	haproxytest.Until(t, "the sessions on the node have ended, in both workers", func() bool { return sessions(1) == 0 })
+	if got := sessions(0); got != 1 {
+		t.Errorf("on the other node: got %d sessions, want 1", got)
+	}
+}
+
+func TestAShutdownThatAnOldWorkerDoesNotTakeIsAnError(t *testing.T) {
+	at := addr("127.0.0.1:9")
+	f := newFake(t, haproxytest.V34, []backendSpec{{name: "api", servers: []serverSpec{{name: "a", addr: at, weight: 1, disabled: true}}}})
+	f.AddOldWorker(&haproxytest.FakeWorker{PID: 77, Backends: []*haproxytest.FakeBackend{{Name: "api", Servers: []*haproxytest.FakeServer{
+		{Name: "x", Addr: at, Sessions: 2}, {Name: "y", Addr: addr("127.0.0.1:8"), Sessions: 1},
+	}}}})
+	s := subject{client: newTestClient(t, Options{Runtime: f.Runtime(), Master: f.Master(), Timeout: 200e6})}
+	s.observe(t, "api")
+	f.Fail(0, 0, 0, haproxytest.Garbage) // the command, show info, show proc, the old worker
+	if err := s.client.Apply(t.Context(), shutdown("a", at))[0]; err == nil || !strings.Contains(err.Error(), "old worker 77") {
+		t.Errorf("got %v, want an error that names the old worker", err)
+	}
+	before := len(f.Commands())
+	if err := s.client.Apply(t.Context(), shutdown("a", at))[0]; err != nil {
+		t.Fatal(err)
+	}
+	got := slices.DeleteFunc(f.Commands()[before:], func(c string) bool { return !strings.Contains(c, "shutdown") })
+	if want := []string{"shutdown sessions server api/a", "@!77 shutdown session 0x7f00000000", "@!77 shutdown session 0x7f00000001"}; !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
