@@ -16,6 +16,8 @@ PKG ?= ./...
 TESTFLAGS ?=
 FUZZTIME ?= 10s
 VERSION ?=
+N ?= 20
+FIGURE ?=
 
 # What the programs say they are, unless VERSION does.
 DESCRIBED = $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
@@ -69,10 +71,15 @@ help: ## List the targets
 	@echo '  PKG=./x/...     test only these packages; TESTFLAGS="-run Name -v" for go test'
 	@echo '  FUZZTIME=1m     how long each fuzz test runs'
 	@echo '  VERSION=1.1     what to deploy'
+	@echo '  N=200           how often to deploy; FIGURE=FILE.svg draws the leave times'
 
 .PHONY: demo
 demo: tools ## Watch a deployment under load lose no request (ONCE=1: and stop)
 	go run ./test/lab/cmd/demo
+
+.PHONY: deployments
+deployments: tools ## Deploy N times under load (N=200), and lose no request
+	@go run ./test/lab/cmd/deployments --n $(N) $(if $(FIGURE),--figure $(FIGURE))
 
 .PHONY: build
 build: ## Build the programs into bin/, static

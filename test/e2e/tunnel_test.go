@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"bufio"
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -47,7 +46,7 @@ func TestATunnelLastsUntilTheDrainsDeadlineAndIsCutThen(t *testing.T) {
 	began := time.Now()
 	register(map[string]string{"pointsman-drain": began.UTC().Format(time.RFC3339)})
 	drained := make(chan error, 1)
-	go func() { drained <- w.drained(w.ctx, "ws", "ws0", 20*time.Second) }()
+	go func() { drained <- w.lb.Drained(w.ctx, "ws", "ws0", 20*time.Second) }()
 
 	for err = tunnel.echo(); err == nil; err = tunnel.echo() {
 		if time.Since(began) > 20*time.Second {
@@ -69,24 +68,6 @@ func TestATunnelLastsUntilTheDrainsDeadlineAndIsCutThen(t *testing.T) {
 	if got := w.state().Reloads.Succeeded; got != 0 {
 		t.Errorf("got %d reloads, want none", got)
 	}
-}
-
-// drained asks the sidecar as a leaving node does.
-func (w *world) drained(ctx context.Context, service, id string, wait time.Duration) error {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, fmt.Sprintf("%s/api/v1/drain/%s/%s?wait=%s", w.lb.StatusURL(), service, id, wait), http.NoBody)
-	if err != nil {
-		return err
-	}
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = resp.Body.Close() }() // read as far as it is wanted
-	body, err := io.ReadAll(resp.Body)
-	if err == nil && !strings.Contains(string(body), `"drained":true`) {
-		err = fmt.Errorf("the sidecar says %s %s", resp.Status, body)
-	}
-	return err
 }
 
 // tunnels is a server that turns each connection into a tunnel that echoes.
