@@ -54,6 +54,13 @@ type drainAnswer struct {
 	WaitedMS float64 `json:"waited_ms"`
 }
 
+// unroutedAnswer is the body of a 404. It says whose it is: whoever else
+// listens at an address may answer 404 as well, and prove nothing.
+type unroutedAnswer struct {
+	LoadBalancer string `json:"load_balancer"`
+	problem
+}
+
 // liveAnswer is the body of /api/v1/live.
 type liveAnswer struct {
 	LoadBalancer string  `json:"load_balancer"`
@@ -164,7 +171,7 @@ func (p *polls) poll(w http.ResponseWriter, r *http.Request, ask func(Facts) (do
 		facts, newer := p.watch()
 		done, routed := ask(facts)
 		if !routed {
-			writeJSON(w, http.StatusNotFound, problem{"this load balancer does not route the service"})
+			writeJSON(w, http.StatusNotFound, unroutedAnswer{p.name, problem{"this load balancer does not route the service"}})
 			return
 		}
 		if done {

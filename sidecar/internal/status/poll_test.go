@@ -159,8 +159,8 @@ func TestAPollThatAsksForNothingSensibleIsRefused(t *testing.T) {
 		}
 	}
 	w.unrouted = true
-	if code, got := ask(t, w, p, "/api/v1/drain/web/web-1"); code != http.StatusNotFound {
-		t.Errorf("a service that is not routed: got %d %v, want 404", code, got)
+	if code, got := ask(t, w, p, "/api/v1/drain/web/web-1"); code != http.StatusNotFound || got["load_balancer"] != "lb0" || got["error"] == "" {
+		t.Errorf("a service that is not routed: got %d %v, want 404 of lb0", code, got)
 	}
 }
 
