@@ -127,7 +127,7 @@ func (b *Balancer) writeSettings() error {
 	fmt.Fprintf(&y, "  check_command: [%s, -c, -f, \"{file}\"]\n", b.lab.programs.HAProxy)
 	fmt.Fprintf(&y, "  stats: {bind: %q}\n", local(b.StatsPort))
 	if b.joined != "" {
-		fmt.Fprintf(&y, "  health: {bind: %q}\nbalancer: {service: %s}\n", local(b.HealthPort), b.joined)
+		fmt.Fprintf(&y, "  health: {bind: %q}\nbalancer: {service: %s, port: %d}\n", local(b.HealthPort), b.joined, b.services[0].Port)
 	}
 	fmt.Fprintf(&y, "status: {address: %q}\n%s\nservices:\n", local(b.StatusPort), b.extra)
 	for _, s := range b.services {
