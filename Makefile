@@ -109,6 +109,7 @@ test: tools ## Run all tests, with the race detector, in random order
 
 .PHONY: e2e
 e2e: engine images ## Run the sample under Docker Compose through faults and deployments
+	@tools/system.sh chromium
 	@# One scenario upgrades a load balancer to it.
 	@HAPROXY_VERSION=3.4 tools/images.sh haproxy
 	go test -tags compose -count=1 -timeout=40m $(TESTFLAGS) ./test/e2e/compose
@@ -152,7 +153,7 @@ tools-compose: ## Build Docker Compose
 
 .PHONY: clean
 clean: ## Remove what build and tests made; the tools stay in .tools
-	rm -rf bin
+	rm -rf bin test/e2e/report.json test/e2e/screens
 	find . -path ./.tools -prune -o -path ./.git -prune -o \
 		\( -name '*.test' -o -name '*.prof' -o -name 'coverage*.out' -o -path '*/testdata/rapid' \) \
 		-prune -exec rm -rf {} +

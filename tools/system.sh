@@ -3,10 +3,10 @@
 # usage: tools/system.sh PROGRAM...
 #
 # Makes sure of programs that come from the packages of the system: haproxy, cc,
-# python3, shellcheck, and nginx, which tools/nginx.sh asks for where it can't
-# get it in another way. What is missing is installed by the system's package
-# manager as root, or by sudo; where neither is at hand it says what to install
-# and fails.
+# python3, shellcheck, chromium, and nginx, which tools/nginx.sh asks for where
+# it can't get it in another way. What is missing is installed by the system's
+# package manager as root, or by sudo; where neither is at hand it says what to
+# install and fails.
 # HAPROXY=PATH names an HAProxy to use instead of the system's.
 set -euo pipefail
 
@@ -27,6 +27,8 @@ have() {
 		;;
 	# A user's PATH often lacks the place for servers.
 	nginx) command -v nginx >/dev/null || [[ -x /usr/sbin/nginx ]] ;;
+	# Under any name that the tests find by themselves.
+	chromium) command -v chromium chromium-browser google-chrome >/dev/null ;;
 	*) command -v "$1" >/dev/null ;;
 	esac
 }
@@ -61,6 +63,8 @@ package() {
 	case $1:$2 in
 	apt-get:cc) echo gcc libc6-dev ;;
 	apk:cc) echo gcc musl-dev ;;
+	# What it recommends is a desktop of a hundred packages. It does need a font.
+	apt-get:chromium) echo --no-install-recommends chromium fonts-liberation ;;
 	*:cc) echo gcc ;;
 	dnf:shellcheck) echo ShellCheck ;;
 	zypper:shellcheck) echo ShellCheck ;;

@@ -4,7 +4,6 @@ package compose
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"os"
 	"sync"
@@ -37,9 +36,11 @@ func record(r result) error {
 }
 
 func TestMain(m *testing.M) {
-	if err := os.Remove(reportPath); err != nil && !errors.Is(err, os.ErrNotExist) {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
+	for _, left := range []string{reportPath, screensPath} {
+		if err := os.RemoveAll(left); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
 	}
 	os.Exit(m.Run())
 }

@@ -1,0 +1,87 @@
+//go:build compose
+
+package compose
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// row is one line of a list in Consul's UI.
+type row struct {
+	Name string `json:"name"`
+	// Health has the class of each mark in the line, "passing" if it is green.
+	Health []string `json:"health"`
+	Detail string   `json:"detail"` // "3 instances"
+}
+
+// What is in the lists, once the page has stopped to load; else null.
+const (
+	servicesShown = `(() => {
+	if (document.querySelector('.outlet:not([data-state=idle])') || document.fonts.status !== 'loaded') return null;
+	return [...document.querySelectorAll('.consul-service-list li:has(a)')].map(li => ({
+		name: li.querySelector('.header a').innerText.trim(),
+		health: [li.querySelector('.header dl').className],
+		detail: li.querySelector('.detail').innerText.trim().replace(/\s+/g, ' '),
+	}));
+})()`
+	instancesShown = `(() => {
+	if (document.querySelector('.outlet:not([data-state=idle])') || document.fonts.status !== 'loaded') return null;
+	return [...document.querySelectorAll('.consul-service-instance-list li:has(a)')].map(li => ({
+		name: li.querySelector('.header a').innerText.trim(),
+		health: [...li.querySelectorAll('.consul-instance-checks')].map(dl => dl.classList[1]),
+	}));
+})()`
+	// HAProxy's page: of each server of the service, its colour.
+	serversShown = `[...document.querySelectorAll('tr:not(.backend, .frontend):has(a[name^="api/"])')].map(tr => ({
+	name: tr.querySelector('a[name]').name,
+	health: [tr.className],
+}))`
+)
+
+// What Consul and HAProxy show people agrees with what the sidecars route.
+func TestTheNodesAreHealthyInConsulsUIAndOnHAProxysPage(t *testing.T) {
+	s := newStack(t)
+	b := newBrowser(s.ctx, t)
+	s.routes(30*time.Second, "1.0", 3)
+
+	b.open(fmt.Sprintf("http://127.0.0.1:%d/ui/dc1/services?sortBy=Name:asc", s.ports["CONSUL_PORT"]))
+	passing := []string{"passing"}
+	s.shows(b, "consul-services", servicesShown, []row{
+		{"api", passing, "3 instances"},
+		{"consul", passing, "1 instance"},
+		{"lb", passing, "2 instances"},
+		{"pointsman-sidecar", passing, "2 instances"},
+	})
+
+	b.open(fmt.Sprintf("http://127.0.0.1:%d/ui/dc1/services/api/instances?sortBy=Name:asc", s.ports["CONSUL_PORT"]))
+	checks := []string{"passing", "passing"} // its own, its Consul node's
+	s.shows(b, "consul-api", instancesShown, []row{
+		{Name: "api0", Health: checks}, {Name: "api1", Health: checks}, {Name: "api2", Health: checks},
+	})
+
+	b.open(fmt.Sprintf("http://127.0.0.1:%d/", s.ports["LB0_STATS_PORT"]))
+	up := []string{"active_up"}
+	s.shows(b, "haproxy-lb0", serversShown, []row{{Name: "api/api0", Health: up}, {Name: "api/api1", Health: up}, {Name: "api/api2", Health: up}})
+
+	s.mustLoseNothing("consul's UI and haproxy's page, seen in a browser", s.reloads("lb0")+s.reloads("lb1"))
+}
+
+// shows waits until the list in the page is this one, and takes a picture of it.
+func (s *stack) shows(b *browser, name, shown string, want []row) {
+	s.Helper()
+	s.until(60*time.Second, name, func() error {
+		got, err := read[[]row](b, shown)
+		if err != nil {
+			return err
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			return fmt.Errorf("(-want +got)\n%s", diff)
+		}
+		return nil
+	})
+	b.shoot(name)
+}
