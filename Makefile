@@ -14,7 +14,7 @@ CONSUL ?=
 ONCE ?=
 PKG ?= ./...
 TESTFLAGS ?=
-FUZZTIME ?= 10s
+T ?= 10s
 VERSION ?=
 N ?= 20
 FIGURE ?=
@@ -69,7 +69,7 @@ help: ## List the targets
 	@echo '  CONSUL=PATH     use that Consul'
 	@echo '  ONCE=1          the demo stops by itself'
 	@echo '  PKG=./x/...     test only these packages; TESTFLAGS="-run Name -v" for go test'
-	@echo '  FUZZTIME=1m     how long each fuzz test runs'
+	@echo '  T=10m           how long each fuzz test runs'
 	@echo '  VERSION=1.1     what to deploy'
 	@echo '  N=200           how often to deploy; FIGURE=FILE.svg draws the leave times'
 
@@ -124,8 +124,8 @@ fmt: tools-lint ## Format the Go code
 	$(GOLANGCI_LINT) fmt
 
 .PHONY: fuzz
-fuzz: ## Run each fuzz test for FUZZTIME
-	tools/fuzz.sh $(FUZZTIME)
+fuzz: tools ## Run each fuzz test for T
+	tools/fuzz.sh $(T)
 
 .PHONY: bench
 bench: tools ## Run the benchmarks

@@ -40,7 +40,8 @@ func ServerName(id, node string) string {
 		}
 		return '_'
 	}, id)
-	if strings.HasPrefix(clean, SlotPrefix) || clean == "" || clean[0] == '.' || clean[0] == ':' {
+	// With the mark behind it: "slot" alone would become a slot's name, too.
+	if strings.HasPrefix(clean+hashMark, SlotPrefix) || clean == "" || clean[0] == '.' || clean[0] == ':' {
 		clean = "_" + clean
 	}
 	const keep = maxPlainName - len(hashMark) - hashLen

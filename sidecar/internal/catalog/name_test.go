@@ -20,6 +20,7 @@ func TestServerName(t *testing.T) {
 		{"an empty ID", "", "", "_-h"},
 		{"a slot's name", "slot-1", "", "_slot-1-h"},
 		{"a slot's name alone", "slot-", "", "_slot--h"},
+		{"an ID that its hash would make a slot's name", "slot", "node-a", "_slot-h"},
 		{"a dot at the front", ".hidden", "", "_.hidden-h"},
 		{"a colon at the front", ":80", "", "_:80-h"},
 		{"an ID in commands", "#3", "", "_3-h"},
