@@ -35,6 +35,7 @@ type fakeHAProxy struct {
 	addrDelay time.Duration         // an address shows only then, as since 2.9
 	failLoad  func(content []byte) error
 	lieLoad   bool // Reload says that it has, and has not
+	onLoad    func()
 	unread    error
 	onApply   func(ctx context.Context)
 
@@ -249,6 +250,9 @@ func (h *fakeHAProxy) Reload(_ context.Context, want plan.Marker) error {
 		return nil
 	}
 	h.load(content)
+	if h.onLoad != nil {
+		h.onLoad()
+	}
 	if h.marker != want {
 		return fmt.Errorf("HAProxy runs %v, want %v", h.marker, want)
 	}

@@ -102,7 +102,7 @@ func (a *Agent) tooManyOldWorkers(ctx context.Context) bool {
 // and the file as they were, and the change is still due.
 func (a *Agent) reload(ctx context.Context, p plan.Plan) {
 	good, wanted := a.lastGood(), a.set.Renderer
-	err := a.write(ctx, wanted, p.File)
+	err := a.write(ctx, wanted, p.FileToReload())
 	if err == nil {
 		if err = a.load(ctx, wanted); err != nil && good != nil && ctx.Err() == nil {
 			a.restore(good, err)

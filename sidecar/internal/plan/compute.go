@@ -31,6 +31,9 @@ func Compute(d Desired, o Observed, snap catalog.Snapshot) Plan {
 	p.Reload = reloadReason(d, o, parts, exhausted)
 	for _, b := range parts {
 		p.File = append(p.File, b.file(p.Reload != NoReload || !o.Running))
+		if p.Reload != NoReload {
+			p.noteUnproven(b)
+		}
 		for i := range b.servers {
 			if inst := b.bound[i]; inst != nil {
 				p.Placed = append(p.Placed, Placement{Backend: b.Backend, Server: b.servers[i].Name, Instance: *inst})

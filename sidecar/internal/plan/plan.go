@@ -173,6 +173,10 @@ type Plan struct {
 	File    []FileBackend // what the file must hold once the steps are applied, sorted by backend
 	Waiting []Waiting
 
+	// Unproven names, by backend, the servers in File that take traffic and that
+	// HAProxy's own check has not passed for. It is set where Reload is.
+	Unproven map[string][]string
+
 	// Placed tells which server each instance has that has one, sorted by
 	// backend and HAProxy's order.
 	Placed []Placement
