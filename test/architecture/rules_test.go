@@ -62,7 +62,8 @@ var rules = []rule{
 
 	// The tests of the whole, which see only programs and HTTP.
 	{place: "test/lab/..."},
-	{place: "test/e2e/...", imports: []string{"test/lab/..."}},
+	{place: "test/e2e/...", imports: []string{"test/lab/...", "test/hostile"}},
+	{place: "test/hostile"},
 	{place: "test/architecture"},
 }
 
@@ -71,8 +72,9 @@ const sidecar = "sidecar/internal/"
 var (
 	// core is what every adapter may know.
 	core = []string{sidecar + "catalog/...", sidecar + "plan/..."}
-	// fakes is what only tests may import; test/lab starts the real programs.
-	fakes = []string{sidecar + "consultest/...", sidecar + "haproxytest/...", "test/lab/..."}
+	// fakes is what only tests may import; test/lab starts the real programs,
+	// test/hostile is a table.
+	fakes = []string{sidecar + "consultest/...", sidecar + "haproxytest/...", "test/lab/...", "test/hostile"}
 )
 
 // pure are the packages that decide. They get the outside as values: no I/O,

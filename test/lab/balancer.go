@@ -256,6 +256,11 @@ func (b *Balancer) State(ctx context.Context) (State, error) {
 	return s, err
 }
 
+// StateJSON is the sidecar's answer as it came.
+func (b *Balancer) StateJSON(ctx context.Context) ([]byte, error) {
+	return b.lab.get(ctx, b.StatusURL()+"/api/v1/state")
+}
+
 // Routes waits until HAProxy routes a service to exactly these instances, by
 // ID, and they are up.
 func (b *Balancer) Routes(ctx context.Context, limit time.Duration, service string, ids ...string) error {

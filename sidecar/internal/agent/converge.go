@@ -113,7 +113,7 @@ func (a *Agent) serviceNames() map[string]string {
 func (a *Agent) logStep(s plan.Step) {
 	args := []any{"backend", s.Backend, "server", s.Server, "reason", s.Reason}
 	if s.Instance != "" && s.Instance != s.Server {
-		args = append(args, "instance", s.Instance)
+		args = append(args, "instance", catalog.Printable(s.Instance))
 	}
 	switch s.Kind {
 	case plan.Add, plan.SetAddr:

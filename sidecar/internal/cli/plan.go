@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/pointsman/pointsman/sidecar/internal/catalog"
 	"github.com/pointsman/pointsman/sidecar/internal/plan"
 )
 
@@ -67,7 +68,7 @@ func printPlan(w io.Writer, o plan.Observed, p plan.Plan) error {
 		fmt.Fprintln(t, "STEP\tBACKEND\tSERVER\tINSTANCE\tREASON\tVALUE")
 	}
 	for _, s := range p.Steps {
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\n", s.Kind, s.Backend, s.Server, dash(s.Instance), s.Reason, stepValue(s))
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\n", s.Kind, s.Backend, s.Server, dash(catalog.Printable(s.Instance)), s.Reason, stepValue(s))
 	}
 	if p.Reload != plan.NoReload {
 		fmt.Fprintf(t, "reload: %s\n", p.Reload)
@@ -76,7 +77,7 @@ func printPlan(w io.Writer, o plan.Observed, p plan.Plan) error {
 		fmt.Fprintln(t, "WAITING\tBACKEND\tSERVER\tINSTANCE")
 	}
 	for _, x := range p.Waiting {
-		fmt.Fprintf(t, "for %s\t%s\t%s\t%s\n", x.For, x.Backend, dash(x.Server), dash(x.Instance))
+		fmt.Fprintf(t, "for %s\t%s\t%s\t%s\n", x.For, x.Backend, dash(x.Server), dash(catalog.Printable(x.Instance)))
 	}
 	return t.Flush() // the writer keeps the first error
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -165,7 +166,8 @@ func (w *watch) remark(remarks []catalog.Rejection) {
 
 // rejectionText quotes what anyone can have registered.
 func rejectionText(r catalog.Rejection) string {
-	return fmt.Sprintf("%.100q on %.100q: %v", r.ID, r.Node, r.Err)
+	// Joined errors have a line each.
+	return fmt.Sprintf("%.100q on %.100q: %s", r.ID, r.Node, strings.ReplaceAll(r.Err.Error(), "\n", "; "))
 }
 
 // sleep waits for d, and reports whether ctx is still alive after it.

@@ -1,0 +1,123 @@
+// Package hostile is what somebody registers in Consul who wants to reach the
+// HAProxy behind it, or who does not know better. One table for three levels of
+// tests: how entries are read, what the sidecar sends and writes, and the whole
+// on real processes.
+//
+// Its invariant: every payload holds Payload, so that a test can look for it
+// wherever it must not come. It imports nothing of ours, and only tests
+// import it.
+package hostile
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Payload is the word by which what was injected is found.
+const Payload = "pwned"
+
+// Instance is one registration in Consul's catalog.
+type Instance struct {
+	Why               string // what it tries
+	Node, NodeAddress string
+	ID, Address       string
+	Port              int
+	Tags              []string
+	Meta              map[string]string
+
+	// Legal is set where everything that HAProxy is told of it is well-formed:
+	// it is served, under whatever name. The others must be left out, and named.
+	Legal bool
+}
+
+// Instances gives the table. The addresses are of loopback, and nothing
+// listens there.
+func Instances() []Instance {
+	var all []Instance
+	for i, n := range names() {
+		all = append(all,
+			Instance{Why: "an ID with " + n.why, Node: "node", ID: n.text, Address: "127.0.1.1", Port: 1000 + i, Legal: true},
+			Instance{Why: "a node with " + n.why, Node: n.text, NodeAddress: "127.0.2.1", ID: fmt.Sprintf("by-node-%d", i), Port: 1000 + i, Legal: true},
+			Instance{Why: "a tag with " + n.why, Node: "node", ID: fmt.Sprintf("by-tag-%d", i), Address: "127.0.3.1", Port: 1000 + i, Tags: []string{n.text}, Legal: true},
+			Instance{
+				Why: "meta of others with " + n.why, Node: "node", ID: fmt.Sprintf("by-meta-%d", i), Address: "127.0.4.1", Port: 1000 + i,
+				Meta: map[string]string{"note": n.text}, Legal: true,
+			},
+			Instance{
+				Why: "a version with " + n.why, Node: "node", ID: fmt.Sprintf("by-version-%d", i), Address: "127.0.5.1", Port: 1000 + i,
+				Meta: map[string]string{"version": n.text}, Legal: true,
+			},
+			Instance{
+				Why: "a drain with " + n.why, Node: "node", ID: fmt.Sprintf("by-drain-%d", i), Address: "127.0.6.1", Port: 1000 + i,
+				Meta: map[string]string{"pointsman-drain": n.text},
+			},
+			Instance{Why: "an address with " + n.why, Node: "node", ID: fmt.Sprintf("by-address-%d", i), Address: "127.0.7.1" + n.text, Port: 1000 + i},
+		)
+	}
+	for i, text := range addresses() {
+		all = append(all, Instance{Why: "the address " + text, Node: "node", ID: fmt.Sprintf("at-%d-%s", i, Payload), Address: text, Port: 80})
+	}
+	for _, port := range []int{0, -1, 65536, 70000, 1 << 31} {
+		all = append(all, Instance{Why: fmt.Sprint("port ", port), Node: "node", ID: fmt.Sprintf("port-%d-%s", port, Payload), Address: "127.0.8.1", Port: port})
+	}
+	for i, value := range []string{"-1", "1e9", "99999999999999999999", "0x10", "5\nbackup " + Payload} {
+		all = append(all, Instance{
+			Why: "maxconn " + value, Node: "node", ID: fmt.Sprintf("maxconn-%d-%s", i, Payload), Address: "127.0.9.1", Port: 1000 + i,
+			Meta: map[string]string{"maxconn": value, "backup": value}, Legal: true,
+		})
+	}
+	return append(all, twins()...)
+}
+
+// name is a text for any of the fields that hold one.
+type name struct{ why, text string }
+
+func names() []name {
+	return []name{
+		{"a newline", "a\nserver " + Payload + " 127.0.0.1:1"},
+		{"a carriage return", "a\r\nserver " + Payload + " 127.0.0.1:1"},
+		{"a second command", "a; set server api_nodes/" + Payload + " state ready"},
+		{"spaces", "a " + Payload + " disabled"},
+		{"quotes", `a"'` + Payload + `"'`},
+		{"a comment", "a#" + Payload},
+		{"a backslash at its end", Payload + `\`},
+		{"a NUL", "a\x00" + Payload},
+		{"an escape sequence", "a\x1b[2J" + Payload},
+		{"a variable", "${HOME}" + Payload},
+		{"a payload", "a <<\n" + Payload + "\n\n"},
+		{"4 KB", strings.Repeat("a", 4096) + Payload},
+		{"letters that look like others", "\u0430pi-" + Payload},
+		{"a right-to-left override", "a\u202e" + Payload},
+		{"a path", "../../" + Payload},
+		{"markup", "<script>" + Payload + "</script>"},
+		{"a slot's name", "slot-1" + Payload},
+		{"a server's number", "#1 " + Payload},
+		{"a format", "%s%n{{.}}%[" + Payload + "]"},
+	}
+}
+
+func addresses() []string {
+	return []string{
+		"fe80::1%eth0", "fe80::1%" + Payload + "\nx", "0.0.0.0", "::", "224.0.0.1", "ff02::1", "255.255.255.255",
+		"127.1", "0x7f000001", "017700000001", "127.0.0.1:80", "127.0.0.1/8", "localhost", Payload + ".example.com",
+		"unix@/tmp/" + Payload, "fd@3", "abns@" + Payload, "*", "127.0.0.1,127.0.0.2", "::ffff:0.0.0.0",
+	}
+}
+
+// twins are IDs that stand on several nodes, or that would have one name if
+// nothing but their illegal characters were replaced.
+func twins() []Instance {
+	at := func(why, node, id string, port int) Instance {
+		return Instance{Why: why, Node: node, ID: id, Address: "127.0.10.1", Port: port, Legal: true}
+	}
+	return []Instance{
+		at("an ID on two nodes", "node-a", "twin-"+Payload, 1001),
+		at("an ID on two nodes", "node-b", "twin-"+Payload, 1002),
+		at("a slot's name by its hash, on two nodes", "node-a", "slot", 1003),
+		at("a slot's name by its hash, on two nodes", "node-b", "slot", 1004),
+		at("an ID like another but for a space", "node", "like "+Payload, 1005),
+		at("an ID like another but for a semicolon", "node", "like;"+Payload, 1006),
+		at("an ID like others with their characters replaced", "node", "like_"+Payload, 1007),
+		at("an ID that looks like another's name", "node", "like_"+Payload+"-h0123456789ab", 1008),
+	}
+}
