@@ -25,7 +25,7 @@ var rules = []rule{
 		imports: []string{
 			sidecar + "agent/...", sidecar + "config/...", sidecar + "consul/...",
 			sidecar + "haproxy/...", sidecar + "metrics/...", sidecar + "render/...",
-			sidecar + "status/...",
+			sidecar + "status/...", sidecar + "credential/...",
 			// The wiring turns settings into the values of the core, and prints plans.
 			sidecar + "catalog/...", sidecar + "plan/...",
 			// It registers the load balancer, as any program registers itself.

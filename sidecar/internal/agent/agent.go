@@ -57,6 +57,7 @@ type Agent struct {
 	log           hclog.Logger
 
 	reconfigured chan Settings // room for one, the newest
+	releases     chan release
 	newest       atomic.Pointer[published]
 	attending    atomic.Int32  // how many wait for what is published
 	attended     chan struct{} // one value: somebody has begun to
@@ -67,6 +68,7 @@ type Agent struct {
 	known      knowledge
 	files      fileKeeper
 	reloads    reloadKeeper
+	guard      guardKeeper
 	trouble    trouble
 	pace       pace
 	started    time.Time
@@ -101,7 +103,7 @@ func New(o Options) (*Agent, error) {
 	a := &Agent{
 		name: o.Name, version: o.Version,
 		catalog: o.Catalog, haproxy: o.HAProxy, file: o.File, record: o.Recorder, log: o.Logger,
-		reconfigured: make(chan Settings, 1), attended: make(chan struct{}, 1),
+		reconfigured: make(chan Settings, 1), releases: make(chan release), attended: make(chan struct{}, 1),
 		set:     o.Settings,
 		known:   newKnowledge(),
 		applied: map[string]applied{},
@@ -156,6 +158,8 @@ func (a *Agent) Run(ctx context.Context) error {
 		case s := <-a.reconfigured:
 			a.adopt(s)
 			reconcile.Reset(s.Reconcile)
+		case r := <-a.releases:
+			a.letGo(r)
 		}
 		again := a.pass(ctx)
 		a.ticked.Store(time.Now().UnixNano())
@@ -200,8 +204,9 @@ func (a *Agent) pass(ctx context.Context) time.Duration {
 	case err != nil:
 		again = a.trouble.retry.next()
 	default:
-		again = min(again, a.tendFile(ctx, p), a.tendReload(ctx, p), a.patience(p))
+		again = min(again, a.tendFile(ctx, p), a.tendReload(ctx, p), a.patience(p), a.guard.next(time.Now(), a.set.Services))
 		a.noteApplied(p)
+		a.noteHolds()
 	}
 	a.publish(snap, p)
 	return max(again, time.Millisecond)

@@ -47,7 +47,7 @@ func policyOf(name string) plan.Service {
 	return plan.Service{
 		Name: name, Backend: name + "_nodes", Checked: true, Options: "check", Warning: true,
 		Slots: 4, Spare: 2, DrainTimeout: 30 * time.Second, ReplacementTimeout: 30 * time.Second,
-		MinServers: 1, MaxRemoval: 0.5,
+		MinServers: 1, MaxRemoval: 0.5, Window: 30 * time.Second,
 	}
 }
 

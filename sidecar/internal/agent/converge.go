@@ -38,7 +38,10 @@ func (a *Agent) converge(ctx context.Context, snap catalog.Snapshot) (plan.Plan,
 		}
 		a.note(nil)
 		a.noteMaintenance()
-		p = plan.Compute(a.desired(), a.known.observed, snap)
+		o := a.known.observed
+		o.Guards = a.guard.recall(time.Now())
+		p = plan.Compute(a.desired(), o, snap)
+		a.guard.remember(time.Now(), p)
 		a.known.settled(p)
 		if len(p.Steps) == 0 {
 			a.trouble.resolved(a.log)

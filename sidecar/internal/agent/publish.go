@@ -107,6 +107,7 @@ func (a *Agent) serviceState(svc plan.Service, want catalog.Service, p plan.Plan
 		Name: svc.Name, Backend: svc.Backend, Known: want.Known, Index: want.Index,
 		Answered: h.Answered, Error: text(h.Err), Applied: a.applied[svc.Name].at,
 		Instances: []InstanceState{}, Rejected: []RejectedState{},
+		Guard: a.guardState(svc),
 	}
 	for _, r := range want.Rejected {
 		s.Rejected = append(s.Rejected, RejectedState{ID: r.ID, Node: r.Node, Error: r.Err.Error()})
@@ -126,6 +127,14 @@ func (a *Agent) serviceState(svc plan.Service, want catalog.Service, p plan.Plan
 	}
 	slices.SortFunc(s.Instances, func(x, y InstanceState) int { return cmp.Compare(x.Server, y.Server) })
 	return s
+}
+
+func (a *Agent) guardState(svc plan.Service) (g GuardState) {
+	g.Held, g.Since = a.guard.held(svc.Backend)
+	if svc.Hold > 0 && !g.Since.IsZero() {
+		g.Until = g.Since.Add(svc.Hold)
+	}
+	return g
 }
 
 // addServers adds what HAProxy runs, with what Consul says of it.

@@ -79,6 +79,14 @@ type ServiceState struct {
 	Instances []InstanceState `json:"instances"`       // sorted by Server; also servers that Consul no longer lists
 	Rejected  []RejectedState `json:"rejected"`
 	FreeSlots int             `json:"free_slots"`
+	Guard     GuardState      `json:"guard"`
+}
+
+// GuardState is what the guard holds of one service.
+type GuardState struct {
+	Held  []string  `json:"held"`           // HAProxy's names of the servers, sorted
+	Since time.Time `json:"since,omitzero"` // since when the first of them is held
+	Until time.Time `json:"until,omitzero"` // when it is let go, as far as min_servers; zero: no end
 }
 
 // Phase is where an instance is in its life on this load balancer.

@@ -112,7 +112,7 @@ Exit codes: 0 done, 1 failed, 2 arguments or settings are wrong,
 	root.SetOut(env.Stdout)
 	root.SetErr(env.Stderr)
 	config.RegisterFlags(root.PersistentFlags())
-	root.AddCommand(runCommand(env), renderCommand(env), planCommand(env), checkCommand(env), maintenanceCommand(env), versionCommand(env))
+	root.AddCommand(runCommand(env), renderCommand(env), planCommand(env), checkCommand(env), maintenanceCommand(env), guardCommand(env), versionCommand(env))
 	return root
 }
 

@@ -30,7 +30,7 @@ func policy(cfg config.Config) []plan.Service {
 			Warning:    s.Warning == config.WarningIn,
 			ForceSlots: s.Slots.Force || isStatic(s), Slots: s.Slots.Min, Spare: s.Slots.Spare,
 			DrainTimeout: s.DrainTimeout, ShutdownAfter: s.ShutdownAfter, ReplacementTimeout: s.ReplacementTimeout,
-			MinServers: s.MinServers, MaxRemoval: s.MaxRemoval,
+			MinServers: s.MinServers, MaxRemoval: s.MaxRemoval, Window: s.Guard.Window, Hold: s.Guard.Hold,
 		})
 	}
 	return services

@@ -14,7 +14,7 @@ var _ agent.Recorder = recorder{}
 func (r recorder) State(s *agent.State) {
 	out := metrics.State{Ready: s.Ready, Running: s.HAProxy.Running, Maintenance: s.HAProxy.Maintenance, Services: make([]metrics.Service, 0, len(s.Services))}
 	for _, svc := range s.Services {
-		m := metrics.Service{Name: svc.Name, Servers: map[string]int{}, Rejected: len(svc.Rejected)}
+		m := metrics.Service{Name: svc.Name, Servers: map[string]int{}, Rejected: len(svc.Rejected), Held: len(svc.Guard.Held)}
 		for _, i := range svc.Instances {
 			m.Servers[string(i.Phase)]++
 		}

@@ -93,7 +93,7 @@ func newDaemon(cfg config.Config, env Env, reload func() (config.Config, error))
 		Address: cfg.Status.Address, Access: access(cfg.Status), LoadBalancer: cfg.Name, Version: env.Version,
 		State: func() any { return d.agent.State() },
 		Ready: func() (bool, string) { s := d.agent.State(); return s.Ready, s.NotReady },
-		Watch: watch(d.agent), Attend: d.agent.Attend,
+		Watch: watch(d.agent), Attend: d.agent.Attend, Release: releaser(d.agent),
 		Alive: d.alive, Metrics: registry, Logger: d.log.Named("status"),
 	})
 	if err != nil {

@@ -99,7 +99,7 @@ func TestDefaultsAreThoseOfTheIssue(t *testing.T) {
 			},
 			Slots:        config.Slots{Min: 10, Spare: 4},
 			DrainTimeout: 30 * time.Second, ShutdownAfter: 5 * time.Second, ReplacementTimeout: 30 * time.Second,
-			MinServers: 1, MaxRemoval: 0.5,
+			MinServers: 1, MaxRemoval: 0.5, Guard: config.Guard{Window: 30 * time.Second},
 			RetryOn:       []string{"conn-failure", "empty-response"},
 			FrontendExtra: []string{}, BackendExtra: []string{},
 		}},

@@ -24,6 +24,7 @@ type Service struct {
 
 	MinServers int     // an unannounced loss never goes below
 	MaxRemoval float64 // share of servers, 0 to 1, that may be lost unannounced at once
+	Guard      Guard
 
 	ServerOptions string   // further words on each server's line, in the file and on the socket alike
 	RetryOn       []string // what is tried again on another server; empty in tcp mode
@@ -63,6 +64,12 @@ type Check struct {
 	Timeout   time.Duration
 	Rise      int
 	Fall      int
+}
+
+// Guard is how losses are counted together, and for how long they are held.
+type Guard struct {
+	Window time.Duration // servers that become unhealthy within it count as lost at once
+	Hold   time.Duration // a mass loss is held so long at most; 0 is without end
 }
 
 // Slots is the room for servers where HAProxy cannot add them at runtime.

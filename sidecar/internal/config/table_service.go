@@ -85,8 +85,18 @@ func serviceInstances() []setting[Service] {
 		},
 		{
 			key: "max_removal", def: "0.5",
-			doc: "The share of the servers that may be lost unannounced at once. What is more is held, and left to HAProxy's own checks.",
+			doc: "The share of the servers that may be lost unannounced at once. What is more is held, and left to HAProxy's own checks. See [guard](guard.md).",
 			at:  func(s *Service) value { return share{&s.MaxRemoval} },
+		},
+		{
+			key: "guard.window", def: "30s",
+			doc: "Servers that become unhealthy within so long count as lost at once.",
+			at:  func(s *Service) value { return span{&s.Guard.Window, 0, 24 * time.Hour} },
+		},
+		{
+			key: "guard.hold", def: "0s",
+			doc: "After so long what is held is let go, as far as `min_servers`. 0s holds it until it is well, HAProxy sees it down too, or an operator lets it go: `sidecar guard release`.",
+			at:  func(s *Service) value { return span{&s.Guard.Hold, 0, 30 * 24 * time.Hour} },
 		},
 	}
 }

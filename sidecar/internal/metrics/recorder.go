@@ -37,6 +37,7 @@ type Recorder struct {
 	drift    *prometheus.CounterVec // service
 	servers  *prometheus.GaugeVec   // service, phase
 	rejected *prometheus.GaugeVec   // service
+	held     *prometheus.GaugeVec   // service
 	ready    prometheus.Gauge
 	running  prometheus.Gauge
 	workers  prometheus.Gauge
@@ -66,6 +67,7 @@ func New(reg *prometheus.Registry, o Options) (*Recorder, error) {
 		drift:       counters("drift_mended_total", "Changes that undid what someone else had changed in HAProxy, by service.", "service"),
 		servers:     gauges("servers", "Servers in HAProxy, by service and phase of life.", "service", "phase"),
 		rejected:    gauges("instances_rejected", "Instances left out because their registration cannot be used, by service.", "service"),
+		held:        gauges("guard_held_servers", "Servers that stay though Consul calls them lost, because too many were lost at once, by service.", "service"),
 		ready:       gauge("ready", "1 once HAProxy has been seen to run all that Consul says, else 0."),
 		running:     gauge("haproxy_running", "1 while HAProxy answers, else 0."),
 		workers:     gauge("old_workers", "HAProxy's workers of before a reload that still serve their last connections."),
@@ -81,7 +83,7 @@ func New(reg *prometheus.Registry, o Options) (*Recorder, error) {
 	})
 	info.Set(1)
 	for _, c := range []prometheus.Collector{
-		r.apply, r.commands, r.steps, r.reloads, r.writes, r.drift, r.servers, r.rejected,
+		r.apply, r.commands, r.steps, r.reloads, r.writes, r.drift, r.servers, r.rejected, r.held,
 		r.ready, r.running, r.maintenance, r.workers, r.ages, info,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	} {

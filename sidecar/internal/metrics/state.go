@@ -14,6 +14,7 @@ type Service struct {
 	Name     string         // Consul's
 	Servers  map[string]int // how many, by phase; a phase that is absent has none
 	Rejected int            // instances left out
+	Held     int            // servers that the guard holds
 }
 
 // Update is told each new State. The series of services that are no longer in
@@ -45,6 +46,7 @@ func (r *Recorder) take(s Service) {
 		r.servers.WithLabelValues(s.Name, phase).Set(float64(s.Servers[phase]))
 	}
 	r.rejected.WithLabelValues(s.Name).Set(float64(s.Rejected))
+	r.held.WithLabelValues(s.Name).Set(float64(s.Held))
 	r.drift.WithLabelValues(s.Name)
 }
 
@@ -53,6 +55,7 @@ func (r *Recorder) forget(service string) {
 		r.servers.DeleteLabelValues(service, phase)
 	}
 	r.rejected.DeleteLabelValues(service)
+	r.held.DeleteLabelValues(service)
 	r.drift.DeleteLabelValues(service)
 }
 

@@ -25,6 +25,7 @@ func Compute(d Desired, o Observed, snap catalog.Snapshot) Plan {
 		p.Steps = append(p.Steps, b.additions...)
 		removals = append(removals, b.removals...)
 		p.Waiting = append(p.Waiting, b.waiting...)
+		p.Lost = append(p.Lost, b.losses()...)
 		exhausted = exhausted || len(b.homeless) > 0
 	}
 	p.Steps = append(p.Steps, removals...)
@@ -89,6 +90,7 @@ type part struct {
 	want    catalog.Service
 	servers []Server // as observed, by ID
 	left    map[string]FileServer
+	guard   Guard
 
 	bound map[int]*catalog.Instance // by index in servers
 	free  []int                     // indices of slots that may be given away, best first
@@ -114,6 +116,7 @@ func newPart(s Service, o Observed, want catalog.Service) *part {
 		exists:  o.Running && exists,
 		slots:   s.ForceSlots || !o.Caps.Dynamic || backend.Refuses,
 		want:    want,
+		guard:   o.Guards[s.Backend],
 		bound:   map[int]*catalog.Instance{},
 
 		replaced: map[string]*catalog.Instance{},

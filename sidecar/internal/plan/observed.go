@@ -32,6 +32,10 @@ type Observed struct {
 	// Backends holds what was read, by backend name. A backend that HAProxy
 	// does not have is absent; the agent reads all that it asks Compute about.
 	Backends map[string]Backend
+
+	// Guards is what is remembered of losses, by backend. HAProxy does not
+	// tell; the agent adds it.
+	Guards map[string]Guard
 }
 
 // Backend is one backend as HAProxy runs it.

@@ -34,8 +34,10 @@ type Service struct {
 	ShutdownAfter      time.Duration // from maint until the sessions that are left are ended; 0 never ends them
 	ReplacementTimeout time.Duration // how long a server that does not come up counts as a replacement that is coming
 
-	MinServers int     // servers that an unannounced loss never goes below
-	MaxRemoval float64 // share of the available servers, 0 to 1, that may be lost unannounced at once
+	MinServers int           // servers that an unannounced loss never goes below
+	MaxRemoval float64       // share of the available servers, 0 to 1, that may be lost unannounced at once
+	Window     time.Duration // servers that become unhealthy within it count as lost at once
+	Hold       time.Duration // how long a mass loss is held at most; 0 is without end
 }
 
 // Desired is the whole of what HAProxy should run but for the instances, which
@@ -176,6 +178,9 @@ type Plan struct {
 	// Unproven names, by backend, the servers in File that take traffic and that
 	// HAProxy's own check has not passed for. It is set where Reload is.
 	Unproven map[string][]string
+
+	// Lost is for Guard, in the order of the services and HAProxy's.
+	Lost []Loss
 
 	// Placed tells which server each instance has that has one, sorted by
 	// backend and HAProxy's order.

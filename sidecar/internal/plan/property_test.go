@@ -173,3 +173,45 @@ func TestAMoveToAddressesThatDoNotAnswerLeavesSomebodyToServe(t *testing.T) {
 		}
 	})
 }
+
+// However the losses trickle in, and whatever the checks of HAProxy say: no
+// more of those that serve than the operator's share go within the window.
+func TestNoMoreThanTheShareIsLostWithinTheWindow(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		d := desired()
+		s := &d.Services[0]
+		s.Window = 30 * time.Second
+		s.MinServers = 0
+		s.MaxRemoval = rapid.SampledFrom([]float64{0, 0.25, 0.5, 0.75}).Draw(t, "share")
+		m := newModel(rapid.Bool().Draw(t, "dynamic"), ours, plan.FileBackend{Backend: backend})
+		n := rapid.IntRange(1, 10).Draw(t, "instances")
+		all := make([]catalog.Instance, n)
+		for k := range all {
+			all[k] = instance(fmt.Sprintf("api-%d", k), k)
+		}
+		if err := settle(m, d, known("api", all...), nil); err != nil {
+			t.Fatal(err)
+		}
+		guard, allowed := plan.Guard{}, max(1, int(s.MaxRemoval*float64(n)))
+		for left := 29; left > 0; {
+			for range rapid.IntRange(1, 3).Draw(t, "lost at once") {
+				all[rapid.IntRange(0, n-1).Draw(t, "lost")].Health = catalog.Critical
+			}
+			o := m.observed()
+			o.Guards = map[string]plan.Guard{backend: guard}
+			p := plan.Compute(d, o, known("api", slices.Clone(all)...))
+			for _, st := range p.Steps {
+				if err := m.apply(st); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if gone := n - m.serving(backend); gone > allowed {
+				t.Fatalf("%d of %d are gone, want %d at most: %v", gone, n, allowed, printPlan(p))
+			}
+			guard = remember(guard, p)
+			wait := rapid.IntRange(1, 10).Draw(t, "seconds")
+			m.pass(time.Duration(wait) * time.Second)
+			guard, left = later(guard, time.Duration(wait)*time.Second), left-wait
+		}
+	})
+}

@@ -118,24 +118,19 @@ func (b *part) remove(kind Kind, reason Reason, c candidate) {
 func (b *part) takeOut() {
 	candidates := b.candidates
 	slices.SortStableFunc(candidates, func(x, y candidate) int { return cmp.Compare(x.order(), y.order()) })
-	lost, announced := 0, 0
+	announced := 0
 	for _, c := range candidates {
-		switch {
-		case !isAvailable(c.server):
-		case c.announced():
+		if c.announced() && isAvailable(c.server) {
 			announced++
-		default:
-			lost++
 		}
 	}
-	massLoss := lost > 1 && float64(lost) > b.MaxRemoval*float64(b.available)
-	spare := b.spare()
+	guard, spare := b.judge(candidates), b.spare()
 	for _, c := range candidates {
 		switch {
 		case !isAvailable(c.server):
 		// Those that were announced go whatever becomes of this one, as far as
 		// they can be spared, so they are none that would stay.
-		case !c.announced() && (massLoss || b.available-1-min(announced, max(0, spare-1)) < b.MinServers):
+		case guard.holds(b, c, b.available-1-min(announced, max(0, spare-1))):
 			b.wait(c.server, c.instance, ForGuard)
 			continue
 		case c.isGood() && spare <= 0:

@@ -22,6 +22,7 @@ type scene struct {
 	snap    catalog.Snapshot
 	left    []plan.FileServer
 	refuses bool
+	guard   plan.Guard
 	down    bool // HAProxy is not running
 	last    plan.Plan
 }
@@ -54,7 +55,7 @@ func (s *scene) run(b *block) (got []string, isExpected bool) {
 	case "someone", "sessions":
 		s.someone(strings.Fields(rest))
 	case "plan":
-		s.last = plan.Compute(s.d, s.observed(), s.snap)
+		s.compute()
 		return printPlan(s.last), true
 	case "file":
 		return printFile(s.last.File[0]), true
@@ -67,11 +68,16 @@ func (s *scene) run(b *block) (got []string, isExpected bool) {
 	case "pass":
 		d, err := time.ParseDuration(rest)
 		s.fatalIf(err)
-		s.m.pass(d)
+		s.pass(d)
+	case "guard": // is released
+		for server, h := range s.guard.Holds {
+			h.Released = true
+			s.guard.Holds[server] = h
+		}
 	case "settle":
 		s.settle()
 	case "sidecar": // restarts
-		s.left, s.refuses, s.last = nil, false, plan.Plan{}
+		s.left, s.refuses, s.last, s.guard = nil, false, plan.Plan{}, plan.Guard{}
 	case "load": // HAProxy is restarted with the last plan's file
 		s.m.load(s.d.Marker, s.last.File)
 		s.left, s.down = nil, false
@@ -97,7 +103,44 @@ func (s *scene) observed() plan.Observed {
 		b.Left, b.Refuses = s.left, s.refuses
 		o.Backends[backend] = b
 	}
+	o.Guards = map[string]plan.Guard{backend: s.guard}
 	return o
+}
+
+func (s *scene) compute() {
+	s.last = plan.Compute(s.d, s.observed(), s.snap)
+	s.guard = remember(s.guard, s.last)
+}
+
+func (s *scene) pass(d time.Duration) {
+	s.m.pass(d)
+	s.guard = later(s.guard, d)
+}
+
+// remember gives what the agent remembers of a plan.
+func remember(was plan.Guard, p plan.Plan) plan.Guard {
+	g := plan.Guard{Lost: map[string]time.Duration{}, Holds: map[string]plan.Hold{}}
+	for _, l := range p.Lost {
+		g.Lost[l.Server] = l.Ago
+	}
+	for _, w := range p.Waiting {
+		if h, held := was.Holds[w.Server]; held || w.For == plan.ForGuard {
+			g.Holds[w.Server] = h
+		}
+	}
+	return g
+}
+
+// later is the same memory after some time.
+func later(g plan.Guard, d time.Duration) plan.Guard {
+	for server := range g.Lost {
+		g.Lost[server] += d
+	}
+	for server, h := range g.Holds {
+		h.For += d
+		g.Holds[server] = h
+	}
+	return g
 }
 
 // apply does what the agent does with a plan, and remembers what it left.
@@ -118,12 +161,12 @@ func (s *scene) apply() {
 func (s *scene) settle() {
 	s.t.Helper()
 	for range 100 {
-		s.last = plan.Compute(s.d, s.observed(), s.snap)
+		s.compute()
 		s.apply()
 		if s.last.Empty() && len(s.last.Waiting) == 0 {
 			return
 		}
-		s.m.pass(time.Second)
+		s.pass(time.Second)
 	}
 	if !s.last.Empty() {
 		s.t.Fatalf("no end after 100 passes: %q", printPlan(s.last))
@@ -152,6 +195,10 @@ func (s *scene) set(words []string) {
 			svc.MinServers, err = strconv.Atoi(value)
 		case "removal":
 			svc.MaxRemoval, err = strconv.ParseFloat(value, 64)
+		case "window":
+			svc.Window, err = time.ParseDuration(value)
+		case "hold":
+			svc.Hold, err = time.ParseDuration(value)
 		case "checked":
 			svc.Checked, err = strconv.ParseBool(value)
 		case "warning":

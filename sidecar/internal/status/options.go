@@ -32,6 +32,9 @@ type Options struct {
 	// Attend is told +1 when somebody begins to wait and -1 at the end; nil ok.
 	Attend func(change int)
 
+	// Release lets go what the guard holds; nil: nobody may ask for that.
+	Release Release
+
 	Metrics prometheus.Gatherer
 	Logger  hclog.Logger // nil: none
 }

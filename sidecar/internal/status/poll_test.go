@@ -60,7 +60,7 @@ func ask(t *testing.T, w *world, p *polls, path string) (code int, answer map[st
 	t.Helper()
 	paths := map[string]http.Handler{"/api/v1/drain/*": http.HandlerFunc(p.drain), "/api/v1/live/*": http.HandlerFunc(p.live)}
 	rec := deadlineRecorder{httptest.NewRecorder()}
-	readOnly(paths).ServeHTTP(rec, httptest.NewRequestWithContext(t.Context(), http.MethodGet, path, http.NoBody))
+	dispatch(paths).ServeHTTP(rec, httptest.NewRequestWithContext(t.Context(), http.MethodGet, path, http.NoBody))
 	if err := json.Unmarshal(rec.Body.Bytes(), &answer); err != nil {
 		t.Fatalf("%s: %v: %s", path, err, rec.Body)
 	}

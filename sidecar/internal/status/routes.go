@@ -33,7 +33,10 @@ func routes(o Options) (http.Handler, error) {
 		paths["/api/v1/drain/*"] = http.HandlerFunc(p.drain)
 		paths["/api/v1/live/*"] = http.HandlerFunc(p.live)
 	}
-	return readOnly(paths), nil
+	if o.Release != nil {
+		paths["/api/v1/guard/*"] = release(o.LoadBalancer, o.Access.isRestricted(), o.Release)
+	}
+	return dispatch(paths), nil
 }
 
 // find gives the handler of a path. What stands for the star of a path that
@@ -51,15 +54,22 @@ func find(paths map[string]http.Handler, r *http.Request) (http.Handler, bool) {
 	return nil, false
 }
 
-// readOnly answers GET and HEAD on exactly these paths.
-func readOnly(paths map[string]http.Handler) http.Handler {
+// dispatch answers GET and HEAD on exactly these paths, and POST where it is an
+// action.
+func dispatch(paths map[string]http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("X-Content-Type-Options", "nosniff")
 		w.Header().Set("Cache-Control", "no-store")
 		handler, found := find(paths, r)
+		_, acts := handler.(action)
 		switch {
 		case !found:
 			writeJSON(w, http.StatusNotFound, problem{"no such page"})
+		case acts && r.Method != http.MethodPost:
+			w.Header().Set("Allow", "POST")
+			writeJSON(w, http.StatusMethodNotAllowed, problem{"only POST is allowed"})
+		case acts:
+			handler.ServeHTTP(w, r)
 		case r.Method != http.MethodGet && r.Method != http.MethodHead:
 			w.Header().Set("Allow", "GET, HEAD")
 			writeJSON(w, http.StatusMethodNotAllowed, problem{"only GET and HEAD are allowed"})

@@ -1,0 +1,67 @@
+package agent
+
+import (
+	"context"
+	"errors"
+)
+
+// ErrNotRouted: this load balancer has no such service.
+var ErrNotRouted = errors.New("this load balancer does not route the service")
+
+// release is an operator's order to let go what the guard holds of a service.
+type release struct {
+	service string
+	answer  chan<- released // room for one
+}
+
+type released struct {
+	servers []string
+	err     error
+}
+
+// Release lets go what the guard holds of a service now, and gives HAProxy's
+// names of the servers, sorted; none may be held. What is lost later is judged
+// anew. It waits for the loop to come round, or until ctx ends.
+func (a *Agent) Release(ctx context.Context, service string) ([]string, error) {
+	answer := make(chan released, 1)
+	select {
+	case a.releases <- release{service, answer}:
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+	r := <-answer // the loop has taken it, and does nothing else before
+	return r.servers, r.err
+}
+
+func (a *Agent) letGo(r release) {
+	for _, s := range a.set.Services {
+		if s.Name != r.service {
+			continue
+		}
+		servers := a.guard.release(s.Backend)
+		a.log.Warn("an operator lets go what the guard holds", "service", s.Name, "backend", s.Backend, "servers", len(servers))
+		r.answer <- released{servers: servers}
+		return
+	}
+	r.answer <- released{err: ErrNotRouted}
+}
+
+// noteHolds logs where the guard begins to hold servers, where it holds more,
+// and where it holds none any more.
+func (a *Agent) noteHolds() {
+	now := map[string]int{}
+	for _, s := range a.set.Services {
+		servers, _ := a.guard.held(s.Backend)
+		n, was := len(servers), a.guard.told[s.Backend]
+		switch {
+		case n > was:
+			a.log.Warn("too many servers are lost at once: the guard holds them, HAProxy's own checks decide", "service", s.Name, "backend", s.Backend, "held", n)
+		case n == 0 && was > 0:
+			a.log.Info("the guard holds no server any more", "service", s.Name, "backend", s.Backend)
+		}
+		if n > 0 {
+			now[s.Backend] = n
+		}
+	}
+	a.guard.told = now
+}

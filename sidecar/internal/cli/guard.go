@@ -1,0 +1,145 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/pointsman/pointsman/sidecar/internal/agent"
+	"github.com/pointsman/pointsman/sidecar/internal/status"
+)
+
+func guardCommand(env Env) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "guard",
+		Short: "See what the guard holds, and let it go",
+		Long: `See what the guard of the running sidecar holds, and let it go. Where too many
+servers are lost at once, the guard keeps them in traffic, and HAProxy's own
+checks decide. docs/guard.md tells what becomes of the traffic in each case.`,
+		Args: func(_ *cobra.Command, args []string) error {
+			return &exitError{code: ExitUsage, err: fmt.Errorf("guard %s: want list or release", strings.Join(args, " "))}
+		},
+		RunE: func(*cobra.Command, []string) error { return nil }, // Args refuses all
+	}
+	cmd.AddCommand(guardList(env), guardRelease(env))
+	return cmd
+}
+
+func guardList(env Env) *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "list",
+		Short: "What is held, of which service, since when",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := newOwnAPI(cmd, env)
+			if err != nil {
+				return err
+			}
+			var s agent.State
+			if err := c.call(cmd.Context(), http.MethodGet, "/api/v1/state", &s); err != nil {
+				return failure(err)
+			}
+			return failure(printHolds(env.Stdout, holdsOf(s), asJSON))
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return cmd
+}
+
+func guardRelease(env Env) *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "release SERVICE",
+		Short: "Let go what is held of a service",
+		Long: `Let go what is held of a service: what Consul calls lost is taken out of traffic,
+below min_servers too. What is lost later is judged anew.`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, err := newOwnAPI(cmd, env)
+			if err != nil {
+				return err
+			}
+			var r released
+			if err := c.call(cmd.Context(), http.MethodPost, "/api/v1/guard/"+url.PathEscape(args[0])+"/release", &r); err != nil {
+				return failure(err)
+			}
+			if asJSON {
+				return failure(json.NewEncoder(env.Stdout).Encode(r))
+			}
+			_, err = fmt.Fprintln(env.Stdout, r)
+			return failure(err)
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return cmd
+}
+
+// released is what came of letting go.
+type released struct {
+	LoadBalancer string   `json:"load_balancer"`
+	Service      string   `json:"service"`
+	Released     []string `json:"released"`
+}
+
+func (r released) String() string {
+	if len(r.Released) == 0 {
+		return fmt.Sprintf("%s: nothing is held of %s", r.LoadBalancer, r.Service)
+	}
+	return fmt.Sprintf("%s: let go of %s: %s", r.LoadBalancer, r.Service, strings.Join(r.Released, ", "))
+}
+
+// heldService is one service of which something is held.
+type heldService struct {
+	Service string `json:"service"`
+	agent.GuardState
+}
+
+func holdsOf(s agent.State) []heldService {
+	out := []heldService{}
+	for _, svc := range s.Services {
+		if len(svc.Guard.Held) > 0 {
+			out = append(out, heldService{svc.Name, svc.Guard})
+		}
+	}
+	return out
+}
+
+func printHolds(w io.Writer, holds []heldService, asJSON bool) error {
+	if asJSON {
+		e := json.NewEncoder(w)
+		e.SetIndent("", "  ")
+		return e.Encode(holds)
+	}
+	if len(holds) == 0 {
+		_, err := fmt.Fprintln(w, "Nothing is held.")
+		return err
+	}
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t, "SERVICE\tSINCE\tUNTIL\tSERVERS")
+	for _, h := range holds {
+		until := "-"
+		if !h.Until.IsZero() {
+			until = h.Until.Format(time.RFC3339)
+		}
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\n", h.Service, h.Since.Format(time.RFC3339), until, strings.Join(h.Held, " "))
+	}
+	return t.Flush() // the writer keeps the first error
+}
+
+// releaser is what the status API asks of the agent.
+func releaser(a *agent.Agent) status.Release {
+	return func(ctx context.Context, service string) ([]string, bool, error) {
+		servers, err := a.Release(ctx, service)
+		return servers, !errors.Is(err, agent.ErrNotRouted), err
+	}
+}

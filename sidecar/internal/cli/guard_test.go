@@ -1,0 +1,178 @@
+package cli
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"math/big"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/pointsman/pointsman/sidecar/internal/agent"
+	"github.com/pointsman/pointsman/sidecar/internal/status"
+)
+
+// ownStatus serves a state and takes orders as the running sidecar does, and
+// gives its address.
+func ownStatus(t *testing.T, access status.Access, s *agent.State, release status.Release) string {
+	t.Helper()
+	server, err := status.New(status.Options{
+		Address: "127.0.0.1:0", Access: access, LoadBalancer: "lb0", Version: "test",
+		State: func() any { return s }, Ready: func() (bool, string) { return true, "" }, Alive: func() error { return nil },
+		Release: release, Metrics: prometheus.NewRegistry(),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- server.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+	select {
+	case <-server.Bound():
+	case err := <-done:
+		t.Fatal(err)
+	}
+	return server.Addr().String()
+}
+
+// sidecar runs one command line with the status settings of a running sidecar.
+func sidecar(t *testing.T, settings string, args ...string) (code int, out, errs string) {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "sidecar.yaml")
+	if err := os.WriteFile(file, []byte("services: [{name: api}]\nstatus: {address: "+settings+"}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var stdout, stderr strings.Builder
+	code = Run(t.Context(), Env{Args: append(args, "--config", file), Hostname: "lb0", Stdout: &stdout, Stderr: &stderr, Version: "test"})
+	return code, stdout.String(), stderr.String()
+}
+
+func TestGuardCommands(t *testing.T) {
+	since := time.Date(2026, 11, 25, 12, 0, 0, 0, time.UTC)
+	held := &agent.State{Services: []agent.ServiceState{
+		{Name: "api", Guard: agent.GuardState{Held: []string{"api-1", "api-2"}, Since: since, Until: since.Add(time.Hour)}},
+		{Name: "web", Guard: agent.GuardState{Held: []string{}}},
+		{Name: "mail", Guard: agent.GuardState{Held: []string{"m"}, Since: since}},
+	}}
+	at := ownStatus(t, status.Access{}, held, func(_ context.Context, service string) ([]string, bool, error) {
+		switch service {
+		case "api":
+			return []string{"api-1", "api-2"}, true, nil
+		case "web":
+			return []string{}, true, nil
+		case "busy":
+			return nil, true, errors.New("no time")
+		}
+		return nil, false, nil
+	})
+	calm := ownStatus(t, status.Access{}, &agent.State{}, nil)
+	broken := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("<html>")) }))
+	defer broken.Close()
+	nobody := httptest.NewServer(http.NotFoundHandler())
+	nobody.Close()
+	address := func(s *httptest.Server) string { return strings.TrimPrefix(s.URL, "http://") }
+
+	for _, c := range []struct {
+		name, address, args string
+		code                int
+		out, errs           string // errs: what it holds
+	}{
+		{
+			"what is held", at, "guard list", ExitOK,
+			"SERVICE  SINCE                 UNTIL                 SERVERS\n" +
+				"api      2026-11-25T12:00:00Z  2026-11-25T13:00:00Z  api-1 api-2\n" +
+				"mail     2026-11-25T12:00:00Z  -                     m\n", "",
+		},
+		{"nothing is held", calm, "guard list", ExitOK, "Nothing is held.\n", ""},
+		{"nothing is held, for programs", calm, "guard list --json", ExitOK, "[]\n", ""},
+		{"let go", at, "guard release api", ExitOK, "lb0: let go of api: api-1, api-2\n", ""},
+		{"let go, for programs", at, "guard release api --json", ExitOK, `{"load_balancer":"lb0","service":"api","released":["api-1","api-2"]}` + "\n", ""},
+		{"nothing to let go", at, "guard release web", ExitOK, "lb0: nothing is held of web\n", ""},
+		{"a service that is not routed", at, "guard release nothing", ExitFailure, "", "does not route"},
+		{"a name that is a path", at, "guard release a/b", ExitFailure, "", "want /api/v1/guard"},
+		{"a sidecar that has no time", at, "guard release busy", ExitFailure, "", "no time"},
+		{"a sidecar that takes no orders", calm, "guard release api", ExitFailure, "", "no such page"},
+		{"something else there", address(broken), "guard list", ExitFailure, "", "answer to /api/v1/state"},
+		{"nobody there", address(nobody), "guard list", ExitFailure, "", "refused"},
+		{"a port that is not known", "127.0.0.1:0", "guard list", ExitUsage, "", "status.address"},
+		{"no service", at, "guard release", ExitUsage, "", "arg"},
+		{"no command", at, "guard", ExitUsage, "", "want list or release"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			code, out, errs := sidecar(t, `"`+c.address+`"`, strings.Fields(c.args)...)
+			if code != c.code || out != c.out || !strings.Contains(errs, c.errs) || (errs == "") != (c.errs == "") {
+				t.Errorf("sidecar %s: got %d %q %q, want %d %q, an error with %q", c.args, code, out, errs, c.code, c.out, c.errs)
+			}
+		})
+	}
+}
+
+// certificate writes a self-signed one and its key, and gives their paths.
+func certificate(t *testing.T) (cert, key string) {
+	t.Helper()
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "lb0"}, IsCA: true, BasicConstraintsValid: true,
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, private.Public(), private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	keyDER, err := x509.MarshalPKCS8PrivateKey(private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	cert, key = filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
+	for path, b := range map[string]*pem.Block{cert: {Type: "CERTIFICATE", Bytes: der}, key: {Type: "PRIVATE KEY", Bytes: keyDER}} {
+		if err := os.WriteFile(path, pem.EncodeToMemory(b), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return cert, key
+}
+
+func TestTheSidecarIsAskedWithItsOwnCredentials(t *testing.T) {
+	cert, key := certificate(t)
+	token := filepath.Join(t.TempDir(), "token")
+	if err := os.WriteFile(token, []byte("secret\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	at := ownStatus(t, status.Access{TokenFile: token, CertFile: cert, KeyFile: key, ClientCAFile: cert}, &agent.State{},
+		func(context.Context, string) ([]string, bool, error) { return []string{"api-1"}, true, nil })
+	tls := func(cert, key string) string {
+		return fmt.Sprintf(`"%s", token_file: "%s", tls: {cert_file: "%s", key_file: "%s", client_ca_file: "%s"}`, at, token, cert, key, cert)
+	}
+	code, out, errs := sidecar(t, tls(cert, key), "guard", "release", "api")
+	if code != ExitOK || out != "lb0: let go of api: api-1\n" {
+		t.Errorf("got %d %q %q, want it let go", code, out, errs)
+	}
+	code, _, errs = sidecar(t, tls(certificate(t)), "guard", "list")
+	if code != ExitFailure || !strings.Contains(errs, "another certificate") {
+		t.Errorf("one with another certificate: got %d %q, want that it is told nothing", code, errs)
+	}
+}

@@ -1,0 +1,112 @@
+package plan
+
+import "time"
+
+// Guard is what is remembered of a backend's losses. Without it Compute judges
+// by what it sees.
+type Guard struct {
+	// Lost is how long ago the servers of Plan.Lost were lost, by name. HAProxy
+	// counts that, too, but from its start or reload at most.
+	Lost map[string]time.Duration
+	// Holds has the servers that wait ForGuard, by name.
+	Holds map[string]Hold
+}
+
+// Hold is how it stands with a server that is held.
+type Hold struct {
+	For      time.Duration // so long
+	Released bool          // an operator has let it go
+}
+
+// Loss is a server in maint because its instance is unhealthy.
+type Loss struct {
+	Backend, Server string
+	Ago             time.Duration // since it was taken out
+}
+
+// verdict is what the guard thinks of one plan's losses.
+type verdict struct {
+	atOnce   bool // too many are lost now, for whatever unannounced reason
+	inWindow bool // too many are unhealthy now or became so within the window
+}
+
+// judge counts what is lost unannounced while HAProxy sees it up. What HAProxy
+// itself sees down is no matter of opinion.
+//
+// Those that deregister one by one are not counted over time: so does a fleet
+// that is made smaller. But one that was unhealthy, or lost with others, when
+// it was held, stays so: whoever cleans up after a false alarm deregisters it.
+func (b *part) judge(candidates []candidate) verdict {
+	fresh, unhealthy, recent := 0, 0, b.recentLosses()
+	for _, c := range candidates {
+		switch {
+		case c.announced(), !isAvailable(c.server):
+		case b.isHeld(c):
+			unhealthy++
+		default:
+			fresh++
+			if c.reason == Unhealthy {
+				unhealthy++
+			}
+		}
+	}
+	return verdict{
+		atOnce:   b.isMass(fresh, b.available),
+		inWindow: b.isMass(unhealthy+recent, b.available+recent),
+	}
+}
+
+// isMass reports whether so many losses are more than may be. One at a time is
+// never too many.
+func (b *part) isMass(lost, of int) bool {
+	return lost > 1 && float64(lost) > b.MaxRemoval*float64(of)
+}
+
+func (b *part) isHeld(c candidate) bool {
+	_, held := b.guard.Holds[c.server.Name]
+	return held
+}
+
+// holds reports whether the guard keeps a server in traffic. stay is how many
+// will be left if it goes. The time of a hold ends it as far as MinServers, an
+// operator altogether.
+func (v verdict) holds(b *part, c candidate, stay int) bool {
+	hold, isHeld := b.guard.Holds[c.server.Name]
+	switch {
+	case c.announced(), hold.Released:
+		return false
+	case stay < b.MinServers:
+		return true
+	case b.Hold > 0 && hold.For >= b.Hold:
+		return false
+	case isHeld, c.reason == Unhealthy:
+		return v.atOnce || v.inWindow
+	}
+	return v.atOnce
+}
+
+// recentLosses counts the servers that were lost within the window, and still
+// are. The window of a hold goes on with it: that time goes by does not end it.
+func (b *part) recentLosses() (n int) {
+	window := b.Window
+	for _, h := range b.guard.Holds {
+		window = max(window, b.Window+h.For)
+	}
+	for _, l := range b.losses() {
+		if l.Ago < window {
+			n++
+		}
+	}
+	return n
+}
+
+func (b *part) losses() (lost []Loss) {
+	for i := range b.servers {
+		s, inst := &b.servers[i], b.bound[i]
+		if inst == nil || s.Admin != Maint || b.role(inst) != out {
+			continue
+		}
+		lost = append(lost, Loss{Backend: b.Backend, Server: s.Name, Ago: max(s.SinceChange, b.guard.Lost[s.Name])})
+	}
+	return lost
+}
