@@ -25,7 +25,7 @@ var rules = []rule{
 		imports: []string{
 			sidecar + "agent/...", sidecar + "config/...", sidecar + "consul/...",
 			sidecar + "haproxy/...", sidecar + "metrics/...", sidecar + "render/...",
-			sidecar + "status/...", sidecar + "credential/...",
+			sidecar + "status/...", sidecar + "credential/...", sidecar + "snapshot/...",
 			// The wiring turns settings into the values of the core, and prints plans.
 			sidecar + "catalog/...", sidecar + "plan/...",
 			// It registers the load balancer, as any program registers itself.
@@ -41,6 +41,7 @@ var rules = []rule{
 	{place: sidecar + "render/...", imports: core, tests: append([]string{"templates"}, fakes...)},
 	// The page shows agent.State, a value; the agent knows nothing of the page.
 	{place: sidecar + "status/...", imports: append([]string{sidecar + "agent/...", sidecar + "credential/..."}, core...), tests: fakes},
+	{place: sidecar + "snapshot/...", imports: []string{sidecar + "catalog/..."}},
 	{place: sidecar + "metrics/...", imports: core, tests: fakes},
 	{place: sidecar + "plan/...", imports: []string{sidecar + "catalog/..."}},
 	{place: sidecar + "catalog/..."},

@@ -42,6 +42,7 @@ type Options struct {
 	Catalog  Catalog
 	HAProxy  HAProxy
 	File     File
+	Store    Store // nil: nothing is saved
 	Settings Settings
 	Recorder Recorder     // nil: none
 	Logger   hclog.Logger // nil: none
@@ -53,6 +54,7 @@ type Agent struct {
 	catalog       Catalog
 	haproxy       HAProxy
 	file          File
+	store         Store
 	record        Recorder
 	log           hclog.Logger
 
@@ -69,12 +71,15 @@ type Agent struct {
 	files      fileKeeper
 	reloads    reloadKeeper
 	guard      guardKeeper
+	saved      storeKeeper
 	trouble    trouble
 	pace       pace
 	started    time.Time
 	ready      bool
 	oldWorkers int  // when last counted
 	stopped    bool // no HAProxy listened when it was last read
+
+	last map[string][]plan.FileServer // who took traffic when HAProxy last ran
 
 	maintenance bool               // as logged
 	applied     map[string]applied // by service
@@ -102,7 +107,7 @@ func New(o Options) (*Agent, error) {
 	}
 	a := &Agent{
 		name: o.Name, version: o.Version,
-		catalog: o.Catalog, haproxy: o.HAProxy, file: o.File, record: o.Recorder, log: o.Logger,
+		catalog: o.Catalog, haproxy: o.HAProxy, file: o.File, store: o.Store, record: o.Recorder, log: o.Logger,
 		reconfigured: make(chan Settings, 1), releases: make(chan release), attended: make(chan struct{}, 1),
 		set:     o.Settings,
 		known:   newKnowledge(),
@@ -140,6 +145,9 @@ func (a *Agent) Reconfigure(s Settings) {
 func (a *Agent) Run(ctx context.Context) error {
 	a.started = time.Now()
 	a.recallMaintenance()
+	a.recallTraffic()
+	a.recallCatalog()
+	defer a.endSaving(ctx)
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	reconcile := time.NewTicker(a.set.Reconcile)
@@ -160,6 +168,8 @@ func (a *Agent) Run(ctx context.Context) error {
 			reconcile.Reset(s.Reconcile)
 		case r := <-a.releases:
 			a.letGo(r)
+		case err := <-a.saved.done:
+			a.noteSaved(err)
 		}
 		again := a.pass(ctx)
 		a.ticked.Store(time.Now().UnixNano())
@@ -192,7 +202,7 @@ func (a *Agent) adopt(s Settings) {
 func (a *Agent) pass(ctx context.Context) time.Duration {
 	// In this order: what changes in between is known to be new next time.
 	a.known.changed(a.set.Services, a.catalog)
-	snap := a.catalog.Snapshot()
+	snap := a.snapshot()
 	p, err := a.converge(ctx, snap)
 	if ctx.Err() != nil {
 		return time.Hour // Run sees it too
@@ -208,6 +218,7 @@ func (a *Agent) pass(ctx context.Context) time.Duration {
 		a.noteApplied(p)
 		a.noteHolds()
 	}
+	again = min(again, a.tendStore(snap))
 	a.publish(snap, p)
 	return max(again, time.Millisecond)
 }

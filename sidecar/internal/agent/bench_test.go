@@ -32,6 +32,7 @@ type bench struct {
 	file     *fakeFile
 	recorder *fakeRecorder
 	renderer *fakeRenderer
+	store    agent.Store // nil: none
 	settings agent.Settings
 	log      *logBuffer
 
@@ -94,7 +95,7 @@ func (b *bench) start() {
 	b.t.Helper()
 	var err error
 	b.agent, err = agent.New(agent.Options{
-		Name: "lb-1", Version: "1.2.3", Catalog: b.catalog, HAProxy: b.haproxy, File: b.file, Settings: b.settings, Recorder: b.recorder,
+		Name: "lb-1", Version: "1.2.3", Catalog: b.catalog, HAProxy: b.haproxy, File: b.file, Store: b.store, Settings: b.settings, Recorder: b.recorder,
 		Logger: hclog.New(&hclog.LoggerOptions{Output: b.log, DisableTime: true}),
 	})
 	if err != nil {

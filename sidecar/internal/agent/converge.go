@@ -26,6 +26,7 @@ func (a *Agent) converge(ctx context.Context, snap catalog.Snapshot) (plan.Plan,
 	var sent []plan.Step
 	stalled := 0
 	for range maxRounds {
+		ran := a.known.observed.Running
 		err := a.known.read(ctx, a.haproxy, a.set)
 		if ctx.Err() != nil {
 			return p, ctx.Err() // what fails now fails for that
@@ -33,7 +34,11 @@ func (a *Agent) converge(ctx context.Context, snap catalog.Snapshot) (plan.Plan,
 		a.stopped = errors.Is(err, plan.ErrNotRunning)
 		if err != nil {
 			a.note(err)
-			o := plan.Observed{Caps: a.caps(ctx), Maintenance: a.known.observed.Maintenance}
+			if ran {
+				a.last = a.known.traffic()
+			}
+			a.forgetAnnounced(snap)
+			o := plan.Observed{Caps: a.caps(ctx), Maintenance: a.known.observed.Maintenance, Last: a.last}
 			return plan.Compute(a.desired(), o, snap), err
 		}
 		a.note(nil)

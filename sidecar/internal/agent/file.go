@@ -91,6 +91,9 @@ func (a *Agent) fileRenderer() Renderer {
 // file is there that somebody may need.
 func (a *Agent) mayWrite(p plan.Plan) bool {
 	for _, b := range p.File {
+		if b.Old && time.Since(a.started) <= firstAnswer {
+			return false // Consul may say it better
+		}
 		if b.Known {
 			continue
 		}

@@ -63,7 +63,7 @@ func (a *Agent) publish(snap catalog.Snapshot, p plan.Plan) {
 	if o.Running {
 		s.HAProxy.PID = o.PID
 	}
-	s.Consul.Reachable = true
+	s.Consul.Reachable, s.Consul.Snapshot = true, a.savedState()
 	for _, svc := range a.set.Services {
 		state := a.serviceState(svc, snap.Service(svc.Name), p)
 		s.Consul.take(state, a.catalog.Health(svc.Name))
@@ -104,10 +104,13 @@ func (c *ConsulState) take(s ServiceState, h catalog.SourceHealth) {
 func (a *Agent) serviceState(svc plan.Service, want catalog.Service, p plan.Plan) ServiceState {
 	h := a.catalog.Health(svc.Name)
 	s := ServiceState{
-		Name: svc.Name, Backend: svc.Backend, Known: want.Known, Index: want.Index,
+		Name: svc.Name, Backend: svc.Backend, Known: want.Known && !want.Old, Index: want.Index,
 		Answered: h.Answered, Error: text(h.Err), Applied: a.applied[svc.Name].at,
 		Instances: []InstanceState{}, Rejected: []RejectedState{},
 		Guard: a.guardState(svc),
+	}
+	if want.Old {
+		s.Saved = a.saved.old[svc.Name].Answered
 	}
 	for _, r := range want.Rejected {
 		s.Rejected = append(s.Rejected, RejectedState{ID: r.ID, Node: r.Node, Error: r.Err.Error()})

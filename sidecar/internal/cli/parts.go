@@ -17,6 +17,7 @@ import (
 	"github.com/pointsman/pointsman/sidecar/internal/haproxy"
 	"github.com/pointsman/pointsman/sidecar/internal/plan"
 	"github.com/pointsman/pointsman/sidecar/internal/render"
+	"github.com/pointsman/pointsman/sidecar/internal/snapshot"
 	"github.com/pointsman/pointsman/templates"
 )
 
@@ -125,6 +126,14 @@ func newRenderer(cfg config.Config) (*render.Renderer, error) {
 
 func newFile(cfg config.Config) (*render.File, error) {
 	return render.NewFile(cfg.HAProxy.Config, cfg.HAProxy.CheckCommand)
+}
+
+// newStore keeps the snapshot, if one is to be kept.
+func newStore(cfg config.Config) agent.Store {
+	if cfg.Snapshot == "" {
+		return nil
+	}
+	return snapshot.New(cfg.Snapshot, time.Now)
 }
 
 func newSource(cfg config.Config, log hclog.Logger) (*consul.Source, error) {

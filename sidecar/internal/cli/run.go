@@ -83,7 +83,7 @@ func newDaemon(cfg config.Config, env Env, reload func() (config.Config, error))
 		return nil, err
 	}
 	d.agent, err = agent.New(agent.Options{
-		Name: cfg.Name, Version: env.Version, Catalog: d.source, HAProxy: p, File: file,
+		Name: cfg.Name, Version: env.Version, Catalog: d.source, HAProxy: p, File: file, Store: newStore(cfg),
 		Settings: settings(cfg, r), Recorder: recorder{m}, Logger: d.log,
 	})
 	if err != nil {
@@ -221,7 +221,7 @@ func needRestart(keys []string) (fixed []string) {
 	for _, k := range keys {
 		switch {
 		case k == "status.service", k == "status.advertise":
-		case strings.HasPrefix(k, "consul."), strings.HasPrefix(k, "status."), strings.HasPrefix(k, "log."), k == "name",
+		case strings.HasPrefix(k, "consul."), strings.HasPrefix(k, "status."), strings.HasPrefix(k, "log."), k == "name", k == "snapshot",
 			k == "haproxy.socket", k == "haproxy.master_socket", k == "haproxy.config", k == "haproxy.check_command",
 			k == "haproxy.reload_command", k == "haproxy.timeout", k == "haproxy.reload_timeout":
 			fixed = append(fixed, k)

@@ -17,6 +17,7 @@ type Config struct {
 
 	ReconcileInterval time.Duration // how often everything is compared anyway
 	FileDelay         time.Duration // how long a write of haproxy.cfg waits for more changes
+	Snapshot          string        // path of what Consul last said; "" keeps none
 
 	Status Status
 	Log    Log

@@ -9,6 +9,14 @@ func (l *loader) derive(hostname string) {
 	}
 }
 
+// deriveSnapshot puts the snapshot beside haproxy.cfg: the sidecar writes there
+// anyhow.
+func (l *loader) deriveSnapshot() {
+	if _, set := l.origins["snapshot"]; !set && !l.failed["snapshot"] {
+		l.cfg.Snapshot = l.cfg.HAProxy.Config + ".snapshot"
+	}
+}
+
 // deriveBalancer finds the port where clients reach HAProxy, if the services
 // bind only one: with several it has to be said, or a service that is added
 // could move the clients to its own port. The services have been read.

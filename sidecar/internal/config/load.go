@@ -42,6 +42,7 @@ func Load(from Sources) (Config, error) {
 		l.fromConsulEnv(s, env)
 	}
 	l.derive(from.Hostname)
+	l.deriveSnapshot()
 	l.deriveBalancer()
 	l.relations()
 

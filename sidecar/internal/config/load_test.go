@@ -106,8 +106,9 @@ func TestDefaultsAreThoseOfTheIssue(t *testing.T) {
 		Settle:            config.Settle{Min: 100 * time.Millisecond, Max: time.Second},
 		Reload:            config.Reload{MinInterval: 2 * time.Second, MaxOldWorkers: 3},
 		ReconcileInterval: 2 * time.Second, FileDelay: 100 * time.Millisecond,
-		Status: config.Status{Address: "127.0.0.1:9600", Service: "pointsman-sidecar"},
-		Log:    config.Log{Level: "info", Format: config.LogText},
+		Snapshot: "/etc/haproxy/haproxy.cfg.snapshot",
+		Status:   config.Status{Address: "127.0.0.1:9600", Service: "pointsman-sidecar"},
+		Log:      config.Log{Level: "info", Format: config.LogText},
 	}
 	if diff := cmp.Diff(got, want); diff != "" {
 		t.Errorf("Load (-got +want):\n%s", diff)

@@ -66,6 +66,11 @@ func ownSettings() []setting[Config] {
 			at:  func(c *Config) value { return span{&c.FileDelay, 0, time.Minute} },
 		},
 		{
+			key: "snapshot", derived: "`haproxy.config` with `.snapshot` after it",
+			doc: "A file with what Consul last said, for a sidecar that starts while Consul is away. Empty keeps none. See [guard](guard.md).",
+			at:  func(c *Config) value { return text{&c.Snapshot, "path", orEmpty(path)} },
+		},
+		{
 			key: "log.level", def: "info",
 			doc: "What is worth a line.",
 			at:  func(c *Config) value { return oneOf(&c.Log.Level, "trace", "debug", "info", "warn", "error") },

@@ -113,6 +113,9 @@ func settingOf(key string) setting[Config] {
 
 // needs gives what must be set beside a setting.
 func needs(key string) []string {
+	if key == "haproxy.config" {
+		return []string{"POINTSMAN_SNAPSHOT=/snapshot"} // else it moves with it
+	}
 	if key == "balancer.service" {
 		return []string{"POINTSMAN_BALANCER_PORT=80", "POINTSMAN_BALANCER_CHECK_URL=http://lb0/"}
 	}

@@ -12,13 +12,15 @@ import (
 // ages tells at each scrape how old the knowledge of each service is. It is
 // reckoned then because it grows while nothing happens.
 type ages struct {
-	desc   *prometheus.Desc
-	health func(service string) catalog.SourceHealth
-	now    func() time.Time
-	start  time.Time
+	desc     *prometheus.Desc
+	snapshot *prometheus.Desc
+	health   func(service string) catalog.SourceHealth
+	now      func() time.Time
+	start    time.Time
 
 	mu       sync.Mutex
 	services map[string]bool // never changed, but replaced
+	written  time.Time       // the snapshot
 }
 
 func newAges(o Options) *ages {
@@ -26,6 +28,8 @@ func newAges(o Options) *ages {
 		desc: prometheus.NewDesc(namespace+"_consul_index_age_seconds",
 			"Time since Consul's last successful answer, or since the start before the first, by service.",
 			[]string{"service"}, nil),
+		snapshot: prometheus.NewDesc(namespace+"_snapshot_age_seconds",
+			"Time since the snapshot on disk was written; absent where there is none.", nil, nil),
 		health: o.Health, now: o.Now, start: o.Now(),
 	}
 }
@@ -36,14 +40,26 @@ func (a *ages) watch(services map[string]bool) {
 	a.services = services
 }
 
+func (a *ages) saved(written time.Time) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.written = written
+}
+
 // Describe implements prometheus.Collector.
-func (a *ages) Describe(ch chan<- *prometheus.Desc) { ch <- a.desc }
+func (a *ages) Describe(ch chan<- *prometheus.Desc) {
+	ch <- a.desc
+	ch <- a.snapshot
+}
 
 // Collect implements prometheus.Collector.
 func (a *ages) Collect(ch chan<- prometheus.Metric) {
 	a.mu.Lock()
-	services := a.services
+	services, written := a.services, a.written
 	a.mu.Unlock()
+	if !written.IsZero() {
+		ch <- prometheus.MustNewConstMetric(a.snapshot, prometheus.GaugeValue, a.now().Sub(written).Seconds())
+	}
 	for service := range services {
 		since := a.health(service).Answered
 		if since.IsZero() {

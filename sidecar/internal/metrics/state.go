@@ -1,5 +1,7 @@
 package metrics
 
+import "time"
+
 // State is what is so at one moment.
 type State struct {
 	Ready    bool
@@ -7,6 +9,8 @@ type State struct {
 	Services []Service // all that are routed now
 
 	Maintenance bool // this load balancer is out of rotation
+
+	SnapshotWritten time.Time // when the snapshot on disk was; zero: there is none
 }
 
 // Service is one service at one moment.
@@ -15,6 +19,7 @@ type Service struct {
 	Servers  map[string]int // how many, by phase; a phase that is absent has none
 	Rejected int            // instances left out
 	Held     int            // servers that the guard holds
+	Saved    bool           // only what a sidecar before has saved is known of it
 }
 
 // Update is told each new State. The series of services that are no longer in
@@ -23,6 +28,7 @@ func (r *Recorder) Update(s State) {
 	r.ready.Set(number(s.Ready))
 	r.running.Set(number(s.Running))
 	r.maintenance.Set(number(s.Maintenance))
+	r.ages.saved(s.SnapshotWritten)
 
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -47,6 +53,7 @@ func (r *Recorder) take(s Service) {
 	}
 	r.rejected.WithLabelValues(s.Name).Set(float64(s.Rejected))
 	r.held.WithLabelValues(s.Name).Set(float64(s.Held))
+	r.saved.WithLabelValues(s.Name).Set(number(s.Saved))
 	r.drift.WithLabelValues(s.Name)
 }
 
@@ -56,6 +63,7 @@ func (r *Recorder) forget(service string) {
 	}
 	r.rejected.DeleteLabelValues(service)
 	r.held.DeleteLabelValues(service)
+	r.saved.DeleteLabelValues(service)
 	r.drift.DeleteLabelValues(service)
 }
 

@@ -91,6 +91,7 @@ type part struct {
 	servers []Server // as observed, by ID
 	left    map[string]FileServer
 	guard   Guard
+	last    []FileServer // while HAProxy does not run
 
 	bound map[int]*catalog.Instance // by index in servers
 	free  []int                     // indices of slots that may be given away, best first
@@ -123,6 +124,9 @@ func newPart(s Service, o Observed, want catalog.Service) *part {
 
 		left: make(map[string]FileServer, len(backend.Left)),
 	}
+	if !o.Running {
+		b.last = o.Last[s.Backend]
+	}
 	if b.exists {
 		b.servers = slices.SortedFunc(slices.Values(backend.Servers), func(x, y Server) int { return cmp.Compare(x.ID, y.ID) })
 	}
@@ -134,9 +138,14 @@ func newPart(s Service, o Observed, want catalog.Service) *part {
 
 // decide fills in the steps, or nothing where it is not known what to do.
 func (b *part) decide() {
-	if !b.want.Known {
+	if !b.want.Known || b.want.Old {
 		b.wait(nil, nil, ForConsul)
-		return
+	}
+	if b.want.Old && b.exists && !b.isUsed() {
+		b.fill()
+	}
+	if !b.want.Known || b.want.Old {
+		return // what HAProxy runs is newer than what was saved
 	}
 	if !b.exists {
 		return // the file brings the whole backend
@@ -155,6 +164,26 @@ func (b *part) decide() {
 	}
 	b.move()
 	b.retire()
+}
+
+// isUsed reports whether HAProxy has a server here that is somebody's.
+func (b *part) isUsed() bool {
+	return slices.ContainsFunc(b.servers, func(s Server) bool { return !s.IsFreeSlot() })
+}
+
+// fill gives a backend without servers those that were saved: there is nothing
+// newer that they could undo.
+func (b *part) fill() {
+	for _, inst := range b.bind() {
+		if b.role(inst) == in {
+			b.house(inst)
+		}
+	}
+	for i := range b.servers {
+		if inst := b.bound[i]; inst != nil && b.role(inst) == in {
+			b.keep(i, inst)
+		}
+	}
 }
 
 // role is what an instance should do on this load balancer.

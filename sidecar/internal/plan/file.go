@@ -22,7 +22,7 @@ func fileServer(inst *catalog.Instance, name string) FileServer {
 // whole file is loaded anew it is also where slots are made and taken away,
 // and where a backend that HAProxy does not have yet begins.
 func (b *part) file(loadedAnew bool) FileBackend {
-	f := FileBackend{Service: b.Name, Backend: b.Backend, Known: b.want.Known || b.exists}
+	f := FileBackend{Service: b.Name, Backend: b.Backend, Known: b.want.Known || b.exists, Old: b.want.Old && !b.exists}
 	if b.exists {
 		f.Servers = append(b.kept(), b.added...)
 	} else if b.want.Known {
@@ -40,18 +40,54 @@ func (b *part) file(loadedAnew bool) FileBackend {
 // fromCatalog is a backend that HAProxy does not run. Those that drain have
 // nothing to finish in it.
 func (b *part) fromCatalog() (servers []FileServer) {
+	if b.want.Old && len(b.last) > 0 {
+		return b.named(b.last) // the file that HAProxy ran is newer
+	}
+	present, announced := map[addrKey]bool{}, map[addrKey]bool{}
 	for n := range b.want.Instances {
 		inst := &b.want.Instances[n]
-		if b.role(inst) != in {
-			continue
+		switch k := (addrKey{inst.Addr, inst.Backup}); b.role(inst) {
+		case in:
+			present[k] = true
+			servers = append(servers, fileServer(inst, inst.Server))
+		case draining:
+			announced[k] = true
+		case out:
 		}
-		name := inst.Server
-		if b.slots {
-			name = nextSlot(servers)
-		}
-		servers = append(servers, fileServer(inst, name))
 	}
-	return servers
+	var lost []FileServer
+	for _, f := range b.last {
+		if k := (addrKey{f.Addr, f.Backup}); !present[k] && !announced[k] {
+			lost = append(lost, f)
+		}
+	}
+	return b.named(append(servers, b.holdInFile(lost, len(servers))...))
+}
+
+// holdInFile is the guard where HAProxy does not run, and nobody can say who is
+// up: what is too much stays in the file, and the checks of the HAProxy that
+// will load it decide.
+func (b *part) holdInFile(lost []FileServer, stay int) []FileServer {
+	if b.isMass(len(lost), len(lost)+stay) {
+		return lost
+	}
+	return lost[:min(len(lost), max(0, b.MinServers-stay))]
+}
+
+// named gives servers the names that they will have: their own, each once, or
+// those of slots.
+func (b *part) named(servers []FileServer) (out []FileServer) {
+	taken := map[string]bool{}
+	for _, f := range servers {
+		if b.slots {
+			f.Name = nextSlot(out)
+		} else if taken[f.Name] {
+			continue // of one that has moved
+		}
+		taken[f.Name] = true
+		out = append(out, f)
+	}
+	return out
 }
 
 // kept is the servers that HAProxy has, as the steps leave them.
@@ -112,7 +148,7 @@ func (b *part) kept() []FileServer {
 func (b *part) forgetFree(after []FileServer, gone map[string]bool) {
 	for i := range b.servers {
 		s := &b.servers[i]
-		if b.bound[i] != nil || s.Admin != Maint || s.Sessions > 0 || !b.want.Known {
+		if b.bound[i] != nil || s.Admin != Maint || s.Sessions > 0 || !b.want.Known || b.want.Old {
 			continue
 		}
 		if !isSlot(s) {
@@ -166,4 +202,62 @@ func nextSlot(servers []FileServer) string {
 		}
 	}
 	return fmt.Sprintf("%s%d", catalog.SlotPrefix, highest+1)
+}
+
+// ServersIn gives the servers of a haproxy.cfg of ours that take traffic, by
+// backend. Of a file that we did not write it gives none.
+func ServersIn(file string) map[string][]FileServer {
+	out := map[string][]FileServer{}
+	if !strings.Contains(file, MarkerVariable) {
+		return out
+	}
+	backend := ""
+	for line := range strings.Lines(file) {
+		words := strings.Fields(line)
+		switch {
+		case len(words) < 2:
+		case words[0] == "backend":
+			backend = words[1]
+		case strings.TrimLeft(line, " \t") == line: // another section
+			backend = ""
+		case words[0] == "server" && backend != "" && backend != RotationBackend:
+			if f, ok := serverIn(words); ok && !f.Disabled && f.Weight > 0 {
+				out[backend] = append(out[backend], f)
+			}
+		}
+	}
+	return out
+}
+
+// serverIn reads the words of a server's line as render writes it: what comes
+// from the operator's options stands before what is ours.
+func serverIn(words []string) (f FileServer, ok bool) {
+	if len(words) < 3 {
+		return f, false
+	}
+	addr, err := netip.ParseAddrPort(words[2])
+	if err != nil || addr.Port() == 0 {
+		return f, false
+	}
+	f = FileServer{Name: words[1], Addr: addr, Weight: 1}
+	for i, w := range words[3:] {
+		var next string
+		if i+4 < len(words) {
+			next = words[i+4]
+		}
+		switch w {
+		case "weight":
+			f.Weight, err = strconv.Atoi(next)
+		case "maxconn":
+			f.MaxConn, err = strconv.Atoi(next)
+		case "backup":
+			f.Backup = true
+		case "disabled":
+			f.Disabled = true
+		}
+		if err != nil || f.Weight < 0 || f.Weight > 256 || f.MaxConn < 0 {
+			return f, false
+		}
+	}
+	return f, true
 }

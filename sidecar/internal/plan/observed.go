@@ -33,6 +33,11 @@ type Observed struct {
 	// does not have is absent; the agent reads all that it asks Compute about.
 	Backends map[string]Backend
 
+	// Last is the servers that took traffic when HAProxy last ran, by backend,
+	// less those that have announced since that they leave. It is looked at
+	// while HAProxy does not run.
+	Last map[string][]FileServer
+
 	// Guards is what is remembered of losses, by backend. HAProxy does not
 	// tell; the agent adds it.
 	Guards map[string]Guard

@@ -144,6 +144,8 @@ type FileBackend struct {
 	// Known is false where neither Consul nor HAProxy has told what belongs
 	// here. The file that exists is better than an empty backend then.
 	Known bool
+	// Old is true where only what a sidecar before has saved tells it.
+	Old bool
 }
 
 // Waiting is a change that will be due later, and what it waits for.

@@ -97,7 +97,7 @@ func (s *scene) fatalIf(err error) {
 func (s *scene) observed() plan.Observed {
 	o := s.m.observed()
 	if s.down {
-		return plan.Observed{Caps: o.Caps}
+		return plan.Observed{Caps: o.Caps, Last: map[string][]plan.FileServer{backend: s.lastTraffic()}}
 	}
 	if b, exists := o.Backends[backend]; exists {
 		b.Left, b.Refuses = s.left, s.refuses
@@ -115,6 +115,16 @@ func (s *scene) compute() {
 func (s *scene) pass(d time.Duration) {
 	s.m.pass(d)
 	s.guard = later(s.guard, d)
+}
+
+// lastTraffic is the servers that took traffic when HAProxy ended.
+func (s *scene) lastTraffic() (out []plan.FileServer) {
+	for _, srv := range s.m.o.Backends[backend].Servers {
+		if srv.Admin == plan.Ready && srv.Up && srv.Weight > 0 {
+			out = append(out, plan.FileServer{Name: srv.Name, Addr: srv.Addr, Weight: srv.Weight, MaxConn: srv.MaxConn, Backup: srv.Backup})
+		}
+	}
+	return out
 }
 
 // remember gives what the agent remembers of a plan.
@@ -300,6 +310,9 @@ func (s *scene) consul(what string, lines []string) {
 		s.snap = known("api", all...)
 	case "has not answered":
 		s.snap = catalog.NewSnapshot()
+	case "has not answered, but a file has":
+		s.consul("", lines)
+		s.snap = catalog.NewSnapshot().OrSaved([]catalog.Saved{{Service: s.snap.Service("api")}})
 	default:
 		s.t.Fatalf("consul: no such words: %s", what)
 	}

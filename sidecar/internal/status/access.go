@@ -29,7 +29,9 @@ type Access struct {
 }
 
 // isRestricted reports whether who is answered has shown credentials.
-func (a Access) isRestricted() bool { return a.Token != "" || a.TokenFile != "" || a.ClientCAFile != "" }
+func (a Access) isRestricted() bool {
+	return a.Token != "" || a.TokenFile != "" || a.ClientCAFile != ""
+}
 
 // openPath is answered to everybody: whoever supervises the process may ask
 // whether it lives, and Consul's agent has no credentials.

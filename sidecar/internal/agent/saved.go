@@ -1,0 +1,172 @@
+package agent
+
+import (
+	"cmp"
+	"context"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/pointsman/pointsman/sidecar/internal/catalog"
+)
+
+// saveDelay gathers the changes of a burst, and bounds how often the snapshot
+// is written. What is newer is in HAProxy and its file.
+const saveDelay = time.Second
+
+// storeKeeper is what the agent knows of the snapshot on disk.
+type storeKeeper struct {
+	old     map[string]catalog.Saved // what a sidecar before has left, by service
+	saved   map[string]catalog.Saved // what is on disk
+	at      time.Time                // when it was written
+	due     time.Time                // of the next write; zero: nothing is new
+	saving  map[string]catalog.Saved // what is being written; nil: nothing is
+	done    chan error               // how that went; room for one
+	err     error
+	damaged string // what was put aside at the start, and why
+	retry   backoff
+
+	told bool // that it is used
+}
+
+// recallCatalog reads what the sidecar before has left. Whatever is wrong with
+// it is no reason not to start.
+func (a *Agent) recallCatalog() {
+	k := &a.saved
+	k.done = make(chan error, 1)
+	if a.store == nil {
+		return
+	}
+	saved, err := a.store.Load()
+	if err != nil {
+		k.damaged = oneLine(err)
+		a.log.Error("the last good snapshot cannot be used", "path", a.store.Path(), "error", oneLine(err))
+		return
+	}
+	k.saved = make(map[string]catalog.Saved, len(saved))
+	for _, s := range saved {
+		k.saved[s.Service.Name] = s
+		if s.Answered.After(k.at) {
+			k.at = s.Answered
+		}
+	}
+	k.old = k.saved
+}
+
+// snapshot is what Consul says, and where it has not said anything yet, what
+// it said to the sidecar before.
+func (a *Agent) snapshot() catalog.Snapshot {
+	snap := a.catalog.Snapshot()
+	if len(a.saved.old) == 0 {
+		return snap
+	}
+	var needed []catalog.Saved
+	for _, s := range a.set.Services {
+		if old, exists := a.saved.old[s.Name]; exists && !snap.Service(s.Name).Known {
+			needed = append(needed, old)
+		}
+	}
+	switch {
+	case len(needed) == 0:
+		a.saved.old = nil // Consul does not forget what it has answered
+	case time.Since(a.started) > firstAnswer && !a.saved.told:
+		a.saved.told = true
+		a.log.Warn("Consul does not answer; the last good snapshot is used where HAProxy has nothing newer", "services", len(needed), "answered", needed[0].Answered)
+	}
+	return snap.OrSaved(needed)
+}
+
+// tendStore writes the snapshot when something is new, in a goroutine of its
+// own: a slow disk holds up nothing. It gives the time until it is to be called
+// again.
+func (a *Agent) tendStore(snap catalog.Snapshot) time.Duration {
+	k, now := &a.saved, time.Now()
+	if a.store == nil || k.saving != nil {
+		return time.Hour
+	}
+	if k.due.IsZero() {
+		if !a.isNewer(snap) {
+			return time.Hour
+		}
+		k.due = now.Add(saveDelay)
+	}
+	if wait := k.due.Sub(now); wait > 0 {
+		return wait
+	}
+	k.due, k.saving = time.Time{}, a.toSave(snap)
+	saving := slices.SortedFunc(maps.Values(k.saving), func(x, y catalog.Saved) int { return cmp.Compare(x.Service.Name, y.Service.Name) })
+	go func() { k.done <- a.store.Save(saving) }()
+	return time.Hour
+}
+
+// isNewer reports whether Consul has answered since the snapshot was written,
+// be it that nothing has changed: the snapshot's age says how old it is.
+func (a *Agent) isNewer(snap catalog.Snapshot) bool {
+	for _, s := range a.set.Services {
+		if w := snap.Service(s.Name); !w.Known || w.Old {
+			continue
+		}
+		was, exists := a.saved.saved[s.Name]
+		if !exists || a.catalog.Health(s.Name).Answered.After(was.Answered) {
+			return true
+		}
+	}
+	return false
+}
+
+// toSave is the newest complete answer about each service that is routed.
+func (a *Agent) toSave(snap catalog.Snapshot) map[string]catalog.Saved {
+	out := make(map[string]catalog.Saved, len(a.set.Services))
+	for _, s := range a.set.Services {
+		w := snap.Service(s.Name)
+		was, exists := a.saved.saved[s.Name]
+		switch {
+		case w.Known && !w.Old:
+			out[s.Name] = catalog.Saved{Service: w, Answered: a.catalog.Health(s.Name).Answered}
+		case exists:
+			out[s.Name] = was
+		}
+	}
+	return out
+}
+
+// noteSaved takes how a write went.
+func (a *Agent) noteSaved(err error) {
+	k := &a.saved
+	saving := k.saving
+	k.saving = nil
+	switch {
+	case err != nil:
+		if text(k.err) != err.Error() {
+			a.log.Error("the snapshot could not be written", "path", a.store.Path(), "error", err)
+		}
+		k.err, k.due = err, time.Now().Add(k.retry.next())
+	default:
+		if k.err != nil {
+			a.log.Info("the snapshot can be written again", "path", a.store.Path())
+		}
+		k.err, k.retry, k.saved, k.at = nil, backoff{}, saving, time.Now()
+	}
+}
+
+// endSaving waits, not for long, for a write that is under way.
+func (a *Agent) endSaving(ctx context.Context) {
+	if a.saved.saving == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+	defer cancel()
+	select {
+	case <-a.saved.done:
+	case <-ctx.Done():
+	}
+}
+
+// savedState is the snapshot for people.
+func (a *Agent) savedState() *SnapshotState {
+	if a.store == nil {
+		return nil
+	}
+	k := &a.saved
+	return &SnapshotState{Path: a.store.Path(), Written: k.at, Damaged: k.damaged, Error: text(k.err)}
+}
