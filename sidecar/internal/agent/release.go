@@ -5,7 +5,7 @@ import (
 	"errors"
 )
 
-// ErrNotRouted: this load balancer has no such service.
+// ErrNotRouted says that this load balancer has no such service.
 var ErrNotRouted = errors.New("this load balancer does not route the service")
 
 // release is an operator's order to let go what the guard holds of a service.

@@ -157,7 +157,8 @@ func (a *Agent) endSaving(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 	defer cancel()
 	select {
-	case <-a.saved.done:
+	case err := <-a.saved.done:
+		a.noteSaved(err)
 	case <-ctx.Done():
 	}
 }
