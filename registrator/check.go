@@ -93,6 +93,8 @@ func (c Check) check() (Check, error) {
 		return c, fmt.Errorf("HTTP %q: want an http:// or https:// URL", c.HTTP)
 	case c.TCP != "" && !isHostPort(c.TCP):
 		return c, fmt.Errorf("TCP %q: want host:port", c.TCP)
+	case (c.TLSServerName != "" || c.TLSSkipVerify) && u.Scheme != "https":
+		return c, fmt.Errorf("TLS server name %q, skip verify %t: they are for an https:// URL", c.TLSServerName, c.TLSSkipVerify)
 	case c.TTL != 0 && c.TTL < time.Second:
 		return c, fmt.Errorf("TTL %v: want 1s or more", c.TTL)
 	case c.Interval < time.Second:

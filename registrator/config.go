@@ -22,6 +22,10 @@ import (
 const (
 	DefaultWatchdog  = 2 * time.Second
 	DefaultLeaveWait = 3 * time.Second
+	// DefaultLeaveTimeout is above the time after which a sidecar ends what is
+	// left on a server that leaves (drain_timeout, 30 s by default).
+	DefaultLeaveTimeout = 45 * time.Second
+	DefaultSidecars     = contract.SidecarService
 )
 
 // Config says what to register, and where.
@@ -49,11 +53,27 @@ type Config struct {
 	// service. Default DefaultWatchdog.
 	Watchdog time.Duration
 
+	// Sidecars is how the load balancers are asked, while the program leaves,
+	// whether anybody is on it still.
+	Sidecars Sidecars
+
 	// LeaveWait is how long, after the mark that says it leaves, the program
-	// serves on: the time that Consul's watchers have to see the mark and to
-	// stop sending. It also bounds how long the mark is tried. Default
-	// DefaultLeaveWait.
+	// serves on for a load balancer that cannot be asked: the time that it has
+	// to see the mark in Consul and to stop sending. It also bounds how long the
+	// mark is tried. Default DefaultLeaveWait.
 	LeaveWait time.Duration
+
+	// LeaveTimeout bounds the time from the beginning of Leave to the stop of
+	// the program, and so the wait for load balancers from which somebody is on
+	// it still. Default DefaultLeaveTimeout, or twice LeaveWait if that is
+	// longer: for the mark, and for the wait after it.
+	LeaveTimeout time.Duration
+
+	// OnLetGo hears of each load balancer that was to be asked, once it has let
+	// go or is not waited for any more: for metrics. Leave calls it, one call at
+	// a time, and goes on when it returns. It may be nil. It is not called where
+	// there is nobody to ask.
+	OnLetGo func(LetGo)
 
 	Logger hclog.Logger // default: none
 }
@@ -85,16 +105,21 @@ func (c Config) check() (Config, error) {
 	}
 	c.Watchdog = orDefault(c.Watchdog, DefaultWatchdog)
 	c.LeaveWait = orDefault(c.LeaveWait, DefaultLeaveWait)
-	if c.Watchdog < 0 || c.LeaveWait < 0 {
-		bad("watchdog %v and leave wait %v: want times above 0", c.Watchdog, c.LeaveWait)
+	c.LeaveTimeout = orDefault(c.LeaveTimeout, max(DefaultLeaveTimeout, 2*c.LeaveWait))
+	switch {
+	case c.Watchdog < 0 || c.LeaveWait < 0 || c.LeaveTimeout < 0:
+		bad("watchdog %v, leave wait %v and leave timeout %v: want times above 0", c.Watchdog, c.LeaveWait, c.LeaveTimeout)
+	case c.LeaveTimeout < c.LeaveWait:
+		bad("leave timeout %v: want no less than the leave wait, %v", c.LeaveTimeout, c.LeaveWait)
 	}
 	if c.Logger == nil {
 		c.Logger = hclog.NewNullLogger()
 	}
 	c.Tags, c.Meta = slices.Clone(c.Tags), maps.Clone(c.Meta)
-	checks, err := checkAll(c.Checks)
-	c.Checks = checks
-	return c, errors.Join(errors.Join(errs...), c.checkMeta(), err)
+	checks, errChecks := checkAll(c.Checks)
+	sidecars, errSidecars := c.Sidecars.check()
+	c.Checks, c.Sidecars = checks, sidecars
+	return c, errors.Join(errors.Join(errs...), c.checkMeta(), errChecks, errSidecars)
 }
 
 // said is what the contract's keys will say.

@@ -1,10 +1,13 @@
 package registrator_test
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"io"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -22,6 +25,13 @@ type agentFake struct {
 	known  string // body of the last registration; "" is forgotten
 	calls  []call
 	answer func(context.Context, call) (status int, err error) // nil: as an agent
+
+	// What Consul's servers have.
+	lag      time.Duration // until they have what the agent was told
+	shown    string        // body of the registration that they have
+	sidecars []*api.ServiceEntry
+	index    uint64
+	newer    chan struct{} // closed with the next change
 }
 
 type call struct {
@@ -59,13 +69,17 @@ func (f *agentFake) RoundTrip(r *http.Request) (*http.Response, error) {
 	defer f.mu.Unlock()
 	if status == http.StatusOK {
 		switch {
+		case strings.HasPrefix(r.URL.Path, "/v1/health/service/"):
+			return f.health(r)
 		case strings.HasSuffix(r.URL.Path, "/register"):
 			f.known = c.body
+			time.AfterFunc(f.lag, func() { f.change(func() { f.shown = c.body }) })
 		case strings.Contains(r.URL.Path, "/deregister/"):
 			if f.known == "" {
 				status = http.StatusNotFound
 			}
 			f.known = ""
+			time.AfterFunc(f.lag, func() { f.change(func() { f.shown = "" }) })
 		case f.known == "":
 			status = http.StatusNotFound
 		}
@@ -77,6 +91,64 @@ func (f *agentFake) set(answer func(context.Context, call) (int, error)) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.answer = answer
+}
+
+// change changes what Consul's servers have.
+func (f *agentFake) change(do func()) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	do()
+	f.index++
+	if f.newer != nil {
+		close(f.newer)
+	}
+	f.newer = make(chan struct{})
+}
+
+// health answers as Consul's servers, a blocking query too. It is called with
+// the lock held.
+func (f *agentFake) health(r *http.Request) (*http.Response, error) {
+	query := r.URL.Query()
+	after, _ := strconv.ParseUint(query.Get("index"), 10, 64)
+	wait, _ := time.ParseDuration(query.Get("wait"))
+	over := time.NewTimer(wait)
+	defer over.Stop()
+	for waiting := after > 0; waiting && f.index <= after; {
+		newer := f.newer
+		f.mu.Unlock()
+		select {
+		case <-newer:
+		case <-over.C:
+			waiting = false
+		case <-r.Context().Done():
+		}
+		f.mu.Lock()
+		if err := r.Context().Err(); err != nil {
+			return nil, err
+		}
+	}
+	entries := f.sidecars
+	if strings.HasSuffix(r.URL.Path, "/api") {
+		entries = nil
+		if f.shown != "" {
+			var own api.AgentService
+			var body struct {
+				ID   string
+				Meta map[string]string
+			}
+			if err := json.Unmarshal([]byte(f.shown), &body); err != nil {
+				return nil, err
+			}
+			own.ID, own.Meta = body.ID, body.Meta
+			entries = []*api.ServiceEntry{{Node: &api.Node{Node: "n"}, Service: &own}}
+		}
+	}
+	body, err := json.Marshal(entries)
+	if err != nil {
+		return nil, err
+	}
+	header := http.Header{"X-Consul-Index": {strconv.FormatUint(f.index, 10)}}
+	return &http.Response{StatusCode: http.StatusOK, Body: io.NopCloser(bytes.NewReader(body)), Header: header, Request: r}, nil
 }
 
 func (f *agentFake) forget() {

@@ -7,23 +7,25 @@ import (
 	"time"
 
 	"github.com/hashicorp/consul/api"
+
+	"github.com/pointsman/pointsman/registrator/contract"
 )
 
 // letGo is the step between the mark that says "leaving" and the program's
 // stop: it returns when the load balancers have let go of the program, or when
-// it has waited long enough.
-//
-// The place of the handshake: a node asks each load balancer that routes to it
-// whether anything is on it still.
+// it has waited long enough. mark is the time in the mark, as Consul has it.
 type letGo interface {
-	await(ctx context.Context) error
+	await(ctx context.Context, mark string) error
 }
 
 // boundedWait gives Consul's watchers time to see the mark, and asks nobody.
 type boundedWait struct{ wait time.Duration }
 
-func (b boundedWait) await(ctx context.Context) error {
-	if cause := pause(ctx, b.wait); cause != nil {
+func (b boundedWait) await(ctx context.Context, _ string) error { return b.rest(ctx, time.Now()) }
+
+// rest waits for what is left of the wait.
+func (b boundedWait) rest(ctx context.Context, began time.Time) error {
+	if cause := pause(ctx, time.Until(began.Add(b.wait))); cause != nil {
 		return fmt.Errorf("the wait of %v for the load balancers was cut short: %w", b.wait, cause)
 	}
 	return nil
@@ -36,15 +38,21 @@ const deregisterLimit = 5 * time.Second
 //
 //  1. nothing registers it again from here on;
 //  2. it is marked as leaving; its checks go on, and it serves on;
-//  3. the load balancers get LeaveWait to let go of it;
+//  3. every load balancer that routes to it is asked whether anybody is on it
+//     still, until each has let go of it (Config.Sidecars);
 //  4. stop is called with ctx: it must stop accepting and return once what is
 //     in flight has been answered, as http.Server.Shutdown does;
 //  5. it is deregistered.
 //
-// Each step is bounded. If Consul cannot be reached, step 2 is tried for
-// LeaveWait and step 3 is left out, since nobody could have seen a mark. When
-// ctx ends, what is left of 2 and 3 is cut short; stop is called in any case,
-// with ctx, and 5 is tried for 5 seconds more.
+// Each step is bounded, 2 and 3 together by LeaveTimeout. If Consul cannot be
+// reached, step 2 is tried for LeaveWait and step 3 is left out, since nobody
+// could have seen a mark. In step 3 a load balancer that cannot be asked gets
+// LeaveWait, and so do all of them where none is registered or Consul does not
+// say which there are. When ctx ends, what is left of 2 and 3 is cut short; stop
+// is called in any case, with ctx, and 5 is tried for 5 seconds more.
+//
+// That a load balancer could not be asked is no error, but a warning in the log;
+// that one had not let go when the time was over is one.
 //
 // The error joins those of all the steps. A second Leave does nothing and
 // returns ErrLeft. stop may be nil.
@@ -61,11 +69,7 @@ func (r *Registration) Leave(ctx context.Context, stop func(context.Context) err
 		}
 	}
 	if sent {
-		err := r.mark(ctx)
-		failed("mark", err)
-		if err == nil {
-			failed("let go", r.letGo.await(ctx))
-		}
+		r.beLetGo(ctx, failed)
 	}
 	if stop != nil {
 		r.log.Info("stopping")
@@ -76,6 +80,17 @@ func (r *Registration) Leave(ctx context.Context, stop func(context.Context) err
 	}
 	r.log.Info("left", "errors", len(errs))
 	return errors.Join(errs...)
+}
+
+// beLetGo is steps 2 and 3.
+func (r *Registration) beLetGo(ctx context.Context, failed func(step string, err error)) {
+	ctx, cancel := context.WithTimeoutCause(ctx, r.config.LeaveTimeout, fmt.Errorf("the leave timeout of %v is over", r.config.LeaveTimeout))
+	defer cancel()
+	since, err := r.mark(ctx)
+	failed("mark", err)
+	if err == nil {
+		failed("let go", r.letGo.await(ctx, r.config.said(since).Format()[contract.KeyDrain]))
+	}
 }
 
 // begin ends what registers the service. It reports whether Consul may know it.
@@ -95,7 +110,7 @@ func (r *Registration) begin() (sent bool, err error) {
 // mark registers the service once more, as it is and with the time since when
 // it leaves. The checks have the same IDs, and so keep their state. Where a
 // call's fate is unknown it is sent again: the mark says the same each time.
-func (r *Registration) mark(ctx context.Context) error {
+func (r *Registration) mark(ctx context.Context) (time.Time, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, r.config.LeaveWait, fmt.Errorf("tried for %v", r.config.LeaveWait))
 	defer cancel()
 	since := time.Now()
@@ -105,7 +120,7 @@ func (r *Registration) mark(ctx context.Context) error {
 	if err == nil {
 		r.log.Info("marked as leaving", "since", since.UTC())
 	}
-	return err
+	return since, err
 }
 
 // deregister takes the service out of Consul. That the agent does not know it

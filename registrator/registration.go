@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net"
 	"net/http"
 	"sync"
 	"time"
@@ -59,7 +60,7 @@ func New(c Config) (*Registration, error) {
 	if err != nil {
 		return nil, fmt.Errorf("registrator: consul: %w", err)
 	}
-	return &Registration{
+	r := &Registration{
 		config: c,
 		agent:  client.Agent(),
 		http:   consul.HttpClient, // NewClient has put it there
@@ -67,7 +68,15 @@ func New(c Config) (*Registration, error) {
 		letGo:  boundedWait{c.LeaveWait},
 
 		writing: make(chan struct{}, 1),
-	}, nil
+	}
+	if !c.Sidecars.Off {
+		r.letGo = &handshake{
+			boundedWait: boundedWait{c.LeaveWait},
+			service:     c.Service, id: c.ID, sidecars: c.Sidecars,
+			health: client.Health(), dial: new(net.Dialer).DialContext, tell: c.OnLetGo, log: r.log,
+		}
+	}
+	return r, nil
 }
 
 // ID is the service ID in Consul.

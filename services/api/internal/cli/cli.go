@@ -44,9 +44,9 @@ func Run(ctx context.Context, p command.Process) int {
             (/healthz answers 503) or ok, with &for=10s for a time; GET tells
 
 On SIGTERM or SIGINT it leaves in the order that loses no request: it is marked
-as leaving in Consul and serves on, with a green check, while the load balancers
-drain it; then it stops accepting, finishes what is in flight and deregisters.
-A second signal ends it at once.
+as leaving in Consul and serves on, with a green check, until every load balancer
+that routes to it says that nobody is on it any more; then it stops accepting,
+finishes what is in flight and deregisters. A second signal ends it at once.
 
 Where Consul is, and with which token and certificates to talk to it, is set by
 the variables that Consul's own CLI reads: CONSUL_HTTP_ADDR, CONSUL_HTTP_TOKEN,
@@ -108,11 +108,13 @@ func (s *settings) registration(ctx context.Context, log *zap.Logger, listening 
 	}
 	log.Info("to be registered", zap.String("service", s.service), zap.String("id", s.id),
 		zap.String("address", at.shown()), zap.Int("port", at.port), zap.String("check", at.healthURL()))
+	sidecars := s.sidecar
+	sidecars.Off, sidecars.Service = s.sidecars == "" || s.sidecars == "off", s.sidecars
 	return registrator.New(registrator.Config{
 		Consul:  consul,
 		Service: s.service, ID: s.id, Address: at.address, Port: at.port, Version: s.version,
 		Checks:    []registrator.Check{{HTTP: at.healthURL()}},
-		LeaveWait: s.leaveWait,
-		Logger:    zaphclog.New(log.Named("registrator")),
+		LeaveWait: s.leaveWait, LeaveTimeout: s.leaveTimeout, Sidecars: sidecars,
+		Logger: zaphclog.New(log.Named("registrator")), // it tells of each load balancer too
 	})
 }

@@ -27,9 +27,13 @@ type settings struct {
 	id         string // of the instance in Consul; after check, never ""
 	address    string // "" is found out
 
-	leaveWait   time.Duration
-	linger      time.Duration
-	stopTimeout time.Duration
+	leaveWait    time.Duration
+	leaveTimeout time.Duration
+	linger       time.Duration
+	stopTimeout  time.Duration
+
+	sidecars string // "" or "off" asks none
+	sidecar  registrator.Sidecars
 
 	log command.Log
 }
@@ -52,9 +56,17 @@ func (s *settings) flags(f *pflag.FlagSet) {
 	f.StringVar(&s.id, "id", "", "`ID` of the instance in Consul, and with it the server's name in HAProxy; default the instance's name")
 	f.StringVar(&s.address, "address", "", "`IP` address, or IP:port, at which the load balancers reach this node; default the one that it listens on; where that is every address, the agent's if Consul is on this machine, else the one that leads to Consul")
 
-	f.DurationVar(&s.leaveWait, "leave-wait", registrator.DefaultLeaveWait, "on a signal: how long to serve on, marked as leaving, for the load balancers to drain the node")
+	f.DurationVar(&s.leaveWait, "leave-wait", registrator.DefaultLeaveWait, "on a signal: how long to serve on, marked as leaving, for a load balancer that can't be asked whether it has drained the node")
+	f.DurationVar(&s.leaveTimeout, "leave-timeout", registrator.DefaultLeaveTimeout, "the longest that all load balancers together may take to drain the node")
 	f.DurationVar(&s.linger, "linger", time.Second, "after that: how long, at most, to answer what still comes on open connections")
-	f.DurationVar(&s.stopTimeout, "stop-timeout", 30*time.Second, "the longest that the stop may take, but for up to 5s to deregister; what is in flight then is cut")
+	f.DurationVar(&s.stopTimeout, "stop-timeout", time.Minute, "the longest that the stop may take, but for up to 5s to deregister; what is in flight then is cut")
+
+	f.StringVar(&s.sidecars, "sidecars", registrator.DefaultSidecars, "`service` under which the sidecars of the load balancers are found in Consul, which are asked whether anybody is on the node still; off asks none")
+	f.StringVar(&s.sidecar.TokenFile, "sidecar-token-file", "", "`file` with the token that they ask for")
+	f.StringVar(&s.sidecar.CAFile, "sidecar-ca-file", "", "`file` with the authorities of their certificates; default the system's. One whose API has no TLS is not asked then")
+	f.StringVar(&s.sidecar.CertFile, "sidecar-cert-file", "", "`file` with the certificate to show to them")
+	f.StringVar(&s.sidecar.KeyFile, "sidecar-key-file", "", "`file` with its key")
+	f.StringVar(&s.sidecar.ServerName, "sidecar-server-name", "", "`name` that their certificates must have, if not that of the host")
 	s.log.Flags(f)
 }
 
@@ -79,8 +91,11 @@ func (s *settings) check(flags *pflag.FlagSet) error {
 	if s.linger < 0 {
 		bad("linger", "%s: must not be negative", s.linger)
 	}
-	if shortest := s.leaveWait + s.linger; s.stopTimeout <= shortest {
-		bad("stop-timeout", "%s: must be longer than leave-wait and linger together, %s", s.stopTimeout, shortest)
+	if s.leaveTimeout < s.leaveWait {
+		bad("leave-timeout", "%s: must not be shorter than leave-wait, %s", s.leaveTimeout, s.leaveWait)
+	}
+	if shortest := s.leaveTimeout + s.linger; s.stopTimeout <= shortest {
+		bad("stop-timeout", "%s: must be longer than leave-timeout and linger together, %s", s.stopTimeout, shortest)
 	}
 	if s.id == "" {
 		s.id = s.instance

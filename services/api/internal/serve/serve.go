@@ -7,7 +7,7 @@
 //  1. The node is told that it leaves: each answer closes its connection from
 //     here on, and says so (`Connection: close`).
 //  2. The registration is marked as leaving, with its check still green and the
-//     node still accepting, and the load balancers get their time to drain it.
+//     node still accepting, until the load balancers have drained it.
 //  3. Linger: requests that come on connections that were open before are
 //     still answered, until no connection is left or the time is over.
 //  4. The listener is closed, and what is in flight is finished.

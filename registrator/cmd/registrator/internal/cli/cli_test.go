@@ -35,7 +35,8 @@ func TestEverySettingIsReadFromFlagAndFromEnvironment(t *testing.T) {
 		service: "api", port: 4000, id: "api-1", address: "2001:db8::1", tags: []string{"a", "b"}, meta: []pair{{"k", "v"}, {"l", ""}},
 		version: "1.1", weight: 5, backup: true, maxConn: 9,
 		check: []check{{path: "/healthz"}, {tcp: true}}, checkInterval: 2 * time.Second, checkTimeout: 3 * time.Second, readyTimeout: time.Minute,
-		signal: syscall.SIGQUIT, leaveWait: 4 * time.Second, stopTimeout: 5 * time.Second, init: true, foreground: true,
+		signal: syscall.SIGQUIT, leaveWait: 4 * time.Second, leaveTimeout: 6 * time.Second, stopTimeout: 5 * time.Second,
+		sidecars: "sc", sidecarTokenFile: "t", sidecarCAFile: "ca", sidecarCertFile: "c", sidecarKeyFile: "k", sidecarServerName: "n", init: true, foreground: true,
 		logJSON: true, logLevel: hclog.Debug,
 	}
 	for name, in := range map[string]struct{ args, environ []string }{
@@ -43,13 +44,15 @@ func TestEverySettingIsReadFromFlagAndFromEnvironment(t *testing.T) {
 			"--service=api", "--port=4000", "--id=api-1", "--address=2001:db8::1", "--tag=a", "--tag=b", "--meta=k=v", "--meta=l=",
 			"--version=1.1", "--weight=5", "--backup", "--maxconn=9",
 			"--check=http:/healthz", "--check=tcp", "--check-interval=2s", "--check-timeout=3s", "--ready-timeout=1m",
-			"--signal=QUIT", "--leave-wait=4s", "--stop-timeout=5s", "--init", "--foreground", "--log-format=json", "--log-level=debug",
+			"--signal=QUIT", "--leave-wait=4s", "--leave-timeout=6s", "--stop-timeout=5s",
+			"--sidecars=sc", "--sidecar-token-file=t", "--sidecar-ca-file=ca", "--sidecar-cert-file=c", "--sidecar-key-file=k", "--sidecar-server-name=n", "--init", "--foreground", "--log-format=json", "--log-level=debug",
 		}},
 		"environment": {environ: []string{
 			"REGISTRATOR_SERVICE=api", "REGISTRATOR_PORT=4000", "REGISTRATOR_ID=api-1", "REGISTRATOR_ADDRESS=2001:db8::1",
 			"REGISTRATOR_TAG=a,b", "REGISTRATOR_META=k=v,l=", "REGISTRATOR_VERSION=1.1", "REGISTRATOR_WEIGHT=5", "REGISTRATOR_BACKUP=true",
 			"REGISTRATOR_MAXCONN=9", "REGISTRATOR_CHECK=http:/healthz,tcp", "REGISTRATOR_CHECK_INTERVAL=2s", "REGISTRATOR_CHECK_TIMEOUT=3s",
-			"REGISTRATOR_READY_TIMEOUT=1m", "REGISTRATOR_SIGNAL=SIGQUIT", "REGISTRATOR_LEAVE_WAIT=4s", "REGISTRATOR_STOP_TIMEOUT=5s",
+			"REGISTRATOR_READY_TIMEOUT=1m", "REGISTRATOR_SIGNAL=SIGQUIT", "REGISTRATOR_LEAVE_WAIT=4s", "REGISTRATOR_LEAVE_TIMEOUT=6s", "REGISTRATOR_SIDECARS=sc", "REGISTRATOR_SIDECAR_TOKEN_FILE=t", "REGISTRATOR_SIDECAR_CA_FILE=ca",
+			"REGISTRATOR_SIDECAR_CERT_FILE=c", "REGISTRATOR_SIDECAR_KEY_FILE=k", "REGISTRATOR_SIDECAR_SERVER_NAME=n", "REGISTRATOR_STOP_TIMEOUT=5s",
 			"REGISTRATOR_INIT=1", "REGISTRATOR_FOREGROUND=true", "REGISTRATOR_LOG_FORMAT=json", "REGISTRATOR_LOG_LEVEL=debug",
 		}},
 	} {
@@ -76,7 +79,7 @@ func TestDefaultsAreThoseOfTheHelp(t *testing.T) {
 	got, err := read(t, nil, nil)
 	want := settings{
 		weight: 1, checkInterval: registrator.DefaultInterval, checkTimeout: registrator.DefaultTimeout,
-		signal: syscall.SIGTERM, leaveWait: registrator.DefaultLeaveWait, stopTimeout: 30 * time.Second, logLevel: hclog.Info,
+		signal: syscall.SIGTERM, leaveWait: registrator.DefaultLeaveWait, stopTimeout: 30 * time.Second, sidecars: "pointsman-sidecar", logLevel: hclog.Info,
 	}
 	if diff := cmp.Diff(got, want, cmp.AllowUnexported(settings{})); err != nil || diff != "" {
 		t.Errorf("%v; settings (-got +want):\n%s", err, diff)
@@ -97,6 +100,7 @@ func TestMalformedSettingIsNamedWithItsValue(t *testing.T) {
 		"ready-timeout":  {"-1s"},
 		"signal":         {"NONE", "0", "65"},
 		"leave-wait":     {"0s"},
+		"leave-timeout":  {"0s", "soon"},
 		"stop-timeout":   {"0s", "-1s"},
 		"init":           {"ja"},
 		"log-format":     {"xml"},
@@ -118,14 +122,16 @@ func TestUsageErrorsExitWith2AndAreAllNamed(t *testing.T) {
 		args, environ []string
 		want          []string
 	}{
-		"nothing given":         {[]string{"run"}, nil, []string{"--service (REGISTRATOR_SERVICE): it is required", "--port (REGISTRATOR_PORT): it is required", "no program"}},
-		"no program":            {[]string{"run", "--service=a", "--port=1", "--"}, nil, []string{"no program"}},
-		"unknown flag":          {[]string{"run", "--nope"}, nil, []string{"unknown flag: --nope"}},
-		"unknown command":       {[]string{"walk"}, nil, []string{`unknown command "walk"`}},
-		"two bad variables":     {[]string{"run", "x"}, []string{"REGISTRATOR_PORT=a", "REGISTRATOR_WEIGHT=b"}, []string{`REGISTRATOR_PORT="a"`, `REGISTRATOR_WEIGHT="b"`}},
-		"Consul's own switch":   {[]string{"run", "x"}, []string{"CONSUL_HTTP_SSL=ja"}, []string{`CONSUL_HTTP_SSL="ja"`}},
-		"meta twice":            {[]string{"run", "--service=a", "--port=1", "--meta=k=1", "--meta=k=2", "x"}, nil, []string{`"k" is given twice`}},
-		"the library's refusal": {[]string{"run", "--service=a", "--port=1", "--meta=a b=1", "x"}, nil, []string{`registrator: meta "a b"`}},
+		"nothing given":            {[]string{"run"}, nil, []string{"--service (REGISTRATOR_SERVICE): it is required", "--port (REGISTRATOR_PORT): it is required", "no program"}},
+		"no program":               {[]string{"run", "--service=a", "--port=1", "--"}, nil, []string{"no program"}},
+		"unknown flag":             {[]string{"run", "--nope"}, nil, []string{"unknown flag: --nope"}},
+		"unknown command":          {[]string{"walk"}, nil, []string{`unknown command "walk"`}},
+		"two bad variables":        {[]string{"run", "x"}, []string{"REGISTRATOR_PORT=a", "REGISTRATOR_WEIGHT=b"}, []string{`REGISTRATOR_PORT="a"`, `REGISTRATOR_WEIGHT="b"`}},
+		"Consul's own switch":      {[]string{"run", "x"}, []string{"CONSUL_HTTP_SSL=ja"}, []string{`CONSUL_HTTP_SSL="ja"`}},
+		"meta twice":               {[]string{"run", "--service=a", "--port=1", "--meta=k=1", "--meta=k=2", "x"}, nil, []string{`"k" is given twice`}},
+		"a wait beyond its end":    {[]string{"run", "--service=a", "--port=1", "--leave-wait=2s", "--leave-timeout=1s", "x"}, nil, []string{"leave timeout 1s"}},
+		"a file that is not there": {[]string{"run", "--service=a", "--port=1", "--sidecar-token-file=/no/such", "--sidecar-ca-file=/no/ca", "x"}, nil, []string{"/no/such", "/no/ca"}},
+		"the library's refusal":    {[]string{"run", "--service=a", "--port=1", "--meta=a b=1", "x"}, nil, []string{`registrator: meta "a b"`}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var stdout, stderr bytes.Buffer

@@ -26,10 +26,11 @@ func runCommand(ctx context.Context, p Process) *cobra.Command {
 		Short: "Run a program and keep it registered while it serves",
 		Long: `Starts the program, as it is and without a shell, and registers it in Consul when
 its checks first pass. On SIGTERM or SIGINT it leaves in the order that loses no
-request: it is marked as leaving and serves on, while the load balancers let go
-of it; then it gets --signal, and after --stop-timeout SIGKILL; then it is
-deregistered. A second SIGTERM or SIGINT kills it at once. A program that ends by
-itself is deregistered at once.
+request: it is marked as leaving and serves on, until every load balancer that
+routes to it says that nobody is on it any more (--sidecars); then it gets
+--signal, and after --stop-timeout SIGKILL; then it is deregistered. A second
+SIGTERM or SIGINT kills it at once. A program that ends by itself is deregistered
+at once.
 
 SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2, SIGWINCH, SIGTSTP and SIGCONT are passed on.
 

@@ -34,11 +34,19 @@ type settings struct {
 	checkTimeout  time.Duration
 	readyTimeout  time.Duration
 
-	signal      syscall.Signal
-	leaveWait   time.Duration
-	stopTimeout time.Duration
-	init        bool
-	foreground  bool
+	signal       syscall.Signal
+	leaveWait    time.Duration
+	leaveTimeout time.Duration // 0 is the library's default
+	stopTimeout  time.Duration
+	init         bool
+	foreground   bool
+
+	sidecars          string // "" or "off" asks none
+	sidecarTokenFile  string
+	sidecarCAFile     string
+	sidecarCertFile   string
+	sidecarKeyFile    string
+	sidecarServerName string
 
 	logJSON  bool
 	logLevel hclog.Level
@@ -74,10 +82,18 @@ func (s *settings) flags(flags *pflag.FlagSet) {
 	duration(&s.readyTimeout, "ready-timeout", "0s", 0, "time for the program to become ready; 0 is for ever")
 
 	add(flags, &s.signal, "TERM", "signal", "signal", "what tells the program to stop", parseSignal)
-	duration(&s.leaveWait, "leave-wait", registrator.DefaultLeaveWait.String(), time.Millisecond, "time for the load balancers to let go of the program, before it hears of\nits end")
+	duration(&s.leaveWait, "leave-wait", registrator.DefaultLeaveWait.String(), time.Millisecond, "time for a load balancer that can't be asked to let go of the program,\nbefore that hears of its end")
+	duration(&s.leaveTimeout, "leave-timeout", "", time.Millisecond, "the longest from the signal until the program hears of its end (default "+registrator.DefaultLeaveTimeout.String()+",\nor twice --leave-wait if that is longer)")
 	duration(&s.stopTimeout, "stop-timeout", "30s", time.Millisecond, "time for the program to stop, before it is killed")
 	flags.BoolVar(&s.init, "init", false, "reap the processes that the program leaves behind; as PID 1 always so")
 	flags.BoolVar(&s.foreground, "foreground", false, "let the program read the terminal; it then gets Ctrl-C at once")
+
+	add(flags, &s.sidecars, registrator.DefaultSidecars, "sidecars", "service", "under which the sidecars of the load balancers are found in Consul, which\nare asked whether anybody is on the program still; off asks none", parseText)
+	text(&s.sidecarTokenFile, "sidecar-token-file", "file", "with the token that they ask for")
+	text(&s.sidecarCAFile, "sidecar-ca-file", "file", "with the authorities of their certificates (default: the system's); one\nwhose API has no TLS is not asked then")
+	text(&s.sidecarCertFile, "sidecar-cert-file", "file", "with the certificate to show to them")
+	text(&s.sidecarKeyFile, "sidecar-key-file", "file", "with its key")
+	text(&s.sidecarServerName, "sidecar-server-name", "name", "that their certificates must have, if not that of the host")
 
 	add(flags, &s.logJSON, "text", "log-format", "format", "of the wrapper's log: text or json", parseFormat)
 	add(flags, &s.logLevel, "info", "log-level", "level", "least level that is logged: trace, debug, info, warn, error or off", parseLevel)
@@ -127,7 +143,12 @@ func (s *settings) registration(at place, checks []registrator.Check, consul *ap
 		Consul: consul, Service: s.service, ID: s.id, Address: at.address, Port: s.port, Tags: s.tags, Meta: meta,
 		Version: s.version, Backup: s.backup, MaxConn: s.maxConn,
 		Weights: api.AgentWeights{Passing: s.weight, Warning: 1},
-		Checks:  checks, LeaveWait: s.leaveWait, Logger: log,
+		Checks:  checks, LeaveWait: s.leaveWait, LeaveTimeout: s.leaveTimeout, Logger: log,
+		Sidecars: registrator.Sidecars{
+			Off: s.sidecars == "" || s.sidecars == "off", Service: s.sidecars,
+			TokenFile: s.sidecarTokenFile, CAFile: s.sidecarCAFile, CertFile: s.sidecarCertFile, KeyFile: s.sidecarKeyFile,
+			ServerName: s.sidecarServerName,
+		},
 	}
 	return c, nil
 }

@@ -1,0 +1,162 @@
+package registrator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptrace"
+	"net/url"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+)
+
+// maxHeader bounds the header of an answer, in bytes.
+const maxHeader = 16 << 10
+
+// A busyError says that a sidecar is well and wants to be asked later.
+type busyError struct{ after time.Duration }
+
+func (b *busyError) Error() string { return "it has too many that wait" }
+
+type dialer func(ctx context.Context, network, address string) (net.Conn, error)
+
+// asker asks sidecars, for one Leave.
+type asker struct {
+	config Sidecars
+	http   *http.Client
+	broken error // why none can be asked by TLS
+}
+
+// newAsker reads the files anew: certificates change while a program runs.
+// patience bounds how long a connection may take.
+func newAsker(config Sidecars, patience time.Duration, dial dialer) *asker {
+	a := &asker{config: config}
+	secure, err := config.tls()
+	if err != nil {
+		a.broken = err
+	}
+	var protocols http.Protocols
+	protocols.SetHTTP1(true)
+	a.http = &http.Client{
+		Transport: &http.Transport{
+			// No proxy: load balancers are near, and what the environment says is
+			// for the program. A connection for each question: the transport sends
+			// none a second time, and none is left.
+			DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+				ctx, cancel := context.WithTimeoutCause(ctx, patience, fmt.Errorf("no connection within %v", patience))
+				defer cancel()
+				return dial(ctx, network, address)
+			},
+			DisableKeepAlives:      true,
+			DisableCompression:     true,
+			TLSClientConfig:        secure,
+			TLSHandshakeTimeout:    patience,
+			MaxResponseHeaderBytes: maxHeader,
+			Protocols:              &protocols,
+		},
+		// What the catalog named is asked, and nothing that it points to.
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+	return a
+}
+
+func (a *asker) close() { a.http.CloseIdleConnections() }
+
+// ask puts one question, which is answered when everybody has let go, or after
+// wait. The index is Consul's for the service: older knowledge proves nothing.
+// asked reports whether the question was sent, whatever came of it.
+func (a *asker) ask(ctx context.Context, to sidecar, q question, index uint64, wait time.Duration) (got answer, asked bool, err error) {
+	request, err := a.request(ctx, to, q, index, wait)
+	if err != nil {
+		return answer{}, false, err
+	}
+	var sent atomic.Bool
+	request = request.WithContext(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		WroteRequest: func(info httptrace.WroteRequestInfo) { sent.Store(info.Err == nil) },
+	}))
+	response, err := a.http.Do(request)
+	if err != nil {
+		if inner, ok := errors.AsType[*url.Error](err); ok {
+			err = inner.Err // the rest is the URL, which says what we know
+		}
+		return answer{}, sent.Load(), err
+	}
+	defer func() { _ = response.Body.Close() }()
+	got, err = a.read(response, q)
+	return got, true, err
+}
+
+func (a *asker) request(ctx context.Context, to sidecar, q question, index uint64, wait time.Duration) (*http.Request, error) {
+	switch {
+	case to.bad != nil:
+		return nil, to.bad
+	case to.https && a.broken != nil:
+		return nil, a.broken
+	case !to.https && a.config.CAFile != "":
+		return nil, errors.New("its API has no TLS, which Sidecars.CAFile (--sidecar-ca-file) asks for")
+	}
+	token, err := a.config.token()
+	if err != nil {
+		return nil, err
+	}
+	scheme := "http"
+	if to.https {
+		scheme = "https"
+	}
+	target := &url.URL{
+		Scheme: scheme, Host: to.at,
+		Path:     "/api/v1/drain/" + q.service + "/" + q.instance,
+		RawPath:  "/api/v1/drain/" + segment(q.service) + "/" + segment(q.instance),
+		RawQuery: url.Values{"wait": {wait.Round(time.Millisecond).String()}, "index": {strconv.FormatUint(index, 10)}}.Encode(),
+	}
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, target.String(), http.NoBody)
+	if err != nil {
+		return nil, err
+	}
+	request.Header.Set("User-Agent", "pointsman-registrator")
+	if token != "" {
+		request.Header.Set("Authorization", "Bearer "+token)
+	}
+	return request, nil
+}
+
+// read reads an answer, of which nothing is to be believed but what it must be.
+func (a *asker) read(response *http.Response, q question) (answer, error) {
+	switch response.StatusCode {
+	case http.StatusOK, http.StatusNotFound:
+	case http.StatusUnauthorized:
+		return answer{}, errors.New("status 401: it wants another token: see Sidecars.TokenFile (--sidecar-token-file)")
+	case http.StatusForbidden:
+		return answer{}, errors.New("status 403: it wants a client's certificate: see Sidecars.CertFile (--sidecar-cert-file)")
+	default:
+		// Only a sidecar says when to come again; a proxy before a dead one doesn't.
+		seconds, err := strconv.ParseUint(response.Header.Get("Retry-After"), 10, 16)
+		if response.StatusCode == http.StatusServiceUnavailable && err == nil {
+			return answer{}, &busyError{time.Duration(seconds) * time.Second}
+		}
+		return answer{}, fmt.Errorf("status %d", response.StatusCode)
+	}
+	body, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer+1))
+	switch {
+	case err != nil:
+		return answer{}, fmt.Errorf("the answer breaks off: %w", err)
+	case len(body) > maxAnswer:
+		return answer{}, fmt.Errorf("the answer has more than %d bytes", maxAnswer)
+	case response.StatusCode == http.StatusNotFound:
+		return parseNotRouted(body, q)
+	}
+	return parseAnswer(body, q)
+}
+
+// segment escapes a part of a path, also one that would mean to go up in it.
+func segment(s string) string {
+	if strings.Trim(s, ".") == "" {
+		return strings.ReplaceAll(s, ".", "%2E")
+	}
+	return url.PathEscape(s)
+}

@@ -1,0 +1,166 @@
+package registrator
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/consul/api"
+	"github.com/hashicorp/go-hclog"
+)
+
+// handshake asks every load balancer that may route to the service whether
+// anybody is on the program still, all at once, and waits until each has let
+// go. Its goroutines have ended when await returns.
+type handshake struct {
+	boundedWait // what a load balancer gets that can't be asked
+
+	service, id string
+	sidecars    Sidecars
+	health      *api.Health
+	dial        dialer
+	tell        func(LetGo) // may be nil
+	log         hclog.Logger
+}
+
+func (h *handshake) await(ctx context.Context, mark string) error {
+	began := time.Now()
+	c := &catalog{health: h.health, service: h.service, id: h.id, mark: mark, sidecars: h.sidecars.Service}
+	first, err := h.look(ctx, c)
+	switch {
+	case err != nil && ctx.Err() == nil:
+		h.log.Warn("Consul does not say which load balancers to ask: they get their time to see the mark", "wait", h.wait, "error", err)
+		return h.rest(ctx, began)
+	case err != nil:
+		return h.rest(ctx, began)
+	}
+	if first.filtered {
+		h.log.Warn("Consul does not show all sidecars: the token needs service:read for them, and node:read", "sidecars", h.sidecars.Service)
+	}
+	if len(first.sidecars) == 0 {
+		h.log.Info("no sidecar is registered that routes the service: the load balancers get their time to see the mark", "wait", h.wait, "sidecars", h.sidecars.Service)
+		return h.rest(ctx, began)
+	}
+	return h.ask(ctx, began, c, first)
+}
+
+// look waits until the mark shows in Consul, and reads which sidecars there
+// are. It tries for the bounded wait.
+func (h *handshake) look(ctx context.Context, c *catalog) (v view, err error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, h.wait, fmt.Errorf("tried for %v", h.wait))
+	defer cancel()
+	if err := retry(ctx, c.shows, nil); err != nil {
+		return v, err
+	}
+	return v, retry(ctx, func(ctx context.Context) (err error) {
+		v, err = c.look(ctx)
+		return err
+	}, nil)
+}
+
+// ask is the handshake itself, with those that are known by the first look and
+// those that come.
+func (h *handshake) ask(ctx context.Context, began time.Time, c *catalog, first view) error {
+	a := newAsker(h.sidecars, h.wait, h.dial)
+	defer a.close()
+	asking, end := context.WithCancel(ctx)
+	r := &round{handshake: h, asker: a, began: began, talks: make(map[string]*talk), settled: make(chan LetGo, maxSidecars)}
+	defer r.group.Wait()
+	defer end()
+	r.learn(asking, first)
+	views := make(chan view)
+	r.group.Go(func() { c.watch(asking, min(h.wait/3, lookPeriod), first, views, h.log) })
+	for r.open > 0 {
+		select {
+		case v := <-views:
+			r.learn(asking, v)
+		case l := <-r.settled:
+			r.settle(l)
+		}
+	}
+	return r.result(ctx)
+}
+
+// round is one handshake. It belongs to the goroutine of Leave.
+type round struct {
+	*handshake
+	asker *asker
+	began time.Time
+
+	talks   map[string]*talk // by the sidecar's key
+	open    int              // of them, not settled
+	settled chan LetGo       // has room for all
+	group   sync.WaitGroup
+	all     []LetGo // that are settled
+	beyond  bool    // there are more than are asked
+}
+
+// learn takes what Consul says: who is new is asked too, and who has moved is
+// asked where it is now. Who is gone is asked on: its HAProxy serves without it,
+// and it may be on its way back.
+func (r *round) learn(ctx context.Context, v view) {
+	for _, s := range v.sidecars {
+		if t, known := r.talks[s.key]; known {
+			t.learn(ctx, s, v.index)
+			continue
+		}
+		if len(r.talks) == maxSidecars {
+			if !r.beyond {
+				r.log.Warn("more sidecars are registered than are asked: the load balancers of the others only get their time", "asked", maxSidecars, "registered", len(v.sidecars), "wait", r.wait)
+			}
+			r.beyond = true
+			continue
+		}
+		t := r.newTalk(ctx, s, v.index)
+		r.talks[s.key] = t
+		r.open++
+		r.group.Go(func() { r.settled <- t.run(ctx) })
+	}
+}
+
+// settle notes that one has let go, or will not be waited for any more.
+func (r *round) settle(l LetGo) {
+	r.open--
+	r.all = append(r.all, l)
+	switch l.Outcome {
+	case OutcomeWaited:
+		r.log.Warn("a load balancer cannot be asked: it had its time to let go", "lb", l.Balancer, "at", l.Address, "ms", l.Took.Milliseconds(), "error", l.Reason)
+	case OutcomeDrained, OutcomeNotRouted:
+		r.log.Info("a load balancer has let go", "lb", l.Balancer, "at", l.Address, "ms", l.Took.Milliseconds(), "sessions_seen", l.MaxSessions, "outcome", l.Outcome)
+	case OutcomeCut: // the error says it
+	}
+	if r.tell != nil {
+		r.tell(l)
+	}
+}
+
+// result says in one line how long each took, and gives those that have not let
+// go as an error.
+func (r *round) result(ctx context.Context) error {
+	if r.beyond {
+		if err := r.rest(ctx, r.began); err != nil {
+			return err
+		}
+	}
+	slices.SortFunc(r.all, func(a, b LetGo) int { return cmp.Compare(a.Balancer, b.Balancer) })
+	count := make(map[Outcome]int)
+	var each, cut []string
+	for _, l := range r.all {
+		count[l.Outcome]++
+		each = append(each, l.String())
+		if l.Outcome == OutcomeCut {
+			cut = append(cut, fmt.Sprintf("%s (%d sessions)", l.Balancer, l.Sessions))
+		}
+	}
+	r.log.Info("the load balancers were asked", "ms", time.Since(r.began).Milliseconds(),
+		"drained", count[OutcomeDrained], "not_routed", count[OutcomeNotRouted], "waited", count[OutcomeWaited], "cut", count[OutcomeCut],
+		"each", strings.Join(each, ", "))
+	if len(cut) == 0 {
+		return nil
+	}
+	return fmt.Errorf("not let go by %s: %w", strings.Join(cut, ", "), context.Cause(ctx))
+}

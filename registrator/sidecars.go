@@ -1,0 +1,121 @@
+package registrator
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+)
+
+// Sidecars says how a program that leaves asks the load balancers whether
+// anybody is on it still. What answers is Pointsman's sidecar beside each of
+// them, which is found in Consul.
+type Sidecars struct {
+	// Off leaves them unasked: the program leaves after LeaveWait.
+	Off bool
+
+	Service string // under which they are registered; default DefaultSidecars
+
+	// Token is what they ask for, if they do; TokenFile is a file with it, read
+	// again for each question. At most one of both.
+	Token     Secret
+	TokenFile string
+
+	// CAFile holds the authorities that their certificates must come from;
+	// default: the system's. With one, a sidecar whose API has no TLS is not
+	// asked. CertFile and KeyFile are the certificate to show to them, and
+	// ServerName is the name that theirs must have, if not that of the host. The
+	// files are read again at each Leave. All are PEM.
+	CAFile, CertFile, KeyFile string
+	ServerName                string
+}
+
+// maxToken bounds a token, in bytes.
+const maxToken = 4096
+
+// check gives s with its defaults, or all that is wrong with it.
+func (s Sidecars) check() (Sidecars, error) {
+	var errs []error
+	bad := func(format string, args ...any) {
+		errs = append(errs, fmt.Errorf("registrator: sidecars: "+format, args...))
+	}
+	if s.Service == "" {
+		s.Service = DefaultSidecars
+	}
+	if s.Token != "" && s.TokenFile != "" {
+		bad("a token and a token file, %q: want at most one", s.TokenFile)
+	}
+	if _, err := s.token(); err != nil {
+		bad("%w", err)
+	}
+	if (s.CertFile == "") != (s.KeyFile == "") {
+		bad("certificate file %q and key file %q: want both or none", s.CertFile, s.KeyFile)
+	} else if _, err := s.tls(); err != nil {
+		bad("%w", err)
+	}
+	return s, errors.Join(errs...)
+}
+
+// token gives what to show, or "" for nothing. Its errors never hold it.
+func (s Sidecars) token() (string, error) {
+	token, from := string(s.Token), "token"
+	if s.TokenFile != "" {
+		from = fmt.Sprintf("token file %q", s.TokenFile)
+		text, err := readSome(s.TokenFile, maxToken)
+		if err != nil {
+			return "", fmt.Errorf("token file: %w", err)
+		}
+		if token = strings.TrimSpace(text); token == "" {
+			return "", fmt.Errorf("%s: it is empty", from)
+		}
+	}
+	for _, c := range []byte(token) {
+		if c <= ' ' || c > '~' {
+			return "", fmt.Errorf("%s: want printable ASCII characters without spaces", from)
+		}
+	}
+	if len(token) > maxToken {
+		return "", fmt.Errorf("%s: %d bytes: want at most %d", from, len(token), maxToken)
+	}
+	return token, nil
+}
+
+// tls reads the files.
+func (s Sidecars) tls() (*tls.Config, error) {
+	config := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: s.ServerName}
+	if s.CAFile != "" {
+		pem, err := os.ReadFile(s.CAFile)
+		if err != nil {
+			return nil, fmt.Errorf("CA file: %w", err)
+		}
+		config.RootCAs = x509.NewCertPool()
+		if !config.RootCAs.AppendCertsFromPEM(pem) {
+			return nil, fmt.Errorf("CA file %q: it has no certificate in PEM", s.CAFile)
+		}
+	}
+	if s.CertFile != "" && s.KeyFile != "" {
+		pair, err := tls.LoadX509KeyPair(s.CertFile, s.KeyFile)
+		if err != nil {
+			return nil, fmt.Errorf("certificate file %q, key file %q: %w", s.CertFile, s.KeyFile, err)
+		}
+		config.Certificates = []tls.Certificate{pair}
+	}
+	return config, nil
+}
+
+// readSome reads a file of at most so many bytes.
+func readSome(path string, most int64) (string, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return "", err
+	}
+	defer func() { _ = f.Close() }()
+	text, err := io.ReadAll(io.LimitReader(f, most+1))
+	if err == nil && int64(len(text)) > most {
+		err = fmt.Errorf("%q: more than %d bytes", path, most)
+	}
+	return string(text), err
+}

@@ -1,0 +1,156 @@
+package registrator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"time"
+)
+
+// How a sidecar is asked.
+const (
+	// askWait is how long it may hold an answer back.
+	askWait = 5 * time.Second
+	// askGrace is how long its answer may take on top.
+	askGrace = 2 * time.Second
+	// maxBusy bounds how long one that is busy is left alone.
+	maxBusy = 5 * time.Second
+)
+
+var errMoved = errors.New("the sidecar has moved")
+
+// talk is what is said with one sidecar, until its load balancer has let go.
+type talk struct {
+	asker *asker
+	about question      // but for the load balancer's name
+	wait  time.Duration // how long it may be silent
+	began time.Time     // when the handshake did
+
+	mu      sync.Mutex
+	to      sidecar
+	index   uint64
+	here    context.Context // for as long as it is there
+	hasGone context.CancelCauseFunc
+
+	// What the answers said. Only run uses them.
+	got  answer
+	most int
+}
+
+func (r *round) newTalk(ctx context.Context, to sidecar, index uint64) *talk {
+	t := &talk{
+		asker: r.asker, about: question{service: r.service, instance: r.id}, wait: r.wait, began: r.began,
+		to: to, index: index,
+	}
+	t.here, t.hasGone = context.WithCancelCause(ctx)
+	return t
+}
+
+// learn takes where it is now, and Consul's index of now.
+func (t *talk) learn(ctx context.Context, to sidecar, index uint64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !t.to.isAt(to) {
+		t.hasGone(errMoved)
+		t.here, t.hasGone = context.WithCancelCause(ctx)
+	}
+	t.to, t.index = to, index
+}
+
+func (t *talk) now() (here context.Context, to sidecar, index uint64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.here, t.to, t.index
+}
+
+// run asks until the load balancer has let go; or was silent, or said nothing
+// that can be used, for the bounded wait without a break; or ctx ends.
+func (t *talk) run(ctx context.Context) LetGo {
+	var silent time.Time // since when; zero while it answers
+	var why error
+	delay := minRetry
+	for {
+		here, to, index := t.now()
+		began := time.Now()
+		got, asked, err := t.ask(here, to, index, silent)
+		next := delay - rand.N(delay/2)
+		delay = min(2*delay, maxRetry)
+		busy, isBusy := errors.AsType[*busyError](err)
+		switch {
+		case err == nil:
+			t.note(got)
+			if got.hasLetGo() {
+				return t.letGo(to)
+			}
+			silent, why = time.Time{}, nil
+			if time.Since(began) >= time.Second {
+				next, delay = 0, minRetry // it held the answer back, as it should
+			}
+		case ctx.Err() != nil:
+			if why == nil {
+				why = context.Cause(ctx)
+			}
+			return t.end(to, OutcomeCut, why)
+		case here.Err() != nil: // it has moved
+			silent, why, delay, next = time.Time{}, nil, minRetry, 0
+		case isBusy:
+			silent, why, next = time.Time{}, err, min(max(next, busy.after), maxBusy)
+		default:
+			why = err
+			if silent.IsZero() {
+				silent = began
+				if asked {
+					silent = time.Now() // there was somebody until now
+				}
+			}
+			if left := time.Until(silent.Add(t.wait)); left < next+minRetry {
+				next = left // no time for another question
+			}
+		}
+		over := pause(here, next) // what ended it shows with the next question
+		if over == nil && !silent.IsZero() && time.Since(silent) >= t.wait {
+			return t.end(to, OutcomeWaited, why)
+		}
+	}
+}
+
+// ask asks once, in bounded time: one that is silent has what is left of the
+// wait.
+func (t *talk) ask(ctx context.Context, to sidecar, index uint64, silent time.Time) (answer, bool, error) {
+	limit := askWait + askGrace
+	if !silent.IsZero() {
+		limit = time.Until(silent.Add(t.wait))
+	}
+	if over, bounded := ctx.Deadline(); bounded {
+		limit = min(limit, time.Until(over))
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("no answer within %v", limit.Round(time.Millisecond)))
+	defer cancel()
+	about := t.about
+	about.balancer = to.name
+	return t.asker.ask(ctx, to, about, index, min(askWait, limit*3/4))
+}
+
+func (t *talk) note(got answer) {
+	t.got = got
+	t.most = max(t.most, got.sessions)
+}
+
+func (t *talk) letGo(to sidecar) LetGo {
+	if !t.got.routed {
+		return t.end(to, OutcomeNotRouted, nil)
+	}
+	return t.end(to, OutcomeDrained, nil)
+}
+
+func (t *talk) end(to sidecar, outcome Outcome, why error) LetGo {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.hasGone(nil)
+	return LetGo{
+		Balancer: to.name, Address: to.at, Outcome: outcome, Took: time.Since(t.began),
+		Sessions: t.got.sessions, MaxSessions: t.most, Reason: why,
+	}
+}
