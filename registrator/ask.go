@@ -1,6 +1,7 @@
 package registrator
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -144,7 +145,7 @@ func (a *asker) read(response *http.Response, q question) (answer, error) {
 	body, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer+1))
 	switch {
 	case err != nil:
-		return answer{}, fmt.Errorf("the answer breaks off: %w", err)
+		return answer{}, fmt.Errorf("the answer breaks off: %w", cmp.Or(context.Cause(response.Request.Context()), err))
 	case len(body) > maxAnswer:
 		return answer{}, fmt.Errorf("the answer has more than %d bytes", maxAnswer)
 	case response.StatusCode == http.StatusNotFound:

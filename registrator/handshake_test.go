@@ -210,7 +210,7 @@ func TestWhoCannotBeAskedGetsItsTimeAndIsNamed(t *testing.T) {
 		raw     func(net.Conn)
 		refuse  bool
 		says    string
-		most    time.Duration // 0: the wait
+		until   time.Duration // until the stop; 0: the wait
 	}{
 		"nobody listens":           {refuse: true, says: "connection refused"},
 		"a black hole":             {says: "no connection within 3s"},
@@ -242,7 +242,7 @@ func TestWhoCannotBeAskedGetsItsTimeAndIsNamed(t *testing.T) {
 		"breaks off": {raw: func(c net.Conn) { _, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{") }, says: "breaks off"},
 		"it takes the question, and no more": {
 			raw: func(c net.Conn) { _, _ = c.Read(make([]byte, 1)) }, says: "no answer within",
-			most: wait + registrator.AskWait + registrator.AskGrace,
+			until: wait + registrator.AskWait + registrator.AskGrace,
 		},
 		"an endless answer": {
 			raw: func(c net.Conn) {
@@ -254,13 +254,14 @@ func TestWhoCannotBeAskedGetsItsTimeAndIsNamed(t *testing.T) {
 					time.Sleep(100 * time.Millisecond)
 				}
 			}, says: "breaks off",
-			most: wait + registrator.AskWait + registrator.AskGrace,
+			until: wait + registrator.AskWait + registrator.AskGrace,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				l := newLeaver()
 				l.known(balancer("lb0", lb0At))
+				l.put(lb1At, text(200, good)) // which nobody may be led to
 				switch {
 				case c.raw != nil:
 					l.raw[lb0At] = c.raw
@@ -271,7 +272,8 @@ func TestWhoCannotBeAskedGetsItsTimeAndIsNamed(t *testing.T) {
 				if err != nil {
 					t.Errorf("Leave = %v, want no error: it had its time", err)
 				}
-				within(t, took, wait, max(wait+l.lag, c.most+l.lag))
+				least := max(wait, c.until)
+				within(t, took, least, least+l.lag)
 				l.want(t, "lb0 waited")
 				if got := l.log.String(); strings.Count(got, "[WARN]") != 1 || !strings.Contains(got, "a load balancer cannot be asked: it had its time to let go: ") || !strings.Contains(got, "lb=lb0") || !strings.Contains(got, c.says) {
 					t.Errorf("log: got\n%s\nwant one warning that names lb0 and says %q", got, c.says)
@@ -552,6 +554,28 @@ func TestConsulThatDoesNotSayWhomToAskCostsTheLeaveWait(t *testing.T) {
 			})
 		})
 	}
+}
+
+func TestConsulThatGivesNoIndexIsNotAskedWithoutAPause(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLeaver()
+		l.lag = time.Hour
+		l.set(func(_ context.Context, c call) (int, error) {
+			time.Sleep(time.Millisecond)
+			if strings.Contains(c.what, "/health/") {
+				l.agentFake.mu.Lock()
+				l.index = 0
+				l.agentFake.mu.Unlock()
+			}
+			return http.StatusOK, nil
+		})
+		if _, err := l.leaves(t, t.Context()); err != nil {
+			t.Error(err)
+		}
+		if got := l.agentFake.count("GET /v1/health/service/api"); got < 3 || got > 50 {
+			t.Errorf("asked %d times in 3s, want 3 to 50", got)
+		}
+	})
 }
 
 func TestNoSidecarOrNoneAskedCostsTheLeaveWait(t *testing.T) {

@@ -6,13 +6,16 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"slices"
+	"strconv"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/hashicorp/consul/api"
 
 	"github.com/pointsman/pointsman/registrator"
+	"github.com/pointsman/pointsman/registrator/contract"
 )
 
 // program is something to register: an HTTP server with a health page.
@@ -227,5 +230,54 @@ func TestCloseKeepsTheRegistration(t *testing.T) {
 	}
 	if err := r.Register(t.Context()); !errors.Is(err, registrator.ErrLeft) {
 		t.Errorf("Register after Leave = %v, want %v", err, registrator.ErrLeft)
+	}
+}
+
+// TestLeaveWithRealConsulStopsAtOnceWhenNobodyIsOnIt: the index that is asked
+// with is one of Consul's servers that has the mark, whatever time the agent
+// takes to pass it on.
+func TestLeaveWithRealConsulStopsAtOnceWhenNobodyIsOnIt(t *testing.T) {
+	c := startConsul(t).start()
+	s := newSidecar("lb0")
+	s.drained = true
+	var index atomic.Uint64
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		n, _ := strconv.ParseUint(r.FormValue("index"), 10, 64)
+		index.Store(n)
+		s.ServeHTTP(w, r)
+	}))
+	t.Cleanup(server.Close)
+	said := contract.Sidecar{Balancer: "lb0", Services: []string{"api"}}
+	if err := c.api.Agent().ServiceRegister(&api.AgentServiceRegistration{
+		ID: "sc", Name: contract.SidecarService, Address: "127.0.0.1", Port: portOf(t, server.URL), Meta: said.Format(),
+	}); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "sidecar", func() bool { return len(c.entries(contract.SidecarService)) == 1 })
+
+	config := configFor(t, c, program(t))
+	config.LeaveWait = 20 * time.Second
+	var got registrator.LetGo
+	config.OnLetGo = func(l registrator.LetGo) { got = l }
+	r := registered(t, config)
+	began := time.Now()
+	err := r.Leave(t.Context(), func(context.Context) error {
+		took := time.Since(began)
+		t.Logf("the stop came after %v", took)
+		if took > config.LeaveWait/2 {
+			t.Errorf("the stop came after %v, want it at once", took)
+		}
+		entries, meta, err := c.api.Health().Service("api", "", false, nil)
+		if err != nil || len(entries) != 1 || entries[0].Service.Meta["pointsman-drain"] == "" {
+			t.Errorf("at the stop Consul has %v, %v, want the mark", entries, err)
+		} else if n := index.Load(); n == 0 || n > meta.LastIndex {
+			t.Errorf("asked with index %d, want one up to %d", n, meta.LastIndex)
+		} else if got := entries[0].Service.ModifyIndex; n < got {
+			t.Errorf("asked with index %d, want no less than the mark's, %d", n, got)
+		}
+		return nil
+	})
+	if err != nil || got.Outcome != registrator.OutcomeDrained {
+		t.Errorf("Leave = %v with %+v, want it drained", err, got)
 	}
 }

@@ -19,7 +19,10 @@ const (
 	maxBusy = 5 * time.Second
 )
 
-var errMoved = errors.New("the sidecar has moved")
+var (
+	errMoved = errors.New("the sidecar has moved")
+	errLate  = errors.New("no answer")
+)
 
 // talk is what is said with one sidecar, until its load balancer has let go.
 type talk struct {
@@ -98,7 +101,9 @@ func (t *talk) run(ctx context.Context) LetGo {
 		case isBusy:
 			silent, why, next = time.Time{}, err, min(max(next, busy.after), maxBusy)
 		default:
-			why = err
+			if why == nil || !errors.Is(err, errLate) { // the last question may be cut short, and says less
+				why = err
+			}
 			if silent.IsZero() {
 				silent = began
 				if asked {
@@ -109,8 +114,8 @@ func (t *talk) run(ctx context.Context) LetGo {
 				next = left // no time for another question
 			}
 		}
-		over := pause(here, next) // what ended it shows with the next question
-		if over == nil && !silent.IsZero() && time.Since(silent) >= t.wait {
+		_ = pause(here, next) // what ended it shows with the next question
+		if !silent.IsZero() && time.Since(silent) >= t.wait {
 			return t.end(to, OutcomeWaited, why)
 		}
 	}
@@ -126,7 +131,7 @@ func (t *talk) ask(ctx context.Context, to sidecar, index uint64, silent time.Ti
 	if over, bounded := ctx.Deadline(); bounded {
 		limit = min(limit, time.Until(over))
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("no answer within %v", limit.Round(time.Millisecond)))
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("%w within %v", errLate, limit.Round(time.Millisecond)))
 	defer cancel()
 	about := t.about
 	about.balancer = to.name

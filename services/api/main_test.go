@@ -9,9 +9,11 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -247,6 +249,73 @@ func TestNodeIsInConsulWhileItServesAndLeavesInOrder(t *testing.T) {
 	}
 }
 
+// TestNodeServesOnUntilItsLoadBalancerHasLetGo: and a second signal ends the
+// wait for that.
+func TestNodeServesOnUntilItsLoadBalancerHasLetGo(t *testing.T) {
+	port := freePort(t)
+	consul := startConsul(t, port)
+	asked, drained := make(chan string, 100), make(chan struct{})
+	sidecar := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked <- r.Header.Get("Authorization") + " " + r.URL.Path
+		select {
+		case <-drained:
+			_, instance, _ := strings.Cut(r.URL.Path, "/api/v1/drain/api/")
+			_, _ = fmt.Fprintf(w, `{"load_balancer":"lb0","service":"api","instance":%q,"drained":true,"sessions":0}`, instance)
+		case <-r.Context().Done():
+		}
+	}))
+	t.Cleanup(sidecar.Close)
+	at, _ := sidecar.Listener.Addr().(*net.TCPAddr)
+	if err := consul.Agent().ServiceRegister(&api.AgentServiceRegistration{
+		Name: "lbs", Address: "127.0.0.1", Port: at.Port, Meta: map[string]string{"pointsman-lb": "lb0", "pointsman-routes": "web,api"},
+	}); err != nil {
+		t.Fatal(err)
+	}
+	token := filepath.Join(t.TempDir(), "token")
+	if err := os.WriteFile(token, []byte("hush\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	leaves := func(id string) (*process, string) {
+		node, url := startNode(t, []string{"CONSUL_HTTP_ADDR=127.0.0.1:" + strconv.Itoa(port), "API_SIDECARS=lbs", "API_SIDECAR_TOKEN_FILE=" + token}, "--id", id, "--leave-wait", "40s")
+		eventually(t, "Consul lists the node", func() bool {
+			entries, _, err := consul.Health().Service("api", "", true, nil)
+			return err == nil && slices.ContainsFunc(entries, func(e *api.ServiceEntry) bool { return e.Service.ID == id })
+		})
+		node.signal(syscall.SIGTERM)
+		select {
+		case got := <-asked:
+			if want := "Bearer hush /api/v1/drain/api/" + id; got != want {
+				t.Errorf("asked %q, want %q", got, want)
+			}
+		case <-time.After(30 * time.Second):
+			t.Fatal("the sidecar was not asked within 30s")
+		}
+		if got := get(t, url+"/"); got.code != 200 {
+			t.Errorf("while somebody may be on it: got %+v, want 200", got)
+		}
+		return node, url
+	}
+
+	hasty, _ := leaves("hasty")
+	hasty.signal(syscall.SIGTERM)
+	if got, want := hasty.wait(), 128+15; got != want {
+		t.Errorf("a second signal: got exit code %d, want %d", got, want)
+	}
+
+	node, _ := leaves("api0")
+	began := time.Now()
+	close(drained)
+	if got := node.wait(); got != 0 {
+		t.Errorf("exit code: got %d, want 0", got)
+	}
+	if took := time.Since(began); took > 20*time.Second {
+		t.Errorf("the end came %s after the load balancer had let go, want at once", took)
+	}
+	if got := node.logged("a load balancer has let go"); got["lb"] != "lb0" || strings.Contains(node.stderr.String(), "hush") {
+		t.Errorf("log: got\n%s\nwant lb0 to have let go, and no token", node.stderr.String())
+	}
+}
+
 func TestSignalFinishesWhatIsInFlight(t *testing.T) {
 	node, url := startNode(t, nil, "--no-register", "--linger", "0")
 	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url+"/stream?chunks=5&ms=200", http.NoBody)
@@ -298,6 +367,9 @@ func TestMalformedSettingsExitTwoAndAreAllNamed(t *testing.T) {
 		{"fail", []string{"API_FAIL=often"}, nil, []string{`API_FAIL`, `"often"`}},
 		{"environment", []string{"API_LINGER=1", "API_NO_REGISTER=maybe"}, nil, []string{`API_LINGER="1"`, `API_NO_REGISTER="maybe"`}},
 		{"values", []string{"API_VERSION=1\t0", "API_ADDRESS=lb0"}, []string{"--listen", "4000", "--stop-timeout", "1s"}, []string{`version "1\t0"`, `--address (API_ADDRESS): "lb0"`, `--listen (API_LISTEN): "4000"`, "--stop-timeout (API_STOP_TIMEOUT): 1s"}},
+		{"leave", nil, []string{"--leave-wait", "4s", "--leave-timeout", "3s"}, []string{"--leave-timeout (API_LEAVE_TIMEOUT): 3s: must not be shorter than leave-wait, 4s"}},
+		{"stop", []string{"API_LEAVE_TIMEOUT=2m"}, []string{"--stop-timeout", "1m"}, []string{"--stop-timeout (API_STOP_TIMEOUT): 1m0s: must be longer than leave-timeout and linger together, 2m1s"}},
+		{"sidecars", []string{"API_SIDECAR_TOKEN_FILE=/no/token"}, []string{"--listen", "127.0.0.1:0"}, []string{"/no/token"}},
 		{"registration", nil, []string{"--listen", "127.0.0.1:0", "--service", ""}, []string{"service"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {

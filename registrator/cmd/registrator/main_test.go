@@ -164,6 +164,13 @@ func (p *process) said(word string) string {
 	return rest
 }
 
+// got waits until the child has got the signal. It may be after the SIGCONT
+// that follows: the order of signals that are pending at a time is nobody's.
+func (p *process) got(signal string) {
+	p.t.Helper()
+	eventually(p.t, "got "+signal+" by the child", func() bool { return strings.Contains(p.stdout.String(), "got "+signal+"\n") })
+}
+
 // saidPID is said, for a process.
 func (p *process) saidPID(word string) int {
 	p.t.Helper()

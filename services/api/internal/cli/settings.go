@@ -57,9 +57,9 @@ func (s *settings) flags(f *pflag.FlagSet) {
 	f.StringVar(&s.address, "address", "", "`IP` address, or IP:port, at which the load balancers reach this node; default the one that it listens on; where that is every address, the agent's if Consul is on this machine, else the one that leads to Consul")
 
 	f.DurationVar(&s.leaveWait, "leave-wait", registrator.DefaultLeaveWait, "on a signal: how long to serve on, marked as leaving, for a load balancer that can't be asked whether it has drained the node")
-	f.DurationVar(&s.leaveTimeout, "leave-timeout", registrator.DefaultLeaveTimeout, "the longest that all load balancers together may take to drain the node")
+	f.DurationVar(&s.leaveTimeout, "leave-timeout", 0, fmt.Sprintf("the longest that all load balancers together may take to drain the node; default %s, or twice leave-wait if that is longer", registrator.DefaultLeaveTimeout))
 	f.DurationVar(&s.linger, "linger", time.Second, "after that: how long, at most, to answer what still comes on open connections")
-	f.DurationVar(&s.stopTimeout, "stop-timeout", time.Minute, "the longest that the stop may take, but for up to 5s to deregister; what is in flight then is cut")
+	f.DurationVar(&s.stopTimeout, "stop-timeout", 0, "the longest that the stop may take, by default 14s more than leave-timeout and linger together, but for up to 5s to deregister; what is in flight then is cut")
 
 	f.StringVar(&s.sidecars, "sidecars", registrator.DefaultSidecars, "`service` under which the sidecars of the load balancers are found in Consul, which are asked whether anybody is on the node still; off asks none")
 	f.StringVar(&s.sidecar.TokenFile, "sidecar-token-file", "", "`file` with the token that they ask for")
@@ -69,6 +69,9 @@ func (s *settings) flags(f *pflag.FlagSet) {
 	f.StringVar(&s.sidecar.ServerName, "sidecar-server-name", "", "`name` that their certificates must have, if not that of the host")
 	s.log.Flags(f)
 }
+
+// finishTime is what is left of the default stop timeout for what is in flight.
+const finishTime = 14 * time.Second
 
 // check gives one error for each setting that is wrong, with its flag,
 // environment variable and value. The registrator checks its own.
@@ -90,6 +93,12 @@ func (s *settings) check(flags *pflag.FlagSet) error {
 	}
 	if s.linger < 0 {
 		bad("linger", "%s: must not be negative", s.linger)
+	}
+	if s.leaveTimeout == 0 {
+		s.leaveTimeout = max(registrator.DefaultLeaveTimeout, 2*s.leaveWait)
+	}
+	if s.stopTimeout == 0 {
+		s.stopTimeout = s.leaveTimeout + s.linger + finishTime
 	}
 	if s.leaveTimeout < s.leaveWait {
 		bad("leave-timeout", "%s: must not be shorter than leave-wait, %s", s.leaveTimeout, s.leaveWait)
