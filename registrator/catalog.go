@@ -26,6 +26,7 @@ type catalog struct {
 	mark        string // that says it leaves
 	sidecars    string // the service of the sidecars
 
+	node  string    // where it is registered; known with the mark
 	seen  uint64    // the index of the last answer about the service
 	index uint64    // of the last one since the mark shows
 	read  time.Time // when that was
@@ -36,6 +37,9 @@ type view struct {
 	index    uint64 // of an answer about the service that shows the mark, or came after
 	sidecars []sidecar
 	filtered bool // the token may not read all
+
+	// superseded: another has registered under the program's ID, on its node.
+	superseded bool
 }
 
 var errNoMark = errors.New("the mark does not show in Consul yet")
@@ -53,8 +57,8 @@ func (c *catalog) shows(ctx context.Context) error {
 			c.seen = 0
 			return err
 		}
-		if slices.ContainsFunc(entries, c.isMarked) {
-			c.index, c.read = meta.LastIndex, time.Now()
+		if i := slices.IndexFunc(entries, c.isMarked); i >= 0 {
+			c.node, c.index, c.read = entries[i].Node.Node, meta.LastIndex, time.Now()
 			return nil
 		}
 		if meta.LastIndex <= c.seen {
@@ -66,8 +70,15 @@ func (c *catalog) shows(ctx context.Context) error {
 }
 
 func (c *catalog) isMarked(e *api.ServiceEntry) bool {
-	return e != nil && e.Service != nil && e.Service.ID == c.id && e.Service.Meta[contract.KeyDrain] == c.mark
+	return c.isOwn(e) && e.Service.Meta[contract.KeyDrain] == c.mark
 }
+
+// isOwn reports whether an entry is the program's, or one that took its place.
+func (c *catalog) isOwn(e *api.ServiceEntry) bool {
+	return e != nil && e.Node != nil && e.Service != nil && e.Service.ID == c.id && (c.node == "" || e.Node.Node == c.node)
+}
+
+func (c *catalog) isAnothers(e *api.ServiceEntry) bool { return c.isOwn(e) && !c.isMarked(e) }
 
 // own reads the program's own entry, and of the service the index.
 func (c *catalog) own(ctx context.Context, after uint64) ([]*api.ServiceEntry, *api.QueryMeta, error) {
@@ -80,11 +91,14 @@ func (c *catalog) own(ctx context.Context, after uint64) ([]*api.ServiceEntry, *
 	return c.health.Service(c.service, "", false, options.WithContext(ctx))
 }
 
-// look reads the sidecars; and, where the last one is old, an index: should
-// Consul have lost its data, the one of the mark would never come again.
+// look reads the sidecars, and whose the program's entry is; and where the last
+// one is old, an index: should Consul have lost its data, the one of the mark
+// would never come again.
 func (c *catalog) look(ctx context.Context) (view, error) {
-	if time.Since(c.read) >= askWait {
-		if _, meta, err := c.own(ctx, 0); err == nil {
+	var v view
+	if own, meta, err := c.own(ctx, 0); err == nil {
+		v.superseded = slices.ContainsFunc(own, c.isAnothers)
+		if time.Since(c.read) >= askWait {
 			c.index, c.read = meta.LastIndex, time.Now()
 		}
 	}
@@ -95,7 +109,8 @@ func (c *catalog) look(ctx context.Context) (view, error) {
 	if err != nil {
 		return view{}, err
 	}
-	return view{index: c.index, sidecars: sidecarsOf(entries, c.service), filtered: meta.ResultsFilteredByACLs}, nil
+	v.index, v.sidecars, v.filtered = c.index, sidecarsOf(entries, c.service), meta.ResultsFilteredByACLs
+	return v, nil
 }
 
 // watch gives what Consul says, again and again. While it can't be read, what
@@ -115,7 +130,7 @@ func (c *catalog) watch(ctx context.Context, every time.Duration, last view, to 
 			continue
 		}
 		lost = false
-		if now.index == last.index && slices.EqualFunc(now.sidecars, last.sidecars, func(a, b sidecar) bool { return a.key == b.key && a.isAt(b) }) {
+		if now.index == last.index && now.superseded == last.superseded && slices.EqualFunc(now.sidecars, last.sidecars, func(a, b sidecar) bool { return a.key == b.key && a.isAt(b) }) {
 			continue
 		}
 		last = now

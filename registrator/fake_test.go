@@ -58,7 +58,7 @@ func (f *agentFake) RoundTrip(r *http.Request) (*http.Response, error) {
 	if err := r.Context().Err(); err != nil {
 		return nil, err
 	}
-	status := http.StatusOK
+	status, body := http.StatusOK, "{}"
 	if answer != nil {
 		var err error
 		if status, err = answer(r.Context(), c); err != nil {
@@ -73,18 +73,20 @@ func (f *agentFake) RoundTrip(r *http.Request) (*http.Response, error) {
 			return f.health(r)
 		case strings.HasSuffix(r.URL.Path, "/register"):
 			f.known = c.body
-			time.AfterFunc(f.lag, func() { f.change(func() { f.shown = c.body }) })
+			f.passOn(c.body)
 		case strings.Contains(r.URL.Path, "/deregister/"):
 			if f.known == "" {
 				status = http.StatusNotFound
 			}
 			f.known = ""
-			time.AfterFunc(f.lag, func() { f.change(func() { f.shown = "" }) })
+			f.passOn("")
 		case f.known == "":
 			status = http.StatusNotFound
+		case r.Method == http.MethodGet:
+			body = f.known
 		}
 	}
-	return &http.Response{StatusCode: status, Status: http.StatusText(status), Body: io.NopCloser(strings.NewReader("{}")), Header: http.Header{}, Request: r}, nil
+	return &http.Response{StatusCode: status, Status: http.StatusText(status), Body: io.NopCloser(strings.NewReader(body)), Header: http.Header{}, Request: r}, nil
 }
 
 func (f *agentFake) set(answer func(context.Context, call) (int, error)) {
@@ -93,10 +95,25 @@ func (f *agentFake) set(answer func(context.Context, call) (int, error)) {
 	f.answer = answer
 }
 
+// passOn makes Consul's servers have what the agent was told, in its order. It
+// is called with the lock held.
+func (f *agentFake) passOn(body string) {
+	if f.lag == 0 {
+		f.changed(func() { f.shown = body })
+		return
+	}
+	time.AfterFunc(f.lag, func() { f.change(func() { f.shown = body }) })
+}
+
 // change changes what Consul's servers have.
 func (f *agentFake) change(do func()) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	f.changed(do)
+}
+
+// changed is change with the lock held.
+func (f *agentFake) changed(do func()) {
 	do()
 	f.index++
 	if f.newer != nil {

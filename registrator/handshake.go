@@ -77,6 +77,11 @@ func (h *handshake) ask(ctx context.Context, began time.Time, c *catalog, first 
 	for r.open > 0 {
 		select {
 		case v := <-views:
+			if v.superseded {
+				// What is said of the ID is said of the other now.
+				h.log.Warn("another has registered under this ID: the load balancers get their time to take it in our place", "wait", h.wait)
+				return h.rest(ctx, time.Now())
+			}
 			r.learn(asking, v)
 		case l := <-r.settled:
 			r.settle(l)

@@ -31,6 +31,8 @@ type leaver struct {
 	log    lines
 
 	outcomes []registrator.LetGo
+
+	supersede bool // another registers under its ID meanwhile
 }
 
 // lines is a log that is read while it is written.
@@ -80,7 +82,7 @@ func (l *leaver) leaves(t *testing.T, ctx context.Context) (time.Duration, error
 	var took time.Duration
 	err := r.Leave(ctx, func(context.Context) error {
 		took = time.Since(began)
-		if !strings.Contains(l.agentFake.known, contract.KeyDrain) {
+		if !strings.Contains(l.agentFake.known, contract.KeyDrain) && !l.supersede {
 			t.Errorf("registration at the stop: got %s, want it marked", l.agentFake.known)
 		}
 		return nil
@@ -149,6 +151,32 @@ func TestStopsAtOnceWhenNobodyIsOnIt(t *testing.T) {
 			t.Error(err)
 		}
 		within(t, took, l.lag, l.lag) // until Consul's servers have the mark
+	})
+}
+
+// Another process takes over the registration, under the same ID: a restart
+// that does not wait for the end.
+func TestOneThatComesBackUnderTheSameIDIsNotTakenAway(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLeaver()
+		l.supersede = true
+		l.with("lb0", lb0At, newSidecar("lb0").ServeHTTP) // it routes to the new one, and never says drained
+		again := registered
+		time.AfterFunc(11*time.Second, func() { again(t, l.config).Close() })
+		took, err := l.leaves(t, t.Context())
+		if err != nil {
+			t.Error(err)
+		}
+		// 10 s after the mark; a look; then the wait.
+		within(t, took, 10*time.Second+registrator.DefaultLeaveWait, 12*time.Second+registrator.DefaultLeaveWait)
+		if got := l.agentFake.known; got == "" || strings.Contains(got, contract.KeyDrain) {
+			t.Errorf("registration at the end: got %q, want the new one's", got)
+		}
+		for _, want := range []string{"another has registered under this ID: the load balancers", "another has registered under this ID: it stays"} {
+			if !strings.Contains(l.log.String(), want) {
+				t.Errorf("log: want %q in\n%s", want, &l.log)
+			}
+		}
 	})
 }
 

@@ -68,29 +68,33 @@ func (r *Registration) Leave(ctx context.Context, stop func(context.Context) err
 			errs = append(errs, fmt.Errorf("registrator: leave %q: %s: %w", r.config.ID, step, err))
 		}
 	}
+	mark := ""
 	if sent {
-		r.beLetGo(ctx, failed)
+		mark = r.beLetGo(ctx, failed)
 	}
 	if stop != nil {
 		r.log.Info("stopping")
 		failed("stop", stop(ctx))
 	}
 	if sent {
-		failed("deregister", r.deregister(ctx))
+		failed("deregister", r.deregister(ctx, mark))
 	}
 	r.log.Info("left", "errors", len(errs))
 	return errors.Join(errs...)
 }
 
-// beLetGo is steps 2 and 3.
-func (r *Registration) beLetGo(ctx context.Context, failed func(step string, err error)) {
+// beLetGo is steps 2 and 3. It gives the mark, or "" if it could not be made.
+func (r *Registration) beLetGo(ctx context.Context, failed func(step string, err error)) string {
 	ctx, cancel := context.WithTimeoutCause(ctx, r.config.LeaveTimeout, fmt.Errorf("the leave timeout of %v is over", r.config.LeaveTimeout))
 	defer cancel()
 	since, err := r.mark(ctx)
 	failed("mark", err)
-	if err == nil {
-		failed("let go", r.letGo.await(ctx, r.config.said(since).Format()[contract.KeyDrain]))
+	if err != nil {
+		return ""
 	}
+	mark := r.config.said(since).Format()[contract.KeyDrain]
+	failed("let go", r.letGo.await(ctx, mark))
+	return mark
 }
 
 // begin ends what registers the service. It reports whether Consul may know it.
@@ -125,12 +129,17 @@ func (r *Registration) mark(ctx context.Context) (time.Time, error) {
 
 // deregister takes the service out of Consul. That the agent does not know it
 // is as good. It is tried even if ctx has ended: a program that is gone and
-// registered costs requests.
-func (r *Registration) deregister(ctx context.Context) error {
+// registered costs requests. A registration that has taken the place of the
+// marked one is another's, and stays.
+func (r *Registration) deregister(ctx context.Context, mark string) error {
 	ctx, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), deregisterLimit, fmt.Errorf("tried for %v", deregisterLimit))
 	defer cancel()
 	return retry(ctx, func(ctx context.Context) error {
 		return r.write(ctx, func(ctx context.Context) error {
+			if r.isAnothers(ctx, mark) {
+				r.log.Warn("another has registered under this ID: it stays registered")
+				return nil
+			}
 			err := r.agent.ServiceDeregisterOpts(r.config.ID, (&api.QueryOptions{}).WithContext(ctx))
 			if isNotFound(err) {
 				return nil
@@ -138,4 +147,14 @@ func (r *Registration) deregister(ctx context.Context) error {
 			return err
 		})
 	}, nil)
+}
+
+// isAnothers reports whether the agent has a registration under the program's
+// ID that is known not to be the marked one.
+func (r *Registration) isAnothers(ctx context.Context, mark string) bool {
+	if mark == "" {
+		return false
+	}
+	now, _, err := r.agent.Service(r.config.ID, (&api.QueryOptions{}).WithContext(ctx))
+	return err == nil && now != nil && now.ID == r.config.ID && now.Meta[contract.KeyDrain] != mark
 }
