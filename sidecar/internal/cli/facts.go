@@ -49,7 +49,11 @@ func (f facts) Drain(service, instance string) (status.Drain, bool) {
 		d.Phase = string(i.Phase)
 		d.Sessions += i.Sessions
 		switch i.Phase {
-		case agent.PhaseDrained, agent.PhaseOut:
+		case agent.PhaseOut:
+		case agent.PhaseDrained:
+			// A client that sticks to it may still come, until it is in maint. That
+			// follows, unless it is a maintenance that an operator will end.
+			d.Drained = d.Drained && !i.Leaving && i.ID != ""
 		case agent.PhaseUnknown:
 			// HAProxy has no server for it; unless it leaves, it will have.
 			d.Drained = d.Drained && i.Leaving

@@ -15,7 +15,9 @@ func TestAnInstanceIsDrainedWhenNobodyIsOnItAndNobodyComes(t *testing.T) {
 	}{
 		{"up", []agent.InstanceState{{ID: "a", Server: "a", Phase: agent.PhaseUp}}, false, false},
 		{"draining", []agent.InstanceState{{ID: "a", Server: "a", Phase: agent.PhaseDraining, Sessions: 2, Leaving: true}}, false, false},
-		{"drained", []agent.InstanceState{{ID: "a", Server: "a", Phase: agent.PhaseDrained, Leaving: true}}, false, true},
+		{"leaving, drained and not in maint yet", []agent.InstanceState{{ID: "a", Server: "a", Phase: agent.PhaseDrained, Leaving: true}}, false, false},
+		{"deregistered, drained and not in maint yet", []agent.InstanceState{{Server: "a", Phase: agent.PhaseDrained}}, false, false},
+		{"drained in Consul's maintenance mode", []agent.InstanceState{{ID: "a", Server: "a", Phase: agent.PhaseDrained}}, false, true},
 		{"out, with a session left", []agent.InstanceState{{ID: "a", Server: "a", Phase: agent.PhaseOut, Sessions: 1}}, false, false},
 		{"out", []agent.InstanceState{{ID: "a", Server: "a", Phase: agent.PhaseOut}}, false, true},
 		{"never heard of", []agent.InstanceState{{ID: "b", Server: "b", Phase: agent.PhaseUp}}, false, true},

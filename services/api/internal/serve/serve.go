@@ -8,7 +8,7 @@
 //     here on, and says so (`Connection: close`).
 //  2. The registration is marked as leaving, with its check still green and the
 //     node still accepting, until the load balancers have drained it.
-//  3. Linger: requests that come on connections that were open before are
+//  3. Where a load balancer has not said that it has let go, linger: requests that come on connections that were open before are
 //     still answered, until no connection is left or the time is over.
 //  4. The listener is closed, and what is in flight is finished.
 //  5. The node is deregistered.
@@ -66,6 +66,7 @@ type Config struct {
 	Node         Node
 	Registration Registration  // nil: the node isn't registered
 	Linger       time.Duration // the longest step 3, at least 0
+	LetGo        func() bool   // whether every load balancer has said so; nil: none has
 	StopTimeout  time.Duration // the longest steps 1 to 4 together, above 0; the Registration bounds step 5
 	Logger       *zap.Logger   // nil logs nowhere
 }
@@ -92,6 +93,9 @@ func New(c Config) (*Server, error) {
 	}
 	if c.Logger == nil {
 		c.Logger = zap.NewNop()
+	}
+	if c.LetGo == nil {
+		c.LetGo = func() bool { return false }
 	}
 	s := &Server{config: c, log: c.Logger, connections: newConnections()}
 	s.http = &http.Server{

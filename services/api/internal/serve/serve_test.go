@@ -86,7 +86,7 @@ type lab struct {
 	log       *observer.ObservedLogs
 }
 
-func start(t *testing.T, registration serve.Registration, linger, stopTimeout time.Duration) *lab {
+func start(t *testing.T, registration serve.Registration, linger, stopTimeout time.Duration, change ...func(*serve.Config)) *lab {
 	t.Helper()
 	n, err := node.New("api0", "1.0")
 	if err != nil {
@@ -95,10 +95,14 @@ func start(t *testing.T, registration serve.Registration, linger, stopTimeout ti
 	core, log := observer.New(zapcore.InfoLevel)
 	l := &lab{t: t, listener: memnet.Listen(), result: make(chan error, 1), log: log}
 	l.transport = &http.Transport{DialContext: l.listener.Dial}
-	server, err := serve.New(serve.Config{
+	config := serve.Config{
 		Listener: l.listener, Node: n, Registration: registration,
 		Linger: linger, StopTimeout: stopTimeout, Logger: zap.New(core),
-	})
+	}
+	for _, c := range change {
+		c(&config)
+	}
+	server, err := serve.New(config)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -198,6 +202,23 @@ func TestRequestOnAnIdleConnectionIsAnsweredDuringLinger(t *testing.T) {
 		// side to have read it all; the rest of the linger would be another.
 		if got := time.Since(began); got > 600*time.Millisecond {
 			t.Errorf("stop: took %s after the last connection was done with, want no more lingering", got)
+		}
+	})
+}
+
+func TestNodeThatAllHaveLetGoOfDoesNotLinger(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := start(t, nil, 20*time.Second, time.Minute, func(c *serve.Config) { c.LetGo = func() bool { return true } })
+		if _, _, err := l.get("/"); err != nil {
+			t.Fatal(err)
+		}
+		began := time.Now()
+		l.terminate()
+		if err := <-l.result; err != nil {
+			t.Errorf("Run: got %v, want nil", err)
+		}
+		if got := time.Since(began); got > 600*time.Millisecond { // as above
+			t.Errorf("stop: took %s beside an idle connection, want it at once", got)
 		}
 	})
 }

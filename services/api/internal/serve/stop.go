@@ -38,11 +38,13 @@ func (s *Server) stop(done context.Context) error {
 	return err
 }
 
-// finish lingers, closes the listener and waits for what is in flight.
+// finish lingers if somebody may come still, closes the listener and waits for what is in flight.
 func (s *Server) finish(ctx context.Context) error {
-	lingering, cancel := context.WithTimeout(ctx, s.config.Linger)
-	s.connections.none(lingering)
-	cancel()
+	if !s.config.LetGo() {
+		lingering, cancel := context.WithTimeout(ctx, s.config.Linger)
+		s.connections.none(lingering)
+		cancel()
+	}
 
 	s.log.Info("stops accepting", zap.Int("connections", s.connections.count()))
 	err := s.http.Shutdown(ctx)
