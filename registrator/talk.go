@@ -77,7 +77,7 @@ func (t *talk) run(ctx context.Context) LetGo {
 	for {
 		here, to, index := t.now()
 		began := time.Now()
-		got, asked, err := t.ask(here, to, index, silent)
+		got, asked, err := t.ask(here, to, index, silent) //nolint:contextcheck // it ends with ctx, and when the sidecar moves
 		next := delay - rand.N(delay/2)
 		delay = min(2*delay, maxRetry)
 		busy, isBusy := errors.AsType[*busyError](err)
@@ -114,7 +114,7 @@ func (t *talk) run(ctx context.Context) LetGo {
 				next = left // no time for another question
 			}
 		}
-		_ = pause(here, next) // what ended it shows with the next question
+		_ = pause(here, next) //nolint:contextcheck // what ended it shows with the next question
 		if !silent.IsZero() && time.Since(silent) >= t.wait {
 			return t.end(to, OutcomeWaited, why)
 		}

@@ -126,7 +126,7 @@ func openTunnel(t *testing.T, address string) tunnel {
 		t.Fatal(err)
 	}
 	in := bufio.NewReader(conn)
-	resp, err := http.ReadResponse(in, nil)
+	resp, err := http.ReadResponse(in, nil) //nolint:bodyclose // there is none: the connection is a tunnel now
 	if err != nil || resp.StatusCode != http.StatusSwitchingProtocols {
 		t.Fatalf("upgrade: got %v, %v", resp, err)
 	}

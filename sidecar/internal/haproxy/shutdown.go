@@ -75,7 +75,7 @@ var session = regexp.MustCompile(`^(0x[0-9a-f]+): .* be=(\S+) srv=(\S+) `)
 // sessionsOn gives the sessions on some servers of a backend.
 func sessionsOn(text, backend string, servers map[string]bool) (ids []string) {
 	for line := range strings.Lines(text) {
-		if m := session.FindStringSubmatch(line); m != nil && m[2] == backend && servers[m[3]] {
+		if m := session.FindStringSubmatch(line); len(m) > 0 && m[2] == backend && servers[m[3]] {
 			ids = append(ids, m[1])
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"html/template"
+	"strings"
 )
 
 // sleep is what a node waits that does not ask: the fixed time that deployment
@@ -37,15 +38,18 @@ func figure(sortedMS []float64) []byte {
 
 // line is the steps of the share that has left.
 func line(sortedMS []float64) string {
-	points := fmt.Sprintf("%.1f,%.1f", x(0), y(0))
+	var points strings.Builder
+	point := func(x, y float64) { fmt.Fprintf(&points, "%.1f,%.1f ", x, y) }
+	point(x(0), y(0))
 	share := 0.0
 	for i, ms := range sortedMS {
 		at := x(ms / 1000)
-		points += fmt.Sprintf(" %.1f,%.1f", at, y(share))
+		point(at, y(share))
 		share = float64(i+1) / float64(len(sortedMS))
-		points += fmt.Sprintf(" %.1f,%.1f", at, y(share))
+		point(at, y(share))
 	}
-	return points + fmt.Sprintf(" %.1f,%.1f", right, y(share))
+	point(right, y(share))
+	return points.String()
 }
 
 type tick struct {

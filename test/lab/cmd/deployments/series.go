@@ -99,7 +99,7 @@ func (s *series) setUp(ctx context.Context) error {
 		}
 		s.clients = append(s.clients, c)
 	}
-	s.slow = startSlow(s.cfg.slow, s.lbs)
+	s.slow = startSlow(ctx, s.cfg.slow, s.lbs)
 	return lab.Until(ctx, 10*time.Second, "the clients send", func() error {
 		for _, c := range s.clients {
 			if c.Progress().Requests == 0 {

@@ -31,8 +31,9 @@ const (
 
 // startSlow sends one request after another, so many at a time, to the load
 // balancers in turn.
-func startSlow(count int, lbs []*lab.Balancer) *slowClients {
-	ctx, cancel := context.WithCancel(context.Background())
+func startSlow(ctx context.Context, count int, lbs []*lab.Balancer) *slowClients {
+	uncut := context.WithoutCancel(ctx)
+	ctx, cancel := context.WithCancel(ctx)
 	s := &slowClients{cancel: cancel, http: &http.Client{Timeout: slowMost + 10*time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: count}}}
 	for i := range count {
 		url := lbs[i%len(lbs)].URL(service)
@@ -40,7 +41,7 @@ func startSlow(count int, lbs []*lab.Balancer) *slowClients {
 			for ctx.Err() == nil {
 				// Of exponential length: most are short, and now and then one is long.
 				length := min(time.Duration(rand.ExpFloat64()*float64(slowMean)), slowMost)
-				s.count(s.request(url, length))
+				s.count(s.request(uncut, url, length))
 			}
 		})
 	}
@@ -49,8 +50,8 @@ func startSlow(count int, lbs []*lab.Balancer) *slowClients {
 
 // request is not cut when the end comes: one that is cut would have to be told
 // from one that was lost.
-func (s *slowClients) request(url string, length time.Duration) error {
-	req, err := http.NewRequestWithContext(context.Background(), http.MethodGet, fmt.Sprintf("%sslow?ms=%d", url, length.Milliseconds()), http.NoBody)
+func (s *slowClients) request(ctx context.Context, url string, length time.Duration) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, fmt.Sprintf("%sslow?ms=%d", url, length.Milliseconds()), http.NoBody)
 	if err != nil {
 		return err
 	}
