@@ -95,6 +95,20 @@ func (p *Process) Signal(s os.Signal) error {
 
 func (p *Process) signal(s os.Signal) { _ = p.cmd.Process.Signal(s) } // ended already: as well
 
+// Freeze stops it and its group in the middle of whatever they do; Thaw lets
+// them go on. Their sockets take connections, and nothing answers.
+func (p *Process) Freeze() error { return p.signalGroup(syscall.SIGSTOP) }
+
+// Thaw ends a Freeze.
+func (p *Process) Thaw() error { return p.signalGroup(syscall.SIGCONT) }
+
+func (p *Process) signalGroup(s syscall.Signal) error {
+	if err := syscall.Kill(-p.PID(), s); err != nil {
+		return fmt.Errorf("lab: %s: signal %s to its group: %w", p.Name, s, err)
+	}
+	return nil
+}
+
 // Kill ends it and its group at once, as a machine that fails does.
 func (p *Process) Kill() error {
 	if err := syscall.Kill(-p.PID(), syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {

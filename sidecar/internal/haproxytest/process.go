@@ -161,6 +161,23 @@ func (p *Process) Kill() {
 	}
 }
 
+// Freeze stops processes in the middle of whatever they do, as a debugger or a
+// starved host does: their sockets take connections and nothing answers. Those
+// that a test does not thaw end with it.
+func (p *Process) Freeze(pids ...int) { p.signal(syscall.SIGSTOP, pids) }
+
+// Thaw lets them go on.
+func (p *Process) Thaw(pids ...int) { p.signal(syscall.SIGCONT, pids) }
+
+func (p *Process) signal(signal syscall.Signal, pids []int) {
+	p.tb.Helper()
+	for _, pid := range pids {
+		if err := syscall.Kill(pid, signal); err != nil {
+			p.tb.Fatalf("%s to HAProxy's process %d: %v", signal, pid, err)
+		}
+	}
+}
+
 func (p *Process) end(signal syscall.Signal) {
 	_ = p.cmd.Process.Signal(signal) // it may have ended by itself
 	select {

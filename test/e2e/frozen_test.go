@@ -1,0 +1,51 @@
+package e2e
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/pointsman/pointsman/test/lab"
+)
+
+// A frozen HAProxy takes connections and answers none. The sidecar must stay
+// well beside it, say what is wrong, and bring HAProxy to the present once it
+// goes on. The clients wait for their answers and lose none.
+func TestAFrozenHAProxyHoldsNothingUpAndIsMendedWhenItGoesOn(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 2)
+	clients := w.load("--timeout=30s", "--max-in-flight=5000")
+	pid := w.workerPID()
+
+	w.must(w.lb.HAProxy.Freeze())
+	t.Cleanup(func() { _ = w.lb.HAProxy.Thaw() }) // it may have ended
+	fresh := w.startNodes("1.1", "new", 1)
+	w.must(lab.Until(w.ctx, 15*time.Second, "the sidecar tells that HAProxy does not answer", func() error {
+		if s := w.state(); s.HAProxy.Running {
+			return fmt.Errorf("%+v", s.HAProxy)
+		}
+		if log := w.lb.Sidecar.Tail(50); !strings.Contains(log, "no complete answer within") {
+			return errors.New("the log does not say why")
+		}
+		return nil
+	}))
+	began := time.Now()
+	w.state()
+	if took := time.Since(began); took > time.Second {
+		t.Errorf("the state took %s beside a frozen HAProxy", took)
+	}
+	began = time.Now()
+	out, code := sidecar(t, nil, "check", "--config", w.lb.Settings())
+	if took := time.Since(began); took > 15*time.Second || code != 1 || !strings.Contains(out, "FAIL  haproxy ") {
+		t.Errorf("check took %s, exit code %d:\n%s", took, code, out)
+	}
+
+	w.must(w.lb.HAProxy.Thaw())
+	w.must(w.lb.Routes(w.ctx, 15*time.Second, service, lab.NodeIDs(append(w.nodes, fresh...)...)...))
+	if got := w.workerPID(); got != pid {
+		t.Errorf("HAProxy's worker is pid %d, was %d: it was reloaded", got, pid)
+	}
+	w.mustLoseNothing(clients)
+}
