@@ -24,7 +24,8 @@ import (
 type Settings struct {
 	Services []plan.Service
 	Renderer Renderer
-	Rotation bool // the file has the backend plan.RotationBackend
+	Damping  map[string]Damping // by service; one that is absent damps nobody
+	Rotation bool               // the file has the backend plan.RotationBackend
 
 	SettleMin, SettleMax time.Duration // how long changes that need a reload wait for more of their kind
 	ReloadInterval       time.Duration // from the end of one reload to the start of the next, at least
@@ -72,6 +73,7 @@ type Agent struct {
 	reloads    reloadKeeper
 	guard      guardKeeper
 	saved      storeKeeper
+	flaps      flapKeeper
 	trouble    trouble
 	pace       pace
 	started    time.Time
@@ -111,6 +113,7 @@ func New(o Options) (*Agent, error) {
 		reconfigured: make(chan Settings, 1), releases: make(chan release), attended: make(chan struct{}, 1),
 		set:     o.Settings,
 		known:   newKnowledge(),
+		flaps:   newFlapKeeper(),
 		applied: map[string]applied{},
 	}
 	a.show(&State{LoadBalancer: o.Name, Version: o.Version, NotReady: "the agent has not started", Services: []ServiceState{}})
@@ -192,6 +195,7 @@ func (a *Agent) countOldWorkers(ctx context.Context) {
 func (a *Agent) adopt(s Settings) {
 	a.set = s
 	a.known.forget()
+	a.flaps.keep(s.Services)
 	a.reloads.newSettings()
 	a.files.retry, a.files.due, a.files.rejected = backoff{}, time.Time{}, plan.Marker{}
 	a.trouble.until = time.Time{}
@@ -201,8 +205,11 @@ func (a *Agent) adopt(s Settings) {
 // again, if nothing else happens before.
 func (a *Agent) pass(ctx context.Context) time.Duration {
 	// In this order: what changes in between is known to be new next time.
-	a.known.changed(a.set.Services, a.catalog)
+	changed := a.known.changed(a.set.Services, a.catalog)
 	snap := a.snapshot()
+	for _, svc := range changed {
+		a.observeFlaps(svc, snap.Service(svc.Name))
+	}
 	p, err := a.converge(ctx, snap)
 	if ctx.Err() != nil {
 		return time.Hour // Run sees it too
@@ -214,7 +221,7 @@ func (a *Agent) pass(ctx context.Context) time.Duration {
 	case err != nil:
 		again = a.trouble.retry.next()
 	default:
-		again = min(again, a.tendFile(ctx, p), a.tendReload(ctx, p), a.patience(p), a.guard.next(time.Now(), a.set.Services))
+		again = min(again, a.tendFile(ctx, p), a.tendReload(ctx, p), a.patience(p), a.guard.next(time.Now(), a.set.Services), a.tendFlaps(time.Now()))
 		a.noteApplied(p)
 		a.noteHolds()
 	}

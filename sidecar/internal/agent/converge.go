@@ -44,7 +44,7 @@ func (a *Agent) converge(ctx context.Context, snap catalog.Snapshot) (plan.Plan,
 		a.note(nil)
 		a.noteMaintenance()
 		o := a.known.observed
-		o.Guards = a.guard.recall(time.Now())
+		o.Guards, o.Flapping = a.guard.recall(time.Now()), a.flapping(time.Now())
 		p = plan.Compute(a.desired(), o, snap)
 		a.guard.remember(time.Now(), p)
 		a.known.settled(p)
@@ -67,7 +67,9 @@ func (a *Agent) converge(ctx context.Context, snap catalog.Snapshot) (plan.Plan,
 	}
 	a.trouble.stick(p.Steps)
 	for _, w := range p.Waiting {
-		if w.For != plan.ForConsul && w.For != plan.ForGuard {
+		switch w.For {
+		case plan.ForConsul, plan.ForGuard, plan.ForDamping: // nothing in HAProxy will end it
+		case plan.ForSessions, plan.ForReplacement, plan.ForCheck, plan.ForSlot:
 			a.known.touch(w.Backend)
 		}
 	}

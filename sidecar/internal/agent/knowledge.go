@@ -34,14 +34,17 @@ func (k *knowledge) touch(backend string) {
 	}
 }
 
-// changed marks the backends whose service has another answer than it had.
-func (k *knowledge) changed(services []plan.Service, c Catalog) {
+// changed marks the backends whose service has another answer than it had, and
+// gives the services.
+func (k *knowledge) changed(services []plan.Service, c Catalog) (changed []plan.Service) {
 	for _, s := range services {
 		if at := c.Health(s.Name).Changed; !at.Equal(k.seen[s.Name]) {
 			k.seen[s.Name] = at
 			k.touch(s.Backend)
+			changed = append(changed, s)
 		}
 	}
+	return changed
 }
 
 // read brings the knowledge up to date. A process other than the one that was
@@ -111,7 +114,7 @@ func (k *knowledge) settled(p plan.Plan) {
 		busy[s.Backend] = true
 	}
 	for _, w := range p.Waiting {
-		if w.For != plan.ForCheck {
+		if w.For != plan.ForCheck && w.For != plan.ForDamping {
 			busy[w.Backend] = true
 		}
 	}

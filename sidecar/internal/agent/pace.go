@@ -28,7 +28,7 @@ func (c *pace) next(now time.Time, waiting []plan.Waiting) time.Duration {
 		case plan.ForSessions, plan.ForReplacement, plan.ForCheck:
 			w.Sessions = 0
 			polled = append(polled, w)
-		case plan.ForGuard, plan.ForSlot, plan.ForConsul:
+		case plan.ForGuard, plan.ForDamping, plan.ForSlot, plan.ForConsul:
 		}
 	}
 	if !slices.Equal(polled, c.waiting) {

@@ -126,7 +126,14 @@ func (a *Agent) serviceState(svc plan.Service, want catalog.Service, p plan.Plan
 	}
 	s.addUnplaced(want)
 	for i := range s.Instances {
-		s.Instances[i].Waiting = waiting[s.Instances[i].Server]
+		inst := &s.Instances[i]
+		inst.Waiting = waiting[inst.Server]
+		if f := a.flaps.hot[svc.Name][instanceKey{inst.Node, inst.ID}]; f != nil {
+			inst.Flaps = f.n
+			if inst.Waiting == string(plan.ForDamping) {
+				inst.DampedUntil = f.until(time.Now(), a.set.Damping[svc.Name])
+			}
+		}
 	}
 	slices.SortFunc(s.Instances, func(x, y InstanceState) int { return cmp.Compare(x.Server, y.Server) })
 	return s

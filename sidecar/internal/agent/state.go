@@ -132,6 +132,9 @@ type InstanceState struct {
 	Weight   int    `json:"weight"`
 	Sessions int    `json:"sessions"`
 	Waiting  string `json:"waiting,omitempty"` // what its next change waits for
+
+	Flaps       int       `json:"flaps,omitempty"`       // how often it became ill, until that is forgotten
+	DampedUntil time.Time `json:"damped_until,omitzero"` // when it is let in, if it stays well
 }
 
 // RejectedState is an instance that was left out.

@@ -37,6 +37,15 @@ func policy(cfg config.Config) []plan.Service {
 	return services
 }
 
+// damping is how the services' instances are damped.
+func damping(cfg config.Config) map[string]agent.Damping {
+	out := make(map[string]agent.Damping, len(cfg.Services))
+	for _, s := range cfg.Services {
+		out[s.Name] = agent.Damping{Flaps: s.Damping.Flaps, Min: s.Damping.Min, Max: s.Damping.Max, Forget: s.Damping.Forget}
+	}
+	return out
+}
+
 // isStatic reports whether HAProxy will refuse to add servers because of how
 // the service is balanced (configuration manual, "balance" and "hash-type"). A
 // sidecar finds that out from HAProxy too; known beforehand, a new one does not
@@ -204,7 +213,7 @@ func (p proxy) Capabilities(ctx context.Context) plan.Capabilities {
 
 func settings(cfg config.Config, r *render.Renderer) agent.Settings {
 	return agent.Settings{
-		Services: policy(cfg), Renderer: r, Rotation: inRotation(cfg),
+		Services: policy(cfg), Damping: damping(cfg), Renderer: r, Rotation: inRotation(cfg),
 		SettleMin: cfg.Settle.Min, SettleMax: cfg.Settle.Max,
 		ReloadInterval: cfg.Reload.MinInterval, MaxOldWorkers: cfg.Reload.MaxOldWorkers,
 		Reconcile: cfg.ReconcileInterval, FileDelay: cfg.FileDelay,

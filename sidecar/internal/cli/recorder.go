@@ -20,6 +20,9 @@ func (r recorder) State(s *agent.State) {
 		m := metrics.Service{Name: svc.Name, Servers: map[string]int{}, Rejected: len(svc.Rejected), Held: len(svc.Guard.Held), Saved: !svc.Saved.IsZero()}
 		for _, i := range svc.Instances {
 			m.Servers[string(i.Phase)]++
+			if !i.DampedUntil.IsZero() {
+				m.Damped++
+			}
 		}
 		out.Services = append(out.Services, m)
 	}

@@ -21,6 +21,10 @@ func (l *loader) relations() {
 			key := l.prefixes[i]
 			l.conflict("needs mode http", "", key+".retry_on", key+".mode")
 		}
+		if d := s.Damping; d.Min > d.Max {
+			key := l.prefixes[i]
+			l.conflict("is more than damping.max, "+short(d.Max), short(d.Min), key+".damping.min", key+".damping.max")
+		}
 	}
 }
 

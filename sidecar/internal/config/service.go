@@ -25,6 +25,7 @@ type Service struct {
 	MinServers int     // an unannounced loss never goes below
 	MaxRemoval float64 // share of servers, 0 to 1, that may be lost unannounced at once
 	Guard      Guard
+	Damping    Damping
 
 	ServerOptions string   // further words on each server's line, in the file and on the socket alike
 	RetryOn       []string // what is tried again on another server; empty in tcp mode
@@ -70,6 +71,14 @@ type Check struct {
 type Guard struct {
 	Window time.Duration // servers that become unhealthy within it count as lost at once
 	Hold   time.Duration // a mass loss is held so long at most; 0 is without end
+}
+
+// Damping is how instances are kept out whose health changes often.
+type Damping struct {
+	Flaps  int           // becoming ill so many times is too often; 0 damps nobody
+	Min    time.Duration // how long such a one must stay well before it is let in, at first
+	Max    time.Duration // and at most; Min at least
+	Forget time.Duration // after so long without another all is forgotten
 }
 
 // Slots is the room for servers where HAProxy cannot add them at runtime.

@@ -7,6 +7,7 @@ import "time"
 func serviceSettings() []setting[Service] {
 	table := serviceRoute()
 	table = append(table, serviceInstances()...)
+	table = append(table, serviceDamping()...)
 	table = append(table, serviceCheck()...)
 	table = append(table, serviceRoom()...)
 	return append(table, serviceLines()...)
@@ -97,6 +98,31 @@ func serviceInstances() []setting[Service] {
 			key: "guard.hold", def: "0s",
 			doc: "After so long what is held is let go, as far as `min_servers`. 0s holds it until it is well, HAProxy sees it down too, or an operator lets it go: `sidecar guard release`.",
 			at:  func(s *Service) value { return span{&s.Guard.Hold, 0, 30 * 24 * time.Hour} },
+		},
+	}
+}
+
+func serviceDamping() []setting[Service] {
+	return []setting[Service]{
+		{
+			key: "damping.flaps", def: "3",
+			doc: "An instance that became unhealthy in Consul so many times is let in only once it has been well for a while. Each is judged by itself. 0 damps nobody. See [guard](guard.md).",
+			at:  func(s *Service) value { return number{&s.Damping.Flaps, 0, 1000} },
+		},
+		{
+			key: "damping.min", def: "10s",
+			doc: "For so long, at first. It doubles with each further time.",
+			at:  func(s *Service) value { return span{&s.Damping.Min, time.Millisecond, time.Hour} },
+		},
+		{
+			key: "damping.max", def: "5m",
+			doc: "And for so long at most.",
+			at:  func(s *Service) value { return span{&s.Damping.Max, time.Millisecond, 24 * time.Hour} },
+		},
+		{
+			key: "damping.forget", def: "10m",
+			doc: "After so long without another time all is forgotten.",
+			at:  func(s *Service) value { return span{&s.Damping.Forget, time.Second, 24 * time.Hour} },
 		},
 	}
 }

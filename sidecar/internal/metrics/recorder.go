@@ -38,6 +38,7 @@ type Recorder struct {
 	servers  *prometheus.GaugeVec   // service, phase
 	rejected *prometheus.GaugeVec   // service
 	held     *prometheus.GaugeVec   // service
+	damped   *prometheus.GaugeVec   // service
 	saved    *prometheus.GaugeVec   // service
 	ready    prometheus.Gauge
 	running  prometheus.Gauge
@@ -70,6 +71,7 @@ func New(reg *prometheus.Registry, o Options) (*Recorder, error) {
 		rejected:    gauges("instances_rejected", "Instances left out because their registration cannot be used, by service.", "service"),
 		held:        gauges("guard_held_servers", "Servers that stay though Consul calls them lost, because too many were lost at once, by service.", "service"),
 		saved:       gauges("snapshot_used", "1 while Consul has not answered since the start, and what a sidecar before has saved is known instead, else 0, by service.", "service"),
+		damped:      gauges("damped_instances", "Instances that are well and kept out for a while, because their health changes often, by service.", "service"),
 		ready:       gauge("ready", "1 once HAProxy has been seen to run all that Consul says, else 0."),
 		running:     gauge("haproxy_running", "1 while HAProxy answers, else 0."),
 		workers:     gauge("old_workers", "HAProxy's workers of before a reload that still serve their last connections."),
@@ -85,7 +87,7 @@ func New(reg *prometheus.Registry, o Options) (*Recorder, error) {
 	})
 	info.Set(1)
 	for _, c := range []prometheus.Collector{
-		r.apply, r.commands, r.steps, r.reloads, r.writes, r.drift, r.servers, r.rejected, r.held, r.saved,
+		r.apply, r.commands, r.steps, r.reloads, r.writes, r.drift, r.servers, r.rejected, r.held, r.damped, r.saved,
 		r.ready, r.running, r.maintenance, r.workers, r.ages, info,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	} {

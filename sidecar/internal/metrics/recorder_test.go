@@ -225,7 +225,7 @@ func TestApplyIsMeasuredFromMillisecondsToAMinute(t *testing.T) {
 func TestStateIsShown(t *testing.T) {
 	b := newBench(t)
 	b.Update(metrics.State{Ready: true, Running: true, Services: []metrics.Service{
-		{Name: "api", Servers: map[string]int{"up": 3}, Rejected: 1, Held: 2, Saved: true},
+		{Name: "api", Servers: map[string]int{"up": 3}, Rejected: 1, Held: 2, Damped: 4, Saved: true},
 	}})
 	b.want("ready", b.series("pointsman_ready"), map[string]float64{"": 1})
 	b.want("running", b.series("pointsman_haproxy_running"), map[string]float64{"": 1})
@@ -234,6 +234,7 @@ func TestStateIsShown(t *testing.T) {
 	})
 	b.want("rejected", b.series("pointsman_instances_rejected"), map[string]float64{"service=api": 1})
 	b.want("saved", b.series("pointsman_snapshot_used"), map[string]float64{"service=api": 1})
+	b.want("damped", b.series("pointsman_damped_instances"), map[string]float64{"service=api": 4})
 	b.want("held", b.series("pointsman_guard_held_servers"), map[string]float64{"service=api": 2})
 	b.Update(metrics.State{})
 	b.want("ready", b.series("pointsman_ready"), map[string]float64{"": 0})
@@ -246,7 +247,7 @@ func TestTheSeriesOfAServiceThatIsGoneGo(t *testing.T) {
 	b.Update(metrics.State{Services: []metrics.Service{{Name: "web"}}})
 	// What is still on its way must not bring it back.
 	b.Step("api", plan.Step{Kind: plan.SetReady, Reason: plan.Drift}, nil)
-	for _, name := range []string{"servers", "instances_rejected", "guard_held_servers", "snapshot_used", "drift_mended_total", "consul_index_age_seconds"} {
+	for _, name := range []string{"servers", "instances_rejected", "guard_held_servers", "damped_instances", "snapshot_used", "drift_mended_total", "consul_index_age_seconds"} {
 		got := b.series("pointsman_" + name)
 		for labels := range got {
 			if strings.Contains(labels, "service=api") {

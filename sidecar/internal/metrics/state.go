@@ -19,6 +19,7 @@ type Service struct {
 	Servers  map[string]int // how many, by phase; a phase that is absent has none
 	Rejected int            // instances left out
 	Held     int            // servers that the guard holds
+	Damped   int            // instances that are kept out because they flap
 	Saved    bool           // only what a sidecar before has saved is known of it
 }
 
@@ -53,6 +54,7 @@ func (r *Recorder) take(s Service) {
 	}
 	r.rejected.WithLabelValues(s.Name).Set(float64(s.Rejected))
 	r.held.WithLabelValues(s.Name).Set(float64(s.Held))
+	r.damped.WithLabelValues(s.Name).Set(float64(s.Damped))
 	r.saved.WithLabelValues(s.Name).Set(number(s.Saved))
 	r.drift.WithLabelValues(s.Name)
 }
@@ -63,6 +65,7 @@ func (r *Recorder) forget(service string) {
 	}
 	r.rejected.DeleteLabelValues(service)
 	r.held.DeleteLabelValues(service)
+	r.damped.DeleteLabelValues(service)
 	r.saved.DeleteLabelValues(service)
 	r.drift.DeleteLabelValues(service)
 }

@@ -91,7 +91,11 @@ type part struct {
 	servers []Server // as observed, by ID
 	left    map[string]FileServer
 	guard   Guard
-	last    []FileServer // while HAProxy does not run
+
+	flapping map[string]bool            // by server's name, those that are to be kept out
+	damped   map[*catalog.Instance]bool // those that are
+
+	last []FileServer // while HAProxy does not run
 
 	bound map[int]*catalog.Instance // by index in servers
 	free  []int                     // indices of slots that may be given away, best first
@@ -118,7 +122,11 @@ func newPart(s Service, o Observed, want catalog.Service) *part {
 		slots:   s.ForceSlots || !o.Caps.Dynamic || backend.Refuses,
 		want:    want,
 		guard:   o.Guards[s.Backend],
-		bound:   map[int]*catalog.Instance{},
+
+		flapping: o.Flapping[s.Backend],
+		damped:   map[*catalog.Instance]bool{},
+
+		bound: map[int]*catalog.Instance{},
 
 		replaced: map[string]*catalog.Instance{},
 
@@ -152,6 +160,7 @@ func (b *part) decide() {
 	}
 	b.available = b.countAvailable()
 	homeless := b.bind()
+	b.damp(homeless)
 	for i := range b.servers {
 		if inst := b.bound[i]; inst != nil && b.role(inst) == in {
 			b.keep(i, inst)
@@ -199,7 +208,7 @@ func (b *part) role(i *catalog.Instance) role {
 	switch {
 	case !i.Leaving.IsZero(), i.Health == catalog.Maintenance:
 		return draining
-	case i.Health == catalog.Critical, i.Health == catalog.Warning && !b.Warning:
+	case i.Health == catalog.Critical, i.Health == catalog.Warning && !b.Warning, b.damped[i]:
 		return out
 	}
 	return in

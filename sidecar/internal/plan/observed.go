@@ -33,6 +33,10 @@ type Observed struct {
 	// does not have is absent; the agent reads all that it asks Compute about.
 	Backends map[string]Backend
 
+	// Flapping has, by backend, the servers' names of the instances that are
+	// not let into traffic because their health has changed too often.
+	Flapping map[string]map[string]bool
+
 	// Last is the servers that took traffic when HAProxy last ran, by backend,
 	// less those that have announced since that they leave. It is looked at
 	// while HAProxy does not run.

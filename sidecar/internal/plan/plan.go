@@ -164,6 +164,7 @@ const (
 	ForReplacement WaitReason = "replacement" // a server that is coming must be up first
 	ForCheck       WaitReason = "check"       // HAProxy's check has not passed yet
 	ForGuard       WaitReason = "guard"       // too much was lost at once; HAProxy's own checks decide
+	ForDamping     WaitReason = "damping"     // it flaps, and must stay well for a while
 	ForSlot        WaitReason = "slot"        // a slot, by a reload
 	ForConsul      WaitReason = "consul"      // no complete answer yet
 )

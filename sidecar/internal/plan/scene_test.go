@@ -23,6 +23,7 @@ type scene struct {
 	left    []plan.FileServer
 	refuses bool
 	guard   plan.Guard
+	flaps   map[string]bool
 	down    bool // HAProxy is not running
 	last    plan.Plan
 }
@@ -74,6 +75,11 @@ func (s *scene) run(b *block) (got []string, isExpected bool) {
 			h.Released = true
 			s.guard.Holds[server] = h
 		}
+	case "flapping":
+		s.flaps = map[string]bool{}
+		for _, id := range strings.Fields(rest) {
+			s.flaps[id] = true
+		}
 	case "settle":
 		s.settle()
 	case "sidecar": // restarts
@@ -103,6 +109,7 @@ func (s *scene) observed() plan.Observed {
 		b.Left, b.Refuses = s.left, s.refuses
 		o.Backends[backend] = b
 	}
+	o.Flapping = map[string]map[string]bool{backend: s.flaps}
 	o.Guards = map[string]plan.Guard{backend: s.guard}
 	return o
 }

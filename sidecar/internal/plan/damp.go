@@ -1,0 +1,24 @@
+package plan
+
+import "github.com/pointsman/pointsman/sidecar/internal/catalog"
+
+// damp keeps out the instances that flap: those that are not in traffic now,
+// while enough others are. Damping takes nobody out of traffic.
+func (b *part) damp(homeless []*catalog.Instance) {
+	if len(b.flapping) == 0 || b.available < max(1, b.MinServers) {
+		return
+	}
+	for i := range b.servers {
+		s, inst := &b.servers[i], b.bound[i]
+		if inst != nil && s.Admin == Maint && b.flapping[inst.Server] && b.role(inst) == in {
+			b.damped[inst] = true
+			b.wait(s, inst, ForDamping)
+		}
+	}
+	for _, inst := range homeless {
+		if b.flapping[inst.Server] && b.role(inst) == in {
+			b.damped[inst] = true
+			b.wait(nil, inst, ForDamping)
+		}
+	}
+}
