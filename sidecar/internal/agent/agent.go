@@ -30,6 +30,7 @@ type Settings struct {
 	SettleMin, SettleMax time.Duration // how long changes that need a reload wait for more of their kind
 	ReloadInterval       time.Duration // from the end of one reload to the start of the next, at least
 	MaxOldWorkers        int           // no reload starts while so many old workers live; 0 is no limit
+	MaxOldWorkersMemory  int64         // nor while they take so much memory, in bytes; 0 is no limit
 
 	Reconcile time.Duration // how often everything is compared anyway
 	FileDelay time.Duration // how long a write of haproxy.cfg waits for more changes
@@ -40,13 +41,16 @@ type Options struct {
 	Name    string // of the load balancer
 	Version string // of the sidecar
 
-	Catalog  Catalog
-	HAProxy  HAProxy
-	File     File
-	Store    Store // nil: nothing is saved
-	Settings Settings
-	Recorder Recorder     // nil: none
-	Logger   hclog.Logger // nil: none
+	Catalog Catalog
+	HAProxy HAProxy
+	File    File
+	Store   Store // nil: nothing is saved
+	// OldWorkersMemory tells how much memory the old workers take, in bytes, as
+	// far as can be known. nil: nothing is known.
+	OldWorkersMemory func(context.Context) (int64, error)
+	Settings         Settings
+	Recorder         Recorder     // nil: none
+	Logger           hclog.Logger // nil: none
 }
 
 // Agent keeps one HAProxy right. Create it with New.
@@ -56,6 +60,7 @@ type Agent struct {
 	haproxy       HAProxy
 	file          File
 	store         Store
+	memory        func(context.Context) (int64, error)
 	record        Recorder
 	log           hclog.Logger
 
@@ -78,8 +83,9 @@ type Agent struct {
 	pace       pace
 	started    time.Time
 	ready      bool
-	oldWorkers int  // when last counted
-	stopped    bool // no HAProxy listened when it was last read
+	oldWorkers int   // when last counted
+	oldMemory  int64 // in bytes
+	stopped    bool  // no HAProxy listened when it was last read
 
 	last map[string][]plan.FileServer // who took traffic when HAProxy last ran
 
@@ -104,12 +110,15 @@ func New(o Options) (*Agent, error) {
 	if o.Logger == nil {
 		o.Logger = hclog.NewNullLogger()
 	}
+	if o.OldWorkersMemory == nil {
+		o.OldWorkersMemory = func(context.Context) (int64, error) { return 0, nil }
+	}
 	if o.Recorder == nil {
 		o.Recorder = noRecorder{}
 	}
 	a := &Agent{
 		name: o.Name, version: o.Version,
-		catalog: o.Catalog, haproxy: o.HAProxy, file: o.File, store: o.Store, record: o.Recorder, log: o.Logger,
+		catalog: o.Catalog, haproxy: o.HAProxy, file: o.File, store: o.Store, memory: o.OldWorkersMemory, record: o.Recorder, log: o.Logger,
 		reconfigured: make(chan Settings, 1), releases: make(chan release), attended: make(chan struct{}, 1),
 		set:     o.Settings,
 		known:   newKnowledge(),
@@ -182,12 +191,18 @@ func (a *Agent) Run(ctx context.Context) error {
 
 // countOldWorkers is for people: what can't be counted is not shown.
 func (a *Agent) countOldWorkers(ctx context.Context) {
-	a.oldWorkers = 0
+	a.oldWorkers, a.oldMemory = 0, 0
 	if !a.known.observed.Running {
 		return
 	}
 	if n, err := a.haproxy.OldWorkers(ctx); err == nil {
 		a.oldWorkers = n
+	}
+	if a.oldWorkers == 0 {
+		return
+	}
+	if n, err := a.memory(ctx); err == nil {
+		a.oldMemory = n
 	}
 }
 

@@ -95,7 +95,7 @@ func (b *bench) start() {
 	b.t.Helper()
 	var err error
 	b.agent, err = agent.New(agent.Options{
-		Name: "lb-1", Version: "1.2.3", Catalog: b.catalog, HAProxy: b.haproxy, File: b.file, Store: b.store, Settings: b.settings, Recorder: b.recorder,
+		Name: "lb-1", Version: "1.2.3", Catalog: b.catalog, HAProxy: b.haproxy, File: b.file, Store: b.store, OldWorkersMemory: b.haproxy.oldWorkersMemory, Settings: b.settings, Recorder: b.recorder,
 		Logger: hclog.New(&hclog.LoggerOptions{Output: b.log, DisableTime: true}),
 	})
 	if err != nil {

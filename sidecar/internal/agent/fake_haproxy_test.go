@@ -28,6 +28,7 @@ type fakeHAProxy struct {
 	backends map[string][]*fakeServer
 	nodes    map[netip.AddrPort]bool // answers the check there; absent: yes
 	old      int                     // workers
+	memory   int64                   // that they take
 
 	// What goes wrong, where it is set.
 	fail      func(plan.Step) error // the step is refused with it
@@ -263,6 +264,12 @@ func (h *fakeHAProxy) OldWorkers(context.Context) (int, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.old, nil
+}
+
+func (h *fakeHAProxy) oldWorkersMemory(context.Context) (int64, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.memory, nil
 }
 
 func (h *fakeHAProxy) Capabilities(context.Context) plan.Capabilities { return h.caps }

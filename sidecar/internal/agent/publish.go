@@ -52,7 +52,7 @@ func (a *Agent) publish(snap catalog.Snapshot, p plan.Plan) {
 	s := &State{
 		LoadBalancer: a.name, Version: a.version, Started: a.started,
 		Ready: a.ready, NotReady: a.notReady(p),
-		HAProxy: HAProxyState{Running: o.Running, Stopped: a.stopped, Version: o.Caps.Version, OldWorkers: a.oldWorkers, Maintenance: o.Maintenance, Error: a.trouble.haproxy},
+		HAProxy: HAProxyState{Running: o.Running, Stopped: a.stopped, Version: o.Caps.Version, OldWorkers: a.oldWorkers, OldWorkersMemory: a.oldMemory, Maintenance: o.Maintenance, Error: a.trouble.haproxy},
 		File:    FileState{Path: a.file.Path(), Current: f.current, Written: f.written, Error: text(f.err)},
 		Reloads: ReloadState{
 			Succeeded: r.succeeded, Failed: r.failures, Last: r.last, LastReason: string(r.lastReason),

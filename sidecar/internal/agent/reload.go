@@ -81,21 +81,30 @@ func (a *Agent) untilReload(now time.Time, p plan.Plan) time.Duration {
 	return due.Sub(now)
 }
 
+// tooManyOldWorkers reports whether the reload must wait for old workers to
+// end. What can't be counted holds nothing: the reload itself will tell.
 func (a *Agent) tooManyOldWorkers(ctx context.Context) bool {
 	r := &a.reloads
-	if a.set.MaxOldWorkers == 0 {
-		return false
+	n, bytes := 0, int64(0)
+	if a.set.MaxOldWorkers > 0 || a.set.MaxOldWorkersMemory > 0 {
+		n, _ = a.haproxy.OldWorkers(ctx)
 	}
-	n, err := a.haproxy.OldWorkers(ctx)
-	if err != nil || n < a.set.MaxOldWorkers {
-		r.held = "" // what can't be counted holds nothing: the reload itself will tell
-		return false
+	if n > 0 && a.set.MaxOldWorkersMemory > 0 {
+		bytes, _ = a.memory(ctx)
 	}
-	if r.held == "" {
-		r.held = "old workers"
-		a.log.Warn("the reload waits until an old worker has ended", "reason", r.reason, "old_workers", n, "max_old_workers", a.set.MaxOldWorkers)
+	held := ""
+	switch {
+	case a.set.MaxOldWorkers > 0 && n >= a.set.MaxOldWorkers:
+		held = "old workers"
+	case a.set.MaxOldWorkersMemory > 0 && bytes >= a.set.MaxOldWorkersMemory:
+		held = "memory of old workers"
 	}
-	return true
+	if held != "" && r.held != held {
+		a.log.Warn("the reload waits until an old worker has ended", "reason", r.reason, "because_of", held,
+			"old_workers", n, "max_old_workers", a.set.MaxOldWorkers, "memory", bytes, "max_memory", a.set.MaxOldWorkersMemory)
+	}
+	r.held = held
+	return held != ""
 }
 
 // reload writes the file and makes HAProxy load it. A failure leaves HAProxy

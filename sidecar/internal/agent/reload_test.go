@@ -117,6 +117,36 @@ func TestAReloadWaitsWhileTooManyOldWorkersLive(t *testing.T) {
 	})
 }
 
+func TestAReloadWaitsWhileOldWorkersTakeTooMuchMemory(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, false)
+		b.settings.MaxOldWorkersMemory = 1 << 30
+		b.catalog.says("api", instance("api-1", 1))
+		b.adoptable()
+		b.start()
+		b.passes(time.Minute)
+		b.haproxy.with(func() { b.haproxy.old, b.haproxy.memory = 1, 1<<30 })
+		b.catalog.says("api", many(6)...)
+		b.passes(10 * time.Minute)
+		if got := b.since(b.began); len(got) != 0 {
+			t.Fatalf("got reloads after %v, want none", got)
+		}
+		if n := b.log.count("the reload waits until an old worker has ended", "memory of old workers"); n != 1 {
+			t.Errorf("got %d lines, want 1:\n%s", n, b.log)
+		}
+		if got := b.agent.State().HAProxy.OldWorkersMemory; got != 1<<30 {
+			t.Errorf("the state has %d bytes, want 1 GiB", got)
+		}
+		b.haproxy.with(func() { b.haproxy.memory-- })
+		b.eventually("the reload", 2*time.Second, func() bool { return len(b.haproxy.reloadTimes()) == 1 })
+		b.haproxy.with(func() { b.haproxy.old = 0 })
+		b.passes(time.Minute)
+		if got := b.agent.State().HAProxy.OldWorkersMemory; got != 0 {
+			t.Errorf("without old workers the state has %d bytes, want 0", got)
+		}
+	})
+}
+
 // lessons.md, bug 1: a failed reload must not count as done.
 func TestAFailedReloadKeepsTheLastGoodFileAndIsTriedAgainMoreAndMoreRarely(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -36,6 +36,9 @@ type HAProxyState struct {
 	// OldWorkers is how many workers of before a reload still finish what they
 	// have; it is counted when everything is compared.
 	OldWorkers int `json:"old_workers"`
+	// OldWorkersMemory is how much memory they take, in bytes; 0 also where
+	// that can't be known.
+	OldWorkersMemory int64 `json:"old_workers_memory"`
 	// Maintenance is true while this load balancer is out of rotation; while
 	// HAProxy does not run, whether it will be.
 	Maintenance bool   `json:"maintenance"`

@@ -215,7 +215,7 @@ func settings(cfg config.Config, r *render.Renderer) agent.Settings {
 	return agent.Settings{
 		Services: policy(cfg), Damping: damping(cfg), Renderer: r, Rotation: inRotation(cfg),
 		SettleMin: cfg.Settle.Min, SettleMax: cfg.Settle.Max,
-		ReloadInterval: cfg.Reload.MinInterval, MaxOldWorkers: cfg.Reload.MaxOldWorkers,
+		ReloadInterval: cfg.Reload.MinInterval, MaxOldWorkers: cfg.Reload.MaxOldWorkers, MaxOldWorkersMemory: cfg.Reload.MaxMemory,
 		Reconcile: cfg.ReconcileInterval, FileDelay: cfg.FileDelay,
 	}
 }

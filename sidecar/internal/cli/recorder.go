@@ -27,5 +27,5 @@ func (r recorder) State(s *agent.State) {
 		out.Services = append(out.Services, m)
 	}
 	r.Update(out)
-	r.OldWorkers(s.HAProxy.OldWorkers)
+	r.OldWorkers(s.HAProxy.OldWorkers, s.HAProxy.OldWorkersMemory)
 }

@@ -83,7 +83,7 @@ func newDaemon(cfg config.Config, env Env, reload func() (config.Config, error))
 		return nil, err
 	}
 	d.agent, err = agent.New(agent.Options{
-		Name: cfg.Name, Version: env.Version, Catalog: d.source, HAProxy: p, File: file, Store: newStore(cfg),
+		Name: cfg.Name, Version: env.Version, Catalog: d.source, HAProxy: p, File: file, Store: newStore(cfg), OldWorkersMemory: p.OldWorkersMemory,
 		Settings: settings(cfg, r), Recorder: recorder{m}, Logger: d.log,
 	})
 	if err != nil {

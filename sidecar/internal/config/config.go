@@ -34,6 +34,7 @@ type Settle struct {
 type Reload struct {
 	MinInterval   time.Duration // from the end of one reload to the start of the next
 	MaxOldWorkers int           // no reload is started while so many old workers live
+	MaxMemory     int64         // nor while they take so much memory, in bytes; 0 is no limit
 }
 
 // Log is the sidecar's own log.

@@ -56,6 +56,11 @@ func ownSettings() []setting[Config] {
 			at:  func(c *Config) value { return number{&c.Reload.MaxOldWorkers, 1, 1000} },
 		},
 		{
+			key: "reload.max_old_workers_memory", def: "0",
+			doc: "Nor while they take so much memory: their resident memory as `/proc` tells it, where the sidecar sees HAProxy's processes. 0 is no limit.",
+			at:  func(c *Config) value { return size{&c.Reload.MaxMemory} },
+		},
+		{
 			key: "reconcile_interval", def: "2s",
 			doc: "How often HAProxy is compared with Consul though nothing seems to have changed.",
 			at:  func(c *Config) value { return span{&c.ReconcileInterval, 100 * time.Millisecond, time.Hour} },

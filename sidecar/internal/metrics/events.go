@@ -46,5 +46,9 @@ func (r *Recorder) FileWritten(err error) {
 // run it. The service is no label: there may be thousands.
 func (r *Recorder) Applied(_ string, took time.Duration) { r.apply.Observe(took.Seconds()) }
 
-// OldWorkers is told how many there are.
-func (r *Recorder) OldWorkers(n int) { r.workers.Set(float64(n)) }
+// OldWorkers is told how many there are, and how much memory they take, in
+// bytes.
+func (r *Recorder) OldWorkers(n int, memory int64) {
+	r.workers.Set(float64(n))
+	r.memory.Set(float64(memory))
+}

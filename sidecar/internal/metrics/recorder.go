@@ -43,6 +43,7 @@ type Recorder struct {
 	ready    prometheus.Gauge
 	running  prometheus.Gauge
 	workers  prometheus.Gauge
+	memory   prometheus.Gauge
 
 	maintenance prometheus.Gauge
 
@@ -75,6 +76,7 @@ func New(reg *prometheus.Registry, o Options) (*Recorder, error) {
 		ready:       gauge("ready", "1 once HAProxy has been seen to run all that Consul says, else 0."),
 		running:     gauge("haproxy_running", "1 while HAProxy answers, else 0."),
 		workers:     gauge("old_workers", "HAProxy's workers of before a reload that still serve their last connections."),
+		memory:      gauge("old_workers_memory_bytes", "Resident memory of those workers, as far as the sidecar can see their processes."),
 		ages:        newAges(o),
 		maintenance: gauge("maintenance", "1 while this load balancer is in maintenance, out of rotation, else 0."),
 		phases:      o.Phases,
@@ -88,7 +90,7 @@ func New(reg *prometheus.Registry, o Options) (*Recorder, error) {
 	info.Set(1)
 	for _, c := range []prometheus.Collector{
 		r.apply, r.commands, r.steps, r.reloads, r.writes, r.drift, r.servers, r.rejected, r.held, r.damped, r.saved,
-		r.ready, r.running, r.maintenance, r.workers, r.ages, info,
+		r.ready, r.running, r.maintenance, r.workers, r.memory, r.ages, info,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	} {
 		if err := reg.Register(c); err != nil {

@@ -193,7 +193,8 @@ func TestWhatHappenedIsCounted(t *testing.T) {
 	b.FileWritten(broken)
 	b.want("writes", b.above("pointsman_file_writes_total"), map[string]float64{"result=ok": 1, "result=failed": 2})
 
-	b.OldWorkers(2)
+	b.OldWorkers(2, 1<<20)
+	b.want("memory", b.above("pointsman_old_workers_memory_bytes"), map[string]float64{"": 1 << 20})
 	b.want("old workers", b.above("pointsman_old_workers"), map[string]float64{"": 2})
 }
 

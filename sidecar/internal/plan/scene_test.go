@@ -77,7 +77,7 @@ func (s *scene) run(b *block) (got []string, isExpected bool) {
 		}
 	case "flapping":
 		s.flaps = map[string]bool{}
-		for _, id := range strings.Fields(rest) {
+		for id := range strings.FieldsSeq(rest) {
 			s.flaps[id] = true
 		}
 	case "settle":
