@@ -88,7 +88,7 @@ func (a *asker) ask(ctx context.Context, to sidecar, q question, index uint64, w
 		return answer{}, sent.Load(), err
 	}
 	defer func() { _ = response.Body.Close() }()
-	got, err = a.read(response, q)
+	got, err = a.read(ctx, response, q)
 	return got, true, err
 }
 
@@ -127,7 +127,7 @@ func (a *asker) request(ctx context.Context, to sidecar, q question, index uint6
 }
 
 // read reads an answer, of which nothing is to be believed but what it must be.
-func (a *asker) read(response *http.Response, q question) (answer, error) {
+func (a *asker) read(ctx context.Context, response *http.Response, q question) (answer, error) {
 	switch response.StatusCode {
 	case http.StatusOK, http.StatusNotFound:
 	case http.StatusUnauthorized:
@@ -145,7 +145,7 @@ func (a *asker) read(response *http.Response, q question) (answer, error) {
 	body, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer+1))
 	switch {
 	case err != nil:
-		return answer{}, fmt.Errorf("the answer breaks off: %w", cmp.Or(context.Cause(response.Request.Context()), err))
+		return answer{}, fmt.Errorf("the answer breaks off: %w", cmp.Or(context.Cause(ctx), err))
 	case len(body) > maxAnswer:
 		return answer{}, fmt.Errorf("the answer has more than %d bytes", maxAnswer)
 	case response.StatusCode == http.StatusNotFound:

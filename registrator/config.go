@@ -23,7 +23,8 @@ const (
 	DefaultWatchdog  = 2 * time.Second
 	DefaultLeaveWait = 3 * time.Second
 	// DefaultLeaveTimeout is above the time after which a sidecar ends what is
-	// left on a server that leaves (drain_timeout, 30 s by default).
+	// left on a server that leaves (drain_timeout and shutdown_after, 35 s by
+	// default).
 	DefaultLeaveTimeout = 45 * time.Second
 	DefaultSidecars     = contract.SidecarService
 )

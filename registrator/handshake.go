@@ -156,7 +156,7 @@ func (r *round) result(ctx context.Context) error {
 	var each, cut []string
 	for _, l := range r.all {
 		count[l.Outcome]++
-		each = append(each, l.String())
+		each = append(each, l.brief())
 		if l.Outcome == OutcomeCut {
 			cut = append(cut, fmt.Sprintf("%s (%d sessions)", l.Balancer, l.Sessions))
 		}

@@ -75,7 +75,7 @@ func (l *leaver) known(e *api.ServiceEntry) *leaver {
 // leaves registers and leaves, and gives how long it took until the stop.
 func (l *leaver) leaves(t *testing.T, ctx context.Context) (time.Duration, error) { //nolint:revive // t first
 	t.Helper()
-	r := registered(t, l.config)
+	r := registered(t, l.config) //nolint:contextcheck // ctx is of the leave
 	r.SetDial(l.dial)
 	time.Sleep(time.Second) // of its life
 	began := time.Now()
@@ -600,7 +600,7 @@ func TestConsulThatGivesNoIndexIsNotAskedWithoutAPause(t *testing.T) {
 		if _, err := l.leaves(t, t.Context()); err != nil {
 			t.Error(err)
 		}
-		if got := l.agentFake.count("GET /v1/health/service/api"); got < 3 || got > 50 {
+		if got := l.count("GET /v1/health/service/api"); got < 3 || got > 50 {
 			t.Errorf("asked %d times in 3s, want 3 to 50", got)
 		}
 	})
@@ -621,7 +621,7 @@ func TestNoSidecarOrNoneAskedCostsTheLeaveWait(t *testing.T) {
 				}
 				within(t, took, registrator.DefaultLeaveWait, registrator.DefaultLeaveWait)
 				l.want(t)
-				if got := l.dialled(lb0At) + l.agentFake.count("GET /v1/health/"); off && got > 0 {
+				if got := l.dialled(lb0At) + l.count("GET /v1/health/"); off && got > 0 {
 					t.Errorf("%d questions, want none", got)
 				}
 			})

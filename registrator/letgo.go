@@ -36,8 +36,8 @@ type LetGo struct {
 	Reason error
 }
 
-// String tells of it in a few words.
-func (l LetGo) String() string {
+// brief tells of it in a few words.
+func (l LetGo) brief() string {
 	took := l.Took.Round(time.Millisecond)
 	if l.Outcome == OutcomeDrained {
 		return fmt.Sprintf("%s %v", l.Balancer, took)

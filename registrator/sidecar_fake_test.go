@@ -64,7 +64,7 @@ func (p *pipes) dial(ctx context.Context, _, at string) (net.Conn, error) {
 		return nil, context.Cause(ctx)
 	}
 	near, far := net.Pipe()
-	p.serve.Go(func() {
+	p.serve.Go(func() { //nolint:contextcheck // ctx is of the dialling
 		defer func() { _ = far.Close() }()
 		request, err := http.ReadRequest(bufio.NewReader(far))
 		if err != nil {

@@ -40,16 +40,12 @@ func startSidecar(t *testing.T, c *consul) *sidecar {
 		if err != nil {
 			t.Errorf("asked %s: %v", r.URL, err)
 		}
-		for over := time.After(wait); !s.drained.Load(); {
+		for over := time.Now().Add(wait); !s.drained.Load() && time.Now().Before(over); {
 			select {
 			case <-r.Context().Done():
 				return
-			case <-over:
-				over = nil
 			case <-time.After(5 * time.Millisecond):
-				continue
 			}
-			break
 		}
 		left := 1
 		if s.drained.Load() {
