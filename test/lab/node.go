@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
-	"syscall"
 	"time"
 )
 
@@ -93,9 +92,6 @@ func (n *Node) Registered(ctx context.Context, limit time.Duration, health strin
 		return nil
 	})
 }
-
-// Terminate asks it to stop and does not wait.
-func (n *Node) Terminate() error { return n.Signal(syscall.SIGTERM) }
 
 // NodeIDs gives the names of nodes, for Routes.
 func NodeIDs(nodes ...*Node) []string {

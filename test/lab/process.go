@@ -120,6 +120,9 @@ func (p *Process) Kill() error {
 	return nil
 }
 
+// Terminate asks it to stop and does not wait.
+func (p *Process) Terminate() error { return p.Signal(syscall.SIGTERM) }
+
 // Stop sends SIGTERM and waits for the end. The exit code is an error unless
 // it is 0.
 func (p *Process) Stop(limit time.Duration) error {

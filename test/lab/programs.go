@@ -14,6 +14,7 @@ import (
 type Programs struct {
 	HAProxy, Consul      string
 	Sidecar, API, Client string
+	Registrator          string // the exec wrapper
 }
 
 // FindPrograms looks for HAProxy and Consul where HAPROXY and CONSUL say, on
@@ -31,7 +32,7 @@ func FindPrograms(ctx context.Context, bin string) (Programs, error) {
 	if err := errors.Join(err, consulErr); err != nil {
 		return Programs{}, err
 	}
-	for target, path := range map[string]*string{"./sidecar": &p.Sidecar, "./services/api": &p.API, "./services/client": &p.Client} {
+	for target, path := range map[string]*string{"./sidecar": &p.Sidecar, "./services/api": &p.API, "./services/client": &p.Client, "./registrator/cmd/registrator": &p.Registrator} {
 		*path = filepath.Join(bin, filepath.Base(target))
 		build := exec.CommandContext(ctx, "go", "build", "-o", *path, target)
 		build.Dir = root
@@ -44,7 +45,7 @@ func FindPrograms(ctx context.Context, bin string) (Programs, error) {
 
 func (p Programs) check() error {
 	var errs []error
-	for name, path := range map[string]string{"HAProxy": p.HAProxy, "Consul": p.Consul, "Sidecar": p.Sidecar, "API": p.API, "Client": p.Client} {
+	for name, path := range map[string]string{"HAProxy": p.HAProxy, "Consul": p.Consul, "Sidecar": p.Sidecar, "API": p.API, "Client": p.Client, "Registrator": p.Registrator} {
 		if path == "" {
 			errs = append(errs, fmt.Errorf("lab: Programs.%s is not set", name))
 		}

@@ -1,0 +1,102 @@
+package e2e
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/pointsman/pointsman/test/lab"
+)
+
+// Programs that know nothing of Consul, nor of leaving: under `registrator run`
+// their second version takes the place of the first, and no request is lost.
+func TestNginxUnderTheWrapperIsDeployedWithoutALoss(t *testing.T) {
+	nginx, err := lab.Nginx()
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := bareWorld(t)
+	deployWrapped(w, []string{"--signal", "QUIT"}, func(name string) func(port int) []string {
+		return func(port int) []string {
+			command, err := lab.WriteNginx(nginx, w.Path(name), name, port)
+			w.must(err)
+			return command
+		}
+	})
+}
+
+// Python's server ends at once on SIGTERM, with what it has in hand.
+func TestPythonsServerUnderTheWrapperIsDeployedWithoutALoss(t *testing.T) {
+	python, err := lab.Python()
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := bareWorld(t)
+	deployWrapped(w, nil, func(name string) func(port int) []string {
+		return func(port int) []string {
+			dir := w.Path(name)
+			w.must(os.MkdirAll(dir, 0o755))
+			for file, content := range map[string]string{"index.html": name, "healthz": "well"} {
+				w.must(os.WriteFile(filepath.Join(dir, file), []byte(content), 0o644))
+			}
+			return []string{python, "-u", "-m", "http.server", fmt.Sprint(port), "--bind", "127.0.0.1", "--directory", dir}
+		}
+	})
+}
+
+// deployWrapped starts three of them, and three more in their place, under load.
+func deployWrapped(w *world, flags []string, command func(name string) func(port int) []string) {
+	w.Helper()
+	var err error
+	w.lb, err = w.NewBalancer("lb0", w.consul, lab.Service{Name: "web"})
+	w.must(err)
+	w.must(w.lb.Start(w.ctx))
+	start := func(version string) (started []*lab.Wrapped, names []string) {
+		for i := range 3 {
+			name := fmt.Sprintf("web-%s-%d", version, i)
+			p, err := w.StartWrapped(w.consul, "web", name, append([]string{"--version", version}, flags...), command(name))
+			w.must(err)
+			started, names = append(started, p), append(names, name)
+		}
+		return started, names
+	}
+	old, names := start("1.0")
+	w.must(w.lb.Routes(w.ctx, 20*time.Second, "web", names...))
+	pid := w.workerPID()
+	load := lab.Hammer(w.ctx, w.lb.URL("web"), 8)
+	w.must(lab.Until(w.ctx, 10*time.Second, "the old ones answer", answered(load, names)))
+
+	_, fresh := start("1.1")
+	w.must(w.lb.Routes(w.ctx, 20*time.Second, "web", append(names, fresh...)...))
+	for _, p := range old {
+		w.must(p.Terminate())
+	}
+	for _, p := range old {
+		if err := p.Wait(30 * time.Second); err != nil && p.ExitCode() != 143 { // Python's, by SIGTERM
+			w.Error(err)
+		}
+	}
+	w.must(w.lb.Routes(w.ctx, 10*time.Second, "web", fresh...))
+	w.must(lab.Until(w.ctx, 10*time.Second, "the new ones answer", answered(load, fresh)))
+	requests, failures := load.Stop()
+	for _, f := range failures {
+		w.Errorf("a request failed: %v", f)
+	}
+	w.Logf("%d requests, %d failed", requests, len(failures))
+	if got := w.workerPID(); got != pid {
+		w.Errorf("HAProxy's worker is pid %d, was %d: it was reloaded", got, pid)
+	}
+}
+
+func answered(load *lab.Hammering, names []string) func() error {
+	return func() error {
+		for _, name := range names {
+			if load.Answered(name) == 0 {
+				return fmt.Errorf("%s has not answered", name)
+			}
+		}
+		return nil
+	}
+}
