@@ -74,7 +74,8 @@ install() {
 apt_get() { DEBIAN_FRONTEND=noninteractive timeout "$apt_timeout" apt-get -q "$@" >"$state/apt.log" 2>&1 </dev/null; }
 
 # started starts dockerd and waits until it answers. It gets a session of its
-# own, so that Ctrl-C in the terminal does not reach it, and not our lock.
+# own, so that Ctrl-C in the terminal does not reach it, and no file that we or
+# whoever called us has open: it would keep a lock that they hold.
 started() {
 	[[ $(uname) == Linux ]] || fail "no Docker engine answers: start Docker, or set DOCKER_HOST"
 	[[ $(id -u) == 0 ]] || fail "no Docker engine answers: start Docker, or run 'make engine' as root"
@@ -85,7 +86,13 @@ started() {
 	note "starting dockerd"
 	local pid begin=$SECONDS
 	# shellcheck disable=SC2086  # the flags are words
-	setsid dockerd --pidfile "$pidfile" ${DOCKERD_FLAGS:-} >"$log" 2>&1 </dev/null 9>&- &
+	(
+		for fd in /proc/self/fd/*; do
+			fd=${fd##*/}
+			((fd <= 2)) || eval "exec $fd>&-"
+		done
+		exec setsid dockerd --pidfile "$pidfile" ${DOCKERD_FLAGS:-} >"$log" 2>&1 </dev/null
+	) &
 	pid=$!
 	until answers; do
 		if ((SECONDS - begin > start_timeout)) || ! kill -0 "$pid" 2>/dev/null; then
