@@ -78,6 +78,7 @@ type Agent struct {
 	reloads    reloadKeeper
 	guard      guardKeeper
 	saved      storeKeeper
+	isolated   isolated
 	flaps      flapKeeper
 	trouble    trouble
 	pace       pace
@@ -120,12 +121,13 @@ func New(o Options) (*Agent, error) {
 		name: o.Name, version: o.Version,
 		catalog: o.Catalog, haproxy: o.HAProxy, file: o.File, store: o.Store, memory: o.OldWorkersMemory, record: o.Recorder, log: o.Logger,
 		reconfigured: make(chan Settings, 1), releases: make(chan release), attended: make(chan struct{}, 1),
-		set:     o.Settings,
-		known:   newKnowledge(),
-		flaps:   newFlapKeeper(),
-		applied: map[string]applied{},
+		set:      o.Settings,
+		isolated: isolated{asked: o.Settings},
+		known:    newKnowledge(),
+		flaps:    newFlapKeeper(),
+		applied:  map[string]applied{},
 	}
-	a.show(&State{LoadBalancer: o.Name, Version: o.Version, NotReady: "the agent has not started", Services: []ServiceState{}})
+	a.show(&State{LoadBalancer: o.Name, Version: o.Version, NotReady: "the agent has not started", File: FileState{LeftOut: []LeftOutState{}}, Services: []ServiceState{}})
 	return a, nil
 }
 
@@ -208,7 +210,7 @@ func (a *Agent) countOldWorkers(ctx context.Context) {
 
 // adopt takes new settings. What failed with the old ones is tried at once.
 func (a *Agent) adopt(s Settings) {
-	a.set = s
+	a.set, a.isolated = s, isolated{asked: s}
 	a.known.forget()
 	a.flaps.keep(s.Services)
 	a.reloads.newSettings()
@@ -240,7 +242,7 @@ func (a *Agent) pass(ctx context.Context) time.Duration {
 		a.noteApplied(p)
 		a.noteHolds()
 	}
-	again = min(again, a.tendStore(snap))
+	again = min(again, a.tendStore(snap), a.tendIsolated(ctx, p))
 	a.publish(snap, p)
 	return max(again, time.Millisecond)
 }

@@ -41,7 +41,8 @@ type fakeFile struct {
 	mu       sync.Mutex
 	content  []byte
 	reject   func(content []byte) error
-	invalid  error       // of Check
+	invalid  error // of Check
+	tries    int
 	written  []time.Time // each change of the content
 	restored []error
 }
@@ -76,6 +77,17 @@ func (f *fakeFile) Write(_ context.Context, content []byte) (bool, error) {
 	f.content = content
 	f.written = append(f.written, time.Now())
 	return true, nil
+}
+
+// Try rejects as Write does.
+func (f *fakeFile) Try(_ context.Context, content []byte) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.tries++
+	if f.reject != nil {
+		return f.reject(content)
+	}
+	return nil
 }
 
 func (f *fakeFile) Check(context.Context) error {

@@ -51,6 +51,9 @@ func (a *Agent) tendFile(ctx context.Context, p plan.Plan) time.Duration {
 	}
 	f.due = time.Time{}
 	if err := a.write(ctx, r, p.File); err != nil {
+		if r == a.set.Renderer && a.isolate(err) {
+			return 0
+		}
 		wait := f.retry.next()
 		f.due = now.Add(wait)
 		return wait
@@ -126,7 +129,7 @@ func (a *Agent) write(ctx context.Context, r Renderer, model []plan.FileBackend)
 		if f.err == nil || f.err.Error() != err.Error() {
 			a.log.Error("haproxy.cfg could not be written", "path", a.file.Path(), "error", err)
 		}
-		f.err, f.current, f.rejected = err, false, r.Marker()
+		f.err, f.current, f.rejected, a.isolated.content = err, false, r.Marker(), content
 		return err
 	}
 	if f.err != nil {

@@ -53,7 +53,7 @@ func (a *Agent) publish(snap catalog.Snapshot, p plan.Plan) {
 		LoadBalancer: a.name, Version: a.version, Started: a.started,
 		Ready: a.ready, NotReady: a.notReady(p),
 		HAProxy: HAProxyState{Running: o.Running, Stopped: a.stopped, Version: o.Caps.Version, OldWorkers: a.oldWorkers, OldWorkersMemory: a.oldMemory, Maintenance: o.Maintenance, Error: a.trouble.haproxy},
-		File:    FileState{Path: a.file.Path(), Current: f.current, Written: f.written, Error: text(f.err)},
+		File:    FileState{Path: a.file.Path(), Current: f.current, Written: f.written, Error: text(f.err), LeftOut: a.leftOutState()},
 		Reloads: ReloadState{
 			Succeeded: r.succeeded, Failed: r.failures, Last: r.last, LastReason: string(r.lastReason),
 			Pending: string(r.reason), Error: text(r.err),

@@ -112,6 +112,9 @@ func (a *Agent) tooManyOldWorkers(ctx context.Context) bool {
 func (a *Agent) reload(ctx context.Context, p plan.Plan) {
 	good, wanted := a.lastGood(), a.set.Renderer
 	err := a.write(ctx, wanted, p.FileToReload())
+	if err != nil && ctx.Err() == nil && a.isolate(err) {
+		return // it is planned anew, without what was wrong
+	}
 	if err == nil {
 		if err = a.load(ctx, wanted); err != nil && good != nil && ctx.Err() == nil {
 			a.restore(good, err)

@@ -69,6 +69,17 @@ type FileState struct {
 	Current bool      `json:"current"` // it holds what HAProxy runs
 	Written time.Time `json:"written"`
 	Error   string    `json:"error,omitempty"` // the last write's or validation's
+
+	// LeftOut is the services because of which HAProxy would reject the file.
+	LeftOut []LeftOutState `json:"left_out"`
+}
+
+// LeftOutState is a service that the file does not have as the settings say.
+type LeftOutState struct {
+	Service  string `json:"service"`
+	Backend  string `json:"backend"`
+	AsBefore bool   `json:"as_before"` // the file has it as it was; else not at all
+	Error    string `json:"error"`     // HAProxy's words
 }
 
 // ReloadState counts reloads since the sidecar started.

@@ -133,6 +133,15 @@ func newRenderer(cfg config.Config) (*render.Renderer, error) {
 	return render.New(name, text, renderSettings(cfg))
 }
 
+// renderer is a Renderer as the agent wants it.
+type renderer struct{ *render.Renderer }
+
+// Without gives one of all but one backend.
+func (r renderer) Without(backend string, good []byte) (rest agent.Renderer, options string, isKept bool, err error) {
+	without, options, isKept, err := r.Renderer.Without(backend, good)
+	return renderer{without}, options, isKept, err
+}
+
 func newFile(cfg config.Config) (*render.File, error) {
 	return render.NewFile(cfg.HAProxy.Config, cfg.HAProxy.CheckCommand)
 }
@@ -213,7 +222,7 @@ func (p proxy) Capabilities(ctx context.Context) plan.Capabilities {
 
 func settings(cfg config.Config, r *render.Renderer) agent.Settings {
 	return agent.Settings{
-		Services: policy(cfg), Damping: damping(cfg), Renderer: r, Rotation: inRotation(cfg),
+		Services: policy(cfg), Damping: damping(cfg), Renderer: renderer{r}, Rotation: inRotation(cfg),
 		SettleMin: cfg.Settle.Min, SettleMax: cfg.Settle.Max,
 		ReloadInterval: cfg.Reload.MinInterval, MaxOldWorkers: cfg.Reload.MaxOldWorkers, MaxOldWorkersMemory: cfg.Reload.MaxMemory,
 		Reconcile: cfg.ReconcileInterval, FileDelay: cfg.FileDelay,

@@ -12,7 +12,7 @@ var _ agent.Recorder = recorder{}
 
 // State counts the servers by phase.
 func (r recorder) State(s *agent.State) {
-	out := metrics.State{Ready: s.Ready, Running: s.HAProxy.Running, Maintenance: s.HAProxy.Maintenance, Services: make([]metrics.Service, 0, len(s.Services))}
+	out := metrics.State{Ready: s.Ready, Running: s.HAProxy.Running, Maintenance: s.HAProxy.Maintenance, LeftOut: len(s.File.LeftOut), Services: make([]metrics.Service, 0, len(s.Services))}
 	if s.Consul.Snapshot != nil {
 		out.SnapshotWritten = s.Consul.Snapshot.Written
 	}

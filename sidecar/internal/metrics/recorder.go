@@ -46,6 +46,7 @@ type Recorder struct {
 	memory   prometheus.Gauge
 
 	maintenance prometheus.Gauge
+	leftOut     prometheus.Gauge
 
 	ages *ages
 
@@ -78,6 +79,7 @@ func New(reg *prometheus.Registry, o Options) (*Recorder, error) {
 		workers:     gauge("old_workers", "HAProxy's workers of before a reload that still serve their last connections."),
 		memory:      gauge("old_workers_memory_bytes", "Resident memory of those workers, as far as the sidecar can see their processes."),
 		ages:        newAges(o),
+		leftOut:     gauge("services_left_out", "Services that haproxy.cfg has as they were, or not at all, because HAProxy rejects what they should be."),
 		maintenance: gauge("maintenance", "1 while this load balancer is in maintenance, out of rotation, else 0."),
 		phases:      o.Phases,
 		services:    map[string]bool{},
@@ -90,7 +92,7 @@ func New(reg *prometheus.Registry, o Options) (*Recorder, error) {
 	info.Set(1)
 	for _, c := range []prometheus.Collector{
 		r.apply, r.commands, r.steps, r.reloads, r.writes, r.drift, r.servers, r.rejected, r.held, r.damped, r.saved,
-		r.ready, r.running, r.maintenance, r.workers, r.memory, r.ages, info,
+		r.ready, r.running, r.maintenance, r.leftOut, r.workers, r.memory, r.ages, info,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	} {
 		if err := reg.Register(c); err != nil {

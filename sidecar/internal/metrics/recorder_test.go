@@ -225,11 +225,12 @@ func TestApplyIsMeasuredFromMillisecondsToAMinute(t *testing.T) {
 
 func TestStateIsShown(t *testing.T) {
 	b := newBench(t)
-	b.Update(metrics.State{Ready: true, Running: true, Services: []metrics.Service{
+	b.Update(metrics.State{Ready: true, Running: true, LeftOut: 3, Services: []metrics.Service{
 		{Name: "api", Servers: map[string]int{"up": 3}, Rejected: 1, Held: 2, Damped: 4, Saved: true},
 	}})
 	b.want("ready", b.series("pointsman_ready"), map[string]float64{"": 1})
 	b.want("running", b.series("pointsman_haproxy_running"), map[string]float64{"": 1})
+	b.want("left out", b.series("pointsman_services_left_out"), map[string]float64{"": 3})
 	b.want("servers", b.series("pointsman_servers"), map[string]float64{
 		"phase=up,service=api": 3, "phase=starting,service=api": 0,
 	})

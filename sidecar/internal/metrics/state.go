@@ -10,6 +10,8 @@ type State struct {
 
 	Maintenance bool // this load balancer is out of rotation
 
+	LeftOut int // services that haproxy.cfg does not have as the settings say
+
 	SnapshotWritten time.Time // when the snapshot on disk was; zero: there is none
 }
 
@@ -29,6 +31,7 @@ func (r *Recorder) Update(s State) {
 	r.ready.Set(number(s.Ready))
 	r.running.Set(number(s.Running))
 	r.maintenance.Set(number(s.Maintenance))
+	r.leftOut.Set(float64(s.LeftOut))
 	r.ages.saved(s.SnapshotWritten)
 
 	r.mu.Lock()

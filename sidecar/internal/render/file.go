@@ -103,6 +103,24 @@ func (f *File) Check(ctx context.Context) error {
 	return f.validate(ctx, f.path, content)
 }
 
+// Try asks HAProxy whether a content would be valid in place of the file,
+// which stays as it is.
+func (f *File) Try(ctx context.Context, content []byte) error {
+	pending, err := f.pending(content)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = pending.Cleanup() }() // nothing is put in place
+	out, err := f.run(ctx, pending.Name())
+	if err != nil {
+		return err
+	}
+	if out != "" {
+		return &RejectedError{Path: f.path + rejectedSuffix, Output: out}
+	}
+	return nil
+}
+
 // Restore puts back a content that HAProxy has run, without asking it again,
 // and keeps the present one beside the file with the error that it led to.
 func (f *File) Restore(content []byte, because error) error {
@@ -118,15 +136,11 @@ func (f *File) Restore(content []byte, because error) error {
 }
 
 func (f *File) replace(ctx context.Context, content []byte) error {
-	pending, err := renameio.NewPendingFile(f.path,
-		renameio.WithTempDir(filepath.Dir(f.path)), renameio.WithPermissions(0o644), renameio.WithExistingPermissions())
+	pending, err := f.pending(content)
 	if err != nil {
-		return fmt.Errorf("render: %w", err)
+		return err
 	}
 	defer func() { _ = pending.Cleanup() }() // does nothing once it is in place
-	if _, err := pending.Write(content); err != nil {
-		return fmt.Errorf("render: write %s: %w", f.path, err)
-	}
 	if err := f.validate(ctx, pending.Name(), content); err != nil {
 		return err
 	}
@@ -136,9 +150,36 @@ func (f *File) replace(ctx context.Context, content []byte) error {
 	return nil
 }
 
+// pending is a file beside the one in place, with the content.
+func (f *File) pending(content []byte) (*renameio.PendingFile, error) {
+	pending, err := renameio.NewPendingFile(f.path,
+		renameio.WithTempDir(filepath.Dir(f.path)), renameio.WithPermissions(0o644), renameio.WithExistingPermissions())
+	if err != nil {
+		return nil, fmt.Errorf("render: %w", err)
+	}
+	if _, err := pending.Write(content); err != nil {
+		_ = pending.Cleanup() // the first error tells more
+		return nil, fmt.Errorf("render: write %s: %w", f.path, err)
+	}
+	return pending, nil
+}
+
 func (f *File) validate(ctx context.Context, path string, content []byte) error {
+	words, err := f.run(ctx, path)
+	if err != nil || words == "" {
+		return err
+	}
+	kept, err := f.reject(content, words)
+	if err != nil {
+		return err
+	}
+	return &RejectedError{Path: kept, Output: words}
+}
+
+// run runs the check command on a file, and gives its words if it rejects it.
+func (f *File) run(ctx context.Context, path string) (words string, err error) {
 	if len(f.check) == 0 {
-		return nil
+		return "", nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()
@@ -150,23 +191,24 @@ func (f *File) validate(ctx context.Context, path string, content []byte) error 
 	cmd.WaitDelay = time.Second
 	out, err := cmd.CombinedOutput()
 	if err == nil {
-		return nil
+		return "", nil
 	}
 	if _, ran := errors.AsType[*exec.ExitError](err); !ran || ctx.Err() != nil {
-		return fmt.Errorf("render: check command %s: %w", args[0], errors.Join(err, ctx.Err()))
+		return "", fmt.Errorf("render: check command %s: %w", args[0], errors.Join(err, ctx.Err()))
 	}
-	words := readable(string(out), path, f.path)
-	kept, err := f.reject(content, words)
-	if err != nil {
-		return err
+	if words = readable(string(out), path, f.path); words == "" {
+		words = err.Error() // it says nothing
 	}
-	return &RejectedError{Path: kept, Output: words}
+	return words, nil
 }
+
+// rejectedSuffix ends the name of the copy of a rejected file.
+const rejectedSuffix = ".rejected"
 
 // reject keeps a content that was rejected, under the error that it was
 // rejected with.
 func (f *File) reject(content []byte, why string) (string, error) {
-	path := f.path + ".rejected"
+	path := f.path + rejectedSuffix
 	var b bytes.Buffer
 	for line := range strings.Lines(why) {
 		b.WriteString("# " + strings.TrimRight(line, "\n") + "\n")

@@ -26,7 +26,9 @@ const Header = "# Written by pointsman. Changes made here by hand are lost; see 
 // Renderer renders one template with one set of settings.
 type Renderer struct {
 	tmpl     *template.Template
+	text     string // of the template
 	settings Settings
+	kept     []kept // services of before that stand in for those of the settings
 	marker   plan.Marker
 }
 
@@ -38,7 +40,7 @@ func New(name, text string, settings Settings) (*Renderer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("render: template: %w", err)
 	}
-	r := &Renderer{tmpl: tmpl, settings: settings}
+	r := &Renderer{tmpl: tmpl, text: text, settings: settings}
 	if r.marker, err = marker(text, settings); err != nil {
 		return nil, err
 	}
@@ -49,10 +51,13 @@ func New(name, text string, settings Settings) (*Renderer, error) {
 }
 
 // marker digests all that the file is made from but the servers.
-func marker(text string, s Settings) (plan.Marker, error) {
-	names := make([]string, 0, len(s.Services))
+func marker(text string, s Settings, before ...kept) (plan.Marker, error) {
+	names := make([]string, 0, len(s.Services)+len(before))
 	for _, svc := range s.Services {
 		names = append(names, svc.Backend)
+	}
+	for _, k := range before {
+		names = append(names, k.backend)
 	}
 	slices.Sort(names)
 	settings, err := json.Marshal(s)
@@ -62,6 +67,9 @@ func marker(text string, s Settings) (plan.Marker, error) {
 	options := make([]string, 0, len(s.Services))
 	for _, svc := range s.Services {
 		options = append(options, svc.Options())
+	}
+	for _, k := range before {
+		options = append(options, k.text, k.options)
 	}
 	return plan.Marker{
 		Template: digest(text),
@@ -120,6 +128,12 @@ func (r *Renderer) Render(backends []plan.FileBackend) ([]byte, error) {
 	if b := out.Bytes(); b[len(b)-1] != '\n' {
 		// HAProxy refuses a last line without an end.
 		out.WriteByte('\n')
+	}
+	for _, k := range r.kept {
+		fmt.Fprintf(&out, "\n# As it was: HAProxy rejects what it should be now.\n%s", k.text)
+		for _, f := range byName[k.backend].Servers {
+			fmt.Fprintf(&out, "    %s\n", serverLine(f, k.options))
+		}
 	}
 	return out.Bytes(), nil
 }

@@ -1,0 +1,78 @@
+package render
+
+import (
+	"errors"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// The places that HAProxy names in an alert: `[FILE:LINE]`, `(FILE:LINE)`, or
+// a section by its name.
+var (
+	placeInFile = regexp.MustCompile(`[\[(]([^\s\[\]()]+):([0-9]+)[\])]`)
+	placeByName = regexp.MustCompile(`(?i)\b(?:proxy|backend|frontend) '([^'\s]+)'`)
+)
+
+// isSummary reports whether an alert only says that there were others.
+func isSummary(alert string) bool {
+	return strings.Contains(alert, "rror(s) found in configuration file") || strings.Contains(alert, "Fatal errors found in configuration")
+}
+
+// Blame gives the backends whose sections are why HAProxy has rejected a
+// content: those that its alerts name, sorted. It gives none unless every alert
+// is about a section of one backend of ours; what else is wrong would stay so.
+func (r *Renderer) Blame(content []byte, rejected error) (backends []string) {
+	e, ok := errors.AsType[*RejectedError](rejected)
+	if !ok {
+		return nil
+	}
+	file := strings.TrimSuffix(filepath.Base(e.Path), rejectedSuffix)
+	all := sections(content)
+	for line := range strings.Lines(e.Output) {
+		if !strings.HasPrefix(line, "[ALERT]") || isSummary(line) {
+			continue
+		}
+		owner := ""
+		if s, found := blamed(all, line, file); found {
+			owner = s.owner(r.has)
+		}
+		if owner == "" {
+			return nil
+		}
+		if !slices.Contains(backends, owner) {
+			backends = append(backends, owner)
+		}
+	}
+	slices.Sort(backends)
+	return backends
+}
+
+// blamed is the section that an alert is about.
+func blamed(all []section, alert, file string) (section, bool) {
+	if m := placeInFile.FindStringSubmatch(alert); len(m) == 3 && filepath.Base(m[1]) == file {
+		n, err := strconv.Atoi(m[2])
+		i := slices.IndexFunc(all, func(s section) bool { return s.first <= n && n < s.first+len(s.lines) })
+		if err != nil || i < 0 {
+			return section{}, false
+		}
+		return all[i], true
+	}
+	m := placeByName.FindStringSubmatch(alert)
+	if m == nil {
+		return section{}, false
+	}
+	i := slices.IndexFunc(all, func(s section) bool { return s.name == m[1] && (s.kind == "backend" || s.kind == "frontend") })
+	if i < 0 {
+		return section{}, false
+	}
+	return all[i], true
+}
+
+// has reports whether a backend is rendered.
+func (r *Renderer) has(backend string) bool {
+	return slices.ContainsFunc(r.settings.Services, func(s Service) bool { return s.Backend == backend }) ||
+		slices.ContainsFunc(r.kept, func(k kept) bool { return k.backend == backend })
+}

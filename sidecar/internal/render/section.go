@@ -1,0 +1,108 @@
+package render
+
+import (
+	"slices"
+	"strings"
+)
+
+// section is a section of a haproxy.cfg.
+type section struct {
+	first int // its first line, from 1
+	kind  string
+	name  string
+	lines []string // with the first
+}
+
+// sections cuts a file into its sections. What stands before the first is in
+// none.
+func sections(content []byte) (out []section) {
+	n := 0
+	for line := range strings.Lines(string(content)) {
+		n++
+		line = strings.TrimRight(line, "\r\n")
+		words := strings.Fields(line)
+		if len(words) > 0 && beginsSection(words[0]) {
+			s := section{first: n, kind: words[0]}
+			if len(words) > 1 {
+				s.name = words[1]
+			}
+			out = append(out, s)
+		}
+		if len(out) > 0 {
+			last := &out[len(out)-1]
+			last.lines = append(last.lines, line)
+		}
+	}
+	return out
+}
+
+// beginsSection reports whether a line's first word begins a section
+// (configuration manual, 2 and 3).
+func beginsSection(word string) bool {
+	switch word {
+	case "global", "defaults", "frontend", "backend", "listen",
+		"peers", "resolvers", "mailers", "userlist", "cache",
+		"program", "ring", "http-errors", "log-forward", "fcgi-app",
+		"crt-store", "acme", "traces":
+		return true
+	}
+	return false
+}
+
+// owner is the one backend of ours that a section is there for: the backend
+// itself, its frontend by name, or a frontend that leads to it and to no other.
+// "" is none, or several.
+func (s section) owner(isOurs func(backend string) bool) string {
+	switch {
+	case s.kind == "backend" && isOurs(s.name):
+		return s.name
+	case s.kind != "frontend":
+		return ""
+	}
+	if b, ok := strings.CutSuffix(s.name, ".front"); ok && isOurs(b) {
+		return b
+	}
+	if to := slices.Compact(slices.Sorted(slices.Values(s.leadsTo()))); len(to) == 1 && isOurs(to[0]) {
+		return to[0]
+	}
+	return ""
+}
+
+// trimmed is the lines without those at the end that say something of the next
+// section, or nothing.
+func (s section) trimmed() []string {
+	n := len(s.lines)
+	for n > 0 && (strings.TrimSpace(s.lines[n-1]) == "" || strings.HasPrefix(s.lines[n-1], "#")) {
+		n--
+	}
+	return s.lines[:n]
+}
+
+// leadsTo is the backends that a frontend names.
+func (s section) leadsTo() (backends []string) {
+	for _, line := range s.lines {
+		words := strings.Fields(line)
+		if len(words) > 1 && (words[0] == "default_backend" || words[0] == "use_backend") {
+			backends = append(backends, words[1])
+		}
+	}
+	return backends
+}
+
+// isServerLine reports whether a line declares a server.
+func isServerLine(line string) bool {
+	words := strings.Fields(line)
+	return len(words) > 2 && words[0] == "server"
+}
+
+// optionsOf is the words of a server's line that are the same on each of its
+// backend: those between the address and the weight, which serverLine writes.
+func optionsOf(line string) (string, bool) {
+	words := strings.Fields(line)
+	for i := len(words) - 1; i > 2; i-- {
+		if words[i] == "weight" {
+			return strings.Join(words[3:i], " "), true
+		}
+	}
+	return "", false
+}

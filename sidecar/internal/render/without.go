@@ -1,0 +1,88 @@
+package render
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// kept is a service's sections as they were in a file that HAProxy took.
+type kept struct {
+	backend string
+	text    string // without servers; the backend's section is the last
+	options string // on each server's line
+}
+
+// Without gives a Renderer that renders all but one service. What a good file
+// has of it is rendered in its place, with the servers of the day, and options
+// is what stands on their lines. isKept is false if the file has nothing of it.
+// It is an error if what the file has can't be told from the rest.
+func (r *Renderer) Without(backend string, good []byte) (rest *Renderer, options string, isKept bool, err error) {
+	out := &Renderer{tmpl: r.tmpl, text: r.text, settings: r.settings, kept: slices.Clone(r.kept)}
+	out.settings.Services = slices.DeleteFunc(slices.Clone(r.settings.Services), func(s Service) bool { return s.Backend == backend })
+	if len(out.settings.Services) == len(r.settings.Services) {
+		return nil, "", false, fmt.Errorf("render: backend %s is not rendered from the settings", backend)
+	}
+	k, isKept, err := r.keep(backend, good)
+	if err != nil {
+		return nil, "", false, err
+	}
+	if isKept {
+		out.kept = append(out.kept, k)
+	}
+	if out.marker, err = marker(out.text, out.settings, out.kept...); err != nil {
+		return nil, "", false, err
+	}
+	if _, err := out.Render(nil); err != nil {
+		return nil, "", false, err
+	}
+	return out, k.options, isKept, nil
+}
+
+// keep takes a service's sections out of a file. A frontend of several cannot
+// be kept: it is made of what they are now.
+func (r *Renderer) keep(backend string, good []byte) (k kept, found bool, err error) {
+	k.backend = backend
+	var fronts, back strings.Builder
+	for _, s := range sections(good) {
+		if owner := s.owner(r.has); owner != backend {
+			if owner == "" && slices.Contains(s.leadsTo(), backend) {
+				return kept{}, false, fmt.Errorf("render: %s %s leads to backend %s and to others: it cannot be kept alone", s.kind, s.name, backend)
+			}
+			continue
+		}
+		if s.kind == "frontend" {
+			fronts.WriteString(strings.Join(s.trimmed(), "\n") + "\n\n")
+			continue
+		}
+		found = true
+		if err := k.take(&back, s.trimmed()); err != nil {
+			return kept{}, false, err
+		}
+	}
+	if !found {
+		return kept{}, false, nil
+	}
+	k.text = fronts.String() + back.String()
+	return k, true, nil
+}
+
+// take keeps a backend's lines, and of its servers the options.
+func (k *kept) take(out *strings.Builder, lines []string) error {
+	known := false
+	for _, line := range lines {
+		if !isServerLine(line) {
+			out.WriteString(line + "\n")
+			continue
+		}
+		options, ok := optionsOf(line)
+		if !ok || known && options != k.options {
+			return fmt.Errorf("render: backend %s has servers that are not ours: %s", k.backend, strings.TrimSpace(line))
+		}
+		k.options, known = options, true
+	}
+	if !known {
+		return fmt.Errorf("render: backend %s has no server in the last good file: nobody knows their options", k.backend)
+	}
+	return nil
+}
