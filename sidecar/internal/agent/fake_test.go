@@ -161,6 +161,15 @@ func (c *fakeCatalog) Health(service string) catalog.SourceHealth {
 	return c.health[service]
 }
 
+// answersTheSame is an answer that brings nothing new.
+func (c *fakeCatalog) answersTheSame(service string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	h := c.health[service]
+	h.Answered = time.Now()
+	c.health[service] = h
+}
+
 func (c *fakeCatalog) Changed() <-chan struct{} { return c.changed }
 
 // says is Consul's answer about one service.

@@ -14,6 +14,11 @@ import (
 // is written. What is newer is in HAProxy and its file.
 const saveDelay = time.Second
 
+// ageDelay is how often it is written though nothing has changed, so that its
+// age tells for how long Consul has been away. Two thousand services are
+// answered about some times a second, each with nothing new.
+const ageDelay = time.Minute
+
 // storeKeeper is what the agent knows of the snapshot on disk.
 type storeKeeper struct {
 	old     map[string]catalog.Saved // what a sidecar before has left, by service
@@ -84,11 +89,14 @@ func (a *Agent) tendStore(snap catalog.Snapshot) time.Duration {
 	if a.store == nil || k.saving != nil {
 		return time.Hour
 	}
-	if k.due.IsZero() {
-		if !a.isNewer(snap) {
-			return time.Hour
-		}
+	switch changed, newer := a.isNewer(snap); {
+	case k.err != nil && !k.due.IsZero(): // it is tried again then
+	case changed && (k.due.IsZero() || k.due.Sub(now) > saveDelay):
 		k.due = now.Add(saveDelay)
+	case newer && k.due.IsZero():
+		k.due = now.Add(max(saveDelay, k.at.Add(ageDelay).Sub(now)))
+	case k.due.IsZero():
+		return time.Hour
 	}
 	if wait := k.due.Sub(now); wait > 0 {
 		return wait
@@ -99,19 +107,21 @@ func (a *Agent) tendStore(snap catalog.Snapshot) time.Duration {
 	return time.Hour
 }
 
-// isNewer reports whether Consul has answered since the snapshot was written,
-// be it that nothing has changed: the snapshot's age says how old it is.
-func (a *Agent) isNewer(snap catalog.Snapshot) bool {
+// isNewer reports whether Consul has said anything new since the snapshot was
+// written, and whether it has answered at all.
+func (a *Agent) isNewer(snap catalog.Snapshot) (changed, answered bool) {
 	for _, s := range a.set.Services {
 		if w := snap.Service(s.Name); !w.Known || w.Old {
 			continue
 		}
 		was, exists := a.saved.saved[s.Name]
-		if !exists || a.catalog.Health(s.Name).Answered.After(was.Answered) {
-			return true
+		health := a.catalog.Health(s.Name)
+		if !exists || health.Changed.After(was.Answered) {
+			return true, true
 		}
+		answered = answered || health.Answered.After(was.Answered)
 	}
-	return false
+	return false, answered
 }
 
 // toSave is the newest complete answer about each service that is routed.

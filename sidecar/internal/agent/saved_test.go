@@ -171,6 +171,32 @@ func TestWhatConsulSaysIsSavedOnceASecond(t *testing.T) {
 	})
 }
 
+// Thousands of services are answered about all the time, mostly with nothing new.
+func TestAnswersThatBringNothingNewAreSavedOnceAMinute(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, true, "api")
+		store := &fakeStore{}
+		b.store = store
+		b.catalog.says("api", many(2)...)
+		b.adoptable()
+		b.start()
+		b.passes(2 * time.Second)
+		before := len(store.saves)
+		for range 300 { // 5 min
+			b.catalog.answersTheSame("api")
+			b.passes(time.Second)
+		}
+		if n := len(store.saves) - before; n < 4 || n > 6 {
+			t.Errorf("got %d writes in 5 min, want about one a minute", n)
+		}
+		b.catalog.says("api", many(3)...)
+		b.passes(2 * time.Second)
+		if n := len(store.names()["api"]); n != 3 {
+			t.Errorf("2 s after a change %d instances are saved, want 3", n)
+		}
+	})
+}
+
 func TestASnapshotThatCannotBeWrittenIsTriedAgainAndLoggedOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, true)
