@@ -127,6 +127,10 @@ fmt: tools-lint ## Format the Go code
 fuzz: tools ## Run each fuzz test for T
 	tools/fuzz.sh $(T)
 
+.PHONY: matrix
+matrix: tools ## Run the tests with processes on every HAProxy and Consul
+	tools/matrix.sh
+
 .PHONY: bench
 bench: tools ## Run the benchmarks
 	go test -run='^$$' -bench=. -benchmem -timeout=30m $(PKG)

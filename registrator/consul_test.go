@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/consul/api"
+
+	"github.com/pointsman/pointsman/test/lab"
 )
 
 // deadline bounds every wait for a fact; none takes it unless it fails.
@@ -41,7 +43,7 @@ func startConsul(t *testing.T) *consul {
 			_ = l.Close()
 		}
 	}()
-	for range 7 {
+	for range 6 {
 		l, err := config.Listen(t.Context(), "tcp", "127.0.0.1:0")
 		if err != nil {
 			t.Fatal(err)
@@ -65,10 +67,17 @@ func (c *consul) config() *api.Config { return &api.Config{Address: "127.0.0.1:"
 func (c *consul) start() *consul {
 	c.t.Helper()
 	output := new(bytes.Buffer)
-	c.cmd = exec.Command(findConsul(c.t), "agent", "-dev", "-node", "test", "-bind", "127.0.0.1", "-log-level", "warn", //nolint:noctx // kill ends it
+	bin := findConsul(c.t)
+	flags, err := lab.WithoutGRPCTLS(c.t.Context(), bin)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	c.cmd = exec.Command(bin, append([]string{ //nolint:noctx // kill ends it
+		"agent", "-dev", "-node", "test", "-bind", "127.0.0.1", "-log-level", "warn",
 		"-hcl", "disable_update_check = true",
-		"-http-port", c.ports[0], "-dns-port", c.ports[1], "-grpc-port", c.ports[2], "-grpc-tls-port", c.ports[3],
-		"-server-port", c.ports[4], "-serf-lan-port", c.ports[5], "-serf-wan-port", c.ports[6])
+		"-http-port", c.ports[0], "-dns-port", c.ports[1], "-grpc-port", c.ports[2],
+		"-server-port", c.ports[3], "-serf-lan-port", c.ports[4], "-serf-wan-port", c.ports[5],
+	}, flags...)...)
 	c.cmd.Stdout, c.cmd.Stderr = output, output
 	c.cmd.SysProcAttr = endWithParent()
 	c.done = make(chan struct{})

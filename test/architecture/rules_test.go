@@ -50,7 +50,7 @@ var rules = []rule{
 	{place: "templates"},
 
 	// The fakes, which only tests import.
-	{place: sidecar + "consultest/...", imports: core},
+	{place: sidecar + "consultest/...", imports: core, tests: []string{"test/compat"}},
 	{place: sidecar + "haproxytest/...", imports: core},
 
 	// The library and the programs around it.
@@ -63,8 +63,10 @@ var rules = []rule{
 
 	// The tests of the whole, which see only programs and HTTP.
 	{place: "test/lab/..."},
-	{place: "test/e2e/...", imports: []string{"test/lab/...", "test/hostile"}},
+	{place: "test/e2e/...", imports: []string{"test/lab/...", "test/hostile", "test/compat"}},
 	{place: "test/hostile"},
+	{place: "test/compat"},
+	{place: "test/compat/cmd/...", imports: []string{"test/compat"}},
 	{place: "test/architecture"},
 }
 
@@ -74,8 +76,8 @@ var (
 	// core is what every adapter may know.
 	core = []string{sidecar + "catalog/...", sidecar + "plan/..."}
 	// fakes is what only tests may import; test/lab starts the real programs,
-	// test/hostile is a table.
-	fakes = []string{sidecar + "consultest/...", sidecar + "haproxytest/...", "test/lab/...", "test/hostile"}
+	// test/hostile is a table, test/compat keeps what is seen of versions.
+	fakes = []string{sidecar + "consultest/...", sidecar + "haproxytest/...", "test/lab/...", "test/hostile", "test/compat"}
 )
 
 // pure are the packages that decide. They get the outside as values: no I/O,

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/pointsman/pointsman/test/compat"
 	"github.com/pointsman/pointsman/test/lab"
 )
 
@@ -31,6 +32,7 @@ func TestADeploymentLosesNoRequestAndTakesNoReload(t *testing.T) {
 	if s := w.state(); s.Reloads.Succeeded+s.Reloads.Failed != 0 {
 		t.Errorf("reloads: got %+v, want none", s.Reloads)
 	}
+	compat.HAProxy(t, "a deployment of three nodes", "no reload, no request lost")
 	for _, v := range []string{"1.0", "1.1"} {
 		if reports[0].Versions[v] == 0 {
 			t.Errorf("no answer of version %s: %v", v, reports[0].Versions)

@@ -15,6 +15,7 @@ import (
 
 	"github.com/hashicorp/consul/api"
 
+	"github.com/pointsman/pointsman/test/compat"
 	"github.com/pointsman/pointsman/test/hostile"
 	"github.com/pointsman/pointsman/test/lab"
 )
@@ -40,7 +41,7 @@ func TestAHostileCatalogReachesHAProxyAsServersOrNotAtAll(t *testing.T) {
 			legal[i.ID] = true
 		}
 	}
-	t.Logf("Consul refuses %d of %d", refused, len(hostile.Instances()))
+	compat.Consul(t, "hostile registrations that Consul itself refuses", fmt.Sprintf("%d of %d", refused, len(hostile.Instances())))
 	if len(legal) < 50 {
 		t.Fatalf("Consul has let in only %d: this proves nothing", len(legal))
 	}
@@ -62,6 +63,9 @@ func TestAHostileCatalogReachesHAProxyAsServersOrNotAtAll(t *testing.T) {
 		return errors.Join(missing...)
 	}))
 	w.fileIsCurrent()
+	compat.HAProxy(t, "more new servers than there are slots", map[bool]string{
+		true: "are added without a reload", false: "take a reload, by which the file gets more slots",
+	}[w.state().Reloads.Succeeded == 0])
 
 	file := w.readConfig()
 	if after := withoutServers(t, file); after != before {

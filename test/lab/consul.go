@@ -36,11 +36,16 @@ func (l *Lab) StartConsul(ctx context.Context, port int) (*Consul, error) {
 // Restart starts it anew at the same address, with no memory. It must have
 // ended.
 func (c *Consul) Restart(ctx context.Context) error {
-	var err error
-	c.Process, err = c.lab.start("consul", c.lab.programs.Consul, "agent", "-dev",
+	flags, err := WithoutGRPCTLS(ctx, c.lab.programs.Consul)
+	if err != nil {
+		return err
+	}
+	c.Process, err = c.lab.start("consul", c.lab.programs.Consul, append([]string{
+		"agent", "-dev",
 		"-bind=127.0.0.1", "-client=127.0.0.1", "-log-level=warn", "-node=lab",
-		"-http-port="+strconv.Itoa(c.HTTPPort), "-server-port="+strconv.Itoa(c.serverPort),
-		"-serf-lan-port="+strconv.Itoa(c.serfPort), "-serf-wan-port=-1", "-dns-port=-1", "-grpc-port=-1", "-grpc-tls-port=-1")
+		"-http-port=" + strconv.Itoa(c.HTTPPort), "-server-port=" + strconv.Itoa(c.serverPort),
+		"-serf-lan-port=" + strconv.Itoa(c.serfPort), "-serf-wan-port=-1", "-dns-port=-1", "-grpc-port=-1",
+	}, flags...)...)
 	if err != nil {
 		return err
 	}

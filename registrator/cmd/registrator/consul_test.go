@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/consul/api"
+
+	"github.com/pointsman/pointsman/test/lab"
 )
 
 // consul is a real `consul agent -dev`. The library's tests have the same; a
@@ -88,9 +90,16 @@ func (c *consul) env() []string { return []string{"CONSUL_HTTP_ADDR=127.0.0.1:" 
 func (c *consul) start(t *testing.T) {
 	t.Helper()
 	out := new(bytes.Buffer)
-	c.cmd = exec.Command(findConsul(t), "agent", "-dev", "-node", "test", "-bind", "127.0.0.1", "-log-level", "warn", //nolint:noctx // kill ends it
-		"-hcl", "disable_update_check = true", "-dns-port", "-1", "-grpc-port", "-1", "-grpc-tls-port", "-1", "-serf-wan-port", "-1",
-		"-http-port", c.ports[0], "-server-port", c.ports[1], "-serf-lan-port", c.ports[2])
+	bin := findConsul(t)
+	flags, err := lab.WithoutGRPCTLS(t.Context(), bin)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.cmd = exec.Command(bin, append([]string{ //nolint:noctx // kill ends it
+		"agent", "-dev", "-node", "test", "-bind", "127.0.0.1", "-log-level", "warn",
+		"-hcl", "disable_update_check = true", "-dns-port", "-1", "-grpc-port", "-1", "-serf-wan-port", "-1",
+		"-http-port", c.ports[0], "-server-port", c.ports[1], "-serf-lan-port", c.ports[2],
+	}, flags...)...)
 	c.cmd.Stdout, c.cmd.Stderr = out, out
 	c.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	c.done = make(chan struct{})

@@ -17,6 +17,7 @@ import (
 	"github.com/pointsman/pointsman/sidecar/internal/catalog"
 	"github.com/pointsman/pointsman/sidecar/internal/consul"
 	"github.com/pointsman/pointsman/sidecar/internal/consultest"
+	"github.com/pointsman/pointsman/test/compat"
 )
 
 // count is of connections.
@@ -200,12 +201,21 @@ func TestTLSRefusesAnUnknownCertificate(t *testing.T) {
 func TestTooManyConnectionsNamesTheSetting(t *testing.T) {
 	p := consultest.StartProcess(t, `limits { http_max_conns_per_client = 20 }`)
 	w := start(t, p.Address(), consul.Options{}, fifty()...)
+	refusal := ""
 	w.awaitHealthOf("refusal", func() error {
 		for _, s := range fifty() {
-			if err := w.Health(s.Name).Err; err != nil && strings.Contains(err.Error(), "http_max_conns_per_client") {
+			err := w.Health(s.Name).Err
+			switch {
+			case err == nil:
+			case strings.Contains(err.Error(), "http_max_conns_per_client"):
+				refusal = "status 429, which the error explains"
+				return nil
+			case consultest.IsOld(t) && strings.Contains(err.Error(), "EOF"):
+				refusal = "closed without a word"
 				return nil
 			}
 		}
 		return fmt.Errorf("health of web is %+v", w.Health("web"))
 	})
+	compat.Consul(t, "a connection more than `http_max_conns_per_client`", refusal)
 }

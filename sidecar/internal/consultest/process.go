@@ -11,7 +11,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -24,6 +26,7 @@ import (
 type Process struct {
 	t     testing.TB
 	bin   string
+	old   bool // before 1.14
 	hcl   []string
 	ports []int // in the order of portFlags
 
@@ -39,7 +42,28 @@ const (
 
 // portFlags are the flags that name a port; the first is the HTTP port's.
 func portFlags() []string {
-	return []string{"-http-port", "-dns-port", "-grpc-port", "-grpc-tls-port", "-server-port", "-serf-lan-port", "-serf-wan-port"}
+	return []string{"-http-port", "-dns-port", "-grpc-port", "-server-port", "-serf-lan-port", "-serf-wan-port"}
+}
+
+// noGRPCTLS is the flag without which an agent of Consul 1.14 or newer takes a
+// fixed port. Older ones have neither.
+const noGRPCTLS = "-grpc-tls-port=-1"
+
+// IsOld reports whether the Consul under test is older than 1.14.
+func IsOld(t testing.TB) bool {
+	t.Helper()
+	return isOld(t, findConsul(t))
+}
+
+var oldVersion = regexp.MustCompile(`Consul v?1\.(?:\d|1[0-3])\.`)
+
+func isOld(t testing.TB, bin string) bool {
+	t.Helper()
+	out, err := exec.CommandContext(t.Context(), bin, "version").Output()
+	if err != nil {
+		t.Fatalf("consultest: %s version: %v", bin, err)
+	}
+	return oldVersion.Match(out)
 }
 
 // StartProcess starts Consul and returns once it has a leader. The process
@@ -47,6 +71,7 @@ func portFlags() []string {
 func StartProcess(t testing.TB, hcl ...string) *Process {
 	t.Helper()
 	p := &Process{t: t, bin: findConsul(t), hcl: hcl}
+	p.old = isOld(t, p.bin)
 	t.Cleanup(p.Kill)
 	// Another process can take a port between the moment when it was found free
 	// and Consul's start.
@@ -134,6 +159,9 @@ func (p *Process) start() error {
 		"agent", "-dev", "-node", nodeName, "-bind", "127.0.0.1", "-client", "127.0.0.1", "-log-level", "warn",
 		"-hcl", "disable_update_check = true",
 	}
+	if !p.old {
+		args = append(args, noGRPCTLS)
+	}
 	for i, flag := range portFlags() {
 		args = append(args, flag, strconv.Itoa(p.ports[i]))
 	}
@@ -185,10 +213,16 @@ func (p *Process) awaitLeader() error {
 			continue
 		}
 		node, policy, err := get(ctx, "http://"+p.Address()+"/v1/catalog/node/"+nodeName)
-		if err == nil && (strings.Contains(node, `"Address"`) || policy == "deny") {
+		if err == nil && (strings.Contains(node, `"Address"`) || policy == "deny" || p.old && p.denies()) {
 			return nil
 		}
 	}
+}
+
+// denies reports whether its ACLs hide the node from those without a token; an
+// old Consul's answer does not say so.
+func (p *Process) denies() bool {
+	return slices.ContainsFunc(p.hcl, func(s string) bool { return strings.Contains(s, `default_policy = "deny"`) })
 }
 
 // get gives the body, and the ACL policy for those without a token.

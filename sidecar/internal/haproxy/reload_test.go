@@ -14,6 +14,7 @@ import (
 
 	"github.com/pointsman/pointsman/sidecar/internal/haproxytest"
 	"github.com/pointsman/pointsman/sidecar/internal/plan"
+	"github.com/pointsman/pointsman/test/compat"
 )
 
 var otherMark = plan.Marker{Template: "dd", Services: "ee", Settings: "ff"}
@@ -210,6 +211,9 @@ func TestAReloadOfAMissingFileIsToldSoon(t *testing.T) {
 		t.Errorf("got %v after %s", err, time.Since(began))
 	}
 	_, gone := s.client.Observe(t.Context(), nil)
+	compat.HAProxy(t, "a reload of a file that is not there", map[bool]string{
+		true: "ends HAProxy; no reload is sent without a look at the file", false: "fails, and HAProxy serves on",
+	}[errors.Is(gone, plan.ErrNotRunning)])
 	if got := errors.Is(err, plan.ErrNotRunning); got != errors.Is(gone, plan.ErrNotRunning) {
 		t.Errorf("the reload says that HAProxy has ended: %v; afterwards: %v", got, gone)
 	}

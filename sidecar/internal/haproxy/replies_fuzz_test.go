@@ -174,7 +174,7 @@ func FuzzReloadReply(f *testing.F) {
 // name is one word.
 func FuzzSessionsOn(f *testing.F) {
 	f.Add("0x55d0c8: proto=tcpv4 src=127.0.0.1:1 fe=f be=api srv=one ts=00 age=1s calls=1\n0x55d0c9: proto=unix_stream src=unix:1 fe=GLOBAL be=<NONE> srv=<none> ts=02 \n\n")
-	f.Add("0x1: be=api srv=two x\n0x1; show info: be=api srv=one x\n")
+	f.Add("0x1: be=api srv=two x\n0x1; show info: fe=f be=api srv=one x\n")
 	f.Fuzz(func(t *testing.T, reply string) {
 		for _, id := range sessionsOn(reply, "api", map[string]bool{"one": true}) {
 			digits, isHex := strings.CutPrefix(id, "0x")

@@ -1,0 +1,65 @@
+#!/usr/bin/env bash
+#
+# usage: tools/matrix.sh [check]
+#
+# Runs the tests that use real processes on every HAProxy and Consul that is
+# supported, and makes the tables of docs/compatibility.md of what they have
+# seen. With "check" it leaves the page alone, and fails if it is not current.
+#
+# PAIRS names the pairs, HAProxy+Consul, if not all are wanted. FACTS names a
+# file that already has what was seen on the others.
+set -euo pipefail
+
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+mode=${1:-write}
+read -r -a pairs <<<"${PAIRS:-2.6+1.8 2.6+1.22 3.0+1.22 3.2+1.22 3.4+1.22}"
+
+# What is started by these is what the versions are about. An old Consul is
+# tried on all that speaks to it, an HAProxy on all that speaks to one.
+readonly on_haproxy="./sidecar/internal/haproxy ./sidecar/internal/render ./test/e2e"
+readonly on_consul="./sidecar/internal/consul ./sidecar/internal/consultest ./sidecar/internal/cli ./registrator/..."
+
+if [[ -z ${FACTS:-} ]]; then
+	FACTS=$PWD/.tools/matrix/facts.jsonl
+	mkdir -p "$(dirname "$FACTS")"
+	: >"$FACTS"
+fi
+export POINTSMAN_MATRIX=$FACTS
+
+tools/haproxy-versions.sh >/dev/null
+tools/consul-versions.sh >/dev/null
+
+# consul_of VERSION prints the program of that Consul.
+consul_of() {
+	case $1 in
+	1.8) echo "$PWD/.tools/consul/1.8/consul" ;;
+	*) command -v consul || echo "$PWD/.tools/bin/consul" ;;
+	esac
+}
+
+failed=''
+for pair in "${pairs[@]}"; do
+	haproxy=${pair%+*} consul=${pair#*+} start=$SECONDS
+	printf -- '-- HAProxy %s, Consul %s\n' "$haproxy" "$consul"
+	# The newest Consul is the same for all: its own suites run once.
+	packages=$on_haproxy
+	[[ $haproxy == 2.6 ]] && packages+=" $on_consul"
+	# shellcheck disable=SC2086  # packages are words
+	if HAPROXY=$PWD/.tools/haproxy/$haproxy/haproxy CONSUL=$(consul_of "$consul") \
+		POINTSMAN_MATRIX_HAPROXY=$haproxy POINTSMAN_MATRIX_CONSUL=$consul \
+		go test -count=1 -shuffle=on -timeout=8m ${TESTFLAGS:-} $packages; then
+		printf -- '-- HAProxy %s, Consul %s: passed in %d s\n' "$haproxy" "$consul" $((SECONDS - start))
+	else
+		failed+="HAProxy $haproxy with Consul $consul; "
+	fi
+done
+
+if [[ -n $failed ]]; then
+	printf 'failed on: %s\n' "${failed%; }" >&2
+	exit 1
+fi
+if [[ $mode == check ]]; then
+	go run ./test/compat/cmd/compatibility -check "$FACTS" docs/compatibility.md
+else
+	go run ./test/compat/cmd/compatibility "$FACTS" docs/compatibility.md
+fi
