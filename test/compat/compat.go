@@ -30,10 +30,16 @@ type Fact struct {
 }
 
 // HAProxy notes a fact of the HAProxy that the test runs on.
-func HAProxy(tb testing.TB, fact, value string) { tb.Helper(); note(tb, "HAProxy", haproxyVariable, fact, value) }
+func HAProxy(tb testing.TB, fact, value string) {
+	tb.Helper()
+	note(tb, "HAProxy", haproxyVariable, fact, value)
+}
 
 // Consul notes a fact of the Consul that the test runs on.
-func Consul(tb testing.TB, fact, value string) { tb.Helper(); note(tb, "Consul", consulVariable, fact, value) }
+func Consul(tb testing.TB, fact, value string) {
+	tb.Helper()
+	note(tb, "Consul", consulVariable, fact, value)
+}
 
 func note(tb testing.TB, program, variable, fact, value string) {
 	tb.Helper()

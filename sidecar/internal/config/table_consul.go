@@ -39,7 +39,7 @@ func consulConnection() []setting[Config] {
 		},
 		{
 			key: "consul.ca_file", consulEnv: "CONSUL_CACERT",
-			doc: "The certificate authority that Consul's certificate is checked against.",
+			doc: "The certificate authority that Consul's certificate is checked against. This and the files below are read again for each new connection.",
 			at:  func(c *Config) value { return text{&c.Consul.CAFile, "path", orEmpty(path)} },
 		},
 		{

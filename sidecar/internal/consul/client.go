@@ -2,7 +2,6 @@ package consul
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -89,7 +88,6 @@ func newTransport(o Options, at endpoint) (*http.Transport, error) {
 	}
 	t := &http.Transport{
 		DialContext:         dated(dialer.DialContext),
-		TLSHandshakeTimeout: dialTimeout,
 		MaxIdleConnsPerHost: 1 << 20, // bounded by the number of services and by IdleConnTimeout
 		IdleConnTimeout:     idleTimeout,
 		ForceAttemptHTTP2:   true,
@@ -103,19 +101,11 @@ func newTransport(o Options, at endpoint) (*http.Transport, error) {
 	if at.base.Scheme != schemeHTTPS {
 		return t, nil
 	}
-	config, err := api.SetupTLSConfig(&api.TLSConfig{
-		Address:            o.ServerName,
-		CAFile:             o.CAFile,
-		CAPath:             o.CAPath,
-		CertFile:           o.CertFile,
-		KeyFile:            o.KeyFile,
-		InsecureSkipVerify: o.InsecureSkipVerify,
-	})
+	over, err := newSecured(o, t.DialContext)
 	if err != nil {
-		return nil, fmt.Errorf("TLS (CA file %q, CA path %q, certificate %q, key %q): %w", o.CAFile, o.CAPath, o.CertFile, o.KeyFile, err)
+		return nil, err
 	}
-	config.MinVersion = tls.VersionTLS12
-	t.TLSClientConfig = config
+	t.DialTLSContext = over.connect
 	return t, nil
 }
 
