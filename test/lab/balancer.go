@@ -18,6 +18,7 @@ type Balancer struct {
 	consul   *Consul
 	services []Service
 	extra    string // further settings
+	environ  []string
 	joined   string // the service as which it is registered in Consul, or ""
 
 	HAProxy, Sidecar *Process
@@ -120,6 +121,9 @@ func (b *Balancer) SetExtra(yaml string) error {
 	return b.writeSettings()
 }
 
+// SetEnviron sets variables that the sidecar is started with, as NAME=value.
+func (b *Balancer) SetEnviron(environ ...string) { b.environ = environ }
+
 func (b *Balancer) writeSettings() error {
 	var y strings.Builder
 	fmt.Fprintf(&y, "name: %s\nconsul:\n  address: %s\n", b.Name, b.consul.Address())
@@ -148,7 +152,7 @@ func (b *Balancer) writeSettings() error {
 // StartSidecar starts the sidecar only.
 func (b *Balancer) StartSidecar() error {
 	var err error
-	b.Sidecar, err = b.lab.start(b.Name+"-sidecar", b.lab.programs.Sidecar, "run", "--config", b.Settings())
+	b.Sidecar, err = b.lab.startWith(b.Name+"-sidecar", b.environ, b.lab.programs.Sidecar, "run", "--config", b.Settings())
 	return err
 }
 

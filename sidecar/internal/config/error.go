@@ -1,6 +1,9 @@
 package config
 
-import "strconv"
+import (
+	"regexp"
+	"strconv"
+)
 
 // Error is one thing that is wrong with one setting. What Load returns joins
 // all of them; errors.As finds the first.
@@ -37,3 +40,10 @@ func quote(s string) string {
 	}
 	return strconv.Quote(s)
 }
+
+// userInfo is "user:password@", where an address has it.
+var userInfo = regexp.MustCompile(`^((?:\w+://)?)[^/@\s]*?:[^@\s]*@`)
+
+// withoutPassword masks who an address says that it comes as. No setting takes
+// such an address, and so the error that refuses it would show the password.
+func withoutPassword(value string) string { return userInfo.ReplaceAllString(value, "${1}"+mask+"@") }

@@ -329,6 +329,8 @@ func TestLoadRefuses(t *testing.T) {
 		{"an empty number", input{yaml: "services: []\n", env: []string{"POINTSMAN_HAPROXY_GLOBAL_THREADS="}}, `POINTSMAN_HAPROXY_GLOBAL_THREADS: haproxy.global.threads: must be a whole number, 0 to 4096`},
 		{"a file's value that a flag hides", input{yaml: "services: []\nlog: {level: loud}\n", args: []string{"--log-level=warn"}}, file + `:2: log.level "loud": must be trace, debug, info, warn or error`},
 		{"a token and a token file", input{yaml: "services: []\nconsul: {token: hush, token_file: /f}\n"}, file + `:2: consul.token_file "/f": is set together with consul.token: only one can be used`},
+		{"an address with a password, without the password", input{yaml: "services: []\n", env: []string{"POINTSMAN_CONSUL_ADDRESS=http://user:hush@10.0.0.1:8500"}}, `POINTSMAN_CONSUL_ADDRESS: consul.address "http://***@10.0.0.1:8500": must be a URL of scheme, host and port; credentials go to consul.http_auth`},
+		{"one without a scheme, too", input{yaml: "consul: {address: \"user:hu/sh@10.0.0.1:8500\"}\nservices: []\n"}, file + `:1: consul.address "***@10.0.0.1:8500": must be host:port`},
 		{"a token with a newline, without the token", input{yaml: "services: []\n", env: []string{"POINTSMAN_CONSUL_TOKEN=hush\n"}}, `POINTSMAN_CONSUL_TOKEN: consul.token "***": must not hold the control character '\n'`},
 		{"a status certificate without its key", input{yaml: "services: []\nstatus: {tls: {cert_file: /c}}\n"}, file + `:2: status.tls.cert_file "/c": needs status.tls.key_file`},
 		{"clients' certificates without TLS", input{yaml: "services: []\nstatus: {tls: {client_ca_file: /c}}\n"}, file + `:2: status.tls.client_ca_file "/c": needs status.tls.cert_file`},

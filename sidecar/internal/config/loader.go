@@ -67,6 +67,7 @@ func (l *loader) putText(key string, v value, s string, from origin) {
 }
 
 func (l *loader) fail(e *Error) {
+	e.Value = withoutPassword(e.Value)
 	l.failed[e.Key] = true
 	l.problems = append(l.problems, e)
 }
