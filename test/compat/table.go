@@ -36,7 +36,7 @@ func Page(page string, facts io.Reader) (string, error) {
 // version. A fact that two tests saw differently on one version is an error.
 func tables(facts io.Reader) (string, error) {
 	values := map[Fact]string{} // by the fact without its value
-	var programs, errs = []string{}, []error{}
+	programs, errs := []string{}, []error{}
 	lines := bufio.NewScanner(facts)
 	for lines.Scan() {
 		var f Fact

@@ -73,7 +73,10 @@ func newBetween(t *testing.T, profile haproxytest.Profile) *between {
 			t.Logf("the sidecar's log:\n%.20000s", b.log.String())
 		}
 		select {
-		case <-ended:
+		case err := <-ended:
+			if err != nil {
+				t.Error(err)
+			}
 		case <-time.After(10 * time.Second):
 			t.Error("the sidecar does not end")
 		}
