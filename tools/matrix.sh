@@ -24,7 +24,7 @@ if [[ -z ${FACTS:-} ]]; then
 	mkdir -p "$(dirname "$FACTS")"
 	: >"$FACTS"
 fi
-export POINTSMAN_MATRIX=$FACTS
+export MATRIX_FACTS=$FACTS
 
 tools/haproxy-versions.sh >/dev/null
 tools/consul-versions.sh >/dev/null
@@ -46,7 +46,7 @@ for pair in "${pairs[@]}"; do
 	[[ $haproxy == 2.6 ]] && packages+=" $on_consul"
 	# shellcheck disable=SC2086  # packages are words
 	if HAPROXY=$PWD/.tools/haproxy/$haproxy/haproxy CONSUL=$(consul_of "$consul") \
-		POINTSMAN_MATRIX_HAPROXY=$haproxy POINTSMAN_MATRIX_CONSUL=$consul \
+		MATRIX_HAPROXY=$haproxy MATRIX_CONSUL=$consul \
 		go test -count=1 -shuffle=on -timeout=8m ${TESTFLAGS:-} $packages; then
 		printf -- '-- HAProxy %s, Consul %s: passed in %d s\n' "$haproxy" "$consul" $((SECONDS - start))
 	else

@@ -14,11 +14,12 @@ import (
 	"testing"
 )
 
-// The variables that `make matrix` sets.
+// The variables that `make matrix` sets. The sidecar refuses what it does not know
+// of those that begin with POINTSMAN_, so these do not.
 const (
-	fileVariable    = "POINTSMAN_MATRIX"         // the file that facts are added to
-	haproxyVariable = "POINTSMAN_MATRIX_HAPROXY" // the version that the tests run on, as 2.6
-	consulVariable  = "POINTSMAN_MATRIX_CONSUL"
+	fileVariable    = "MATRIX_FACTS"   // the file that facts are added to
+	haproxyVariable = "MATRIX_HAPROXY" // the version that the tests run on, as 2.6
+	consulVariable  = "MATRIX_CONSUL"
 )
 
 // Fact is one line of the file.
