@@ -25,7 +25,7 @@ var rules = []rule{
 		imports: []string{
 			sidecar + "agent/...", sidecar + "config/...", sidecar + "consul/...",
 			sidecar + "haproxy/...", sidecar + "metrics/...", sidecar + "render/...",
-			sidecar + "status/...", sidecar + "credential/...", sidecar + "snapshot/...",
+			sidecar + "status/...", sidecar + "credential/...", sidecar + "snapshot/...", sidecar + "deploy/...", sidecar + "nodes/...",
 			// The wiring turns settings into the values of the core, and prints plans.
 			sidecar + "catalog/...", sidecar + "plan/...",
 			// It registers the load balancer, as any program registers itself.
@@ -43,6 +43,9 @@ var rules = []rule{
 	{place: sidecar + "status/...", imports: append([]string{sidecar + "agent/...", sidecar + "credential/..."}, core...), tests: fakes},
 	{place: sidecar + "snapshot/...", imports: []string{sidecar + "catalog/..."}},
 	{place: sidecar + "metrics/...", imports: core, tests: fakes},
+	// It decides, over interfaces of its own; cli puts the adapters behind them.
+	{place: sidecar + "deploy/..."},
+	{place: sidecar + "nodes/...", imports: []string{sidecar + "deploy/..."}},
 	{place: sidecar + "plan/...", imports: []string{sidecar + "catalog/..."}},
 	{place: sidecar + "catalog/..."},
 	{place: sidecar + "config/..."},

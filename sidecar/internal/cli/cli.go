@@ -22,7 +22,8 @@ const (
 	ExitFailure = 1 // it could not do what it was asked for
 	ExitUsage   = 2 // arguments or settings are wrong; nothing was done
 	ExitChanges = 3 // `plan --exit-code`: there is something to do
-	// 128+n: ended at once by a second signal n.
+	ExitHalfway = 4 // `deploy`: it failed after old nodes were stopped, or new ones may run still
+	// 128+n: ended at once by a second signal n; for deploy, by the first.
 )
 
 // Env is what a process gets from outside.
@@ -104,7 +105,8 @@ with what HAProxy runs, and changes HAProxy over its runtime socket. Only what
 the runtime can't do becomes a seamless reload of a rewritten haproxy.cfg.
 
 Exit codes: 0 done, 1 failed, 2 arguments or settings are wrong,
-3 something is to do (plan --exit-code), 128+n ended by a second signal n.`,
+3 something is to do (plan --exit-code), 4 failed halfway (deploy), 128+n ended by
+a second signal n (deploy: by the first).`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
@@ -112,7 +114,7 @@ Exit codes: 0 done, 1 failed, 2 arguments or settings are wrong,
 	root.SetOut(env.Stdout)
 	root.SetErr(env.Stderr)
 	config.RegisterFlags(root.PersistentFlags())
-	root.AddCommand(runCommand(env), renderCommand(env), planCommand(env), checkCommand(env), maintenanceCommand(env), guardCommand(env), versionCommand(env))
+	root.AddCommand(runCommand(env), renderCommand(env), planCommand(env), checkCommand(env), maintenanceCommand(env), guardCommand(env), deployCommand(env), versionCommand(env))
 	return root
 }
 

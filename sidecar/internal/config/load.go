@@ -17,6 +17,10 @@ type Sources struct {
 	ReadFile func(path string) ([]byte, error)
 	// Hostname is the default of the setting "name".
 	Hostname string
+	// NoServices is set by commands that route nothing: there need be no
+	// services and no file, and settings are not compared with one another but
+	// for Consul's.
+	NoServices bool
 }
 
 // Load reads all settings. A flag wins over a variable POINTSMAN_…, that over
@@ -44,7 +48,11 @@ func Load(from Sources) (Config, error) {
 	l.derive(from.Hostname)
 	l.deriveSnapshot()
 	l.deriveBalancer()
-	l.relations()
+	if from.NoServices {
+		l.consulRelations()
+	} else {
+		l.relations()
+	}
 
 	if len(l.problems) > 0 {
 		return Config{}, errors.Join(l.problems...)

@@ -121,6 +121,21 @@ type answer struct {
 // ask sends one query for a service and reads the whole answer. The query is
 // given up when ctx ends, or when it takes longer than its wait and some time.
 func (c *client) ask(ctx context.Context, s Service, from cursor) (answer, error) {
+	var a answer
+	var err error
+	a.meta, err = c.get(ctx, s, from, func(body io.Reader) (err error) {
+		a.entries, err = decodeEntries(body, maxBody)
+		return err
+	})
+	if err != nil {
+		return answer{}, err
+	}
+	a.received = time.Now()
+	return a, nil
+}
+
+// get is ask with what reads the body.
+func (c *client) get(ctx context.Context, s Service, from cursor, read func(io.Reader) error) (meta, error) {
 	limit := answerGrace
 	if from.index > 0 {
 		limit += c.wait + c.wait/16
@@ -135,25 +150,24 @@ func (c *client) ask(ctx context.Context, s Service, from cursor) (answer, error
 
 	req, err := c.request(ctx, s, from)
 	if err != nil {
-		return answer{}, err
+		return meta{}, err
 	}
 	resp, err := c.http.Do(req)
 	if err != nil {
-		return answer{}, c.failed(ctx, err)
+		return meta{}, c.failed(ctx, err)
 	}
 	defer func() { _ = resp.Body.Close() }()
 	if resp.StatusCode != http.StatusOK {
-		return answer{}, c.failed(ctx, refusal(resp))
+		return meta{}, c.failed(ctx, refusal(resp))
 	}
 	m, err := readMetaHeaders(resp.Header)
 	if err != nil {
-		return answer{}, c.failed(ctx, err)
+		return meta{}, c.failed(ctx, err)
 	}
-	entries, err := decodeEntries(resp.Body, maxBody)
-	if err != nil {
-		return answer{}, c.failed(ctx, err)
+	if err := read(resp.Body); err != nil {
+		return meta{}, c.failed(ctx, err)
 	}
-	return answer{meta: m, entries: entries, received: time.Now()}, nil
+	return m, nil
 }
 
 func (c *client) request(ctx context.Context, s Service, from cursor) (*http.Request, error) {

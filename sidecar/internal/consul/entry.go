@@ -32,9 +32,12 @@ type check struct{ CheckID, Status string }
 // instances with some meta and checks have.
 const maxBody = 100 << 20 // bytes
 
-// decodeEntries reads a whole answer of at most so many bytes. One that ends early, goes on after its
-// end, or is anything but a list is an error: null is not an empty list.
-func decodeEntries(r io.Reader, most int64) ([]entry, error) {
+func decodeEntries(r io.Reader, most int64) ([]entry, error) { return decodeList[entry](r, most) }
+
+// decodeList reads a whole answer of at most so many bytes. One that ends early,
+// goes on after its end, or is anything but a list is an error: null is not an
+// empty list.
+func decodeList[T any](r io.Reader, most int64) ([]T, error) {
 	limited := &io.LimitedReader{R: r, N: most}
 	d := json.NewDecoder(limited)
 	open, err := d.Token()
@@ -44,9 +47,9 @@ func decodeEntries(r io.Reader, most int64) ([]entry, error) {
 	if open != json.Delim('[') {
 		return nil, fmt.Errorf("the answer is no list: it starts with %.20q", fmt.Sprint(open))
 	}
-	var entries []entry
+	var entries []T
 	for d.More() {
-		var e entry
+		var e T
 		if err := d.Decode(&e); err != nil {
 			return nil, tooLong(limited, most, fmt.Errorf("the answer's element %d: %w", len(entries), unexpectedEOF(err)))
 		}

@@ -1,0 +1,146 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/pointsman/pointsman/sidecar/internal/catalog"
+	"github.com/pointsman/pointsman/sidecar/internal/consul"
+	"github.com/pointsman/pointsman/sidecar/internal/deploy"
+	"github.com/pointsman/pointsman/sidecar/internal/status"
+)
+
+// deployCatalog is Consul as a deployment wants it.
+type deployCatalog struct {
+	reader            *consul.Reader
+	service, sidecars string
+	at                map[string]string // URLs that stand in for registered ones
+}
+
+var _ deploy.Catalog = (*deployCatalog)(nil)
+
+func newDeployCatalog(o consul.Options, service, sidecars string, at map[string]string) (*deployCatalog, error) {
+	reader, err := consul.NewReader(o)
+	return &deployCatalog{reader, service, sidecars, at}, err
+}
+
+// Instances implements deploy.Catalog.
+func (c *deployCatalog) Instances(ctx context.Context) (deploy.Listing, error) {
+	report, err := c.reader.Service(ctx, c.service)
+	if err != nil {
+		return deploy.Listing{}, err
+	}
+	listing := deploy.Listing{Index: report.Index}
+	for _, e := range report.Entries {
+		i := deploy.Instance{
+			ID: e.ID, Node: e.Node, Address: e.Address, Version: e.Meta.Version, Leaving: !e.Meta.Leaving.IsZero(),
+		}
+		if e.Rejected != nil {
+			i.Problem = e.Rejected.Error()
+		}
+		for _, check := range e.Checks {
+			if check.Status != catalog.Passing.String() {
+				i.Checks = append(i.Checks, deploy.Check(check))
+			}
+		}
+		listing.Instances = append(listing.Instances, i)
+	}
+	return listing, nil
+}
+
+// Balancers implements deploy.Catalog. A sidecar whose check fails is one, too:
+// its HAProxy may serve on.
+func (c *deployCatalog) Balancers(ctx context.Context) ([]deploy.Balancer, error) {
+	report, err := c.reader.Service(ctx, c.sidecars)
+	if err != nil {
+		return nil, err
+	}
+	var list []deploy.Balancer
+	for _, e := range report.Entries {
+		b := deploy.Balancer{Name: e.Sidecar.Balancer, Passing: e.Health == catalog.Passing}
+		switch {
+		case b.Name == "":
+			// Nobody can tell whose it is: it may be one that routes the service.
+			b.Name = "the sidecar " + deploy.Quote(e.ID)
+			b.Problem = e.NoSidecar.Error()
+		case !e.Sidecar.MayRoute(c.service) && e.NoSidecar == nil:
+			continue
+		case c.at[b.Name] != "":
+			b.URL = c.at[b.Name]
+		case e.Address == "":
+			b.Problem = "its registration has no address that can be used"
+		case e.Sidecar.HTTPS:
+			b.URL = "https://" + e.Address
+		default:
+			b.URL = "http://" + e.Address
+		}
+		if b.Problem == "" && e.NoSidecar != nil {
+			b.Problem = e.NoSidecar.Error()
+		}
+		list = append(list, b)
+	}
+	return list, nil
+}
+
+// deployBalancers asks the sidecars.
+type deployBalancers struct {
+	client  *status.Client
+	service string
+}
+
+var _ deploy.Balancers = deployBalancers{}
+
+// Live implements deploy.Balancers.
+func (d deployBalancers) Live(ctx context.Context, b deploy.Balancer, version string, count int, wait time.Duration) (deploy.Live, error) {
+	if b.Problem != "" {
+		return deploy.Live{}, errors.New(b.Problem)
+	}
+	live, err := d.client.Live(ctx, target(b), d.service, version, count, wait)
+	return deploy.Live{Live: live.Live, Count: live.Count}, routed(err)
+}
+
+// Drained implements deploy.Balancers.
+func (d deployBalancers) Drained(ctx context.Context, b deploy.Balancer, instance string, index uint64, wait time.Duration) (deploy.Drain, error) {
+	if b.Problem != "" {
+		return deploy.Drain{}, errors.New(b.Problem)
+	}
+	drain, err := d.client.Drain(ctx, target(b), d.service, instance, index, wait)
+	return deploy.Drain{Drained: drain.Drained, Phase: drain.Phase, Sessions: drain.Sessions}, routed(err)
+}
+
+// View implements deploy.Balancers.
+func (d deployBalancers) View(ctx context.Context, b deploy.Balancer) (deploy.View, error) {
+	if b.Problem != "" {
+		return deploy.View{}, errors.New(b.Problem)
+	}
+	got, err := d.client.View(ctx, target(b), d.service)
+	if err != nil {
+		return deploy.View{}, routed(err)
+	}
+	view := deploy.View{Index: got.Index, Instances: map[deploy.Key]deploy.Seen{}, Rejected: map[deploy.Key]string{}}
+	for _, i := range got.Instances {
+		if i.ID == "" {
+			view.Unlisted = view.Unlisted || i.Sessions > 0 || i.Phase != "out"
+			continue
+		}
+		view.Instances[deploy.Key{ID: i.ID, Node: i.Node}] = deploy.Seen{
+			Version: i.Version, Phase: i.Phase, Sessions: i.Sessions, Takes: i.Phase == "up" && i.Weight > 0 && !i.Leaving,
+		}
+	}
+	for _, r := range got.Rejected {
+		view.Rejected[deploy.Key{ID: r.ID, Node: r.Node}] = r.Error
+	}
+	return view, nil
+}
+
+func target(b deploy.Balancer) status.Target {
+	return status.Target{LoadBalancer: b.Name, URL: b.URL}
+}
+
+func routed(err error) error {
+	if errors.Is(err, status.ErrNotRouted) {
+		return deploy.ErrNotRouted
+	}
+	return err
+}

@@ -1,0 +1,132 @@
+package cli
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/pointsman/pointsman/sidecar/internal/config"
+	"github.com/pointsman/pointsman/sidecar/internal/deploy"
+	"github.com/pointsman/pointsman/sidecar/internal/nodes"
+	"github.com/pointsman/pointsman/sidecar/internal/status"
+)
+
+// deployParts is what a deployment is put together from.
+type deployParts struct {
+	options deploy.Options
+	catalog *deployCatalog
+	client  *status.Client
+}
+
+func newDeployParts(ctx context.Context, cfg config.Config, env Env, o *deployOptions, screen *deployScreen) (*deployParts, error) {
+	sidecars := o.sidecars
+	if sidecars == "" {
+		sidecars = cfg.Status.Service
+	}
+	at, errAt := parseAt(o.at)
+	client, errClient := status.NewClient(o.sidecarCredentials(env))
+	catalog, errCatalog := newDeployCatalog(consulOptions(cfg, hclog.NewNullLogger()), o.service, sidecars, at)
+	if sidecars == "" {
+		errCatalog = errors.Join(errCatalog, errors.New("--sidecars: must be given, since status.service is empty"))
+	}
+	if err := errors.Join(errAt, errClient, errCatalog); err != nil {
+		return nil, &exitError{code: ExitUsage, err: err}
+	}
+	p := &deployParts{catalog: catalog, client: client}
+	runner := nodes.Runner{Environ: env.Environ, Timeout: o.commandTimeout, Output: screen.output}
+	p.options = deploy.Options{
+		Order: deploy.Order{
+			Service: o.service, Version: o.version, Count: o.count, Batch: o.batch, Redeploy: o.redeploy,
+			Timeout: o.timeout, DrainTimeout: o.drainTimeout,
+			LoadBalancers: o.loadBalancers, Without: o.without, Nonce: nonce(),
+		},
+		Catalog: catalog, Balancers: deployBalancers{p.client, o.service},
+		Say: screen.say, Show: screen.show,
+	}
+	if o.compose == "" {
+		p.options.Nodes = &nodes.Shell{Runner: runner, StartCommand: o.start, StopCommand: o.stop, Once: o.once}
+		return p, nil
+	}
+	compose := &nodes.Compose{Runner: runner, Service: o.compose, Variable: o.composeVariable()}
+	size, err := compose.Size(ctx)
+	if err != nil {
+		p.close()
+		return nil, failure(fmt.Errorf("--compose %s: %w", o.compose, err))
+	}
+	p.options.Nodes, p.options.Size = compose, size
+	return p, nil
+}
+
+func (p *deployParts) close() {
+	p.catalog.reader.Close()
+	p.client.Close()
+}
+
+// nonce makes the IDs that are proposed to nodes another in each run.
+func nonce() string { return strings.ToLower(rand.Text()[:8]) }
+
+// composeVariable is API_VERSION for a service api.
+func (o *deployOptions) composeVariable() string {
+	if o.variable != "" {
+		return o.variable
+	}
+	return strings.Map(func(r rune) rune {
+		if r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' {
+			return r
+		}
+		return '_'
+	}, strings.ToUpper(o.compose)) + "_VERSION"
+}
+
+// parseAt reads the addresses that stand in for registered ones, by the load
+// balancer's name.
+func parseAt(list []string) (map[string]string, error) {
+	at := map[string]string{}
+	var errs []error
+	for _, text := range list {
+		name, address, found := strings.Cut(text, "=")
+		if !found || name == "" || address == "" {
+			errs = append(errs, fmt.Errorf("--load-balancer %q: want NAME=ADDRESS", text))
+			continue
+		}
+		if !strings.Contains(address, "://") {
+			address = "http://" + address
+		}
+		at[name] = address
+	}
+	return at, errors.Join(errs...)
+}
+
+// The variables that stand for flags of deploy.
+const sidecarVariable = "POINTSMAN_SIDECAR_"
+
+// sidecarCredentials are shown to sidecars. A flag wins over its variable.
+func (o *deployOptions) sidecarCredentials(env Env) status.ClientOptions {
+	file := func(flag, suffix string) string {
+		for _, e := range env.Environ {
+			if value, found := strings.CutPrefix(e, sidecarVariable+suffix+"="); found && flag == "" {
+				return value
+			}
+		}
+		return flag
+	}
+	return status.ClientOptions{
+		TokenFile: file(o.tokenFile, "TOKEN_FILE"), CAFile: file(o.caFile, "CA_FILE"),
+		CertFile: file(o.certFile, "CERT_FILE"), KeyFile: file(o.keyFile, "KEY_FILE"),
+	}
+}
+
+// isDeployVariable reports whether a variable means something to deploy, or to
+// the commands that it runs. Such a command may be another deploy.
+func isDeployVariable(name string) bool {
+	if suffix, found := strings.CutPrefix(name, sidecarVariable); found {
+		return slices.Contains([]string{"TOKEN_FILE", "CA_FILE", "CERT_FILE", "KEY_FILE"}, suffix)
+	}
+	fact, found := strings.CutPrefix(name, nodes.Prefix)
+	return found && slices.Contains(nodes.Facts, fact)
+}

@@ -1,0 +1,221 @@
+package deploy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// Options are an order, and the ways to the outside.
+type Options struct {
+	Order
+	Catalog   Catalog
+	Balancers Balancers
+	Nodes     Nodes
+
+	Say  func(line string) // one for each transition; nil ok
+	Show func(bars []Bar)  // whenever one has changed, by one goroutine at a time; nil ok
+}
+
+// Deployment is one deployment, to be run once.
+type Deployment struct {
+	Options
+	fleet *fleet
+	board *board // where every load balancer stands
+
+	result   Result
+	baseline map[Key]bool // new ones that are not to be taken back: live in a wave before, or there at the start
+	proposed []string     // IDs given to the nodes of this wave
+	touched  bool         // an old one was told to stop
+	undo     bool         // new ones could not be taken back
+}
+
+// New checks the order. It starts nothing.
+func New(o Options) (*Deployment, error) {
+	if err := o.check(); err != nil {
+		return nil, err
+	}
+	if o.Catalog == nil || o.Balancers == nil || o.Nodes == nil {
+		return nil, errors.New("deploy: Catalog, Balancers and Nodes must be set")
+	}
+	if o.Say == nil {
+		o.Say = func(string) {}
+	}
+	if o.Show == nil {
+		o.Show = func([]Bar) {}
+	}
+	return &Deployment{
+		Options: o, board: newBoard(o.Show), baseline: map[Key]bool{},
+		result: Result{Service: o.Service, Version: o.Version, Stopped: []string{}, Undone: []string{}, Problems: []Problem{}, Warnings: []string{}},
+	}, nil
+}
+
+// Run deploys, and returns when the version is live and the old one drained on
+// every load balancer, or when that has failed, or when ctx has ended.
+func (d *Deployment) Run(ctx context.Context) Result {
+	begun := time.Now()
+	err := d.run(ctx)
+	switch {
+	case err == nil:
+		d.result.Outcome = Deployed
+		if d.result.Started == 0 && !d.touched {
+			d.result.Outcome = Already
+		}
+	case ctx.Err() != nil:
+		d.result.Outcome = Interrupted
+		d.problem(Problem{Reason: fmt.Sprint(context.Cause(ctx))})
+	case errors.Is(err, ErrUsage):
+		d.result.Outcome = Refused
+	case d.touched || d.undo:
+		d.result.Outcome = Halfway
+	default:
+		d.result.Outcome = Failed
+	}
+	if err != nil {
+		d.fail(err)
+	}
+	d.stand(ctx)
+	d.result.LoadBalancers = d.board.bars()
+	d.result.TookMS = time.Since(begun).Milliseconds()
+	return d.result
+}
+
+// run is the deployment up to its first error.
+func (d *Deployment) run(ctx context.Context) error {
+	listing, err := d.prepare(ctx)
+	if err != nil {
+		return err
+	}
+	for {
+		if err := d.bringIn(ctx, listing); err != nil {
+			return err
+		}
+		if listing, err = d.list(ctx, d.Timeout); err != nil {
+			return err
+		}
+		if listing, err = d.takeOut(ctx, listing); err != nil {
+			return err
+		}
+		if d.fleet.finished(listing) {
+			return nil
+		}
+	}
+}
+
+// prepare finds out what is there, and that every load balancer can be asked.
+// Nothing has been done yet, so that whatever fails here needs no undoing.
+func (d *Deployment) prepare(ctx context.Context) (Listing, error) {
+	listing, err := d.list(ctx, lookTimeout)
+	if err != nil {
+		return listing, err
+	}
+	if d.fleet, err = newFleet(d.Order, listing); err != nil {
+		return listing, err
+	}
+	d.result.Count, d.result.OldVersion = d.fleet.count, d.fleet.oldVersion(listing)
+	for _, i := range d.fleet.fresh(listing) {
+		d.baseline[i.Key()] = true
+	}
+	if err := d.meet(ctx); err != nil {
+		return listing, err
+	}
+	d.say("%s %s: %d to start, %d old to stop, %s", d.Service, d.Version,
+		d.fleet.count-d.fleet.goal, len(d.fleet.old(listing)), balancers(d.board.bars()))
+	return listing, nil
+}
+
+// bringIn starts a wave, if one is to be started, and waits until every load
+// balancer has all new ones live. If that fails it takes the wave back.
+func (d *Deployment) bringIn(ctx context.Context, listing Listing) error {
+	begun := time.Now()
+	n := d.fleet.toStart()
+	err := d.start(ctx, listing, n)
+	if err == nil {
+		err = d.awaitLive(ctx)
+	}
+	if err == nil {
+		if n > 0 {
+			d.say("%d of %s are live on %s, after %s", d.fleet.goal, d.Version, balancers(d.board.bars()), seconds(time.Since(begun)))
+		}
+		return d.keep(ctx)
+	}
+	if ctx.Err() != nil {
+		return err // whoever has ended it goes on later
+	}
+	if errors.Is(err, errNotLive) {
+		d.explain(ctx, begun)
+	}
+	if n > 0 {
+		d.takeBack(ctx)
+	}
+	return err
+}
+
+// start starts n nodes.
+func (d *Deployment) start(ctx context.Context, listing Listing, n int) error {
+	d.proposed = nil
+	if n == 0 {
+		return nil
+	}
+	for i := range n {
+		d.proposed = append(d.proposed, fmt.Sprintf("%s-%s-%s-%d", d.Service, d.Version, d.Nonce, d.fleet.first+i))
+	}
+	s := Start{
+		Service: d.Service, Version: d.Version, OldVersion: safe(d.fleet.oldVersion(listing)),
+		Total: d.fleet.count, First: d.fleet.first, IDs: d.proposed,
+	}
+	d.say("starting %d", n)
+	d.fleet.started(n)
+	d.result.Started += n
+	if err := d.Nodes.Start(ctx, s); err != nil {
+		return fmt.Errorf("start: %w", err)
+	}
+	return nil
+}
+
+// keep notes which new ones are live now: they are not taken back any more.
+func (d *Deployment) keep(ctx context.Context) error {
+	listing, err := d.list(ctx, d.Timeout)
+	if err != nil {
+		return err
+	}
+	for _, i := range d.fleet.fresh(listing) {
+		d.baseline[i.Key()] = true
+	}
+	return nil
+}
+
+// safe is a text of the catalog for a command, or "" if it is not safe there.
+func safe(s string) string {
+	if CheckWord(s) != nil {
+		return ""
+	}
+	return s
+}
+
+func (d *Deployment) say(format string, args ...any) { d.Say(fmt.Sprintf(format, args...)) }
+
+func (d *Deployment) warn(format string, args ...any) {
+	line := fmt.Sprintf(format, args...)
+	d.result.Warnings = append(d.result.Warnings, line)
+	d.say("warning: %s", line)
+}
+
+func (d *Deployment) problem(p Problem) { d.result.Problems = append(d.result.Problems, p) }
+
+// fail takes each error for a problem, unless the problems have been told in
+// detail.
+func (d *Deployment) fail(err error) {
+	if errors.Is(err, errNotLive) || errors.Is(err, errNotDrained) || errors.Is(err, errNotStopped) {
+		return
+	}
+	var joined interface{ Unwrap() []error }
+	if errors.As(err, &joined) {
+		for _, e := range joined.Unwrap() {
+			d.fail(e)
+		}
+		return
+	}
+	d.problem(Problem{Reason: err.Error()})
+}

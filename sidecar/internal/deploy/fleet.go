@@ -1,0 +1,206 @@
+package deploy
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+)
+
+// fleet is which instances are old, which are new, and how far the deployment
+// has come. It decides and does nothing.
+type fleet struct {
+	order Order
+	count int // nodes of the version in the end
+
+	before      map[Key]Instance // there at the start
+	oldVersions map[string]bool  // that are to be replaced
+	redeploy    bool             // all that were there are old, whatever their version
+
+	first int          // the number of the next new node
+	goal  int          // so many new ones are to be live now
+	done  map[Key]bool // old, and drained
+}
+
+// ErrUsage says that the order can't be carried out as it is given.
+var ErrUsage = errors.New("the order cannot be carried out")
+
+// newFleet looks at what is there at the start. An error is ErrUsage, or says
+// why the instances can't be dealt with.
+func newFleet(o Order, listing Listing) (*fleet, error) {
+	f := &fleet{order: o, before: map[Key]Instance{}, oldVersions: map[string]bool{}, done: map[Key]bool{}}
+	var there, staying int // of the version
+	for _, i := range listing.Instances {
+		f.before[i.Key()] = i
+		if i.Version != o.Version {
+			f.oldVersions[i.Version] = true
+			continue
+		}
+		there++
+		if !i.Leaving {
+			staying++
+		}
+	}
+	f.redeploy = o.Redeploy && there > 0 && len(f.oldVersions) == 0
+	if f.redeploy {
+		staying = 0
+	}
+	if err := f.checkOld(listing); err != nil {
+		return nil, err
+	}
+	if err := f.setCount(listing, staying); err != nil {
+		return nil, err
+	}
+	f.goal = min(staying, f.count)
+	f.first = f.goal
+	return f, nil
+}
+
+// checkOld refuses IDs that can't be given to the command that stops.
+func (f *fleet) checkOld(listing Listing) error {
+	var errs []error
+	for _, i := range sorted(f.old(listing)) {
+		if err := CheckWord(i.ID); err != nil {
+			errs = append(errs, fmt.Errorf("the old instance %s on %s: its ID %w", Quote(i.ID), Quote(i.Node), err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// setCount finds out how many there are to be. Where a deployment was
+// interrupted between two waves, nothing tells how many there had been.
+func (f *fleet) setCount(listing Listing, staying int) error {
+	old := len(f.old(listing))
+	switch {
+	case f.order.Count > 0:
+		f.count = f.order.Count
+	case old > 0 && staying > 0 && f.order.Batch > 0:
+		return fmt.Errorf("%w: %d instances of %s run beside %d old ones, as after a deployment in batches that was interrupted: say by --count how many there are to be",
+			ErrUsage, staying, f.order.Version, old)
+	case old > 0 && staying > 0:
+		// All new ones start before an old one stops.
+		f.count = max(old, staying)
+	case old == 0:
+		f.count = staying
+	default:
+		f.count = max(old, f.order.Size)
+	}
+	if f.count == 0 {
+		f.count = f.order.Size
+	}
+	if f.count == 0 {
+		return fmt.Errorf("%w: there are no instances of %s: say by --count how many nodes to start", ErrUsage, f.order.Service)
+	}
+	return nil
+}
+
+// isNew reports whether an instance is one that is to stay.
+func (f *fleet) isNew(i Instance) bool {
+	if i.Version != f.order.Version {
+		return false
+	}
+	_, was := f.before[i.Key()]
+	return !f.redeploy || !was
+}
+
+// isOld reports whether an instance is one that is to go: of a version that
+// was there at the start, also if it has come since, as a node that was started
+// again. What is of a third version is none of ours.
+func (f *fleet) isOld(i Instance) bool {
+	if f.redeploy {
+		_, was := f.before[i.Key()]
+		return was && i.Version == f.order.Version
+	}
+	return i.Version != f.order.Version && f.oldVersions[i.Version]
+}
+
+// old gives those that are to go and have not been seen to.
+func (f *fleet) old(l Listing) (out []Instance) {
+	for _, i := range l.Instances {
+		if f.isOld(i) && !f.done[i.Key()] {
+			out = append(out, i)
+		}
+	}
+	return sorted(out)
+}
+
+// fresh gives those that are to stay.
+func (f *fleet) fresh(l Listing) (out []Instance) {
+	for _, i := range l.Instances {
+		if f.isNew(i) {
+			out = append(out, i)
+		}
+	}
+	return sorted(out)
+}
+
+// strays gives what has come since the start and is neither of the version nor
+// of an old one; and what has taken an old one's place under its ID.
+func (f *fleet) strays(l Listing) (foreign, inPlace []Instance) {
+	for _, i := range l.Instances {
+		was, there := f.before[i.Key()]
+		switch {
+		case there && f.isNew(i) && was.Version != i.Version:
+			inPlace = append(inPlace, i)
+		case !there && !f.isNew(i):
+			foreign = append(foreign, i)
+		}
+	}
+	return sorted(foreign), sorted(inPlace)
+}
+
+// toStart is how many nodes the next wave starts.
+func (f *fleet) toStart() int {
+	missing := max(0, f.count-f.goal)
+	if f.order.Batch > 0 {
+		return min(missing, f.order.Batch)
+	}
+	return missing
+}
+
+// started notes that so many more were started.
+func (f *fleet) started(n int) { f.goal += n; f.first += n }
+
+// toStop gives the old ones to stop now that goal new ones are live: no more
+// than leaves count nodes in all. Those that leave already are not stopped
+// again, for many programs take a second signal for "at once"; they are to be
+// waited for.
+func (f *fleet) toStop(l Listing) (stop, leaving []Instance) {
+	for _, i := range f.old(l) {
+		if i.Leaving {
+			leaving = append(leaving, i)
+		} else {
+			stop = append(stop, i)
+		}
+	}
+	n := max(0, len(stop)-max(0, f.count-f.goal))
+	if f.order.Batch > 0 {
+		n = min(n, f.order.Batch)
+	}
+	return stop[:n], leaving
+}
+
+// drained notes that these are gone from every load balancer.
+func (f *fleet) drained(list []Instance) {
+	for _, i := range list {
+		f.done[i.Key()] = true
+	}
+}
+
+// finished reports whether nothing is left to do.
+func (f *fleet) finished(l Listing) bool { return f.goal >= f.count && len(f.old(l)) == 0 }
+
+// oldVersion is the version that most of the old ones have.
+func (f *fleet) oldVersion(l Listing) string {
+	of := map[string]int{}
+	for _, i := range f.old(l) {
+		of[i.Version]++
+	}
+	best := ""
+	for _, v := range slices.Sorted(maps.Keys(of)) {
+		if of[v] > of[best] {
+			best = v
+		}
+	}
+	return best
+}

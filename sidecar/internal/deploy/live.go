@@ -1,0 +1,201 @@
+package deploy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+)
+
+// errNotLive says that not every load balancer had all new ones live in time;
+// explain tells the rest.
+var errNotLive = errors.New("the new version is not live on every load balancer")
+
+// viewEvery is how often a load balancer's whole view is read, where counting
+// by version does not tell new from old.
+const viewEvery = 300 * time.Millisecond
+
+// awaitLive waits until every load balancer has goal new ones live, all of them
+// at the same time: what the first has said may no longer hold when the last
+// one says it.
+func (d *Deployment) awaitLive(ctx context.Context) error {
+	within, cancel := context.WithTimeout(ctx, d.Timeout)
+	defer cancel()
+	for {
+		_ = d.refresh(within) // those that are known are asked in any case
+		names := d.board.names()
+		var late atomic.Bool
+		each(names, func(_ int, name string) {
+			d.board.set(name, func(b *Bar) { b.Want = d.fleet.goal })
+			if !d.liveOn(within, name) {
+				late.Store(true)
+			}
+		})
+		switch {
+		case ctx.Err() != nil:
+			return context.Cause(ctx)
+		case within.Err() != nil:
+			return errNotLive
+		case !late.Load():
+			return nil
+		}
+	}
+}
+
+// liveOn waits until one load balancer has them live. It reports whether it had
+// them at once.
+func (d *Deployment) liveOn(ctx context.Context, name string) (atOnce bool) {
+	failures := 0
+	for asked := 0; ctx.Err() == nil; asked++ {
+		live, err := d.askLive(ctx, d.board.balancer(name), asked == 0)
+		if errors.Is(err, ErrNotRouted) {
+			d.board.unrouted(name)
+			return true
+		}
+		if err != nil {
+			if ctx.Err() == nil { // else it is our own end
+				d.board.set(name, func(b *Bar) { b.Trouble = err.Error() })
+			}
+			pause(ctx, failures)
+			_ = d.refresh(ctx)
+			failures++
+			continue
+		}
+		failures = 0
+		d.board.set(name, func(b *Bar) { b.Live, b.Trouble = min(live.Count, d.fleet.goal), "" })
+		if live.Live {
+			return asked == 0
+		}
+		wait(ctx, breath)
+	}
+	return false
+}
+
+// askLive asks once. The first question is not waited for: it shows where the
+// load balancer stands.
+func (d *Deployment) askLive(ctx context.Context, b Balancer, first bool) (Live, error) {
+	if d.fleet.redeploy {
+		return d.countNew(ctx, b, first)
+	}
+	patience := left(ctx)
+	if first {
+		patience = 0
+	}
+	return d.Balancers.Live(ctx, b, d.Version, d.fleet.goal, patience)
+}
+
+// countNew counts the new ones where the old ones have the same version.
+func (d *Deployment) countNew(ctx context.Context, b Balancer, first bool) (Live, error) {
+	if !first {
+		wait(ctx, viewEvery)
+	}
+	view, err := d.Balancers.View(ctx, b)
+	if err != nil {
+		return Live{}, err
+	}
+	n := 0
+	for key, seen := range view.Instances {
+		if seen.Takes && d.fleet.isNew(Instance{ID: key.ID, Node: key.Node, Version: seen.Version}) {
+			n++
+		}
+	}
+	return Live{Live: n >= d.fleet.goal, Count: n}, nil
+}
+
+// explain says why the new ones are not live: each load balancer's word, and of
+// each new one what Consul and the load balancers say.
+func (d *Deployment) explain(ctx context.Context, begun time.Time) {
+	waited := time.Since(begun).Milliseconds()
+	for _, bar := range d.board.bars() {
+		switch {
+		case bar.Trouble != "":
+			d.problem(Problem{LoadBalancer: bar.Name, WaitedMS: waited, Reason: fmt.Sprintf("%s cannot be asked: %s", bar.Name, bar.Trouble)})
+		case bar.Live < bar.Want:
+			d.problem(Problem{LoadBalancer: bar.Name, WaitedMS: waited, Reason: fmt.Sprintf("%s has %d of %d of %s live", bar.Name, bar.Live, bar.Want, d.Version)})
+		}
+	}
+	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
+	defer cancel()
+	listing, err := d.list(ctx, lookTimeout/2)
+	if err != nil {
+		d.problem(Problem{Reason: err.Error()})
+		return
+	}
+	fresh := d.fleet.fresh(listing)
+	if len(fresh) < d.fleet.goal {
+		d.problem(Problem{WaitedMS: waited, Reason: fmt.Sprintf("%d of %d of %s have registered in Consul", len(fresh), d.fleet.goal, d.Version)})
+	}
+	d.explainStrays(listing)
+	views := d.views(ctx)
+	for _, i := range fresh[:min(len(fresh), maxExplained)] {
+		d.explainInstance(i, views, waited)
+	}
+}
+
+// maxExplained is of how many instances more than their number is told.
+const maxExplained = 20
+
+// views asks every load balancer for what it knows, and leaves out those that
+// don't say.
+func (d *Deployment) views(ctx context.Context) map[string]View {
+	names := d.board.names()
+	got := make([]*View, len(names))
+	each(names, func(i int, name string) {
+		if v, err := d.Balancers.View(ctx, d.board.balancer(name)); err == nil {
+			got[i] = &v
+		}
+	})
+	views := map[string]View{}
+	for i, v := range got {
+		if v != nil {
+			views[names[i]] = *v
+		}
+	}
+	return views
+}
+
+func (d *Deployment) explainStrays(listing Listing) {
+	foreign, inPlace := d.fleet.strays(listing)
+	for _, i := range foreign[:min(len(foreign), maxExplained)] {
+		d.problem(Problem{Instance: i.ID, Reason: fmt.Sprintf("%s has registered since, as version %s", Quote(i.ID), Quote(i.Version))})
+	}
+	for _, i := range inPlace[:min(len(inPlace), maxExplained)] {
+		d.problem(Problem{Instance: i.ID, Reason: fmt.Sprintf("%s has taken an old instance's place under its ID: a new node needs an ID of its own", Quote(i.ID))})
+	}
+}
+
+func (d *Deployment) explainInstance(i Instance, views map[string]View, waited int64) {
+	if i.Problem != "" {
+		d.problem(Problem{Instance: i.ID, Reason: fmt.Sprintf("%s cannot be routed to: %s", Quote(i.ID), Quote(i.Problem))})
+	}
+	for _, c := range i.Checks {
+		d.problem(Problem{
+			Instance: i.ID, Check: c.Name, Status: c.Status, Output: c.Output, WaitedMS: waited,
+			Reason: fmt.Sprintf("%s: check %s is %s, its last output %s", Quote(i.ID), Quote(c.Name), safeOr(c.Status, "in no known state"), Quote(c.Output)),
+		})
+	}
+	for _, name := range d.board.names() {
+		view, asked := views[name]
+		seen, known := view.Instances[i.Key()]
+		switch {
+		case !asked || seen.Takes:
+		case view.Rejected[i.Key()] != "":
+			d.problem(Problem{Instance: i.ID, LoadBalancer: name, Reason: fmt.Sprintf("%s on %s: left out: %s", Quote(i.ID), name, Quote(view.Rejected[i.Key()]))})
+		case !known:
+			d.problem(Problem{Instance: i.ID, LoadBalancer: name, Reason: fmt.Sprintf("%s on %s: it does not know it", Quote(i.ID), name)})
+		default:
+			d.problem(Problem{
+				Instance: i.ID, LoadBalancer: name, Phase: seen.Phase, WaitedMS: waited,
+				Reason: fmt.Sprintf("%s on %s: phase %s", Quote(i.ID), name, safeOr(seen.Phase, "unknown")),
+			})
+		}
+	}
+}
+
+func safeOr(s, otherwise string) string {
+	if s = safe(s); s != "" {
+		return s
+	}
+	return otherwise
+}

@@ -1,0 +1,59 @@
+package deploy
+
+import (
+	"errors"
+	"fmt"
+	"time"
+)
+
+// Order says what is to be deployed.
+type Order struct {
+	Service, Version string
+
+	Count    int  // nodes of the version in the end; 0: as many as there are old ones
+	Size     int  // so many nodes there are now, by who starts them; 0: as Consul lists them
+	Batch    int  // so many at a time; 0: all at once
+	Redeploy bool // where all are of the version already, replace them
+
+	Timeout      time.Duration // for a wave to become live everywhere
+	DrainTimeout time.Duration // for one to become drained everywhere
+
+	// LoadBalancers is how many there must be; 0: those that Consul lists. Without
+	// are the names of those that are left out.
+	LoadBalancers int
+	Without       []string
+
+	// Nonce is a word that is another in each run: it makes the IDs unique that
+	// are proposed to new nodes.
+	Nonce string
+}
+
+// check names all that is wrong.
+func (o Order) check() error {
+	var errs []error
+	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	if err := CheckWord(o.Service); err != nil {
+		bad("service %s: %w", Quote(o.Service), err)
+	}
+	if err := CheckWord(o.Version); err != nil {
+		bad("version %s: %w", Quote(o.Version), err)
+	} else if len(o.Version) > maxVersion {
+		bad("version %s: is longer than %d characters", Quote(o.Version), maxVersion)
+	}
+	if o.Count < 0 || o.Batch < 0 || o.LoadBalancers < 0 || o.Size < 0 {
+		bad("count %d, batch %d, load balancers %d: must not be negative", o.Count, o.Batch, o.LoadBalancers)
+	}
+	if o.Count > maxNodes || o.Size > maxNodes {
+		bad("count %d: must be at most %d", max(o.Count, o.Size), maxNodes)
+	}
+	if o.Timeout <= 0 || o.DrainTimeout <= 0 {
+		bad("timeout %s, drain timeout %s: must be above 0", o.Timeout, o.DrainTimeout)
+	}
+	return errors.Join(errs...)
+}
+
+// The bounds of an order.
+const (
+	maxVersion = 64 // as the contract in Consul has it
+	maxNodes   = 10_000
+)

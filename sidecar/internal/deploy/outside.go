@@ -1,0 +1,117 @@
+package deploy
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+// Catalog is Consul, asked once at a time. An error is no answer: it says
+// nothing of what is there.
+type Catalog interface {
+	// Instances gives all instances of the service, whatever their health.
+	Instances(ctx context.Context) (Listing, error)
+	// Balancers gives the load balancers that say that they route the service,
+	// or may.
+	Balancers(ctx context.Context) ([]Balancer, error)
+}
+
+// Balancer is a load balancer, as its sidecar has registered itself.
+type Balancer struct {
+	Name    string
+	URL     string // of its API, without a path
+	Passing bool   // its check passes in Consul
+	Problem string // why it can't be asked, or ""
+}
+
+// Balancers asks load balancers. An answer of another than the one asked for is
+// an error, and no answer.
+type Balancers interface {
+	// Live waits, at most so long, until count instances of the version take
+	// traffic there. ErrNotRouted: it does not route the service.
+	Live(ctx context.Context, b Balancer, version string, count int, wait time.Duration) (Live, error)
+	// Drained waits, at most so long, until nobody is on the instance, by what
+	// Consul knew at the index or later. ErrNotRouted as above.
+	Drained(ctx context.Context, b Balancer, instance string, index uint64, wait time.Duration) (Drain, error)
+	// View gives what it knows of every instance of the service.
+	View(ctx context.Context, b Balancer) (View, error)
+}
+
+// ErrNotRouted says that a load balancer does not route the service.
+var ErrNotRouted = errors.New("it does not route the service")
+
+// Live is how many instances take traffic on a load balancer.
+type Live struct {
+	Live  bool // as many as were asked for
+	Count int
+}
+
+// Drain is what is left of an instance's traffic on a load balancer.
+type Drain struct {
+	Drained  bool
+	Phase    string // "" if it does not know the instance
+	Sessions int
+}
+
+// View is the service on one load balancer.
+type View struct {
+	Index     uint64 // of Consul's answer that it stands on
+	Instances map[Key]Seen
+	Rejected  map[Key]string // left out, and why
+	Unlisted  bool           // it still has servers that Consul no longer lists
+}
+
+// Seen is an instance as a load balancer has it.
+type Seen struct {
+	Version  string
+	Phase    string // "up" takes traffic; docs/api.md has the others
+	Takes    bool   // it gets new requests
+	Sessions int
+}
+
+// Nodes starts and stops nodes.
+type Nodes interface {
+	// Start returns when the commands that start the nodes have ended. An error
+	// joins one for each that failed.
+	Start(ctx context.Context, s Start) error
+	// Stop likewise, with a *StopError for each node that it failed for, where
+	// that can be told.
+	Stop(ctx context.Context, s Stop) error
+}
+
+// Start says what to start.
+type Start struct {
+	Service, Version string
+	OldVersion       string   // of the nodes that are to be replaced; "" if there are none
+	Total            int      // so many there are to be in the end
+	First            int      // the first new node's number, from 0; the others follow
+	IDs              []string // one for each node to start: an ID under which it may register
+}
+
+// Stop says what to stop.
+type Stop struct {
+	Service, Version string
+	Total            int
+	Instances        []Instance // sorted
+
+	// Undo is set when new nodes are stopped again because they did not come up.
+	// Missing are the IDs that Start gave to nodes that may not have registered.
+	Undo    bool
+	Missing []string
+
+	// Last is set when no old node is to be left after this. Keep are the
+	// instances that stay.
+	Last bool
+	Keep []Instance
+}
+
+// StopError says that one instance could not be stopped.
+type StopError struct {
+	Instance Key
+	Err      error
+}
+
+func (e *StopError) Error() string { return "stop " + Quote(e.Instance.ID) + ": " + e.Err.Error() }
+
+// Unwrap gives the reason.
+func (e *StopError) Unwrap() error { return e.Err }

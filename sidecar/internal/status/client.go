@@ -1,0 +1,315 @@
+package status
+
+import (
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/pointsman/pointsman/sidecar/internal/credential"
+)
+
+// The bounds of a question.
+const (
+	dialTimeout = 3 * time.Second
+	// answerGrace is how long beyond its wait an answer may take.
+	answerGrace = 5 * time.Second
+	maxAnswer   = 64 << 10
+	maxState    = 128 << 20 // 10,000 instances have some 4 MB
+)
+
+// ErrNotRouted says that the load balancer does not route the service.
+var ErrNotRouted = errors.New("it does not route the service")
+
+// ClientOptions say who asks. What is in files is read again when they change,
+// but for the authorities.
+type ClientOptions struct {
+	TokenFile string // of the bearer token; "" for none
+
+	// With any of these nobody is asked without TLS: the token would be read by
+	// others. CAFile "" trusts whom the system trusts.
+	CAFile, CertFile, KeyFile string
+}
+
+// tls gives what is shown and trusted, or nil for an https that nothing is said
+// of.
+func (o ClientOptions) tls() (*tls.Config, error) {
+	if o.CAFile == "" && o.CertFile == "" && o.KeyFile == "" {
+		return nil, nil //nolint:nilnil // the system's
+	}
+	config := &tls.Config{MinVersion: tls.VersionTLS12}
+	if (o.CertFile == "") != (o.KeyFile == "") {
+		return nil, fmt.Errorf("client certificate %q and key %q: want both or none", o.CertFile, o.KeyFile)
+	}
+	if o.CertFile != "" {
+		certificate := credential.NewCertificate(o.CertFile, o.KeyFile)
+		if _, err := certificate.Current(); err != nil {
+			return nil, err
+		}
+		config.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return certificate.Current() }
+	}
+	if o.CAFile == "" {
+		return config, nil
+	}
+	var err error
+	config.RootCAs, err = credential.NewAuthorities(o.CAFile).Current()
+	return config, err
+}
+
+// Client asks sidecars. Nothing of an answer is believed but what it must be:
+// anyone may register as a sidecar, and another's may have taken the port.
+type Client struct {
+	http  *http.Client
+	token *credential.Token
+	tls   bool // asks nobody without
+}
+
+// Target is the sidecar to ask.
+type Target struct {
+	LoadBalancer string // its name, which the answer must have
+	URL          string // scheme, host and port
+}
+
+// NewClient reads the files, so that what is wrong is told at the start. It
+// opens no connection yet; close it at the end.
+func NewClient(o ClientOptions) (*Client, error) {
+	token := credential.NewToken("", o.TokenFile)
+	_, errToken := token.Current()
+	config, errTLS := o.tls()
+	if err := errors.Join(errToken, errTLS); err != nil {
+		return nil, fmt.Errorf("status: to be shown to sidecars: %w", err)
+	}
+	var protocols http.Protocols
+	protocols.SetHTTP1(true)
+	return &Client{
+		token: token, tls: config != nil,
+		http: &http.Client{
+			// No proxy: the sidecars are the operator's own.
+			Transport: &http.Transport{
+				DialContext:            (&net.Dialer{Timeout: dialTimeout}).DialContext,
+				TLSHandshakeTimeout:    dialTimeout,
+				TLSClientConfig:        config,
+				MaxResponseHeaderBytes: maxHeaderBytes,
+				DisableCompression:     true, // a small answer must not become a large one
+				IdleConnTimeout:        idleTimeout / 2,
+				MaxIdleConnsPerHost:    16,
+				Protocols:              &protocols,
+			},
+			// The token goes to whom it is meant for.
+			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		},
+	}, nil
+}
+
+// Close lets the connections go.
+func (c *Client) Close() { c.http.CloseIdleConnections() }
+
+// Live is an answer of /api/v1/live.
+type Live struct {
+	Live        bool
+	Count, Want int
+}
+
+// Live asks until count instances of the version take traffic, or for wait.
+func (c *Client) Live(ctx context.Context, to Target, service, version string, count int, wait time.Duration) (Live, error) {
+	var a liveAnswer
+	query := url.Values{"version": {version}, "count": {strconv.Itoa(count)}}
+	if err := c.poll(ctx, to, []string{"live", service}, query, wait, &a); err != nil {
+		return Live{}, err
+	}
+	if err := is(to, a.LoadBalancer, service, a.Service); err != nil {
+		return Live{}, err
+	}
+	if a.Version != version || a.Want != count || a.Count < 0 || a.Live != (a.Count >= count) {
+		return Live{}, fmt.Errorf("the answer contradicts itself or the question: version %s, %d of %d, live %v", quote(a.Version), a.Count, a.Want, a.Live)
+	}
+	return Live{Live: a.Live, Count: a.Count, Want: a.Want}, nil
+}
+
+// Drain asks until nobody is on the instance, by what Consul knew at the index
+// or later, or for wait.
+func (c *Client) Drain(ctx context.Context, to Target, service, instance string, index uint64, wait time.Duration) (Drain, error) {
+	var a drainAnswer
+	query := url.Values{"index": {strconv.FormatUint(index, 10)}}
+	if err := c.poll(ctx, to, []string{"drain", service, instance}, query, wait, &a); err != nil {
+		return Drain{}, err
+	}
+	if err := is(to, a.LoadBalancer, service, a.Service); err != nil {
+		return Drain{}, err
+	}
+	switch {
+	case a.Instance != instance:
+		return Drain{}, fmt.Errorf("the answer is about the instance %s", quote(a.Instance))
+	case a.Drained && (a.Sessions != 0 || a.Index < index):
+		return Drain{}, fmt.Errorf("the answer contradicts itself or the question: drained, with %d sessions, at index %d of %d", a.Sessions, a.Index, index)
+	}
+	return a.Drain, nil
+}
+
+// View is one service in an answer of /api/v1/state.
+type View struct {
+	Index     uint64         `json:"index"`
+	Instances []ViewInstance `json:"instances"`
+	Rejected  []struct {
+		ID    string `json:"id"`
+		Node  string `json:"node"`
+		Error string `json:"error"`
+	} `json:"rejected"`
+}
+
+// ViewInstance is one instance, or a server that Consul does not list, in a
+// View.
+type ViewInstance struct {
+	ID       string `json:"id"`
+	Node     string `json:"node"`
+	Version  string `json:"version"`
+	Phase    string `json:"phase"`
+	Leaving  bool   `json:"leaving"`
+	Weight   int    `json:"weight"`
+	Sessions int    `json:"sessions"`
+}
+
+// View asks for all that the sidecar knows of a service.
+func (c *Client) View(ctx context.Context, to Target, service string) (View, error) {
+	var state struct {
+		LoadBalancer string `json:"load_balancer"`
+		Services     []struct {
+			Name string `json:"name"`
+			View
+		} `json:"services"`
+	}
+	if err := c.get(ctx, to, []string{"state"}, nil, 0, maxState, &state); err != nil {
+		return View{}, err
+	}
+	if err := is(to, state.LoadBalancer, service, service); err != nil {
+		return View{}, err
+	}
+	for _, s := range state.Services {
+		if s.Name == service {
+			return s.View, nil
+		}
+	}
+	return View{}, ErrNotRouted
+}
+
+// is refuses an answer of another load balancer, or about another service.
+func is(to Target, balancer, service, about string) error {
+	switch {
+	case balancer != to.LoadBalancer:
+		return fmt.Errorf("the load balancer %s answers there", quote(balancer))
+	case about != service:
+		return fmt.Errorf("the answer is about the service %s", quote(about))
+	}
+	return nil
+}
+
+func (c *Client) poll(ctx context.Context, to Target, path []string, query url.Values, wait time.Duration, into any) error {
+	wait = max(0, min(wait.Round(time.Millisecond), maxWait))
+	query.Set("wait", wait.String())
+	return c.get(ctx, to, path, query, wait, maxAnswer, into)
+}
+
+// get asks once, and reads an answer of at most so many bytes.
+func (c *Client) get(ctx context.Context, to Target, path []string, query url.Values, wait time.Duration, most int64, into any) error {
+	limit := wait + answerGrace
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("no answer within %v", limit))
+	defer cancel()
+	request, err := c.request(ctx, to, path, query)
+	if err != nil {
+		return err
+	}
+	response, err := c.http.Do(request)
+	if err != nil {
+		return c.failed(ctx, err)
+	}
+	defer func() { _ = response.Body.Close() }() // it has been read, or is of no use
+	body, err := io.ReadAll(io.LimitReader(response.Body, most+1))
+	switch {
+	case err != nil:
+		return c.failed(ctx, fmt.Errorf("the answer breaks off: %w", err))
+	case int64(len(body)) > most:
+		return fmt.Errorf("the answer has more than %d bytes", most)
+	case response.StatusCode != http.StatusOK:
+		return refusal(to, response.StatusCode, body)
+	}
+	if err := json.Unmarshal(body, into); err != nil {
+		return fmt.Errorf("the answer is none: %w", err)
+	}
+	return nil
+}
+
+func (c *Client) request(ctx context.Context, to Target, path []string, query url.Values) (*http.Request, error) {
+	u, err := url.Parse(to.URL)
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" {
+		return nil, fmt.Errorf("the address %s is none", quote(to.URL))
+	}
+	if c.tls && u.Scheme != "https" {
+		return nil, errors.New("it speaks no TLS, and is to be asked by TLS only, since certificates are set")
+	}
+	token, err := c.token.Current()
+	if err != nil {
+		return nil, err
+	}
+	u.Path, u.RawPath = "/api/v1", "/api/v1"
+	for _, part := range path {
+		u.Path += "/" + part
+		u.RawPath += "/" + segment(part)
+	}
+	u.RawQuery = query.Encode()
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), http.NoBody)
+	if err != nil {
+		return nil, err
+	}
+	if token != "" {
+		request.Header.Set("Authorization", "Bearer "+token)
+	}
+	return request, nil
+}
+
+// segment escapes a part of a path, also one that would mean to go up in it.
+func segment(s string) string {
+	if strings.Trim(s, ".") == "" {
+		return strings.ReplaceAll(s, ".", "%2E")
+	}
+	return url.PathEscape(s)
+}
+
+// failed gives the deadline where that was the cause, and leaves out the URL.
+func (c *Client) failed(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	if wrapped, ok := errors.AsType[*url.Error](err); ok {
+		return wrapped.Err
+	}
+	return err
+}
+
+// refusal is the error of an answer that is not 200.
+func refusal(to Target, code int, body []byte) error {
+	var said unroutedAnswer
+	_ = json.Unmarshal(body, &said) // what is no JSON says nothing
+	switch {
+	case code == http.StatusNotFound && said.LoadBalancer == to.LoadBalancer:
+		return ErrNotRouted
+	case code == http.StatusUnauthorized:
+		return errors.New("status 401: it wants another bearer token")
+	case code == http.StatusForbidden:
+		return errors.New("status 403: it wants a client's certificate")
+	}
+	return fmt.Errorf("status %d: %s", code, quote(said.Error))
+}
+
+// quote shows what somebody else has said.
+func quote(s string) string {
+	const most = 200 // bytes
+	return fmt.Sprintf("%q", s[:min(len(s), most)])
+}
