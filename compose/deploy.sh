@@ -2,14 +2,14 @@
 #
 # usage: compose/deploy.sh VERSION
 #
-# Deploys a version of the API without losing a request: as many new containers
-# as there are old ones; a wait until both load balancers route to all of them;
-# then the old ones are stopped, and leave by themselves in the right order.
-# These are three commands that can as well be typed (docs/compose.md).
+# Deploys a version of the API without losing a request, by
+# `sidecar deploy --compose` (docs/deploy.md): as many new containers as there
+# are old ones; a wait until both load balancers route to all of them; then the
+# old ones are stopped, and it is waited for until both have let go of them.
 #
 # If the new version does not come up, it is removed, the old one is as it was,
 # and the exit code is 1. DEPLOY_TIMEOUT is how many seconds it may take to come
-# up, by default 60.
+# up, by default 60. Other exit codes are those of `sidecar deploy`.
 #
 # What is deployed is written into the file of settings: .env, or the last that
 # COMPOSE_ENV_FILES names. Else the next `docker compose up` would bring the old
@@ -22,24 +22,39 @@ readonly settings=${COMPOSE_ENV_FILES:-.env}
 
 note() { printf 'deploy: %s\n' "$*" >&2; }
 
-# nodes prints the IDs of all nodes. One that was killed counts: `up` starts it.
-nodes() { docker compose ps --quiet --all api | sort; }
-
-# of_version prints how many of the old nodes are of the new version: a version
-# may be deployed again, with another image under its name.
-of_version() {
-	# shellcheck disable=SC2086  # they are words
-	docker inspect --format '{{.Config.Image}}' $old | grep -c ":$API_VERSION\$" || true
+# fetch_program finds a sidecar that runs on this machine. Where Docker's
+# containers are of Linux, and so is this, it is the very one of the containers;
+# nothing has to be built for it.
+fetch_program() {
+	program=${SIDECAR:-}
+	[[ -z $program ]] || return 0
+	program=$work/sidecar
+	if [[ $(uname -s) == Linux ]] && docker compose cp lb0-sidecar:/usr/local/bin/sidecar "$program" >/dev/null 2>&1; then
+		return 0
+	fi
+	program=bin/sidecar
+	[[ -x $program ]] || {
+		note "there is no sidecar to run here: make build"
+		return 1
+	}
 }
 
-# take_back removes all nodes that were not there before.
-take_back() {
-	local new
-	new=$(comm -13 <(echo "$old") <(nodes))
-	[[ -n $new ]] || return 0
-	note "removing the new nodes; the old ones were not touched"
-	# shellcheck disable=SC2086  # they are words
-	docker stop $new >/dev/null && docker rm $new >/dev/null
+# inside PROGRAM... runs a program beside the sidecar of lb0.
+inside() { docker compose exec -T lb0-sidecar "$@"; }
+
+# fetch_consul finds out how this machine reaches Consul: with the sidecar's own
+# credentials where there are any (compose/cluster.yaml).
+fetch_consul() {
+	local token ca
+	if ! token=$(inside printenv POINTSMAN_CONSUL_TOKEN_FILE 2>/dev/null); then
+		consul=(--consul-address "$(docker compose port consul 8500)")
+		return
+	fi
+	ca=$(inside printenv POINTSMAN_CONSUL_CA_FILE)
+	inside cat "$token" >"$work/token"
+	inside cat "$ca" >"$work/ca.pem"
+	consul=(--consul-address "https://$(docker compose port consul 8501)"
+		--consul-token-file "$work/token" --consul-ca-file "$work/ca.pem")
 }
 
 # remember writes the version into the settings.
@@ -58,27 +73,20 @@ if [[ $# != 1 || ! $1 =~ ^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$ ]]; then
 	echo "usage: compose/deploy.sh VERSION, such as 1.1 (make deploy VERSION=1.1)" >&2
 	exit 2
 fi
-export API_VERSION=$1
-old=$(nodes)
-[[ -n $old ]] || {
+[[ -n $(docker compose ps --quiet --all api) ]] || {
 	note "there are no nodes; start the sample first: docker compose up -d --wait"
 	exit 1
 }
-count=$(wc -l <<<"$old")
-live=$((count + $(of_version)))
-
-note "starting $count nodes of $API_VERSION beside the $count that there are"
-docker compose up -d --no-deps --no-recreate --scale api=$((2 * count)) api || {
-	take_back
-	exit 1
-}
-note "waiting until both load balancers route to them"
-compose/live.sh "$API_VERSION" "$live" "$timeout" || {
-	take_back
-	note "$API_VERSION is not deployed"
-	exit 1
-}
-note "stopping the old nodes"
-docker compose up -d --no-deps --scale api="$count" api
-remember "$API_VERSION"
-note "$API_VERSION is deployed: $count nodes, in $SECONDS s"
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+fetch_program
+fetch_consul
+# By the ports on this machine: containers' own addresses are not reached from
+# everywhere. A version may be deployed again, with another image under its
+# name, and building that may take its time.
+"$program" deploy --config /dev/null --service api --version "$1" --compose api --redeploy \
+	--timeout "${timeout}s" --command-timeout 15m --load-balancers 2 \
+	--load-balancer "lb0=$(docker compose port lb0-sidecar 9600)" \
+	--load-balancer "lb1=$(docker compose port lb1-sidecar 9600)" \
+	"${consul[@]}"
+remember "$1"

@@ -62,7 +62,7 @@ func (c *deployCatalog) Balancers(ctx context.Context) ([]deploy.Balancer, error
 		switch {
 		case b.Name == "":
 			// Nobody can tell whose it is: it may be one that routes the service.
-			b.Name = "the sidecar " + deploy.Quote(e.ID)
+			b.Name = "of sidecar " + deploy.Quote(e.ID)
 			b.Problem = e.NoSidecar.Error()
 		case !e.Sidecar.MayRoute(c.service) && e.NoSidecar == nil:
 			continue

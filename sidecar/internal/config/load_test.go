@@ -26,6 +26,8 @@ type input struct {
 	yaml string // "" is no file
 	path string // "" is the default
 	host string // "" is lb0
+
+	noServices bool
 }
 
 func load(t *testing.T, in input) (config.Config, error) {
@@ -42,7 +44,7 @@ func load(t *testing.T, in input) (config.Config, error) {
 		in.host = "lb0"
 	}
 	return config.Load(config.Sources{
-		Flags: flags, Environ: in.env, Hostname: in.host,
+		Flags: flags, Environ: in.env, Hostname: in.host, NoServices: in.noServices,
 		ReadFile: func(path string) ([]byte, error) {
 			if path != in.path || in.yaml == "" {
 				return nil, &fs.PathError{Op: "open", Path: path, Err: fs.ErrNotExist}
@@ -151,6 +153,26 @@ func TestConsulsOwnEnvironmentWorks(t *testing.T) {
 	}
 	if got != want {
 		t.Errorf("consul = %+v (token %q), want %+v", got, got.Token.Reveal(), want)
+	}
+}
+
+func TestACommandThatRoutesNothingNeedsNoServices(t *testing.T) {
+	got := mustLoad(t, input{noServices: true, args: []string{"--consul-address=c:8500"}})
+	if got.Consul.Address != "c:8500" || len(got.Services) != 0 {
+		t.Errorf("got consul.address %q and %d services, want c:8500 and none", got.Consul.Address, len(got.Services))
+	}
+	// A whole sidecar's file will do, and so will part of one.
+	for _, yaml := range []string{"services:\n- {name: api}\n", "consul: {address: \"d:8500\"}\nbalancer: {service: lb}\n"} {
+		mustLoad(t, input{noServices: true, yaml: yaml})
+	}
+	for want, in := range map[string]input{
+		"consul.cert_file": {noServices: true, args: []string{"--consul-cert-file=/c"}},
+		"no such setting":  {noServices: true, env: []string{"POINTSMAN_CONSUL_ADRESS=x"}},
+		"consul.wait":      {noServices: true, yaml: "consul: {wait: 30}\n"},
+	} {
+		if _, err := load(t, in); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("Load(%+v): got %v, want an error with %q", in, err, want)
+		}
 	}
 }
 

@@ -178,7 +178,7 @@ func (f *Fake) catalogRegister(w http.ResponseWriter, r *http.Request) {
 	}
 	if c := in.Check; c != nil {
 		f.checks[key{in.Node, c.CheckID}] = &api.HealthCheck{
-			Node: in.Node, CheckID: c.CheckID, Name: c.Name, Status: strings.ToLower(c.Status), ServiceID: c.ServiceID,
+			Node: in.Node, CheckID: c.CheckID, Name: c.Name, Status: strings.ToLower(c.Status), Output: c.Output, ServiceID: c.ServiceID,
 		}
 		f.touchNode(in.Node)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 )
 
@@ -64,7 +65,6 @@ func (d *Deployment) Run(ctx context.Context) Result {
 		}
 	case ctx.Err() != nil:
 		d.result.Outcome = Interrupted
-		d.problem(Problem{Reason: fmt.Sprint(context.Cause(ctx))})
 	case errors.Is(err, ErrUsage):
 		d.result.Outcome = Refused
 	case d.touched || d.undo:
@@ -72,7 +72,10 @@ func (d *Deployment) Run(ctx context.Context) Result {
 	default:
 		d.result.Outcome = Failed
 	}
-	if err != nil {
+	switch {
+	case d.result.Outcome == Interrupted:
+		d.problem(Problem{Reason: context.Cause(ctx).Error()})
+	case err != nil:
 		d.fail(err)
 	}
 	d.stand(ctx)
@@ -168,10 +171,7 @@ func (d *Deployment) start(ctx context.Context, listing Listing, n int) error {
 	d.say("starting %d", n)
 	d.fleet.started(n)
 	d.result.Started += n
-	if err := d.Nodes.Start(ctx, s); err != nil {
-		return fmt.Errorf("start: %w", err)
-	}
-	return nil
+	return d.Nodes.Start(ctx, s)
 }
 
 // keep notes which new ones are live now: they are not taken back any more.
@@ -204,18 +204,13 @@ func (d *Deployment) warn(format string, args ...any) {
 
 func (d *Deployment) problem(p Problem) { d.result.Problems = append(d.result.Problems, p) }
 
-// fail takes each error for a problem, unless the problems have been told in
-// detail.
+// fail takes each line of an error for a problem, unless the problems have been
+// told in detail.
 func (d *Deployment) fail(err error) {
 	if errors.Is(err, errNotLive) || errors.Is(err, errNotDrained) || errors.Is(err, errNotStopped) {
 		return
 	}
-	var joined interface{ Unwrap() []error }
-	if errors.As(err, &joined) {
-		for _, e := range joined.Unwrap() {
-			d.fail(e)
-		}
-		return
+	for line := range strings.Lines(err.Error()) { // joined errors have one each
+		d.problem(Problem{Reason: strings.TrimRight(line, "\n")})
 	}
-	d.problem(Problem{Reason: err.Error()})
 }

@@ -134,13 +134,24 @@ func TestALoadBalancerThatIsNotThereStopsItBeforeItBegins(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, "1.0", 2, "lb0", "lb1")
 		w.lbs["lb1"].hidden = true
-		w.mustBe(w.deploy(t.Context(), order(func(o *Order) { o.LoadBalancers = 2 })), Failed, "1 load balancers that route api are registered in Consul (lb0), want 2")
+		w.mustBe(w.deploy(t.Context(), order(func(o *Order) { o.LoadBalancers = 2 })), Failed, "1 load balancer registered in Consul for api (lb0), want 2")
 		w.lbs["lb1"].hidden = false
 		w.lbs["lb1"].routes = false
 		w.mustBe(w.deploy(t.Context(), order(func(o *Order) { o.LoadBalancers = 2 })), Failed, "want 2")
 		w.lbs["lb0"].hidden = true
 		w.mustBe(w.deploy(t.Context(), order()), Failed, "no load balancer that routes api is registered")
 		w.mustCall()
+	})
+}
+
+// As after Consul has forgotten all.
+func TestALoadBalancerThatIsAboutToRegisterIsWaitedFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, "1.0", 2, "lb0", "lb1")
+		w.lbs["lb0"].hidden, w.lbs["lb1"].hidden = true, true
+		w.after(time.Second, func() { w.lbs["lb0"].hidden = false })
+		w.after(3*time.Second, func() { w.lbs["lb1"].hidden = false })
+		w.mustBe(w.deploy(t.Context(), order(func(o *Order) { o.LoadBalancers = 2 })), Deployed, "live on 2 load balancers")
 	})
 }
 

@@ -11,30 +11,56 @@ import (
 	"time"
 )
 
-// meetTimeout is for how long a load balancer that can't be asked is tried
-// before anything is started: a sidecar may just be restarted.
+// meetTimeout is how long load balancers that can't be asked, or are not
+// registered, are waited for before anything is started: a sidecar, or Consul,
+// may just have been restarted.
 const meetTimeout = 5 * time.Second
 
 // meet finds the load balancers and asks each once. One that can't be asked
 // ends the deployment before it has begun.
 func (d *Deployment) meet(ctx context.Context) error {
+	within, cancel := context.WithTimeout(ctx, meetTimeout)
+	defer cancel()
+	var few error
+	for tries := 0; ; tries++ {
+		err := d.greetAll(within)
+		switch {
+		case err == nil:
+			return nil
+		case ctx.Err() != nil:
+			return context.Cause(ctx)
+		case few != nil && within.Err() != nil:
+			return few // those that there are have answered before
+		case errors.Is(err, errUnasked):
+			return err
+		}
+		few = err
+		pause(within, tries)
+	}
+}
+
+// errUnasked says that a load balancer can't be asked, for as long as that was
+// tried.
+var errUnasked = errors.New("cannot be asked")
+
+// greetAll asks all load balancers that are registered now. Until there are
+// enough the error is not errUnasked.
+func (d *Deployment) greetAll(ctx context.Context) error {
 	if err := d.refresh(ctx); err != nil {
 		return fmt.Errorf("the load balancers cannot be found: %w", err)
 	}
 	names := d.board.names()
-	within, cancel := context.WithTimeout(ctx, meetTimeout)
-	defer cancel()
 	errs := make([]error, len(names))
-	each(names, func(i int, name string) { errs[i] = d.greet(within, name) })
-	if err := errors.Join(errs...); err != nil || ctx.Err() != nil {
-		return cmp.Or(context.Cause(ctx), err)
+	each(names, func(i int, name string) { errs[i] = d.greet(ctx, name) })
+	if err := errors.Join(errs...); err != nil {
+		return err
 	}
 	switch found := len(d.board.names()); {
 	case found == 0:
 		return fmt.Errorf("no load balancer that routes %s is registered in Consul, so that nobody could tell when it is live", d.Service)
 	case found < d.Order.LoadBalancers:
-		return fmt.Errorf("%d load balancers that route %s are registered in Consul (%s), want %d",
-			found, d.Service, strings.Join(d.board.names(), ", "), d.Order.LoadBalancers)
+		return fmt.Errorf("%s registered in Consul for %s (%s), want %d",
+			balancers(d.board.bars()), d.Service, strings.Join(d.board.names(), ", "), d.Order.LoadBalancers)
 	}
 	return nil
 }
@@ -51,7 +77,11 @@ func (d *Deployment) greet(ctx context.Context, name string) error {
 		case err == nil:
 			return nil
 		case !pause(ctx, tries):
-			return fmt.Errorf("the load balancer %s at %s cannot be asked: %w", name, b.URL, err)
+			where := ""
+			if b.URL != "" {
+				where = " at " + b.URL
+			}
+			return fmt.Errorf("the load balancer %s%s %w: %w", name, where, errUnasked, err)
 		}
 		_ = d.refresh(ctx) // what is known is asked again
 	}

@@ -1,6 +1,7 @@
 package nodes
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -18,14 +19,18 @@ import (
 type Runner struct {
 	Environ []string // of every command, as os.Environ gives it
 	Timeout time.Duration
+	// KillAfter is how long a command that is ended early may take to do so;
+	// default DefaultKillAfter.
+	KillAfter time.Duration
 	// Output gets each line that a command prints, with the command's label;
 	// nil ok. It may be called by several commands at once.
 	Output func(label, line string)
 }
 
+// DefaultKillAfter lets a command tidy up.
+const DefaultKillAfter = 5 * time.Second
+
 const (
-	// killAfter is how long a command that is ended early may take to do so.
-	killAfter = 5 * time.Second
 	// followEvery is how often it is looked whether a command has printed more.
 	followEvery = 100 * time.Millisecond
 	// maxTail is how much of a command's output is kept for an error.
@@ -86,7 +91,7 @@ func (r Runner) await(ctx context.Context, pid int, ended <-chan error, f *follo
 		case <-done:
 			done = nil
 			_ = syscall.Kill(-pid, syscall.SIGTERM) // ESRCH: it is ending
-			timer := time.NewTimer(killAfter)
+			timer := time.NewTimer(cmp.Or(r.KillAfter, DefaultKillAfter))
 			defer timer.Stop()
 			kill = timer.C
 		case <-kill:

@@ -1,0 +1,243 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/pointsman/pointsman/registrator/contract"
+	"github.com/pointsman/pointsman/sidecar/internal/agent"
+	"github.com/pointsman/pointsman/sidecar/internal/consultest"
+	"github.com/pointsman/pointsman/sidecar/internal/deploy"
+	"github.com/pointsman/pointsman/sidecar/internal/status"
+)
+
+// deployScene is a Consul, and a sidecar's API that says what it is told to.
+type deployScene struct {
+	t      *testing.T
+	consul *consultest.Fake
+	url    string
+
+	mu    sync.Mutex
+	state agent.State
+}
+
+func newDeployScene(t *testing.T, access status.Access) *deployScene {
+	t.Helper()
+	s := &deployScene{t: t, consul: consultest.NewFake(t)}
+	s.state = agent.State{LoadBalancer: "lb0", Ready: true, HAProxy: agent.HAProxyState{Running: true}}
+	s.state.Services = []agent.ServiceState{{Name: "api", Known: true, Index: 1 << 40}}
+	get := func() *agent.State {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		now := s.state
+		return &now
+	}
+	server, err := status.New(status.Options{
+		Address: "127.0.0.1:0", LoadBalancer: "lb0", Access: access, Metrics: prometheus.NewRegistry(),
+		State: func() any { return get() }, Ready: func() (bool, string) { return true, "" }, Alive: func() error { return nil },
+		Watch: func() (status.Facts, <-chan struct{}) {
+			soon := make(chan struct{})
+			time.AfterFunc(10*time.Millisecond, func() { close(soon) })
+			return facts{get()}, soon
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- server.Run(ctx) }()
+	t.Cleanup(func() { cancel(); <-done })
+	<-server.Bound()
+	s.url = server.Addr().String()
+	s.sidecar("s0", contract.Sidecar{Balancer: "lb0", Services: []string{"api"}}.Format())
+	return s
+}
+
+// sidecar registers one at the API's address.
+func (s *deployScene) sidecar(id string, meta map[string]string) {
+	host, port, _ := strings.Cut(s.url, ":")
+	text, err := json.Marshal(meta)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.register(fmt.Sprintf(`{"Node":"n","Address":"127.0.0.1","Service":{"ID":%q,"Service":"pointsman-sidecar","Address":%q,"Port":%s,"Meta":%s}}`, id, host, port, text))
+}
+
+// node registers an instance, which the load balancer has up.
+func (s *deployScene) node(id, version string) {
+	s.register(fmt.Sprintf(`{"Node":"n","Address":"127.0.0.1","Service":{"ID":%q,"Service":"api","Port":80,"Meta":{"version":%q}}}`, id, version))
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	services := []agent.ServiceState{s.state.Services[0]}
+	services[0].Instances = append(services[0].Instances[:len(services[0].Instances):len(services[0].Instances)],
+		agent.InstanceState{ID: id, Node: "n", Version: version, Phase: agent.PhaseUp, Weight: 1})
+	s.state.Services = services
+}
+
+func (s *deployScene) register(body string) {
+	s.t.Helper()
+	req, err := http.NewRequestWithContext(s.t.Context(), http.MethodPut, "http://"+s.consul.Address()+"/v1/catalog/register", strings.NewReader(body))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	_ = resp.Body.Close() // nothing of it is read
+	if resp.StatusCode != http.StatusOK {
+		s.t.Fatalf("register %s: %s", body, resp.Status)
+	}
+}
+
+// run is `sidecar deploy` of api 1.1.
+func (s *deployScene) run(environ []string, args ...string) (code int, stdout, stderr string) {
+	// An empty one, and not that of this machine.
+	settings := filepath.Join(s.t.TempDir(), "sidecar.yaml")
+	if err := os.WriteFile(settings, nil, 0o600); err != nil {
+		s.t.Fatal(err)
+	}
+	var out, errs bytes.Buffer
+	code = Run(s.t.Context(), Env{
+		Args: append([]string{
+			"deploy", "--config", settings, "--consul-address", s.consul.Address(),
+			"--service", "api", "--version", "1.1",
+		}, args...),
+		Environ: append([]string{"PATH=" + os.Getenv("PATH")}, environ...), Hostname: "h", Stdout: &out, Stderr: &errs,
+	})
+	return code, out.String(), errs.String()
+}
+
+var commands = []string{"--start", "exit 3", "--stop", "true"}
+
+func TestDeployRefusesWhatCannotBe(t *testing.T) {
+	for name, c := range map[string]struct {
+		args []string
+		says string
+	}{
+		"no commands":           {nil, "--start and --stop, or --compose: must be given"},
+		"one command":           {[]string{"--start", "true"}, "--start and --stop, or --compose"},
+		"both ways":             {append([]string{"--compose", "api"}, commands...), "--compose api: starts and stops nodes itself"},
+		"no service":            {append([]string{"--service", ""}, commands...), "--service: must be given"},
+		"a version for a shell": {append([]string{"--version", "$(reboot)"}, commands...), `version "$(reboot)": holds the character '$'`},
+		"a count of none":       {append([]string{"--count", "0"}, commands...), "--count 0: must be 1 or more"},
+		"no time":               {append([]string{"--timeout", "0s"}, commands...), "--timeout 0s: must be above 0"},
+		"half an address":       {append([]string{"--load-balancer", "lb0"}, commands...), `--load-balancer "lb0": want NAME=ADDRESS`},
+		"half a certificate":    {append([]string{"--sidecar-cert-file", "/c"}, commands...), "want both or none"},
+		"an unknown flag":       {append([]string{"--bach", "1"}, commands...), "--bach"},
+		"a bad setting":         {append([]string{"--consul-wait", "30"}, commands...), "has no unit"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newDeployScene(t, status.Access{})
+			s.node("old-0", "1.0")
+			code, _, stderr := s.run(nil, c.args...)
+			if code != ExitUsage || !strings.Contains(stderr, c.says) {
+				t.Errorf("got exit code %d, %q, want %d and %q", code, stderr, ExitUsage, c.says)
+			}
+		})
+	}
+}
+
+func TestDeployNeedsNoServicesInItsSettings(t *testing.T) {
+	s := newDeployScene(t, status.Access{})
+	s.node("new-0", "1.1")
+	// What deploy tells its commands is no misspelt setting.
+	code, stdout, stderr := s.run([]string{"POINTSMAN_VERSION=1.0", "POINTSMAN_INSTANCE=x"}, append([]string{"--json"}, commands...)...)
+	if code != ExitOK || !strings.Contains(stderr, "api 1.1 is deployed already: 1 live on 1 load balancer; nothing was done") {
+		t.Errorf("got exit code %d, %q", code, stderr)
+	}
+	var r deploy.Result
+	if err := json.Unmarshal([]byte(stdout), &r); err != nil || r.Outcome != deploy.Already || len(r.LoadBalancers) != 1 || r.LoadBalancers[0].Live != 1 {
+		t.Errorf("got %v, %s", err, stdout)
+	}
+}
+
+func TestDeploySaysWhatFailed(t *testing.T) {
+	s := newDeployScene(t, status.Access{})
+	s.node("old-0", "1.0")
+	code, stdout, stderr := s.run(nil, commands...)
+	if code != ExitFailure || stdout != "" || !strings.Contains(stderr, "start 0: exit status 3, after 0.") || !strings.Contains(stderr, "api 1.1 is not deployed; what ran before was not touched") {
+		t.Errorf("got exit code %d, %q, %q", code, stdout, stderr)
+	}
+}
+
+func TestDeploySaysThatItHasFailedHalfway(t *testing.T) {
+	s := newDeployScene(t, status.Access{})
+	s.node("old-0", "1.0")
+	s.node("new-0", "1.1")
+	code, _, stderr := s.run(nil, "--start", "true", "--stop", "exit 5")
+	if code != ExitHalfway || !strings.Contains(stderr, `stop "old-0": stop old-0: exit status 5`) || !strings.Contains(stderr, "of the new version new-0 runs, of the old one old-0 runs") {
+		t.Errorf("got exit code %d, %q", code, stderr)
+	}
+}
+
+func TestDeployShowsItsToken(t *testing.T) {
+	s := newDeployScene(t, status.Access{Token: "secret"})
+	s.node("new-0", "1.1")
+	file := filepath.Join(t.TempDir(), "token")
+	if err := os.WriteFile(file, []byte("secret"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if code, _, stderr := s.run([]string{"POINTSMAN_SIDECAR_TOKEN_FILE=" + file}, commands...); code != ExitOK {
+		t.Errorf("by the variable: got exit code %d, %q", code, stderr)
+	}
+	if code, _, stderr := s.run([]string{"POINTSMAN_SIDECAR_TOKEN_FILE=/nowhere"}, append([]string{"--sidecar-token-file", file}, commands...)...); code != ExitOK {
+		t.Errorf("by the flag: got exit code %d, %q", code, stderr)
+	}
+	if code, _, stderr := s.run(nil, commands...); code != ExitFailure || !strings.Contains(stderr, "status 401") {
+		t.Errorf("without: got exit code %d, %q", code, stderr)
+	}
+}
+
+// Whoever registers as a sidecar may be anybody; what can't be read is not passed
+// over, for it may be one that routes the service.
+func TestDeployBeginsNothingWithASidecarThatCannotBeRead(t *testing.T) {
+	for name, c := range map[string]struct {
+		meta map[string]string
+		args []string
+		code int
+		says string
+	}{
+		"without a name":         {map[string]string{"pointsman-routes": "api"}, nil, ExitFailure, `the load balancer of sidecar "s1" cannot be asked`},
+		"of another name":        {contract.Sidecar{Balancer: "lb1", Services: []string{"api"}}.Format(), nil, ExitFailure, `the load balancer "lb0" answers there`},
+		"that is left out":       {contract.Sidecar{Balancer: "lb1", Services: []string{"api"}}.Format(), []string{"--without", "lb1"}, ExitOK, "already"},
+		"of another service":     {contract.Sidecar{Balancer: "lb1", Services: []string{"web"}}.Format(), nil, ExitOK, "already"},
+		"that is asked nowhere":  {contract.Sidecar{Balancer: "lb1", Services: []string{"api"}}.Format(), []string{"--load-balancer", "lb1=127.0.0.1:1"}, ExitFailure, "at http://127.0.0.1:1 cannot be asked"},
+		"too few":                {contract.Sidecar{Balancer: "lb1", Services: []string{"web"}}.Format(), []string{"--load-balancers", "2"}, ExitFailure, "want 2"},
+		"of the same name twice": {contract.Sidecar{Balancer: "lb0", HTTPS: true, Services: []string{"api"}}.Format(), nil, ExitFailure, "two sidecars have this name"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel() // some wait for the load balancer
+			s := newDeployScene(t, status.Access{})
+			s.node("new-0", "1.1")
+			s.sidecar("s1", c.meta)
+			code, _, stderr := s.run(nil, append(c.args, commands...)...)
+			if code != c.code || !strings.Contains(stderr, c.says) {
+				t.Errorf("got exit code %d, %q, want %d and %q", code, stderr, c.code, c.says)
+			}
+		})
+	}
+}
+
+func TestTheVariableOfAComposeServicesVersion(t *testing.T) {
+	for service, want := range map[string]string{"api": "API_VERSION", "my-api.v2": "MY_API_V2_VERSION"} {
+		if got := (&deployOptions{compose: service}).composeVariable(); got != want {
+			t.Errorf("%s: got %s, want %s", service, got, want)
+		}
+	}
+	if got := (&deployOptions{compose: "api", variable: "V"}).composeVariable(); got != "V" {
+		t.Errorf("one that is given: got %s", got)
+	}
+}

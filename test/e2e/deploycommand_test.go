@@ -1,0 +1,228 @@
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/pointsman/pointsman/test/lab"
+)
+
+// fleet is nodes that `sidecar deploy` starts and stops by shell commands.
+type fleet struct {
+	*world
+	dir      string // of the nodes' pids and logs
+	balancer []*lab.Balancer
+}
+
+// newFleet starts Consul and two load balancers, and deploys version 1.0 for the
+// first time.
+func newFleet(t *testing.T) *fleet {
+	t.Helper()
+	f := &fleet{world: bareWorld(t), dir: t.TempDir()}
+	for _, name := range []string{"lb0", "lb1"} {
+		b, err := f.NewBalancer(name, f.consul, lab.Service{Name: service, Backend: "api_nodes"})
+		f.must(err)
+		f.must(b.Start(f.ctx))
+		f.balancer = append(f.balancer, b)
+	}
+	f.lb = f.balancer[0]
+	t.Cleanup(f.endAll)
+	f.mustDeploy("1.0", "--count", "3")
+	return f
+}
+
+// endAll ends what the commands have started, should the test have left it.
+func (f *fleet) endAll() {
+	for _, pid := range f.pids() {
+		_ = syscall.Kill(pid, syscall.SIGKILL) // ended already: as well
+	}
+}
+
+// pids gives the nodes' process IDs by their names; of a node that has been
+// stopped there is none.
+func (f *fleet) pids() map[string]int {
+	f.Helper()
+	files, err := filepath.Glob(filepath.Join(f.dir, "*.pid"))
+	if err != nil {
+		f.Fatal(err)
+	}
+	pids := map[string]int{}
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if errors.Is(err, os.ErrNotExist) {
+			continue
+		}
+		pid, err := strconv.Atoi(strings.TrimSpace(string(text)))
+		if err != nil {
+			f.Errorf("%s: %v", file, err)
+			continue
+		}
+		pids[strings.TrimSuffix(filepath.Base(file), ".pid")] = pid
+	}
+	return pids
+}
+
+// deployed is what the tests read of the JSON.
+type deployed struct {
+	Outcome  string   `json:"outcome"`
+	Started  int      `json:"started"`
+	Stopped  []string `json:"stopped"`
+	Undone   []string `json:"undone"`
+	Problems []reason `json:"problems"`
+}
+
+type reason struct {
+	Instance string `json:"instance"`
+	Check    string `json:"check"`
+	Output   string `json:"output"`
+}
+
+// command is `sidecar deploy` without a sidecar.yaml.
+func (f *fleet) command(ctx context.Context, version string, args ...string) *exec.Cmd {
+	start := fmt.Sprintf(`%s --listen 127.0.0.1:0 --address 127.0.0.1 --service "$POINTSMAN_SERVICE" \
+		--id "$POINTSMAN_INSTANCE" --instance "$POINTSMAN_INSTANCE" --version-name "$POINTSMAN_VERSION" >%s/"$POINTSMAN_INSTANCE.log" 2>&1 &
+		echo $! >%s/"$POINTSMAN_INSTANCE.pid"`, programs.API, f.dir, f.dir)
+	stop := fmt.Sprintf(`file=%s/"$POINTSMAN_INSTANCE.pid"; pid=$(cat "$file") && kill "$pid" && rm "$file" &&
+		while kill -0 "$pid" 2>/dev/null; do sleep 0.05; done; echo "$POINTSMAN_ADDRESS is free"`, f.dir)
+	cmd := exec.CommandContext(ctx, programs.Sidecar, append([]string{
+		"deploy", "--consul-address", f.consul.Address(), "--service", service, "--version", version,
+		"--start", start, "--stop", stop, "--json",
+	}, args...)...)
+	cmd.Env = append(os.Environ(), "CONSUL_HTTP_ADDR="+f.consul.Address())
+	return cmd
+}
+
+// deploy runs it to its end.
+func (f *fleet) deploy(version string, environ []string, args ...string) (out deployed, code int, said string) {
+	f.Helper()
+	cmd := f.command(f.ctx, version, args...)
+	cmd.Env = append(cmd.Env, environ...)
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	err := cmd.Run()
+	if exit, ok := errors.AsType[*exec.ExitError](err); !ok && err != nil || ok && !exit.Exited() {
+		f.Fatalf("deploy %s: %v\n%s", version, err, stderr.String())
+	}
+	if err := json.Unmarshal(stdout.Bytes(), &out); err != nil {
+		f.Fatalf("standard output is not one JSON object: %v\n%s\n%s", err, stdout.String(), stderr.String())
+	}
+	f.Logf("deploy %s %v:\n%s", version, args, stderr.String())
+	return out, cmd.ProcessState.ExitCode(), stderr.String()
+}
+
+func (f *fleet) mustDeploy(version string, args ...string) deployed {
+	f.Helper()
+	out, code, said := f.deploy(version, nil, args...)
+	if code != 0 || out.Outcome != "deployed" {
+		f.Fatalf("deploy %s: got exit code %d, %+v, want 0\n%s", version, code, out, said)
+	}
+	// It has returned: so it is live everywhere, and nothing else is.
+	for _, b := range f.balancer {
+		s, err := b.State(f.ctx)
+		f.must(err)
+		for _, i := range s.Instances(service) {
+			if (i.Version == version) != (i.Phase == "up") || i.Sessions > 0 && i.Phase != "up" {
+				f.Errorf("after the deployment of %s, %s has %+v", version, b.Name, i)
+			}
+		}
+	}
+	return out
+}
+
+func TestDeployByShellCommandsLosesNothing(t *testing.T) {
+	f := newFleet(t)
+	clients := f.load()
+	if out := f.mustDeploy("1.1"); out.Started != 3 || len(out.Stopped) != 3 {
+		t.Errorf("1.1: got %+v, want 3 started and 3 stopped", out)
+	}
+	if out := f.mustDeploy("1.2", "--batch", "1"); out.Started != 3 || len(out.Stopped) != 3 {
+		t.Errorf("1.2 in batches: got %+v, want 3 started and 3 stopped", out)
+	}
+	if got := f.pids(); len(got) != 3 {
+		t.Errorf("nodes: got %v, want 3", got)
+	}
+	out, code, _ := f.deploy("1.2", nil)
+	if code != 0 || out.Outcome != "already deployed" {
+		t.Errorf("1.2 again: got exit code %d, %+v, want that nothing is done", code, out)
+	}
+	reports := f.mustLoseNothing(clients)
+	for _, v := range []string{"1.0", "1.1", "1.2"} {
+		if reports[0].Versions[v] == 0 {
+			t.Errorf("no answer of version %s: %v", v, reports[0].Versions)
+		}
+	}
+}
+
+func TestDeployOfABadVersionLeavesTheOldOneUntouched(t *testing.T) {
+	f := newFleet(t)
+	clients := f.load()
+	before := f.pids()
+	out, code, said := f.deploy("1.1", []string{"API_FAIL=critical"}, "--timeout", "6s")
+	if code != 1 || out.Outcome != "failed" || len(out.Stopped) != 0 || len(out.Undone) != 3 {
+		t.Errorf("got exit code %d, %+v, want 1, none stopped and 3 undone", code, out)
+	}
+	for _, text := range []string{"lb0 has 0 of 3 of 1.1 live", "lb1 has 0 of 3 of 1.1 live", "is critical, its last output", "after 6."} {
+		if !strings.Contains(said, text) {
+			t.Errorf("it does not say %q:\n%s", text, said)
+		}
+	}
+	if !slices.ContainsFunc(out.Problems, func(p reason) bool {
+		return p.Instance != "" && p.Check != "" && p.Output != ""
+	}) {
+		t.Errorf("no problem names an instance, its check and its output: %+v", out.Problems)
+	}
+	if after := f.pids(); fmt.Sprint(after) != fmt.Sprint(before) {
+		t.Errorf("nodes: got %v, want as before %v", after, before)
+	}
+	f.mustLoseNothing(clients)
+}
+
+func TestAnInterruptedDeployIsFinishedByAnother(t *testing.T) {
+	f := newFleet(t)
+	clients := f.load()
+	cmd := f.command(f.ctx, "1.1")
+	var stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = nil, &stderr
+	f.must(cmd.Start())
+	f.must(lab.Until(f.ctx, 20*time.Second, "the new nodes are started", func() error {
+		if n := len(f.pids()); n != 6 {
+			return fmt.Errorf("%d nodes", n)
+		}
+		return nil
+	}))
+	f.must(cmd.Process.Signal(syscall.SIGINT))
+	_ = cmd.Wait() // the code is looked at
+	if got := cmd.ProcessState.ExitCode(); got != 130 || !strings.Contains(stderr.String(), "run it again to go on") {
+		t.Errorf("got exit code %d, want 130, and what it left:\n%s", got, stderr.String())
+	}
+	f.mustDeploy("1.1")
+	if got := f.pids(); len(got) != 3 {
+		t.Errorf("nodes: got %v, want 3", got)
+	}
+	f.mustLoseNothing(clients)
+}
+
+func TestDeployBeginsNothingWithALoadBalancerThatCannotBeAsked(t *testing.T) {
+	f := newFleet(t)
+	before := f.pids()
+	f.must(f.balancer[1].Sidecar.Kill())
+	out, code, said := f.deploy("1.1", nil)
+	if code != 1 || out.Started != 0 || !strings.Contains(said, "the load balancer lb1 at http://127.0.0.1:") {
+		t.Errorf("got exit code %d, %+v, want 1 and none started:\n%s", code, out, said)
+	}
+	if after := f.pids(); fmt.Sprint(after) != fmt.Sprint(before) {
+		t.Errorf("nodes: got %v, want as before %v", after, before)
+	}
+}
