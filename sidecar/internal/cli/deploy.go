@@ -119,7 +119,7 @@ func interruptible(parent context.Context) (context.Context, *interrupt) {
 		for first := true; ; first = false {
 			select {
 			case s := <-signals:
-				n := s.(syscall.Signal) //nolint:errcheck,forcetypeassert // every signal is one on Unix
+				n := s.(syscall.Signal)
 				if !first {
 					os.Exit(128 + int(n))
 				}

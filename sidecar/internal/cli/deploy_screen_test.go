@@ -72,9 +72,14 @@ func TestElsewhereALoadBalancerHasALineForEachEnd(t *testing.T) {
 	var out bytes.Buffer
 	s := newDeployScreen(&out)
 	for _, b := range []deploy.Bar{
-		{Name: "lb0", Want: 2}, {Name: "lb0", Live: 1, Want: 2}, {Name: "lb0", Live: 1, Want: 2, Trouble: "refused"},
-		{Name: "lb0", Live: 1, Want: 2}, {Name: "lb0", Live: 2, Want: 2}, {Name: "lb0", Live: 2, Want: 2, Of: 2},
-		{Name: "lb0", Live: 2, Want: 2, Drained: 1, Of: 2}, {Name: "lb0", Live: 2, Want: 2, Drained: 2, Of: 2},
+		{Name: "lb0", Want: 2},
+		{Name: "lb0", Live: 1, Want: 2},
+		{Name: "lb0", Live: 1, Want: 2, Trouble: "refused"},
+		{Name: "lb0", Live: 1, Want: 2},
+		{Name: "lb0", Live: 2, Want: 2},
+		{Name: "lb0", Live: 2, Want: 2, Of: 2},
+		{Name: "lb0", Live: 2, Want: 2, Drained: 1, Of: 2},
+		{Name: "lb0", Live: 2, Want: 2, Drained: 2, Of: 2},
 	} {
 		s.show([]deploy.Bar{b})
 	}

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -58,7 +59,12 @@ func newDeployScene(t *testing.T, access status.Access) *deployScene {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- server.Run(ctx) }()
-	t.Cleanup(func() { cancel(); <-done })
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
 	<-server.Bound()
 	s.url = server.Addr().String()
 	s.sidecar("s0", contract.Sidecar{Balancer: "lb0", Services: []string{"api"}}.Format())
@@ -81,7 +87,7 @@ func (s *deployScene) node(id, version string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	services := []agent.ServiceState{s.state.Services[0]}
-	services[0].Instances = append(services[0].Instances[:len(services[0].Instances):len(services[0].Instances)],
+	services[0].Instances = append(slices.Clip(services[0].Instances),
 		agent.InstanceState{ID: id, Node: "n", Version: version, Phase: agent.PhaseUp, Weight: 1})
 	s.state.Services = services
 }

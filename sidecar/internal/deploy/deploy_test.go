@@ -197,6 +197,57 @@ func TestALoadBalancerThatDies(t *testing.T) {
 	}
 }
 
+// What the first has said may no longer hold when the last one says it.
+func TestAllLoadBalancersHaveThemLiveAtTheSameTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, "1.0", 2, "lb0", "lb1")
+		w.lbs["lb1"].lag = 5 * time.Second
+		w.after(3*time.Second, func() { w.lbs["lb0"].blind = true })
+		w.after(12*time.Second, func() { w.lbs["lb0"].blind = false })
+		w.mustBe(w.deploy(t.Context(), order()), Deployed)
+	})
+}
+
+func TestALoadBalancersSidecarThatMovesIsFoundAgain(t *testing.T) {
+	for _, at := range []time.Duration{0, time.Second, 2 * time.Second} {
+		synctest.Test(t, func(t *testing.T) {
+			w := newWorld(t, "1.0", 2, "lb0")
+			w.lbs["lb0"].url = "http://before"
+			w.after(at, func() { w.lbs["lb0"].dead = errors.New("connection refused") })
+			w.after(at+2*time.Second, func() { w.lbs["lb0"].dead, w.lbs["lb0"].url = nil, "http://after" })
+			if at == 0 {
+				synctest.Wait()
+			}
+			w.mustBe(w.deploy(t.Context(), order()), Deployed)
+		})
+	}
+}
+
+func TestALoadBalancerThatStopsRoutingTheServiceHasLetGo(t *testing.T) {
+	for _, at := range []time.Duration{time.Second, 2 * time.Second} {
+		synctest.Test(t, func(t *testing.T) {
+			w := newWorld(t, "1.0", 2, "lb0", "lb1")
+			w.drainTakes = 5 * time.Second
+			w.after(at, func() { w.lbs["lb1"].routes = false })
+			w.mustBe(w.deploy(t.Context(), order()), Deployed)
+		})
+	}
+}
+
+func TestNewNodesThatAreThereCount(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, "1.0", 1, "lb0")
+		for _, id := range []string{"new-0", "new-1", "new-2"} {
+			w.add(id, "1.1", time.Now())
+		}
+		r := w.deploy(t.Context(), order())
+		w.mustBe(r, Deployed)
+		if r.Count != 3 || r.LoadBalancers[0].Want != 3 || r.Started != 0 {
+			t.Errorf("got %+v, want all three counted and none started", r)
+		}
+	})
+}
+
 func TestConsulAwayForAWhileEndsNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, "1.0", 2, "lb0")

@@ -58,9 +58,9 @@ func (d *Deployment) greetAll(ctx context.Context) error {
 	switch found := len(d.board.names()); {
 	case found == 0:
 		return fmt.Errorf("no load balancer that routes %s is registered in Consul, so that nobody could tell when it is live", d.Service)
-	case found < d.Order.LoadBalancers:
+	case found < d.LoadBalancers:
 		return fmt.Errorf("%s registered in Consul for %s (%s), want %d",
-			balancers(d.board.bars()), d.Service, strings.Join(d.board.names(), ", "), d.Order.LoadBalancers)
+			balancers(d.board.bars()), d.Service, strings.Join(d.board.names(), ", "), d.LoadBalancers)
 	}
 	return nil
 }

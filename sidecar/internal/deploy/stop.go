@@ -74,7 +74,7 @@ func failures(err error, list []Instance) map[Key]error {
 	}
 	out := map[Key]error{}
 	errs := []error{err}
-	if joined, ok := err.(interface{ Unwrap() []error }); ok { //nolint:errorlint // the errors themselves
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
 		errs = joined.Unwrap()
 	}
 	for _, e := range errs {

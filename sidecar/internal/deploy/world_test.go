@@ -55,7 +55,8 @@ type lb struct {
 	dead   error         // it can't be asked
 	routes bool
 	hidden bool // not in Consul
-	asked  int
+	blind  bool // it has every node down
+	url    string
 }
 
 func newWorld(t *testing.T, version string, count int, lbs ...string) *world {
@@ -68,7 +69,7 @@ func newWorld(t *testing.T, version string, count int, lbs ...string) *world {
 		w.add(fmt.Sprintf("old-%d", i), version, time.Now())
 	}
 	for i, name := range lbs {
-		w.lbs[name] = &lb{name: name, routes: true, lag: time.Duration(i) * 100 * time.Millisecond}
+		w.lbs[name] = &lb{name: name, url: "http://" + name, routes: true, lag: time.Duration(i) * 100 * time.Millisecond}
 	}
 	return w
 }
@@ -95,6 +96,9 @@ func (n *node) takes(at time.Time) bool {
 
 // taking counts those that take traffic on a load balancer now.
 func (w *world) taking(b *lb, version string) (n int) {
+	if b.blind {
+		return 0
+	}
 	for _, x := range w.nodes {
 		if (version == "" || x.Version == version) && x.takes(time.Now().Add(-b.lag)) {
 			n++
@@ -133,21 +137,23 @@ func (w *world) Balancers(context.Context) ([]Balancer, error) {
 	var out []Balancer
 	for _, b := range w.lbs {
 		if !b.hidden {
-			out = append(out, Balancer{Name: b.name, URL: "http://" + b.name, Passing: b.dead == nil})
+			out = append(out, Balancer{Name: b.name, URL: b.url, Passing: b.dead == nil})
 		}
 	}
 	return out, nil
 }
 
 // poll asks f until it says yes, the wait is over, or the load balancer dies.
-func (w *world) poll(ctx context.Context, name string, patience time.Duration, f func(*lb) bool) error {
+func (w *world) poll(ctx context.Context, to Balancer, patience time.Duration, f func(*lb) bool) error {
 	end := time.Now().Add(patience)
 	for {
 		w.mu.Lock()
-		b := w.lbs[name]
-		b.asked++
+		b := w.lbs[to.Name]
 		dead, routes, yes := b.dead, b.routes, f(b)
 		w.mu.Unlock()
+		if to.URL != b.url {
+			dead = errors.New("connection refused")
+		}
 		switch {
 		case dead != nil:
 			return dead
@@ -162,7 +168,7 @@ func (w *world) poll(ctx context.Context, name string, patience time.Duration, f
 }
 
 func (w *world) Live(ctx context.Context, b Balancer, version string, count int, patience time.Duration) (out Live, err error) {
-	err = w.poll(ctx, b.Name, patience, func(x *lb) bool {
+	err = w.poll(ctx, b, patience, func(x *lb) bool {
 		out.Count = w.taking(x, version)
 		out.Live = out.Count >= count
 		return out.Live
@@ -171,11 +177,12 @@ func (w *world) Live(ctx context.Context, b Balancer, version string, count int,
 }
 
 func (w *world) Drained(ctx context.Context, b Balancer, instance string, index uint64, patience time.Duration) (out Drain, err error) {
-	err = w.poll(ctx, b.Name, patience, func(x *lb) bool {
+	err = w.poll(ctx, b, patience, func(x *lb) bool {
 		out = Drain{Drained: true}
 		for _, n := range w.nodes {
 			if n.ID == instance {
-				out = w.drain(n, x)
+				one := w.drain(n, x)
+				out = Drain{Drained: out.Drained && one.Drained, Phase: one.Phase, Sessions: out.Sessions + one.Sessions}
 			}
 		}
 		if index > w.index {
@@ -276,6 +283,9 @@ func (w *world) Stop(ctx context.Context, s Stop) error {
 		n.left, n.gone = time.Now(), time.Now().Add(w.drainTakes+500*time.Millisecond)
 	}
 	for _, b := range w.lbs {
+		if b.blind && !s.Undo {
+			w.t.Errorf("told to stop while %s has none up", b.name)
+		}
 		// By what it sees once it has followed.
 		if n := w.taking(&lb{}, ""); b.dead == nil && n < w.least {
 			w.t.Errorf("%d take traffic on %s, want at least %d", n, b.name, w.least)

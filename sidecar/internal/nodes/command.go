@@ -33,6 +33,8 @@ const DefaultKillAfter = 5 * time.Second
 const (
 	// followEvery is how often it is looked whether a command has printed more.
 	followEvery = 100 * time.Millisecond
+	// groupEvery is how often it is looked whether all of a group have ended.
+	groupEvery = 20 * time.Millisecond
 	// maxTail is how much of a command's output is kept for an error.
 	maxTail = 300 // bytes
 )
@@ -75,27 +77,44 @@ func (r Runner) run(ctx context.Context, label string, environ []string, program
 func (r Runner) await(ctx context.Context, pid int, ended <-chan error, f *follower) error {
 	look := time.NewTicker(followEvery)
 	defer look.Stop()
-	done := ctx.Done()
+	done := ctx.Done() // nil once it was told to end
 	var kill <-chan time.Time
 	for {
 		select {
 		case err := <-ended:
-			if kill != nil {
-				// The shell has gone; what is left of its group is not to go on.
-				_ = syscall.Kill(-pid, syscall.SIGKILL) // ESRCH: nothing is left
-				return errors.Join(err, errCutShort)
+			if done != nil {
+				return err
 			}
-			return err
+			// The shell has gone; what is left of its group is not to go on.
+			if kill != nil {
+				endGroup(pid, kill)
+			}
+			return errors.Join(err, errCutShort)
 		case <-look.C:
 			f.more()
 		case <-done:
 			done = nil
 			_ = syscall.Kill(-pid, syscall.SIGTERM) // ESRCH: it is ending
-			timer := time.NewTimer(cmp.Or(r.KillAfter, DefaultKillAfter))
-			defer timer.Stop()
-			kill = timer.C
+			kill = time.After(cmp.Or(r.KillAfter, DefaultKillAfter))
 		case <-kill:
-			_ = syscall.Kill(-pid, syscall.SIGKILL) // as above
+			// Nothing of it is left after this, but for the shell's own end.
+			_ = syscall.Kill(-pid, syscall.SIGKILL)
+			kill = nil
+		}
+	}
+}
+
+// endGroup waits until nothing is left of a group that has got SIGTERM, and
+// kills what is left when its time is over.
+func endGroup(pid int, kill <-chan time.Time) {
+	look := time.NewTicker(groupEvery)
+	defer look.Stop()
+	for syscall.Kill(-pid, 0) == nil {
+		select {
+		case <-look.C:
+		case <-kill:
+			_ = syscall.Kill(-pid, syscall.SIGKILL) // ESRCH: nothing is left after all
+			return
 		}
 	}
 }

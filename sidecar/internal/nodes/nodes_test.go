@@ -216,6 +216,19 @@ func TestACommandThatHangsIsKilledWithAllThatItStarted(t *testing.T) {
 	}
 }
 
+func TestWhatACommandHasStartedMayTidyUp(t *testing.T) {
+	dir := t.TempDir()
+	var out printed
+	s := &Shell{Runner: runner(&out), Once: true, StartCommand: `sh -c 'trap "sleep 0.1; echo bye; exit" TERM; while :; do sleep 0.05; done' & echo $! >` + dir + `/a; wait`}
+	s.Timeout, s.KillAfter = 300*time.Millisecond, 10*time.Second
+	if err := s.Start(t.Context(), start()); err == nil {
+		t.Error("a command that hangs: got no error")
+	}
+	if got := out.sorted(); !slices.Contains(got, "start | bye") {
+		t.Errorf("got %q, want its last word", got)
+	}
+}
+
 func TestALongLineIsShownInParts(t *testing.T) {
 	var out printed
 	s := &Shell{Runner: runner(&out), Once: true, StartCommand: `head -c 10000 /dev/zero | tr '\0' x; echo; echo end`}
