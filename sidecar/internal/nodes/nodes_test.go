@@ -217,12 +217,19 @@ func TestACommandThatHangsIsKilledWithAllThatItStarted(t *testing.T) {
 }
 
 func TestWhatACommandHasStartedMayTidyUp(t *testing.T) {
-	dir := t.TempDir()
 	var out printed
-	s := &Shell{Runner: runner(&out), Once: true, StartCommand: `sh -c 'trap "sleep 0.1; echo bye; exit" TERM; while :; do sleep 0.05; done' & echo $! >` + dir + `/a; wait`}
-	s.Timeout, s.KillAfter = 300*time.Millisecond, 10*time.Second
-	if err := s.Start(t.Context(), start()); err == nil {
-		t.Error("a command that hangs: got no error")
+	s := &Shell{Runner: runner(&out), Once: true, StartCommand: `sh -c 'trap "sleep 0.1; echo bye; exit" TERM; echo ready; while :; do sleep 0.05; done' & wait`}
+	s.KillAfter = 10 * time.Second
+	ctx, cancel := context.WithCancelCause(t.Context())
+	defer cancel(nil)
+	s.Output = func(label, line string) {
+		out.take(label, line)
+		if line == "ready" {
+			cancel(errors.New("interrupted"))
+		}
+	}
+	if err := s.Start(ctx, start()); err == nil || !strings.Contains(err.Error(), "interrupted") {
+		t.Errorf("got %v, want that it was interrupted", err)
 	}
 	if got := out.sorted(); !slices.Contains(got, "start | bye") {
 		t.Errorf("got %q, want its last word", got)

@@ -135,6 +135,26 @@ func TestTheClientBelievesNothingElse(t *testing.T) {
 	}
 }
 
+// Nothing between the two is to take an ID for a way up, or for two parts.
+func TestTheClientEscapesAnID(t *testing.T) {
+	asked := make(chan string, 1)
+	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { asked <- r.RequestURI }))
+	defer server.Close()
+	c := newTestClient(t, ClientOptions{})
+	for instance, want := range map[string]string{
+		"..":    "/api/v1/drain/api/%2E%2E?index=7&wait=0s",
+		"a/../": "/api/v1/drain/api/a%2F..%2F?index=7&wait=0s",
+		"a?b#c": "/api/v1/drain/api/a%3Fb%23c?index=7&wait=0s",
+	} {
+		if _, err := c.Drain(t.Context(), Target{"lb0", server.URL}, "api", instance, 7, 0); err == nil {
+			t.Errorf("%q: an empty answer gave no error", instance)
+		}
+		if got := <-asked; got != want {
+			t.Errorf("%q: asked for %s, want %s", instance, got, want)
+		}
+	}
+}
+
 func TestTheClientGivesUp(t *testing.T) {
 	hang := make(chan struct{})
 	server := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-hang }))
