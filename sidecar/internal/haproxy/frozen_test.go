@@ -18,21 +18,28 @@ const (
 	reloadLimit   = 2 * time.Second
 )
 
-// calls is everything that the sidecar asks of a HAProxy.
-func calls(c *Client) map[string]func(context.Context) error {
-	return map[string]func(context.Context) error{
-		"Observe":        func(ctx context.Context) error { _, err := c.Observe(ctx, []string{"api"}); return err },
-		"OldWorkers":     func(ctx context.Context) error { _, err := c.OldWorkers(ctx); return err },
-		"Traffic":        func(ctx context.Context) error { _, err := c.Traffic(ctx, []string{"api"}); return err },
-		"Probe":          c.Probe,
-		"Maintenance":    func(ctx context.Context) error { _, err := c.Maintenance(ctx); return err },
-		"SetMaintenance": func(ctx context.Context) error { return c.SetMaintenance(ctx, true) },
-		"Reload":         func(ctx context.Context) error { return c.Reload(ctx, testMark) },
-		"Apply": func(ctx context.Context) error {
+// call is one that the sidecar asks of a HAProxy.
+type call struct {
+	name string
+	do   func(context.Context) error
+}
+
+// calls is everything. The reload is the last: it may bring a new worker, which
+// nobody has frozen.
+func calls(c *Client) []call {
+	return []call{
+		{"Observe", func(ctx context.Context) error { _, err := c.Observe(ctx, []string{"api"}); return err }},
+		{"OldWorkers", func(ctx context.Context) error { _, err := c.OldWorkers(ctx); return err }},
+		{"Traffic", func(ctx context.Context) error { _, err := c.Traffic(ctx, []string{"api"}); return err }},
+		{"Probe", c.Probe},
+		{"Maintenance", func(ctx context.Context) error { _, err := c.Maintenance(ctx); return err }},
+		{"SetMaintenance", func(ctx context.Context) error { return c.SetMaintenance(ctx, true) }},
+		{"Apply", func(ctx context.Context) error {
 			return errors.Join(c.Apply(ctx, []plan.Step{
 				{Kind: plan.SetDrain, Backend: "api", Server: "one"}, {Kind: plan.SetMaint, Backend: "api", Server: "two"},
 			})...)
-		},
+		}},
+		{"Reload", func(ctx context.Context) error { return c.Reload(ctx, testMark) }},
 	}
 }
 
@@ -72,9 +79,9 @@ func TestAFrozenHAProxyCostsNoCallMoreThanItsTimeAndIsNotTakenForGone(t *testing
 			}
 			pids := c.frozen(p, worker)
 			p.Freeze(pids...)
-			for name, call := range calls(client) {
-				began := time.Now()
-				err := call(t.Context())
+			for _, asked := range calls(client) {
+				name, began := asked.name, time.Now()
+				err := asked.do(t.Context())
 				// A call is a few exchanges, of which the first that fails is the last.
 				limit := 4*frozenTimeout + time.Second
 				if name == "Reload" {

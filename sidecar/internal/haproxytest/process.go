@@ -3,6 +3,7 @@ package haproxytest
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"os"
@@ -163,8 +164,35 @@ func (p *Process) Kill() {
 
 // Freeze stops processes in the middle of whatever they do, as a debugger or a
 // starved host does: their sockets take connections and nothing answers. Those
-// that a test does not thaw end with it.
-func (p *Process) Freeze(pids ...int) { p.signal(syscall.SIGSTOP, pids) }
+// that a test does not thaw end with it. All their threads stand still when it
+// returns: kill(2) does not wait for that.
+func (p *Process) Freeze(pids ...int) {
+	p.tb.Helper()
+	p.signal(syscall.SIGSTOP, pids)
+	for _, pid := range pids {
+		Until(p.tb, fmt.Sprintf("process %d stands still", pid), func() bool { return isStopped(pid) })
+	}
+}
+
+// isStopped reads the state of each thread (proc(5), stat); where there is no
+// /proc nobody can tell, and it is taken for so.
+func isStopped(pid int) bool {
+	stats, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
+	if err != nil {
+		return true
+	}
+	for _, path := range stats {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			continue // the thread has ended
+		}
+		_, rest, _ := strings.Cut(string(text), ") ")
+		if !strings.HasPrefix(rest, "T") {
+			return false
+		}
+	}
+	return true
+}
 
 // Thaw lets them go on.
 func (p *Process) Thaw(pids ...int) { p.signal(syscall.SIGCONT, pids) }
