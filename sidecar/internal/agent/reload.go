@@ -19,7 +19,7 @@ type reloadKeeper struct {
 	succeeded, failures int
 	last                time.Time
 	lastReason          plan.ReloadReason
-	err                 error       // of the last
+	err                 error       // of the last, until HAProxy runs what is wanted
 	errMarker           plan.Marker // what it should have loaded
 	notBefore           time.Time
 	streak              int // failures in a row
@@ -41,6 +41,11 @@ func (a *Agent) tendReload(ctx context.Context, p plan.Plan) time.Duration {
 	r := &a.reloads
 	if p.Reload == plan.NoReload {
 		r.reason, r.held, r.model = plan.NoReload, "", nil
+		if r.err != nil {
+			// HAProxy runs what is wanted: what was wrong has been put back.
+			a.log.Info("the reload that failed is needed no longer", "reason", r.lastReason)
+			r.err, r.errMarker, r.streak = nil, plan.Marker{}, 0
+		}
 		return time.Hour
 	}
 	now := time.Now()

@@ -295,6 +295,33 @@ func TestARejectedTemplateHoldsUpNothingElse(t *testing.T) {
 	})
 }
 
+// Found by the soak: a template that HAProxy rejects was put back, and the state
+// told of its error for good.
+func TestTheErrorOfAReloadEndsWhenWhatWasWrongIsPutBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := serving(t, true, instance("api-1", 1))
+		good := b.settings.Renderer
+		b.settings.Renderer = &fakeRenderer{marker: plan.Marker{Template: "t2"}, err: errors.New("template: x:3: no such field")}
+		b.agent.Reconfigure(b.settings)
+		b.passes(5 * time.Second)
+		if got := b.agent.State().Reloads.Error; got == "" {
+			t.Fatal("got no error, want the renderer's")
+		}
+		b.haproxy.stop()
+		b.passes(5 * time.Second)
+		if got := b.agent.State().Reloads.Error; got == "" {
+			t.Error("with HAProxy away: got no error, want the renderer's still")
+		}
+		b.haproxy.start()
+		b.settings.Renderer = good
+		b.agent.Reconfigure(b.settings)
+		b.passes(5 * time.Second)
+		if got := b.agent.State().Reloads; got.Error != "" || got.Pending != "" || got.Succeeded != 0 {
+			t.Errorf("got %+v, want no error any more, without a reload", got)
+		}
+	})
+}
+
 func TestATemplateThatCannotBeRenderedHoldsUpNothingElse(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := serving(t, true, instance("api-1", 1))

@@ -89,7 +89,7 @@ type ReloadState struct {
 	Last       time.Time `json:"last"`
 	LastReason string    `json:"last_reason,omitempty"`
 	Pending    string    `json:"pending,omitempty"` // the reason of the reload that is due
-	Error      string    `json:"error,omitempty"`   // of the last, if it failed
+	Error      string    `json:"error,omitempty"`   // of the last, if it failed and is still needed
 }
 
 // ServiceState is one service on this load balancer.
