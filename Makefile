@@ -17,6 +17,7 @@ TESTFLAGS ?=
 T ?= 10s
 VERSION ?=
 N ?= 20
+SEED ?=
 FIGURE ?=
 
 # What the programs say they are, unless VERSION does.
@@ -69,7 +70,7 @@ help: ## List the targets
 	@echo '  CONSUL=PATH     use that Consul'
 	@echo '  ONCE=1          the demo stops by itself'
 	@echo '  PKG=./x/...     test only these packages; TESTFLAGS="-run Name -v" for go test'
-	@echo '  T=10m           how long each fuzz test runs'
+	@echo '  T=10m           how long each fuzz test runs, or the soak; SEED=7 repeats a soak'
 	@echo '  VERSION=1.1     what to deploy'
 	@echo '  N=200           how often to deploy; FIGURE=FILE.svg draws the leave times'
 
@@ -80,6 +81,11 @@ demo: tools ## Watch a deployment under load lose no request (ONCE=1: and stop)
 .PHONY: deployments
 deployments: tools ## Deploy N times under load (N=200), and lose no request
 	@go run ./test/lab/cmd/deployments --n $(N) $(if $(FIGURE),--figure $(FIGURE))
+
+.PHONY: soak
+soak: T := $(if $(filter file,$(origin T)),10m,$(T))
+soak: tools ## Run it all under load and random faults for T (10m), and lose no request
+	@go run ./test/lab/cmd/soak --for $(T) $(if $(SEED),--seed $(SEED))
 
 .PHONY: build
 build: ## Build the programs into bin/, static

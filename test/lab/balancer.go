@@ -19,6 +19,8 @@ type Balancer struct {
 	services []Service
 	extra    string // further settings
 	environ  []string
+	haproxy  string // further settings of HAProxy, indented
+	config   string // the name of HAProxy's file, below Path
 	joined   string // the service as which it is registered in Consul, or ""
 
 	HAProxy, Sidecar *Process
@@ -31,13 +33,14 @@ type Balancer struct {
 type Service struct {
 	Name, Backend string
 	Port          int    // that HAProxy binds; 0 takes a free one
+	BackendOnly   bool   // HAProxy binds nothing for it
 	Extra         string // further lines under the service, indented as YAML wants it
 }
 
 // NewBalancer prepares a load balancer; nothing is started. The lab fills in
 // the ports that are 0.
 func (l *Lab) NewBalancer(name string, consul *Consul, services ...Service) (*Balancer, error) {
-	b := &Balancer{Name: name, lab: l, consul: consul}
+	b := &Balancer{Name: name, lab: l, consul: consul, config: "haproxy.cfg"}
 	if err := l.portsFor(&b.StatsPort, &b.StatusPort); err != nil {
 		return nil, err
 	}
@@ -79,7 +82,21 @@ func (b *Balancer) Socket() string { return b.Path("admin.sock") }
 func (b *Balancer) Master() string { return b.Path("master.sock") }
 
 // Config is HAProxy's file.
-func (b *Balancer) Config() string { return b.Path("haproxy.cfg") }
+func (b *Balancer) Config() string { return b.Path(b.config) }
+
+// SetConfig puts HAProxy's file elsewhere, before the sidecar starts: a path
+// below Path, whose directory is there.
+func (b *Balancer) SetConfig(name string) error {
+	b.config = name
+	return b.writeSettings()
+}
+
+// SetHAProxy adds settings below haproxy to the sidecar's file: whole lines of
+// YAML, indented by two spaces.
+func (b *Balancer) SetHAProxy(yaml string) error {
+	b.haproxy = yaml
+	return b.writeSettings()
+}
 
 // Settings is the sidecar's file.
 func (b *Balancer) Settings() string { return b.Path("sidecar.yaml") }
@@ -104,8 +121,10 @@ func (b *Balancer) StatusURL() string { return "http://" + local(b.StatusPort) }
 func (b *Balancer) SetServices(services ...Service) error {
 	b.services = nil
 	for _, s := range services {
-		if err := b.lab.portsFor(&s.Port); err != nil {
-			return err
+		if !s.BackendOnly {
+			if err := b.lab.portsFor(&s.Port); err != nil {
+				return err
+			}
 		}
 		b.services = append(b.services, s)
 	}
@@ -129,13 +148,16 @@ func (b *Balancer) writeSettings() error {
 	fmt.Fprintf(&y, "name: %s\nconsul:\n  address: %s\n", b.Name, b.consul.Address())
 	fmt.Fprintf(&y, "haproxy:\n  socket: %s\n  master_socket: %s\n  config: %s\n", b.Socket(), b.Master(), b.Config())
 	fmt.Fprintf(&y, "  check_command: [%s, -c, -f, \"{file}\"]\n", b.lab.programs.HAProxy)
-	fmt.Fprintf(&y, "  stats: {bind: %q}\n", local(b.StatsPort))
+	fmt.Fprintf(&y, "  stats: {bind: %q}\n%s", local(b.StatsPort), b.haproxy)
 	if b.joined != "" {
 		fmt.Fprintf(&y, "  health: {bind: %q}\nbalancer: {service: %s, port: %d}\n", local(b.HealthPort), b.joined, b.services[0].Port)
 	}
 	fmt.Fprintf(&y, "status: {address: %q}\n%s\nservices:\n", local(b.StatusPort), b.extra)
 	for _, s := range b.services {
-		fmt.Fprintf(&y, "  - name: %s\n    bind: %q\n", s.Name, local(s.Port))
+		fmt.Fprintf(&y, "  - name: %s\n", s.Name)
+		if !s.BackendOnly {
+			fmt.Fprintf(&y, "    bind: %q\n", local(s.Port))
+		}
 		if s.Backend != "" {
 			fmt.Fprintf(&y, "    backend: %s\n", s.Backend)
 		}

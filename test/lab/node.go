@@ -16,31 +16,44 @@ type Node struct {
 	lab           *Lab
 	consul        *Consul
 	service       string
+	args          []string
 }
 
 // StartNode starts an API node of a version, which registers itself as the
 // instance of its name of the service, and waits until it answers.
 func (l *Lab) StartNode(ctx context.Context, consul *Consul, service, name, version string, args ...string) (*Node, error) {
-	n := &Node{Name: name, Version: version, lab: l, consul: consul, service: service}
+	n := &Node{Name: name, Version: version, lab: l, consul: consul, service: service, args: args}
 	if err := l.portsFor(&n.Port); err != nil {
 		return nil, err
 	}
+	return n, n.Restart(ctx)
+}
+
+// Restart starts it anew, as it was, and waits until it answers. It must have
+// ended.
+func (n *Node) Restart(ctx context.Context) error {
 	var err error
-	n.Process, err = l.startWith(name, []string{"CONSUL_HTTP_ADDR=" + consul.Address()}, l.programs.API, append([]string{
-		"--listen", local(n.Port), "--address", "127.0.0.1", "--service", service, "--id", name,
-		"--instance", name, "--version-name", version,
-	}, args...)...)
+	n.Process, err = n.lab.startWith(n.Name, []string{"CONSUL_HTTP_ADDR=" + n.consul.Address()}, n.lab.programs.API, append([]string{
+		"--listen", local(n.Port), "--address", "127.0.0.1", "--service", n.service, "--id", n.Name,
+		"--instance", n.Name, "--version-name", n.Version,
+	}, n.args...)...)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	return n, Until(ctx, 10*time.Second, name+" answers", func() error {
+	return Until(ctx, 10*time.Second, n.Name+" answers", func() error {
 		if !n.Running() {
 			return fmt.Errorf("it has ended:\n%s", n.Tail(10))
 		}
-		_, err := l.get(ctx, n.URL("healthz"))
+		_, err := n.lab.get(ctx, n.URL("healthz"))
 		return err
 	})
 }
+
+// Service is the service that it is an instance of.
+func (n *Node) Service() string { return n.service }
+
+// Addr is where it serves: what HAProxy's server has.
+func (n *Node) Addr() string { return local(n.Port) }
 
 // URL is an address on the node itself, past every load balancer.
 func (n *Node) URL(path string) string { return "http://" + local(n.Port) + "/" + path }

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -171,4 +172,20 @@ func (p *Process) Tail(lines int) string {
 	}
 	all := bytes.Split(bytes.TrimRight(content, "\n"), []byte("\n"))
 	return string(bytes.Join(all[max(0, len(all)-lines):], []byte("\n")))
+}
+
+// RSS is its resident memory in KiB, as /proc tells it.
+func (p *Process) RSS() (int, error) {
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.PID()))
+	if err != nil {
+		return 0, fmt.Errorf("lab: %s: %w", p.Name, err)
+	}
+	for line := range strings.Lines(string(status)) {
+		if value, found := strings.CutPrefix(line, "VmRSS:"); found {
+			var kib int
+			_, err := fmt.Sscan(value, &kib)
+			return kib, err
+		}
+	}
+	return 0, fmt.Errorf("lab: %s: no VmRSS", p.Name)
 }

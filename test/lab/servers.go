@@ -1,0 +1,168 @@
+package lab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Server is one server as HAProxy itself, or its file, tells of it.
+type Server struct {
+	Name, Addr string
+	Weight     int
+	Up         bool // takes traffic: ready and, for all that HAProxy knows, alive
+}
+
+// Servers asks HAProxy for the servers of a backend, whatever the sidecar says.
+func (b *Balancer) Servers(ctx context.Context, backend string) ([]Server, error) {
+	out, err := b.Runtime(ctx, "show servers state "+backend)
+	if err != nil {
+		return nil, err
+	}
+	servers, err := parseServersState(out)
+	if err != nil {
+		return nil, fmt.Errorf("lab: %s: show servers state %s: %w", b.Name, backend, err)
+	}
+	return servers, nil
+}
+
+// As `show servers state` has them (management manual). A server that its file
+// had in maint keeps that bit when it was made ready.
+const (
+	running  = "2" // srv_op_state
+	byConfig = 4   // srv_admin_state
+)
+
+// parseServersState reads by the header: columns were added in time.
+func parseServersState(out string) (servers []Server, err error) {
+	var header []string
+	for line := range strings.Lines(out) {
+		fields := strings.Fields(line)
+		switch {
+		case len(fields) > 1 && fields[0] == "#":
+			header = fields[1:]
+			continue
+		case len(fields) < 2: // the version of the format; the end
+			continue
+		case len(header) == 0 || len(fields) > len(header):
+			return nil, fmt.Errorf("%q", strings.TrimSpace(out))
+		}
+		row := map[string]string{}
+		for i, f := range fields {
+			row[header[i]] = f
+		}
+		weight, errWeight := strconv.Atoi(row["srv_uweight"])
+		admin, errAdmin := strconv.Atoi(row["srv_admin_state"])
+		if err := errors.Join(errWeight, errAdmin); err != nil {
+			return nil, fmt.Errorf("%w in %q", err, line)
+		}
+		servers = append(servers, Server{
+			Name: row["srv_name"], Addr: net.JoinHostPort(row["srv_addr"], row["srv_port"]), Weight: weight,
+			Up: row["srv_op_state"] == running && admin&^byConfig == 0,
+		})
+	}
+	if len(header) == 0 {
+		return nil, fmt.Errorf("%q", strings.TrimSpace(out))
+	}
+	return servers, nil
+}
+
+// FileServers reads the servers of a backend from haproxy.cfg. Up is what is
+// not disabled there.
+func (b *Balancer) FileServers(backend string) ([]Server, error) {
+	text, err := os.ReadFile(b.Config())
+	if err != nil {
+		return nil, err
+	}
+	servers, err := parseFileServers(string(text), backend)
+	if err != nil {
+		return nil, fmt.Errorf("lab: %s: backend %s: %w", b.Config(), backend, err)
+	}
+	return servers, nil
+}
+
+func parseFileServers(text, backend string) (servers []Server, err error) {
+	found, inside := false, false
+	for line := range strings.Lines(text) {
+		words := strings.Fields(line)
+		if len(words) == 0 {
+			continue
+		}
+		if line[0] != ' ' && line[0] != '\t' && line[0] != '#' {
+			inside = words[0] == "backend" && len(words) > 1 && words[1] == backend
+			found = found || inside
+		}
+		if !inside || words[0] != "server" || len(words) < 3 {
+			continue
+		}
+		s := Server{Name: words[1], Addr: words[2], Weight: 1, Up: !slices.Contains(words, "disabled")}
+		if i := slices.Index(words, "weight"); i > 0 && i+1 < len(words) {
+			if s.Weight, err = strconv.Atoi(words[i+1]); err != nil {
+				return nil, fmt.Errorf("%q: %w", strings.TrimSpace(line), err)
+			}
+		}
+		servers = append(servers, s)
+	}
+	if !found {
+		return nil, errors.New("it is not there")
+	}
+	return servers, nil
+}
+
+// OldWorkers is how many workers of before a reload still live, by HAProxy's
+// master.
+func (b *Balancer) OldWorkers(ctx context.Context) (count int, err error) {
+	out, err := b.master(ctx, "show proc")
+	if err != nil {
+		return 0, err
+	}
+	old := false
+	for line := range strings.Lines(out) {
+		switch fields := strings.Fields(line); {
+		case strings.HasPrefix(line, "# "):
+			old = strings.TrimSpace(line) == "# old workers"
+		case old && len(fields) > 2 && fields[1] == "worker":
+			count++
+		}
+	}
+	return count, nil
+}
+
+// ReloadHAProxy reloads it over its master socket, behind the sidecar's back.
+// An answer that breaks off is as good: HAProxy before 2.7 gives none.
+func (b *Balancer) ReloadHAProxy(ctx context.Context) error {
+	_, err := b.master(ctx, "reload")
+	return err
+}
+
+// master sends one line to the master socket.
+func (b *Balancer) master(ctx context.Context, line string) (string, error) {
+	var d net.Dialer
+	conn, err := d.DialContext(ctx, "unix", b.Master())
+	if err != nil {
+		return "", err
+	}
+	defer func() { _ = conn.Close() }() // all that is wanted was read
+	if err := conn.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
+		return "", err
+	}
+	if _, err := io.WriteString(conn, line+"\n"); err != nil {
+		return "", err
+	}
+	// The master does not close after its reply: it waits for more.
+	if err := conn.(*net.UnixConn).CloseWrite(); err != nil {
+		return "", err
+	}
+	out, err := io.ReadAll(conn)
+	if line == "reload" {
+		err = nil
+	}
+	return string(out), err
+}
