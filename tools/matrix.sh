@@ -7,7 +7,8 @@
 # seen. With "check" it leaves the page alone, and fails if it is not current.
 #
 # PAIRS names the pairs, HAProxy+Consul, if not all are wanted. FACTS names a
-# file that already has what was seen on the others.
+# file that already has what was seen on the others. With QUICK=1 the tests of
+# the whole are those in which the versions differ; CI runs it so.
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -16,7 +17,10 @@ read -r -a pairs <<<"${PAIRS:-2.6+1.8 2.6+1.22 3.0+1.22 3.2+1.22 3.4+1.22}"
 
 # What is started by these is what the versions are about. An old Consul is
 # tried on all that speaks to it, an HAProxy on all that speaks to one.
-readonly on_haproxy="./sidecar/internal/haproxy ./sidecar/internal/render ./test/e2e"
+readonly on_haproxy="./sidecar/internal/haproxy ./sidecar/internal/render"
+whole=''
+[[ ${QUICK:-} != 1 ]] || whole='-run=TestADeployment|TestAllNodesStopped|TestARestarted|TestChangesMadeByHand|TestAServiceIsAdded|Hostile|TestATunnel|TestAReloadInTheMiddle|TestAFrozen'
+readonly whole
 readonly on_consul="./sidecar/internal/consul ./sidecar/internal/consultest ./sidecar/internal/cli ./registrator/..."
 
 if [[ -z ${FACTS:-} ]]; then
@@ -37,6 +41,15 @@ consul_of() {
 	esac
 }
 
+# tests PACKAGES [FLAG] runs tests on the pair of the moment.
+tests() {
+	local flag=${2:-}
+	# shellcheck disable=SC2086  # packages are words
+	HAPROXY=$PWD/.tools/haproxy/$haproxy/haproxy CONSUL=$(consul_of "$consul") \
+		MATRIX_HAPROXY=$haproxy MATRIX_CONSUL=$consul \
+		go test -count=1 -shuffle=on -timeout=8m ${TESTFLAGS:-} ${flag:+"$flag"} $1
+}
+
 failed=''
 for pair in "${pairs[@]}"; do
 	haproxy=${pair%+*} consul=${pair#*+} start=$SECONDS
@@ -44,10 +57,7 @@ for pair in "${pairs[@]}"; do
 	# The newest Consul is the same for all: its own suites run once.
 	packages=$on_haproxy
 	[[ $haproxy == 2.6 ]] && packages+=" $on_consul"
-	# shellcheck disable=SC2086  # packages are words
-	if HAPROXY=$PWD/.tools/haproxy/$haproxy/haproxy CONSUL=$(consul_of "$consul") \
-		MATRIX_HAPROXY=$haproxy MATRIX_CONSUL=$consul \
-		go test -count=1 -shuffle=on -timeout=8m ${TESTFLAGS:-} $packages; then
+	if tests "$packages" && tests ./test/e2e "$whole"; then
 		printf -- '-- HAProxy %s, Consul %s: passed in %d s\n' "$haproxy" "$consul" $((SECONDS - start))
 	else
 		failed+="HAProxy $haproxy with Consul $consul; "
