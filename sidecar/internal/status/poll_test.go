@@ -5,7 +5,9 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -162,6 +164,36 @@ func TestAPollThatAsksForNothingSensibleIsRefused(t *testing.T) {
 	if code, got := ask(t, w, p, "/api/v1/drain/web/web-1"); code != http.StatusNotFound || got["load_balancer"] != "lb0" || got["error"] == "" {
 		t.Errorf("a service that is not routed: got %d %v, want 404 of lb0", code, got)
 	}
+}
+
+func TestThousandsThatWaitAreAllAnsweredAtTheMoment(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const waiters = 5000
+		w := newWorld()
+		w.drain = Drain{Phase: "draining", Sessions: 3}
+		p := newPolls("lb0", w.watch, w.attend)
+		var group sync.WaitGroup
+		var late atomic.Int32
+		began := time.Now()
+		for range waiters {
+			group.Go(func() {
+				rec := httptest.NewRecorder()
+				req := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/?wait=1m", http.NoBody)
+				req.SetPathValue("rest", "api/api-1")
+				p.drain(deadlineRecorder{rec}, req)
+				if !strings.Contains(rec.Body.String(), `"drained":true`) || time.Since(began) != 3*time.Second {
+					late.Add(1)
+				}
+			})
+		}
+		time.Sleep(3 * time.Second)
+		synctest.Wait()
+		w.becomes(func() { w.drain = Drain{Drained: true, Phase: "out"} })
+		group.Wait()
+		if n := late.Load(); n > 0 {
+			t.Errorf("%d of %d were not told at the moment that it was so", n, waiters)
+		}
+	})
 }
 
 func TestNoMoreThanSoManyMayWait(t *testing.T) {
