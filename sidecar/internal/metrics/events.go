@@ -22,13 +22,28 @@ func (r *Recorder) Step(service string, s plan.Step, err error) {
 		return
 	}
 	r.steps.WithLabelValues(string(s.Kind), string(s.Reason)).Inc()
-	if s.Reason != plan.Drift {
-		return
-	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.services[service] { // else the series would outlive the service
+	r.drainStep(s)
+	if s.Reason == plan.Drift && r.services[service] { // else the series would outlive the service
 		r.drift.WithLabelValues(service).Inc()
+	}
+}
+
+// drainStep measures drains, from the step that begins one to the step that
+// ends it; one that began before the sidecar did is not known.
+func (r *Recorder) drainStep(s plan.Step) {
+	server := [2]string{s.Backend, s.Server}
+	since, known := r.draining[server]
+	switch {
+	case s.Kind == plan.SetDrain && !known:
+		r.draining[server] = r.now()
+	case s.Kind == plan.SetDrain: // sent again
+	case s.Kind == plan.SetMaint && known && (s.Reason == plan.Drained || s.Reason == plan.DrainExpired):
+		r.drain.Observe(r.now().Sub(since).Seconds())
+		delete(r.draining, server)
+	default:
+		delete(r.draining, server) // it ended otherwise
 	}
 }
 

@@ -30,6 +30,7 @@ type Options struct {
 // never block and may be called at the same time.
 type Recorder struct {
 	apply    prometheus.Histogram
+	drain    prometheus.Histogram
 	commands *prometheus.CounterVec // kind, result
 	steps    *prometheus.CounterVec // kind, reason
 	reloads  *prometheus.CounterVec // reason, result
@@ -49,10 +50,12 @@ type Recorder struct {
 	leftOut     prometheus.Gauge
 
 	ages *ages
+	now  func() time.Time
 
 	phases []string
 
 	mu       sync.Mutex
+	draining map[[2]string]time.Time // since when, by backend and server
 	services map[string]bool // those that have series
 }
 
@@ -64,6 +67,7 @@ func New(reg *prometheus.Registry, o Options) (*Recorder, error) {
 	}
 	r := &Recorder{
 		apply:       applySeconds(),
+		drain:       drainSeconds(),
 		commands:    counters("commands_total", "Commands sent to HAProxy, by kind and result.", "kind", "result"),
 		steps:       counters("steps_total", "Changes of servers that HAProxy took, by kind and reason.", "kind", "reason"),
 		reloads:     counters("reloads_total", "Reloads of HAProxy, by reason and result.", "reason", "result"),
@@ -81,7 +85,9 @@ func New(reg *prometheus.Registry, o Options) (*Recorder, error) {
 		ages:        newAges(o),
 		leftOut:     gauge("services_left_out", "Services that haproxy.cfg has as they were, or not at all, because HAProxy rejects what they should be."),
 		maintenance: gauge("maintenance", "1 while this load balancer is in maintenance, out of rotation, else 0."),
+		now:         o.Now,
 		phases:      o.Phases,
+		draining:    map[[2]string]time.Time{},
 		services:    map[string]bool{},
 	}
 	r.startAtZero()
@@ -91,7 +97,7 @@ func New(reg *prometheus.Registry, o Options) (*Recorder, error) {
 	})
 	info.Set(1)
 	for _, c := range []prometheus.Collector{
-		r.apply, r.commands, r.steps, r.reloads, r.writes, r.drift, r.servers, r.rejected, r.held, r.damped, r.saved,
+		r.apply, r.drain, r.commands, r.steps, r.reloads, r.writes, r.drift, r.servers, r.rejected, r.held, r.damped, r.saved,
 		r.ready, r.running, r.maintenance, r.leftOut, r.workers, r.memory, r.ages, info,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	} {
@@ -109,6 +115,15 @@ func applySeconds() prometheus.Histogram {
 		Namespace: namespace, Name: "apply_seconds",
 		Help:    "Time from Consul's answer that told of a change until HAProxy was seen to run it.",
 		Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60},
+	})
+}
+
+// drainSeconds has buckets from an idle server to one with long streams.
+func drainSeconds() prometheus.Histogram {
+	return prometheus.NewHistogram(prometheus.HistogramOpts{
+		Namespace: namespace, Name: "drain_seconds",
+		Help:    "Time for which a server drained, until no session was left on it or its drain_timeout was over.",
+		Buckets: []float64{.01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 300},
 	})
 }
 

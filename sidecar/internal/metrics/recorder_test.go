@@ -223,6 +223,39 @@ func TestApplyIsMeasuredFromMillisecondsToAMinute(t *testing.T) {
 	}
 }
 
+func TestADrainIsMeasuredFromItsFirstStepToItsLast(t *testing.T) {
+	b := newBench(t)
+	step := func(server string, kind plan.Kind, reason plan.Reason, after time.Duration, err error) {
+		b.now = b.now.Add(after)
+		b.Step("api", plan.Step{Kind: kind, Reason: reason, Backend: "api", Server: server}, err)
+	}
+	step("a", plan.SetDrain, plan.Leaving, 0, errors.New("not taken"))
+	step("a", plan.SetDrain, plan.Leaving, time.Second, nil)
+	step("a", plan.SetDrain, plan.Leaving, time.Second, nil) // sent again, since it did not show
+	step("back", plan.SetDrain, plan.Leaving, 0, nil)
+	step("a", plan.SetMaint, plan.Drained, 2*time.Second, nil)
+	step("back", plan.SetReady, plan.Healthy, 0, nil) // it has registered again
+	step("back", plan.SetMaint, plan.Unhealthy, time.Second, nil)
+	step("unseen", plan.SetMaint, plan.Drained, 0, nil) // its drain began before the sidecar did
+	step("long", plan.SetDrain, plan.Leaving, 0, nil)
+	step("long", plan.SetMaint, plan.DrainExpired, 30*time.Second, nil)
+	families, err := b.reg.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range families {
+		if f.GetName() != "pointsman_drain_seconds" {
+			continue
+		}
+		h := f.GetMetric()[0].GetHistogram()
+		if h.GetSampleCount() != 2 || h.GetSampleSum() != 33 {
+			t.Errorf("got %d drains of %v s in all, want 2 of 33 s", h.GetSampleCount(), h.GetSampleSum())
+		}
+		return
+	}
+	t.Error("there is no pointsman_drain_seconds")
+}
+
 func TestStateIsShown(t *testing.T) {
 	b := newBench(t)
 	b.Update(metrics.State{Ready: true, Running: true, LeftOut: 3, Services: []metrics.Service{
