@@ -39,20 +39,24 @@ fetch_program() {
 	}
 }
 
-# inside PROGRAM... runs a program beside the sidecar of lb0.
-inside() { docker compose exec -T lb0-sidecar "$@"; }
+# setting NAME prints a variable of the sidecar of lb0. Its image has a shell, and
+# may have little else.
+setting() {
+	# shellcheck disable=SC2016  # it is for the shell there
+	docker compose exec -T lb0-sidecar sh -c 'eval "printf %s \"\${$1:-}\""' sh "$1"
+}
 
 # fetch_consul finds out how this machine reaches Consul: with the sidecar's own
 # credentials where there are any (compose/cluster.yaml).
 fetch_consul() {
-	local token ca
-	if ! token=$(inside printenv POINTSMAN_CONSUL_TOKEN_FILE 2>/dev/null); then
+	local token
+	token=$(setting POINTSMAN_CONSUL_TOKEN_FILE)
+	if [[ -z $token ]]; then
 		consul=(--consul-address "$(docker compose port consul 8500)")
 		return
 	fi
-	ca=$(inside printenv POINTSMAN_CONSUL_CA_FILE)
-	inside cat "$token" >"$work/token"
-	inside cat "$ca" >"$work/ca.pem"
+	docker compose cp "lb0-sidecar:$token" "$work/token" >/dev/null 2>&1
+	docker compose cp "lb0-sidecar:$(setting POINTSMAN_CONSUL_CA_FILE)" "$work/ca.pem" >/dev/null 2>&1
 	consul=(--consul-address "https://$(docker compose port consul 8501)"
 		--consul-token-file "$work/token" --consul-ca-file "$work/ca.pem")
 }
