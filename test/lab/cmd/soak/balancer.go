@@ -25,13 +25,13 @@ type balancer struct {
 	first   figures // of the sidecar, before the faults
 }
 
-// What may be sent again goes elsewhere when a node does not answer within
-// timeouts.server; a client's timeout is longer than two of these.
-const haproxySettings = `  template: %s
-  defaults: {timeouts: {server: 2s}}
-`
-
+// What may be sent again goes elsewhere when a node has not answered within
+// serverTimeout. Three of these must fit into the time that a client waits.
 const serverTimeout, clientTimeout = 2 * time.Second, 10 * time.Second
+
+const haproxySettings = `  template: %s
+  defaults: {timeouts: {server: %s}}
+`
 
 func (lb *balancer) setServices() error {
 	const common = `    retry_on: [conn-failure, empty-response, response-timeout]
@@ -77,7 +77,7 @@ func newBalancer(ctx context.Context, s *site, name string) (*balancer, error) {
 		func() error { return lb.makeDisk(s.disk) },
 		lb.setServices,
 		func() error { return lb.SetConfig(fileDir + "/haproxy.cfg") },
-		func() error { return lb.SetHAProxy(fmt.Sprintf(haproxySettings, lb.template)) },
+		func() error { return lb.SetHAProxy(fmt.Sprintf(haproxySettings, lb.template, serverTimeout)) },
 		func() error { return lb.Join("lb") },
 		func() error { return lb.startSidecar(ctx) },
 		func() error { return lb.StartHAProxy(ctx) },
