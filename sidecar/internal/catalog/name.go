@@ -34,6 +34,18 @@ func ServerName(id, node string) string {
 	}
 	// The length says where the node ends, whatever characters are in it.
 	sum := sha256.Sum256([]byte(strconv.Itoa(len(node)) + ":" + node + id))
+	return cleanName(id) + hashMark + hex.EncodeToString(sum[:])[:hashLen]
+}
+
+// MayBeNamed reports whether a server of that name may be one of a service ID,
+// on whatever node: its name says so, or does not tell.
+func MayBeNamed(server, id string) bool {
+	return strings.HasPrefix(server, SlotPrefix) || server == id ||
+		looksHashed(server) && strings.HasPrefix(server, cleanName(id)+hashMark)
+}
+
+// cleanName is the legal characters of an ID, as far as they fit before a hash.
+func cleanName(id string) string {
 	clean := strings.Map(func(r rune) rune {
 		if isNameByte(r) {
 			return r
@@ -48,7 +60,7 @@ func ServerName(id, node string) string {
 	if len(clean) > keep {
 		clean = clean[:keep]
 	}
-	return clean + hashMark + hex.EncodeToString(sum[:])[:hashLen]
+	return clean
 }
 
 // SlotPrefix begins the names of spare servers, and of nothing else.

@@ -30,39 +30,10 @@ func (f facts) Index(service string) uint64 {
 	return s.Index
 }
 
-// Drain claims nothing before HAProxy was seen to run all that Consul says:
-// an instance that is not there yet may still come. Nor does it while HAProxy
-// can't be read: it may serve all the same. One that has stopped serves nobody,
-// and gets whom the file names when it comes back.
+// Drain tells of one instance by its Consul ID.
 func (f facts) Drain(service, instance string) (status.Drain, bool) {
-	s, routed := f.service(service)
-	if !routed || !f.Ready {
-		return status.Drain{}, routed || !f.Ready
-	}
-	d := status.Drain{Drained: s.Known && (f.HAProxy.Running || f.HAProxy.Stopped && f.File.Current)}
-	for _, i := range s.Instances {
-		// One that Consul no longer lists has no ID; its server may have its
-		// name.
-		if i.ID != instance && (i.ID != "" || i.Server != instance) {
-			continue
-		}
-		d.Phase = string(i.Phase)
-		d.Sessions += i.Sessions
-		switch i.Phase {
-		case agent.PhaseOut:
-		case agent.PhaseDrained:
-			// A client that sticks to it may still come, until it is in maint. That
-			// follows, unless it is a maintenance that an operator will end.
-			d.Drained = d.Drained && !i.Leaving && i.ID != ""
-		case agent.PhaseUnknown:
-			// HAProxy has no server for it; unless it leaves, it will have.
-			d.Drained = d.Drained && i.Leaving
-		case agent.PhaseStarting, agent.PhaseUp, agent.PhaseDown, agent.PhaseDraining:
-			d.Drained = false
-		}
-	}
-	d.Drained = d.Drained && d.Sessions == 0
-	return d, true
+	d, routed := f.State.Drain(service, instance)
+	return status.Drain{Drained: d.Drained, Phase: string(d.Phase), Sessions: d.Sessions}, routed
 }
 
 // Live counts what takes traffic now.

@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"github.com/pointsman/pointsman/sidecar/internal/agent"
+	"github.com/pointsman/pointsman/sidecar/internal/catalog"
 )
 
 func TestAnInstanceIsDrainedWhenNobodyIsOnItAndNobodyComes(t *testing.T) {
@@ -24,6 +25,13 @@ func TestAnInstanceIsDrainedWhenNobodyIsOnItAndNobodyComes(t *testing.T) {
 		{"about to be added", []agent.InstanceState{{ID: "a", Server: "a", Phase: agent.PhaseUnknown}}, false, false},
 		{"leaving before it was added", []agent.InstanceState{{ID: "a", Server: "a", Phase: agent.PhaseUnknown, Leaving: true}}, false, true},
 		{"deregistered, and still up", []agent.InstanceState{{Server: "a", Phase: agent.PhaseUp}}, false, false},
+		// Consul may lose its memory in the middle of a drain.
+		{"no longer listed, and in a slot with sessions", []agent.InstanceState{{Server: "slot-3", Addr: "10.0.0.1:80", Phase: agent.PhaseDraining, Sessions: 1}}, false, false},
+		{"no longer listed, and another in a slot is out", []agent.InstanceState{{Server: "slot-3", Addr: "10.0.0.1:80", Phase: agent.PhaseOut}}, false, true},
+		{"no longer listed, and up under the name that it has where it is on several nodes", []agent.InstanceState{{Server: catalog.ServerName("a", "node"), Phase: agent.PhaseUp}}, false, false},
+		{"no longer listed, and another is up under such a name", []agent.InstanceState{{Server: catalog.ServerName("b", "node"), Phase: agent.PhaseUp}}, false, true},
+		{"listed, beside an unlisted one in a slot", []agent.InstanceState{{ID: "a", Server: "slot-1", Addr: "10.0.0.1:80", Phase: agent.PhaseOut}, {Server: "slot-3", Addr: "10.0.0.2:80", Phase: agent.PhaseUp}}, false, true},
+		{"out, and another server at its address has a session", []agent.InstanceState{{ID: "a", Server: "slot-1", Addr: "10.0.0.1:80", Phase: agent.PhaseOut}, {Server: "slot-3", Addr: "10.0.0.1:80", Phase: agent.PhaseDraining, Sessions: 1}}, false, false},
 		{"on two nodes, one of them up", []agent.InstanceState{
 			{ID: "a", Node: "n1", Server: "a-h1", Phase: agent.PhaseOut}, {ID: "a", Node: "n2", Server: "a-h2", Phase: agent.PhaseUp},
 		}, false, false},

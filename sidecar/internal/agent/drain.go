@@ -1,0 +1,75 @@
+package agent
+
+import (
+	"github.com/pointsman/pointsman/sidecar/internal/catalog"
+)
+
+// Drain is what is left of an instance's traffic on this load balancer.
+type Drain struct {
+	Drained  bool // nobody is on it in any worker, and nobody new comes
+	Phase    Phase
+	Sessions int
+}
+
+// Drain tells of an instance by its Consul ID. routed is false for a service
+// that this load balancer does not route.
+//
+// It claims nothing before HAProxy was seen to run all that Consul says: an
+// instance that is not there yet may still come. Nor does it while HAProxy
+// can't be read: it may serve all the same. One that has stopped serves nobody,
+// and gets whom the file names when it comes back.
+func (s *State) Drain(service, instance string) (d Drain, routed bool) {
+	for _, svc := range s.Services {
+		if svc.Name != service {
+			continue
+		}
+		if !s.Ready {
+			return Drain{}, true
+		}
+		d.Drained = svc.Known && (s.HAProxy.Running || s.HAProxy.Stopped && s.File.Current)
+		svc.drain(instance, &d)
+		return d, true
+	}
+	return Drain{}, !s.Ready
+}
+
+// drain looks at every server by which a request may come to the instance: its
+// own, and others at its address. Where Consul lists no such instance, what it
+// does not list may be the instance's.
+func (s ServiceState) drain(instance string, d *Drain) {
+	at := map[string]bool{}
+	for _, i := range s.Instances {
+		if i.ID == instance {
+			at[i.Addr] = true
+		}
+	}
+	for _, i := range s.Instances {
+		switch {
+		case i.ID == instance, i.ID == "" && len(at) == 0 && catalog.MayBeNamed(i.Server, instance):
+			d.Phase = i.Phase
+			d.Sessions += i.Sessions
+			d.Drained = d.Drained && i.isDrained()
+		case at[i.Addr]:
+			d.Sessions += i.Sessions
+			d.Drained = d.Drained && i.isDrained()
+		}
+	}
+	d.Drained = d.Drained && d.Sessions == 0
+}
+
+// isDrained reports whether nobody new comes by way of this entry.
+func (i InstanceState) isDrained() bool {
+	switch i.Phase {
+	case PhaseOut:
+		return true
+	case PhaseDrained:
+		// A client that sticks to it may still come, until it is in maint. That
+		// follows, unless it is a maintenance that an operator will end.
+		return !i.Leaving && i.ID != ""
+	case PhaseUnknown:
+		// HAProxy has no server for it; unless it leaves, it will have.
+		return i.Leaving
+	case PhaseStarting, PhaseUp, PhaseDown, PhaseDraining:
+	}
+	return false
+}
