@@ -11,6 +11,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -51,6 +52,10 @@ type Options struct {
 	Settings         Settings
 	Recorder         Recorder     // nil: none
 	Logger           hclog.Logger // nil: none
+
+	// Jitter draws a time from 0 up to a bound: what is tried again waits so
+	// much longer. nil: by chance. A simulation draws from its seed.
+	Jitter func(bound time.Duration) time.Duration
 }
 
 // Agent keeps one HAProxy right. Create it with New.
@@ -63,6 +68,7 @@ type Agent struct {
 	memory        func(context.Context) (int64, error)
 	record        Recorder
 	log           hclog.Logger
+	jitter        func(time.Duration) time.Duration
 
 	reconfigured chan Settings // room for one, the newest
 	releases     chan release
@@ -117,9 +123,12 @@ func New(o Options) (*Agent, error) {
 	if o.Recorder == nil {
 		o.Recorder = noRecorder{}
 	}
+	if o.Jitter == nil {
+		o.Jitter = rand.N[time.Duration] // needs no secrecy
+	}
 	a := &Agent{
 		name: o.Name, version: o.Version,
-		catalog: o.Catalog, haproxy: o.HAProxy, file: o.File, store: o.Store, memory: o.OldWorkersMemory, record: o.Recorder, log: o.Logger,
+		catalog: o.Catalog, haproxy: o.HAProxy, file: o.File, store: o.Store, memory: o.OldWorkersMemory, record: o.Recorder, log: o.Logger, jitter: o.Jitter,
 		reconfigured: make(chan Settings, 1), releases: make(chan release), attended: make(chan struct{}, 1),
 		set:      o.Settings,
 		isolated: isolated{asked: o.Settings},
@@ -167,23 +176,24 @@ func (a *Agent) Run(ctx context.Context) error {
 	reconcile := time.NewTicker(a.set.Reconcile)
 	defer reconcile.Stop()
 	for {
-		select {
-		case <-ctx.Done():
+		w := a.wake(ctx, timer.C, reconcile.C)
+		for _, r := range w.releases {
+			a.letGo(r) // also now: somebody waits for the answer
+		}
+		if w.saved {
+			a.noteSaved(w.savedErr)
+		}
+		if ctx.Err() != nil {
 			return nil
-		case <-a.catalog.Changed():
-		case <-a.attended:
-		case <-timer.C:
-		case <-reconcile.C:
+		}
+		if w.settings != nil {
+			a.adopt(*w.settings)
+			reconcile.Reset(w.settings.Reconcile)
+		}
+		if w.compare {
 			a.known.forget()
 			a.files.unsure = true
 			a.countOldWorkers(ctx)
-		case s := <-a.reconfigured:
-			a.adopt(s)
-			reconcile.Reset(s.Reconcile)
-		case r := <-a.releases:
-			a.letGo(r)
-		case err := <-a.saved.done:
-			a.noteSaved(err)
 		}
 		again := a.pass(ctx)
 		a.ticked.Store(time.Now().UnixNano())
@@ -236,7 +246,7 @@ func (a *Agent) pass(ctx context.Context) time.Duration {
 	case errors.Is(err, plan.ErrNotRunning):
 		again = min(again, a.tendFile(ctx, p), notRunningAgain)
 	case err != nil:
-		again = a.trouble.retry.next()
+		again = a.trouble.retry.next(a.jitter)
 	default:
 		again = min(again, a.tendFile(ctx, p), a.tendReload(ctx, p), a.patience(p), a.guard.next(time.Now(), a.set.Services), a.tendFlaps(time.Now()))
 		a.noteApplied(p)

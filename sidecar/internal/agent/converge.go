@@ -65,7 +65,7 @@ func (a *Agent) converge(ctx context.Context, snap catalog.Snapshot) (plan.Plan,
 		a.apply(ctx, due)
 		sent = due
 	}
-	a.trouble.stick(p.Steps)
+	a.trouble.stick(p.Steps, a.jitter)
 	for _, w := range p.Waiting {
 		switch w.For {
 		case plan.ForConsul, plan.ForGuard, plan.ForDamping: // nothing in HAProxy will end it

@@ -54,7 +54,7 @@ func (a *Agent) tendFile(ctx context.Context, p plan.Plan) time.Duration {
 		if r == a.set.Renderer && a.isolate(err) {
 			return 0
 		}
-		wait := f.retry.next()
+		wait := f.retry.next(a.jitter)
 		f.due = now.Add(wait)
 		return wait
 	}

@@ -150,7 +150,7 @@ func (a *Agent) noteSaved(err error) {
 		if text(k.err) != err.Error() {
 			a.log.Error("the snapshot could not be written", "path", a.store.Path(), "error", err)
 		}
-		k.err, k.due = err, time.Now().Add(k.retry.next())
+		k.err, k.due = err, time.Now().Add(k.retry.next(a.jitter))
 	default:
 		if k.err != nil {
 			a.log.Info("the snapshot can be written again", "path", a.store.Path())

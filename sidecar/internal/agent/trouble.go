@@ -1,7 +1,6 @@
 package agent
 
 import (
-	"math/rand/v2"
 	"slices"
 	"strings"
 	"time"
@@ -34,12 +33,12 @@ func (t *trouble) due(steps []plan.Step) []plan.Step {
 
 // stick makes steps wait that are left at the end of a pass. Those that come to
 // others that wait already are tried again with them.
-func (t *trouble) stick(steps []plan.Step) {
+func (t *trouble) stick(steps []plan.Step, jitter func(time.Duration) time.Duration) {
 	if len(steps) == 0 {
 		return
 	}
 	if t.wait() <= 0 {
-		t.until = time.Now().Add(t.retry.next())
+		t.until = time.Now().Add(t.retry.next(jitter))
 	}
 	t.stuck = make(map[plan.Step]bool, len(steps))
 	for _, s := range steps {
@@ -95,8 +94,8 @@ const (
 	backoffMax = 10 * time.Second
 )
 
-func (b *backoff) next() time.Duration {
+func (b *backoff) next(jitter func(bound time.Duration) time.Duration) time.Duration {
 	ceiling := min(backoffMin<<min(b.n, 10), backoffMax)
 	b.n++
-	return backoffMin/2 + rand.N(ceiling) // jitter needs no secrecy
+	return backoffMin/2 + jitter(ceiling)
 }

@@ -1,0 +1,50 @@
+package agent
+
+import (
+	"context"
+	"time"
+)
+
+// wake is what the loop comes round for.
+type wake struct {
+	compare  bool      // everything is to be compared
+	settings *Settings // new ones
+	releases []release
+	saved    bool // a write of the snapshot has ended
+	savedErr error
+}
+
+// wake waits until a pass is due. All that has come by then is served by that
+// one pass: it does not matter what came first, so no chance decides it.
+func (a *Agent) wake(ctx context.Context, timer, reconcile <-chan time.Time) (w wake) {
+	select {
+	case <-ctx.Done():
+	case <-a.catalog.Changed():
+	case <-a.attended:
+	case <-timer:
+	case <-reconcile:
+		w.compare = true
+	case s := <-a.reconfigured:
+		w.settings = &s
+	case r := <-a.releases:
+		w.releases = append(w.releases, r)
+	case err := <-a.saved.done:
+		w.saved, w.savedErr = true, err
+	}
+	for {
+		select {
+		case <-a.catalog.Changed():
+		case <-a.attended:
+		case <-reconcile:
+			w.compare = true
+		case s := <-a.reconfigured:
+			w.settings = &s
+		case r := <-a.releases:
+			w.releases = append(w.releases, r)
+		case err := <-a.saved.done:
+			w.saved, w.savedErr = true, err
+		default:
+			return w
+		}
+	}
+}
