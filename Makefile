@@ -17,6 +17,7 @@ TESTFLAGS ?=
 T ?= 10s
 VERSION ?=
 N ?= 20
+SEEDS ?= 2000
 SEED ?=
 FIGURE ?=
 
@@ -71,6 +72,7 @@ help: ## List the targets
 	@echo '  ONCE=1          the demo stops by itself'
 	@echo '  PKG=./x/...     test only these packages; TESTFLAGS="-run Name -v" for go test'
 	@echo '  T=10m           how long each fuzz test runs, or the soak; SEED=7 repeats a soak'
+	@echo '  SEEDS=10000     how many histories to simulate; SEED=57 repeats one'
 	@echo '  VERSION=1.1     what to deploy'
 	@echo '  N=200           how often to deploy; FIGURE=FILE.svg draws the leave times'
 
@@ -86,6 +88,10 @@ deployments: tools ## Deploy N times under load (N=200), and lose no request
 soak: T := $(if $(filter file,$(origin T)),10m,$(T))
 soak: tools ## Run it all under load and random faults for T (10m), and lose no request
 	@go run ./test/lab/cmd/soak --for $(T) $(if $(SEED),--seed $(SEED))
+
+.PHONY: sim
+sim: ## Run histories of the sidecar in virtual time: SEEDS=10000, or SEED=57 alone, with its trace
+	go test -tags sim -count=1 -timeout=60m -run=TestHistories ./sidecar/internal/sim -args -seeds=$(SEEDS) -seed=$(or $(SEED),0)
 
 .PHONY: build
 build: ## Build the programs into bin/, static

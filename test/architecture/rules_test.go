@@ -52,6 +52,9 @@ var rules = []rule{
 	{place: sidecar + "credential/..."},
 	{place: "templates"},
 
+	// The world in which the agent's loop is simulated; only tests import it.
+	{place: sidecar + "sim/...", imports: append([]string{sidecar + "agent/..."}, core...)},
+
 	// The fakes, which only tests import.
 	{place: sidecar + "consultest/...", imports: core, tests: []string{"test/compat"}},
 	{place: sidecar + "haproxytest/...", imports: core},

@@ -56,7 +56,7 @@ type Recorder struct {
 
 	mu       sync.Mutex
 	draining map[[2]string]time.Time // since when, by backend and server
-	services map[string]bool // those that have series
+	services map[string]bool         // those that have series
 }
 
 // New registers the metrics, and those of the Go runtime and the process, with

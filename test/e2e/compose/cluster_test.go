@@ -22,7 +22,7 @@ func TestTheConsulLeaderIsKilledDuringADeploy(t *testing.T) {
 		}
 		done <- err
 	}()
-	s.until(60*time.Second, "the new nodes are started", func() error {
+	s.until(150*time.Second, "the new nodes are started", func() error {
 		if len(s.nodes()) != 6 {
 			return errors.New("not yet")
 		}

@@ -1,0 +1,244 @@
+//go:build sim
+
+package sim
+
+import (
+	"cmp"
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/pointsman/pointsman/sidecar/internal/agent"
+	"github.com/pointsman/pointsman/sidecar/internal/catalog"
+)
+
+// consul is the truth about who is registered, and how a sidecar comes to hear
+// of it: late, from a follower that is behind, or not at all.
+type consul struct {
+	w        *world
+	up       bool // the sidecar has an answer from it
+	services map[string]map[string]*registration
+	index    uint64
+	epoch    int // another one: its data were lost, and its index began anew
+}
+
+// registration is one service instance in the catalog.
+type registration struct {
+	inst        catalog.Instance
+	check       catalog.Health
+	maintenance bool
+}
+
+func newConsul(w *world) *consul {
+	return &consul{w: w, up: true, services: map[string]map[string]*registration{}, index: 1}
+}
+
+// answer is what a query would get now.
+func (c *consul) answer(service string) answer {
+	s := catalog.Service{Name: service, Known: true, Index: c.index}
+	for _, r := range c.services[service] {
+		inst := r.inst
+		inst.Health = r.check
+		if r.maintenance {
+			inst.Health = catalog.Maintenance
+		}
+		s.Instances = append(s.Instances, inst)
+	}
+	slices.SortFunc(s.Instances, func(x, y catalog.Instance) int { return cmp.Compare(x.Server, y.Server) })
+	return answer{s, c.epoch}
+}
+
+// answer is Consul's about one service, at one time of its life.
+type answer struct {
+	catalog.Service
+	epoch int
+}
+
+// register adds or replaces a registration.
+func (c *consul) register(n *node, check catalog.Health) {
+	if c.services[n.service] == nil {
+		c.services[n.service] = map[string]*registration{}
+	}
+	c.services[n.service][n.id] = &registration{check: check, inst: catalog.Instance{
+		ID: n.id, Node: "node", Server: catalog.ServerName(n.id, ""), Addr: n.addr, Weight: n.weight, MaxConn: n.maxConn, Backup: n.backup,
+	}}
+	at := place{n.service, n.addr}
+	c.w.said[at] = true
+	delete(c.w.left, at)
+	c.changed(n.service, "registers "+n.String()+" "+check.String())
+}
+
+func (c *consul) deregister(n *node) {
+	if r := c.registrationOf(n); r != nil {
+		delete(c.services[n.service], n.id)
+		c.changed(n.service, "deregisters "+n.String())
+	}
+}
+
+// registrationOf gives a node's registration, unless it is another node's by
+// now.
+func (c *consul) registrationOf(n *node) *registration {
+	if r := c.services[n.service][n.id]; r != nil && r.inst.Addr == n.addr {
+		return r
+	}
+	return nil
+}
+
+// change lets somebody change a registration, if it is there.
+func (c *consul) change(n *node, what string, do func(*registration)) {
+	if r := c.registrationOf(n); r != nil {
+		do(r)
+		c.changed(n.service, what+" "+n.String())
+	}
+}
+
+// changed tells the sidecar, some time.
+func (c *consul) changed(service, what string) {
+	c.index++
+	c.w.disturb()
+	c.w.note("consul %s: %s", service, what)
+	c.tell(service, time.Duration(c.w.luck.Int64N(int64(c.w.set.lag)+1)))
+}
+
+// tell lets the sidecar that runs now hear what is so now.
+func (c *consul) tell(service string, lag time.Duration) {
+	s, a := c.w.sidecar, c.answer(service)
+	if s == nil {
+		return
+	}
+	c.w.after(lag, func() {
+		if c.up {
+			s.view.take(a)
+		}
+	})
+}
+
+// away: no query has an answer.
+func (c *consul) away() {
+	c.w.note("consul is away")
+	c.up = false
+	if s := c.w.sidecar; s != nil {
+		s.view.fail()
+	}
+}
+
+// back: each query is tried again some time.
+func (c *consul) back() {
+	if c.up {
+		return
+	}
+	c.w.note("consul is back")
+	c.up = true
+	c.tellAll(2 * time.Second)
+}
+
+func (c *consul) tellAll(within time.Duration) {
+	for _, s := range c.w.set.services {
+		c.tell(s.Name, time.Duration(c.w.luck.Int64N(int64(within))))
+	}
+}
+
+// lose is what happens when a cluster has lost its data: it says, truly, that
+// nobody is registered, at an index that begins anew.
+func (c *consul) lose() {
+	c.w.note("consul has lost its data")
+	c.epoch++
+	c.index = 1
+	clear(c.services)
+	for _, s := range c.w.set.services {
+		c.changed(s.Name, "nobody")
+	}
+}
+
+// view is what one sidecar knows of Consul: its agent.Catalog.
+type view struct {
+	w       *world
+	s       *sidecar
+	snap    catalog.Snapshot
+	health  map[string]catalog.SourceHealth
+	epoch   map[string]int
+	channel chan struct{}
+}
+
+var _ agent.Catalog = (*view)(nil)
+
+func newView(w *world, s *sidecar) *view {
+	return &view{w: w, s: s, health: map[string]catalog.SourceHealth{}, epoch: map[string]int{}, channel: make(chan struct{}, 1)}
+}
+
+// Snapshot gives what is known, and notes what the sidecar acts on.
+func (v *view) Snapshot() catalog.Snapshot {
+	v.w.mu.Lock()
+	defer v.w.mu.Unlock()
+	v.s.given = v.snap
+	return v.snap
+}
+
+// Health tells how the queries go.
+func (v *view) Health(service string) catalog.SourceHealth {
+	v.w.mu.Lock()
+	defer v.w.mu.Unlock()
+	return v.health[service]
+}
+
+// Changed is the same channel each time.
+func (v *view) Changed() <-chan struct{} { return v.channel }
+
+// take is a good answer. One that is older than what is known is not used, as
+// by the real source: an index that is lower only counts after a reset.
+func (v *view) take(a answer) {
+	if v.s.ended || v.s != v.w.sidecar {
+		return
+	}
+	was := v.snap.Service(a.Name)
+	if was.Known && a.epoch == v.epoch[a.Name] && a.Index < was.Index || a.epoch < v.epoch[a.Name] {
+		return
+	}
+	h := v.health[a.Name]
+	h.Answered, h.Err = time.Now(), nil
+	news := !was.Equal(a.Service)
+	if news {
+		h.Changed = time.Now()
+		if !h.Changed.After(v.health[a.Name].Changed) {
+			h.Changed = v.health[a.Name].Changed.Add(time.Nanosecond)
+		}
+	}
+	v.health[a.Name], v.epoch[a.Name] = h, a.epoch
+	v.snap = v.snap.With(a.Service)
+	if news {
+		v.w.note("sidecar hears %s at index %d: %s", a.Name, a.Index, instances(a.Instances))
+		v.s.heard(a.Service)
+		select {
+		case v.channel <- struct{}{}:
+		default:
+		}
+	}
+}
+
+var errAway = errors.New("connection refused")
+
+func (v *view) fail() {
+	for _, s := range v.w.set.services {
+		h := v.health[s.Name]
+		h.Err = errAway
+		v.health[s.Name] = h
+	}
+}
+
+func instances(all []catalog.Instance) string {
+	out := ""
+	for _, i := range all {
+		out += " " + i.ID + "@" + i.Addr.String() + " " + i.Health.String()
+		if !i.Leaving.IsZero() {
+			out += " leaving"
+		}
+		if i.Weight != 1 {
+			out += " w" + string(rune('0'+i.Weight))
+		}
+		if i.Backup {
+			out += " backup"
+		}
+		out += ";"
+	}
+	return out
+}

@@ -1,0 +1,274 @@
+//go:build sim
+
+package sim
+
+import (
+	"cmp"
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/pointsman/pointsman/sidecar/internal/catalog"
+	"github.com/pointsman/pointsman/sidecar/internal/plan"
+)
+
+// patience is how long it may take, after the last thing that went wrong, until
+// HAProxy runs what Consul says: drains and replacements have their time, and
+// what failed again and again is tried again after up to a minute.
+const patience = 4 * time.Minute
+
+// heal ends all that is wrong: from here on things only settle.
+func (w *world) heal() {
+	if w.broken() {
+		return
+	}
+	w.mu.Lock()
+	w.note("all is well from here on")
+	w.healed = true
+	w.trouble = trouble{}
+	w.consul.back()
+	w.validSettings()
+	w.initSystem()
+	if w.sidecar == nil {
+		w.startSidecar()
+	} else {
+		w.sidecar.fuse = 0
+	}
+	w.after(20*time.Second, w.lastWord)
+	w.mu.Unlock()
+}
+
+// lastWord makes what is registered true: who lives answers and passes, and who
+// does not is gone. Twice, for a crash may have been under way.
+func (w *world) lastWord() {
+	w.startSidecar()
+	w.initSystem()
+	for _, n := range w.nodes {
+		switch {
+		case n.alive && !n.leaving:
+			n.listening, n.weight = true, max(1, n.weight)
+			w.again(n)
+			w.consul.change(n, "passing:", func(r *registration) { r.check, r.maintenance, r.inst.Weight = catalog.Passing, false, n.weight })
+		case !n.alive:
+			w.consul.deregister(n)
+		}
+	}
+	for _, s := range w.set.services {
+		for id, r := range w.consul.services[s.Name] {
+			if w.nodeOf(s.Name, id) == nil {
+				delete(w.consul.services[s.Name], id)
+				_ = r
+				w.consul.changed(s.Name, "reaps "+id)
+			}
+		}
+	}
+}
+
+// end waits until all has settled, and then tries whether it holds: nothing
+// happens any more, also not with another sidecar.
+func (w *world) end() {
+	if w.broken() {
+		return
+	}
+	deadline := w.now() + patience
+	settled := func() bool { return w.now() > deadline-patience+25*time.Second && w.isQuiet() }
+	if !w.runUntil(deadline, settled) {
+		w.breach(convergence, "%s after the last fault: %s", patience, w.notQuiet())
+		return
+	}
+	if w.broken() {
+		return
+	}
+	w.mu.Lock()
+	w.note("all is settled: %s", w.proxy.worker)
+	before := w.proxy.worker.String()
+	text, _ := w.disk.on()
+	steps, reloads := w.res.Steps, w.res.Reloads
+	s := w.sidecar
+	w.mu.Unlock()
+	if w.runUntil(w.now()+3*w.set.reconcile, func() bool { return false }); w.broken() {
+		return
+	}
+	w.mu.Lock()
+	if w.maybe(0.5) {
+		s.kill()
+	} else {
+		s.terminate()
+	}
+	w.after(time.Second, w.startSidecar)
+	w.mu.Unlock()
+	if w.runUntil(w.now()+8*time.Second+2*w.set.reconcile, func() bool { return false }); w.broken() {
+		return
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if after := w.proxy.worker.String(); after != before || !w.fileIsLike(text) || w.res.Steps != steps || w.res.Reloads != reloads {
+		w.breach(adopts, "all was settled, and another sidecar sent %d steps and %d reloads: %s", w.res.Steps-steps, w.res.Reloads-reloads, after)
+	}
+	if !w.isQuiet() {
+		w.breach(adopts, "all was settled, and with another sidecar %s", w.notQuiet())
+	}
+}
+
+func (w *world) fileIsLike(was content) bool {
+	is, _ := w.disk.on()
+	return w.routesAlike(was, is)
+}
+
+func (w *world) isQuiet() bool { return w.notQuiet() == "" }
+
+// notQuiet says what is left to do, as the world and as the sidecar have it.
+func (w *world) notQuiet() string {
+	if d := w.differs(); d != "" {
+		return d
+	}
+	if w.sidecar == nil {
+		return "no sidecar runs"
+	}
+	for _, n := range w.nodes {
+		if n.alive && n.leaving {
+			return n.String() + " is still leaving"
+		}
+	}
+	st := w.sidecar.agent.State()
+	switch {
+	case !st.Ready:
+		return "the sidecar is not ready: " + st.NotReady
+	case !st.File.Current || st.File.Error != "":
+		return "the sidecar says the file is not current " + st.File.Error
+	case st.Reloads.Pending != "":
+		return "a reload is pending: " + st.Reloads.Pending
+	case w.sidecar.calling > 0:
+		return "the sidecar is in a call"
+	}
+	return ""
+}
+
+// differs says what HAProxy runs otherwise than Consul has it, or "".
+func (w *world) differs() string {
+	if !w.proxy.running {
+		return "HAProxy does not run"
+	}
+	if m := w.disk.renderer.marker; w.proxy.worker.marker != m {
+		return fmt.Sprintf("HAProxy runs %s and not %s", w.proxy.worker.marker, m)
+	}
+	c, _ := w.disk.on()
+	if c.marker != w.proxy.worker.marker {
+		return "the file is of other settings"
+	}
+	for _, svc := range w.set.services {
+		if d := w.serviceDiffers(svc, c); d != "" {
+			return d
+		}
+	}
+	return ""
+}
+
+// rests reports whether a sidecar that starts now has nothing to do: all is as
+// Consul has it, nobody is on the way out, and nothing has changed for so long
+// that nothing is left to come.
+func (w *world) rests() bool {
+	if w.now()-w.changed < 3*time.Second+2*w.set.reconcile || !w.consul.up || w.disk.foreign || w.differs() != "" {
+		return false
+	}
+	for _, svc := range w.set.services {
+		if slices.ContainsFunc(w.consul.answer(svc.Name).Instances, announced) {
+			return false
+		}
+	}
+	return true
+}
+
+// String gives it as text.
+func (r route) String() string {
+	return fmt.Sprintf("%s weight %d maxconn %d backup %v", r.addr, r.weight, r.max, r.backup)
+}
+
+// route is a server as far as requests are concerned.
+type route struct {
+	addr   netip.AddrPort
+	weight int
+	max    int
+	backup bool
+}
+
+func (w *world) serviceDiffers(svc plan.Service, c content) string {
+	b := w.proxy.worker.backends[svc.Backend]
+	if b == nil {
+		return "HAProxy has no " + svc.Backend
+	}
+	told := w.consul.answer(svc.Name).Service
+	var want, got, file []route
+	for _, i := range wants(svc, told) {
+		want = append(want, route{i.Addr, i.Weight, i.MaxConn, i.Backup})
+	}
+	for _, s := range b.servers {
+		switch {
+		case s.pending.IsValid():
+			return "an address of " + s.Name + " is on its way"
+		case s.Admin == plan.Ready:
+			if svc.Checked && !s.Checked {
+				return s.Name + " is not checked"
+			}
+			got = append(got, route{s.Addr, s.Weight, s.MaxConn, s.Backup})
+		case s.Admin == plan.Maint && w.proxy.dynamic && !svc.ForceSlots && !w.set.refuses[svc.Backend] && !isOwned(s.Server, told):
+			return s.Name + " is left over"
+		case s.Admin == plan.Drain && !slices.ContainsFunc(told.Instances, func(i catalog.Instance) bool { return i.Addr == s.Addr && announced(i) }):
+			return s.Name + " is in drain, and nobody said so"
+		}
+	}
+	for _, f := range c.backends {
+		if f.Backend == svc.Backend {
+			for _, s := range f.Servers {
+				if !s.Disabled && (s.Weight > 0 || slices.Contains(got, route{s.Addr, 0, s.MaxConn, s.Backup})) {
+					file = append(file, route{s.Addr, s.Weight, s.MaxConn, s.Backup})
+				}
+			}
+		}
+	}
+	if d := routesDiffer(want, got); d != "" {
+		return "Consul and HAProxy differ on " + svc.Name + ": " + d
+	}
+	if d := routesDiffer(got, file); d != "" {
+		return "HAProxy and the file differ on " + svc.Name + ": " + d
+	}
+	return ""
+}
+
+// routesAlike reports whether two files send requests to the same servers.
+func (w *world) routesAlike(a, b content) bool {
+	routes := func(c content, backend string) (out []route) {
+		for _, f := range c.backends {
+			for _, s := range f.Servers {
+				if f.Backend == backend && !s.Disabled {
+					out = append(out, route{s.Addr, s.Weight, s.MaxConn, s.Backup})
+				}
+			}
+		}
+		return out
+	}
+	for _, svc := range w.set.services {
+		if routesDiffer(routes(a, svc.Backend), routes(b, svc.Backend)) != "" {
+			return false
+		}
+	}
+	return a.marker == b.marker
+}
+
+func isOwned(s plan.Server, told catalog.Service) bool {
+	_, has := owner(s, told)
+	return has
+}
+
+func routesDiffer(a, b []route) string {
+	sorted := func(r []route) []route {
+		return slices.SortedFunc(slices.Values(r), func(x, y route) int {
+			return cmp.Or(x.addr.Compare(y.addr), x.weight-y.weight)
+		})
+	}
+	if a, b := sorted(a), sorted(b); !slices.Equal(a, b) {
+		return fmt.Sprintf("%v and %v", a, b)
+	}
+	return ""
+}

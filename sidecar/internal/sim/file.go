@@ -1,0 +1,140 @@
+//go:build sim
+
+package sim
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io/fs"
+	"slices"
+	"time"
+
+	"github.com/pointsman/pointsman/sidecar/internal/agent"
+	"github.com/pointsman/pointsman/sidecar/internal/plan"
+)
+
+// file is the disk as one sidecar has it: its agent.File.
+type file struct{ *sidecar }
+
+var _ agent.File = file{}
+
+var errInvalid = errors.New("HAProxy rejects the new configuration")
+
+// Path is where the file is.
+func (f file) Path() string { return "/etc/haproxy/haproxy.cfg" }
+
+// Exists reports whether there is one.
+func (f file) Exists() (bool, error) {
+	f.w.mu.Lock()
+	defer f.w.mu.Unlock()
+	return f.w.disk.text != nil, nil
+}
+
+func (f file) Read() ([]byte, error) {
+	f.w.mu.Lock()
+	defer f.w.mu.Unlock()
+	if f.w.disk.text == nil {
+		return nil, fs.ErrNotExist
+	}
+	return slices.Clone(f.w.disk.text), nil
+}
+
+// Write validates the content and puts it in place by a rename: it is there or
+// it is not, also if the sidecar dies meanwhile.
+func (f file) Write(ctx context.Context, content []byte) (bool, error) {
+	w := f.w
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if bytes.Equal(content, w.disk.text) {
+		return false, nil
+	}
+	f.calling++
+	defer f.done()
+	if err := f.pass(ctx, f.latency()+20*time.Millisecond); err != nil {
+		return false, err
+	}
+	switch {
+	case w.disk.known[string(content)].invalid:
+		f.failed = w.now()
+		w.note("sidecar: the file is rejected")
+		return false, errInvalid
+	case f.fails(w.trouble.write):
+		w.note("sidecar: the file can't be written")
+		return false, errors.New("no space left on device")
+	}
+	w.checkFile(f.sidecar, content)
+	w.disk.text, w.disk.foreign = content, false
+	f.writes++
+	w.changed = w.now()
+	w.note("sidecar: writes the file: %s", w.disk)
+	return true, f.pass(ctx, 0)
+}
+
+// Check asks HAProxy about the file that is there.
+func (f file) Check(ctx context.Context) error {
+	f.w.mu.Lock()
+	defer f.w.mu.Unlock()
+	f.calling++
+	defer f.done()
+	if err := f.pass(ctx, f.latency()+20*time.Millisecond); err != nil {
+		return err
+	}
+	if c, ok := f.w.disk.on(); !ok || c.invalid {
+		return errInvalid
+	}
+	return nil
+}
+
+// Restore puts back what HAProxy has run.
+func (f file) Restore(content []byte, _ error) error {
+	f.w.mu.Lock()
+	defer f.w.mu.Unlock()
+	if f.told {
+		f.w.breach(outlives, "the file is put back by a sidecar that was told to end")
+	}
+	if f.fails(f.w.trouble.write) {
+		return errors.New("no space left on device")
+	}
+	f.w.disk.text, f.w.disk.foreign = content, false
+	f.writes++
+	f.w.note("sidecar: puts the file back: %s", f.w.disk)
+	return nil
+}
+
+// recorder is told what the sidecar does: its agent.Recorder.
+type recorder struct{ *sidecar }
+
+var _ agent.Recorder = recorder{}
+
+func (r recorder) Step(string, plan.Step, error) {}
+
+func (r recorder) Reload(reason plan.ReloadReason, _ error) {
+	r.w.mu.Lock()
+	defer r.w.mu.Unlock()
+	if !slices.Contains(plan.ReloadReasons, reason) {
+		r.w.breach(reloadReason, "the reason %q is not on the list", reason)
+	}
+}
+
+func (r recorder) FileWritten(error) {}
+
+func (r recorder) Applied(string, time.Duration) {}
+
+func isDrained(s *agent.State, n *node) bool {
+	d, _ := s.Drain(n.service, n.id)
+	return d.Drained
+}
+
+// State is told what people and leaving nodes hear.
+func (r recorder) State(s *agent.State) {
+	r.w.mu.Lock()
+	defer r.w.mu.Unlock()
+	r.checkOwed("State")
+	r.w.checkState(r.sidecar, s)
+	for _, n := range r.w.nodes {
+		if n.waiting && isDrained(s, n) {
+			n.released()
+		}
+	}
+}

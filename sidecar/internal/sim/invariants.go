@@ -1,0 +1,425 @@
+//go:build sim
+
+package sim
+
+import (
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/pointsman/pointsman/sidecar/internal/catalog"
+	"github.com/pointsman/pointsman/sidecar/internal/plan"
+)
+
+// invariant is one of those in section 3 of the design, by its number there.
+type invariant string
+
+const (
+	unknownIsNotEmpty invariant = "1 unknown is not empty"
+	makeBeforeBreak   invariant = "2 make before break"
+	leaveInOrder      invariant = "3 leave in order"
+	readBack          invariant = "4 applied means read back"
+	fileAgrees        invariant = "5 file and runtime agree"
+	adopts            invariant = "6 adopt"
+	outlives          invariant = "7 the data plane outlives us"
+	reloadReason      invariant = "9 every reload has a reason"
+	noHesitation      invariant = "10 no shared hesitation"
+	zeroFailures      invariant = "0 no request fails by us"
+	convergence       invariant = "0 convergence"
+)
+
+// The checks judge the sidecar by what it knew: what Consul had told it, and
+// what HAProxy had shown it and taken from it. Where somebody else changed
+// HAProxy after that, nobody could have known.
+
+// wants gives the instances of a service that should take traffic, as the
+// sidecar was told.
+func wants(svc plan.Service, told catalog.Service) (in []catalog.Instance) {
+	for _, i := range told.Instances {
+		if takesTraffic(svc, i) {
+			in = append(in, i)
+		}
+	}
+	return in
+}
+
+func takesTraffic(svc plan.Service, i catalog.Instance) bool {
+	return i.Leaving.IsZero() && (i.Health == catalog.Passing || i.Health == catalog.Warning && svc.Warning)
+}
+
+// announced reports whether somebody meant the instance to go.
+func announced(i catalog.Instance) bool {
+	return !i.Leaving.IsZero() || i.Health == catalog.Maintenance
+}
+
+func isSlot(name string) bool { return strings.HasPrefix(name, catalog.SlotPrefix) }
+
+func available(s plan.Server) bool { return s.Up && s.Admin == plan.Ready && s.Weight > 0 }
+
+func countAvailable(servers []plan.Server) (n int) {
+	for _, s := range servers {
+		if available(s) {
+			n++
+		}
+	}
+	return n
+}
+
+// owner gives the instance that a server is for, among those that the sidecar
+// was told of: by its name, a slot by its address.
+func owner(s plan.Server, told catalog.Service) (catalog.Instance, bool) {
+	for _, i := range told.Instances {
+		if i.Server == s.Name || isSlot(s.Name) && i.Addr == s.Addr && i.Backup == s.Backup {
+			return i, true
+		}
+	}
+	return catalog.Instance{}, false
+}
+
+// takesOut reports whether a step ends a server's traffic.
+func takesOut(st plan.Step) bool {
+	return st.Kind == plan.SetDrain || st.Kind == plan.SetMaint || st.Kind == plan.Delete || st.Kind == plan.SetWeight && st.Weight == 0
+}
+
+// adds reports whether a step begins one's.
+func adds(st plan.Step) bool {
+	return st.Kind == plan.Add || st.Kind == plan.SetAddr || st.Kind == plan.SetReady
+}
+
+// checkBatch judges the steps that go out together.
+func (w *world) checkBatch(s *sidecar, steps []plan.Step) {
+	if s.clean && len(steps) > 0 {
+		w.breach(adopts, "HAProxy matches, and the sidecar sends %d steps, first %s %s/%s (%s)", len(steps), steps[0].Kind, steps[0].Backend, steps[0].Server, steps[0].Reason)
+	}
+	removal := slices.IndexFunc(steps, takesOut)
+	for i, st := range steps {
+		if removal >= 0 && i > removal && adds(st) {
+			w.breach(makeBeforeBreak, "%s %s/%s comes after %s %s/%s", st.Kind, st.Backend, st.Server, steps[removal].Kind, steps[removal].Backend, steps[removal].Server)
+		}
+	}
+	for _, svc := range w.set.services {
+		w.checkMassLoss(s, svc, steps)
+	}
+}
+
+// checkMassLoss: so many are not lost unannounced at once.
+func (w *world) checkMassLoss(s *sidecar, svc plan.Service, steps []plan.Step) {
+	servers, told := s.saw.Backends[svc.Backend].Servers, s.given.Service(svc.Name)
+	lost, had := 0, countAvailable(servers)
+	for _, st := range steps {
+		if st.Backend != svc.Backend || !takesOut(st) {
+			continue
+		}
+		i := slices.IndexFunc(servers, func(x plan.Server) bool { return x.Name == st.Server })
+		if i < 0 || !available(servers[i]) {
+			continue
+		}
+		if o, has := owner(servers[i], told); !has || !announced(o) && !takesTraffic(svc, o) {
+			lost++
+		}
+	}
+	if svc.Hold > 0 {
+		return // they may have been held for so long
+	}
+	if lost > 1 && float64(lost) > svc.MaxRemoval*float64(had) {
+		w.breach(makeBeforeBreak, "%d of %d servers of %s, lost unannounced, are taken out at once", lost, had, svc.Backend)
+	}
+}
+
+// checkStep judges one step, just before HAProxy takes it.
+func (w *world) checkStep(s *sidecar, st plan.Step) {
+	if s.told {
+		w.breach(outlives, "%s %s/%s is sent by a sidecar that was told to end", st.Kind, st.Backend, st.Server)
+	}
+	svc, told := w.service(w.serviceOf(st.Backend)), s.given.Service(w.serviceOf(st.Backend))
+	if !told.Known && st.Kind != plan.EnableHealth {
+		if !takesOut(st) && st.Kind != plan.Shutdown && !w.isUsed(s, st.Backend) {
+			return // what was saved is better than a backend without servers
+		}
+		w.breach(unknownIsNotEmpty, "%s %s/%s though nothing is known of the service", st.Kind, st.Backend, st.Server)
+		return
+	}
+	servers := s.saw.Backends[st.Backend].Servers
+	i := slices.IndexFunc(servers, func(x plan.Server) bool { return x.Name == st.Server })
+	if st.Kind == plan.Add {
+		w.checkAddress(svc, told, st, st.Addr)
+		return
+	}
+	if i < 0 {
+		return
+	}
+	seen := servers[i]
+	switch {
+	case takesOut(st):
+		w.checkTakenOut(s, svc, told, st, seen)
+		w.checkOrder(s, svc, told, st, seen)
+	case st.Kind == plan.Shutdown:
+		w.checkShutdown(s, svc, told, st, seen)
+	case st.Kind == plan.SetAddr:
+		w.checkAddress(svc, told, st, st.Addr)
+		w.checkMove(s, svc, told, st, seen)
+	case st.Kind == plan.SetReady:
+		w.checkAddress(svc, told, st, seen.Addr)
+		w.checkTrueAddress(s, svc, told, st)
+	}
+}
+
+// checkAddress: traffic is let in only where Consul says that an instance is.
+func (w *world) checkAddress(svc plan.Service, told catalog.Service, st plan.Step, at netip.AddrPort) {
+	for _, i := range wants(svc, told) {
+		if i.Addr == at && (isSlot(st.Server) || i.Server == st.Server) {
+			return
+		}
+	}
+	w.breach(leaveInOrder, "%s %s/%s at %s, where Consul has no such instance that takes traffic", st.Kind, st.Backend, st.Server, at)
+}
+
+// isUsed reports whether a backend had a server of somebody when the sidecar,
+// that knows nothing of the service, first looked.
+func (w *world) isUsed(s *sidecar, backend string) bool {
+	return slices.ContainsFunc(s.saw.Backends[backend].Servers, func(x plan.Server) bool {
+		return !x.IsFreeSlot() && x.Admin == plan.Ready && !w.said[place{w.serviceOf(backend), x.Addr}]
+	})
+}
+
+// checkShutdown: sessions are ended on a server that leaves, and has been in
+// maint for as long as they may last.
+func (w *world) checkShutdown(s *sidecar, svc plan.Service, told catalog.Service, st plan.Step, seen plan.Server) {
+	o, has := owner(seen, told)
+	if has && o.Leaving.IsZero() && o.Backup == seen.Backup {
+		w.breach(leaveInOrder, "shutdown %s/%s, whose instance does not leave", st.Backend, st.Server)
+	}
+	real := w.proxy.find(st.Backend, st.Server)
+	if real == nil || w.unseen(s, real) {
+		return
+	}
+	if since := w.now() - real.changed; real.Admin != plan.Maint || since < svc.ShutdownAfter {
+		w.breach(leaveInOrder, "shutdown %s/%s, %s for %s", st.Backend, st.Server, real.Admin, since)
+	}
+}
+
+// checkTrueAddress: what the sidecar takes for a server's address is HAProxy's.
+func (w *world) checkTrueAddress(s *sidecar, svc plan.Service, told catalog.Service, st plan.Step) {
+	real := w.proxy.find(st.Backend, st.Server)
+	if real == nil || w.unseen(s, real) {
+		return
+	}
+	at := real.Addr
+	if real.pending.IsValid() {
+		at = real.pending
+	}
+	w.checkAddress(svc, told, st, at)
+}
+
+// unseen reports whether somebody has changed HAProxy, or this server of it,
+// since the sidecar has looked.
+func (w *world) unseen(s *sidecar, real *server) bool {
+	return w.proxy.pid != s.saw.PID || real.foreign > 0 && real.foreign >= s.sawAt[real]
+}
+
+// checkTakenOut: nobody is taken out whom Consul wants where it is, and not so
+// many that nobody is left.
+func (w *world) checkTakenOut(s *sidecar, svc plan.Service, told catalog.Service, st plan.Step, seen plan.Server) {
+	servers := s.saw.Backends[st.Backend].Servers
+	in := wants(svc, told)
+	for _, i := range in {
+		if i.Addr != seen.Addr || i.Backup != seen.Backup || i.Server != seen.Name && !isSlot(seen.Name) || st.Kind == plan.SetWeight && i.Weight == 0 {
+			continue
+		}
+		elsewhere := slices.ContainsFunc(servers, func(x plan.Server) bool {
+			return x.Name != seen.Name && x.Addr == seen.Addr && x.Backup == seen.Backup && (isSlot(x.Name) || x.Name == i.Server)
+		})
+		if !elsewhere {
+			w.breach(unknownIsNotEmpty, "%s %s/%s@%s (%s), which Consul wants there", st.Kind, st.Backend, st.Server, seen.Addr, st.Reason)
+		}
+	}
+	if !available(seen) {
+		return
+	}
+	o, has := owner(seen, told)
+	left := countAvailable(servers) - 1
+	switch {
+	case has && announced(o):
+		if left == 0 && s.coming(svc, in, servers) {
+			w.breach(makeBeforeBreak, "%s %s/%s (%s): nobody is left, and replacements are coming", st.Kind, st.Backend, st.Server, st.Reason)
+		}
+	case has && takesTraffic(svc, o) && st.Kind != plan.SetWeight: // it moves
+		if left == 0 {
+			w.breach(makeBeforeBreak, "%s %s/%s (%s): nobody is left while it moves", st.Kind, st.Backend, st.Server, st.Reason)
+		}
+	case left < svc.MinServers:
+		w.breach(makeBeforeBreak, "%s %s/%s (%s): %d are left, the minimum is %d", st.Kind, st.Backend, st.Server, st.Reason, left, svc.MinServers)
+	}
+}
+
+// coming reports whether an instance that should take traffic does not yet,
+// and may soon.
+func (s *sidecar) coming(svc plan.Service, in []catalog.Instance, servers []plan.Server) bool {
+	for _, i := range in {
+		soon := i.Weight > 0 && !s.ill[i.ID]
+		for _, x := range servers {
+			if x.Addr != i.Addr || x.Name != i.Server && !isSlot(x.Name) {
+				continue
+			}
+			if available(x) || x.Admin == plan.Ready && x.SinceChange >= max(svc.ReplacementTimeout, time.Second)-time.Second {
+				soon = false
+			}
+		}
+		if soon {
+			return true
+		}
+	}
+	return false
+}
+
+// checkOrder: drain, no session left or the time over, maint, delete.
+func (w *world) checkOrder(s *sidecar, svc plan.Service, told catalog.Service, st plan.Step, seen plan.Server) {
+	o, has := owner(seen, told)
+	orderly := !has || announced(o)
+	if st.Kind == plan.SetMaint && seen.Admin == plan.Ready && orderly {
+		w.breach(leaveInOrder, "maint %s/%s (%s) before drain", st.Backend, st.Server, st.Reason)
+	}
+	real := w.proxy.find(st.Backend, st.Server)
+	if real == nil || w.unseen(s, real) {
+		return
+	}
+	open := len(real.sessions) + w.proxy.oldSessions(st.Backend, real.Addr)
+	if open == 0 {
+		return
+	}
+	switch {
+	case st.Kind == plan.Delete:
+		w.breach(leaveInOrder, "delete %s/%s with %d sessions", st.Backend, st.Server, open)
+	case st.Kind == plan.SetMaint && orderly && w.now()-real.routed < svc.DrainTimeout-time.Second:
+		w.breach(leaveInOrder, "maint %s/%s with %d sessions, %s after its last request", st.Backend, st.Server, open, w.now()-real.routed)
+	}
+}
+
+// checkMove: never another address before maint, and none of a slot with
+// sessions.
+func (w *world) checkMove(s *sidecar, svc plan.Service, told catalog.Service, st plan.Step, seen plan.Server) {
+	if seen.Admin != plan.Maint {
+		alone := available(seen) && countAvailable(s.saw.Backends[st.Backend].Servers) == 1
+		if !alone || isSlot(st.Server) || !w.proxy.dynamic && !w.unseenProxy(s) {
+			w.breach(leaveInOrder, "addr %s/%s while it is %s", st.Backend, st.Server, seen.Admin)
+		}
+	}
+	real := w.proxy.find(st.Backend, st.Server)
+	if real == nil || w.unseen(s, real) {
+		return
+	}
+	if open := len(real.sessions); open > 0 && (isSlot(st.Server) || !w.proxy.dynamic) {
+		w.breach(leaveInOrder, "addr %s/%s with %d sessions", st.Backend, st.Server, open)
+	}
+}
+
+func (w *world) unseenProxy(s *sidecar) bool { return w.proxy.pid != s.saw.PID }
+
+// checkRoutes: no request may go where a node was that has left in order.
+func (w *world) checkRoutes() {
+	if len(w.left) == 0 || !w.proxy.running {
+		return
+	}
+	for _, svc := range w.set.services {
+		for _, s := range w.proxy.routable(svc.Backend) {
+			if w.left[place{svc.Name, s.Addr}] && s.foreign == 0 {
+				w.breach(zeroFailures, "a request may go to %s/%s@%s, where the node has left in order", svc.Backend, s.Name, s.Addr)
+				return
+			}
+		}
+	}
+}
+
+// checkFile judges what is to become the file: whoever starts HAProxy from it
+// gets servers that Consul knows, or knew, and loses none.
+func (w *world) checkFile(s *sidecar, text []byte) {
+	if s.told {
+		w.breach(outlives, "the file is written by a sidecar that was told to end")
+	}
+	c := w.disk.known[string(text)]
+	if was, _ := w.disk.on(); s.clean && !w.routesAlike(was, c) {
+		w.breach(adopts, "the file and HAProxy match, and another one is written")
+	}
+	for _, f := range c.backends {
+		if f.Service == "" {
+			continue
+		}
+		in := map[netip.AddrPort]bool{}
+		for _, srv := range f.Servers {
+			if srv.Disabled {
+				continue
+			}
+			in[srv.Addr] = true
+			if !w.said[place{f.Service, srv.Addr}] {
+				w.breach(fileAgrees, "the file has %s/%s@%s, where Consul never had an instance", f.Backend, srv.Name, srv.Addr)
+			}
+		}
+		if s.given.Service(f.Service).Known {
+			continue
+		}
+		for _, srv := range s.saw.Backends[f.Backend].Servers {
+			if s.saw.Running && available(srv) && !in[srv.Addr] {
+				w.breach(unknownIsNotEmpty, "the file loses %s/%s@%s though nothing is known of the service", f.Backend, srv.Name, srv.Addr)
+			}
+		}
+		w.checkNotEmptied(s, f, in)
+	}
+}
+
+// checkNotEmptied: while HAProxy does not run and Consul does not answer, what
+// the file has is all there is.
+func (w *world) checkNotEmptied(s *sidecar, f plan.FileBackend, in map[netip.AddrPort]bool) {
+	was, ok := w.disk.on()
+	if s.saw.Running || !ok || w.disk.foreign {
+		return
+	}
+	for _, old := range was.backends {
+		for _, srv := range old.Servers {
+			if old.Backend == f.Backend && !srv.Disabled && !in[srv.Addr] {
+				w.breach(unknownIsNotEmpty, "the file loses %s/%s@%s, nothing is known of the service and HAProxy does not run", f.Backend, srv.Name, srv.Addr)
+			}
+		}
+	}
+}
+
+// checkReload: each has a reason that can be seen, and none comes too soon or
+// while too many old workers live.
+func (w *world) checkReload(s *sidecar) {
+	if s.told {
+		w.breach(outlives, "a reload by a sidecar that was told to end")
+	}
+	if s.clean {
+		w.breach(adopts, "HAProxy matches, and is reloaded")
+	}
+	if s.reloaded > 0 && w.now()-s.reloaded < s.settings.ReloadInterval {
+		w.breach(reloadReason, "a reload %s after the one before it, less than %s", w.now()-s.reloaded, s.settings.ReloadInterval)
+	}
+	if limit := s.settings.MaxOldWorkers; limit > 0 && s.oldSaw >= limit {
+		w.breach(reloadReason, "a reload with %d old workers, the limit is %d", s.oldSaw, limit)
+	}
+	if !w.needsReload(s) {
+		w.breach(reloadReason, "a reload for which there is no reason")
+	}
+}
+
+func (w *world) needsReload(s *sidecar) bool {
+	if s.saw.Marker != s.settings.Renderer.Marker() {
+		return true
+	}
+	for _, svc := range s.settings.Services {
+		b, exists := s.saw.Backends[svc.Backend]
+		if !exists {
+			return true
+		}
+		for _, i := range wants(svc, s.given.Service(svc.Name)) {
+			// One that has no server waits for a slot.
+			if !slices.ContainsFunc(b.Servers, func(x plan.Server) bool {
+				return x.Backup == i.Backup && (x.Addr == i.Addr && x.Admin == plan.Ready || x.Name == i.Server)
+			}) {
+				return true
+			}
+		}
+	}
+	return false
+}

@@ -1,0 +1,295 @@
+//go:build sim
+
+package sim
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/pointsman/pointsman/sidecar/internal/agent"
+	"github.com/pointsman/pointsman/sidecar/internal/plan"
+)
+
+// link is the way to HAProxy of one sidecar: its agent.HAProxy.
+type link struct{ *sidecar }
+
+var _ agent.HAProxy = link{}
+
+var (
+	errTimeout = errors.New("i/o timeout")
+	errBroken  = errors.New("not sent: the connection to HAProxy broke at an earlier step")
+	errEarlier = errors.New("not sent: an earlier step on this server failed")
+)
+
+// Observe reads what HAProxy runs.
+func (l link) Observe(ctx context.Context, backends []string) (plan.Observed, error) {
+	w := l.w
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	l.checkOwed("Observe")
+	if err := l.begin(ctx); err != nil {
+		l.done()
+		return plan.Observed{}, err
+	}
+	defer l.done()
+	prompt := l.looks != 0
+	l.looks = 0
+	switch {
+	case !w.proxy.running:
+		l.failed = w.now()
+		return plan.Observed{}, fmt.Errorf("dial: %w", plan.ErrNotRunning)
+	case l.fails(w.trouble.unread):
+		return plan.Observed{}, errTimeout
+	}
+	o := w.proxy.observe(backends, l.fails(w.trouble.uncount))
+	l.take(o, backends)
+	if prompt {
+		l.owes = l.mustAct()
+	}
+	return o, nil
+}
+
+// take notes what the sidecar has seen. What it was given is its own from here.
+func (l link) take(o plan.Observed, asked []string) {
+	if o.PID != l.saw.PID {
+		clear(l.sawAt)
+	}
+	if o.PID != l.saw.PID || l.saw.Backends == nil {
+		l.saw.Backends = map[string]plan.Backend{}
+	}
+	backends := l.saw.Backends
+	for _, name := range asked {
+		delete(backends, name)
+		if b, exists := o.Backends[name]; exists {
+			for _, srv := range l.w.proxy.worker.backends[name].servers {
+				l.sawAt[srv] = l.w.now()
+			}
+			backends[name] = plan.Backend{Servers: append([]plan.Server(nil), b.Servers...)}
+		}
+	}
+	l.saw = o
+	l.saw.Backends = backends
+}
+
+// Apply takes the steps one after another. What the adapter's contract says of
+// errors holds here too: no later step of a server of which one has failed, and
+// nothing after the connection broke.
+func (l link) Apply(ctx context.Context, steps []plan.Step) []error {
+	w := l.w
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	l.owes = false
+	l.calling++
+	defer l.done()
+	w.checkBatch(l.sidecar, steps)
+	errs := make([]error, len(steps))
+	failed := map[string]bool{}
+	var broken error
+	for i, st := range steps {
+		key := st.Backend + "/" + st.Server
+		switch {
+		case broken != nil:
+			errs[i] = broken
+			continue
+		case failed[key]:
+			errs[i] = errEarlier
+			continue
+		}
+		errs[i], broken = l.send(ctx, st)
+		failed[key] = errs[i] != nil
+		if errs[i] != nil {
+			l.failed = w.now()
+		}
+		w.note("sidecar: %s %s%s (%s): %s", st.Kind, key, words(st), st.Reason, orOK(errs[i]))
+	}
+	return errs
+}
+
+// send sends one step. broken says that no other can be sent.
+func (l link) send(ctx context.Context, st plan.Step) (err, broken error) {
+	w := l.w
+	if err := l.pass(ctx, l.latency()); err != nil {
+		return err, err
+	}
+	l.steps++
+	w.changed = w.now()
+	w.res.Steps++
+	switch {
+	case !w.proxy.running:
+		return plan.ErrNotRunning, plan.ErrNotRunning
+	case l.fails(w.trouble.dropped):
+		return errTimeout, errBroken
+	case l.fails(w.trouble.refused):
+		return errors.New("Internal error."), nil
+	case st.Kind == plan.SetAddr && l.fails(w.trouble.ignored):
+		return nil, nil
+	}
+	w.checkStep(l.sidecar, st)
+	if err := w.proxy.do(st); err != nil {
+		if errors.Is(err, errBusy) {
+			return err, l.pass(ctx, 500*time.Millisecond)
+		}
+		return err, nil
+	}
+	l.did(st)
+	w.settle()
+	if st.Kind == plan.Add {
+		if err := l.addReady(ctx, st); err != nil {
+			return err, errBroken
+		}
+	}
+	if l.fails(w.trouble.lost) {
+		return errTimeout, errBroken
+	}
+	return nil, nil
+}
+
+// addReady is the second half of an Add.
+func (l link) addReady(ctx context.Context, st plan.Step) error {
+	if err := l.pass(ctx, l.latency()); err != nil {
+		return err
+	}
+	if !l.w.proxy.running || l.fails(l.w.trouble.dropped) {
+		return errTimeout
+	}
+	ready := st
+	ready.Kind = plan.SetReady
+	if err := l.w.proxy.do(ready); err != nil {
+		return err
+	}
+	l.did(ready)
+	l.w.settle()
+	return nil
+}
+
+// did changes what the sidecar has seen by what it has done.
+func (l link) did(st plan.Step) {
+	b := l.saw.Backends[st.Backend]
+	if st.Kind == plan.Add {
+		b.Servers = append(b.Servers, plan.Server{Name: st.Server, Addr: st.Addr, Admin: plan.Maint, Weight: st.Weight, MaxConn: st.MaxConn, Backup: st.Backup})
+		l.saw.Backends[st.Backend] = b
+		return
+	}
+	for i := range b.Servers {
+		s := &b.Servers[i]
+		if s.Name != st.Server {
+			continue
+		}
+		switch st.Kind {
+		case plan.SetReady:
+			if s.Admin == plan.Maint {
+				s.SinceChange = 0
+			}
+			s.Up = s.Admin == plan.Drain && s.Up || s.Admin == plan.Maint && !st.Prove
+			s.Admin = plan.Ready
+		case plan.SetDrain:
+			s.Admin = plan.Drain
+		case plan.SetMaint:
+			s.Admin, s.Up = plan.Maint, false
+		case plan.SetWeight:
+			s.Weight = st.Weight
+		case plan.SetMaxConn:
+			s.MaxConn = st.MaxConn
+		case plan.SetAddr:
+			s.Addr = st.Addr
+		case plan.Delete:
+			b.Servers = append(b.Servers[:i], b.Servers[i+1:]...)
+			l.saw.Backends[st.Backend] = b
+			return
+		case plan.Add, plan.EnableHealth, plan.Shutdown:
+		}
+	}
+}
+
+// Reload makes HAProxy load the file.
+func (l link) Reload(ctx context.Context, want plan.Marker) error {
+	w := l.w
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	l.calling++
+	defer l.done()
+	w.checkReload(l.sidecar)
+	l.reloads++
+	w.res.Reloads++
+	err := l.reload(ctx, want)
+	if err != nil {
+		l.failed = w.now()
+	}
+	l.reloaded = w.now()
+	w.note("sidecar: reload: %s", orOK(err))
+	return err
+}
+
+func (l link) reload(ctx context.Context, want plan.Marker) error {
+	w := l.w
+	if err := l.pass(ctx, l.latency()+50*time.Millisecond); err != nil {
+		return err
+	}
+	switch {
+	case !w.proxy.running:
+		return plan.ErrNotRunning
+	case l.fails(w.trouble.reload):
+		return errors.New("cannot bind")
+	}
+	if err := w.proxy.reload(); err != nil {
+		return err
+	}
+	w.settle()
+	if err := l.pass(ctx, l.latency()); err != nil {
+		return err
+	}
+	switch {
+	case l.fails(w.trouble.lost):
+		return errTimeout
+	case !w.proxy.running:
+		return plan.ErrNotRunning
+	case w.proxy.worker.marker != want:
+		return fmt.Errorf("the new worker runs %s", w.proxy.worker.marker)
+	}
+	return nil
+}
+
+// OldWorkers counts them.
+func (l link) OldWorkers(ctx context.Context) (int, error) {
+	l.w.mu.Lock()
+	defer l.w.mu.Unlock()
+	defer l.done()
+	if err := l.begin(ctx); err != nil {
+		return 0, err
+	}
+	if l.fails(l.w.trouble.uncount) {
+		l.oldSaw = 0
+		return 0, errTimeout
+	}
+	l.oldSaw = len(l.w.proxy.old)
+	return l.oldSaw, nil
+}
+
+// Capabilities is what the program on disk can do.
+func (l link) Capabilities(context.Context) plan.Capabilities {
+	l.w.mu.Lock()
+	defer l.w.mu.Unlock()
+	return l.w.proxy.version()
+}
+
+func words(st plan.Step) string {
+	switch st.Kind {
+	case plan.Add, plan.SetAddr:
+		return "@" + st.Addr.String()
+	case plan.SetWeight:
+		return fmt.Sprintf(" %d", st.Weight)
+	case plan.SetMaxConn:
+		return fmt.Sprintf(" %d", st.MaxConn)
+	case plan.Delete, plan.SetReady, plan.SetDrain, plan.SetMaint, plan.EnableHealth, plan.Shutdown:
+	}
+	return ""
+}
+
+func orOK(err error) string {
+	if err != nil {
+		return err.Error()
+	}
+	return "ok"
+}

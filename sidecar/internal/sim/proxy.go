@@ -1,0 +1,357 @@
+//go:build sim
+
+package sim
+
+import (
+	"cmp"
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/pointsman/pointsman/sidecar/internal/plan"
+)
+
+// proxy is an HAProxy: a worker that serves, and old ones that finish what
+// they have.
+type proxy struct {
+	w       *world
+	dynamic bool // of 3.0 or newer
+	running bool
+	pid     int
+	worker  *worker
+	old     []*worker
+	// foreign is when somebody else last started or reloaded it.
+	foreign time.Duration
+}
+
+// worker is one process of it.
+type worker struct {
+	pid      int
+	marker   plan.Marker
+	backends map[string]*backend
+	names    []string // of the backends, sorted
+}
+
+type backend struct {
+	name    string
+	servers []*server
+}
+
+// server is one server of a worker.
+type server struct {
+	plan.Server                // SinceChange and Sessions are worked out when they are asked for
+	checked     bool           // a check is configured; Server.Checked: and it is on
+	pending     netip.AddrPort // that was said to be set, and is not yet
+	changed     time.Duration  // when its state last changed, as HAProxy tells it
+	routed      time.Duration  // when it last could get new sessions
+	turning     time.Duration  // when its check turns Up; 0: it does not
+	sessions    []*session
+	foreign     time.Duration // when somebody else last touched it
+}
+
+// session is one request under way.
+type session struct {
+	addr   netip.AddrPort
+	worker *worker
+	server *server
+}
+
+func (p *proxy) version() plan.Capabilities {
+	if p.dynamic {
+		return plan.Capabilities{Version: "3.2.26", Dynamic: true}
+	}
+	return plan.Capabilities{Version: "2.6.12"}
+}
+
+// start is what an init system does. It reports whether HAProxy runs now.
+func (p *proxy) start() bool {
+	c, ok := p.w.disk.on()
+	if p.running || !ok || c.invalid {
+		return p.running
+	}
+	p.running = true
+	p.foreign = p.w.now()
+	p.load(c)
+	p.w.note("haproxy starts, pid %d: %s", p.pid, p.worker)
+	return true
+}
+
+func (p *proxy) stop() {
+	p.w.note("haproxy ends")
+	p.running, p.worker, p.old = false, nil, nil
+}
+
+// reload loads what is on disk, or says why not.
+func (p *proxy) reload() error {
+	c, ok := p.w.disk.on()
+	if !ok || c.invalid {
+		return fmt.Errorf("the file is not valid")
+	}
+	was := p.worker
+	p.load(c)
+	if was.busy() {
+		p.old = append(p.old, was)
+	}
+	p.w.note("haproxy has reloaded, pid %d, %d old workers: %s", p.pid, len(p.old), p.worker)
+	return nil
+}
+
+func (p *proxy) load(c content) {
+	p.pid++
+	now := p.w.now()
+	p.worker = &worker{pid: p.pid, marker: c.marker, backends: map[string]*backend{}}
+	for _, f := range c.backends {
+		b := &backend{name: f.Backend}
+		checked := f.Service != "" && p.w.service(f.Service).Checked
+		for n, s := range f.Servers {
+			srv := &server{checked: checked, changed: now, Server: plan.Server{
+				ID: n + 1, Name: s.Name, Addr: s.Addr, Weight: s.Weight, MaxConn: s.MaxConn, Backup: s.Backup, Checked: checked, Up: !s.Disabled,
+			}}
+			if s.Disabled {
+				srv.Admin = plan.Maint
+			}
+			if p.w.disk.foreign {
+				srv.foreign = now
+			}
+			b.servers = append(b.servers, srv)
+		}
+		p.worker.backends[f.Backend] = b
+		p.worker.names = append(p.worker.names, f.Backend)
+	}
+	slices.Sort(p.worker.names)
+}
+
+// String lists the servers.
+func (wk *worker) String() string {
+	out := ""
+	for _, name := range wk.names {
+		out += name + ":"
+		for _, s := range wk.backends[name].servers {
+			if s.Server.IsFreeSlot() {
+				out += " (" + s.Name + ")"
+				continue
+			}
+			out += fmt.Sprintf(" %s@%s %s %s w%d", s.Name, s.Addr, s.Admin, map[bool]string{true: "up", false: "down"}[s.Up], s.Weight)
+			out += ","
+		}
+		out += " "
+	}
+	return out
+}
+
+func (wk *worker) busy() bool {
+	for _, b := range wk.backends {
+		for _, s := range b.servers {
+			if len(s.sessions) > 0 {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func (b *backend) server(name string) *server {
+	for _, s := range b.servers {
+		if s.Name == name {
+			return s
+		}
+	}
+	return nil
+}
+
+// find gives a server that runs now.
+func (p *proxy) find(backend, name string) *server {
+	if !p.running || p.worker.backends[backend] == nil {
+		return nil
+	}
+	return p.worker.backends[backend].server(name)
+}
+
+// settle lets checks begin and end.
+func (p *proxy) settle() {
+	if !p.running {
+		return
+	}
+	now := p.w.now()
+	for _, name := range p.worker.names {
+		for _, s := range p.worker.backends[name].servers {
+			p.tend(s, now)
+		}
+	}
+}
+
+// tend brings one server's health to the present.
+func (p *proxy) tend(s *server, now time.Duration) {
+	switch {
+	case s.Admin == plan.Maint:
+		s.Up, s.turning = false, 0
+	case !s.checked:
+		s.Up, s.turning = true, 0
+	case !s.Checked:
+		s.turning = 0
+	default:
+		n := p.w.where[s.Addr]
+		answers := n != nil && n.listening
+		switch {
+		case answers == s.Up:
+			s.turning = 0
+		case s.turning == 0:
+			took := 250*time.Millisecond + time.Duration(p.w.luck.Int64N(int64(500*time.Millisecond)))
+			if s.Up {
+				took += 750 * time.Millisecond // it takes three bad ones, and two good ones
+			}
+			s.turning = now + took
+			at := s.turning
+			p.w.after(took, func() { p.turn(s, at) })
+		}
+	}
+	if s.Up && s.Admin == plan.Ready && s.Weight > 0 {
+		s.routed = now
+	}
+}
+
+func (p *proxy) turn(s *server, at time.Duration) {
+	if s.turning != at {
+		return // it was something else's
+	}
+	s.turning, s.changed, s.Up = 0, p.w.now(), !s.Up
+	p.w.disturb()
+	p.w.note("haproxy's check: %s@%s is up: %v", s.Name, s.Addr, s.Up)
+}
+
+// routable gives the servers that a new request of a backend may go to: all of
+// them, or the backups where there is none other.
+func (p *proxy) routable(name string) (out []*server) {
+	if !p.running || p.worker.backends[name] == nil {
+		return nil
+	}
+	var backups []*server
+	for _, s := range p.worker.backends[name].servers {
+		switch {
+		case !s.Up || s.Admin != plan.Ready || s.Weight == 0:
+		case s.Backup:
+			backups = append(backups, s)
+		default:
+			out = append(out, s)
+		}
+	}
+	if len(out) == 0 {
+		return backups
+	}
+	return out
+}
+
+// request routes one, that takes some time.
+func (p *proxy) request(name string, lasts time.Duration) {
+	p.w.res.Requests++
+	servers := p.routable(name)
+	if len(servers) == 0 {
+		return
+	}
+	s := servers[p.w.luck.IntN(len(servers))]
+	if n := p.w.where[s.Addr]; n == nil || !n.listening {
+		return // a dead node that nobody has noticed yet; checkRoutes knows of the others
+	}
+	x := &session{addr: s.Addr, worker: p.worker, server: s}
+	s.sessions = append(s.sessions, x)
+	p.w.note("request on %s/%s@%s for %s", name, s.Name, s.Addr, lasts.Round(time.Millisecond))
+	p.w.after(lasts, func() { p.finish(x) })
+}
+
+// finish ends a session, and the old worker that had no other.
+func (p *proxy) finish(x *session) {
+	i := slices.Index(x.server.sessions, x)
+	if i < 0 {
+		return
+	}
+	x.server.sessions = slices.Delete(x.server.sessions, i, i+1)
+	if x.server.Admin != plan.Ready || len(p.old) > 0 {
+		p.w.disturb()
+	}
+	p.old = slices.DeleteFunc(p.old, func(wk *worker) bool { return wk == x.worker && !wk.busy() })
+}
+
+// all gives every server of every worker with its backend.
+func (p *proxy) all(do func(backend string, s *server)) {
+	workers := p.old
+	if p.running {
+		workers = append([]*worker{p.worker}, p.old...)
+	}
+	for _, wk := range workers {
+		for _, name := range wk.names {
+			for _, s := range wk.backends[name].servers {
+				do(name, s)
+			}
+		}
+	}
+}
+
+// sessionsOn gives the sessions of a service on an address, in all workers.
+func (p *proxy) sessionsOn(at place) (out []*session) {
+	p.all(func(name string, s *server) {
+		for _, x := range s.sessions {
+			if x.addr == at.addr && p.w.serviceOf(name) == at.service {
+				out = append(out, x)
+			}
+		}
+	})
+	return out
+}
+
+// cut ends the sessions on a node that is gone.
+func (p *proxy) cut(n *node) {
+	var gone []*session
+	p.all(func(_ string, s *server) {
+		for _, x := range s.sessions {
+			if x.addr == n.addr {
+				gone = append(gone, x)
+			}
+		}
+	})
+	for _, x := range gone {
+		p.finish(x)
+	}
+}
+
+// observe is what the adapter reads: the current worker's servers, and for
+// those that are not ready also the sessions of old workers at their address.
+func (p *proxy) observe(names []string, uncounted bool) plan.Observed {
+	now := p.w.now()
+	o := plan.Observed{Running: true, Caps: p.version(), PID: p.pid, Marker: p.worker.marker, Backends: make(map[string]plan.Backend, len(names))}
+	for _, name := range names {
+		b, exists := p.worker.backends[name]
+		if !exists {
+			continue
+		}
+		servers := make([]plan.Server, 0, len(b.servers))
+		for _, s := range b.servers {
+			srv := s.Server
+			srv.SinceChange = (now - s.changed).Truncate(time.Second)
+			srv.Sessions = len(s.sessions)
+			if srv.Admin != plan.Ready {
+				srv.Sessions += p.oldSessions(name, srv.Addr)
+				if uncounted {
+					srv.Sessions = max(srv.Sessions, 1)
+				}
+			}
+			servers = append(servers, srv)
+		}
+		slices.SortFunc(servers, func(x, y plan.Server) int { return cmp.Compare(x.ID, y.ID) })
+		o.Backends[name] = plan.Backend{Servers: servers}
+	}
+	return o
+}
+
+func (p *proxy) oldSessions(name string, at netip.AddrPort) (n int) {
+	for _, wk := range p.old {
+		if b := wk.backends[name]; b != nil {
+			for _, s := range b.servers {
+				if s.Addr == at {
+					n += len(s.sessions)
+				}
+			}
+		}
+	}
+	return n
+}

@@ -1,0 +1,104 @@
+//go:build sim
+
+package sim
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github.com/pointsman/pointsman/sidecar/internal/agent"
+	"github.com/pointsman/pointsman/sidecar/internal/plan"
+)
+
+// scenario is what a history is like: which HAProxy, which policy, and what
+// happens in it. Not everything happens in each: what hides behind one fault
+// shows where that fault is absent.
+type scenario struct {
+	dynamic  bool // an HAProxy of 3.0 or newer
+	services []plan.Service
+	refuses  map[string]bool // backends that take no servers at runtime
+	rotation bool
+	damping  map[string]agent.Damping
+
+	settleMin, settleMax, reloadInterval, reconcile, fileDelay time.Duration
+	maxOldWorkers                                              int
+
+	latency time.Duration // of a call, at most; few take longer
+	lag     time.Duration // from a change in Consul to the sidecar, at most
+	gap     time.Duration // between two events, at most
+	events  int
+	weights map[string]int // of the kinds of events
+}
+
+// String sums it up.
+func (s scenario) String() string {
+	out := fmt.Sprintf("dynamic %v, %d events, latency %s, lag %s, gap %s, reconcile %s, file delay %s, settle %s to %s, reload interval %s, old workers %d",
+		s.dynamic, s.events, s.latency, s.lag, s.gap, s.reconcile, s.fileDelay, s.settleMin, s.settleMax, s.reloadInterval, s.maxOldWorkers)
+	for _, svc := range s.services {
+		out += fmt.Sprintf("\n            %s: checked %v, warning %v, slots %v %d/%d, drain %s, replacement %s, min %d, max removal %.2f, window %s, hold %s, shutdown %s, damping %v, refuses %v",
+			svc.Name, svc.Checked, svc.Warning, svc.ForceSlots, svc.Slots, svc.Spare, svc.DrainTimeout, svc.ReplacementTimeout, svc.MinServers, svc.MaxRemoval, svc.Window, svc.Hold, svc.ShutdownAfter, s.damping[svc.Name].Flaps, s.refuses[svc.Backend])
+	}
+	return out
+}
+
+func pick[T any](r *rand.Rand, from ...T) T { return from[r.IntN(len(from))] }
+
+func drawScenario(r *rand.Rand) scenario {
+	s := scenario{
+		dynamic: r.IntN(2) == 0, refuses: map[string]bool{}, damping: map[string]agent.Damping{}, rotation: r.IntN(4) == 0,
+		settleMin: pick(r, 0, 100*time.Millisecond, time.Second), reloadInterval: pick(r, time.Second, 2*time.Second, 10*time.Second),
+		reconcile: pick(r, 2*time.Second, 2*time.Second, 10*time.Second), fileDelay: pick(r, 0, 100*time.Millisecond, 100*time.Millisecond, time.Second),
+		maxOldWorkers: pick(r, 1, 3, 3, 0),
+		latency:       pick(r, 200*time.Microsecond, 200*time.Microsecond, 5*time.Millisecond, 50*time.Millisecond),
+		lag:           pick(r, 5*time.Millisecond, 5*time.Millisecond, 200*time.Millisecond, 3*time.Second),
+		gap:           pick(r, 100*time.Millisecond, 2*time.Second, 2*time.Second, 8*time.Second),
+		events:        5 + r.IntN(25),
+		weights:       map[string]int{},
+	}
+	s.settleMax = max(s.settleMin, pick(r, time.Second, 5*time.Second))
+	for _, name := range []string{"api", "web"}[:1+r.IntN(2)] {
+		s.services = append(s.services, drawService(r, name))
+		if r.IntN(3) == 0 {
+			s.damping[name] = agent.Damping{Flaps: 1 + r.IntN(3), Min: 2 * time.Second, Max: 20 * time.Second, Forget: time.Minute}
+		}
+		if s.dynamic && r.IntN(6) == 0 {
+			s.refuses[name+"_nodes"] = true
+		}
+	}
+	for _, k := range kinds {
+		if w := 1 + r.IntN(4); k.always || r.IntN(3) == 0 {
+			s.weights[k.name] = w
+		}
+	}
+	return s
+}
+
+func drawService(r *rand.Rand, name string) plan.Service {
+	s := plan.Service{
+		Name: name, Backend: name + "_nodes", Checked: r.IntN(8) > 0, Options: "check", Warning: r.IntN(2) == 0,
+		ForceSlots: r.IntN(8) == 0, Slots: pick(r, 1, 4, 10), Spare: pick(r, 0, 2, 4),
+		DrainTimeout: pick(r, 5*time.Second, 30*time.Second), ReplacementTimeout: pick(r, 5*time.Second, 30*time.Second),
+		ShutdownAfter: pick(r, 0, 5*time.Second),
+		Window:        pick(r, 10*time.Second, 30*time.Second), Hold: pick(r, 0, 0, 20*time.Second),
+		MinServers: pick(r, 1, 1, 1, 2), MaxRemoval: pick(r, 0.3, 0.5, 0.5, 1),
+	}
+	if !s.Checked {
+		// Nobody but Consul can tell that a server is dead: nothing is held.
+		s.Options, s.MinServers, s.MaxRemoval = "", 0, 1
+	}
+	return s
+}
+
+// trouble is how often the sidecar's calls go wrong now.
+type trouble struct {
+	lost    float64 // HAProxy does it, and the answer is lost
+	dropped float64 // the connection breaks before HAProxy has read it
+	refused float64 // HAProxy says no
+	ignored float64 // HAProxy says yes to an address, and nothing comes of it
+	unread  float64 // HAProxy can't be read
+	slow    float64 // a call takes seconds
+	uncount float64 // the sessions of old workers can't be counted
+	write   float64 // the file can't be written
+	reload  float64 // a reload fails
+}

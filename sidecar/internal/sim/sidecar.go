@@ -1,0 +1,184 @@
+//go:build sim
+
+package sim
+
+import (
+	"context"
+	"runtime"
+	"time"
+
+	"github.com/pointsman/pointsman/sidecar/internal/agent"
+	"github.com/pointsman/pointsman/sidecar/internal/catalog"
+	"github.com/pointsman/pointsman/sidecar/internal/plan"
+)
+
+// sidecar is one process of it, with the real loop. It knows nothing of the one
+// before it but what HAProxy, the file and Consul tell.
+type sidecar struct {
+	w        *world
+	number   int
+	agent    *agent.Agent
+	settings agent.Settings // as it was last told
+	view     *view
+	cancel   context.CancelFunc
+	ended    bool
+
+	told    bool // to end; from then on it must change nothing
+	calling int  // calls under way; it is idle while there is none
+	doomed  bool // it dies where it is now, or where it comes by next
+	fuse    int  // so many points until it dies; 0: it does not
+
+	// What it acts on: what was last read, and what was sent since.
+	given  catalog.Snapshot
+	saw    plan.Observed
+	sawAt  map[*server]time.Duration
+	oldSaw int // old workers, as last counted
+
+	ill      map[string]bool // instances that were told not to be well: they may be damped
+	clean    bool            // it should find nothing to do
+	failed   time.Duration
+	looks    time.Duration // when it must have looked at HAProxy; 0: there is no need
+	owes     bool          // its next call must be Apply
+	reloaded time.Duration // when its last reload ended; 0: none has, or it has new settings
+	steps    int
+	reloads  int
+	writes   int
+}
+
+// startSidecar starts one, if none runs.
+func (w *world) startSidecar() {
+	if w.sidecar != nil {
+		return
+	}
+	w.started++
+	s := &sidecar{w: w, number: w.started, settings: w.set.settings(w), clean: w.rests(), failed: -time.Hour, ill: map[string]bool{}, sawAt: map[*server]time.Duration{}}
+	s.view = newView(w, s)
+	a, err := agent.New(agent.Options{
+		Name: "lb", Catalog: s.view, HAProxy: link{s}, File: file{s}, Store: store{s}, Recorder: recorder{s}, Settings: s.settings,
+		Jitter: func(bound time.Duration) time.Duration {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			return time.Duration(w.luck.Int64N(int64(bound)))
+		},
+	})
+	if err != nil {
+		panic(err)
+	}
+	s.agent = a
+	ctx, cancel := context.WithCancel(context.Background())
+	s.cancel = cancel
+	w.sidecar = s
+	w.note("sidecar %d starts; it should find something to do: %v", s.number, !s.clean)
+	if w.consul.up {
+		w.consul.tellAll(pick(w.luck, 5*time.Millisecond, 50*time.Millisecond, 3*time.Second))
+	} else {
+		s.view.fail()
+	}
+	w.loops.Go(func() {
+		defer s.end()
+		_ = a.Run(ctx)
+	})
+}
+
+func (s *sidecar) end() {
+	s.w.mu.Lock()
+	defer s.w.mu.Unlock()
+	s.cancel()
+	s.ended = true
+	if s.w.sidecar == s {
+		s.w.sidecar = nil
+	}
+	s.w.note("sidecar %d has ended", s.number)
+}
+
+// kill ends it at once: where it is, if it is in the middle of something.
+func (s *sidecar) kill() {
+	if s.calling > 0 {
+		s.doomed = true
+		return
+	}
+	s.terminate()
+}
+
+// terminate asks it to end.
+func (s *sidecar) terminate() {
+	s.told = true
+	s.cancel()
+}
+
+// heard is told each answer that brings it something new.
+func (s *sidecar) heard(told catalog.Service) {
+	for _, i := range told.Instances {
+		if i.Health != catalog.Passing {
+			s.ill[i.ID] = true
+		}
+	}
+	if s.calling == 0 && s.w.proxy.running && s.looks == 0 {
+		s.looks = s.w.now() + promptly
+	}
+}
+
+// promptly is how soon after an answer HAProxy must be looked at: a pass that
+// is under way may pause for steps that do not show.
+const promptly = 200 * time.Millisecond
+
+// calm is how long after a failure nothing that failed is waited with any more.
+const calm = 15 * time.Second
+
+// begin is the start of a call, which takes some time. It gives the context's
+// error, if it has ended. The caller holds mu.
+func (s *sidecar) begin(ctx context.Context) error {
+	s.calling++
+	return s.pass(ctx, s.latency())
+}
+
+// done is the end of a call.
+func (s *sidecar) done() { s.calling-- }
+
+func (s *sidecar) latency() time.Duration {
+	if roll := s.w.luck.Float64(); roll < s.w.trouble.slow {
+		return time.Duration(s.w.luck.Int64N(int64(3 * time.Second)))
+	}
+	return time.Duration(s.w.luck.Int64N(int64(s.w.set.latency)))
+}
+
+// pass lets time go by within a call; here the sidecar may die.
+func (s *sidecar) pass(ctx context.Context, d time.Duration) error {
+	s.perhapsDie()
+	s.w.mu.Unlock()
+	time.Sleep(d)
+	s.w.mu.Lock()
+	s.w.settle()
+	s.perhapsDie()
+	return ctx.Err()
+}
+
+// perhapsDie is kill -9: nothing of the loop runs after it.
+func (s *sidecar) perhapsDie() {
+	if s.fuse > 0 {
+		s.fuse--
+		s.doomed = s.fuse == 0
+	}
+	if s.doomed {
+		s.w.note("sidecar %d dies in the middle of a call", s.number)
+		runtime.Goexit()
+	}
+}
+
+// fails draws whether a call goes wrong in one way.
+func (s *sidecar) fails(p float64) bool {
+	if p > 0 && s.w.luck.Float64() < p {
+		s.failed = s.w.now()
+		return true
+	}
+	return false
+}
+
+// settings is what a sidecar is told now.
+func (s scenario) settings(w *world) agent.Settings {
+	return agent.Settings{
+		Services: s.services, Renderer: w.disk.renderer, Rotation: s.rotation, Damping: s.damping,
+		SettleMin: s.settleMin, SettleMax: s.settleMax, ReloadInterval: s.reloadInterval, MaxOldWorkers: s.maxOldWorkers,
+		Reconcile: s.reconcile, FileDelay: s.fileDelay,
+	}
+}

@@ -1,0 +1,94 @@
+//go:build sim
+
+package sim
+
+import (
+	"slices"
+
+	"github.com/pointsman/pointsman/sidecar/internal/agent"
+	"github.com/pointsman/pointsman/sidecar/internal/plan"
+)
+
+// checkState judges what the sidecar tells: it claims nothing that HAProxy does
+// not show, and no file that does not hold it.
+func (w *world) checkState(s *sidecar, st *agent.State) {
+	if !st.HAProxy.Running || !w.proxy.running || w.proxy.pid != s.saw.PID {
+		return
+	}
+	for _, svc := range st.Services {
+		for _, i := range svc.Instances {
+			real := w.proxy.find(svc.Backend, i.Server)
+			if real == nil || w.unseen(s, real) || real.pending.IsValid() {
+				continue
+			}
+			takes := i.Phase == agent.PhaseUp || i.Phase == agent.PhaseStarting || i.Phase == agent.PhaseDown
+			if i.Phase != agent.PhaseUnknown && (takes != (real.Admin == plan.Ready) || real.Addr.String() != i.Addr) {
+				w.breach(readBack, "the state has %s/%s@%s %s, HAProxy has it at %s and %s", svc.Backend, i.Server, i.Addr, i.Phase, real.Addr, real.Admin)
+			}
+		}
+	}
+	if st.File.Current && !w.disk.foreign {
+		w.checkCurrent(s)
+	}
+}
+
+// checkCurrent: a file that is said to be current has who takes traffic, and
+// nobody who was taken out.
+func (w *world) checkCurrent(s *sidecar) {
+	c, _ := w.disk.on()
+	for _, svc := range s.settings.Services {
+		told := s.given.Service(svc.Name)
+		b, exists := s.saw.Backends[svc.Backend]
+		i := slices.IndexFunc(c.backends, func(f plan.FileBackend) bool { return f.Backend == svc.Backend })
+		if !exists || i < 0 || !told.Known {
+			continue
+		}
+		for _, srv := range b.Servers {
+			o, has := owner(srv, told)
+			want := has && takesTraffic(svc, o) && o.Addr == srv.Addr
+			on := slices.ContainsFunc(c.backends[i].Servers, func(f plan.FileServer) bool {
+				return f.Name == srv.Name && f.Addr == srv.Addr && !f.Disabled && f.Weight > 0
+			})
+			switch {
+			case available(srv) && want && !on && o.Weight > 0:
+				w.breach(fileAgrees, "the file is said to be current, and has no %s/%s@%s", svc.Backend, srv.Name, srv.Addr)
+			case srv.Admin != plan.Ready && !want && on:
+				w.breach(fileAgrees, "the file is said to be current, and has %s/%s@%s, which is in %s", svc.Backend, srv.Name, srv.Addr, srv.Admin)
+			}
+		}
+	}
+}
+
+// checkOwed: the call that follows a look at HAProxy, of one that has something
+// to do, must be the doing.
+func (s *sidecar) checkOwed(call string) {
+	if s.owes && !s.told {
+		s.w.breach(noHesitation, "there are steps to take, and the next call is %s", call)
+	}
+	s.owes = false
+}
+
+// mustAct reports whether what was just read asks for steps that nothing holds
+// back: none has failed lately, so none is being waited with.
+func (s *sidecar) mustAct() bool {
+	if s.w.now()-s.failed < calm || s.told || len(s.w.set.refuses) > 0 {
+		return false
+	}
+	for _, svc := range s.settings.Services {
+		if _, read := s.saw.Backends[svc.Backend]; !read {
+			return false
+		}
+	}
+	d := plan.Desired{Marker: s.settings.Renderer.Marker(), Services: s.settings.Services, Rotation: s.settings.Rotation}
+	return len(plan.Compute(d, s.saw, s.given).Steps) > 0
+}
+
+// checkPrompt: who has heard of a change has looked at HAProxy soon after.
+func (s *sidecar) checkPrompt() {
+	if s.looks > 0 && s.w.now() > s.looks+s.w.set.latency*20 && s.calling == 0 {
+		if s.w.now()-s.failed > calm {
+			s.w.breach(noHesitation, "Consul's change was heard, and HAProxy was not looked at since")
+		}
+		s.looks = 0
+	}
+}

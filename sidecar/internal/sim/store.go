@@ -1,0 +1,46 @@
+//go:build sim
+
+package sim
+
+import (
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/pointsman/pointsman/sidecar/internal/agent"
+	"github.com/pointsman/pointsman/sidecar/internal/catalog"
+)
+
+// store is what a sidecar keeps for the one after it: its agent.Store.
+type store struct{ *sidecar }
+
+var _ agent.Store = store{}
+
+// saving is how long a write takes, always: it is made by a goroutine of its
+// own, and must not draw from the loop's luck.
+const saving = 3*time.Millisecond + 333*time.Nanosecond
+
+// Path is where it is.
+func (s store) Path() string { return "/var/lib/pointsman/snapshot.json" }
+
+// Load gives what the sidecar before has saved.
+func (s store) Load() ([]catalog.Saved, error) {
+	s.w.mu.Lock()
+	defer s.w.mu.Unlock()
+	return slices.Clone(s.w.disk.saved), nil
+}
+
+// Save is not heard of any more once the sidecar has died.
+func (s store) Save(saved []catalog.Saved) error {
+	time.Sleep(saving)
+	s.w.mu.Lock()
+	defer s.w.mu.Unlock()
+	switch {
+	case s.ended:
+		return errors.New("dead")
+	case s.w.trouble.write > 0.5:
+		return errors.New("no space left on device")
+	}
+	s.w.disk.saved = saved
+	return nil
+}
