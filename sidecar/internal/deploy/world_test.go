@@ -150,10 +150,10 @@ func (w *world) poll(ctx context.Context, to Balancer, patience time.Duration, f
 		w.mu.Lock()
 		b := w.lbs[to.Name]
 		dead, routes, yes := b.dead, b.routes, f(b)
-		w.mu.Unlock()
 		if to.URL != b.url {
 			dead = errors.New("connection refused")
 		}
+		w.mu.Unlock()
 		switch {
 		case dead != nil:
 			return dead
