@@ -6,8 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
-	"net/url"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -41,13 +39,12 @@ func guardList(env Env) *cobra.Command {
 		Short: "What is held, of which service, since when",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := newOwnAPI(cmd, env)
+			var s agent.State
+			err := askOwn(cmd, env, func(c *status.Client, to status.Target) error {
+				return c.State(cmd.Context(), to, &s)
+			})
 			if err != nil {
 				return err
-			}
-			var s agent.State
-			if err := c.call(cmd.Context(), http.MethodGet, "/api/v1/state", &s); err != nil {
-				return failure(err)
 			}
 			return failure(printHolds(env.Stdout, holdsOf(s), asJSON))
 		},
@@ -65,18 +62,18 @@ func guardRelease(env Env) *cobra.Command {
 below min_servers too. What is lost later is judged anew.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			c, err := newOwnAPI(cmd, env)
+			var r status.Released
+			err := askOwn(cmd, env, func(c *status.Client, to status.Target) (err error) {
+				r, err = c.Release(cmd.Context(), to, args[0])
+				return err
+			})
 			if err != nil {
 				return err
-			}
-			var r released
-			if err := c.call(cmd.Context(), http.MethodPost, "/api/v1/guard/"+url.PathEscape(args[0])+"/release", &r); err != nil {
-				return failure(err)
 			}
 			if asJSON {
 				return failure(json.NewEncoder(env.Stdout).Encode(r))
 			}
-			_, err = fmt.Fprintln(env.Stdout, r)
+			_, err = fmt.Fprintln(env.Stdout, released(r))
 			return failure(err)
 		},
 	}
@@ -84,18 +81,12 @@ below min_servers too. What is lost later is judged anew.`,
 	return cmd
 }
 
-// released is what came of letting go.
-type released struct {
-	LoadBalancer string   `json:"load_balancer"`
-	Service      string   `json:"service"`
-	Released     []string `json:"released"`
-}
-
-func (r released) String() string {
-	if len(r.Released) == 0 {
+// released is what came of letting go, for people.
+func released(r status.Released) string {
+	if len(r.Servers) == 0 {
 		return fmt.Sprintf("%s: nothing is held of %s", r.LoadBalancer, r.Service)
 	}
-	return fmt.Sprintf("%s: let go of %s: %s", r.LoadBalancer, r.Service, strings.Join(r.Released, ", "))
+	return fmt.Sprintf("%s: let go of %s: %s", r.LoadBalancer, r.Service, strings.Join(r.Servers, ", "))
 }
 
 // heldService is one service of which something is held.

@@ -1,6 +1,7 @@
 package status
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"encoding/json"
@@ -32,11 +33,15 @@ var ErrNotRouted = errors.New("it does not route the service")
 // ClientOptions say who asks. What is in files is read again when they change,
 // but for the authorities.
 type ClientOptions struct {
-	TokenFile string // of the bearer token; "" for none
+	Token     string // the bearer token; a secret
+	TokenFile string // wins over Token
 
 	// With any of these nobody is asked without TLS: the token would be read by
 	// others. CAFile "" trusts whom the system trusts.
 	CAFile, CertFile, KeyFile string
+	// Same is set by who asks for itself: the sidecar must have the certificate
+	// of CertFile, by whatever name it is reached, and no authority is asked.
+	Same bool
 }
 
 // tls gives what is shown and trusted, or nil for an https that nothing is said
@@ -51,8 +56,12 @@ func (o ClientOptions) tls() (*tls.Config, error) {
 	}
 	if o.CertFile != "" {
 		certificate := credential.NewCertificate(o.CertFile, o.KeyFile)
-		if _, err := certificate.Current(); err != nil {
+		current, err := certificate.Current()
+		if err != nil {
 			return nil, err
+		}
+		if o.Same {
+			return same(current), nil
 		}
 		config.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return certificate.Current() }
 	}
@@ -62,6 +71,22 @@ func (o ClientOptions) tls() (*tls.Config, error) {
 	var err error
 	config.RootCAs, err = credential.NewAuthorities(o.CAFile).Current()
 	return config, err
+}
+
+// same takes a certificate for the proof of who the other is, and shows it
+// where one of its issuer is asked for.
+func same(own *tls.Certificate) *tls.Config {
+	return &tls.Config{
+		MinVersion:         tls.VersionTLS12,
+		Certificates:       []tls.Certificate{*own},
+		InsecureSkipVerify: true, //nolint:gosec // the very certificate is compared
+		VerifyConnection: func(s tls.ConnectionState) error {
+			if !bytes.Equal(s.PeerCertificates[0].Raw, own.Certificate[0]) {
+				return errors.New("it has another certificate than status.tls.cert_file")
+			}
+			return nil
+		},
+	}
 }
 
 // Client asks sidecars. Nothing of an answer is believed but what it must be:
@@ -74,14 +99,14 @@ type Client struct {
 
 // Target is the sidecar to ask.
 type Target struct {
-	LoadBalancer string // its name, which the answer must have
+	LoadBalancer string // its name, which the answer must have; "" is any
 	URL          string // scheme, host and port
 }
 
 // NewClient reads the files, so that what is wrong is told at the start. It
 // opens no connection yet; close it at the end.
 func NewClient(o ClientOptions) (*Client, error) {
-	token := credential.NewToken("", o.TokenFile)
+	token := credential.NewToken(o.Token, o.TokenFile)
 	_, errToken := token.Current()
 	config, errTLS := o.tls()
 	if err := errors.Join(errToken, errTLS); err != nil {
@@ -186,7 +211,7 @@ func (c *Client) View(ctx context.Context, to Target, service string) (View, err
 			View
 		} `json:"services"`
 	}
-	if err := c.get(ctx, to, []string{"state"}, nil, 0, maxState, &state); err != nil {
+	if err := c.ask(ctx, to, question{path: []string{"state"}, most: maxState}, &state); err != nil {
 		return View{}, err
 	}
 	if err := is(to, state.LoadBalancer, service, service); err != nil {
@@ -200,10 +225,26 @@ func (c *Client) View(ctx context.Context, to Target, service string) (View, err
 	return View{}, ErrNotRouted
 }
 
+// State asks for all that the sidecar knows, and decodes it into what it is
+// given. Whose it is, that tells: it is not looked at here.
+func (c *Client) State(ctx context.Context, to Target, into any) error {
+	return c.ask(ctx, to, question{path: []string{"state"}, wait: releaseTimeout, most: maxState}, into)
+}
+
+// Release lets go what the guard holds of a service.
+func (c *Client) Release(ctx context.Context, to Target, service string) (Released, error) {
+	var a Released
+	q := question{method: http.MethodPost, path: []string{"guard", service, "release"}, wait: releaseTimeout, most: maxState}
+	if err := c.ask(ctx, to, q, &a); err != nil {
+		return Released{}, err
+	}
+	return a, is(to, a.LoadBalancer, service, a.Service)
+}
+
 // is refuses an answer of another load balancer, or about another service.
 func is(to Target, balancer, service, about string) error {
 	switch {
-	case balancer != to.LoadBalancer:
+	case to.LoadBalancer != "" && balancer != to.LoadBalancer:
 		return fmt.Errorf("the load balancer %s answers there", quote(balancer))
 	case about != service:
 		return fmt.Errorf("the answer is about the service %s", quote(about))
@@ -214,15 +255,24 @@ func is(to Target, balancer, service, about string) error {
 func (c *Client) poll(ctx context.Context, to Target, path []string, query url.Values, wait time.Duration, into any) error {
 	wait = max(0, min(wait.Round(time.Millisecond), maxWait))
 	query.Set("wait", wait.String())
-	return c.get(ctx, to, path, query, wait, maxAnswer, into)
+	return c.ask(ctx, to, question{path: path, query: query, wait: wait, most: maxAnswer}, into)
 }
 
-// get asks once, and reads an answer of at most so many bytes.
-func (c *Client) get(ctx context.Context, to Target, path []string, query url.Values, wait time.Duration, most int64, into any) error {
-	limit := wait + answerGrace
+// question is one request.
+type question struct {
+	method string   // "" is GET
+	path   []string // its parts, below /api/v1
+	query  url.Values
+	wait   time.Duration // that the answer may take, and answerGrace more
+	most   int64         // bytes of the answer
+}
+
+// ask asks once, and decodes the answer.
+func (c *Client) ask(ctx context.Context, to Target, q question, into any) error {
+	limit := q.wait + answerGrace
 	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("no answer within %v", limit))
 	defer cancel()
-	request, err := c.request(ctx, to, path, query)
+	request, err := c.request(ctx, to, q)
 	if err != nil {
 		return err
 	}
@@ -231,12 +281,12 @@ func (c *Client) get(ctx context.Context, to Target, path []string, query url.Va
 		return c.failed(ctx, err)
 	}
 	defer func() { _ = response.Body.Close() }() // it has been read, or is of no use
-	body, err := io.ReadAll(io.LimitReader(response.Body, most+1))
+	body, err := io.ReadAll(io.LimitReader(response.Body, q.most+1))
 	switch {
 	case err != nil:
 		return c.failed(ctx, fmt.Errorf("the answer breaks off: %w", err))
-	case int64(len(body)) > most:
-		return fmt.Errorf("the answer has more than %d bytes", most)
+	case int64(len(body)) > q.most:
+		return fmt.Errorf("the answer has more than %d bytes", q.most)
 	case response.StatusCode != http.StatusOK:
 		return refusal(to, response.StatusCode, body)
 	}
@@ -246,7 +296,7 @@ func (c *Client) get(ctx context.Context, to Target, path []string, query url.Va
 	return nil
 }
 
-func (c *Client) request(ctx context.Context, to Target, path []string, query url.Values) (*http.Request, error) {
+func (c *Client) request(ctx context.Context, to Target, q question) (*http.Request, error) {
 	u, err := url.Parse(to.URL)
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" {
 		return nil, fmt.Errorf("the address %s is none", quote(to.URL))
@@ -259,12 +309,12 @@ func (c *Client) request(ctx context.Context, to Target, path []string, query ur
 		return nil, err
 	}
 	u.Path, u.RawPath = "/api/v1", "/api/v1"
-	for _, part := range path {
+	for _, part := range q.path {
 		u.Path += "/" + part
 		u.RawPath += "/" + segment(part)
 	}
-	u.RawQuery = query.Encode()
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), http.NoBody)
+	u.RawQuery = q.query.Encode()
+	request, err := http.NewRequestWithContext(ctx, q.method, u.String(), http.NoBody)
 	if err != nil {
 		return nil, err
 	}
@@ -298,12 +348,10 @@ func refusal(to Target, code int, body []byte) error {
 	var said unroutedAnswer
 	_ = json.Unmarshal(body, &said) // what is no JSON says nothing
 	switch {
-	case code == http.StatusNotFound && said.LoadBalancer == to.LoadBalancer:
+	case code == http.StatusNotFound && said.LoadBalancer != "" && said.LoadBalancer == to.LoadBalancer:
 		return ErrNotRouted
 	case code == http.StatusUnauthorized:
 		return errors.New("status 401: it wants another bearer token")
-	case code == http.StatusForbidden:
-		return errors.New("status 403: it wants a client's certificate")
 	}
 	return fmt.Errorf("status %d: %s", code, quote(said.Error))
 }

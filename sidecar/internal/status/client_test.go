@@ -73,7 +73,7 @@ func TestTheClientGetsWhatTheServerSays(t *testing.T) {
 }
 
 func TestTheClientBelievesNothingElse(t *testing.T) {
-	type question func(context.Context, *Client, Target) error
+	type asking func(context.Context, *Client, Target) error
 	live := func(ctx context.Context, c *Client, to Target) error {
 		_, err := c.Live(ctx, to, "api", "1.1", 3, 0)
 		return err
@@ -86,10 +86,14 @@ func TestTheClientBelievesNothingElse(t *testing.T) {
 		_, err := c.View(ctx, to, "api")
 		return err
 	}
+	release := func(ctx context.Context, c *Client, to Target) error {
+		_, err := c.Release(ctx, to, "api")
+		return err
+	}
 	for _, c := range []struct {
 		name, body string
 		code       int
-		ask        question
+		ask        asking
 		want       string
 	}{
 		{"live of another load balancer", `{"load_balancer":"lb\u001b1","service":"api","version":"1.1","live":true,"count":3,"want":3}`, 200, live, `the load balancer "lb\x1b1" answers there`},
@@ -106,8 +110,10 @@ func TestTheClientBelievesNothingElse(t *testing.T) {
 		{"drained with sessions", `{"load_balancer":"lb0","service":"api","instance":"api-1","drained":true,"sessions":1,"index":7}`, 200, drain, "contradicts"},
 		{"drained by old knowledge", `{"load_balancer":"lb0","service":"api","instance":"api-1","drained":true,"sessions":0,"index":6}`, 200, drain, "contradicts"},
 		{"a state of another", `{"load_balancer":"lb1","services":[{"name":"api"}]}`, 200, view, `the load balancer "lb1"`},
+		{"let go of by another", `{"load_balancer":"lb1","service":"api","released":[]}`, 200, release, `the load balancer "lb1"`},
+		{"another service let go of", `{"load_balancer":"lb0","service":"web","released":["w"]}`, 200, release, `about the service "web"`},
 		{"no token", `{"error":"x"}`, 401, live, "another bearer token"},
-		{"no certificate", `{"error":"x"}`, 403, live, "a client's certificate"},
+		{"no certificate", `{"error":"a client certificate is needed"}`, 403, live, `status 403: "a client certificate is needed"`},
 		{"a 404 of anything else", `not found`, 404, drain, "status 404"},
 		{"a 404 of another load balancer", `{"load_balancer":"lb1","error":"this load balancer does not route the service"}`, 404, drain, "status 404"},
 		{"a redirect", ``, 302, live, "status 302"},
@@ -176,8 +182,10 @@ func TestTheClientShowsItsTokenToWhomItIsMeantFor(t *testing.T) {
 	w := newWorld()
 	w.live = 3
 	to := polled(t, w, func(o *Options) { o.Access.Token = "secret" })
-	if _, err := newTestClient(t, ClientOptions{TokenFile: file}).Live(t.Context(), to, "api", "1.1", 3, 0); err != nil {
-		t.Errorf("with the token: %v", err)
+	for _, o := range []ClientOptions{{TokenFile: file}, {Token: "secret"}, {Token: "other", TokenFile: file}} {
+		if _, err := newTestClient(t, o).Live(t.Context(), to, "api", "1.1", 3, 0); err != nil {
+			t.Errorf("with the token by %+v: %v", o, err)
+		}
 	}
 	if _, err := newTestClient(t, ClientOptions{}).Live(t.Context(), to, "api", "1.1", 3, 0); err == nil || !strings.Contains(err.Error(), "401") {
 		t.Errorf("without it: got %v, want 401", err)

@@ -1,11 +1,12 @@
 // Package status serves what the sidecar knows over HTTP: for people, scripts,
-// Prometheus and whatever supervises the process.
+// Prometheus and whatever supervises the process. Its Client asks that of
+// others, and of the sidecar on this machine.
 //
 // Its invariant: it only reads, but for one POST that lets go what the guard
 // holds, and that only who has shown credentials or is on this machine may
 // send. None can hold up the agent's loop, and every one is bounded in time and
 // size.
 //
-// It is given functions and values and knows nothing of the agent; it imports
-// nothing of this project. Only cli imports it.
+// It is given functions and values and knows nothing of the agent; of
+// this project it imports credential. Only cli imports it.
 package status

@@ -19,11 +19,11 @@ const releaseTimeout = 15 * time.Second
 // action is a handler of what changes something: it is POSTed to.
 type action struct{ http.Handler }
 
-// releaseAnswer is the body of /api/v1/guard/{service}/release.
-type releaseAnswer struct {
+// Released is the body of /api/v1/guard/{service}/release.
+type Released struct {
 	LoadBalancer string   `json:"load_balancer"`
 	Service      string   `json:"service"`
-	Released     []string `json:"released"` // HAProxy's names of the servers
+	Servers      []string `json:"released"` // HAProxy's names
 }
 
 // release answers /api/v1/guard/{service}/release. restricted says that who
@@ -51,7 +51,7 @@ func release(name string, restricted bool, let Release) action {
 		case err != nil:
 			writeJSON(w, http.StatusServiceUnavailable, problem{err.Error()})
 		default:
-			writeJSON(w, http.StatusOK, releaseAnswer{LoadBalancer: name, Service: service, Released: servers})
+			writeJSON(w, http.StatusOK, Released{LoadBalancer: name, Service: service, Servers: servers})
 		}
 	})}
 }
