@@ -83,3 +83,23 @@ func tag(s string) error {
 	}
 	return oneLine(s)
 }
+
+// userPassword passes what basic authentication takes (RFC 7617, section 2).
+func userPassword(s string) error {
+	if strings.Contains(s, "\t") { // the one that oneLine lets pass
+		return fmt.Errorf("must not hold the control character %q", '\t')
+	}
+	return oneLine(s)
+}
+
+// token passes what stands in a header as it is, as credential.CheckToken does
+// for the token of a file.
+func token(s string) error {
+	if err := userPassword(s); err != nil {
+		return err
+	}
+	if strings.ContainsFunc(s, func(r rune) bool { return r == ' ' || r > '~' }) {
+		return errors.New("must hold printable ASCII characters only, and no space")
+	}
+	return nil
+}

@@ -25,7 +25,7 @@ func consulConnection() []setting[Config] {
 		{
 			key: "consul.token", consulEnv: "CONSUL_HTTP_TOKEN", noFlag: true,
 			doc: "The ACL token. Rather use `consul.token_file`. There is no flag: others can read command lines.",
-			at:  func(c *Config) value { return secret{&c.Consul.Token} },
+			at:  func(c *Config) value { return secret{&c.Consul.Token, token} },
 		},
 		{
 			key: "consul.token_file", consulEnv: "CONSUL_HTTP_TOKEN_FILE",
@@ -35,7 +35,7 @@ func consulConnection() []setting[Config] {
 		{
 			key: "consul.http_auth", consulEnv: "CONSUL_HTTP_AUTH", noFlag: true,
 			doc: "`user:password` of HTTP basic authentication, for a proxy before Consul. There is no flag.",
-			at:  func(c *Config) value { return secret{&c.Consul.HTTPAuth} },
+			at:  func(c *Config) value { return secret{&c.Consul.HTTPAuth, userPassword} },
 		},
 		{
 			key: "consul.ca_file", consulEnv: "CONSUL_CACERT",

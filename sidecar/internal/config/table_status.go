@@ -23,7 +23,7 @@ func statusSettings() []setting[Config] {
 		{
 			key: "status.token", noFlag: true,
 			doc: "What a request must bring as `Authorization: Bearer …`, but for one of `/healthz`. Rather use `status.token_file`. There is no flag.",
-			at:  func(c *Config) value { return secret{&c.Status.Token} },
+			at:  func(c *Config) value { return secret{&c.Status.Token, token} },
 		},
 		{
 			key: "status.token_file",

@@ -1,10 +1,13 @@
 package config
 
 // secret is a setting that is never shown.
-type secret struct{ p *Secret }
+type secret struct {
+	p     *Secret
+	check func(string) error
+}
 
 func (s secret) set(in string) error {
-	if err := oneLine(in); err != nil {
+	if err := s.check(in); err != nil {
 		return err
 	}
 	*s.p = Secret(in)
