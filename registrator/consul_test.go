@@ -1,13 +1,6 @@
 package registrator_test
 
 import (
-	"bytes"
-	"errors"
-	"net"
-	"os"
-	"os/exec"
-	"path/filepath"
-	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -18,109 +11,47 @@ import (
 	"github.com/hashicorp/consul/api"
 
 	"github.com/pointsman/pointsman/test/lab"
+	"github.com/pointsman/pointsman/test/proctest"
 )
 
 // deadline bounds every wait for a fact; none takes it unless it fails.
 const deadline = 30 * time.Second
 
-// consul is a real `consul agent -dev`. The sidecar's consultest has the same
-// for its half; Go's rule for internal packages keeps it there.
+// consul is a real Consul.
 type consul struct {
-	t     *testing.T
-	ports []string
-	cmd   *exec.Cmd
-	done  chan struct{}
-	api   *api.Client
+	*lab.Consul
+	t *testing.T
 }
 
-func startConsul(t *testing.T) *consul {
+// newConsul gives one that is not started.
+func newConsul(t *testing.T) *consul {
 	t.Helper()
-	c := &consul{t: t}
-	var config net.ListenConfig
-	var held []net.Listener // until all are found: else one is found twice
-	defer func() {
-		for _, l := range held {
-			_ = l.Close()
-		}
-	}()
-	for range 6 {
-		l, err := config.Listen(t.Context(), "tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		_, port, _ := net.SplitHostPort(l.Addr().String())
-		c.ports, held = append(c.ports, port), append(held, l)
-	}
-	client, err := api.NewClient(c.config())
-	if err != nil {
-		t.Fatal(err)
-	}
-	c.api = client
-	t.Cleanup(c.kill)
-	return c
+	return &consul{proctest.PrepareConsul(t), t}
 }
 
 // config is a client's for this agent.
-func (c *consul) config() *api.Config { return &api.Config{Address: "127.0.0.1:" + c.ports[0]} }
+func (c *consul) config() *api.Config { return &api.Config{Address: c.Address()} }
 
-// start starts it, with nothing known, and waits until it has a leader.
+// start starts it, with nothing known.
 func (c *consul) start() *consul {
 	c.t.Helper()
-	output := new(bytes.Buffer)
-	bin := findConsul(c.t)
-	flags, err := lab.WithoutGRPCTLS(c.t.Context(), bin)
-	if err != nil {
+	if err := c.Restart(c.t.Context()); err != nil {
 		c.t.Fatal(err)
 	}
-	c.cmd = exec.Command(bin, append([]string{ //nolint:noctx // kill ends it
-		"agent", "-dev", "-node", "test", "-bind", "127.0.0.1", "-log-level", "warn",
-		"-hcl", "disable_update_check = true",
-		"-http-port", c.ports[0], "-dns-port", c.ports[1], "-grpc-port", c.ports[2],
-		"-server-port", c.ports[3], "-serf-lan-port", c.ports[4], "-serf-wan-port", c.ports[5],
-	}, flags...)...)
-	c.cmd.Stdout, c.cmd.Stderr = output, output
-	c.cmd.SysProcAttr = endWithParent()
-	c.done = make(chan struct{})
-	started := make(chan error)
-	go func(cmd *exec.Cmd, done chan struct{}) {
-		runtime.LockOSThread() // the process ends with the thread that started it
-		defer runtime.UnlockOSThread()
-		err := cmd.Start()
-		started <- err
-		if err == nil {
-			_ = cmd.Wait()
-		}
-		close(done)
-	}(c.cmd, c.done)
-	if err := <-started; err != nil {
-		c.t.Fatalf("start consul: %v", err)
-	}
-	eventually(c.t, "consul's leader", func() bool {
-		select {
-		case <-c.done:
-			c.t.Fatalf("consul ended:\n%s", output)
-		default:
-		}
-		node, _, err := c.api.Catalog().Node("test", nil)
-		return err == nil && node != nil
-	})
 	return c
 }
 
 func (c *consul) kill() {
-	if c.cmd == nil {
-		return
+	c.t.Helper()
+	if err := c.Kill(); err != nil {
+		c.t.Fatal(err)
 	}
-	if err := c.cmd.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
-		c.t.Errorf("kill consul: %v", err)
-	}
-	<-c.done
 }
 
 // entries gives the instances of a service.
 func (c *consul) entries(service string) []*api.ServiceEntry {
 	c.t.Helper()
-	got, _, err := c.api.Health().Service(service, "", false, nil)
+	got, _, err := c.Client.Health().Service(service, "", false, nil)
 	if err != nil {
 		c.t.Fatal(err)
 	}
@@ -136,7 +67,7 @@ func (c *consul) record(service string) (stop func() []string) {
 	quit, done := make(chan struct{}), make(chan struct{})
 	var index uint64
 	look := func() {
-		got, meta, err := c.api.Health().Service(service, "", false, &api.QueryOptions{WaitIndex: index, WaitTime: 100 * time.Millisecond})
+		got, meta, err := c.Client.Health().Service(service, "", false, &api.QueryOptions{WaitIndex: index, WaitTime: 100 * time.Millisecond})
 		if err != nil {
 			c.t.Errorf("watch %s: %v", service, err)
 			return
@@ -177,33 +108,9 @@ func (c *consul) record(service string) (stop func() []string) {
 	return stop
 }
 
-func findConsul(t *testing.T) string {
+func eventually(t *testing.T, what string, fact func() bool) {
 	t.Helper()
-	if path := os.Getenv("CONSUL"); path != "" {
-		return path
-	}
-	built, err := filepath.Abs(filepath.Join("..", ".tools", "bin", "consul"))
-	if err == nil {
-		if _, err := os.Stat(built); err == nil {
-			return built
-		}
-	}
-	path, err := exec.LookPath("consul")
-	if err != nil {
-		t.Fatal("no consul: run `make tools`, or set CONSUL to its path")
-	}
-	return path
-}
-
-func eventually(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	over := time.Now().Add(deadline)
-	for !ok() {
-		if time.Now().After(over) {
-			t.Fatalf("no %s within %v", what, deadline)
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
+	proctest.Until(t, deadline, what, fact)
 }
 
 func portOf(t *testing.T, address string) int {

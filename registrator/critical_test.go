@@ -21,7 +21,7 @@ func TestACheckThatStartsCriticalPassesByItselfAndKeepsItsState(t *testing.T) {
 		}
 	}))
 	defer server.Close()
-	c := startConsul(t).start()
+	c := newConsul(t).start()
 	stop := c.record("api")
 	register := func() *registrator.Registration {
 		r, err := registrator.New(registrator.Config{

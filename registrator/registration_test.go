@@ -58,13 +58,13 @@ func registered(t *testing.T, config registrator.Config) *registrator.Registrati
 }
 
 func TestWatchersSeeNoCriticalFromRegisteringToLeaving(t *testing.T) {
-	c := startConsul(t).start()
+	c := newConsul(t).start()
 	p := program(t)
 	seen := c.record("api")
 	r := registered(t, configFor(t, c, p))
 	eventually(t, "run of the check", func() bool {
 		// The agent's own word: it holds a change of output alone back for minutes.
-		checks, err := c.api.Agent().Checks()
+		checks, err := c.Client.Agent().Checks()
 		return err == nil && checks["api-1:http"] != nil && checks["api-1:http"].Output != ""
 	})
 	if err := r.Leave(t.Context(), nil); err != nil {
@@ -78,7 +78,7 @@ func TestWatchersSeeNoCriticalFromRegisteringToLeaving(t *testing.T) {
 }
 
 func TestRegistrationArrivesAsConfigured(t *testing.T) {
-	c := startConsul(t).start()
+	c := newConsul(t).start()
 	config := configFor(t, c, program(t))
 	config.Backup, config.MaxConn, config.Tags = true, 50, []string{"blue"}
 	config.Meta = map[string]string{"team": "rails"}
@@ -97,7 +97,7 @@ func TestRegistrationArrivesAsConfigured(t *testing.T) {
 }
 
 func TestLeaveStopsBetweenMarkAndDeregistration(t *testing.T) {
-	c := startConsul(t).start()
+	c := newConsul(t).start()
 	r := registered(t, configFor(t, c, program(t)))
 	eventually(t, "instance", func() bool { return len(c.entries("api")) == 1 })
 	began := time.Now()
@@ -125,7 +125,7 @@ func TestLeaveStopsBetweenMarkAndDeregistration(t *testing.T) {
 }
 
 func TestLeaveKeepsTheStateOfACriticalCheck(t *testing.T) {
-	c := startConsul(t).start()
+	c := newConsul(t).start()
 	var mu sync.Mutex
 	status := http.StatusOK
 	p := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
@@ -154,7 +154,7 @@ func TestLeaveKeepsTheStateOfACriticalCheck(t *testing.T) {
 }
 
 func TestWatchdogRegistersAgainAfterAgentForgot(t *testing.T) {
-	c := startConsul(t).start()
+	c := newConsul(t).start()
 	registered(t, configFor(t, c, program(t)))
 	c.kill()
 	c.start()
@@ -165,16 +165,16 @@ func TestWatchdogRegistersAgainAfterAgentForgot(t *testing.T) {
 }
 
 func TestNothingRegistersAgainOnceLeavingHasBegun(t *testing.T) {
-	c := startConsul(t).start()
+	c := newConsul(t).start()
 	r := registered(t, configFor(t, c, program(t)))
 	err := r.Leave(t.Context(), func(context.Context) error {
-		if err := c.api.Agent().ServiceDeregister("api-1"); err != nil {
+		if err := c.Client.Agent().ServiceDeregister("api-1"); err != nil {
 			t.Errorf("make the agent forget: %v", err)
 		}
 		// Four periods of the watchdog, by the clock that it uses.
 		for range 4 {
 			time.Sleep(50 * time.Millisecond)
-			if known, _, _ := c.api.Agent().Service("api-1", nil); known != nil {
+			if known, _, _ := c.Client.Agent().Service("api-1", nil); known != nil {
 				t.Error("it was registered again while it left")
 			}
 		}
@@ -183,13 +183,13 @@ func TestNothingRegistersAgainOnceLeavingHasBegun(t *testing.T) {
 	if err != nil {
 		t.Errorf("Leave = %v, want no error: that the agent has forgotten is as good as deregistered", err)
 	}
-	if known, _, _ := c.api.Agent().Service("api-1", nil); known != nil {
+	if known, _, _ := c.Client.Agent().Service("api-1", nil); known != nil {
 		t.Error("it is registered after Leave")
 	}
 }
 
 func TestTTLCheckStaysAliveUntilTheEndOfLeaving(t *testing.T) {
-	c := startConsul(t).start()
+	c := newConsul(t).start()
 	config := configFor(t, c, program(t))
 	config.Checks = []registrator.Check{{TTL: time.Second}}
 	config.LeaveWait = 2 * time.Second
@@ -204,7 +204,7 @@ func TestTTLCheckStaysAliveUntilTheEndOfLeaving(t *testing.T) {
 }
 
 func TestRegisterWaitsForAgent(t *testing.T) {
-	c := startConsul(t) // not started yet
+	c := newConsul(t) // not started yet
 	r := newRegistration(t, configFor(t, c, program(t)))
 	done := make(chan error, 1)
 	ctx, cancel := context.WithTimeout(t.Context(), deadline)
@@ -218,11 +218,11 @@ func TestRegisterWaitsForAgent(t *testing.T) {
 }
 
 func TestCloseKeepsTheRegistration(t *testing.T) {
-	c := startConsul(t).start()
+	c := newConsul(t).start()
 	r := registered(t, configFor(t, c, program(t)))
 	r.Close()
 	r.Close() // a second one does nothing
-	if known, _, err := c.api.Agent().Service("api-1", nil); err != nil || known == nil {
+	if known, _, err := c.Client.Agent().Service("api-1", nil); err != nil || known == nil {
 		t.Errorf("after Close the agent has %v, %v, want the service", known, err)
 	}
 	if err := r.Leave(t.Context(), nil); err != nil {
@@ -237,7 +237,7 @@ func TestCloseKeepsTheRegistration(t *testing.T) {
 // with is one of Consul's servers that has the mark, whatever time the agent
 // takes to pass it on.
 func TestLeaveWithRealConsulStopsAtOnceWhenNobodyIsOnIt(t *testing.T) {
-	c := startConsul(t).start()
+	c := newConsul(t).start()
 	s := newSidecar("lb0")
 	s.drained = true
 	var index atomic.Uint64
@@ -248,7 +248,7 @@ func TestLeaveWithRealConsulStopsAtOnceWhenNobodyIsOnIt(t *testing.T) {
 	}))
 	t.Cleanup(server.Close)
 	said := contract.Sidecar{Balancer: "lb0", Services: []string{"api"}}
-	if err := c.api.Agent().ServiceRegister(&api.AgentServiceRegistration{
+	if err := c.Client.Agent().ServiceRegister(&api.AgentServiceRegistration{
 		ID: "sc", Name: contract.SidecarService, Address: "127.0.0.1", Port: portOf(t, server.URL), Meta: said.Format(),
 	}); err != nil {
 		t.Fatal(err)
@@ -267,7 +267,7 @@ func TestLeaveWithRealConsulStopsAtOnceWhenNobodyIsOnIt(t *testing.T) {
 		if took > config.LeaveWait/2 {
 			t.Errorf("the stop came after %v, want it at once", took)
 		}
-		entries, meta, err := c.api.Health().Service("api", "", false, nil)
+		entries, meta, err := c.Client.Health().Service("api", "", false, nil)
 		if err != nil || len(entries) != 1 || entries[0].Service.Meta["pointsman-drain"] == "" {
 			t.Errorf("at the stop Consul has %v, %v, want the mark", entries, err)
 		} else if n := index.Load(); n == 0 || n > meta.LastIndex {

@@ -1,115 +1,44 @@
 package main_test
 
 import (
-	"bytes"
-	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/hashicorp/consul/api"
+
+	"github.com/pointsman/pointsman/test/proctest"
 )
 
-// The programs under test, built by TestMain.
-var nodeProgram, clientProgram string
+// The programs under test.
+var (
+	nodeProgram   = &proctest.Built{Source: "."}
+	clientProgram = &proctest.Built{Source: "../client"}
+)
 
-func TestMain(m *testing.M) {
-	os.Exit(func() int {
-		dir, err := os.MkdirTemp("", "pm")
-		if err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			return 1
-		}
-		defer func() { _ = os.RemoveAll(dir) }()
-		nodeProgram, clientProgram = filepath.Join(dir, "api"), filepath.Join(dir, "client")
-		for program, source := range map[string]string{nodeProgram: ".", clientProgram: "../client"} {
-			out, err := exec.CommandContext(context.Background(), "go", "build", "-o", program, source).CombinedOutput()
-			if err != nil {
-				fmt.Fprintf(os.Stderr, "go build %s: %v\n%s", source, err, out)
-				return 1
-			}
-		}
-		return m.Run()
-	}())
-}
+func TestMain(m *testing.M) { os.Exit(proctest.Main(m, nodeProgram, clientProgram)) }
 
-// output is a buffer that is read while a process writes it.
-type output struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
+// process is a node that runs.
+type process struct{ *proctest.Process }
 
-func (o *output) Write(p []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.text.Write(p)
-}
-
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.text.String()
-}
-
-// process is a program that runs, with nothing in its environment but what is
-// given.
-type process struct {
-	t              *testing.T
-	cmd            *exec.Cmd
-	stdout, stderr output
-}
-
-func start(t *testing.T, program string, env []string, args ...string) *process {
+func start(t *testing.T, env []string, args ...string) process {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute) // outlives t.Context, for Cleanup
-	p := &process{t: t, cmd: exec.CommandContext(ctx, program, args...)}
-	p.cmd.Env = append([]string{"PATH=" + os.Getenv("PATH")}, env...)
-	p.cmd.Stdout, p.cmd.Stderr = &p.stdout, &p.stderr
-	if err := p.cmd.Start(); err != nil {
-		cancel()
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		cancel()
-		_ = p.cmd.Wait() // also by then ended
-	})
-	return p
-}
-
-func (p *process) signal(s os.Signal) {
-	p.t.Helper()
-	if err := p.cmd.Process.Signal(s); err != nil {
-		p.t.Fatal(err)
-	}
-}
-
-// wait gives the exit code.
-func (p *process) wait() int {
-	p.t.Helper()
-	var exit *exec.ExitError
-	if err := p.cmd.Wait(); err != nil && !errors.As(err, &exit) {
-		p.t.Fatal(err)
-	}
-	return p.cmd.ProcessState.ExitCode()
+	return process{proctest.Start(t, env, nodeProgram.Path, args...)}
 }
 
 // logged gives the first log entry with the message, or nil.
-func (p *process) logged(message string) map[string]any {
-	for line := range strings.Lines(p.stderr.String()) {
+func (p process) logged(message string) map[string]any {
+	for line := range strings.Lines(p.Stderr.String()) {
 		var entry map[string]any
 		if json.Unmarshal([]byte(line), &entry) == nil && entry["msg"] == message {
 			return entry
@@ -119,27 +48,17 @@ func (p *process) logged(message string) map[string]any {
 }
 
 // startNode starts a node on a free port and gives its URL.
-func startNode(t *testing.T, env []string, args ...string) (*process, string) {
+func startNode(t *testing.T, env []string, args ...string) (process, string) {
 	t.Helper()
-	p := start(t, nodeProgram, env, append([]string{"--listen", "127.0.0.1:0", "--instance", "api0"}, args...)...)
+	p := start(t, env, append([]string{"--listen", "127.0.0.1:0", "--instance", "api0"}, args...)...)
 	eventually(t, "the node serves", func() bool { return p.logged("serving") != nil })
 	address, _ := p.logged("serving")["address"].(string)
 	return p, "http://" + address
 }
 
-// eventually waits until the fact is true.
 func eventually(t *testing.T, what string, fact func() bool) {
 	t.Helper()
-	deadline := time.After(30 * time.Second)
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for !fact() {
-		select {
-		case <-tick.C:
-		case <-deadline:
-			t.Fatalf("30 s have gone by before %s", what)
-		}
-	}
+	proctest.Until(t, 30*time.Second, what, fact)
 }
 
 type reply struct {
@@ -163,53 +82,16 @@ func get(t *testing.T, url string) reply {
 	return reply{response.StatusCode, response.Close, string(body), err}
 }
 
-// startConsul starts the real Consul on the port.
-func startConsul(t *testing.T, port int) *api.Client {
-	t.Helper()
-	program := consulProgram(t)
-	start(t, program, nil, "agent", "-dev", "-bind=127.0.0.1", "-client=127.0.0.1", "-node=test", "-log-level=warn",
-		"-http-port="+strconv.Itoa(port), "-server-port="+strconv.Itoa(freePort(t)), "-serf-lan-port="+strconv.Itoa(freePort(t)),
-		"-serf-wan-port=-1", "-dns-port=-1", "-grpc-port=-1", "-grpc-tls-port=-1")
-	consul, err := api.NewClient(&api.Config{Address: net.JoinHostPort("127.0.0.1", strconv.Itoa(port))})
-	if err != nil {
-		t.Fatal(err)
-	}
-	eventually(t, "Consul has a leader", func() bool {
-		leader, err := consul.Status().Leader()
-		return err == nil && leader != ""
-	})
-	return consul
-}
-
-func consulProgram(t *testing.T) string {
-	t.Helper()
-	for _, path := range []string{os.Getenv("CONSUL"), "../../.tools/bin/consul", "consul"} {
-		if found, err := exec.LookPath(path); err == nil || errors.Is(err, exec.ErrDot) {
-			return found
-		}
-	}
-	t.Fatal("there is no Consul, by CONSUL, in .tools/bin or on the PATH: run `make tools`")
-	return ""
-}
-
-func freePort(t *testing.T) int {
-	t.Helper()
-	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = listener.Close() }()
-	address, _ := listener.Addr().(*net.TCPAddr)
-	return address.Port
-}
-
 func TestNodeIsInConsulWhileItServesAndLeavesInOrder(t *testing.T) {
-	port := freePort(t)
-	node, url := startNode(t, []string{"API_VERSION=1.1", "CONSUL_HTTP_ADDR=127.0.0.1:" + strconv.Itoa(port)}, "--leave-wait", "2s", "--linger", "0")
+	agent := proctest.PrepareConsul(t)
+	node, url := startNode(t, []string{"API_VERSION=1.1", "CONSUL_HTTP_ADDR=" + agent.Address()}, "--leave-wait", "2s", "--linger", "0")
 	if got := get(t, url+"/"); got.code != 200 || !strings.Contains(got.body, `"version":"1.1"`) {
 		t.Errorf("without Consul: got %+v, want an answer of 1.1", got)
 	}
-	consul := startConsul(t, port)
+	if err := agent.Restart(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	consul := agent.Client
 	entry := func() *api.ServiceEntry {
 		entries, _, err := consul.Health().Service("api", "", false, nil)
 		if err != nil || len(entries) != 1 {
@@ -226,7 +108,7 @@ func TestNodeIsInConsulWhileItServesAndLeavesInOrder(t *testing.T) {
 
 	slow := make(chan reply, 1)
 	go func() { slow <- get(t, url+"/slow?ms=3000") }()
-	node.signal(syscall.SIGTERM)
+	node.Signal(syscall.SIGTERM)
 	eventually(t, "Consul has the mark", func() bool { e := entry(); return e != nil && e.Service.Meta["pointsman-drain"] != "" })
 	if got := get(t, url+"/healthz"); got.code != 200 || !got.close {
 		t.Errorf("check of the leaving node: got %+v, want 200 and Connection: close", got)
@@ -234,8 +116,8 @@ func TestNodeIsInConsulWhileItServesAndLeavesInOrder(t *testing.T) {
 	if got := entry(); got == nil || got.Checks.AggregatedStatus() != api.HealthPassing {
 		t.Errorf("entry of the leaving node: got %+v, want it passing", got)
 	}
-	if code := node.wait(); code != 0 {
-		t.Errorf("exit code: got %d, want 0; stderr:\n%s", code, node.stderr.String())
+	if code := node.Wait(); code != 0 {
+		t.Errorf("exit code: got %d, want 0; stderr:\n%s", code, node.Stderr.String())
 	}
 	if got := <-slow; got.code != 200 {
 		t.Errorf("request in flight: got %+v, want 200", got)
@@ -245,15 +127,18 @@ func TestNodeIsInConsulWhileItServesAndLeavesInOrder(t *testing.T) {
 		t.Errorf("after the exit: got %d entries, %v, want 0", len(entries), err)
 	}
 	if node.logged("leaving")["cause"] != "got SIGTERM" || node.logged("marked as leaving") == nil {
-		t.Errorf("log: got\n%s\nwant the cause, and the registrator's lines", node.stderr.String())
+		t.Errorf("log: got\n%s\nwant the cause, and the registrator's lines", node.Stderr.String())
 	}
 }
 
 // TestNodeServesOnUntilItsLoadBalancerHasLetGo: and a second signal ends the
 // wait for that.
 func TestNodeServesOnUntilItsLoadBalancerHasLetGo(t *testing.T) {
-	port := freePort(t)
-	consul := startConsul(t, port)
+	agent := proctest.PrepareConsul(t)
+	if err := agent.Restart(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	consul := agent.Client
 	asked, drained := make(chan string, 100), make(chan struct{})
 	sidecar := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		asked <- r.Header.Get("Authorization") + " " + r.URL.Path
@@ -275,13 +160,13 @@ func TestNodeServesOnUntilItsLoadBalancerHasLetGo(t *testing.T) {
 	if err := os.WriteFile(token, []byte("hush\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	leaves := func(id string) (*process, string) {
-		node, url := startNode(t, []string{"CONSUL_HTTP_ADDR=127.0.0.1:" + strconv.Itoa(port), "API_SIDECARS=lbs", "API_SIDECAR_TOKEN_FILE=" + token}, "--id", id, "--leave-wait", "40s")
+	leaves := func(id string) (process, string) {
+		node, url := startNode(t, []string{"CONSUL_HTTP_ADDR=" + agent.Address(), "API_SIDECARS=lbs", "API_SIDECAR_TOKEN_FILE=" + token}, "--id", id, "--leave-wait", "40s")
 		eventually(t, "Consul lists the node", func() bool {
 			entries, _, err := consul.Health().Service("api", "", true, nil)
 			return err == nil && slices.ContainsFunc(entries, func(e *api.ServiceEntry) bool { return e.Service.ID == id })
 		})
-		node.signal(syscall.SIGTERM)
+		node.Signal(syscall.SIGTERM)
 		select {
 		case got := <-asked:
 			if want := "Bearer hush /api/v1/drain/api/" + id; got != want {
@@ -297,22 +182,22 @@ func TestNodeServesOnUntilItsLoadBalancerHasLetGo(t *testing.T) {
 	}
 
 	hasty, _ := leaves("hasty")
-	hasty.signal(syscall.SIGTERM)
-	if got, want := hasty.wait(), 128+15; got != want {
+	hasty.Signal(syscall.SIGTERM)
+	if got, want := hasty.Wait(), 128+15; got != want {
 		t.Errorf("a second signal: got exit code %d, want %d", got, want)
 	}
 
 	node, _ := leaves("api0")
 	began := time.Now()
 	close(drained)
-	if got := node.wait(); got != 0 {
+	if got := node.Wait(); got != 0 {
 		t.Errorf("exit code: got %d, want 0", got)
 	}
 	if took := time.Since(began); took > 20*time.Second {
 		t.Errorf("the end came %s after the load balancer had let go, want at once", took)
 	}
-	if got := node.logged("a load balancer has let go"); got["lb"] != "lb0" || strings.Contains(node.stderr.String(), "hush") {
-		t.Errorf("log: got\n%s\nwant lb0 to have let go, and no token", node.stderr.String())
+	if got := node.logged("a load balancer has let go"); got["lb"] != "lb0" || strings.Contains(node.Stderr.String(), "hush") {
+		t.Errorf("log: got\n%s\nwant lb0 to have let go, and no token", node.Stderr.String())
 	}
 }
 
@@ -328,14 +213,14 @@ func TestSignalFinishesWhatIsInFlight(t *testing.T) {
 	}
 	defer func() { _ = stream.Body.Close() }()
 
-	node.signal(syscall.SIGINT)
+	node.Signal(syscall.SIGINT)
 
 	body, err := io.ReadAll(stream.Body)
 	if err != nil || !strings.Contains(string(body), `"chunk":5,"of":5`) {
 		t.Errorf("stream in flight: got %q, %v, want all of it", body, err)
 	}
-	if code := node.wait(); code != 0 {
-		t.Errorf("exit code: got %d, want 0; stderr:\n%s", code, node.stderr.String())
+	if code := node.Wait(); code != 0 {
+		t.Errorf("exit code: got %d, want 0; stderr:\n%s", code, node.Stderr.String())
 	}
 	if got := get(t, url+"/"); got.err == nil {
 		t.Errorf("after the exit: got %+v, want a refused connection", got)
@@ -347,10 +232,10 @@ func TestSecondSignalExitsAtOnce(t *testing.T) {
 	if got := get(t, url+"/"); got.code != 200 { // leaves an idle connection, for which the node lingers
 		t.Fatalf("got %+v, want 200", got)
 	}
-	node.signal(syscall.SIGTERM)
+	node.Signal(syscall.SIGTERM)
 	eventually(t, "the node is leaving", func() bool { return node.logged("leaving") != nil })
-	node.signal(syscall.SIGINT)
-	if got, want := node.wait(), 128+2; got != want {
+	node.Signal(syscall.SIGINT)
+	if got, want := node.Wait(), 128+2; got != want {
 		t.Errorf("exit code: got %d, want %d", got, want)
 	}
 }
@@ -373,13 +258,13 @@ func TestMalformedSettingsExitTwoAndAreAllNamed(t *testing.T) {
 		{"registration", nil, []string{"--listen", "127.0.0.1:0", "--service", ""}, []string{"service"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			p := start(t, nodeProgram, c.env, c.args...)
-			if got := p.wait(); got != 2 {
+			p := start(t, c.env, c.args...)
+			if got := p.Wait(); got != 2 {
 				t.Errorf("exit code: got %d, want 2", got)
 			}
 			for _, want := range c.want {
-				if !strings.Contains(p.stderr.String(), want) {
-					t.Errorf("stderr: got %q, want %q in it", p.stderr.String(), want)
+				if !strings.Contains(p.Stderr.String(), want) {
+					t.Errorf("stderr: got %q, want %q in it", p.Stderr.String(), want)
 				}
 			}
 		})
@@ -392,36 +277,36 @@ func TestPortInUseExitsOneAndIsNamed(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = listener.Close() }()
-	p := start(t, nodeProgram, nil, "--no-register", "--listen", listener.Addr().String())
-	if got := p.wait(); got != 1 {
+	p := start(t, nil, "--no-register", "--listen", listener.Addr().String())
+	if got := p.Wait(); got != 1 {
 		t.Errorf("exit code: got %d, want 1", got)
 	}
 	for _, want := range []string{"--listen (API_LISTEN)", listener.Addr().String()} {
-		if !strings.Contains(p.stderr.String(), want) {
-			t.Errorf("stderr: got %q, want %q in it", p.stderr.String(), want)
+		if !strings.Contains(p.Stderr.String(), want) {
+			t.Errorf("stderr: got %q, want %q in it", p.Stderr.String(), want)
 		}
 	}
 }
 
 func TestHelpExitsZero(t *testing.T) {
-	p := start(t, nodeProgram, nil, "--help")
-	if got := p.wait(); got != 0 {
+	p := start(t, nil, "--help")
+	if got := p.Wait(); got != 0 {
 		t.Errorf("exit code: got %d, want 0", got)
 	}
 	for _, want := range []string{"[API_LISTEN]", "[API_VERSION]", "/stream", "CONSUL_HTTP_TOKEN"} {
-		if !strings.Contains(p.stdout.String(), want) {
-			t.Errorf("help: got %s, want %q in it", p.stdout.String(), want)
+		if !strings.Contains(p.Stdout.String(), want) {
+			t.Errorf("help: got %s, want %q in it", p.Stdout.String(), want)
 		}
 	}
 }
 
 func TestClientFindsNothingAmissWithTheNode(t *testing.T) {
 	_, url := startNode(t, nil, "--no-register")
-	client := start(t, clientProgram, nil, "--target", url, "--rate", "200", "--duration", "1s", "--post-share", "0.5", "--fresh-share", "0.5", "--progress", "none")
-	if got := client.wait(); got != 0 {
-		t.Errorf("exit code: got %d, want 0; stderr:\n%s", got, client.stderr.String())
+	client := proctest.Start(t, nil, clientProgram.Path, "--target", url, "--rate", "200", "--duration", "1s", "--post-share", "0.5", "--fresh-share", "0.5", "--progress", "none")
+	if got := client.Wait(); got != 0 {
+		t.Errorf("exit code: got %d, want 0; stderr:\n%s", got, client.Stderr.String())
 	}
-	if want := "200 requests"; !strings.Contains(client.stdout.String(), want) {
-		t.Errorf("summary: got %q, want %q in it", client.stdout.String(), want)
+	if want := "200 requests"; !strings.Contains(client.Stdout.String(), want) {
+		t.Errorf("summary: got %q, want %q in it", client.Stdout.String(), want)
 	}
 }

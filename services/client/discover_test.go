@@ -1,110 +1,39 @@
 package main_test
 
 import (
-	"context"
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"os"
-	"os/exec"
-	"path/filepath"
-	"strconv"
 	"strings"
 	"sync/atomic"
 	"syscall"
 	"testing"
 
 	consulapi "github.com/hashicorp/consul/api"
+
+	"github.com/pointsman/pointsman/test/lab"
+	"github.com/pointsman/pointsman/test/proctest"
 )
 
-// consul is a real Consul, in memory.
+// consul is a real Consul.
 type consul struct {
-	t       *testing.T
-	ports   [3]string // HTTP, Serf, server
-	address string
-	client  *consulapi.Client
-	end     func()
-}
-
-// consulProgram finds the real Consul.
-func consulProgram(t *testing.T) string {
-	t.Helper()
-	if path := os.Getenv("CONSUL"); path != "" {
-		return path
-	}
-	built, err := filepath.Abs(filepath.Join("..", "..", ".tools", "bin", "consul"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, candidate := range []string{built, "consul"} {
-		if path, err := exec.LookPath(candidate); err == nil {
-			return path
-		}
-	}
-	t.Fatal("no consul in .tools/bin or on the PATH: run `make tools`, or set CONSUL")
-	return ""
+	*lab.Consul
+	t *testing.T
 }
 
 func startConsul(t *testing.T) *consul {
 	t.Helper()
-	c := &consul{t: t}
-	// Below the ports that the kernel gives to outgoing connections, so that
-	// they are still free after a restart.
-	for i := range c.ports {
-		c.ports[i] = freePort(t)
-	}
-	c.address = net.JoinHostPort("127.0.0.1", c.ports[0])
-	var err error
-	if c.client, err = consulapi.NewClient(&consulapi.Config{Address: c.address, Scheme: "http"}); err != nil {
-		t.Fatal(err)
-	}
+	c := &consul{proctest.PrepareConsul(t), t}
 	c.start()
-	t.Cleanup(func() { c.end() })
 	return c
 }
-
-func freePort(t *testing.T) string {
-	t.Helper()
-	next := 14000 + os.Getpid()%10000
-	for ; next < 32000; next++ {
-		if taken.Load() >= int64(next) {
-			continue
-		}
-		listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(next)))
-		if err != nil {
-			continue
-		}
-		_ = listener.Close()
-		taken.Store(int64(next))
-		return strconv.Itoa(next)
-	}
-	t.Fatal("no free port")
-	return ""
-}
-
-// taken is the highest port that freePort has given.
-var taken atomic.Int64
 
 // start starts it with no memory, at the same address as before.
 func (c *consul) start() {
 	c.t.Helper()
-	ctx, cancel := context.WithCancel(context.Background()) // outlives t.Context, for Cleanup
-	cmd := exec.CommandContext(ctx, consulProgram(c.t), "agent", "-dev", "-bind=127.0.0.1", "-client=127.0.0.1", "-log-level=warn",
-		"-http-port="+c.ports[0], "-serf-lan-port="+c.ports[1], "-server-port="+c.ports[2],
-		"-serf-wan-port=-1", "-dns-port=-1", "-grpc-port=-1", "-grpc-tls-port=-1")
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := cmd.Start(); err != nil {
-		cancel()
+	if err := c.Restart(c.t.Context()); err != nil {
 		c.t.Fatal(err)
 	}
-	c.end = func() {
-		cancel()
-		_ = cmd.Wait() // it was killed
-	}
-	eventually(c.t, "a leader", func() bool {
-		leader, err := c.client.Status().Leader()
-		return err == nil && leader != ""
-	})
 }
 
 // register makes a server an instance of lb, with a check that says what the
@@ -115,7 +44,7 @@ func (c *consul) register(id string, server *httptest.Server) {
 	if !ok {
 		c.t.Fatalf("%s: not a TCP address", server.Listener.Addr())
 	}
-	err := c.client.Agent().ServiceRegister(&consulapi.AgentServiceRegistration{
+	err := c.Client.Agent().ServiceRegister(&consulapi.AgentServiceRegistration{
 		ID: id, Name: "lb", Address: "127.0.0.1", Port: addr.Port,
 		Check: &consulapi.AgentServiceCheck{CheckID: id, TTL: "1h", Status: consulapi.HealthPassing},
 	})
@@ -126,7 +55,7 @@ func (c *consul) register(id string, server *httptest.Server) {
 
 func (c *consul) say(id, status string) {
 	c.t.Helper()
-	if err := c.client.Agent().UpdateTTL(id, "", status); err != nil {
+	if err := c.Client.Agent().UpdateTTL(id, "", status); err != nil {
 		c.t.Fatal(err)
 	}
 }
@@ -155,14 +84,14 @@ func TestDiscoveredTargetsComeAndLeaveWithTheirChecks(t *testing.T) {
 	one, onOne := counted(t)
 	two, onTwo := counted(t)
 	consul.register("lb0", one)
-	c := start(t, []string{"CONSUL_HTTP_ADDR=" + consul.address}, "--discover", "lb", "--rate", "200", "--json", "--progress", "none")
+	c := start(t, []string{"CONSUL_HTTP_ADDR=" + consul.Address()}, "--discover", "lb", "--rate", "200", "--json", "--progress", "none")
 	risen(t, "requests to lb0", onOne, 10)
 
 	consul.register("lb1", two)
 	risen(t, "requests to lb1, that came", onTwo, 10)
 
 	consul.say("lb1", consulapi.HealthCritical)
-	eventually(t, "lb1 leaving", func() bool { return strings.Contains(c.stderr.String(), "target left") })
+	eventually(t, "lb1 leaving", func() bool { return strings.Contains(c.Stderr.String(), "target left") })
 	risen(t, "requests to lb0, alone", onOne, 5)
 	rest := onTwo.Load()
 	risen(t, "requests to lb0, alone", onOne, 50)
@@ -173,15 +102,15 @@ func TestDiscoveredTargetsComeAndLeaveWithTheirChecks(t *testing.T) {
 	consul.say("lb1", consulapi.HealthPassing)
 	risen(t, "requests to lb1, that is back", onTwo, 10)
 
-	c.signal(syscall.SIGTERM)
-	if got := c.wait(); got != 0 {
-		t.Errorf("exit code: got %d, want 0; stderr:\n%s", got, c.stderr.String())
+	c.Signal(syscall.SIGTERM)
+	if got := c.Wait(); got != 0 {
+		t.Errorf("exit code: got %d, want 0; stderr:\n%s", got, c.Stderr.String())
 	}
-	if r := parse(t, c.stdout.String()); r.Failed != 0 || int64(r.Requests) != onOne.Load()+onTwo.Load() {
+	if r := parse(t, c.Stdout.String()); r.Failed != 0 || int64(r.Requests) != onOne.Load()+onTwo.Load() {
 		t.Errorf("report: got %d requests, %d failed, want none failed of %d", r.Requests, r.Failed, onOne.Load()+onTwo.Load())
 	}
-	if came, left := strings.Count(c.stderr.String(), `"target came"`), strings.Count(c.stderr.String(), `"target left"`); came != 3 || left != 1 {
-		t.Errorf("log: %d came and %d left, want 3 and 1:\n%s", came, left, c.stderr.String())
+	if came, left := strings.Count(c.Stderr.String(), `"target came"`), strings.Count(c.Stderr.String(), `"target left"`); came != 3 || left != 1 {
+		t.Errorf("log: %d came and %d left, want 3 and 1:\n%s", came, left, c.Stderr.String())
 	}
 }
 
@@ -196,18 +125,20 @@ func TestAConsulRestartedWithoutMemoryIsHeardAtOnce(t *testing.T) {
 		consul.say("lb0", consulapi.HealthCritical)
 		consul.say("lb0", consulapi.HealthPassing)
 	}
-	c := start(t, nil, "--discover", "lb", "--consul", consul.address, "--rate", "100", "--json", "--progress", "none")
+	c := start(t, nil, "--discover", "lb", "--consul", consul.Address(), "--rate", "100", "--json", "--progress", "none")
 	risen(t, "requests to lb0", onOne, 10)
-	consul.end()
+	if err := consul.Kill(); err != nil {
+		t.Fatal(err)
+	}
 	risen(t, "requests to lb0, without Consul", onOne, 50)
 	consul.start()
 	risen(t, "requests to lb0, though nobody is registered", onOne, 50)
 	consul.register("lb1", two)
 	risen(t, "requests to lb1", onTwo, 10) // within 10 s; a wait has 30
 
-	c.signal(syscall.SIGTERM)
-	if got := c.wait(); got != 0 {
-		t.Errorf("exit code: got %d, want 0; stderr:\n%s", got, c.stderr.String())
+	c.Signal(syscall.SIGTERM)
+	if got := c.Wait(); got != 0 {
+		t.Errorf("exit code: got %d, want 0; stderr:\n%s", got, c.Stderr.String())
 	}
 }
 
@@ -216,13 +147,13 @@ func TestNoTargetWithinTheWaitExitsTwo(t *testing.T) {
 	server, requests := counted(t)
 	consul.register("lb0", server)
 	consul.say("lb0", consulapi.HealthCritical)
-	c := start(t, nil, "--discover", "lb", "--consul", consul.address, "--discover-wait", "300ms")
-	if got := c.wait(); got != 2 {
+	c := start(t, nil, "--discover", "lb", "--consul", consul.Address(), "--discover-wait", "300ms")
+	if got := c.Wait(); got != 2 {
 		t.Errorf("exit code: got %d, want 2", got)
 	}
 	for _, want := range []string{"--discover (CLIENT_DISCOVER)", `no instance of "lb" passes its checks`, "waited for 300ms"} {
-		if !strings.Contains(c.stderr.String(), want) {
-			t.Errorf("stderr: got %q, want %q in it", c.stderr.String(), want)
+		if !strings.Contains(c.Stderr.String(), want) {
+			t.Errorf("stderr: got %q, want %q in it", c.Stderr.String(), want)
 		}
 	}
 	if n := requests.Load(); n != 0 {
@@ -232,10 +163,10 @@ func TestNoTargetWithinTheWaitExitsTwo(t *testing.T) {
 
 func TestASignalEndsTheWaitForATarget(t *testing.T) {
 	c := start(t, nil, "--discover", "lb", "--consul", "127.0.0.1:1")
-	eventually(t, "the wait", func() bool { return strings.Contains(c.stderr.String(), "Consul does not answer") })
-	c.signal(syscall.SIGTERM)
-	if got := c.wait(); got != 1 || !strings.Contains(c.stderr.String(), "no request was made: got SIGTERM") {
-		t.Errorf("exit code %d, stderr:\n%s\nwant 1, and that no request was made", got, c.stderr.String())
+	eventually(t, "the wait", func() bool { return strings.Contains(c.Stderr.String(), "Consul does not answer") })
+	c.Signal(syscall.SIGTERM)
+	if got := c.Wait(); got != 1 || !strings.Contains(c.Stderr.String(), "no request was made: got SIGTERM") {
+		t.Errorf("exit code %d, stderr:\n%s\nwant 1, and that no request was made", got, c.Stderr.String())
 	}
 }
 
@@ -250,8 +181,8 @@ func TestDiscoverAndTargetExcludeEachOther(t *testing.T) {
 		{[]string{"--discover", "lb", "--discover-wait", "0s"}, `--discover-wait (CLIENT_DISCOVER_WAIT): 0s`},
 	} {
 		p := start(t, nil, c.args...)
-		if got := p.wait(); got != 2 || !strings.Contains(p.stderr.String(), c.want) {
-			t.Errorf("%v: exit code %d, stderr %q, want 2 and %q", c.args, got, p.stderr.String(), c.want)
+		if got := p.Wait(); got != 2 || !strings.Contains(p.Stderr.String(), c.want) {
+			t.Errorf("%v: exit code %d, stderr %q, want 2 and %q", c.args, got, p.Stderr.String(), c.want)
 		}
 	}
 }

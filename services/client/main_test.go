@@ -1,12 +1,10 @@
 package main_test
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -15,7 +13,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -23,26 +20,13 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/pointsman/pointsman/test/proctest"
 )
 
-var program string
+var built = &proctest.Built{Source: "."}
 
-func TestMain(m *testing.M) {
-	os.Exit(func() int {
-		dir, err := os.MkdirTemp("", "pm")
-		if err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			return 1
-		}
-		defer func() { _ = os.RemoveAll(dir) }()
-		program = filepath.Join(dir, "client")
-		if out, err := exec.CommandContext(context.Background(), "go", "build", "-o", program, ".").CombinedOutput(); err != nil {
-			fmt.Fprintf(os.Stderr, "go build: %v\n%s", err, out)
-			return 1
-		}
-		return m.Run()
-	}())
-}
+func TestMain(m *testing.M) { os.Exit(proctest.Main(m, built)) }
 
 // api answers as a node of the demo API does.
 func api(t *testing.T) *httptest.Server {
@@ -67,75 +51,14 @@ func answer(w http.ResponseWriter, r *http.Request) {
 	_ = json.NewEncoder(w).Encode(body)
 }
 
-// output is a buffer that is read while a process writes it.
-type output struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (o *output) Write(p []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.text.Write(p)
-}
-
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.text.String()
-}
-
-// client is a running client.
-type client struct {
-	t              *testing.T
-	cmd            *exec.Cmd
-	stdout, stderr output
-}
-
-// start starts a client with nothing in its environment but env.
-func start(t *testing.T, env []string, args ...string) *client {
+func start(t *testing.T, env []string, args ...string) *proctest.Process {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
-	t.Cleanup(cancel)
-	c := &client{t: t, cmd: exec.CommandContext(ctx, program, args...)}
-	c.cmd.Env = append([]string{"PATH=" + os.Getenv("PATH")}, env...)
-	c.cmd.Stdout, c.cmd.Stderr = &c.stdout, &c.stderr
-	if err := c.cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	return c
+	return proctest.Start(t, env, built.Path, args...)
 }
 
-// wait gives the exit code.
-func (c *client) wait() int {
-	c.t.Helper()
-	var exit *exec.ExitError
-	if err := c.cmd.Wait(); err != nil && !errors.As(err, &exit) {
-		c.t.Fatal(err)
-	}
-	return c.cmd.ProcessState.ExitCode()
-}
-
-func (c *client) signal(s os.Signal) {
-	c.t.Helper()
-	if err := c.cmd.Process.Signal(s); err != nil {
-		c.t.Fatal(err)
-	}
-}
-
-// eventually waits until the fact is true.
 func eventually(t *testing.T, what string, fact func() bool) {
 	t.Helper()
-	deadline := time.After(10 * time.Second)
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for !fact() {
-		select {
-		case <-tick.C:
-		case <-deadline:
-			t.Fatalf("10 s have gone by without %s", what)
-		}
-	}
+	proctest.Until(t, 10*time.Second, what, fact)
 }
 
 type report struct {
@@ -173,10 +96,10 @@ func TestRunWithoutAFailureExitsZeroAndReports(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "report.json")
 	c := start(t, nil, "--target", api(t).URL, "--rate", "100", "--duration", "1500ms", "--name", "client0",
 		"--json", "--report", file)
-	if got := c.wait(); got != 0 {
-		t.Fatalf("exit code: got %d, want 0; stderr:\n%s", got, c.stderr.String())
+	if got := c.Wait(); got != 0 {
+		t.Fatalf("exit code: got %d, want 0; stderr:\n%s", got, c.Stderr.String())
 	}
-	lines := strings.Split(strings.TrimSpace(c.stdout.String()), "\n")
+	lines := strings.Split(strings.TrimSpace(c.Stdout.String()), "\n")
 	r := parse(t, lines[len(lines)-1])
 	if r.Name != "client0" || r.Requests != 150 || r.Failed != 0 || r.Versions["1.0"] != 150 || r.Instances["api1"] != 150 || r.P50 <= 0 || r.P99 < r.P50 || r.Max < r.P99 || len(r.Series) != 2 {
 		t.Errorf("report: got %+v, want 150 successes with latencies, in 2 seconds", r)
@@ -188,8 +111,8 @@ func TestRunWithoutAFailureExitsZeroAndReports(t *testing.T) {
 	if !strings.HasPrefix(lines[0], "client0    1s  10") || !strings.Contains(lines[0], "1.0 100%") {
 		t.Errorf("progress: got %q, want a plain line that tells of the first second", lines[0])
 	}
-	if got := strings.Count(c.stderr.String(), `"msg":"first response from api1 version 1.0"`); got != 1 {
-		t.Errorf("first response: got %d lines, want 1; stderr:\n%s", got, c.stderr.String())
+	if got := strings.Count(c.Stderr.String(), `"msg":"first response from api1 version 1.0"`); got != 1 {
+		t.Errorf("first response: got %d lines, want 1; stderr:\n%s", got, c.Stderr.String())
 	}
 }
 
@@ -198,14 +121,14 @@ func TestSettingsComeFromTheEnvironmentToo(t *testing.T) {
 		"CLIENT_TARGET=" + api(t).URL, "CLIENT_DURATION=200ms", "CLIENT_NAME=client7", "CLIENT_JSON=true",
 		"CLIENT_PROGRESS=none", "CLIENT_LOG_FORMAT=console", "CLIENT_IDEMPOTENT_ONLY=true", "CLIENT_LOG_FIRST=false",
 	})
-	if got := c.wait(); got != 0 {
-		t.Fatalf("exit code: got %d, want 0; stderr:\n%s", got, c.stderr.String())
+	if got := c.Wait(); got != 0 {
+		t.Fatalf("exit code: got %d, want 0; stderr:\n%s", got, c.Stderr.String())
 	}
-	if r := parse(t, c.stdout.String()); r.Name != "client7" || r.Requests != 20 {
+	if r := parse(t, c.Stdout.String()); r.Name != "client7" || r.Requests != 20 {
 		t.Errorf("report: got %+v, want 20 requests by client7", r)
 	}
-	if !strings.Contains(c.stderr.String(), "INFO\tstopped") || strings.Contains(c.stderr.String(), "first response") {
-		t.Errorf("log: got %q, want console lines without first responses", c.stderr.String())
+	if !strings.Contains(c.Stderr.String(), "INFO\tstopped") || strings.Contains(c.Stderr.String(), "first response") {
+		t.Errorf("log: got %q, want console lines without first responses", c.Stderr.String())
 	}
 }
 
@@ -219,15 +142,15 @@ func TestAFailedRequestExitsOneWithTimeTargetMethodAndCause(t *testing.T) {
 	}))
 	defer server.Close()
 	c := start(t, nil, "--target", server.URL, "--rate", "50", "--duration", "1s", "--post-share", "0.5", "--json", "--progress", "none")
-	if got := c.wait(); got != 1 {
+	if got := c.Wait(); got != 1 {
 		t.Errorf("exit code: got %d, want 1", got)
 	}
-	r := parse(t, c.stdout.String())
+	r := parse(t, c.Stdout.String())
 	if r.FailedPost == 0 || r.FailedIdempotent != 0 || r.Failed != r.FailedPost || r.Failures["status"] != r.Failed {
 		t.Errorf("report: got %+v, want every POST and nothing else failed by status", r)
 	}
 	logged := 0
-	for line := range strings.Lines(c.stderr.String()) {
+	for line := range strings.Lines(c.Stderr.String()) {
 		var entry map[string]any
 		if err := json.Unmarshal([]byte(line), &entry); err != nil {
 			t.Fatalf("log line %q: %v", line, err)
@@ -265,15 +188,15 @@ func TestMalformedSettingsExitTwoAndAreAllNamed(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			p := start(t, c.env, c.args...)
-			if got := p.wait(); got != 2 {
+			if got := p.Wait(); got != 2 {
 				t.Errorf("exit code: got %d, want 2", got)
 			}
 			for _, want := range c.want {
-				if !strings.Contains(p.stderr.String(), want) {
-					t.Errorf("stderr: got %q, want %q in it", p.stderr.String(), want)
+				if !strings.Contains(p.Stderr.String(), want) {
+					t.Errorf("stderr: got %q, want %q in it", p.Stderr.String(), want)
 				}
 			}
-			if got := p.stdout.String(); got != "" {
+			if got := p.Stdout.String(); got != "" {
 				t.Errorf("stdout: got %q, want nothing", got)
 			}
 		})
@@ -283,23 +206,23 @@ func TestMalformedSettingsExitTwoAndAreAllNamed(t *testing.T) {
 func TestPasswordInATargetIsNotTold(t *testing.T) {
 	for _, target := range []string{"http://user:hunter2@lb0/", "http://user:hunter2@lb0:port/"} {
 		p := start(t, nil, "--target", target)
-		if got := p.wait(); got != 2 {
+		if got := p.Wait(); got != 2 {
 			t.Errorf("exit code: got %d, want 2", got)
 		}
-		if strings.Contains(p.stderr.String(), "hunter2") {
-			t.Errorf("stderr: got %q, which tells the password", p.stderr.String())
+		if strings.Contains(p.Stderr.String(), "hunter2") {
+			t.Errorf("stderr: got %q, which tells the password", p.Stderr.String())
 		}
 	}
 }
 
 func TestHelpExitsZero(t *testing.T) {
 	p := start(t, nil, "--help")
-	if got := p.wait(); got != 0 {
+	if got := p.Wait(); got != 0 {
 		t.Errorf("exit code: got %d, want 0", got)
 	}
 	for _, want := range []string{"--target URL", "[CLIENT_TARGET]", "--max-in-flight", "overrun"} {
-		if !strings.Contains(p.stdout.String(), want) {
-			t.Errorf("help: got %s, want %q in it", p.stdout.String(), want)
+		if !strings.Contains(p.Stdout.String(), want) {
+			t.Errorf("help: got %s, want %q in it", p.Stdout.String(), want)
 		}
 	}
 }
@@ -326,13 +249,13 @@ func TestSignalEndsTheRunAndWaitsForWhatIsUnderWay(t *testing.T) {
 			url, waiting, release := held(t)
 			c := start(t, nil, "--target", url, "--idempotent-only", "--json", "--progress", "none", "--timeout", "20s")
 			eventually(t, "five requests under way", func() bool { return waiting.Load() >= 5 })
-			c.signal(s)
-			eventually(t, "a word about the signal", func() bool { return strings.Contains(c.stderr.String(), "stopping") })
+			c.Signal(s)
+			eventually(t, "a word about the signal", func() bool { return strings.Contains(c.Stderr.String(), "stopping") })
 			close(release)
-			if got := c.wait(); got != 0 {
-				t.Errorf("exit code: got %d, want 0; stderr:\n%s", got, c.stderr.String())
+			if got := c.Wait(); got != 0 {
+				t.Errorf("exit code: got %d, want 0; stderr:\n%s", got, c.Stderr.String())
 			}
-			if r := parse(t, c.stdout.String()); r.Requests < 5 || r.Failed != 0 || int64(r.Requests) != waiting.Load() {
+			if r := parse(t, c.Stdout.String()); r.Requests < 5 || r.Failed != 0 || int64(r.Requests) != waiting.Load() {
 				t.Errorf("report: got %+v, want a success for each of the %d requests", r, waiting.Load())
 			}
 		})
@@ -343,10 +266,10 @@ func TestSecondSignalExitsAtOnce(t *testing.T) {
 	url, waiting, _ := held(t)
 	c := start(t, nil, "--target", url, "--idempotent-only", "--timeout", "20s")
 	eventually(t, "a request under way", func() bool { return waiting.Load() > 0 })
-	c.signal(syscall.SIGINT)
-	eventually(t, "a word about the signal", func() bool { return strings.Contains(c.stderr.String(), "stopping") })
-	c.signal(syscall.SIGTERM)
-	if got, want := c.wait(), 128+15; got != want {
+	c.Signal(syscall.SIGINT)
+	eventually(t, "a word about the signal", func() bool { return strings.Contains(c.Stderr.String(), "stopping") })
+	c.Signal(syscall.SIGTERM)
+	if got, want := c.Wait(), 128+15; got != want {
 		t.Errorf("exit code: got %d, want %d", got, want)
 	}
 }
@@ -355,11 +278,11 @@ func TestRefusedConnectionExitsOneWithASummary(t *testing.T) {
 	server := api(t)
 	server.Close() // nobody listens there any more
 	c := start(t, nil, "--target", server.URL, "--rate", "1", "--duration", "1ms", "--progress", "none")
-	if got := c.wait(); got != 1 {
+	if got := c.Wait(); got != 1 {
 		t.Errorf("exit code: got %d, want 1", got)
 	}
-	if !strings.Contains(c.stdout.String(), "1 requests") || !strings.Contains(c.stdout.String(), "transport 1") {
-		t.Errorf("summary: got %q, want the one request and its cause", c.stdout.String())
+	if !strings.Contains(c.Stdout.String(), "1 requests") || !strings.Contains(c.Stdout.String(), "transport 1") {
+		t.Errorf("summary: got %q, want the one request and its cause", c.Stdout.String())
 	}
 }
 
@@ -367,7 +290,7 @@ func TestProgressIsRedrawnInPlaceOnATerminal(t *testing.T) {
 	terminal, tty := openTerminal(t)
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, program, "--target", api(t).URL, "--duration", "2500ms", "--name", "client0")
+	cmd := exec.CommandContext(ctx, built.Path, "--target", api(t).URL, "--duration", "2500ms", "--name", "client0")
 	cmd.Stdout, cmd.Stderr = tty, tty
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)

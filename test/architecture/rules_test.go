@@ -64,11 +64,12 @@ var rules = []rule{
 	{place: "registrator/contract/..."},
 	{place: "registrator/cmd/...", imports: []string{"registrator", "registrator/contract/..."}, tests: fakes},
 	{place: "services/api/...", imports: []string{"registrator", "services/internal/..."}, tests: fakes},
-	{place: "services/client/...", imports: []string{"services/internal/..."}},
+	{place: "services/client/...", imports: []string{"services/internal/..."}, tests: fakes},
 	{place: "services/internal/..."},
 
 	// The tests of the whole, which see only programs and HTTP.
 	{place: "test/lab/..."},
+	{place: "test/proctest", imports: []string{"test/lab/..."}},
 	{place: "test/e2e/...", imports: []string{"test/lab/...", "test/hostile", "test/compat"}},
 	{place: "test/hostile"},
 	{place: "test/compat"},
@@ -81,9 +82,13 @@ const sidecar = "sidecar/internal/"
 var (
 	// core is what every adapter may know.
 	core = []string{sidecar + "catalog/...", sidecar + "plan/..."}
-	// fakes is what only tests may import; test/lab starts the real programs,
-	// test/hostile is a table, test/compat keeps what is seen of versions.
-	fakes = []string{sidecar + "consultest/...", sidecar + "haproxytest/...", "test/lab/...", "test/hostile", "test/compat"}
+	// fakes is what only tests may import; test/lab and test/proctest start the
+	// real programs, test/hostile is a table, test/compat keeps what is seen of
+	// versions.
+	fakes = []string{
+		sidecar + "consultest/...", sidecar + "haproxytest/...",
+		"test/lab/...", "test/proctest", "test/hostile", "test/compat",
+	}
 )
 
 // pure are the packages that decide. They get the outside as values: no I/O,

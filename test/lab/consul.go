@@ -2,6 +2,7 @@ package lab
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"time"
@@ -22,6 +23,15 @@ type Consul struct {
 // StartConsul starts Consul and waits until it has a leader. port 0 takes a
 // free one.
 func (l *Lab) StartConsul(ctx context.Context, port int) (*Consul, error) {
+	c, err := l.NewConsul(port)
+	if err != nil {
+		return nil, err
+	}
+	return c, c.Restart(ctx)
+}
+
+// NewConsul prepares a Consul; Restart starts it. port 0 takes a free one.
+func (l *Lab) NewConsul(port int) (*Consul, error) {
 	c := &Consul{lab: l, HTTPPort: port}
 	if err := l.portsFor(&c.HTTPPort, &c.serfPort, &c.serverPort); err != nil {
 		return nil, err
@@ -30,8 +40,11 @@ func (l *Lab) StartConsul(ctx context.Context, port int) (*Consul, error) {
 	if c.Client, err = api.NewClient(&api.Config{Address: c.Address(), Scheme: "http"}); err != nil {
 		return nil, fmt.Errorf("lab: consul: %w", err)
 	}
-	return c, c.Restart(ctx)
+	return c, nil
 }
+
+// nodeName is Consul's for the machine.
+const nodeName = "lab"
 
 // Restart starts it anew at the same address, with no memory. It must have
 // ended.
@@ -42,7 +55,7 @@ func (c *Consul) Restart(ctx context.Context) error {
 	}
 	c.Process, err = c.lab.start("consul", c.lab.programs.Consul, append([]string{
 		"agent", "-dev",
-		"-bind=127.0.0.1", "-client=127.0.0.1", "-log-level=warn", "-node=lab",
+		"-bind=127.0.0.1", "-client=127.0.0.1", "-log-level=warn", "-node=" + nodeName,
 		"-http-port=" + strconv.Itoa(c.HTTPPort), "-server-port=" + strconv.Itoa(c.serverPort),
 		"-serf-lan-port=" + strconv.Itoa(c.serfPort), "-serf-wan-port=-1", "-dns-port=-1", "-grpc-port=-1",
 	}, flags...)...)
@@ -53,9 +66,10 @@ func (c *Consul) Restart(ctx context.Context) error {
 		if !c.Running() {
 			return fmt.Errorf("it has ended:\n%s", c.Tail(10))
 		}
-		leader, err := c.Client.Status().LeaderWithQueryOptions((&api.QueryOptions{}).WithContext(ctx))
-		if err == nil && leader == "" {
-			err = fmt.Errorf("no leader")
+		// From then on what is registered shows at once.
+		node, _, err := c.Client.Catalog().Node(nodeName, (&api.QueryOptions{}).WithContext(ctx))
+		if err == nil && node == nil {
+			err = errors.New("its own node is not in the catalog")
 		}
 		return err
 	})

@@ -44,6 +44,9 @@ func (l *Lab) start(name, program string, args ...string) (*Process, error) {
 
 // startWith is start with variables beside the lab's own environment.
 func (l *Lab) startWith(name string, environ []string, program string, args ...string) (*Process, error) {
+	if program == "" {
+		return nil, fmt.Errorf("lab: start %s: its program is not among Programs", name)
+	}
 	p := &Process{Name: name, Log: l.Path(name + ".log"), done: make(chan struct{})}
 	out, err := os.OpenFile(p.Log, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
 	if err != nil {

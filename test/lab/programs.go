@@ -10,7 +10,8 @@ import (
 	"runtime"
 )
 
-// Programs are the binaries that a lab runs.
+// Programs are the binaries that a lab runs. One that it is not to run need not
+// be there.
 type Programs struct {
 	HAProxy, Consul      string
 	Sidecar, API, Client string
@@ -28,7 +29,7 @@ func FindPrograms(ctx context.Context, bin string) (Programs, error) {
 	var p Programs
 	p.HAProxy, err = find("HAPROXY", "haproxy", "/usr/sbin/haproxy", "/usr/local/sbin/haproxy")
 	var consulErr error
-	p.Consul, consulErr = find("CONSUL", "consul", filepath.Join(root, ".tools", "bin", "consul"))
+	p.Consul, consulErr = FindConsul()
 	if err := errors.Join(err, consulErr); err != nil {
 		return Programs{}, err
 	}
@@ -43,14 +44,13 @@ func FindPrograms(ctx context.Context, bin string) (Programs, error) {
 	return p, nil
 }
 
-func (p Programs) check() error {
-	var errs []error
-	for name, path := range map[string]string{"HAProxy": p.HAProxy, "Consul": p.Consul, "Sidecar": p.Sidecar, "API": p.API, "Client": p.Client, "Registrator": p.Registrator} {
-		if path == "" {
-			errs = append(errs, fmt.Errorf("lab: Programs.%s is not set", name))
-		}
+// FindConsul is FindPrograms for Consul alone.
+func FindConsul() (string, error) {
+	root, err := Root()
+	if err != nil {
+		return "", err
 	}
-	return errors.Join(errs...)
+	return find("CONSUL", "consul", filepath.Join(root, ".tools", "bin", "consul"))
 }
 
 // find looks a program up: by a variable, by name, then in places.

@@ -27,7 +27,7 @@ type sidecar struct {
 	drained atomic.Bool
 }
 
-func startSidecar(t *testing.T, c *consul) *sidecar {
+func startSidecar(t *testing.T, c consul) *sidecar {
 	t.Helper()
 	s := &sidecar{asked: make(chan struct{})}
 	var first atomic.Bool
@@ -64,23 +64,23 @@ func startSidecar(t *testing.T, c *consul) *sidecar {
 	}
 	s.service = "sidecars-" + port
 	said := contract.Sidecar{Balancer: "lb0", Unlisted: true}
-	if err := c.api.Agent().ServiceRegister(&api.AgentServiceRegistration{ID: s.service, Name: s.service, Address: host, Port: n, Meta: said.Format()}); err != nil {
+	if err := c.Client.Agent().ServiceRegister(&api.AgentServiceRegistration{ID: s.service, Name: s.service, Address: host, Port: n, Meta: said.Format()}); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = c.api.Agent().ServiceDeregister(s.service) })
+	t.Cleanup(func() { _ = c.Client.Agent().ServiceDeregister(s.service) })
 	c.registered(t, s.service, s.service)
 	return s
 }
 
 // leaving starts a program, and tells it to stop once it is registered.
-func (s *sidecar) leaving(t *testing.T, c *consul, flags ...string) *process {
+func (s *sidecar) leaving(t *testing.T, c consul, flags ...string) *process {
 	t.Helper()
 	port := freePort(t)
 	id := "leaves/" + strconv.Itoa(port)
 	flags = append([]string{"--id", id, "--sidecars", s.service, "--leave-wait", "1m", "--leave-timeout", "2m"}, flags...)
 	p := start(t, c.env(), wrap(port, flags, "--code", "6")...)
 	c.registered(t, "api", id)
-	p.signal(syscall.SIGTERM)
+	p.Signal(syscall.SIGTERM)
 	select {
 	case <-s.asked:
 	case <-time.After(deadline):
@@ -93,7 +93,7 @@ func TestProgramHearsOfItsEndWhenTheLoadBalancerHasLetGo(t *testing.T) {
 	c := sharedConsul(t)
 	s := startSidecar(t, c)
 	p := s.leaving(t, c)
-	if strings.Contains(p.stdout.String(), "got ") {
+	if strings.Contains(p.Stdout.String(), "got ") {
 		t.Error("the program heard of its end while somebody was on it")
 	}
 	began := time.Now()
@@ -114,7 +114,7 @@ func TestSecondSignalEndsWhatIsAsked(t *testing.T) {
 	p := startSidecar(t, c).leaving(t, c)
 	pid := p.saidPID("pid")
 	began := time.Now()
-	p.signal(syscall.SIGTERM)
+	p.Signal(syscall.SIGTERM)
 	if got := p.wait(); got != 128+15 {
 		t.Errorf("exit code %d, want 143", got)
 	}
@@ -139,7 +139,7 @@ func TestProgramThatEndsByItselfEndsWhatIsAsked(t *testing.T) {
 	if took := time.Since(began); took > 20*time.Second {
 		t.Errorf("it took %v, want at once", took)
 	}
-	if strings.Contains(p.stderr.String(), "did not leave in order") {
+	if strings.Contains(p.Stderr.String(), "did not leave in order") {
 		t.Error("the log calls it an error that nobody was waited for")
 	}
 }

@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/consul/api"
+
+	"github.com/pointsman/pointsman/test/proctest"
 )
 
 func TestAllThatIsSetIsRegistered(t *testing.T) {
@@ -35,7 +37,7 @@ func TestAllThatIsSetIsRegistered(t *testing.T) {
 	if want := map[string]string{"team": "a b", "k": "v=w", "version": "1.1", "backup": "true", "maxconn": "50"}; !maps.Equal(e.Service.Meta, want) {
 		t.Errorf("meta: got %q, want %q", e.Service.Meta, want)
 	}
-	checks, err := c.api.Agent().ChecksWithFilter("ServiceID == \"" + id + "\"")
+	checks, err := c.Client.Agent().ChecksWithFilter("ServiceID == \"" + id + "\"")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -47,7 +49,7 @@ func TestAllThatIsSetIsRegistered(t *testing.T) {
 	if want := []string{"http http", "tcp tcp", "ttl ttl"}; !slices.Equal(names, want) {
 		t.Errorf("checks: got %q, want %q", names, want)
 	}
-	p.signal(syscall.SIGTERM)
+	p.Signal(syscall.SIGTERM)
 	if got := p.wait(); got != 0 {
 		t.Errorf("exit code %d, want 0", got)
 	}
@@ -71,14 +73,14 @@ func TestRegisteredOnlyOnceReady(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.registered(t, "api", id)
-	p.signal(syscall.SIGTERM)
+	p.Signal(syscall.SIGTERM)
 	if got := p.wait(); got != 0 {
 		t.Errorf("exit code %d, want 0", got)
 	}
 	if got := seen(); got[0] != "absent" || slices.ContainsFunc(got, func(s string) bool { return strings.Contains(s, api.HealthCritical) }) {
 		t.Errorf("a watcher saw %q, want it never critical", got)
 	}
-	if got := strings.Count(p.stderr.String(), "not ready yet"); got > 2 {
+	if got := strings.Count(p.Stderr.String(), "not ready yet"); got > 2 {
 		t.Errorf("%d lines say that it is not ready, want one for each reason", got)
 	}
 }
@@ -89,13 +91,13 @@ func TestLeavesBeforeTheProgramHearsOfIt(t *testing.T) {
 	c := sharedConsul(t)
 	port := freePort(t)
 	id := "order-" + strconv.Itoa(port)
-	ask := "http://127.0.0.1:" + c.ports[0] + "/v1/health/service/api?filter=Service.ID==%22" + id + "%22"
+	ask := "http://" + c.Address() + "/v1/health/service/api?filter=Service.ID==%22" + id + "%22"
 	const wait = 700 * time.Millisecond
 	p := start(t, c.env(), wrap(port, []string{"--id", id, "--check", "http:/healthz", "--leave-wait", wait.String()}, "--ask", ask, "--code", "6")...)
 	c.registered(t, "api", id)
 	seen := c.record(t, "api", id)
 	began := time.Now()
-	p.signal(syscall.SIGTERM)
+	p.Signal(syscall.SIGTERM)
 	answer := p.said("answer")
 	if took := time.Since(began); took < wait {
 		t.Errorf("the program heard of its end after %v, want the load balancers to have %v before", took, wait)
@@ -124,7 +126,7 @@ func TestCrashDeregistersAtOnce(t *testing.T) {
 			}
 		},
 		"while it leaves": func(p *process, pid int) {
-			p.signal(syscall.SIGTERM)
+			p.Signal(syscall.SIGTERM)
 			p.logs("marked as leaving")
 			if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
 				p.t.Fatal(err)
@@ -149,7 +151,7 @@ func TestCrashDeregistersAtOnce(t *testing.T) {
 			if c.entry(t, "api", id) != nil {
 				t.Error("it is registered after its end")
 			}
-			if strings.Contains(p.stderr.String(), "did not leave in order") {
+			if strings.Contains(p.Stderr.String(), "did not leave in order") {
 				t.Error("the log calls it an error that nobody was waited for")
 			}
 		})
@@ -164,7 +166,7 @@ func TestProgramThatIsNeverReadyIsNeverRegistered(t *testing.T) {
 		want  int
 		says  string
 	}{
-		"and stopped by hand": {nil, func(p *process) { p.signal(syscall.SIGTERM) }, 4, "leaving: cause=SIGTERM"},
+		"and stopped by hand": {nil, func(p *process) { p.Signal(syscall.SIGTERM) }, 4, "leaving: cause=SIGTERM"},
 		"and given up":        {[]string{"--ready-timeout", "3s"}, func(*process) {}, 125, `the program was stopped: error="the program did not become ready within 3s: GET http://`},
 		"and ended by itself": {nil, func(p *process) { _ = syscall.Kill(p.saidPID("pid"), syscall.SIGKILL) }, 137, "the program has ended by itself: status=SIGKILL"},
 	} {
@@ -183,7 +185,7 @@ func TestProgramThatIsNeverReadyIsNeverRegistered(t *testing.T) {
 			if took := time.Since(began); took > 20*time.Second {
 				t.Errorf("it took %v, though there was nothing to leave", took)
 			}
-			if got := p.stderr.String(); !strings.Contains(got, end.says) {
+			if got := p.Stderr.String(); !strings.Contains(got, end.says) {
 				t.Errorf("stderr: got %q, want %q in it", got, end.says)
 			}
 			if got := seen(); !slices.Equal(got, []string{"absent"}) {
@@ -194,20 +196,21 @@ func TestProgramThatIsNeverReadyIsNeverRegistered(t *testing.T) {
 }
 
 func TestProgramRunsWithoutConsulAndIsRegisteredOnceItIsThere(t *testing.T) {
-	c := newConsul(t)
-	t.Cleanup(c.kill)
+	c := consul{proctest.PrepareConsul(t)}
 	port := freePort(t)
 	p := start(t, c.env(), wrap(port, []string{"--id", "away", "--leave-wait", "300ms"}, "--code", "3")...)
 	p.logs("cannot register yet")
 	c.start(t)
 	c.registered(t, "api", "away")
-	if got := strings.Count(p.stderr.String(), "cannot register"); got != 1 {
+	if got := strings.Count(p.Stderr.String(), "cannot register"); got != 1 {
 		t.Errorf("%d lines say that it cannot be registered, want one", got)
 	}
 
-	c.kill()
+	if err := c.Kill(); err != nil {
+		t.Fatal(err)
+	}
 	began := time.Now()
-	p.signal(syscall.SIGTERM)
+	p.Signal(syscall.SIGTERM)
 	if got := p.wait(); got != 3 {
 		t.Errorf("exit code %d, want the program's 3", got)
 	}

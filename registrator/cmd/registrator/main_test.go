@@ -4,102 +4,54 @@ package main_test
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
 	"net"
 	"os"
-	"os/exec"
 	"os/signal"
-	"path/filepath"
-	"runtime"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/pointsman/pointsman/test/proctest"
 )
 
-// The programs under test, and one for them to wrap. TestMain builds both.
-var wrapper, child string
+// The programs under test: the wrapper, and one for it to wrap.
+var (
+	wrapper = &proctest.Built{Source: ".", Flags: raceFlags}
+	child   = &proctest.Built{Source: "./testdata/child"}
+)
 
 func TestMain(m *testing.M) {
-	os.Exit(func() int {
-		dir, err := os.MkdirTemp("", "pm")
-		if err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			return 1
-		}
-		defer func() { _ = os.RemoveAll(dir) }()
-		wrapper, child = filepath.Join(dir, "registrator"), filepath.Join(dir, "child")
-		for _, args := range [][]string{
-			append(append([]string{"build", "-o", wrapper}, raceFlags...), "."),
-			{"build", "-o", child, "./testdata/child"},
-		} {
-			if out, err := exec.CommandContext(context.Background(), "go", args...).CombinedOutput(); err != nil {
-				fmt.Fprintf(os.Stderr, "go %q: %v\n%s", args, err, out)
-				return 1
-			}
-		}
-		// A signal that a shell has made us ignore would be ignored by what we
-		// start. One that we handle is not.
-		signal.Notify(make(chan os.Signal, 1), syscall.SIGINT, syscall.SIGQUIT, syscall.SIGHUP)
-		defer endSharedConsul()
-		return m.Run()
-	}())
+	// A signal that a shell has made us ignore would be ignored by what we
+	// start. One that we handle is not.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGINT, syscall.SIGQUIT, syscall.SIGHUP)
+	code := proctest.Main(m, wrapper, child)
+	if err := endShared(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
+	os.Exit(code)
 }
 
 // deadline bounds every wait for a fact; none takes it unless it fails.
 const deadline = 30 * time.Second
 
-// output is a buffer that is read while a process writes it.
-type output struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (o *output) Write(p []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.text.Write(p)
-}
-
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.text.String()
-}
-
-// process is a program that runs.
+// process is a wrapper that runs.
 type process struct {
-	t              *testing.T
-	cmd            *exec.Cmd
-	done           chan struct{}
-	stdout, stderr output
+	*proctest.Process
+	t *testing.T
 }
 
 // command is a wrapper that is not started yet, with nothing in its environment
 // but what is given.
 func command(t *testing.T, env []string, args ...string) *process {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 2*deadline) // outlives t.Context, for Cleanup
-	p := &process{t: t, cmd: exec.CommandContext(ctx, wrapper, args...), done: make(chan struct{})}
-	p.cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + os.Getenv("HOME"), "CONSUL_HTTP_ADDR=127.0.0.1:1"}, env...)
-	p.cmd.Stdout, p.cmd.Stderr = &p.stdout, &p.stderr
-	p.cmd.WaitDelay = time.Second // for what a child left behind holds open
-	t.Cleanup(func() {
-		cancel()
-		if p.cmd.Process != nil {
-			<-p.done
-		}
-		if t.Failed() {
-			t.Logf("stdout:\n%sstderr:\n%s", &p.stdout, &p.stderr)
-		}
-	})
-	return p
+	return &process{proctest.Prepare(t, append([]string{"CONSUL_HTTP_ADDR=127.0.0.1:1"}, env...), wrapper.Path, args...), t}
 }
 
 func start(t *testing.T, env []string, args ...string) *process {
@@ -109,42 +61,18 @@ func start(t *testing.T, env []string, args ...string) *process {
 
 func (p *process) start() *process {
 	p.t.Helper()
-	started := make(chan error)
-	go func() {
-		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
-		err := p.cmd.Start()
-		started <- err
-		if err == nil {
-			_ = p.cmd.Wait()
-		}
-		close(p.done)
-	}()
-	if err := <-started; err != nil {
-		p.t.Fatal(err)
-	}
+	p.Start()
 	return p
-}
-
-func (p *process) signal(s os.Signal) {
-	p.t.Helper()
-	if err := p.cmd.Process.Signal(s); err != nil {
-		p.t.Fatal(err)
-	}
 }
 
 // wait gives the exit code, as a shell would.
 func (p *process) wait() int {
 	p.t.Helper()
-	select {
-	case <-p.done:
-	case <-time.After(deadline):
-		p.t.Fatalf("it has not ended within %v", deadline)
-	}
-	if status, _ := p.cmd.ProcessState.Sys().(syscall.WaitStatus); status.Signaled() {
+	code := p.Wait()
+	if status, _ := p.Cmd.ProcessState.Sys().(syscall.WaitStatus); status.Signaled() {
 		return 128 + int(status.Signal())
 	}
-	return p.cmd.ProcessState.ExitCode()
+	return code
 }
 
 // said waits until the child has said the word, and gives what follows.
@@ -152,7 +80,7 @@ func (p *process) said(word string) string {
 	p.t.Helper()
 	var rest string
 	eventually(p.t, fmt.Sprintf("%q by the child", word), func() bool {
-		for line := range strings.Lines(p.stdout.String()) {
+		for line := range strings.Lines(p.Stdout.String()) {
 			var found bool
 			if rest, found = strings.CutPrefix(line, word+" "); found && strings.HasSuffix(line, "\n") {
 				rest = strings.TrimSpace(rest)
@@ -168,7 +96,7 @@ func (p *process) said(word string) string {
 // that follows: the order of signals that are pending at a time is nobody's.
 func (p *process) got(signal string) {
 	p.t.Helper()
-	eventually(p.t, "got "+signal+" by the child", func() bool { return strings.Contains(p.stdout.String(), "got "+signal+"\n") })
+	eventually(p.t, "got "+signal+" by the child", func() bool { return strings.Contains(p.Stdout.String(), "got "+signal+"\n") })
 }
 
 // saidPID is said, for a process.
@@ -184,14 +112,14 @@ func (p *process) saidPID(word string) int {
 // logs waits until the wrapper has logged the text.
 func (p *process) logs(text string) {
 	p.t.Helper()
-	eventually(p.t, fmt.Sprintf("log of %q", text), func() bool { return strings.Contains(p.stderr.String(), text) })
+	eventually(p.t, fmt.Sprintf("log of %q", text), func() bool { return strings.Contains(p.Stderr.String(), text) })
 }
 
 // run runs a wrapper to its end.
 func run(t *testing.T, stdin io.Reader, env []string, args ...string) (code int, p *process) {
 	t.Helper()
 	p = command(t, env, args...)
-	p.cmd.Stdin = stdin
+	p.Cmd.Stdin = stdin
 	code = p.start().wait()
 	return code, p
 }
@@ -200,12 +128,12 @@ func run(t *testing.T, stdin io.Reader, env []string, args ...string) (code int,
 func wrap(port int, flags []string, childArgs ...string) []string {
 	at := net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
 	args := append([]string{"run", "--service", "api", "--port", strconv.Itoa(port)}, flags...)
-	return append(append(args, "--", child, "serve", "--listen", at), childArgs...)
+	return append(append(args, "--", child.Path, "serve", "--listen", at), childArgs...)
 }
 
 // idle is the arguments for a child that does not serve.
 func idle(childArgs ...string) []string {
-	return append([]string{"run", "--service", "api", "--port", "1", "--", child}, childArgs...)
+	return append([]string{"run", "--service", "api", "--port", "1", "--", child.Path}, childArgs...)
 }
 
 // freePort gives a port below those that the kernel gives to connections, so
@@ -226,13 +154,7 @@ func freePort(t *testing.T) int {
 
 func eventually(t *testing.T, what string, fact func() bool) {
 	t.Helper()
-	over := time.Now().Add(deadline)
-	for !fact() {
-		if time.Now().After(over) {
-			t.Fatalf("no %s within %v", what, deadline)
-		}
-		time.Sleep(5 * time.Millisecond)
-	}
+	proctest.Until(t, deadline, what, fact)
 }
 
 // state is a process's state as /proc shows it (proc(5)), and its parent; "" if

@@ -43,7 +43,7 @@ func TestPythonsServerLeavesInOrder(t *testing.T) {
 		python, "-m", "http.server", strconv.Itoa(port), "--bind", "127.0.0.1", "--directory", dir)
 	c.registered(t, "web", id)
 
-	p.signal(syscall.SIGTERM)
+	p.Signal(syscall.SIGTERM)
 	p.logs("marked as leaving")
 	if got, _ := get(t, at+"/healthz"); got != http.StatusOK {
 		t.Errorf("while it leaves it answers %d, want 200", got)
@@ -68,8 +68,8 @@ func TestNginxLeavesInOrder(t *testing.T) {
 	c.registered(t, "web", id)
 
 	_, slow := get(t, at+"/slow")
-	p.signal(syscall.SIGHUP) // nginx's word for a reload, which is none of ours
-	p.signal(syscall.SIGTERM)
+	p.Signal(syscall.SIGHUP) // nginx's word for a reload, which is none of ours
+	p.Signal(syscall.SIGTERM)
 	if body, err := io.ReadAll(slow); err != nil || len(body) != slowSize {
 		t.Errorf("of the answer that was on its way %d bytes came, and %v, want %d and no error", len(body), err, slowSize)
 	}

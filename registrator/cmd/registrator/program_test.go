@@ -18,10 +18,10 @@ func TestArgumentsReachTheProgramAsTheyAre(t *testing.T) {
 	want := []string{"a b", `"q"`, "it's", "", "$HOME", "*", "`id`", ";", "--", "-x", "--port=2", "line\nbreak", "é", "\xff"}
 	for name, dashes := range map[string][]string{"after --": {"--"}, "without": nil} {
 		t.Run(name, func(t *testing.T) {
-			args := slices.Concat([]string{"run", "--service", "api", "--port", "1"}, dashes, []string{child, "argv"}, want)
+			args := slices.Concat([]string{"run", "--service", "api", "--port", "1"}, dashes, []string{child.Path, "argv"}, want)
 			code, p := run(t, nil, nil, args...)
 			var got []string
-			if err := json.Unmarshal([]byte(p.stdout.String()), &got); err != nil || code != 0 {
+			if err := json.Unmarshal([]byte(p.Stdout.String()), &got); err != nil || code != 0 {
 				t.Fatalf("exit code %d, %v", code, err)
 			}
 			want := slices.Clone(want)
@@ -36,27 +36,27 @@ func TestArgumentsReachTheProgramAsTheyAre(t *testing.T) {
 func TestStandardInputAndOutputAreTheProgramsOwn(t *testing.T) {
 	input := strings.Repeat("0123456789abcdef\n", 10_000)
 	code, p := run(t, strings.NewReader(input), nil, idle("cat")...)
-	if got := p.stdout.String(); code != 0 || got != input {
+	if got := p.Stdout.String(); code != 0 || got != input {
 		t.Errorf("exit code %d and %d bytes, want 0 and the %d bytes of the input", code, len(got), len(input))
 	}
-	if !strings.Contains(p.stderr.String(), "registrator: started") {
-		t.Errorf("stderr: got %q, want the wrapper's log", &p.stderr)
+	if !strings.Contains(p.Stderr.String(), "registrator: started") {
+		t.Errorf("stderr: got %q, want the wrapper's log", &p.Stderr)
 	}
 }
 
 func TestEnvironmentAndLimitsAreTheProgramsOwn(t *testing.T) {
 	const say = "ulimit -Sn; grep SigIgn /proc/self/status; env"
 	_, bare := run(t, nil, []string{"X=a b"}, "run", "--service", "api", "--port", "1", "sh", "-c", say)
-	if got := bare.stdout.String(); !strings.Contains(got, "X=a b\n") || !strings.Contains(got, "CONSUL_HTTP_ADDR=127.0.0.1:1\n") {
+	if got := bare.Stdout.String(); !strings.Contains(got, "X=a b\n") || !strings.Contains(got, "CONSUL_HTTP_ADDR=127.0.0.1:1\n") {
 		t.Errorf("environment: got %q, want it passed on", got)
 	}
 	// Go raises its own limit of open files, and takes signals that it handles.
 	lowered := command(t, nil)
-	lowered.cmd.Path, lowered.cmd.Args = "/bin/sh", []string{"sh", "-c", `ulimit -Sn 100; trap "" HUP; exec "$0" run --service api --port 1 -- sh -c '` + say + "'", wrapper}
+	lowered.Cmd.Path, lowered.Cmd.Args = "/bin/sh", []string{"sh", "-c", `ulimit -Sn 100; trap "" HUP; exec "$0" run --service api --port 1 -- sh -c '` + say + "'", wrapper.Path}
 	if code := lowered.start().wait(); code != 0 {
 		t.Fatalf("exit code %d", code)
 	}
-	lines := strings.Split(lowered.stdout.String(), "\n")
+	lines := strings.Split(lowered.Stdout.String(), "\n")
 	if lines[0] != "100" {
 		t.Errorf("limit of open files: got %q, want the 100 that the wrapper was given", lines[0])
 	}
@@ -104,7 +104,7 @@ func TestProgramThatCannotBeStartedExitsAsAShellDoes(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			code, p := run(t, nil, []string{"PATH=" + dir + ":/bin"}, "run", "--service", "api", "--port", "1", "--", c.program)
-			if got := p.stderr.String(); code != c.want || !strings.Contains(got, c.says) {
+			if got := p.Stderr.String(); code != c.want || !strings.Contains(got, c.says) {
 				t.Errorf("exit code %d, %q, want %d and %q", code, got, c.want, c.says)
 			}
 		})
@@ -112,8 +112,8 @@ func TestProgramThatCannotBeStartedExitsAsAShellDoes(t *testing.T) {
 }
 
 func TestProgramIsFoundOnPath(t *testing.T) {
-	code, p := run(t, nil, []string{"PATH=/no/such:" + filepath.Dir(child) + ":/bin"}, "run", "--service", "api", "--port", "1", "child", "argv", "x")
-	if got := p.stdout.String(); code != 0 || got != "[\"x\"]\n" {
+	code, p := run(t, nil, []string{"PATH=/no/such:" + filepath.Dir(child.Path) + ":/bin"}, "run", "--service", "api", "--port", "1", "child", "argv", "x")
+	if got := p.Stdout.String(); code != 0 || got != "[\"x\"]\n" {
 		t.Errorf("exit code %d, %q, want 0 and the program's output", code, got)
 	}
 }
@@ -123,7 +123,7 @@ func TestOrphansAreReapedAndTheProgramsOwnEndIsNotTakenForOne(t *testing.T) {
 	orphan := p.saidPID("orphan")
 	eventually(t, "new parent", func() bool {
 		_, parent := state(t, orphan)
-		return parent == p.cmd.Process.Pid
+		return parent == p.Cmd.Process.Pid
 	})
 	if err := syscall.Kill(orphan, syscall.SIGKILL); err != nil {
 		t.Fatal(err)
@@ -132,7 +132,7 @@ func TestOrphansAreReapedAndTheProgramsOwnEndIsNotTakenForOne(t *testing.T) {
 		letter, _ := state(t, orphan)
 		return letter == ""
 	})
-	p.signal(syscall.SIGTERM)
+	p.Signal(syscall.SIGTERM)
 	if got := p.wait(); got != 5 {
 		t.Errorf("exit code %d, want the program's 5", got)
 	}
@@ -143,10 +143,10 @@ func TestWithoutInitOrphansAreNobodysBusiness(t *testing.T) {
 	orphan := p.saidPID("orphan")
 	t.Cleanup(func() { _ = syscall.Kill(orphan, syscall.SIGKILL) })
 	p.said("alone") // its parent has ended
-	if _, parent := state(t, orphan); parent == p.cmd.Process.Pid {
+	if _, parent := state(t, orphan); parent == p.Cmd.Process.Pid {
 		t.Error("the wrapper has adopted an orphan that it does not reap")
 	}
-	p.signal(syscall.SIGTERM)
+	p.Signal(syscall.SIGTERM)
 	if got := p.wait(); got != 5 {
 		t.Errorf("exit code %d, want the program's 5", got)
 	}
@@ -162,7 +162,7 @@ func TestKilledWrapperTakesTheProgramAlong(t *testing.T) {
 	port := freePort(t)
 	p := start(t, nil, wrap(port, nil)...)
 	pid := p.saidPID("pid")
-	p.signal(syscall.SIGKILL)
+	p.Signal(syscall.SIGKILL)
 	eventually(t, "end of the program", func() bool { return gone(t, pid) })
 	p.got("SIGTERM")
 }
@@ -175,26 +175,26 @@ func TestEndOfTheLogIsNotTheEnd(t *testing.T) {
 		t.Fatal(err)
 	}
 	p := command(t, nil, wrap(freePort(t), []string{"--log-level", "debug"}, "--code", "3")...)
-	p.cmd.Stderr = w
+	p.Cmd.Stderr = w
 	p.start()
 	_ = w.Close()
 	p.said("pid")
 	_ = r.Close()
-	p.signal(syscall.SIGHUP) // which it logs
+	p.Signal(syscall.SIGHUP) // which it logs
 	p.got("SIGHUP")
-	p.signal(syscall.SIGTERM)
+	p.Signal(syscall.SIGTERM)
 	if got := p.wait(); got != 3 {
 		t.Errorf("exit code %d, want the program's 3", got)
 	}
 }
 
 func TestVersionAndHelp(t *testing.T) {
-	if code, p := run(t, nil, nil, "version"); code != 0 || p.stdout.String() != "pointsman registrator dev\n" {
-		t.Errorf("version: exit code %d, %q", code, &p.stdout)
+	if code, p := run(t, nil, nil, "version"); code != 0 || p.Stdout.String() != "pointsman registrator dev\n" {
+		t.Errorf("version: exit code %d, %q", code, &p.Stdout)
 	}
 	for _, args := range [][]string{{"--help"}, {"run", "--help"}, nil} {
-		if code, p := run(t, nil, nil, args...); code != 0 || !strings.Contains(p.stdout.String(), "registrator run") {
-			t.Errorf("%q: exit code %d, %q, want 0 and the usage", args, code, &p.stdout)
+		if code, p := run(t, nil, nil, args...); code != 0 || !strings.Contains(p.Stdout.String(), "registrator run") {
+			t.Errorf("%q: exit code %d, %q, want 0 and the usage", args, code, &p.Stdout)
 		}
 	}
 }
@@ -203,8 +203,8 @@ func TestNothingIsStartedWithABadSetting(t *testing.T) {
 	mark := filepath.Join(t.TempDir(), "started")
 	code, p := run(t, nil, []string{"REGISTRATOR_PORT=http", "REGISTRATOR_LEAVE_WAIT=soon"}, "run", "--", "touch", mark)
 	for _, want := range []string{`REGISTRATOR_PORT="http": want a whole number`, `REGISTRATOR_LEAVE_WAIT="soon": want a time`} {
-		if !strings.Contains(p.stderr.String(), want) {
-			t.Errorf("got %q, want %q in it", &p.stderr, want)
+		if !strings.Contains(p.Stderr.String(), want) {
+			t.Errorf("got %q, want %q in it", &p.Stderr, want)
 		}
 	}
 	if _, err := os.Stat(mark); code != 2 || err == nil {
@@ -216,7 +216,7 @@ func TestProgramThatDoesNotEndIsKilledWithWhatItStarted(t *testing.T) {
 	p := start(t, nil, wrap(freePort(t), []string{"--stop-timeout", "200ms"}, "--stubborn", "--helper")...)
 	pid, helper := p.saidPID("pid"), p.saidPID("helper")
 	began := time.Now()
-	p.signal(syscall.SIGTERM)
+	p.Signal(syscall.SIGTERM)
 	if got := p.wait(); got != 137 {
 		t.Errorf("exit code %d, want 137, of SIGKILL", got)
 	}

@@ -16,16 +16,16 @@ func TestSignalsArePassedOn(t *testing.T) {
 	p := start(t, nil, wrap(freePort(t), nil)...)
 	p.said("pid")
 	for _, s := range []syscall.Signal{syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGWINCH, syscall.SIGCONT} {
-		p.signal(s)
+		p.Signal(s)
 		eventually(t, unix.SignalName(s), func() bool {
-			return strings.Contains(p.stdout.String(), "got "+unix.SignalName(s)+"\n")
+			return strings.Contains(p.Stdout.String(), "got "+unix.SignalName(s)+"\n")
 		})
 	}
-	p.signal(syscall.SIGINT)
+	p.Signal(syscall.SIGINT)
 	if got := p.wait(); got != 0 {
 		t.Errorf("exit code %d, want 0", got)
 	}
-	if out := p.stdout.String(); !strings.HasSuffix(out, "got SIGTERM\n") && !strings.Contains(out, "got SIGTERM\ngot SIGCONT") || strings.Contains(out, "SIGINT") {
+	if out := p.Stdout.String(); !strings.HasSuffix(out, "got SIGTERM\n") && !strings.Contains(out, "got SIGTERM\ngot SIGCONT") || strings.Contains(out, "SIGINT") {
 		t.Errorf("the program said %q, want SIGINT turned into SIGTERM", out)
 	}
 }
@@ -33,7 +33,7 @@ func TestSignalsArePassedOn(t *testing.T) {
 func TestStopSignalIsSettable(t *testing.T) {
 	p := start(t, nil, wrap(freePort(t), []string{"--signal", "USR2", "--stop-timeout", "200ms"})...)
 	p.said("pid")
-	p.signal(syscall.SIGTERM)
+	p.Signal(syscall.SIGTERM)
 	p.got("SIGUSR2")
 	p.wait()
 }
@@ -43,18 +43,18 @@ func TestSuspendedTogetherAndContinuedTogether(t *testing.T) {
 	pid := p.saidPID("pid")
 	both := func(want bool) func() bool {
 		return func() bool {
-			ours, _ := state(t, p.cmd.Process.Pid)
+			ours, _ := state(t, p.Cmd.Process.Pid)
 			its, _ := state(t, pid)
 			return (ours == "T") == want && (its == "T") == want
 		}
 	}
 	for range 2 {
-		p.signal(syscall.SIGTSTP)
+		p.Signal(syscall.SIGTSTP)
 		eventually(t, "stop of both", both(true))
-		p.signal(syscall.SIGCONT)
+		p.Signal(syscall.SIGCONT)
 		eventually(t, "continuation of both", both(false))
 	}
-	p.signal(syscall.SIGTERM)
+	p.Signal(syscall.SIGTERM)
 	if got := p.wait(); got != 0 {
 		t.Errorf("exit code %d, want 0", got)
 	}
@@ -67,7 +67,7 @@ func TestStoppedProgramHearsOfItsEnd(t *testing.T) {
 		t.Fatal(err)
 	}
 	p.logs(`the program is stopped: signal=SIGSTOP`)
-	p.signal(syscall.SIGTERM)
+	p.Signal(syscall.SIGTERM)
 	if got := p.wait(); got != 4 {
 		t.Errorf("exit code %d, want the program's 4", got)
 	}
@@ -82,10 +82,10 @@ func TestSecondSignalEndsAllAtOnce(t *testing.T) {
 			p := start(t, c.env(), wrap(port, []string{"--id", id, "--leave-wait", "1m"}, "--stubborn", "--helper")...)
 			pid, helper := p.saidPID("pid"), p.saidPID("helper")
 			c.registered(t, "api", id)
-			p.signal(syscall.SIGTERM)
+			p.Signal(syscall.SIGTERM)
 			p.logs("marked as leaving")
 			began := time.Now()
-			p.signal(second)
+			p.Signal(second)
 			if got, want := p.wait(), 128+int(second); got != want {
 				t.Errorf("exit code %d, want %d", got, want)
 			}
@@ -96,7 +96,7 @@ func TestSecondSignalEndsAllAtOnce(t *testing.T) {
 				t.Error("the program runs on")
 			}
 			eventually(t, "end of its helper", func() bool { return gone(t, helper) })
-			if strings.Contains(p.stdout.String(), "got SIGTERM") {
+			if strings.Contains(p.Stdout.String(), "got SIGTERM") {
 				t.Error("the program got SIGTERM, and was still in use")
 			}
 		})

@@ -35,8 +35,8 @@ func (p *process) terminal() *os.File {
 		p.t.Fatal(err)
 	}
 	p.t.Cleanup(func() { _ = its.Close() })
-	p.cmd.Stdin = its
-	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
+	p.Cmd.Stdin = its
+	p.Cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
 	return ours
 }
 
@@ -53,7 +53,7 @@ func TestCtrlCReachesTheWrapperAndNotTheProgram(t *testing.T) {
 		t.Errorf("exit code %d, want the program's 0", got)
 	}
 	p.logs("leaving: cause=SIGINT")
-	if out := p.stdout.String(); strings.Contains(out, "SIGINT") || !strings.Contains(out, "got SIGTERM") {
+	if out := p.Stdout.String(); strings.Contains(out, "SIGINT") || !strings.Contains(out, "got SIGTERM") {
 		t.Errorf("the program said %q, want it to hear of SIGTERM only", out)
 	}
 }
@@ -66,7 +66,7 @@ func TestProgramThatReadsTheTerminalIsToldHow(t *testing.T) {
 		t.Fatal(err)
 	}
 	p.logs("run it with --foreground: signal=SIGTTIN")
-	p.signal(syscall.SIGTERM)
+	p.Signal(syscall.SIGTERM)
 	if got := p.wait(); got != 143 {
 		t.Errorf("exit code %d, want 143, of SIGTERM", got)
 	}
@@ -82,7 +82,7 @@ func TestProgramInTheForegroundReadsTheTerminal(t *testing.T) {
 	if got := p.said("hello"); got != "you" {
 		t.Errorf("the program read %q, want what was typed", got)
 	}
-	p.signal(syscall.SIGTERM)
+	p.Signal(syscall.SIGTERM)
 	p.wait()
 }
 
@@ -95,7 +95,7 @@ func TestProgramInTheForegroundGetsCtrlC(t *testing.T) {
 		t.Fatal(err)
 	}
 	p.wait()
-	if out := p.stdout.String(); !strings.Contains(out, "got SIGINT") {
+	if out := p.Stdout.String(); !strings.Contains(out, "got SIGINT") {
 		t.Errorf("the program said %q, want it to hear of SIGINT", out)
 	}
 }

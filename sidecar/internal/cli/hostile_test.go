@@ -20,6 +20,7 @@ import (
 	"github.com/pointsman/pointsman/sidecar/internal/consultest"
 	"github.com/pointsman/pointsman/sidecar/internal/haproxytest"
 	"github.com/pointsman/pointsman/test/hostile"
+	"github.com/pointsman/pointsman/test/proctest"
 )
 
 // between is a whole sidecar between a Consul and an HAProxy that are fakes and
@@ -30,7 +31,7 @@ type between struct {
 	consul  *consultest.Fake
 	haproxy *haproxytest.Fake
 	daemon  *daemon
-	log     lockedBuffer
+	log     proctest.Output
 }
 
 // Each file that is to be judged is kept, by the command that judges it.

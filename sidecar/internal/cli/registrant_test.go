@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -22,6 +21,7 @@ import (
 	"github.com/pointsman/pointsman/registrator/contract"
 	"github.com/pointsman/pointsman/sidecar/internal/config"
 	"github.com/pointsman/pointsman/sidecar/internal/consultest"
+	"github.com/pointsman/pointsman/test/proctest"
 )
 
 // registering is a balancer that runs, beside a real Consul and an HAProxy of
@@ -33,7 +33,7 @@ type registering struct {
 	running atomic.Bool // HAProxy answers the sidecar
 	healthy atomic.Bool // and Consul
 	address atomic.Value
-	log     lockedBuffer
+	log     proctest.Output
 
 	cfg      config.Config
 	balancer *registrant
@@ -132,23 +132,6 @@ func (r *registering) becomes(service, status string) {
 	r.eventually(service+" "+status, func() bool { return r.status(service) == status })
 }
 
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *lockedBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *lockedBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
-}
-
 func TestTheBalancerIsRegisteredOnceHAProxyAnswersAndAsHAProxySays(t *testing.T) {
 	r := newRegistering(t)
 	r.start()
@@ -180,9 +163,9 @@ func TestTheRegistrationStaysWhenTheSidecarStopsAndKeepsItsStateWhenItIsBack(t *
 	if got := r.status("lb"); got != "passing" {
 		t.Errorf("after the stop: got %s, want passing", got)
 	}
-	r.log.b.Reset()
+	said := len(r.log.String())
 	r.start()
-	for !strings.Contains(r.log.String(), "registered") {
+	for !strings.Contains(r.log.String()[said:], "registered") {
 		if got := r.status("lb"); got != "passing" {
 			t.Fatalf("while it registers again: got %s, want passing", got)
 		}

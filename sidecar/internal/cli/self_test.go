@@ -17,6 +17,7 @@ import (
 	"github.com/pointsman/pointsman/registrator/contract"
 	"github.com/pointsman/pointsman/sidecar/internal/config"
 	"github.com/pointsman/pointsman/sidecar/internal/consultest"
+	"github.com/pointsman/pointsman/test/proctest"
 )
 
 func TestTheSidecarIsRegisteredWhileItAnswersAndLeavesWithItsEnd(t *testing.T) {
@@ -32,7 +33,7 @@ func TestTheSidecarIsRegisteredWhileItAnswersAndLeavesWithItsEnd(t *testing.T) {
 		Status:   config.Status{Address: "127.0.0.1:0", Service: "pointsman-sidecar"},
 		Services: []config.Service{{Name: "web"}, {Name: "api"}},
 	}
-	var log lockedBuffer
+	var log proctest.Output
 	r, err := newRegistrant(cfg, self(answers.Listener.Addr), hclog.New(&hclog.LoggerOptions{Output: &log}))
 	if err != nil {
 		t.Fatal(err)

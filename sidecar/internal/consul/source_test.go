@@ -1,7 +1,6 @@
 package consul_test
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -12,7 +11,6 @@ import (
 	"runtime"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -24,6 +22,7 @@ import (
 	"github.com/pointsman/pointsman/sidecar/internal/consul"
 	"github.com/pointsman/pointsman/sidecar/internal/consultest"
 	"github.com/pointsman/pointsman/test/compat"
+	"github.com/pointsman/pointsman/test/proctest"
 )
 
 // deadline bounds every wait for a fact; none takes it unless it fails.
@@ -713,7 +712,7 @@ func TestQueryAfterFailureStartsFromTheBeginning(t *testing.T) {
 // anew by itself is no failure.
 func TestNoFailureIsLoggedAtAnOrdinaryStart(t *testing.T) {
 	f := consultest.NewFake(t)
-	var log syncBuffer
+	var log proctest.Output
 	w := start(t, f.Address(), consul.Options{Logger: hclog.New(&hclog.LoggerOptions{Output: &log, Level: hclog.Warn})}, fifty()...)
 	w.await("all answers", allKnown)
 	w.awaitHealthOf("blocked queries", func() error { return blocked(f) })
@@ -731,7 +730,7 @@ func TestNoFailureIsLoggedAtAnOrdinaryStart(t *testing.T) {
 
 func TestOneLineForEachTransition(t *testing.T) {
 	f := consultest.NewFake(t)
-	var log syncBuffer
+	var log proctest.Output
 	w := start(t, f.Address(), consul.Options{Logger: hclog.New(&hclog.LoggerOptions{Output: &log, Level: hclog.Info})})
 	w.await("empty service", are())
 	w.register("bad", func(r *api.AgentServiceRegistration) { r.Address = "evil\nname" })
@@ -766,22 +765,4 @@ func TestOneLineForEachTransition(t *testing.T) {
 	if got := strings.Count(log.String(), "\n"); got != 7 {
 		t.Errorf("%d lines, want 7:\n%s", got, log.String())
 	}
-}
-
-// syncBuffer is a log that may be read while it is written.
-type syncBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (b *syncBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.Write(p)
-}
-
-func (b *syncBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.String()
 }
