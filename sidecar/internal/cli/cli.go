@@ -14,6 +14,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/pointsman/pointsman/sidecar/internal/config"
+	"github.com/pointsman/pointsman/sidecar/internal/nodes"
+	"github.com/pointsman/pointsman/sidecar/internal/plan"
 )
 
 // Exit codes of the sidecar.
@@ -120,13 +122,31 @@ a second signal n (deploy: by the first).`,
 
 // load reads the settings for a command.
 func load(cmd *cobra.Command, env Env) (config.Config, error) {
-	cfg, err := config.Load(config.Sources{
-		Flags: cmd.Flags(), Environ: env.Environ, ReadFile: os.ReadFile, Hostname: env.Hostname,
-	})
+	cfg, err := config.Load(sources(cmd, env))
 	if err != nil {
 		return config.Config{}, &exitError{code: ExitUsage, err: err}
 	}
 	return cfg, nil
+}
+
+func sources(cmd *cobra.Command, env Env) config.Sources {
+	return config.Sources{
+		Flags: cmd.Flags(), Environ: env.Environ, Foreign: foreign(), ReadFile: os.ReadFile, Hostname: env.Hostname,
+	}
+}
+
+// foreign are the variables that are not settings: what deploy is told and what
+// it tells its commands, one of which may be another sidecar's, and HAProxy's
+// own, for a sidecar that HAProxy starts.
+func foreign() []string {
+	names := []string{plan.MarkerVariable}
+	for _, suffix := range credentialVariables {
+		names = append(names, sidecarVariable+suffix)
+	}
+	for _, fact := range nodes.Facts {
+		names = append(names, nodes.Prefix+fact)
+	}
+	return names
 }
 
 func versionCommand(env Env) *cobra.Command {

@@ -143,18 +143,11 @@ func (i *interrupt) signal() syscall.Signal {
 	}
 }
 
-// loadForDeploy reads the settings. They need no services, and variables that
-// mean something to deploy are not taken for misspelt settings.
+// loadForDeploy reads the settings, which need no services.
 func loadForDeploy(cmd *cobra.Command, env Env) (config.Config, error) {
-	environ := make([]string, 0, len(env.Environ))
-	for _, e := range env.Environ {
-		if name, _, _ := strings.Cut(e, "="); !isDeployVariable(name) {
-			environ = append(environ, e)
-		}
-	}
-	return config.Load(config.Sources{
-		Flags: cmd.Flags(), Environ: environ, ReadFile: os.ReadFile, Hostname: env.Hostname, NoServices: true,
-	})
+	from := sources(cmd, env)
+	from.NoServices = true
+	return config.Load(from)
 }
 
 type deployOptions struct {

@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/hashicorp/go-hclog"
@@ -102,8 +101,11 @@ func parseAt(list []string) (map[string]string, error) {
 	return at, errors.Join(errs...)
 }
 
-// The variables that stand for flags of deploy.
+// sidecarVariable begins the variables that stand for flags of deploy, and
+// credentialVariables is the rest of their names.
 const sidecarVariable = "POINTSMAN_SIDECAR_"
+
+var credentialVariables = []string{"TOKEN_FILE", "CA_FILE", "CERT_FILE", "KEY_FILE"}
 
 // sidecarCredentials are shown to sidecars. A flag wins over its variable.
 func (o *deployOptions) sidecarCredentials(env Env) status.ClientOptions {
@@ -119,14 +121,4 @@ func (o *deployOptions) sidecarCredentials(env Env) status.ClientOptions {
 		TokenFile: file(o.tokenFile, "TOKEN_FILE"), CAFile: file(o.caFile, "CA_FILE"),
 		CertFile: file(o.certFile, "CERT_FILE"), KeyFile: file(o.keyFile, "KEY_FILE"),
 	}
-}
-
-// isDeployVariable reports whether a variable means something to deploy, or to
-// the commands that it runs. Such a command may be another deploy.
-func isDeployVariable(name string) bool {
-	if suffix, found := strings.CutPrefix(name, sidecarVariable); found {
-		return slices.Contains([]string{"TOKEN_FILE", "CA_FILE", "CERT_FILE", "KEY_FILE"}, suffix)
-	}
-	fact, found := strings.CutPrefix(name, nodes.Prefix)
-	return found && slices.Contains(nodes.Facts, fact)
 }

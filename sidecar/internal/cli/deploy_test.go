@@ -18,6 +18,7 @@ import (
 
 	"github.com/pointsman/pointsman/registrator/contract"
 	"github.com/pointsman/pointsman/sidecar/internal/agent"
+	"github.com/pointsman/pointsman/sidecar/internal/config"
 	"github.com/pointsman/pointsman/sidecar/internal/consultest"
 	"github.com/pointsman/pointsman/sidecar/internal/deploy"
 	"github.com/pointsman/pointsman/sidecar/internal/status"
@@ -167,6 +168,31 @@ func TestDeployNeedsNoServicesInItsSettings(t *testing.T) {
 	var r deploy.Result
 	if err := json.Unmarshal([]byte(stdout), &r); err != nil || r.Outcome != deploy.Already || len(r.LoadBalancers) != 1 || r.LoadBalancers[0].Live != 1 {
 		t.Errorf("got %v, %s", err, stdout)
+	}
+}
+
+// TestACommandOfADeploymentMayRunTheSidecar: it has variables of deploy's, that
+// begin as settings do.
+func TestACommandOfADeploymentMayRunTheSidecar(t *testing.T) {
+	at := ownStatus(t, status.Access{}, &agent.State{}, nil)
+	var environ []string
+	for _, name := range foreign() {
+		environ = append(environ, name+"=1.1")
+		_, err := config.Load(config.Sources{Environ: environ[len(environ)-1:], NoServices: true, Hostname: "lb0", ReadFile: os.ReadFile})
+		if err == nil || !strings.HasPrefix(err.Error(), name+": no such setting") {
+			t.Errorf("got %v, want that %s is no setting: deploy would change it", err, name)
+		}
+	}
+	for _, name := range []string{"POINTSMAN_VERSION", "POINTSMAN_UNDO", "POINTSMAN_SIDECAR_KEY_FILE"} {
+		if !slices.Contains(environ, name+"=1.1") {
+			t.Errorf("%s is not among the variables of deploy, %v", name, environ)
+		}
+	}
+	var stdout, stderr strings.Builder
+	environ = append(environ, "POINTSMAN_STATUS_ADDRESS="+at)
+	code := Run(t.Context(), Env{Args: []string{"guard", "list", "--config", settingsFile(t, "services: []\n")}, Environ: environ, Hostname: "lb0", Stdout: &stdout, Stderr: &stderr})
+	if code != ExitOK || stdout.String() != "Nothing is held.\n" {
+		t.Errorf("got exit code %d, %q %q, want that it runs", code, stdout.String(), stderr.String())
 	}
 }
 

@@ -57,13 +57,19 @@ func ownStatus(t *testing.T, access status.Access, s *agent.State, release statu
 // sidecar runs one command line with the status settings of a running sidecar.
 func sidecar(t *testing.T, settings string, args ...string) (code int, out, errs string) {
 	t.Helper()
-	file := filepath.Join(t.TempDir(), "sidecar.yaml")
-	if err := os.WriteFile(file, []byte("services: [{name: api}]\nstatus: {address: "+settings+"}\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	file := settingsFile(t, "services: [{name: api}]\nstatus: {address: "+settings+"}\n")
 	var stdout, stderr strings.Builder
 	code = Run(t.Context(), Env{Args: append(args, "--config", file), Hostname: "lb0", Stdout: &stdout, Stderr: &stderr, Version: "test"})
 	return code, stdout.String(), stderr.String()
+}
+
+func settingsFile(t *testing.T, yaml string) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "sidecar.yaml")
+	if err := os.WriteFile(file, []byte(yaml), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return file
 }
 
 func TestGuardCommands(t *testing.T) {

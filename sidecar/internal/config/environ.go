@@ -7,8 +7,8 @@ import (
 )
 
 // environ sorts the variables by name and refuses those that have our prefix
-// and mean nothing. Of two with one name the first counts, as in os.Getenv.
-func (l *loader) environ(environ []string) map[string]string {
+// and mean nothing to anybody. Of two with one name the first counts, as in os.Getenv.
+func (l *loader) environ(environ, foreign []string) map[string]string {
 	known := make([]string, 0, len(l.settings))
 	for _, s := range l.settings {
 		known = append(known, s.env())
@@ -21,7 +21,7 @@ func (l *loader) environ(environ []string) map[string]string {
 			continue
 		}
 		out[k] = v
-		if strings.HasPrefix(k, envPrefix) && !slices.Contains(known, k) {
+		if strings.HasPrefix(k, envPrefix) && !slices.Contains(known, k) && !slices.Contains(foreign, k) {
 			unknown = append(unknown, k)
 		}
 	}

@@ -28,6 +28,7 @@ type input struct {
 	host string // "" is lb0
 
 	noServices bool
+	foreign    []string
 }
 
 func load(t *testing.T, in input) (config.Config, error) {
@@ -44,7 +45,7 @@ func load(t *testing.T, in input) (config.Config, error) {
 		in.host = "lb0"
 	}
 	return config.Load(config.Sources{
-		Flags: flags, Environ: in.env, Hostname: in.host, NoServices: in.noServices,
+		Flags: flags, Environ: in.env, Hostname: in.host, NoServices: in.noServices, Foreign: in.foreign,
 		ReadFile: func(path string) ([]byte, error) {
 			if path != in.path || in.yaml == "" {
 				return nil, &fs.PathError{Op: "open", Path: path, Err: fs.ErrNotExist}
@@ -173,6 +174,17 @@ func TestACommandThatRoutesNothingNeedsNoServices(t *testing.T) {
 		if _, err := load(t, in); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("Load(%+v): got %v, want an error with %q", in, err, want)
 		}
+	}
+}
+
+func TestAForeignVariableIsPassedOverAndNoOther(t *testing.T) {
+	in := input{yaml: "services: []\n", env: []string{"POINTSMAN_VERSION=1.1", "POINTSMAN_NAME=lb7"}, foreign: []string{"POINTSMAN_VERSION", "POINTSMAN_NAME"}}
+	if got := mustLoad(t, in).Name; got != "lb7" {
+		t.Errorf("name: got %q, want lb7: no setting is foreign", got)
+	}
+	in.env = append(in.env, "POINTSMAN_VERSIONS=1.1")
+	if _, err := load(t, in); err == nil || err.Error() != "POINTSMAN_VERSIONS: no such setting" {
+		t.Errorf("got %v, want one error, of the variable that is nobody's", err)
 	}
 }
 

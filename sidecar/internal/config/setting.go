@@ -21,8 +21,8 @@ type setting[T any] struct {
 	at func(*T) value
 }
 
-// envPrefix begins the names of the sidecar's environment variables, and of
-// nothing else.
+// envPrefix begins the names of the settings' environment variables. What else
+// may begin so is in Sources.Foreign.
 const envPrefix = "POINTSMAN_"
 
 // env gives the name of the environment variable.
