@@ -1,10 +1,8 @@
 package registrator_test
 
 import (
-	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -58,54 +56,10 @@ func (c *consul) entries(service string) []*api.ServiceEntry {
 	return got
 }
 
-// record notes every different thing that a watcher of the service sees, until
-// the test ends or stop is called.
-func (c *consul) record(service string) (stop func() []string) {
+// record notes what a watcher sees of api-1.
+func (c *consul) record() (stop func() []string) {
 	c.t.Helper()
-	var mu sync.Mutex
-	var seen []string
-	quit, done := make(chan struct{}), make(chan struct{})
-	var index uint64
-	look := func() {
-		got, meta, err := c.Client.Health().Service(service, "", false, &api.QueryOptions{WaitIndex: index, WaitTime: 100 * time.Millisecond})
-		if err != nil {
-			c.t.Errorf("watch %s: %v", service, err)
-			return
-		}
-		index = meta.LastIndex
-		now := "absent"
-		if len(got) > 0 {
-			now = got[0].Checks.AggregatedStatus()
-			if got[0].Service.Meta["pointsman-drain"] != "" {
-				now += " leaving"
-			}
-		}
-		mu.Lock()
-		defer mu.Unlock()
-		if len(seen) == 0 || seen[len(seen)-1] != now {
-			seen = append(seen, now)
-		}
-	}
-	look()
-	go func() {
-		defer close(done)
-		for {
-			select {
-			case <-quit:
-				look() // what came last
-				return
-			default:
-				look()
-			}
-		}
-	}()
-	stop = sync.OnceValue(func() []string {
-		close(quit)
-		<-done
-		return slices.Clone(seen)
-	})
-	c.t.Cleanup(func() { stop() })
-	return stop
+	return proctest.Record(c.t, c.Client, "api", "api-1")
 }
 
 func eventually(t *testing.T, what string, fact func() bool) {

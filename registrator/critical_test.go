@@ -22,7 +22,7 @@ func TestACheckThatStartsCriticalPassesByItselfAndKeepsItsState(t *testing.T) {
 	}))
 	defer server.Close()
 	c := newConsul(t).start()
-	stop := c.record("api")
+	stop := c.record()
 	register := func() *registrator.Registration {
 		r, err := registrator.New(registrator.Config{
 			Consul: c.config(), Service: "api", ID: "api-1", Port: 4000,

@@ -1,7 +1,6 @@
 package registrator_test
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -10,7 +9,6 @@ import (
 	"net/http"
 	"os"
 	"strings"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -21,6 +19,7 @@ import (
 
 	"github.com/pointsman/pointsman/registrator"
 	"github.com/pointsman/pointsman/registrator/contract"
+	"github.com/pointsman/pointsman/test/proctest"
 )
 
 // leaver is a program that leaves, with sidecars around it, in a bubble.
@@ -28,29 +27,11 @@ type leaver struct {
 	*agentFake
 	*pipes
 	config registrator.Config
-	log    lines
+	log    proctest.Output
 
 	outcomes []registrator.LetGo
 
 	supersede bool // another registers under its ID meanwhile
-}
-
-// lines is a log that is read while it is written.
-type lines struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (l *lines) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(p)
-}
-
-func (l *lines) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.String()
 }
 
 func newLeaver() *leaver {

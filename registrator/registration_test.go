@@ -60,7 +60,7 @@ func registered(t *testing.T, config registrator.Config) *registrator.Registrati
 func TestWatchersSeeNoCriticalFromRegisteringToLeaving(t *testing.T) {
 	c := newConsul(t).start()
 	p := program(t)
-	seen := c.record("api")
+	seen := c.record()
 	r := registered(t, configFor(t, c, p))
 	eventually(t, "run of the check", func() bool {
 		// The agent's own word: it holds a change of output alone back for minutes.
@@ -143,7 +143,7 @@ func TestLeaveKeepsTheStateOfACriticalCheck(t *testing.T) {
 		return len(got) == 1 && got[0].Checks.AggregatedStatus() == api.HealthCritical
 	}
 	eventually(t, "critical check", critical)
-	seen := c.record("api")
+	seen := c.record()
 	if err := r.Leave(t.Context(), nil); err != nil {
 		t.Fatal(err)
 	}
@@ -193,7 +193,7 @@ func TestTTLCheckStaysAliveUntilTheEndOfLeaving(t *testing.T) {
 	config := configFor(t, c, program(t))
 	config.Checks = []registrator.Check{{TTL: time.Second}}
 	config.LeaveWait = 2 * time.Second
-	seen := c.record("api")
+	seen := c.record()
 	if err := registered(t, config).Leave(t.Context(), nil); err != nil {
 		t.Fatal(err)
 	}

@@ -7,10 +7,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/hashicorp/consul/api"
 
@@ -83,54 +81,10 @@ func (c consul) registered(t *testing.T, service, id string) *api.ServiceEntry {
 	return e
 }
 
-// record notes every different thing that a watcher sees of the instance, until
-// stop is called.
-func (c consul) record(t *testing.T, service, id string) (stop func() []string) {
+// record notes what a watcher sees of the instance.
+func (c consul) record(t *testing.T, id string) (stop func() []string) {
 	t.Helper()
-	var seen []string
-	quit, done := make(chan struct{}), make(chan struct{})
-	var index uint64
-	look := func() {
-		got, meta, err := c.Client.Health().Service(service, "", false, &api.QueryOptions{WaitIndex: index, WaitTime: 100 * time.Millisecond})
-		if err != nil {
-			t.Errorf("watch %s: %v", service, err)
-			return
-		}
-		index = meta.LastIndex
-		now := "absent"
-		for _, e := range got {
-			if e.Service.ID != id {
-				continue
-			}
-			now = e.Checks.AggregatedStatus()
-			if e.Service.Meta["pointsman-drain"] != "" {
-				now += " leaving"
-			}
-		}
-		if len(seen) == 0 || seen[len(seen)-1] != now {
-			seen = append(seen, now)
-		}
-	}
-	look()
-	go func() {
-		defer close(done)
-		for {
-			select {
-			case <-quit:
-				look() // what came last
-				return
-			default:
-				look()
-			}
-		}
-	}()
-	stop = sync.OnceValue(func() []string {
-		close(quit)
-		<-done
-		return slices.Clone(seen)
-	})
-	t.Cleanup(func() { stop() })
-	return stop
+	return proctest.Record(t, c.Client, "api", id)
 }
 
 // findProgram looks in the variable, in the place, and on the PATH.

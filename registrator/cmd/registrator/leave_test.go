@@ -63,7 +63,7 @@ func TestRegisteredOnlyOnceReady(t *testing.T) {
 	port := freePort(t)
 	id := "ready-" + strconv.Itoa(port)
 	healthy := filepath.Join(t.TempDir(), "healthy")
-	seen := c.record(t, "api", id)
+	seen := c.record(t, id)
 	p := start(t, c.env(), wrap(port, []string{"--id", id, "--check", "http:/healthz", "--leave-wait", "1ms"}, "--healthy", healthy)...)
 	p.logs("status 503")
 	if e := c.entry(t, "api", id); e != nil {
@@ -95,7 +95,7 @@ func TestLeavesBeforeTheProgramHearsOfIt(t *testing.T) {
 	const wait = 700 * time.Millisecond
 	p := start(t, c.env(), wrap(port, []string{"--id", id, "--check", "http:/healthz", "--leave-wait", wait.String()}, "--ask", ask, "--code", "6")...)
 	c.registered(t, "api", id)
-	seen := c.record(t, "api", id)
+	seen := c.record(t, id)
 	began := time.Now()
 	p.Signal(syscall.SIGTERM)
 	answer := p.said("answer")
@@ -173,7 +173,7 @@ func TestProgramThatIsNeverReadyIsNeverRegistered(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			port := freePort(t)
 			id := "never-" + strconv.Itoa(port)
-			seen := c.record(t, "api", id)
+			seen := c.record(t, id)
 			flags := append([]string{"--id", id, "--check", "http:/healthz", "--leave-wait", "1m"}, end.flags...)
 			p := start(t, c.env(), wrap(port, flags, "--healthy", "/no/such", "--code", "4")...)
 			p.logs("status 503")

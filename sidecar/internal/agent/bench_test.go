@@ -1,13 +1,11 @@
 package agent_test
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -19,6 +17,7 @@ import (
 	"github.com/pointsman/pointsman/sidecar/internal/agent"
 	"github.com/pointsman/pointsman/sidecar/internal/catalog"
 	"github.com/pointsman/pointsman/sidecar/internal/plan"
+	"github.com/pointsman/pointsman/test/proctest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -169,22 +168,11 @@ func (b *bench) wantTold(prefix string, want ...string) {
 }
 
 // logBuffer takes log lines from any goroutine.
-type logBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *logBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
+type logBuffer struct{ proctest.Output }
 
 // String gives the beginning and the end, for people.
 func (l *logBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	text := l.b.String()
+	text := l.Output.String()
 	const enough = 2000
 	if len(text) > enough {
 		return text[:enough/2] + "\n…\n" + text[len(text)-enough/2:]
@@ -194,9 +182,7 @@ func (l *logBuffer) String() string {
 
 // count is how many lines have all these words.
 func (l *logBuffer) count(words ...string) (n int) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for line := range strings.Lines(l.b.String()) {
+	for line := range strings.Lines(l.Output.String()) {
 		if !slices.ContainsFunc(words, func(w string) bool { return !strings.Contains(line, w) }) {
 			n++
 		}

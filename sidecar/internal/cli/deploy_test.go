@@ -2,7 +2,6 @@ package cli
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -13,8 +12,6 @@ import (
 	"sync"
 	"testing"
 	"time"
-
-	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/pointsman/pointsman/registrator/contract"
 	"github.com/pointsman/pointsman/sidecar/internal/agent"
@@ -45,29 +42,14 @@ func newDeployScene(t *testing.T, access status.Access) *deployScene {
 		now := s.state
 		return &now
 	}
-	server, err := status.New(status.Options{
-		Address: "127.0.0.1:0", LoadBalancer: "lb0", Access: access, Metrics: prometheus.NewRegistry(),
-		State: func() any { return get() }, Ready: func() (bool, string) { return true, "" }, Alive: func() error { return nil },
+	s.url = served(t, status.Options{
+		Access: access, State: func() any { return get() },
 		Watch: func() (status.Facts, <-chan struct{}) {
 			soon := make(chan struct{})
 			time.AfterFunc(10*time.Millisecond, func() { close(soon) })
 			return facts{get()}, soon
 		},
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- server.Run(ctx) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-done; err != nil {
-			t.Error(err)
-		}
-	})
-	<-server.Bound()
-	s.url = server.Addr().String()
 	s.sidecar("s0", contract.Sidecar{Balancer: "lb0", Services: []string{"api"}}.Format())
 	return s
 }

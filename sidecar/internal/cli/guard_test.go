@@ -29,15 +29,19 @@ import (
 // gives its address.
 func ownStatus(t *testing.T, access status.Access, s *agent.State, release status.Release) string {
 	t.Helper()
-	server, err := status.New(status.Options{
-		Address: "127.0.0.1:0", Access: access, LoadBalancer: "lb0", Version: "test",
-		State: func() any { return s }, Ready: func() (bool, string) { return true, "" }, Alive: func() error { return nil },
-		Release: release, Metrics: prometheus.NewRegistry(),
-	})
+	return served(t, status.Options{Access: access, State: func() any { return s }, Release: release})
+}
+
+// served is the status server of lb0 while the test lasts; it gives its address.
+func served(t *testing.T, o status.Options) string {
+	t.Helper()
+	o.Address, o.LoadBalancer, o.Version, o.Metrics = "127.0.0.1:0", "lb0", "test", prometheus.NewRegistry()
+	o.Ready, o.Alive = func() (bool, string) { return true, "" }, func() error { return nil }
+	server, err := status.New(o)
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(t.Context())
+	ctx, cancel := context.WithCancel(context.Background()) // outlives t.Context, for Cleanup
 	done := make(chan error, 1)
 	go func() { done <- server.Run(ctx) }()
 	t.Cleanup(func() {
