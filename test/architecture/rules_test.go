@@ -49,7 +49,7 @@ var rules = []rule{
 	{place: sidecar + "plan/...", imports: []string{sidecar + "catalog/..."}},
 	{place: sidecar + "catalog/..."},
 	{place: sidecar + "config/..."},
-	{place: sidecar + "credential/..."},
+	{place: sidecar + "credential/...", tests: fakes},
 	{place: "templates"},
 
 	// The world in which the agent's loop is simulated; only tests import it.
@@ -71,6 +71,7 @@ var rules = []rule{
 	{place: "test/lab/..."},
 	{place: "test/proctest", imports: []string{"test/lab/..."}},
 	{place: "test/e2e/...", imports: []string{"test/lab/...", "test/hostile", "test/compat"}},
+	{place: "test/certtest"},
 	{place: "test/hostile"},
 	{place: "test/compat"},
 	{place: "test/compat/cmd/...", imports: []string{"test/compat"}},
@@ -87,7 +88,7 @@ var (
 	// versions.
 	fakes = []string{
 		sidecar + "consultest/...", sidecar + "haproxytest/...",
-		"test/lab/...", "test/proctest", "test/hostile", "test/compat",
+		"test/lab/...", "test/proctest", "test/certtest", "test/hostile", "test/compat",
 	}
 )
 

@@ -2,15 +2,8 @@ package cli
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
 	"errors"
 	"fmt"
-	"math/big"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -23,6 +16,7 @@ import (
 
 	"github.com/pointsman/pointsman/sidecar/internal/agent"
 	"github.com/pointsman/pointsman/sidecar/internal/status"
+	"github.com/pointsman/pointsman/test/certtest"
 )
 
 // ownStatus serves a state and takes orders as the running sidecar does, and
@@ -136,52 +130,24 @@ func TestGuardCommands(t *testing.T) {
 	}
 }
 
-// certificate writes a self-signed one and its key, and gives their paths.
-func certificate(t *testing.T) (cert, key string) {
-	t.Helper()
-	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "lb0"}, IsCA: true, BasicConstraintsValid: true,
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, private.Public(), private)
-	if err != nil {
-		t.Fatal(err)
-	}
-	keyDER, err := x509.MarshalPKCS8PrivateKey(private)
-	if err != nil {
-		t.Fatal(err)
-	}
-	dir := t.TempDir()
-	cert, key = filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
-	for path, b := range map[string]*pem.Block{cert: {Type: "CERTIFICATE", Bytes: der}, key: {Type: "PRIVATE KEY", Bytes: keyDER}} {
-		if err := os.WriteFile(path, pem.EncodeToMemory(b), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return cert, key
-}
-
 func TestTheSidecarIsAskedWithItsOwnCredentials(t *testing.T) {
-	cert, key := certificate(t)
+	own, other := certtest.New(t), certtest.New(t)
+	cert := own.Path("ca.pem")
 	token := filepath.Join(t.TempDir(), "token")
 	if err := os.WriteFile(token, []byte("secret\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	at := ownStatus(t, status.Access{TokenFile: token, CertFile: cert, KeyFile: key, ClientCAFile: cert}, &agent.State{},
+	at := ownStatus(t, status.Access{TokenFile: token, CertFile: cert, KeyFile: own.Path("ca-key.pem"), ClientCAFile: cert}, &agent.State{},
 		func(context.Context, string) ([]string, bool, error) { return []string{"api-1"}, true, nil })
-	tls := func(cert, key string) string {
-		return fmt.Sprintf(`"%s", token_file: "%s", tls: {cert_file: "%s", key_file: "%s", client_ca_file: "%s"}`, at, token, cert, key, cert)
+	at = strings.Replace(at, "127.0.0.1", "localhost", 1) // a name that the certificate is not for
+	tls := func(a *certtest.Authority) string {
+		return fmt.Sprintf(`"%s", token_file: "%s", tls: {cert_file: "%s", key_file: "%s", client_ca_file: "%s"}`, at, token, a.Path("ca.pem"), a.Path("ca-key.pem"), cert)
 	}
-	code, out, errs := sidecar(t, tls(cert, key), "guard", "release", "api")
+	code, out, errs := sidecar(t, tls(own), "guard", "release", "api")
 	if code != ExitOK || out != "lb0: let go of api: api-1\n" {
 		t.Errorf("got %d %q %q, want it let go", code, out, errs)
 	}
-	code, _, errs = sidecar(t, tls(certificate(t)), "guard", "list")
+	code, _, errs = sidecar(t, tls(other), "guard", "list")
 	if code != ExitFailure || !strings.Contains(errs, "another certificate") {
 		t.Errorf("one with another certificate: got %d %q, want that it is told nothing", code, errs)
 	}

@@ -1,17 +1,12 @@
 package credential
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/x509"
-	"encoding/pem"
-	"math/big"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
+
+	"github.com/pointsman/pointsman/test/certtest"
 )
 
 func write(t *testing.T, path string, content []byte) {
@@ -55,20 +50,8 @@ func TestATokenIsThatOfTheMomentAndTheLastGoodOneStays(t *testing.T) {
 // pair is a certificate of its own, with its key, in PEM.
 func pair(t *testing.T) (cert, key []byte) {
 	t.Helper()
-	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour)}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &private.PublicKey, private)
-	if err != nil {
-		t.Fatal(err)
-	}
-	text, err := x509.MarshalECPrivateKey(private)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: text})
+	a := certtest.New(t)
+	return a.Read("ca.pem"), a.Read("ca-key.pem")
 }
 
 func TestACertificateIsThatOfTheMomentAndTheLastGoodPairStays(t *testing.T) {

@@ -1,91 +1,19 @@
 package status
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
-	"math/big"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
+
+	"github.com/pointsman/pointsman/test/certtest"
 )
 
-// authority signs certificates for a test.
-type authority struct {
-	t    *testing.T
-	dir  string
-	cert *x509.Certificate
-	key  *ecdsa.PrivateKey
-}
-
-func newAuthority(t *testing.T) *authority {
-	t.Helper()
-	a := &authority{t: t, dir: t.TempDir()}
-	a.cert, a.key = a.sign("ca", nil, nil)
-	return a
-}
-
-// sign makes NAME.pem and NAME-key.pem, signed by a parent or by itself.
-func (a *authority) sign(name string, parent *x509.Certificate, by *ecdsa.PrivateKey) (*x509.Certificate, *ecdsa.PrivateKey) {
-	a.t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	a.must(err)
-	serial, err := rand.Int(rand.Reader, big.NewInt(1<<62))
-	a.must(err)
-	template := &x509.Certificate{
-		SerialNumber: serial, Subject: pkix.Name{CommonName: name},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
-		KeyUsage:    x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign, BasicConstraintsValid: true, IsCA: parent == nil,
-		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
-	}
-	if parent == nil {
-		parent, by = template, key
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, parent, &key.PublicKey, by)
-	a.must(err)
-	cert, err := x509.ParseCertificate(der)
-	a.must(err)
-	private, err := x509.MarshalECPrivateKey(key)
-	a.must(err)
-	a.write(name+".pem", pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
-	a.write(name+"-key.pem", pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: private}))
-	return cert, key
-}
-
-func (a *authority) path(name string) string { return filepath.Join(a.dir, name) }
-
-func (a *authority) write(name string, content []byte) {
-	a.t.Helper()
-	a.must(os.WriteFile(a.path(name), content, 0o600))
-}
-
-func (a *authority) must(err error) {
-	a.t.Helper()
-	if err != nil {
-		a.t.Fatal(err)
-	}
-}
-
-// client trusts the authority, and shows a certificate unless name is "".
-func (a *authority) client(name string) *http.Transport {
-	a.t.Helper()
-	pool := x509.NewCertPool()
-	pool.AddCert(a.cert)
-	config := &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}
-	if name != "" {
-		pair, err := tls.LoadX509KeyPair(a.path(name+".pem"), a.path(name+"-key.pem"))
-		a.must(err)
-		config.Certificates = []tls.Certificate{pair}
-	}
+// client trusts an authority, and shows certificates.
+func client(a *certtest.Authority, shown ...tls.Certificate) *http.Transport {
+	config := &tls.Config{RootCAs: a.Pool(), Certificates: shown, MinVersion: tls.VersionTLS12}
 	return &http.Transport{TLSClientConfig: config, DisableKeepAlives: true}
 }
 
@@ -159,30 +87,28 @@ func TestATokenIsAskedForEverywhereButForHealth(t *testing.T) {
 }
 
 func TestAClientsCertificateIsAskedForEverywhereButForHealth(t *testing.T) {
-	ca, stranger := newAuthority(t), newAuthority(t)
-	ca.sign("server", ca.cert, ca.key)
-	ca.sign("node", ca.cert, ca.key)
-	stranger.sign("node", stranger.cert, stranger.key)
+	ca, stranger := certtest.New(t), certtest.New(t)
+	ca.Sign("server")
+	ca.Sign("node")
+	stranger.Sign("node")
 	o := options()
-	o.Access = Access{CertFile: ca.path("server.pem"), KeyFile: ca.path("server-key.pem"), ClientCAFile: ca.path("ca.pem")}
+	o.Access = Access{CertFile: ca.Path("server.pem"), KeyFile: ca.Path("server-key.pem"), ClientCAFile: ca.Path("ca.pem")}
 	url := strings.Replace(start(t, o), "http://", "https://", 1)
 
-	if code, _ := answer(t, ca.client(""), url+"/healthz", ""); code != 200 {
+	if code, _ := answer(t, client(ca), url+"/healthz", ""); code != 200 {
 		t.Errorf("health without a certificate: got %d, want 200", code)
 	}
-	if code, _ := answer(t, ca.client(""), url+"/readyz", ""); code != 403 {
+	if code, _ := answer(t, client(ca), url+"/readyz", ""); code != 403 {
 		t.Errorf("without a certificate: got %d, want 403", code)
 	}
-	if code, _ := answer(t, ca.client("node"), url+"/readyz", ""); code != 200 {
+	if code, _ := answer(t, client(ca, ca.Pair("node")), url+"/readyz", ""); code != 200 {
 		t.Errorf("with a certificate: got %d, want 200", code)
 	}
-	foreign := ca.client("")
-	pair, err := tls.LoadX509KeyPair(stranger.path("node.pem"), stranger.path("node-key.pem"))
-	ca.must(err)
-	foreign.TLSClientConfig.Certificates = []tls.Certificate{pair}
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url+"/readyz", http.NoBody)
-	ca.must(err)
-	if resp, err := foreign.RoundTrip(req); err == nil {
+	if err != nil {
+		t.Fatal(err)
+	}
+	if resp, err := client(ca, stranger.Pair("node")).RoundTrip(req); err == nil {
 		_ = resp.Body.Close()
 		if resp.StatusCode != 403 {
 			t.Errorf("with a stranger's certificate: got %d, want 403 or no answer", resp.StatusCode)
@@ -190,32 +116,30 @@ func TestAClientsCertificateIsAskedForEverywhereButForHealth(t *testing.T) {
 	}
 
 	// All of it is rotated, without a restart.
-	next := newAuthority(t)
-	next.sign("server", next.cert, next.key)
-	next.sign("node", next.cert, next.key)
+	next := certtest.New(t)
+	next.Sign("server")
+	next.Sign("node")
 	for _, name := range []string{"ca.pem", "server.pem", "server-key.pem"} {
-		content, err := os.ReadFile(next.path(name))
-		ca.must(err)
-		ca.write(name, content)
+		ca.Write(name, next.Read(name))
 	}
-	if code, _ := answer(t, next.client("node"), url+"/readyz", ""); code != 200 {
+	if code, _ := answer(t, client(next, next.Pair("node")), url+"/readyz", ""); code != 200 {
 		t.Errorf("after the rotation: got %d, want 200", code)
 	}
-	ca.write("server-key.pem", []byte("half a"))
-	if code, _ := answer(t, next.client("node"), url+"/readyz", ""); code != 200 {
+	ca.Write("server-key.pem", []byte("half a"))
+	if code, _ := answer(t, client(next, next.Pair("node")), url+"/readyz", ""); code != 200 {
 		t.Errorf("with a key that is being replaced: got %d, want 200", code)
 	}
 }
 
 func TestNewRefusesAccessThatCannotWork(t *testing.T) {
-	ca := newAuthority(t)
+	ca := certtest.New(t)
 	for name, access := range map[string]Access{
-		"a token file that is not there":       {TokenFile: ca.path("nothing")},
+		"a token file that is not there":       {TokenFile: ca.Path("nothing")},
 		"a token that no header can hold":      {Token: "two words"},
-		"a certificate without its key":        {CertFile: ca.path("ca.pem")},
-		"a certificate that is none":           {CertFile: ca.path("ca-key.pem"), KeyFile: ca.path("ca-key.pem")},
-		"an authority without a certificate":   {CertFile: ca.path("ca.pem"), KeyFile: ca.path("ca-key.pem"), ClientCAFile: ca.path("ca-key.pem")},
-		"a clients' authority over plain HTTP": {ClientCAFile: ca.path("ca.pem")},
+		"a certificate without its key":        {CertFile: ca.Path("ca.pem")},
+		"a certificate that is none":           {CertFile: ca.Path("ca-key.pem"), KeyFile: ca.Path("ca-key.pem")},
+		"an authority without a certificate":   {CertFile: ca.Path("ca.pem"), KeyFile: ca.Path("ca-key.pem"), ClientCAFile: ca.Path("ca-key.pem")},
+		"a clients' authority over plain HTTP": {ClientCAFile: ca.Path("ca.pem")},
 	} {
 		o := options()
 		o.Access = access

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/pointsman/pointsman/test/certtest"
 )
 
 // newTestClient is closed with the test.
@@ -193,16 +195,16 @@ func TestTheClientShowsItsTokenToWhomItIsMeantFor(t *testing.T) {
 }
 
 func TestTheClientAsksByTLSOnlyWhereItIsTold(t *testing.T) {
-	a := newAuthority(t)
-	a.sign("server", a.cert, a.key)
-	a.sign("client", a.cert, a.key)
+	a := certtest.New(t)
+	a.Sign("server")
+	a.Sign("client")
 	w := newWorld()
 	w.live = 3
 	secure := polled(t, w, func(o *Options) {
-		o.Access = Access{CertFile: a.path("server.pem"), KeyFile: a.path("server-key.pem"), ClientCAFile: a.path("ca.pem")}
+		o.Access = Access{CertFile: a.Path("server.pem"), KeyFile: a.Path("server-key.pem"), ClientCAFile: a.Path("ca.pem")}
 	})
 	secure.URL = strings.Replace(secure.URL, "http://", "https://", 1)
-	who := ClientOptions{CAFile: a.path("ca.pem"), CertFile: a.path("client.pem"), KeyFile: a.path("client-key.pem")}
+	who := ClientOptions{CAFile: a.Path("ca.pem"), CertFile: a.Path("client.pem"), KeyFile: a.Path("client-key.pem")}
 	for _, c := range []struct {
 		name string
 		who  ClientOptions
@@ -210,7 +212,7 @@ func TestTheClientAsksByTLSOnlyWhereItIsTold(t *testing.T) {
 		want string // "" for success
 	}{
 		{"with certificate and authority", who, secure, ""},
-		{"without a certificate", ClientOptions{CAFile: a.path("ca.pem")}, secure, "403"},
+		{"without a certificate", ClientOptions{CAFile: a.Path("ca.pem")}, secure, "403"},
 		{"without the authority", ClientOptions{}, secure, "authority"},
 		{"one that speaks no TLS", who, polled(t, w), "it speaks no TLS"},
 	} {
@@ -219,7 +221,7 @@ func TestTheClientAsksByTLSOnlyWhereItIsTold(t *testing.T) {
 			t.Errorf("%s: got %v, want %q", c.name, err, c.want)
 		}
 	}
-	for _, o := range []ClientOptions{{CertFile: a.path("client.pem")}, {TokenFile: "/nowhere"}, {CAFile: a.path("client-key.pem")}} {
+	for _, o := range []ClientOptions{{CertFile: a.Path("client.pem")}, {TokenFile: "/nowhere"}, {CAFile: a.Path("client-key.pem")}} {
 		if _, err := NewClient(o); err == nil {
 			t.Errorf("NewClient(%+v): got no error", o)
 		}
