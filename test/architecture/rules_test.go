@@ -56,7 +56,7 @@ var rules = []rule{
 	{place: sidecar + "sim/...", imports: append([]string{sidecar + "agent/..."}, core...)},
 
 	// The fakes, which only tests import.
-	{place: sidecar + "consultest/...", imports: core, tests: []string{"test/compat"}},
+	{place: sidecar + "consultest/...", imports: append([]string{"test/lab/...", "test/proctest"}, core...), tests: []string{"test/compat"}},
 	{place: sidecar + "haproxytest/...", imports: core},
 
 	// The library and the programs around it.

@@ -57,7 +57,7 @@ func (l *Lab) startWith(name string, environ []string, program string, args ...s
 	p.cmd.Env = append(os.Environ(), environ...)
 	// A group of its own, so that Ctrl-C reaches the lab only, which ends the
 	// rest in order; and never an orphan, if the lab itself is killed.
-	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	p.cmd.SysProcAttr = WithParent(&syscall.SysProcAttr{Setpgid: true})
 	p.cmd.WaitDelay = 2 * time.Second
 	begun := make(chan error)
 	starter() <- func() { begun <- p.cmd.Start() }

@@ -7,6 +7,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/pointsman/pointsman/test/lab"
 )
 
 // patience bounds the wait for a process's end; none takes it unless it fails.
@@ -28,8 +30,8 @@ func Prepare(tb testing.TB, env []string, path string, args ...string) *Process 
 	p := &Process{tb: tb, Cmd: exec.Command(path, args...), done: make(chan struct{})} //nolint:noctx // end ends it
 	p.Cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + os.Getenv("HOME")}, env...)
 	p.Cmd.Stdout, p.Cmd.Stderr = &p.Stdout, &p.Stderr
-	p.Cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} // also if the tests are killed
-	p.Cmd.WaitDelay = time.Second                                        // for what a child left behind holds open
+	p.Cmd.SysProcAttr = lab.WithParent(&syscall.SysProcAttr{})
+	p.Cmd.WaitDelay = time.Second // for what a child left behind holds open
 	tb.Cleanup(p.end)
 	return p
 }
@@ -45,7 +47,7 @@ func (p *Process) Start() *Process {
 	p.tb.Helper()
 	started := make(chan error)
 	go func() {
-		// It ends with the thread that started it (prctl(2), PR_SET_PDEATHSIG).
+		// It ends with this thread: see lab.WithParent.
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
 		err := p.Cmd.Start()
@@ -71,6 +73,9 @@ func (p *Process) Signal(s os.Signal) {
 		p.tb.Fatalf("%s: signal %s: %v", p.Cmd.Path, s, err)
 	}
 }
+
+// Done is closed once it has ended.
+func (p *Process) Done() <-chan struct{} { return p.done }
 
 // Wait waits for the end and gives the exit code, or -1 if a signal ended it.
 func (p *Process) Wait() int {

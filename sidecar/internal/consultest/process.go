@@ -1,7 +1,6 @@
 package consultest
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -10,15 +9,16 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"regexp"
-	"runtime"
 	"slices"
 	"strconv"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/pointsman/pointsman/test/lab"
+	"github.com/pointsman/pointsman/test/proctest"
 )
 
 // Process is a real `consul agent -dev` on free ports of 127.0.0.1. It keeps
@@ -30,9 +30,7 @@ type Process struct {
 	hcl   []string
 	ports []int // in the order of portFlags
 
-	cmd    *exec.Cmd
-	output *bytes.Buffer
-	exited chan struct{} // closed when the process has ended
+	run *proctest.Process // nil before the first start
 }
 
 const (
@@ -91,7 +89,7 @@ func StartProcess(t testing.TB, hcl ...string) *Process {
 func (p *Process) Address() string { return "127.0.0.1:" + strconv.Itoa(p.ports[0]) }
 
 // PID is the process ID.
-func (p *Process) PID() int { return p.cmd.Process.Pid }
+func (p *Process) PID() int { return p.run.PID() }
 
 // Stop ends it by SIGTERM, and returns when it has ended.
 func (p *Process) Stop() { p.t.Helper(); p.end(syscall.SIGTERM) }
@@ -134,21 +132,21 @@ func (p *Process) Resume() { p.t.Helper(); p.signal(syscall.SIGCONT) }
 
 func (p *Process) signal(s syscall.Signal) {
 	p.t.Helper()
-	if err := p.cmd.Process.Signal(s); err != nil {
+	if err := p.run.Cmd.Process.Signal(s); err != nil {
 		p.t.Fatalf("consultest: send %v to consul (pid %d): %v", s, p.PID(), err)
 	}
 }
 
 func (p *Process) end(s syscall.Signal) {
 	p.t.Helper()
-	if p.cmd == nil {
+	if p.run == nil {
 		return
 	}
-	if err := p.cmd.Process.Signal(s); err != nil && !errors.Is(err, os.ErrProcessDone) {
+	if err := p.run.Cmd.Process.Signal(s); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		p.t.Errorf("consultest: send %v to consul (pid %d): %v", s, p.PID(), err)
 	}
 	select {
-	case <-p.exited:
+	case <-p.run.Done():
 	case <-time.After(stopLimit):
 		p.t.Errorf("consultest: consul (pid %d) runs %v after %v", p.PID(), stopLimit, s)
 	}
@@ -168,29 +166,7 @@ func (p *Process) start() error {
 	for _, fragment := range p.hcl {
 		args = append(args, "-hcl", fragment)
 	}
-	p.output = new(bytes.Buffer)
-	// It is ended by pid in Kill; a context would end it by itself.
-	p.cmd = exec.Command(p.bin, args...) //nolint:noctx // see above
-	p.cmd.Stdout, p.cmd.Stderr = p.output, p.output
-	p.cmd.SysProcAttr = endWithParent()
-
-	exited, started := make(chan struct{}), make(chan error)
-	p.exited = exited
-	go func(cmd *exec.Cmd) {
-		// "With its parent" means with the thread that started it.
-		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
-		err := cmd.Start()
-		started <- err
-		if err == nil {
-			_ = cmd.Wait()
-		}
-		close(exited)
-	}(p.cmd)
-	if err := <-started; err != nil {
-		p.cmd = nil
-		return fmt.Errorf("consultest: start %s: %w", p.bin, err)
-	}
+	p.run = proctest.Start(p.t, nil, p.bin, args...)
 	return p.awaitLeader()
 }
 
@@ -201,11 +177,11 @@ func (p *Process) awaitLeader() error {
 	defer cancel()
 	for {
 		select {
-		case <-p.exited:
-			return fmt.Errorf("consultest: consul ended before it had a leader:\n%s", p.output)
+		case <-p.run.Done():
+			return fmt.Errorf("consultest: consul ended before it had a leader:\n%s%s", &p.run.Stdout, &p.run.Stderr)
 		case <-ctx.Done():
 			p.Kill()
-			return fmt.Errorf("consultest: consul has no leader after %v:\n%s", startLimit, p.output)
+			return fmt.Errorf("consultest: consul has no leader after %v:\n%s%s", startLimit, &p.run.Stdout, &p.run.Stderr)
 		case <-time.After(20 * time.Millisecond):
 		}
 		leader, _, err := get(ctx, "http://"+p.Address()+"/v1/status/leader")
@@ -241,28 +217,11 @@ func get(ctx context.Context, url string) (body, policy string, err error) {
 	return string(b), resp.Header.Get("X-Consul-Default-Acl-Policy"), err
 }
 
-// findConsul gives the program: $CONSUL, else the one that `make tools` built,
-// else the one on PATH.
 func findConsul(t testing.TB) string {
 	t.Helper()
-	if path := os.Getenv("CONSUL"); path != "" {
-		return path
-	}
-	if dir, err := os.Getwd(); err == nil {
-		for ; dir != filepath.Dir(dir); dir = filepath.Dir(dir) {
-			if _, err := os.Stat(filepath.Join(dir, "go.mod")); err != nil {
-				continue
-			}
-			built := filepath.Join(dir, ".tools", "bin", "consul")
-			if _, err := os.Stat(built); err == nil {
-				return built
-			}
-			break
-		}
-	}
-	path, err := exec.LookPath("consul")
+	path, err := lab.FindConsul()
 	if err != nil {
-		t.Fatal("consultest: no consul: run `make tools`, or set CONSUL to its path")
+		t.Fatal(err)
 	}
 	return path
 }
