@@ -257,6 +257,11 @@ type State struct {
 	File struct {
 		Current bool   `json:"current"`
 		Error   string `json:"error"`
+		LeftOut []struct {
+			Service  string `json:"service"`
+			AsBefore bool   `json:"as_before"`
+			Error    string `json:"error"`
+		} `json:"left_out"`
 	} `json:"file"`
 	Services []struct {
 		Name      string     `json:"name"`

@@ -187,6 +187,7 @@ func (a *Agent) Run(ctx context.Context) error {
 			return nil
 		}
 		if w.settings != nil {
+			a.reloads.unforeseen = 0
 			a.adopt(*w.settings)
 			reconcile.Reset(w.settings.Reconcile)
 		}

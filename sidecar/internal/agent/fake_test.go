@@ -42,6 +42,7 @@ type fakeFile struct {
 	content  []byte
 	reject   func(content []byte) error
 	invalid  error // of Check
+	bindable func(content []byte) error
 	tries    int
 	written  []time.Time // each change of the content
 	restored []error
@@ -88,6 +89,16 @@ func (f *fakeFile) Try(_ context.Context, content []byte) error {
 		return f.reject(content)
 	}
 	return nil
+}
+
+// Bindable knows what HAProxy runs, and which process that is.
+func (f *fakeFile) Bindable(content, runs []byte, pid int) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.bindable == nil || len(runs) == 0 || pid == 0 {
+		return nil
+	}
+	return f.bindable(content)
 }
 
 func (f *fakeFile) Check(context.Context) error {

@@ -27,6 +27,12 @@ type prober interface {
 	Try(ctx context.Context, content []byte) error
 }
 
+// binder is a File that can tell whether a new worker could listen on all that
+// a content has, beside the worker with that process id, which runs another.
+type binder interface {
+	Bindable(content, runs []byte, pid int) error
+}
+
 // isolated is what is rendered otherwise than was asked for, because HAProxy
 // would reject all of it else.
 type isolated struct {
@@ -68,7 +74,7 @@ func (a *Agent) isolate(err error) bool {
 	}
 	a.set, k.left = set, left
 	if k.attempts == 0 {
-		k.next = time.Now().Add(mendMin)
+		k.next = time.Now().Add(max(mendMin, a.reloads.listenWait()))
 	}
 	a.known.forget()
 	for _, backend := range blamed {
@@ -146,6 +152,10 @@ func (a *Agent) tendIsolated(ctx context.Context, p plan.Plan) time.Duration {
 		return wait
 	}
 	content, err := k.asked.Renderer.Render(p.File)
+	if err == nil && a.bindable(content) != nil {
+		k.next = time.Now().Add(mendMin) // it costs nothing to look
+		return mendMin
+	}
 	if err == nil {
 		err = file.Try(ctx, content)
 	}
@@ -161,6 +171,16 @@ func (a *Agent) tendIsolated(ctx context.Context, p plan.Plan) time.Duration {
 	a.log.Info("HAProxy takes what it rejected before", "services", len(k.left))
 	a.adopt(k.asked)
 	return 0
+}
+
+// bindable looks whether a new worker could listen on all that a content has.
+// nil also means that it can't be told.
+func (a *Agent) bindable(content []byte) error {
+	file, ok := a.file.(binder)
+	if !ok || !a.known.observed.Running {
+		return nil
+	}
+	return file.Bindable(content, a.lastGood(), a.known.observed.PID)
 }
 
 // leftOutState is what is left out, for people.

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"reflect"
 	"time"
 
@@ -23,6 +24,26 @@ type reloadKeeper struct {
 	errMarker           plan.Marker // what it should have loaded
 	notBefore           time.Time
 	streak              int // failures in a row
+
+	// unforeseen counts the reloads, since the last settings, whose new worker
+	// could not listen, though nobody knew before.
+	unforeseen int
+}
+
+const (
+	// listenMin and listenMax bound how long what could not be listened on is
+	// left alone where only a reload can tell whether it can be now: each costs
+	// the clients some seconds.
+	listenMin = time.Minute
+	listenMax = time.Hour
+)
+
+// listenWait is how long the next such reload must wait; 0 before the first.
+func (r *reloadKeeper) listenWait() time.Duration {
+	if r.unforeseen == 0 {
+		return 0
+	}
+	return min(listenMin<<min(r.unforeseen-1, 10), listenMax)
 }
 
 // answerWait is how long a reload waits for the first answer about a service
@@ -116,7 +137,10 @@ func (a *Agent) tooManyOldWorkers(ctx context.Context) bool {
 // and the file as they were, and the change is still due.
 func (a *Agent) reload(ctx context.Context, p plan.Plan) {
 	good, wanted := a.lastGood(), a.set.Renderer
-	err := a.write(ctx, wanted, p.FileToReload())
+	err := a.foresee(wanted, p.FileToReload())
+	if err == nil {
+		err = a.write(ctx, wanted, p.FileToReload())
+	}
 	if err != nil && ctx.Err() == nil && a.isolate(err) {
 		return // it is planned anew, without what was wrong
 	}
@@ -128,6 +152,11 @@ func (a *Agent) reload(ctx context.Context, p plan.Plan) {
 	if ctx.Err() != nil {
 		return
 	}
+	isolated := false
+	if errors.Is(err, plan.ErrListen) {
+		a.reloads.unforeseen++
+		isolated = a.isolate(err)
+	}
 	a.record.Reload(p.Reload, err)
 	a.known.forget()
 	r := &a.reloads
@@ -136,17 +165,36 @@ func (a *Agent) reload(ctx context.Context, p plan.Plan) {
 	if err != nil {
 		r.failures++
 		r.notBefore = r.last.Add(max(a.set.ReloadInterval, time.Second) << min(r.streak, 5))
+		if isolated {
+			r.notBefore = r.last.Add(a.set.ReloadInterval) // it is another one
+		} else if wait := r.last.Add(r.listenWait()); errors.Is(err, plan.ErrListen) && wait.After(r.notBefore) {
+			r.notBefore = wait
+		}
 		r.streak++
 		a.log.Error("reload failed; HAProxy serves on with what it had", "reason", p.Reload, "error", err, "again_in", time.Until(r.notBefore).Round(time.Second))
 		return
 	}
 	r.succeeded++
+	if len(a.isolated.left) == 0 {
+		r.unforeseen = 0
+	}
 	r.streak, r.reason, r.held, r.model = 0, plan.NoReload, "", nil
 	a.files.good = wanted
 	if content, err := a.file.Read(); err == nil {
 		a.files.content = content
 	}
 	a.log.Info("reloaded", "reason", p.Reload)
+}
+
+// foresee tells what would keep a new worker from listening, before anything
+// is touched.
+func (a *Agent) foresee(wanted Renderer, model []plan.FileBackend) error {
+	content, err := wanted.Render(model)
+	if err != nil {
+		return nil //nolint:nilerr // the write tells it
+	}
+	a.isolated.content = content
+	return a.bindable(content)
 }
 
 // load makes HAProxy load what is in place, if that is still valid: what the

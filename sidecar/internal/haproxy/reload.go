@@ -34,9 +34,9 @@ func (c *Client) reload(ctx context.Context, want plan.Marker) error {
 	if err != nil {
 		return err
 	}
-	failed := func() error { return nil }
+	var failed func() error
 	if len(c.reloadCommand) > 0 {
-		err = c.reloadByCommand(ctx)
+		failed, err = c.reloadByCommand(ctx)
 	} else {
 		failed, err = c.reloadByMaster(ctx)
 	}

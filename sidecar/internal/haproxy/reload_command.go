@@ -15,16 +15,23 @@ const maxOutput = 32 << 10
 const commandGrace = 2 * time.Second
 
 // reloadByCommand runs the operator's command. Its success is no proof: a new
-// worker is waited for all the same.
-func (c *Client) reloadByCommand(ctx context.Context) error {
+// worker is waited for all the same. That none will come, a master that can be
+// asked tells before the time is over.
+func (c *Client) reloadByCommand(ctx context.Context) (failed func() error, err error) {
+	failed = func() error { return nil }
+	if c.master != (endpoint{}) {
+		if before, err := c.showProc(ctx); err == nil {
+			failed = func() error { return c.masterFailed(ctx, before) }
+		}
+	}
 	cmd := exec.CommandContext(ctx, c.reloadCommand[0], c.reloadCommand[1:]...) //nolint:gosec // the operator's own setting
 	cmd.WaitDelay = commandGrace
 	var output boundedBuffer
 	cmd.Stdout, cmd.Stderr = &output, &output
 	if err := cmd.Run(); err != nil {
-		return &ReloadError{Reason: "command " + c.reloadCommand[0], Log: logLines(output.String()), Err: err}
+		return nil, &ReloadError{Reason: "command " + c.reloadCommand[0], Log: logLines(output.String()), Err: err}
 	}
-	return nil
+	return failed, nil
 }
 
 // boundedBuffer keeps the first maxOutput bytes and drops the rest.

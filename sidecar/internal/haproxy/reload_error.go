@@ -2,8 +2,24 @@ package haproxy
 
 import (
 	"fmt"
+	"slices"
 	"strings"
+
+	"github.com/pointsman/pointsman/sidecar/internal/plan"
 )
+
+// refused is the error of a file that HAProxy has not loaded, of which its log
+// tells.
+func refused(log []string) *ReloadError {
+	if slices.ContainsFunc(log, func(line string) bool { return strings.Contains(line, cannotListen) }) {
+		return &ReloadError{Reason: plan.ErrListen.Error(), Log: log, CannotListen: true}
+	}
+	return &ReloadError{Reason: "HAProxy refused its file", Log: log}
+}
+
+// cannotListen is in HAProxy's last words about addresses that it could not
+// bind, all at once: `haproxy -c` does not try them.
+const cannotListen = "Some protocols failed to start their listeners"
 
 // ReloadError is a reload after which no new worker runs what was wanted. The
 // old worker serves on.
@@ -15,6 +31,9 @@ type ReloadError struct {
 	Log []string
 	// Err is the cause, if there is one beside HAProxy's words.
 	Err error
+	// CannotListen is true if the new worker could not bind what its file has,
+	// and if that cannot be excluded. The error wraps plan.ErrListen then.
+	CannotListen bool
 }
 
 // Error gives the reason and HAProxy's first alert.
@@ -29,7 +48,15 @@ func (e *ReloadError) Error() string {
 	return text
 }
 
-func (e *ReloadError) Unwrap() error { return e.Err }
+func (e *ReloadError) Unwrap() []error {
+	if e.CannotListen {
+		return []error{plan.ErrListen, e.Err}
+	}
+	return []error{e.Err}
+}
+
+// Words is what HAProxy had to say, a line each.
+func (e *ReloadError) Words() string { return strings.Join(e.Log, "\n") }
 
 // alert is the first line that HAProxy marks as one, else the last line.
 func (e *ReloadError) alert() string {

@@ -27,7 +27,7 @@ func (c *Client) reloadByMaster(ctx context.Context) (failed func() error, err e
 	// it starts itself again.
 	switch result, logs, _ := strings.Cut(reply, "\n"); {
 	case strings.HasPrefix(result, "Success=0"):
-		return nil, &ReloadError{Reason: "HAProxy refused its file", Log: logLines(logs)}
+		return nil, refused(logLines(logs))
 	case strings.HasPrefix(result, "Success=1"):
 		return func() error { return nil }, nil
 	case strings.TrimSpace(reply) != "" && !strings.HasPrefix(reply, "Success"): // one that is cut off is no verdict
@@ -55,7 +55,9 @@ func (c *Client) awaitMaster(ctx context.Context) (processes, error) {
 }
 
 // masterFailed reports whether the master has loaded its file again since and
-// has no new worker for it. 2.6 keeps its messages to its own log.
+// has no new worker for it. 2.6 keeps its messages to its own log, and so the
+// worst is to be taken for it; a newer one repeats them, where its answer to
+// the reload was lost.
 func (c *Client) masterFailed(ctx context.Context, before processes) error {
 	now, err := c.showProc(ctx)
 	if err != nil || now.reloads <= before.reloads || now.failed == 0 {
@@ -67,5 +69,8 @@ func (c *Client) masterFailed(ctx context.Context, before processes) error {
 			return nil
 		}
 	}
-	return &ReloadError{Reason: "HAProxy refused its file; its log says why"}
+	if said, err := c.tellMaster(ctx, "show startup-logs", c.timeout); err == nil && strings.Contains(said, "[ALERT]") {
+		return refused(logLines(said))
+	}
+	return &ReloadError{Reason: "HAProxy refused its file, perhaps because it cannot listen: its log says why", CannotListen: true}
 }

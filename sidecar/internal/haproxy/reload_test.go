@@ -84,9 +84,18 @@ func TestAPortThatIsTakenFailsTheReloadAndTheWorkerCanBeReached(t *testing.T) {
 	p, s := startMarked(t, "backend api\n  server one 127.0.0.1:9\n")
 	before := s.observe(t)
 	p.WriteConfig(markedFile(p, otherMark, "backend api\n  server one 127.0.0.1:9\nfrontend f\n  bind "+taken.Addr().String()+"\n"))
-	var failed *ReloadError
-	if err := s.client.Reload(t.Context(), otherMark); !errors.As(err, &failed) {
-		t.Fatalf("got %v, want a *ReloadError", err)
+	byCommand := newTestClient(t, Options{Runtime: p.Runtime(), Master: p.Master(), ReloadCommand: []string{"kill", "-USR2", fmt.Sprint(p.MasterPID())}})
+	for way, client := range map[string]*Client{"the master socket": s.client, "a command": byCommand} {
+		began := time.Now()
+		err := client.Reload(t.Context(), otherMark)
+		failed, ok := errors.AsType[*ReloadError](err)
+		if !ok || !errors.Is(err, plan.ErrListen) || time.Since(began) > 8*time.Second {
+			t.Fatalf("by %s: got %v after %s, want a *ReloadError that says that it cannot listen", way, err, time.Since(began))
+		}
+		// 2.6 tells its log only.
+		if s.dynamic && (!strings.Contains(err.Error(), "(Address already in use) for ["+taken.Addr().String()) || !strings.Contains(failed.Words(), "for frontend f:")) {
+			t.Errorf("by %s: got %q, want HAProxy's own words in it", way, err)
+		}
 	}
 	if got := s.observe(t); got.PID != before.PID || got.Marker != testMark {
 		t.Errorf("got %+v, want the worker of before, %+v", got, before)

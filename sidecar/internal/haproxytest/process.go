@@ -38,6 +38,7 @@ type Options struct {
 	Level    string // of the runtime socket; "" is admin
 	Global   string // more lines of the global section
 	Raw      bool   // the configuration is the whole file
+	Network  bool   // in a network of its own, as in a container; Linux only
 }
 
 // Start starts HAProxy with a configuration and waits until it answers. The
@@ -122,6 +123,9 @@ func (p *Process) Launch() {
 	p.cmd.Stdout, p.cmd.Stderr = p.log, p.log
 	p.cmd.WaitDelay = time.Second
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // the workers end with the group
+	if p.options.Network {
+		ownNetwork(p.cmd.SysProcAttr)
+	}
 	if err := p.cmd.Start(); err != nil {
 		p.tb.Fatalf("start %s: %v", p.binary, err)
 	}

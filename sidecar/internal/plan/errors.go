@@ -9,4 +9,8 @@ var (
 	// ErrRefused: HAProxy refuses `add server` in this backend for a reason
 	// that will not go away by itself.
 	ErrRefused = errors.New("the backend takes no servers at runtime")
+	// ErrListen: a new worker could not bind all that its file has, or may not
+	// have. While it tried, some 2 s long, the one that serves had to let go of
+	// what it listens on itself: clients were refused.
+	ErrListen = errors.New("a new worker cannot listen, and clients were refused while it tried")
 )

@@ -18,20 +18,34 @@ var (
 
 // isSummary reports whether an alert only says that there were others.
 func isSummary(alert string) bool {
-	return strings.Contains(alert, "rror(s) found in configuration file") || strings.Contains(alert, "Fatal errors found in configuration")
+	for _, s := range []string{"rror(s) found in configuration file", "Fatal errors found in configuration", "Some protocols failed to start their listeners"} {
+		if strings.Contains(alert, s) {
+			return true
+		}
+	}
+	return false
+}
+
+// told is an error that has HAProxy's words.
+type told interface {
+	error
+	Words() string
 }
 
 // Blame gives the backends whose sections are why HAProxy has rejected a
 // content: those that its alerts name, sorted. It gives none unless every alert
 // is about a section of one backend of ours; what else is wrong would stay so.
 func (r *Renderer) Blame(content []byte, rejected error) (backends []string) {
-	e, ok := errors.AsType[*RejectedError](rejected)
+	e, ok := errors.AsType[told](rejected)
 	if !ok {
 		return nil
 	}
-	file := strings.TrimSuffix(filepath.Base(e.Path), rejectedSuffix)
+	file := "" // a running HAProxy may have the file under another name
+	if e, ok := errors.AsType[*RejectedError](rejected); ok {
+		file = strings.TrimSuffix(filepath.Base(e.Path), rejectedSuffix)
+	}
 	all := sections(content)
-	for line := range strings.Lines(e.Output) {
+	for line := range strings.Lines(e.Words()) {
 		if !strings.HasPrefix(line, "[ALERT]") || isSummary(line) {
 			continue
 		}
@@ -50,12 +64,13 @@ func (r *Renderer) Blame(content []byte, rejected error) (backends []string) {
 	return backends
 }
 
-// blamed is the section that an alert is about.
+// blamed is the section that an alert is about. Where the file's name is not
+// known, the alert has to name the section as well as the line.
 func blamed(all []section, alert, file string) (section, bool) {
-	if m := placeInFile.FindStringSubmatch(alert); len(m) == 3 && filepath.Base(m[1]) == file {
+	if m := placeInFile.FindStringSubmatch(alert); len(m) == 3 && (file == "" || filepath.Base(m[1]) == file) {
 		n, err := strconv.Atoi(m[2])
 		i := slices.IndexFunc(all, func(s section) bool { return s.first <= n && n < s.first+len(s.lines) })
-		if err != nil || i < 0 {
+		if err != nil || i < 0 || file == "" && !strings.Contains(alert, " for "+all[i].kind+" "+all[i].name+":") {
 			return section{}, false
 		}
 		return all[i], true

@@ -33,6 +33,9 @@ func (e *RejectedError) Error() string {
 	return fmt.Sprintf("render: HAProxy rejects the new configuration, kept as %s: %s", e.Path, e.Output)
 }
 
+// Words is what HAProxy said.
+func (e *RejectedError) Words() string { return e.Output }
+
 // File is haproxy.cfg on disk.
 type File struct {
 	path  string
