@@ -3,6 +3,7 @@ package e2e
 import (
 	"errors"
 	"fmt"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -48,4 +49,31 @@ func TestAFrozenHAProxyHoldsNothingUpAndIsMendedWhenItGoesOn(t *testing.T) {
 		t.Errorf("HAProxy's worker is pid %d, was %d: it was reloaded", got, pid)
 	}
 	w.mustLoseNothing(clients)
+}
+
+// Who asks /readyz learns that HAProxy can't be reached. Nodes that leave still
+// find the sidecar: its registration in Consul does not hang on it.
+func TestTheSidecarOfAFrozenHAProxyIsNotReady(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 1)
+	registered := "http://" + w.consul.Address() + "/v1/health/service/pointsman-sidecar?passing"
+
+	w.must(w.lb.HAProxy.Freeze())
+	t.Cleanup(func() { _ = w.lb.HAProxy.Thaw() }) // it may have ended
+	w.must(lab.Until(w.ctx, 20*time.Second, "the sidecar is not ready, and says why", func() error {
+		body, code, err := w.getWith(w.lb.StatusURL()+"/readyz", "")
+		if err == nil && (code != http.StatusServiceUnavailable || !strings.Contains(body, "no complete answer within")) {
+			err = fmt.Errorf("%d: %s", code, body)
+		}
+		return err
+	}))
+	if _, code, err := w.getWith(w.lb.StatusURL()+"/healthz", ""); err != nil || code != http.StatusOK {
+		t.Errorf("healthz: got %d, %v, want 200: the sidecar itself is well", code, err)
+	}
+	if body, _, err := w.getWith(registered, ""); err != nil || !strings.Contains(body, "pointsman-sidecar-lb0") {
+		t.Errorf("in Consul: got %v, %s, want the sidecar passing", err, body)
+	}
+
+	w.must(w.lb.HAProxy.Thaw())
+	w.must(w.lb.Ready(w.ctx, 5*time.Second))
 }

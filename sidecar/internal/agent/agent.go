@@ -89,10 +89,11 @@ type Agent struct {
 	trouble    trouble
 	pace       pace
 	started    time.Time
-	ready      bool
-	oldWorkers int   // when last counted
-	oldMemory  int64 // in bytes
-	stopped    bool  // no HAProxy listened when it was last read
+	converged  bool      // HAProxy was once seen to run all that Consul says
+	away       time.Time // since when HAProxy can't be read; zero: it can
+	oldWorkers int       // when last counted
+	oldMemory  int64     // in bytes
+	stopped    bool      // no HAProxy listened when it was last read
 
 	last map[string][]plan.FileServer // who took traffic when HAProxy last ran
 

@@ -146,6 +146,7 @@ func (a *Agent) logStep(s plan.Step) {
 
 // note logs HAProxy's coming and going, once each.
 func (a *Agent) note(err error) {
+	a.noteAway(err)
 	switch {
 	case err == nil && a.trouble.haproxy != "":
 		a.log.Info("HAProxy answers", "pid", a.known.observed.PID, "version", a.known.observed.Caps.Version)

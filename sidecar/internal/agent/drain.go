@@ -23,14 +23,14 @@ func (s *State) Drain(service, instance string) (d Drain, routed bool) {
 		if svc.Name != service {
 			continue
 		}
-		if !s.Ready {
+		if !s.Converged {
 			return Drain{}, true
 		}
 		d.Drained = svc.Known && (s.HAProxy.Running || s.HAProxy.Stopped && s.File.Current)
 		svc.drain(instance, &d)
 		return d, true
 	}
-	return Drain{}, !s.Ready
+	return Drain{}, !s.Converged
 }
 
 // drain looks at every server by which a request may come to the instance: its

@@ -181,6 +181,15 @@ func (c *fakeCatalog) answersTheSame(service string) {
 	c.health[service] = h
 }
 
+// fails is that Consul is away.
+func (c *fakeCatalog) fails(service string, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	h := c.health[service]
+	h.Err = err
+	c.health[service] = h
+}
+
 func (c *fakeCatalog) Changed() <-chan struct{} { return c.changed }
 
 // says is Consul's answer about one service.

@@ -40,8 +40,8 @@ func (a *Agent) noteApplied(p plan.Plan) {
 			a.record.Applied(s.Name, now.Sub(changed))
 		}
 	}
-	if all && !a.ready {
-		a.ready = true
+	if all && !a.converged {
+		a.converged = true
 		a.log.Info("ready: HAProxy runs what Consul says", "services", len(a.set.Services))
 	}
 }
@@ -51,15 +51,16 @@ func (a *Agent) publish(snap catalog.Snapshot, p plan.Plan) {
 	o, f, r := a.known.observed, &a.files, &a.reloads
 	s := &State{
 		LoadBalancer: a.name, Version: a.version, Started: a.started,
-		Ready: a.ready, NotReady: a.notReady(p),
-		HAProxy: HAProxyState{Running: o.Running, Stopped: a.stopped, Version: o.Caps.Version, OldWorkers: a.oldWorkers, OldWorkersMemory: a.oldMemory, Maintenance: o.Maintenance, Error: a.trouble.haproxy},
-		File:    FileState{Path: a.file.Path(), Current: f.current, Written: f.written, Error: text(f.err), LeftOut: a.leftOutState()},
+		Converged: a.converged,
+		HAProxy:   HAProxyState{Running: o.Running, Stopped: a.stopped, Version: o.Caps.Version, OldWorkers: a.oldWorkers, OldWorkersMemory: a.oldMemory, Maintenance: o.Maintenance, Error: a.trouble.haproxy},
+		File:      FileState{Path: a.file.Path(), Current: f.current, Written: f.written, Error: text(f.err), LeftOut: a.leftOutState()},
 		Reloads: ReloadState{
 			Succeeded: r.succeeded, Failed: r.failures, Last: r.last, LastReason: string(r.lastReason),
 			Pending: string(r.reason), Error: text(r.err),
 		},
 		Services: make([]ServiceState, 0, len(a.set.Services)),
 	}
+	s.Ready, s.NotReady = a.readiness(p)
 	if o.Running {
 		s.HAProxy.PID = o.PID
 	}
@@ -72,20 +73,6 @@ func (a *Agent) publish(snap catalog.Snapshot, p plan.Plan) {
 	slices.SortFunc(s.Services, func(x, y ServiceState) int { return cmp.Compare(x.Name, y.Name) })
 	a.show(s)
 	a.record.State(s)
-}
-
-func (a *Agent) notReady(p plan.Plan) string {
-	switch {
-	case a.ready:
-		return ""
-	case a.trouble.haproxy != "":
-		return a.trouble.haproxy
-	case slices.ContainsFunc(p.Waiting, func(w plan.Waiting) bool { return w.For == plan.ForConsul }):
-		return "Consul has not answered for every service"
-	case p.Reload != plan.NoReload:
-		return "a reload is due: " + string(p.Reload)
-	}
-	return "not all changes are applied"
 }
 
 // take adds what one service tells of Consul.

@@ -12,8 +12,12 @@ type State struct {
 	Version      string    `json:"version"`       // the sidecar's
 	Started      time.Time `json:"started"`
 
-	// Ready is true once every service has had a complete answer from Consul,
-	// or its known servers adopted, and HAProxy was seen to run all of it.
+	// Converged is true once every service has had a complete answer from
+	// Consul, or its known servers adopted, and HAProxy was seen to run all of
+	// it. It stays true.
+	Converged bool `json:"-"`
+	// Ready is true while the sidecar has converged and HAProxy can be read, or
+	// could a moment ago.
 	Ready bool `json:"ready"`
 	// NotReady says why Ready is false; "" when it is true.
 	NotReady string `json:"not_ready,omitempty"`

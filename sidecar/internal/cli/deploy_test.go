@@ -34,7 +34,7 @@ type deployScene struct {
 func newDeployScene(t *testing.T, access status.Access) *deployScene {
 	t.Helper()
 	s := &deployScene{t: t, consul: consultest.NewFake(t)}
-	s.state = agent.State{LoadBalancer: "lb0", Ready: true, HAProxy: agent.HAProxyState{Running: true}}
+	s.state = agent.State{LoadBalancer: "lb0", Ready: true, Converged: true, HAProxy: agent.HAProxyState{Running: true}}
 	s.state.Services = []agent.ServiceState{{Name: "api", Known: true, Index: 1 << 40}}
 	get := func() *agent.State {
 		s.mu.Lock()

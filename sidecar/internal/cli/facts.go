@@ -44,5 +44,5 @@ func (f facts) Live(service, version string) (count int, routed bool) {
 			count++
 		}
 	}
-	return count, routed || !f.Ready
+	return count, routed || !f.Converged
 }

@@ -38,7 +38,7 @@ func TestAnInstanceIsDrainedWhenNobodyIsOnItAndNobodyComes(t *testing.T) {
 		{"before all of Consul's answers are there", nil, true, false},
 	} {
 		f := facts{&agent.State{
-			Ready: !c.notReady, HAProxy: agent.HAProxyState{Running: true},
+			Converged: !c.notReady, HAProxy: agent.HAProxyState{Running: true},
 			Services: []agent.ServiceState{{Name: "api", Known: true, Instances: c.instances}},
 		}}
 		d, routed := f.Drain("api", "a")
@@ -46,7 +46,7 @@ func TestAnInstanceIsDrainedWhenNobodyIsOnItAndNobodyComes(t *testing.T) {
 			t.Errorf("%s: got drained %v, routed %v, want %v, true", c.name, d.Drained, routed, c.want)
 		}
 	}
-	if _, routed := (facts{&agent.State{Ready: true}}).Drain("web", "a"); routed {
+	if _, routed := (facts{&agent.State{Converged: true}}).Drain("web", "a"); routed {
 		t.Error("a service that is not routed: got true")
 	}
 }
@@ -63,7 +63,7 @@ func TestWhatIsNotSeenIsNotCalledDrained(t *testing.T) {
 		{"an HAProxy that has ended, and whose file is without it", agent.State{HAProxy: agent.HAProxyState{Stopped: true}, File: agent.FileState{Current: true}}, true},
 		{"an HAProxy that has ended, and whose file may have it", agent.State{HAProxy: agent.HAProxyState{Stopped: true}}, false},
 	} {
-		c.state.Ready = true
+		c.state.Converged = true
 		c.state.Services = []agent.ServiceState{{Name: "api", Known: true, Instances: gone}}
 		if d, _ := (facts{&c.state}).Drain("api", "a"); d.Drained != c.want {
 			t.Errorf("%s: got drained %v, want %v", c.name, d.Drained, c.want)
@@ -76,7 +76,7 @@ func TestWhatIsNotSeenIsNotCalledDrained(t *testing.T) {
 }
 
 func TestLiveAreThoseThatTakeTraffic(t *testing.T) {
-	f := facts{&agent.State{Ready: true, Services: []agent.ServiceState{{Name: "api", Instances: []agent.InstanceState{
+	f := facts{&agent.State{Converged: true, Services: []agent.ServiceState{{Name: "api", Instances: []agent.InstanceState{
 		{ID: "a", Version: "1.0", Phase: agent.PhaseUp, Weight: 1},
 		{ID: "b", Version: "1.1", Phase: agent.PhaseUp, Weight: 1},
 		{ID: "c", Version: "1.1", Phase: agent.PhaseUp}, // weight 0

@@ -78,7 +78,7 @@ func New(reg *prometheus.Registry, o Options) (*Recorder, error) {
 		held:        gauges("guard_held_servers", "Servers that stay though Consul calls them lost, because too many were lost at once, by service.", "service"),
 		saved:       gauges("snapshot_used", "1 while Consul has not answered since the start, and what a sidecar before has saved is known instead, else 0, by service.", "service"),
 		damped:      gauges("damped_instances", "Instances that are well and kept out for a while, because their health changes often, by service.", "service"),
-		ready:       gauge("ready", "1 once HAProxy has been seen to run all that Consul says, else 0."),
+		ready:       gauge("ready", "1 once HAProxy has been seen to run all that Consul says and while it answers, else 0."),
 		running:     gauge("haproxy_running", "1 while HAProxy answers, else 0."),
 		workers:     gauge("old_workers", "HAProxy's workers of before a reload that still serve their last connections."),
 		memory:      gauge("old_workers_memory_bytes", "Resident memory of those workers, as far as the sidecar can see their processes."),

@@ -21,7 +21,8 @@ type Options struct {
 	// State gives the body of /api/v1/state, as JSON can encode it; nil is
 	// none yet.
 	State func() any
-	// Ready tells whether HAProxy runs all that Consul says, and if not, why.
+	// Ready tells whether HAProxy runs all that Consul says and answers, and if
+	// not, why.
 	Ready func() (ready bool, reason string)
 	// Alive gives an error when the agent's loop has not come round for longer
 	// than it may.

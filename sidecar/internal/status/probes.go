@@ -18,7 +18,9 @@ func health(alive func() error) http.Handler {
 	})
 }
 
-// readiness answers whether HAProxy runs what it should: 200 or 503.
+// readiness answers whether HAProxy runs what it should and can be reached: 200
+// or 503. Nothing that keeps a load balancer in traffic may hang on it: HAProxy
+// serves without the sidecar.
 func readiness(ready func() (bool, string)) http.Handler {
 	type answer struct {
 		Ready  bool   `json:"ready"`
