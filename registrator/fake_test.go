@@ -23,6 +23,7 @@ import (
 type agentFake struct {
 	mu     sync.Mutex
 	known  string // body of the last registration; "" is forgotten
+	checks string // their states, in JSON
 	calls  []call
 	answer func(context.Context, call) (status int, err error) // nil: as an agent
 
@@ -82,6 +83,8 @@ func (f *agentFake) RoundTrip(r *http.Request) (*http.Response, error) {
 			f.passOn("")
 		case f.known == "":
 			status = http.StatusNotFound
+		case strings.HasPrefix(r.URL.Path, "/v1/agent/health/"):
+			body = `{"Checks":[` + f.checks + `]}`
 		case r.Method == http.MethodGet:
 			body = f.known
 		}

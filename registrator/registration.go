@@ -42,6 +42,7 @@ type Registration struct {
 
 	watchdog   loop
 	heartbeats loop
+	seen       seen // by the watchdog
 }
 
 // New checks the configuration and sends nothing. The error joins all that is
@@ -86,7 +87,8 @@ func (r *Registration) ID() string { return r.config.ID }
 // in one call, passing. It tries until it succeeds or ctx ends, since the agent
 // may start at the same time; give it a deadline. It then keeps the
 // registration alive until Leave or Close: the watchdog registers again if the
-// agent forgot, and TTL checks get their signs of life.
+// agent forgot, with the checks critical that it has seen so, and TTL checks get
+// their signs of life.
 //
 // It fails at once where the agent says that the registration is wrong, with
 // ErrLeft after Leave, and if it has succeeded before.
@@ -163,7 +165,11 @@ func (r *Registration) put(ctx context.Context, leaving time.Time) error {
 		service.Weights = &c.Weights
 	}
 	for _, check := range c.Checks {
-		service.Checks = append(service.Checks, check.definition(c.ID))
+		d := check.definition(c.ID)
+		if r.seen.isCritical(d.CheckID) {
+			d.Status = api.HealthCritical
+		}
+		service.Checks = append(service.Checks, d)
 	}
 	options := api.ServiceRegisterOpts{ReplaceExistingChecks: true}.WithContext(ctx)
 	return r.agent.ServiceRegisterOpts(service, options)

@@ -9,7 +9,9 @@ import (
 
 // watchdog looks whether the agent still knows the service, and registers it
 // again if it has forgotten: an agent does so when it restarts without its
-// data, and forgets a service whose check was critical for too long.
+// data, and forgets a service whose check was critical for too long. A check
+// that was critical when it was last seen begins so then: else a program that
+// hangs would get traffic again, until its check has failed once more.
 type watchdog struct {
 	r *Registration
 	// lost is why the agent could not be asked the last time, or nil. Only the
@@ -22,10 +24,13 @@ func (w *watchdog) look() {
 	ctx, cancel := context.WithTimeout(context.Background(), callTimeout)
 	defer cancel()
 	_, _, err := w.r.agent.Service(w.r.config.ID, (&api.QueryOptions{}).WithContext(ctx))
-	if isNotFound(err) {
+	switch {
+	case err == nil:
+		w.r.seen.look(ctx, w.r.agent, w.r.config.ID)
+	case isNotFound(err):
 		err = w.r.register(ctx)
 		if err == nil {
-			w.r.log.Info("the agent had forgotten the service: registered again")
+			w.r.log.Info("the agent had forgotten the service: registered again", "critical", w.r.seen.names())
 		}
 	}
 	w.note(err)
