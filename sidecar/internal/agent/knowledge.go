@@ -18,10 +18,11 @@ type knowledge struct {
 	seen     map[string]time.Time
 	left     map[string][]plan.FileServer // by backend, when nothing was left to do
 	refuses  map[string]bool              // backends that refuse `add server`
+	adds     map[string]bool              // backends that have taken it
 }
 
 func newKnowledge() knowledge {
-	return knowledge{seen: map[string]time.Time{}, left: map[string][]plan.FileServer{}, refuses: map[string]bool{}}
+	return knowledge{seen: map[string]time.Time{}, left: map[string][]plan.FileServer{}, refuses: map[string]bool{}, adds: map[string]bool{}}
 }
 
 // forget makes the next pass read everything.
@@ -86,9 +87,10 @@ func (k *knowledge) take(o plan.Observed, asked []string) {
 		k.observed.Backends = nil
 	}
 	if o.Marker != k.observed.Marker || o.Caps != k.observed.Caps {
-		// Another configuration, or another program, refuses nothing yet. The
-		// same one would refuse again: its slots are kept.
+		// Another configuration, or another program, has refused nothing yet, and
+		// taken nothing. The same one would again.
 		clear(k.refuses)
+		clear(k.adds)
 	}
 	backends := maps.Clone(k.observed.Backends)
 	if backends == nil {
@@ -96,7 +98,7 @@ func (k *knowledge) take(o plan.Observed, asked []string) {
 	}
 	for _, name := range asked {
 		if b, exists := o.Backends[name]; exists {
-			b.Left, b.Refuses = k.left[name], k.refuses[name]
+			b.Left, b.Refuses, b.Adds = k.left[name], k.refuses[name], k.adds[name]
 			backends[name] = b
 		} else {
 			delete(backends, name)
@@ -107,24 +109,36 @@ func (k *knowledge) take(o plan.Observed, asked []string) {
 	k.stale = map[string]bool{}
 }
 
-// settled remembers how the backends are that the plan leaves alone.
+// settled remembers how the servers are that the plan leaves alone. Those of a
+// backend are told apart: one that is drained for an hour is no reason to take
+// what the sidecar does to the others meanwhile for someone else's doing.
 func (k *knowledge) settled(p plan.Plan) {
-	busy := map[string]bool{}
+	busy := map[[2]string]bool{}
 	for _, s := range p.Steps {
-		busy[s.Backend] = true
+		busy[[2]string{s.Backend, s.Server}] = true
 	}
 	for _, w := range p.Waiting {
 		if w.For != plan.ForCheck && w.For != plan.ForDamping {
-			busy[w.Backend] = true
+			busy[[2]string{w.Backend, w.Server}] = true
 		}
 	}
 	for _, f := range p.File {
 		b, exists := k.observed.Backends[f.Backend]
-		if !exists || busy[f.Backend] {
+		if !exists || busy[[2]string{f.Backend, ""}] {
 			continue
 		}
-		k.left[f.Backend] = f.Servers
-		b.Left = f.Servers
+		left := make([]plan.FileServer, 0, len(f.Servers))
+		for _, s := range f.Servers {
+			if !busy[[2]string{f.Backend, s.Name}] {
+				left = append(left, s)
+			}
+		}
+		for _, s := range k.left[f.Backend] {
+			if busy[[2]string{f.Backend, s.Name}] {
+				left = append(left, s)
+			}
+		}
+		k.left[f.Backend], b.Left = left, left
 		k.observed.Backends[f.Backend] = b
 	}
 }

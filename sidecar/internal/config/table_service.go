@@ -39,7 +39,7 @@ func serviceRoute() []setting[Service] {
 		},
 		{
 			key: "balance", def: "roundrobin",
-			doc: "How a server is chosen: the words after `balance`. A static algorithm cannot take new servers at runtime and uses slots.",
+			doc: "How a server is chosen: the words after `balance`. A static algorithm cannot take new servers at runtime and uses slots; free ones are kept until HAProxy has taken a server without.",
 			at:  func(s *Service) value { return text{&s.Balance, "words", balance} },
 		},
 	}

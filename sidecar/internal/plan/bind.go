@@ -18,8 +18,9 @@ func (s Server) IsFreeSlot() bool { return isSlot(&s) && s.Admin == Maint && s.S
 
 // bind finds the server of each instance and gives the instances that have
 // none. A server is an instance's by its name; a slot, whose name is no one's,
-// by its address. Nothing but HAProxy's own state is asked, so a sidecar that
-// starts anew binds as the one before it did.
+// by its address. Of the two the one that is where the instance is: one that has
+// moved and has a slot there already stays in it. Nothing but HAProxy's own
+// state is asked, so a sidecar that starts anew binds as the one before it did.
 func (b *part) bind() (homeless []*catalog.Instance) {
 	byName := make(map[string]int, len(b.servers))
 	slotsAt := map[addrKey][]int{}
@@ -38,16 +39,19 @@ func (b *part) bind() (homeless []*catalog.Instance) {
 		})
 	}
 	for _, inst := range b.byRole() {
-		if i, ok := byName[inst.Server]; ok && b.canKeep(&b.servers[i], inst) {
-			b.bound[i] = inst
-			continue
-		}
 		k := addrKey{inst.Addr, inst.Backup}
-		if at := slotsAt[k]; len(at) > 0 {
+		i, named := byName[inst.Server]
+		named = named && b.canKeep(&b.servers[i], inst)
+		switch at := slotsAt[k]; {
+		case named && b.servers[i].Addr == inst.Addr:
+			b.bound[i] = inst
+		case len(at) > 0:
 			b.bound[at[0]], slotsAt[k] = inst, at[1:]
-			continue
+		case named:
+			b.bound[i] = inst
+		default:
+			homeless = append(homeless, inst)
 		}
-		homeless = append(homeless, inst)
 	}
 	for i := range b.servers {
 		if s := &b.servers[i]; b.bound[i] == nil && s.IsFreeSlot() {
@@ -93,13 +97,17 @@ func (b *part) canKeep(s *Server, inst *catalog.Instance) bool {
 // house finds a place for an instance that has none.
 func (b *part) house(inst *catalog.Instance) {
 	if !b.slots {
-		if slices.ContainsFunc(b.servers, func(s Server) bool { return s.Name == inst.Server }) {
+		i := slices.IndexFunc(b.servers, func(s Server) bool { return s.Name == inst.Server })
+		switch {
+		case i < 0:
+			b.add(inst, inst.Server)
+		case b.available == 1 && isAvailable(&b.servers[i]):
+			b.add(inst, nextSlot(b.names())) // nobody else could serve until it has its name
+		default:
 			// Its name is taken by a server that can't become its own: none
 			// turns into a backup, or back, at runtime.
 			b.replaced[inst.Server] = inst
-			return
 		}
-		b.add(inst)
 		return
 	}
 	for n, i := range b.free {
@@ -118,11 +126,20 @@ func (b *part) house(inst *catalog.Instance) {
 	b.wait(nil, inst, ForSlot)
 }
 
-func (b *part) add(inst *catalog.Instance) {
+// names is the servers that there are or will be, as far as their names go.
+func (b *part) names() []FileServer {
+	out := slices.Clone(b.added)
+	for i := range b.servers {
+		out = append(out, FileServer{Name: b.servers[i].Name})
+	}
+	return out
+}
+
+func (b *part) add(inst *catalog.Instance, name string) {
 	b.additions = append(b.additions, Step{
-		Kind: Add, Reason: Registered, Backend: b.Backend, Server: inst.Server, Instance: inst.ID,
+		Kind: Add, Reason: Registered, Backend: b.Backend, Server: name, Instance: inst.ID,
 		Addr: inst.Addr, Weight: inst.Weight, MaxConn: inst.MaxConn, Backup: inst.Backup,
 		Options: b.Options, Prove: b.Checked,
 	})
-	b.added = append(b.added, fileServer(inst, inst.Server))
+	b.added = append(b.added, fileServer(inst, name))
 }

@@ -87,6 +87,8 @@ type part struct {
 	running bool // HAProxy answers
 	exists  bool // HAProxy has this backend
 	slots   bool // new servers need a slot
+	adds    bool // HAProxy has taken a new server without one
+	deletes bool // it can take one away
 	want    catalog.Service
 	servers []Server // as observed, by ID
 	left    map[string]FileServer
@@ -106,6 +108,7 @@ type part struct {
 
 	available int // servers that get requests, less those that the steps so far take out
 
+	served              *served // made when it is first asked for
 	candidates          []candidate
 	additions, removals []Step
 	waiting             []Waiting
@@ -120,6 +123,8 @@ func newPart(s Service, o Observed, want catalog.Service) *part {
 		running: o.Running,
 		exists:  o.Running && exists,
 		slots:   s.ForceSlots || !o.Caps.Dynamic || backend.Refuses,
+		adds:    backend.Adds,
+		deletes: o.Caps.Dynamic,
 		want:    want,
 		guard:   o.Guards[s.Backend],
 

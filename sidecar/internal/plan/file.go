@@ -22,7 +22,7 @@ func fileServer(inst *catalog.Instance, name string) FileServer {
 // whole file is loaded anew it is also where slots are made and taken away,
 // and where a backend that HAProxy does not have yet begins.
 func (b *part) file(loadedAnew bool) FileBackend {
-	f := FileBackend{Service: b.Name, Backend: b.Backend, Known: b.want.Known || b.exists, Old: b.want.Old && !b.exists}
+	f := FileBackend{Service: b.Name, Backend: b.Backend, Known: b.want.Known || b.exists, Old: b.want.Old && !b.isUsed()}
 	if b.exists {
 		f.Servers = append(b.kept(), b.added...)
 	} else if b.want.Known {
@@ -43,21 +43,22 @@ func (b *part) fromCatalog() (servers []FileServer) {
 	if b.want.Old && len(b.last) > 0 {
 		return b.named(b.last) // the file that HAProxy ran is newer
 	}
-	present, announced := map[addrKey]bool{}, map[addrKey]bool{}
+	// Nobody is lost who is there, be it as a backup now, or none any more.
+	placed := map[netip.AddrPort]bool{}
 	for n := range b.want.Instances {
 		inst := &b.want.Instances[n]
-		switch k := (addrKey{inst.Addr, inst.Backup}); b.role(inst) {
+		switch b.role(inst) {
 		case in:
-			present[k] = true
 			servers = append(servers, fileServer(inst, inst.Server))
+			fallthrough
 		case draining:
-			announced[k] = true
+			placed[inst.Addr] = true
 		case out:
 		}
 	}
 	var lost []FileServer
 	for _, f := range b.last {
-		if k := (addrKey{f.Addr, f.Backup}); !present[k] && !announced[k] {
+		if !placed[f.Addr] {
 			lost = append(lost, f)
 		}
 	}
@@ -135,9 +136,12 @@ func (b *part) kept() []FileServer {
 		}
 	}
 	for i := range after {
-		if drain[after[i].Name] {
-			after[i].Weight = 0
+		f := &after[i]
+		if drain[f.Name] {
+			f.Weight = 0
 		}
+		// Whoever made it ready did not know that it is nobody's any more.
+		f.Disabled = f.Disabled || f.Addr == freeAddr
 	}
 	b.forgetFree(after, gone)
 	return slices.DeleteFunc(after, func(f FileServer) bool { return gone[f.Name] })

@@ -28,6 +28,7 @@ type Loss struct {
 type verdict struct {
 	atOnce   bool // too many are lost now, for whatever unannounced reason
 	inWindow bool // too many are unhealthy now or became so within the window
+	together bool // too many would go at once with those that are held
 }
 
 // judge counts what is lost unannounced while HAProxy sees it up. What HAProxy
@@ -37,11 +38,12 @@ type verdict struct {
 // that is made smaller. But one that was unhealthy, or lost with others, when
 // it was held, stays so: whoever cleans up after a false alarm deregisters it.
 func (b *part) judge(candidates []candidate) verdict {
-	fresh, unhealthy, recent := 0, 0, b.recentLosses()
+	fresh, held, unhealthy, recent := 0, 0, 0, b.recentLosses()
 	for _, c := range candidates {
 		switch {
-		case c.announced(), !isAvailable(c.server):
+		case c.announced(), c.reason == Moved, !isAvailable(c.server):
 		case b.isHeld(c):
+			held++
 			unhealthy++
 		default:
 			fresh++
@@ -53,6 +55,7 @@ func (b *part) judge(candidates []candidate) verdict {
 	return verdict{
 		atOnce:   b.isMass(fresh, b.available),
 		inWindow: b.isMass(unhealthy+recent, b.available+recent),
+		together: b.isMass(fresh+held, b.available),
 	}
 }
 
@@ -77,9 +80,13 @@ func (v verdict) holds(b *part, c candidate, stay int) bool {
 		return false
 	case stay < b.MinServers:
 		return true
+	case c.reason == Moved:
+		return false
 	case b.Hold > 0 && hold.For >= b.Hold:
 		return false
-	case isHeld, c.reason == Unhealthy:
+	case isHeld:
+		return v.atOnce || v.inWindow || v.together
+	case c.reason == Unhealthy:
 		return v.atOnce || v.inWindow
 	}
 	return v.atOnce

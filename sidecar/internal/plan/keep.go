@@ -14,9 +14,7 @@ func (b *part) keep(i int, inst *catalog.Instance) {
 	b.tune(s, inst)
 	switch s.Admin {
 	case Ready:
-		if b.Checked && !s.Checked {
-			b.additions = append(b.additions, b.step(EnableHealth, Drift, s, inst))
-		}
+		b.check(s, inst)
 		if !s.Up {
 			b.wait(s, inst, ForCheck)
 		}
@@ -27,6 +25,14 @@ func (b *part) keep(i int, inst *catalog.Instance) {
 		st := b.step(SetReady, b.readyReason(s), s, inst)
 		st.Prove = b.Checked
 		b.additions = append(b.additions, st)
+	}
+}
+
+// check has HAProxy check a server that takes traffic, should somebody have
+// switched that off: nobody else decides on one that is held.
+func (b *part) check(s *Server, inst *catalog.Instance) {
+	if b.Checked && !s.Checked {
+		b.additions = append(b.additions, b.step(EnableHealth, Drift, s, inst))
 	}
 }
 
@@ -83,6 +89,8 @@ func (b *part) move() {
 				b.removals = append(b.removals, b.step(SetDrain, Moved, s, b.replaced[s.Name]))
 			} else {
 				b.wait(s, b.replaced[s.Name], ForReplacement)
+				b.tune(s, b.replaced[s.Name]) // it may stay for long
+				b.check(s, b.replaced[s.Name])
 			}
 			continue
 		}

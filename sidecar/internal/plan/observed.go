@@ -59,6 +59,10 @@ type Backend struct {
 	// that will not go away (a static balance algorithm, a keyword). Slots are
 	// used then, as on 2.6.
 	Refuses bool
+
+	// Adds is set when it has taken `add server`. Until then free slots are
+	// kept: it may be one that refuses.
+	Adds bool
 }
 
 // Admin is the administrative state of a server.

@@ -2,6 +2,7 @@ package plan
 
 import (
 	"cmp"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -47,14 +48,38 @@ func (b *part) retire() {
 	b.takeOut()
 }
 
+// isReplaced reports whether the instance that a server was for is served by
+// another one: it has moved into a slot, has become a backup, or is none any
+// more.
+func (b *part) isReplaced(s *Server) bool {
+	if b.served == nil {
+		b.served = &served{names: map[string]bool{}, addrs: map[netip.AddrPort]bool{}}
+		for i, inst := range b.bound {
+			if o := &b.servers[i]; isAvailable(o) {
+				b.served.names[inst.Server], b.served.addrs[o.Addr] = true, true
+			}
+		}
+	}
+	return b.served.names[s.Name] || isSlot(s) && b.served.addrs[s.Addr]
+}
+
+// served is who takes traffic: the names of the instances, and where they are.
+type served struct {
+	names map[string]bool
+	addrs map[netip.AddrPort]bool
+}
+
 func (b *part) candidate(s *Server, inst *catalog.Instance) candidate {
 	c := candidate{server: s, instance: inst, reason: Deregistered, to: SetDrain}
 	switch {
 	case b.replaced[s.Name] != nil:
 		c.reason = Moved
 	case inst == nil:
-		if b.drifted(s, func(l FileServer) bool { return l.Addr != s.Addr || l.Disabled }) {
+		switch {
+		case b.drifted(s, func(l FileServer) bool { return l.Addr != s.Addr || l.Disabled }):
 			c.reason = Drift
+		case b.isReplaced(s):
+			c.reason = Moved
 		}
 	case !inst.Leaving.IsZero():
 		c.reason = Leaving
@@ -84,21 +109,21 @@ func (b *part) afterDrain(c candidate) {
 }
 
 // afterMaint ends what has outlasted its drain, and deletes a server that
-// Consul no longer lists, where servers can be deleted. Elsewhere a slot is
-// free now.
+// Consul no longer lists, where servers can be deleted. Where slots are needed,
+// a slot is free now.
 func (b *part) afterMaint(c candidate) {
 	s := c.server
 	switch {
 	case c.instance != nil && c.reason != Leaving:
 		// It may come back, and its sessions are no hindrance.
-	case s.Sessions > 0 && b.ShutdownAfter > 0 && s.SinceChange >= b.ShutdownAfter:
+	case s.Sessions > 0 && b.ShutdownAfter > 0 && s.SinceChange >= b.ShutdownAfter && !b.staysAt(s.Addr):
 		step := b.step(Shutdown, DrainExpired, s, c.instance)
 		step.Addr = s.Addr
 		b.removals = append(b.removals, step)
 	case s.Sessions > 0:
 		b.wait(s, c.instance, ForSessions)
 	case c.instance != nil:
-	case b.slots:
+	case !b.deletes, isSlot(s) && (b.slots || !b.adds):
 	case isSlot(s):
 		b.remove(Delete, Unused, c)
 	case c.reason == Moved:
@@ -106,6 +131,18 @@ func (b *part) afterMaint(c candidate) {
 	default:
 		b.remove(Delete, Deregistered, c)
 	}
+}
+
+// staysAt reports whether an instance that does not leave is at the address by
+// way of another server. The sessions in old workers are told apart by address
+// only, and nobody ends those of one that stays.
+func (b *part) staysAt(addr netip.AddrPort) bool {
+	for i, inst := range b.bound {
+		if b.servers[i].Addr == addr && inst.Leaving.IsZero() {
+			return true
+		}
+	}
+	return false
 }
 
 func (b *part) remove(kind Kind, reason Reason, c candidate) {
@@ -131,10 +168,10 @@ func (b *part) takeOut() {
 		// Those that were announced go whatever becomes of this one, as far as
 		// they can be spared, so they are none that would stay.
 		case guard.holds(b, c, b.available-1-min(announced, max(0, spare-1))):
-			b.wait(c.server, c.instance, ForGuard)
+			b.stay(c, ForGuard)
 			continue
 		case c.isGood() && spare <= 0:
-			b.wait(c.server, c.instance, ForReplacement)
+			b.stay(c, ForReplacement)
 			continue
 		default:
 			b.available--
@@ -144,6 +181,15 @@ func (b *part) takeOut() {
 			}
 		}
 		b.remove(c.to, c.reason, c)
+	}
+}
+
+// stay keeps a candidate for now. One that goes for its weight only is an
+// instance's, and was seen to before.
+func (b *part) stay(c candidate, because WaitReason) {
+	b.wait(c.server, c.instance, because)
+	if c.to != SetWeight {
+		b.check(c.server, c.instance)
 	}
 }
 

@@ -22,6 +22,7 @@ type scene struct {
 	snap    catalog.Snapshot
 	left    []plan.FileServer
 	refuses bool
+	adds    bool
 	guard   plan.Guard
 	flaps   map[string]bool
 	down    bool // HAProxy is not running
@@ -83,7 +84,7 @@ func (s *scene) run(b *block) (got []string, isExpected bool) {
 	case "settle":
 		s.settle()
 	case "sidecar": // restarts
-		s.left, s.refuses, s.last, s.guard = nil, false, plan.Plan{}, plan.Guard{}
+		s.left, s.refuses, s.adds, s.last, s.guard = nil, false, false, plan.Plan{}, plan.Guard{}
 	case "load": // HAProxy is restarted with the last plan's file
 		s.m.load(s.d.Marker, s.last.File)
 		s.left, s.down = nil, false
@@ -106,7 +107,7 @@ func (s *scene) observed() plan.Observed {
 		return plan.Observed{Caps: o.Caps, Last: map[string][]plan.FileServer{backend: s.lastTraffic()}}
 	}
 	if b, exists := o.Backends[backend]; exists {
-		b.Left, b.Refuses = s.left, s.refuses
+		b.Left, b.Refuses, b.Adds = s.left, s.refuses, s.adds
 		o.Backends[backend] = b
 	}
 	o.Flapping = map[string]map[string]bool{backend: s.flaps}
@@ -165,6 +166,7 @@ func (s *scene) apply() {
 	s.t.Helper()
 	for _, st := range s.last.Steps {
 		s.fatalIf(s.m.apply(st))
+		s.adds = s.adds || st.Kind == plan.Add
 	}
 	if s.last.Reload != plan.NoReload {
 		s.m.load(s.d.Marker, s.last.File)
