@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net/netip"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -78,24 +79,24 @@ type Agent struct {
 	ticked       atomic.Int64  // when the loop last came round, in nanoseconds since 1970
 
 	// The rest belongs to the goroutine of Run.
-	set        Settings
-	known      knowledge
-	files      fileKeeper
-	reloads    reloadKeeper
-	guard      guardKeeper
-	saved      storeKeeper
-	isolated   isolated
-	flaps      flapKeeper
-	trouble    trouble
-	pace       pace
-	started    time.Time
-	converged  bool      // HAProxy was once seen to run all that Consul says
-	away       time.Time // since when HAProxy can't be read; zero: it can
-	oldWorkers int       // when last counted
-	oldMemory  int64     // in bytes
-	stopped    bool      // no HAProxy listened when it was last read
+	set       Settings
+	known     knowledge
+	files     fileKeeper
+	reloads   reloadKeeper
+	guard     guardKeeper
+	saved     storeKeeper
+	isolated  isolated
+	flaps     flapKeeper
+	trouble   trouble
+	pace      pace
+	started   time.Time
+	converged bool      // HAProxy was once seen to run all that Consul says
+	away      time.Time // since when HAProxy can't be read; zero: it can
+	stopped   bool      // no HAProxy listened when it was last read
+	old       oldWorkers
 
-	last map[string][]plan.FileServer // who took traffic when HAProxy last ran
+	last      map[string][]plan.FileServer       // who took traffic when HAProxy last ran, or is in its file since
+	announced map[string]map[netip.AddrPort]bool // by service, where somebody was who has said that it leaves
 
 	maintenance bool               // as logged
 	applied     map[string]applied // by service
@@ -136,6 +137,8 @@ func New(o Options) (*Agent, error) {
 		known:    newKnowledge(),
 		flaps:    newFlapKeeper(),
 		applied:  map[string]applied{},
+
+		announced: map[string]map[netip.AddrPort]bool{},
 	}
 	a.show(&State{LoadBalancer: o.Name, Version: o.Version, NotReady: "the agent has not started", File: FileState{LeftOut: []LeftOutState{}}, Services: []ServiceState{}})
 	return a, nil
@@ -203,23 +206,6 @@ func (a *Agent) Run(ctx context.Context) error {
 	}
 }
 
-// countOldWorkers is for people: what can't be counted is not shown.
-func (a *Agent) countOldWorkers(ctx context.Context) {
-	a.oldWorkers, a.oldMemory = 0, 0
-	if !a.known.observed.Running {
-		return
-	}
-	if n, err := a.haproxy.OldWorkers(ctx); err == nil {
-		a.oldWorkers = n
-	}
-	if a.oldWorkers == 0 {
-		return
-	}
-	if n, err := a.memory(ctx); err == nil {
-		a.oldMemory = n
-	}
-}
-
 // adopt takes new settings. What failed with the old ones is tried at once.
 func (a *Agent) adopt(s Settings) {
 	a.set, a.isolated = s, isolated{asked: s}
@@ -238,8 +224,12 @@ func (a *Agent) pass(ctx context.Context) time.Duration {
 	snap := a.snapshot()
 	for _, svc := range changed {
 		a.observeFlaps(svc, snap.Service(svc.Name))
+		a.noteAnnounced(svc, snap.Service(svc.Name))
 	}
 	p, err := a.converge(ctx, snap)
+	if o := a.known.observed; o.Running && o.PID != a.old.of {
+		a.countOldWorkers(ctx) // somebody may have reloaded it
+	}
 	if ctx.Err() != nil {
 		return time.Hour // Run sees it too
 	}
@@ -254,7 +244,10 @@ func (a *Agent) pass(ctx context.Context) time.Duration {
 		a.noteApplied(p)
 		a.noteHolds()
 	}
-	again = min(again, a.tendStore(snap), a.tendIsolated(ctx, p))
+	again = min(again, a.tendStore(snap), a.untilSaved(), a.tendIsolated(ctx, p))
+	if ctx.Err() != nil {
+		return time.Hour // what was cut short proves nothing
+	}
 	a.publish(snap, p)
 	return max(again, time.Millisecond)
 }

@@ -25,21 +25,24 @@ func (a *Agent) converge(ctx context.Context, snap catalog.Snapshot) (plan.Plan,
 	var p plan.Plan
 	var sent []plan.Step
 	stalled := 0
-	for range maxRounds {
+	for round := range maxRounds {
 		ran := a.known.observed.Running
 		err := a.known.read(ctx, a.haproxy, a.set)
 		if ctx.Err() != nil {
 			return p, ctx.Err() // what fails now fails for that
 		}
 		a.stopped = errors.Is(err, plan.ErrNotRunning)
+		a.files.fresh = a.files.fresh && err != nil && !a.stopped
 		if err != nil {
 			a.note(err)
 			if ran {
 				a.last = a.known.traffic()
 			}
-			a.forgetAnnounced(snap)
+			a.forgetAnnounced()
 			o := plan.Observed{Caps: a.caps(ctx), Maintenance: a.known.observed.Maintenance, Last: a.last}
-			return plan.Compute(a.desired(), o, snap), err
+			p = plan.Compute(a.desired(), o, snap)
+			a.keepFiled(p)
+			return p, err
 		}
 		a.note(nil)
 		a.noteMaintenance()
@@ -53,7 +56,7 @@ func (a *Agent) converge(ctx context.Context, snap catalog.Snapshot) (plan.Plan,
 			break
 		}
 		due := a.trouble.due(p.Steps)
-		if len(due) == 0 {
+		if len(due) == 0 || round == maxRounds-1 { // what is sent is read back
 			break
 		}
 		if slices.Equal(due, sent) {
@@ -103,6 +106,9 @@ func (a *Agent) apply(ctx context.Context, steps []plan.Step) {
 				a.trouble.step(a.log, s, err)
 			}
 			continue
+		}
+		if s.Kind == plan.Add {
+			a.known.adds[s.Backend] = true
 		}
 		if a.trouble.taken(s) {
 			a.logStep(s)

@@ -292,6 +292,23 @@ func TestWhatSomeoneElseChangedIsMendedOnTheNextReconcileAndCounted(t *testing.T
 	})
 }
 
+func TestWhatTheSidecarDidWhileAnotherServerDrainsIsNobodyElsesDoing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := serving(t, true, instance("api-1", 1), instance("api-2", 2))
+		b.haproxy.with(func() { b.haproxy.server("api_nodes", "api-2").Sessions = 1 })
+		b.catalog.says("api", instance("api-1", 1), instance("api-2", 2, leaving), instance("api-3", 3))
+		b.passes(2 * time.Second)
+		b.catalog.says("api", instance("api-1", 11), instance("api-2", 2, leaving), instance("api-3", 3))
+		b.runs(5*time.Second, "api-1 10.0.0.11:4000 ready up", "api-2 10.0.0.2:4000 drain up", "api-3 10.0.0.3:4000 ready up")
+		b.catalog.says("api", instance("api-2", 2, leaving), instance("api-3", 3))
+		b.passes(2 * time.Second)
+		want := []string{"step api drain api-1: deregistered: ok"}
+		if got := b.recorder.told("step api drain api-1"); !slices.Equal(got, want) {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	})
+}
+
 func TestAChangeIsRecordedOnceAndTheFirstAnswerIsNone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := serving(t, true, instance("api-1", 1))
@@ -442,6 +459,14 @@ func TestABackendThatRefusesToAddServersUsesSlotsFromThenOn(t *testing.T) {
 			if strings.HasPrefix(s, "delete") {
 				t.Errorf("sent %q, want the slots kept for who comes", s)
 			}
+		}
+		// Another sidecar finds that out anew, and gives away no slot for it.
+		sent := len(b.haproxy.steps())
+		b.stop()
+		b.start()
+		b.passes(time.Minute)
+		if got := b.haproxy.steps()[sent:]; len(got) != 0 {
+			t.Errorf("a new sidecar sent %q, want nothing", got)
 		}
 		// With other settings it may take them again.
 		b.haproxy.with(func() { b.haproxy.fail = nil })

@@ -17,7 +17,9 @@ type Drain struct {
 // It claims nothing before HAProxy was seen to run all that Consul says: an
 // instance that is not there yet may still come. Nor does it while HAProxy
 // can't be read: it may serve all the same. One that has stopped serves nobody,
-// and gets whom the file names when it comes back.
+// and gets whom the file names when it comes back. That holds for one that is
+// reloaded too, so the file that has it must have been there before HAProxy was
+// last read.
 func (s *State) Drain(service, instance string) (d Drain, routed bool) {
 	for _, svc := range s.Services {
 		if svc.Name != service {
@@ -26,11 +28,22 @@ func (s *State) Drain(service, instance string) (d Drain, routed bool) {
 		if !s.Converged {
 			return Drain{}, true
 		}
-		d.Drained = svc.Known && (s.HAProxy.Running || s.HAProxy.Stopped && s.File.Current)
-		svc.drain(instance, &d)
+		d = s.look(svc, instance)
+		if d.Phase == "" || d.Phase == PhaseUnknown {
+			// Nobody counts who is on it in the workers of before a reload.
+			noOld := s.HAProxy.OldWorkers == 0 && !s.HAProxy.OldWorkersUnknown
+			d.Drained = d.Drained && (noOld || s.empty[[2]string{service, instance}])
+		}
 		return d, true
 	}
 	return Drain{}, !s.Converged
+}
+
+// look tells what is to be seen of an instance.
+func (s *State) look(svc ServiceState, instance string) (d Drain) {
+	d.Drained = svc.Known && !s.File.Pending && (s.HAProxy.Running || s.HAProxy.Stopped && s.File.Current)
+	svc.drain(instance, &d)
+	return d
 }
 
 // drain looks at every server by which a request may come to the instance: its
@@ -39,8 +52,12 @@ func (s *State) Drain(service, instance string) (d Drain, routed bool) {
 func (s ServiceState) drain(instance string, d *Drain) {
 	at := map[string]bool{}
 	for _, i := range s.Instances {
-		if i.ID == instance {
-			at[i.Addr] = true
+		if i.ID != instance {
+			continue
+		}
+		at[i.Addr] = true
+		if i.MovesTo != "" {
+			at[i.MovesTo] = true
 		}
 	}
 	for _, i := range s.Instances {

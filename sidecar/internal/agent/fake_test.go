@@ -152,6 +152,8 @@ type fakeCatalog struct {
 	snap    catalog.Snapshot
 	health  map[string]catalog.SourceHealth
 	changed chan struct{}
+
+	afterSnapshot func() // once, when somebody has asked
 }
 
 var _ agent.Catalog = (*fakeCatalog)(nil)
@@ -162,8 +164,20 @@ func newFakeCatalog() *fakeCatalog {
 
 func (c *fakeCatalog) Snapshot() catalog.Snapshot {
 	c.mu.Lock()
+	snap, after := c.snap, c.afterSnapshot
+	c.afterSnapshot = nil
+	c.mu.Unlock()
+	if after != nil {
+		after()
+	}
+	return snap
+}
+
+// with changes it from outside.
+func (c *fakeCatalog) with(change func()) {
+	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.snap
+	change()
 }
 
 func (c *fakeCatalog) Health(service string) catalog.SourceHealth {
@@ -215,6 +229,8 @@ type fakeRecorder struct {
 	mu     sync.Mutex
 	lines  []string
 	states int
+
+	onState func(*agent.State)
 }
 
 var _ agent.Recorder = (*fakeRecorder)(nil)
@@ -238,10 +254,13 @@ func (r *fakeRecorder) Applied(service string, took time.Duration) {
 	r.add("applied %s after %s", service, took)
 }
 
-func (r *fakeRecorder) State(*agent.State) {
+func (r *fakeRecorder) State(s *agent.State) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.states++
+	if r.onState != nil {
+		r.onState(s)
+	}
 }
 
 // seen is how many states it was told.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"reflect"
+	"slices"
 	"time"
 
 	"github.com/pointsman/pointsman/sidecar/internal/plan"
@@ -15,6 +16,7 @@ type fileKeeper struct {
 	renderer Renderer           // and with what
 	due      time.Time          // when a write that waits for more changes is due; zero: none waits
 	unsure   bool               // the file on disk should be compared
+	fresh    bool               // it was tried to be written after HAProxy was last read
 	written  time.Time
 	current  bool // the file holds what HAProxy runs
 	err      error
@@ -34,16 +36,17 @@ func (a *Agent) tendFile(ctx context.Context, p plan.Plan) time.Duration {
 	f := &a.files
 	r := a.fileRenderer()
 	if r == nil || !a.mayWrite(p) {
+		f.current, f.due = false, time.Time{} // whatever it holds: it follows nobody now
 		return time.Hour
 	}
 	same := f.renderer == r && reflect.DeepEqual(f.model, p.File)
 	if same && !f.unsure && f.err == nil {
-		f.current = true
+		f.current, f.due = true, time.Time{}
 		return time.Hour
 	}
 	now := time.Now()
-	if f.due.IsZero() {
-		f.due = now.Add(a.fileDelay(same))
+	if latest := now.Add(a.fileDelay(same)); f.due.IsZero() || f.err == nil && f.due.After(latest) {
+		f.due = latest // somebody may have begun to wait for it
 	}
 	if wait := f.due.Sub(now); wait > 0 {
 		f.current = f.current && same
@@ -54,18 +57,37 @@ func (a *Agent) tendFile(ctx context.Context, p plan.Plan) time.Duration {
 		if r == a.set.Renderer && a.isolate(err) {
 			return 0
 		}
-		wait := f.retry.next(a.jitter)
-		f.due = now.Add(wait)
-		return wait
+		f.due = now.Add(f.retry.next(a.jitter))
+		return 0 // HAProxy is to be looked at
 	}
 	f.retry = backoff{}
+	if f.fresh {
+		return 0
+	}
 	return time.Hour
 }
 
+// touchChanged has the backends read again that the file has otherwise now, or
+// all where it is not known what it had: somebody may have loaded the one before
+// it meanwhile.
+func (a *Agent) touchChanged(model []plan.FileBackend) {
+	touched := false
+	for _, b := range model {
+		was := slices.IndexFunc(a.files.model, func(f plan.FileBackend) bool { return f.Backend == b.Backend })
+		if b.Service != "" && (was < 0 || !reflect.DeepEqual(a.files.model[was], b)) {
+			a.known.touch(b.Backend)
+			touched = true
+		}
+	}
+	if !touched {
+		a.known.forget()
+	}
+}
+
 // fileDelay is how long this write may wait for more. The very first may not:
-// HAProxy waits for it.
+// HAProxy waits for it. Nor may one that somebody waits for, see Drain.
 func (a *Agent) fileDelay(same bool) time.Duration {
-	if same || a.files.written.IsZero() {
+	if same || a.files.written.IsZero() || a.attending.Load() > 0 {
 		return 0
 	}
 	return a.set.FileDelay
@@ -86,6 +108,9 @@ func (a *Agent) fileRenderer() Renderer {
 		return wanted
 	case f.good != nil && f.good.Marker() == o.Marker:
 		return f.good
+	case f.renderer != nil && f.renderer.Marker() == o.Marker:
+		f.good = f.renderer // what we wrote while HAProxy did not run
+		return f.good
 	}
 	return nil
 }
@@ -94,9 +119,6 @@ func (a *Agent) fileRenderer() Renderer {
 // file is there that somebody may need.
 func (a *Agent) mayWrite(p plan.Plan) bool {
 	for _, b := range p.File {
-		if b.Old && time.Since(a.started) <= firstAnswer {
-			return false // Consul may say it better
-		}
 		if b.Known {
 			continue
 		}
@@ -109,9 +131,9 @@ func (a *Agent) mayWrite(p plan.Plan) bool {
 	return true
 }
 
-// firstAnswer is how long the very first file waits for Consul's first
-// answers. A file without servers is written after that, so that HAProxy can
-// start.
+// firstAnswer is how long Consul's first answers are waited for. After that what
+// was saved is used; and where nothing was and there is no file, one without
+// servers is written, so that HAProxy can start.
 const firstAnswer = time.Second
 
 // write renders and writes the file, and remembers how that went.
@@ -122,6 +144,9 @@ func (a *Agent) write(ctx context.Context, r Renderer, model []plan.FileBackend)
 	if err == nil {
 		changed, err = a.file.Write(ctx, content)
 	}
+	if err != nil && ctx.Err() != nil {
+		return err // it fails for that
+	}
 	if changed || err != nil {
 		a.record.FileWritten(err)
 	}
@@ -130,13 +155,16 @@ func (a *Agent) write(ctx context.Context, r Renderer, model []plan.FileBackend)
 			a.log.Error("haproxy.cfg could not be written", "path", a.file.Path(), "error", err)
 		}
 		f.err, f.current, f.rejected, a.isolated.content = err, false, r.Marker(), content
+		f.fresh = true
+		a.known.forget()
 		return err
 	}
 	if f.err != nil {
 		a.log.Info("haproxy.cfg can be written again", "path", a.file.Path())
 	}
 	if changed {
-		f.written = time.Now()
+		f.written, f.fresh = time.Now(), true
+		a.touchChanged(model)
 		a.log.Debug("haproxy.cfg written", "path", a.file.Path(), "bytes", len(content))
 	}
 	f.model, f.renderer, f.err, f.unsure, f.current = model, r, nil, false, true

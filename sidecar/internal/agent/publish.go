@@ -2,6 +2,8 @@ package agent
 
 import (
 	"cmp"
+	"maps"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -52,8 +54,8 @@ func (a *Agent) publish(snap catalog.Snapshot, p plan.Plan) {
 	s := &State{
 		LoadBalancer: a.name, Version: a.version, Started: a.started,
 		Converged: a.converged,
-		HAProxy:   HAProxyState{Running: o.Running, Stopped: a.stopped, Version: o.Caps.Version, OldWorkers: a.oldWorkers, OldWorkersMemory: a.oldMemory, Maintenance: o.Maintenance, Error: a.trouble.haproxy},
-		File:      FileState{Path: a.file.Path(), Current: f.current, Written: f.written, Error: text(f.err), LeftOut: a.leftOutState()},
+		HAProxy:   HAProxyState{Running: o.Running, Stopped: a.stopped, Version: o.Caps.Version, OldWorkers: a.old.n, OldWorkersUnknown: a.old.unknown, OldWorkersMemory: a.old.memory, Maintenance: o.Maintenance, Error: a.trouble.haproxy},
+		File:      FileState{Path: a.file.Path(), Current: f.current, Pending: f.fresh || !f.due.IsZero() && f.err == nil, Written: f.written, Error: text(f.err), LeftOut: a.leftOutState()},
 		Reloads: ReloadState{
 			Succeeded: r.succeeded, Failed: r.failures, Last: r.last, LastReason: string(r.lastReason),
 			Pending: string(r.reason), Error: text(r.err),
@@ -71,6 +73,8 @@ func (a *Agent) publish(snap catalog.Snapshot, p plan.Plan) {
 		s.Services = append(s.Services, state)
 	}
 	slices.SortFunc(s.Services, func(x, y ServiceState) int { return cmp.Compare(x.Name, y.Name) })
+	a.old.note(s)
+	s.empty = maps.Clone(a.old.empty)
 	a.show(s)
 	a.record.State(s)
 }
@@ -110,6 +114,8 @@ func (a *Agent) serviceState(svc plan.Service, want catalog.Service, p plan.Plan
 	}
 	if a.known.observed.Running { // else what was read last is gone
 		s.addServers(a.known.observed.Backends[svc.Backend], svc.Backend, p)
+	} else {
+		s.addFiled(p, want)
 	}
 	s.addUnplaced(want)
 	for i := range s.Instances {
@@ -155,8 +161,29 @@ func (s *ServiceState) addServers(b plan.Backend, backend string, p plan.Plan) {
 		if listed {
 			st.ID, st.Node, st.Version, st.Health = inst.ID, inst.Node, inst.Version, inst.Health.String()
 			st.Leaving = !inst.Leaving.IsZero()
+			if srv.Addr != inst.Addr {
+				st.MovesTo = inst.Addr.String()
+			}
 		}
 		s.Instances = append(s.Instances, st)
+	}
+}
+
+// addFiled adds the servers that the file keeps for a HAProxy that does not run,
+// though Consul does not want them there: it will have them when it starts.
+func (s *ServiceState) addFiled(p plan.Plan, want catalog.Service) {
+	listed := make(map[netip.AddrPort]bool, len(want.Instances))
+	for _, inst := range want.Instances {
+		listed[inst.Addr] = inst.Leaving.IsZero()
+	}
+	i, has := slices.BinarySearchFunc(p.File, s.Backend, func(b plan.FileBackend, name string) int { return cmp.Compare(b.Backend, name) })
+	if !has {
+		return
+	}
+	for _, f := range p.File[i].Servers {
+		if !f.Disabled && !listed[f.Addr] {
+			s.Instances = append(s.Instances, InstanceState{Server: f.Name, Addr: f.Addr.String(), Health: "gone", Phase: PhaseUnknown, Weight: f.Weight})
+		}
 	}
 }
 

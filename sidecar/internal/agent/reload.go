@@ -212,5 +212,5 @@ func (a *Agent) restore(good []byte, because error) {
 	if err := a.file.Restore(good, because); err != nil {
 		a.log.Error("the last good haproxy.cfg could not be put back", "path", a.file.Path(), "error", err)
 	}
-	a.files.renderer, a.files.model = nil, nil
+	a.files.renderer, a.files.model, a.files.current = nil, nil, false
 }

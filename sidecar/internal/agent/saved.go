@@ -31,7 +31,8 @@ type storeKeeper struct {
 	damaged string // what was put aside at the start, and why
 	retry   backoff
 
-	told bool // that it is used
+	told  bool      // that it is used
+	asked time.Time // when what is known was last asked for
 }
 
 // recallCatalog reads what the sidecar before has left. Whatever is wrong with
@@ -58,11 +59,11 @@ func (a *Agent) recallCatalog() {
 	k.old = k.saved
 }
 
-// snapshot is what Consul says, and where it has not said anything yet, what
-// it said to the sidecar before.
+// snapshot is what Consul says, and where it does not say anything, what it
+// said to the sidecar before. Consul mostly says it better in a moment.
 func (a *Agent) snapshot() catalog.Snapshot {
-	snap := a.catalog.Snapshot()
-	if len(a.saved.old) == 0 {
+	snap := a.ask()
+	if len(a.saved.old) == 0 || time.Since(a.started) < firstAnswer {
 		return snap
 	}
 	var needed []catalog.Saved
@@ -74,7 +75,7 @@ func (a *Agent) snapshot() catalog.Snapshot {
 	switch {
 	case len(needed) == 0:
 		a.saved.old = nil // Consul does not forget what it has answered
-	case time.Since(a.started) > firstAnswer && !a.saved.told:
+	case !a.saved.told:
 		a.saved.told = true
 		a.log.Warn("Consul does not answer; the last good snapshot is used where HAProxy has nothing newer", "services", len(needed), "answered", needed[0].Answered)
 	}
@@ -101,9 +102,28 @@ func (a *Agent) tendStore(snap catalog.Snapshot) time.Duration {
 	if wait := k.due.Sub(now); wait > 0 {
 		return wait
 	}
+	a.save(snap)
+	return time.Hour
+}
+
+func (a *Agent) save(snap catalog.Snapshot) {
+	k := &a.saved
 	k.due, k.saving = time.Time{}, a.toSave(snap)
 	saving := slices.SortedFunc(maps.Values(k.saving), func(x, y catalog.Saved) int { return cmp.Compare(x.Service.Name, y.Service.Name) })
 	go func() { k.done <- a.store.Save(saving) }()
+}
+
+// ask gives what Consul says now.
+func (a *Agent) ask() catalog.Snapshot {
+	a.saved.asked = time.Now()
+	return a.catalog.Snapshot()
+}
+
+// untilSaved is how long it takes until what was saved may be used.
+func (a *Agent) untilSaved() time.Duration {
+	if wait := firstAnswer - time.Since(a.started); len(a.saved.old) > 0 && wait > 0 {
+		return wait
+	}
 	return time.Hour
 }
 
@@ -132,12 +152,22 @@ func (a *Agent) toSave(snap catalog.Snapshot) map[string]catalog.Saved {
 		was, exists := a.saved.saved[s.Name]
 		switch {
 		case w.Known && !w.Old:
-			out[s.Name] = catalog.Saved{Service: w, Answered: a.catalog.Health(s.Name).Answered}
+			out[s.Name] = catalog.Saved{Service: w, Answered: a.answered(s.Name)}
 		case exists:
 			out[s.Name] = was
 		}
 	}
 	return out
+}
+
+// answered is when Consul gave what is to be saved. It may have answered again
+// meanwhile, and that is still to be saved then.
+func (a *Agent) answered(service string) time.Time {
+	last, asked := a.catalog.Health(service).Answered, a.saved.asked
+	if !last.Before(asked) {
+		return asked.Add(-1)
+	}
+	return last
 }
 
 // noteSaved takes how a write went.
@@ -159,17 +189,28 @@ func (a *Agent) noteSaved(err error) {
 	}
 }
 
-// endSaving waits, not for long, for a write that is under way.
+// endSaving saves what is new, for the sidecar that may follow at once. It does
+// not wait for long.
 func (a *Agent) endSaving(ctx context.Context) {
-	if a.saved.saving == nil {
-		return
-	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 	defer cancel()
-	select {
-	case err := <-a.saved.done:
-		a.noteSaved(err)
-	case <-ctx.Done():
+	snap := a.ask()
+	for range 2 { // what is under way, and what is newer
+		if a.store == nil {
+			return
+		}
+		if a.saved.saving == nil {
+			if changed, _ := a.isNewer(snap); !changed || a.saved.err != nil {
+				return
+			}
+			a.save(snap)
+		}
+		select {
+		case err := <-a.saved.done:
+			a.noteSaved(err)
+		case <-ctx.Done():
+			return
+		}
 	}
 }
 

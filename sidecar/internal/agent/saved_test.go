@@ -289,6 +289,47 @@ func TestTheFileKeepsWhatAMassLossWouldTakeWhileHAProxyIsAway(t *testing.T) {
 	})
 }
 
+func TestWhoHasComeWhileHAProxyIsAwayIsNotLostAtOnceEither(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := serving(t, true, many(2)...)
+		b.haproxy.stop()
+		b.catalog.says("api", many(6)...)
+		b.passes(time.Minute)
+		b.catalog.says("api")
+		b.passes(time.Minute)
+		b.wantFile("api-1 10.0.0.1:4000", "api-2 10.0.0.2:4000", "api-3 10.0.0.3:4000", "api-4 10.0.0.4:4000", "api-5 10.0.0.5:4000", "api-6 10.0.0.6:4000")
+	})
+}
+
+func TestWhoHasMovedWhileHAProxyIsAwayIsKeptWhereItWasLast(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := serving(t, true, many(2)...)
+		b.haproxy.stop()
+		for n := 11; n <= 13; n++ {
+			b.catalog.says("api", instance("api-1", n), instance("api-2", 2))
+			b.passes(time.Minute)
+		}
+		b.catalog.says("api")
+		b.passes(time.Minute)
+		b.wantFile("api-2 10.0.0.2:4000", "api-1 10.0.0.13:4000")
+	})
+}
+
+// Consul forgets it before HAProxy ends: nobody has lost it all the same.
+func TestWhoHadSaidThatItLeavesIsNotKeptInTheFile(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := serving(t, true, instance("api-1", 1))
+		b.catalog.says("api", instance("api-1", 1, leaving))
+		b.haproxy.with(func() { b.haproxy.fail = func(plan.Step) error { return errors.New("not now") } }) // it stays in traffic
+		b.passes(time.Second)
+		b.catalog.says("api")
+		b.passes(time.Second)
+		b.haproxy.stop()
+		b.passes(b.settings.Reconcile + time.Minute)
+		b.wantFile()
+	})
+}
+
 func TestWhoSaidThatItLeavesWhileHAProxyIsAwayIsNotKept(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := serving(t, true, many(3)...)
@@ -312,5 +353,89 @@ func TestTheFileTellsANewSidecarWhoTookTraffic(t *testing.T) {
 		b.start()
 		b.passes(time.Minute)
 		b.wantFile("api-1 10.0.0.1:4000", "api-2 10.0.0.2:4000")
+	})
+}
+
+// All servers are out, and the snapshot on disk is of before that.
+func TestWhatWasSavedDoesNothingWhileConsulMayStillAnswer(t *testing.T) {
+	inBothModes(t, func(t *testing.T, dynamic bool) {
+		b := newBench(t, dynamic)
+		b.adoptable() // with nobody in it
+		b.store = &fakeStore{saved: []catalog.Saved{saved("api", many(2)...)}}
+		b.start()
+		b.passes(900 * time.Millisecond)
+		b.catalog.says("api")
+		b.passes(time.Minute)
+		if got := b.haproxy.steps(); len(got) != 0 {
+			t.Errorf("sent %q, want nothing", got)
+		}
+	})
+}
+
+func TestWhatWasSavedFillsABackendWithoutServersOnceConsulIsLate(t *testing.T) {
+	inBothModes(t, func(t *testing.T, dynamic bool) {
+		b := newBench(t, dynamic)
+		b.adoptable()
+		b.store = &fakeStore{saved: []catalog.Saved{saved("api", many(2)...)}}
+		b.start()
+		name := map[bool]string{false: "slot-", true: "api-"}[dynamic]
+		b.runs(2*time.Second, name+"1 10.0.0.1:4000 ready up", name+"2 10.0.0.2:4000 ready up")
+	})
+}
+
+// Nobody may know better in a moment, so the reload waits for that.
+func TestAReloadForWhatWasSavedWaitsForConsul(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, false)
+		b.settings.Services[0].Slots, b.settings.Services[0].Spare = 0, 0
+		b.adoptable()
+		b.store = &fakeStore{saved: []catalog.Saved{saved("api", many(2)...)}}
+		b.start()
+		b.passes(5 * time.Second)
+		if n := len(b.haproxy.reloadTimes()); n != 0 {
+			t.Fatalf("got %d reloads, want none yet", n)
+		}
+		b.passes(20 * time.Second)
+		if n := len(b.haproxy.reloadTimes()); n != 1 {
+			t.Errorf("got %d reloads, want one: Consul is away for long", n)
+		}
+	})
+}
+
+func TestWhatIsNewIsSavedAtTheEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, true)
+		store := &fakeStore{}
+		b.store = store
+		b.catalog.says("api", many(2)...)
+		b.adoptable()
+		b.start()
+		b.passes(5 * time.Second)
+		b.catalog.says("api", many(1)...)
+		b.passes(10 * time.Millisecond)
+		b.stop()
+		if diff := cmp.Diff(map[string][]string{"api": {"api-1"}}, store.names()); diff != "" {
+			t.Errorf("saved (-want +got):\n%s", diff)
+		}
+	})
+}
+
+// Consul answers between the look at what it says and the look at when it said it.
+func TestAnAnswerThatComesWhileTheOneBeforeIsSavedIsSavedToo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, true)
+		store := &fakeStore{}
+		b.store = store
+		b.catalog.says("api", many(2)...)
+		b.adoptable()
+		b.start()
+		b.passes(5 * time.Second)
+		b.catalog.says("api", many(3)...)
+		b.passes(500 * time.Millisecond) // the save is due half a second later, in a pass of its own
+		b.catalog.with(func() { b.catalog.afterSnapshot = func() { b.catalog.says("api", many(1)...) } })
+		b.passes(2 * time.Minute)
+		if diff := cmp.Diff(map[string][]string{"api": {"api-1"}}, store.names()); diff != "" {
+			t.Errorf("saved (-want +got):\n%s", diff)
+		}
 	})
 }

@@ -27,6 +27,8 @@ type State struct {
 	File     FileState      `json:"file"`
 	Reloads  ReloadState    `json:"reloads"`
 	Services []ServiceState `json:"services"` // sorted by Name
+
+	empty map[[2]string]bool // see oldWorkers
 }
 
 // HAProxyState is what was last seen of the HAProxy process.
@@ -38,8 +40,10 @@ type HAProxyState struct {
 	Version string `json:"version,omitempty"`
 	PID     int    `json:"pid,omitempty"` // the current worker's
 	// OldWorkers is how many workers of before a reload still finish what they
-	// have; it is counted when everything is compared.
-	OldWorkers int `json:"old_workers"`
+	// have; it is counted when everything is compared, and when another worker
+	// serves.
+	OldWorkers        int  `json:"old_workers"`
+	OldWorkersUnknown bool `json:"old_workers_unknown,omitempty"` // they could not be counted
 	// OldWorkersMemory is how much memory they take, in bytes; 0 also where
 	// that can't be known.
 	OldWorkersMemory int64 `json:"old_workers_memory"`
@@ -71,6 +75,7 @@ type SnapshotState struct {
 type FileState struct {
 	Path    string    `json:"path"`
 	Current bool      `json:"current"` // it holds what HAProxy runs
+	Pending bool      `json:"pending"` // it is about to be written, or HAProxy was not read since it was
 	Written time.Time `json:"written"`
 	Error   string    `json:"error,omitempty"` // the last write's or validation's
 
@@ -142,6 +147,7 @@ type InstanceState struct {
 	Node     string `json:"node,omitempty"`
 	Server   string `json:"server"` // HAProxy's name for it; in a slot, the slot's
 	Addr     string `json:"address"`
+	MovesTo  string `json:"moves_to,omitempty"` // Consul's address for it, where HAProxy has another
 	Version  string `json:"version,omitempty"`
 	Health   string `json:"health"` // Consul's word; "gone" if Consul does not list it
 	Phase    Phase  `json:"phase"`

@@ -1,7 +1,10 @@
 package agent
 
 import (
+	"maps"
+	"net/netip"
 	"slices"
+	"strings"
 
 	"github.com/pointsman/pointsman/sidecar/internal/catalog"
 	"github.com/pointsman/pointsman/sidecar/internal/plan"
@@ -28,20 +31,61 @@ func (k *knowledge) traffic() map[string][]plan.FileServer {
 	return out
 }
 
-// forgetAnnounced takes out of who last took traffic those that have said
-// since that they leave: once they are gone, nobody has lost them.
-func (a *Agent) forgetAnnounced(snap catalog.Snapshot) {
+// noteAnnounced remembers which addresses were left by somebody who had said so,
+// also when Consul has forgotten it.
+func (a *Agent) noteAnnounced(svc plan.Service, want catalog.Service) {
+	if !want.Known || want.Old {
+		return
+	}
+	is := map[netip.AddrPort]bool{}
+	for _, s := range a.known.observed.Backends[svc.Backend].Servers {
+		is[s.Addr] = a.announced[svc.Name][s.Addr]
+	}
+	for _, f := range a.last[svc.Backend] {
+		is[f.Addr] = a.announced[svc.Name][f.Addr]
+	}
+	for _, inst := range want.Instances {
+		is[inst.Addr] = !inst.Leaving.IsZero() || inst.Health == catalog.Maintenance
+	}
+	maps.DeleteFunc(is, func(_ netip.AddrPort, announced bool) bool { return !announced })
+	if len(is) == 0 {
+		delete(a.announced, svc.Name)
+		return
+	}
+	a.announced[svc.Name] = is
+}
+
+// forgetAnnounced takes out of who last took traffic those that have said that
+// they leave: once they are gone, nobody has lost them.
+func (a *Agent) forgetAnnounced() {
 	for _, s := range a.set.Services {
-		last := a.last[s.Backend]
-		if len(last) == 0 {
+		if announced := a.announced[s.Name]; len(announced) > 0 && len(a.last[s.Backend]) > 0 {
+			a.last[s.Backend] = slices.DeleteFunc(a.last[s.Backend], func(f plan.FileServer) bool { return announced[f.Addr] })
+		}
+	}
+}
+
+// keepFiled adds who has come into the file of a HAProxy that does not run: it
+// will take traffic, and is not lost with the next answer.
+func (a *Agent) keepFiled(p plan.Plan) {
+	if a.last == nil {
+		a.last = map[string][]plan.FileServer{}
+	}
+	for _, b := range p.File {
+		if b.Service == "" || !b.Known || b.Old {
 			continue
 		}
-		for _, inst := range snap.Service(s.Name).Instances {
-			if inst.Leaving.IsZero() && inst.Health != catalog.Maintenance {
+		known := map[netip.AddrPort]bool{}
+		for _, f := range a.last[b.Backend] {
+			known[f.Addr] = true
+		}
+		for _, f := range b.Servers {
+			if f.Disabled || f.Weight == 0 || known[f.Addr] {
 				continue
 			}
-			last = slices.DeleteFunc(last, func(f plan.FileServer) bool { return f.Addr == inst.Addr })
+			a.last[b.Backend] = append(slices.DeleteFunc(a.last[b.Backend], func(was plan.FileServer) bool {
+				return was.Name == f.Name && !strings.HasPrefix(f.Name, catalog.SlotPrefix) // it has moved
+			}), f)
 		}
-		a.last[s.Backend] = last
 	}
 }

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -203,6 +204,9 @@ func newProxy(cfg config.Config, log hclog.Logger, onCommand func(string, bool))
 // OldWorkers counts them; without a master socket there is nobody to ask.
 func (p proxy) OldWorkers(ctx context.Context) (int, error) {
 	workers, err := p.Client.OldWorkers(ctx)
+	if errors.Is(err, haproxy.ErrNoMaster) {
+		return 0, nil
+	}
 	return len(workers), err
 }
 
