@@ -93,7 +93,7 @@ type reason struct {
 func (f *fleet) command(ctx context.Context, version string, args ...string) *exec.Cmd {
 	start := fmt.Sprintf(`%s --listen 127.0.0.1:0 --address 127.0.0.1 --service "$POINTSMAN_SERVICE" \
 		--id "$POINTSMAN_INSTANCE" --instance "$POINTSMAN_INSTANCE" --version-name "$POINTSMAN_VERSION" >%s/"$POINTSMAN_INSTANCE.log" 2>&1 &
-		echo $! >%s/"$POINTSMAN_INSTANCE.pid"`, programs.API, f.dir, f.dir)
+		echo $! >%s/"$POINTSMAN_INSTANCE.new" && mv %s/"$POINTSMAN_INSTANCE.new" %s/"$POINTSMAN_INSTANCE.pid"`, programs.API, f.dir, f.dir, f.dir, f.dir)
 	stop := fmt.Sprintf(`file=%s/"$POINTSMAN_INSTANCE.pid"; pid=$(cat "$file") && kill "$pid" && rm "$file" &&
 		while kill -0 "$pid" 2>/dev/null; do sleep 0.05; done; echo "$POINTSMAN_ADDRESS is free"`, f.dir)
 	cmd := exec.CommandContext(ctx, programs.Sidecar, append([]string{
@@ -196,11 +196,14 @@ func TestAnInterruptedDeployIsFinishedByAnother(t *testing.T) {
 	var stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = nil, &stderr
 	f.must(cmd.Start())
-	f.must(lab.Until(f.ctx, 20*time.Second, "the new nodes are started", func() error {
-		if n := len(f.pids()); n != 6 {
-			return fmt.Errorf("%d nodes", n)
+	// Not before: a command that starts one is ended with all that it has started,
+	// and who is not registered yet is known to nobody.
+	f.must(lab.Until(f.ctx, 20*time.Second, "the new nodes are registered", func() error {
+		all, _, err := f.consul.Client.Catalog().Service(service, "", nil)
+		if err == nil && len(all) != 6 {
+			err = fmt.Errorf("%d nodes", len(all))
 		}
-		return nil
+		return err
 	}))
 	f.must(cmd.Process.Signal(syscall.SIGINT))
 	_ = cmd.Wait() // the code is looked at
