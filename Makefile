@@ -72,7 +72,7 @@ help: ## List the targets
 	@echo '  ONCE=1          the demo stops by itself'
 	@echo '  PKG=./x/...     test only these packages; TESTFLAGS="-run Name -v" for go test'
 	@echo '  T=10m           how long each fuzz test runs, or the soak; SEED=7 repeats a soak'
-	@echo '  SEEDS=10000     how many histories to simulate; SEED=57 repeats one'
+	@echo '  SEEDS=10000     how many histories to simulate, from FROM on; SEED=57 repeats one'
 	@echo '  VERSION=1.1     what to deploy'
 	@echo '  N=200           how often to deploy; FIGURE=FILE.svg draws the leave times'
 
@@ -90,8 +90,9 @@ soak: tools ## Run it all under load and random faults for T (10m), and lose no 
 	@go run ./test/lab/cmd/soak --for $(T) $(if $(SEED),--seed $(SEED))
 
 .PHONY: sim
-sim: ## Run histories of the sidecar in virtual time: SEEDS=10000, or SEED=57 alone, with its trace
-	go test -tags sim -count=1 -timeout=60m -run=TestHistories ./sidecar/internal/sim -args -seeds=$(SEEDS) -seed=$(or $(SEED),0)
+sim: ## Simulate histories of the sidecar in virtual time: SEEDS=10000, or SEED=57 alone, with all that happens in it
+	GOGC=400 go test -count=1 -timeout=60m -v -run=TestHistories ./sidecar/internal/sim -args $(if $(SEED),-seed=$(SEED),-seeds=$(SEEDS)) \
+		$(if $(FROM),-from=$(FROM)) $(if $(EVENTS),-events=$(EVENTS)) $(if $(WITHOUT),-without=$(WITHOUT))
 
 .PHONY: build
 build: ## Build the programs into bin/, static

@@ -1,5 +1,3 @@
-//go:build sim
-
 package sim
 
 import (
@@ -12,11 +10,21 @@ import (
 	"github.com/pointsman/pointsman/sidecar/internal/plan"
 )
 
-var (
-	errNoServer = errors.New("No such server.")
-	errMaint    = errors.New("Only servers in maintenance mode can be deleted.")
-	errBusy     = errors.New("Wait delay expired.")
-	errTaken    = errors.New("Already exists a server with the same name in backend.")
+// reply is HAProxy's word for why it does not do something.
+type reply string
+
+// Error gives it as it is.
+func (r reply) Error() string { return string(r) }
+
+const (
+	errNoBackend reply = "No such backend."
+	errNoServer  reply = "No such server."
+	errMaint     reply = "Only servers in maintenance mode can be deleted."
+	errBusy      reply = "Wait delay expired."
+	errTaken     reply = "Already exists a server with the same name in backend."
+	errNoCheck   reply = "Health check was not configured on this server, cannot enable."
+	errStatic    reply = "Backend must use a dynamic load balancing to support dynamic servers."
+	errInternal  reply = "Internal error."
 )
 
 // addrDelay is how long an address takes from the answer to the act, at most,
@@ -28,7 +36,7 @@ const addrDelay = 5 * time.Millisecond
 func (p *proxy) do(st plan.Step) error {
 	b := p.worker.backends[st.Backend]
 	if b == nil {
-		return errors.New("No such backend.")
+		return errNoBackend
 	}
 	s := b.server(st.Server)
 	if st.Kind == plan.Add {
@@ -69,11 +77,11 @@ func (p *proxy) do(st plan.Step) error {
 		p.setAddr(s, st)
 	case plan.EnableHealth:
 		if !s.checked {
-			return errors.New("Health check was not configured on this server, cannot enable.")
+			return errNoCheck
 		}
 		s.Checked = true
 	case plan.Shutdown:
-		p.shutdown(place{p.w.serviceOf(st.Backend), st.Addr})
+		p.shutdown(s, place{p.w.serviceOf(st.Backend), st.Addr})
 	case plan.Add:
 	}
 	return nil
@@ -82,7 +90,7 @@ func (p *proxy) do(st plan.Step) error {
 func (p *proxy) add(b *backend, s *server, st plan.Step) error {
 	switch {
 	case p.w.set.refuses[b.name]:
-		return fmt.Errorf("Backend must use a dynamic load balancing to support dynamic servers.: %w", plan.ErrRefused)
+		return fmt.Errorf("%w: %w", errStatic, plan.ErrRefused)
 	case s != nil:
 		return errTaken
 	case !p.dynamic:
@@ -96,7 +104,7 @@ func (p *proxy) add(b *backend, s *server, st plan.Step) error {
 	for taken[id] {
 		id++
 	}
-	b.servers = append(b.servers, &server{checked: st.Options == "check", changed: p.w.now(), Server: plan.Server{
+	b.servers = append(b.servers, &server{worker: p.worker, checked: st.Options == "check", changed: p.w.now(), Server: plan.Server{
 		ID: id, Name: st.Server, Addr: st.Addr, Admin: plan.Maint, Weight: st.Weight, MaxConn: st.MaxConn, Backup: st.Backup,
 	}})
 	return nil
@@ -113,10 +121,13 @@ func (b *backend) remove(s *server) error {
 	return nil
 }
 
-// shutdown ends the sessions on an address, in every worker.
-func (p *proxy) shutdown(at place) {
-	for _, x := range p.sessionsOn(at) {
-		p.finish(x)
+// shutdown ends the sessions of a server, and those at its address in the old
+// workers.
+func (p *proxy) shutdown(s *server, at place) {
+	for _, x := range append(slices.Clone(s.sessions), p.sessionsOn(at)...) {
+		if x.server == s || x.worker != p.worker {
+			p.finish(x)
+		}
 	}
 }
 
@@ -124,6 +135,11 @@ func (p *proxy) shutdown(at place) {
 // the present one changes nothing, whatever is on its way (haproxy.md, facts 1
 // and 2).
 func (p *proxy) setAddr(s *server, st plan.Step) {
+	if n := p.w.where[s.Addr]; n != nil && len(s.sessions) > 0 && s.Addr != st.Addr {
+		// Another's registration at this address has moved away, and took along
+		// the count of who is still on it.
+		n.orderly = false
+	}
 	if !p.dynamic {
 		s.Addr, s.turning = st.Addr, 0
 		return
@@ -135,7 +151,7 @@ func (p *proxy) setAddr(s *server, st plan.Step) {
 	p.w.after(time.Duration(p.w.luck.Int64N(int64(addrDelay))), func() {
 		if s.pending == st.Addr {
 			s.Addr, s.pending = st.Addr, netip.AddrPort{}
-			s.turning = 0
+			s.turning, s.landed = 0, p.w.now()
 		}
 	})
 }

@@ -1,11 +1,11 @@
-//go:build sim
-
 package sim
 
 import (
 	"cmp"
 	"errors"
+	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/pointsman/pointsman/sidecar/internal/agent"
@@ -62,6 +62,14 @@ func (c *consul) register(n *node, check catalog.Health) {
 	c.services[n.service][n.id] = &registration{check: check, inst: catalog.Instance{
 		ID: n.id, Node: "node", Server: catalog.ServerName(n.id, ""), Addr: n.addr, Weight: n.weight, MaxConn: n.maxConn, Backup: n.backup,
 	}}
+	for _, other := range c.services[n.service] {
+		if other.inst.Addr == n.addr && other.inst.ID != n.id {
+			n.shared = true
+			if o := c.w.nodeOf(n.service, other.inst.ID); o != nil {
+				o.shared = true
+			}
+		}
+	}
 	at := place{n.service, n.addr}
 	c.w.said[at] = true
 	delete(c.w.left, at)
@@ -206,7 +214,9 @@ func (v *view) take(a answer) {
 	v.health[a.Name], v.epoch[a.Name] = h, a.epoch
 	v.snap = v.snap.With(a.Service)
 	if news {
-		v.w.note("sidecar hears %s at index %d: %s", a.Name, a.Index, instances(a.Instances))
+		if v.w.Trace {
+			v.w.note("sidecar hears %s at index %d: %s", a.Name, a.Index, instances(a.Instances))
+		}
 		v.s.heard(a.Service)
 		select {
 		case v.channel <- struct{}{}:
@@ -226,19 +236,19 @@ func (v *view) fail() {
 }
 
 func instances(all []catalog.Instance) string {
-	out := ""
+	var out strings.Builder
 	for _, i := range all {
-		out += " " + i.ID + "@" + i.Addr.String() + " " + i.Health.String()
+		fmt.Fprintf(&out, " %s@%s %s", i.ID, i.Addr, i.Health)
 		if !i.Leaving.IsZero() {
-			out += " leaving"
+			out.WriteString(" leaving")
 		}
 		if i.Weight != 1 {
-			out += " w" + string(rune('0'+i.Weight))
+			fmt.Fprintf(&out, " w%d", i.Weight)
 		}
 		if i.Backup {
-			out += " backup"
+			out.WriteString(" backup")
 		}
-		out += ";"
+		out.WriteString(";")
 	}
-	return out
+	return out.String()
 }

@@ -1,5 +1,3 @@
-//go:build sim
-
 // Package sim runs the sidecar's own loop, agent.Agent with plan in it, in a
 // world made of plain values: a Consul, an HAProxy with its workers, a disk,
 // and nodes that come and go. All of that world's chance comes from one seed,

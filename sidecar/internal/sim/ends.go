@@ -1,5 +1,3 @@
-//go:build sim
-
 package sim
 
 import (
@@ -72,7 +70,9 @@ func (w *world) end() {
 		return
 	}
 	deadline := w.now() + patience
-	settled := func() bool { return w.now() > deadline-patience+25*time.Second && w.isQuiet() }
+	settled := func() bool {
+		return w.now() > deadline-patience+25*time.Second && w.now()-w.changed > w.set.reconcile+time.Second && w.isQuiet()
+	}
 	if !w.runUntil(deadline, settled) {
 		w.breach(convergence, "%s after the last fault: %s", patience, w.notQuiet())
 		return
@@ -101,6 +101,7 @@ func (w *world) end() {
 	if w.runUntil(w.now()+8*time.Second+2*w.set.reconcile, func() bool { return false }); w.broken() {
 		return
 	}
+	w.runUntil(w.now()+5*time.Second, w.isQuiet) // it may be in a call just now
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if after := w.proxy.worker.String(); after != before || !w.fileIsLike(text) || w.res.Steps != steps || w.res.Reloads != reloads {
@@ -127,7 +128,7 @@ func (w *world) notQuiet() string {
 		return "no sidecar runs"
 	}
 	for _, n := range w.nodes {
-		if n.alive && n.leaving {
+		if n.alive && n.leaving || !n.alive && w.consul.registrationOf(n) != nil && w.nodeOf(n.service, n.id) == nil {
 			return n.String() + " is still leaving"
 		}
 	}
@@ -200,6 +201,7 @@ func (w *world) serviceDiffers(svc plan.Service, c content) string {
 	}
 	told := w.consul.answer(svc.Name).Service
 	var want, got, file []route
+	strange := false
 	for _, i := range wants(svc, told) {
 		want = append(want, route{i.Addr, i.Weight, i.MaxConn, i.Backup})
 	}
@@ -207,12 +209,17 @@ func (w *world) serviceDiffers(svc plan.Service, c content) string {
 		switch {
 		case s.pending.IsValid():
 			return "an address of " + s.Name + " is on its way"
+		case s.turning > 0:
+			return "a check of " + s.Name + " is on its way"
+		case s.Admin != plan.Ready && len(s.sessions)+w.proxy.oldSessions(svc.Backend, s.Addr) > 0:
+			return "sessions are left on " + s.Name
 		case s.Admin == plan.Ready:
 			if svc.Checked && !s.Checked {
 				return s.Name + " is not checked"
 			}
 			got = append(got, route{s.Addr, s.Weight, s.MaxConn, s.Backup})
-		case s.Admin == plan.Maint && w.proxy.dynamic && !svc.ForceSlots && !w.set.refuses[svc.Backend] && !isOwned(s.Server, told):
+			strange = strange || w.isStrange(svc, told, s.Addr)
+		case s.Admin == plan.Maint && w.proxy.dynamic && !svc.ForceSlots && !w.set.refuses[svc.Backend] && !isSlot(s.Name) && !isOwned(s.Server, told):
 			return s.Name + " is left over"
 		case s.Admin == plan.Drain && !slices.ContainsFunc(told.Instances, func(i catalog.Instance) bool { return i.Addr == s.Addr && announced(i) }):
 			return s.Name + " is in drain, and nobody said so"
@@ -227,7 +234,7 @@ func (w *world) serviceDiffers(svc plan.Service, c content) string {
 			}
 		}
 	}
-	if d := routesDiffer(want, got); d != "" {
+	if d := routesDiffer(want, got); d != "" && (len(want) >= svc.MinServers && !strange || !w.holdsAll(got, want)) {
 		return "Consul and HAProxy differ on " + svc.Name + ": " + d
 	}
 	if d := routesDiffer(got, file); d != "" {
@@ -256,15 +263,39 @@ func (w *world) routesAlike(a, b content) bool {
 	return a.marker == b.marker
 }
 
+// isStrange reports whether another service's node answers at an address where
+// this one has nobody any more: the guard may hold who was there.
+func (w *world) isStrange(svc plan.Service, told catalog.Service, at netip.AddrPort) bool {
+	n := w.where[at]
+	return n != nil && n.listening && n.service != svc.Name && !slices.ContainsFunc(told.Instances, func(i catalog.Instance) bool { return i.Addr == at })
+}
+
+// holdsAll reports whether the guard may hold what is more than is wanted.
+func (w *world) holdsAll(got, want []route) bool {
+	for _, r := range got {
+		if n := w.where[r.addr]; n == nil || !n.listening {
+			return false
+		}
+	}
+	return !slices.ContainsFunc(want, func(r route) bool { return !slices.Contains(got, r) })
+}
+
 func isOwned(s plan.Server, told catalog.Service) bool {
 	_, has := owner(s, told)
 	return has
 }
 
+func rank(yes bool) int {
+	if yes {
+		return 1
+	}
+	return 0
+}
+
 func routesDiffer(a, b []route) string {
 	sorted := func(r []route) []route {
 		return slices.SortedFunc(slices.Values(r), func(x, y route) int {
-			return cmp.Or(x.addr.Compare(y.addr), x.weight-y.weight)
+			return cmp.Or(x.addr.Compare(y.addr), x.weight-y.weight, x.max-y.max, rank(x.backup)-rank(y.backup))
 		})
 	}
 	if a, b := sorted(a), sorted(b); !slices.Equal(a, b) {

@@ -1,5 +1,3 @@
-//go:build sim
-
 package sim
 
 import (
@@ -136,7 +134,7 @@ func (w *world) event(n int) {
 		if roll -= w.set.weights[k.name]; roll >= 0 {
 			continue
 		}
-		if w.Without[k.name] {
+		if slices.Contains(w.Without, k.name) {
 			w.note("event %d: no %s", n, k.name)
 		} else {
 			w.note("event %d: %s", n, k.name)
@@ -170,17 +168,26 @@ func (w *world) some(do func(*node)) {
 	}
 }
 
+const maxDeploy = 10
+
 // deploy starts new nodes; the old leave once those are registered.
 func (w *world) deploy() {
 	s := w.anyService()
 	old := w.living(s)
+	if len(old) > maxDeploy {
+		old = old[:maxDeploy] // a fleet that doubles each time takes long, and shows nothing new
+	}
 	for range max(1, len(old)) {
 		w.begin(s, w.newID(s), w.upTo(time.Second))
 	}
 	wait := w.between(500*time.Millisecond, 4*time.Second)
 	step := w.upTo(3 * time.Second)
 	for i, n := range old {
-		w.after(wait+time.Duration(i)*step, n.leave)
+		w.after(wait+time.Duration(i)*step, func() {
+			if !w.healed {
+				n.leave()
+			}
+		})
 	}
 }
 
@@ -262,7 +269,7 @@ func (w *world) move(n *node) {
 	n.die()
 	next := w.newNode(n.service, n.id, w.fresh())
 	w.after(w.upTo(2*time.Second), func() {
-		if next.alive {
+		if next.alive && !next.leaving {
 			next.listening = true
 			w.consul.register(next, catalog.Passing)
 		}
@@ -346,6 +353,10 @@ func (w *world) hands() {
 	}
 	s := b.servers[w.dice.IntN(len(b.servers))]
 	s.foreign = w.now()
+	if n := w.where[s.Addr]; n != nil {
+		n.orderly = false // who changes its server by hand answers for it
+	}
+	delete(w.left, place{w.serviceOf(b.name), s.Addr})
 	w.said[place{w.serviceOf(b.name), s.Addr}] = true // it may become ready
 	was := fmt.Sprintf("%s@%s %s w%d checked %v", s.Name, s.Addr, s.Admin, s.Weight, s.Checked)
 	st := plan.Step{Backend: b.name, Server: s.Name}
@@ -361,6 +372,7 @@ func (w *world) hands() {
 	case 4:
 		st.Kind, st.Addr = plan.SetAddr, addrOf(w.dice.IntN(8))
 		w.said[place{w.serviceOf(b.name), st.Addr}] = true
+		delete(w.left, place{w.serviceOf(b.name), st.Addr})
 	case 5:
 		s.Checked = false
 		st.Kind = plan.EnableHealth
@@ -418,7 +430,7 @@ func (w *world) validSettings() {
 func (w *world) reconfigure() {
 	if s := w.sidecar; s != nil {
 		s.settings = w.set.settings(w)
-		s.reloaded, s.clean = 0, false
+		s.reloaded, s.reset, s.clean = 0, true, false
 		s.agent.Reconfigure(s.settings)
 	}
 }

@@ -1,5 +1,3 @@
-//go:build sim
-
 package sim
 
 import (
@@ -66,9 +64,28 @@ func (f file) Write(ctx context.Context, content []byte) (bool, error) {
 	w.checkFile(f.sidecar, content)
 	w.disk.text, w.disk.foreign = content, false
 	f.writes++
+	f.noteFiled(content)
 	w.changed = w.now()
 	w.note("sidecar: writes the file: %s", w.disk)
 	return true, f.pass(ctx, 0)
+}
+
+// noteFiled notes who is in the file of an HAProxy that does not run.
+func (f file) noteFiled(content []byte) {
+	if !f.away {
+		return
+	}
+	for _, b := range f.w.disk.known[string(content)].backends {
+		for _, srv := range b.Servers {
+			known := slices.ContainsFunc(f.filed[b.Backend], func(x plan.Server) bool { return x.Addr == srv.Addr })
+			if !srv.Disabled && srv.Weight > 0 && !known {
+				if !isSlot(srv.Name) { // it has moved
+					f.filed[b.Backend] = slices.DeleteFunc(f.filed[b.Backend], func(x plan.Server) bool { return x.Name == srv.Name })
+				}
+				f.filed[b.Backend] = append(f.filed[b.Backend], plan.Server{Name: srv.Name, Addr: srv.Addr, Backup: srv.Backup})
+			}
+		}
+	}
 }
 
 // Check asks HAProxy about the file that is there.
@@ -121,9 +138,15 @@ func (r recorder) FileWritten(error) {}
 
 func (r recorder) Applied(string, time.Duration) {}
 
-func isDrained(s *agent.State, n *node) bool {
+// isDrained is the answer to a leaving node: what is older than its word says
+// nothing. Nor does an index of before Consul lost its data: nobody can compare
+// it with one of after that, and a sidecar that is seconds behind then is no
+// case of ours.
+func (r recorder) isDrained(s *agent.State, n *node) bool {
 	d, _ := s.Drain(n.service, n.id)
-	return d.Drained
+	return d.Drained && r.view.epoch[n.service] == r.w.consul.epoch && slices.ContainsFunc(s.Services, func(svc agent.ServiceState) bool {
+		return svc.Name == n.service && svc.Index >= n.asked
+	})
 }
 
 // State is told what people and leaving nodes hear.
@@ -133,8 +156,11 @@ func (r recorder) State(s *agent.State) {
 	r.checkOwed("State")
 	r.w.checkState(r.sidecar, s)
 	for _, n := range r.w.nodes {
-		if n.waiting && isDrained(s, n) {
-			n.released()
+		if n.waiting && r.isDrained(s, n) {
+			if !s.HAProxy.Running && !r.heardLeaving[place{n.service, n.addr}] {
+				n.orderly = false // nobody has told the sidecar, so it may keep it as one that is lost
+			}
+			n.released(s.File.Error == "" && (s.File.Current || s.HAProxy.Running && s.Reloads.Pending == ""))
 		}
 	}
 }

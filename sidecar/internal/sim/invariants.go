@@ -1,5 +1,3 @@
-//go:build sim
-
 package sim
 
 import (
@@ -53,6 +51,9 @@ func announced(i catalog.Instance) bool {
 	return !i.Leaving.IsZero() || i.Health == catalog.Maintenance
 }
 
+// nobodys is the address of a slot that nobody has.
+var nobodys = netip.MustParseAddrPort("127.0.0.1:9")
+
 func isSlot(name string) bool { return strings.HasPrefix(name, catalog.SlotPrefix) }
 
 func available(s plan.Server) bool { return s.Up && s.Admin == plan.Ready && s.Weight > 0 }
@@ -77,6 +78,27 @@ func owner(s plan.Server, told catalog.Service) (catalog.Instance, bool) {
 	return catalog.Instance{}, false
 }
 
+// isReplaced reports whether a slot's instance is served by another slot: it has
+// become a backup, or is none any more.
+func isReplaced(s plan.Server, told catalog.Service, servers []plan.Server) bool {
+	return isSlot(s.Name) && slices.ContainsFunc(servers, func(x plan.Server) bool {
+		_, has := owner(x, told)
+		return has && x.Addr == s.Addr && x.Backup != s.Backup && available(x)
+	})
+}
+
+// isShared reports whether several are registered at an address. It is not for
+// these checks to tell which of them a server is for.
+func isShared(told catalog.Service, at netip.AddrPort) bool {
+	n := 0
+	for _, i := range told.Instances {
+		if i.Addr == at {
+			n++
+		}
+	}
+	return n > 1
+}
+
 // takesOut reports whether a step ends a server's traffic.
 func takesOut(st plan.Step) bool {
 	return st.Kind == plan.SetDrain || st.Kind == plan.SetMaint || st.Kind == plan.Delete || st.Kind == plan.SetWeight && st.Weight == 0
@@ -92,7 +114,9 @@ func (w *world) checkBatch(s *sidecar, steps []plan.Step) {
 	if s.clean && len(steps) > 0 {
 		w.breach(adopts, "HAProxy matches, and the sidecar sends %d steps, first %s %s/%s (%s)", len(steps), steps[0].Kind, steps[0].Backend, steps[0].Server, steps[0].Reason)
 	}
-	removal := slices.IndexFunc(steps, takesOut)
+	removal := slices.IndexFunc(steps, func(st plan.Step) bool {
+		return takesOut(st) && slices.ContainsFunc(s.saw.Backends[st.Backend].Servers, func(x plan.Server) bool { return x.Name == st.Server && available(x) })
+	})
 	for i, st := range steps {
 		if removal >= 0 && i > removal && adds(st) {
 			w.breach(makeBeforeBreak, "%s %s/%s comes after %s %s/%s", st.Kind, st.Backend, st.Server, steps[removal].Kind, steps[removal].Backend, steps[removal].Server)
@@ -115,7 +139,7 @@ func (w *world) checkMassLoss(s *sidecar, svc plan.Service, steps []plan.Step) {
 		if i < 0 || !available(servers[i]) {
 			continue
 		}
-		if o, has := owner(servers[i], told); !has || !announced(o) && !takesTraffic(svc, o) {
+		if o, has := owner(servers[i], told); (!has || !announced(o) && !takesTraffic(svc, o)) && !isReplaced(servers[i], told, servers) {
 			lost++
 		}
 	}
@@ -133,15 +157,21 @@ func (w *world) checkStep(s *sidecar, st plan.Step) {
 		w.breach(outlives, "%s %s/%s is sent by a sidecar that was told to end", st.Kind, st.Backend, st.Server)
 	}
 	svc, told := w.service(w.serviceOf(st.Backend)), s.given.Service(w.serviceOf(st.Backend))
+	servers := s.saw.Backends[st.Backend].Servers
+	i := slices.IndexFunc(servers, func(x plan.Server) bool { return x.Name == st.Server })
 	if !told.Known && st.Kind != plan.EnableHealth {
-		if !takesOut(st) && st.Kind != plan.Shutdown && !w.isUsed(s, st.Backend) {
-			return // what was saved is better than a backend without servers
+		out := takesOut(st) && (st.Kind != plan.SetWeight || i >= 0 && available(servers[i]))
+		if !out && st.Kind != plan.Shutdown && !w.isUsed(s, st.Backend) {
+			for at := range w.left {
+				if at.service == svc.Name {
+					delete(w.left, at) // what was saved is better than a backend without servers
+				}
+			}
+			return
 		}
 		w.breach(unknownIsNotEmpty, "%s %s/%s though nothing is known of the service", st.Kind, st.Backend, st.Server)
 		return
 	}
-	servers := s.saw.Backends[st.Backend].Servers
-	i := slices.IndexFunc(servers, func(x plan.Server) bool { return x.Name == st.Server })
 	if st.Kind == plan.Add {
 		w.checkAddress(svc, told, st, st.Addr)
 		return
@@ -158,7 +188,7 @@ func (w *world) checkStep(s *sidecar, st plan.Step) {
 		w.checkShutdown(s, svc, told, st, seen)
 	case st.Kind == plan.SetAddr:
 		w.checkAddress(svc, told, st, st.Addr)
-		w.checkMove(s, svc, told, st, seen)
+		w.checkMove(s, st, seen)
 	case st.Kind == plan.SetReady:
 		w.checkAddress(svc, told, st, seen.Addr)
 		w.checkTrueAddress(s, svc, told, st)
@@ -187,35 +217,35 @@ func (w *world) isUsed(s *sidecar, backend string) bool {
 // maint for as long as they may last.
 func (w *world) checkShutdown(s *sidecar, svc plan.Service, told catalog.Service, st plan.Step, seen plan.Server) {
 	o, has := owner(seen, told)
-	if has && o.Leaving.IsZero() && o.Backup == seen.Backup {
+	if has && o.Leaving.IsZero() && o.Backup == seen.Backup && o.Addr == seen.Addr && !isShared(told, seen.Addr) {
 		w.breach(leaveInOrder, "shutdown %s/%s, whose instance does not leave", st.Backend, st.Server)
 	}
-	real := w.proxy.find(st.Backend, st.Server)
-	if real == nil || w.unseen(s, real) {
+	runs := w.proxy.find(st.Backend, st.Server)
+	if runs == nil || w.unseen(s, runs) {
 		return
 	}
-	if since := w.now() - real.changed; real.Admin != plan.Maint || since < svc.ShutdownAfter {
-		w.breach(leaveInOrder, "shutdown %s/%s, %s for %s", st.Backend, st.Server, real.Admin, since)
+	if since := w.now() - runs.changed; runs.Admin != plan.Maint || since < svc.ShutdownAfter {
+		w.breach(leaveInOrder, "shutdown %s/%s, %s for %s", st.Backend, st.Server, runs.Admin, since)
 	}
 }
 
 // checkTrueAddress: what the sidecar takes for a server's address is HAProxy's.
 func (w *world) checkTrueAddress(s *sidecar, svc plan.Service, told catalog.Service, st plan.Step) {
-	real := w.proxy.find(st.Backend, st.Server)
-	if real == nil || w.unseen(s, real) {
+	runs := w.proxy.find(st.Backend, st.Server)
+	if runs == nil || w.unseen(s, runs) {
 		return
 	}
-	at := real.Addr
-	if real.pending.IsValid() {
-		at = real.pending
+	at := runs.Addr
+	if runs.pending.IsValid() {
+		at = runs.pending
 	}
 	w.checkAddress(svc, told, st, at)
 }
 
 // unseen reports whether somebody has changed HAProxy, or this server of it,
 // since the sidecar has looked.
-func (w *world) unseen(s *sidecar, real *server) bool {
-	return w.proxy.pid != s.saw.PID || real.foreign > 0 && real.foreign >= s.sawAt[real]
+func (w *world) unseen(s *sidecar, runs *server) bool {
+	return w.proxy.pid != s.saw.PID || runs.foreign > 0 && runs.foreign >= s.sawAt[runs]
 }
 
 // checkTakenOut: nobody is taken out whom Consul wants where it is, and not so
@@ -224,7 +254,7 @@ func (w *world) checkTakenOut(s *sidecar, svc plan.Service, told catalog.Service
 	servers := s.saw.Backends[st.Backend].Servers
 	in := wants(svc, told)
 	for _, i := range in {
-		if i.Addr != seen.Addr || i.Backup != seen.Backup || i.Server != seen.Name && !isSlot(seen.Name) || st.Kind == plan.SetWeight && i.Weight == 0 {
+		if isShared(told, seen.Addr) || i.Addr != seen.Addr || i.Backup != seen.Backup || i.Server != seen.Name && !isSlot(seen.Name) || st.Kind == plan.SetWeight && i.Weight == 0 {
 			continue
 		}
 		elsewhere := slices.ContainsFunc(servers, func(x plan.Server) bool {
@@ -234,7 +264,7 @@ func (w *world) checkTakenOut(s *sidecar, svc plan.Service, told catalog.Service
 			w.breach(unknownIsNotEmpty, "%s %s/%s@%s (%s), which Consul wants there", st.Kind, st.Backend, st.Server, seen.Addr, st.Reason)
 		}
 	}
-	if !available(seen) {
+	if !available(seen) || isShared(told, seen.Addr) {
 		return
 	}
 	o, has := owner(seen, told)
@@ -244,6 +274,8 @@ func (w *world) checkTakenOut(s *sidecar, svc plan.Service, told catalog.Service
 		if left == 0 && s.coming(svc, in, servers) {
 			w.breach(makeBeforeBreak, "%s %s/%s (%s): nobody is left, and replacements are coming", st.Kind, st.Backend, st.Server, st.Reason)
 		}
+	case has && takesTraffic(svc, o) && st.Reason == plan.Drift:
+		// Somebody has pointed it elsewhere, so it does no good where it is.
 	case has && takesTraffic(svc, o) && st.Kind != plan.SetWeight: // it moves
 		if left == 0 {
 			w.breach(makeBeforeBreak, "%s %s/%s (%s): nobody is left while it moves", st.Kind, st.Backend, st.Server, st.Reason)
@@ -280,36 +312,36 @@ func (w *world) checkOrder(s *sidecar, svc plan.Service, told catalog.Service, s
 	if st.Kind == plan.SetMaint && seen.Admin == plan.Ready && orderly {
 		w.breach(leaveInOrder, "maint %s/%s (%s) before drain", st.Backend, st.Server, st.Reason)
 	}
-	real := w.proxy.find(st.Backend, st.Server)
-	if real == nil || w.unseen(s, real) {
+	runs := w.proxy.find(st.Backend, st.Server)
+	if runs == nil || w.unseen(s, runs) {
 		return
 	}
-	open := len(real.sessions) + w.proxy.oldSessions(st.Backend, real.Addr)
+	open := len(runs.sessions) + w.proxy.oldSessions(st.Backend, runs.Addr)
 	if open == 0 {
 		return
 	}
 	switch {
 	case st.Kind == plan.Delete:
 		w.breach(leaveInOrder, "delete %s/%s with %d sessions", st.Backend, st.Server, open)
-	case st.Kind == plan.SetMaint && orderly && w.now()-real.routed < svc.DrainTimeout-time.Second:
-		w.breach(leaveInOrder, "maint %s/%s with %d sessions, %s after its last request", st.Backend, st.Server, open, w.now()-real.routed)
+	case st.Kind == plan.SetMaint && orderly && w.now()-runs.routed < svc.DrainTimeout-time.Second:
+		w.breach(leaveInOrder, "maint %s/%s with %d sessions, %s after its last request", st.Backend, st.Server, open, w.now()-runs.routed)
 	}
 }
 
 // checkMove: never another address before maint, and none of a slot with
 // sessions.
-func (w *world) checkMove(s *sidecar, svc plan.Service, told catalog.Service, st plan.Step, seen plan.Server) {
+func (w *world) checkMove(s *sidecar, st plan.Step, seen plan.Server) {
 	if seen.Admin != plan.Maint {
 		alone := available(seen) && countAvailable(s.saw.Backends[st.Backend].Servers) == 1
 		if !alone || isSlot(st.Server) || !w.proxy.dynamic && !w.unseenProxy(s) {
 			w.breach(leaveInOrder, "addr %s/%s while it is %s", st.Backend, st.Server, seen.Admin)
 		}
 	}
-	real := w.proxy.find(st.Backend, st.Server)
-	if real == nil || w.unseen(s, real) {
+	runs := w.proxy.find(st.Backend, st.Server)
+	if runs == nil || w.unseen(s, runs) {
 		return
 	}
-	if open := len(real.sessions); open > 0 && (isSlot(st.Server) || !w.proxy.dynamic) {
+	if open := len(runs.sessions); open > 0 && (isSlot(st.Server) || !w.proxy.dynamic) {
 		w.breach(leaveInOrder, "addr %s/%s with %d sessions", st.Backend, st.Server, open)
 	}
 }
@@ -323,7 +355,7 @@ func (w *world) checkRoutes() {
 	}
 	for _, svc := range w.set.services {
 		for _, s := range w.proxy.routable(svc.Backend) {
-			if w.left[place{svc.Name, s.Addr}] && s.foreign == 0 {
+			if _, left := w.left[place{svc.Name, s.Addr}]; left && s.foreign == 0 {
 				w.breach(zeroFailures, "a request may go to %s/%s@%s, where the node has left in order", svc.Backend, s.Name, s.Addr)
 				return
 			}
@@ -356,14 +388,42 @@ func (w *world) checkFile(s *sidecar, text []byte) {
 			}
 		}
 		if s.given.Service(f.Service).Known {
+			w.checkFileLoss(s, f, in)
 			continue
 		}
 		for _, srv := range s.saw.Backends[f.Backend].Servers {
-			if s.saw.Running && available(srv) && !in[srv.Addr] {
+			if s.saw.Running && available(srv) && srv.Addr != nobodys && !in[srv.Addr] && !s.remembersLeaving(f.Service, srv.Addr) {
 				w.breach(unknownIsNotEmpty, "the file loses %s/%s@%s though nothing is known of the service", f.Backend, srv.Name, srv.Addr)
 			}
 		}
 		w.checkNotEmptied(s, f, in)
+	}
+}
+
+// checkFileLoss: what HAProxy ran before it ended is not lost unannounced from the
+// file that it will start with, not so many at once.
+func (w *world) checkFileLoss(s *sidecar, f plan.FileBackend, in map[netip.AddrPort]bool) {
+	svc, told := w.service(f.Service), s.given.Service(f.Service)
+	if w.proxy.running || !s.away {
+		return
+	}
+	lost := 0
+	for _, srv := range s.filed[f.Backend] {
+		if s.heardLeaving[place{f.Service, srv.Addr}] {
+			continue
+		}
+		if o, has := owner(srv, told); !in[srv.Addr] && (!has || o.Addr == srv.Addr) {
+			lost++
+		}
+	}
+	stay := 0 // servers, of which two may be at one address
+	for _, srv := range f.Servers {
+		if !srv.Disabled {
+			stay++
+		}
+	}
+	if lost > 1 && float64(lost) > svc.MaxRemoval*float64(lost+stay) || lost > 0 && stay < svc.MinServers {
+		w.breach(makeBeforeBreak, "the file loses %d servers of %s, which HAProxy ran when it ended, and has %d", lost, f.Backend, stay)
 	}
 }
 
@@ -376,7 +436,7 @@ func (w *world) checkNotEmptied(s *sidecar, f plan.FileBackend, in map[netip.Add
 	}
 	for _, old := range was.backends {
 		for _, srv := range old.Servers {
-			if old.Backend == f.Backend && !srv.Disabled && !in[srv.Addr] {
+			if old.Backend == f.Backend && !srv.Disabled && srv.Weight > 0 && srv.Addr != nobodys && !in[srv.Addr] && !s.remembersLeaving(f.Service, srv.Addr) {
 				w.breach(unknownIsNotEmpty, "the file loses %s/%s@%s, nothing is known of the service and HAProxy does not run", f.Backend, srv.Name, srv.Addr)
 			}
 		}
@@ -409,17 +469,48 @@ func (w *world) needsReload(s *sidecar) bool {
 	}
 	for _, svc := range s.settings.Services {
 		b, exists := s.saw.Backends[svc.Backend]
-		if !exists {
-			return true
+		if runs := w.proxy.worker; !exists && (runs == nil || runs.pid != s.saw.PID || runs.backends[svc.Backend] == nil) {
+			return true // else it could have looked
 		}
-		for _, i := range wants(svc, s.given.Service(svc.Name)) {
+		slots := svc.ForceSlots || !s.saw.Caps.Dynamic || w.set.refuses[svc.Backend]
+		told := s.given.Service(svc.Name)
+		if !told.Known && !slices.ContainsFunc(b.Servers, func(x plan.Server) bool { return !x.IsFreeSlot() }) {
+			told = s.remembered(svc.Name)
+		}
+		for _, i := range wants(svc, told) {
 			// One that has no server waits for a slot.
-			if !slices.ContainsFunc(b.Servers, func(x plan.Server) bool {
-				return x.Backup == i.Backup && (x.Addr == i.Addr && x.Admin == plan.Ready || x.Name == i.Server)
-			}) {
+			if isShared(told, i.Addr) || !slices.ContainsFunc(b.Servers, func(x plan.Server) bool { return canServe(x, i, slots) }) {
 				return true
 			}
 		}
 	}
 	return false
+}
+
+// canServe reports whether a server is the instance's, or can become it. Where
+// there are slots, one of its name that was elsewhere must be out and empty.
+func canServe(x plan.Server, i catalog.Instance, slots bool) bool {
+	switch {
+	case x.Backup != i.Backup:
+		return false
+	case x.Addr == i.Addr && x.Admin == plan.Ready && (isSlot(x.Name) || x.Name == i.Server):
+		return true
+	}
+	return x.Name == i.Server && (!slots || x.Addr == i.Addr || x.Admin == plan.Maint && x.Sessions == 0)
+}
+
+// remembered is what the sidecar before has left of a service.
+func (s *sidecar) remembered(service string) catalog.Service {
+	for _, saved := range s.recalled {
+		if saved.Service.Name == service {
+			return saved.Service
+		}
+	}
+	return catalog.Service{}
+}
+
+// remembersLeaving reports whether the sidecar before has left the word that an
+// instance is meant to go.
+func (s *sidecar) remembersLeaving(service string, at netip.AddrPort) bool {
+	return slices.ContainsFunc(s.remembered(service).Instances, func(i catalog.Instance) bool { return i.Addr == at && announced(i) })
 }

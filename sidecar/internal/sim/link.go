@@ -1,11 +1,10 @@
-//go:build sim
-
 package sim
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/pointsman/pointsman/sidecar/internal/agent"
@@ -39,16 +38,34 @@ func (l link) Observe(ctx context.Context, backends []string) (plan.Observed, er
 	switch {
 	case !w.proxy.running:
 		l.failed = w.now()
+		l.proxyEnded()
 		return plan.Observed{}, fmt.Errorf("dial: %w", plan.ErrNotRunning)
 	case l.fails(w.trouble.unread):
 		return plan.Observed{}, errTimeout
 	}
+	l.away = false
 	o := w.proxy.observe(backends, l.fails(w.trouble.uncount))
 	l.take(o, backends)
+	w.note("sidecar: looks at %s", strings.Join(backends, " "))
 	if prompt {
 		l.owes = l.mustAct()
 	}
 	return o, nil
+}
+
+// proxyEnded notes who took traffic when HAProxy ended.
+func (s *sidecar) proxyEnded() {
+	if s.away {
+		return
+	}
+	s.away, s.filed = true, map[string][]plan.Server{}
+	for name, b := range s.saw.Backends {
+		for _, srv := range b.Servers {
+			if available(srv) {
+				s.filed[name] = append(s.filed[name], srv)
+			}
+		}
+	}
 }
 
 // take notes what the sidecar has seen. What it was given is its own from here.
@@ -122,7 +139,7 @@ func (l link) send(ctx context.Context, st plan.Step) (err, broken error) {
 	case l.fails(w.trouble.dropped):
 		return errTimeout, errBroken
 	case l.fails(w.trouble.refused):
-		return errors.New("Internal error."), nil
+		return errInternal, nil
 	case st.Kind == plan.SetAddr && l.fails(w.trouble.ignored):
 		return nil, nil
 	}
@@ -211,13 +228,17 @@ func (l link) Reload(ctx context.Context, want plan.Marker) error {
 	l.calling++
 	defer l.done()
 	w.checkReload(l.sidecar)
+	// New settings that it has not taken yet allow another.
+	l.reset = want != l.settings.Renderer.Marker()
 	l.reloads++
 	w.res.Reloads++
 	err := l.reload(ctx, want)
 	if err != nil {
 		l.failed = w.now()
 	}
-	l.reloaded = w.now()
+	if l.reloaded = w.now(); l.reset {
+		l.reloaded = 0
+	}
 	w.note("sidecar: reload: %s", orOK(err))
 	return err
 }

@@ -1,5 +1,3 @@
-//go:build sim
-
 package sim
 
 import (
@@ -25,8 +23,11 @@ type node struct {
 	alive     bool // the process runs
 	listening bool // and answers
 	leaving   bool
-	waiting   bool // for the load balancer's word
+	waiting   bool   // for the load balancer's word
+	asked     uint64 // Consul's index from which on that counts
+	shared    bool   // another has been registered at its address
 	orderly   bool
+	filed     bool // when it was told, the file was said to have it
 }
 
 // String names it in the trace.
@@ -61,20 +62,18 @@ func addrOf(n int) netip.AddrPort {
 }
 
 // begin lets a new node start: it listens, then registers.
-func (w *world) begin(service, id string, boot time.Duration) *node {
+func (w *world) begin(service, id string, boot time.Duration) {
 	n := w.newNode(service, id, w.fresh())
 	if w.maybe(0.1) {
 		n.weight = 1 + w.dice.IntN(4)
 	}
 	n.backup = w.maybe(0.04)
 	w.after(boot, func() {
-		if !n.alive {
-			return
+		if n.alive && !n.leaving {
+			n.listening = true
+			w.consul.register(n, catalog.Passing)
 		}
-		n.listening = true
-		w.consul.register(n, catalog.Passing)
 	})
-	return n
 }
 
 // newID is one that no node has that lives or is registered.
@@ -113,8 +112,18 @@ func (n *node) leave() {
 		return
 	}
 	n.leaving, n.waiting = true, true
+	if n.w.consul.registrationOf(n) == nil {
+		// Nobody knows it, so nobody can tell it anything.
+		n.orderly, n.waiting = false, false
+		n.stop()
+		return
+	}
+	if n.w.maybe(0.1) {
+		n.attend()
+	}
 	n.w.note("node %s leaves", n)
 	n.w.consul.change(n, "leaving:", func(r *registration) { r.inst.Leaving = time.Unix(1, 0).Add(n.w.now()) })
+	n.asked = n.w.consul.index
 	patience := n.w.between(3*time.Second, 60*time.Second)
 	n.w.after(patience, func() {
 		if n.waiting && n.alive {
@@ -125,9 +134,28 @@ func (n *node) leave() {
 	})
 }
 
+// attend makes the sidecar that runs look often, as a long poll does. Not for
+// long: it shows nothing new, and half of all time would go into it.
+func (n *node) attend() {
+	s, until := n.w.sidecar, n.w.now()+2*time.Second
+	if s == nil {
+		return
+	}
+	n.w.after(0, func() { s.agent.Attend(+1) })
+	var done func()
+	done = func() {
+		if n.waiting && n.alive && n.w.now() < until {
+			n.w.after(100*time.Millisecond, done)
+			return
+		}
+		s.agent.Attend(-1)
+	}
+	n.w.after(time.Second, done)
+}
+
 // released is the load balancer's word that nobody is on the node any more.
-func (n *node) released() {
-	n.waiting = false
+func (n *node) released(file bool) {
+	n.waiting, n.filed = false, file
 	n.w.note("node %s is told that nobody is on it", n)
 	n.w.after(time.Duration(n.w.luck.Int64N(int64(20*time.Millisecond))), n.stop)
 }
@@ -138,11 +166,14 @@ func (n *node) stop() {
 		return
 	}
 	at := place{n.service, n.addr}
+	if n.shared && n.w.consul.registrationOf(n) == nil {
+		n.orderly = false // it asks for itself, and nobody knows that it is at that address
+	}
 	if n.orderly {
 		if k := len(n.w.proxy.sessionsOn(at)); k > 0 {
 			n.w.breach(leaveInOrder, "node %s was told that nobody is on it, and %d are", n, k)
 		}
-		n.w.left[at] = true
+		n.w.left[at] = n.filed
 	}
 	n.w.note("node %s stops", n)
 	n.alive, n.listening = false, false

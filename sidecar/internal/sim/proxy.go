@@ -1,5 +1,3 @@
-//go:build sim
-
 package sim
 
 import (
@@ -7,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/pointsman/pointsman/sidecar/internal/plan"
@@ -40,9 +39,11 @@ type backend struct {
 
 // server is one server of a worker.
 type server struct {
-	plan.Server                // SinceChange and Sessions are worked out when they are asked for
+	plan.Server // SinceChange and Sessions are worked out when they are asked for
+	worker      *worker
 	checked     bool           // a check is configured; Server.Checked: and it is on
 	pending     netip.AddrPort // that was said to be set, and is not yet
+	landed      time.Duration  // when the last such address was set
 	changed     time.Duration  // when its state last changed, as HAProxy tells it
 	routed      time.Duration  // when it last could get new sessions
 	turning     time.Duration  // when its check turns Up; 0: it does not
@@ -98,6 +99,16 @@ func (p *proxy) reload() error {
 }
 
 func (p *proxy) load(c content) {
+	if p.w.disk.foreign {
+		for _, n := range p.w.nodes {
+			n.orderly = false // who has written that file answers for them
+		}
+	}
+	for _, n := range p.w.nodes {
+		if n.alive && n.leaving && !n.waiting && !n.filed {
+			n.orderly = false // it was told while the file could not be written, and has not ended yet
+		}
+	}
 	p.pid++
 	now := p.w.now()
 	p.worker = &worker{pid: p.pid, marker: c.marker, backends: map[string]*backend{}}
@@ -105,14 +116,15 @@ func (p *proxy) load(c content) {
 		b := &backend{name: f.Backend}
 		checked := f.Service != "" && p.w.service(f.Service).Checked
 		for n, s := range f.Servers {
-			srv := &server{checked: checked, changed: now, Server: plan.Server{
+			srv := &server{worker: p.worker, checked: checked, changed: now, Server: plan.Server{
 				ID: n + 1, Name: s.Name, Addr: s.Addr, Weight: s.Weight, MaxConn: s.MaxConn, Backup: s.Backup, Checked: checked, Up: !s.Disabled,
 			}}
 			if s.Disabled {
 				srv.Admin = plan.Maint
 			}
-			if p.w.disk.foreign {
-				srv.foreign = now
+			if at := (place{f.Service, s.Addr}); p.w.disk.foreign || !p.w.left[at] {
+				// Whoever has written that file may bring back anybody.
+				delete(p.w.left, at)
 			}
 			b.servers = append(b.servers, srv)
 		}
@@ -124,20 +136,23 @@ func (p *proxy) load(c content) {
 
 // String lists the servers.
 func (wk *worker) String() string {
-	out := ""
+	var out strings.Builder
 	for _, name := range wk.names {
-		out += name + ":"
+		out.WriteString(name + ":")
 		for _, s := range wk.backends[name].servers {
-			if s.Server.IsFreeSlot() {
-				out += " (" + s.Name + ")"
+			if s.IsFreeSlot() {
+				fmt.Fprintf(&out, " (%s)", s.Name)
 				continue
 			}
-			out += fmt.Sprintf(" %s@%s %s %s w%d", s.Name, s.Addr, s.Admin, map[bool]string{true: "up", false: "down"}[s.Up], s.Weight)
-			out += ","
+			health := "down"
+			if s.Up {
+				health = "up"
+			}
+			fmt.Fprintf(&out, " %s@%s %s %s w%d,", s.Name, s.Addr, s.Admin, health, s.Weight)
 		}
-		out += " "
+		out.WriteString(" ")
 	}
-	return out
+	return out.String()
 }
 
 func (wk *worker) busy() bool {
@@ -212,8 +227,8 @@ func (p *proxy) tend(s *server, now time.Duration) {
 }
 
 func (p *proxy) turn(s *server, at time.Duration) {
-	if s.turning != at {
-		return // it was something else's
+	if s.turning != at || s.worker != p.worker {
+		return // it was something else's, or an old worker's, which checks no longer
 	}
 	s.turning, s.changed, s.Up = 0, p.w.now(), !s.Up
 	p.w.disturb()

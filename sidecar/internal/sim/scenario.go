@@ -1,10 +1,9 @@
-//go:build sim
-
 package sim
 
 import (
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"time"
 
 	"github.com/pointsman/pointsman/sidecar/internal/agent"
@@ -33,13 +32,14 @@ type scenario struct {
 
 // String sums it up.
 func (s scenario) String() string {
-	out := fmt.Sprintf("dynamic %v, %d events, latency %s, lag %s, gap %s, reconcile %s, file delay %s, settle %s to %s, reload interval %s, old workers %d",
+	var out strings.Builder
+	fmt.Fprintf(&out, "dynamic %v, %d events, latency %s, lag %s, gap %s, reconcile %s, file delay %s, settle %s to %s, reload interval %s, old workers %d",
 		s.dynamic, s.events, s.latency, s.lag, s.gap, s.reconcile, s.fileDelay, s.settleMin, s.settleMax, s.reloadInterval, s.maxOldWorkers)
 	for _, svc := range s.services {
-		out += fmt.Sprintf("\n            %s: checked %v, warning %v, slots %v %d/%d, drain %s, replacement %s, min %d, max removal %.2f, window %s, hold %s, shutdown %s, damping %v, refuses %v",
+		fmt.Fprintf(&out, "\n            %s: checked %v, warning %v, slots %v %d/%d, drain %s, replacement %s, min %d, max removal %.2f, window %s, hold %s, shutdown %s, damping %v, refuses %v",
 			svc.Name, svc.Checked, svc.Warning, svc.ForceSlots, svc.Slots, svc.Spare, svc.DrainTimeout, svc.ReplacementTimeout, svc.MinServers, svc.MaxRemoval, svc.Window, svc.Hold, svc.ShutdownAfter, s.damping[svc.Name].Flaps, s.refuses[svc.Backend])
 	}
-	return out
+	return out.String()
 }
 
 func pick[T any](r *rand.Rand, from ...T) T { return from[r.IntN(len(from))] }

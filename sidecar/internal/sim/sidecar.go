@@ -1,5 +1,3 @@
-//go:build sim
-
 package sim
 
 import (
@@ -34,12 +32,19 @@ type sidecar struct {
 	sawAt  map[*server]time.Duration
 	oldSaw int // old workers, as last counted
 
+	recalled []catalog.Saved // what the sidecar before has left it
+
+	away         bool                     // HAProxy did not run when it last looked
+	filed        map[string][]plan.Server // who took traffic when HAProxy last ran, or is in the file since
+	heardLeaving map[place]bool           // instances that it was told are meant to go
+
 	ill      map[string]bool // instances that were told not to be well: they may be damped
 	clean    bool            // it should find nothing to do
 	failed   time.Duration
 	looks    time.Duration // when it must have looked at HAProxy; 0: there is no need
 	owes     bool          // its next call must be Apply
-	reloaded time.Duration // when its last reload ended; 0: none has, or it has new settings
+	reloaded time.Duration // when its last reload ended; 0: none has, or it has new settings since that began
+	reset    bool          // new settings have come since its last reload began
 	steps    int
 	reloads  int
 	writes   int
@@ -51,7 +56,10 @@ func (w *world) startSidecar() {
 		return
 	}
 	w.started++
-	s := &sidecar{w: w, number: w.started, settings: w.set.settings(w), clean: w.rests(), failed: -time.Hour, ill: map[string]bool{}, sawAt: map[*server]time.Duration{}}
+	if w.disk.foreign {
+		clear(w.left) // it takes what is in that file for what HAProxy last ran
+	}
+	s := &sidecar{w: w, number: w.started, settings: w.set.settings(w), clean: w.rests(), failed: -time.Hour, ill: map[string]bool{}, heardLeaving: map[place]bool{}, sawAt: map[*server]time.Duration{}}
 	s.view = newView(w, s)
 	a, err := agent.New(agent.Options{
 		Name: "lb", Catalog: s.view, HAProxy: link{s}, File: file{s}, Store: store{s}, Recorder: recorder{s}, Settings: s.settings,
@@ -109,6 +117,9 @@ func (s *sidecar) terminate() {
 // heard is told each answer that brings it something new.
 func (s *sidecar) heard(told catalog.Service) {
 	for _, i := range told.Instances {
+		if announced(i) {
+			s.heardLeaving[place{told.Name, i.Addr}] = true
+		}
 		if i.Health != catalog.Passing {
 			s.ill[i.ID] = true
 		}

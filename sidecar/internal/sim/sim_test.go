@@ -1,11 +1,9 @@
-//go:build sim
-
 package sim
 
 import (
 	"flag"
 	"fmt"
-	"maps"
+	"os"
 	"runtime"
 	"slices"
 	"strings"
@@ -17,85 +15,147 @@ import (
 )
 
 var (
-	seeds  = flag.Uint64("seeds", 600, "how many histories to run")
-	from   = flag.Uint64("from", 1, "the first one's seed")
-	replay = flag.Uint64("seed", 0, "run this history only, and print it")
-	events = flag.Int("events", -1, "of a replay: so many events at most")
-	kindsX = flag.String("without", "", "of a replay: kinds of events that do not happen, by commas")
+	seeds   = flag.Uint64("seeds", 200, "how many histories to run")
+	from    = flag.Uint64("from", 1, "the first one's seed")
+	stop    = flag.Bool("stop", false, "stop at the first that fails")
+	replay  = flag.Uint64("seed", 0, "run this history only, and print it")
+	events  = flag.Int("events", -1, "of a replay: so many events at most")
+	without = flag.String("without", "", "of a replay: kinds of events that do not happen, by commas")
 )
 
 // history runs one in a bubble of its own.
 func history(t *testing.T, o Options) (r Result) {
+	t.Helper()
 	synctest.Test(t, func(*testing.T) { r = Run(o) })
 	return r
 }
 
 func TestHistories(t *testing.T) {
 	if *replay != 0 {
-		replayed(t)
+		replayed(t, Options{Seed: *replay, Events: *events, Without: strings.Split(*without, ","), Trace: true})
 		return
 	}
-	var failed []Options
-	var done, steps, reloads, requests atomic.Uint64
-	var virtual atomic.Int64
-	var mu sync.Mutex
+	c := campaign{t: t, began: time.Now()}
 	var group sync.WaitGroup
-	begun := time.Now()
-	next := atomic.Uint64{}
-	next.Store(*from)
 	for range runtime.GOMAXPROCS(0) {
-		group.Go(func() {
-			for {
-				seed := next.Add(1) - 1
-				if seed >= *from+*seeds {
-					return
-				}
-				r := history(t, Options{Seed: seed, Events: -1})
-				steps.Add(uint64(r.Steps))
-				reloads.Add(uint64(r.Reloads))
-				requests.Add(uint64(r.Requests))
-				virtual.Add(int64(r.Virtual))
-				if n := done.Add(1); n%5000 == 0 {
-					fmt.Printf("%d of %d histories, %s\n", n, *seeds, time.Since(begun).Round(time.Second))
-				}
-				if len(r.Violations) > 0 {
-					mu.Lock()
-					failed = append(failed, Options{Seed: seed, Events: r.Events})
-					if len(failed) <= 20 {
-						t.Errorf("seed %d: %s\nreplay: make sim SEED=%d", seed, r.Violations[0], seed)
-					}
-					mu.Unlock()
-				}
-			}
-		})
+		group.Go(c.run)
 	}
 	group.Wait()
-	t.Logf("%d histories, %s of HAProxy's time in %s: %d steps, %d reloads, %d requests; %d failed", *seeds,
-		time.Duration(virtual.Load()).Round(time.Hour), time.Since(begun).Round(time.Millisecond), steps.Load(), reloads.Load(), requests.Load(), len(failed))
+	c.report()
 }
 
-func replayed(t *testing.T) {
-	o := Options{Seed: *replay, Events: *events, Trace: true, Without: map[string]bool{}}
-	for _, k := range strings.Split(*kindsX, ",") {
-		o.Without[k] = true
+// campaign runs many histories, several at a time.
+type campaign struct {
+	t     *testing.T
+	began time.Time
+	next  atomic.Uint64 // counted from from
+
+	mu     sync.Mutex
+	done   uint64
+	failed []uint64
+	sum    Result
+}
+
+// maxTold is how many failures are told with all that is known of them: what
+// fails a thousand times fails for few reasons.
+const maxTold = 10
+
+func (c *campaign) run() {
+	for {
+		n := c.next.Add(1) - 1
+		if n >= *seeds || *stop && c.failures() > 0 {
+			return
+		}
+		r := history(c.t, Options{Seed: *from + n, Events: -1})
+		if c.take(*from+n, r) <= maxTold && len(r.Violations) > 0 {
+			c.tell(shrink(c.t, *from+n, r))
+		}
 	}
+}
+
+func (c *campaign) failures() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.failed)
+}
+
+// take counts a history, and gives how many have failed.
+func (c *campaign) take(seed uint64, r Result) int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.sum.Steps += r.Steps
+	c.sum.Reloads += r.Reloads
+	c.sum.Requests += r.Requests
+	c.sum.Virtual += r.Virtual
+	if len(r.Violations) > 0 {
+		c.failed = append(c.failed, seed)
+	}
+	if c.done++; c.done%5000 == 0 {
+		fmt.Printf("%d of %d histories, %d failed, %s\n", c.done, *seeds, len(c.failed), time.Since(c.began).Round(time.Second))
+	}
+	return len(c.failed)
+}
+
+// tell prints a failure when it is found: the rest may take long.
+func (c *campaign) tell(o Options, r Result) {
+	args := ""
+	if o.Events >= 0 {
+		args += fmt.Sprintf(" EVENTS=%d", o.Events)
+	}
+	if len(o.Without) > 0 {
+		args += " WITHOUT=" + strings.Join(o.Without, ",")
+	}
+	fmt.Printf("seed %d: %.300s\n    make sim SEED=%d%s\n", o.Seed, r.Violations[0], o.Seed, args)
+}
+
+func (c *campaign) report() {
+	slices.Sort(c.failed)
+	s := c.sum
+	c.t.Logf("%d histories from %d on: %s of HAProxy's time in %s, %d steps, %d reloads, %d requests, %d failed", c.done, *from,
+		s.Virtual.Round(time.Hour), time.Since(c.began).Round(time.Millisecond), s.Steps, s.Reloads, s.Requests, len(c.failed))
+	if len(c.failed) > 0 {
+		c.t.Errorf("first failing seed: %d", c.failed[0])
+	}
+}
+
+// shrink looks for fewer events that end with a violation too: the rest of the
+// history is in the way of whoever reads it.
+func shrink(t *testing.T, seed uint64, failed Result) (Options, Result) {
+	t.Helper()
+	o, last := Options{Seed: seed, Events: -1}, failed
+	try := func(smaller Options) bool {
+		r := history(t, smaller)
+		if len(r.Violations) == 0 {
+			return false
+		}
+		o, last = smaller, r
+		return true
+	}
+	for n := failed.Events; n >= 0 && try(Options{Seed: seed, Events: n}); {
+		n--
+	}
+	for _, k := range kinds {
+		try(Options{Seed: seed, Events: o.Events, Without: append(slices.Clone(o.Without), k.name)})
+	}
+	return o, last
+}
+
+func replayed(t *testing.T, o Options) {
 	r := history(t, o)
-	fmt.Println(strings.Join(r.Trace, "\n"))
+	fmt.Fprintln(os.Stdout, strings.Join(r.Trace, "\n"))
 	for _, v := range r.Violations {
 		t.Error(v)
 	}
-	t.Logf("%d events of kinds %v", r.Events, slices.Sorted(maps.Keys(o.Without)))
+	t.Logf("%d events; %d steps, %d reloads, %d requests", r.Events, r.Steps, r.Reloads, r.Requests)
 }
 
 func TestOneSeedIsOneHistory(t *testing.T) {
-	for seed := range uint64(60) {
-		a := history(t, Options{Seed: seed + 1, Events: -1, Trace: true})
-		b := history(t, Options{Seed: seed + 1, Events: -1, Trace: true})
-		if !slices.Equal(a.Trace, b.Trace) {
-			for i := range a.Trace {
-				if i >= len(b.Trace) || a.Trace[i] != b.Trace[i] {
-					t.Fatalf("seed %d: line %d\n%s\n%s", seed+1, i, a.Trace[i], b.Trace[min(i, len(b.Trace)-1)])
-				}
+	for seed := range uint64(30) {
+		o := Options{Seed: seed + 1, Events: -1, Trace: true}
+		a, b := history(t, o), history(t, o)
+		for i := range max(len(a.Trace), len(b.Trace)) {
+			if i >= len(a.Trace) || i >= len(b.Trace) || a.Trace[i] != b.Trace[i] {
+				t.Fatalf("seed %d differs from line %d on:\n%q\n%q", seed+1, i, a.Trace[i:min(i+1, len(a.Trace))], b.Trace[i:min(i+1, len(b.Trace))])
 			}
 		}
 	}

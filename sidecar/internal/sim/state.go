@@ -1,5 +1,3 @@
-//go:build sim
-
 package sim
 
 import (
@@ -17,13 +15,13 @@ func (w *world) checkState(s *sidecar, st *agent.State) {
 	}
 	for _, svc := range st.Services {
 		for _, i := range svc.Instances {
-			real := w.proxy.find(svc.Backend, i.Server)
-			if real == nil || w.unseen(s, real) || real.pending.IsValid() {
+			runs := w.proxy.find(svc.Backend, i.Server)
+			if runs == nil || w.unseen(s, runs) || runs.pending.IsValid() || runs.landed >= s.sawAt[runs] && runs.landed > 0 {
 				continue
 			}
 			takes := i.Phase == agent.PhaseUp || i.Phase == agent.PhaseStarting || i.Phase == agent.PhaseDown
-			if i.Phase != agent.PhaseUnknown && (takes != (real.Admin == plan.Ready) || real.Addr.String() != i.Addr) {
-				w.breach(readBack, "the state has %s/%s@%s %s, HAProxy has it at %s and %s", svc.Backend, i.Server, i.Addr, i.Phase, real.Addr, real.Admin)
+			if i.Phase != agent.PhaseUnknown && (takes != (runs.Admin == plan.Ready) || runs.Addr.String() != i.Addr) {
+				w.breach(readBack, "the state has %s/%s@%s %s, HAProxy has it at %s and %s", svc.Backend, i.Server, i.Addr, i.Phase, runs.Addr, runs.Admin)
 			}
 		}
 	}
@@ -44,13 +42,19 @@ func (w *world) checkCurrent(s *sidecar) {
 			continue
 		}
 		for _, srv := range b.Servers {
+			if isShared(told, srv.Addr) {
+				continue
+			}
 			o, has := owner(srv, told)
-			want := has && takesTraffic(svc, o) && o.Addr == srv.Addr
+			want := has && takesTraffic(svc, o) && o.Addr == srv.Addr && o.Backup == srv.Backup
 			on := slices.ContainsFunc(c.backends[i].Servers, func(f plan.FileServer) bool {
 				return f.Name == srv.Name && f.Addr == srv.Addr && !f.Disabled && f.Weight > 0
 			})
+			served := on || slices.ContainsFunc(c.backends[i].Servers, func(f plan.FileServer) bool {
+				return f.Addr == srv.Addr && f.Backup == srv.Backup && !f.Disabled && f.Weight > 0
+			})
 			switch {
-			case available(srv) && want && !on && o.Weight > 0:
+			case available(srv) && want && !served && o.Weight > 0:
 				w.breach(fileAgrees, "the file is said to be current, and has no %s/%s@%s", svc.Backend, srv.Name, srv.Addr)
 			case srv.Admin != plan.Ready && !want && on:
 				w.breach(fileAgrees, "the file is said to be current, and has %s/%s@%s, which is in %s", svc.Backend, srv.Name, srv.Addr, srv.Admin)
@@ -71,8 +75,13 @@ func (s *sidecar) checkOwed(call string) {
 // mustAct reports whether what was just read asks for steps that nothing holds
 // back: none has failed lately, so none is being waited with.
 func (s *sidecar) mustAct() bool {
-	if s.w.now()-s.failed < calm || s.told || len(s.w.set.refuses) > 0 {
+	if s.w.now()-s.failed < calm || s.told || len(s.w.set.refuses)+len(s.w.set.damping) > 0 {
 		return false
+	}
+	for _, svc := range s.agent.State().Services {
+		if len(svc.Guard.Held) > 0 {
+			return false // as is remembered, and is not to be seen here
+		}
 	}
 	for _, svc := range s.settings.Services {
 		if _, read := s.saw.Backends[svc.Backend]; !read {

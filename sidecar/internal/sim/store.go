@@ -1,5 +1,3 @@
-//go:build sim
-
 package sim
 
 import (
@@ -27,7 +25,8 @@ func (s store) Path() string { return "/var/lib/pointsman/snapshot.json" }
 func (s store) Load() ([]catalog.Saved, error) {
 	s.w.mu.Lock()
 	defer s.w.mu.Unlock()
-	return slices.Clone(s.w.disk.saved), nil
+	s.recalled = slices.Clone(s.w.disk.saved)
+	return slices.Clone(s.recalled), nil
 }
 
 // Save is not heard of any more once the sidecar has died.

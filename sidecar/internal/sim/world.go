@@ -1,5 +1,3 @@
-//go:build sim
-
 package sim
 
 import (
@@ -17,9 +15,9 @@ import (
 // Options says which history to run, and how much of it.
 type Options struct {
 	Seed    uint64
-	Events  int             // so many events at most; below 0: as many as the seed has
-	Without map[string]bool // kinds of events that do not happen
-	Trace   bool            // write down what happens
+	Events  int      // so many events at most; below 0: as many as the seed has
+	Without []string // kinds of events that do not happen
+	Trace   bool     // write down what happens
 }
 
 // Result is what became of a history.
@@ -83,7 +81,7 @@ type world struct {
 	// that somebody has set by hand.
 	said map[place]bool
 	// left holds the addresses of nodes that left in order, and were told that
-	// nobody is on them any more.
+	// nobody is on them any more: true if the file was said to know it, too.
 	left map[place]bool
 
 	res Result

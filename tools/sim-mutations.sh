@@ -1,0 +1,79 @@
+#!/usr/bin/env bash
+# Says how the simulation would notice that something is missing in the sidecar:
+# takes one thing away at a time, in a copy of the tree, and runs histories until
+# one fails. Prints a table for docs/simulation.md; exits 1 if one never fails.
+#
+# usage: tools/sim-mutations.sh [SEEDS] [NAME…]
+set -euo pipefail
+cd "$(dirname "$0")/.."
+seeds=${1:-30000}
+shift || true
+
+tmp=$(mktemp -d)
+trap 'rm -rf "$tmp"' EXIT
+git ls-files -z sidecar registrator go.mod go.sum | xargs -0 cp --parents -t "$tmp"
+export GOGC=400
+
+# what is missing @ file under sidecar/internal @ sed script
+mutations='
+the guard: min_servers @ plan/guard.go @ s/case stay < b.MinServers:/case false:/
+the guard: how much may be lost at once @ plan/guard.go @ s/return lost > 1 \&\& .*/return false/
+the guard in the file of an HAProxy that does not run @ plan/file.go @ s/b.holdInFile(lost, /b.holdInFile(lost[:0], /
+a replacement is waited for @ plan/retire.go @ s/case c.isGood() \&\& spare <= 0:/case false:/
+a drain waits for the sessions @ plan/retire.go @ s/case s.Sessions == 0:/case true:/
+no server with sessions is deleted @ plan/retire.go @ s/	case s.Sessions > 0:/	case false:/
+sessions of one who stays are not shut down @ plan/retire.go @ s/ \&\& !b.staysAt(s.Addr)//
+no slot with sessions is given away @ plan/bind.go @ s/ \&\& s.Admin == Maint \&\& s.Sessions == 0 }/ \&\& s.Admin == Maint }/
+a server moves by way of maint @ plan/keep.go @ s/case s.Admin == Maint, isAvailable(s) \&\& b.available == 1 \&\& coming == 0:/case true:/
+who has moved into a slot stays there @ plan/bind.go @ s/case len(at) > 0:/case len(at) > 0 \&\& !named:/
+a check that somebody has switched off comes back @ plan/keep.go @ s/if b.Checked \&\& !s.Checked {/if false {/
+free slots stay until servers were added @ plan/retire.go @ s/(b.slots || !b.adds)/b.slots/
+nothing is done where Consul has not answered @ plan/compute.go @ s/if !b.want.Known || b.want.Old {$/if false {/
+what was saved waits a second for Consul @ agent/saved.go @ s/ || time.Since(a.started) < firstAnswer//
+what is sent is read back @ agent/converge.go @ s/		a.known.touch(s.Backend)$/		_ = s/
+another worker is read whole @ agent/knowledge.go @ s/ \&\& (o.PID != k.observed.PID || o.Marker != k.observed.Marker)/ \&\& false/
+what fails is tried again @ agent/trouble.go @ s/t.until = .*/t.until = time.Now().Add(time.Hour)/
+our own steps are no drift @ agent/knowledge.go @ s/if !busy\[\[2\]string{f.Backend, s.Name}\] {/if false {/
+drained: the file knows it too @ agent/drain.go @ s/ \&\& !s.File.Pending//
+drained: HAProxy was read after the file was written @ agent/publish.go @ s/Pending: f.fresh || /Pending: /
+drained: old workers may have it @ agent/drain.go @ s/s.HAProxy.OldWorkers == 0/true/
+drained: the file of an HAProxy that does not run has it not @ agent/publish.go @ s/s.addFiled(p.File, want)//
+drained: nobody at its address @ agent/drain.go @ s/case at\[i.Addr\]:/case false:/
+reloads are spaced @ agent/reload.go @ s/if r.notBefore.After(due) {/if false {/
+reloads wait for old workers @ agent/reload.go @ s/return held != ""/return false/
+the last good file comes back @ agent/reload.go @ s/err != nil \&\& good != nil \&\& ctx.Err() == nil/false/
+a file that nobody knows better stays @ agent/file.go @ s/		return false$/		continue/
+the file is compared again and again @ agent/agent.go @ s/a.files.unsure = true/a.files.unsure = false/
+the guard remembers @ agent/guard.go @ s/^	g.backends = next$/	g.backends = nil/
+'
+
+fails=0
+echo '| without | the first seed that fails | what it breaks |'
+echo '|---|---|---|'
+while read -r line; do
+	[ -n "$line" ] || continue
+	name=${line%% @ *} file=${line#* @ } script=${line##* @ }
+	file=sidecar/internal/${file%% @ *}
+	if [ $# -gt 0 ] && ! grep -qF -- "$name" <<<"$(printf '%s\n' "$@")"; then continue; fi
+	cp "$file" "$tmp/$file"
+	sed -i "$script" "$tmp/$file"
+	if cmp -s "$file" "$tmp/$file"; then
+		echo "sim-mutations: $name: nothing to take away in $file, see the script's list" >&2
+		exit 1
+	fi
+	if ! (cd "$tmp" && go vet ./sidecar/internal/sim && go test -c -o sim.test ./sidecar/internal/sim) >"$tmp/build" 2>&1; then
+		cat "$tmp/build" >&2
+		echo "sim-mutations: $name: does not build" >&2
+		exit 1
+	fi
+	cp "$file" "$tmp/$file"
+	seed=$("$tmp/sim.test" -test.run=TestHistories -test.timeout=30m -seeds="$seeds" -stop 2>&1 | sed -n 's/.*first failing seed: //p' || true)
+	if [ -z "$seed" ]; then
+		echo "| $name | none of $seeds | |"
+		fails=1
+		continue
+	fi
+	what=$("$tmp/sim.test" -test.run=TestHistories -seed="$seed" 2>&1 | sed -n 's/.*VIOLATION [0-9]* \([^:]*\):.*/\1/p' | head -1 || true)
+	echo "| $name | $seed | $what |"
+done <<<"$mutations"
+exit $fails
