@@ -33,6 +33,7 @@ type bench struct {
 	renderer *fakeRenderer
 	store    agent.Store // nil: none
 	settings agent.Settings
+	jitter   func(time.Duration) time.Duration // nil: by chance
 	log      *logBuffer
 
 	agent  *agent.Agent
@@ -94,7 +95,7 @@ func (b *bench) start() {
 	b.t.Helper()
 	var err error
 	b.agent, err = agent.New(agent.Options{
-		Name: "lb-1", Version: "1.2.3", Catalog: b.catalog, HAProxy: b.haproxy, File: b.file, Store: b.store, OldWorkersMemory: b.haproxy.oldWorkersMemory, Settings: b.settings, Recorder: b.recorder,
+		Name: "lb-1", Version: "1.2.3", Catalog: b.catalog, HAProxy: b.haproxy, File: b.file, Store: b.store, OldWorkersMemory: b.haproxy.oldWorkersMemory, Settings: b.settings, Recorder: b.recorder, Jitter: b.jitter,
 		Logger: hclog.New(&hclog.LoggerOptions{Output: b.log, DisableTime: true}),
 	})
 	if err != nil {

@@ -141,7 +141,12 @@ func TestAStepThatHAProxyTookAndDidNotTakeIsTriedAgain(t *testing.T) {
 
 func TestAFailingStepIsRetriedWithGrowingWaitsAndLoggedOncePerChange(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := serving(t, true, instance("api-1", 1))
+		b := newBench(t, true)
+		b.jitter = func(bound time.Duration) time.Duration { return bound / 2 }
+		b.catalog.says("api", instance("api-1", 1))
+		b.adoptable()
+		b.start()
+		b.passes(time.Second)
 		words := "first words"
 		var tries []time.Time
 		b.haproxy.with(func() {
