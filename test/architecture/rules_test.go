@@ -33,7 +33,7 @@ var rules = []rule{
 			// It hands the template over, so that render knows any template alike.
 			"templates",
 		},
-		tests: fakes,
+		tests: append([]string{sidecar + "serveroption"}, fakes...),
 	},
 	{place: sidecar + "agent/...", imports: core, tests: fakes},
 	{place: sidecar + "consul/...", imports: append([]string{"registrator/contract/...", sidecar + "credential/..."}, core...), tests: fakes},
@@ -48,7 +48,8 @@ var rules = []rule{
 	{place: sidecar + "nodes/...", imports: []string{sidecar + "deploy/..."}},
 	{place: sidecar + "plan/...", imports: []string{sidecar + "catalog/..."}},
 	{place: sidecar + "catalog/..."},
-	{place: sidecar + "config/..."},
+	{place: sidecar + "config/...", imports: []string{sidecar + "serveroption"}},
+	{place: sidecar + "serveroption"},
 	{place: sidecar + "credential/...", tests: fakes},
 	{place: "templates"},
 

@@ -47,8 +47,8 @@ func (a *Authority) Sign(name string) {
 	template := &x509.Certificate{
 		SerialNumber: serial, Subject: pkix.Name{CommonName: name},
 		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
-		KeyUsage:    x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign, BasicConstraintsValid: true, IsCA: a.cert == nil,
+		DNSNames: []string{name}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+		KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign | x509.KeyUsageCRLSign, BasicConstraintsValid: true, IsCA: a.cert == nil,
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
 	}
 	if a.cert == nil {
@@ -56,6 +56,10 @@ func (a *Authority) Sign(name string) {
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, a.cert, &key.PublicKey, a.key)
 	a.must(err)
+	if template.IsCA {
+		a.cert, err = x509.ParseCertificate(der) // with what was added to it
+		a.must(err)
+	}
 	private, err := x509.MarshalPKCS8PrivateKey(key)
 	a.must(err)
 	a.Write(name+".pem", pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
@@ -102,4 +106,13 @@ func (a *Authority) must(err error) {
 	if err != nil {
 		a.tb.Fatal(err)
 	}
+}
+
+// RevokeNone makes a revocation list that revokes nothing, in a file.
+func (a *Authority) RevokeNone(file string) {
+	a.tb.Helper()
+	list := &x509.RevocationList{Number: big.NewInt(1), ThisUpdate: time.Now().Add(-time.Hour), NextUpdate: time.Now().Add(time.Hour)}
+	der, err := x509.CreateRevocationList(rand.Reader, list, a.cert, a.key)
+	a.must(err)
+	a.Write(file, pem.EncodeToMemory(&pem.Block{Type: "X509 CRL", Bytes: der}))
 }

@@ -39,6 +39,7 @@ func (a *Agent) converge(ctx context.Context, snap catalog.Snapshot) (plan.Plan,
 				a.last = a.known.traffic()
 			}
 			a.forgetAnnounced()
+			a.known.absent = nil
 			o := plan.Observed{Caps: a.caps(ctx), Maintenance: a.known.observed.Maintenance, Last: a.last}
 			p = plan.Compute(a.desired(), o, snap)
 			a.keepFiled(p)
@@ -47,9 +48,11 @@ func (a *Agent) converge(ctx context.Context, snap catalog.Snapshot) (plan.Plan,
 		a.note(nil)
 		a.noteMaintenance()
 		o := a.known.observed
-		o.Guards, o.Flapping = a.guard.recall(time.Now()), a.flapping(time.Now())
+		now := time.Now()
+		o.Guards, o.Flapping, o.Absent = a.guard.recall(now), a.flapping(now), a.known.absences(now)
 		p = plan.Compute(a.desired(), o, snap)
-		a.guard.remember(time.Now(), p)
+		a.guard.remember(now, p)
+		a.known.noteAbsent(now, p)
 		a.known.settled(p)
 		if len(p.Steps) == 0 {
 			a.trouble.resolved(a.log)
@@ -71,7 +74,7 @@ func (a *Agent) converge(ctx context.Context, snap catalog.Snapshot) (plan.Plan,
 	a.trouble.stick(p.Steps, a.jitter)
 	for _, w := range p.Waiting {
 		switch w.For {
-		case plan.ForConsul, plan.ForGuard, plan.ForDamping: // nothing in HAProxy will end it
+		case plan.ForConsul, plan.ForGuard, plan.ForDamping, plan.ForAgent: // nothing in HAProxy will end it
 		case plan.ForSessions, plan.ForReplacement, plan.ForCheck, plan.ForSlot:
 			a.known.touch(w.Backend)
 		}
@@ -100,6 +103,9 @@ func (a *Agent) apply(ctx context.Context, steps []plan.Step) {
 		a.record.Step(services[s.Backend], s, err)
 		if errors.Is(err, plan.ErrRefused) {
 			a.known.refused(s.Backend)
+		}
+		if errors.Is(err, plan.ErrStatic) {
+			a.known.refusedWeight(s.Backend)
 		}
 		if err != nil {
 			if ctx.Err() == nil {
@@ -141,7 +147,7 @@ func (a *Agent) logStep(s plan.Step) {
 	case plan.Shutdown:
 		a.log.Warn("the sessions that were left on a server have been shut down", args...)
 		return
-	case plan.Delete, plan.SetReady, plan.SetDrain, plan.SetMaint, plan.EnableHealth:
+	case plan.Delete, plan.SetReady, plan.SetDrain, plan.SetMaint, plan.EnableHealth, plan.EnableAgent, plan.DisableAgent:
 	}
 	if s.Reason == plan.Drift {
 		a.log.Warn("server was changed by someone else, mended: "+string(s.Kind), args...)

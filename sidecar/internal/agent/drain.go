@@ -2,6 +2,7 @@ package agent
 
 import (
 	"github.com/pointsman/pointsman/sidecar/internal/catalog"
+	"github.com/pointsman/pointsman/sidecar/internal/plan"
 )
 
 // Drain is what is left of an instance's traffic on this load balancer.
@@ -76,6 +77,9 @@ func (s ServiceState) drain(instance string, d *Drain) {
 
 // isDrained reports whether nobody new comes by way of this entry.
 func (i InstanceState) isDrained() bool {
+	if i.Agent == plan.AgentOn.String() || i.Agent == plan.AgentBusy.String() {
+		return false // an answer of its agent could make it ready
+	}
 	switch i.Phase {
 	case PhaseOut:
 		return true

@@ -20,6 +20,8 @@ type divisible interface {
 	// HAProxy took has of it is kept in its place, with the options of its
 	// servers; isKept is false if that has nothing of it.
 	Without(backend string, good []byte) (r Renderer, options string, isKept bool, err error)
+	// Operator gives the servers of a backend that are the operator's own.
+	Operator(backend string) []string
 }
 
 // prober is a File that can be asked about a content without writing it.
@@ -117,6 +119,7 @@ func (a *Agent) leaveOut(set *Settings, i int, good []byte, left map[string]left
 	set.Renderer = r
 	if isKept {
 		set.Services[i].Options = options
+		set.Services[i].Operator = r.(divisible).Operator(svc.Backend)
 		set.Services[i].Checked = slices.Contains(strings.Fields(options), "check")
 		return true
 	}

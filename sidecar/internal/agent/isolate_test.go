@@ -49,6 +49,8 @@ func (r *partRenderer) Blame(_ []byte, rejected error) []string {
 	return strings.Fields(words)
 }
 
+func (r *partRenderer) Operator(string) []string { return nil }
+
 func (r *partRenderer) Without(backend string, good []byte) (agent.Renderer, string, bool, error) {
 	if r.shared {
 		return nil, "", false, errors.New("shared")

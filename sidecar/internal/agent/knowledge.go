@@ -19,10 +19,12 @@ type knowledge struct {
 	left     map[string][]plan.FileServer // by backend, when nothing was left to do
 	refuses  map[string]bool              // backends that refuse `add server`
 	adds     map[string]bool              // backends that have taken it
+	static   map[string]bool              // backends that have refused a weight
+	absent   map[plan.Absence]time.Time   // since when instances have no ready server
 }
 
 func newKnowledge() knowledge {
-	return knowledge{seen: map[string]time.Time{}, left: map[string][]plan.FileServer{}, refuses: map[string]bool{}, adds: map[string]bool{}}
+	return knowledge{seen: map[string]time.Time{}, left: map[string][]plan.FileServer{}, refuses: map[string]bool{}, adds: map[string]bool{}, static: map[string]bool{}}
 }
 
 // forget makes the next pass read everything.
@@ -91,6 +93,7 @@ func (k *knowledge) take(o plan.Observed, asked []string) {
 		// taken nothing. The same one would again.
 		clear(k.refuses)
 		clear(k.adds)
+		clear(k.static)
 	}
 	backends := maps.Clone(k.observed.Backends)
 	if backends == nil {
@@ -98,7 +101,7 @@ func (k *knowledge) take(o plan.Observed, asked []string) {
 	}
 	for _, name := range asked {
 		if b, exists := o.Backends[name]; exists {
-			b.Left, b.Refuses, b.Adds = k.left[name], k.refuses[name], k.adds[name]
+			b.Left, b.Refuses, b.Adds, b.Static = k.left[name], k.refuses[name], k.adds[name], k.static[name]
 			backends[name] = b
 		} else {
 			delete(backends, name)
@@ -141,6 +144,37 @@ func (k *knowledge) settled(p plan.Plan) {
 		k.left[f.Backend], b.Left = left, left
 		k.observed.Backends[f.Backend] = b
 	}
+}
+
+// noteAbsent remembers since when the instances of a plan have no ready server.
+func (k *knowledge) noteAbsent(now time.Time, p plan.Plan) {
+	next := make(map[plan.Absence]time.Time, len(p.Absent))
+	for _, a := range p.Absent {
+		since, known := k.absent[a]
+		if !known {
+			since = now
+		}
+		next[a] = since
+	}
+	k.absent = next
+}
+
+// absences gives that memory as a plan wants it.
+func (k *knowledge) absences(now time.Time) map[string]map[string]time.Duration {
+	out := map[string]map[string]time.Duration{}
+	for a, since := range k.absent {
+		if out[a.Backend] == nil {
+			out[a.Backend] = map[string]time.Duration{}
+		}
+		out[a.Backend][a.Server] = now.Sub(since)
+	}
+	return out
+}
+
+// refusedWeight notes that a backend's balance algorithm is static.
+func (k *knowledge) refusedWeight(backend string) {
+	k.static[backend] = true
+	k.touch(backend)
 }
 
 // refused notes that a backend takes no servers at runtime.

@@ -156,7 +156,7 @@ func (s *ServiceState) addServers(b plan.Backend, backend string, p plan.Plan) {
 		}
 		st := InstanceState{
 			Server: srv.Name, Addr: srv.Addr.String(), Health: "gone",
-			Admin: srv.Admin.String(), Weight: srv.Weight, Sessions: srv.Sessions, Phase: phase(srv),
+			Admin: srv.Admin.String(), Agent: srv.Agent.String(), Weight: srv.Weight, Sessions: srv.Sessions, Phase: phase(srv),
 		}
 		if listed {
 			st.ID, st.Node, st.Version, st.Health = inst.ID, inst.Node, inst.Version, inst.Health.String()

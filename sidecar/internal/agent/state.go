@@ -153,6 +153,7 @@ type InstanceState struct {
 	Phase    Phase  `json:"phase"`
 	Leaving  bool   `json:"leaving"`         // it has said so
 	Admin    string `json:"admin,omitempty"` // HAProxy's: ready, drain, maint
+	Agent    string `json:"agent,omitempty"` // agent check: enabled, disabled, or busy while an answer may still come
 	Weight   int    `json:"weight"`
 	Sessions int    `json:"sessions"`
 	Waiting  string `json:"waiting,omitempty"` // what its next change waits for

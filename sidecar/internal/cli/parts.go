@@ -22,15 +22,17 @@ import (
 	"github.com/pointsman/pointsman/templates"
 )
 
-// policy is the services as plan wants them.
-func policy(cfg config.Config) []plan.Service {
+// policy is the services as plan wants them, with what their haproxy.cfg has of
+// the operator's own.
+func policy(cfg config.Config, r *render.Renderer) []plan.Service {
 	services := make([]plan.Service, 0, len(cfg.Services))
 	for _, s := range cfg.Services {
 		services = append(services, plan.Service{
 			Name: s.Name, Backend: s.Backend,
 			Checked: s.Check.Enabled, Options: renderService(s).Options(),
+			MaxConn: s.Options().MaxConn, Static: s.Static(), Operator: r.Operator(s.Backend),
 			Warning:    s.Warning == config.WarningIn,
-			ForceSlots: s.Slots.Force || isStatic(s), Slots: s.Slots.Min, Spare: s.Slots.Spare,
+			ForceSlots: s.InFile(), Slots: s.Slots.Min, Spare: s.Slots.Spare,
 			DrainTimeout: s.DrainTimeout, ShutdownAfter: s.ShutdownAfter, ReplacementTimeout: s.ReplacementTimeout,
 			MinServers: s.MinServers, MaxRemoval: s.MaxRemoval, Window: s.Guard.Window, Hold: s.Guard.Hold,
 		})
@@ -45,25 +47,6 @@ func damping(cfg config.Config) map[string]agent.Damping {
 		out[s.Name] = agent.Damping{Flaps: s.Damping.Flaps, Min: s.Damping.Min, Max: s.Damping.Max, Forget: s.Damping.Forget}
 	}
 	return out
-}
-
-// isStatic reports whether HAProxy will refuse to add servers because of how
-// the service is balanced (configuration manual, "balance" and "hash-type"). A
-// sidecar finds that out from HAProxy too; known beforehand, a new one does not
-// take the slots that are there for useless.
-func isStatic(s config.Service) bool {
-	algorithm, _, _ := strings.Cut(s.Balance, " ")
-	algorithm, _, _ = strings.Cut(algorithm, "(")
-	switch algorithm {
-	case "roundrobin", "leastconn", "first", "random":
-		return false
-	}
-	for _, line := range s.BackendExtra {
-		if words := strings.Fields(line); len(words) > 1 && words[0] == "hash-type" && words[1] == "consistent" {
-			return false
-		}
-	}
-	return true // static-rr, or a hash over a map
 }
 
 // inRotation reports whether HAProxy's file has the backend that maintenance is
@@ -108,7 +91,8 @@ func renderService(s config.Service) render.Service {
 			Inter: s.Check.Inter, FastInter: s.Check.FastInter, DownInter: s.Check.DownInter,
 			Timeout: s.Check.Timeout, Rise: s.Check.Rise, Fall: s.Check.Fall,
 		},
-		ServerOptions: s.ServerOptions, FrontendExtra: s.FrontendExtra, BackendExtra: s.BackendExtra,
+		ServerOptions: s.Options().String(), ServerFiles: s.Options().Files, InFile: s.InFile(),
+		FrontendExtra: s.FrontendExtra, BackendExtra: s.BackendExtra,
 	}
 }
 
@@ -226,7 +210,7 @@ func (p proxy) Capabilities(ctx context.Context) plan.Capabilities {
 
 func settings(cfg config.Config, r *render.Renderer) agent.Settings {
 	return agent.Settings{
-		Services: policy(cfg), Damping: damping(cfg), Renderer: renderer{r}, Rotation: inRotation(cfg),
+		Services: policy(cfg, r), Damping: damping(cfg), Renderer: renderer{r}, Rotation: inRotation(cfg),
 		SettleMin: cfg.Settle.Min, SettleMax: cfg.Settle.Max,
 		ReloadInterval: cfg.Reload.MinInterval, MaxOldWorkers: cfg.Reload.MaxOldWorkers, MaxOldWorkersMemory: cfg.Reload.MaxMemory,
 		Reconcile: cfg.ReconcileInterval, FileDelay: cfg.FileDelay,

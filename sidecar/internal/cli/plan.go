@@ -37,7 +37,7 @@ waits and for what, and whether a reload is needed. Nothing is changed.`,
 			if err != nil {
 				return err
 			}
-			p := plan.Compute(plan.Desired{Marker: r.Marker(), Services: policy(cfg), Rotation: inRotation(cfg)}, o, snap)
+			p := plan.Compute(plan.Desired{Marker: r.Marker(), Services: policy(cfg, r), Rotation: inRotation(cfg)}, o, snap)
 			show := printPlan
 			if asJSON {
 				show = printPlanJSON
@@ -87,10 +87,13 @@ func stepValue(s plan.Step) string {
 	case plan.Add, plan.SetAddr:
 		return s.Addr.String()
 	case plan.SetWeight:
+		if s.Percent {
+			return fmt.Sprintf("%d%%", s.Weight)
+		}
 		return fmt.Sprint(s.Weight)
 	case plan.SetMaxConn:
 		return fmt.Sprint(s.MaxConn)
-	case plan.Delete, plan.SetReady, plan.SetDrain, plan.SetMaint, plan.EnableHealth:
+	case plan.Delete, plan.SetReady, plan.SetDrain, plan.SetMaint, plan.EnableHealth, plan.EnableAgent, plan.DisableAgent, plan.Shutdown:
 	}
 	return ""
 }

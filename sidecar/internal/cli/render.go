@@ -56,7 +56,7 @@ func rendered(ctx context.Context, cfg config.Config, offline bool) ([]byte, err
 			return nil, err
 		}
 	}
-	p := plan.Compute(plan.Desired{Marker: r.Marker(), Services: policy(cfg), Rotation: inRotation(cfg)}, o, snap)
+	p := plan.Compute(plan.Desired{Marker: r.Marker(), Services: policy(cfg, r), Rotation: inRotation(cfg)}, o, snap)
 	content, err := r.Render(p.File)
 	return content, failure(err)
 }

@@ -14,7 +14,7 @@ func beginsSection(s string) bool {
 	case "global", "defaults", "frontend", "backend", "listen",
 		"peers", "resolvers", "mailers", "userlist", "cache",
 		"program", "ring", "http-errors", "log-forward", "fcgi-app",
-		"crt-store", "acme", "traces":
+		"crt-store", "acme", "traces", "log-profile", "healthcheck":
 		return true
 	}
 	return false

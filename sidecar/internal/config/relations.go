@@ -3,6 +3,8 @@ package config
 import (
 	"fmt"
 	"strings"
+
+	"github.com/pointsman/pointsman/sidecar/internal/serveroption"
 )
 
 // relations reports values that are right alone and wrong together.
@@ -16,6 +18,7 @@ func (l *loader) relations() {
 	l.namesUnique()
 	l.bindsUnique()
 	l.balancerRelations()
+	l.serverLines()
 	for i, s := range l.cfg.Services {
 		if s.Mode == TCP && len(s.RetryOn) > 0 {
 			key := l.prefixes[i]
@@ -59,6 +62,37 @@ func (l *loader) statusRelations() {
 	}
 }
 
+// serverLines reports what would give a server in haproxy.cfg other options than
+// the same server has when it is added at runtime.
+func (l *loader) serverLines() {
+	const reason = "does not reach servers added at runtime: put its words into server_options, or set slots.force: true"
+	for i, s := range l.cfg.Services {
+		key := l.prefixes[i]
+		if _, err := serveroption.Parse(s.ServerOptions, s.InFile()); err != nil {
+			l.conflict(err.Error(), "", key+".server_options", key)
+		}
+		if s.InFile() {
+			continue
+		}
+		if line := defaultServer(s.BackendExtra); line != "" {
+			l.conflict(reason, line, key+".backend_extra", key)
+		}
+		if line := defaultServer(l.cfg.HAProxy.Defaults.Extra); line != "" {
+			l.conflict(reason+" in "+key, line, "haproxy.defaults.extra", "haproxy")
+		}
+	}
+}
+
+// defaultServer is the first default-server line of some; "" if there is none.
+func defaultServer(lines []string) string {
+	for _, line := range lines {
+		if words := strings.Fields(line); len(words) > 0 && strings.Trim(words[0], `"'`) == "default-server" {
+			return line
+		}
+	}
+	return ""
+}
+
 // needsOther reports a setting that says nothing without another.
 func (l *loader) needsOther(key, value, otherKey, other string) {
 	if value != "" && other == "" {
@@ -89,7 +123,7 @@ func (l *loader) balancerRelations() {
 // isOwn reports whether a backend's name is one that the template uses for
 // HAProxy's health answer.
 func isOwn(backend string) bool {
-	return backend == "pointsman.health" || backend == "pointsman.rotation"
+	return backend == "pointsman.health" || backend == "pointsman.rotation" || strings.HasPrefix(backend, "pointsman.files.")
 }
 
 // oneToken leaves the token of the stronger source. Consul's own clients

@@ -1,6 +1,11 @@
 package config
 
-import "time"
+import (
+	"strings"
+	"time"
+
+	"github.com/pointsman/pointsman/sidecar/internal/serveroption"
+)
 
 // Service is one Consul service that HAProxy routes to.
 type Service struct {
@@ -27,11 +32,41 @@ type Service struct {
 	Guard      Guard
 	Damping    Damping
 
-	ServerOptions string   // further words on each server's line, in the file and on the socket alike
+	ServerOptions string   // as written; Options has them checked
 	RetryOn       []string // what is tried again on another server; empty in tcp mode
 
 	FrontendExtra []string
 	BackendExtra  []string
+}
+
+// Options returns server_options, checked. Load has refused what Options could
+// not read.
+func (s Service) Options() serveroption.Options {
+	o, _ := serveroption.Parse(s.ServerOptions, s.InFile())
+	return o
+}
+
+// InFile reports whether the servers are never added at runtime: each is a slot
+// in haproxy.cfg.
+func (s Service) InFile() bool { return s.Slots.Force || s.Static() }
+
+// Static reports whether HAProxy refuses to add servers, and most weights,
+// because of how the service is balanced (configuration manual, "balance" and
+// "hash-type"). A sidecar finds that out from HAProxy too; known beforehand, a
+// new one does not take the slots that are there for useless.
+func (s Service) Static() bool {
+	algorithm, _, _ := strings.Cut(s.Balance, " ")
+	algorithm, _, _ = strings.Cut(algorithm, "(")
+	switch algorithm {
+	case "roundrobin", "leastconn", "first", "random":
+		return false
+	}
+	for _, line := range s.BackendExtra {
+		if words := strings.Fields(line); len(words) > 1 && words[0] == "hash-type" && words[1] == "consistent" {
+			return false
+		}
+	}
+	return true // static-rr, or a hash over a map
 }
 
 // Mode is what HAProxy understands of the traffic.

@@ -202,7 +202,7 @@ func serviceLines() []setting[Service] {
 		},
 		{
 			key: "server_options", derived: "none",
-			doc: "Further words on each server's line, such as `ssl verify none`.",
+			doc: "Further keywords of HAProxy's server line for every server, such as `ssl verify required ca-file /etc/ssl/api.pem`. They mean the same in haproxy.cfg and for a server added at runtime; a keyword for which that cannot be so is refused. See [server options](server-options.md).",
 			at:  func(s *Service) value { return text{&s.ServerOptions, "words", orEmpty(plainWords)} },
 		},
 		{
@@ -212,7 +212,7 @@ func serviceLines() []setting[Service] {
 		},
 		{
 			key: "backend_extra", def: "[]",
-			doc: "Further lines of the backend.",
+			doc: "Further lines of the backend. `server` lines here declare servers of your own, which are left alone; `default-server` is refused, because HAProxy does not apply it to servers added at runtime.",
 			at:  func(s *Service) value { return extra(&s.BackendExtra) },
 		},
 	}

@@ -122,8 +122,15 @@ func (a *applying) fail(step int, what string, err error) {
 	if a.errs[step] == nil {
 		a.errs[step] = fmt.Errorf("haproxy: %s: %w", what, err)
 	}
-	a.failed[serverKey(a.steps[step])] = true
+	if blocks(a.steps[step].Kind) {
+		a.failed[serverKey(a.steps[step])] = true
+	}
 }
+
+// blocks reports whether the later steps on a server must not be sent where one
+// of that kind has failed: never ready at a wrong address. A server with another
+// weight or limit than wanted is better than none.
+func blocks(k plan.Kind) bool { return k != plan.SetWeight && k != plan.SetMaxConn }
 
 func (a *applying) refuseFrom(step int) {
 	for i := step; i < len(a.steps); i++ {

@@ -21,11 +21,12 @@ type applyCase struct {
 
 // live is a node that the real HAProxy's first check finds alive.
 func applyCases(live netip.AddrPort) []applyCase {
-	one := plan.Server{Name: "one", Addr: live, Up: true, Weight: 10, MaxConn: 5, Checked: true}
-	two := plan.Server{Name: "two", Addr: addr("127.0.0.1:9"), Admin: plan.Maint, Weight: 1, Checked: true}
-	plain := plan.Server{Name: "plain", Addr: addr("127.0.0.3:80"), Up: true, Weight: 1, Backup: true}
+	one := plan.Server{Name: "one", Addr: live, Up: true, Weight: 10, ConfigWeight: 10, MaxConn: 5, Checked: true}
+	two := plan.Server{Name: "two", Addr: addr("127.0.0.1:9"), Admin: plan.Maint, Weight: 1, ConfigWeight: 1, Checked: true, FileDisabled: true}
+	plain := plan.Server{Name: "plain", Addr: addr("127.0.0.3:80"), Up: true, Weight: 1, ConfigWeight: 1, Backup: true}
+	asked := plan.Server{Name: "asked", Addr: addr("127.0.0.5:80"), Up: true, Weight: 4, ConfigWeight: 4, Agent: plan.AgentOn}
 	rest := func(changed plan.Server) []plan.Server {
-		all := []plan.Server{one, two, plain}
+		all := []plan.Server{one, two, plain, asked}
 		for i := range all {
 			if all[i].Name == changed.Name {
 				all[i] = changed
@@ -43,6 +44,11 @@ func applyCases(live netip.AddrPort) []applyCase {
 		s.Addr = addr(a)
 		return s
 	}
+	quiet := func(k plan.Kind) plan.Step {
+		s := step(k, "asked")
+		s.Agent = true
+		return s
+	}
 	proved := func(server string) plan.Step {
 		s := step(plan.SetReady, server)
 		s.Prove = true
@@ -57,7 +63,7 @@ func applyCases(live netip.AddrPort) []applyCase {
 		return s
 	}
 	return []applyCase{
-		{"nothing", nil, nil, []plan.Server{one, two, plain}},
+		{"nothing", nil, nil, rest(one)},
 		{"drain", []plan.Step{step(plan.SetDrain, "one")}, nil, rest(with(one, func(s *plan.Server) { s.Admin = plan.Drain }))},
 		{"maint", []plan.Step{step(plan.SetMaint, "one")}, nil, rest(with(one, func(s *plan.Server) { s.Admin, s.Up = plan.Maint, false }))},
 		{
@@ -77,6 +83,41 @@ func applyCases(live netip.AddrPort) []applyCase {
 		},
 		{"weight", []plan.Step{{Kind: plan.SetWeight, Backend: "api", Server: "one", Weight: 256}}, nil, rest(with(one, func(s *plan.Server) { s.Weight = 256 }))},
 		{"weight 0", []plan.Step{{Kind: plan.SetWeight, Backend: "api", Server: "one"}}, nil, rest(with(one, func(s *plan.Server) { s.Weight = 0 }))},
+		{
+			"a percentage is of the configured weight",
+			[]plan.Step{{Kind: plan.SetWeight, Backend: "api", Server: "one", Weight: 256}, {Kind: plan.SetWeight, Backend: "api", Server: "one", Weight: 100, Percent: true}},
+			nil, rest(one),
+		},
+		{
+			"a static algorithm takes 0 % and 100 %, and no weight",
+			[]plan.Step{
+				{Kind: plan.SetWeight, Backend: "static", Server: "one", Percent: true},
+				{Kind: plan.SetWeight, Backend: "static", Server: "one", Weight: 100, Percent: true},
+				{Kind: plan.SetWeight, Backend: "static", Server: "one", Weight: 7},
+				{Kind: plan.SetReady, Backend: "static", Server: "one"},
+			},
+			[]string{"", "", plan.ErrStatic.Error(), ""},
+			rest(one),
+		},
+		{"drain ends the agent", []plan.Step{quiet(plan.SetDrain)}, nil, rest(with(asked, func(s *plan.Server) { s.Admin, s.Agent = plan.Drain, plan.AgentOff }))},
+		{
+			"maint ends the agent",
+			[]plan.Step{quiet(plan.SetMaint)},
+			nil, rest(with(asked, func(s *plan.Server) { s.Admin, s.Up, s.Agent = plan.Maint, false, plan.AgentOff })),
+		},
+		{"a weight ends the agent", []plan.Step{quiet(plan.SetWeight)}, nil, rest(with(asked, func(s *plan.Server) { s.Weight, s.Agent = 0, plan.AgentOff }))},
+		{"agent switched off", []plan.Step{step(plan.DisableAgent, "asked")}, nil, rest(with(asked, func(s *plan.Server) { s.Agent = plan.AgentOff }))},
+		{"agent switched on again, with the whole weight", []plan.Step{quiet(plan.SetWeight), step(plan.EnableAgent, "asked")}, nil, rest(asked)},
+		{"ready switches the agent on", []plan.Step{quiet(plan.SetMaint), quiet(plan.SetReady)}, nil, rest(asked)},
+		{
+			"agent switched on without one",
+			[]plan.Step{step(plan.EnableAgent, "plain")},
+			[]string{"Agent was not configured"},
+			rest(plain),
+		},
+		{"add with an agent", []plan.Step{add("new", func(s *plan.Step) {
+			s.Agent, s.Options = true, "agent-check agent-port 9 agent-inter 1h"
+		})}, nil, append(rest(one), plan.Server{Name: "new", Addr: addr("127.0.0.4:8080"), Up: true, Weight: 7, ConfigWeight: 7, Agent: plan.AgentOn})},
 		{"maxconn", []plan.Step{{Kind: plan.SetMaxConn, Backend: "api", Server: "two", MaxConn: 9}}, nil, rest(with(two, func(s *plan.Server) { s.MaxConn = 9 }))},
 		{"maxconn 0 is no limit", []plan.Step{{Kind: plan.SetMaxConn, Backend: "api", Server: "one"}}, nil, rest(with(one, func(s *plan.Server) { s.MaxConn = 0 }))},
 		{"address and port", []plan.Step{to("two", "127.0.0.7:8081")}, nil, rest(with(two, func(s *plan.Server) { s.Addr = addr("127.0.0.7:8081") }))},
@@ -114,11 +155,11 @@ func applyCases(live netip.AddrPort) []applyCase {
 			"add",
 			[]plan.Step{add("new", nil)},
 			nil,
-			append(rest(one), plan.Server{Name: "new", Addr: addr("127.0.0.4:8080"), Up: true, Weight: 7}),
+			append(rest(one), plan.Server{Name: "new", Addr: addr("127.0.0.4:8080"), Up: true, Weight: 7, ConfigWeight: 7}),
 		},
 		{"add with everything, to be proved", []plan.Step{add("new", func(s *plan.Step) {
 			s.Addr, s.MaxConn, s.Backup, s.Prove, s.Options = addr("[::1]:8080"), 3, true, true, "check inter 1h  fall 3"
-		})}, nil, append(rest(one), plan.Server{Name: "new", Addr: addr("[::1]:8080"), Weight: 7, MaxConn: 3, Backup: true, Checked: true})},
+		})}, nil, append(rest(one), plan.Server{Name: "new", Addr: addr("[::1]:8080"), Weight: 7, ConfigWeight: 7, MaxConn: 3, Backup: true, Checked: true})},
 		{"add one that is there leaves it as it is", []plan.Step{add("two", nil)}, []string{"Already exists"}, rest(two)},
 		{
 			"add to a backend that is not there",
@@ -134,14 +175,14 @@ func applyCases(live netip.AddrPort) []applyCase {
 		},
 		{"add with an unknown keyword", []plan.Step{add("new", func(s *plan.Step) { s.Options = "nonsense" })}, []string{plan.ErrRefused.Error()}, rest(one)},
 		{"add to a static backend", []plan.Step{{Kind: plan.Add, Backend: "static", Server: "x", Addr: addr("127.0.0.1:1")}}, []string{plan.ErrRefused.Error()}, rest(one)},
-		{"delete", []plan.Step{step(plan.Delete, "two")}, nil, []plan.Server{one, plain}},
+		{"delete", []plan.Step{step(plan.Delete, "two")}, nil, []plan.Server{one, plain, asked}},
 		{"delete one that is not in maint", []plan.Step{step(plan.Delete, "one")}, []string{"Only servers in maintenance mode can be deleted."}, rest(one)},
 		{"delete one that is not there", []plan.Step{step(plan.Delete, "none")}, []string{"del server api/none: unexpected reply"}, rest(one)},
 		{
 			"delete and others in one call",
 			[]plan.Step{step(plan.SetDrain, "one"), step(plan.Delete, "none"), step(plan.Delete, "two"), add("new", nil), step(plan.SetMaint, "one")},
 			[]string{"", "No such server.", "", "", ""},
-			[]plan.Server{with(one, func(s *plan.Server) { s.Admin, s.Up = plan.Maint, false }), {Name: "new", Addr: addr("127.0.0.4:8080"), Up: true, Weight: 7}, plain},
+			[]plan.Server{with(one, func(s *plan.Server) { s.Admin, s.Up = plan.Maint, false }), {Name: "new", Addr: addr("127.0.0.4:8080"), Up: true, Weight: 7, ConfigWeight: 7}, plain, asked},
 		},
 		{
 			"an option that would be another command is not sent",
@@ -167,6 +208,7 @@ func TestApplyDoesEveryStepAndTellsWhatBecameOfIt(t *testing.T) {
 			{name: "one", addr: live, weight: 10, maxConn: 5, check: true},
 			{name: "two", addr: addr("127.0.0.1:9"), weight: 1, disabled: true, check: true},
 			{name: "plain", addr: addr("127.0.0.3:80"), weight: 1, backup: true},
+			{name: "asked", addr: addr("127.0.0.5:80"), weight: 4, agent: true},
 		}},
 		{name: "static", static: true, servers: []serverSpec{{name: "one", addr: addr("127.0.0.1:9"), weight: 1}}},
 	}

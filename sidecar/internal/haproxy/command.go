@@ -24,6 +24,17 @@ func silent(reply string) error {
 	return nil
 }
 
+// staticWeight is what a static balance algorithm answers to a weight
+// (src/server.c, server_parse_weight_change_request).
+const staticWeight = "Backend is using a static LB algorithm"
+
+func weightTaken(reply string) error {
+	if strings.HasPrefix(reply, staticWeight) {
+		return fmt.Errorf("%w: %s", plan.ErrStatic, excerpt(reply))
+	}
+	return silent(reply)
+}
+
 // healthOrTracked is silent, and takes it that a server which tracks another
 // has no health of its own.
 func healthOrTracked(reply string) error {

@@ -51,11 +51,11 @@ func stagesOf(s plan.Step, m manner, up bool) ([]stage, error) {
 	case plan.SetReady:
 		return one(readyCommands(s, at, set)...), nil
 	case plan.SetDrain:
-		return one(drainCommands(m, up, set)...), nil
+		return one(quietly(s, at, drainCommands(m, up, set)...)...), nil
 	case plan.SetMaint:
-		return one(set("state", "maint")), nil
+		return one(quietly(s, at, set("state", "maint"))...), nil
 	case plan.SetWeight:
-		return one(set("weight", strconv.Itoa(s.Weight))), nil
+		return one(quietly(s, at, setWeight(s, set))...), nil
 	case plan.SetMaxConn:
 		name := "set maxconn server " + at
 		return one(command{name: name, text: name + " " + strconv.Itoa(s.MaxConn), check: silent}), nil
@@ -64,32 +64,66 @@ func stagesOf(s plan.Step, m manner, up bool) ([]stage, error) {
 		addr.check = addrTaken
 		return one(addr), nil
 	case plan.EnableHealth:
-		return one(enableHealth(at)), nil
+		return one(simple("enable health", at)), nil
+	case plan.EnableAgent:
+		return one(enableAgent(at, set)...), nil
+	case plan.DisableAgent:
+		return one(simple("disable agent", at)), nil
 	case plan.Shutdown:
-		return one(shutdownSessions(at)), nil
+		return one(simple("shutdown sessions server", at)), nil
 	}
 	return nil, fmt.Errorf("step kind %q: unknown", s.Kind)
 }
 
 func one(commands ...command) []stage { return []stage{{commands, false}} }
 
-func shutdownSessions(at string) command {
-	return command{name: "shutdown sessions server " + at, text: "shutdown sessions server " + at, check: silent}
+// simple is a command that has no value, and no answer when all is well.
+func simple(name, at string) command {
+	return command{name: name + " " + at, text: name + " " + at, check: silent}
 }
 
-func enableHealth(at string) command {
-	return command{name: "enable health " + at, text: "enable health " + at, check: silent}
+func setWeight(s plan.Step, set func(what, value string) command) command {
+	value := strconv.Itoa(s.Weight)
+	if s.Percent {
+		value += "%"
+	}
+	c := set("weight", value)
+	c.check = weightTaken
+	return c
+}
+
+// enableAgent gives weight and state to the agent, from where a server of the
+// file has them at its start: the whole weight, and up until the agent says
+// otherwise. On 2.6 and 3.0 a server added at runtime is down until its agent
+// says `up`, which not every agent does.
+func enableAgent(at string, set func(what, value string) command) []command {
+	return []command{set("weight", "100%"), simple("enable agent", at), set("agent", "up")}
+}
+
+// quietly disables the agent first, which could undo the commands.
+func quietly(s plan.Step, at string, commands ...command) []command {
+	if s.Agent {
+		return append([]command{simple("disable agent", at)}, commands...)
+	}
+	return commands
 }
 
 // readyCommands lets traffic in. To be proved the server must start down, and
 // for that it must be ready before its health is set: the other way round, and
 // without any of it, HAProxy takes it for up before the first check
 // (haproxy.md 1.3, seen on 2.6 to 3.4).
-func readyCommands(s plan.Step, at string, set func(what, value string) command) []command {
+func readyCommands(s plan.Step, at string, set func(what, value string) command) (commands []command) {
 	if s.Prove {
-		return []command{enableHealth(at), set("state", "ready"), set("health", "down")}
+		commands = append(commands, simple("enable health", at))
 	}
-	return []command{set("state", "ready")}
+	commands = append(commands, set("state", "ready"))
+	if s.Agent {
+		commands = append(commands, enableAgent(at, set)...)
+	}
+	if s.Prove {
+		commands = append(commands, set("health", "down"))
+	}
+	return commands
 }
 
 // drainCommands ends new sessions. Since when a server drains is read from

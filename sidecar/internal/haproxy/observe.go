@@ -68,18 +68,33 @@ func planServers(views []serverView) []plan.Server {
 // plan gives the server in the plan's words.
 func (v serverView) plan() plan.Server {
 	return plan.Server{
-		ID:          v.id,
-		Name:        v.serverState.name,
-		Addr:        v.addr,
-		Admin:       v.adminState(),
-		Up:          v.op == opRunning || v.op == opStarting,
-		Weight:      v.weight,
-		MaxConn:     v.maxConn,
-		Backup:      v.backup,
-		Checked:     v.check&checkOn == checkOn,
-		SinceChange: v.sinceChange,
-		Sessions:    v.sessions + v.queued,
+		ID:           v.id,
+		Name:         v.serverState.name,
+		Addr:         v.addr,
+		Admin:        v.adminState(),
+		Up:           v.op == opRunning || v.op == opStarting,
+		Weight:       v.weight,
+		ConfigWeight: v.config,
+		MaxConn:      v.maxConn,
+		Backup:       v.backup,
+		Checked:      v.check&checkOn == checkOn,
+		Agent:        v.agentState(),
+		FileDisabled: v.admin&adminFileMaint != 0,
+		SinceChange:  v.sinceChange,
+		Sessions:     v.sessions + v.queued,
 	}
+}
+
+func (s serverState) agentState() plan.Agent {
+	switch {
+	case s.agent&checkConfigured == 0:
+		return plan.NoAgent
+	case s.agent&checkEnabled != 0:
+		return plan.AgentOn
+	case s.agent&checkInProgress != 0:
+		return plan.AgentBusy
+	}
+	return plan.AgentOff
 }
 
 // adminState: maint wins where both are set, as it does in HAProxy.

@@ -19,7 +19,9 @@ type serverState struct {
 	op          int            // srv_op_state
 	admin       int            // srv_admin_state
 	weight      int            // srv_uweight
+	config      int            // srv_iweight
 	check       int            // srv_check_state
+	agent       int            // srv_agent_state
 	sinceChange time.Duration
 }
 
@@ -31,6 +33,8 @@ const (
 	// server's name in DNS was changed.
 	adminMaint = 0x01 | 0x02 | 0x20
 	adminDrain = 0x08 | 0x10 // FDRAIN, IDRAIN
+	// adminFileMaint is CMAINT: the server's line in the file has `disabled`.
+	adminFileMaint = 0x04
 )
 
 // Values of srv_op_state. Stopping (3) is neither: it takes no new sessions.
@@ -39,10 +43,16 @@ const (
 	opRunning  = 2
 )
 
-// checkOn is CONFIGURED (2) and ENABLED (4) of srv_check_state
-// (include/haproxy/check-t.h). A server in maint keeps both, with PAUSED (8);
-// `disable health` clears ENABLED.
-const checkOn = 0x02 | 0x04
+// Bits of srv_check_state and srv_agent_state (include/haproxy/check-t.h). A
+// server in maint keeps its own, with checkPaused (8) for its health check only:
+// its agent check goes on. `disable health` and `disable agent` clear
+// checkEnabled.
+const (
+	checkInProgress = 0x01 // an answer is awaited, also after it was disabled
+	checkConfigured = 0x02
+	checkEnabled    = 0x04
+	checkOn         = checkConfigured | checkEnabled
+)
 
 // noBackend is the reply for a backend that HAProxy does not have.
 const noBackend = "Can't find backend."
@@ -82,7 +92,9 @@ func parseServerState(columns, fields []string) (serverState, error) {
 		op:        r.number("srv_op_state"),
 		admin:     r.number("srv_admin_state"),
 		weight:    r.number("srv_uweight"),
+		config:    r.number("srv_iweight"),
 		check:     r.number("srv_check_state"),
+		agent:     r.number("srv_agent_state"),
 	}
 	s.sinceChange = time.Duration(r.number("srv_time_since_last_change")) * time.Second
 	s.addr = r.addrPort("srv_addr", "srv_port")

@@ -41,6 +41,7 @@ type serverSpec struct {
 	backup   bool
 	disabled bool
 	check    bool
+	agent    bool // with an agent that does not answer
 }
 
 // onEach runs a case on the real HAProxy and on a Fake of each profile.
@@ -93,6 +94,7 @@ func fileOf(backends []backendSpec) string {
 			fmt.Fprintf(&out, "  server %s %s weight %d", s.name, s.addr, s.weight)
 			for word, is := range map[string]bool{
 				" backup": s.backup, " disabled": s.disabled, " check inter 1h": s.check, fmt.Sprintf(" maxconn %d", s.maxConn): s.maxConn > 0,
+				" agent-check agent-port 9 agent-inter 1h": s.agent,
 			} {
 				if is {
 					out.WriteString(word)
@@ -112,7 +114,7 @@ func newFake(t *testing.T, profile haproxytest.Profile, backends []backendSpec) 
 		for _, s := range b.servers {
 			backend.Servers = append(backend.Servers, &haproxytest.FakeServer{
 				Name: s.name, Addr: s.addr, Up: !s.disabled, Weight: s.weight, MaxConn: s.maxConn,
-				Backup: s.backup, Check: s.check, Maint: s.disabled, Disabled: s.disabled,
+				Backup: s.backup, Check: s.check, Agent: s.agent, Maint: s.disabled, Disabled: s.disabled,
 			})
 		}
 		made = append(made, backend)

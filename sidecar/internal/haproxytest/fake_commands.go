@@ -49,7 +49,9 @@ func (f *Fake) run(w *FakeWorker, command string) string {
 	case "del server":
 		return f.delServer(w, words[2])
 	case "set server":
-		return f.onServer(w, words[2], func(s *FakeServer) string { return f.setServer(s, words[3], words[4:]) })
+		backend, _, _ := strings.Cut(words[2], "/")
+		static := w.backend(backend) != nil && w.backend(backend).Static
+		return f.onServer(w, words[2], func(s *FakeServer) string { return f.setServer(s, static, words[3], words[4:]) })
 	case "set maxconn":
 		return f.onServer(w, words[3], func(s *FakeServer) string {
 			s.MaxConn, _ = strconv.Atoi(words[4])
@@ -69,6 +71,13 @@ func (f *Fake) run(w *FakeWorker, command string) string {
 		return w.shutdownSession(words[2])
 	case "enable health":
 		return f.onServer(w, words[2], enableHealth)
+	case "enable agent":
+		return f.onServer(w, words[2], enableAgent)
+	case "disable agent":
+		return f.onServer(w, words[2], func(s *FakeServer) string {
+			s.AgentOff = true
+			return ""
+		})
 	}
 	if words[0] == "wait" && f.profile.Wait {
 		return f.wait(w, words[3])
@@ -81,6 +90,14 @@ func enableHealth(s *FakeServer) string {
 		return "Health check was not configured on this server, cannot enable."
 	}
 	s.CheckOff = false
+	return ""
+}
+
+func enableAgent(s *FakeServer) string {
+	if !s.Agent {
+		return "Agent was not configured on this server, cannot enable."
+	}
+	s.AgentOff = false
 	return ""
 }
 
@@ -113,18 +130,35 @@ func (f *Fake) onServer(w *FakeWorker, path string, do func(*FakeServer) string)
 	return say(do(s))
 }
 
-func (f *Fake) setServer(s *FakeServer, what string, args []string) string {
+func (f *Fake) setServer(s *FakeServer, static bool, what string, args []string) string {
 	switch what {
 	case "state":
 		return s.setState(args[0], f.profile.DrainKeepsClock)
 	case "weight":
-		s.Weight, _ = strconv.Atoi(args[0])
+		return s.setWeight(args[0], static)
+	case "agent":
+		if !s.Agent || s.AgentOff {
+			return "agent checks are not enabled on this server."
+		}
 	case "health":
 		s.setHealth(args[0])
 	case "addr":
 		return f.setAddr(s, args)
 	default:
 		return "'set server <srv>' only supports 'agent', 'health', 'state', 'weight', 'addr', 'fqdn', 'check-addr', 'check-port' and 'ssl'."
+	}
+	return ""
+}
+
+// setWeight takes a weight, or a percentage of the configured one.
+func (s *FakeServer) setWeight(value string, static bool) string {
+	percent, relative := strings.CutSuffix(value, "%")
+	n, _ := strconv.Atoi(percent)
+	if static && (!relative || n != 0 && n != 100) {
+		return "Backend is using a static LB algorithm and only accepts weights '0%' and '100%'."
+	}
+	if s.Weight = n; relative {
+		s.Weight = s.config * n / 100
 	}
 	return ""
 }
@@ -203,7 +237,7 @@ func changed(is bool, yes, no string) string {
 }
 
 // keywords are the options that the Fake knows, with how many words follow.
-var keywords = map[string]int{"check": 0, "inter": 1, "fall": 1, "rise": 1, "weight": 1, "maxconn": 1, "backup": 0, "pool-purge-delay": 1}
+var keywords = map[string]int{"check": 0, "inter": 1, "fall": 1, "rise": 1, "weight": 1, "maxconn": 1, "backup": 0, "pool-purge-delay": 1, "agent-check": 0, "agent-port": 1, "agent-inter": 1}
 
 func (f *Fake) addServer(w *FakeWorker, path string, args []string) string {
 	backend, name, _ := strings.Cut(path, "/")
@@ -218,7 +252,7 @@ func (f *Fake) addServer(w *FakeWorker, path string, args []string) string {
 	if err != nil {
 		return say("'server " + path + "' : could not resolve address")
 	}
-	s := &FakeServer{Name: name, Addr: addr, Weight: 1, Maint: true, CheckOff: true}
+	s := &FakeServer{Name: name, Addr: addr, Weight: 1, Maint: true, CheckOff: true, AgentOff: true}
 	if refusal := s.options(args[1:]); refusal != "" {
 		return say(refusal)
 	}
@@ -242,6 +276,8 @@ func (s *FakeServer) options(words []string) (refusal string) {
 		switch word {
 		case "check":
 			s.Check = true
+		case "agent-check":
+			s.Agent = true
 		case "backup":
 			s.Backup = true
 		case "weight":

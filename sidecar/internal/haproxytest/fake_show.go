@@ -22,9 +22,9 @@ func (w *FakeWorker) showServersState(backend string) string {
 		"srv_time_since_last_change srv_check_status srv_check_result srv_check_health srv_check_state srv_agent_state " +
 		"bk_f_forced_id srv_f_forced_id srv_fqdn srv_port srvrecord srv_use_ssl srv_check_port srv_check_addr srv_agent_addr srv_agent_port\n")
 	for _, s := range b.Servers {
-		fmt.Fprintf(&out, "%d %s %d %s %s %d %d %d %d %d 6 3 4 %d 0 0 0 - %d - 0 0 - - 0\n",
-			w.backendID(b), b.Name, s.id, s.Name, s.Addr.Addr(), s.op(), s.admin(), s.Weight, s.Weight,
-			int(time.Since(s.changed).Seconds()), s.check(), s.Addr.Port())
+		fmt.Fprintf(&out, "%d %s %d %s %s %d %d %d %d %d 6 3 4 %d %d 0 0 - %d - 0 0 - - 0\n",
+			w.backendID(b), b.Name, s.id, s.Name, s.Addr.Addr(), s.op(), s.admin(), s.Weight, s.config,
+			int(time.Since(s.changed).Seconds()), s.check(), s.agent(), s.Addr.Port())
 	}
 	out.WriteString("\n")
 	return out.String()

@@ -15,6 +15,8 @@ type FakeServer struct {
 	Stopping     bool // its health is "stopping"
 	Check        bool // a check is configured
 	CheckOff     bool // … and switched off
+	Agent        bool // an agent check is configured
+	AgentOff     bool // … and switched off
 	Weight       int
 	MaxConn      int
 	Backup       bool
@@ -23,6 +25,7 @@ type FakeServer struct {
 	Attached     int // idle connections that `del server` stumbles over
 
 	id      int
+	config  int // the weight that percentages are of
 	changed time.Time
 	pending netip.AddrPort // an address that was answered for and is not set yet
 }
@@ -82,7 +85,7 @@ func (b *FakeBackend) add(s *FakeServer, now time.Time) {
 	for taken[s.id] {
 		s.id++
 	}
-	s.changed = now
+	s.changed, s.config = now, s.Weight
 	b.Servers = append(b.Servers, s)
 }
 
@@ -133,6 +136,17 @@ func (s *FakeServer) op() int {
 		return 3
 	}
 	return 2
+}
+
+// agent gives srv_agent_state.
+func (s *FakeServer) agent() int {
+	switch {
+	case !s.Agent:
+		return 0
+	case s.AgentOff:
+		return 16 | 2
+	}
+	return 16 | 2 | 4
 }
 
 // check gives srv_check_state.

@@ -76,6 +76,9 @@ func (p *Process) Runtime() string { return filepath.Join(p.dir, "r.sock") }
 // Master is the path of the master's socket.
 func (p *Process) Master() string { return filepath.Join(p.dir, "m.sock") }
 
+// Dir is the directory of its sockets and its file: a short path.
+func (p *Process) Dir() string { return p.dir }
+
 // ConfigFile is the path of the file that HAProxy loads.
 func (p *Process) ConfigFile() string { return filepath.Join(p.dir, "haproxy.cfg") }
 

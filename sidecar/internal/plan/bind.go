@@ -13,8 +13,11 @@ import (
 func isSlot(s *Server) bool { return strings.HasPrefix(s.Name, catalog.SlotPrefix) }
 
 // IsFreeSlot reports whether the server is a slot that nobody uses: in maint,
-// and without sessions. An instance may still be bound to it by its address.
-func (s Server) IsFreeSlot() bool { return isSlot(&s) && s.Admin == Maint && s.Sessions == 0 }
+// without sessions, and with an agent check that makes it ready no more. An
+// instance may still be bound to it by its address.
+func (s Server) IsFreeSlot() bool {
+	return isSlot(&s) && s.Admin == Maint && s.Sessions == 0 && !s.Agent.Decides()
+}
 
 // bind finds the server of each instance and gives the instances that have
 // none. A server is an instance's by its name; a slot, whose name is no one's,
@@ -99,6 +102,8 @@ func (b *part) house(inst *catalog.Instance) {
 	if !b.slots {
 		i := slices.IndexFunc(b.servers, func(s Server) bool { return s.Name == inst.Server })
 		switch {
+		case slices.Contains(b.Operator, inst.Server):
+			b.add(inst, nextSlot(b.names())) // the operator's own server has the name
 		case i < 0:
 			b.add(inst, inst.Server)
 		case b.available == 1 && isAvailable(&b.servers[i]):
@@ -132,14 +137,20 @@ func (b *part) names() []FileServer {
 	for i := range b.servers {
 		out = append(out, FileServer{Name: b.servers[i].Name})
 	}
+	for _, name := range b.Operator {
+		out = append(out, FileServer{Name: name})
+	}
 	return out
 }
 
 func (b *part) add(inst *catalog.Instance, name string) {
+	if b.isOverdue(inst) {
+		b.overdueAdds++
+	}
 	b.additions = append(b.additions, Step{
 		Kind: Add, Reason: Registered, Backend: b.Backend, Server: name, Instance: inst.ID,
-		Addr: inst.Addr, Weight: inst.Weight, MaxConn: inst.MaxConn, Backup: inst.Backup,
-		Options: b.Options, Prove: b.Checked,
+		Addr: inst.Addr, Weight: inst.Weight, MaxConn: b.limit(inst), Backup: inst.Backup,
+		Options: b.Options, Prove: b.Checked, Agent: b.hasAgent(),
 	})
-	b.added = append(b.added, fileServer(inst, name))
+	b.added = append(b.added, b.fileServer(inst, name))
 }

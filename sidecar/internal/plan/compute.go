@@ -3,6 +3,7 @@ package plan
 import (
 	"cmp"
 	"slices"
+	"time"
 
 	"github.com/pointsman/pointsman/sidecar/internal/catalog"
 )
@@ -21,6 +22,7 @@ func Compute(d Desired, o Observed, snap catalog.Snapshot) Plan {
 	for _, s := range d.Services {
 		b := newPart(s, o, snap.Service(s.Name))
 		b.decide()
+		p.Absent = append(p.Absent, b.absences()...)
 		parts = append(parts, b)
 		p.Steps = append(p.Steps, b.additions...)
 		removals = append(removals, b.removals...)
@@ -77,6 +79,8 @@ func reloadReason(d Desired, o Observed, parts []*part, exhausted bool) ReloadRe
 		return SettingsChanged
 	case exhausted:
 		return SlotsExhausted
+	case slices.ContainsFunc(parts, func(b *part) bool { return b.reweighed }):
+		return WeightsChanged
 	}
 	return NoReload
 }
@@ -92,6 +96,7 @@ type part struct {
 	want    catalog.Service
 	servers []Server // as observed, by ID
 	left    map[string]FileServer
+	absent  map[string]time.Duration // see Observed.Absent
 	guard   Guard
 
 	flapping map[string]bool            // by server's name, those that are to be kept out
@@ -113,7 +118,9 @@ type part struct {
 	additions, removals []Step
 	waiting             []Waiting
 	added               []FileServer        // servers that additions create
+	overdueAdds         int                 // how many of them have failed for too long to be waited for
 	homeless            []*catalog.Instance // instances that wait for a slot
+	reweighed           bool                // a weight needs a reload
 }
 
 func newPart(s Service, o Observed, want catalog.Service) *part {
@@ -126,6 +133,7 @@ func newPart(s Service, o Observed, want catalog.Service) *part {
 		adds:    backend.Adds,
 		deletes: o.Caps.Dynamic,
 		want:    want,
+		absent:  o.Absent[s.Backend],
 		guard:   o.Guards[s.Backend],
 
 		flapping: o.Flapping[s.Backend],
@@ -137,11 +145,13 @@ func newPart(s Service, o Observed, want catalog.Service) *part {
 
 		left: make(map[string]FileServer, len(backend.Left)),
 	}
+	b.Static = b.Static || backend.Static
 	if !o.Running {
-		b.last = o.Last[s.Backend]
+		b.last = slices.DeleteFunc(slices.Clone(o.Last[s.Backend]), func(f FileServer) bool { return slices.Contains(s.Operator, f.Name) })
 	}
 	if b.exists {
-		b.servers = slices.SortedFunc(slices.Values(backend.Servers), func(x, y Server) int { return cmp.Compare(x.ID, y.ID) })
+		ours := slices.DeleteFunc(slices.Clone(backend.Servers), func(x Server) bool { return slices.Contains(s.Operator, x.Name) })
+		b.servers = slices.SortedFunc(slices.Values(ours), func(x, y Server) int { return cmp.Compare(x.ID, y.ID) })
 	}
 	for _, f := range backend.Left {
 		b.left[f.Name] = f
@@ -240,6 +250,15 @@ func (b *part) step(kind Kind, reason Reason, s *Server, i *catalog.Instance) St
 	st := Step{Kind: kind, Reason: reason, Backend: b.Backend, Server: s.Name}
 	if i != nil {
 		st.Instance = i.ID
+	}
+	switch kind {
+	case SetReady:
+		st.Agent = s.Agent != NoAgent
+	case SetDrain, SetMaint:
+		st.Agent = s.Agent == AgentOn
+	case SetWeight:
+		st.Agent, st.Percent = s.Agent == AgentOn, b.fixesWeight(s)
+	case Add, Delete, SetMaxConn, SetAddr, EnableHealth, EnableAgent, DisableAgent, Shutdown:
 	}
 	return st
 }

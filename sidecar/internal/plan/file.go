@@ -14,8 +14,8 @@ import (
 // server is disabled, and nothing listens on the discard port of loopback.
 var freeAddr = netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), 9)
 
-func fileServer(inst *catalog.Instance, name string) FileServer {
-	return FileServer{Name: name, Addr: inst.Addr, Weight: inst.Weight, MaxConn: inst.MaxConn, Backup: inst.Backup}
+func (b *part) fileServer(inst *catalog.Instance, name string) FileServer {
+	return FileServer{Name: name, Addr: inst.Addr, Weight: inst.Weight, MaxConn: b.limit(inst), Backup: inst.Backup}
 }
 
 // file gives the servers as they will be once the steps are applied. Where the
@@ -29,7 +29,7 @@ func (b *part) file(loadedAnew bool) FileBackend {
 		f.Servers = b.fromCatalog()
 	}
 	for _, inst := range b.homeless {
-		f.Servers = append(f.Servers, fileServer(inst, nextSlot(f.Servers)))
+		f.Servers = append(f.Servers, b.fileServer(inst, b.nextSlot(f.Servers)))
 	}
 	if b.slots && loadedAnew {
 		f.Servers = b.resize(f.Servers)
@@ -49,7 +49,7 @@ func (b *part) fromCatalog() (servers []FileServer) {
 		inst := &b.want.Instances[n]
 		switch b.role(inst) {
 		case in:
-			servers = append(servers, fileServer(inst, inst.Server))
+			servers = append(servers, b.fileServer(inst, inst.Server))
 			fallthrough
 		case draining:
 			placed[inst.Addr] = true
@@ -80,8 +80,8 @@ func (b *part) holdInFile(lost []FileServer, stay int) []FileServer {
 func (b *part) named(servers []FileServer) (out []FileServer) {
 	taken := map[string]bool{}
 	for _, f := range servers {
-		if b.slots {
-			f.Name = nextSlot(out)
+		if b.slots || slices.Contains(b.Operator, f.Name) {
+			f.Name = b.nextSlot(out)
 		} else if taken[f.Name] {
 			continue // of one that has moved
 		}
@@ -102,11 +102,15 @@ func (b *part) kept() []FileServer {
 			continue // not one of ours: no literal address
 		}
 		index[s.Name] = len(after)
+		out := s.Admin
+		if inst := b.bound[i]; inst != nil && b.role(inst) == in && b.agentDecides(s) {
+			out = Ready // its agent takes it out again
+		}
 		after = append(after, FileServer{
-			Name: s.Name, Addr: s.Addr, Weight: s.Weight, MaxConn: s.MaxConn, Backup: s.Backup,
-			Disabled: s.Admin == Maint,
+			Name: s.Name, Addr: s.Addr, Weight: b.fileWeight(i), MaxConn: s.MaxConn, Backup: s.Backup,
+			Disabled: out == Maint,
 		})
-		drain[s.Name] = s.Admin == Drain
+		drain[s.Name] = out == Drain
 	}
 	gone := map[string]bool{}
 	for _, st := range slices.Concat(b.additions, b.removals) {
@@ -123,7 +127,9 @@ func (b *part) kept() []FileServer {
 		case SetMaint:
 			f.Disabled, drain[f.Name] = true, false
 		case SetWeight:
-			f.Weight = st.Weight
+			if f.Weight = st.Weight; st.Percent && st.Weight > 0 {
+				f.Weight = b.fileWeight(slices.IndexFunc(b.servers, func(s Server) bool { return s.Name == f.Name }))
+			}
 		case SetMaxConn:
 			f.MaxConn = st.MaxConn
 		case SetAddr:
@@ -132,7 +138,7 @@ func (b *part) kept() []FileServer {
 			f.Addr, f.Disabled, drain[f.Name] = st.Addr, false, false
 		case Delete:
 			gone[f.Name] = true
-		case Add, EnableHealth:
+		case Add, EnableHealth, EnableAgent, DisableAgent, Shutdown:
 		}
 	}
 	for i := range after {
@@ -181,7 +187,7 @@ func (b *part) resize(servers []FileServer) []FileServer {
 	used := len(servers) - free
 	want := max(b.Slots-used, b.Spare, used/2)
 	for ; free < want; free++ {
-		servers = append(servers, FileServer{Name: nextSlot(servers), Addr: freeAddr, Weight: 1, Disabled: true})
+		servers = append(servers, FileServer{Name: b.nextSlot(servers), Addr: freeAddr, Weight: 1, Disabled: true})
 	}
 	if free <= 2*max(want, 1) {
 		return servers
@@ -193,6 +199,29 @@ func (b *part) resize(servers []FileServer) []FileServer {
 		}
 	}
 	return servers
+}
+
+// fileWeight is the weight of a server on its line: where the one in use is an
+// agent's or cannot be another, that of its instance.
+func (b *part) fileWeight(i int) int {
+	s, inst := &b.servers[i], b.bound[i]
+	switch {
+	case !b.fixesWeight(s):
+		return s.Weight
+	case inst != nil && b.role(inst) == in:
+		return inst.Weight
+	}
+	return s.ConfigWeight
+}
+
+// nextSlot is the name of a slot that neither the servers nor the operator's
+// have.
+func (b *part) nextSlot(servers []FileServer) string {
+	taken := slices.Clone(servers)
+	for _, name := range b.Operator {
+		taken = append(taken, FileServer{Name: name})
+	}
+	return nextSlot(taken)
 }
 
 // nextSlot is the name of a slot that none of the servers has.

@@ -12,9 +12,16 @@ func (b *part) keep(i int, inst *catalog.Instance) {
 		return
 	}
 	b.tune(s, inst)
+	if b.agentDecides(s) {
+		b.wait(s, inst, ForAgent)
+		return
+	}
 	switch s.Admin {
 	case Ready:
 		b.check(s, inst)
+		if s.Agent == AgentOff && inst.Weight > 0 {
+			b.additions = append(b.additions, b.step(EnableAgent, Drift, s, inst))
+		}
 		if !s.Up {
 			b.wait(s, inst, ForCheck)
 		}
@@ -38,25 +45,13 @@ func (b *part) check(s *Server, inst *catalog.Instance) {
 
 // tune sets what can be set on a server in any state.
 func (b *part) tune(s *Server, inst *catalog.Instance) {
-	switch {
-	case s.Weight == inst.Weight:
-	case inst.Weight == 0 && isAvailable(s):
-		// No weight is no traffic: taken out like any other.
-		b.candidates = append(b.candidates, candidate{server: s, instance: inst, reason: Reweighted, to: SetWeight})
-	default:
-		st := b.step(SetWeight, Reweighted, s, inst)
-		if b.drifted(s, func(l FileServer) bool { return l.Weight == inst.Weight }) {
-			st.Reason = Drift
-		}
-		st.Weight = inst.Weight
-		b.additions = append(b.additions, st)
-	}
-	if s.MaxConn != inst.MaxConn {
+	b.weigh(s, inst)
+	if limit := b.limit(inst); s.MaxConn != limit {
 		st := b.step(SetMaxConn, Reweighted, s, inst)
-		if b.drifted(s, func(l FileServer) bool { return l.MaxConn == inst.MaxConn }) {
+		if b.drifted(s, func(l FileServer) bool { return l.MaxConn == limit }) {
 			st.Reason = Drift
 		}
-		st.MaxConn = inst.MaxConn
+		st.MaxConn = limit
 		b.additions = append(b.additions, st)
 	}
 }
@@ -120,10 +115,10 @@ func (b *part) move() {
 
 // coming counts the servers that get nothing now and may soon.
 func (b *part) coming() int {
-	n := len(b.added)
+	n := len(b.added) - b.overdueAdds
 	for i := range b.servers {
 		s, inst := &b.servers[i], b.bound[i]
-		if inst == nil || b.role(inst) != in || inst.Weight == 0 || isAvailable(s) {
+		if inst == nil || b.role(inst) != in || inst.Weight == 0 || isAvailable(s) || b.isOverdue(inst) || b.agentDecides(s) {
 			continue
 		}
 		if s.Admin != Ready || s.Addr != inst.Addr || b.isComing(s) {

@@ -45,6 +45,11 @@ type Observed struct {
 	// Guards is what is remembered of losses, by backend. HAProxy does not
 	// tell; the agent adds it.
 	Guards map[string]Guard
+
+	// Absent is how long the instances of Plan.Absent have been absent, by
+	// backend and catalog.Instance.Server. HAProxy does not tell; the agent adds
+	// it.
+	Absent map[string]map[string]time.Duration
 }
 
 // Backend is one backend as HAProxy runs it.
@@ -63,6 +68,9 @@ type Backend struct {
 	// Adds is set when it has taken `add server`. Until then free slots are
 	// kept: it may be one that refuses.
 	Adds bool
+
+	// Static is set when this backend has refused a weight: see Service.Static.
+	Static bool
 }
 
 // Admin is the administrative state of a server.
@@ -78,6 +86,25 @@ const (
 // String gives the word that `set server … state` takes.
 func (a Admin) String() string { return [...]string{"ready", "drain", "maint"}[a] }
 
+// Agent is the state of a server's agent check: a program beside the instance
+// that HAProxy asks, and whose answers set weight and administrative state
+// (configuration manual 5.2, "agent-check").
+type Agent uint8
+
+// The states of an agent check.
+const (
+	NoAgent   Agent = iota // the server has none
+	AgentOff               // disabled, no answer is under way
+	AgentBusy              // disabled, and the answer to the last question may still come
+	AgentOn                // enabled
+)
+
+// String gives the word that the state of a server shows; "" for none.
+func (a Agent) String() string { return [...]string{"", "disabled", "busy", "enabled"}[a] }
+
+// Decides reports whether an answer of the agent may still change the server.
+func (a Agent) Decides() bool { return a == AgentOn || a == AgentBusy }
+
 // Server is one server as HAProxy runs it.
 type Server struct {
 	ID    int // srv_id, unique in its backend
@@ -89,10 +116,16 @@ type Server struct {
 	// (srv_op_state running or starting). An unchecked server is always up.
 	Up bool
 
-	Weight  int // 0 to 256
-	MaxConn int // 0 is no limit
-	Backup  bool
-	Checked bool // HAProxy's own health check is running
+	Weight       int // in use, 0 to 256
+	ConfigWeight int // of the server's line in the file or of `add server`; percentages are of it
+	MaxConn      int // 0 is no limit
+	Backup       bool
+	Checked      bool // HAProxy's own health check is running
+	Agent        Agent
+
+	// FileDisabled is whether the server's line in the file has `disabled`, also
+	// when it has become ready since.
+	FileDisabled bool
 
 	// SinceChange is the time since the state last changed, to the second. It
 	// is HAProxy's own, so it outlives the sidecar.

@@ -23,6 +23,12 @@ type Service struct {
 
 	Checked bool   // HAProxy checks the servers itself
 	Options string // the words after the address on a server's line, the same in the file and in `add server`; no newline
+	MaxConn int    // connection limit of a server whose instance sets none; 0 is no limit
+	Static  bool   // the balance algorithm takes no weight at runtime but none and the configured one
+
+	// Operator names the servers that the operator's own lines in haproxy.cfg
+	// declare in this backend. They are left alone.
+	Operator []string
 
 	Warning bool // an instance in warning takes traffic
 
@@ -62,11 +68,13 @@ const (
 	SetMaxConn   Kind = "maxconn"       //
 	SetAddr      Kind = "addr"          // address and port
 	EnableHealth Kind = "enable_health" // HAProxy's own check had been switched off
+	EnableAgent  Kind = "enable_agent"  // the agent check decides on weight and state again
+	DisableAgent Kind = "disable_agent" // the agent check no longer changes weight and state
 	Shutdown     Kind = "shutdown"      // end the sessions on a server in maint, in every worker
 )
 
 // Kinds lists every Kind, for metrics that must exist before they are counted.
-var Kinds = []Kind{Add, Delete, SetReady, SetDrain, SetMaint, SetWeight, SetMaxConn, SetAddr, EnableHealth, Shutdown}
+var Kinds = []Kind{Add, Delete, SetReady, SetDrain, SetMaint, SetWeight, SetMaxConn, SetAddr, EnableHealth, EnableAgent, DisableAgent, Shutdown}
 
 // Reason is why a step is taken, from one closed list.
 type Reason string
@@ -104,6 +112,14 @@ type Step struct {
 	// Prove makes a server that becomes ready wait, down, for HAProxy's own
 	// check: Add and SetReady.
 	Prove bool
+
+	// Agent says that the server has an agent check: Add and SetReady enable it,
+	// SetDrain, SetMaint and SetWeight disable it first.
+	Agent bool
+
+	// Percent says that Weight is a percentage of the configured weight, 0 or
+	// 100: SetWeight.
+	Percent bool
 }
 
 // ReloadReason is why a reload is needed, from one closed list.
@@ -118,12 +134,13 @@ const (
 	SettingsChanged ReloadReason = "settings_changed" //
 	TemplateChanged ReloadReason = "template_changed" //
 	SlotsExhausted  ReloadReason = "slots_exhausted"  // an instance waits for a slot
+	WeightsChanged  ReloadReason = "weights_changed"  // a weight that cannot be changed at runtime
 	Requested       ReloadReason = "requested"        // by an operator
 )
 
 // ReloadReasons lists every reason, for metrics that must exist before they
 // are counted.
-var ReloadReasons = []ReloadReason{NotOurs, ServiceAdded, ServiceRemoved, SettingsChanged, TemplateChanged, SlotsExhausted, Requested}
+var ReloadReasons = []ReloadReason{NotOurs, ServiceAdded, ServiceRemoved, SettingsChanged, TemplateChanged, SlotsExhausted, WeightsChanged, Requested}
 
 // FileServer is a server as haproxy.cfg must have it.
 type FileServer struct {
@@ -166,6 +183,7 @@ const (
 	ForGuard       WaitReason = "guard"       // too much was lost at once; HAProxy's own checks decide
 	ForDamping     WaitReason = "damping"     // it flaps, and must stay well for a while
 	ForSlot        WaitReason = "slot"        // a slot, by a reload
+	ForAgent       WaitReason = "agent"       // its agent check keeps it out of traffic
 	ForConsul      WaitReason = "consul"      // no complete answer yet
 )
 
@@ -185,9 +203,19 @@ type Plan struct {
 	// Lost is for Guard, in the order of the services and HAProxy's.
 	Lost []Loss
 
+	// Absent lists the instances that should take traffic and have no ready
+	// server at their address. It is for Observed.Absent.
+	Absent []Absence
+
 	// Placed tells which server each instance has that has one, sorted by
 	// backend and HAProxy's order.
 	Placed []Placement
+}
+
+// Absence is one instance that has no ready server.
+type Absence struct {
+	Backend string
+	Server  string // the instance's name for its server (catalog.Instance.Server)
 }
 
 // Placement is one instance's server.

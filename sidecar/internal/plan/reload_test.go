@@ -84,13 +84,13 @@ func TestReloadReason(t *testing.T) {
 
 func TestEveryReloadReasonAndKindIsListed(t *testing.T) {
 	wantReasons := []plan.ReloadReason{
-		plan.NotOurs, plan.ServiceAdded, plan.ServiceRemoved, plan.SettingsChanged, plan.TemplateChanged, plan.SlotsExhausted, plan.Requested,
+		plan.NotOurs, plan.ServiceAdded, plan.ServiceRemoved, plan.SettingsChanged, plan.TemplateChanged, plan.SlotsExhausted, plan.WeightsChanged, plan.Requested,
 	}
 	if diff := cmp.Diff(wantReasons, plan.ReloadReasons); diff != "" {
 		t.Errorf("ReloadReasons (-want +got):\n%s", diff)
 	}
 	wantKinds := []plan.Kind{
-		plan.Add, plan.Delete, plan.SetReady, plan.SetDrain, plan.SetMaint, plan.SetWeight, plan.SetMaxConn, plan.SetAddr, plan.EnableHealth, plan.Shutdown,
+		plan.Add, plan.Delete, plan.SetReady, plan.SetDrain, plan.SetMaint, plan.SetWeight, plan.SetMaxConn, plan.SetAddr, plan.EnableHealth, plan.EnableAgent, plan.DisableAgent, plan.Shutdown,
 	}
 	if diff := cmp.Diff(wantKinds, plan.Kinds); diff != "" {
 		t.Errorf("Kinds (-want +got):\n%s", diff)

@@ -36,6 +36,7 @@ func (b *part) retire() {
 			continue
 		}
 		c := b.candidate(s, inst)
+		b.silence(c)
 		switch s.Admin {
 		case Ready:
 			b.candidates = append(b.candidates, c)
@@ -214,7 +215,7 @@ func (c candidate) order() int64 {
 func (b *part) spare() int {
 	wanted, coming := 0, 0
 	for n := range b.want.Instances {
-		if inst := &b.want.Instances[n]; b.role(inst) == in && inst.Weight > 0 {
+		if inst := &b.want.Instances[n]; b.role(inst) == in && inst.Weight > 0 && !b.isOverdue(inst) {
 			wanted++
 		}
 	}
@@ -225,9 +226,15 @@ func (b *part) spare() int {
 			continue
 		}
 		switch {
-		case s.Addr != inst.Addr: // it will be moved
-		case isAvailable(s):
+		case isAvailable(s) && s.Addr == inst.Addr:
 			up++
+			if b.isOverdue(inst) {
+				wanted++ // it has come after all
+			}
+		case b.isOverdue(inst):
+		case b.agentDecides(s):
+			wanted--
+		case s.Addr != inst.Addr: // it will be moved
 		case s.Admin == Ready && !b.isComing(s):
 			wanted-- // it has had its time, and nobody waits for it
 		}
@@ -236,6 +243,31 @@ func (b *part) spare() int {
 		return len(b.servers)
 	}
 	return b.available - wanted
+}
+
+// absences lists the instances that should take traffic and have no ready
+// server at their address.
+func (b *part) absences() (out []Absence) {
+	if !b.exists || !b.want.Known || b.want.Old {
+		return nil
+	}
+	present := map[*catalog.Instance]bool{}
+	for i, inst := range b.bound {
+		s := &b.servers[i]
+		present[inst] = s.Addr == inst.Addr && (s.Admin == Ready || b.agentDecides(s))
+	}
+	for n := range b.want.Instances {
+		if inst := &b.want.Instances[n]; b.role(inst) == in && inst.Weight > 0 && !present[inst] {
+			out = append(out, Absence{Backend: b.Backend, Server: inst.Server})
+		}
+	}
+	return out
+}
+
+// isOverdue reports whether an instance has had no ready server for so long that
+// nothing waits for it any more: a step or a reload keeps failing.
+func (b *part) isOverdue(inst *catalog.Instance) bool {
+	return b.absent[inst.Server] >= max(b.ReplacementTimeout, time.Second)
 }
 
 // isComing reports whether a ready server that gets nothing may still come up

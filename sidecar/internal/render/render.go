@@ -30,6 +30,7 @@ type Renderer struct {
 	settings Settings
 	kept     []kept // services of before that stand in for those of the settings
 	marker   plan.Marker
+	operator map[string][]string // see Operator
 }
 
 // New parses the template, which name is the path of, for errors. It also
@@ -44,7 +45,11 @@ func New(name, text string, settings Settings) (*Renderer, error) {
 	if r.marker, err = marker(text, settings); err != nil {
 		return nil, err
 	}
-	if _, err := r.Render(nil); err != nil {
+	empty, err := r.Render(nil)
+	if err != nil {
+		return nil, err
+	}
+	if err := r.readOperator(empty); err != nil {
 		return nil, err
 	}
 	return r, nil
@@ -128,6 +133,9 @@ func (r *Renderer) Render(backends []plan.FileBackend) ([]byte, error) {
 	if b := out.Bytes(); b[len(b)-1] != '\n' {
 		// HAProxy refuses a last line without an end.
 		out.WriteByte('\n')
+	}
+	for _, s := range r.settings.Services {
+		out.WriteString(s.preload())
 	}
 	for _, k := range r.kept {
 		fmt.Fprintf(&out, "\n# As it was: HAProxy rejects what it should be now.\n%s", k.text)

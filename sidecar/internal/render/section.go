@@ -43,7 +43,7 @@ func beginsSection(word string) bool {
 	case "global", "defaults", "frontend", "backend", "listen",
 		"peers", "resolvers", "mailers", "userlist", "cache",
 		"program", "ring", "http-errors", "log-forward", "fcgi-app",
-		"crt-store", "acme", "traces":
+		"crt-store", "acme", "traces", "log-profile", "healthcheck":
 		return true
 	}
 	return false
@@ -56,6 +56,8 @@ func (s section) owner(isOurs func(backend string) bool) string {
 	switch {
 	case s.kind == "backend" && isOurs(s.name):
 		return s.name
+	case s.kind == "backend" && isOurs(strings.TrimPrefix(s.name, PreloadPrefix)):
+		return strings.TrimPrefix(s.name, PreloadPrefix)
 	case s.kind != "frontend":
 		return ""
 	}

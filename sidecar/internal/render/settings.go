@@ -44,7 +44,9 @@ type Service struct {
 	Balance       string
 	RetryOn       []string
 	Check         Check
-	ServerOptions string // the operator's further words on each server's line
+	ServerOptions string // further words on each server's line, from serveroption
+	ServerFiles   string // those of them that name files, with the names; "" is none
+	InFile        bool   // servers are never added at runtime
 	FrontendExtra []string
 	BackendExtra  []string
 }

@@ -2,6 +2,7 @@ package render
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 )
@@ -18,7 +19,7 @@ type kept struct {
 // is what stands on their lines. isKept is false if the file has nothing of it.
 // It is an error if what the file has can't be told from the rest.
 func (r *Renderer) Without(backend string, good []byte) (rest *Renderer, options string, isKept bool, err error) {
-	out := &Renderer{tmpl: r.tmpl, text: r.text, settings: r.settings, kept: slices.Clone(r.kept)}
+	out := &Renderer{tmpl: r.tmpl, text: r.text, settings: r.settings, kept: slices.Clone(r.kept), operator: maps.Clone(r.operator)}
 	out.settings.Services = slices.DeleteFunc(slices.Clone(r.settings.Services), func(s Service) bool { return s.Backend == backend })
 	if len(out.settings.Services) == len(r.settings.Services) {
 		return nil, "", false, fmt.Errorf("render: backend %s is not rendered from the settings", backend)
@@ -29,6 +30,7 @@ func (r *Renderer) Without(backend string, good []byte) (rest *Renderer, options
 	}
 	if isKept {
 		out.kept = append(out.kept, k)
+		out.operator[backend] = k.servers()
 	}
 	if out.marker, err = marker(out.text, out.settings, out.kept...); err != nil {
 		return nil, "", false, err
@@ -37,6 +39,16 @@ func (r *Renderer) Without(backend string, good []byte) (rest *Renderer, options
 		return nil, "", false, err
 	}
 	return out, k.options, isKept, nil
+}
+
+// servers is the operator's own: ours are not in the text.
+func (k kept) servers() (names []string) {
+	for _, s := range sections([]byte(k.text)) {
+		if s.kind == "backend" && s.name == k.backend {
+			names = append(names, s.servers()...)
+		}
+	}
+	return names
 }
 
 // keep takes a service's sections out of a file. A frontend of several cannot
@@ -51,7 +63,7 @@ func (r *Renderer) keep(backend string, good []byte) (k kept, found bool, err er
 			}
 			continue
 		}
-		if s.kind == "frontend" {
+		if s.kind == "frontend" || s.isPreload(backend) {
 			fronts.WriteString(strings.Join(s.trimmed(), "\n") + "\n\n")
 			continue
 		}
@@ -76,7 +88,11 @@ func (k *kept) take(out *strings.Builder, lines []string) error {
 			continue
 		}
 		options, ok := optionsOf(line)
-		if !ok || known && options != k.options {
+		if !ok { // the operator's own
+			out.WriteString(line + "\n")
+			continue
+		}
+		if known && options != k.options {
 			return fmt.Errorf("render: backend %s has servers that are not ours: %s", k.backend, strings.TrimSpace(line))
 		}
 		k.options, known = options, true

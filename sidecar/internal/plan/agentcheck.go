@@ -1,0 +1,30 @@
+package plan
+
+import "slices"
+
+// An agent check sets the weight and the administrative state of its server
+// behind everybody's back, also of one in maint (seen on 2.6 to 3.4). So a
+// server that is to stay out of traffic has it disabled, and in one that is to
+// take traffic the agent's drain and maint are no drift.
+
+// hasAgent reports whether new servers of the service have an agent check.
+func (s Service) hasAgent() bool { return slices.Contains(words(s.Options), "agent-check") }
+
+// agentDecides reports whether it is its agent that keeps a server out of
+// traffic, and neither an earlier step nor the file.
+func (b *part) agentDecides(s *Server) bool {
+	if s.Agent != AgentOn || s.Admin == Ready {
+		return false
+	}
+	if left, seen := b.left[s.Name]; seen {
+		return !left.Disabled && left.Weight > 0
+	}
+	return !s.FileDisabled
+}
+
+// silence disables the agent of a server that is to stay out of traffic.
+func (b *part) silence(c candidate) {
+	if c.server.Agent == AgentOn {
+		b.removals = append(b.removals, b.step(DisableAgent, c.reason, c.server, c.instance))
+	}
+}

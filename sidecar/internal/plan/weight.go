@@ -1,0 +1,54 @@
+package plan
+
+import (
+	"strings"
+
+	"github.com/pointsman/pointsman/sidecar/internal/catalog"
+)
+
+// fixesWeight reports whether a runtime command can set the weight of a server
+// to nothing but 0 % or 100 % of the configured one: under a static balance
+// algorithm HAProxy refuses all others, and an agent check answers in
+// percentages of it.
+func (b *part) fixesWeight(s *Server) bool { return b.Static || s.Agent != NoAgent }
+
+// weigh brings the weight of a server to that of its instance. A configured
+// weight that cannot be changed at runtime takes a reload.
+func (b *part) weigh(s *Server, inst *catalog.Instance) {
+	fixed := b.fixesWeight(s)
+	if fixed && inst.Weight > 0 && s.ConfigWeight != inst.Weight {
+		b.reweighed = true
+	}
+	switch {
+	case inst.Weight == 0 && isAvailable(s):
+		// No weight is no traffic: taken out like any other.
+		b.candidates = append(b.candidates, candidate{server: s, instance: inst, reason: Reweighted, to: SetWeight})
+		return
+	case inst.Weight == 0 && s.Weight == 0 && s.Agent == AgentOn:
+		b.removals = append(b.removals, b.step(DisableAgent, Reweighted, s, inst))
+		return
+	case fixed && inst.Weight > 0 && (s.Weight > 0 || s.Agent == AgentOn || s.ConfigWeight == 0):
+		return // as configured, or as its agent says
+	case s.Weight == inst.Weight:
+		return
+	}
+	st := b.step(SetWeight, Reweighted, s, inst)
+	if b.drifted(s, func(l FileServer) bool { return l.Weight == inst.Weight }) {
+		st.Reason = Drift
+	}
+	st.Weight = inst.Weight
+	if st.Percent && inst.Weight > 0 {
+		st.Weight = 100
+	}
+	b.additions = append(b.additions, st)
+}
+
+// limit is the connection limit of an instance's server; 0 is none.
+func (s Service) limit(inst *catalog.Instance) int {
+	if inst.MaxConn > 0 {
+		return inst.MaxConn
+	}
+	return s.MaxConn
+}
+
+func words(s string) []string { return strings.Fields(s) }
