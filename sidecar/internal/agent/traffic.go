@@ -66,13 +66,14 @@ func (a *Agent) forgetAnnounced() {
 }
 
 // keepFiled adds who has come into the file of a HAProxy that does not run: it
-// will take traffic, and is not lost with the next answer.
+// will take traffic, and is not lost with the next answer. That holds also for
+// servers of the saved snapshot: a sidecar that starts now reads them from the file.
 func (a *Agent) keepFiled(p plan.Plan) {
 	if a.last == nil {
 		a.last = map[string][]plan.FileServer{}
 	}
 	for _, b := range p.File {
-		if b.Service == "" || !b.Known || b.Old {
+		if b.Service == "" || !b.Known {
 			continue
 		}
 		known := map[netip.AddrPort]bool{}
