@@ -88,8 +88,23 @@ func (b *part) candidate(s *Server, inst *catalog.Instance) candidate {
 		c.reason = InMaintenance
 	default:
 		c.reason, c.to = Unhealthy, SetMaint
+		if isSlot(s) && b.drainsAt(s.Addr) {
+			c.to = SetDrain
+		}
 	}
 	return c
+}
+
+// drainsAt reports whether an instance at the address was meant to go. A slot is
+// found by its address, so nothing tells whose sessions are on which of the
+// slots there: all of them drain.
+func (b *part) drainsAt(addr netip.AddrPort) bool {
+	for i, inst := range b.bound {
+		if b.servers[i].Addr == addr && b.role(inst) == draining {
+			return true
+		}
+	}
+	return false
 }
 
 // afterDrain ends a drain that is over. One for Consul's maintenance mode has
@@ -98,7 +113,7 @@ func (b *part) afterDrain(c candidate) {
 	s := c.server
 	switch {
 	case c.reason == InMaintenance:
-	case c.reason == Unhealthy:
+	case c.reason == Unhealthy && c.to == SetMaint:
 		b.remove(SetMaint, Unhealthy, c)
 	case s.Sessions == 0:
 		b.remove(SetMaint, Drained, c)
