@@ -89,7 +89,7 @@ const (
 	Deregistered  Reason = "deregistered"   // Consul no longer lists it
 	Drained       Reason = "drained"        // no session is left in any worker
 	DrainExpired  Reason = "drain_expired"  // sessions are left, the time is over
-	Moved         Reason = "moved"          // its address changed, or whether it is a backup
+	Moved         Reason = "moved"          // its address or its role as a backup changed, or another server serves its address
 	Reweighted    Reason = "reweighted"     // its weight or connection limit changed
 	Drift         Reason = "drift"          // HAProxy had been changed by someone else
 	Unused        Reason = "unused"         // a free slot where none is needed

@@ -51,7 +51,8 @@ func (b *part) retire() {
 
 // isReplaced reports whether the instance that a server was for is served by
 // another one: it has moved into a slot, has become a backup, or is none any
-// more.
+// more. So it is where another instance takes traffic at the server's address by
+// now: HAProxy's check can't tell the two apart, and no capacity is lost.
 func (b *part) isReplaced(s *Server) bool {
 	if b.served == nil {
 		b.served = &served{names: map[string]bool{}, addrs: map[netip.AddrPort]bool{}}
@@ -61,7 +62,7 @@ func (b *part) isReplaced(s *Server) bool {
 			}
 		}
 	}
-	return b.served.names[s.Name] || isSlot(s) && b.served.addrs[s.Addr]
+	return b.served.names[s.Name] || b.served.addrs[s.Addr]
 }
 
 // served is who takes traffic: the names of the instances, and where they are.

@@ -78,12 +78,13 @@ func owner(s plan.Server, told catalog.Service) (catalog.Instance, bool) {
 	return catalog.Instance{}, false
 }
 
-// isReplaced reports whether a slot's instance is served by another slot: it has
-// become a backup, or is none any more.
-func isReplaced(s plan.Server, told catalog.Service, servers []plan.Server) bool {
-	return isSlot(s.Name) && slices.ContainsFunc(servers, func(x plan.Server) bool {
-		_, has := owner(x, told)
-		return has && x.Addr == s.Addr && x.Backup != s.Backup && available(x)
+// isReplaced reports whether another server takes traffic at the server's
+// address: its instance has become a backup, or is none any more, or another is
+// registered there by now. No capacity is lost with the server.
+func isReplaced(s plan.Server, svc plan.Service, told catalog.Service, servers []plan.Server) bool {
+	return slices.ContainsFunc(servers, func(x plan.Server) bool {
+		o, has := owner(x, told)
+		return has && takesTraffic(svc, o) && x.Addr == s.Addr && x.Name != s.Name && available(x)
 	})
 }
 
@@ -139,7 +140,7 @@ func (w *world) checkMassLoss(s *sidecar, svc plan.Service, steps []plan.Step) {
 		if i < 0 || !available(servers[i]) {
 			continue
 		}
-		if o, has := owner(servers[i], told); (!has || !announced(o) && !takesTraffic(svc, o)) && !isReplaced(servers[i], told, servers) {
+		if o, has := owner(servers[i], told); (!has || !announced(o) && !takesTraffic(svc, o)) && !isReplaced(servers[i], svc, told, servers) {
 			lost++
 		}
 	}
