@@ -71,8 +71,8 @@ help: ## List the targets
 	@echo '  CONSUL=PATH     use that Consul'
 	@echo '  ONCE=1          the demo stops by itself'
 	@echo '  PKG=./x/...     test only these packages; TESTFLAGS="-run Name -v" for go test'
-	@echo '  T=10m           how long each fuzz test runs, or the soak; SEED=7 repeats a soak'
-	@echo '  SEEDS=10000     how many histories to simulate, from FROM on; SEED=57 repeats one'
+	@echo '  T=10m           how long each fuzz test runs, or the soak, or the simulation; SEED=7 repeats a soak'
+	@echo '  SEEDS=10000     how many histories to simulate; from the seed FROM on, or from a random one; SEED=57 repeats one'
 	@echo '  VERSION=1.1     what to deploy'
 	@echo '  N=200           how often to deploy; FIGURE=FILE.svg draws the leave times'
 
@@ -90,9 +90,11 @@ soak: tools ## Run it all under load and random faults for T (10m), and lose no 
 	@go run ./test/lab/cmd/soak --for $(T) $(if $(SEED),--seed $(SEED))
 
 .PHONY: sim
-sim: ## Simulate histories of the sidecar in virtual time: SEEDS=10000, or SEED=57 alone, with all that happens in it
-	GOGC=400 go test -count=1 -timeout=60m -v -run=TestHistories ./sidecar/internal/sim -args $(if $(SEED),-seed=$(SEED),-seeds=$(SEEDS)) \
-		$(if $(FROM),-from=$(FROM)) $(if $(EVENTS),-events=$(EVENTS)) $(if $(WITHOUT),-without=$(WITHOUT))
+sim: T := $(if $(filter file,$(origin T)),,$(T))
+sim: ## Simulate histories of the sidecar in virtual time: SEEDS=10000, or for T=3m, of new seeds; SEED=57 alone, with all that happens in it
+	GOGC=400 go test -count=1 -timeout=$(if $(T),0,60m) -v -run=TestHistories ./sidecar/internal/sim -args \
+		$(if $(SEED),-seed=$(SEED),$(if $(T),-for=$(T),-seeds=$(SEEDS)) -from=$(or $(FROM),0)) \
+		$(if $(EVENTS),-events=$(EVENTS)) $(if $(WITHOUT),-without=$(WITHOUT))
 
 .PHONY: build
 build: ## Build the programs into bin/, static

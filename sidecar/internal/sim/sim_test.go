@@ -3,6 +3,7 @@ package sim
 import (
 	"flag"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"runtime"
 	"slices"
@@ -16,7 +17,8 @@ import (
 
 var (
 	seeds   = flag.Uint64("seeds", 200, "how many histories to run")
-	from    = flag.Uint64("from", 1, "the first one's seed")
+	lasts   = flag.Duration("for", 0, "start histories for this long, however many that are; 0: as many as -seeds says")
+	from    = flag.Uint64("from", 1, "the first one's seed; 0: a random one")
 	stop    = flag.Bool("stop", false, "stop at the first that fails")
 	replay  = flag.Uint64("seed", 0, "run this history only, and print it")
 	events  = flag.Int("events", -1, "of a replay: so many events at most")
@@ -35,7 +37,11 @@ func TestHistories(t *testing.T) {
 		replayed(t, Options{Seed: *replay, Events: *events, Without: strings.Split(*without, ","), Trace: true})
 		return
 	}
-	c := campaign{t: t, began: time.Now()}
+	c := campaign{t: t, began: time.Now(), from: *from}
+	if c.from == 0 {
+		c.from = 1 + rand.Uint64N(maxDrawn)
+	}
+	fmt.Printf("histories from %d on; to repeat them, give FROM=%d\n", c.from, c.from)
 	var group sync.WaitGroup
 	for range runtime.GOMAXPROCS(0) {
 		group.Go(c.run)
@@ -48,6 +54,7 @@ func TestHistories(t *testing.T) {
 type campaign struct {
 	t     *testing.T
 	began time.Time
+	from  uint64        // the first seed
 	next  atomic.Uint64 // counted from from
 
 	mu     sync.Mutex
@@ -56,6 +63,9 @@ type campaign struct {
 	sum    Result
 }
 
+// maxDrawn bounds the first seed that is drawn, so that it is short to type.
+const maxDrawn = 1_000_000_000
+
 // maxTold is how many failures are told with all that is known of them: what
 // fails a thousand times fails for few reasons.
 const maxTold = 10
@@ -63,14 +73,22 @@ const maxTold = 10
 func (c *campaign) run() {
 	for {
 		n := c.next.Add(1) - 1
-		if n >= *seeds || *stop && c.failures() > 0 {
+		if c.isOver(n) || *stop && c.failures() > 0 {
 			return
 		}
-		r := history(c.t, Options{Seed: *from + n, Events: -1})
-		if c.take(*from+n, r) <= maxTold && len(r.Violations) > 0 {
-			c.tell(shrink(c.t, *from+n, r))
+		r := history(c.t, Options{Seed: c.from + n, Events: -1})
+		if c.take(c.from+n, r) <= maxTold && len(r.Violations) > 0 {
+			c.tell(shrink(c.t, c.from+n, r))
 		}
 	}
+}
+
+// isOver reports whether no history is to start after the first n.
+func (c *campaign) isOver(n uint64) bool {
+	if *lasts > 0 {
+		return time.Since(c.began) >= *lasts
+	}
+	return n >= *seeds
 }
 
 func (c *campaign) failures() int {
@@ -91,7 +109,7 @@ func (c *campaign) take(seed uint64, r Result) int {
 		c.failed = append(c.failed, seed)
 	}
 	if c.done++; c.done%5000 == 0 {
-		fmt.Printf("%d of %d histories, %d failed, %s\n", c.done, *seeds, len(c.failed), time.Since(c.began).Round(time.Second))
+		fmt.Printf("%d histories, %d failed, %s\n", c.done, len(c.failed), time.Since(c.began).Round(time.Second))
 	}
 	return len(c.failed)
 }
@@ -110,9 +128,9 @@ func (c *campaign) tell(o Options, r Result) {
 
 func (c *campaign) report() {
 	slices.Sort(c.failed)
-	s := c.sum
-	c.t.Logf("%d histories from %d on: %s of HAProxy's time in %s, %d steps, %d reloads, %d requests, %d failed", c.done, *from,
-		s.Virtual.Round(time.Hour), time.Since(c.began).Round(time.Millisecond), s.Steps, s.Reloads, s.Requests, len(c.failed))
+	s, took := c.sum, time.Since(c.began)
+	c.t.Logf("%d histories from %d on: %s of HAProxy's time in %s, %.0f histories a second, %d steps, %d reloads, %d requests, %d failed", c.done, c.from,
+		s.Virtual.Round(time.Hour), took.Round(time.Millisecond), float64(c.done)/took.Seconds(), s.Steps, s.Reloads, s.Requests, len(c.failed))
 	if len(c.failed) > 0 {
 		c.t.Errorf("first failing seed: %d", c.failed[0])
 	}
