@@ -52,12 +52,13 @@ func (b *part) retire() {
 // isReplaced reports whether the instance that a server was for is served by
 // another one: it has moved into a slot, has become a backup, or is none any
 // more. So it is where another instance takes traffic at the server's address by
-// now: HAProxy's check can't tell the two apart, and no capacity is lost.
+// now: HAProxy's check can't tell the two apart, and no capacity is lost. An
+// instance that is lost itself serves nobody: its servers are lost together.
 func (b *part) isReplaced(s *Server) bool {
 	if b.served == nil {
 		b.served = &served{names: map[string]bool{}, addrs: map[netip.AddrPort]bool{}}
 		for i, inst := range b.bound {
-			if o := &b.servers[i]; isAvailable(o) {
+			if o := &b.servers[i]; isAvailable(o) && b.role(inst) != out {
 				b.served.names[inst.Server], b.served.addrs[o.Addr] = true, true
 			}
 		}

@@ -84,7 +84,7 @@ func owner(s plan.Server, told catalog.Service) (catalog.Instance, bool) {
 func isReplaced(s plan.Server, svc plan.Service, told catalog.Service, servers []plan.Server) bool {
 	return slices.ContainsFunc(servers, func(x plan.Server) bool {
 		o, has := owner(x, told)
-		return has && takesTraffic(svc, o) && x.Addr == s.Addr && x.Name != s.Name && available(x)
+		return has && (takesTraffic(svc, o) || announced(o)) && x.Addr == s.Addr && x.Name != s.Name && available(x)
 	})
 }
 
