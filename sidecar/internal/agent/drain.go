@@ -1,6 +1,8 @@
 package agent
 
 import (
+	"slices"
+
 	"github.com/pointsman/pointsman/sidecar/internal/catalog"
 	"github.com/pointsman/pointsman/sidecar/internal/plan"
 )
@@ -30,8 +32,9 @@ func (s *State) Drain(service, instance string) (d Drain, routed bool) {
 			return Drain{}, true
 		}
 		d = s.look(svc, instance)
-		if d.Phase == "" || d.Phase == PhaseUnknown {
-			// Nobody counts who is on it in the workers of before a reload.
+		if d.Phase == "" || d.Phase == PhaseUnknown || svc.isElsewhere(instance) {
+			// No server is at its address, and sessions in the workers of before a
+			// reload are counted by the addresses of servers.
 			noOld := s.HAProxy.OldWorkers == 0 && !s.HAProxy.OldWorkersUnknown
 			d.Drained = d.Drained && (noOld || s.empty[[2]string{service, instance}])
 		}
@@ -45,6 +48,12 @@ func (s *State) look(svc ServiceState, instance string) (d Drain) {
 	d.Drained = svc.Known && !s.File.Pending && (s.HAProxy.Running || s.HAProxy.Stopped && s.File.Current)
 	svc.drain(instance, &d)
 	return d
+}
+
+// isElsewhere reports whether HAProxy has the instance's server at another
+// address than Consul has the instance.
+func (s ServiceState) isElsewhere(instance string) bool {
+	return slices.ContainsFunc(s.Instances, func(i InstanceState) bool { return i.ID == instance && i.MovesTo != "" })
 }
 
 // drain looks at every server by which a request may come to the instance: its

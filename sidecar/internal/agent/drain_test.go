@@ -236,6 +236,27 @@ func TestWhoIsRegisteredWhereAnotherHasSessionsIsNotDrained(t *testing.T) {
 	})
 }
 
+// An instance leaves where no server is any more: its own is at its old address,
+// and the one that served its address has moved away. Nothing counts the sessions
+// that are left there in the workers of before a reload.
+func TestDrain_NoServerAtTheAddress_WaitsForOldWorkers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := serving(t, true, instance("api-1", 1), instance("api-2", 2), instance("api-3", 3))
+		b.haproxy.with(func() { b.haproxy.old = 1 })
+		b.passes(b.settings.Reconcile)
+		b.catalog.says("api", instance("api-1", 2, leaving), instance("api-2", 4), instance("api-3", 3))
+		b.passes(5 * time.Second)
+		if b.drained("api-1") {
+			t.Error("api-1 is drained, and an old worker may have sessions at its address")
+		}
+		b.haproxy.with(func() { b.haproxy.old = 0 })
+		b.passes(b.settings.Reconcile)
+		if !b.drained("api-1") {
+			t.Errorf("no old worker is left, and api-1 is not drained: %+v", b.agent.State().Services[0].Instances)
+		}
+	})
+}
+
 // The end of the sidecar cuts short the write that would keep the leaving node
 // out of the file.
 func TestWhatTheEndCutsShortIsNotPublished(t *testing.T) {

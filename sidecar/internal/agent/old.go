@@ -26,7 +26,7 @@ func (o *oldWorkers) note(s *State) {
 			key := [2]string{svc.Name, i.ID}
 			switch {
 			case i.ID == "", i.Phase == PhaseUnknown:
-			case i.Phase == PhaseOut && s.look(svc, i.ID).Drained:
+			case i.Phase == PhaseOut && i.MovesTo == "" && s.look(svc, i.ID).Drained:
 				if o.empty == nil {
 					o.empty = map[[2]string]bool{}
 				}
