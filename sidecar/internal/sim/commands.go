@@ -81,7 +81,7 @@ func (p *proxy) do(st plan.Step) error {
 		}
 		s.Checked = true
 	case plan.Shutdown:
-		p.shutdown(s, place{p.w.serviceOf(st.Backend), st.Addr})
+		p.shutdown(s, st)
 	case plan.Add:
 	}
 	return nil
@@ -121,13 +121,22 @@ func (b *backend) remove(s *server) error {
 	return nil
 }
 
-// shutdown ends the sessions of a server, and those at its address in the old
-// workers.
-func (p *proxy) shutdown(s *server, at place) {
-	for _, x := range append(slices.Clone(s.sessions), p.sessionsOn(at)...) {
-		if x.server == s || x.worker != p.worker {
-			p.finish(x)
+// shutdown ends the sessions of a server, and in the old workers those of each
+// server that is at its address there. As the adapter counts them: a session may
+// still go where its server was before somebody moved it by hand.
+func (p *proxy) shutdown(s *server, st plan.Step) {
+	gone := slices.Clone(s.sessions)
+	for _, wk := range p.old {
+		if b := wk.backends[st.Backend]; b != nil {
+			for _, old := range b.servers {
+				if old.Addr == st.Addr {
+					gone = append(gone, old.sessions...)
+				}
+			}
 		}
+	}
+	for _, x := range gone {
+		p.finish(x)
 	}
 }
 
