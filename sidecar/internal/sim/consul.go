@@ -24,6 +24,7 @@ type consul struct {
 
 // registration is one service instance in the catalog.
 type registration struct {
+	of          *node // who made it
 	inst        catalog.Instance
 	check       catalog.Health
 	maintenance bool
@@ -59,7 +60,7 @@ func (c *consul) register(n *node, check catalog.Health) {
 	if c.services[n.service] == nil {
 		c.services[n.service] = map[string]*registration{}
 	}
-	c.services[n.service][n.id] = &registration{check: check, inst: catalog.Instance{
+	c.services[n.service][n.id] = &registration{of: n, check: check, inst: catalog.Instance{
 		ID: n.id, Node: "node", Server: catalog.ServerName(n.id, ""), Addr: n.addr, Weight: n.weight, MaxConn: n.maxConn, Backup: n.backup,
 	}}
 	for _, other := range c.services[n.service] {
@@ -84,9 +85,9 @@ func (c *consul) deregister(n *node) {
 }
 
 // registrationOf gives a node's registration, unless it is another node's by
-// now.
+// now, or still: a node that is made anew may get the address of the one before.
 func (c *consul) registrationOf(n *node) *registration {
-	if r := c.services[n.service][n.id]; r != nil && r.inst.Addr == n.addr {
+	if r := c.services[n.service][n.id]; r != nil && r.of == n {
 		return r
 	}
 	return nil
