@@ -174,11 +174,23 @@ func (w *world) rests() bool {
 		return false
 	}
 	for _, svc := range w.set.services {
-		if slices.ContainsFunc(w.consul.answer(svc.Name).Instances, announced) {
+		if slices.ContainsFunc(w.consul.answer(svc.Name).Instances, announced) || w.holdsMore(svc) {
 			return false
 		}
 	}
 	return true
+}
+
+// holdsMore reports whether HAProxy runs more than Consul has. The guard may
+// hold that, and how much of it the next sidecar holds is not for rests to tell.
+func (w *world) holdsMore(svc plan.Service) bool {
+	ready := 0
+	for _, s := range w.proxy.worker.backends[svc.Backend].servers {
+		if s.Admin == plan.Ready {
+			ready++
+		}
+	}
+	return ready > len(wants(svc, w.consul.answer(svc.Name).Service))
 }
 
 // String gives it as text.
