@@ -51,6 +51,12 @@ func announced(i catalog.Instance) bool {
 	return !i.Leaving.IsZero() || i.Health == catalog.Maintenance
 }
 
+// isAnnounced reports whether somebody meant the instance of a server to go. Of
+// two that are registered at a slot's address, either may be the one.
+func isAnnounced(s plan.Server, o catalog.Instance, told catalog.Service) bool {
+	return announced(o) || isSlot(s.Name) && slices.ContainsFunc(told.Instances, func(i catalog.Instance) bool { return i.Addr == s.Addr && announced(i) })
+}
+
 // nobodys is the address of a slot that nobody has.
 var nobodys = netip.MustParseAddrPort("127.0.0.1:9")
 
@@ -140,7 +146,7 @@ func (w *world) checkMassLoss(s *sidecar, svc plan.Service, steps []plan.Step) {
 		if i < 0 || !available(servers[i]) {
 			continue
 		}
-		if o, has := owner(servers[i], told); (!has || !announced(o) && !takesTraffic(svc, o)) && !isReplaced(servers[i], svc, told, servers) {
+		if o, has := owner(servers[i], told); (!has || !isAnnounced(servers[i], o, told) && !takesTraffic(svc, o)) && !isReplaced(servers[i], svc, told, servers) {
 			lost++
 		}
 	}
@@ -277,7 +283,7 @@ func (w *world) checkTakenOut(s *sidecar, svc plan.Service, told catalog.Service
 		}
 	case has && takesTraffic(svc, o) && st.Reason == plan.Drift:
 		// Somebody has pointed it elsewhere, so it does no good where it is.
-	case has && takesTraffic(svc, o) && st.Kind != plan.SetWeight: // it moves
+	case has && takesTraffic(svc, o) && o.Weight > 0 && st.Kind != plan.SetWeight: // it moves
 		if left == 0 {
 			w.breach(makeBeforeBreak, "%s %s/%s (%s): nobody is left while it moves", st.Kind, st.Backend, st.Server, st.Reason)
 		}

@@ -92,8 +92,12 @@ func (s *sidecar) mustAct() bool {
 	return len(plan.Compute(d, s.saw, s.given).Steps) > 0
 }
 
-// checkPrompt: who has heard of a change has looked at HAProxy soon after.
+// checkPrompt: who has heard of a change has looked at HAProxy soon after, unless
+// it was told to end meanwhile.
 func (s *sidecar) checkPrompt() {
+	if s.told {
+		return
+	}
 	if s.looks > 0 && s.w.now() > s.looks+s.w.set.latency*20 && s.calling == 0 {
 		if s.w.now()-s.failed > calm {
 			s.w.breach(noHesitation, "Consul's change was heard, and HAProxy was not looked at since")
