@@ -71,14 +71,22 @@ func (b *part) readyReason(s *Server) Reason {
 // first, so that it comes back only when its check has passed at the new
 // place, but never so many at once that less than half of those that will be
 // stays. The last one waits for those that are coming; where none is, it is
-// moved as it stands. One that must be replaced goes by the same measure.
+// moved as it stands. One that must be replaced goes by the same measure. One of
+// weight 0 takes no traffic where it comes to: it is a loss that MinServers bounds.
 func (b *part) move() {
 	coming := b.coming()
 	half := (b.available + coming + 1) / 2
+	canSpare := func(inst *catalog.Instance) bool {
+		stay := max(1, half)
+		if inst.Weight == 0 {
+			stay = max(stay, b.MinServers)
+		}
+		return b.available-1 >= stay
+	}
 	for i := range b.servers {
 		s, inst := &b.servers[i], b.bound[i]
 		if b.mustReplace(s) {
-			if b.available-1 >= max(1, half) {
+			if canSpare(b.replaced[s.Name]) {
 				b.available--
 				coming++
 				b.removals = append(b.removals, b.step(SetDrain, Moved, s, b.replaced[s.Name]))
@@ -103,7 +111,7 @@ func (b *part) move() {
 			b.additions = append(b.additions, st)
 		case !isAvailable(s):
 			b.removals = append(b.removals, b.step(SetMaint, reason, s, inst))
-		case b.available-1 >= max(1, half):
+		case canSpare(inst):
 			b.available--
 			coming++
 			b.removals = append(b.removals, b.step(SetMaint, reason, s, inst))
