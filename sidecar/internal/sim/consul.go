@@ -30,6 +30,16 @@ type registration struct {
 	maintenance bool
 }
 
+// instance is what a query would get of it.
+func (r *registration) instance() catalog.Instance {
+	inst := r.inst
+	inst.Health = r.check
+	if r.maintenance {
+		inst.Health = catalog.Maintenance
+	}
+	return inst
+}
+
 func newConsul(w *world) *consul {
 	return &consul{w: w, up: true, services: map[string]map[string]*registration{}, index: 1}
 }
@@ -38,12 +48,7 @@ func newConsul(w *world) *consul {
 func (c *consul) answer(service string) answer {
 	s := catalog.Service{Name: service, Known: true, Index: c.index}
 	for _, r := range c.services[service] {
-		inst := r.inst
-		inst.Health = r.check
-		if r.maintenance {
-			inst.Health = catalog.Maintenance
-		}
-		s.Instances = append(s.Instances, inst)
+		s.Instances = append(s.Instances, r.instance())
 	}
 	slices.SortFunc(s.Instances, func(x, y catalog.Instance) int { return cmp.Compare(x.Server, y.Server) })
 	return answer{s, c.epoch}
@@ -93,10 +98,15 @@ func (c *consul) registrationOf(n *node) *registration {
 	return nil
 }
 
-// change lets somebody change a registration, if it is there.
+// change lets somebody change a registration, if it is there. One that takes
+// traffic again says anew that an instance is at its address.
 func (c *consul) change(n *node, what string, do func(*registration)) {
 	if r := c.registrationOf(n); r != nil {
+		svc, was := c.w.service(n.service), r.instance()
 		do(r)
+		if takesTraffic(svc, r.instance()) && !takesTraffic(svc, was) {
+			delete(c.w.left, place{n.service, r.inst.Addr})
+		}
 		c.changed(n.service, what+" "+n.String())
 	}
 }
