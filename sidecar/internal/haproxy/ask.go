@@ -23,9 +23,9 @@ func (c *Client) ask(ctx context.Context, commands []string) (string, error) {
 	if !errors.Is(err, plan.ErrNotRunning) || c.master == (endpoint{}) {
 		return reply, err
 	}
-	viaMaster, masterErr := c.askMaster(ctx, currentWorker, commands)
+	viaMaster, masterErr := c.askCurrentWorker(ctx, commands)
 	switch {
-	case errors.Is(masterErr, plan.ErrNotRunning):
+	case isUnheard(masterErr), errors.Is(masterErr, plan.ErrNotRunning):
 		return "", errors.Join(err, masterErr)
 	case masterErr != nil: // without err: that one says that nothing runs
 		return viaMaster, masterErr
@@ -42,7 +42,11 @@ func (c *Client) askRuntime(ctx context.Context, commands []string) (string, err
 		return reply, nil
 	}
 	if dial, ok := errors.AsType[*dialFailure](err); ok {
-		return "", dialError("runtime socket", c.runtime, dial.err)
+		err = dialError("runtime socket", c.runtime, dial.err)
+		if isUnheard(err) {
+			err = fmt.Errorf("%w: %w", err, plan.ErrNotRunning)
+		}
+		return "", err
 	}
 	return reply, fmt.Errorf("haproxy: runtime socket %s: %w", c.runtime, err)
 }
@@ -68,6 +72,20 @@ const noTarget = "Can't find the target"
 
 // errNoWorker: the master has no such worker (any more).
 var errNoWorker = errors.New("the master has no such worker")
+
+// askCurrentWorker asks by way of the master, and waits for one that starts
+// itself again, if HAProxy has been seen: else it would seem to have ended.
+func (c *Client) askCurrentWorker(ctx context.Context, commands []string) (reply string, err error) {
+	grace := workerGrace
+	if _, known := c.known(); !known {
+		grace = 0
+	}
+	err = c.overRestart(ctx, grace, isRefused, func() error {
+		reply, err = c.askMaster(ctx, currentWorker, commands)
+		return err
+	})
+	return reply, err
+}
 
 // askMaster sends a line of commands through the master to one worker: target
 // is "@1" or "@!<pid>". The prefix binds to one command only, so each gets it.

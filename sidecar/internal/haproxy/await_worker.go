@@ -71,7 +71,7 @@ func otherConfiguration(now workerIdentity, want plan.Marker) error {
 	if now.marker != (plan.Marker{}) {
 		runs = now.marker.String()
 	}
-	return &ReloadError{Reason: fmt.Sprintf("the new worker %d runs %s and not %s: does HAProxy load the file that is written here?",
+	return &ReloadError{otherConfiguration: true, Reason: fmt.Sprintf("the new worker %d runs %s and not %s: does HAProxy load the file that is written here?",
 		now.pid, runs, want)}
 }
 

@@ -32,6 +32,7 @@ type Client struct {
 	up           map[string]bool   // servers that the last Observe of their backend saw up, by "backend/server"
 	byMaster     bool              // the last exchange had to go through the master
 	countsBroken bool              // the last count of old workers' sessions failed
+	masterGone   bool              // the master has not answered for longer than a restart takes
 }
 
 // learn keeps what a process said of itself.
@@ -42,6 +43,7 @@ func (c *Client) learn(i info) {
 		return
 	}
 	c.pid, c.caps = i.pid, capabilities(i.version)
+	c.masterGone = false // another HAProxy may have another
 	c.log.Info("found HAProxy", "pid", i.pid, "version", c.caps.Version, "dynamic_servers", c.caps.Dynamic)
 }
 

@@ -7,8 +7,6 @@ import (
 	"io/fs"
 	"net"
 	"syscall"
-
-	"github.com/pointsman/pointsman/sidecar/internal/plan"
 )
 
 func dialEndpoint(ctx context.Context, e endpoint) (net.Conn, error) {
@@ -16,13 +14,16 @@ func dialEndpoint(ctx context.Context, e endpoint) (net.Conn, error) {
 	return d.DialContext(ctx, e.network, e.address)
 }
 
+// isUnheard reports whether no process listens there.
+func isUnheard(err error) bool { return errors.Is(err, ErrNoSocket) || errors.Is(err, ErrConnRefused) }
+
 // dialError names what failed in words that say what to do about it.
 func dialError(what string, e endpoint, err error) error {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return fmt.Errorf("haproxy: %s %s: %w: %w", what, e, ErrNoSocket, plan.ErrNotRunning)
+		return fmt.Errorf("haproxy: %s %s: %w", what, e, ErrNoSocket)
 	case errors.Is(err, syscall.ECONNREFUSED):
-		return fmt.Errorf("haproxy: %s %s: %w: %w", what, e, ErrConnRefused, plan.ErrNotRunning)
+		return fmt.Errorf("haproxy: %s %s: %w", what, e, ErrConnRefused)
 	case errors.Is(err, fs.ErrPermission):
 		return fmt.Errorf("haproxy: %s %s: %w", what, e, ErrPermission)
 	}

@@ -81,7 +81,7 @@ func TestObserveGivesAllOrAnError(t *testing.T) {
 		for _, fault := range haproxytest.Faults {
 			f := newFake(t, profile, faultyBackends)
 			c := newTestClient(t, Options{Runtime: f.Runtime(), Timeout: time.Second})
-			f.Fail(fault)
+			f.Fail(fault, fault) // it reads again once
 			o, err := c.Observe(t.Context(), []string{"api"})
 			if err == nil || o.Running || o.Backends != nil {
 				t.Errorf("%s, %s: got %+v and error %v", profile.Version, fault, o, err)

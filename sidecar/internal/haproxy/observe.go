@@ -19,7 +19,8 @@ import (
 // that is not ready is given at least one session: unknown is not zero.
 func (c *Client) Observe(ctx context.Context, backends []string) (plan.Observed, error) {
 	observed, err := c.observe(ctx, backends)
-	if errors.Is(err, errReloaded) {
+	// Since 3.1 a reload may close a connection that the old worker has not taken yet.
+	if errors.Is(err, errReloaded) || isCutOff(err) {
 		observed, err = c.observe(ctx, backends)
 	}
 	c.onCommand("observe", err != nil)

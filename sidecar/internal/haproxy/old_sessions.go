@@ -65,13 +65,13 @@ const maxAsked = 4
 // oldSessions counts the sessions of all old workers. With an error the counts
 // are of those that could be read.
 func (c *Client) oldSessions(ctx context.Context, current int, backends []string) (map[place]int, error) {
-	// One deadline for all of them: several that hang are no worse than one.
-	ctx, cancel := context.WithTimeout(ctx, c.timeout)
-	defer cancel()
 	workers, err := c.oldWorkers(ctx, current)
 	if err != nil {
 		return nil, err
 	}
+	// One deadline for all of them: several that hang are no worse than one.
+	ctx, cancel := context.WithTimeout(ctx, c.timeout)
+	defer cancel()
 	var group errgroup.Group
 	group.SetLimit(maxAsked)
 	counts, errs := make([]map[place]int, len(workers)), make([]error, len(workers))
@@ -95,7 +95,7 @@ func (c *Client) oldSessions(ctx context.Context, current int, backends []string
 // has none.
 func (c *Client) sessionsIn(ctx context.Context, w Worker, backends []string) (map[place]int, error) {
 	ask := func(ctx context.Context, commands []string) (string, error) {
-		return c.askMaster(ctx, w.target(), commands)
+		return c.askOldWorker(ctx, w, commands)
 	}
 	view, err := readWorker(ctx, ask, backends, maxCommandsOld)
 	if errors.Is(err, errNoWorker) {

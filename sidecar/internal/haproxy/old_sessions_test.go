@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"slices"
 	"sync"
 	"testing"
 
@@ -105,33 +106,42 @@ func TestWhatOldWorkersDoIsNeverTakenForNothing(t *testing.T) {
 	for _, c := range []struct {
 		name    string
 		faults  []haproxytest.Fault // of the runtime's, show proc's and the old worker's exchange
-		want    int
+		want    int                 // where the fault lasts
+		once    int                 // where it does not: the master starts itself again
 		oldGone bool
 	}{
-		{"asked and answered", nil, 3, false},
-		{"no list of workers", []haproxytest.Fault{0, haproxytest.CloseEarly}, 1, false},
-		{"a list that is none", []haproxytest.Fault{0, haproxytest.Garbage}, 1, false},
-		{"half a list", []haproxytest.Fault{0, haproxytest.HalfReply}, 1, false},
-		{"an old worker that does not answer", []haproxytest.Fault{0, 0, haproxytest.Refuse}, 1, false},
-		{"an old worker that answers half", []haproxytest.Fault{0, 0, haproxytest.HalfReply}, 1, false},
-		{"an old worker that hangs", []haproxytest.Fault{0, 0, haproxytest.Hang}, 1, false},
-		{"no old worker", nil, 0, true},
+		{"asked and answered", nil, 3, 3, false},
+		{"no list of workers", []haproxytest.Fault{0, haproxytest.CloseEarly}, 1, 3, false},
+		{"a list that is none", []haproxytest.Fault{0, haproxytest.Garbage}, 1, 3, false},
+		{"half a list", []haproxytest.Fault{0, haproxytest.HalfReply}, 1, 3, false},
+		{"an old worker that does not answer", []haproxytest.Fault{0, 0, haproxytest.Refuse}, 1, 3, false},
+		{"an old worker that answers half", []haproxytest.Fault{0, 0, haproxytest.HalfReply}, 1, 3, false},
+		{"an old worker that hangs", []haproxytest.Fault{0, 0, haproxytest.Hang}, 1, 1, false},
+		{"no old worker", nil, 0, 0, true},
 	} {
-		t.Run(c.name, func(t *testing.T) {
-			f := newFake(t, haproxytest.V30, maint)
-			if !c.oldGone {
-				f.AddOldWorker(old())
-			}
-			s := subject{client: newTestClient(t, Options{Runtime: f.Runtime(), Master: f.Master(), Timeout: 200e6})}
-			f.Fail(c.faults...)
-			servers := s.observe(t, "api").Backends["api"].Servers
-			if got := servers[0].Sessions; got != c.want {
-				t.Errorf("in maint: got %d sessions, want %d", got, c.want)
-			}
-			if got := servers[1].Sessions; got != 0 {
-				t.Errorf("ready: got %d sessions, want 0", got)
-			}
-		})
+		for _, lasts := range []bool{true, false} {
+			t.Run(fmt.Sprintf("%s, lasting %v", c.name, lasts), func(t *testing.T) {
+				f := newFake(t, haproxytest.V30, maint)
+				if !c.oldGone {
+					f.AddOldWorker(old())
+				}
+				s := subject{client: newTestClient(t, Options{Runtime: f.Runtime(), Master: f.Master(), Timeout: 200e6})}
+				s.observe(t) // it knows the HAProxy, and so a master that is gone
+				want, faults := c.once, c.faults
+				if lasts && len(faults) > 0 {
+					want, faults = c.want, append(slices.Clone(faults), slices.Repeat(faults[len(faults)-1:], 20)...)
+					s.client.setMasterGone(true) // else it is waited for
+				}
+				f.Fail(faults...)
+				servers := s.observe(t, "api").Backends["api"].Servers
+				if got := servers[0].Sessions; got != want {
+					t.Errorf("in maint: got %d sessions, want %d", got, want)
+				}
+				if got := servers[1].Sessions; got != 0 {
+					t.Errorf("ready: got %d sessions, want 0", got)
+				}
+			})
+		}
 	}
 }
 

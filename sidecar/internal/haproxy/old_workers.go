@@ -28,16 +28,21 @@ func (c *Client) OldWorkers(ctx context.Context) ([]Worker, error) {
 	return c.oldWorkers(ctx, current.pid)
 }
 
-// oldWorkers leaves out the current one: since 3.1 the master lists the worker
-// that serves under the old ones after a failed reload.
+// oldWorkers leaves out the current one where the master has no other: since 3.1
+// it lists the worker that serves under the old ones after a failed reload. Where
+// it has another, a reload came after the current one was asked, and that is old.
 func (c *Client) oldWorkers(ctx context.Context, current int) ([]Worker, error) {
-	processes, err := c.showProc(ctx)
+	processes, err := c.awaitMaster(ctx)
 	if err != nil {
 		return nil, err
+	}
+	if len(processes.workers) > 0 {
+		return processes.old, nil
 	}
 	return slices.DeleteFunc(processes.old, func(w Worker) bool { return w.PID == current }), nil
 }
 
+// showProc asks the master once; see awaitMaster.
 func (c *Client) showProc(ctx context.Context) (processes, error) {
 	reply, err := c.tellMaster(ctx, "show proc", c.timeout)
 	if err != nil {

@@ -2,6 +2,7 @@ package haproxy
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 )
@@ -18,12 +19,10 @@ func (c *Client) Probe(ctx context.Context) error {
 	if c.master == (endpoint{}) {
 		return nil
 	}
-	reply, err := c.tellMaster(ctx, "show proc", c.timeout)
-	if err != nil {
+	if _, err := c.awaitMaster(ctx); errors.Is(err, ErrUnexpectedReply) {
+		return fmt.Errorf("%w: %w", err, ErrNotMaster)
+	} else if err != nil {
 		return err
-	}
-	if _, err := parseProc(reply); err != nil {
-		return fmt.Errorf("haproxy: master socket %s: %w: %s", c.master, ErrNotMaster, excerpt(reply))
 	}
 	return nil
 }

@@ -33,6 +33,9 @@ func (p processes) all() []Worker {
 // sections of workers, old workers and programs, each with a title in comment.
 func parseProc(reply string) (processes, error) {
 	var p processes
+	if _, err := eachReply(reply, 1); err != nil { // else there may be more workers
+		return processes{}, fmt.Errorf("show proc: %w", err)
+	}
 	section := &p.workers
 	for line := range strings.Lines(reply) {
 		line = strings.TrimSpace(line)

@@ -2,6 +2,7 @@ package haproxy
 
 import (
 	"context"
+	"errors"
 
 	"github.com/pointsman/pointsman/sidecar/internal/plan"
 )
@@ -31,19 +32,13 @@ func (c *Client) reload(ctx context.Context, want plan.Marker) error {
 		return &ReloadError{Reason: "neither a master socket nor a reload command is set"}
 	}
 	before, err := c.identity(ctx)
-	if err != nil {
-		return err
-	}
-	var failed func() error
-	if len(c.reloadCommand) > 0 {
-		failed, err = c.reloadByCommand(ctx)
-	} else {
-		failed, err = c.reloadByMaster(ctx)
+	if isCutOff(err) { // by another reload
+		before, err = c.identity(ctx)
 	}
 	if err != nil {
 		return err
 	}
-	if err := c.awaitWorker(ctx, awaited{before, want, failed}); err != nil {
+	if err := c.requestAndAwait(ctx, before, want); err != nil {
 		return err
 	}
 	if c.master != (endpoint{}) {
@@ -54,6 +49,38 @@ func (c *Client) reload(ctx context.Context, want plan.Marker) error {
 		}
 	}
 	return nil
+}
+
+// requested is a reload that HAProxy was asked for.
+type requested struct {
+	// failed tells early that no worker will come, where there is a way to know.
+	failed func() error
+	// unanswered: the master may not have read the line. It does not where
+	// another reload has it start itself again just then.
+	unanswered bool
+}
+
+// requestAndAwait asks for a reload and waits for the worker. It asks twice where
+// the first worker may be that of another reload, which loaded the file before.
+func (c *Client) requestAndAwait(ctx context.Context, before workerIdentity, want plan.Marker) error {
+	for again := false; ; again = true {
+		sent, err := c.request(ctx)
+		if err != nil {
+			return err
+		}
+		err = c.awaitWorker(ctx, awaited{before, want, sent.failed})
+		if !errors.Is(err, errOtherConfiguration) || !sent.unanswered || again {
+			return err
+		}
+		c.log.Info("reload requested again: the new worker may be that of another reload")
+	}
+}
+
+func (c *Client) request(ctx context.Context) (requested, error) {
+	if len(c.reloadCommand) > 0 {
+		return c.reloadByCommand(ctx)
+	}
+	return c.reloadByMaster(ctx)
 }
 
 // identity asks who serves now.

@@ -17,10 +17,10 @@ const commandGrace = 2 * time.Second
 // reloadByCommand runs the operator's command. Its success is no proof: a new
 // worker is waited for all the same. That none will come, a master that can be
 // asked tells before the time is over.
-func (c *Client) reloadByCommand(ctx context.Context) (failed func() error, err error) {
-	failed = func() error { return nil }
+func (c *Client) reloadByCommand(ctx context.Context) (requested, error) {
+	failed := func() error { return nil }
 	if c.master != (endpoint{}) {
-		if before, err := c.showProc(ctx); err == nil {
+		if before, err := c.awaitMaster(ctx); err == nil {
 			failed = func() error { return c.masterFailed(ctx, before) }
 		}
 	}
@@ -29,9 +29,9 @@ func (c *Client) reloadByCommand(ctx context.Context) (failed func() error, err 
 	var output boundedBuffer
 	cmd.Stdout, cmd.Stderr = &output, &output
 	if err := cmd.Run(); err != nil {
-		return nil, &ReloadError{Reason: "command " + c.reloadCommand[0], Log: logLines(output.String()), Err: err}
+		return requested{}, &ReloadError{Reason: "command " + c.reloadCommand[0], Log: logLines(output.String()), Err: err}
 	}
-	return failed, nil
+	return requested{failed: failed}, nil
 }
 
 // boundedBuffer keeps the first maxOutput bytes and drops the rest.

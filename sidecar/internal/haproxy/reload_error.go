@@ -1,6 +1,7 @@
 package haproxy
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -34,6 +35,16 @@ type ReloadError struct {
 	// CannotListen is true if the new worker could not bind what its file has,
 	// and if that cannot be excluded. The error wraps plan.ErrListen then.
 	CannotListen bool
+
+	otherConfiguration bool // it is errOtherConfiguration
+}
+
+// errOtherConfiguration: the new worker runs something else than what is wanted.
+var errOtherConfiguration = errors.New("the new worker runs another configuration")
+
+// Is reports whether the error is of that kind.
+func (e *ReloadError) Is(kind error) bool {
+	return e.otherConfiguration && kind == errOtherConfiguration //nolint:errorlint // it is that value or none
 }
 
 // Error gives the reason and HAProxy's first alert.

@@ -6,52 +6,59 @@ import (
 	"slices"
 	"strings"
 	"time"
-
-	"github.com/pointsman/pointsman/sidecar/internal/plan"
 )
 
 // reloadByMaster sends `reload`. Since 2.7 the answer comes when it is done,
-// with its result; 2.6 says nothing and starts itself again meanwhile. The
-// function that it gives tells, where the master can, that the reload failed.
-func (c *Client) reloadByMaster(ctx context.Context) (failed func() error, err error) {
+// with its result; 2.6 says nothing and starts itself again meanwhile.
+func (c *Client) reloadByMaster(ctx context.Context) (requested, error) {
 	before, err := c.awaitMaster(ctx)
 	if err != nil {
-		return nil, err
+		return requested{}, noMaster(err)
 	}
-	deadline, _ := ctx.Deadline() // Reload has set one
-	reply, err := c.tellMaster(ctx, "reload", time.Until(deadline))
-	if errors.Is(err, plan.ErrNotRunning) || errors.Is(err, ErrPermission) {
-		return nil, err
+	reply, err := c.sendReload(ctx)
+	if isUnheard(err) || errors.Is(err, ErrPermission) {
+		return requested{}, noMaster(err)
 	}
 	// Any other error is no verdict: the master may close the connection when
 	// it starts itself again.
 	switch result, logs, _ := strings.Cut(reply, "\n"); {
 	case strings.HasPrefix(result, "Success=0"):
-		return nil, refused(logLines(logs))
+		return requested{}, refused(logLines(logs))
 	case strings.HasPrefix(result, "Success=1"):
-		return func() error { return nil }, nil
+		return requested{failed: func() error { return nil }}, nil
 	case strings.TrimSpace(reply) != "" && !strings.HasPrefix(reply, "Success"): // one that is cut off is no verdict
-		return nil, &ReloadError{Reason: "the master's answer", Err: unexpected(reply)}
+		return requested{}, &ReloadError{Reason: "the master's answer", Err: unexpected(reply)}
 	}
-	return func() error { return c.masterFailed(ctx, before) }, nil
+	return requested{failed: func() error { return c.masterFailed(ctx, before) }, unanswered: true}, nil
 }
 
-// awaitMaster asks the master for its workers. It does not listen for a moment
-// after its start and, on 2.6, while it loads its file again; a worker serves
-// meanwhile, so that is waited for.
-func (c *Client) awaitMaster(ctx context.Context) (processes, error) {
-	var gone stopwatch
+// sendReload sends `reload` once the master listens and no other reload is under
+// way there.
+func (c *Client) sendReload(ctx context.Context) (reply string, err error) {
+	deadline, _ := ctx.Deadline() // Reload has set one
 	for {
-		p, err := c.showProc(ctx)
-		if gone.runs(errors.Is(err, plan.ErrNotRunning)) > c.timeout || !errors.Is(err, plan.ErrNotRunning) {
-			return p, err
+		err = c.overRestart(ctx, restartGrace, isRefused, func() error {
+			reply, err = c.tellMaster(ctx, "reload", time.Until(deadline))
+			return err
+		})
+		if !strings.Contains(reply, otherReload) {
+			return reply, err
 		}
 		select {
 		case <-ctx.Done():
-			return processes{}, err
-		case <-time.After(firstPoll):
+			return reply, err
+		case <-time.After(lastPoll):
 		}
 	}
+}
+
+// otherReload is in the master's answer, since 3.1, while the worker of another
+// reload starts.
+const otherReload = "Another reload is still in progress"
+
+// noMaster is the error of a reload that no master takes.
+func noMaster(err error) error {
+	return &ReloadError{Reason: "no master to ask", Err: err}
 }
 
 // masterFailed reports whether the master has loaded its file again since and
@@ -69,7 +76,12 @@ func (c *Client) masterFailed(ctx context.Context, before processes) error {
 			return nil
 		}
 	}
-	if said, err := c.tellMaster(ctx, "show startup-logs", c.timeout); err == nil && strings.Contains(said, "[ALERT]") {
+	var said string
+	err = c.overRestart(ctx, restartGrace, isRestart, func() (err error) {
+		said, err = c.tellMaster(ctx, "show startup-logs", c.timeout)
+		return err
+	})
+	if err == nil && strings.Contains(said, "[ALERT]") {
 		return refused(logLines(said))
 	}
 	return &ReloadError{Reason: "HAProxy refused its file, perhaps because it cannot listen: its log says why", CannotListen: true}

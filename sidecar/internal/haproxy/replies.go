@@ -26,10 +26,17 @@ func splitReplies(text string) (replies []string, complete bool) {
 	return replies, start == len(text)
 }
 
+// errCutOff: the answer ends before its end.
+var errCutOff = fmt.Errorf("%w: cut off", ErrUnexpectedReply)
+
 // eachReply is splitReplies for a line of n commands. Where the number does
-// not fit, no reply can be told to belong to any command.
+// not fit, no reply can be told to belong to any command. The error wraps
+// errCutOff where there are fewer.
 func eachReply(text string, n int) ([]string, error) {
 	replies, complete := splitReplies(text)
+	if len(replies) < n {
+		return nil, fmt.Errorf("%w: %d complete replies to %d commands: %s", errCutOff, len(replies), n, excerpt(text))
+	}
 	if !complete || len(replies) != n {
 		return nil, fmt.Errorf("%w: %d complete replies to %d commands: %s", ErrUnexpectedReply, len(replies), n, excerpt(text))
 	}

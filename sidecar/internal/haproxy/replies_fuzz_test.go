@@ -153,10 +153,10 @@ func FuzzReloadReply(f *testing.F) {
 		c := cannedClient(t, "3.4.7", seedProc+"\n", reply)
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
-		failed, err := c.reloadByMaster(ctx)
+		sent, err := c.reloadByMaster(ctx)
 		refused, isReload := errors.AsType[*ReloadError](err)
 		switch {
-		case err != nil && failed != nil, err == nil && failed == nil:
+		case (err == nil) != (sent.failed != nil):
 			t.Errorf("%q: got both or nothing, %v", reply, err)
 		case err != nil && !isReload:
 			t.Errorf("%q: got %T %v", reply, err, err)

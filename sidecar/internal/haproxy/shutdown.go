@@ -35,7 +35,7 @@ func (c *Client) shutdownOld(ctx context.Context, step plan.Step) error {
 
 func (c *Client) shutdownIn(ctx context.Context, w Worker, step plan.Step) error {
 	ask := func(ctx context.Context, commands ...string) (string, error) {
-		return c.askMaster(ctx, w.target(), commands)
+		return c.askOldWorker(ctx, w, commands)
 	}
 	view, err := readWorker(ctx, func(ctx context.Context, commands []string) (string, error) {
 		return ask(ctx, commands...)

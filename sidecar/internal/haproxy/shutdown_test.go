@@ -63,7 +63,7 @@ func TestAShutdownThatAnOldWorkerDoesNotTakeIsAnError(t *testing.T) {
 	}}}})
 	s := subject{client: newTestClient(t, Options{Runtime: f.Runtime(), Master: f.Master(), Timeout: 200e6})}
 	s.observe(t, "api")
-	f.Fail(0, 0, 0, haproxytest.Garbage) // the command, show info, show proc, the old worker
+	f.Fail(0, 0, 0, haproxytest.Hang) // the command, show info, show proc, the old worker
 	if err := s.client.Apply(t.Context(), shutdown("a", at))[0]; err == nil || !strings.Contains(err.Error(), "old worker 77") {
 		t.Errorf("got %v, want an error that names the old worker", err)
 	}

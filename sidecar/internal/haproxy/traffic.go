@@ -39,7 +39,7 @@ func (c *Client) Traffic(ctx context.Context, backends []string) (Traffic, error
 	}
 	for _, w := range workers {
 		old, _, err := readTraffic(ctx, func(ctx context.Context, commands []string) (string, error) {
-			return c.askMaster(ctx, w.target(), commands)
+			return c.askOldWorker(ctx, w, commands)
 		}, backends)
 		if errors.Is(err, errNoWorker) {
 			continue // it has ended meanwhile
