@@ -142,15 +142,28 @@ func (b *Balancer) ReloadHAProxy(ctx context.Context) error {
 	return err
 }
 
-// master sends one line to the master socket.
-func (b *Balancer) master(ctx context.Context, line string) (string, error) {
+// masterLimit is how long the master may not answer. On each reload it executes
+// itself again, and its socket refuses connections or cuts answers off meanwhile.
+const masterLimit = 10 * time.Second
+
+// master sends one line to the master socket, and sends it again while the master
+// restarts. A reload is sent again only if the master did not get it.
+func (b *Balancer) master(ctx context.Context, line string) (out string, err error) {
+	err = Until(ctx, masterLimit, b.Name+"'s master answers", func() error {
+		out, err = b.masterOnce(ctx, line)
+		return err
+	})
+	return out, err
+}
+
+func (b *Balancer) masterOnce(ctx context.Context, line string) (string, error) {
 	var d net.Dialer
 	conn, err := d.DialContext(ctx, "unix", b.Master())
 	if err != nil {
 		return "", err
 	}
 	defer func() { _ = conn.Close() }() // all that is wanted was read
-	if err := conn.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
+	if err := conn.SetDeadline(time.Now().Add(masterLimit)); err != nil {
 		return "", err
 	}
 	if _, err := io.WriteString(conn, line+"\n"); err != nil {
@@ -160,9 +173,15 @@ func (b *Balancer) master(ctx context.Context, line string) (string, error) {
 	if err := conn.(*net.UnixConn).CloseWrite(); err != nil {
 		return "", err
 	}
-	out, err := io.ReadAll(conn)
+	reply, err := io.ReadAll(conn)
 	if line == "reload" {
-		err = nil
+		if strings.Contains(string(reply), "Another reload is still in progress") { // 3.1 and newer
+			return "", errors.New(strings.TrimSpace(string(reply)))
+		}
+		return string(reply), nil
 	}
-	return string(out), err
+	if err == nil && !strings.HasSuffix(string(reply), "\n\n") {
+		err = fmt.Errorf("the answer is cut off: %q", reply)
+	}
+	return string(reply), err
 }

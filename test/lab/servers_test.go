@@ -1,7 +1,11 @@
 package lab
 
 import (
+	"io"
+	"net"
+	"os"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -40,4 +44,56 @@ func TestServersOfABackendAreReadFromTheFile(t *testing.T) {
 	if got, err := parseFileServers("backend api\n    server a 127.0.0.1:1 weight many\n", "api"); err == nil {
 		t.Errorf("a weight that is none: got %v, want an error", got)
 	}
+}
+
+// HAProxy's master restarts on each reload. Meanwhile it refuses connections and
+// cuts answers off.
+func TestMaster_Restarts_IsAskedAgain(t *testing.T) {
+	dir, err := os.MkdirTemp("", "pm") // t.TempDir is too long for a socket's path
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
+	b := &Balancer{Name: "lb", lab: &Lab{dir: dir}}
+	if err := os.Mkdir(b.Path(""), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	dead, err := net.Listen("unix", b.Master()) //nolint:noctx // it does not block
+	if err != nil {
+		t.Fatal(err)
+	}
+	dead.(*net.UnixListener).SetUnlinkOnClose(false)
+	_ = dead.Close()
+
+	const whole = "1 master 1 0d00h00m01s 3.4\n# workers\n4 worker 0 0d00h00m01s 3.4\n# old workers\n3 worker 1 0d00h00m01s 3.4\n2 worker 2 0d00h00m01s 3.4\n\n"
+	answers := []string{"", whole[:len(whole)-30], whole, "Success=0\n--\nAnother reload is still in progress.\n", ""}
+	done := make(chan struct{})
+	time.AfterFunc(100*time.Millisecond, func() {
+		defer close(done)
+		_ = os.Remove(b.Master())
+		l, err := net.Listen("unix", b.Master()) //nolint:noctx // it does not block
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer func() { _ = l.Close() }()
+		_ = l.(*net.UnixListener).SetDeadline(time.Now().Add(5 * time.Second))
+		for _, answer := range answers {
+			conn, err := l.Accept()
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			_, _ = conn.Read(make([]byte, 100))
+			_, _ = io.WriteString(conn, answer)
+			_ = conn.Close()
+		}
+	})
+	if n, err := b.OldWorkers(t.Context()); err != nil || n != 2 {
+		t.Errorf("old workers: got %d, %v; want 2", n, err)
+	}
+	if err := b.ReloadHAProxy(t.Context()); err != nil {
+		t.Errorf("reload: %v", err)
+	}
+	<-done
 }
