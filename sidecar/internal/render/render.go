@@ -34,8 +34,8 @@ type Renderer struct {
 }
 
 // New parses the template, which name is the path of, for errors. It also
-// renders it once, so that a template that asks for what is not there fails
-// here and not in the middle of a deployment.
+// renders it once, so that a template that asks for what is not there, or has
+// what a service must not have, fails here and not in the middle of a deployment.
 func New(name, text string, settings Settings) (*Renderer, error) {
 	tmpl, err := template.New(name).Option("missingkey=error").Funcs(template.FuncMap{"ms": ms, "join": strings.Join}).Parse(text)
 	if err != nil {
@@ -49,7 +49,8 @@ func New(name, text string, settings Settings) (*Renderer, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := r.readOperator(empty); err != nil {
+	r.operator = operatorServers(empty)
+	if err := r.checkTemplate(empty); err != nil {
 		return nil, err
 	}
 	return r, nil

@@ -1,0 +1,132 @@
+package render
+
+import (
+	"slices"
+	"strings"
+)
+
+// directive is a line of a section that says something.
+type directive struct {
+	line  int      // in the file, from 1
+	words []string // without comments; at least one
+}
+
+// text is the line for a message.
+func (d directive) text() string { return strings.Join(d.words, " ") }
+
+// directives is the lines of a section but its first, without comments.
+func (s section) directives() (all []directive) {
+	for i, line := range s.lines {
+		if words := wordsOf(line); i > 0 && len(words) > 0 {
+			all = append(all, directive{s.first + i, words})
+		}
+	}
+	return all
+}
+
+// wordsOf cuts a line into words, up to a comment (configuration manual, 2.2).
+func wordsOf(line string) []string {
+	words := strings.Fields(line)
+	for i, w := range words {
+		if strings.HasPrefix(w, "#") {
+			return words[:i]
+		}
+	}
+	return words
+}
+
+// has reports whether a line begins with these words.
+func (s section) has(words ...string) bool {
+	return slices.ContainsFunc(s.directives(), func(d directive) bool {
+		return len(d.words) >= len(words) && slices.Equal(d.words[:len(words)], words)
+	})
+}
+
+// last is the last line that begins with a keyword: most keywords replace what
+// a line before them has set.
+func (s section) last(keyword string) (found directive, ok bool) {
+	for _, d := range s.directives() {
+		if d.words[0] == keyword {
+			found, ok = d, true
+		}
+	}
+	return found, ok
+}
+
+// proxy is a backend or a listen section, with the defaults that apply to it.
+type proxy struct {
+	section
+	defaults []section // the nearest first
+}
+
+// proxies gives the sections of a file that can have servers.
+func proxies(content []byte) (all []proxy) {
+	var defaults []proxy // each with those that it is made from
+	for _, s := range sections(content) {
+		p := proxy{section: s}
+		switch s.kind {
+		case "defaults":
+			if from, isNamed := s.from(); isNamed {
+				p.defaults = chainOf(defaults, from)
+			}
+			defaults = append(defaults, p)
+		case "backend", "listen":
+			switch from, isNamed := s.from(); {
+			case isNamed:
+				p.defaults = chainOf(defaults, from)
+			case len(defaults) > 0:
+				last := defaults[len(defaults)-1]
+				p.defaults = append([]section{last.section}, last.defaults...)
+			}
+			all = append(all, p)
+		}
+	}
+	return all
+}
+
+// from is the defaults section that a section names: `backend b from NAME`.
+func (s section) from() (name string, isNamed bool) {
+	words := wordsOf(s.lines[0])
+	for i := 1; i+1 < len(words); i++ {
+		if words[i] == "from" {
+			return words[i+1], true
+		}
+	}
+	return "", false
+}
+
+// chainOf is the last defaults section of a name, and those that it is made from.
+func chainOf(defaults []proxy, name string) []section {
+	for i := len(defaults) - 1; i >= 0; i-- {
+		if defaults[i].name == name {
+			return append([]section{defaults[i].section}, defaults[i].defaults...)
+		}
+	}
+	return nil
+}
+
+// all is the proxy's section and its defaults, the nearest first.
+func (p proxy) all() []section { return append([]section{p.section}, p.defaults...) }
+
+// has reports whether a line of the proxy, or of its defaults, begins with these
+// words.
+func (p proxy) has(words ...string) bool {
+	return slices.ContainsFunc(p.all(), func(s section) bool { return s.has(words...) })
+}
+
+// effective is the line of a keyword that is in force: the proxy's own, else that
+// of the nearest defaults.
+func (p proxy) effective(keyword string) (directive, bool) {
+	for _, s := range p.all() {
+		if d, ok := s.last(keyword); ok {
+			return d, true
+		}
+	}
+	return directive{}, false
+}
+
+// isHTTP reports whether the proxy is in mode http; HAProxy's own default is tcp.
+func (p proxy) isHTTP() bool {
+	mode, ok := p.effective("mode")
+	return ok && len(mode.words) > 1 && mode.words[1] == "http"
+}

@@ -1,0 +1,55 @@
+package render
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+)
+
+// checkTemplate looks through what a template has rendered for what HAProxy
+// accepts and a service must not have. Other proxies are the operator's.
+func (r *Renderer) checkTemplate(rendered []byte) error {
+	var errs []error
+	for _, p := range proxies(rendered) {
+		if !r.has(p.name) {
+			continue
+		}
+		for _, err := range []error{checkRetries(p), r.checkDefaultServer(p)} {
+			if err != nil {
+				errs = append(errs, fmt.Errorf("render: template %s: %s %s: %w", r.tmpl.Name(), p.kind, p.name, err))
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// retryGuard is the line without which retry-on repeats a POST too.
+const retryGuard = "http-request disable-l7-retry unless { method GET HEAD OPTIONS PUT DELETE TRACE }"
+
+// checkRetries refuses a backend that sends again what may not be repeated: a
+// server that closes without an answer may have done it.
+func checkRetries(p proxy) error {
+	retry, ok := p.effective("retry-on")
+	if !ok || !p.isHTTP() || !repeatsRequests(retry.words[1:]) || p.has("http-request", "disable-l7-retry") {
+		return nil
+	}
+	return fmt.Errorf("line %d of the rendered file, %q: it repeats requests that must not be sent twice, such as POST; add to the %s: %s",
+		retry.line, retry.text(), p.kind, retryGuard)
+}
+
+// checkDefaultServer refuses options that the servers of the file would have and
+// those added at runtime would not.
+func (r *Renderer) checkDefaultServer(p proxy) error {
+	line, ok := p.effective("default-server")
+	if !ok || slices.ContainsFunc(r.settings.Services, func(s Service) bool { return s.Backend == p.name && s.InFile }) {
+		return nil
+	}
+	return fmt.Errorf("line %d of the rendered file, %q: HAProxy does not apply it to servers added at runtime; "+
+		"put its words into server_options, or keep all servers in haproxy.cfg by slots.force: true", line.line, line.text())
+}
+
+// repeatsRequests reports whether retry-on has more than what comes before a
+// request is sent (configuration manual, "retry-on").
+func repeatsRequests(on []string) bool {
+	return slices.ContainsFunc(on, func(w string) bool { return w != "none" && w != "conn-failure" })
+}
