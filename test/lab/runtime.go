@@ -10,12 +10,23 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 )
 
 // Runtime sends one line to HAProxy's runtime socket, as an operator would
 // with socat, and gives the answer.
 func (b *Balancer) Runtime(ctx context.Context, line string) (string, error) {
+	out, err := b.runtimeOnce(ctx, line)
+	if out == "" && (errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)) {
+		// On 3.1 and newer, a reload closes connections that the old worker has
+		// not accepted yet (seen on 3.2 and 3.4, once in some hundred reloads).
+		return b.runtimeOnce(ctx, line)
+	}
+	return out, err
+}
+
+func (b *Balancer) runtimeOnce(ctx context.Context, line string) (string, error) {
 	var d net.Dialer
 	conn, err := d.DialContext(ctx, "unix", b.Socket())
 	if err != nil {
