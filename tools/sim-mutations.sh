@@ -19,7 +19,7 @@ a replacement is waited for @ plan/retire.go @ s/case c.isGood() \&\& spare <= 0
 a drain waits for the sessions @ plan/retire.go @ s/case s.Sessions == 0:/case true:/
 no server with sessions is deleted @ plan/retire.go @ s/	case s.Sessions > 0:/	case false:/
 sessions of one who stays are not shut down @ plan/retire.go @ s/ \&\& !b.staysAt(s.Addr)//
-no slot with sessions is given away @ plan/bind.go @ s/ \&\& s.Admin == Maint \&\& s.Sessions == 0 }/ \&\& s.Admin == Maint }/
+no slot with sessions is given away @ plan/bind.go @ s/ \&\& s.Sessions == 0 \&\& !s.Agent.Decides()/ \&\& !s.Agent.Decides()/
 a server moves by way of maint @ plan/keep.go @ s/case s.Admin == Maint, isAvailable(s) \&\& b.available == 1 \&\& coming == 0:/case true:/
 who has moved into a slot stays there @ plan/bind.go @ s/case len(at) > 0:/case len(at) > 0 \&\& !named:/
 a check that somebody has switched off comes back @ plan/keep.go @ s/if b.Checked \&\& !s.Checked {/if false {/

@@ -22,9 +22,10 @@ func (b *part) agentDecides(s *Server) bool {
 	return !s.FileDisabled
 }
 
-// silence disables the agent of a server that is to stay out of traffic.
+// silence disables the agent of a server that is to stay out of traffic. One that
+// is still in traffic keeps its agent until the step that takes it out.
 func (b *part) silence(c candidate) {
-	if c.server.Agent == AgentOn {
+	if c.server.Agent == AgentOn && c.server.Admin != Ready {
 		b.removals = append(b.removals, b.step(DisableAgent, c.reason, c.server, c.instance))
 	}
 }

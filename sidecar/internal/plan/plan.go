@@ -204,7 +204,8 @@ type Plan struct {
 	Lost []Loss
 
 	// Absent lists the instances that should take traffic and have no ready
-	// server at their address. It is for Observed.Absent.
+	// server at their address, though steps could give them one. It is for
+	// Observed.Absent.
 	Absent []Absence
 
 	// Placed tells which server each instance has that has one, sorted by

@@ -263,12 +263,16 @@ func (b *part) spare() int {
 }
 
 // absences lists the instances that should take traffic and have no ready
-// server at their address.
+// server at their address, though steps could give them one. One that waits for
+// a slot waits for a reload, and the others wait with it.
 func (b *part) absences() (out []Absence) {
 	if !b.exists || !b.want.Known || b.want.Old {
 		return nil
 	}
 	present := map[*catalog.Instance]bool{}
+	for _, inst := range b.homeless {
+		present[inst] = true
+	}
 	for i, inst := range b.bound {
 		s := &b.servers[i]
 		present[inst] = s.Addr == inst.Addr && (s.Admin == Ready || b.agentDecides(s))
@@ -282,7 +286,7 @@ func (b *part) absences() (out []Absence) {
 }
 
 // isOverdue reports whether an instance has had no ready server for so long that
-// nothing waits for it any more: a step or a reload keeps failing.
+// nothing waits for it any more: a step keeps failing.
 func (b *part) isOverdue(inst *catalog.Instance) bool {
 	return b.absent[inst.Server] >= max(b.ReplacementTimeout, time.Second)
 }

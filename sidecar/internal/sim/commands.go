@@ -22,6 +22,9 @@ const (
 	errMaint     reply = "Only servers in maintenance mode can be deleted."
 	errBusy      reply = "Wait delay expired."
 	errTaken     reply = "Already exists a server with the same name in backend."
+	errNoAgent   reply = "Agent was not configured on this server, cannot enable."
+	errKeyword   reply = "'namespace' option is not accepted for dynamic server"
+	errWeights   reply = "Backend is using a static LB algorithm and only accepts weights '0%' and '100%'."
 	errNoCheck   reply = "Health check was not configured on this server, cannot enable."
 	errStatic    reply = "Backend must use a dynamic load balancing to support dynamic servers."
 	errInternal  reply = "Internal error."
@@ -59,7 +62,11 @@ func (p *proxy) do(st plan.Step) error {
 			s.changed = now
 		}
 		s.Admin, s.turning = plan.Ready, 0
+		if st.Agent {
+			return s.enableAgent()
+		}
 	case plan.SetDrain:
+		p.quietly(s, st)
 		if s.Up || !p.dynamic || s.Admin == plan.Maint {
 			s.changed = now
 		}
@@ -68,9 +75,14 @@ func (p *proxy) do(st plan.Step) error {
 		}
 		s.Admin = plan.Drain
 	case plan.SetMaint:
+		p.quietly(s, st)
 		s.Admin, s.Up, s.changed = plan.Maint, false, now
 	case plan.SetWeight:
-		s.Weight = st.Weight
+		return p.setWeight(s, st)
+	case plan.EnableAgent:
+		return s.enableAgent()
+	case plan.DisableAgent:
+		p.disableAgent(s)
 	case plan.SetMaxConn:
 		s.MaxConn = st.MaxConn
 	case plan.SetAddr:
@@ -87,12 +99,32 @@ func (p *proxy) do(st plan.Step) error {
 	return nil
 }
 
+// quietly disables the agent first, if the step says so.
+func (p *proxy) quietly(s *server, st plan.Step) {
+	if st.Agent {
+		p.disableAgent(s)
+	}
+}
+
+func (p *proxy) setWeight(s *server, st plan.Step) error {
+	if !st.Percent && p.w.service(p.w.serviceOf(st.Backend)).Static {
+		return fmt.Errorf("%w: %w", errWeights, plan.ErrStatic)
+	}
+	p.quietly(s, st)
+	if s.Weight = st.Weight; st.Percent {
+		s.Weight = s.ConfigWeight * st.Weight / 100
+	}
+	return nil
+}
+
 func (p *proxy) add(b *backend, s *server, st plan.Step) error {
 	switch {
 	case p.w.set.refuses[b.name]:
 		return fmt.Errorf("%w: %w", errStatic, plan.ErrRefused)
 	case s != nil:
 		return errTaken
+	case hasWord(st.Options, "namespace"):
+		return fmt.Errorf("%w: %w", errKeyword, plan.ErrRefused)
 	case !p.dynamic:
 		return errors.New("no dynamic servers here")
 	}
@@ -104,8 +136,12 @@ func (p *proxy) add(b *backend, s *server, st plan.Step) error {
 	for taken[id] {
 		id++
 	}
-	b.servers = append(b.servers, &server{worker: p.worker, checked: st.Options == "check", changed: p.w.now(), Server: plan.Server{
-		ID: id, Name: st.Server, Addr: st.Addr, Admin: plan.Maint, Weight: st.Weight, MaxConn: st.MaxConn, Backup: st.Backup,
+	agent := plan.NoAgent
+	if hasWord(st.Options, "agent-check") {
+		agent = plan.AgentOff
+	}
+	b.servers = append(b.servers, &server{worker: p.worker, checked: hasWord(st.Options, "check"), changed: p.w.now(), Server: plan.Server{
+		ID: id, Name: st.Server, Addr: st.Addr, Admin: plan.Maint, Weight: st.Weight, ConfigWeight: st.Weight, MaxConn: st.MaxConn, Backup: st.Backup, Agent: agent,
 	}})
 	return nil
 }

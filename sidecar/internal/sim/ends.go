@@ -25,6 +25,9 @@ func (w *world) heal() {
 	w.note("all is well from here on")
 	w.healed = true
 	w.trouble = trouble{}
+	for _, n := range w.nodes {
+		n.says = saysFull
+	}
 	w.consul.back()
 	w.validSettings()
 	w.initSystem()
@@ -218,6 +221,11 @@ func (w *world) serviceDiffers(svc plan.Service, c content) string {
 		want = append(want, route{i.Addr, i.Weight, i.MaxConn, i.Backup})
 	}
 	for _, s := range b.servers {
+		if o, has := owner(s.Server, told); has && takesTraffic(svc, o) || s.Admin != plan.Ready {
+			if d := agentDiffers(s); d != "" {
+				return d
+			}
+		}
 		switch {
 		case s.pending.IsValid():
 			return "an address of " + s.Name + " is on its way"

@@ -31,6 +31,7 @@ func init() {
 		{"flap", false, func(w *world) { w.some(w.flap) }},
 		{"hang", false, func(w *world) { w.some(w.hang) }},
 		{"maintenance", false, func(w *world) { w.some(w.maintenance) }},
+		{"agent", false, func(w *world) { w.some(w.agentEvent) }},
 		{"reweight", false, func(w *world) { w.some(w.reweight) }},
 		{"deregister", false, func(w *world) { w.some(w.deregister) }},
 		{"move", false, func(w *world) { w.some(w.move) }},
@@ -75,6 +76,7 @@ func (w *world) populate() {
 	w.after(w.upTo(time.Second), w.startSidecar)
 	w.after(w.upTo(w.set.gap), func() { w.event(1) })
 	w.arrive()
+	w.askAgents()
 }
 
 func digest(n int) string { return fmt.Sprintf("%02x", n) }

@@ -252,7 +252,7 @@ func (w *world) checkTrueAddress(s *sidecar, svc plan.Service, told catalog.Serv
 // unseen reports whether somebody has changed HAProxy, or this server of it,
 // since the sidecar has looked.
 func (w *world) unseen(s *sidecar, runs *server) bool {
-	return w.proxy.pid != s.saw.PID || runs.foreign > 0 && runs.foreign >= s.sawAt[runs]
+	return w.proxy.pid != s.saw.PID || max(runs.foreign, runs.answered) > 0 && max(runs.foreign, runs.answered) >= s.sawAt[runs]
 }
 
 // checkTakenOut: nobody is taken out whom Consul wants where it is, and not so
@@ -296,12 +296,12 @@ func (w *world) checkTakenOut(s *sidecar, svc plan.Service, told catalog.Service
 // and may soon.
 func (s *sidecar) coming(svc plan.Service, in []catalog.Instance, servers []plan.Server) bool {
 	for _, i := range in {
-		soon := i.Weight > 0 && !s.ill[i.ID]
+		soon := i.Weight > 0 && !s.ill[i.ID] && !s.isOverdue(svc, i)
 		for _, x := range servers {
 			if x.Addr != i.Addr || x.Name != i.Server && !isSlot(x.Name) {
 				continue
 			}
-			if available(x) || x.Admin == plan.Ready && x.SinceChange >= max(svc.ReplacementTimeout, time.Second)-time.Second {
+			if available(x) || x.Admin != plan.Ready && x.Agent == plan.AgentOn || x.Admin == plan.Ready && x.SinceChange >= max(svc.ReplacementTimeout, time.Second)-time.Second {
 				soon = false
 			}
 		}

@@ -41,6 +41,9 @@ func (w *world) needsReload(s *sidecar) bool {
 		if !told.Known && !slices.ContainsFunc(b.Servers, func(x plan.Server) bool { return !x.IsFreeSlot() }) {
 			told = s.remembered(svc.Name)
 		}
+		if slices.ContainsFunc(b.Servers, func(x plan.Server) bool { return needsWeight(svc, x, told) }) {
+			return true
+		}
 		for _, i := range wants(svc, told) {
 			// One that has no server waits for a slot.
 			if isShared(told, i.Addr) || !slices.ContainsFunc(b.Servers, func(x plan.Server) bool { return canServe(x, i, slots) }) {

@@ -88,6 +88,11 @@ func (l link) take(o plan.Observed, asked []string) {
 	}
 	l.saw = o
 	l.saw.Backends = backends
+	for _, name := range asked {
+		if name != plan.RotationBackend {
+			l.noteAbsent(name)
+		}
+	}
 }
 
 // Apply takes the steps one after another. What the adapter's contract says of
@@ -185,7 +190,7 @@ func (l link) addReady(ctx context.Context, st plan.Step) error {
 func (l link) did(st plan.Step) {
 	b := l.saw.Backends[st.Backend]
 	if st.Kind == plan.Add {
-		b.Servers = append(b.Servers, plan.Server{Name: st.Server, Addr: st.Addr, Admin: plan.Maint, Weight: st.Weight, MaxConn: st.MaxConn, Backup: st.Backup})
+		b.Servers = append(b.Servers, plan.Server{Name: st.Server, Addr: st.Addr, Admin: plan.Maint, Weight: st.Weight, ConfigWeight: st.Weight, MaxConn: st.MaxConn, Backup: st.Backup})
 		l.saw.Backends[st.Backend] = b
 		return
 	}
@@ -201,12 +206,21 @@ func (l link) did(st plan.Step) {
 			}
 			s.Up = s.Admin == plan.Drain && s.Up || s.Admin == plan.Maint && !st.Prove
 			s.Admin = plan.Ready
+			if st.Agent {
+				s.Agent, s.Weight = plan.AgentOn, s.ConfigWeight
+			}
 		case plan.SetDrain:
 			s.Admin = plan.Drain
 		case plan.SetMaint:
 			s.Admin, s.Up = plan.Maint, false
 		case plan.SetWeight:
-			s.Weight = st.Weight
+			if s.Weight = st.Weight; st.Percent {
+				s.Weight = s.ConfigWeight * st.Weight / 100
+			}
+		case plan.EnableAgent:
+			s.Agent, s.Weight = plan.AgentOn, s.ConfigWeight
+		case plan.DisableAgent:
+			s.Agent = plan.AgentOff
 		case plan.SetMaxConn:
 			s.MaxConn = st.MaxConn
 		case plan.SetAddr:
@@ -303,7 +317,7 @@ func words(st plan.Step) string {
 		return fmt.Sprintf(" %d", st.Weight)
 	case plan.SetMaxConn:
 		return fmt.Sprintf(" %d", st.MaxConn)
-	case plan.Delete, plan.SetReady, plan.SetDrain, plan.SetMaint, plan.EnableHealth, plan.Shutdown:
+	case plan.Delete, plan.SetReady, plan.SetDrain, plan.SetMaint, plan.EnableHealth, plan.EnableAgent, plan.DisableAgent, plan.Shutdown:
 	}
 	return ""
 }

@@ -18,6 +18,7 @@ type node struct {
 	addr        netip.AddrPort
 	weight      int
 	maxConn     int
+	says        string // its agent, if the service has agent checks
 	backup      bool
 
 	alive     bool // the process runs
@@ -34,7 +35,7 @@ type node struct {
 func (n *node) String() string { return n.id + "@" + n.addr.String() }
 
 func (w *world) newNode(service, id string, addr netip.AddrPort) *node {
-	n := &node{w: w, id: id, service: service, addr: addr, weight: 1, alive: true, orderly: true}
+	n := &node{w: w, id: id, service: service, addr: addr, weight: 1, alive: true, orderly: true, says: saysFull}
 	w.nodes = append(w.nodes, n)
 	w.where[addr] = n
 	return n

@@ -49,6 +49,7 @@ type server struct {
 	turning     time.Duration  // when its check turns Up; 0: it does not
 	sessions    []*session
 	foreign     time.Duration // when somebody else last touched it
+	answered    time.Duration // when its agent last changed it
 }
 
 // session is one request under way.
@@ -114,13 +115,23 @@ func (p *proxy) load(c content) {
 	p.worker = &worker{pid: p.pid, marker: c.marker, backends: map[string]*backend{}}
 	for _, f := range c.backends {
 		b := &backend{name: f.Backend}
-		checked := f.Service != "" && p.w.service(f.Service).Checked
+		checked, asked := false, false
+		if f.Service != "" {
+			checked, asked = p.w.service(f.Service).Checked, hasAgents(p.w.service(f.Service))
+		}
 		for n, s := range f.Servers {
 			srv := &server{worker: p.worker, checked: checked, changed: now, Server: plan.Server{
-				ID: n + 1, Name: s.Name, Addr: s.Addr, Weight: s.Weight, MaxConn: s.MaxConn, Backup: s.Backup, Checked: checked, Up: !s.Disabled,
+				ID: n + 1, Name: s.Name, Addr: s.Addr, Weight: s.Weight, ConfigWeight: s.Weight, MaxConn: s.MaxConn, Backup: s.Backup,
+				Checked: checked, Up: !s.Disabled, FileDisabled: s.Disabled,
 			}}
 			if s.Disabled {
 				srv.Admin = plan.Maint
+			}
+			if asked {
+				srv.Agent = plan.AgentOn
+				if n := p.w.where[s.Addr]; n != nil && n.leaving && s.Disabled {
+					n.orderly = false // its agent may make it ready before the sidecar has seen it
+				}
 			}
 			if at := (place{f.Service, s.Addr}); p.w.disk.foreign || !p.w.left[at] {
 				// Whoever has written that file may bring back anybody.

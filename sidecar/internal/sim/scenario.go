@@ -36,8 +36,8 @@ func (s scenario) String() string {
 	fmt.Fprintf(&out, "dynamic %v, %d events, latency %s, lag %s, gap %s, reconcile %s, file delay %s, settle %s to %s, reload interval %s, old workers %d",
 		s.dynamic, s.events, s.latency, s.lag, s.gap, s.reconcile, s.fileDelay, s.settleMin, s.settleMax, s.reloadInterval, s.maxOldWorkers)
 	for _, svc := range s.services {
-		fmt.Fprintf(&out, "\n            %s: checked %v, warning %v, slots %v %d/%d, drain %s, replacement %s, min %d, max removal %.2f, window %s, hold %s, shutdown %s, damping %v, refuses %v",
-			svc.Name, svc.Checked, svc.Warning, svc.ForceSlots, svc.Slots, svc.Spare, svc.DrainTimeout, svc.ReplacementTimeout, svc.MinServers, svc.MaxRemoval, svc.Window, svc.Hold, svc.ShutdownAfter, s.damping[svc.Name].Flaps, s.refuses[svc.Backend])
+		fmt.Fprintf(&out, "\n            %s: checked %v, options %q, static %v, warning %v, slots %v %d/%d, drain %s, replacement %s, min %d, max removal %.2f, window %s, hold %s, shutdown %s, damping %v, refuses %v",
+			svc.Name, svc.Checked, svc.Options, svc.Static, svc.Warning, svc.ForceSlots, svc.Slots, svc.Spare, svc.DrainTimeout, svc.ReplacementTimeout, svc.MinServers, svc.MaxRemoval, svc.Window, svc.Hold, svc.ShutdownAfter, s.damping[svc.Name].Flaps, s.refuses[svc.Backend])
 	}
 	return out.String()
 }
@@ -62,7 +62,7 @@ func drawScenario(r *rand.Rand) scenario {
 		if r.IntN(3) == 0 {
 			s.damping[name] = agent.Damping{Flaps: 1 + r.IntN(3), Min: 2 * time.Second, Max: 20 * time.Second, Forget: time.Minute}
 		}
-		if s.dynamic && r.IntN(6) == 0 {
+		if s.dynamic && r.IntN(6) == 0 || hasWord(s.services[len(s.services)-1].Options, "namespace") {
 			s.refuses[name+"_nodes"] = true
 		}
 	}
@@ -83,9 +83,17 @@ func drawService(r *rand.Rand, name string) plan.Service {
 		Window:        pick(r, 10*time.Second, 30*time.Second), Hold: pick(r, 0, 0, 20*time.Second),
 		MinServers: pick(r, 1, 1, 1, 2), MaxRemoval: pick(r, 0.3, 0.5, 0.5, 1),
 	}
+	switch r.IntN(8) {
+	case 0:
+		s.Static, s.ForceSlots = true, true
+	case 1:
+		s.Options += " agent-check"
+	case 2:
+		s.Options += " namespace blue" // as an operator's own template may have it
+	}
 	if !s.Checked {
 		// Nobody but Consul can tell that a server is dead: nothing is held.
-		s.Options, s.MinServers, s.MaxRemoval = "", 0, 1
+		s.Options, s.MinServers, s.MaxRemoval = strings.TrimPrefix(s.Options, "check"), 0, 1
 	}
 	return s
 }

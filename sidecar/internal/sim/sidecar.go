@@ -38,6 +38,8 @@ type sidecar struct {
 	filed        map[string][]plan.Server // who took traffic when HAProxy last ran, or is in the file since
 	heardLeaving map[place]bool           // instances that it was told are meant to go
 
+	absent map[string]map[string]time.Duration // by backend and server's name: see noteAbsent
+
 	ill      map[string]bool // instances that were told not to be well: they may be damped
 	clean    bool            // it should find nothing to do
 	failed   time.Duration
@@ -59,7 +61,7 @@ func (w *world) startSidecar() {
 	if w.disk.foreign {
 		clear(w.left) // it takes what is in that file for what HAProxy last ran
 	}
-	s := &sidecar{w: w, number: w.started, settings: w.set.settings(w), clean: w.rests(), failed: -time.Hour, ill: map[string]bool{}, heardLeaving: map[place]bool{}, sawAt: map[*server]time.Duration{}}
+	s := &sidecar{w: w, number: w.started, settings: w.set.settings(w), clean: w.rests(), failed: -time.Hour, ill: map[string]bool{}, heardLeaving: map[place]bool{}, sawAt: map[*server]time.Duration{}, absent: map[string]map[string]time.Duration{}}
 	s.view = newView(w, s)
 	a, err := agent.New(agent.Options{
 		Name: "lb", Catalog: s.view, HAProxy: link{s}, File: file{s}, Store: store{s}, Recorder: recorder{s}, Settings: s.settings,

@@ -84,6 +84,9 @@ func (s *sidecar) mustAct() bool {
 		}
 	}
 	for _, svc := range s.settings.Services {
+		if hasAgents(svc) {
+			return false // who has kept a server out is remembered, and is not to be seen here
+		}
 		if _, read := s.saw.Backends[svc.Backend]; !read {
 			return false
 		}

@@ -1,0 +1,163 @@
+package sim
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/pointsman/pointsman/sidecar/internal/catalog"
+	"github.com/pointsman/pointsman/sidecar/internal/plan"
+)
+
+// The answers of an agent check, beside an instance that has one.
+const (
+	saysNothing = ""
+	saysFull    = "ready 100%"
+	saysReady   = "ready"
+	saysHalf    = "50%"
+	saysDrain   = "drain"
+	saysMaint   = "maint"
+)
+
+// agentInterval is from one question of HAProxy's to the next.
+const agentInterval = time.Second
+
+func hasWord(options, word string) bool { return slices.Contains(strings.Fields(options), word) }
+
+// hasAgents reports whether a service's servers have agent checks.
+func hasAgents(svc plan.Service) bool { return hasWord(svc.Options, "agent-check") }
+
+// askAgents is HAProxy asking all agents, again and again.
+func (w *world) askAgents() {
+	if !slices.ContainsFunc(w.set.services, hasAgents) {
+		return
+	}
+	if p := w.proxy; p.running {
+		for _, name := range p.worker.names {
+			for _, s := range p.worker.backends[name].servers {
+				if s.Agent == plan.AgentOn {
+					p.answer(s)
+				}
+			}
+		}
+	}
+	w.after(agentInterval, w.askAgents)
+}
+
+// answer does what the agent of a server says: an administrative state wins over
+// what a command has set, and a percentage is of the configured weight.
+func (p *proxy) answer(s *server) {
+	n := p.w.where[s.Addr]
+	if n == nil || !n.listening || s.worker != p.worker {
+		return
+	}
+	was := s.Server
+	switch n.says {
+	case saysFull:
+		s.Admin, s.Weight = plan.Ready, s.ConfigWeight
+	case saysReady:
+		s.Admin = plan.Ready
+	case saysHalf:
+		s.Weight = s.ConfigWeight / 2
+	case saysDrain:
+		s.Admin = plan.Drain
+	case saysMaint:
+		s.Admin, s.Up = plan.Maint, false
+	}
+	if was.Admin == plan.Maint && s.Admin != plan.Maint {
+		s.Up = true // until its check says otherwise
+	}
+	if s.Admin != was.Admin {
+		s.changed, s.turning = p.w.now(), 0
+	}
+	if s.Admin != was.Admin || s.Weight != was.Weight {
+		s.answered = p.w.now()
+		p.w.disturb()
+		p.w.note("the agent of %s@%s says %q: %s w%d", s.Name, s.Addr, n.says, s.Admin, s.Weight)
+	}
+}
+
+// enableAgent is the three commands of it.
+func (s *server) enableAgent() error {
+	if s.Agent == plan.NoAgent {
+		return errNoAgent
+	}
+	s.Agent, s.Weight = plan.AgentOn, s.ConfigWeight
+	return nil
+}
+
+// disableAgent: an answer may be under way, and counts.
+func (p *proxy) disableAgent(s *server) {
+	if s.Agent != plan.AgentOn {
+		return
+	}
+	s.Agent = plan.AgentOff
+	if p.w.luck.IntN(4) > 0 {
+		return
+	}
+	s.Agent = plan.AgentBusy
+	p.w.after(time.Duration(p.w.luck.Int64N(int64(100*time.Millisecond))), func() {
+		if s.Agent == plan.AgentBusy {
+			p.answer(s)
+			s.Agent = plan.AgentOff
+			p.w.disturb()
+		}
+	})
+}
+
+// agentEvent lets an agent say something else for a while.
+func (w *world) agentEvent(n *node) {
+	n.says = pick(w.dice, saysNothing, saysReady, saysHalf, saysDrain, saysDrain, saysMaint)
+	w.note("the agent of %s says %q from here on", n, n.says)
+	w.after(w.upTo(20*time.Second), func() { n.says = saysFull })
+}
+
+// agentDiffers says what is wrong with the agent of a server, or "".
+func agentDiffers(s *server) string {
+	switch {
+	case s.Agent == plan.NoAgent:
+	case s.Admin == plan.Ready && s.Agent != plan.AgentOn:
+		return "the agent of " + s.Name + " is off"
+	case s.Admin != plan.Ready && s.Agent != plan.AgentOff:
+		return "the agent of " + s.Name + ", which is in " + s.Admin.String() + ", is not off"
+	}
+	return ""
+}
+
+// needsWeight reports whether an instance's weight cannot be set at runtime.
+func needsWeight(svc plan.Service, x plan.Server, told catalog.Service) bool {
+	o, has := owner(x, told)
+	return has && takesTraffic(svc, o) && o.Weight > 0 && o.Weight != x.ConfigWeight && (svc.Static || x.Agent != plan.NoAgent)
+}
+
+// absent notes since when the instances that the sidecar was told of have no
+// ready server at their address: in the end nothing waits for them.
+func (s *sidecar) noteAbsent(backend string) {
+	svc := s.w.service(s.w.serviceOf(backend))
+	told := s.given.Service(svc.Name)
+	slots := svc.ForceSlots || !s.saw.Caps.Dynamic || s.w.set.refuses[backend]
+	next := map[string]time.Duration{}
+	for _, i := range wants(svc, told) {
+		has, ready := !slots, false
+		for _, x := range s.saw.Backends[backend].Servers {
+			if x.Addr == i.Addr && x.Backup == i.Backup && (isSlot(x.Name) || x.Name == i.Server) {
+				has, ready = true, ready || x.Admin == plan.Ready
+			}
+		}
+		if ready || !has { // else it waits for a slot, and the others with it
+			continue
+		}
+		next[i.Server] = s.w.now()
+		if since, known := s.absent[backend][i.Server]; known {
+			next[i.Server] = since
+		}
+	}
+	s.absent[backend] = next
+}
+
+// isOverdue reports whether an instance may have been absent for too long to be
+// waited for.
+func (s *sidecar) isOverdue(svc plan.Service, i catalog.Instance) bool {
+	since, absent := s.absent[svc.Backend][i.Server]
+	return absent && s.w.now()-since >= max(svc.ReplacementTimeout, time.Second)-time.Second
+}
