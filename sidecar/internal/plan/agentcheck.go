@@ -26,6 +26,17 @@ func (b *part) agentDecides(s *Server) bool {
 // is still in traffic keeps its agent until the step that takes it out.
 func (b *part) silence(c candidate) {
 	if c.server.Agent == AgentOn && c.server.Admin != Ready {
-		b.removals = append(b.removals, b.step(DisableAgent, c.reason, c.server, c.instance))
+		b.removals = append(b.removals, b.step(DisableAgent, OutOfTraffic, c.server, c.instance))
+	}
+}
+
+// silenceDisabled disables the agents of the servers that the file has disabled,
+// where it is not known what they are for: a new worker asks their agents, and a
+// sidecar before this one had them out of traffic.
+func (b *part) silenceDisabled() {
+	for i := range b.servers {
+		if s := &b.servers[i]; s.FileDisabled && s.Admin == Maint {
+			b.silence(candidate{server: s})
+		}
 	}
 }

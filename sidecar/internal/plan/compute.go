@@ -150,8 +150,14 @@ func newPart(s Service, o Observed, want catalog.Service) *part {
 		b.last = slices.DeleteFunc(slices.Clone(o.Last[s.Backend]), func(f FileServer) bool { return slices.Contains(s.Operator, f.Name) })
 	}
 	if b.exists {
-		ours := slices.DeleteFunc(slices.Clone(backend.Servers), func(x Server) bool { return slices.Contains(s.Operator, x.Name) })
-		b.servers = slices.SortedFunc(slices.Values(ours), func(x, y Server) int { return cmp.Compare(x.ID, y.ID) })
+		b.servers = backend.Servers
+		if len(s.Operator) > 0 {
+			b.servers = slices.DeleteFunc(slices.Clone(b.servers), func(x Server) bool { return slices.Contains(s.Operator, x.Name) })
+		}
+		byID := func(x, y Server) int { return cmp.Compare(x.ID, y.ID) }
+		if !slices.IsSortedFunc(b.servers, byID) {
+			b.servers = slices.SortedFunc(slices.Values(b.servers), byID)
+		}
 	}
 	for _, f := range backend.Left {
 		b.left[f.Name] = f
@@ -168,6 +174,7 @@ func (b *part) decide() {
 		b.fill()
 	}
 	if !b.want.Known || b.want.Old {
+		b.silenceDisabled()
 		return // what HAProxy runs is newer than what was saved
 	}
 	if !b.exists {

@@ -93,6 +93,7 @@ const (
 	Reweighted    Reason = "reweighted"     // its weight or connection limit changed
 	Drift         Reason = "drift"          // HAProxy had been changed by someone else
 	Unused        Reason = "unused"         // a free slot where none is needed
+	OutOfTraffic  Reason = "out_of_traffic" // it is out of traffic, and its agent check could let it in
 )
 
 // Step is one change to one server.

@@ -70,6 +70,11 @@ func (p *proxy) answer(s *server) {
 	if s.Admin != was.Admin {
 		s.changed, s.turning = p.w.now(), 0
 	}
+	if s.fileAgent && was.Admin == plan.Maint && s.Admin != plan.Maint {
+		// The file has it disabled, and HAProxy asks its agent all the same until
+		// the sidecar has seen the new worker.
+		s.foreign, n.orderly = p.w.now(), false
+	}
 	if s.Admin != was.Admin || s.Weight != was.Weight {
 		s.answered = p.w.now()
 		p.w.disturb()
@@ -82,7 +87,7 @@ func (s *server) enableAgent() error {
 	if s.Agent == plan.NoAgent {
 		return errNoAgent
 	}
-	s.Agent, s.Weight = plan.AgentOn, s.ConfigWeight
+	s.Agent, s.Weight, s.fileAgent = plan.AgentOn, s.ConfigWeight, false
 	return nil
 }
 

@@ -166,7 +166,7 @@ func (w *world) checkStep(s *sidecar, st plan.Step) {
 	svc, told := w.service(w.serviceOf(st.Backend)), s.given.Service(w.serviceOf(st.Backend))
 	servers := s.saw.Backends[st.Backend].Servers
 	i := slices.IndexFunc(servers, func(x plan.Server) bool { return x.Name == st.Server })
-	if !told.Known && st.Kind != plan.EnableHealth {
+	if !told.Known && st.Kind != plan.EnableHealth && st.Kind != plan.DisableAgent {
 		out := takesOut(st) && (st.Kind != plan.SetWeight || i >= 0 && available(servers[i]))
 		if !out && st.Kind != plan.Shutdown && !w.isUsed(s, st.Backend) {
 			for at := range w.left {

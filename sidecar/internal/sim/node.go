@@ -138,7 +138,7 @@ func (n *node) leave() {
 // attend makes the sidecar that runs look often, as a long poll does. Not for
 // long: it shows nothing new, and half of all time would go into it.
 func (n *node) attend() {
-	s, until := n.w.sidecar, n.w.now()+2*time.Second
+	s, until := n.w.sidecar, n.w.now()+500*time.Millisecond
 	if s == nil {
 		return
 	}
@@ -151,7 +151,7 @@ func (n *node) attend() {
 		}
 		s.agent.Attend(-1)
 	}
-	n.w.after(time.Second, done)
+	n.w.after(400*time.Millisecond, done)
 }
 
 // released is the load balancer's word that nobody is on the node any more.

@@ -50,6 +50,7 @@ type server struct {
 	sessions    []*session
 	foreign     time.Duration // when somebody else last touched it
 	answered    time.Duration // when its agent last changed it
+	fileAgent   bool          // its agent is on because the file has it so, though it is disabled there
 }
 
 // session is one request under way.
@@ -128,10 +129,7 @@ func (p *proxy) load(c content) {
 				srv.Admin = plan.Maint
 			}
 			if asked {
-				srv.Agent = plan.AgentOn
-				if n := p.w.where[s.Addr]; n != nil && n.leaving && s.Disabled {
-					n.orderly = false // its agent may make it ready before the sidecar has seen it
-				}
+				srv.Agent, srv.fileAgent = plan.AgentOn, s.Disabled
 			}
 			if at := (place{f.Service, s.Addr}); p.w.disk.foreign || !p.w.left[at] {
 				// Whoever has written that file may bring back anybody.
