@@ -18,6 +18,7 @@ read -r -a pairs <<<"${PAIRS:-2.6+1.8 2.6+1.22 3.0+1.22 3.2+1.22 3.4+1.22}"
 # What is started by these is what the versions are about. An old Consul is
 # tried on all that speaks to it, an HAProxy on all that speaks to one.
 readonly on_haproxy="./sidecar/internal/haproxy ./sidecar/internal/render"
+readonly options='-run=TestServerOptions|TestRollingDeployment|TestAgentCheck|TestOperatorServer|TestStaticBalance'
 whole=''
 [[ ${QUICK:-} != 1 ]] || whole='-run=TestADeployment|TestAllNodesStopped|TestARestarted|TestChangesMadeByHand|TestAServiceIsAdded|Hostile|TestATunnel|TestAReloadInTheMiddle|TestAFrozen'
 readonly whole
@@ -57,7 +58,7 @@ for pair in "${pairs[@]}"; do
 	# The newest Consul is the same for all: its own suites run once.
 	packages=$on_haproxy
 	[[ $haproxy == 2.6 ]] && packages+=" $on_consul"
-	if tests "$packages" && tests ./test/e2e "$whole"; then
+	if tests "$packages" && tests ./sidecar/internal/cli "$options" && tests ./test/e2e "$whole"; then
 		printf -- '-- HAProxy %s, Consul %s: passed in %d s\n' "$haproxy" "$consul" $((SECONDS - start))
 	else
 		failed+="HAProxy $haproxy with Consul $consul; "

@@ -17,6 +17,16 @@ type model struct {
 	o     plan.Observed
 	nodes map[netip.AddrPort]bool // answers HAProxy's check there; absent: yes
 	next  int
+
+	static bool // its balance algorithm takes no weights at runtime
+	agents bool // the servers in its file have agent checks
+}
+
+func agentAfterAdd(st plan.Step) plan.Agent {
+	if st.Agent {
+		return plan.AgentOn
+	}
+	return plan.NoAgent
 }
 
 func newModel(dynamic bool, marker plan.Marker, file ...plan.FileBackend) *model {
@@ -39,8 +49,11 @@ func (m *model) load(marker plan.Marker, file []plan.FileBackend) {
 		for _, s := range f.Servers {
 			m.next++
 			srv := plan.Server{
-				ID: m.next, Name: s.Name, Addr: s.Addr, Weight: s.Weight, MaxConn: s.MaxConn, Backup: s.Backup,
-				Up: !s.Disabled, Checked: true,
+				ID: m.next, Name: s.Name, Addr: s.Addr, Weight: s.Weight, ConfigWeight: s.Weight, MaxConn: s.MaxConn, Backup: s.Backup,
+				Up: !s.Disabled, Checked: true, FileDisabled: s.Disabled,
+			}
+			if m.agents {
+				srv.Agent = plan.AgentOn
 			}
 			if s.Disabled {
 				srv.Admin = plan.Maint
@@ -65,8 +78,8 @@ func (m *model) apply(st plan.Step) error {
 		}
 		m.next++
 		b.Servers = append(b.Servers, plan.Server{
-			ID: m.next, Name: st.Server, Addr: st.Addr, Weight: st.Weight, MaxConn: st.MaxConn, Backup: st.Backup,
-			Checked: true, Up: !st.Prove,
+			ID: m.next, Name: st.Server, Addr: st.Addr, Weight: st.Weight, ConfigWeight: st.Weight, MaxConn: st.MaxConn, Backup: st.Backup,
+			Checked: true, Up: !st.Prove, Agent: agentAfterAdd(st),
 		})
 		m.o.Backends[st.Backend] = b
 		return nil
@@ -87,12 +100,20 @@ func (m *model) apply(st plan.Step) error {
 	case plan.SetReady:
 		s.Admin = plan.Ready
 		s.Up = was.Admin == plan.Drain && s.Up || was.Admin == plan.Maint && !st.Prove
+		if st.Agent {
+			s.Agent, s.Weight = plan.AgentOn, s.ConfigWeight
+		}
 	case plan.SetDrain:
 		s.Admin = plan.Drain
 	case plan.SetMaint:
 		s.Admin, s.Up = plan.Maint, false
 	case plan.SetWeight:
-		s.Weight = st.Weight
+		if m.static && !st.Percent {
+			return fmt.Errorf("weight %s: a static algorithm takes 0 %% and 100 %% only", st.Server)
+		}
+		if s.Weight = st.Weight; st.Percent {
+			s.Weight = s.ConfigWeight * st.Weight / 100
+		}
 	case plan.SetMaxConn:
 		s.MaxConn = st.MaxConn
 	case plan.SetAddr:
@@ -107,7 +128,14 @@ func (m *model) apply(st plan.Step) error {
 			return fmt.Errorf("shutdown %s: %s at %s", st.Server, s.Admin, s.Addr)
 		}
 		s.Sessions = 0
+	case plan.EnableAgent:
+		s.Agent, s.Weight = plan.AgentOn, s.ConfigWeight
+	case plan.DisableAgent:
+		s.Agent = plan.AgentOff
 	case plan.Add:
+	}
+	if st.Agent && st.Kind != plan.SetReady {
+		s.Agent = plan.AgentOff
 	}
 	if s.Admin != was.Admin || s.Up != was.Up {
 		s.SinceChange = 0

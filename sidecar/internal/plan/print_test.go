@@ -44,11 +44,17 @@ func printStep(st plan.Step) string {
 		line += fmt.Sprintf(" %d", st.Weight)
 	case plan.SetMaxConn:
 		line += fmt.Sprintf(" %d", st.MaxConn)
-	case plan.Delete, plan.SetReady, plan.SetDrain, plan.SetMaint, plan.EnableHealth, plan.Shutdown:
+	case plan.Delete, plan.SetReady, plan.SetDrain, plan.SetMaint, plan.EnableHealth, plan.EnableAgent, plan.DisableAgent, plan.Shutdown:
+	}
+	if st.Percent {
+		line += "%"
 	}
 	line += ": " + string(st.Reason)
 	if st.Prove {
 		line += ", prove"
+	}
+	if st.Agent {
+		line += ", agent"
 	}
 	return line + ofInstance(st.Instance, st.Server)
 }
@@ -86,6 +92,9 @@ func printServers(servers []plan.Server) (out []string) {
 		}
 		if !s.Checked {
 			line += " unchecked"
+		}
+		if s.Agent != plan.NoAgent {
+			line += " agent=" + s.Agent.String()
 		}
 		out = append(out, line)
 	}

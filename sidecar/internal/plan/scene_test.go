@@ -24,6 +24,7 @@ type scene struct {
 	refuses bool
 	adds    bool
 	guard   plan.Guard
+	absent  map[string]time.Duration
 	flaps   map[string]bool
 	down    bool // HAProxy is not running
 	last    plan.Plan
@@ -84,7 +85,7 @@ func (s *scene) run(b *block) (got []string, isExpected bool) {
 	case "settle":
 		s.settle()
 	case "sidecar": // restarts
-		s.left, s.refuses, s.adds, s.last, s.guard = nil, false, false, plan.Plan{}, plan.Guard{}
+		s.left, s.refuses, s.adds, s.last, s.guard, s.absent = nil, false, false, plan.Plan{}, plan.Guard{}, nil
 	case "load": // HAProxy is restarted with the last plan's file
 		s.m.load(s.d.Marker, s.last.File)
 		s.left, s.down = nil, false
@@ -112,17 +113,26 @@ func (s *scene) observed() plan.Observed {
 	}
 	o.Flapping = map[string]map[string]bool{backend: s.flaps}
 	o.Guards = map[string]plan.Guard{backend: s.guard}
+	o.Absent = map[string]map[string]time.Duration{backend: s.absent}
 	return o
 }
 
 func (s *scene) compute() {
 	s.last = plan.Compute(s.d, s.observed(), s.snap)
 	s.guard = remember(s.guard, s.last)
+	absent := map[string]time.Duration{}
+	for _, a := range s.last.Absent {
+		absent[a.Server] = s.absent[a.Server]
+	}
+	s.absent = absent
 }
 
 func (s *scene) pass(d time.Duration) {
 	s.m.pass(d)
 	s.guard = later(s.guard, d)
+	for server := range s.absent {
+		s.absent[server] += d
+	}
 }
 
 // lastTraffic is the servers that took traffic when HAProxy ended.
@@ -224,6 +234,16 @@ func (s *scene) set(words []string) {
 			svc.Warning, err = strconv.ParseBool(value)
 		case "force":
 			svc.ForceSlots, err = strconv.ParseBool(value)
+		case "static":
+			svc.Static, err = strconv.ParseBool(value)
+			svc.ForceSlots, s.m.static = svc.Static, svc.Static
+		case "agents":
+			s.m.agents, err = strconv.ParseBool(value)
+			svc.Options = "check agent-check"
+		case "maxconn":
+			svc.MaxConn, err = strconv.Atoi(value)
+		case "operator":
+			svc.Operator = []string{value}
 		default:
 			err = fmt.Errorf("set: no such word: %s", key)
 		}
@@ -239,7 +259,7 @@ func (s *scene) haproxy(what string, lines []string) {
 		var servers []plan.Server
 		for n, line := range lines {
 			words := strings.Fields(line)
-			srv := plan.Server{ID: n + 1, Name: words[0], Addr: s.addr(words[1]), Weight: 1, Checked: true, SinceChange: time.Hour}
+			srv := plan.Server{ID: n + 1, Name: words[0], Addr: s.addr(words[1]), Weight: 1, ConfigWeight: 1, Checked: true, SinceChange: time.Hour}
 			for _, w := range words[2:] {
 				s.fatalIf(change(&srv, w))
 			}
@@ -294,6 +314,16 @@ func change(srv *plan.Server, word string) (err error) {
 		srv.Checked = false
 	case "weight":
 		srv.Weight, err = strconv.Atoi(value)
+	case "config":
+		srv.ConfigWeight, err = strconv.Atoi(value)
+	case "agent":
+		i := slices.IndexFunc([]plan.Agent{plan.NoAgent, plan.AgentOff, plan.AgentBusy, plan.AgentOn}, func(a plan.Agent) bool { return a.String() == value })
+		if i < 0 {
+			return fmt.Errorf("agent: no such word: %s", value)
+		}
+		srv.Agent = plan.Agent(i)
+	case "disabled":
+		srv.FileDisabled = true
 	case "maxconn":
 		srv.MaxConn, err = strconv.Atoi(value)
 	case "sessions":

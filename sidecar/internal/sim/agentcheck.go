@@ -145,8 +145,12 @@ func (s *sidecar) noteAbsent(backend string) {
 	for _, i := range wants(svc, told) {
 		has, ready := !slots, false
 		for _, x := range s.saw.Backends[backend].Servers {
-			if x.Addr == i.Addr && x.Backup == i.Backup && (isSlot(x.Name) || x.Name == i.Server) {
+			switch {
+			case x.Backup != i.Backup:
+			case x.Addr == i.Addr && (isSlot(x.Name) || x.Name == i.Server):
 				has, ready = true, ready || x.Admin == plan.Ready
+			case x.IsFreeSlot():
+				has = true // that it can have
 			}
 		}
 		if ready || !has { // else it waits for a slot, and the others with it
