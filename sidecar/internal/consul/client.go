@@ -91,6 +91,7 @@ func newTransport(o Options, at endpoint) (*http.Transport, error) {
 		MaxIdleConnsPerHost: 1 << 20, // bounded by the number of services and by IdleConnTimeout
 		IdleConnTimeout:     idleTimeout,
 		ForceAttemptHTTP2:   true,
+		DisableCompression:  at.isNear(),
 		HTTP2:               &http.HTTP2Config{SendPingTimeout: 15 * time.Second, PingTimeout: 15 * time.Second},
 	}
 	if at.socket != "" {
@@ -120,11 +121,11 @@ type answer struct {
 
 // ask sends one query for a service and reads the whole answer. The query is
 // given up when ctx ends, or when it takes longer than its wait and some time.
-func (c *client) ask(ctx context.Context, s Service, from cursor) (answer, error) {
+func (c *client) ask(ctx context.Context, s Service, from cursor, d *decoder) (answer, error) {
 	var a answer
 	var err error
 	a.meta, err = c.get(ctx, s, from, func(body io.Reader) (err error) {
-		a.entries, err = decodeEntries(body, maxBody)
+		a.entries, err = d.decode(body, maxBody)
 		return err
 	})
 	if err != nil {

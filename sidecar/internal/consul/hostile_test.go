@@ -32,7 +32,7 @@ func answerOf(t *testing.T, instances []hostile.Instance) []entry {
 	if err != nil {
 		t.Fatal(err)
 	}
-	entries, err := decodeEntries(strings.NewReader(string(body)), maxBody)
+	entries, err := newDecoder().decode(strings.NewReader(string(body)), maxBody)
 	if err != nil {
 		t.Fatal(err)
 	}

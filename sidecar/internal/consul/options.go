@@ -3,6 +3,7 @@ package consul
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"net/url"
 	"strings"
 	"time"
@@ -100,6 +101,15 @@ const (
 type endpoint struct {
 	base   url.URL // scheme, host and path prefix
 	socket string  // path of a Unix socket, or ""
+}
+
+// isNear reports whether Consul is on this machine, where compressing an answer
+// takes longer than sending it (15 MB: 0.16 to 0.30 s as they are, 0.26 to 0.32 s
+// compressed; Consul 1.22).
+func (e endpoint) isNear() bool {
+	host := e.base.Hostname()
+	addr, err := netip.ParseAddr(host)
+	return e.socket != "" || host == "localhost" || err == nil && addr.IsLoopback()
 }
 
 // parseEndpoint reads the forms of address that Consul's own CLI takes.

@@ -138,7 +138,7 @@ func (s *Source) reconcile(ctx context.Context, watches *sync.WaitGroup) {
 	for name, service := range wanted {
 		if s.watches[name] == nil {
 			ctx, cancel := context.WithCancel(ctx)
-			w := &watch{service: service, source: s, log: s.log.With("service", name), cancel: cancel}
+			w := &watch{service: service, source: s, decoder: newDecoder(), log: s.log.With("service", name), cancel: cancel}
 			s.watches[name] = w
 			watches.Go(func() { w.run(ctx) })
 		}

@@ -20,7 +20,9 @@ type watch struct {
 	log     hclog.Logger
 	cancel  context.CancelFunc
 
-	remarked map[string]bool // run's own: the remarks that the log has
+	// Both are run's own.
+	decoder  *decoder
+	remarked map[string]bool // the remarks that the log has
 }
 
 // run asks until ctx ends. After a failure it waits, and starts from the
@@ -59,7 +61,7 @@ func (w *watch) run(ctx context.Context) {
 // once asks one time, and publishes what came. It gives where the next query
 // starts, and whether the answer brought anything new.
 func (w *watch) once(ctx context.Context, from cursor) (next cursor, news bool, err error) {
-	got, err := w.source.client.ask(ctx, w.service, from)
+	got, err := w.source.client.ask(ctx, w.service, from, w.decoder)
 	switch {
 	case errors.Is(err, errYounger):
 		return cursor{}, false, nil
