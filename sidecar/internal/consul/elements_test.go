@@ -151,3 +151,15 @@ func BenchmarkDecode(b *testing.B) {
 		}
 	})
 }
+
+// BenchmarkList: what the entries of 10,000 instances become.
+func BenchmarkList(b *testing.B) {
+	entries, err := newDecoder().decode(strings.NewReader(string(answerBody(10_000, -1))), maxBody)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		list(entries)
+	}
+}

@@ -248,11 +248,15 @@ func (w *world) serviceDiffers(svc plan.Service, c content) string {
 	for _, f := range c.backends {
 		if f.Backend == svc.Backend {
 			for _, s := range f.Servers {
-				if !s.Disabled && (s.Weight > 0 || slices.Contains(got, route{s.Addr, 0, s.MaxConn, s.Backup})) {
+				runs := b.server(s.Name)
+				if drains := s.Weight == 0 && runs != nil && runs.Admin == plan.Drain; !s.Disabled && !drains {
 					file = append(file, route{s.Addr, s.Weight, s.MaxConn, s.Backup})
 				}
 			}
 		}
+	}
+	if svc.Hold > 0 && len(got) > max(len(want), svc.MinServers) {
+		return "the guard of " + svc.Name + " has not let go yet"
 	}
 	if d := routesDiffer(want, got); d != "" && (len(want) >= svc.MinServers && !strange || !w.holdsAll(got, want)) {
 		return "Consul and HAProxy differ on " + svc.Name + ": " + d
