@@ -134,6 +134,7 @@ func New(o Options) (*Agent, error) {
 		reconfigured: make(chan Settings, 1), releases: make(chan release), attended: make(chan struct{}, 1),
 		set:      o.Settings,
 		isolated: isolated{asked: o.Settings},
+		files:    fileKeeper{done: make(chan fileWrite, 1)},
 		known:    newKnowledge(),
 		flaps:    newFlapKeeper(),
 		applied:  map[string]applied{},
@@ -175,6 +176,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	a.recallTraffic()
 	a.recallCatalog()
 	defer a.endSaving(ctx)
+	defer a.endWriting()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	reconcile := time.NewTicker(a.set.Reconcile)
@@ -186,6 +188,9 @@ func (a *Agent) Run(ctx context.Context) error {
 		}
 		if w.saved {
 			a.noteSaved(w.savedErr)
+		}
+		if w.written != nil {
+			a.noteWritten(ctx, *w.written)
 		}
 		if ctx.Err() != nil {
 			return nil

@@ -48,12 +48,7 @@ func (a *Agent) converge(ctx context.Context, snap catalog.Snapshot) (plan.Plan,
 		a.note(nil)
 		a.noteMaintenance()
 		o := a.known.observed
-		now := time.Now()
-		o.Guards, o.Flapping, o.Absent = a.guard.recall(now), a.flapping(now), a.known.absences(now)
-		p = plan.Compute(a.desired(), o, snap)
-		a.guard.remember(now, p)
-		a.known.noteAbsent(now, p)
-		a.known.settled(p)
+		p = a.compute(o, snap)
 		if len(p.Steps) == 0 {
 			a.trouble.resolved(a.log)
 			break
@@ -80,6 +75,17 @@ func (a *Agent) converge(ctx context.Context, snap catalog.Snapshot) (plan.Plan,
 		}
 	}
 	return p, nil
+}
+
+// compute plans with what is remembered, and remembers what the plan tells.
+func (a *Agent) compute(o plan.Observed, snap catalog.Snapshot) plan.Plan {
+	now := time.Now()
+	o.Guards, o.Flapping, o.Absent = a.guard.recall(now), a.flapping(now), a.known.absences(now)
+	p := plan.Compute(a.desired(), o, snap)
+	a.guard.remember(now, p)
+	a.known.noteAbsent(now, p)
+	a.known.settled(p)
+	return p
 }
 
 func (a *Agent) desired() plan.Desired {

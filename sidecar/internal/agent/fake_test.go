@@ -41,7 +41,8 @@ type fakeFile struct {
 	mu       sync.Mutex
 	content  []byte
 	reject   func(content []byte) error
-	invalid  error // of Check
+	invalid  error         // of Check
+	hold     chan struct{} // Write waits until it is closed; nil: it does not wait
 	bindable func(content []byte) error
 	tries    int
 	written  []time.Time // each change of the content
@@ -64,9 +65,20 @@ func (f *fakeFile) Read() ([]byte, error) {
 	return slices.Clone(f.content), nil
 }
 
-func (f *fakeFile) Write(_ context.Context, content []byte) (bool, error) {
+func (f *fakeFile) Write(ctx context.Context, content []byte) (bool, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if hold := f.hold; hold != nil {
+		f.mu.Unlock()
+		select {
+		case <-hold:
+		case <-ctx.Done():
+		}
+		f.mu.Lock()
+	}
+	if ctx.Err() != nil {
+		return false, ctx.Err()
+	}
 	if bytes.Equal(content, f.content) {
 		return false, nil
 	}

@@ -12,6 +12,9 @@ import (
 
 // fileKeeper is what the agent knows of haproxy.cfg.
 type fileKeeper struct {
+	writing *fileWrite     // under way beside the loop; nil: none
+	done    chan fileWrite // how it went; room for one
+
 	model    []plan.FileBackend // what was last rendered for the file
 	renderer Renderer           // and with what
 	due      time.Time          // when a write that waits for more changes is due; zero: none waits
@@ -30,6 +33,16 @@ type fileKeeper struct {
 	content []byte
 }
 
+// fileWrite is one write of haproxy.cfg: what is to be in it, and how that went.
+type fileWrite struct {
+	renderer Renderer
+	model    []plan.FileBackend
+
+	content []byte
+	changed bool
+	err     error
+}
+
 // tendFile keeps haproxy.cfg saying what HAProxy runs, and gives the time
 // until it is to be called again.
 func (a *Agent) tendFile(ctx context.Context, p plan.Plan) time.Duration {
@@ -40,6 +53,12 @@ func (a *Agent) tendFile(ctx context.Context, p plan.Plan) time.Duration {
 		return time.Hour
 	}
 	same := f.renderer == r && reflect.DeepEqual(f.model, p.File)
+	if f.writing != nil {
+		// On disk is what was there, or already what is being written. The end of
+		// the write wakes the loop, and the newest model is written then.
+		f.current = f.current && same && f.writing.renderer == r && reflect.DeepEqual(f.writing.model, p.File)
+		return time.Hour
+	}
 	if same && !f.unsure && f.err == nil {
 		f.current, f.due = true, time.Time{}
 		return time.Hour
@@ -52,19 +71,32 @@ func (a *Agent) tendFile(ctx context.Context, p plan.Plan) time.Duration {
 		f.current = f.current && same
 		return wait
 	}
-	f.due = time.Time{}
-	if err := a.write(ctx, r, p.File); err != nil {
-		if r == a.set.Renderer && a.isolate(err) {
-			return 0
-		}
-		f.due = now.Add(f.retry.next(a.jitter))
-		return 0 // HAProxy is to be looked at
-	}
-	f.retry = backoff{}
-	if f.fresh {
-		return 0
-	}
+	f.due, f.current = time.Time{}, f.current && same
+	f.writing = &fileWrite{renderer: r, model: p.File}
+	go func(w fileWrite) { f.done <- a.writeFile(ctx, w) }(*f.writing)
 	return time.Hour
+}
+
+// noteWritten takes how a write beside the loop went.
+func (a *Agent) noteWritten(ctx context.Context, w fileWrite) {
+	f := &a.files
+	f.writing = nil
+	switch err := a.takeWrite(ctx, w); {
+	case ctx.Err() != nil: // it fails for that
+	case err == nil:
+		f.retry = backoff{}
+	case w.renderer == a.set.Renderer && a.isolate(err): // it is planned anew, without what was wrong
+	default:
+		f.due = time.Now().Add(f.retry.next(a.jitter))
+	}
+}
+
+// endWriting waits for the write that is under way. The context has ended, so
+// that does not take long.
+func (a *Agent) endWriting() {
+	if a.files.writing != nil {
+		<-a.files.done
+	}
 }
 
 // touchChanged has the backends read again that the file has otherwise now, or
@@ -136,14 +168,23 @@ func (a *Agent) mayWrite(p plan.Plan) bool {
 // servers is written, so that HAProxy can start.
 const firstAnswer = time.Second
 
-// write renders and writes the file, and remembers how that went.
+// write renders and writes the file, and remembers how that went. The loop waits
+// for it.
 func (a *Agent) write(ctx context.Context, r Renderer, model []plan.FileBackend) error {
-	f := &a.files
-	content, err := r.Render(model)
-	changed := false
-	if err == nil {
-		changed, err = a.file.Write(ctx, content)
+	return a.takeWrite(ctx, a.writeFile(ctx, fileWrite{renderer: r, model: model}))
+}
+
+// writeFile renders and writes the file. It touches nothing that is the loop's.
+func (a *Agent) writeFile(ctx context.Context, w fileWrite) fileWrite {
+	if w.content, w.err = w.renderer.Render(w.model); w.err == nil {
+		w.changed, w.err = a.file.Write(ctx, w.content)
 	}
+	return w
+}
+
+// takeWrite remembers how a write went.
+func (a *Agent) takeWrite(ctx context.Context, w fileWrite) error {
+	f, r, model, content, changed, err := &a.files, w.renderer, w.model, w.content, w.changed, w.err
 	if err != nil && ctx.Err() != nil {
 		return err // it fails for that
 	}

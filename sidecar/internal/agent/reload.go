@@ -78,6 +78,9 @@ func (a *Agent) tendReload(ctx context.Context, p plan.Plan) time.Duration {
 		r.changed = now
 	}
 	r.reason, r.model = p.Reload, p.File
+	if a.files.writing != nil {
+		return time.Hour // the end of the write wakes the loop
+	}
 	if wait := a.untilReload(now, p); wait > 0 {
 		return wait
 	}

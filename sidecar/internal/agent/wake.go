@@ -12,6 +12,7 @@ type wake struct {
 	releases []release
 	saved    bool // a write of the snapshot has ended
 	savedErr error
+	written  *fileWrite // a write of haproxy.cfg has ended
 }
 
 // wake waits until a pass is due. All that has come by then is served by that
@@ -30,6 +31,8 @@ func (a *Agent) wake(ctx context.Context, timer, reconcile <-chan time.Time) (w 
 		w.releases = append(w.releases, r)
 	case err := <-a.saved.done:
 		w.saved, w.savedErr = true, err
+	case f := <-a.files.done:
+		w.written = &f
 	}
 	for {
 		select {
@@ -43,6 +46,8 @@ func (a *Agent) wake(ctx context.Context, timer, reconcile <-chan time.Time) (w 
 			w.releases = append(w.releases, r)
 		case err := <-a.saved.done:
 			w.saved, w.savedErr = true, err
+		case f := <-a.files.done:
+			w.written = &f
 		default:
 			return w
 		}

@@ -23,18 +23,18 @@ type requests struct {
 }
 
 func (s *optionSite) underLoad(c *optionService, goroutines int) *requests {
-	ctx, cancel := context.WithCancel(s.t.Context())
 	l := &requests{}
+	var over atomic.Bool
 	var running sync.WaitGroup
 	for range goroutines {
 		running.Go(func() {
 			client := s.client(c)
-			for ctx.Err() == nil {
+			for !over.Load() {
 				l.request(s.t.Context(), client)
 			}
 		})
 	}
-	l.stop = func() { cancel(); running.Wait() }
+	l.stop = func() { over.Store(true); running.Wait() }
 	s.t.Cleanup(l.stop)
 	return l
 }

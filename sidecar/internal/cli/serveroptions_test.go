@@ -581,12 +581,12 @@ func TestServerOptions_AddServerHelp_EachKeywordIsTriedOrRefused(t *testing.T) {
 	compat.HAProxy(t, "lists the keywords of `add server`", "yes")
 	tried := map[string]bool{}
 	for _, c := range optionCases {
-		for _, word := range strings.Fields(c.options) {
+		for word := range strings.FieldsSeq(c.options) {
 			tried[strings.TrimSuffix(word, "(0xE1)")] = true
 		}
 	}
 	_, list, _ := strings.Cut(help, "\n") // behind the headline
-	for _, keyword := range strings.Fields(list) {
+	for keyword := range strings.FieldsSeq(list) {
 		if _, err := serveroption.Parse(keyword+" 1", false); err != nil && strings.Contains(err.Error(), keyword+`" is not supported`) {
 			continue
 		}

@@ -8,7 +8,6 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
-	"log"
 	"net"
 	"net/http"
 	"net/netip"
@@ -17,6 +16,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/hashicorp/go-hclog"
 
 	"github.com/pointsman/pointsman/test/certtest"
 )
@@ -51,7 +52,7 @@ func newWitness(t *testing.T, certs *certtest.Authority) *witness {
 	protocols.SetHTTP2(true)
 	protocols.SetUnencryptedHTTP2(true)
 	server := &http.Server{
-		ErrorLog: log.New(io.Discard, "", 0), // of HTTP/1 and HTTP/2 mixed up, which is tried
+		ErrorLog: hclog.NewNullLogger().StandardLogger(nil), // HTTP/1 and HTTP/2 mixed up, which is tried
 		Handler:  w, Protocols: protocols, ReadHeaderTimeout: 5 * time.Second,
 		ConnContext: func(ctx context.Context, c net.Conn) context.Context { return context.WithValue(ctx, arrivalKey{}, c) },
 	}
@@ -176,8 +177,8 @@ func (c *witnessConn) open() (secure bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	switch {
-	case first[0] == 'P':
+	switch first[0] {
+	case 'P':
 		if word, err := c.buffered.Peek(6); err == nil && string(word) == "PROXY " {
 			line, err := c.buffered.ReadString('\n')
 			if err != nil {
@@ -185,7 +186,7 @@ func (c *witnessConn) open() (secure bool, err error) {
 			}
 			c.proxy = "v1 " + strings.Fields(line)[1]
 		}
-	case first[0] == '\r':
+	case '\r':
 		head := make([]byte, 16)
 		if _, err := io.ReadFull(c.buffered, head); err != nil {
 			return false, err

@@ -193,7 +193,9 @@ func TestShowProc_ListBreaksOff_IsAnError(t *testing.T) {
 	if p, err := parseProc(whole); err != nil || len(p.old) != 2 {
 		t.Fatalf("got %+v, %v", p, err)
 	}
-	for _, cut := range []string{strings.TrimSuffix(whole, "\n"), whole[:strings.Index(whole, "2 worker")], whole[:strings.Index(whole, "# old")]} {
+	beforeWorker, _, _ := strings.Cut(whole, "2 worker")
+	beforeOld, _, _ := strings.Cut(whole, "# old")
+	for _, cut := range []string{strings.TrimSuffix(whole, "\n"), beforeWorker, beforeOld} {
 		if p, err := parseProc(cut); !errors.Is(err, ErrUnexpectedReply) {
 			t.Errorf("%q: got %+v, %v; want an error", cut, p, err)
 		}

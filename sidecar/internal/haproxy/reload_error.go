@@ -44,7 +44,7 @@ var errOtherConfiguration = errors.New("the new worker runs another configuratio
 
 // Is reports whether the error is of that kind.
 func (e *ReloadError) Is(kind error) bool {
-	return e.otherConfiguration && kind == errOtherConfiguration //nolint:errorlint // it is that value or none
+	return e.otherConfiguration && kind == errOtherConfiguration
 }
 
 // Error gives the reason and HAProxy's first alert.

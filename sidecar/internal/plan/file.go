@@ -210,6 +210,8 @@ func (b *part) fileWeight(i int) int {
 		return s.Weight
 	case inst != nil && b.role(inst) == in:
 		return inst.Weight
+	case s.Weight == 0 && s.Agent != AgentOn:
+		return 0 // by a step, and not by its agent
 	}
 	return s.ConfigWeight
 }

@@ -111,8 +111,10 @@ func TestRetry_ServerClosesWithoutAnswer_PostIsSentOnce(t *testing.T) {
 		{"retry-on in defaults_extra", settings(backendOnly, api(func(s *render.Service) { s.RetryOn = nil }),
 			func(s *render.Settings) { s.DefaultsExtra = []string{ownRetry} }), byDefault, ""},
 		{"own template", settings(backendOnly), byDefault, ownTemplate("", "    retry-on all-retryable-errors\n    "+guard+"\n")},
-		{"own template, guard in its defaults", settings(backendOnly), "defaults\n  timeout client 9s\n" + byDefault,
-			ownTemplate(" shop\n    mode http\n    "+guard, "    retry-on all-retryable-errors\n")},
+		{
+			"own template, guard in its defaults", settings(backendOnly), "defaults\n  timeout client 9s\n" + byDefault,
+			ownTemplate(" shop\n    mode http\n    "+guard, "    retry-on all-retryable-errors\n"),
+		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			node := startClosingNode(t)

@@ -97,9 +97,9 @@ func (s section) from() (name string, isNamed bool) {
 
 // chainOf is the last defaults section of a name, and those that it is made from.
 func chainOf(defaults []proxy, name string) []section {
-	for i := len(defaults) - 1; i >= 0; i-- {
-		if defaults[i].name == name {
-			return append([]section{defaults[i].section}, defaults[i].defaults...)
+	for _, d := range slices.Backward(defaults) {
+		if d.name == name {
+			return append([]section{d.section}, d.defaults...)
 		}
 	}
 	return nil

@@ -77,6 +77,11 @@ func (r *renderer) Render(backends []plan.FileBackend) ([]byte, error) {
 // String lists the servers in the file.
 func (d *disk) String() string {
 	c, _ := d.on()
+	return c.String()
+}
+
+// String lists the servers of a content.
+func (c content) String() string {
 	out := ""
 	if c.marker == (plan.Marker{}) {
 		out = "not ours "

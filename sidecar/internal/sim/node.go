@@ -167,7 +167,7 @@ func (n *node) stop() {
 		return
 	}
 	at := place{n.service, n.addr}
-	if n.shared && n.w.consul.registrationOf(n) == nil {
+	if (n.shared || n.w.proxy.hasOthersAt(at, n.id)) && n.w.consul.registrationOf(n) == nil {
 		n.orderly = false // it asks for itself, and nobody knows that it is at that address
 	}
 	if n.orderly {

@@ -323,6 +323,15 @@ func (p *proxy) sessionsOn(at place) (out []*session) {
 	return out
 }
 
+// hasOthersAt reports whether a server of another instance's name is at an
+// address.
+func (p *proxy) hasOthersAt(at place, id string) (has bool) {
+	p.all(func(name string, s *server) {
+		has = has || p.w.serviceOf(name) == at.service && s.Addr == at.addr && !isSlot(s.Name) && s.Name != id
+	})
+	return has
+}
+
 // cut ends the sessions on a node that is gone.
 func (p *proxy) cut(n *node) {
 	var gone []*session

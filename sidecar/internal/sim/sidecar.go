@@ -2,6 +2,7 @@ package sim
 
 import (
 	"context"
+	"math/rand/v2"
 	"runtime"
 	"time"
 
@@ -22,7 +23,10 @@ type sidecar struct {
 	ended    bool
 
 	told    bool // to end; from then on it must change nothing
-	calling int  // calls under way; it is idle while there is none
+	dead    bool // it was killed: what it does beside the loop ends, too
+	calling int  // calls of the loop under way; it is idle while there is none
+	writing int  // writes of the file, beside the loop
+	dice    *rand.Rand
 	doomed  bool // it dies where it is now, or where it comes by next
 	fuse    int  // so many points until it dies; 0: it does not
 
@@ -61,7 +65,10 @@ func (w *world) startSidecar() {
 	if w.disk.foreign {
 		clear(w.left) // it takes what is in that file for what HAProxy last ran
 	}
-	s := &sidecar{w: w, number: w.started, settings: w.set.settings(w), clean: w.rests(), failed: -time.Hour, ill: map[string]bool{}, heardLeaving: map[place]bool{}, sawAt: map[*server]time.Duration{}, absent: map[string]map[string]time.Duration{}}
+	s := &sidecar{
+		w: w, number: w.started, settings: w.set.settings(w), clean: w.rests(), failed: -time.Hour, ill: map[string]bool{}, heardLeaving: map[place]bool{}, sawAt: map[*server]time.Duration{}, absent: map[string]map[string]time.Duration{},
+		dice: rand.New(rand.NewPCG(w.Seed, uint64(w.started)<<40)),
+	}
 	s.view = newView(w, s)
 	a, err := agent.New(agent.Options{
 		Name: "lb", Catalog: s.view, HAProxy: link{s}, File: file{s}, Store: store{s}, Recorder: recorder{s}, Settings: s.settings,
@@ -103,6 +110,7 @@ func (s *sidecar) end() {
 
 // kill ends it at once: where it is, if it is in the middle of something.
 func (s *sidecar) kill() {
+	s.dead = true
 	if s.calling > 0 {
 		s.doomed = true
 		return
@@ -170,7 +178,9 @@ func (s *sidecar) pass(ctx context.Context, d time.Duration) error {
 func (s *sidecar) perhapsDie() {
 	if s.fuse > 0 {
 		s.fuse--
-		s.doomed = s.fuse == 0
+		if s.fuse == 0 {
+			s.dead, s.doomed = true, true
+		}
 	}
 	if s.doomed {
 		s.w.note("sidecar %d dies in the middle of a call", s.number)

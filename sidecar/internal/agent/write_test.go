@@ -1,0 +1,89 @@
+package agent_test
+
+import (
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/pointsman/pointsman/sidecar/internal/plan"
+)
+
+// A check command that takes long, or a slow disk, delays no change. A drain is
+// not acknowledged before the file has it.
+func TestFileWrite_TakesLong_ChangesGoThroughAndDrainWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := serving(t, true, many(3)...)
+		hold := make(chan struct{})
+		b.file.with(func() { b.file.hold = hold })
+
+		four := append(many(3), instance("api-4", 4))
+		b.catalog.says("api", four...)
+		b.passes(b.settings.FileDelay + time.Second) // the write has begun
+		if got := b.haproxy.server("api_nodes", "api-4"); got == nil {
+			t.Fatal("the new instance is not in HAProxy")
+		}
+		b.wantFile("api-1 10.0.0.1:4000", "api-2 10.0.0.2:4000", "api-3 10.0.0.3:4000")
+
+		leaving(&four[0])
+		b.catalog.says("api", four...)
+		b.passes(2 * time.Second)
+		if got := b.haproxy.server("api_nodes", "api-1"); got == nil || got.Admin != plan.Maint {
+			t.Errorf("the leaving server is in %s while the file is written, want maint", got.Admin)
+		}
+		if s := b.agent.State(); s.File.Current || !s.File.Pending {
+			t.Errorf("while the file is written: got current %v, pending %v, want false, true", s.File.Current, s.File.Pending)
+		}
+		if d, _ := b.agent.State().Drain("api", "api-1"); d.Drained {
+			t.Error("called drained before the file has it")
+		}
+
+		b.file.with(func() { b.file.hold = nil })
+		close(hold)
+		b.eventually("drained", 2*time.Second, func() bool {
+			d, _ := b.agent.State().Drain("api", "api-1")
+			return d.Drained
+		})
+		if got, _ := b.file.shows("api_nodes"); slices.Contains(got, "api-1 10.0.0.1:4000") {
+			t.Errorf("called drained, and the file has %q", got)
+		}
+	})
+}
+
+// The newest model is written after the one that is under way, and none between.
+func TestFileWrite_ChangesDuringWrite_NewestIsWrittenNext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := serving(t, true, many(1)...)
+		hold := make(chan struct{})
+		b.file.with(func() { b.file.hold = hold })
+		writes := b.file.writes()
+		for n := 2; n <= 6; n++ {
+			b.catalog.says("api", many(n)...)
+			b.passes(b.settings.FileDelay + time.Second)
+		}
+		b.file.with(func() { b.file.hold = nil })
+		close(hold)
+		b.passes(b.settings.FileDelay + time.Second)
+		if got := b.file.writes() - writes; got != 2 {
+			t.Errorf("got %d writes, want 2: the one that was under way, and the newest", got)
+		}
+		if got, _ := b.file.shows("api_nodes"); len(got) != 6 {
+			t.Errorf("the file has %q, want 6 servers", got)
+		}
+	})
+}
+
+// A sidecar that is told to end does not wait for a write that hangs.
+func TestFileWrite_Hangs_SidecarEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := serving(t, true, many(1)...)
+		b.file.with(func() { b.file.hold = make(chan struct{}) })
+		b.catalog.says("api", many(2)...)
+		b.passes(b.settings.FileDelay + time.Second)
+		began := time.Now()
+		b.stop()
+		if took := time.Since(began); took > 2*time.Second {
+			t.Errorf("it took %s to end", took)
+		}
+	})
+}
