@@ -44,6 +44,9 @@ func (f file) Write(ctx context.Context, content []byte) (bool, error) {
 	w := f.w
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if f.dead || f.ended {
+		return false, errDead
+	}
 	if bytes.Equal(content, w.disk.text) {
 		return false, nil
 	}

@@ -105,7 +105,7 @@ func (s *sidecar) mayReload() bool {
 // checkPrompt: who has heard of a change has looked at HAProxy soon after, unless
 // it was told to end meanwhile.
 func (s *sidecar) checkPrompt() {
-	if s.told || s.mayReload() {
+	if s.told || s.dead || s.mayReload() {
 		return
 	}
 	if s.looks > 0 && s.w.now() > s.looks+s.w.set.latency*20 && s.calling == 0 {
