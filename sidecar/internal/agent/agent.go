@@ -80,6 +80,7 @@ type Agent struct {
 
 	// The rest belongs to the goroutine of Run.
 	set       Settings
+	ran       map[string]plan.Service // as HAProxy last ran them, by backend
 	known     knowledge
 	files     fileKeeper
 	reloads   reloadKeeper

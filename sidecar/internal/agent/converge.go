@@ -46,6 +46,7 @@ func (a *Agent) converge(ctx context.Context, snap catalog.Snapshot) (plan.Plan,
 			return p, err
 		}
 		a.note(nil)
+		a.noteRan()
 		a.noteMaintenance()
 		o := a.known.observed
 		p = a.compute(o, snap)
@@ -89,7 +90,29 @@ func (a *Agent) compute(o plan.Observed, snap catalog.Snapshot) plan.Plan {
 }
 
 func (a *Agent) desired() plan.Desired {
-	return plan.Desired{Marker: a.set.Renderer.Marker(), Services: a.set.Services, Rotation: a.set.Rotation}
+	d := plan.Desired{Marker: a.set.Renderer.Marker(), Services: a.set.Services, Rotation: a.set.Rotation}
+	if a.known.observed.Marker == d.Marker {
+		return d
+	}
+	// HAProxy runs the settings of before, and the operator's servers of before
+	// until the reload.
+	d.Services = slices.Clone(d.Services)
+	for i := range d.Services {
+		s := &d.Services[i]
+		s.Operator = slices.Concat(s.Operator, a.ran[s.Backend].Operator)
+	}
+	return d
+}
+
+// noteRan remembers the services as HAProxy runs them.
+func (a *Agent) noteRan() {
+	if a.known.observed.Marker != a.set.Renderer.Marker() {
+		return
+	}
+	a.ran = make(map[string]plan.Service, len(a.set.Services))
+	for _, s := range a.set.Services {
+		a.ran[s.Backend] = s
+	}
 }
 
 // caps is what the HAProxy that will start can do: as the last one that ran,
@@ -157,6 +180,10 @@ func (a *Agent) logStep(s plan.Step) {
 	}
 	if s.Reason == plan.Drift {
 		a.log.Warn("server was changed by someone else, mended: "+string(s.Kind), args...)
+		return
+	}
+	if s.Kind == plan.DisableAgent {
+		a.log.Debug("server "+string(s.Kind), args...) // one for each free slot after a reload
 		return
 	}
 	a.log.Info("server "+string(s.Kind), args...)

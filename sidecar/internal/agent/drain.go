@@ -72,7 +72,7 @@ func (s ServiceState) drain(instance string, d *Drain) {
 	}
 	for _, i := range s.Instances {
 		switch {
-		case i.ID == instance, i.ID == "" && len(at) == 0 && catalog.MayBeNamed(i.Server, instance):
+		case i.ID == instance, i.ID == "" && !i.Own && len(at) == 0 && catalog.MayBeNamed(i.Server, instance):
 			d.Phase = i.Phase
 			d.Sessions += i.Sessions
 			d.Drained = d.Drained && i.isDrained()

@@ -85,7 +85,7 @@ func (a *Agent) noteWritten(ctx context.Context, w fileWrite) {
 	case ctx.Err() != nil: // it fails for that
 	case err == nil:
 		f.retry = backoff{}
-	case w.renderer == a.set.Renderer && a.isolate(err): // it is planned anew, without what was wrong
+	case w.renderer == a.set.Renderer && a.isolate(err): // it is planned again, without what was wrong
 	default:
 		f.due = time.Now().Add(f.retry.next(a.jitter))
 	}

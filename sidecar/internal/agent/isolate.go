@@ -118,6 +118,9 @@ func (a *Agent) leaveOut(set *Settings, i int, good []byte, left map[string]left
 	left[svc.Backend] = leftOut{service: svc.Name, because: because, before: isKept}
 	set.Renderer = r
 	if isKept {
+		if was, known := a.ran[svc.Backend]; known {
+			set.Services[i] = was
+		}
 		set.Services[i].Options = options
 		set.Services[i].Operator = r.(divisible).Operator(svc.Backend)
 		set.Services[i].Checked = slices.Contains(strings.Fields(options), "check")

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -112,13 +113,18 @@ func poisoned(t *testing.T) *bench {
 }
 
 // reconfigure sets the services' settings: "api_nodes=2 web_nodes=bad".
-func (b *bench) reconfigure(settings string) {
+func (b *bench) reconfigure(settings string) { b.reconfigureWith(settings, nil) }
+
+func (b *bench) reconfigureWith(settings string, change func(api *plan.Service)) {
 	r := &partRenderer{settings: map[string]string{}}
 	b.settings.Services = nil
 	for s := range strings.FieldsSeq(settings) {
 		backend, value, _ := strings.Cut(s, "=")
 		r.settings[backend] = value
 		b.settings.Services = append(b.settings.Services, policyOf(strings.TrimSuffix(backend, "_nodes")))
+	}
+	if change != nil {
+		change(&b.settings.Services[0])
 	}
 	b.settings.Renderer = r
 	b.agent.Reconfigure(b.settings)
@@ -327,6 +333,65 @@ func TestAServiceThatIsRejectedWhileHAProxyDoesNotRunIsLeftOutOfTheFile(t *testi
 		b.eventually("ready", 5*time.Second, func() bool { return b.agent.State().Ready })
 		if got, _ := b.file.shows("web_nodes"); !slices.Equal(got, []string{"web-1 10.0.0.9:4000"}) {
 			t.Errorf("got %q of web, want web-1", got)
+		}
+	})
+}
+
+// HAProxy runs the operator's servers of the old settings until it has loaded
+// the new ones: they are neither drained nor written as the service's own.
+func TestOperatorServer_LineIsRemoved_LeftAloneUntilTheReload(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, true, "api")
+		r := &partRenderer{settings: map[string]string{"api_nodes": "1"}}
+		b.settings.Renderer, b.settings.Services[0].Operator = r, []string{"sorry"}
+		b.settings.SettleMin, b.settings.SettleMax = 2*time.Second, 2*time.Second
+		b.catalog.says("api", instance("api-1", 1))
+		content, err := r.Render([]plan.FileBackend{{Service: "api", Backend: "api_nodes", Known: true, Servers: []plan.FileServer{{Name: "api-1", Addr: addr(1), Weight: 1}}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		b.file.content = content
+		b.haproxy.start()
+		b.haproxy.with(func() {
+			b.haproxy.backends["api_nodes"] = append(b.haproxy.backends["api_nodes"], &fakeServer{changed: time.Now(), Server: plan.Server{
+				ID: 99, Name: "sorry", Addr: netip.MustParseAddrPort("10.0.0.99:80"), Weight: 1, Checked: true, Up: true,
+			}})
+		})
+		b.start()
+		b.eventually("ready", time.Second, func() bool { return b.agent.State().Ready })
+
+		b.reconfigure("api_nodes=2")
+		b.catalog.says("api", instance("api-1", 1), instance("api-2", 2))
+		b.passes(time.Second)
+		if got := b.haproxy.server("api_nodes", "sorry"); got == nil || got.Admin != plan.Ready {
+			t.Errorf("before the reload: got %+v, want it ready", got)
+		}
+		if got, _ := b.file.shows("api_nodes"); slices.ContainsFunc(got, func(s string) bool { return strings.HasPrefix(s, "sorry") }) {
+			t.Errorf("the file has the operator's server as the service's own: %q", got)
+		}
+		b.wantRuns("api_nodes=2")
+		for _, step := range b.haproxy.steps() {
+			if strings.Contains(step, "sorry") {
+				t.Errorf("sent %q", step)
+			}
+		}
+	})
+}
+
+// A rejected service keeps the whole of its policy, not only its options.
+func TestRejectedService_StaticBalanceAndLimit_StayAsTheyWere(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := poisoned(t)
+		b.reconfigureWith("api_nodes=bad web_nodes=1", func(s *plan.Service) { s.Static, s.ForceSlots, s.MaxConn = true, true, 1 })
+		b.eventually("the service is left out", 5*time.Second, func() bool { return len(b.agent.State().File.LeftOut) == 1 })
+		b.catalog.says("api", instance("api-1", 1), instance("api-2", 2))
+		b.passes(5 * time.Second)
+		got := b.haproxy.server("api_nodes", "api-2")
+		if got == nil {
+			t.Fatalf("the new instance is not added: HAProxy has %q", b.haproxy.shows("api_nodes"))
+		}
+		if got.MaxConn != 0 {
+			t.Errorf("got maxconn %d of the rejected settings, want none", got.MaxConn)
 		}
 	})
 }

@@ -113,7 +113,7 @@ func (a *Agent) serviceState(svc plan.Service, want catalog.Service, p plan.Plan
 		}
 	}
 	if a.known.observed.Running { // else what was read last is gone
-		s.addServers(a.known.observed.Backends[svc.Backend], svc.Backend, p)
+		s.addServers(a.known.observed.Backends[svc.Backend], svc, p)
 	} else {
 		s.addFiled(p, want)
 	}
@@ -141,10 +141,10 @@ func (a *Agent) guardState(svc plan.Service) (g GuardState) {
 }
 
 // addServers adds what HAProxy runs, with what Consul says of it.
-func (s *ServiceState) addServers(b plan.Backend, backend string, p plan.Plan) {
+func (s *ServiceState) addServers(b plan.Backend, svc plan.Service, p plan.Plan) {
 	placed := map[string]catalog.Instance{}
 	for _, pl := range p.Placed {
-		if pl.Backend == backend {
+		if pl.Backend == svc.Backend {
 			placed[pl.Server] = pl.Instance
 		}
 	}
@@ -155,7 +155,7 @@ func (s *ServiceState) addServers(b plan.Backend, backend string, p plan.Plan) {
 			continue
 		}
 		st := InstanceState{
-			Server: srv.Name, Addr: srv.Addr.String(), Health: "gone",
+			Server: srv.Name, Addr: srv.Addr.String(), Health: "gone", Own: slices.Contains(svc.Operator, srv.Name),
 			Admin: srv.Admin.String(), Agent: srv.Agent.String(), Weight: srv.Weight, Sessions: srv.Sessions, Phase: phase(srv),
 		}
 		if listed {

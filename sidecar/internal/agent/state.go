@@ -152,6 +152,7 @@ type InstanceState struct {
 	Health   string `json:"health"` // Consul's word; "gone" if Consul does not list it
 	Phase    Phase  `json:"phase"`
 	Leaving  bool   `json:"leaving"`         // it has said so
+	Own      bool   `json:"own,omitempty"`   // a server of the operator's own, that is left alone
 	Admin    string `json:"admin,omitempty"` // HAProxy's: ready, drain, maint
 	Agent    string `json:"agent,omitempty"` // agent check: enabled, disabled, or busy while an answer may still come
 	Weight   int    `json:"weight"`

@@ -65,7 +65,7 @@ func (l *loader) statusRelations() {
 // serverLines reports what would give a server in haproxy.cfg other options than
 // the same server has when it is added at runtime.
 func (l *loader) serverLines() {
-	const reason = "does not reach servers added at runtime: put its words into server_options, or set slots.force: true"
+	const reason = "HAProxy does not apply it to servers added at runtime: put its words into server_options, or set slots.force: true"
 	for i, s := range l.cfg.Services {
 		key := l.prefixes[i]
 		if _, err := serveroption.Parse(s.ServerOptions, s.InFile()); err != nil {

@@ -202,7 +202,7 @@ func serviceLines() []setting[Service] {
 		},
 		{
 			key: "server_options", derived: "none",
-			doc: "Further keywords of HAProxy's server line for every server, such as `ssl verify required ca-file /etc/ssl/api.pem`. They mean the same in haproxy.cfg and for a server added at runtime; a keyword for which that cannot be so is refused. See [server options](server-options.md).",
+			doc: "Further keywords of HAProxy's server line for every server, such as `ssl verify required ca-file /etc/ssl/api.pem`. A server added at runtime gets the same as one in haproxy.cfg; keywords that would differ are refused. See [server options](server-options.md).",
 			at:  func(s *Service) value { return text{&s.ServerOptions, "words", orEmpty(plainWords)} },
 		},
 		{

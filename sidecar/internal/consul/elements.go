@@ -9,7 +9,7 @@ import (
 	"io"
 )
 
-// decodeList reads a whole answer of at most so many bytes. One that ends early,
+// decodeList reads a whole answer of at most the given number of bytes. One that ends early,
 // goes on after its end, or is anything but a list is an error: null is not an
 // empty list.
 func decodeList[T any](r io.Reader, most int64) (list []T, err error) {
@@ -33,7 +33,7 @@ func decodeOne[T any](raw []byte) (one T, err error) {
 // query gives the whole service for a change of one instance: what stands in the
 // answer byte for byte as in the last one is not decoded again.
 type decoder struct {
-	seeds [2]maphash.Seed // of this process, so that nobody can register a collision
+	seeds [2]maphash.Seed // random, so that a collision cannot be registered
 	known map[[2]uint64]entry
 }
 

@@ -84,7 +84,7 @@ func TestDecoder_UnchangedEntries_AreNotDecodedAgain(t *testing.T) {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff(fresh, second); diff != "" {
-		t.Errorf("after a change (-decoded anew +got):\n%s", diff)
+		t.Errorf("after a change (-fresh +got):\n%s", diff)
 	}
 	if cmp.Equal(first, second) {
 		t.Error("the change is not there")
@@ -128,10 +128,10 @@ func answerBody(n, changed int) []byte {
 }
 
 // BenchmarkDecode: a service of 10,000 instances in which one has changed,
-// decoded anew, and by a decoder that knows the answer before.
+// decoded from scratch, and by a decoder that knows the answer before.
 func BenchmarkDecode(b *testing.B) {
 	answers := [2]string{string(answerBody(10_000, 1)), string(answerBody(10_000, 2))}
-	b.Run("anew", func(b *testing.B) {
+	b.Run("from scratch", func(b *testing.B) {
 		b.SetBytes(int64(len(answers[0])))
 		b.ReportAllocs()
 		for i := 0; b.Loop(); i++ {

@@ -2,9 +2,8 @@ package plan
 
 import "slices"
 
-// An agent check sets the weight and the administrative state of its server
-// behind everybody's back, also of one in maint (seen on 2.6 to 3.4). So a
-// server that is to stay out of traffic has it disabled, and in one that is to
+// An agent check sets the weight and the administrative state of its server at
+// any time, also of one in maint (seen on 2.6 to 3.4). So a server that is to stay out of traffic has it disabled, and in one that is to
 // take traffic the agent's drain and maint are no drift.
 
 // hasAgent reports whether new servers of the service have an agent check.
@@ -19,7 +18,7 @@ func (b *part) agentDecides(s *Server) bool {
 	if left, seen := b.left[s.Name]; seen {
 		return !left.Disabled && left.Weight > 0
 	}
-	return !s.FileDisabled
+	return !s.FileDisabled || s.Admin == Drain // the file has no word for drain
 }
 
 // silence disables the agent of a server that is to stay out of traffic. One that

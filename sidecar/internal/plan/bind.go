@@ -57,8 +57,13 @@ func (b *part) bind() (homeless []*catalog.Instance) {
 		}
 	}
 	for i := range b.servers {
-		if s := &b.servers[i]; b.bound[i] == nil && s.IsFreeSlot() {
+		s := &b.servers[i]
+		switch {
+		case b.bound[i] != nil:
+		case s.IsFreeSlot():
 			b.free = append(b.free, i)
+		case isSlot(s) && s.Admin == Maint && s.Sessions == 0:
+			b.freeSoon++
 		}
 	}
 	return homeless
@@ -127,8 +132,12 @@ func (b *part) house(inst *catalog.Instance) {
 		b.bound[i] = inst
 		return
 	}
-	b.homeless = append(b.homeless, inst)
 	b.wait(nil, inst, ForSlot)
+	if b.freeSoon > 0 {
+		b.freeSoon-- // the last answer of its agent is awaited
+		return
+	}
+	b.homeless = append(b.homeless, inst)
 }
 
 // names is the servers that there are or will be, as far as their names go.
@@ -150,7 +159,7 @@ func (b *part) add(inst *catalog.Instance, name string) {
 	b.additions = append(b.additions, Step{
 		Kind: Add, Reason: Registered, Backend: b.Backend, Server: name, Instance: inst.ID,
 		Addr: inst.Addr, Weight: inst.Weight, MaxConn: b.limit(inst), Backup: inst.Backup,
-		Options: b.Options, Prove: b.Checked, Agent: b.hasAgent(),
+		Options: b.Options, Prove: b.Checked, Agent: b.hasAgent() && inst.Weight > 0,
 	})
 	b.added = append(b.added, b.fileServer(inst, name))
 }

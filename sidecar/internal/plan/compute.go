@@ -104,8 +104,9 @@ type part struct {
 
 	last []FileServer // while HAProxy does not run
 
-	bound map[int]*catalog.Instance // by index in servers
-	free  []int                     // indices of slots that may be given away, best first
+	bound    map[int]*catalog.Instance // by index in servers
+	free     []int                     // indices of slots that may be given away, best first
+	freeSoon int                       // slots that may be once their agent check is off
 
 	// replaced holds, by name, the instances whose server must go before they
 	// can have one of that name.
@@ -260,7 +261,7 @@ func (b *part) step(kind Kind, reason Reason, s *Server, i *catalog.Instance) St
 	}
 	switch kind {
 	case SetReady:
-		st.Agent = s.Agent != NoAgent
+		st.Agent = s.Agent != NoAgent && i.Weight > 0
 	case SetDrain, SetMaint:
 		st.Agent = s.Agent == AgentOn
 	case SetWeight:

@@ -19,8 +19,11 @@ func (b *part) keep(i int, inst *catalog.Instance) {
 	switch s.Admin {
 	case Ready:
 		b.check(s, inst)
-		if s.Agent == AgentOff && inst.Weight > 0 {
+		switch {
+		case s.Agent == AgentOff && inst.Weight > 0:
 			b.additions = append(b.additions, b.step(EnableAgent, Drift, s, inst))
+		case s.Agent == AgentOn && s.Weight == 0 && inst.Weight > 0:
+			b.wait(s, inst, ForAgent)
 		}
 		if !s.Up {
 			b.wait(s, inst, ForCheck)
@@ -150,8 +153,11 @@ func (b *part) isHoused(s *Server) bool {
 	return false
 }
 
-// isAvailable reports whether HAProxy sends new requests to the server.
-func isAvailable(s *Server) bool { return s.Up && s.Admin == Ready && s.Weight > 0 }
+// isAvailable reports whether HAProxy sends new requests to the server, and
+// something may answer them: a free slot that was made ready is no loss.
+func isAvailable(s *Server) bool {
+	return s.Up && s.Admin == Ready && s.Weight > 0 && s.Addr != freeAddr
+}
 
 func (b *part) countAvailable() (n int) {
 	for i := range b.servers {

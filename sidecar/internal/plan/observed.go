@@ -86,8 +86,8 @@ const (
 // String gives the word that `set server … state` takes.
 func (a Admin) String() string { return [...]string{"ready", "drain", "maint"}[a] }
 
-// Agent is the state of a server's agent check: a program beside the instance
-// that HAProxy asks, and whose answers set weight and administrative state
+// Agent is the state of a server's agent check: a program next to the
+// instance that HAProxy asks, and whose answers set weight and administrative state
 // (configuration manual 5.2, "agent-check").
 type Agent uint8
 

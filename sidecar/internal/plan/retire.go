@@ -285,8 +285,8 @@ func (b *part) absences() (out []Absence) {
 	return out
 }
 
-// isOverdue reports whether an instance has had no ready server for so long that
-// nothing waits for it any more: a step keeps failing.
+// isOverdue reports whether an instance has had no ready server for too long,
+// and nothing waits for it any more: a step keeps failing.
 func (b *part) isOverdue(inst *catalog.Instance) bool {
 	return b.absent[inst.Server] >= max(b.ReplacementTimeout, time.Second)
 }

@@ -16,8 +16,8 @@ func (b *part) fixesWeight(s *Server) bool { return b.Static || s.Agent != NoAge
 // weight that cannot be changed at runtime takes a reload.
 func (b *part) weigh(s *Server, inst *catalog.Instance) {
 	fixed := b.fixesWeight(s)
-	if fixed && inst.Weight > 0 && s.ConfigWeight != inst.Weight {
-		b.reweighed = true
+	if fixed && inst.Weight > 0 && s.ConfigWeight != inst.Weight && b.replaced[s.Name] == nil {
+		b.reweighed = true // one that is replaced goes, and its weight with it
 	}
 	switch {
 	case inst.Weight == 0 && isAvailable(s):

@@ -45,8 +45,13 @@ func (r *Renderer) Blame(content []byte, rejected error) (backends []string) {
 		file = strings.TrimSuffix(filepath.Base(e.Path), rejectedSuffix)
 	}
 	all := sections(content)
+	unplaced := false
 	for line := range strings.Lines(e.Words()) {
 		if !strings.HasPrefix(line, "[ALERT]") || isSummary(line) {
+			continue
+		}
+		if !placeInFile.MatchString(line) && !placeByName.MatchString(line) {
+			unplaced = true // it goes with one that has a place: a file that cannot be loaded has both
 			continue
 		}
 		owner := ""
@@ -59,6 +64,9 @@ func (r *Renderer) Blame(content []byte, rejected error) (backends []string) {
 		if !slices.Contains(backends, owner) {
 			backends = append(backends, owner)
 		}
+	}
+	if unplaced && len(backends) == 0 {
+		return nil
 	}
 	slices.Sort(backends)
 	return backends

@@ -53,6 +53,8 @@ func TestTheServiceThatHAProxyRejectsIsFound(t *testing.T) {
 		{"another backend that is not there", func(s *render.Service) { s.FrontendExtra = []string{"use_backend nope if TRUE"} }, "", []string{"web_nodes"}},
 		{"a table that is not there", func(s *render.Service) { s.BackendExtra = []string{"stick on src table nope"} }, "", []string{"web_nodes"}},
 		{"a file that is not there", func(s *render.Service) { s.BackendExtra = []string{"errorfile 503 /no/such.http"} }, "", []string{"web_nodes"}},
+		{"a certificate authority of the servers that is not there", func(s *render.Service) { s.ServerOptions = "ssl verify required ca-file /no/such.pem" }, "", []string{"web_nodes"}},
+		{"that, only in the section that loads it", func(s *render.Service) { s.ServerFiles = "ca-file /no/such.pem" }, "", []string{"web_nodes"}},
 		{"several lines", func(s *render.Service) { s.BackendExtra = []string{"fooo bar", "baar"}; s.ServerOptions = "blah" }, "", []string{"web_nodes"}},
 		{"a line of the global section", nil, "fooo", nil},
 		{"that, and a service", func(s *render.Service) { s.BackendExtra = []string{"fooo bar"} }, "fooo", nil},

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/pointsman/pointsman/sidecar/internal/render"
+	"github.com/pointsman/pointsman/templates"
 )
 
 func TestNew_DefaultServer_RefusedWhereServersAreAdded(t *testing.T) {
@@ -44,5 +45,40 @@ func TestOperator_ServersOfTheirOwn_AreNamed(t *testing.T) {
 	}
 	if got, want := r.Operator("api"), []string{"sorry", "a1", "a2", "b3", "b4"}; !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+// A service is kept as it was with the operator's servers, whatever words they
+// have.
+func TestWithout_OperatorServers_StayLinesOfTheirOwn(t *testing.T) {
+	const sorry = "server sorry 127.0.0.1:9 backup weight 5"
+	good := render2(t, newRenderer(t, templates.HAProxy, two(func(s *render.Service) { s.BackendExtra = []string{sorry} })))
+	r := newRenderer(t, templates.HAProxy, two(func(s *render.Service) { s.BackendExtra = []string{sorry, "fooo"} }))
+	rest, options, isKept, err := r.Without("web_nodes", good)
+	if err != nil || !isKept {
+		t.Fatalf("kept %v, %v", isKept, err)
+	}
+	if strings.Contains(options, "backup") {
+		t.Errorf("options of the servers: got %q, want none of the operator's words", options)
+	}
+	if got, want := rest.Operator("web_nodes"), []string{"sorry"}; !slices.Equal(got, want) {
+		t.Errorf("got the operator's servers %q, want %q", got, want)
+	}
+	if n := strings.Count(string(render2(t, rest)), sorry); n != 1 {
+		t.Errorf("the operator's line stands %d times in the file, want once", n)
+	}
+}
+
+func TestOperator_QuotedName_IsTheName(t *testing.T) {
+	r, err := render.New("own.tmpl", "{{range .Services}}\nbackend {{.Backend}}\n server 'sorry' 127.0.0.1:1\n \"server\" o\\k 127.0.0.1:1\n{{end}}", render.Settings{Services: []render.Service{{Backend: "api"}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := r.Operator("api"), []string{"sorry", "ok"}; !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	_, err = render.New("own.tmpl", "{{range .Services}}\nbackend {{.Backend}}\n server \"a-${X}\" 127.0.0.1:1\n{{end}}", render.Settings{Services: []render.Service{{Backend: "api"}}})
+	if err == nil || !strings.Contains(err.Error(), "variable") {
+		t.Errorf("a name with a variable: got %v, want an error that says so", err)
 	}
 }

@@ -24,13 +24,17 @@ func (s section) directives() (all []directive) {
 	return all
 }
 
-// wordsOf cuts a line into words, up to a comment (configuration manual, 2.2).
+// quoting is what HAProxy takes out of a word (configuration manual, 2.2).
+var quoting = strings.NewReplacer(`"`, "", `'`, "", `\`, "")
+
+// wordsOf cuts a line into words without their quotes, up to a comment.
 func wordsOf(line string) []string {
 	words := strings.Fields(line)
 	for i, w := range words {
 		if strings.HasPrefix(w, "#") {
 			return words[:i]
 		}
+		words[i] = quoting.Replace(w)
 	}
 	return words
 }

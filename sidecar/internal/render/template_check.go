@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 )
 
 // checkTemplate looks through what a template has rendered for what HAProxy
@@ -14,7 +15,7 @@ func (r *Renderer) checkTemplate(rendered []byte) error {
 		if !r.has(p.name) {
 			continue
 		}
-		for _, err := range []error{checkRetries(p), r.checkDefaultServer(p)} {
+		for _, err := range []error{checkRetries(p), r.checkDefaultServer(p), checkNames(p)} {
 			if err != nil {
 				errs = append(errs, fmt.Errorf("render: template %s: %s %s: %w", r.tmpl.Name(), p.kind, p.name, err))
 			}
@@ -46,6 +47,17 @@ func (r *Renderer) checkDefaultServer(p proxy) error {
 	}
 	return fmt.Errorf("line %d of the rendered file, %q: HAProxy does not apply it to servers added at runtime; "+
 		"put its words into server_options, or keep all servers in haproxy.cfg by slots.force: true", line.line, line.text())
+}
+
+// checkNames refuses servers of the operator that could not be told from the
+// service's own.
+func checkNames(p proxy) error {
+	for _, name := range p.servers() {
+		if strings.ContainsAny(name, "$") {
+			return fmt.Errorf("server %q: a name with a variable is not supported; write it out", name)
+		}
+	}
+	return nil
 }
 
 // repeatsRequests reports whether retry-on has more than what comes before a

@@ -68,7 +68,7 @@ func (r *Renderer) keep(backend string, good []byte) (k kept, found bool, err er
 			continue
 		}
 		found = true
-		if err := k.take(&back, s.trimmed()); err != nil {
+		if err := k.take(&back, s.trimmed(), r.operator[backend]); err != nil {
 			return kept{}, false, err
 		}
 	}
@@ -79,11 +79,12 @@ func (r *Renderer) keep(backend string, good []byte) (k kept, found bool, err er
 	return k, true, nil
 }
 
-// take keeps a backend's lines, and of its servers the options.
-func (k *kept) take(out *strings.Builder, lines []string) error {
+// take keeps a backend's lines, and of its servers the options. Those of the
+// operator are lines like others.
+func (k *kept) take(out *strings.Builder, lines, operator []string) error {
 	known := false
 	for _, line := range lines {
-		if !isServerLine(line) {
+		if !isServerLine(line) || slices.Contains(operator, wordsOf(line)[1]) {
 			out.WriteString(line + "\n")
 			continue
 		}

@@ -27,10 +27,10 @@ func (k keyword) length(words []string) int {
 
 const (
 	byPointsman = "Pointsman sets it from Consul"
-	unique      = "all servers of the service would have the same"
+	unique      = "it must differ for each server"
 	addresses   = "Pointsman gives HAProxy addresses, never host names"
 	noTraffic   = "it is not for servers that take HTTP or TCP traffic"
-	noDefault   = "it undoes a default-server line, and there is none; leave it out"
+	noDefault   = "it has no effect without default-server; leave it out"
 )
 
 // keywords is every keyword of HAProxy 2.6 to 3.4 (`add server help` of 3.4,

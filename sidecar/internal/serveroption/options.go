@@ -9,7 +9,9 @@
 package serveroption
 
 import (
+	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -39,7 +41,7 @@ func Parse(text string, inFile bool) (Options, error) {
 		k, known := keywords[name]
 		switch {
 		case !known:
-			return Options{}, fmt.Errorf("%q is not a keyword of a server line that is known here; see docs/server-options.md", words[0])
+			return Options{}, fmt.Errorf("unknown keyword %q; docs/server-options.md lists the supported ones", words[0])
 		case k.refused != "":
 			return Options{}, fmt.Errorf("%q is not supported: %s", words[0], k.refused)
 		case k.fileOnly && !inFile:
@@ -47,7 +49,7 @@ func Parse(text string, inFile bool) (Options, error) {
 		}
 		n := k.length(words)
 		if n > len(words) {
-			return Options{}, fmt.Errorf("%q needs %d argument(s)", words[0], k.args)
+			return Options{}, fmt.Errorf("%q needs %d argument(s)", words[0], max(1, k.args))
 		}
 		if err := o.take(words[:n]); err != nil {
 			return Options{}, err
@@ -58,9 +60,15 @@ func Parse(text string, inFile bool) (Options, error) {
 		}
 		words = words[n:]
 	}
+	if slices.Contains(o.words, "agent-check") && !slices.Contains(o.words, "agent-port") {
+		return Options{}, errors.New(`"agent-check" needs "agent-port"`)
+	}
 	o.words = append(o.words, c.derived()...)
 	return o, nil
 }
+
+// maxMaxConn is the highest limit that an instance's meta can have, too.
+const maxMaxConn = 1_000_000
 
 // take adds a keyword with its arguments. The connection limit differs by
 // instance, so it is written on each server's line by itself.
@@ -70,8 +78,8 @@ func (o *Options) take(words []string) error {
 		return nil
 	}
 	n, err := strconv.Atoi(words[1])
-	if err != nil || n < 0 {
-		return fmt.Errorf("\"maxconn\": %q is not a number of 0 or more", words[1])
+	if err != nil || n < 0 || n > maxMaxConn {
+		return fmt.Errorf("\"maxconn\": %q is not a number of 0 to %d", words[1], maxMaxConn)
 	}
 	o.MaxConn = n
 	return nil

@@ -37,11 +37,14 @@ func TestParse_Words_GiveBothLinesAlike(t *testing.T) {
 		{text: "check", wantErr: "check.enabled"},
 		{text: "cookie a", wantErr: "dynamic-cookie-key"},
 		{text: "ssl verify", wantErr: `"verify" needs 1 argument`},
-		{text: "maxconn many", wantErr: `"many" is not a number`},
+		{text: "maxconn many", wantErr: `"many" is not a number of 0 to 1000000`},
 		{text: "maxconn -1", wantErr: `"-1" is not a number`},
 		{text: "namespace blue", wantErr: "slots.force"},
 		{text: "namespace blue", inFile: true, want: Options{words: []string{"namespace", "blue"}}},
-		{text: "verify none shiny", wantErr: `"shiny" is not a keyword`},
+		{text: "verify none shiny", wantErr: `unknown keyword "shiny"`},
+		{text: "source", wantErr: `"source" needs 1 argument`},
+		{text: "maxconn 99999999999", wantErr: "0 to 1000000"},
+		{text: "agent-check agent-inter 1s", wantErr: "agent-port"},
 		{text: "resolvers consul", inFile: true, wantErr: "never host names"},
 	} {
 		got, err := Parse(c.text, c.inFile)

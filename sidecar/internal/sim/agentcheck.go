@@ -48,8 +48,8 @@ func (w *world) askAgents() {
 // what a command has set, and a percentage is of the configured weight.
 func (p *proxy) answer(s *server) {
 	n := p.w.where[s.Addr]
-	if n == nil || !n.listening || s.worker != p.worker {
-		return
+	if n == nil || !n.listening || n.service != s.service || s.worker != p.worker {
+		return // another service's container has no agent, or another
 	}
 	was := s.Server
 	switch n.says {

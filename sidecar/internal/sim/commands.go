@@ -140,7 +140,7 @@ func (p *proxy) add(b *backend, s *server, st plan.Step) error {
 	if hasWord(st.Options, "agent-check") {
 		agent = plan.AgentOff
 	}
-	b.servers = append(b.servers, &server{worker: p.worker, checked: hasWord(st.Options, "check"), changed: p.w.now(), Server: plan.Server{
+	b.servers = append(b.servers, &server{worker: p.worker, service: p.w.serviceOf(st.Backend), checked: hasWord(st.Options, "check"), changed: p.w.now(), Server: plan.Server{
 		ID: id, Name: st.Server, Addr: st.Addr, Admin: plan.Maint, Weight: st.Weight, ConfigWeight: st.Weight, MaxConn: st.MaxConn, Backup: st.Backup, Agent: agent,
 	}})
 	return nil

@@ -62,7 +62,9 @@ var nobodys = netip.MustParseAddrPort("127.0.0.1:9")
 
 func isSlot(name string) bool { return strings.HasPrefix(name, catalog.SlotPrefix) }
 
-func available(s plan.Server) bool { return s.Up && s.Admin == plan.Ready && s.Weight > 0 }
+func available(s plan.Server) bool {
+	return s.Up && s.Admin == plan.Ready && s.Weight > 0 && s.Addr != nobodys
+}
 
 func countAvailable(servers []plan.Server) (n int) {
 	for _, s := range servers {

@@ -41,6 +41,7 @@ type backend struct {
 type server struct {
 	plan.Server // SinceChange and Sessions are worked out when they are asked for
 	worker      *worker
+	service     string         // Consul's name
 	checked     bool           // a check is configured; Server.Checked: and it is on
 	pending     netip.AddrPort // that was said to be set, and is not yet
 	landed      time.Duration  // when the last such address was set
@@ -121,7 +122,7 @@ func (p *proxy) load(c content) {
 			checked, asked = p.w.service(f.Service).Checked, hasAgents(p.w.service(f.Service))
 		}
 		for n, s := range f.Servers {
-			srv := &server{worker: p.worker, checked: checked, changed: now, Server: plan.Server{
+			srv := &server{worker: p.worker, service: f.Service, checked: checked, changed: now, Server: plan.Server{
 				ID: n + 1, Name: s.Name, Addr: s.Addr, Weight: s.Weight, ConfigWeight: s.Weight, MaxConn: s.MaxConn, Backup: s.Backup,
 				Checked: checked, Up: !s.Disabled, FileDisabled: s.Disabled,
 			}}
