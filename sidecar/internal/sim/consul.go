@@ -98,6 +98,18 @@ func (c *consul) registrationOf(n *node) *registration {
 	return nil
 }
 
+// routesTo reports whether another registration at a node's address takes
+// traffic: the sidecar will hear that an instance is there.
+func (c *consul) routesTo(n *node) bool {
+	svc := c.w.service(n.service)
+	for id, r := range c.services[n.service] {
+		if id != n.id && r.inst.Addr == n.addr && takesTraffic(svc, r.instance()) {
+			return true
+		}
+	}
+	return false
+}
+
 // change lets somebody change a registration, if it is there. One that takes
 // traffic again says anew that an instance is at its address.
 func (c *consul) change(n *node, what string, do func(*registration)) {

@@ -174,7 +174,9 @@ func (n *node) stop() {
 		if k := len(n.w.proxy.sessionsOn(at)); k > 0 {
 			n.w.breach(leaveInOrder, "node %s was told that nobody is on it, and %d are", n, k)
 		}
-		n.w.left[at] = n.filed
+		if !n.w.consul.routesTo(n) {
+			n.w.left[at] = n.filed
+		}
 	}
 	n.w.note("node %s stops", n)
 	n.alive, n.listening = false, false
