@@ -73,6 +73,7 @@ type Agent struct {
 
 	reconfigured chan Settings // room for one, the newest
 	releases     chan release
+	tried        chan *trial // room for more than can be under way
 	newest       atomic.Pointer[published]
 	attending    atomic.Int32  // how many wait for what is published
 	attended     chan struct{} // one value: somebody has begun to
@@ -132,7 +133,7 @@ func New(o Options) (*Agent, error) {
 	a := &Agent{
 		name: o.Name, version: o.Version,
 		catalog: o.Catalog, haproxy: o.HAProxy, file: o.File, store: o.Store, memory: o.OldWorkersMemory, record: o.Recorder, log: o.Logger, jitter: o.Jitter,
-		reconfigured: make(chan Settings, 1), releases: make(chan release), attended: make(chan struct{}, 1),
+		reconfigured: make(chan Settings, 1), releases: make(chan release), tried: make(chan *trial, 16), attended: make(chan struct{}, 1),
 		set:      o.Settings,
 		isolated: isolated{asked: o.Settings},
 		files:    fileKeeper{done: make(chan fileWrite, 1)},
@@ -192,6 +193,9 @@ func (a *Agent) Run(ctx context.Context) error {
 		}
 		if w.written != nil {
 			a.noteWritten(ctx, *w.written)
+		}
+		for _, t := range w.tried {
+			a.noteTried(ctx, t)
 		}
 		if ctx.Err() != nil {
 			return nil

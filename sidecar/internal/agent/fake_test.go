@@ -66,16 +66,9 @@ func (f *fakeFile) Read() ([]byte, error) {
 }
 
 func (f *fakeFile) Write(ctx context.Context, content []byte) (bool, error) {
+	f.wait(ctx)
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if hold := f.hold; hold != nil {
-		f.mu.Unlock()
-		select {
-		case <-hold:
-		case <-ctx.Done():
-		}
-		f.mu.Lock()
-	}
 	if ctx.Err() != nil {
 		return false, ctx.Err()
 	}
@@ -92,8 +85,23 @@ func (f *fakeFile) Write(ctx context.Context, content []byte) (bool, error) {
 	return true, nil
 }
 
+// wait is a disk or a check command that takes long.
+func (f *fakeFile) wait(ctx context.Context) {
+	f.mu.Lock()
+	hold := f.hold
+	f.mu.Unlock()
+	if hold == nil {
+		return
+	}
+	select {
+	case <-hold:
+	case <-ctx.Done():
+	}
+}
+
 // Try rejects as Write does.
-func (f *fakeFile) Try(_ context.Context, content []byte) error {
+func (f *fakeFile) Try(ctx context.Context, content []byte) error {
+	f.wait(ctx)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.tries++

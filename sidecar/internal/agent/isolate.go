@@ -44,7 +44,12 @@ type isolated struct {
 	next     time.Time          // when what was asked for is tried again
 	attempts int
 	hopeless bool // it was tried, and what is left was rejected, too
+	trial    *trial
 }
+
+// trial is a look, beside the loop, at whether what was asked for has become
+// valid.
+type trial struct{ err error }
 
 // leftOut is one service that stays as it was, or is not there.
 type leftOut struct {
@@ -154,6 +159,9 @@ func (a *Agent) tendIsolated(ctx context.Context, p plan.Plan) time.Duration {
 	if len(k.left) == 0 || !ok {
 		return time.Hour
 	}
+	if k.trial != nil {
+		return time.Hour // its end wakes the loop
+	}
 	if wait := time.Until(k.next); wait > 0 {
 		return wait
 	}
@@ -162,21 +170,32 @@ func (a *Agent) tendIsolated(ctx context.Context, p plan.Plan) time.Duration {
 		k.next = time.Now().Add(mendMin) // it costs nothing to look
 		return mendMin
 	}
-	if err == nil {
-		err = file.Try(ctx, content)
+	t := &trial{err}
+	k.trial = t
+	go func() {
+		if t.err == nil {
+			t.err = file.Try(ctx, content)
+		}
+		a.tried <- t
+	}()
+	return time.Hour
+}
+
+// noteTried takes how a trial went. One of before the newest settings tells
+// nothing.
+func (a *Agent) noteTried(ctx context.Context, t *trial) {
+	k := &a.isolated
+	if t != k.trial || ctx.Err() != nil {
+		return
 	}
-	if ctx.Err() != nil {
-		return time.Hour
-	}
-	if err != nil {
+	k.trial = nil
+	if t.err != nil {
 		k.attempts++
-		wait := min(mendMin<<min(k.attempts, 10), mendMax)
-		k.next = time.Now().Add(wait)
-		return wait
+		k.next = time.Now().Add(min(mendMin<<min(k.attempts, 10), mendMax))
+		return
 	}
 	a.log.Info("HAProxy takes what it rejected before", "services", len(k.left))
 	a.adopt(k.asked)
-	return 0
 }
 
 // bindable looks whether a new worker could listen on all that a content has.

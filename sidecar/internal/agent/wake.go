@@ -13,6 +13,7 @@ type wake struct {
 	saved    bool // a write of the snapshot has ended
 	savedErr error
 	written  *fileWrite // a write of haproxy.cfg has ended
+	tried    []*trial   // looks at what was rejected have ended
 }
 
 // wake waits until a pass is due. All that has come by then is served by that
@@ -33,6 +34,8 @@ func (a *Agent) wake(ctx context.Context, timer, reconcile <-chan time.Time) (w 
 		w.saved, w.savedErr = true, err
 	case f := <-a.files.done:
 		w.written = &f
+	case t := <-a.tried:
+		w.tried = append(w.tried, t)
 	}
 	for {
 		select {
@@ -48,6 +51,8 @@ func (a *Agent) wake(ctx context.Context, timer, reconcile <-chan time.Time) (w 
 			w.saved, w.savedErr = true, err
 		case f := <-a.files.done:
 			w.written = &f
+		case t := <-a.tried:
+			w.tried = append(w.tried, t)
 		default:
 			return w
 		}

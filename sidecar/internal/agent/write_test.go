@@ -87,3 +87,22 @@ func TestFileWrite_Hangs_SidecarEnds(t *testing.T) {
 		}
 	})
 }
+
+// Whether a rejected service has become valid is looked at beside the loop, too.
+func TestRejectedService_TrialTakesLong_ChangesGoThrough(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := poisoned(t)
+		b.reconfigure("api_nodes=bad web_nodes=1")
+		b.eventually("the service is left out", 5*time.Second, func() bool { return len(b.agent.State().File.LeftOut) == 1 })
+		b.passes(2 * time.Second)
+		hold := make(chan struct{})
+		b.file.with(func() { b.file.hold = hold })
+		b.passes(time.Minute) // a trial has begun
+		b.catalog.says("web", instance("web-1", 9), instance("web-2", 8))
+		b.eventually("the change is in HAProxy", time.Second, func() bool { return b.haproxy.server("web_nodes", "web-2") != nil })
+		b.file.with(func() { b.file.hold, b.file.reject = nil, nil })
+		close(hold)
+		b.wantRuns("api_nodes=bad web_nodes=1")
+		b.wantLeftOut("")
+	})
+}
