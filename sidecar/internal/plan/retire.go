@@ -53,7 +53,7 @@ func (b *part) retire() {
 // another one: it has moved into a slot, has become a backup, or is none any
 // more. So it is where another instance takes traffic at the server's address by
 // now: HAProxy's check can't tell the two apart, and no capacity is lost. An
-// instance that is lost itself serves nobody: its servers are lost together.
+// instance that is lost itself serves no request: its servers are lost together.
 func (b *part) isReplaced(s *Server) bool {
 	if b.served == nil {
 		b.served = &served{names: map[string]bool{}, addrs: map[netip.AddrPort]bool{}}

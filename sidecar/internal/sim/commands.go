@@ -159,7 +159,7 @@ func (b *backend) remove(s *server) error {
 
 // shutdown ends the sessions of a server, and in the old workers those of each
 // server that is at its address there. As the adapter counts them: a session may
-// still go where its server was before somebody moved it by hand.
+// still go where its server was before an operator moved it.
 func (p *proxy) shutdown(s *server, st plan.Step) {
 	gone := slices.Clone(s.sessions)
 	for _, wk := range p.old {

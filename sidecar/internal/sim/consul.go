@@ -90,7 +90,7 @@ func (c *consul) deregister(n *node) {
 }
 
 // registrationOf gives a node's registration, unless it is another node's by
-// now, or still: a node that is made anew may get the address of the one before.
+// now, or still: a container that is created again may get the address of the one before.
 func (c *consul) registrationOf(n *node) *registration {
 	if r := c.services[n.service][n.id]; r != nil && r.of == n {
 		return r
@@ -110,8 +110,8 @@ func (c *consul) routesTo(n *node) bool {
 	return false
 }
 
-// change lets somebody change a registration, if it is there. One that takes
-// traffic again says anew that an instance is at its address.
+// change changes a registration, if it is there. One that takes
+// traffic again says that an instance is at its address.
 func (c *consul) change(n *node, what string, do func(*registration)) {
 	if r := c.registrationOf(n); r != nil {
 		svc, was := c.w.service(n.service), r.instance()

@@ -51,7 +51,7 @@ func announced(i catalog.Instance) bool {
 	return !i.Leaving.IsZero() || i.Health == catalog.Maintenance
 }
 
-// isAnnounced reports whether somebody meant the instance of a server to go. Of
+// isAnnounced reports whether the instance of a server was meant to go. Of
 // two that are registered at a slot's address, either may be the one.
 func isAnnounced(s plan.Server, o catalog.Instance, told catalog.Service) bool {
 	return announced(o) || isSlot(s.Name) && slices.ContainsFunc(told.Instances, func(i catalog.Instance) bool { return i.Addr == s.Addr && announced(i) })

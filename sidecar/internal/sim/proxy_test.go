@@ -8,7 +8,7 @@ import (
 )
 
 // What observe counts in old workers, a shutdown ends: also a session that goes
-// where its server was before somebody moved that by hand.
+// where its server was before an operator moved it.
 func TestProxy_ShutdownOfAServerMovedByHand_EndsItsOldSessions(t *testing.T) {
 	p := &proxy{w: &world{began: time.Now()}, running: true}
 	load := func() *worker {
