@@ -47,6 +47,8 @@ type fakeFile struct {
 	tries    int
 	written  []time.Time // each change of the content
 	restored []error
+
+	onRestore func()
 }
 
 var _ agent.File = (*fakeFile)(nil)
@@ -129,9 +131,13 @@ func (f *fakeFile) Check(context.Context) error {
 
 func (f *fakeFile) Restore(content []byte, because error) error {
 	f.mu.Lock()
-	defer f.mu.Unlock()
 	f.content = content
 	f.restored = append(f.restored, because)
+	then := f.onRestore
+	f.mu.Unlock()
+	if then != nil {
+		then()
+	}
 	return nil
 }
 

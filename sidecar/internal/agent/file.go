@@ -136,15 +136,23 @@ func (a *Agent) fileRenderer() Renderer {
 	case !o.Running:
 		return wanted
 	case o.Marker == wanted.Marker():
-		f.good = wanted
+		f.setGood(wanted)
 		return wanted
 	case f.good != nil && f.good.Marker() == o.Marker:
 		return f.good
 	case f.renderer != nil && f.renderer.Marker() == o.Marker:
-		f.good = f.renderer // what we wrote while HAProxy did not run
+		f.setGood(f.renderer) // what we wrote while HAProxy did not run
 		return f.good
 	}
 	return nil
+}
+
+// setGood takes what HAProxy runs. The content of another renderer is not kept: it
+// is of before this one's, and may have servers that were called drained since.
+func (f *fileKeeper) setGood(r Renderer) {
+	if f.good != r {
+		f.good, f.content = r, nil
+	}
 }
 
 // mayWrite is false while it is not known what belongs into the file and a

@@ -149,7 +149,7 @@ func (a *Agent) reload(ctx context.Context, p plan.Plan) {
 	}
 	if err == nil {
 		if err = a.load(ctx, wanted); err != nil && good != nil && ctx.Err() == nil {
-			a.restore(good, err)
+			a.restore(a.renewed(good, p.File), err)
 		}
 	}
 	if ctx.Err() != nil {
@@ -207,6 +207,21 @@ func (a *Agent) load(ctx context.Context, wanted Renderer) error {
 		return err
 	}
 	return a.haproxy.Reload(ctx, wanted.Marker())
+}
+
+// renewed gives the last good content with the servers of now where it is of other
+// settings than HAProxy runs. It was not kept up to date then, and could bring back
+// a server that was called drained since.
+func (a *Agent) renewed(good []byte, model []plan.FileBackend) []byte {
+	r := a.files.good
+	if r == nil || r.Marker() == a.known.observed.Marker {
+		return good
+	}
+	content, err := r.Render(model)
+	if err != nil {
+		return good
+	}
+	return content
 }
 
 // restore puts the last good file back after a reload that failed, so that a

@@ -232,6 +232,51 @@ func TestAFailedReloadOfANewSidecarPutsBackTheFileOfTheOneBefore(t *testing.T) {
 	})
 }
 
+// While HAProxy is stopped the file follows with newer settings, and a node is
+// called drained by that. HAProxy starts from it, and a reload to the next settings
+// fails. What was last written for the settings before is older than the drain.
+func TestFailedReload_LastGoodFileOlderThanADrain_DoesNotBringTheServerBack(t *testing.T) {
+	for name, seen := range map[string]bool{"the started worker is seen first": true, "the next settings come first": false} {
+		t.Run(name, inTime(func(t *testing.T) {
+			b := serving(t, true, instance("api-1", 1))
+			settings := func(digest string) {
+				b.settings.Renderer = &fakeRenderer{marker: plan.Marker{Template: "t1", Services: "s1", Settings: digest}}
+				b.agent.Reconfigure(b.settings)
+				b.passes(time.Second)
+			}
+			b.catalog.says("api", many(2)...)
+			b.passes(5 * time.Second)
+			b.haproxy.stop()
+			settings("a2")
+			b.catalog.says("api", instance("api-1", 1), instance("api-2", 2, leaving))
+			b.passes(time.Second)
+			if !b.drained("api-2") {
+				t.Fatal("api-2 is not drained: HAProxy is stopped and its file has no api-2")
+			}
+			b.catalog.says("api", instance("api-1", 1))
+			b.passes(time.Second)
+			second, _ := b.file.Read()
+			b.haproxy.with(func() { b.haproxy.failLoad = func([]byte) error { return errors.New("no") } })
+			restored := func() { b.wantFile("api-1 10.0.0.1:4000") }
+			b.file.with(func() { b.file.onRestore = restored })
+			if seen {
+				b.haproxy.startWith(second)
+				b.passes(time.Second)
+				settings("a3")
+			} else {
+				settings("a3")
+				b.haproxy.startWith(second)
+			}
+			b.passes(5 * time.Second)
+			b.file.with(func() {
+				if len(b.file.restored) == 0 {
+					t.Fatal("no reload has failed")
+				}
+			})
+		}))
+	}
+}
+
 // Success is what HAProxy shows: an answer alone proves nothing.
 func TestAReloadAfterWhichHAProxyStillRunsTheOldFileIsTriedAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
