@@ -382,6 +382,9 @@ func (w *world) hands() {
 	if st.Kind != plan.EnableHealth {
 		_ = w.proxy.do(st)
 	}
+	if st.Kind == plan.SetAddr {
+		s.foreign += addrDelay // when it shows, at the latest: a look before that does not tell
+	}
 	w.note("somebody changes %s/%s: %s%s", b.name, was, st.Kind, words(st))
 }
 
