@@ -1,6 +1,10 @@
 package plan
 
-import "github.com/pointsman/pointsman/sidecar/internal/catalog"
+import (
+	"slices"
+
+	"github.com/pointsman/pointsman/sidecar/internal/catalog"
+)
 
 // damp keeps out the instances that flap: those that are not in traffic now,
 // while enough others are. Damping takes nobody out of traffic.
@@ -16,9 +20,15 @@ func (b *part) damp(homeless []*catalog.Instance) {
 		}
 	}
 	for _, inst := range homeless {
-		if b.flapping[inst.Server] && b.role(inst) == in {
+		if b.flapping[inst.Server] && b.role(inst) == in && !b.takesTraffic(inst) {
 			b.damped[inst] = true
 			b.wait(nil, inst, ForDamping)
 		}
 	}
+}
+
+// takesTraffic reports whether a server that is not to stay the instance's sends
+// it requests now: one that can't become a backup, or back.
+func (b *part) takesTraffic(inst *catalog.Instance) bool {
+	return slices.ContainsFunc(b.servers, func(s Server) bool { return s.Addr == inst.Addr && isAvailable(&s) })
 }
