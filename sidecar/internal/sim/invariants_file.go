@@ -54,7 +54,7 @@ func (w *world) checkFileLoss(s *sidecar, f plan.FileBackend, in map[netip.AddrP
 		if s.heardLeaving[place{f.Service, srv.Addr}] {
 			continue
 		}
-		if o, has := owner(srv, told); !in[srv.Addr] && (!has || o.Addr == srv.Addr) {
+		if o, has := owner(srv, told); !in[srv.Addr] && (!has || o.Addr == srv.Addr) && !hasMoved(srv, f) {
 			lost++
 		}
 	}
@@ -67,6 +67,14 @@ func (w *world) checkFileLoss(s *sidecar, f plan.FileBackend, in map[netip.AddrP
 	if lost > 1 && float64(lost) > svc.MaxRemoval*float64(lost+stay) || lost > 0 && stay < svc.MinServers {
 		w.breach(makeBeforeBreak, "the file loses %d servers of %s, which HAProxy ran when it ended, and has %d", lost, f.Backend, stay)
 	}
+}
+
+// hasMoved reports whether the file has a server's instance at another address: it
+// moved, and may be gone by now as far as the sidecar was told.
+func hasMoved(srv plan.Server, f plan.FileBackend) bool {
+	return !isSlot(srv.Name) && slices.ContainsFunc(f.Servers, func(x plan.FileServer) bool {
+		return x.Name == srv.Name && x.Addr != srv.Addr && !x.Disabled
+	})
 }
 
 // checkNotEmptied: while HAProxy does not run and Consul does not answer, what
