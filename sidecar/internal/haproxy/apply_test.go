@@ -272,3 +272,21 @@ func contains(servers []plan.Server, name string) bool {
 	}
 	return false
 }
+
+// Between a look and a step HAProxy may be reloaded, and a slot of that name has
+// another address then. Where servers have slots (2.6), it becomes ready for the
+// address that the step names.
+func TestApply_SlotBecomesReady_ForTheAddressOfTheStep(t *testing.T) {
+	backends := []backendSpec{{name: "api", servers: []serverSpec{{name: "slot-1", addr: addr("127.0.0.1:9"), weight: 1, disabled: true}}}}
+	onEach(t, backends, func(t *testing.T, s subject) {
+		want := plan.Server{Name: "slot-1", Addr: addr("127.0.0.1:9"), Up: true, Weight: 1, ConfigWeight: 1, FileDisabled: true}
+		if !s.dynamic {
+			want.Addr = addr("127.0.0.8:80")
+		}
+		step := plan.Step{Kind: plan.SetReady, Backend: "api", Server: "slot-1", Addr: addr("127.0.0.8:80")}
+		if err := s.client.Apply(t.Context(), []plan.Step{step})[0]; err != nil {
+			t.Fatal(err)
+		}
+		s.expect(t, "api", []plan.Server{want})
+	})
+}

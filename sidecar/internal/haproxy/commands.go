@@ -49,7 +49,13 @@ func stagesOf(s plan.Step, m manner, up bool) ([]stage, error) {
 	case plan.Delete:
 		return deleteStages(at, m.dynamic), nil
 	case plan.SetReady:
-		return one(readyCommands(s, at, set)...), nil
+		commands := readyCommands(s, at, set)
+		if s.Addr.IsValid() && !m.dynamic {
+			// HAProxy may have been reloaded since it was read, and the slot has the
+			// address of the file then. All commands of a line go to one worker.
+			commands = append([]command{setAddr(s, set)}, commands...)
+		}
+		return one(commands...), nil
 	case plan.SetDrain:
 		return one(quietly(s, at, drainCommands(m, up, set)...)...), nil
 	case plan.SetMaint:
@@ -60,9 +66,7 @@ func stagesOf(s plan.Step, m manner, up bool) ([]stage, error) {
 		name := "set maxconn server " + at
 		return one(command{name: name, text: name + " " + strconv.Itoa(s.MaxConn), check: silent}), nil
 	case plan.SetAddr:
-		addr := set("addr", fmt.Sprintf("%s port %d", s.Addr.Addr(), s.Addr.Port()))
-		addr.check = addrTaken
-		return one(addr), nil
+		return one(setAddr(s, set)), nil
 	case plan.EnableHealth:
 		return one(simple("enable health", at)), nil
 	case plan.EnableAgent:
@@ -80,6 +84,12 @@ func one(commands ...command) []stage { return []stage{{commands, false}} }
 // simple is a command that has no value, and no answer when all is well.
 func simple(name, at string) command {
 	return command{name: name + " " + at, text: name + " " + at, check: silent}
+}
+
+func setAddr(s plan.Step, set func(what, value string) command) command {
+	c := set("addr", fmt.Sprintf("%s port %d", s.Addr.Addr(), s.Addr.Port()))
+	c.check = addrTaken
+	return c
 }
 
 func setWeight(s plan.Step, set func(what, value string) command) command {

@@ -262,6 +262,9 @@ func (b *part) step(kind Kind, reason Reason, s *Server, i *catalog.Instance) St
 	switch kind {
 	case SetReady:
 		st.Agent = s.Agent != NoAgent && i.Weight > 0
+		if isSlot(s) {
+			st.Addr = s.Addr
+		}
 	case SetDrain, SetMaint:
 		st.Agent = s.Agent == AgentOn
 	case SetWeight:

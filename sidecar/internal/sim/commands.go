@@ -53,6 +53,9 @@ func (p *proxy) do(st plan.Step) error {
 	case plan.Delete:
 		return b.remove(s)
 	case plan.SetReady:
+		if st.Addr.IsValid() && !p.dynamic && st.Addr != s.Addr {
+			s.Addr, s.turning = st.Addr, 0
+		}
 		if st.Prove && s.checked {
 			s.Checked, s.Up = true, false
 		} else if s.Admin == plan.Maint {

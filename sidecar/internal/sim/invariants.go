@@ -241,11 +241,6 @@ func (w *world) checkShutdown(s *sidecar, svc plan.Service, told catalog.Service
 // checkTrueAddress: what the sidecar takes for a server's address is HAProxy's.
 func (w *world) checkTrueAddress(s *sidecar, svc plan.Service, told catalog.Service, st plan.Step) {
 	runs := w.proxy.find(st.Backend, st.Server)
-	if runs != nil && w.unseenProxy(s) {
-		// Somebody has reloaded HAProxy since the sidecar has looked, and the server
-		// of that name may be another. It is put right with the next look.
-		runs.foreign = w.now()
-	}
 	if runs == nil || w.unseen(s, runs) {
 		return
 	}

@@ -149,7 +149,7 @@ func (l link) send(ctx context.Context, st plan.Step) (err, broken error) {
 		return nil, nil
 	}
 	w.checkStep(l.sidecar, st)
-	if runs := w.proxy.find(st.Backend, st.Server); runs != nil && st.Kind == plan.SetReady && w.proxy.pid != l.saw.PID {
+	if runs := w.proxy.find(st.Backend, st.Server); runs != nil && st.Kind == plan.SetReady && w.proxy.dynamic && w.proxy.pid != l.saw.PID {
 		runs.foreign = w.now() // reloaded since it was looked at: its address may be another
 	}
 	if err := w.proxy.do(st); err != nil {
