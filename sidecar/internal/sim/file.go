@@ -52,6 +52,7 @@ func (f file) Write(ctx context.Context, content []byte) (bool, error) {
 	}
 	f.writing++
 	defer func() { f.writing-- }()
+	away := f.away // one that was begun before has whom HAProxy ran, up or not
 	w.note("sidecar: begins to write the file: %s", w.disk.known[string(content)])
 	w.checkFile(f.sidecar, content)
 	if err := f.beside(ctx); err != nil {
@@ -71,7 +72,9 @@ func (f file) Write(ctx context.Context, content []byte) (bool, error) {
 	}
 	w.disk.text, w.disk.foreign = content, false
 	f.writes++
-	f.noteFiled(content)
+	if away {
+		f.noteFiled(content)
+	}
 	w.changed = w.now()
 	w.note("sidecar: writes the file: %s", w.disk)
 	if err := f.beside(ctx); err != nil {
@@ -107,9 +110,6 @@ var errDead = errors.New("the sidecar has died")
 
 // noteFiled notes who is in the file of an HAProxy that does not run.
 func (f file) noteFiled(content []byte) {
-	if !f.away {
-		return
-	}
 	for _, b := range f.w.disk.known[string(content)].backends {
 		for _, srv := range b.Servers {
 			known := slices.ContainsFunc(f.filed[b.Backend], func(x plan.Server) bool { return x.Addr == srv.Addr })
