@@ -215,7 +215,7 @@ func (w *world) serviceDiffers(svc plan.Service, c content) string {
 		return "HAProxy has no " + svc.Backend
 	}
 	told := w.consul.answer(svc.Name).Service
-	var want, got, file []route
+	var want, got, filed, file []route // filed: got as the file should have it
 	strange := false
 	for _, i := range wants(svc, told) {
 		want = append(want, route{i.Addr, i.Weight, i.MaxConn, i.Backup})
@@ -238,6 +238,11 @@ func (w *world) serviceDiffers(svc plan.Service, c content) string {
 				return s.Name + " is not checked"
 			}
 			got = append(got, route{s.Addr, s.Weight, s.MaxConn, s.Backup})
+			weight := s.Weight
+			if s.Agent != plan.NoAgent && weight > 0 {
+				weight = s.ConfigWeight // what its agent, or an operator, has made of it is for now
+			}
+			filed = append(filed, route{s.Addr, weight, s.MaxConn, s.Backup})
 			strange = strange || w.isStrange(svc, told, s.Addr)
 		case s.Admin == plan.Maint && w.proxy.dynamic && !svc.ForceSlots && !w.set.refuses[svc.Backend] && !isSlot(s.Name) && !isOwned(s.Server, told):
 			return s.Name + " is left over"
@@ -261,7 +266,7 @@ func (w *world) serviceDiffers(svc plan.Service, c content) string {
 	if d := routesDiffer(want, got); d != "" && (len(want) >= svc.MinServers && !strange || !w.holdsAll(got, want)) {
 		return "Consul and HAProxy differ on " + svc.Name + ": " + d
 	}
-	if d := routesDiffer(got, file); d != "" {
+	if d := routesDiffer(filed, file); d != "" {
 		return "HAProxy and the file differ on " + svc.Name + ": " + d
 	}
 	return ""
