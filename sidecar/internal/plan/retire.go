@@ -293,7 +293,8 @@ func (b *part) isOverdue(inst *catalog.Instance) bool {
 
 // isComing reports whether a ready server that gets nothing may still come up
 // soon. One whose check has failed for long is not a replacement. One that is up
-// lacks only its weight, which a step of this plan sets.
+// lacks only its weight, which a step of this plan sets, unless its agent check
+// does.
 func (b *part) isComing(s *Server) bool {
-	return s.Up || s.SinceChange < max(b.ReplacementTimeout, time.Second)
+	return s.Up && s.Agent != AgentOn || s.SinceChange < max(b.ReplacementTimeout, time.Second)
 }
