@@ -41,7 +41,7 @@ the last good file comes back @ agent/reload.go @ s/err != nil \&\& good != nil 
 a file that nobody knows better stays @ agent/file.go @ s/		return false$/		continue/
 the file is compared again and again @ agent/agent.go @ s/a.files.unsure = true/a.files.unsure = false/
 drained: no write of the file is under way @ agent/publish.go @ s/f.fresh || f.writing != nil ||/f.fresh ||/
-drained: no answer of its agent can bring it back @ agent/drain.go @ s/if i.Agent == plan.AgentOn.String() || .*/if false {/
+drained: no answer of its agent can bring it back @ agent/drain.go @ s/if i.Agent == plan.AgentOn.String() || .*/if i.Agent == plan.AgentOn.String() \&\& false {/
 an agent is disabled where its server is out of traffic @ plan/agentcheck.go @ s/if c.server.Agent == AgentOn .*/if false {/
 a static algorithm takes percentages only @ plan/weight.go @ s/return b.Static || s.Agent != NoAgent/return false/
 a weight of 0 stays in the file of an unknown service @ plan/file.go @ s/case s.Weight == 0 \&\& s.Agent != AgentOn:/case false:/
