@@ -279,12 +279,12 @@ func (w *world) checkTakenOut(s *sidecar, svc plan.Service, told catalog.Service
 	o, has := owner(seen, told)
 	left := countAvailable(servers) - 1
 	switch {
+	case has && st.Reason == plan.Drift && (announced(o) || takesTraffic(svc, o)):
+		// Somebody has pointed it elsewhere, so it does no good where it is.
 	case has && announced(o):
 		if left == 0 && s.coming(svc, in, servers) {
 			w.breach(makeBeforeBreak, "%s %s/%s (%s): nobody is left, and replacements are coming", st.Kind, st.Backend, st.Server, st.Reason)
 		}
-	case has && takesTraffic(svc, o) && st.Reason == plan.Drift:
-		// Somebody has pointed it elsewhere, so it does no good where it is.
 	case has && takesTraffic(svc, o) && o.Weight > 0 && st.Kind != plan.SetWeight: // it moves
 		if left == 0 {
 			w.breach(makeBeforeBreak, "%s %s/%s (%s): nobody is left while it moves", st.Kind, st.Backend, st.Server, st.Reason)
