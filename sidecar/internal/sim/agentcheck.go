@@ -117,6 +117,21 @@ func (w *world) agentEvent(n *node) {
 	w.after(w.upTo(20*time.Second), func() { n.says = saysFull })
 }
 
+// keepLow lets the agent of one instance go on giving half the weight, which is
+// none where the weight is 1: who leaves must not wait for it for ever.
+func (w *world) keepLow() {
+	if !slices.ContainsFunc(w.set.services, hasAgents) || w.maybe(0.7) {
+		return
+	}
+	for _, n := range w.nodes {
+		if n.alive && !n.leaving && hasAgents(w.service(n.service)) {
+			n.says = saysHalf
+			w.note("the agent of %s says %q to the end", n, n.says)
+			return
+		}
+	}
+}
+
 // agentDiffers says what is wrong with the agent of a server, or "".
 func agentDiffers(s *server) string {
 	switch {

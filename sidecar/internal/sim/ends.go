@@ -28,6 +28,7 @@ func (w *world) heal() {
 	for _, n := range w.nodes {
 		n.says = saysFull
 	}
+	w.keepLow()
 	w.consul.back()
 	w.validSettings()
 	w.initSystem()
@@ -239,6 +240,10 @@ func (w *world) serviceDiffers(svc plan.Service, c content) string {
 			}
 			got = append(got, route{s.Addr, s.Weight, s.MaxConn, s.Backup})
 			weight := s.Weight
+			if n := w.where[s.Addr]; s.Agent == plan.AgentOn && n != nil && n.says == saysHalf && weight == s.ConfigWeight/2 {
+				weight = s.ConfigWeight // as Consul has it
+				got[len(got)-1].weight = weight
+			}
 			if s.Agent != plan.NoAgent && weight > 0 {
 				weight = s.ConfigWeight // what its agent, or an operator, has made of it is for now
 			}
