@@ -137,6 +137,8 @@ func New(o Options) (*Agent, error) {
 		set:      o.Settings,
 		isolated: isolated{asked: o.Settings},
 		files:    fileKeeper{done: make(chan fileWrite, 1)},
+		reloads:  reloadKeeper{done: make(chan *reload, 1)},
+		old:      oldWorkers{done: make(chan oldCount, 1)},
 		known:    newKnowledge(),
 		flaps:    newFlapKeeper(),
 		applied:  map[string]applied{},
@@ -193,6 +195,12 @@ func (a *Agent) Run(ctx context.Context) error {
 		}
 		if w.written != nil {
 			a.noteWritten(ctx, *w.written)
+		}
+		if w.reloaded != nil {
+			a.noteReload(ctx, w.reloaded)
+		}
+		if w.counted != nil && !a.noteOldWorkers(ctx, *w.counted) && w.isOnlyCounted {
+			continue // the timer runs on
 		}
 		for _, t := range w.tried {
 			a.noteTried(ctx, t)

@@ -35,7 +35,8 @@ type fakeHAProxy struct {
 	swallow   func(plan.Step) bool  // the step is taken, and nothing comes of it
 	addrDelay time.Duration         // an address shows only then, as since 2.9
 	failLoad  func(content []byte) error
-	lieLoad   bool // Reload says that it has, and has not
+	lieLoad   bool          // Reload says that it has, and has not
+	holdLoad  chan struct{} // a reload takes until this is closed
 	onLoad    func()
 	unread    error
 	onApply   func(ctx context.Context)
@@ -237,7 +238,17 @@ func (h *fakeHAProxy) freeID(backend string) int {
 	return highest + 1
 }
 
-func (h *fakeHAProxy) Reload(_ context.Context, want plan.Marker) error {
+func (h *fakeHAProxy) Reload(ctx context.Context, want plan.Marker) error {
+	h.mu.Lock()
+	hold := h.holdLoad
+	h.mu.Unlock()
+	if hold != nil {
+		select {
+		case <-hold:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.reloads = append(h.reloads, time.Now())

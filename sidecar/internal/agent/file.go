@@ -1,7 +1,6 @@
 package agent
 
 import (
-	"bytes"
 	"context"
 	"reflect"
 	"slices"
@@ -52,6 +51,10 @@ func (a *Agent) tendFile(ctx context.Context, p plan.Plan) time.Duration {
 		f.current, f.due = false, time.Time{} // whatever it holds: it follows nobody now
 		return time.Hour
 	}
+	if a.reloads.running != nil {
+		f.current = false // it holds what is being loaded
+		return time.Hour
+	}
 	same := f.renderer == r && reflect.DeepEqual(f.model, p.File)
 	if f.writing != nil {
 		// On disk is what was there, or already what is being written. The end of
@@ -91,11 +94,14 @@ func (a *Agent) noteWritten(ctx context.Context, w fileWrite) {
 	}
 }
 
-// endWriting waits for the write that is under way. The context has ended, so
-// that does not take long.
+// endWriting waits for the write and the reload that are under way. The context
+// has ended, so that does not take long.
 func (a *Agent) endWriting() {
 	if a.files.writing != nil {
 		<-a.files.done
+	}
+	if a.reloads.running != nil {
+		<-a.reloads.done
 	}
 }
 
@@ -176,12 +182,6 @@ func (a *Agent) mayWrite(p plan.Plan) bool {
 // servers is written, so that HAProxy can start.
 const firstAnswer = time.Second
 
-// write renders and writes the file, and remembers how that went. The loop waits
-// for it.
-func (a *Agent) write(ctx context.Context, r Renderer, model []plan.FileBackend) error {
-	return a.takeWrite(ctx, a.writeFile(ctx, fileWrite{renderer: r, model: model}))
-}
-
 // writeFile renders and writes the file. It touches nothing that is the loop's.
 func (a *Agent) writeFile(ctx context.Context, w fileWrite) fileWrite {
 	if w.content, w.err = w.renderer.Render(w.model); w.err == nil {
@@ -224,18 +224,4 @@ func (a *Agent) takeWrite(ctx context.Context, w fileWrite) error {
 		f.content = content
 	}
 	return nil
-}
-
-// lastGood is a content of the file that HAProxy has run, or nil: ours, or the
-// one that a sidecar before us wrote for the process that runs.
-func (a *Agent) lastGood() []byte {
-	if a.files.content != nil {
-		return a.files.content
-	}
-	content, err := a.file.Read()
-	m := a.known.observed.Marker
-	if err != nil || m == (plan.Marker{}) || !bytes.Contains(content, []byte(m.String())) {
-		return nil
-	}
-	return content
 }

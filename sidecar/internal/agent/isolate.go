@@ -49,7 +49,10 @@ type isolated struct {
 
 // trial is a look, beside the loop, at whether what was asked for has become
 // valid.
-type trial struct{ err error }
+type trial struct {
+	err     error
+	isCheap bool // it costs little to look again
+}
 
 // leftOut is one service that stays as it was, or is not there.
 type leftOut struct {
@@ -137,7 +140,7 @@ func (a *Agent) leaveOut(set *Settings, i int, good []byte, left map[string]left
 
 // goodContent is a content of the file that HAProxy took.
 func (a *Agent) goodContent() []byte {
-	if good := a.lastGood(); good != nil {
+	if good := a.lastGood().read(a.file); good != nil {
 		return good
 	}
 	if a.known.observed.Running {
@@ -165,16 +168,19 @@ func (a *Agent) tendIsolated(ctx context.Context, p plan.Plan) time.Duration {
 	if wait := time.Until(k.next); wait > 0 {
 		return wait
 	}
-	content, err := k.asked.Renderer.Render(p.File)
-	if err == nil && a.bindable(content) != nil {
-		k.next = time.Now().Add(mendMin) // it costs nothing to look
-		return mendMin
+	t, renderer, good, pid := &trial{}, k.asked.Renderer, a.lastGood(), 0
+	if a.known.observed.Running {
+		pid = a.known.observed.PID
 	}
-	t := &trial{err}
 	k.trial = t
 	go func() {
-		if t.err == nil {
-			t.err = file.Try(ctx, content)
+		var content []byte
+		if content, t.err = renderer.Render(p.File); t.err == nil {
+			if t.err = a.bindable(content, good.read(a.file), pid); t.err != nil {
+				t.isCheap = true
+			} else {
+				t.err = file.Try(ctx, content)
+			}
 		}
 		a.tried <- t
 	}()
@@ -189,6 +195,10 @@ func (a *Agent) noteTried(ctx context.Context, t *trial) {
 		return
 	}
 	k.trial = nil
+	if t.isCheap {
+		k.next = time.Now().Add(mendMin)
+		return
+	}
 	if t.err != nil {
 		k.attempts++
 		k.next = time.Now().Add(min(mendMin<<min(k.attempts, 10), mendMax))
@@ -198,14 +208,15 @@ func (a *Agent) noteTried(ctx context.Context, t *trial) {
 	a.adopt(k.asked)
 }
 
-// bindable looks whether a new worker could listen on all that a content has.
-// nil also means that it can't be told.
-func (a *Agent) bindable(content []byte) error {
+// bindable looks whether a new worker could listen on all that a content has,
+// beside the one with this process id, which runs another; pid 0: none runs. nil
+// also means that it can't be told.
+func (a *Agent) bindable(content, runs []byte, pid int) error {
 	file, ok := a.file.(binder)
-	if !ok || !a.known.observed.Running {
+	if !ok || pid == 0 {
 		return nil
 	}
-	return file.Bindable(content, a.lastGood(), a.known.observed.PID)
+	return file.Bindable(content, runs, pid)
 }
 
 // leftOutState is what is left out, for people.

@@ -2,12 +2,13 @@ package agent
 
 import "context"
 
-// oldWorkers is what is known of the workers of before a reload.
+// oldWorkers is what is known of the workers of before a reload. They are counted
+// beside the loop: the master may not answer for seconds.
 type oldWorkers struct {
-	n       int
-	memory  int64 // in bytes
-	unknown bool  // they could not be counted
-	of      int   // the worker, by PID, that served when they were counted
+	oldCount
+
+	counting bool
+	done     chan oldCount // room for one
 
 	// empty has the instances, by service and ID, that were seen out of traffic
 	// and without a session in any worker while there were old ones. They may
@@ -38,22 +39,47 @@ func (o *oldWorkers) note(s *State) {
 	}
 }
 
-// countOldWorkers counts them. What memory they take is for people, and what
-// can't be known of it is not shown.
+// oldCount is how many old workers there are.
+type oldCount struct {
+	n       int
+	memory  int64 // in bytes
+	unknown bool  // they could not be counted, or were not yet
+	of      int   // the worker, by PID, that served when they were counted
+}
+
+// countOldWorkers begins to count them, beside the loop.
 func (a *Agent) countOldWorkers(ctx context.Context) {
-	pid := a.known.observed.PID
-	if a.old.of != pid {
-		a.old.empty = nil // what was counted there is not all of what is old now
+	o, pid := &a.old, a.known.observed.PID
+	if o.of != pid {
+		o.empty = nil // what was counted there is not all of what is old now
+		o.oldCount = oldCount{of: pid, unknown: true}
 	}
-	a.old = oldWorkers{of: pid, empty: a.old.empty}
-	if !a.known.observed.Running {
-		return
+	switch {
+	case !a.known.observed.Running:
+		o.oldCount = oldCount{of: pid}
+	case !o.counting: // else it begins anew after that
+		o.counting = true
+		go func() {
+			c := oldCount{of: pid}
+			n, err := a.haproxy.OldWorkers(ctx)
+			if c.n, c.unknown = n, err != nil; n > 0 {
+				// For people: what can't be known of it is not shown.
+				c.memory, _ = a.memory(ctx)
+			}
+			o.done <- c
+		}()
 	}
-	n, err := a.haproxy.OldWorkers(ctx)
-	if a.old.n, a.old.unknown = n, err != nil; n == 0 {
-		return
+}
+
+// noteOldWorkers takes a count, and reports whether it is news. One that began with
+// another worker says nothing.
+func (a *Agent) noteOldWorkers(ctx context.Context, c oldCount) (isNews bool) {
+	a.old.counting = false
+	if c.of != a.old.of || !a.known.observed.Running {
+		a.countOldWorkers(ctx)
+		return false
 	}
-	if bytes, err := a.memory(ctx); err == nil {
-		a.old.memory = bytes
-	}
+	isNews = a.old.oldCount != c
+	a.old.oldCount = c
+	return isNews
 }

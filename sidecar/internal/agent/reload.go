@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"reflect"
@@ -11,11 +12,16 @@ import (
 
 // reloadKeeper is what the agent knows of reloads.
 type reloadKeeper struct {
+	running *reload      // under way beside the loop; nil: none
+	done    chan *reload // how it went; room for one
+	reset   bool         // new settings have come while it was under way
+
 	reason  plan.ReloadReason // of the one that is due, or none
 	first   time.Time         // when it became due
 	changed time.Time         // when what it would load last changed
 	model   []plan.FileBackend
-	held    string // why it is held back, as it was logged
+	held    string    // why it is held back, as it was logged
+	again   time.Time // when it is looked at again whether it is still held back
 
 	succeeded, failures int
 	last                time.Time
@@ -54,9 +60,36 @@ const answerWait = 10 * time.Second
 func (r *reloadKeeper) failed(m plan.Marker) bool { return r.err != nil && r.errMarker == m }
 
 // newSettings lets the next reload go ahead at once.
-func (r *reloadKeeper) newSettings() { r.notBefore, r.streak = time.Time{}, 0 }
+func (r *reloadKeeper) newSettings() {
+	r.notBefore, r.again, r.streak, r.reset = time.Time{}, time.Time{}, 0, r.running != nil
+}
 
-// tendReload reloads if a reload is due, and gives the time until it is to be
+// reload is one reload: what is to be loaded, and how that went. It is made
+// beside the loop, which goes on changing the worker that serves.
+type reload struct {
+	reason plan.ReloadReason
+	fileWrite
+	servers []plan.FileBackend // as HAProxy runs them, for the file that is put back
+	good    lastGood
+	pid     int // of the worker that serves
+	max     oldWorkerLimits
+
+	held  string // why it was not tried: n old workers with so many bytes
+	n     int
+	bytes int64
+
+	isTried, isWritten bool // to write the file, and that succeeded
+	isRestored         bool // the last good file was put back
+	restoreErr         error
+}
+
+// oldWorkerLimits is what old workers may be when a reload starts; 0 is no limit.
+type oldWorkerLimits struct {
+	n      int
+	memory int64 // in bytes
+}
+
+// tendReload starts a reload if one is due, and gives the time until it is to be
 // called again.
 func (a *Agent) tendReload(ctx context.Context, p plan.Plan) time.Duration {
 	r := &a.reloads
@@ -78,17 +111,25 @@ func (a *Agent) tendReload(ctx context.Context, p plan.Plan) time.Duration {
 		r.changed = now
 	}
 	r.reason, r.model = p.Reload, p.File
-	if a.files.writing != nil {
-		return time.Hour // the end of the write wakes the loop
+	if a.files.writing != nil || r.running != nil {
+		return time.Hour // its end wakes the loop
 	}
-	if wait := a.untilReload(now, p); wait > 0 {
+	if wait := max(a.untilReload(now, p), r.again.Sub(now)); wait > 0 {
 		return wait
 	}
-	if a.tooManyOldWorkers(ctx) {
-		return time.Second
+	r.running = &reload{
+		reason:    p.Reload,
+		fileWrite: fileWrite{renderer: a.set.Renderer, model: p.FileToReload()},
+		servers:   p.File, good: a.lastGood(), pid: a.known.observed.PID,
+		max: oldWorkerLimits{a.set.MaxOldWorkers, a.set.MaxOldWorkersMemory},
 	}
-	a.reload(ctx, p)
-	return 0
+	r.reset = false
+	a.files.current = false
+	go func(l reload) {
+		a.reload(ctx, &l)
+		r.done <- &l
+	}(*r.running)
+	return time.Hour
 }
 
 // untilReload is how long the reload must wait: for more changes, for the last
@@ -110,71 +151,102 @@ func (a *Agent) untilReload(now time.Time, p plan.Plan) time.Duration {
 	return due.Sub(now)
 }
 
-// tooManyOldWorkers reports whether the reload must wait for old workers to
-// end. What can't be counted holds nothing: the reload itself will tell.
-func (a *Agent) tooManyOldWorkers(ctx context.Context) bool {
-	r := &a.reloads
-	n, bytes := 0, int64(0)
-	if a.set.MaxOldWorkers > 0 || a.set.MaxOldWorkersMemory > 0 {
-		n, _ = a.haproxy.OldWorkers(ctx)
+// reload writes the file and makes HAProxy load it. A failure leaves HAProxy and
+// the file as they were. It touches nothing that is the loop's.
+func (a *Agent) reload(ctx context.Context, l *reload) {
+	if a.hold(ctx, l); l.held != "" {
+		return
 	}
-	if n > 0 && a.set.MaxOldWorkersMemory > 0 {
-		bytes, _ = a.memory(ctx)
+	good := l.good.read(a.file)
+	if l.content, l.err = l.renderer.Render(l.model); l.err == nil {
+		if l.err = a.bindable(l.content, good, l.pid); l.err != nil {
+			return
+		}
+		l.changed, l.err = a.file.Write(ctx, l.content)
 	}
-	held := ""
-	switch {
-	case a.set.MaxOldWorkers > 0 && n >= a.set.MaxOldWorkers:
-		held = "old workers"
-	case a.set.MaxOldWorkersMemory > 0 && bytes >= a.set.MaxOldWorkersMemory:
-		held = "memory of old workers"
+	l.isTried, l.isWritten = true, l.err == nil
+	if l.err != nil {
+		return
 	}
-	if held != "" && r.held != held {
-		a.log.Warn("the reload waits until an old worker has ended", "reason", r.reason, "because_of", held,
-			"old_workers", n, "max_old_workers", a.set.MaxOldWorkers, "memory", bytes, "max_memory", a.set.MaxOldWorkersMemory)
+	// What the file names may have gone since it was written.
+	if l.err = a.file.Check(ctx); l.err == nil {
+		l.err = a.haproxy.Reload(ctx, l.renderer.Marker())
 	}
-	r.held = held
-	return held != ""
+	if l.err != nil && good != nil && ctx.Err() == nil {
+		l.isRestored, l.restoreErr = true, a.file.Restore(l.good.renewed(good, l.servers), l.err)
+	}
 }
 
-// reload writes the file and makes HAProxy load it. A failure leaves HAProxy
-// and the file as they were, and the change is still due.
-func (a *Agent) reload(ctx context.Context, p plan.Plan) {
-	good, wanted := a.lastGood(), a.set.Renderer
-	err := a.foresee(wanted, p.FileToReload())
-	if err == nil {
-		err = a.write(ctx, wanted, p.FileToReload())
+// hold says why the reload must wait for old workers to end. What can't be counted
+// holds nothing: the reload itself will tell.
+func (a *Agent) hold(ctx context.Context, l *reload) {
+	if l.max.n > 0 || l.max.memory > 0 {
+		l.n, _ = a.haproxy.OldWorkers(ctx)
 	}
-	if err != nil && ctx.Err() == nil && a.isolate(err) {
-		return // it is planned anew, without what was wrong
+	if l.n > 0 && l.max.memory > 0 {
+		l.bytes, _ = a.memory(ctx)
 	}
-	if err == nil {
-		if err = a.load(ctx, wanted); err != nil && good != nil && ctx.Err() == nil {
-			a.restore(a.renewed(good, p.File), err)
-		}
+	switch {
+	case l.max.n > 0 && l.n >= l.max.n:
+		l.held = "old workers"
+	case l.max.memory > 0 && l.bytes >= l.max.memory:
+		l.held = "memory of old workers"
 	}
-	if ctx.Err() != nil {
+}
+
+// heldAgain is how long a reload that old workers hold back waits until they are
+// counted again.
+const heldAgain = time.Second
+
+// noteHeld takes that a reload was not tried.
+func (a *Agent) noteHeld(l *reload) {
+	r := &a.reloads
+	if r.held != l.held {
+		a.log.Warn("the reload waits until an old worker has ended", "reason", l.reason, "because_of", l.held,
+			"old_workers", l.n, "max_old_workers", l.max.n, "memory", l.bytes, "max_memory", l.max.memory)
+	}
+	r.held, r.again = l.held, time.Now().Add(heldAgain)
+	if r.reset {
+		r.again = time.Time{}
+	}
+}
+
+// noteReload takes how a reload went. One that failed is still due.
+func (a *Agent) noteReload(ctx context.Context, l *reload) {
+	r, err := &a.reloads, l.err
+	r.running = nil
+	a.known.forget()
+	switch {
+	case ctx.Err() != nil: // it fails for that
 		return
+	case l.held != "":
+		a.noteHeld(l)
+		return
+	}
+	r.held, a.isolated.content = "", l.content
+	if written := l.fileWrite; l.isTried {
+		if l.isWritten {
+			written.err = nil // else it is the reload's
+		}
+		_ = a.takeWrite(ctx, written)
+	}
+	if l.isRestored {
+		a.noteRestored(l.restoreErr)
+	}
+	isNewest := l.renderer == a.set.Renderer
+	if err != nil && !l.isWritten && isNewest && a.isolate(err) {
+		return // it is planned again, without what was wrong
 	}
 	isolated := false
 	if errors.Is(err, plan.ErrListen) {
-		a.reloads.unforeseen++
-		isolated = a.isolate(err)
+		r.unforeseen++
+		isolated = isNewest && a.isolate(err)
 	}
-	a.record.Reload(p.Reload, err)
-	a.known.forget()
-	r := &a.reloads
-	r.last, r.lastReason, r.err, r.errMarker = time.Now(), p.Reload, err, wanted.Marker()
+	a.record.Reload(l.reason, err)
+	r.last, r.lastReason, r.err, r.errMarker = time.Now(), l.reason, err, l.renderer.Marker()
 	r.notBefore = r.last.Add(a.set.ReloadInterval)
 	if err != nil {
-		r.failures++
-		r.notBefore = r.last.Add(max(a.set.ReloadInterval, time.Second) << min(r.streak, 5))
-		if isolated {
-			r.notBefore = r.last.Add(a.set.ReloadInterval) // it is another one
-		} else if wait := r.last.Add(r.listenWait()); errors.Is(err, plan.ErrListen) && wait.After(r.notBefore) {
-			r.notBefore = wait
-		}
-		r.streak++
-		a.log.Error("reload failed; HAProxy serves on with what it had", "reason", p.Reload, "error", err, "again_in", time.Until(r.notBefore).Round(time.Second))
+		a.noteReloadFailed(l, isolated)
 		return
 	}
 	r.succeeded++
@@ -182,52 +254,78 @@ func (a *Agent) reload(ctx context.Context, p plan.Plan) {
 		r.unforeseen = 0
 	}
 	r.streak, r.reason, r.held, r.model = 0, plan.NoReload, "", nil
-	a.files.good = wanted
-	if content, err := a.file.Read(); err == nil {
-		a.files.content = content
+	if r.reset {
+		r.notBefore = time.Time{}
 	}
-	a.log.Info("reloaded", "reason", p.Reload)
+	a.files.good, a.files.content = l.renderer, l.content
+	a.log.Info("reloaded", "reason", l.reason)
 }
 
-// foresee tells what would keep a new worker from listening, before anything
-// is touched.
-func (a *Agent) foresee(wanted Renderer, model []plan.FileBackend) error {
-	content, err := wanted.Render(model)
-	if err != nil {
-		return nil //nolint:nilerr // the write tells it
+// noteReloadFailed says when the reload is tried again.
+func (a *Agent) noteReloadFailed(l *reload, isolated bool) {
+	r := &a.reloads
+	r.failures++
+	wait := max(a.set.ReloadInterval, time.Second) << min(r.streak, 5)
+	switch {
+	case isolated:
+		wait = a.set.ReloadInterval // it is another one
+	case errors.Is(l.err, plan.ErrListen):
+		wait = max(wait, r.listenWait())
 	}
-	a.isolated.content = content
-	return a.bindable(content)
+	r.notBefore = r.last.Add(wait)
+	r.streak++
+	if r.reset {
+		r.notBefore, r.streak = time.Time{}, 0
+	}
+	a.log.Error("reload failed; HAProxy serves on with what it had", "reason", l.reason, "error", l.err, "again_in", time.Until(r.notBefore).Round(time.Second))
 }
 
-// load makes HAProxy load what is in place, if that is still valid: what the
-// file names may have gone since it was written.
-func (a *Agent) load(ctx context.Context, wanted Renderer) error {
-	if err := a.file.Check(ctx); err != nil {
-		return err
-	}
-	return a.haproxy.Reload(ctx, wanted.Marker())
+// lastGood is where to find a content of the file that HAProxy has run: ours, or
+// the one that a sidecar before us wrote for the process that runs.
+type lastGood struct {
+	content  []byte
+	marker   plan.Marker // of the process that runs
+	renderer Renderer    // of the content, if it is of other settings than HAProxy runs
 }
 
-// renewed gives the last good content with the servers of now where it is of other
-// settings than HAProxy runs. It was not kept up to date then, and could bring back
-// a server that was called drained since.
-func (a *Agent) renewed(good []byte, model []plan.FileBackend) []byte {
-	r := a.files.good
-	if r == nil || r.Marker() == a.known.observed.Marker {
-		return good
+func (a *Agent) lastGood() lastGood {
+	g := lastGood{content: a.files.content, marker: a.known.observed.Marker}
+	if r := a.files.good; r != nil && r.Marker() != g.marker {
+		g.renderer = r
 	}
-	content, err := r.Render(model)
-	if err != nil {
-		return good
+	return g
+}
+
+// read gives the content, or nil.
+func (g lastGood) read(file File) []byte {
+	if g.content != nil {
+		return g.content
+	}
+	content, err := file.Read()
+	if err != nil || g.marker == (plan.Marker{}) || !bytes.Contains(content, []byte(g.marker.String())) {
+		return nil
 	}
 	return content
 }
 
-// restore puts the last good file back after a reload that failed, so that a
-// restart of HAProxy gets what runs.
-func (a *Agent) restore(good []byte, because error) {
-	if err := a.file.Restore(good, because); err != nil {
+// renewed gives the content with the servers of now where it is of other settings
+// than HAProxy runs. It was not kept up to date then, and could bring back a server
+// that was called drained since.
+func (g lastGood) renewed(content []byte, model []plan.FileBackend) []byte {
+	if g.renderer == nil {
+		return content
+	}
+	renewed, err := g.renderer.Render(model)
+	if err != nil {
+		return content
+	}
+	return renewed
+}
+
+// noteRestored takes that the last good file was put back after a reload that
+// failed, so that a restart of HAProxy gets what runs.
+func (a *Agent) noteRestored(err error) {
+	if err != nil {
 		a.log.Error("the last good haproxy.cfg could not be put back", "path", a.file.Path(), "error", err)
 	}
 	a.files.renderer, a.files.model, a.files.current = nil, nil, false

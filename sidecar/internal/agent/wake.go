@@ -13,7 +13,11 @@ type wake struct {
 	saved    bool // a write of the snapshot has ended
 	savedErr error
 	written  *fileWrite // a write of haproxy.cfg has ended
-	tried    []*trial   // looks at what was rejected have ended
+	reloaded *reload    // a reload has
+	counted  *oldCount  // the old workers were counted
+
+	isOnlyCounted bool     // and nothing else has come
+	tried         []*trial // looks at what was rejected have ended
 }
 
 // wake waits until a pass is due. All that has come by then is served by that
@@ -34,10 +38,13 @@ func (a *Agent) wake(ctx context.Context, timer, reconcile <-chan time.Time) (w 
 		w.saved, w.savedErr = true, err
 	case f := <-a.files.done:
 		w.written = &f
+	case w.reloaded = <-a.reloads.done:
+	case c := <-a.old.done:
+		w.counted, w.isOnlyCounted = &c, true
 	case t := <-a.tried:
 		w.tried = append(w.tried, t)
 	}
-	for {
+	for ; ; w.isOnlyCounted = false {
 		select {
 		case <-a.catalog.Changed():
 		case <-a.attended:
@@ -51,6 +58,9 @@ func (a *Agent) wake(ctx context.Context, timer, reconcile <-chan time.Time) (w 
 			w.saved, w.savedErr = true, err
 		case f := <-a.files.done:
 			w.written = &f
+		case w.reloaded = <-a.reloads.done:
+		case c := <-a.old.done:
+			w.counted = &c
 		case t := <-a.tried:
 			w.tried = append(w.tried, t)
 		default:

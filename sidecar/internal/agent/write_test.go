@@ -88,6 +88,72 @@ func TestFileWrite_Hangs_SidecarEnds(t *testing.T) {
 	})
 }
 
+// A reload that takes ten seconds delays no change of the worker that serves, and a
+// drain is not acknowledged before the new worker and the file have it.
+func TestReload_TakesLong_ChangesGoThroughAndDrainWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := serving(t, true, many(3)...)
+		hold := make(chan struct{})
+		b.haproxy.with(func() { b.haproxy.holdLoad = hold })
+		b.settings.Renderer = &fakeRenderer{marker: plan.Marker{Template: "t2", Services: "s1", Settings: "g1"}}
+		b.agent.Reconfigure(b.settings)
+		b.passes(b.settings.SettleMin + time.Second) // the reload has begun
+
+		four := append(many(3), instance("api-4", 4))
+		leaving(&four[0])
+		b.catalog.says("api", four...)
+		b.runs(500*time.Millisecond, "api-1 10.0.0.1:4000 maint down", "api-2 10.0.0.2:4000 ready up", "api-3 10.0.0.3:4000 ready up", "api-4 10.0.0.4:4000 ready up")
+		b.passes(10 * time.Second)
+		if d, _ := b.agent.State().Drain("api", "api-1"); d.Drained {
+			t.Error("called drained, and the new worker will have it")
+		}
+		if s := b.agent.State(); s.File.Current || !s.File.Pending || s.Reloads.Pending != "template_changed" {
+			t.Errorf("while HAProxy reloads: got %+v, %+v, want a file that is not current, pending, and a reload", s.File, s.Reloads)
+		}
+
+		close(hold) // the new worker begins with what was written before
+		b.runs(500*time.Millisecond, "api-1 10.0.0.1:4000 maint down", "api-2 10.0.0.2:4000 ready up", "api-3 10.0.0.3:4000 ready up", "api-4 10.0.0.4:4000 ready up")
+		b.eventually("drained", 2*time.Second, func() bool { return b.drained("api-1") })
+		b.wantFile("api-2 10.0.0.2:4000", "api-3 10.0.0.3:4000", "api-4 10.0.0.4:4000")
+		b.wantTold("reload", "reload template_changed: ok")
+	})
+}
+
+// New settings that come while a reload is under way need not wait until the next
+// may start.
+func TestReload_NewSettingsMeanwhile_NextStartsAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := serving(t, true, many(1)...)
+		hold := make(chan struct{})
+		b.haproxy.with(func() { b.haproxy.holdLoad = hold })
+		for _, template := range []string{"t2", "t3"} {
+			b.settings.Renderer = &fakeRenderer{marker: plan.Marker{Template: template, Services: "s1", Settings: "g1"}}
+			b.agent.Reconfigure(b.settings)
+			b.passes(b.settings.SettleMin + time.Second)
+		}
+		b.haproxy.with(func() { b.haproxy.holdLoad = nil })
+		close(hold)
+		b.passes(time.Second)
+		b.wantTold("reload", "reload template_changed: ok", "reload template_changed: ok")
+	})
+}
+
+// A sidecar that is told to end does not wait for a reload that hangs.
+func TestReload_Hangs_SidecarEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := serving(t, true, many(1)...)
+		b.haproxy.with(func() { b.haproxy.holdLoad = make(chan struct{}) })
+		b.settings.Renderer = &fakeRenderer{marker: plan.Marker{Template: "t2", Services: "s1", Settings: "g1"}}
+		b.agent.Reconfigure(b.settings)
+		b.passes(b.settings.SettleMin + time.Second)
+		began := time.Now()
+		b.stop()
+		if took := time.Since(began); took > 2*time.Second {
+			t.Errorf("it took %s to end", took)
+		}
+	})
+}
+
 // Whether a rejected service has become valid is looked at beside the loop, too.
 func TestRejectedService_TrialTakesLong_ChangesGoThrough(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

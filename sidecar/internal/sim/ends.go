@@ -144,7 +144,7 @@ func (w *world) notQuiet() string {
 		return "the sidecar says the file is not current " + st.File.Error
 	case st.Reloads.Pending != "":
 		return "a reload is pending: " + st.Reloads.Pending
-	case w.sidecar.calling+w.sidecar.writing > 0:
+	case w.sidecar.calling+w.sidecar.beside > 0:
 		return "the sidecar is in a call"
 	}
 	return ""

@@ -48,15 +48,17 @@ func (f file) Write(ctx context.Context, content []byte) (bool, error) {
 	if f.dead || f.ended {
 		return false, errDead
 	}
+	// Should it be a reload's: old workers were counted since that was decided.
+	f.needed, f.oldHeld = w.needsReload(f.sidecar) || f.neededAt > 0 && w.now()-f.neededAt <= 2*counting, f.oldSaw
 	if bytes.Equal(content, w.disk.text) {
 		return false, nil
 	}
-	f.writing++
-	defer func() { f.writing-- }()
+	f.beside++
+	defer func() { f.beside-- }()
 	away := f.away // one that was begun before has whom HAProxy ran, up or not
 	w.note("sidecar: begins to write the file: %s", w.disk.known[string(content)])
 	w.checkFile(f.sidecar, content)
-	if err := f.beside(ctx); err != nil {
+	if err := f.elapse(ctx, 10*time.Millisecond); err != nil {
 		return false, err
 	}
 	switch {
@@ -78,7 +80,7 @@ func (f file) Write(ctx context.Context, content []byte) (bool, error) {
 	}
 	w.changed = w.now()
 	w.note("sidecar: writes the file: %s", w.disk)
-	if err := f.beside(ctx); err != nil {
+	if err := f.elapse(ctx, 10*time.Millisecond); err != nil {
 		return true, err
 	}
 	return true, nil
@@ -88,24 +90,24 @@ func (f file) Write(ctx context.Context, content []byte) (bool, error) {
 // instant, and which of the two comes first is not to be left to chance.
 const beginning = 111 * time.Nanosecond
 
-// beside lets the time of a write go by, which the loop does not wait for. A
-// sidecar that dies meanwhile writes nothing more. It must not draw from the
-// loop's luck: which of the two comes first is not to be told.
-func (f file) beside(ctx context.Context) error {
-	w := f.w
-	if f.fuse > 0 {
-		if f.fuse--; f.fuse == 0 {
-			f.kill()
+// elapse lets time go by that the loop does not wait for. A sidecar that dies
+// meanwhile does nothing more. It must not draw from the loop's luck: which of the
+// two comes first is not to be told.
+func (s *sidecar) elapse(ctx context.Context, atLeast time.Duration) error {
+	w := s.w
+	if s.fuse > 0 {
+		if s.fuse--; s.fuse == 0 {
+			s.kill()
 		}
 	}
-	took := 10*time.Millisecond + time.Duration(f.dice.Int64N(int64(20*time.Millisecond+w.set.latency)))
-	if f.dice.Float64() < w.trouble.slow {
-		took += time.Duration(f.dice.Int64N(int64(3 * time.Second)))
+	took := atLeast + time.Duration(s.dice.Int64N(int64(20*time.Millisecond+w.set.latency)))
+	if s.dice.Float64() < w.trouble.slow {
+		took += time.Duration(s.dice.Int64N(int64(3 * time.Second)))
 	}
 	w.mu.Unlock()
 	time.Sleep(took.Truncate(time.Microsecond) + 777*time.Nanosecond)
 	w.mu.Lock()
-	if f.dead || f.ended {
+	if s.dead || s.ended {
 		return errDead
 	}
 	return ctx.Err()
@@ -132,9 +134,9 @@ func (f file) noteFiled(content []byte) {
 func (f file) Check(ctx context.Context) error {
 	f.w.mu.Lock()
 	defer f.w.mu.Unlock()
-	f.calling++
-	defer f.done()
-	if err := f.pass(ctx, f.latency()+20*time.Millisecond); err != nil {
+	f.beside++
+	defer func() { f.beside-- }()
+	if err := f.elapse(ctx, 20*time.Millisecond); err != nil {
 		return err
 	}
 	if c, ok := f.w.disk.on(); !ok || c.invalid {
@@ -147,10 +149,14 @@ func (f file) Check(ctx context.Context) error {
 func (f file) Restore(content []byte, _ error) error {
 	f.w.mu.Lock()
 	defer f.w.mu.Unlock()
+	if f.dead || f.ended {
+		return errDead
+	}
 	if f.told {
 		f.w.breach(outlives, "the file is put back by a sidecar that was told to end")
 	}
-	if f.fails(f.w.trouble.write) {
+	if f.dice.Float64() < f.w.trouble.write {
+		f.failed = f.w.now()
 		return errors.New("no space left on device")
 	}
 	f.w.disk.text, f.w.disk.foreign = content, false

@@ -19,10 +19,10 @@ func (w *world) checkReload(s *sidecar) {
 	if s.reloaded > 0 && w.now()-s.reloaded < s.settings.ReloadInterval {
 		w.breach(reloadReason, "a reload %s after the one before it, less than %s", w.now()-s.reloaded, s.settings.ReloadInterval)
 	}
-	if limit := s.settings.MaxOldWorkers; limit > 0 && s.oldSaw >= limit {
-		w.breach(reloadReason, "a reload with %d old workers, the limit is %d", s.oldSaw, limit)
+	if limit := s.settings.MaxOldWorkers; limit > 0 && s.oldHeld >= limit {
+		w.breach(reloadReason, "a reload with %d old workers, the limit is %d", s.oldHeld, limit)
 	}
-	if !w.needsReload(s) {
+	if !s.needed && !w.needsReload(s) {
 		w.breach(reloadReason, "a reload for which there is no reason")
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"strings"
 	"time"
 
@@ -46,6 +47,9 @@ func (l link) Observe(ctx context.Context, backends []string) (plan.Observed, er
 	l.away = false
 	o := w.proxy.observe(backends, l.fails(w.trouble.uncount))
 	l.take(o, backends)
+	if w.needsReload(l.sidecar) {
+		l.neededAt = w.now()
+	}
 	w.note("sidecar: looks at %s", strings.Join(backends, " "))
 	if prompt {
 		l.owes = l.mustAct()
@@ -237,13 +241,16 @@ func (l link) did(st plan.Step) {
 	}
 }
 
-// Reload makes HAProxy load the file.
+// Reload makes HAProxy load the file, beside the loop.
 func (l link) Reload(ctx context.Context, want plan.Marker) error {
 	w := l.w
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	l.calling++
-	defer l.done()
+	if l.dead || l.ended {
+		return errDead
+	}
+	l.beside++
+	defer func() { l.beside-- }()
 	w.checkReload(l.sidecar)
 	// New settings that it has not taken yet allow another.
 	l.reset = want != l.settings.Renderer.Marker()
@@ -262,24 +269,24 @@ func (l link) Reload(ctx context.Context, want plan.Marker) error {
 
 func (l link) reload(ctx context.Context, want plan.Marker) error {
 	w := l.w
-	if err := l.pass(ctx, l.latency()+50*time.Millisecond); err != nil {
+	if err := l.elapse(ctx, 50*time.Millisecond); err != nil {
 		return err
 	}
 	switch {
 	case !w.proxy.running:
 		return plan.ErrNotRunning
-	case l.fails(w.trouble.reload):
+	case l.dice.Float64() < w.trouble.reload:
 		return errors.New("cannot bind")
 	}
 	if err := w.proxy.reload(); err != nil {
 		return err
 	}
 	w.settle()
-	if err := l.pass(ctx, l.latency()); err != nil {
+	if err := l.elapse(ctx, time.Millisecond); err != nil {
 		return err
 	}
 	switch {
-	case l.fails(w.trouble.lost):
+	case l.dice.Float64() < w.trouble.lost:
 		return errTimeout
 	case !w.proxy.running:
 		return plan.ErrNotRunning
@@ -289,20 +296,25 @@ func (l link) reload(ctx context.Context, want plan.Marker) error {
 	return nil
 }
 
-// OldWorkers counts them.
+// counting is how long it takes to count the old workers, always. Two may count at
+// the same time, so chance is drawn from the time.
+const counting = 500*time.Microsecond + 555*time.Nanosecond
+
+// OldWorkers counts them, beside the loop.
 func (l link) OldWorkers(ctx context.Context) (int, error) {
-	l.w.mu.Lock()
-	defer l.w.mu.Unlock()
-	defer l.done()
-	if err := l.begin(ctx); err != nil {
-		return 0, err
+	time.Sleep(counting)
+	w := l.w
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if l.dead || l.ended {
+		return 0, errDead
 	}
-	if l.fails(l.w.trouble.uncount) {
+	if rand.New(rand.NewPCG(w.Seed, uint64(w.now()))).Float64() < w.trouble.uncount {
 		l.oldSaw = 0
 		return 0, errTimeout
 	}
-	l.oldSaw = len(l.w.proxy.old)
-	return l.oldSaw, nil
+	l.oldSaw = len(w.proxy.old)
+	return l.oldSaw, ctx.Err()
 }
 
 // Capabilities is what the program on disk can do.

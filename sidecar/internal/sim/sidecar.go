@@ -25,7 +25,7 @@ type sidecar struct {
 	told    bool // to end; from then on it must change nothing
 	dead    bool // it was killed: what it does beside the loop ends, too
 	calling int  // calls of the loop under way; it is idle while there is none
-	writing int  // writes of the file, beside the loop
+	beside  int  // calls under way that the loop does not wait for
 	dice    *rand.Rand
 	doomed  bool // it dies where it is now, or where it comes by next
 	fuse    int  // so many points until it dies; 0: it does not
@@ -35,6 +35,10 @@ type sidecar struct {
 	saw    plan.Observed
 	sawAt  map[*server]time.Duration
 	oldSaw int // old workers, as last counted
+
+	neededAt time.Duration // when a look at HAProxy last gave a reason for a reload
+	needed   bool          // there was one when a write of the file began
+	oldHeld  int           // old workers, as they were counted before it
 
 	recalled []catalog.Saved // what the sidecar before has left it
 

@@ -95,17 +95,10 @@ func (s *sidecar) mustAct() bool {
 	return len(plan.Compute(d, s.saw, s.given).Steps) > 0
 }
 
-// mayReload reports whether the write that is under way may be a reload's own,
-// for which the loop waits.
-func (s *sidecar) mayReload() bool {
-	runs := s.w.proxy.worker
-	return s.writing > 0 && (runs == nil || runs.marker != s.settings.Renderer.Marker() || s.w.set.settleMin == 0 || s.agent.State().Reloads.Pending != "")
-}
-
 // checkPrompt: who has heard of a change has looked at HAProxy soon after, unless
 // it was told to end meanwhile.
 func (s *sidecar) checkPrompt() {
-	if s.told || s.dead || s.mayReload() {
+	if s.told || s.dead {
 		return
 	}
 	if s.looks > 0 && s.w.now() > s.looks+s.w.set.latency*20 && s.calling == 0 {
