@@ -183,10 +183,10 @@ func (a *Agent) Run(ctx context.Context) error {
 	defer a.endWriting()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	reconcile := time.NewTicker(a.set.Reconcile)
-	defer reconcile.Stop()
+	compare := time.NewTimer(a.set.Reconcile)
+	defer compare.Stop()
 	for {
-		w := a.wake(ctx, timer.C, reconcile.C)
+		w := a.wake(ctx, timer.C, compare.C)
 		for _, r := range w.releases {
 			a.letGo(r) // also now: somebody waits for the answer
 		}
@@ -211,17 +211,35 @@ func (a *Agent) Run(ctx context.Context) error {
 		if w.settings != nil {
 			a.reloads.unforeseen = 0
 			a.adopt(*w.settings)
-			reconcile.Reset(w.settings.Reconcile)
+			compare.Reset(w.settings.Reconcile)
 		}
+		began := time.Now()
 		if w.compare {
 			a.known.forget()
 			a.files.unsure = true
 			a.countOldWorkers(ctx)
 		}
 		again := a.pass(ctx)
+		if w.compare {
+			compare.Reset(a.untilCompared(time.Since(began)))
+		}
 		a.ticked.Store(time.Now().UnixNano())
 		timer.Reset(again)
 	}
+}
+
+const (
+	// comparedShare is how many times as long as it took nothing is compared: so it
+	// takes 1 % of a processor.
+	comparedShare = 99
+	// comparedMax bounds that: what somebody has changed by hand is corrected then.
+	comparedMax = 30 * time.Second
+)
+
+// untilCompared is how long it takes until everything is compared again, after a
+// comparison that took so long.
+func (a *Agent) untilCompared(took time.Duration) time.Duration {
+	return max(a.set.Reconcile, min(comparedShare*took, comparedMax))
 }
 
 // adopt takes new settings. What failed with the old ones is tried at once.
@@ -251,7 +269,7 @@ func (a *Agent) pass(ctx context.Context) time.Duration {
 	if ctx.Err() != nil {
 		return time.Hour // Run sees it too
 	}
-	again := a.set.Reconcile
+	again := time.Hour // everything is compared before
 	switch {
 	case errors.Is(err, plan.ErrNotRunning):
 		again = min(again, a.tendFile(ctx, p), notRunningAgain)

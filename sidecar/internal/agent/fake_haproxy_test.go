@@ -31,15 +31,16 @@ type fakeHAProxy struct {
 	memory   int64                   // that they take
 
 	// What goes wrong, where it is set.
-	fail      func(plan.Step) error // the step is refused with it
-	swallow   func(plan.Step) bool  // the step is taken, and nothing comes of it
-	addrDelay time.Duration         // an address shows only then, as since 2.9
-	failLoad  func(content []byte) error
-	lieLoad   bool          // Reload says that it has, and has not
-	holdLoad  chan struct{} // a reload takes until this is closed
-	onLoad    func()
-	unread    error
-	onApply   func(ctx context.Context)
+	fail         func(plan.Step) error // the step is refused with it
+	swallow      func(plan.Step) bool  // the step is taken, and nothing comes of it
+	addrDelay    time.Duration         // an address shows only then, as since 2.9
+	failLoad     func(content []byte) error
+	lieLoad      bool          // Reload says that it has, and has not
+	holdLoad     chan struct{} // a reload takes until this is closed
+	onLoad       func()
+	observeTakes time.Duration
+	unread       error
+	onApply      func(ctx context.Context)
 
 	sent     []string // each step, with its error
 	reloads  []time.Time
@@ -110,6 +111,10 @@ func (h *fakeHAProxy) load(content []byte) {
 }
 
 func (h *fakeHAProxy) Observe(_ context.Context, backends []string) (plan.Observed, error) {
+	h.mu.Lock()
+	takes := h.observeTakes
+	h.mu.Unlock()
+	time.Sleep(takes)
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.observed = append(h.observed, backends)

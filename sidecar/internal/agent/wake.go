@@ -22,13 +22,13 @@ type wake struct {
 
 // wake waits until a pass is due. All that has come by then is served by that
 // one pass: it does not matter what came first, so no chance decides it.
-func (a *Agent) wake(ctx context.Context, timer, reconcile <-chan time.Time) (w wake) {
+func (a *Agent) wake(ctx context.Context, timer, compare <-chan time.Time) (w wake) {
 	select {
 	case <-ctx.Done():
 	case <-a.catalog.Changed():
 	case <-a.attended:
 	case <-timer:
-	case <-reconcile:
+	case <-compare:
 		w.compare = true
 	case s := <-a.reconfigured:
 		w.settings = &s
@@ -48,7 +48,7 @@ func (a *Agent) wake(ctx context.Context, timer, reconcile <-chan time.Time) (w 
 		select {
 		case <-a.catalog.Changed():
 		case <-a.attended:
-		case <-reconcile:
+		case <-compare:
 			w.compare = true
 		case s := <-a.reconfigured:
 			w.settings = &s

@@ -3,9 +3,13 @@ package haproxy
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/pointsman/pointsman/sidecar/internal/haproxytest"
 	"github.com/pointsman/pointsman/sidecar/internal/plan"
@@ -27,19 +31,33 @@ func TestObserveTellsWhoRunsWhatAndWhatIsNotThere(t *testing.T) {
 	})
 }
 
-func TestObserveReadsMoreBackendsThanOneLineHolds(t *testing.T) {
-	var backends []backendSpec
-	var names []string
+// All at once or one by one, the same is read; also of a backend without servers, of
+// one that is not there, and of one whose name others begin with.
+func TestObserve_ManyBackends_SameAsOneByOne(t *testing.T) {
+	backends := []backendSpec{{name: "empty"}, {name: "backend"}}
+	names := []string{"empty", "backend", "none"}
 	for i := range 120 {
 		name := fmt.Sprintf("backend-%s-%03d", strings.Repeat("long", 20), i)
 		names = append(names, name)
-		backends = append(backends, backendSpec{name: name, servers: []serverSpec{{name: name + ".s", addr: addr("127.0.0.1:9"), weight: 1}}})
+		servers := []serverSpec{{name: "s", addr: addr("127.0.0.1:9"), weight: i%3 + 1, maxConn: i % 5}, {name: name + ".s", addr: addr("[::1]:9"), weight: 1, backup: true, disabled: i%2 > 0}}
+		backends = append(backends, backendSpec{name: name, servers: servers})
 	}
 	onEach(t, backends, func(t *testing.T, s subject) {
-		o := s.observe(t, names...)
+		whole := s.observe(t, names...)
+		if got := len(whole.Backends); got != 122 {
+			t.Errorf("got %d backends, want 122", got)
+		}
+		each, err := readEach(t.Context(), s.client.ask, names, maxCommandsOld)
+		if err != nil {
+			t.Fatal(err)
+		}
 		for _, name := range names {
-			if servers := o.Backends[name].Servers; len(servers) != 1 || servers[0].Name != name+".s" {
-				t.Errorf("%s: got %v", name, servers)
+			got, found := whole.Backends[name]
+			if _, want := each.backends[name]; found != want {
+				t.Fatalf("%s: found %v at once, %v alone", name, found, want)
+			}
+			if diff := cmp.Diff(planServers(each.backends[name]), got.Servers, cmpopts.IgnoreFields(plan.Server{}, "SinceChange"), cmp.Comparer(func(x, y netip.AddrPort) bool { return x == y }), cmpopts.EquateEmpty()); diff != "" {
+				t.Errorf("%s: alone and at once:\n%s", name, diff)
 			}
 		}
 	})

@@ -84,15 +84,15 @@ func FuzzParseServersState(f *testing.F) {
 func FuzzParseStat(f *testing.F) {
 	f.Add(seedStat)
 	f.Add("No such proxy.\n")
-	f.Add("# svname,qcur,scur,type,\n\"a\nb\",1,2,2,\n")
+	f.Add("# pxname,svname,qcur,scur,type,\nb,\"a\nb\",1,2,2,\n")
 	f.Fuzz(func(t *testing.T, reply string) {
 		stats, err := parseStat(reply)
 		if err != nil && stats != nil {
 			t.Errorf("an error and a value: %v", stats)
 		}
-		for name, s := range stats {
-			if name == "" || name != s.name || s.sessions < 0 || s.queued < 0 || s.maxConn < 0 {
-				t.Errorf("taken for good: %q %+v", name, s)
+		for key, s := range stats {
+			if key.server == "" || key != (statKey{s.backend, s.name}) || s.sessions < 0 || s.queued < 0 || s.maxConn < 0 {
+				t.Errorf("taken for good: %q %+v", key, s)
 			}
 		}
 	})

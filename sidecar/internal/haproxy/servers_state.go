@@ -13,6 +13,7 @@ import (
 // columns grew from 20 in 2.2 to 25 in 2.4, so they are found by name).
 type serverState struct {
 	backendID   int // HAProxy's number of the backend, srv_id's namespace
+	backend     string
 	id          int
 	name        string
 	addr        netip.AddrPort // invalid where HAProxy has none, or not an IP
@@ -57,8 +58,8 @@ const (
 // noBackend is the reply for a backend that HAProxy does not have.
 const noBackend = "Can't find backend."
 
-// parseServersState reads the reply for one backend. found is false if there
-// is no such backend.
+// parseServersState reads the reply for one backend, or for all. found is false if
+// there is no such backend.
 func parseServersState(reply string) (servers []serverState, found bool, err error) {
 	if strings.TrimSpace(reply) == noBackend {
 		return nil, false, nil
@@ -87,6 +88,7 @@ func parseServerState(columns, fields []string) (serverState, error) {
 	r := row{columns: columns, fields: fields}
 	s := serverState{
 		backendID: r.number("be_id"),
+		backend:   r.text("be_name"),
 		id:        r.number("srv_id"),
 		name:      r.text("srv_name"),
 		op:        r.number("srv_op_state"),

@@ -5,12 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 )
 
 // serverStat is what is used of one server's line of `show stat` (management
 // manual 9.1). Its columns are found by name: every release adds some.
 type serverStat struct {
+	backend  string
 	name     string
 	sessions int // scur: being served by it
 	queued   int // qcur: waiting for it
@@ -24,10 +26,13 @@ const noProxy = "No such proxy."
 // serverType is the column "type" of a server.
 const serverType = 2
 
-// parseStat reads the reply to `show stat <backend> 4 -1`. A backend that
-// HAProxy does not have has no servers.
-func parseStat(reply string) (map[string]serverStat, error) {
-	stats := map[string]serverStat{}
+// statKey is a server by its backend's name and its own.
+type statKey struct{ backend, server string }
+
+// parseStat reads the reply to `show stat <backend> 4 -1`, or to that for all
+// backends. A backend that HAProxy does not have has no servers.
+func parseStat(reply string) (map[statKey]serverStat, error) {
+	stats := map[statKey]serverStat{}
 	if strings.TrimSpace(reply) == noProxy {
 		return stats, nil
 	}
@@ -41,6 +46,7 @@ func parseStat(reply string) (map[string]serverStat, error) {
 	if err != nil {
 		return nil, fmt.Errorf("show stat: header: %w", err)
 	}
+	columns, r.ReuseRecord = slices.Clone(columns), true
 	for {
 		fields, err := r.Read()
 		if errors.Is(err, io.EOF) {
@@ -54,7 +60,7 @@ func parseStat(reply string) (map[string]serverStat, error) {
 			return nil, fmt.Errorf("show stat: %w in %s", err, excerpt(strings.Join(fields, ",")))
 		}
 		if isServer {
-			stats[s.name] = s
+			stats[statKey{s.backend, s.name}] = s
 		}
 	}
 }
@@ -65,6 +71,7 @@ func parseServerStat(columns, fields []string) (s serverStat, isServer bool, err
 		return serverStat{}, false, r.err
 	}
 	s = serverStat{
+		backend:  r.text("pxname"),
 		name:     r.text("svname"),
 		sessions: r.number("scur"),
 		queued:   r.number("qcur"),

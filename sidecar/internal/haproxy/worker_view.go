@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 
 	"github.com/pointsman/pointsman/sidecar/internal/plan"
@@ -30,6 +32,31 @@ var errReloaded = errors.New("HAProxy was reloaded while it was read")
 
 // readWorker reads the backends of one worker in as few lines as they fit.
 func readWorker(ctx context.Context, ask asker, backends []string, limit int) (workerView, error) {
+	if len(backends) < wholeFrom {
+		return readEach(ctx, ask, backends, limit)
+	}
+	view, err := readWhole(ctx, ask, backends)
+	if err != nil {
+		return workerView{}, err
+	}
+	// A backend without servers is in neither table.
+	missing := slices.DeleteFunc(slices.Clone(backends), func(name string) bool { return view.backends[name] != nil })
+	if len(missing) == 0 {
+		return view, nil
+	}
+	rest, err := readEach(ctx, ask, missing, limit)
+	switch {
+	case err != nil:
+		return workerView{}, err
+	case rest.info.pid != view.info.pid:
+		return workerView{}, errReloaded
+	}
+	maps.Copy(view.backends, rest.backends)
+	return view, nil
+}
+
+// readEach asks for each backend.
+func readEach(ctx context.Context, ask asker, backends []string, limit int) (workerView, error) {
 	view := workerView{backends: make(map[string][]serverView, len(backends))}
 	for first := true; first || len(backends) > 0; first = false {
 		commands, taken := showCommands(backends, limit)
@@ -54,6 +81,57 @@ func readWorker(ctx context.Context, ask asker, backends []string, limit int) (w
 	}
 	return view, nil
 }
+
+// wholeFrom is from how many backends on one reading of all of them costs less than
+// one of each: HAProxy looks each of them up in the list of all.
+const wholeFrom = 20
+
+// readWhole reads all backends of a worker with two commands, and keeps those that
+// are asked for.
+func readWhole(ctx context.Context, ask asker, backends []string) (workerView, error) {
+	commands := []string{"show info", "show env " + plan.MarkerVariable, "show servers state", "show stat -1 4 -1"}
+	text, err := ask(ctx, commands)
+	if err != nil {
+		return workerView{}, err
+	}
+	replies, err := eachReply(text, len(commands))
+	if err != nil {
+		return workerView{}, err
+	}
+	view := workerView{backends: make(map[string][]serverView, len(backends))}
+	if err := view.readHead(replies, true); err != nil {
+		return workerView{}, err
+	}
+	states, _, err := parseServersState(replies[2])
+	if err != nil {
+		return workerView{}, err
+	}
+	stats, err := parseStat(replies[3])
+	if err != nil {
+		return workerView{}, err
+	}
+	wanted := make(map[string]bool, len(backends))
+	for _, name := range backends {
+		wanted[name] = true
+	}
+	for len(states) > 0 {
+		name, n := states[0].backend, 1
+		for n < len(states) && states[n].backendID == states[0].backendID {
+			n++
+		}
+		if wanted[name] {
+			servers, whole := join(states[:n], stats)
+			if !whole {
+				return workerView{}, fmt.Errorf("backend %s: %w", name, errChanged)
+			}
+			view.backends[name] = servers
+		}
+		states = states[n:]
+	}
+	return view, nil
+}
+
+var errChanged = errors.New("its servers changed while they were read")
 
 // headCommands is how many commands of a line come before the backends'.
 const headCommands = 2
@@ -106,14 +184,14 @@ func (v *workerView) readBackend(ctx context.Context, ask asker, backend, stateR
 			return err
 		}
 		if servers, whole = join(states, stats); !whole {
-			return errors.New("its servers changed while they were read")
+			return errChanged
 		}
 	}
 	v.backends[backend] = servers
 	return nil
 }
 
-func statByID(ctx context.Context, ask asker, backendID int) (map[string]serverStat, error) {
+func statByID(ctx context.Context, ask asker, backendID int) (map[statKey]serverStat, error) {
 	text, err := ask(ctx, []string{"show stat " + strconv.Itoa(backendID) + " 4 -1"})
 	if err != nil {
 		return nil, err
@@ -127,10 +205,10 @@ func statByID(ctx context.Context, ask asker, backendID int) (map[string]serverS
 
 // join brings the two tables together by the servers' names, which are unique
 // in a backend.
-func join(states []serverState, stats map[string]serverStat) (servers []serverView, whole bool) {
+func join(states []serverState, stats map[statKey]serverStat) (servers []serverView, whole bool) {
 	servers = make([]serverView, 0, len(states))
 	for _, state := range states {
-		stat, found := stats[state.name]
+		stat, found := stats[statKey{state.backend, state.name}]
 		if !found {
 			return nil, false
 		}

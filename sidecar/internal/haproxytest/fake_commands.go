@@ -41,7 +41,7 @@ func (f *Fake) run(w *FakeWorker, command string) string {
 	case "show cli":
 		return "admin\n\n"
 	case "show servers":
-		return w.showServersState(words[len(words)-1])
+		return w.showServersState(words[3:])
 	case "show stat":
 		return w.showStat(words[2])
 	case "add server":
