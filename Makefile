@@ -20,6 +20,8 @@ N ?= 20
 SEEDS ?= 2000
 SEED ?=
 FIGURE ?=
+ROWS ?=
+BENCHFLAGS ?=
 
 # What the programs say they are, unless VERSION does.
 DESCRIBED = $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
@@ -74,6 +76,7 @@ help: ## List the targets
 	@echo '  T=10m           how long each fuzz test runs, or the soak, or the simulation; SEED=7 repeats a soak'
 	@echo '  SEEDS=10000     how many histories to simulate; from the seed FROM on, or from a random one; SEED=57 repeats one'
 	@echo '  VERSION=1.1     what to deploy'
+	@echo '  ROWS=large      measure these rows only; BENCHFLAGS="--runs 3 --profile always"'
 	@echo '  N=200           how often to deploy; FIGURE=FILE.svg draws the leave times'
 
 .PHONY: demo
@@ -147,7 +150,12 @@ matrix: tools ## Run the tests with processes on every HAProxy and Consul
 	tools/matrix.sh
 
 .PHONY: bench
-bench: tools ## Run the benchmarks
+bench: tools ## Measure what a change costs, beside its floor; ROWS=small-30ms,large measures some rows. On HAProxy 3.4 unless HAPROXY says otherwise
+	@$(if $(HAPROXY),,HAPROXY=$$(tools/haproxy-versions.sh .tools/haproxy 3.4 | cut -f1)) \
+		go run ./test/bench $(if $(ROWS),--rows $(ROWS)) $(BENCHFLAGS)
+
+.PHONY: microbench
+microbench: ## Run the benchmarks of single functions
 	go test -run='^$$' -bench=. -benchmem -timeout=30m $(PKG)
 
 .PHONY: tools

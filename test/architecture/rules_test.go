@@ -72,6 +72,7 @@ var rules = []rule{
 	{place: "test/lab/..."},
 	{place: "test/proctest", imports: []string{"test/lab/..."}},
 	{place: "test/e2e/...", imports: []string{"test/lab/...", "test/hostile", "test/compat"}},
+	{place: "test/bench", imports: []string{"test/lab/..."}},
 	{place: "test/certtest"},
 	{place: "test/hostile"},
 	{place: "test/compat"},

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -18,6 +19,9 @@ type Consul struct {
 	HTTPPort, serfPort int
 	serverPort         int
 	Client             *api.Client
+
+	// Flags are further ones of its command line, for the next Restart.
+	Flags []string
 }
 
 // StartConsul starts Consul and waits until it has a leader. port 0 takes a
@@ -58,7 +62,7 @@ func (c *Consul) Restart(ctx context.Context) error {
 		"-bind=127.0.0.1", "-client=127.0.0.1", "-log-level=warn", "-node=" + nodeName,
 		"-http-port=" + strconv.Itoa(c.HTTPPort), "-server-port=" + strconv.Itoa(c.serverPort),
 		"-serf-lan-port=" + strconv.Itoa(c.serfPort), "-serf-wan-port=-1", "-dns-port=-1", "-grpc-port=-1",
-	}, flags...)...)
+	}, slices.Concat(flags, c.Flags)...)...)
 	if err != nil {
 		return err
 	}

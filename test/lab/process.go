@@ -37,6 +37,11 @@ var starter = sync.OnceValue(func() chan<- func() {
 	return work
 })
 
+// Start runs a program that the lab knows nothing of. Close ends it.
+func (l *Lab) Start(name, program string, args ...string) (*Process, error) {
+	return l.start(name, program, args...)
+}
+
 // start runs a program whose output goes to a file of its name.
 func (l *Lab) start(name, program string, args ...string) (*Process, error) {
 	return l.startWith(name, nil, program, args...)

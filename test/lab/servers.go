@@ -26,7 +26,7 @@ func (b *Balancer) Servers(ctx context.Context, backend string) ([]Server, error
 	if err != nil {
 		return nil, err
 	}
-	servers, err := parseServersState(out)
+	servers, err := ParseServersState(out)
 	if err != nil {
 		return nil, fmt.Errorf("lab: %s: show servers state %s: %w", b.Name, backend, err)
 	}
@@ -40,8 +40,9 @@ const (
 	byConfig = 4   // srv_admin_state
 )
 
-// parseServersState reads by the header: columns were added in time.
-func parseServersState(out string) (servers []Server, err error) {
+// ParseServersState reads the answer to `show servers state` by its header:
+// columns were added in time.
+func ParseServersState(out string) (servers []Server, err error) {
 	var header []string
 	for line := range strings.Lines(out) {
 		fields := strings.Fields(line)

@@ -11,7 +11,7 @@ import (
 )
 
 func TestServersStateIsReadByItsHeader(t *testing.T) {
-	got, err := parseServersState("1\n# be_id be_name srv_id srv_name srv_addr srv_op_state srv_admin_state srv_uweight srv_port\n" +
+	got, err := ParseServersState("1\n# be_id be_name srv_id srv_name srv_addr srv_op_state srv_admin_state srv_uweight srv_port\n" +
 		"4 api 1 slot-1 127.0.0.1 2 4 1 4000\n4 api 2 api-2 ::1 2 0 77 4001\n4 api 3 api-3 127.0.0.1 0 0 1 4002\n4 api 4 api-4 127.0.0.1 2 8 1 4003\n4 api 5 slot-5 127.0.0.1 0 5 1 1\n\n")
 	want := []Server{
 		{"slot-1", "127.0.0.1:4000", 1, true},
@@ -24,7 +24,7 @@ func TestServersStateIsReadByItsHeader(t *testing.T) {
 		t.Errorf("got %v (%v), want %v", got, err, want)
 	}
 	for _, bad := range []string{"", "Can't find backend.\n", "1\n4 api 1\n", "1\n# srv_name srv_uweight srv_admin_state\napi-1 x 0\n"} {
-		if got, err := parseServersState(bad); err == nil {
+		if got, err := ParseServersState(bad); err == nil {
 			t.Errorf("%q: got %v, want an error", bad, got)
 		}
 	}
