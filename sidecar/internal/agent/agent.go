@@ -83,6 +83,8 @@ type Agent struct {
 	set       Settings
 	ran       map[string]plan.Service // as HAProxy last ran them, by backend
 	known     knowledge
+	decided   decided
+	shown     map[string]shown // by service
 	files     fileKeeper
 	reloads   reloadKeeper
 	guard     guardKeeper
@@ -142,6 +144,7 @@ func New(o Options) (*Agent, error) {
 		known:    newKnowledge(),
 		flaps:    newFlapKeeper(),
 		applied:  map[string]applied{},
+		shown:    map[string]shown{},
 
 		announced: map[string]map[netip.AddrPort]bool{},
 	}
@@ -246,6 +249,7 @@ func (a *Agent) untilCompared(took time.Duration) time.Duration {
 func (a *Agent) adopt(s Settings) {
 	a.set, a.isolated = s, isolated{asked: s}
 	a.known.forget()
+	clear(a.shown)
 	a.flaps.keep(s.Services)
 	a.reloads.newSettings()
 	a.files.retry, a.files.due, a.files.rejected = backoff{}, time.Time{}, plan.Marker{}

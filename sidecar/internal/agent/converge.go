@@ -78,15 +78,64 @@ func (a *Agent) converge(ctx context.Context, snap catalog.Snapshot) (plan.Plan,
 	return p, nil
 }
 
-// compute plans with what is remembered, and remembers what the plan tells.
+// compute plans with what is remembered, and remembers what the plan tells. A
+// service for which nothing has changed since it was settled is not planned again.
 func (a *Agent) compute(o plan.Observed, snap catalog.Snapshot) plan.Plan {
 	now := time.Now()
 	o.Guards, o.Flapping, o.Absent = a.guard.recall(now), a.flapping(now), a.known.absences(now)
-	p := plan.Compute(a.desired(), o, snap)
+	d := a.desired()
+	a.decided.use(d, o)
+	decisions := make([]*plan.Decision, 0, len(d.Services))
+	for _, s := range d.Services {
+		decision := a.decided.settled(s.Backend, o)
+		if decision == nil || a.known.fresh[s.Backend] {
+			decision = plan.Decide(s, o, snap.Service(s.Name))
+			a.decided.decisions[s.Backend] = decision
+			a.known.fresh[s.Backend] = true
+		}
+		decisions = append(decisions, decision)
+	}
+	p := plan.Combine(d, o, decisions)
 	a.guard.remember(now, p)
 	a.known.noteAbsent(now, p)
 	a.known.settled(p)
 	return p
+}
+
+// decided holds the last decision for each backend.
+type decided struct {
+	key       decidedFor
+	decisions map[string]*plan.Decision
+}
+
+// decidedFor is what all decisions depend on.
+type decidedFor struct {
+	services *plan.Service // the first of the settings
+	marker   plan.Marker
+	ran      plan.Marker
+	pid      int
+	caps     plan.Capabilities
+}
+
+// use forgets all decisions if what they depend on has changed.
+func (k *decided) use(d plan.Desired, o plan.Observed) {
+	key := decidedFor{marker: d.Marker, ran: o.Marker, pid: o.PID, caps: o.Caps}
+	if len(d.Services) > 0 {
+		key.services = &d.Services[0]
+	}
+	if k.key != key || k.decisions == nil {
+		*k = decided{key, make(map[string]*plan.Decision, len(d.Services))}
+	}
+}
+
+// settled gives a backend's decision if it needs no look at the time, or nil.
+func (k *decided) settled(backend string, o plan.Observed) *plan.Decision {
+	d := k.decisions[backend]
+	_, guarded := o.Guards[backend]
+	if d == nil || !d.IsSettled() || guarded || len(o.Flapping[backend])+len(o.Absent[backend]) > 0 {
+		return nil
+	}
+	return d
 }
 
 func (a *Agent) desired() plan.Desired {

@@ -2,7 +2,6 @@ package agent
 
 import (
 	"context"
-	"reflect"
 	"slices"
 	"time"
 
@@ -55,11 +54,11 @@ func (a *Agent) tendFile(ctx context.Context, p plan.Plan) time.Duration {
 		f.current = false // it holds what is being loaded
 		return time.Hour
 	}
-	same := f.renderer == r && reflect.DeepEqual(f.model, p.File)
+	same := f.renderer == r && isSame(f.model, p.File)
 	if f.writing != nil {
 		// On disk is what was there, or already what is being written. The end of
 		// the write wakes the loop, and the newest model is written then.
-		f.current = f.current && same && f.writing.renderer == r && reflect.DeepEqual(f.writing.model, p.File)
+		f.current = f.current && same && f.writing.renderer == r && isSame(f.writing.model, p.File)
 		return time.Hour
 	}
 	if same && !f.unsure && f.err == nil {
@@ -79,6 +78,9 @@ func (a *Agent) tendFile(ctx context.Context, p plan.Plan) time.Duration {
 	go func(w fileWrite) { f.done <- a.writeFile(ctx, w) }(*f.writing)
 	return time.Hour
 }
+
+// isSame reports whether two models say the same.
+func isSame(x, y []plan.FileBackend) bool { return slices.EqualFunc(x, y, plan.FileBackend.Equal) }
 
 // noteWritten takes how a write beside the loop went.
 func (a *Agent) noteWritten(ctx context.Context, w fileWrite) {
@@ -112,7 +114,7 @@ func (a *Agent) touchChanged(model []plan.FileBackend) {
 	touched := false
 	for _, b := range model {
 		was := slices.IndexFunc(a.files.model, func(f plan.FileBackend) bool { return f.Backend == b.Backend })
-		if b.Service != "" && (was < 0 || !reflect.DeepEqual(a.files.model[was], b)) {
+		if b.Service != "" && (was < 0 || !a.files.model[was].Equal(b)) {
 			a.known.touch(b.Backend)
 			touched = true
 		}

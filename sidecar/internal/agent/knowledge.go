@@ -15,6 +15,7 @@ import (
 type knowledge struct {
 	observed plan.Observed
 	stale    map[string]bool // backends to read; nil: all of them
+	fresh    map[string]bool // backends of which something is new since they were last planned
 	seen     map[string]time.Time
 	left     map[string][]plan.FileServer // by backend, when nothing was left to do
 	refuses  map[string]bool              // backends that refuse `add server`
@@ -24,7 +25,7 @@ type knowledge struct {
 }
 
 func newKnowledge() knowledge {
-	return knowledge{seen: map[string]time.Time{}, left: map[string][]plan.FileServer{}, refuses: map[string]bool{}, adds: map[string]bool{}, static: map[string]bool{}}
+	return knowledge{fresh: map[string]bool{}, seen: map[string]time.Time{}, left: map[string][]plan.FileServer{}, refuses: map[string]bool{}, adds: map[string]bool{}, static: map[string]bool{}}
 }
 
 // forget makes the next pass read everything.
@@ -44,6 +45,7 @@ func (k *knowledge) changed(services []plan.Service, c Catalog) (changed []plan.
 		if at := c.Health(s.Name).Changed; !at.Equal(k.seen[s.Name]) {
 			k.seen[s.Name] = at
 			k.touch(s.Backend)
+			k.fresh[s.Backend] = true
 			changed = append(changed, s)
 		}
 	}
@@ -100,6 +102,7 @@ func (k *knowledge) take(o plan.Observed, asked []string) {
 		backends = map[string]plan.Backend{}
 	}
 	for _, name := range asked {
+		k.fresh[name] = true
 		if b, exists := o.Backends[name]; exists {
 			b.Left, b.Refuses, b.Adds, b.Static = k.left[name], k.refuses[name], k.adds[name], k.static[name]
 			backends[name] = b
@@ -127,6 +130,9 @@ func (k *knowledge) settled(p plan.Plan) {
 	}
 	for _, f := range p.File {
 		b, exists := k.observed.Backends[f.Backend]
+		if !k.fresh[f.Backend] {
+			continue // it was planned before
+		}
 		if !exists || busy[[2]string{f.Backend, ""}] {
 			continue
 		}
@@ -144,6 +150,7 @@ func (k *knowledge) settled(p plan.Plan) {
 		k.left[f.Backend], b.Left = left, left
 		k.observed.Backends[f.Backend] = b
 	}
+	clear(k.fresh)
 }
 
 // noteAbsent remembers since when the instances of a plan have no ready server.

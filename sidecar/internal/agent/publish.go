@@ -67,8 +67,9 @@ func (a *Agent) publish(snap catalog.Snapshot, p plan.Plan) {
 		s.HAProxy.PID = o.PID
 	}
 	s.Consul.Reachable, s.Consul.Snapshot = true, a.savedState()
+	waiting := waitingByServer(p)
 	for _, svc := range a.set.Services {
-		state := a.serviceState(svc, snap.Service(svc.Name), p)
+		state := a.serviceState(svc, snap.Service(svc.Name), p, waiting[svc.Backend])
 		s.Consul.take(state, a.catalog.Health(svc.Name))
 		s.Services = append(s.Services, state)
 	}
@@ -92,7 +93,27 @@ func (c *ConsulState) take(s ServiceState, h catalog.SourceHealth) {
 	}
 }
 
-func (a *Agent) serviceState(svc plan.Service, want catalog.Service, p plan.Plan) ServiceState {
+// waitingByServer gives what the next change of each server waits for, by backend.
+func waitingByServer(p plan.Plan) map[string]map[string]string {
+	out := map[string]map[string]string{}
+	for _, w := range p.Waiting {
+		if out[w.Backend] == nil {
+			out[w.Backend] = map[string]string{}
+		}
+		out[w.Backend][w.Server] = string(w.For)
+	}
+	return out
+}
+
+// shown is what a service's state was made from, and what of it takes long to make.
+type shown struct {
+	decision  *plan.Decision
+	instances []InstanceState
+	rejected  []RejectedState
+	freeSlots int
+}
+
+func (a *Agent) serviceState(svc plan.Service, want catalog.Service, p plan.Plan, waiting map[string]string) ServiceState {
 	h := a.catalog.Health(svc.Name)
 	s := ServiceState{
 		Name: svc.Name, Backend: svc.Backend, Known: want.Known && !want.Old, Index: want.Index,
@@ -103,16 +124,15 @@ func (a *Agent) serviceState(svc plan.Service, want catalog.Service, p plan.Plan
 	if want.Old {
 		s.Saved = a.saved.old[svc.Name].Answered
 	}
+	running, decision := a.known.observed.Running, a.decided.decisions[svc.Backend]
+	if was := a.shown[svc.Name]; running && decision != nil && was.decision == decision && decision.IsSettled() && len(a.flaps.hot[svc.Name]) == 0 {
+		s.Instances, s.Rejected, s.FreeSlots = was.instances, was.rejected, was.freeSlots
+		return s
+	}
 	for _, r := range want.Rejected {
 		s.Rejected = append(s.Rejected, RejectedState{ID: r.ID, Node: r.Node, Error: r.Err.Error()})
 	}
-	waiting := map[string]string{}
-	for _, w := range p.Waiting {
-		if w.Backend == svc.Backend {
-			waiting[w.Server] = string(w.For)
-		}
-	}
-	if a.known.observed.Running { // else what was read last is gone
+	if running { // else what was read last is gone
 		s.addServers(a.known.observed.Backends[svc.Backend], svc, p)
 	} else {
 		s.addFiled(p, want)
@@ -129,6 +149,7 @@ func (a *Agent) serviceState(svc plan.Service, want catalog.Service, p plan.Plan
 		}
 	}
 	slices.SortFunc(s.Instances, func(x, y InstanceState) int { return cmp.Compare(x.Server, y.Server) })
+	a.shown[svc.Name] = shown{decision, s.Instances, s.Rejected, s.FreeSlots}
 	return s
 }
 
@@ -142,11 +163,9 @@ func (a *Agent) guardState(svc plan.Service) (g GuardState) {
 
 // addServers adds what HAProxy runs, with what Consul says of it.
 func (s *ServiceState) addServers(b plan.Backend, svc plan.Service, p plan.Plan) {
-	placed := map[string]catalog.Instance{}
-	for _, pl := range p.Placed {
-		if pl.Backend == svc.Backend {
-			placed[pl.Server] = pl.Instance
-		}
+	placed := make(map[string]*catalog.Instance, len(b.Servers))
+	for i, pl := range p.Placed[svc.Backend] {
+		placed[pl.Server] = &p.Placed[svc.Backend][i].Instance
 	}
 	for _, srv := range b.Servers {
 		inst, listed := placed[srv.Name]

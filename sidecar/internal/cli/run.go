@@ -84,7 +84,7 @@ func newDaemon(cfg config.Config, env Env, reload func() (config.Config, error))
 	}
 	d.agent, err = agent.New(agent.Options{
 		Name: cfg.Name, Version: env.Version, Catalog: d.source, HAProxy: p, File: file, Store: newStore(cfg), OldWorkersMemory: p.OldWorkersMemory,
-		Settings: settings(cfg, r), Recorder: recorder{m}, Logger: d.log,
+		Settings: settings(cfg, r), Recorder: &recorder{Recorder: m}, Logger: d.log,
 	})
 	if err != nil {
 		return nil, err

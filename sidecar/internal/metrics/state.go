@@ -23,6 +23,9 @@ type Service struct {
 	Held     int            // servers that the guard holds
 	Damped   int            // instances that are kept out because they flap
 	Saved    bool           // only what a sidecar before has saved is known of it
+
+	// IsUnchanged stands for the numbers of the State before: the others are not set.
+	IsUnchanged bool
 }
 
 // Update is told each new State. The series of services that are no longer in
@@ -39,7 +42,9 @@ func (r *Recorder) Update(s State) {
 	present := make(map[string]bool, len(s.Services))
 	for _, svc := range s.Services {
 		present[svc.Name] = true
-		r.take(svc)
+		if !svc.IsUnchanged {
+			r.take(svc)
+		}
 	}
 	for name := range r.services {
 		if !present[name] {

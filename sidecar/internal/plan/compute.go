@@ -15,32 +15,67 @@ import (
 // address in HAProxy. Called again after each read-back, on the same catalog
 // and with checks that pass, it comes to an empty Plan.
 func Compute(d Desired, o Observed, snap catalog.Snapshot) Plan {
-	var p Plan
-	var removals []Step
-	parts := make([]*part, 0, len(d.Services))
-	exhausted := false
+	decisions := make([]*Decision, 0, len(d.Services))
 	for _, s := range d.Services {
-		b := newPart(s, o, snap.Service(s.Name))
-		b.decide()
-		p.Absent = append(p.Absent, b.absences()...)
-		parts = append(parts, b)
-		p.Steps = append(p.Steps, b.additions...)
-		removals = append(removals, b.removals...)
-		p.Waiting = append(p.Waiting, b.waiting...)
-		p.Lost = append(p.Lost, b.losses()...)
-		exhausted = exhausted || len(b.homeless) > 0
+		decisions = append(decisions, Decide(s, o, snap.Service(s.Name)))
+	}
+	return Combine(d, o, decisions)
+}
+
+// Decision is what is to be done for one service: its part of a Plan.
+type Decision struct {
+	b      *part
+	file   FileBackend // unless the whole file is loaded anew
+	placed []Placement
+	lost   []Loss
+	absent []Absence
+}
+
+// Decide plans for one service. Of the observed backends it takes the service's
+// own.
+func Decide(s Service, o Observed, want catalog.Service) *Decision {
+	b := newPart(s, o, want)
+	b.decide()
+	d := &Decision{b: b, file: b.file(false), lost: b.losses(), absent: b.absences()}
+	for i := range b.servers {
+		if inst := b.bound[i]; inst != nil {
+			d.placed = append(d.placed, Placement{Backend: b.Backend, Server: b.servers[i].Name, Instance: *inst})
+		}
+	}
+	return d
+}
+
+// IsSettled reports whether HAProxy runs what Consul says of the service, and
+// nothing is awaited or has to be remembered: with the same arguments, the decision
+// is the same at any later time.
+func (d *Decision) IsSettled() bool {
+	b := d.b
+	return b.exists && b.want.Known && !b.want.Old && !b.reweighed &&
+		len(b.additions)+len(b.removals)+len(b.waiting)+len(b.homeless)+len(d.lost)+len(d.absent) == 0
+}
+
+// Combine makes the Plan of the decisions for all services, in their order.
+func Combine(d Desired, o Observed, decisions []*Decision) Plan {
+	var removals []Step
+	p := Plan{File: make([]FileBackend, 0, len(decisions)+1), Placed: make(map[string][]Placement, len(decisions))}
+	for _, x := range decisions {
+		p.Steps = append(p.Steps, x.b.additions...)
+		removals = append(removals, x.b.removals...)
+		p.Waiting = append(p.Waiting, x.b.waiting...)
+		p.Absent = append(p.Absent, x.absent...)
+		p.Lost = append(p.Lost, x.lost...)
+		p.Placed[x.b.Backend] = x.placed
 	}
 	p.Steps = append(p.Steps, removals...)
-	p.Reload = reloadReason(d, o, parts, exhausted)
-	for _, b := range parts {
-		p.File = append(p.File, b.file(p.Reload != NoReload || !o.Running))
-		if p.Reload != NoReload {
-			p.noteUnproven(b)
+	p.Reload = reloadReason(d, o, decisions)
+	for _, x := range decisions {
+		if p.Reload == NoReload && o.Running {
+			p.File = append(p.File, x.file)
+			continue
 		}
-		for i := range b.servers {
-			if inst := b.bound[i]; inst != nil {
-				p.Placed = append(p.Placed, Placement{Backend: b.Backend, Server: b.servers[i].Name, Instance: *inst})
-			}
+		p.File = append(p.File, x.b.file(true))
+		if p.Reload != NoReload {
+			p.noteUnproven(x.b)
 		}
 	}
 	if d.Rotation {
@@ -52,14 +87,16 @@ func Compute(d Desired, o Observed, snap catalog.Snapshot) Plan {
 
 // reloadReason names the one reason that a reload is recorded with: of several,
 // the one that says most.
-func reloadReason(d Desired, o Observed, parts []*part, exhausted bool) ReloadReason {
+func reloadReason(d Desired, o Observed, decisions []*Decision) ReloadReason {
 	if !o.Running {
 		return NoReload
 	}
-	missing, unknown := false, false
-	for _, b := range parts {
-		missing = missing || !b.exists
-		unknown = unknown || !b.exists && !b.want.Known
+	missing, unknown, exhausted, reweighed := false, false, false, false
+	for _, x := range decisions {
+		missing = missing || !x.b.exists
+		unknown = unknown || !x.b.exists && !x.b.want.Known
+		exhausted = exhausted || len(x.b.homeless) > 0
+		reweighed = reweighed || x.b.reweighed
 	}
 	switch {
 	case o.Marker == Marker{}:
@@ -79,7 +116,7 @@ func reloadReason(d Desired, o Observed, parts []*part, exhausted bool) ReloadRe
 		return SettingsChanged
 	case exhausted:
 		return SlotsExhausted
-	case slices.ContainsFunc(parts, func(b *part) bool { return b.reweighed }):
+	case reweighed:
 		return WeightsChanged
 	}
 	return NoReload

@@ -11,6 +11,7 @@ package plan
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/pointsman/pointsman/sidecar/internal/catalog"
@@ -166,6 +167,15 @@ type FileBackend struct {
 	Old bool
 }
 
+// Equal reports whether both say the same. It costs little where one has been copied
+// from the other.
+func (f FileBackend) Equal(o FileBackend) bool {
+	if f.Service != o.Service || f.Backend != o.Backend || f.Known != o.Known || f.Old != o.Old || len(f.Servers) != len(o.Servers) {
+		return false
+	}
+	return len(f.Servers) == 0 || &f.Servers[0] == &o.Servers[0] || slices.Equal(f.Servers, o.Servers)
+}
+
 // Waiting is a change that will be due later, and what it waits for.
 type Waiting struct {
 	Backend, Server, Instance string
@@ -209,9 +219,9 @@ type Plan struct {
 	// Observed.Absent.
 	Absent []Absence
 
-	// Placed tells which server each instance has that has one, sorted by
-	// backend and HAProxy's order.
-	Placed []Placement
+	// Placed tells, by backend, which server each instance has that has one, in
+	// HAProxy's order.
+	Placed map[string][]Placement
 }
 
 // Absence is one instance that has no ready server.

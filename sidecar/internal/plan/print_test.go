@@ -2,7 +2,9 @@ package plan_test
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/pointsman/pointsman/sidecar/internal/plan"
@@ -104,9 +106,11 @@ func printServers(servers []plan.Server) (out []string) {
 	return out
 }
 
-func printPlaced(placed []plan.Placement) (out []string) {
-	for _, p := range placed {
-		out = append(out, p.Server+" has "+p.Instance.ID)
+func printPlaced(all map[string][]plan.Placement) (out []string) {
+	for _, backend := range slices.Sorted(maps.Keys(all)) {
+		for _, p := range all[backend] {
+			out = append(out, p.Server+" has "+p.Instance.ID)
+		}
 	}
 	if len(out) == 0 {
 		return []string{"nobody"}

@@ -56,8 +56,10 @@ func TestComputeDoesNotChangeItsArguments(t *testing.T) {
 		before := fmt.Sprintf("%+v %+v %+v", d, o, snap)
 		p := plan.Compute(d, o, snap)
 		// Nor does the plan share what its reader may change.
-		for i := range p.Placed {
-			p.Placed[i].Instance.ID = "changed"
+		for _, placed := range p.Placed {
+			for i := range placed {
+				placed[i].Instance.ID = "changed"
+			}
 		}
 		for i := range p.File[0].Servers {
 			p.File[0].Servers[i].Name = "changed"
@@ -66,6 +68,47 @@ func TestComputeDoesNotChangeItsArguments(t *testing.T) {
 			t.Fatalf("got\n%s\nwant\n%s", after, before)
 		}
 	})
+}
+
+// A settled decision needs not be made again until something changes: that time goes
+// by changes nothing.
+func TestDecision_Settled_IsTheSameAtAnyLaterTime(t *testing.T) {
+	settled := 0
+	rapid.Check(t, func(t *rapid.T) {
+		m, snap := midway(t)
+		for range rapid.IntRange(0, 8).Draw(t, "rounds") {
+			for _, st := range plan.Compute(desired(), m.observed(), snap).Steps {
+				_ = m.apply(st)
+			}
+			m.pass(time.Second)
+		}
+		d, o := desired(), m.observed()
+		o.Backends[backend] = plan.Backend{Servers: o.Backends[backend].Servers, Left: plan.Compute(d, o, snap).File[0].Servers}
+		all := func() (out []*plan.Decision) {
+			for _, s := range d.Services {
+				out = append(out, plan.Decide(s, o, snap.Service(s.Name)))
+			}
+			return out
+		}
+		now := all()
+		if slices.ContainsFunc(now, func(d *plan.Decision) bool { return !d.IsSettled() }) {
+			return
+		}
+		settled++
+		want := fmt.Sprintf("%+v", plan.Combine(d, o, now))
+		later := time.Duration(rapid.IntRange(0, 100_000).Draw(t, "later")) * time.Second
+		for _, b := range o.Backends {
+			for i := range b.Servers {
+				b.Servers[i].SinceChange += later
+			}
+		}
+		if got := fmt.Sprintf("%+v", plan.Combine(d, o, all())); got != want {
+			t.Fatalf("%s later got\n%s\nwant\n%s", later, got, want)
+		}
+	})
+	if settled == 0 {
+		t.Error("no decision was settled")
+	}
 }
 
 // The file of a settled HAProxy may be loaded at any time, by anybody: no route
@@ -128,7 +171,7 @@ func TestALeavingInstanceIsOutInTime(t *testing.T) {
 			m.pass(time.Second)
 		}
 		p := plan.Compute(d, m.observed(), snap)
-		for _, pl := range p.Placed {
+		for _, pl := range p.Placed[backend] {
 			for _, srv := range m.servers(backend) {
 				if srv.Name == pl.Server && !pl.Instance.Leaving.IsZero() && srv.Admin != plan.Maint {
 					t.Fatalf("after %s %s, which leaves, is still in %s: %v", bound, srv.Name, srv.Admin, printPlan(p))
