@@ -73,31 +73,35 @@ type Agent struct {
 
 	reconfigured chan Settings // room for one, the newest
 	releases     chan release
-	tried        chan *trial // room for more than can be under way
+	tried        chan *trial      // room for more than can be under way
+	compared     chan *comparison // room for one
 	newest       atomic.Pointer[published]
 	attending    atomic.Int32  // how many wait for what is published
 	attended     chan struct{} // one value: somebody has begun to
 	ticked       atomic.Int64  // when the loop last came round, in nanoseconds since 1970
 
 	// The rest belongs to the goroutine of Run.
-	set       Settings
-	ran       map[string]plan.Service // as HAProxy last ran them, by backend
-	known     knowledge
-	decided   decided
-	shown     map[string]shown // by service
-	files     fileKeeper
-	reloads   reloadKeeper
-	guard     guardKeeper
-	saved     storeKeeper
-	isolated  isolated
-	flaps     flapKeeper
-	trouble   trouble
-	pace      pace
-	started   time.Time
-	converged bool      // HAProxy was once seen to run all that Consul says
-	away      time.Time // since when HAProxy can't be read; zero: it can
-	stopped   bool      // no HAProxy listened when it was last read
-	old       oldWorkers
+	set     Settings
+	ran     map[string]plan.Service // as HAProxy last ran them, by backend
+	known   knowledge
+	decided decided
+
+	isComparing   bool             // beside the loop
+	untilCompared time.Duration    // from one comparison to the next, as things are
+	shown         map[string]shown // by backend
+	files         fileKeeper
+	reloads       reloadKeeper
+	guard         guardKeeper
+	saved         storeKeeper
+	isolated      isolated
+	flaps         flapKeeper
+	trouble       trouble
+	pace          pace
+	started       time.Time
+	converged     bool      // HAProxy was once seen to run all that Consul says
+	away          time.Time // since when HAProxy can't be read; zero: it can
+	stopped       bool      // no HAProxy listened when it was last read
+	old           oldWorkers
 
 	last      map[string][]plan.FileServer       // who took traffic when HAProxy last ran, or is in its file since
 	announced map[string]map[netip.AddrPort]bool // by service, where somebody was who has said that it leaves
@@ -141,6 +145,7 @@ func New(o Options) (*Agent, error) {
 		files:    fileKeeper{done: make(chan fileWrite, 1)},
 		reloads:  reloadKeeper{done: make(chan *reload, 1)},
 		old:      oldWorkers{done: make(chan oldCount, 1)},
+		compared: make(chan *comparison, 1),
 		known:    newKnowledge(),
 		flaps:    newFlapKeeper(),
 		applied:  map[string]applied{},
@@ -183,10 +188,11 @@ func (a *Agent) Run(ctx context.Context) error {
 	a.recallTraffic()
 	a.recallCatalog()
 	defer a.endSaving(ctx)
-	defer a.endWriting()
+	defer a.endBeside()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	compare := time.NewTimer(a.set.Reconcile)
+	a.untilCompared = a.set.Reconcile
+	compare := time.NewTimer(a.untilCompared)
 	defer compare.Stop()
 	for {
 		w := a.wake(ctx, timer.C, compare.C)
@@ -202,8 +208,12 @@ func (a *Agent) Run(ctx context.Context) error {
 		if w.reloaded != nil {
 			a.noteReload(ctx, w.reloaded)
 		}
-		if w.counted != nil && !a.noteOldWorkers(ctx, *w.counted) && w.isOnlyCounted {
-			continue // the timer runs on
+		if w.counted != nil && a.noteOldWorkers(ctx, *w.counted) {
+			w.isAside = false
+		}
+		if w.compared != nil {
+			a.noteCompared(w.compared)
+			compare.Reset(a.untilCompared)
 		}
 		for _, t := range w.tried {
 			a.noteTried(ctx, t)
@@ -214,35 +224,37 @@ func (a *Agent) Run(ctx context.Context) error {
 		if w.settings != nil {
 			a.reloads.unforeseen = 0
 			a.adopt(*w.settings)
-			compare.Reset(w.settings.Reconcile)
+			a.untilCompared = w.settings.Reconcile
+			compare.Reset(a.untilCompared)
 		}
-		began := time.Now()
-		if w.compare {
-			a.known.forget()
-			a.files.unsure = true
-			a.countOldWorkers(ctx)
+		if w.compare && w.compared == nil {
+			compare.Reset(a.untilCompared)
+			w.isAside = a.compare(ctx) && w.isAside
+		}
+		if w.isAside {
+			continue // the timer runs on
 		}
 		again := a.pass(ctx)
-		if w.compare {
-			compare.Reset(a.untilCompared(time.Since(began)))
-		}
 		a.ticked.Store(time.Now().UnixNano())
 		timer.Reset(again)
 	}
 }
 
-const (
-	// comparedShare is how many times as long as it took nothing is compared: so it
-	// takes 1 % of a processor.
-	comparedShare = 99
-	// comparedMax bounds that: what somebody has changed by hand is corrected then.
-	comparedMax = 30 * time.Second
-)
-
-// untilCompared is how long it takes until everything is compared again, after a
-// comparison that took so long.
-func (a *Agent) untilCompared(took time.Duration) time.Duration {
-	return max(a.set.Reconcile, min(comparedShare*took, comparedMax))
+// endBeside waits for what is under way beside the loop. The context has ended, so
+// that does not take long.
+func (a *Agent) endBeside() {
+	if a.files.writing != nil {
+		<-a.files.done
+	}
+	if a.reloads.running != nil {
+		<-a.reloads.done
+	}
+	if a.old.counting {
+		<-a.old.done
+	}
+	if a.isComparing {
+		<-a.compared
+	}
 }
 
 // adopt takes new settings. What failed with the old ones is tried at once.

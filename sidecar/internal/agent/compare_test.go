@@ -1,6 +1,7 @@
 package agent_test
 
 import (
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -52,5 +53,50 @@ func TestCompare_Drift_IsCorrectedWithinTheInterval(t *testing.T) {
 				t.Errorf("after two seconds the server is in %s, want ready", got)
 			}
 		})
+	})
+}
+
+// A large fleet takes a while to read. A change goes through meanwhile, and what the
+// comparison has read of that service before is not taken for newer.
+func TestCompare_UnderWay_ChangesGoThroughAndStay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, true, "api", "web")
+		b.catalog.says("api", many(2)...)
+		b.catalog.says("web", instance("web-1", 9))
+		b.settings.Reconcile = 2 * time.Second
+		b.adoptable()
+		b.start()
+		b.passes(5 * time.Second)
+		old := map[string][]plan.Server{}
+		b.haproxy.with(func() {
+			b.haproxy.observeTakes = time.Millisecond
+			b.haproxy.compares = func(o plan.Observed) plan.Observed {
+				for name, was := range old {
+					o.Backends[name] = plan.Backend{Servers: was}
+				}
+				return o
+			}
+			for name, servers := range b.haproxy.backends {
+				for _, s := range servers {
+					old[name] = append(old[name], s.Server)
+				}
+			}
+			b.haproxy.holdCompare = make(chan struct{})
+		})
+		hold := b.haproxy.holdCompare
+		b.passes(3 * time.Second) // it has begun
+		b.catalog.says("api", many(3)...)
+		b.runs(500*time.Millisecond, "api-1 10.0.0.1:4000 ready up", "api-2 10.0.0.2:4000 ready up", "api-3 10.0.0.3:4000 ready up")
+		sent := len(b.haproxy.steps())
+		b.haproxy.with(func() {
+			b.haproxy.server("web_nodes", "web-1").Admin = plan.Drain
+			old["web_nodes"][0].Admin = plan.Drain
+		})
+		close(hold)
+		b.haproxy.with(func() { b.haproxy.holdCompare = nil })
+		b.passes(100 * time.Millisecond)
+		if got := b.haproxy.steps()[sent:]; !slices.Equal(got, []string{"ready web-1"}) {
+			t.Errorf("after the comparison sent %q, want only the correction of web-1", got)
+		}
 	})
 }

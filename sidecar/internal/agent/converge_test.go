@@ -410,8 +410,8 @@ func TestWhatTakesLongIsLookedAtLessOften(t *testing.T) {
 		b.passes(10 * time.Minute)
 		before := len(b.haproxy.observations())
 		b.passes(10 * time.Minute)
-		if n := len(b.haproxy.observations()) - before; n > 620 {
-			t.Errorf("got %d reads in ten minutes, want one in a second at most", n)
+		if n := len(b.haproxy.observations()) - before; n > 600+3*20 { // a comparison looks at the file as well
+			t.Errorf("got %d reads in ten minutes, want one in a second at most, and three for each comparison", n)
 		}
 		// One that has just begun to come up is looked at often.
 		b.catalog.says("api", instance("api-1", 1), instance("api-2", 2), instance("api-3", 3))

@@ -39,6 +39,8 @@ type fakeHAProxy struct {
 	holdLoad     chan struct{} // a reload takes until this is closed
 	onLoad       func()
 	observeTakes time.Duration
+	holdCompare  chan struct{}                     // a comparison takes until this is closed
+	compares     func(plan.Observed) plan.Observed // what it reads instead
 	unread       error
 	onApply      func(ctx context.Context)
 
@@ -110,11 +112,15 @@ func (h *fakeHAProxy) load(content []byte) {
 	}
 }
 
-func (h *fakeHAProxy) Observe(_ context.Context, backends []string) (plan.Observed, error) {
+func (h *fakeHAProxy) Observe(ctx context.Context, backends []string) (plan.Observed, error) {
 	h.mu.Lock()
 	takes := h.observeTakes
 	h.mu.Unlock()
-	time.Sleep(takes)
+	select {
+	case <-time.After(takes):
+	case <-ctx.Done():
+		return plan.Observed{}, ctx.Err()
+	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.observed = append(h.observed, backends)
@@ -139,6 +145,24 @@ func (h *fakeHAProxy) Observe(_ context.Context, backends []string) (plan.Observ
 		o.Backends[name] = b
 	}
 	return o, nil
+}
+
+func (h *fakeHAProxy) Compare(ctx context.Context, backends []string) (plan.Observed, error) {
+	h.mu.Lock()
+	hold := h.holdCompare
+	h.mu.Unlock()
+	if hold != nil {
+		select {
+		case <-hold:
+		case <-ctx.Done():
+			return plan.Observed{}, ctx.Err()
+		}
+	}
+	o, err := h.Observe(ctx, backends)
+	if h.compares != nil && err == nil {
+		o = h.compares(o)
+	}
+	return o, err
 }
 
 // tick brings a server to the present.

@@ -96,17 +96,6 @@ func (a *Agent) noteWritten(ctx context.Context, w fileWrite) {
 	}
 }
 
-// endWriting waits for the write and the reload that are under way. The context
-// has ended, so that does not take long.
-func (a *Agent) endWriting() {
-	if a.files.writing != nil {
-		<-a.files.done
-	}
-	if a.reloads.running != nil {
-		<-a.reloads.done
-	}
-}
-
 // touchChanged has the backends read again that the file has otherwise now, or
 // all where it is not known what it had: somebody may have loaded the one before
 // it meanwhile.

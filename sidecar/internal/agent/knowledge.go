@@ -22,17 +22,30 @@ type knowledge struct {
 	adds     map[string]bool              // backends that have taken it
 	static   map[string]bool              // backends that have refused a weight
 	absent   map[plan.Absence]time.Time   // since when instances have no ready server
+
+	// What a comparison beside the loop must know: the clock goes on with each
+	// backend that is read or changed.
+	clock     uint64
+	touched   map[string]uint64 // when that was last
+	forgotten uint64            // when everything was
+	lastRead  uint64            // when anything was last read
+	failed    error             // of a comparison, and not taken yet
 }
 
 func newKnowledge() knowledge {
-	return knowledge{fresh: map[string]bool{}, seen: map[string]time.Time{}, left: map[string][]plan.FileServer{}, refuses: map[string]bool{}, adds: map[string]bool{}, static: map[string]bool{}}
+	return knowledge{fresh: map[string]bool{}, touched: map[string]uint64{}, seen: map[string]time.Time{}, left: map[string][]plan.FileServer{}, refuses: map[string]bool{}, adds: map[string]bool{}, static: map[string]bool{}}
 }
 
 // forget makes the next pass read everything.
-func (k *knowledge) forget() { k.stale = nil }
+func (k *knowledge) forget() {
+	k.clock++
+	k.stale, k.forgotten = nil, k.clock
+}
 
 // touch makes the next pass read a backend.
 func (k *knowledge) touch(backend string) {
+	k.clock++
+	k.touched[backend] = k.clock
 	if k.stale != nil {
 		k.stale[backend] = true
 	}
@@ -52,16 +65,23 @@ func (k *knowledge) changed(services []plan.Service, c Catalog) (changed []plan.
 	return changed
 }
 
+// backends lists all that are read.
+func (k *knowledge) backends(set Settings) (all []string) {
+	if set.Rotation {
+		all = append(all, plan.RotationBackend)
+	}
+	for _, s := range set.Services {
+		all = append(all, s.Backend)
+	}
+	return all
+}
+
 // read brings the knowledge up to date. A process other than the one that was
 // known is read whole.
 func (k *knowledge) read(ctx context.Context, h HAProxy, set Settings) error {
-	var also []string // read every time
+	all, also := k.backends(set), []string(nil) // read every time
 	if set.Rotation {
 		also = append(also, plan.RotationBackend)
-	}
-	all := slices.Clone(also)
-	for _, s := range set.Services {
-		all = append(all, s.Backend)
 	}
 	ask := all
 	if k.stale != nil && k.observed.Running {
@@ -70,7 +90,10 @@ func (k *knowledge) read(ctx context.Context, h HAProxy, set Settings) error {
 		}
 		ask = slices.Concat(also, slices.Sorted(maps.Keys(k.stale)))
 	}
-	o, err := h.Observe(ctx, ask)
+	o, err := plan.Observed{}, k.failed
+	if k.failed = nil; err == nil {
+		o, err = h.Observe(ctx, ask)
+	}
 	if err == nil && len(ask) < len(all) && (o.PID != k.observed.PID || o.Marker != k.observed.Marker) {
 		ask = all
 		o, err = h.Observe(ctx, ask)
@@ -101,18 +124,25 @@ func (k *knowledge) take(o plan.Observed, asked []string) {
 	if backends == nil {
 		backends = map[string]plan.Backend{}
 	}
+	k.observed.Backends = backends
 	for _, name := range asked {
-		k.fresh[name] = true
-		if b, exists := o.Backends[name]; exists {
-			b.Left, b.Refuses, b.Adds, b.Static = k.left[name], k.refuses[name], k.adds[name], k.static[name]
-			backends[name] = b
-		} else {
-			delete(backends, name)
-		}
+		k.clock++
+		k.fresh[name], k.touched[name] = true, k.clock
+		k.takeBackend(name, o)
 	}
-	o.Backends = backends
+	o.Backends = k.observed.Backends
 	k.observed = o
-	k.stale = map[string]bool{}
+	k.stale, k.lastRead = map[string]bool{}, k.clock
+}
+
+// takeBackend takes one backend as it was read.
+func (k *knowledge) takeBackend(name string, o plan.Observed) {
+	if b, exists := o.Backends[name]; exists {
+		b.Left, b.Refuses, b.Adds, b.Static = k.left[name], k.refuses[name], k.adds[name], k.static[name]
+		k.observed.Backends[name] = b
+	} else {
+		delete(k.observed.Backends, name)
+	}
 }
 
 // settled remembers how the servers are that the plan leaves alone. Those of a

@@ -26,6 +26,9 @@ type HAProxy interface {
 	// plan.ErrNotRunning means that no process answers; any other, that it
 	// could not be read.
 	Observe(ctx context.Context, backends []string) (plan.Observed, error)
+	// Compare is Observe for the comparison of everything, at the same time as the
+	// other calls.
+	Compare(ctx context.Context, backends []string) (plan.Observed, error)
 	// Apply sends the steps in order and gives one error, or nil, for each. A
 	// nil error means that HAProxy took the command, not that it has acted:
 	// only Observe proves that. An error that wraps plan.ErrRefused is for good.

@@ -125,7 +125,7 @@ func (a *Agent) serviceState(svc plan.Service, want catalog.Service, p plan.Plan
 		s.Saved = a.saved.old[svc.Name].Answered
 	}
 	running, decision := a.known.observed.Running, a.decided.decisions[svc.Backend]
-	if was := a.shown[svc.Name]; running && decision != nil && was.decision == decision && decision.IsSettled() && len(a.flaps.hot[svc.Name]) == 0 {
+	if was := a.shown[svc.Backend]; running && decision != nil && was.decision == decision && decision.IsSettled() && len(a.flaps.hot[svc.Name]) == 0 {
 		s.Instances, s.Rejected, s.FreeSlots = was.instances, was.rejected, was.freeSlots
 		return s
 	}
@@ -149,7 +149,7 @@ func (a *Agent) serviceState(svc plan.Service, want catalog.Service, p plan.Plan
 		}
 	}
 	slices.SortFunc(s.Instances, func(x, y InstanceState) int { return cmp.Compare(x.Server, y.Server) })
-	a.shown[svc.Name] = shown{decision, s.Instances, s.Rejected, s.FreeSlots}
+	a.shown[svc.Backend] = shown{decision, s.Instances, s.Rejected, s.FreeSlots}
 	return s
 }
 

@@ -12,12 +12,14 @@ type wake struct {
 	releases []release
 	saved    bool // a write of the snapshot has ended
 	savedErr error
-	written  *fileWrite // a write of haproxy.cfg has ended
-	reloaded *reload    // a reload has
-	counted  *oldCount  // the old workers were counted
+	written  *fileWrite  // a write of haproxy.cfg has ended
+	reloaded *reload     // a reload has
+	counted  *oldCount   // the old workers were counted
+	compared *comparison // everything was read
 
-	isOnlyCounted bool     // and nothing else has come
-	tried         []*trial // looks at what was rejected have ended
+	tried []*trial // looks at what was rejected have ended
+
+	isAside bool // that takes no pass, or may take none
 }
 
 // wake waits until a pass is due. All that has come by then is served by that
@@ -29,7 +31,7 @@ func (a *Agent) wake(ctx context.Context, timer, compare <-chan time.Time) (w wa
 	case <-a.attended:
 	case <-timer:
 	case <-compare:
-		w.compare = true
+		w.compare, w.isAside = true, true
 	case s := <-a.reconfigured:
 		w.settings = &s
 	case r := <-a.releases:
@@ -39,12 +41,13 @@ func (a *Agent) wake(ctx context.Context, timer, compare <-chan time.Time) (w wa
 	case f := <-a.files.done:
 		w.written = &f
 	case w.reloaded = <-a.reloads.done:
+	case w.compared = <-a.compared:
 	case c := <-a.old.done:
-		w.counted, w.isOnlyCounted = &c, true
+		w.counted, w.isAside = &c, true
 	case t := <-a.tried:
 		w.tried = append(w.tried, t)
 	}
-	for ; ; w.isOnlyCounted = false {
+	for ; ; w.isAside = false {
 		select {
 		case <-a.catalog.Changed():
 		case <-a.attended:
@@ -59,6 +62,7 @@ func (a *Agent) wake(ctx context.Context, timer, compare <-chan time.Time) (w wa
 		case f := <-a.files.done:
 			w.written = &f
 		case w.reloaded = <-a.reloads.done:
+		case w.compared = <-a.compared:
 		case c := <-a.old.done:
 			w.counted = &c
 		case t := <-a.tried:

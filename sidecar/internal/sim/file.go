@@ -201,6 +201,7 @@ func (r recorder) State(s *agent.State) {
 	defer r.w.mu.Unlock()
 	r.checkOwed("State")
 	r.w.checkState(r.sidecar, s)
+	defer r.endPass()
 	for _, n := range r.w.nodes {
 		if n.waiting && r.isDrained(s, n) {
 			if !s.HAProxy.Running && !r.heardLeaving[place{n.service, n.addr}] {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"time"
 
@@ -23,11 +24,68 @@ var (
 	errEarlier = errors.New("not sent: an earlier step on this server failed")
 )
 
+// comparing is how long a comparison takes at least.
+const comparing = 700*time.Microsecond + 333*time.Nanosecond
+
+// Compare reads it beside the loop. The loop takes it once its pass is over.
+func (l link) Compare(ctx context.Context, backends []string) (plan.Observed, error) {
+	w := l.w
+	began := w.now()
+	chance := rand.New(rand.NewPCG(w.Seed, uint64(began)<<1)) // not the loop's luck
+	time.Sleep(comparing + time.Duration(chance.Int64N(int64(2*w.set.latency))).Truncate(time.Microsecond))
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	switch {
+	case l.dead || l.ended:
+		return plan.Observed{}, errDead
+	case ctx.Err() != nil:
+		return plan.Observed{}, ctx.Err()
+	case !w.proxy.running:
+		l.failed = w.now()
+		return plan.Observed{}, fmt.Errorf("dial: %w", plan.ErrNotRunning)
+	case chance.Float64() < w.trouble.unread:
+		l.failed = w.now()
+		return plan.Observed{}, errTimeout
+	}
+	o := w.proxy.observe(backends, chance.Float64() < w.trouble.uncount)
+	l.compared = func() { l.takeCompared(o, backends, began) }
+	if !l.inPass {
+		l.endPass()
+	}
+	return o, nil
+}
+
+// takeCompared notes what the loop takes from a comparison that began then.
+func (l link) takeCompared(o plan.Observed, asked []string, began time.Duration) {
+	if o.PID != l.saw.PID || o.Marker != l.saw.Marker || l.saw.Backends == nil || !l.saw.Running {
+		return
+	}
+	asked = slices.DeleteFunc(slices.Clone(asked), func(name string) bool { return l.touched[name] > began })
+	saw := l.saw
+	l.take(o, asked)
+	saw.Backends = l.saw.Backends
+	l.saw = saw
+	if l.w.needsReload(l.sidecar) {
+		l.neededAt = l.w.now()
+	}
+	l.w.note("sidecar: has compared %s", strings.Join(asked, " "))
+}
+
+// endPass lets the loop take what has come meanwhile.
+func (s *sidecar) endPass() {
+	s.inPass = false
+	if take := s.compared; take != nil {
+		s.compared = nil
+		take()
+	}
+}
+
 // Observe reads what HAProxy runs.
 func (l link) Observe(ctx context.Context, backends []string) (plan.Observed, error) {
 	w := l.w
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	l.inPass = true
 	l.checkOwed("Observe")
 	if err := l.begin(ctx); err != nil {
 		l.done()
@@ -47,6 +105,9 @@ func (l link) Observe(ctx context.Context, backends []string) (plan.Observed, er
 	l.away = false
 	o := w.proxy.observe(backends, l.fails(w.trouble.uncount))
 	l.take(o, backends)
+	for _, name := range backends {
+		l.touched[name] = w.now()
+	}
 	if w.needsReload(l.sidecar) {
 		l.neededAt = w.now()
 	}
@@ -106,9 +167,14 @@ func (l link) Apply(ctx context.Context, steps []plan.Step) []error {
 	w := l.w
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	l.owes = false
+	l.owes, l.inPass = false, true
 	l.calling++
 	defer l.done()
+	defer func() {
+		for _, st := range steps {
+			l.touched[st.Backend] = w.now()
+		}
+	}()
 	w.checkBatch(l.sidecar, steps)
 	errs := make([]error, len(steps))
 	failed := map[string]bool{}

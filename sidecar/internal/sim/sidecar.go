@@ -40,6 +40,10 @@ type sidecar struct {
 	needed   bool          // there was one when a write of the file began
 	oldHeld  int           // old workers, as they were counted before it
 
+	inPass   bool                     // the loop has called, and has not told its state since
+	compared func()                   // takes a comparison that the loop has not taken yet
+	touched  map[string]time.Duration // when the loop last read or changed a backend
+
 	recalled []catalog.Saved // what the sidecar before has left it
 
 	away         bool                     // HAProxy did not run when it last looked
@@ -70,7 +74,7 @@ func (w *world) startSidecar() {
 		clear(w.left) // it takes what is in that file for what HAProxy last ran
 	}
 	s := &sidecar{
-		w: w, number: w.started, settings: w.set.settings(w), clean: w.rests(), failed: -time.Hour, ill: map[string]bool{}, heardLeaving: map[place]bool{}, sawAt: map[*server]time.Duration{}, absent: map[string]map[string]time.Duration{},
+		w: w, number: w.started, settings: w.set.settings(w), clean: w.rests(), failed: -time.Hour, ill: map[string]bool{}, heardLeaving: map[place]bool{}, sawAt: map[*server]time.Duration{}, touched: map[string]time.Duration{}, absent: map[string]map[string]time.Duration{},
 		dice: rand.New(rand.NewPCG(w.Seed, uint64(w.started)<<40)),
 	}
 	s.view = newView(w, s)
