@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/netip"
 	"slices"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -25,10 +26,10 @@ func (c *Client) addOldSessions(ctx context.Context, observed plan.Observed) {
 	if c.master == (endpoint{}) || len(backends) == 0 {
 		return
 	}
-	sessions, err := c.oldSessions(ctx, observed.PID, backends)
-	if c.transition(&c.countsBroken, err != nil) {
-		if err != nil {
-			c.log.Warn("sessions in old workers cannot be counted: taking servers that are not ready for busy", "error", err)
+	count := c.countOldSessions(ctx, observed.PID, backends)
+	if count != nil && c.transition(&c.countsBroken, count.err != nil) {
+		if count.err != nil {
+			c.log.Warn("sessions in old workers cannot be counted: taking servers that are not ready for busy", "error", count.err)
 		} else {
 			c.log.Info("sessions in old workers can be counted again")
 		}
@@ -39,12 +40,77 @@ func (c *Client) addOldSessions(ctx context.Context, observed plan.Observed) {
 			if s.Admin == plan.Ready {
 				continue
 			}
-			s.Sessions += sessions[place{name, s.Addr}]
-			if err != nil {
+			if count != nil {
+				s.Sessions += count.sessions[place{name, s.Addr}]
+			}
+			if count == nil || count.err != nil {
+				s.Uncounted = count == nil && s.Sessions == 0
 				s.Sessions = max(s.Sessions, 1)
 			}
 		}
 	}
+}
+
+// sessionCount is one count of the sessions in old workers. The master may not
+// answer for seconds, and an old worker may hang, so it is made beside whoever asks.
+type sessionCount struct {
+	worker   int // the one that serves, by PID
+	backends []string
+	done     chan struct{} // closed when the rest is there
+
+	ended    time.Time
+	sessions map[place]int
+	err      error
+}
+
+const (
+	// countWait is how long Observe waits for a count. Most take a millisecond.
+	countWait = 20 * time.Millisecond
+	// countAge is how old one may be that nobody has taken.
+	countAge = 2 * time.Second
+)
+
+// countOldSessions gives a count for these backends, or nil if it is not there yet:
+// a later call gets it.
+func (c *Client) countOldSessions(ctx context.Context, worker int, backends []string) *sessionCount {
+	wait := time.NewTimer(countWait)
+	defer wait.Stop()
+	for {
+		count := c.count(ctx, worker, backends)
+		select {
+		case <-count.done:
+		case <-wait.C:
+			return nil
+		case <-ctx.Done():
+			return nil
+		}
+		c.mu.Lock()
+		if c.counting == count {
+			c.counting = nil
+		}
+		c.mu.Unlock()
+		isMissing := func(name string) bool { return !slices.Contains(count.backends, name) }
+		if count.worker == worker && time.Since(count.ended) < countAge && !slices.ContainsFunc(backends, isMissing) {
+			return count
+		}
+	}
+}
+
+// count gives the count that is under way, or begins one.
+func (c *Client) count(ctx context.Context, worker int, backends []string) *sessionCount {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.counting != nil {
+		return c.counting
+	}
+	count := &sessionCount{worker: worker, backends: backends, done: make(chan struct{})}
+	c.counting = count
+	go func() {
+		defer close(count.done)
+		count.sessions, count.err = c.oldSessions(ctx, worker, backends)
+		count.ended = time.Now()
+	}()
+	return count
 }
 
 // leavingBackends lists the backends that have a server that is not ready.

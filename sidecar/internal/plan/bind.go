@@ -62,7 +62,7 @@ func (b *part) bind() (homeless []*catalog.Instance) {
 		case b.bound[i] != nil:
 		case s.IsFreeSlot():
 			b.free = append(b.free, i)
-		case isSlot(s) && s.Admin == Maint && s.Sessions == 0:
+		case isSlot(s) && s.Admin == Maint && (s.Sessions == 0 || s.Uncounted):
 			b.freeSoon++
 		}
 	}
@@ -134,7 +134,7 @@ func (b *part) house(inst *catalog.Instance) {
 	}
 	b.wait(nil, inst, ForSlot)
 	if b.freeSoon > 0 {
-		b.freeSoon-- // the last answer of its agent is awaited
+		b.freeSoon-- // the last answer of its agent is awaited, or its sessions are being counted
 		return
 	}
 	b.homeless = append(b.homeless, inst)

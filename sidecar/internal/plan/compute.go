@@ -143,7 +143,7 @@ type part struct {
 
 	bound    map[int]*catalog.Instance // by index in servers
 	free     []int                     // indices of slots that may be given away, best first
-	freeSoon int                       // slots that may be once their agent check is off
+	freeSoon int                       // slots that may be once their agent check is off, or their sessions are counted
 
 	// replaced holds, by name, the instances whose server must go before they
 	// can have one of that name.

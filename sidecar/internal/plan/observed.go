@@ -134,4 +134,7 @@ type Server struct {
 	// Sessions counts the sessions on this server's address and those queued
 	// for it, in the current worker and in every old one.
 	Sessions int
+	// Uncounted is whether that of the old workers is not known yet. Sessions is at
+	// least 1 then.
+	Uncounted bool
 }

@@ -328,6 +328,10 @@ func change(srv *plan.Server, word string) (err error) {
 		srv.MaxConn, err = strconv.Atoi(value)
 	case "sessions":
 		srv.Sessions, err = strconv.Atoi(value)
+	case "uncounted":
+		srv.Sessions, srv.Uncounted = 1, true
+	case "counted":
+		srv.Sessions, srv.Uncounted = 0, false
 	case "since":
 		srv.SinceChange, err = time.ParseDuration(value)
 	case "addr":

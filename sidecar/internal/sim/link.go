@@ -49,6 +49,12 @@ func (l link) Compare(ctx context.Context, backends []string) (plan.Observed, er
 	}
 	o := w.proxy.observe(backends, chance.Float64() < w.trouble.uncount)
 	l.compared = func() { l.takeCompared(o, backends, began) }
+	l.comparedAt, l.comparedOf = w.now(), map[string][]*server{}
+	for _, name := range backends {
+		if b := w.proxy.worker.backends[name]; b != nil {
+			l.comparedOf[name] = b.servers
+		}
+	}
 	if !l.inPass {
 		l.endPass()
 	}
@@ -62,7 +68,7 @@ func (l link) takeCompared(o plan.Observed, asked []string, began time.Duration)
 	}
 	asked = slices.DeleteFunc(slices.Clone(asked), func(name string) bool { return l.touched[name] > began })
 	saw := l.saw
-	l.take(o, asked)
+	l.take(o, asked, l.comparedOf, l.comparedAt)
 	saw.Backends = l.saw.Backends
 	l.saw = saw
 	if l.w.needsReload(l.sidecar) {
@@ -104,10 +110,14 @@ func (l link) Observe(ctx context.Context, backends []string) (plan.Observed, er
 	}
 	l.away = false
 	o := w.proxy.observe(backends, l.fails(w.trouble.uncount))
-	l.take(o, backends)
+	runs := map[string][]*server{}
 	for _, name := range backends {
+		if b := w.proxy.worker.backends[name]; b != nil {
+			runs[name] = b.servers
+		}
 		l.touched[name] = w.now()
 	}
+	l.take(o, backends, runs, w.now())
 	if w.needsReload(l.sidecar) {
 		l.neededAt = w.now()
 	}
@@ -134,7 +144,7 @@ func (s *sidecar) proxyEnded() {
 }
 
 // take notes what the sidecar has seen. What it was given is its own from here.
-func (l link) take(o plan.Observed, asked []string) {
+func (l link) take(o plan.Observed, asked []string, runs map[string][]*server, at time.Duration) {
 	if o.PID != l.saw.PID {
 		clear(l.sawAt)
 	}
@@ -145,8 +155,8 @@ func (l link) take(o plan.Observed, asked []string) {
 	for _, name := range asked {
 		delete(backends, name)
 		if b, exists := o.Backends[name]; exists {
-			for _, srv := range l.w.proxy.worker.backends[name].servers {
-				l.sawAt[srv] = l.w.now()
+			for _, srv := range runs[name] {
+				l.sawAt[srv] = at
 			}
 			backends[name] = plan.Backend{Servers: append([]plan.Server(nil), b.Servers...)}
 		}

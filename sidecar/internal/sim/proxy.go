@@ -22,6 +22,9 @@ type proxy struct {
 	old     []*worker
 	// foreign is when somebody else last started or reloaded it.
 	foreign time.Duration
+	// masterBack is when the master has started itself again after a reload. Until
+	// then nobody can count the sessions in old workers.
+	masterBack time.Duration
 }
 
 // worker is one process of it.
@@ -97,6 +100,7 @@ func (p *proxy) reload() error {
 	if was.busy() {
 		p.old = append(p.old, was)
 	}
+	p.masterBack = p.w.now() + time.Duration(p.w.luck.Int64N(int64(600*time.Millisecond)))
 	p.w.note("haproxy has reloaded, pid %d, %d old workers: %s", p.pid, len(p.old), p.worker)
 	return nil
 }
@@ -365,7 +369,8 @@ func (p *proxy) observe(names []string, uncounted bool) plan.Observed {
 			srv.Sessions = len(s.sessions)
 			if srv.Admin != plan.Ready {
 				srv.Sessions += p.oldSessions(name, srv.Addr)
-				if uncounted {
+				if restarts := now < p.masterBack; restarts || uncounted {
+					srv.Uncounted = restarts && srv.Sessions == 0
 					srv.Sessions = max(srv.Sessions, 1)
 				}
 			}

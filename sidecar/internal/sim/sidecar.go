@@ -44,6 +44,9 @@ type sidecar struct {
 	compared func()                   // takes a comparison that the loop has not taken yet
 	touched  map[string]time.Duration // when the loop last read or changed a backend
 
+	comparedAt time.Duration        // when that read HAProxy
+	comparedOf map[string][]*server // and which servers
+
 	recalled []catalog.Saved // what the sidecar before has left it
 
 	away         bool                     // HAProxy did not run when it last looked
