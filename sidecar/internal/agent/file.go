@@ -52,11 +52,11 @@ func (a *Agent) tendFile(ctx context.Context, p plan.Plan) time.Duration {
 		f.current, f.due = false, time.Time{} // whatever it holds: it follows nobody now
 		return time.Hour
 	}
-	same := f.renderer == r && reflect.DeepEqual(f.model, p.File)
+	same := f.renderer == r && plan.SameFile(f.model, p.File)
 	if f.writing != nil {
 		// On disk is what was there, or already what is being written. The end of
 		// the write wakes the loop, and the newest model is written then.
-		f.current = f.current && same && f.writing.renderer == r && reflect.DeepEqual(f.writing.model, p.File)
+		f.current = f.current && same && f.writing.renderer == r && plan.SameFile(f.writing.model, p.File)
 		return time.Hour
 	}
 	if same && !f.unsure && f.err == nil {

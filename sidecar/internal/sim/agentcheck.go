@@ -178,7 +178,11 @@ func (s *sidecar) noteAbsent(backend string) {
 	told := s.given.Service(svc.Name)
 	slots := svc.ForceSlots || !s.saw.Caps.Dynamic || s.w.set.refuses[backend]
 	next := map[string]time.Duration{}
-	for _, i := range wants(svc, told) {
+	for n := range told.Instances {
+		i := &told.Instances[n]
+		if !takesTraffic(svc, *i) {
+			continue
+		}
 		has, ready := !slots, false
 		for _, x := range s.saw.Backends[backend].Servers {
 			switch {
