@@ -218,7 +218,7 @@ func (w *world) serviceDiffers(svc plan.Service, c content) string {
 	}
 	told := w.consul.answer(svc.Name).Service
 	var want, got, filed, file []route // filed: got as the file should have it
-	strange, in, noAgent := false, wants(svc, told), ""
+	strange, in, noAgent, serve := false, wants(svc, told), "", 0
 	for _, i := range in {
 		want = append(want, route{i.Addr, i.Weight, i.MaxConn, i.Backup})
 	}
@@ -244,6 +244,9 @@ func (w *world) serviceDiffers(svc plan.Service, c content) string {
 			}
 			got = append(got, route{s.Addr, s.Weight, s.MaxConn, s.Backup})
 			weight := s.Weight
+			if weight > 0 {
+				serve++
+			}
 			if w.keepsLow(s) {
 				weight = s.ConfigWeight // as Consul has it
 				got[len(got)-1].weight = weight
@@ -269,7 +272,7 @@ func (w *world) serviceDiffers(svc plan.Service, c content) string {
 			}
 		}
 	}
-	if svc.Hold > 0 && len(got) > max(len(want), svc.MinServers) {
+	if svc.Hold > 0 && serve > max(w.serving(svc, in), svc.MinServers) {
 		return "the guard of " + svc.Name + " has not let go yet"
 	}
 	switch d := routesDiffer(want, got); {
