@@ -97,7 +97,7 @@ sim: T := $(if $(filter file,$(origin T)),,$(T))
 sim: ## Simulate histories of the sidecar in virtual time: SEEDS=10000, or for T=3m, of new seeds; SEED=57 alone, with all that happens in it
 	GOGC=400 go test -count=1 -timeout=$(if $(T),0,60m) -v -run=TestHistories ./sidecar/internal/sim -args \
 		$(if $(SEED),-seed=$(SEED),$(if $(T),-for=$(T),-seeds=$(SEEDS)) -from=$(or $(FROM),0)) \
-		$(if $(EVENTS),-events=$(EVENTS)) $(if $(WITHOUT),-without=$(WITHOUT))
+		$(if $(EVENTS),-events=$(EVENTS)) $(if $(WITH),-with=$(WITH)) $(if $(WITHOUT),-without=$(WITHOUT))
 
 .PHONY: build
 build: ## Build the programs into bin/, static

@@ -54,11 +54,11 @@ func (a *Agent) tendFile(ctx context.Context, p plan.Plan) time.Duration {
 		f.current = false // it holds what is being loaded
 		return time.Hour
 	}
-	same := f.renderer == r && isSame(f.model, p.File)
+	same := f.renderer == r && plan.SameFile(f.model, p.File)
 	if f.writing != nil {
 		// On disk is what was there, or already what is being written. The end of
 		// the write wakes the loop, and the newest model is written then.
-		f.current = f.current && same && f.writing.renderer == r && isSame(f.writing.model, p.File)
+		f.current = f.current && same && f.writing.renderer == r && plan.SameFile(f.writing.model, p.File)
 		return time.Hour
 	}
 	if same && !f.unsure && f.err == nil {
@@ -78,9 +78,6 @@ func (a *Agent) tendFile(ctx context.Context, p plan.Plan) time.Duration {
 	go func(w fileWrite) { f.done <- a.writeFile(ctx, w) }(*f.writing)
 	return time.Hour
 }
-
-// isSame reports whether two models say the same.
-func isSame(x, y []plan.FileBackend) bool { return slices.EqualFunc(x, y, plan.FileBackend.Equal) }
 
 // noteWritten takes how a write beside the loop went.
 func (a *Agent) noteWritten(ctx context.Context, w fileWrite) {

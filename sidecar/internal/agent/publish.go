@@ -118,7 +118,7 @@ func (a *Agent) serviceState(svc plan.Service, want catalog.Service, p plan.Plan
 	s := ServiceState{
 		Name: svc.Name, Backend: svc.Backend, Known: want.Known && !want.Old, Index: want.Index,
 		Answered: h.Answered, Error: text(h.Err), Applied: a.applied[svc.Name].at,
-		Instances: []InstanceState{}, Rejected: []RejectedState{},
+		Instances: make([]InstanceState, 0, len(want.Instances)+1), Rejected: []RejectedState{},
 		Guard: a.guardState(svc),
 	}
 	if want.Old {

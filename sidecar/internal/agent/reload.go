@@ -106,7 +106,7 @@ func (a *Agent) tendReload(ctx context.Context, p plan.Plan) time.Duration {
 		r.first, r.changed = now, now
 		a.log.Info("a reload is needed", "reason", p.Reload)
 	}
-	if !isSame(r.model, p.File) {
+	if !plan.SameFile(r.model, p.File) {
 		r.changed = now
 	}
 	r.reason, r.model = p.Reload, p.File

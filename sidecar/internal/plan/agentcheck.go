@@ -15,7 +15,7 @@ func (b *part) agentDecides(s *Server) bool {
 	if s.Agent != AgentOn || s.Admin == Ready {
 		return false
 	}
-	if left, seen := b.left[s.Name]; seen {
+	if left, seen := b.leftAs(s.Name); seen {
 		return !left.Disabled && left.Weight > 0
 	}
 	return !s.FileDisabled || s.Admin == Drain // the file has no word for drain

@@ -116,6 +116,9 @@ func (b *part) house(inst *catalog.Instance) {
 		default:
 			// Its name is taken by a server that can't become its own: none
 			// turns into a backup, or back, at runtime.
+			if b.replaced == nil {
+				b.replaced = map[string]*catalog.Instance{}
+			}
 			b.replaced[inst.Server] = inst
 		}
 		return

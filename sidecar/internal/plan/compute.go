@@ -131,8 +131,9 @@ type part struct {
 	adds    bool // HAProxy has taken a new server without one
 	deletes bool // it can take one away
 	want    catalog.Service
-	servers []Server // as observed, by ID
-	left    map[string]FileServer
+	servers []Server                 // as observed, by ID
+	left    []FileServer             // see Backend.Left
+	leftBy  map[string]FileServer    // those by name, made when it is first asked for
 	absent  map[string]time.Duration // see Observed.Absent
 	guard   Guard
 
@@ -175,13 +176,8 @@ func newPart(s Service, o Observed, want catalog.Service) *part {
 		guard:   o.Guards[s.Backend],
 
 		flapping: o.Flapping[s.Backend],
-		damped:   map[*catalog.Instance]bool{},
-
-		bound: map[int]*catalog.Instance{},
-
-		replaced: map[string]*catalog.Instance{},
-
-		left: make(map[string]FileServer, len(backend.Left)),
+		bound:    make(map[int]*catalog.Instance, len(want.Instances)),
+		left:     backend.Left,
 	}
 	b.Static = b.Static || backend.Static
 	if !o.Running {
@@ -196,9 +192,6 @@ func newPart(s Service, o Observed, want catalog.Service) *part {
 		if !slices.IsSortedFunc(b.servers, byID) {
 			b.servers = slices.SortedFunc(slices.Values(b.servers), byID)
 		}
-	}
-	for _, f := range backend.Left {
-		b.left[f.Name] = f
 	}
 	return b
 }
@@ -314,6 +307,18 @@ func (b *part) step(kind Kind, reason Reason, s *Server, i *catalog.Instance) St
 // drifted reports whether we left the server other than it is now found, in
 // the sense of differs: someone else has changed it.
 func (b *part) drifted(s *Server, differs func(left FileServer) bool) bool {
-	left, seen := b.left[s.Name]
+	left, seen := b.leftAs(s.Name)
 	return seen && differs(left)
+}
+
+// leftAs gives a server as we left it, if we have.
+func (b *part) leftAs(name string) (f FileServer, seen bool) {
+	if b.leftBy == nil {
+		b.leftBy = make(map[string]FileServer, len(b.left))
+		for _, f := range b.left {
+			b.leftBy[f.Name] = f
+		}
+	}
+	f, seen = b.leftBy[name]
+	return f, seen
 }

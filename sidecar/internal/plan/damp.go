@@ -12,6 +12,7 @@ func (b *part) damp(homeless []*catalog.Instance) {
 	if len(b.flapping) == 0 || b.available < max(1, b.MinServers) {
 		return
 	}
+	b.damped = map[*catalog.Instance]bool{}
 	for i := range b.servers {
 		s, inst := &b.servers[i], b.bound[i]
 		if inst != nil && s.Admin == Maint && b.flapping[inst.Server] && b.role(inst) == in {

@@ -14,6 +14,11 @@ import (
 // server is disabled, and nothing listens on the discard port of loopback.
 var freeAddr = netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), 9)
 
+// SameFile reports whether two models of the file are the same.
+func SameFile(x, y []FileBackend) bool {
+	return slices.EqualFunc(x, y, FileBackend.Equal)
+}
+
 func (b *part) fileServer(inst *catalog.Instance, name string) FileServer {
 	return FileServer{Name: name, Addr: inst.Addr, Weight: inst.Weight, MaxConn: b.limit(inst), Backup: inst.Backup}
 }
@@ -94,14 +99,20 @@ func (b *part) named(servers []FileServer) (out []FileServer) {
 // kept is the servers that HAProxy has, as the steps leave them.
 func (b *part) kept() []FileServer {
 	after := make([]FileServer, 0, len(b.servers))
+	steps := slices.Concat(b.additions, b.removals)
 	drain := map[string]bool{}
-	index := make(map[string]int, len(b.servers))
+	index := map[string]int{} // of those that steps change
+	for _, st := range steps {
+		index[st.Server] = -1
+	}
 	for i := range b.servers {
 		s := &b.servers[i]
 		if !s.Addr.IsValid() {
 			continue // not one of ours: no literal address
 		}
-		index[s.Name] = len(after)
+		if _, changes := index[s.Name]; changes {
+			index[s.Name] = len(after)
+		}
 		out := s.Admin
 		if inst := b.bound[i]; inst != nil && b.role(inst) == in && b.agentDecides(s) {
 			out = Ready // its agent takes it out again
@@ -110,12 +121,14 @@ func (b *part) kept() []FileServer {
 			Name: s.Name, Addr: s.Addr, Weight: b.fileWeight(i), MaxConn: s.MaxConn, Backup: s.Backup,
 			Disabled: out == Maint,
 		})
-		drain[s.Name] = out == Drain
+		if out == Drain {
+			drain[s.Name] = true
+		}
 	}
 	gone := map[string]bool{}
-	for _, st := range slices.Concat(b.additions, b.removals) {
-		i, ok := index[st.Server]
-		if !ok {
+	for _, st := range steps {
+		i := index[st.Server]
+		if i < 0 {
 			continue
 		}
 		f := &after[i]
@@ -219,6 +232,9 @@ func (b *part) fileWeight(i int) int {
 // nextSlot is the name of a slot that neither the servers nor the operator's
 // have.
 func (b *part) nextSlot(servers []FileServer) string {
+	if len(b.Operator) == 0 {
+		return nextSlot(servers)
+	}
 	taken := slices.Clone(servers)
 	for _, name := range b.Operator {
 		taken = append(taken, FileServer{Name: name})

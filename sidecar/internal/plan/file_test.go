@@ -2,6 +2,7 @@ package plan_test
 
 import (
 	"net/netip"
+	"reflect"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -48,5 +49,38 @@ func TestServersInReadsWhatTakesTraffic(t *testing.T) {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+func TestSameFile_EveryField_IsCompared(t *testing.T) {
+	full := func() plan.FileBackend {
+		return plan.FileBackend{Servers: []plan.FileServer{{Name: "api-1"}}}
+	}
+	for _, change := range []struct {
+		of     reflect.Type
+		change func(f *plan.FileBackend) reflect.Value
+	}{
+		{reflect.TypeFor[plan.FileBackend](), func(f *plan.FileBackend) reflect.Value { return reflect.ValueOf(f).Elem() }},
+		{reflect.TypeFor[plan.FileServer](), func(f *plan.FileBackend) reflect.Value { return reflect.ValueOf(&f.Servers[0]).Elem() }},
+	} {
+		for n := range change.of.NumField() {
+			x, y := full(), full()
+			field := change.change(&y).Field(n)
+			switch field.Kind() {
+			case reflect.String:
+				field.SetString("other")
+			case reflect.Bool:
+				field.SetBool(true)
+			case reflect.Int:
+				field.SetInt(7)
+			case reflect.Slice:
+				field.SetZero()
+			default: // Addr
+				field.Set(reflect.ValueOf(netip.MustParseAddrPort("10.0.0.1:80")))
+			}
+			if plan.SameFile([]plan.FileBackend{x}, []plan.FileBackend{y}) {
+				t.Errorf("%s.%s differs, and the files are called the same", change.of, change.of.Field(n).Name)
+			}
+		}
 	}
 }

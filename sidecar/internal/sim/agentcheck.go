@@ -17,6 +17,7 @@ const (
 	saysHalf    = "50%"
 	saysDrain   = "drain"
 	saysMaint   = "maint"
+	saysLow     = "ready 50%" // of a weight of 1 that is none
 )
 
 // agentInterval is from one question of HAProxy's to the next.
@@ -59,6 +60,8 @@ func (p *proxy) answer(s *server) {
 		s.Admin = plan.Ready
 	case saysHalf:
 		s.Weight = s.ConfigWeight / 2
+	case saysLow:
+		s.Admin, s.Weight = plan.Ready, s.ConfigWeight/2
 	case saysDrain:
 		s.Admin = plan.Drain
 	case saysMaint:
@@ -125,11 +128,29 @@ func (w *world) keepLow() {
 	}
 	for _, n := range w.nodes {
 		if n.alive && !n.leaving && hasAgents(w.service(n.service)) {
-			n.says = saysHalf
+			n.says = saysLow
 			w.note("the agent of %s says %q to the end", n, n.says)
 			return
 		}
 	}
+}
+
+// keepsLow reports whether it is the agent of a server that gives it half of the
+// weight that Consul has.
+func (w *world) keepsLow(s *server) bool {
+	n := w.where[s.Addr]
+	return s.Agent == plan.AgentOn && n != nil && n.says == saysLow && s.Weight == s.ConfigWeight/2
+}
+
+// serving counts the instances that get requests. To the others their agent gives
+// a weight of 0, and min_servers keeps others in their place.
+func (w *world) serving(svc plan.Service, in []catalog.Instance) (n int) {
+	for _, i := range in {
+		if at := w.where[i.Addr]; !hasAgents(svc) || at == nil || at.says != saysLow || i.Weight > 1 {
+			n++
+		}
+	}
+	return n
 }
 
 // agentDiffers says what is wrong with the agent of a server, or "".
@@ -157,7 +178,11 @@ func (s *sidecar) noteAbsent(backend string) {
 	told := s.given.Service(svc.Name)
 	slots := svc.ForceSlots || !s.saw.Caps.Dynamic || s.w.set.refuses[backend]
 	next := map[string]time.Duration{}
-	for _, i := range wants(svc, told) {
+	for n := range told.Instances {
+		i := &told.Instances[n]
+		if !takesTraffic(svc, *i) {
+			continue
+		}
 		has, ready := !slots, false
 		for _, x := range s.saw.Backends[backend].Servers {
 			switch {

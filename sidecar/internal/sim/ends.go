@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/pointsman/pointsman/sidecar/internal/agent"
 	"github.com/pointsman/pointsman/sidecar/internal/catalog"
 	"github.com/pointsman/pointsman/sidecar/internal/plan"
 )
@@ -217,14 +218,17 @@ func (w *world) serviceDiffers(svc plan.Service, c content) string {
 	}
 	told := w.consul.answer(svc.Name).Service
 	var want, got, filed, file []route // filed: got as the file should have it
-	strange := false
-	for _, i := range wants(svc, told) {
+	strange, in, noAgent, serve := false, wants(svc, told), "", 0
+	for _, i := range in {
 		want = append(want, route{i.Addr, i.Weight, i.MaxConn, i.Backup})
 	}
 	for _, s := range b.servers {
 		if o, has := owner(s.Server, told); has && takesTraffic(svc, o) || s.Admin != plan.Ready {
-			if d := agentDiffers(s); d != "" {
+			switch d := agentDiffers(s); {
+			case s.Admin != plan.Ready && d != "":
 				return d
+			case d != "":
+				noAgent = d // unless it is held
 			}
 		}
 		switch {
@@ -240,7 +244,10 @@ func (w *world) serviceDiffers(svc plan.Service, c content) string {
 			}
 			got = append(got, route{s.Addr, s.Weight, s.MaxConn, s.Backup})
 			weight := s.Weight
-			if n := w.where[s.Addr]; s.Agent == plan.AgentOn && n != nil && n.says == saysHalf && weight == s.ConfigWeight/2 {
+			if weight > 0 {
+				serve++
+			}
+			if w.keepsLow(s) {
 				weight = s.ConfigWeight // as Consul has it
 				got[len(got)-1].weight = weight
 			}
@@ -265,10 +272,13 @@ func (w *world) serviceDiffers(svc plan.Service, c content) string {
 			}
 		}
 	}
-	if svc.Hold > 0 && len(got) > max(len(want), svc.MinServers) {
+	if svc.Hold > 0 && serve > max(w.serving(svc, in), svc.MinServers) {
 		return "the guard of " + svc.Name + " has not let go yet"
 	}
-	if d := routesDiffer(want, got); d != "" && (len(want) >= svc.MinServers && !strange || !w.holdsAll(got, want)) {
+	switch d := routesDiffer(want, got); {
+	case d == "" && noAgent != "":
+		return noAgent
+	case d != "" && (w.serving(svc, in) >= svc.MinServers && !strange || !w.holdsAll(got, want) || !w.saysHeld(svc)):
 		return "Consul and HAProxy differ on " + svc.Name + ": " + d
 	}
 	if d := routesDiffer(filed, file); d != "" {
@@ -302,6 +312,14 @@ func (w *world) routesAlike(a, b content) bool {
 func (w *world) isStrange(svc plan.Service, told catalog.Service, at netip.AddrPort) bool {
 	n := w.where[at]
 	return n != nil && n.listening && n.service != svc.Name && !slices.ContainsFunc(told.Instances, func(i catalog.Instance) bool { return i.Addr == at })
+}
+
+// saysHeld reports whether the sidecar, if one runs, says that servers of a service
+// wait for the guard. What else they may wait for comes to an end.
+func (w *world) saysHeld(svc plan.Service) bool {
+	return w.sidecar == nil || slices.ContainsFunc(w.sidecar.agent.State().Services, func(s agent.ServiceState) bool {
+		return s.Name == svc.Name && slices.ContainsFunc(s.Instances, func(i agent.InstanceState) bool { return i.Waiting == string(plan.ForGuard) })
+	})
 }
 
 // holdsAll reports whether the guard may hold what is more than is wanted.

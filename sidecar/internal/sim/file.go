@@ -204,8 +204,8 @@ func (r recorder) State(s *agent.State) {
 	defer r.endPass()
 	for _, n := range r.w.nodes {
 		if n.waiting && r.isDrained(s, n) {
-			if !s.HAProxy.Running && !r.heardLeaving[place{n.service, n.addr}] {
-				n.orderly = false // nobody has told the sidecar, so it may keep it as one that is lost
+			if p := r.w.proxy; p.strange && p.running && p.pid != r.saw.PID {
+				n.orderly = false // the sidecar has not seen yet what somebody has loaded
 			}
 			n.released(s.File.Error == "" && (s.File.Current || s.HAProxy.Running && s.Reloads.Pending == ""))
 		}

@@ -88,11 +88,13 @@ func owner(s plan.Server, told catalog.Service) (catalog.Instance, bool) {
 
 // isReplaced reports whether another server takes traffic at the server's
 // address: its instance has become a backup, or is none any more, or another is
-// registered there by now. No capacity is lost with the server.
+// registered there by now. No capacity is lost with the server. The one of an
+// instance that leaves would only keep it from being called drained.
 func isReplaced(s plan.Server, svc plan.Service, told catalog.Service, servers []plan.Server) bool {
-	return slices.ContainsFunc(servers, func(x plan.Server) bool {
+	leaves := slices.ContainsFunc(told.Instances, func(i catalog.Instance) bool { return announced(i) && (i.Addr == s.Addr || i.Server == s.Name) })
+	return leaves || slices.ContainsFunc(servers, func(x plan.Server) bool {
 		o, has := owner(x, told)
-		return has && (takesTraffic(svc, o) || announced(o)) && x.Addr == s.Addr && x.Name != s.Name && available(x)
+		return has && takesTraffic(svc, o) && x.Addr == s.Addr && x.Name != s.Name && available(x)
 	})
 }
 
@@ -289,7 +291,7 @@ func (w *world) checkTakenOut(s *sidecar, svc plan.Service, told catalog.Service
 		if left == 0 {
 			w.breach(makeBeforeBreak, "%s %s/%s (%s): nobody is left while it moves", st.Kind, st.Backend, st.Server, st.Reason)
 		}
-	case left < svc.MinServers:
+	case left < svc.MinServers && !isReplaced(seen, svc, told, servers):
 		w.breach(makeBeforeBreak, "%s %s/%s (%s): %d are left, the minimum is %d", st.Kind, st.Backend, st.Server, st.Reason, left, svc.MinServers)
 	}
 }

@@ -25,6 +25,7 @@ type proxy struct {
 	// masterBack is when the master has started itself again after a reload. Until
 	// then nobody can count the sessions in old workers.
 	masterBack time.Duration
+	strange    bool // and from a file that is not ours, as it is
 }
 
 // worker is one process of it.
@@ -108,7 +109,7 @@ func (p *proxy) reload() error {
 func (p *proxy) load(c content) {
 	if p.w.disk.foreign {
 		for _, n := range p.w.nodes {
-			n.orderly = false // who has written that file answers for them
+			n.orderly = n.orderly && n.waiting // who has written that file answers for them, until the sidecar has seen it
 		}
 	}
 	for _, n := range p.w.nodes {
@@ -117,6 +118,7 @@ func (p *proxy) load(c content) {
 		}
 	}
 	p.pid++
+	p.strange = p.w.disk.foreign
 	now := p.w.now()
 	p.worker = &worker{pid: p.pid, marker: c.marker, backends: map[string]*backend{}}
 	for _, f := range c.backends {

@@ -22,6 +22,7 @@ var (
 	stop    = flag.Bool("stop", false, "stop at the first that fails")
 	replay  = flag.Uint64("seed", 0, "run this history only, and print it")
 	events  = flag.Int("events", -1, "of a replay: so many events at most")
+	with    = flag.String("with", "", "only histories in which all these kinds of events happen, by commas")
 	without = flag.String("without", "", "of a replay: kinds of events that do not happen, by commas")
 )
 
@@ -76,11 +77,28 @@ func (c *campaign) run() {
 		if c.isOver(n) || *stop && c.failures() > 0 {
 			return
 		}
+		if !draws(c.from+n, *with) {
+			continue
+		}
 		r := history(c.t, Options{Seed: c.from + n, Events: -1})
 		if c.take(c.from+n, r) <= maxTold && len(r.Violations) > 0 {
 			c.tell(shrink(c.t, c.from+n, r))
 		}
 	}
+}
+
+// draws reports whether kinds of events can happen in a history.
+func draws(seed uint64, kinds string) bool {
+	if kinds == "" {
+		return true
+	}
+	set := drawScenario(rand.New(rand.NewPCG(seed, 0)))
+	for name := range strings.SplitSeq(kinds, ",") {
+		if set.weights[name] == 0 {
+			return false
+		}
+	}
+	return true
 }
 
 // isOver reports whether no history is to start after the first n.
