@@ -70,9 +70,9 @@ func (r *Results) writeFigures(out *strings.Builder) {
 // show is the median, with lowest and highest where they differ.
 func (v Value) show(unit string) string {
 	if figure(v.Low) == figure(v.High) {
-		return figure(v.Median) + " " + unit
+		return strings.TrimSpace(figure(v.Median) + " " + unit)
 	}
-	return fmt.Sprintf("%s (%s to %s) %s", figure(v.Median), figure(v.Low), figure(v.High), unit)
+	return strings.TrimSpace(fmt.Sprintf("%s (%s to %s) %s", figure(v.Median), figure(v.Low), figure(v.High), unit))
 }
 
 func (r *Results) writeCircumstances(out *strings.Builder) {

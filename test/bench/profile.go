@@ -112,7 +112,8 @@ func spent(top string) (all []Spent) {
 		if err != nil || !telling.MatchString(m[2]) || outer.MatchString(m[2]) || share < 1 || len(all) == profileLines {
 			continue
 		}
-		name := strings.TrimSuffix(strings.TrimPrefix(m[2], "github.com/pointsman/pointsman/"), " (inline)")
+		// Type parameters say nothing here and are long.
+		name, _, _ := strings.Cut(strings.TrimSuffix(strings.TrimPrefix(m[2], "github.com/pointsman/pointsman/"), " (inline)"), "[")
 		all = append(all, Spent{Function: strings.TrimPrefix(name, "sidecar/internal/"), Share: share})
 	}
 	return all

@@ -49,4 +49,10 @@ var rows = []row{
 		name: "peers", title: "1 × 10, one check flips every second", limit: 8 * time.Minute,
 		measure: latency{fleet: fleet{services: 1, instances: 10}, flips: true, every: time.Second, changes: 10, blocks: 1, peers: []string{consulTemplate, dns, fabio}}.measure,
 	},
+	{name: "storm", title: "100 × 10, 1,000 changes a second for 10 s, under traffic", limit: 5 * time.Minute, measure: storm},
+	{name: "deployments", title: "50 deployments of three nodes in a row, under traffic", limit: 10 * time.Minute, measure: deployments},
+	{name: "rolling", title: "1 × 1,000, all replaced, 50 at a time", limit: 10 * time.Minute, measure: rolling},
+	{name: "sidecars", title: "100 sidecars on one Consul, 1 × 10", limit: 10 * time.Minute, measure: sidecars},
+	{name: "consul", title: "What followers cost Consul", limit: 10 * time.Minute, measure: consulLoad},
+	{name: "noop", title: "What the sidecar allocates for a change of which nothing follows", limit: 6 * time.Minute, measure: noop},
 }

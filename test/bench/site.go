@@ -43,24 +43,16 @@ const perService = `    check: {enabled: false}
 
 const floorService = "floor"
 
-// newSite starts Consul with the fleet in it, and the bare HAProxy. The sidecar
-// is not started yet.
-func (b *bench) newSite(ctx context.Context, f fleet) (*site, error) {
-	s := &site{}
-	var err error
-	if s.consul, err = b.lab.NewConsul(0); err != nil {
-		return nil, err
-	}
-	if s.dnsPort, err = b.lab.Port(); err != nil {
-		return nil, err
-	}
-	s.consul.Flags = slices.Concat(consulFlags, []string{fmt.Sprintf("-dns-port=%d", s.dnsPort)})
-	if err := s.consul.Restart(ctx); err != nil {
+// newSite starts Consul with the fleet in it, and the bare HAProxy. The sidecar,
+// which follows the further services too, is not started yet.
+func (b *bench) newSite(ctx context.Context, f fleet, further ...lab.Service) (*site, error) {
+	s, err := b.newConsul(ctx)
+	if err != nil {
 		return nil, err
 	}
 	b.step("registering %d instances", (f.services+1)*f.instances)
 	s.floor = f.service(floorService, f.services)
-	var services []lab.Service
+	services := further
 	for i := range f.services {
 		name := fmt.Sprintf("svc%d", i)
 		s.services = append(s.services, f.service(name, i))
@@ -74,6 +66,23 @@ func (b *bench) newSite(ctx context.Context, f fleet) (*site, error) {
 	}
 	s.lb.SetEnviron(profileVariable + "=" + b.profileFile())
 	return s, s.startBare(ctx, b.lab)
+}
+
+// newConsul starts Consul alone.
+func (b *bench) newConsul(ctx context.Context) (*site, error) {
+	s := &site{}
+	var err error
+	if s.consul, err = b.lab.NewConsul(0); err != nil {
+		return nil, err
+	}
+	if s.dnsPort, err = b.lab.Port(); err != nil {
+		return nil, err
+	}
+	s.consul.Flags = slices.Concat(consulFlags, []string{fmt.Sprintf("-dns-port=%d", s.dnsPort)})
+	if err := s.consul.Restart(ctx); err != nil {
+		return nil, err
+	}
+	return s, nil
 }
 
 // startBare starts an HAProxy with the floor's service in its file, and no
