@@ -97,7 +97,7 @@ func (b *bench) consulCost(ctx context.Context, p point) (float64, error) {
 		return 0, err
 	}
 	answers := make(chan struct{}, p.followers)
-	followers, ctx, stop := s.follow(ctx, p.followers, []string{floorService}, answers)
+	followers, ctx, stop := follow(ctx, s.healthURLs(p.followers, floorService), answers)
 	defer stop()
 	if err := await(ctx, answers, p.followers); err != nil {
 		return 0, err
@@ -143,7 +143,7 @@ func (b *bench) consulIdle(ctx context.Context) error {
 		return err
 	}
 	answers := make(chan struct{}, idleFollowers*idleServices)
-	followers, ctx, stop := s.follow(ctx, idleFollowers, names, answers)
+	followers, ctx, stop := follow(ctx, s.healthURLs(idleFollowers, names...), answers)
 	defer stop()
 	if err := errors.Join(await(ctx, answers, idleFollowers*idleServices), pause(ctx, settleTime)); err != nil {
 		return err
@@ -158,29 +158,36 @@ func (b *bench) consulIdle(ctx context.Context) error {
 	return errors.Join(err1, err2, followers.Wait())
 }
 
-// follow starts followers of services, which say so after each answer.
-func (s *site) follow(ctx context.Context, count int, services []string, answers chan<- struct{}) (*errgroup.Group, context.Context, context.CancelFunc) {
+// follow starts a follower for each URL, which says so after each answer.
+func follow(ctx context.Context, urls []string, answers chan<- struct{}) (*errgroup.Group, context.Context, context.CancelFunc) {
 	group, ctx := errgroup.WithContext(ctx)
 	ctx, stop := context.WithCancel(ctx)
-	client := &http.Client{Transport: &http.Transport{DisableCompression: true, MaxIdleConnsPerHost: count * len(services)}}
+	client := &http.Client{Transport: &http.Transport{DisableCompression: true, MaxIdleConnsPerHost: len(urls)}}
 	context.AfterFunc(ctx, client.CloseIdleConnections)
-	for range count {
-		for _, name := range services {
-			url := fmt.Sprintf("http://%s/v1/health/service/%s", s.consul.Address(), name)
-			group.Go(func() error {
-				index, err := query(ctx, client, url, "")
-				for err == nil {
-					answers <- struct{}{}
-					index, err = query(ctx, client, url, index)
-				}
-				if ctx.Err() == nil {
-					return err
-				}
-				return nil // it was asked to end
-			})
-		}
+	for _, url := range urls {
+		group.Go(func() error {
+			index, err := query(ctx, client, url, "")
+			for err == nil {
+				answers <- struct{}{}
+				index, err = query(ctx, client, url, index)
+			}
+			if ctx.Err() == nil {
+				return err
+			}
+			return nil // it was asked to end
+		})
 	}
 	return group, ctx, stop
+}
+
+// healthURLs has a URL for each of so many followers of each service.
+func (s *site) healthURLs(followers int, services ...string) (urls []string) {
+	for range followers {
+		for _, name := range services {
+			urls = append(urls, fmt.Sprintf("http://%s/v1/health/service/%s", s.consul.Address(), name))
+		}
+	}
+	return urls
 }
 
 // await waits for answers.

@@ -54,5 +54,6 @@ var rows = []row{
 	{name: "rolling", title: "1 × 1,000, all replaced, 50 at a time", limit: 10 * time.Minute, measure: rolling},
 	{name: "sidecars", title: "100 sidecars on one Consul, 1 × 10", limit: 10 * time.Minute, measure: sidecars},
 	{name: "consul", title: "What followers cost Consul", limit: 10 * time.Minute, measure: consulLoad},
+	{name: "consul-agents", title: "What followers cost Consul's server, directly and by agents", limit: 5 * time.Minute, measure: consulAgents},
 	{name: "noop", title: "What the sidecar allocates for a change of which nothing follows", limit: 6 * time.Minute, measure: noop},
 }

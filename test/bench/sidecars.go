@@ -12,9 +12,14 @@ import (
 
 const (
 	sidecarCount   = 100
-	sidecarChanges = 40
-	sidecarEvery   = 400 * time.Millisecond
+	sidecarChanges = 20
+	sidecarEvery   = 2 * time.Second
 )
+
+// fileLater keeps the sidecars from writing haproxy.cfg while changes are
+// measured: a hundred checks of it at once are this machine's, where a fleet
+// has one on each machine.
+const fileLater = "file_delay: 1m\n"
 
 // sidecars measures what many sidecars, each with its HAProxy, take of one
 // Consul: while nothing changes, and for each change.
@@ -77,7 +82,7 @@ func (s *site) startMany(ctx context.Context, b *bench) ([]*lab.Balancer, error)
 				return nil, err
 			}
 		}
-		if err := errors.Join(lb.StartSidecar(), lb.StartHAProxy(ctx), lb.Ready(ctx, startLimit)); err != nil {
+		if err := errors.Join(lb.SetHAProxy(haproxySettings), lb.SetExtra(fileLater), lb.StartSidecar(), lb.StartHAProxy(ctx), lb.Ready(ctx, startLimit)); err != nil {
 			return nil, err
 		}
 		all = append(all, lb)

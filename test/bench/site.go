@@ -41,6 +41,10 @@ const perService = `    check: {enabled: false}
     max_removal: 1
 `
 
+// haproxySettings let what looks at HAProxy keep its connection while others
+// are measured.
+const haproxySettings = "  global: {extra: [stats timeout 1h]}\n"
+
 const floorService = "floor"
 
 // newSite starts Consul with the fleet in it, and the bare HAProxy. The sidecar,
@@ -64,12 +68,15 @@ func (b *bench) newSite(ctx context.Context, f fleet, further ...lab.Service) (*
 	if s.lb, err = b.lab.NewBalancer("lb", s.consul, services...); err != nil {
 		return nil, err
 	}
+	if err := s.lb.SetHAProxy(haproxySettings); err != nil {
+		return nil, err
+	}
 	s.lb.SetEnviron(profileVariable + "=" + b.profileFile())
 	return s, s.startBare(ctx, b.lab)
 }
 
-// newConsul starts Consul alone.
-func (b *bench) newConsul(ctx context.Context) (*site, error) {
+// newConsul starts Consul alone, perhaps with further flags.
+func (b *bench) newConsul(ctx context.Context, flags ...string) (*site, error) {
 	s := &site{}
 	var err error
 	if s.consul, err = b.lab.NewConsul(0); err != nil {
@@ -78,7 +85,7 @@ func (b *bench) newConsul(ctx context.Context) (*site, error) {
 	if s.dnsPort, err = b.lab.Port(); err != nil {
 		return nil, err
 	}
-	s.consul.Flags = slices.Concat(consulFlags, []string{fmt.Sprintf("-dns-port=%d", s.dnsPort)})
+	s.consul.Flags = slices.Concat(consulFlags, []string{fmt.Sprintf("-dns-port=%d", s.dnsPort)}, flags)
 	if err := s.consul.Restart(ctx); err != nil {
 		return nil, err
 	}
@@ -104,6 +111,7 @@ func (s *site) startBare(ctx context.Context, l *lab.Lab) (err error) {
 // of the backend, and the backend's lines.
 const bareFile = `global
     stats socket %s mode 600 level admin
+    stats timeout 1h
 defaults
     mode http
     timeout connect 1s
