@@ -19,7 +19,7 @@ type delayed struct {
 	mu     sync.Mutex
 	values map[string]int
 	after  time.Duration
-	drop   int // so many changes are never shown
+	drop   int // the number of changes that fail
 }
 
 func (d *delayed) change(_ context.Context, i instance, v int) error {

@@ -10,8 +10,8 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// point is one measurement of what followers cost Consul: each of so many has
-// a blocking query for a service of so many instances.
+// point is one measurement of what followers cost Consul: the number of
+// followers with a blocking query each, and the size of their service.
 type point struct {
 	followers, instances int
 	changes              int
@@ -110,7 +110,7 @@ func (b *bench) consulCost(ctx context.Context, p point) (float64, error) {
 		if err := s.floor[k%len(s.floor)].setWeight(ctx, s.consul.Client, k/len(s.floor)%200+2); err != nil {
 			return 0, err
 		}
-		// The next change only once everybody knows of this one.
+		// The next change waits until every follower has this one.
 		if err := await(ctx, answers, p.followers); err != nil {
 			return 0, err
 		}
@@ -180,7 +180,7 @@ func follow(ctx context.Context, urls []string, answers chan<- struct{}) (*errgr
 	return group, ctx, stop
 }
 
-// healthURLs has a URL for each of so many followers of each service.
+// healthURLs returns a URL for each follower of each service.
 func (s *site) healthURLs(followers int, services ...string) (urls []string) {
 	for range followers {
 		for _, name := range services {

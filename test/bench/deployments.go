@@ -69,15 +69,33 @@ func deployments(ctx context.Context, b *bench) error {
 	if err != nil {
 		return err
 	}
+	apply, err := s.applyTime(ctx)
+	if err != nil {
+		return err
+	}
 	pid, err := s.lb.WorkerPID(ctx)
 	reloads := 0.0
 	if pid != before {
 		reloads = 1
 	}
 	b.result.Runs, b.result.Changes = 1, deploymentCount
-	b.result.Figures = append(b.result.Figures, failures(quiet.Failed+during.Failed), none("reloads", reloads), slowdown(during.P99, quiet.P99))
+	b.result.Figures = append(b.result.Figures, failures(quiet.Failed+during.Failed), none("reloads", reloads), slowdown(during.P99, quiet.P99), apply)
 	b.result.Figures = append(b.result.Figures, growth(after)...)
 	return err
+}
+
+// applyTime is how long the sidecar took from Consul's answers until HAProxy
+// was seen to run them, by its own metric.
+func (s *site) applyTime(ctx context.Context) (Figure, error) {
+	metrics, err := s.lb.Metrics(ctx)
+	if err != nil {
+		return Figure{}, err
+	}
+	all, total, err := buckets(metrics, "pointsman_apply_seconds")
+	p50, p99 := 1000*bucketQuantile(all, total, 0.5), 1000*bucketQuantile(all, total, 0.99)
+	f := Figure{Name: "p99 of the sidecar's own apply time", Unit: "ms", Values: []Value{{"p99", spread([]float64{p99})}, {"p50", spread([]float64{p50})}}}
+	f.setGoal(3, "p50", []float64{p99}, []float64{p50})
+	return f, err
 }
 
 // holds waits for nothing: what is closed late shows as growth only if it is

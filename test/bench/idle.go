@@ -40,9 +40,9 @@ func idle(ctx context.Context, b *bench) error {
 		shares, consulShares, memory = append(shares, used), append(consulShares, consul), append(memory, mib)
 	}
 	b.result.Runs = len(shares)
-	cpu := Figure{Name: "processor", Unit: "% of a core", Values: []Value{{"sidecar", spread(shares)}, {"Consul", spread(consulShares)}}}
+	cpu := Figure{Name: "processor", Unit: "% of a core", Values: []Value{{sidecar, spread(shares)}, {"Consul", spread(consulShares)}}}
 	cpu.setLimit(1)
-	resident := Figure{Name: "resident memory", Unit: "MiB", Values: []Value{{"sidecar", spread(memory)}}}
+	resident := Figure{Name: "resident memory", Unit: "MiB", Values: []Value{{sidecar, spread(memory)}}}
 	resident.setLimit(80)
 	b.result.Figures = append(b.result.Figures, cpu, resident)
 	if !b.wantsProfile() {

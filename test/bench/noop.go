@@ -41,7 +41,7 @@ func noop(ctx context.Context, b *bench) error {
 	b.result.Runs, b.result.Changes = 1, noopChanges
 	for i, f := range noopFleets {
 		objects, kib := all[i].objects, all[i].bytes/1024
-		for _, entry := range []Figure{single("objects", "", "sidecar", objects), single("memory", "KiB", "sidecar", kib)} {
+		for _, entry := range []Figure{single("objects", "", sidecar, objects), single("memory", "KiB", sidecar, kib)} {
 			base := all[0].objects
 			if entry.Unit != "" {
 				base = all[0].bytes / 1024

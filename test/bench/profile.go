@@ -60,8 +60,7 @@ func programs(ctx context.Context, bin string) (lab.Programs, error) {
 	return p, nil
 }
 
-// profileFile is where a sidecar writes its profile. Every one is told at its
-// start; it takes one only when it is asked to.
+// profileFile is where a sidecar writes its profile, when a signal asks for one.
 func (b *bench) profileFile() string { return b.lab.Path("cpu.pprof") }
 
 // profile takes a CPU profile of the sidecar while work runs, and notes where

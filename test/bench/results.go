@@ -114,7 +114,7 @@ func (r Result) print(out io.Writer) {
 	for _, f := range r.Figures {
 		var parts []string
 		for _, v := range f.Values {
-			parts = append(parts, v.Of+" "+v.show(f.Unit))
+			parts = append(parts, v.Of+": "+v.show(f.Unit))
 		}
 		if f.Ratio != nil {
 			parts = append(parts, fmt.Sprintf("ratio %.2f", f.Ratio.Median))

@@ -59,7 +59,7 @@ func storm(ctx context.Context, b *bench) error {
 		none("changes lost", 0), // else it has failed
 		failures(quiet.Failed+during.Failed), slowdown(during.P99, quiet.P99),
 		single("changes a second that Consul took", "", "Consul", float64(sent)/stormTime.Seconds()),
-		single("after the last change, until HAProxy has all", "ms", "sidecar", milliseconds(settled)))
+		single("after the last change, until HAProxy has all", "ms", sidecar, milliseconds(settled)))
 	return err
 }
 

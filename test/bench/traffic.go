@@ -88,7 +88,7 @@ func single(name, unit, of string, value float64) Figure {
 
 // none is a figure that must be 0.
 func none(name string, value float64) Figure {
-	f := single(name, "", "sidecar", value)
+	f := single(name, "", sidecar, value)
 	f.setLimit(0)
 	return f
 }
