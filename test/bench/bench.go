@@ -17,6 +17,7 @@ type bench struct {
 	result *Result
 	began  time.Time
 	binary string // the sidecar's, for its profile
+	consul string // Consul's program
 }
 
 // measureRow measures one row with processes of its own, all of which have
@@ -33,7 +34,7 @@ func measureRow(ctx context.Context, cfg config, programs lab.Programs, r row) (
 		return Result{}, err
 	}
 	result = Result{Row: r.name, Title: r.title, At: time.Now().UTC().Truncate(time.Second), Machine: machine, Runs: cfg.runs}
-	b := &bench{cfg: cfg, lab: l, result: &result, began: time.Now(), binary: programs.Sidecar}
+	b := &bench{cfg: cfg, lab: l, result: &result, began: time.Now(), binary: programs.Sidecar, consul: programs.Consul}
 	err = r.measure(ctx, b)
 	if err != nil && ctx.Err() == nil {
 		err = fmt.Errorf("%w\n%s", err, l.Tails(8))

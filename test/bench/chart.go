@@ -8,13 +8,24 @@ import (
 
 // The picture's measures, in its own units.
 const (
-	chartLeft, chartRight, chartTop = 300.0, 780.0, 48.0
-	chartRow, chartLine             = 46.0, 12.0
+	chartLeft, chartRight, chartTop = 340.0, 780.0, 52.0
+	chartGap, chartLine             = 22.0, 14.0
 	chartLeast, chartMost           = 1.0, 10_000.0 // ms, of a logarithmic axis
 )
 
-// subjectColors are by the order in a row.
-var subjectColors = []string{"#0b6e4f", "#8a8a8a", "#b23a48"}
+// subjectColors are in the order of the legend.
+var subjectColors = []struct{ of, color string }{
+	{sidecar, "#0b6e4f"}, {"floor", "#8a8a8a"}, {fabio, "#b23a48"}, {dns, "#3b6fb6"}, {consulTemplate, "#b8860b"},
+}
+
+func colorOf(subject string) string {
+	for _, s := range subjectColors {
+		if s.of == subject {
+			return s.color
+		}
+	}
+	return "#444"
+}
 
 type (
 	chartData struct {
@@ -41,7 +52,7 @@ type (
 
 func chartX(ms float64) float64 {
 	share := math.Log(min(max(ms, chartLeast), chartMost)/chartLeast) / math.Log(chartMost/chartLeast)
-	return chartLeft + share*(chartRight-chartLeft)
+	return math.Round(10*(chartLeft+share*(chartRight-chartLeft))) / 10
 }
 
 // chart draws the rows that have a p50 and a p99 in milliseconds: a line from
@@ -54,19 +65,19 @@ func chart(rows []Result) []byte {
 		if p50 == nil || p99 == nil {
 			continue
 		}
-		row := chartRowData{Y: y + chartRow/2, Title: r.Title}
+		height := chartGap + chartLine*float64(len(p50.Values)-1)
+		row := chartRowData{Y: y + height/2 + 4, Title: r.Title}
 		for i, v := range p50.Values {
-			color := subjectColors[i%len(subjectColors)]
 			row.Lines = append(row.Lines, chartBar{
-				Y: y + 10 + float64(i)*chartLine, From: chartX(v.Median), To: chartX(p99.Values[i].Median), Color: color,
+				Y: y + chartGap/2 + float64(i)*chartLine, From: chartX(v.Median), To: chartX(p99.Values[i].Median), Color: colorOf(v.Of),
 				Text: figure(v.Median) + " / " + figure(p99.Values[i].Median),
 			})
-			if len(data.Legend) == i {
-				data.Legend = append(data.Legend, chartTick{At: chartLeft + 90*float64(i), Text: v.Of, Color: color})
-			}
 		}
 		data.Rows = append(data.Rows, row)
-		y += chartRow
+		y += height + chartGap/2
+	}
+	for i, s := range subjectColors {
+		data.Legend = append(data.Legend, chartTick{At: 20 + 130*float64(i), Text: s.of, Color: s.color})
 	}
 	data.Bottom, data.Height = y, y+36
 	for ms := chartLeast; ms <= chartMost; ms *= 10 {
@@ -91,7 +102,7 @@ func (r Result) latency(name string) *Figure {
 var chartDrawing = template.Must(template.New("chart").Parse(`<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 860 {{.Height}}" font-family="sans-serif" font-size="12">
 <rect width="860" height="{{.Height}}" fill="#fff"/>
 <text x="12" y="20" fill="#444">from a change in Consul until it shows: p50 to p99</text>
-{{range .Legend}}<circle cx="{{.At}}" cy="34" r="4" fill="{{.Color}}"/><text x="{{.At}}" y="38" dx="9" fill="#444">{{.Text}}</text>
+{{range .Legend}}<circle cx="{{.At}}" cy="36" r="4" fill="{{.Color}}"/><text x="{{.At}}" y="40" dx="9" fill="#444">{{.Text}}</text>
 {{end}}{{range .Ticks}}<line x1="{{.At}}" x2="{{.At}}" y1="{{$.Top}}" y2="{{$.Bottom}}" stroke="#e5e5e5"/><text x="{{.At}}" y="{{$.Bottom}}" dy="18" text-anchor="middle" fill="#444">{{.Text}}</text>
 {{end}}{{range .Rows}}<text x="{{$.Left}}" y="{{.Y}}" dx="-12" text-anchor="end" fill="#222">{{.Title}}</text>
 {{range .Lines}}<line x1="{{.From}}" x2="{{.To}}" y1="{{.Y}}" y2="{{.Y}}" stroke="{{.Color}}" stroke-width="3"/><circle cx="{{.From}}" cy="{{.Y}}" r="4" fill="{{.Color}}"/><circle cx="{{.To}}" cy="{{.Y}}" r="3" fill="#fff" stroke="{{.Color}}" stroke-width="2"/><text x="{{.To}}" y="{{.Y}}" dx="8" dy="4" font-size="10" fill="{{.Color}}">{{.Text}}</text>

@@ -25,6 +25,7 @@ type instance struct {
 	port              int
 	server            string
 	tag               string // beside the version's
+	leaving           string // since when it leaves, RFC 3339; empty: it does not
 }
 
 // service returns the instances of a service with a number of its own in the
@@ -57,7 +58,7 @@ func register(ctx context.Context, consul *api.Client, instances []instance) err
 		ops = append(ops,
 			&api.TxnOp{Service: &api.ServiceTxnOp{Verb: api.ServiceSet, Node: i.node, Service: api.AgentService{
 				ID: i.id, Service: i.service, Address: i.addr, Port: i.port,
-				Tags: i.tags(), Meta: map[string]string{"version": "1.0"}, Weights: api.AgentWeights{Passing: 1, Warning: 1},
+				Tags: i.tags(), Meta: i.meta(), Weights: api.AgentWeights{Passing: 1, Warning: 1},
 			}}},
 			&api.TxnOp{Check: &api.CheckTxnOp{Verb: api.CheckSet, Check: i.check(api.HealthPassing)}})
 	}
@@ -82,6 +83,14 @@ func (i instance) tags() []string {
 	return []string{"v1", i.tag}
 }
 
+func (i instance) meta() map[string]string {
+	meta := map[string]string{"version": "1.0"}
+	if i.leaving != "" {
+		meta["pointsman-drain"] = i.leaving
+	}
+	return meta
+}
+
 func (i instance) check(status string) api.HealthCheck {
 	return api.HealthCheck{
 		Node: i.node, CheckID: "service:" + i.id, Name: "Service '" + i.service + "' check", Status: status, ServiceID: i.id,
@@ -95,7 +104,7 @@ func (i instance) setWeight(ctx context.Context, consul *api.Client, weight int)
 		Node: i.node, Address: "127.0.0.1", SkipNodeUpdate: true,
 		Service: &api.AgentService{
 			ID: i.id, Service: i.service, Address: i.addr, Port: i.port,
-			Tags: i.tags(), Meta: map[string]string{"version": "1.0"}, Weights: api.AgentWeights{Passing: weight, Warning: 1},
+			Tags: i.tags(), Meta: i.meta(), Weights: api.AgentWeights{Passing: weight, Warning: 1},
 		},
 	}, (&api.WriteOptions{}).WithContext(ctx))
 	return err
@@ -108,6 +117,17 @@ func (i instance) setPassing(ctx context.Context, consul *api.Client, passing in
 		status = api.HealthPassing
 	}
 	check := i.check(status)
+	_, err := consul.Catalog().Register(&api.CatalogRegistration{
+		Node: i.node, Address: "127.0.0.1", SkipNodeUpdate: true, Checks: api.HealthChecks{&check},
+	}, (&api.WriteOptions{}).WithContext(ctx))
+	return err
+}
+
+// touch changes what the instance's check says, and not its status: Consul
+// answers every query for the service, and there is nothing to do.
+func (i instance) touch(ctx context.Context, consul *api.Client, number int) error {
+	check := i.check(api.HealthPassing)
+	check.Output = fmt.Sprintf("%s, %d", check.Output, number)
 	_, err := consul.Catalog().Register(&api.CatalogRegistration{
 		Node: i.node, Address: "127.0.0.1", SkipNodeUpdate: true, Checks: api.HealthChecks{&check},
 	}, (&api.WriteOptions{}).WithContext(ctx))

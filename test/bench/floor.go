@@ -10,7 +10,7 @@ import (
 
 // follower is the least that can follow a service: one blocking query at a
 // time, its body read and not decoded, and then one runtime command for what
-// has been changed, which it is told, because it does not read the answer.
+// has changed. It does not read the answer, so changed returns that.
 type follower struct {
 	url     string
 	http    *http.Client

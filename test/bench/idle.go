@@ -2,8 +2,9 @@ package main
 
 import (
 	"context"
-	"errors"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 )
 
 // manyFleet is the fleet of many services.
@@ -27,21 +28,21 @@ func idle(ctx context.Context, b *bench) error {
 	var shares, consulShares, memory []float64
 	// Half of the runs, because one takes long and varies little.
 	for run := range (b.cfg.runs + 1) / 2 {
-		share, consul, err := s.shares(ctx, idleTime)
+		used, consul, err := s.shares(ctx, idleTime)
 		if err != nil {
 			return err
 		}
-		mib, err := residentMiB(s.lb.Sidecar)
+		mib, err := residentMiB(s.lb.Sidecar.PID())
 		if err != nil {
 			return err
 		}
-		b.step("run %d: %.1f %% of a core, Consul %.1f %%, %.0f MiB", run+1, share, consul, mib)
-		shares, consulShares, memory = append(shares, share), append(consulShares, consul), append(memory, mib)
+		b.step("run %d: %.1f %% of a core, Consul %.1f %%, %.0f MiB", run+1, used, consul, mib)
+		shares, consulShares, memory = append(shares, used), append(consulShares, consul), append(memory, mib)
 	}
 	b.result.Runs = len(shares)
-	cpu := Figure{Name: "processor", Unit: "% of a core", Values: []Value{{"sidecar", spread(shares)}, {"Consul", spread(consulShares)}}}
+	cpu := Figure{Name: "processor", Unit: "% of a core", Values: []Value{{sidecar, spread(shares)}, {"Consul", spread(consulShares)}}}
 	cpu.setLimit(1)
-	resident := Figure{Name: "resident memory", Unit: "MiB", Values: []Value{{"sidecar", spread(memory)}}}
+	resident := Figure{Name: "resident memory", Unit: "MiB", Values: []Value{{sidecar, spread(memory)}}}
 	resident.setLimit(80)
 	b.result.Figures = append(b.result.Figures, cpu, resident)
 	if !b.wantsProfile() {
@@ -52,14 +53,14 @@ func idle(ctx context.Context, b *bench) error {
 
 // shares returns what sidecar and Consul take of a core, in per cent.
 func (s *site) shares(ctx context.Context, d time.Duration) (sidecar, consul float64, err error) {
-	began := time.Now()
-	before, err1 := cpuTime(s.lb.Sidecar.PID())
-	consulBefore, err2 := cpuTime(s.consul.PID())
-	if err := errors.Join(err1, err2, pause(ctx, d)); err != nil {
-		return 0, 0, err
-	}
-	after, err1 := cpuTime(s.lb.Sidecar.PID())
-	consulAfter, err2 := cpuTime(s.consul.PID())
-	took := time.Since(began).Seconds()
-	return 100 * (after - before).Seconds() / took, 100 * (consulAfter - consulBefore).Seconds() / took, errors.Join(err1, err2)
+	var group errgroup.Group
+	group.Go(func() (err error) {
+		sidecar, err = share(ctx, d, s.lb.Sidecar.PID())
+		return err
+	})
+	group.Go(func() (err error) {
+		consul, err = share(ctx, d, s.consul.PID())
+		return err
+	})
+	return sidecar, consul, group.Wait()
 }

@@ -52,7 +52,7 @@ func (l latency) measure(ctx context.Context, b *bench) error {
 // subjects returns the sidecar, the floor, and the peers whose programs are
 // there.
 func (l latency) subjects(ctx context.Context, b *bench, s *site, group *errgroup.Group) ([]*subject, error) {
-	sidecar, err := l.subject(ctx, s, "sidecar", s.lb.Socket(), l.targets(s.services))
+	first, err := l.subject(ctx, s, sidecar, s.lb.Socket(), l.targets(s.services))
 	if err != nil {
 		return nil, err
 	}
@@ -70,7 +70,7 @@ func (l latency) subjects(ctx context.Context, b *bench, s *site, group *errgrou
 	}
 	f.changed = floor.unseen
 	group.Go(func() error { return f.run(ctx) })
-	all := []*subject{sidecar, floor}
+	all := []*subject{first, floor}
 	for i, name := range l.peers {
 		peer, err := l.startPeer(ctx, b, s, name, l.fleet.services+1+i)
 		if err != nil {

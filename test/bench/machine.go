@@ -88,7 +88,15 @@ func openFiles(pid int) (int, error) {
 }
 
 // residentMiB is a process's resident memory.
-func residentMiB(p *lab.Process) (float64, error) {
-	kib, err := p.RSS()
-	return float64(kib) / 1024, err
+func residentMiB(pid int) (float64, error) {
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", pid))
+	if err != nil {
+		return 0, err
+	}
+	fields := strings.Fields(string(status))
+	if len(fields) < 2 {
+		return 0, fmt.Errorf("statm of %d: %q", pid, status)
+	}
+	pages, err := strconv.Atoi(fields[1])
+	return float64(pages) * float64(os.Getpagesize()) / (1 << 20), err
 }

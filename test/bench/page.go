@@ -48,20 +48,27 @@ func (r *Results) page(was string) (string, error) {
 	return out.String(), nil
 }
 
+// sidecar is the subject that the rows are about. It needs no name there.
+const sidecar = "sidecar"
+
 func (r *Results) writeFigures(out *strings.Builder) {
-	out.WriteString("| row | figure | sidecar | beside it | ratio | goal | |\n|---|---|---|---|---|---|---|\n")
+	out.WriteString("| row | figure | measured | beside it | ratio | goal | |\n|---|---|---|---|---|---|---|\n")
 	for _, row := range r.Rows {
-		title := row.Title
+		title := fmt.Sprintf("`%s` %s", row.Row, row.Title)
 		for _, f := range row.Figures {
 			var beside []string
 			for _, v := range f.Values[1:] {
-				beside = append(beside, v.Of+" "+v.show(f.Unit))
+				beside = append(beside, v.Of+": "+v.show(f.Unit))
 			}
 			ratio := ""
 			if f.Ratio != nil {
 				ratio = fmt.Sprintf("%.2f", f.Ratio.Median)
 			}
-			fmt.Fprintf(out, "| %s | %s | %s | %s | %s | %s | %s |\n", title, f.Name, f.Values[0].show(f.Unit), strings.Join(beside, ", "), ratio, f.Goal, f.verdict())
+			measured := f.Values[0].show(f.Unit)
+			if of := f.Values[0].Of; of != sidecar {
+				measured = of + ": " + measured
+			}
+			fmt.Fprintf(out, "| %s | %s | %s | %s | %s | %s | %s |\n", title, f.Name, measured, strings.Join(beside, ", "), ratio, f.Goal, f.verdict())
 			title = ""
 		}
 	}
@@ -70,9 +77,9 @@ func (r *Results) writeFigures(out *strings.Builder) {
 // show is the median, with lowest and highest where they differ.
 func (v Value) show(unit string) string {
 	if figure(v.Low) == figure(v.High) {
-		return figure(v.Median) + " " + unit
+		return strings.TrimSpace(figure(v.Median) + " " + unit)
 	}
-	return fmt.Sprintf("%s (%s to %s) %s", figure(v.Median), figure(v.Low), figure(v.High), unit)
+	return strings.TrimSpace(fmt.Sprintf("%s (%s to %s) %s", figure(v.Median), figure(v.Low), figure(v.High), unit))
 }
 
 func (r *Results) writeCircumstances(out *strings.Builder) {

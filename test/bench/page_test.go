@@ -19,7 +19,7 @@ func TestPage_NewResults_ReplaceOnlyWhatIsBetweenTheMarkers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const want = "| one | p50 | 6.0 (5.0 to 7.0) ms | floor 3.0 ms | 2.00 | ≤ 1.4 × floor | missed |\n"
+	const want = "| `small-30ms` one | p50 | 6.0 (5.0 to 7.0) ms | floor: 3.0 ms | 2.00 | ≤ 1.4 × floor | missed |\n"
 	if !strings.HasPrefix(got, "above\n"+begin) || !strings.HasSuffix(got, end+"below\n") || strings.Contains(got, "old") ||
 		!strings.Contains(got, want) || !strings.Contains(got, "| `plan.Compute` | 40 % |\n") {
 		t.Errorf("got\n%s\nwant a line\n%s", got, want)

@@ -106,8 +106,9 @@ func serversOf(ctx context.Context, lb *lab.Balancer, backend string) func([]str
 const reloadCommand = "reload"
 
 // reload is what consul-template runs: a reload over HAProxy's master socket.
-func reload(master string) error {
-	conn, err := net.DialTimeout("unix", master, socketLimit)
+func reload(ctx context.Context, master string) error {
+	var d net.Dialer
+	conn, err := d.DialContext(ctx, "unix", master)
 	if err != nil {
 		return err
 	}

@@ -60,8 +60,7 @@ func programs(ctx context.Context, bin string) (lab.Programs, error) {
 	return p, nil
 }
 
-// profileFile is where a sidecar writes its profile. Every one is told at its
-// start; it takes one only when it is asked to.
+// profileFile is where a sidecar writes its profile, when a signal asks for one.
 func (b *bench) profileFile() string { return b.lab.Path("cpu.pprof") }
 
 // profile takes a CPU profile of the sidecar while work runs, and notes where
@@ -112,7 +111,8 @@ func spent(top string) (all []Spent) {
 		if err != nil || !telling.MatchString(m[2]) || outer.MatchString(m[2]) || share < 1 || len(all) == profileLines {
 			continue
 		}
-		name := strings.TrimSuffix(strings.TrimPrefix(m[2], "github.com/pointsman/pointsman/"), " (inline)")
+		// Type parameters say nothing here and are long.
+		name, _, _ := strings.Cut(strings.TrimSuffix(strings.TrimPrefix(m[2], "github.com/pointsman/pointsman/"), " (inline)"), "[")
 		all = append(all, Spent{Function: strings.TrimPrefix(name, "sidecar/internal/"), Share: share})
 	}
 	return all

@@ -62,7 +62,7 @@ func (f *Figure) setGoal(goal float64, of string, measured, base []float64) {
 // setLimit compares with a fixed goal.
 func (f *Figure) setLimit(limit float64) {
 	met := f.Values[0].Median <= limit
-	f.Goal, f.Met = fmt.Sprintf("≤ %s %s", figure(limit), f.Unit), &met
+	f.Goal, f.Met = strings.TrimSpace(fmt.Sprintf("≤ %s %s", figure(limit), f.Unit)), &met
 }
 
 // missed reports whether any figure misses its goal.
@@ -114,7 +114,7 @@ func (r Result) print(out io.Writer) {
 	for _, f := range r.Figures {
 		var parts []string
 		for _, v := range f.Values {
-			parts = append(parts, fmt.Sprintf("%s %s %s (%s to %s)", v.Of, figure(v.Median), f.Unit, figure(v.Low), figure(v.High)))
+			parts = append(parts, v.Of+": "+v.show(f.Unit))
 		}
 		if f.Ratio != nil {
 			parts = append(parts, fmt.Sprintf("ratio %.2f", f.Ratio.Median))

@@ -46,7 +46,14 @@ var rows = []row{
 		measure: latency{fleet: fleet{services: 1, instances: 10}, flips: true, every: 400 * time.Millisecond, changes: 20, blocks: 2, p50: 0.8, p99: 0.8, peers: []string{fabio}, goalOf: fabio}.measure,
 	},
 	{
-		name: "peers", title: "1 × 10, one check flips every second", limit: 8 * time.Minute,
+		name: "peers", title: "1 × 10, one check flips every second, with peers", limit: 8 * time.Minute,
 		measure: latency{fleet: fleet{services: 1, instances: 10}, flips: true, every: time.Second, changes: 10, blocks: 1, peers: []string{consulTemplate, dns, fabio}}.measure,
 	},
+	{name: "storm", title: "100 × 10, 1,000 changes a second for 10 s, under traffic", limit: 5 * time.Minute, measure: storm},
+	{name: "deployments", title: "50 deployments of three nodes in a row, under traffic", limit: 10 * time.Minute, measure: deployments},
+	{name: "rolling", title: "1 × 1,000, all replaced, 50 at a time", limit: 10 * time.Minute, measure: rolling},
+	{name: "sidecars", title: "100 sidecars on one Consul, 1 × 10", limit: 10 * time.Minute, measure: sidecars},
+	{name: "consul", title: "What followers cost Consul", limit: 10 * time.Minute, measure: consulLoad},
+	{name: "consul-agents", title: "What followers cost Consul's server, directly and by agents", limit: 5 * time.Minute, measure: consulAgents},
+	{name: "noop", title: "What the sidecar allocates for a change of which nothing follows", limit: 6 * time.Minute, measure: noop},
 }

@@ -41,26 +41,22 @@ const perService = `    check: {enabled: false}
     max_removal: 1
 `
 
+// haproxySettings let what looks at HAProxy keep its connection while others
+// are measured.
+const haproxySettings = "  global: {extra: [stats timeout 1h]}\n"
+
 const floorService = "floor"
 
-// newSite starts Consul with the fleet in it, and the bare HAProxy. The sidecar
-// is not started yet.
-func (b *bench) newSite(ctx context.Context, f fleet) (*site, error) {
-	s := &site{}
-	var err error
-	if s.consul, err = b.lab.NewConsul(0); err != nil {
-		return nil, err
-	}
-	if s.dnsPort, err = b.lab.Port(); err != nil {
-		return nil, err
-	}
-	s.consul.Flags = slices.Concat(consulFlags, []string{fmt.Sprintf("-dns-port=%d", s.dnsPort)})
-	if err := s.consul.Restart(ctx); err != nil {
+// newSite starts Consul with the fleet in it, and the bare HAProxy. The sidecar,
+// which follows the further services too, is not started yet.
+func (b *bench) newSite(ctx context.Context, f fleet, further ...lab.Service) (*site, error) {
+	s, err := b.newConsul(ctx)
+	if err != nil {
 		return nil, err
 	}
 	b.step("registering %d instances", (f.services+1)*f.instances)
 	s.floor = f.service(floorService, f.services)
-	var services []lab.Service
+	services := further
 	for i := range f.services {
 		name := fmt.Sprintf("svc%d", i)
 		s.services = append(s.services, f.service(name, i))
@@ -72,8 +68,28 @@ func (b *bench) newSite(ctx context.Context, f fleet) (*site, error) {
 	if s.lb, err = b.lab.NewBalancer("lb", s.consul, services...); err != nil {
 		return nil, err
 	}
+	if err := s.lb.SetHAProxy(haproxySettings); err != nil {
+		return nil, err
+	}
 	s.lb.SetEnviron(profileVariable + "=" + b.profileFile())
 	return s, s.startBare(ctx, b.lab)
+}
+
+// newConsul starts Consul alone, perhaps with further flags.
+func (b *bench) newConsul(ctx context.Context, flags ...string) (*site, error) {
+	s := &site{}
+	var err error
+	if s.consul, err = b.lab.NewConsul(0); err != nil {
+		return nil, err
+	}
+	if s.dnsPort, err = b.lab.Port(); err != nil {
+		return nil, err
+	}
+	s.consul.Flags = slices.Concat(consulFlags, []string{fmt.Sprintf("-dns-port=%d", s.dnsPort)}, flags)
+	if err := s.consul.Restart(ctx); err != nil {
+		return nil, err
+	}
+	return s, nil
 }
 
 // startBare starts an HAProxy with the floor's service in its file, and no
@@ -95,6 +111,7 @@ func (s *site) startBare(ctx context.Context, l *lab.Lab) (err error) {
 // of the backend, and the backend's lines.
 const bareFile = `global
     stats socket %s mode 600 level admin
+    stats timeout 1h
 defaults
     mode http
     timeout connect 1s

@@ -60,10 +60,14 @@ func (s *socket) ask(line string) (string, error) {
 		}
 		// The prompt stands at the beginning of a line and ends what HAProxy says.
 		if text := answer.String(); text == prompt[:1] || strings.HasSuffix(text, "\n"+prompt[:1]) {
-			if next, err := s.in.ReadByte(); err != nil || next != prompt[1] {
-				return "", fmt.Errorf("runtime socket: %.40q: no prompt after %.100q, %w", line, text, err)
+			next, err := s.in.Peek(1)
+			if err != nil {
+				return "", fmt.Errorf("runtime socket: %.40q: %w", line, err)
 			}
-			return strings.TrimSuffix(text, prompt[:1]), nil
+			if next[0] == prompt[1] {
+				_, err := s.in.Discard(1)
+				return strings.TrimSuffix(text, prompt[:1]), err
+			}
 		}
 	}
 }

@@ -41,9 +41,9 @@ func start(ctx context.Context, b *bench) error {
 			return err
 		}
 	}
-	first := Figure{Name: "ready, with HAProxy's start", Unit: "s", Values: []Value{{"sidecar", spread(cold)}, {"floor", spread(floor)}}}
+	first := Figure{Name: "ready, with HAProxy's start", Unit: "s", Values: []Value{{sidecar, spread(cold)}, {"floor", spread(floor)}}}
 	first.setLimit(1.5)
-	second := Figure{Name: "ready, beside a running HAProxy", Unit: "s", Values: []Value{{"sidecar", spread(beside)}}}
+	second := Figure{Name: "ready, beside a running HAProxy", Unit: "s", Values: []Value{{sidecar, spread(beside)}}}
 	b.result.Figures = append(b.result.Figures, first, second)
 	if !b.wantsProfile() {
 		return nil
@@ -70,7 +70,7 @@ func (s *site) coldStart(ctx context.Context) (seconds float64, err error) {
 	return seconds, s.findServers(ctx)
 }
 
-// startBeside starts the sidecar anew; HAProxy runs on.
+// startBeside restarts the sidecar; HAProxy runs on.
 func (s *site) startBeside(ctx context.Context) (seconds float64, err error) {
 	if err := s.lb.Sidecar.Stop(startLimit); err != nil {
 		return 0, err

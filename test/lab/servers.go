@@ -34,10 +34,12 @@ func (b *Balancer) Servers(ctx context.Context, backend string) ([]Server, error
 }
 
 // As `show servers state` has them (management manual). A server that its file
-// had in maint keeps that bit when it was made ready.
+// had in maint keeps that bit when it was made ready, and one whose name was
+// changed by DNS keeps that bit, too.
 const (
 	running  = "2" // srv_op_state
 	byConfig = 4   // srv_admin_state
+	renamed  = 64
 )
 
 // ParseServersState reads the answer to `show servers state` by its header:
@@ -66,7 +68,7 @@ func ParseServersState(out string) (servers []Server, err error) {
 		}
 		servers = append(servers, Server{
 			Name: row["srv_name"], Addr: net.JoinHostPort(row["srv_addr"], row["srv_port"]), Weight: weight,
-			Up: row["srv_op_state"] == running && admin&^byConfig == 0,
+			Up: row["srv_op_state"] == running && admin&^(byConfig|renamed) == 0,
 		})
 	}
 	if len(header) == 0 {

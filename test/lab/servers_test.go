@@ -12,13 +12,15 @@ import (
 
 func TestServersStateIsReadByItsHeader(t *testing.T) {
 	got, err := ParseServersState("1\n# be_id be_name srv_id srv_name srv_addr srv_op_state srv_admin_state srv_uweight srv_port\n" +
-		"4 api 1 slot-1 127.0.0.1 2 4 1 4000\n4 api 2 api-2 ::1 2 0 77 4001\n4 api 3 api-3 127.0.0.1 0 0 1 4002\n4 api 4 api-4 127.0.0.1 2 8 1 4003\n4 api 5 slot-5 127.0.0.1 0 5 1 1\n\n")
+		"4 api 1 slot-1 127.0.0.1 2 4 1 4000\n4 api 2 api-2 ::1 2 0 77 4001\n4 api 3 api-3 127.0.0.1 0 0 1 4002\n4 api 4 api-4 127.0.0.1 2 8 1 4003\n4 api 5 slot-5 127.0.0.1 0 5 1 1\n" +
+		"4 api 6 of-dns 127.0.0.1 2 64 1 4006\n\n")
 	want := []Server{
 		{"slot-1", "127.0.0.1:4000", 1, true},
 		{"api-2", "[::1]:4001", 77, true},
 		{"api-3", "127.0.0.1:4002", 1, false},
 		{"api-4", "127.0.0.1:4003", 1, false},
 		{"slot-5", "127.0.0.1:1", 1, false},
+		{"of-dns", "127.0.0.1:4006", 1, true},
 	}
 	if diff := cmp.Diff(got, want); err != nil || diff != "" {
 		t.Errorf("got %v (%v), want %v", got, err, want)
