@@ -19,8 +19,8 @@ type Programs struct {
 }
 
 // FindPrograms looks for HAProxy and Consul where HAPROXY and CONSUL say, on
-// the PATH, and where `make tools` puts them, and builds ours into the
-// directory bin.
+// the PATH, and where `make tools` and `make demo` put them, and builds ours
+// into the directory bin.
 func FindPrograms(ctx context.Context, bin string) (Programs, error) {
 	root, err := Root()
 	if err != nil {
@@ -33,13 +33,16 @@ func FindPrograms(ctx context.Context, bin string) (Programs, error) {
 	if err := errors.Join(err, consulErr); err != nil {
 		return Programs{}, err
 	}
+	// One command for all: it compiles what they share once, and side by side.
+	args := []string{"build", "-o", bin + string(filepath.Separator)}
 	for target, path := range map[string]*string{"./sidecar": &p.Sidecar, "./services/api": &p.API, "./services/client": &p.Client, "./registrator/cmd/registrator": &p.Registrator} {
 		*path = filepath.Join(bin, filepath.Base(target))
-		build := exec.CommandContext(ctx, "go", "build", "-o", *path, target)
-		build.Dir = root
-		if out, err := build.CombinedOutput(); err != nil {
-			return Programs{}, fmt.Errorf("lab: build %s: %w\n%s", target, err, out)
-		}
+		args = append(args, target)
+	}
+	build := exec.CommandContext(ctx, "go", args...)
+	build.Dir = root
+	if out, err := build.CombinedOutput(); err != nil {
+		return Programs{}, fmt.Errorf("lab: go %q: %w\n%s", args, err, out)
 	}
 	return p, nil
 }
@@ -50,7 +53,8 @@ func FindConsul() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return find("CONSUL", "consul", filepath.Join(root, ".tools", "bin", "consul"))
+	tools := filepath.Join(root, ".tools")
+	return find("CONSUL", "consul", filepath.Join(tools, "bin", "consul"), filepath.Join(tools, "consul", "1.8", "consul"))
 }
 
 // find looks a program up: by a variable, by name, then in places.
