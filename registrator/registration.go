@@ -35,9 +35,11 @@ type Registration struct {
 	writing chan struct{}
 
 	mu         sync.Mutex
-	sent       bool // a call was sent: Consul may know the service, though the call failed
-	registered bool // a call has succeeded
-	leaving    bool // nothing registers any more
+	since      time.Time // of the first call that registers; zero before
+	taken      bool      // another process has registered under the ID, when the watchdog last looked
+	sent       bool      // a call was sent: Consul may know the service, though the call failed
+	registered bool      // a call has succeeded
+	leaving    bool      // nothing registers any more
 	closed     bool
 
 	watchdog   loop
@@ -128,10 +130,14 @@ func (r *Registration) register(ctx context.Context) error {
 		r.mu.Lock()
 		leaving := r.leaving
 		r.sent = r.sent || !leaving
+		if r.since.IsZero() {
+			r.since = time.Now()
+		}
 		r.mu.Unlock()
 		if leaving {
 			return ErrLeft
 		}
+		r.tellOfHolder(ctx)
 		return r.put(ctx, time.Time{})
 	})
 }
@@ -158,6 +164,7 @@ func (r *Registration) put(ctx context.Context, leaving time.Time) error {
 		meta = make(map[string]string)
 	}
 	maps.Copy(meta, c.said(leaving).Format())
+	maps.Copy(meta, r.owner().Format())
 	service := &api.AgentServiceRegistration{
 		ID: c.ID, Name: c.Service, Address: c.Address, Port: c.Port, Tags: c.Tags, Meta: meta,
 	}

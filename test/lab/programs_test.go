@@ -37,9 +37,9 @@ func TestConsulTool_Demo_TakesWhatIsThereSoonest(t *testing.T) {
 				link(t, consul, want)
 			}
 			if c.built {
-				link(t, consul, filepath.Join(checkout, ".tools/bin/consul"))
+				link(t, consul, checkout+"/.tools/bin/consul")
 			}
-			tool := exec.CommandContext(t.Context(), filepath.Join(checkout, "tools/consul.sh"), "demo")
+			tool := exec.CommandContext(t.Context(), checkout+"/tools/consul.sh", "demo")
 			tool.Env = []string{"PATH=" + path, "HOME=" + t.TempDir()}
 			tool.Stderr = t.Output()
 			out, err := tool.Output()
@@ -66,8 +66,8 @@ func freshCheckout(t *testing.T) string {
 	if err := os.CopyFS(filepath.Join(dir, "tools"), os.DirFS(filepath.Join(root, "tools"))); err != nil {
 		t.Fatal(err)
 	}
-	if consul := filepath.Join(root, ".tools/consul/1.8/consul"); exists(consul) {
-		link(t, consul, filepath.Join(dir, ".tools/consul/1.8/consul"))
+	if consul := root+"/.tools/consul/1.8/consul"; exists(consul) {
+		link(t, consul, dir+"/.tools/consul/1.8/consul")
 	}
 	return dir
 }
