@@ -85,6 +85,22 @@ func New(c Config) (*Registration, error) {
 // ID is the service ID in Consul.
 func (r *Registration) ID() string { return r.config.ID }
 
+// SetChecks replaces the checks. It is for a program that finds out where it
+// listens only once it does, and fails once Register has been called.
+func (r *Registration) SetChecks(checks []Check) error {
+	checks, err := checkAll(checks)
+	if err != nil {
+		return err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.sent || r.leaving {
+		return fmt.Errorf("registrator: checks of %q: it is registered already, or leaves", r.config.ID)
+	}
+	r.config.Checks = checks
+	return nil
+}
+
 // Register tells Consul that the program is ready to serve: service and checks
 // in one call, passing. It tries until it succeeds or ctx ends, since the agent
 // may start at the same time; give it a deadline. It then keeps the

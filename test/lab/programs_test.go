@@ -66,7 +66,7 @@ func freshCheckout(t *testing.T) string {
 	if err := os.CopyFS(filepath.Join(dir, "tools"), os.DirFS(filepath.Join(root, "tools"))); err != nil {
 		t.Fatal(err)
 	}
-	if consul := root+"/.tools/consul/1.8/consul"; exists(consul) {
+	if consul := root + "/.tools/consul/1.8/consul"; exists(consul) {
 		link(t, consul, dir+"/.tools/consul/1.8/consul")
 	}
 	return dir

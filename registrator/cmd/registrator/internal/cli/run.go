@@ -75,8 +75,14 @@ func (s *settings) run(ctx context.Context, argv []string, p Process) error {
 	if err != nil {
 		return usage(err)
 	}
-	checks, probes := s.checks(at.host)
-	config, err := s.registration(at, checks, consul, log)
+	// What Consul checks at each of the hosts, and what is probed there.
+	var checks [][]registrator.Check
+	var probes [][]ready.Check
+	for _, host := range at.hosts {
+		c, p := s.checks(host)
+		checks, probes = append(checks, c), append(probes, p)
+	}
+	config, err := s.registration(at, checks[0], consul, log)
 	if err != nil {
 		return usage(err)
 	}
@@ -84,7 +90,7 @@ func (s *settings) run(ctx context.Context, argv []string, p Process) error {
 	if err != nil {
 		return usage(err)
 	}
-	until := ready.Config{Checks: probes, Timeout: s.checkTimeout, Logger: log}
+	until := ready.Config{Places: probes, Timeout: s.checkTimeout, Logger: log}
 	if ready.Passes(ctx, until) {
 		log.Warn("the checks pass before the program runs: does another one listen on its port?")
 	}
@@ -97,7 +103,13 @@ func (s *settings) run(ctx context.Context, argv []string, p Process) error {
 			Init:   s.init || os.Getpid() == 1, Logger: log,
 		},
 		Registration: registration,
-		Ready:        func(ctx context.Context) error { return ready.Await(ctx, until) },
+		Ready: func(ctx context.Context) error {
+			host, err := ready.Await(ctx, until)
+			if err != nil {
+				return err
+			}
+			return registration.SetChecks(checks[host])
+		},
 		ReadyTimeout: s.readyTimeout, Stop: s.signal, StopTimeout: s.stopTimeout,
 		Signals: signals, Logger: log,
 	})
