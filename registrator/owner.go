@@ -57,7 +57,9 @@ func (r *Registration) isAnothers(ctx context.Context) bool {
 // tellOfHolder logs whose registration is about to be replaced. One at the same
 // address, or whose checks fail, is what an earlier run has left behind.
 func (r *Registration) tellOfHolder(ctx context.Context) {
-	now, err := r.held(ctx)
+	// Not held: the agent would log an error for each program that is new.
+	all, err := r.agent.ServicesWithFilterOpts(isID("ID", r.config.ID), (&api.QueryOptions{}).WithContext(ctx))
+	now := all[r.config.ID]
 	if err != nil || now == nil || r.owns(now) {
 		return
 	}
