@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/hashicorp/consul/api"
@@ -17,6 +18,7 @@ import (
 	"github.com/pointsman/pointsman/registrator/cmd/registrator/internal/program"
 	"github.com/pointsman/pointsman/registrator/cmd/registrator/internal/ready"
 	"github.com/pointsman/pointsman/registrator/cmd/registrator/internal/wrapper"
+	"github.com/pointsman/pointsman/registrator/platform"
 )
 
 func runCommand(ctx context.Context, p Process) *cobra.Command {
@@ -50,9 +52,11 @@ those that may be repeated, commas separate the entries.`,
   registrator run --service web --port 80 --signal QUIT -- nginx -g 'daemon off;'`,
 		DisableFlagsInUseLine: true,
 		PreRunE: func(cmd *cobra.Command, argv []string) error {
-			if err := errors.Join(fromEnviron(cmd.Flags(), p.Environ), checkConsul(p.Environ)); err != nil {
+			ours, passed := platform.Split(p.Environ, prefix)
+			if err := errors.Join(fromEnviron(cmd.Flags(), ours), checkConsul(p.Environ)); err != nil {
 				return usage(err)
 			}
+			s.passedOver = passed
 			if err := s.missing(argv); err != nil {
 				return usage(err)
 			}
@@ -70,6 +74,9 @@ those that may be repeated, commas separate the entries.`,
 func (s *settings) run(ctx context.Context, argv []string, p Process) error {
 	signals := receive(wrapper.Handled(s.foreground)) // first of all: one that comes now is not lost
 	log := hclog.New(&hclog.LoggerOptions{Name: "registrator", Level: s.logLevel, Output: p.Stderr, JSONFormat: s.logJSON})
+	if len(s.passedOver) > 0 {
+		log.Warn("environment variables of the container platform passed over", "variables", strings.Join(s.passedOver, ", "))
+	}
 	consul := api.DefaultConfig() // reads the environment, as the help says
 	at, err := findPlace(ctx, s.address, consul.Address, outbound)
 	if err != nil {

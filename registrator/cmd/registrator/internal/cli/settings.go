@@ -52,6 +52,8 @@ type settings struct {
 
 	logJSON  bool
 	logLevel hclog.Level
+
+	passedOver []string // variables of the container platform, by name
 }
 
 // maxWeight is the largest that HAProxy takes (configuration manual, 5.2,
