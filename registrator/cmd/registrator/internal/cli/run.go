@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/pointsman/pointsman/registrator"
+	"github.com/pointsman/pointsman/registrator/cmd/registrator/internal/notify"
 	"github.com/pointsman/pointsman/registrator/cmd/registrator/internal/program"
 	"github.com/pointsman/pointsman/registrator/cmd/registrator/internal/ready"
 	"github.com/pointsman/pointsman/registrator/cmd/registrator/internal/wrapper"
@@ -101,26 +102,51 @@ func (s *settings) run(ctx context.Context, argv []string, p Process) error {
 	if ready.Passes(ctx, until) {
 		log.Warn("the checks pass before the program runs: does another one listen on its port?")
 	}
+	manager, environ, err := notify.Open(p.Environ, log)
+	if err != nil {
+		return usage(err)
+	}
+	defer manager.Close()
 	status, err := wrapper.Run(ctx, wrapper.Config{
 		Program: program.Config{
-			Argv: argv, Environ: p.Environ, SameGroup: s.foreground,
+			Argv: argv, Environ: environ, SameGroup: s.foreground,
 			// Not SIGKILL: what the program has in hand is finished, and one with
 			// processes of its own takes them along.
 			Orphan: s.signal,
 			Init:   s.init || os.Getpid() == 1, Logger: log,
 		},
-		Registration: registration,
+		Registration: announced{registration, manager},
 		Ready: func(ctx context.Context) error {
 			host, err := ready.Await(ctx, until)
 			if err != nil {
 				return err
 			}
+			manager.Ready() // Consul may be away, and the program serves
 			return registration.SetChecks(checks[host])
 		},
 		ReadyTimeout: s.readyTimeout, Stop: s.signal, StopTimeout: s.stopTimeout,
 		Signals: signals, Logger: log,
 	})
 	return exit(log, status, err)
+}
+
+// announced is a registration of which the service manager hears.
+type announced struct {
+	*registrator.Registration
+	to *notify.Notifier
+}
+
+func (a announced) Register(ctx context.Context) error {
+	err := a.Registration.Register(ctx)
+	if err == nil {
+		a.to.Status("registered in Consul as " + a.ID())
+	}
+	return err
+}
+
+func (a announced) Leave(ctx context.Context, stop func(context.Context) error) error {
+	a.to.Stopping()
+	return a.Registration.Leave(ctx, stop)
 }
 
 // receive gives the signals that come from now on. Those that were ignored

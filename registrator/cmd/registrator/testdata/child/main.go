@@ -17,6 +17,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/coreos/go-systemd/v22/daemon"
 	"golang.org/x/sys/unix"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
@@ -65,6 +66,7 @@ func serve(args []string) {
 	cert := flags.String("cert", "", "certificate: serve by TLS")
 	key := flags.String("key", "", "its key")
 	onlyHost := flags.String("only-host", "", "answer 404 to any other Host header")
+	notify := flags.Bool("notify", false, "tell the service manager at once that it is ready, and the main process")
 	rpc := flags.String("grpc", "", "serve gRPC's health protocol, for a service of that name, and no HTTP")
 	must(flags.Parse(args))
 
@@ -97,9 +99,22 @@ func serve(args []string) {
 			must(http.ListenAndServe(*listen, nil))
 		}
 	}()
+	if *notify {
+		_, err := daemon.SdNotify(false, fmt.Sprintf("READY=1\nMAINPID=%d\nSTATUS=the program speaks", os.Getpid()))
+		must(err)
+		enabled, err := daemon.SdWatchdogEnabled(false)
+		must(err)
+		say("watchdog", enabled)
+	}
 	say("pid", os.Getpid())
 	for s := range got {
 		say("got", unix.SignalName(s.(syscall.Signal)))
+		if *notify && s == syscall.SIGHUP { // as of Type=notify-reload
+			_, err := daemon.SdNotify(false, "RELOADING=1")
+			must(err)
+			_, err = daemon.SdNotify(false, "READY=1")
+			must(err)
+		}
 		if s != syscall.SIGTERM || *stubborn {
 			continue
 		}
