@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 )
 
 // Programs are the binaries that a lab runs. One that it is not to run need not
@@ -20,8 +21,8 @@ type Programs struct {
 
 // FindPrograms looks for HAProxy and Consul where HAPROXY and CONSUL say, on
 // the PATH, and where `make tools` and `make demo` put them, and builds ours
-// into the directory bin.
-func FindPrograms(ctx context.Context, bin string) (Programs, error) {
+// into the directory bin: those that are named, or all.
+func FindPrograms(ctx context.Context, bin string, names ...string) (Programs, error) {
 	root, err := Root()
 	if err != nil {
 		return Programs{}, err
@@ -36,8 +37,11 @@ func FindPrograms(ctx context.Context, bin string) (Programs, error) {
 	// One command for all: it compiles what they share once, and side by side.
 	args := []string{"build", "-o", bin + string(filepath.Separator)}
 	for target, path := range map[string]*string{"./sidecar": &p.Sidecar, "./services/api": &p.API, "./services/client": &p.Client, "./registrator/cmd/registrator": &p.Registrator} {
-		*path = filepath.Join(bin, filepath.Base(target))
-		args = append(args, target)
+		name := filepath.Base(target)
+		if len(names) == 0 || slices.Contains(names, name) {
+			*path = filepath.Join(bin, name)
+			args = append(args, target)
+		}
 	}
 	build := exec.CommandContext(ctx, "go", args...)
 	build.Dir = root
