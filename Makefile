@@ -31,6 +31,11 @@ HAPROXY_MINOR := $(filter 2.6 3.0 3.2 3.4,$(HAPROXY))
 ifneq ($(HAPROXY_MINOR),)
 override HAPROXY := $(CURDIR)/.tools/haproxy/$(HAPROXY_MINOR)/haproxy
 endif
+# CONSUL=1.22 is built from its module, CONSUL=1.8 comes from Debian.
+CONSUL_MINOR := $(filter 1.8 1.22,$(CONSUL))
+ifneq ($(CONSUL_MINOR),)
+override CONSUL := $(CURDIR)/.tools/$(if $(filter 1.8,$(CONSUL_MINOR)),consul/1.8,bin)/consul
+endif
 # Tests run in their package's directory, so a relative path must not reach them.
 ifneq ($(findstring /,$(HAPROXY)),)
 override HAPROXY := $(abspath $(HAPROXY))
@@ -70,7 +75,7 @@ help: ## List the targets
 	@echo
 	@echo 'variables:'
 	@echo '  HAPROXY=PATH    use that HAProxy; HAPROXY=2.6, 3.0, 3.2 or 3.4: from Debian'
-	@echo '  CONSUL=PATH     use that Consul'
+	@echo '  CONSUL=PATH     use that Consul; CONSUL=1.22: built, which takes minutes; CONSUL=1.8: from Debian'
 	@echo '  ONCE=1          the demo stops by itself'
 	@echo '  PKG=./x/...     test only these packages; TESTFLAGS="-run Name -v" for go test'
 	@echo '  T=10m           how long each fuzz test runs, or the soak, or the simulation; SEED=7 repeats a soak'
@@ -80,8 +85,8 @@ help: ## List the targets
 	@echo '  N=200           how often to deploy; FIGURE=FILE.svg draws the leave times'
 
 .PHONY: demo
-demo: tools ## Watch a deployment under load lose no request (ONCE=1: and stop)
-	go run ./test/lab/cmd/demo
+demo: tools-demo ## Watch a deployment under load lose no request (ONCE=1: and stop)
+	CONSUL=$$(tools/consul.sh demo) && export CONSUL && go run ./test/lab/cmd/demo
 
 .PHONY: deployments
 deployments: tools ## Deploy N times under load (N=200), and lose no request
@@ -158,12 +163,22 @@ bench: tools ## Measure what a change costs, beside its floor; ROWS=small-30ms,l
 microbench: ## Run the benchmarks of single functions
 	go test -run='^$$' -bench=. -benchmem -timeout=30m $(PKG)
 
+# What HAPROXY=3.2 or CONSUL=1.22 asks for.
+CHOSEN_TOOLS = $(if $(HAPROXY_MINOR),tools/haproxy-versions.sh .tools/haproxy $(HAPROXY_MINOR) >/dev/null)$(if $(CONSUL_MINOR),$(if $(HAPROXY_MINOR), && )tools/consul.sh $(CONSUL_MINOR) >/dev/null)
+
 .PHONY: tools
 tools: ## Install or build what demo and test need (HAProxy, Consul, nginx)
-	@$(if $(HAPROXY_MINOR),tools/haproxy-versions.sh .tools/haproxy $(HAPROXY_MINOR) >/dev/null)
+	@$(CHOSEN_TOOLS)
 	@tools/system.sh cc haproxy python3
-	@tools/consul.sh
+	@tools/consul.sh >/dev/null
 	@tools/nginx.sh
+
+# Only what the demo needs: it is the first thing that is tried.
+.PHONY: tools-demo
+tools-demo:
+	@$(CHOSEN_TOOLS)
+	@tools/system.sh haproxy
+	@tools/consul.sh demo >/dev/null
 
 .PHONY: tools-haproxy
 tools-haproxy: ## Get HAProxy 2.6, 3.0, 3.2 and 3.4 from Debian, side by side

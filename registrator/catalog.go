@@ -84,11 +84,17 @@ func (c *catalog) isAnothers(e *api.ServiceEntry) bool { return c.isOwn(e) && !c
 func (c *catalog) own(ctx context.Context, after uint64) ([]*api.ServiceEntry, *api.QueryMeta, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	options := &api.QueryOptions{WaitIndex: after, WaitTime: callTimeout / 2}
-	if !strings.ContainsAny(c.id, "\"\\\n") { // which the filter's language has its own ways for
-		options.Filter = `Service.ID == "` + c.id + `"`
-	}
+	options := &api.QueryOptions{WaitIndex: after, WaitTime: callTimeout / 2, Filter: isID("Service.ID", c.id)}
 	return c.health.Service(c.service, "", false, options.WithContext(ctx))
+}
+
+// isID is a filter of Consul's for entries with the ID, or none where the
+// filter's language has its own ways for a character in it.
+func isID(field, id string) string {
+	if strings.ContainsAny(id, "\"\\\n") {
+		return ""
+	}
+	return field + ` == "` + id + `"`
 }
 
 // look reads the sidecars, and whose the program's entry is; and where the last

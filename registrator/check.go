@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/url"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/hashicorp/consul/api"
@@ -20,20 +21,27 @@ const (
 )
 
 // Check is how Consul finds out whether the program is well. Exactly one of
-// HTTP, TCP and TTL says how.
+// HTTP, TCP, GRPC and TTL says how.
 type Check struct {
-	Name string // unique in the service; default: http, tcp or ttl
+	Name string // unique in the service; default: http, tcp, grpc or ttl
 
 	HTTP string        // URL that the agent gets; 2xx is passing, 429 warning, all else critical
 	TCP  string        // host:port that the agent connects to
+	GRPC string        // host:port or host:port/SERVICE that the agent asks by gRPC's health protocol
 	TTL  time.Duration // how long one sign of life lasts; the library gives them while the program runs
 
-	Interval time.Duration // of HTTP and TCP; default DefaultInterval
-	Timeout  time.Duration // of HTTP and TCP; default DefaultTimeout
+	Interval time.Duration // of HTTP, TCP and GRPC; default DefaultInterval
+	Timeout  time.Duration // of HTTP, TCP and GRPC; default DefaultTimeout
 
-	// TLSServerName is the name in the certificate that an HTTPS check expects,
-	// if not the URL's host; TLSSkipVerify lets it take any certificate, where
-	// all that it is to tell is whether something answers.
+	// Host is the Host header of HTTP, for a program that answers by it; default:
+	// the URL's host.
+	Host string
+
+	// GRPCTLS makes GRPC speak TLS. TLSServerName is the name in the certificate
+	// that a check by TLS expects, if not the host; TLSSkipVerify lets it take any
+	// certificate, where all that it is to tell is whether something answers. The
+	// authorities that it trusts are set in the agent.
+	GRPCTLS       bool
 	TLSServerName string
 	TLSSkipVerify bool
 
@@ -75,11 +83,14 @@ func (c Check) check() (Check, error) {
 	if c.TCP != "" {
 		kinds = append(kinds, "tcp")
 	}
+	if c.GRPC != "" {
+		kinds = append(kinds, "grpc")
+	}
 	if c.TTL != 0 {
 		kinds = append(kinds, "ttl")
 	}
 	if len(kinds) != 1 {
-		return c, fmt.Errorf("it has %d of HTTP, TCP and TTL: want exactly one", len(kinds))
+		return c, fmt.Errorf("it has %d of HTTP, TCP, GRPC and TTL: want exactly one", len(kinds))
 	}
 	if c.Name == "" {
 		c.Name = kinds[0]
@@ -88,13 +99,22 @@ func (c Check) check() (Check, error) {
 	c.Timeout = orDefault(c.Timeout, DefaultTimeout)
 	c.DeregisterCriticalAfter = orDefault(c.DeregisterCriticalAfter, DefaultDeregisterAfter)
 	u, err := url.Parse(c.HTTP)
+	grpcAt, _, _ := strings.Cut(c.GRPC, "/")
 	switch {
 	case c.HTTP != "" && (err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == ""):
 		return c, fmt.Errorf("HTTP %q: want an http:// or https:// URL", c.HTTP)
 	case c.TCP != "" && !isHostPort(c.TCP):
 		return c, fmt.Errorf("TCP %q: want host:port", c.TCP)
-	case (c.TLSServerName != "" || c.TLSSkipVerify) && u.Scheme != "https":
-		return c, fmt.Errorf("TLS server name %q, skip verify %t: they are for an https:// URL", c.TLSServerName, c.TLSSkipVerify)
+	case c.GRPC != "" && !isHostPort(grpcAt):
+		return c, fmt.Errorf("GRPC %q: want host:port or host:port/SERVICE", c.GRPC)
+	case c.Host != "" && c.HTTP == "":
+		return c, fmt.Errorf("host %q: it is for HTTP", c.Host)
+	case strings.ContainsFunc(c.Host, isNoHost):
+		return c, fmt.Errorf("host %q: want a host, or host:port", c.Host)
+	case c.GRPCTLS && c.GRPC == "":
+		return c, errors.New("TLS for gRPC: it is for GRPC")
+	case (c.TLSServerName != "" || c.TLSSkipVerify) && u.Scheme != "https" && !c.GRPCTLS:
+		return c, fmt.Errorf("TLS server name %q, skip verify %t: they are for an https:// URL, or gRPC over TLS", c.TLSServerName, c.TLSSkipVerify)
 	case c.TTL != 0 && c.TTL < time.Second:
 		return c, fmt.Errorf("TTL %v: want 1s or more", c.TTL)
 	case c.Interval < time.Second:
@@ -117,9 +137,13 @@ func (c Check) definition(service string) *api.AgentServiceCheck {
 		Name:    c.Name,
 		HTTP:    c.HTTP,
 		TCP:     c.TCP,
+		GRPC:    c.GRPC,
 		Status:  api.HealthPassing,
 
-		TLSServerName: c.TLSServerName, TLSSkipVerify: c.TLSSkipVerify,
+		GRPCUseTLS: c.GRPCTLS, TLSServerName: c.TLSServerName, TLSSkipVerify: c.TLSSkipVerify,
+	}
+	if c.Host != "" {
+		d.Header = map[string][]string{"Host": {c.Host}}
 	}
 	if c.StartCritical {
 		d.Status = api.HealthCritical
@@ -134,5 +158,8 @@ func (c Check) definition(service string) *api.AgentServiceCheck {
 	}
 	return d
 }
+
+// isNoHost reports whether a character can't stand in a Host header.
+func isNoHost(c rune) bool { return c <= ' ' || c > '~' || strings.ContainsRune("/\\?#@\"<>", c) }
 
 func checkID(service, name string) string { return service + ":" + name }

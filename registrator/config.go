@@ -1,6 +1,7 @@
 package registrator
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -47,6 +48,11 @@ type Config struct {
 	Backup  bool             // take traffic only when no other can
 	MaxConn int              // connections at a time that each load balancer may open; 0 is no limit
 	Weights api.AgentWeights // default: Consul's, 1 and 1
+
+	// Owner is what the registration is recognised by as this process's own. A
+	// registration under the same ID that has another one is never marked or
+	// removed. Default: a random text, one for each process.
+	Owner string
 
 	Checks []Check // none: healthy for as long as the node is
 
@@ -104,6 +110,10 @@ func (c Config) check() (Config, error) {
 	if c.Weights != (api.AgentWeights{}) && (c.Weights.Passing < 1 || c.Weights.Warning < 0) {
 		bad("weights %+v: want passing 1 or more, warning 0 or more", c.Weights)
 	}
+	c.Owner = cmp.Or(c.Owner, processOwner())
+	if err := contract.CheckOwner(c.Owner); err != nil {
+		bad("owner: %w", err)
+	}
 	c.Watchdog = orDefault(c.Watchdog, DefaultWatchdog)
 	c.LeaveWait = orDefault(c.LeaveWait, DefaultLeaveWait)
 	c.LeaveTimeout = orDefault(c.LeaveTimeout, max(DefaultLeaveTimeout, 2*c.LeaveWait))
@@ -136,13 +146,13 @@ func (c Config) checkMeta() error {
 	if _, err := contract.Parse(c.said(time.Time{}).Format()); err != nil {
 		errs = append(errs, fmt.Errorf("registrator: %w", err))
 	}
-	if pairs := len(c.Meta) + 4; pairs > maxPairs {
-		errs = append(errs, fmt.Errorf("registrator: meta: %d keys: Consul takes %d, 4 of them the contract's", len(c.Meta), maxPairs))
+	if own := len(contract.InstanceKeys()); len(c.Meta)+own > maxPairs {
+		errs = append(errs, fmt.Errorf("registrator: meta: %d keys: Consul takes %d, %d of them the contract's", len(c.Meta), maxPairs, own))
 	}
 	legal := regexp.MustCompile(`^[A-Za-z0-9_-]{1,128}$`)
 	for _, key := range slices.Sorted(maps.Keys(c.Meta)) {
 		switch {
-		case slices.Contains([]string{contract.KeyVersion, contract.KeyBackup, contract.KeyMaxConn, contract.KeyDrain}, key):
+		case slices.Contains(contract.InstanceKeys(), key):
 			errs = append(errs, fmt.Errorf("registrator: meta %q: the key is the contract's; use the field of Config", key))
 		case !legal.MatchString(key):
 			errs = append(errs, fmt.Errorf("registrator: meta %q: Consul takes keys of 1 to %d letters, digits, _ and -", key, maxKey))

@@ -81,6 +81,10 @@ func (f *agentFake) RoundTrip(r *http.Request) (*http.Response, error) {
 			}
 			f.known = ""
 			f.passOn("")
+		case r.URL.Path == "/v1/agent/services":
+			if f.known != "" {
+				body = `{"api-1":` + f.known + `}`
+			}
 		case f.known == "":
 			status = http.StatusNotFound
 		case strings.HasPrefix(r.URL.Path, "/v1/agent/health/"):

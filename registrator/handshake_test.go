@@ -142,8 +142,9 @@ func TestOneThatComesBackUnderTheSameIDIsNotTakenAway(t *testing.T) {
 		l := newLeaver()
 		l.supersede = true
 		l.with("lb0", lb0At, newSidecar("lb0").ServeHTTP) // it routes to the new one, and never says drained
-		again := registered
-		time.AfterFunc(11*time.Second, func() { again(t, l.config).Close() })
+		other := l.config
+		other.Owner = "another process"
+		time.AfterFunc(11*time.Second, func() { registered(t, other).Close() })
 		took, err := l.leaves(t, t.Context())
 		if err != nil {
 			t.Error(err)
@@ -153,7 +154,7 @@ func TestOneThatComesBackUnderTheSameIDIsNotTakenAway(t *testing.T) {
 		if got := l.agentFake.known; got == "" || strings.Contains(got, contract.KeyDrain) {
 			t.Errorf("registration at the end: got %q, want the new one's", got)
 		}
-		for _, want := range []string{"another has registered under this ID: the load balancers", "another has registered under this ID: it stays"} {
+		for _, want := range []string{"another has registered under this ID: the load balancers", "another process is registered under this ID, not deregistered"} {
 			if !strings.Contains(l.log.String(), want) {
 				t.Errorf("log: want %q in\n%s", want, &l.log)
 			}

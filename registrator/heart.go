@@ -30,6 +30,9 @@ func (h *heart) period() time.Duration {
 // beat says that the program lives, to every TTL check. What the agent has
 // forgotten is the watchdog's business.
 func (h *heart) beat() {
+	if h.r.isTaken() {
+		return // the checks under this ID are another process's
+	}
 	var failed error
 	for _, c := range h.r.config.Checks {
 		if c.TTL == 0 {

@@ -51,6 +51,9 @@ const deregisterLimit = 5 * time.Second
 // say which there are. When ctx ends, what is left of 2 and 3 is cut short; stop
 // is called in any case, with ctx, and 5 is tried for 5 seconds more.
 //
+// Where another process has registered under the ID by then, its registration is
+// neither marked nor removed, and 2 and 3 are a wait of LeaveWait.
+//
 // That a load balancer could not be asked is no error, but a warning in the log;
 // that one had not let go when the time was over is one.
 //
@@ -68,33 +71,36 @@ func (r *Registration) Leave(ctx context.Context, stop func(context.Context) err
 			errs = append(errs, fmt.Errorf("registrator: leave %q: %s: %w", r.config.ID, step, err))
 		}
 	}
-	mark := ""
 	if sent {
-		mark = r.beLetGo(ctx, failed)
+		r.beLetGo(ctx, failed)
 	}
 	if stop != nil {
 		r.log.Info("stopping")
 		failed("stop", stop(ctx))
 	}
 	if sent {
-		failed("deregister", r.deregister(ctx, mark))
+		failed("deregister", r.deregister(ctx))
 	}
 	r.log.Info("left", "errors", len(errs))
 	return errors.Join(errs...)
 }
 
-// beLetGo is steps 2 and 3. It gives the mark, or "" if it could not be made.
-func (r *Registration) beLetGo(ctx context.Context, failed func(step string, err error)) string {
+// beLetGo is steps 2 and 3.
+func (r *Registration) beLetGo(ctx context.Context, failed func(step string, err error)) {
 	ctx, cancel := context.WithTimeoutCause(ctx, r.config.LeaveTimeout, fmt.Errorf("the leave timeout of %v is over", r.config.LeaveTimeout))
 	defer cancel()
 	since, err := r.mark(ctx)
-	failed("mark", err)
-	if err != nil {
-		return ""
+	switch {
+	case errors.Is(err, errAnothers):
+		// No sidecar can be asked about this process: they know the ID as the other.
+		r.log.Warn("another process is registered under this ID, waiting leave_wait", "wait", r.config.LeaveWait)
+		failed("let go", boundedWait{r.config.LeaveWait}.rest(ctx, time.Now()))
+	case err != nil:
+		failed("mark", err)
+	default:
+		mark := r.config.said(since).Format()[contract.KeyDrain]
+		failed("let go", r.letGo.await(ctx, mark))
 	}
-	mark := r.config.said(since).Format()[contract.KeyDrain]
-	failed("let go", r.letGo.await(ctx, mark))
-	return mark
 }
 
 // begin ends what registers the service. It reports whether Consul may know it.
@@ -119,7 +125,12 @@ func (r *Registration) mark(ctx context.Context) (time.Time, error) {
 	defer cancel()
 	since := time.Now()
 	err := retry(ctx, func(ctx context.Context) error {
-		return r.write(ctx, func(ctx context.Context) error { return r.put(ctx, since) })
+		return r.write(ctx, func(ctx context.Context) error {
+			if r.isAnothers(ctx) {
+				return errAnothers
+			}
+			return r.put(ctx, since)
+		})
 	}, nil)
 	if err == nil {
 		r.log.Info("marked as leaving", "since", since.UTC())
@@ -129,15 +140,14 @@ func (r *Registration) mark(ctx context.Context) (time.Time, error) {
 
 // deregister takes the service out of Consul. That the agent does not know it
 // is as good. It is tried even if ctx has ended: a program that is gone and
-// registered costs requests. A registration that has taken the place of the
-// marked one is another's, and stays.
-func (r *Registration) deregister(ctx context.Context, mark string) error {
+// registered costs requests. A registration of another process stays.
+func (r *Registration) deregister(ctx context.Context) error {
 	ctx, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), deregisterLimit, fmt.Errorf("tried for %v", deregisterLimit))
 	defer cancel()
 	return retry(ctx, func(ctx context.Context) error {
 		return r.write(ctx, func(ctx context.Context) error {
-			if r.isAnothers(ctx, mark) {
-				r.log.Warn("another has registered under this ID: it stays registered")
+			if r.isAnothers(ctx) {
+				r.log.Warn("another process is registered under this ID, not deregistered")
 				return nil
 			}
 			err := r.agent.ServiceDeregisterOpts(r.config.ID, (&api.QueryOptions{}).WithContext(ctx))
@@ -147,14 +157,4 @@ func (r *Registration) deregister(ctx context.Context, mark string) error {
 			return err
 		})
 	}, nil)
-}
-
-// isAnothers reports whether the agent has a registration under the program's
-// ID that is known not to be the marked one.
-func (r *Registration) isAnothers(ctx context.Context, mark string) bool {
-	if mark == "" {
-		return false
-	}
-	now, _, err := r.agent.Service(r.config.ID, (&api.QueryOptions{}).WithContext(ctx))
-	return err == nil && now != nil && now.ID == r.config.ID && now.Meta[contract.KeyDrain] != mark
 }

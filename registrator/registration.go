@@ -35,9 +35,11 @@ type Registration struct {
 	writing chan struct{}
 
 	mu         sync.Mutex
-	sent       bool // a call was sent: Consul may know the service, though the call failed
-	registered bool // a call has succeeded
-	leaving    bool // nothing registers any more
+	since      time.Time // of the first call that registers; zero before
+	taken      bool      // another process has registered under the ID, when the watchdog last looked
+	sent       bool      // a call was sent: Consul may know the service, though the call failed
+	registered bool      // a call has succeeded
+	leaving    bool      // nothing registers any more
 	closed     bool
 
 	watchdog   loop
@@ -82,6 +84,22 @@ func New(c Config) (*Registration, error) {
 
 // ID is the service ID in Consul.
 func (r *Registration) ID() string { return r.config.ID }
+
+// SetChecks replaces the checks. It is for a program that finds out where it
+// listens only once it does, and fails once Register has been called.
+func (r *Registration) SetChecks(checks []Check) error {
+	checks, err := checkAll(checks)
+	if err != nil {
+		return err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.sent || r.leaving {
+		return fmt.Errorf("registrator: checks of %q: it is registered already, or leaves", r.config.ID)
+	}
+	r.config.Checks = checks
+	return nil
+}
 
 // Register tells Consul that the program is ready to serve: service and checks
 // in one call, passing. It tries until it succeeds or ctx ends, since the agent
@@ -128,10 +146,14 @@ func (r *Registration) register(ctx context.Context) error {
 		r.mu.Lock()
 		leaving := r.leaving
 		r.sent = r.sent || !leaving
+		if r.since.IsZero() {
+			r.since = time.Now()
+		}
 		r.mu.Unlock()
 		if leaving {
 			return ErrLeft
 		}
+		r.tellOfHolder(ctx)
 		return r.put(ctx, time.Time{})
 	})
 }
@@ -158,6 +180,7 @@ func (r *Registration) put(ctx context.Context, leaving time.Time) error {
 		meta = make(map[string]string)
 	}
 	maps.Copy(meta, c.said(leaving).Format())
+	maps.Copy(meta, r.owner().Format())
 	service := &api.AgentServiceRegistration{
 		ID: c.ID, Name: c.Service, Address: c.Address, Port: c.Port, Tags: c.Tags, Meta: meta,
 	}

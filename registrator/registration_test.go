@@ -281,3 +281,27 @@ func TestLeaveWithRealConsulStopsAtOnceWhenNobodyIsOnIt(t *testing.T) {
 		t.Errorf("Leave = %v with %+v, want it drained", err, got)
 	}
 }
+
+func TestSetChecks_OnceRegistered_Refused(t *testing.T) {
+	c := newConsul(t).start()
+	p := program(t)
+	config := configFor(t, c, p)
+	checks := config.Checks
+	config.Checks = []registrator.Check{{TCP: "127.0.0.1:1"}}
+	r := newRegistration(t, config)
+	if err := r.SetChecks([]registrator.Check{{TCP: "h"}}); err == nil {
+		t.Error("a check without a port is taken")
+	}
+	if err := r.SetChecks(checks); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Register(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := c.Client.Agent().Checks(); err != nil || got["api-1:http"] == nil || got["api-1:tcp"] == nil {
+		t.Errorf("checks: got %v, %v, want those that were set", got, err)
+	}
+	if err := r.SetChecks(checks); err == nil {
+		t.Error("checks are replaced once it is registered")
+	}
+}

@@ -3,8 +3,6 @@ package registrator
 import (
 	"context"
 	"errors"
-
-	"github.com/hashicorp/consul/api"
 )
 
 // watchdog looks whether the agent still knows the service, and registers it
@@ -19,21 +17,34 @@ type watchdog struct {
 	lost error
 }
 
-// look asks once.
+// look asks once. A registration of another process is left alone, until that
+// one has gone or begins to leave.
 func (w *watchdog) look() {
 	ctx, cancel := context.WithTimeout(context.Background(), callTimeout)
 	defer cancel()
-	_, _, err := w.r.agent.Service(w.r.config.ID, (&api.QueryOptions{}).WithContext(ctx))
+	now, err := w.r.held(ctx)
 	switch {
-	case err == nil:
+	case err != nil:
+	case now == nil:
+		err = w.again(ctx, "the agent had forgotten the service: registered again")
+	case w.r.owns(now):
+		w.r.setTaken(false)
 		w.r.seen.look(ctx, w.r.agent, w.r.config.ID)
-	case isNotFound(err):
-		err = w.r.register(ctx)
-		if err == nil {
-			w.r.log.Info("the agent had forgotten the service: registered again", "critical", w.r.seen.names())
-		}
+	case isLeaving(now):
+		err = w.again(ctx, "another process under this ID leaves: registered again")
+	case w.r.setTaken(true):
+		w.r.log.Warn("another process has registered under this ID: this one gets no traffic, give each an ID of its own", w.r.about(now)...)
 	}
 	w.note(err)
+}
+
+func (w *watchdog) again(ctx context.Context, message string) error {
+	err := w.r.register(ctx)
+	if err == nil {
+		w.r.setTaken(false)
+		w.r.log.Info(message, "critical", w.r.seen.names())
+	}
+	return err
 }
 
 // note logs when the agent is lost, and when it is back.

@@ -3,9 +3,9 @@
 # usage: tools/consul-versions.sh [DIR]
 #
 # Puts an old Consul, 1.8, under DIR/1.8/consul, by default below .tools/consul
-# of this checkout, and prints a line for it. It is the oldest that is tried in
-# tests: CONSUL=DIR/1.8/consul. The Consul for daily use is built by `make
-# tools` from its Go module instead.
+# of this checkout, and prints a line for it: path, tab, version. It is the
+# oldest that is tried in tests (CONSUL=1.8), and what the demo runs on a machine
+# without another Consul. The one for the tests is built: see tools/consul.sh.
 #
 # It comes out of Debian bullseye, the last suite that carries Consul, and
 # needs nothing but the C library, which is the machine's own. Nothing is

@@ -38,7 +38,7 @@ tools/consul-versions.sh >/dev/null
 consul_of() {
 	case $1 in
 	1.8) echo "$PWD/.tools/consul/1.8/consul" ;;
-	*) command -v consul || echo "$PWD/.tools/bin/consul" ;;
+	*) CONSUL='' tools/consul.sh ;;
 	esac
 }
 

@@ -11,6 +11,12 @@ const (
 	KeyDrain   = "pointsman-drain" // an RFC 3339 time: leaving since then, send nothing new
 )
 
+// InstanceKeys are the keys that the registrator writes into an instance's meta
+// itself. Nobody else may use them.
+func InstanceKeys() []string {
+	return []string{KeyVersion, KeyBackup, KeyMaxConn, KeyDrain, KeyOwner, KeySince}
+}
+
 // The bounds of the values.
 const (
 	MaxVersion = 64        // characters

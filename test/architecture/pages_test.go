@@ -35,6 +35,36 @@ func TestEveryTestThatAPageNamesIsThere(t *testing.T) {
 	}
 }
 
+// What the two halves agree on in Consul is for others to use, too.
+func TestMetaKeys_EachOfTheContract_IsOnItsPage(t *testing.T) {
+	tree := os.DirFS(root)
+	page, err := fs.ReadFile(tree, "docs/meta.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	sources, err := fs.Glob(tree, "registrator/contract/*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	key := regexp.MustCompile(`(?m)^\s*Key\w+\s*=\s*"([^"]+)"`)
+	count := 0
+	for _, source := range sources {
+		text, err := fs.ReadFile(tree, source)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range key.FindAllStringSubmatch(string(text), -1) {
+			count++
+			if !strings.Contains(string(page), "| `"+m[1]+"`") {
+				t.Errorf("docs/meta.md has no row for the key %s of %s", m[1], source)
+			}
+		}
+	}
+	if count < 9 {
+		t.Errorf("%d keys are found, want 9 or more", count)
+	}
+}
+
 func anyBegins(tests map[string]bool, prefix string) bool {
 	for name := range tests {
 		if strings.HasPrefix(name, prefix) {

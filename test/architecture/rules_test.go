@@ -29,7 +29,7 @@ var rules = []rule{
 			// The wiring turns settings into the values of the core, and prints plans.
 			sidecar + "catalog/...", sidecar + "plan/...",
 			// It registers the load balancer, as any program registers itself.
-			"registrator", "registrator/contract/...",
+			"registrator", "registrator/contract/...", "registrator/platform",
 			// It hands the template over, so that render knows any template alike.
 			"templates",
 		},
@@ -63,7 +63,8 @@ var rules = []rule{
 	// The library and the programs around it.
 	{place: "registrator", imports: []string{"registrator/contract/..."}, tests: fakes},
 	{place: "registrator/contract/..."},
-	{place: "registrator/cmd/...", imports: []string{"registrator", "registrator/contract/..."}, tests: fakes},
+	{place: "registrator/platform"},
+	{place: "registrator/cmd/...", imports: []string{"registrator", "registrator/contract/...", "registrator/platform"}, tests: fakes},
 	{place: "services/api/...", imports: []string{"registrator", "services/internal/..."}, tests: fakes},
 	{place: "services/client/...", imports: []string{"services/internal/..."}, tests: fakes},
 	{place: "services/internal/..."},

@@ -46,6 +46,50 @@ func TestPythonsServerUnderTheWrapperIsDeployedWithoutALoss(t *testing.T) {
 	})
 }
 
+// Issue 13: three programs under one service ID, as of containers with a fixed
+// host name. The first to leave took the registration of the one that served.
+func TestOneServiceID_FirstOfThreeLeaves_NoRequestFails(t *testing.T) {
+	nginx, err := lab.Nginx()
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := bareWorld(t)
+	w.lb, err = w.NewBalancer("lb0", w.consul, lab.Service{Name: "web"})
+	w.must(err)
+	w.must(w.lb.Start(w.ctx))
+	var all []*lab.Wrapped
+	var load *lab.Hammering
+	for i := range 3 {
+		name := fmt.Sprintf("web-%d", i)
+		p, err := w.StartWrapped(w.consul, "web", name, []string{"--signal", "QUIT", "--id", "web-fixed"}, func(port int) []string {
+			command, err := lab.WriteNginx(nginx, w.Path(name+".d"), name, port)
+			w.must(err)
+			return command
+		})
+		w.must(err)
+		all = append(all, p)
+		if load == nil {
+			w.must(w.lb.Routes(w.ctx, 20*time.Second, "web", "web-fixed"))
+			load = lab.Hammer(w.ctx, w.lb.URL("web"), 8)
+		}
+		w.must(lab.Until(w.ctx, 20*time.Second, name+" answers", answered(load, []string{name})))
+	}
+	for _, p := range all[:2] {
+		w.must(p.Terminate())
+		w.must(p.Wait(30 * time.Second))
+	}
+	entries, _, err := w.consul.Client.Health().Service("web", "", true, nil)
+	w.must(err)
+	if len(entries) != 1 || entries[0].Service.Port != all[2].Port || entries[0].Service.Meta["pointsman-drain"] != "" {
+		t.Errorf("registered: got %d, want the last one's registration, not leaving", len(entries))
+	}
+	requests, failures := load.Stop()
+	for _, f := range failures[:min(len(failures), 5)] {
+		t.Errorf("a request failed: %v", f)
+	}
+	t.Logf("%d requests, %d failed", requests, len(failures))
+}
+
 // deployWrapped starts three of them, and three more in their place, under load.
 func deployWrapped(w *world, flags []string, command func(name string) func(port int) []string) {
 	w.Helper()

@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 )
 
 // Programs are the binaries that a lab runs. One that it is not to run need not
@@ -19,9 +20,9 @@ type Programs struct {
 }
 
 // FindPrograms looks for HAProxy and Consul where HAPROXY and CONSUL say, on
-// the PATH, and where `make tools` puts them, and builds ours into the
-// directory bin.
-func FindPrograms(ctx context.Context, bin string) (Programs, error) {
+// the PATH, and where `make tools` and `make demo` put them, and builds ours
+// into the directory bin: those that are named, or all.
+func FindPrograms(ctx context.Context, bin string, names ...string) (Programs, error) {
 	root, err := Root()
 	if err != nil {
 		return Programs{}, err
@@ -33,13 +34,19 @@ func FindPrograms(ctx context.Context, bin string) (Programs, error) {
 	if err := errors.Join(err, consulErr); err != nil {
 		return Programs{}, err
 	}
+	// One command for all: it compiles what they share once, and side by side.
+	args := []string{"build", "-o", bin + string(filepath.Separator)}
 	for target, path := range map[string]*string{"./sidecar": &p.Sidecar, "./services/api": &p.API, "./services/client": &p.Client, "./registrator/cmd/registrator": &p.Registrator} {
-		*path = filepath.Join(bin, filepath.Base(target))
-		build := exec.CommandContext(ctx, "go", "build", "-o", *path, target)
-		build.Dir = root
-		if out, err := build.CombinedOutput(); err != nil {
-			return Programs{}, fmt.Errorf("lab: build %s: %w\n%s", target, err, out)
+		name := filepath.Base(target)
+		if len(names) == 0 || slices.Contains(names, name) {
+			*path = filepath.Join(bin, name)
+			args = append(args, target)
 		}
+	}
+	build := exec.CommandContext(ctx, "go", args...)
+	build.Dir = root
+	if out, err := build.CombinedOutput(); err != nil {
+		return Programs{}, fmt.Errorf("lab: go %q: %w\n%s", args, err, out)
 	}
 	return p, nil
 }
@@ -50,7 +57,8 @@ func FindConsul() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return find("CONSUL", "consul", filepath.Join(root, ".tools", "bin", "consul"))
+	tools := filepath.Join(root, ".tools")
+	return find("CONSUL", "consul", filepath.Join(tools, "bin", "consul"), filepath.Join(tools, "consul", "1.8", "consul"))
 }
 
 // find looks a program up: by a variable, by name, then in places.

@@ -18,6 +18,7 @@ import (
 
 	"github.com/hashicorp/consul/api"
 
+	"github.com/pointsman/pointsman/registrator/contract"
 	"github.com/pointsman/pointsman/test/proctest"
 )
 
@@ -34,6 +35,7 @@ func TestAllThatIsSetIsRegistered(t *testing.T) {
 	if s := e.Service; s.Address != "127.0.0.1" || s.Port != port || s.Weights.Passing != 7 || !slices.Equal(s.Tags, []string{"x", "y,z"}) {
 		t.Errorf("service: got %+v", s)
 	}
+	maps.DeleteFunc(e.Service.Meta, func(key, _ string) bool { return key == contract.KeyOwner || key == contract.KeySince })
 	if want := map[string]string{"team": "a b", "k": "v=w", "version": "1.1", "backup": "true", "maxconn": "50"}; !maps.Equal(e.Service.Meta, want) {
 		t.Errorf("meta: got %q, want %q", e.Service.Meta, want)
 	}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/pointsman/pointsman/registrator/platform"
 	"github.com/pointsman/pointsman/sidecar/internal/config"
 	"github.com/pointsman/pointsman/sidecar/internal/nodes"
 	"github.com/pointsman/pointsman/sidecar/internal/plan"
@@ -116,6 +117,11 @@ a second signal n (deploy: by the first).`,
 	root.SetOut(env.Stdout)
 	root.SetErr(env.Stderr)
 	config.RegisterFlags(root.PersistentFlags())
+	root.PersistentPreRun = func(cmd *cobra.Command, _ []string) {
+		if passed := passedOver(env); passed != "" && cmd.Name() != "run" { // which logs it
+			_, _ = fmt.Fprintf(env.Stderr, "sidecar: environment variables of the container platform passed over: %s\n", passed)
+		}
+	}
 	root.AddCommand(runCommand(env), renderCommand(env), planCommand(env), checkCommand(env), maintenanceCommand(env), guardCommand(env), deployCommand(env), versionCommand(env))
 	return root
 }
@@ -130,9 +136,17 @@ func load(cmd *cobra.Command, env Env) (config.Config, error) {
 }
 
 func sources(cmd *cobra.Command, env Env) config.Sources {
+	environ, _ := platform.Split(env.Environ, config.EnvPrefix)
 	return config.Sources{
-		Flags: cmd.Flags(), Environ: env.Environ, Foreign: foreign(), ReadFile: os.ReadFile, Hostname: env.Hostname,
+		Flags: cmd.Flags(), Environ: environ, Foreign: foreign(), ReadFile: os.ReadFile, Hostname: env.Hostname,
 	}
+}
+
+// passedOver names the variables that a container platform has set for a service
+// of its own with a name like ours; "" for none.
+func passedOver(env Env) string {
+	_, taken := platform.Split(env.Environ, config.EnvPrefix)
+	return strings.Join(taken, ", ")
 }
 
 // foreign are the variables that are not settings: what deploy is told and what

@@ -36,6 +36,9 @@ anything is wrong.`,
 			if err != nil {
 				return err
 			}
+			if passed := passedOver(env); passed != "" {
+				newLogger(cfg, env).Warn("environment variables of the container platform passed over", "variables", passed)
+			}
 			d, err := newDaemon(cfg, env, func() (config.Config, error) { return load(cmd, env) })
 			if err != nil {
 				return &exitError{code: ExitUsage, err: err}

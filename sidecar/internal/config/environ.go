@@ -21,7 +21,7 @@ func (l *loader) environ(environ, foreign []string) map[string]string {
 			continue
 		}
 		out[k] = v
-		if strings.HasPrefix(k, envPrefix) && !slices.Contains(known, k) && !slices.Contains(foreign, k) {
+		if strings.HasPrefix(k, EnvPrefix) && !slices.Contains(known, k) && !slices.Contains(foreign, k) {
 			unknown = append(unknown, k)
 		}
 	}

@@ -21,13 +21,13 @@ type setting[T any] struct {
 	at func(*T) value
 }
 
-// envPrefix begins the names of the settings' environment variables. What else
+// EnvPrefix begins the names of the settings' environment variables. What else
 // may begin so is in Sources.Foreign.
-const envPrefix = "POINTSMAN_"
+const EnvPrefix = "POINTSMAN_"
 
 // env gives the name of the environment variable.
 func (s setting[T]) env() string {
-	return envPrefix + strings.ToUpper(strings.ReplaceAll(s.key, ".", "_"))
+	return EnvPrefix + strings.ToUpper(strings.ReplaceAll(s.key, ".", "_"))
 }
 
 // flag gives the name of the flag, or "" if there is none.

@@ -39,11 +39,17 @@ func run() int {
 	}
 	defer func() { _ = os.RemoveAll(bin) }() // a temporary directory
 	fmt.Fprintln(os.Stderr, "Building the sidecar, the API node and the client…")
-	programs, err := lab.FindPrograms(ctx, bin)
+	programs, err := lab.FindPrograms(ctx, bin, "sidecar", "api", "client")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "demo:", err)
 		return 2
 	}
+	version, err := lab.ConsulVersion(ctx, programs.Consul)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "demo:", err)
+		return 2
+	}
+	fmt.Fprintf(os.Stderr, "Consul %s is %s. CONSUL=1.22 builds the newest, CONSUL=PATH names another.\n", version, programs.Consul)
 	result, err := show(ctx, cfg, programs)
 	if ctx.Err() != nil && result == nil {
 		fmt.Fprintln(os.Stderr, "\nStopped. Nothing is left running.")

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"net/netip"
+	"reflect"
 	"strings"
 	"syscall"
 	"testing"
@@ -34,7 +35,7 @@ func TestEverySettingIsReadFromFlagAndFromEnvironment(t *testing.T) {
 	want := settings{
 		service: "api", port: 4000, id: "api-1", address: "2001:db8::1", tags: []string{"a", "b"}, meta: []pair{{"k", "v"}, {"l", ""}},
 		version: "1.1", weight: 5, backup: true, maxConn: 9,
-		check: []check{{path: "/healthz"}, {tcp: true}}, checkInterval: 2 * time.Second, checkTimeout: 3 * time.Second, readyTimeout: time.Minute,
+		check: []check{{path: "/healthz"}, {tcp: true}}, checkHost: "web.test", checkSkipVerify: true, checkInterval: 2 * time.Second, checkTimeout: 3 * time.Second, readyTimeout: time.Minute,
 		signal: syscall.SIGQUIT, leaveWait: 4 * time.Second, leaveTimeout: 6 * time.Second, stopTimeout: 5 * time.Second,
 		sidecars: "sc", sidecarTokenFile: "t", sidecarCAFile: "ca", sidecarCertFile: "c", sidecarKeyFile: "k", sidecarServerName: "n", init: true, foreground: true,
 		logJSON: true, logLevel: hclog.Debug,
@@ -43,14 +44,14 @@ func TestEverySettingIsReadFromFlagAndFromEnvironment(t *testing.T) {
 		"flags": {args: []string{
 			"--service=api", "--port=4000", "--id=api-1", "--address=2001:db8::1", "--tag=a", "--tag=b", "--meta=k=v", "--meta=l=",
 			"--version=1.1", "--weight=5", "--backup", "--maxconn=9",
-			"--check=http:/healthz", "--check=tcp", "--check-interval=2s", "--check-timeout=3s", "--ready-timeout=1m",
+			"--check=http:/healthz", "--check=tcp", "--check-host=web.test", "--check-skip-verify", "--check-interval=2s", "--check-timeout=3s", "--ready-timeout=1m",
 			"--signal=QUIT", "--leave-wait=4s", "--leave-timeout=6s", "--stop-timeout=5s",
 			"--sidecars=sc", "--sidecar-token-file=t", "--sidecar-ca-file=ca", "--sidecar-cert-file=c", "--sidecar-key-file=k", "--sidecar-server-name=n", "--init", "--foreground", "--log-format=json", "--log-level=debug",
 		}},
 		"environment": {environ: []string{
 			"REGISTRATOR_SERVICE=api", "REGISTRATOR_PORT=4000", "REGISTRATOR_ID=api-1", "REGISTRATOR_ADDRESS=2001:db8::1",
 			"REGISTRATOR_TAG=a,b", "REGISTRATOR_META=k=v,l=", "REGISTRATOR_VERSION=1.1", "REGISTRATOR_WEIGHT=5", "REGISTRATOR_BACKUP=true",
-			"REGISTRATOR_MAXCONN=9", "REGISTRATOR_CHECK=http:/healthz,tcp", "REGISTRATOR_CHECK_INTERVAL=2s", "REGISTRATOR_CHECK_TIMEOUT=3s",
+			"REGISTRATOR_MAXCONN=9", "REGISTRATOR_CHECK=http:/healthz,tcp", "REGISTRATOR_CHECK_HOST=web.test", "REGISTRATOR_CHECK_SKIP_VERIFY=true", "REGISTRATOR_CHECK_INTERVAL=2s", "REGISTRATOR_CHECK_TIMEOUT=3s",
 			"REGISTRATOR_READY_TIMEOUT=1m", "REGISTRATOR_SIGNAL=SIGQUIT", "REGISTRATOR_LEAVE_WAIT=4s", "REGISTRATOR_LEAVE_TIMEOUT=6s", "REGISTRATOR_SIDECARS=sc", "REGISTRATOR_SIDECAR_TOKEN_FILE=t", "REGISTRATOR_SIDECAR_CA_FILE=ca",
 			"REGISTRATOR_SIDECAR_CERT_FILE=c", "REGISTRATOR_SIDECAR_KEY_FILE=k", "REGISTRATOR_SIDECAR_SERVER_NAME=n", "REGISTRATOR_STOP_TIMEOUT=5s",
 			"REGISTRATOR_INIT=1", "REGISTRATOR_FOREGROUND=true", "REGISTRATOR_LOG_FORMAT=json", "REGISTRATOR_LOG_LEVEL=debug",
@@ -88,23 +89,25 @@ func TestDefaultsAreThoseOfTheHelp(t *testing.T) {
 
 func TestMalformedSettingIsNamedWithItsValue(t *testing.T) {
 	for flag, values := range map[string][]string{
-		"port":           {"0", "65536", "http", "tcp://10.0.0.1:80"},
-		"address":        {"web.local", "0.0.0.0", "fe80::1%eth0", "224.0.0.1", "1.2.3.4:80"},
-		"meta":           {"x", "=x", "version=1", "pointsman-drain=x"},
-		"version":        {strings.Repeat("v", 65), "é"},
-		"weight":         {"0", "257", "x"},
-		"maxconn":        {"-1", "1000001"},
-		"check":          {"http", "http:healthz", "http:/a b", "https:/x", "http://", "http://u:p@h/", "tcp:80", "ttl:x", "ttl:10ms", "ping"},
-		"check-interval": {"1", "999ms"},
-		"check-timeout":  {"0"},
-		"ready-timeout":  {"-1s"},
-		"signal":         {"NONE", "0", "65"},
-		"leave-wait":     {"0s"},
-		"leave-timeout":  {"0s", "soon"},
-		"stop-timeout":   {"0s", "-1s"},
-		"init":           {"ja"},
-		"log-format":     {"xml"},
-		"log-level":      {"loud"},
+		"port":              {"0", "65536", "http", "tcp://10.0.0.1:80"},
+		"address":           {"web.local", "0.0.0.0", "fe80::1%eth0", "224.0.0.1", "1.2.3.4:80"},
+		"meta":              {"x", "=x", "version=1", "pointsman-drain=x"},
+		"version":           {strings.Repeat("v", 65), "é"},
+		"weight":            {"0", "257", "x"},
+		"maxconn":           {"-1", "1000001"},
+		"check":             {"http", "http:healthz", "http:/a b", "https:x", "http://", "http://u:p@h/", "tcp:80", "grpc:", "grpc:a/b", "grpcs:a b", "ttl:x", "ttl:10ms", "ping"},
+		"check-host":        {"a/b", "a b", "u@h"},
+		"check-skip-verify": {"ja"},
+		"check-interval":    {"1", "999ms"},
+		"check-timeout":     {"0"},
+		"ready-timeout":     {"-1s"},
+		"signal":            {"NONE", "0", "65"},
+		"leave-wait":        {"0s"},
+		"leave-timeout":     {"0s", "soon"},
+		"stop-timeout":      {"0s", "-1s"},
+		"init":              {"ja"},
+		"log-format":        {"xml"},
+		"log-level":         {"loud"},
 	} {
 		for _, text := range values {
 			if _, err := read(t, []string{"--" + flag + "=" + text}, nil); err == nil || !strings.Contains(err.Error(), `"`+text+`" for "--`+flag+`" flag: `) {
@@ -162,10 +165,24 @@ func TestChecksOfConsulAreThoseThatAreProbed(t *testing.T) {
 			nil, []registrator.Check{{Name: "tcp", TCP: "[::1]:4000"}}, []ready.Check{{TCP: "[::1]:4000"}},
 		},
 		"a path is on the program's port": {
-			[]string{"http:/a?b=c"}, []registrator.Check{{Name: "http", HTTP: "http://[::1]:4000/a?b=c"}}, []ready.Check{{HTTP: "http://[::1]:4000/a?b=c"}},
+			[]string{"http:/a?b=c"}, []registrator.Check{{Name: "http", HTTP: "http://[::1]:4000/a?b=c", Host: "web.test:80"}}, []ready.Check{{HTTP: "http://[::1]:4000/a?b=c", Host: "web.test:80"}},
 		},
 		"a URL is as it is": {
-			[]string{"https://h:1/x"}, []registrator.Check{{Name: "http", HTTP: "https://h:1/x"}}, []ready.Check{{HTTP: "https://h:1/x"}},
+			[]string{"http://h:1/x"}, []registrator.Check{{Name: "http", HTTP: "http://h:1/x", Host: "web.test:80"}}, []ready.Check{{HTTP: "http://h:1/x", Host: "web.test:80"}},
+		},
+		"with TLS it has passed for the agent once": {
+			[]string{"https:/x", "grpcs:a.b"},
+			[]registrator.Check{
+				{Name: "http", HTTP: "https://[::1]:4000/x", Host: "web.test:80", TLSServerName: "web.test", StartCritical: true},
+				{Name: "grpc", GRPC: "[::1]:4000/a.b", GRPCTLS: true, TLSServerName: "web.test", StartCritical: true},
+			},
+			[]ready.Check{
+				{HTTP: "https://[::1]:4000/x", Host: "web.test:80", ServerName: "web.test"},
+				{GRPC: "[::1]:4000", Service: "a.b", TLS: true, ServerName: "web.test"},
+			},
+		},
+		"gRPC": {
+			[]string{"grpc"}, []registrator.Check{{Name: "grpc", GRPC: "[::1]:4000"}}, []ready.Check{{GRPC: "[::1]:4000"}},
 		},
 		"a sign of life begins when somebody listens": {
 			[]string{"ttl", "ttl:1m"},
@@ -174,7 +191,7 @@ func TestChecksOfConsulAreThoseThatAreProbed(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			args := []string{"--port=4000"}
+			args := []string{"--port=4000", "--check-host=web.test:80"}
 			for _, f := range c.flags {
 				args = append(args, "--check="+f)
 			}
@@ -203,19 +220,21 @@ func TestPlaceAtWhichOthersReachTheProgram(t *testing.T) {
 		}
 		return netip.MustParseAddr("10.0.0.7"), nil
 	}
+	loopbacks := []string{"127.0.0.1", "::1"}
 	for name, c := range map[string]struct {
 		setting, consul string
 		want            place
 	}{
-		"the setting wins": {"192.0.2.1", "consul:8500", place{"192.0.2.1", "192.0.2.1"}},
-		"then the agent's, where it is on this machine": {"", "127.0.0.1:8500", place{"", "127.0.0.1"}},
-		"by name":                           {"", "http://localhost:8500", place{"", "127.0.0.1"}},
-		"by socket":                         {"", "unix:///run/consul.sock", place{"", "127.0.0.1"}},
-		"else the one that leads to Consul": {"", "https://consul:8500/x", place{"10.0.0.7", "10.0.0.7"}},
-		"Consul's default port":             {"", "consul", place{"10.0.0.7", "10.0.0.7"}},
+		"the setting wins": {"192.0.2.1", "consul:8500", place{"192.0.2.1", []string{"192.0.2.1"}}},
+		"then the agent's, where it is on this machine": {"", "127.0.0.1:8500", place{"", loopbacks}},
+		"by IPv6":                           {"", "[::1]:8500", place{"", loopbacks}},
+		"by name":                           {"", "http://localhost:8500", place{"", loopbacks}},
+		"by socket":                         {"", "unix:///run/consul.sock", place{"", loopbacks}},
+		"else the one that leads to Consul": {"", "https://consul:8500/x", place{"10.0.0.7", []string{"10.0.0.7"}}},
+		"Consul's default port":             {"", "consul", place{"10.0.0.7", []string{"10.0.0.7"}}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if got, err := findPlace(t.Context(), c.setting, c.consul, toConsul); err != nil || got != c.want {
+			if got, err := findPlace(t.Context(), c.setting, c.consul, toConsul); err != nil || !reflect.DeepEqual(got, c.want) {
 				t.Errorf("got %+v, %v, want %+v", got, err, c.want)
 			}
 		})

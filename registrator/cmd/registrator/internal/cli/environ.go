@@ -24,9 +24,9 @@ func both(flag string) string { return "--" + flag + " (" + variable(flag) + ")"
 // variable. One that is empty counts as not there: Compose passes `${X:-}` that
 // way. It gives all errors at once, each with the variable and its value.
 //
-// A variable that has the prefix and belongs to no flag is no error: an
-// orchestrator adds some of its own, such as REGISTRATOR_SERVICE_HOST for a
-// Kubernetes service called registrator.
+// A variable that has the prefix and belongs to no flag is no error. Those that
+// a container platform sets for a service of its own are not in environ: see
+// package platform.
 func fromEnviron(flags *pflag.FlagSet, environ []string) error {
 	values := asMap(environ)
 	var errs []error

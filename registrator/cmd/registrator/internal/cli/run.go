@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/hashicorp/consul/api"
@@ -14,9 +15,11 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/pointsman/pointsman/registrator"
+	"github.com/pointsman/pointsman/registrator/cmd/registrator/internal/notify"
 	"github.com/pointsman/pointsman/registrator/cmd/registrator/internal/program"
 	"github.com/pointsman/pointsman/registrator/cmd/registrator/internal/ready"
 	"github.com/pointsman/pointsman/registrator/cmd/registrator/internal/wrapper"
+	"github.com/pointsman/pointsman/registrator/platform"
 )
 
 func runCommand(ctx context.Context, p Process) *cobra.Command {
@@ -50,9 +53,11 @@ those that may be repeated, commas separate the entries.`,
   registrator run --service web --port 80 --signal QUIT -- nginx -g 'daemon off;'`,
 		DisableFlagsInUseLine: true,
 		PreRunE: func(cmd *cobra.Command, argv []string) error {
-			if err := errors.Join(fromEnviron(cmd.Flags(), p.Environ), checkConsul(p.Environ)); err != nil {
+			ours, passed := platform.Split(p.Environ, prefix)
+			if err := errors.Join(fromEnviron(cmd.Flags(), ours), checkConsul(p.Environ)); err != nil {
 				return usage(err)
 			}
+			s.passedOver = passed
 			if err := s.missing(argv); err != nil {
 				return usage(err)
 			}
@@ -70,13 +75,22 @@ those that may be repeated, commas separate the entries.`,
 func (s *settings) run(ctx context.Context, argv []string, p Process) error {
 	signals := receive(wrapper.Handled(s.foreground)) // first of all: one that comes now is not lost
 	log := hclog.New(&hclog.LoggerOptions{Name: "registrator", Level: s.logLevel, Output: p.Stderr, JSONFormat: s.logJSON})
+	if len(s.passedOver) > 0 {
+		log.Warn("environment variables of the container platform passed over", "variables", strings.Join(s.passedOver, ", "))
+	}
 	consul := api.DefaultConfig() // reads the environment, as the help says
 	at, err := findPlace(ctx, s.address, consul.Address, outbound)
 	if err != nil {
 		return usage(err)
 	}
-	checks, probes := s.checks(at.host)
-	config, err := s.registration(at, checks, consul, log)
+	// What Consul checks at each of the hosts, and what is probed there.
+	var checks [][]registrator.Check
+	var probes [][]ready.Check
+	for _, host := range at.hosts {
+		c, p := s.checks(host)
+		checks, probes = append(checks, c), append(probes, p)
+	}
+	config, err := s.registration(at, checks[0], consul, log)
 	if err != nil {
 		return usage(err)
 	}
@@ -84,24 +98,55 @@ func (s *settings) run(ctx context.Context, argv []string, p Process) error {
 	if err != nil {
 		return usage(err)
 	}
-	until := ready.Config{Checks: probes, Timeout: s.checkTimeout, Logger: log}
+	until := ready.Config{Places: probes, Timeout: s.checkTimeout, Logger: log}
 	if ready.Passes(ctx, until) {
 		log.Warn("the checks pass before the program runs: does another one listen on its port?")
 	}
+	manager, environ, err := notify.Open(p.Environ, log)
+	if err != nil {
+		return usage(err)
+	}
+	defer manager.Close()
 	status, err := wrapper.Run(ctx, wrapper.Config{
 		Program: program.Config{
-			Argv: argv, Environ: p.Environ, SameGroup: s.foreground,
+			Argv: argv, Environ: environ, SameGroup: s.foreground,
 			// Not SIGKILL: what the program has in hand is finished, and one with
 			// processes of its own takes them along.
 			Orphan: s.signal,
 			Init:   s.init || os.Getpid() == 1, Logger: log,
 		},
-		Registration: registration,
-		Ready:        func(ctx context.Context) error { return ready.Await(ctx, until) },
+		Registration: announced{registration, manager},
+		Ready: func(ctx context.Context) error {
+			host, err := ready.Await(ctx, until)
+			if err != nil {
+				return err
+			}
+			manager.Ready() // Consul may be away, and the program serves
+			return registration.SetChecks(checks[host])
+		},
 		ReadyTimeout: s.readyTimeout, Stop: s.signal, StopTimeout: s.stopTimeout,
 		Signals: signals, Logger: log,
 	})
 	return exit(log, status, err)
+}
+
+// announced is a registration of which the service manager hears.
+type announced struct {
+	*registrator.Registration
+	to *notify.Notifier
+}
+
+func (a announced) Register(ctx context.Context) error {
+	err := a.Registration.Register(ctx)
+	if err == nil {
+		a.to.Status("registered in Consul as " + a.ID())
+	}
+	return err
+}
+
+func (a announced) Leave(ctx context.Context, stop func(context.Context) error) error {
+	a.to.Stopping()
+	return a.Registration.Leave(ctx, stop)
 }
 
 // receive gives the signals that come from now on. Those that were ignored

@@ -29,10 +29,12 @@ type settings struct {
 	backup  bool
 	maxConn int
 
-	check         []check
-	checkInterval time.Duration
-	checkTimeout  time.Duration
-	readyTimeout  time.Duration
+	check           []check
+	checkHost       string
+	checkSkipVerify bool
+	checkInterval   time.Duration
+	checkTimeout    time.Duration
+	readyTimeout    time.Duration
 
 	signal       syscall.Signal
 	leaveWait    time.Duration
@@ -50,6 +52,8 @@ type settings struct {
 
 	logJSON  bool
 	logLevel hclog.Level
+
+	passedOver []string // variables of the container platform, by name
 }
 
 // maxWeight is the largest that HAProxy takes (configuration manual, 5.2,
@@ -66,9 +70,9 @@ func (s *settings) flags(flags *pflag.FlagSet) {
 
 	text(&s.service, "service", "name", "the service's name in Consul (required)")
 	add(flags, &s.port, "", "port", "port", "where the program listens (required)", parseInt(1, math.MaxUint16))
-	addList(flags, &s.check, "check", "check", "how to tell that it is well: http:/PATH, a whole URL, tcp, ttl or\nttl:TIME; may be repeated (default tcp)", parseCheck)
+	addList(flags, &s.check, "check", "check", "how to tell that it is well: http:/PATH, https:/PATH, a whole URL, tcp,\ngrpc, grpc:SERVICE, grpcs (with TLS), ttl or ttl:TIME; may be repeated\n(default tcp)", parseCheck)
 	text(&s.id, "id", "id", "the service's ID in Consul, unique on the node (default\nservice-hostname-port)")
-	add(flags, &s.address, "", "address", "ip", "where others reach the program (default: where the agent is, or the\naddress from which the way leads to it)", parseAddress)
+	add(flags, &s.address, "", "address", "ip", "where others reach the program (default: where the agent is, or the\naddress from which the way leads to it); checks ask there, or at both\n127.0.0.1 and ::1 if the agent is on this machine", parseAddress)
 	addList(flags, &s.tags, "tag", "tag", "a tag; may be repeated", parseText)
 	addList(flags, &s.meta, "meta", "key=value", "an entry of the service's meta; may be repeated", parsePair)
 
@@ -77,6 +81,8 @@ func (s *settings) flags(flags *pflag.FlagSet) {
 	flags.BoolVar(&s.backup, "backup", false, "take traffic only when no other can")
 	add(flags, &s.maxConn, "0", "maxconn", "count", "connections at a time from each load balancer; 0 is no limit", parseInt(0, contract.MaxMaxConn))
 
+	add(flags, &s.checkHost, "", "check-host", "host", "Host header of HTTP checks, and the name that certificates must have\n(default: the address)", parseHost)
+	flags.BoolVar(&s.checkSkipVerify, "check-skip-verify", false, "let checks with TLS take any certificate; which authorities they trust\nis else set in the Consul agent")
 	duration(&s.checkInterval, "check-interval", registrator.DefaultInterval.String(), time.Second, "time between two checks by Consul")
 	duration(&s.checkTimeout, "check-timeout", registrator.DefaultTimeout.String(), time.Millisecond, "time for a check to pass")
 	duration(&s.readyTimeout, "ready-timeout", "0s", 0, "time for the program to become ready; 0 is for ever")

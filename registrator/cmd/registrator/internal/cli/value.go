@@ -122,7 +122,7 @@ func parsePair(s string) (pair, error) {
 	switch {
 	case !found || key == "":
 		return pair{}, errors.New("want key=value")
-	case slices.Contains([]string{contract.KeyVersion, contract.KeyBackup, contract.KeyMaxConn, contract.KeyDrain}, key):
+	case slices.Contains(contract.InstanceKeys(), key):
 		return pair{}, fmt.Errorf("the key %q has another meaning to the load balancers: use --version, --backup or --maxconn", key)
 	}
 	return pair{key, val}, nil

@@ -11,46 +11,55 @@ import (
 
 // Config says what must be so, and how it is asked.
 type Config struct {
-	Checks  []Check
+	// Places are where the program may be. It is ready when all checks of one of
+	// them pass.
+	Places  [][]Check
 	Every   time.Duration // between two rounds; default 100 ms
 	Timeout time.Duration // of one check; default 1 s
 	Logger  hclog.Logger  // default: none
 }
 
-// Await probes until all checks pass, or ctx ends: the error then has ctx's
-// cause and what was wrong last. It logs when the reason changes, and not each
-// time.
-func Await(ctx context.Context, c Config) error {
+// Await probes until all checks of a place pass, and gives the place; or ctx
+// ends: the error then has ctx's cause and what was wrong last. It logs when the
+// reason changes, and not each time.
+func Await(ctx context.Context, c Config) (place int, err error) {
 	if c.Every <= 0 {
 		c.Every = 100 * time.Millisecond
 	}
 	if c.Logger == nil {
 		c.Logger = hclog.NewNullLogger()
 	}
-	began := time.Now()
+	began, hinted := time.Now(), false
 	tick := time.NewTicker(c.Every)
 	defer tick.Stop()
 	p := newProber(c.timeout())
 	var was error
 	for {
-		err := p.all(ctx, c.Checks)
+		place, err := p.any(ctx, c.Places)
 		switch {
 		case isOver(ctx):
-			return ended(ctx, was)
+			return 0, ended(ctx, was)
 		case err == nil:
 			c.Logger.Info("the program is ready", "after", time.Since(began).Round(time.Millisecond))
-			return nil
+			return place, nil
 		case was == nil || kind(err) != kind(was):
 			c.Logger.Info("the program is not ready yet", "reason", err)
+		case !hinted && time.Since(began) >= hintAfter:
+			hinted = true
+			c.Logger.Warn("the program is still not ready: a program that listens at another address needs --address", "after", hintAfter, "reason", err)
 		}
 		was = err
 		select {
 		case <-ctx.Done():
-			return ended(ctx, was)
+			return 0, ended(ctx, was)
 		case <-tick.C:
 		}
 	}
 }
+
+// hintAfter is when a program is not ready for so long that the settings may be
+// wrong.
+const hintAfter = 10 * time.Second
 
 // isOver tells whether ctx has ended. A connection that is being made ends with
 // ctx's deadline on a clock of its own, which may be ahead.
@@ -69,10 +78,11 @@ func ended(ctx context.Context, was error) error {
 	return fmt.Errorf("%w: %w", context.Cause(ctx), was)
 }
 
-// Passes tells whether all checks pass now. It takes no longer than Timeout for
-// each.
+// Passes tells whether all checks of a place pass now. It takes no longer than
+// Timeout for each.
 func Passes(ctx context.Context, c Config) bool {
-	return newProber(c.timeout()).all(ctx, c.Checks) == nil
+	_, err := newProber(c.timeout()).any(ctx, c.Places)
+	return err == nil
 }
 
 func (c Config) timeout() time.Duration {

@@ -46,12 +46,12 @@ func TestAwaitReturnsOnceAllChecksPass(t *testing.T) {
 	})
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
-	err := ready.Await(ctx, ready.Config{
-		Checks: []ready.Check{{TCP: strings.TrimPrefix(url, "http://")}, {HTTP: url + "/elsewhere"}},
+	place, err := ready.Await(ctx, ready.Config{
+		Places: [][]ready.Check{{{TCP: "127.0.0.1:1"}}, {{TCP: strings.TrimPrefix(url, "http://")}, {HTTP: url + "/elsewhere"}}},
 		Every:  time.Millisecond, Logger: hclog.New(&hclog.LoggerOptions{Output: &log}),
 	})
-	if err != nil {
-		t.Fatal(err)
+	if err != nil || place != 1 {
+		t.Fatalf("got %d, %v, want the place where it is", place, err)
 	}
 	for _, once := range []string{"status 503", "status 429", "the program is ready"} {
 		if got := strings.Count(log.String(), once); got != 1 {
@@ -76,7 +76,7 @@ func TestAwaitEndsWithItsContextAndSaysWhatWasWrong(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			ctx, cancel := context.WithTimeoutCause(t.Context(), 300*time.Millisecond, gaveUp)
 			defer cancel()
-			err := ready.Await(ctx, ready.Config{Checks: []ready.Check{c.check}, Every: time.Millisecond, Timeout: c.timeout})
+			_, err := ready.Await(ctx, ready.Config{Places: [][]ready.Check{{c.check}}, Every: time.Millisecond, Timeout: c.timeout})
 			if !errors.Is(err, gaveUp) || !strings.Contains(err.Error(), c.want) {
 				t.Errorf("got %v, want %q, and %q", err, gaveUp, c.want)
 			}
@@ -91,7 +91,7 @@ func TestPassesAsksOnce(t *testing.T) {
 		}
 		return http.StatusOK
 	})
-	c := ready.Config{Checks: []ready.Check{{HTTP: url}}}
+	c := ready.Config{Places: [][]ready.Check{{{HTTP: url}}}}
 	if ready.Passes(t.Context(), c) || !ready.Passes(t.Context(), c) {
 		t.Error("got true and false, or twice the same, want false and then true")
 	}

@@ -7,6 +7,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -16,7 +17,12 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/coreos/go-systemd/v22/daemon"
 	"golang.org/x/sys/unix"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/health"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 )
 
 func main() {
@@ -57,6 +63,11 @@ func serve(args []string) {
 	helper := flags.Bool("helper", false, "start a process of its own that does not end on SIGTERM")
 	ask := flags.String("ask", "", "URL that is read on SIGTERM; what it answers is printed")
 	code := flags.Int("code", 0, "exit code on SIGTERM")
+	cert := flags.String("cert", "", "certificate: serve by TLS")
+	key := flags.String("key", "", "its key")
+	onlyHost := flags.String("only-host", "", "answer 404 to any other Host header")
+	notify := flags.Bool("notify", false, "tell the service manager at once that it is ready, and the main process")
+	rpc := flags.String("grpc", "", "serve gRPC's health protocol, for a service of that name, and no HTTP")
 	must(flags.Parse(args))
 
 	got := make(chan os.Signal, 16)
@@ -66,15 +77,44 @@ func serve(args []string) {
 		must(c.Start())
 		say("helper", c.Process.Pid)
 	}
-	http.HandleFunc("/healthz", func(w http.ResponseWriter, _ *http.Request) {
-		if _, err := os.Stat(*healthy); *healthy != "" && err != nil {
+	isHealthy := func() bool {
+		_, err := os.Stat(*healthy)
+		return *healthy == "" || err == nil
+	}
+	http.HandleFunc("/healthz", func(w http.ResponseWriter, r *http.Request) {
+		switch {
+		case *onlyHost != "" && r.Host != *onlyHost:
+			w.WriteHeader(http.StatusNotFound)
+		case !isHealthy():
 			w.WriteHeader(http.StatusServiceUnavailable)
 		}
 	})
-	go func() { must(http.ListenAndServe(*listen, nil)) }()
+	go func() {
+		switch {
+		case *rpc != "":
+			must(serveGRPC(*listen, *rpc, *cert, *key, isHealthy))
+		case *cert != "":
+			must(http.ListenAndServeTLS(*listen, *cert, *key, nil))
+		default:
+			must(http.ListenAndServe(*listen, nil))
+		}
+	}()
+	if *notify {
+		_, err := daemon.SdNotify(false, fmt.Sprintf("READY=1\nMAINPID=%d\nSTATUS=the program speaks", os.Getpid()))
+		must(err)
+		enabled, err := daemon.SdWatchdogEnabled(false)
+		must(err)
+		say("watchdog", enabled)
+	}
 	say("pid", os.Getpid())
 	for s := range got {
 		say("got", unix.SignalName(s.(syscall.Signal)))
+		if *notify && s == syscall.SIGHUP { // as of Type=notify-reload
+			_, err := daemon.SdNotify(false, "RELOADING=1")
+			must(err)
+			_, err = daemon.SdNotify(false, "READY=1")
+			must(err)
+		}
 		if s != syscall.SIGTERM || *stubborn {
 			continue
 		}
@@ -87,6 +127,34 @@ func serve(args []string) {
 		}
 		os.Exit(*code)
 	}
+}
+
+// serveGRPC serves gRPC's health protocol.
+func serveGRPC(listen, service, cert, key string, isHealthy func() bool) error {
+	l, err := net.Listen("tcp", listen)
+	if err != nil {
+		return err
+	}
+	var options []grpc.ServerOption
+	if cert != "" {
+		pair, err := credentials.NewServerTLSFromFile(cert, key)
+		if err != nil {
+			return err
+		}
+		options = append(options, grpc.Creds(pair))
+	}
+	server, status := grpc.NewServer(options...), health.NewServer()
+	healthpb.RegisterHealthServer(server, status)
+	go func() {
+		for range time.Tick(10 * time.Millisecond) {
+			is := healthpb.HealthCheckResponse_NOT_SERVING
+			if isHealthy() {
+				is = healthpb.HealthCheckResponse_SERVING
+			}
+			status.SetServingStatus(service, is)
+		}
+	}()
+	return server.Serve(l)
 }
 
 // orphan starts a process that loses its parent, and ends on SIGTERM with 5.

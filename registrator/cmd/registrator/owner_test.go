@@ -1,0 +1,83 @@
+//go:build linux
+
+package main_test
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// at waits until the instance is registered at the port.
+func (c consul) at(t *testing.T, id string, port int) {
+	t.Helper()
+	eventually(t, fmt.Sprintf("registration of %s at port %d", id, port), func() bool {
+		e := c.entry(t, "api", id)
+		return e != nil && e.Service.Port == port && e.Service.Meta["pointsman-drain"] == ""
+	})
+}
+
+func TestServiceID_HeldByAnother_TakenOverWithWarning(t *testing.T) {
+	c := sharedConsul(t)
+	first, second := freePort(t), freePort(t)
+	id := "held-" + strconv.Itoa(first)
+	flags := []string{"--id", id, "--address", "127.0.0.1", "--leave-wait", "300ms"}
+	p1 := start(t, c.env(), wrap(first, flags)...)
+	c.at(t, id, first)
+	p2 := start(t, c.env(), wrap(second, flags)...)
+	c.at(t, id, second)
+	held := fmt.Sprintf(`\[WARN\] .*another process is registered under this ID.*address=127\.0\.0\.1:%d age=\d+s`, first)
+	if log := p2.Stderr.String(); !regexp.MustCompile(held).MatchString(log) {
+		t.Errorf("the second one logs %s, want %s", log, held)
+	}
+	p1.logs("another process has registered under this ID")
+	p1.logs(fmt.Sprintf("address=127.0.0.1:%d age=", second))
+
+	seen := c.record(t, id)
+	p1.Signal(syscall.SIGTERM)
+	if got := p1.wait(); got != 0 {
+		t.Errorf("exit code %d, want 0", got)
+	}
+	if got := seen(); !slices.Equal(got, []string{"passing"}) {
+		t.Errorf("while the first one left a watcher saw %q, want the second's registration untouched", got)
+	}
+	c.at(t, id, second)
+}
+
+func TestServiceID_OwnerLeaves_OtherRegistersAgain(t *testing.T) {
+	c := sharedConsul(t)
+	first, second := freePort(t), freePort(t)
+	id := "returns-" + strconv.Itoa(first)
+	flags := []string{"--id", id, "--address", "127.0.0.1", "--leave-wait", "300ms"}
+	start(t, c.env(), wrap(first, flags)...)
+	c.at(t, id, first)
+	p2 := start(t, c.env(), wrap(second, flags)...)
+	c.at(t, id, second)
+	p2.Signal(syscall.SIGTERM)
+	if got := p2.wait(); got != 0 {
+		t.Errorf("exit code %d, want 0", got)
+	}
+	c.at(t, id, first)
+}
+
+// What a killed run has left behind is no other process.
+func TestServiceID_LeftByKilledRun_ReplacedWithoutWarning(t *testing.T) {
+	c := sharedConsul(t)
+	port := freePort(t)
+	id := "left-" + strconv.Itoa(port)
+	args := wrap(port, []string{"--id", id, "--address", "127.0.0.1"})
+	p := start(t, c.env(), args...)
+	c.at(t, id, port)
+	pid := p.saidPID("pid")
+	p.Signal(syscall.SIGKILL)
+	eventually(t, "end of the program", func() bool { return gone(t, pid) })
+	again := start(t, c.env(), args...)
+	again.logs("replacing the registration of an earlier run")
+	if log := again.Stderr.String(); strings.Contains(log, "another process") {
+		t.Errorf("log: got %s, want no warning of another process", log)
+	}
+}

@@ -1,0 +1,113 @@
+package registrator
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"net"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/consul/api"
+
+	"github.com/pointsman/pointsman/registrator/contract"
+)
+
+// processOwner is the owner of what this process registers.
+var processOwner = sync.OnceValue(rand.Text)
+
+// errAnothers says that another process is registered under the ID.
+var errAnothers = errors.New("another process is registered under this ID")
+
+// owner is what the registration says about whose it is.
+func (r *Registration) owner() contract.Owner {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return contract.Owner{Token: r.config.Owner, Since: r.since}
+}
+
+// held gives what the agent has under the ID, or nil for nothing.
+func (r *Registration) held(ctx context.Context) (*api.AgentService, error) {
+	now, _, err := r.agent.Service(r.config.ID, (&api.QueryOptions{}).WithContext(ctx))
+	switch {
+	case isNotFound(err):
+		return nil, nil
+	case err != nil:
+		return nil, err
+	case now == nil || now.ID != r.config.ID:
+		return nil, errors.New("the agent's answer is about another service")
+	}
+	return now, nil
+}
+
+// owns reports whether a registration under the ID is this process's.
+func (r *Registration) owns(s *api.AgentService) bool {
+	return contract.ParseOwner(s.Meta).Token == r.config.Owner
+}
+
+// isAnothers reports whether the agent is known to have another process's
+// registration under the ID.
+func (r *Registration) isAnothers(ctx context.Context) bool {
+	now, err := r.held(ctx)
+	return err == nil && now != nil && !r.owns(now)
+}
+
+// tellOfHolder logs whose registration is about to be replaced. One at the same
+// address, or whose checks fail, is what an earlier run has left behind.
+func (r *Registration) tellOfHolder(ctx context.Context) {
+	// Not held: the agent would log an error for each program that is new.
+	all, err := r.agent.ServicesWithFilterOpts(isID("ID", r.config.ID), (&api.QueryOptions{}).WithContext(ctx))
+	now := all[r.config.ID]
+	if err != nil || now == nil || r.owns(now) {
+		return
+	}
+	switch {
+	case isLeaving(now):
+		r.log.Info("taking over the ID of a process that leaves", r.about(now)...)
+	case now.Address == r.config.Address && now.Port == r.config.Port:
+		r.log.Info("replacing the registration of an earlier run", r.about(now)...)
+	case r.isCriticalNow(ctx):
+		r.log.Info("replacing a registration whose checks fail", r.about(now)...)
+	default:
+		r.log.Warn("another process is registered under this ID: taking it over, so the other gets no traffic; give each an ID of its own", r.about(now)...)
+	}
+}
+
+func (r *Registration) isCriticalNow(ctx context.Context) bool {
+	status, _, err := r.agent.AgentHealthServiceByIDOpts(r.config.ID, (&api.QueryOptions{}).WithContext(ctx))
+	return err == nil && status == api.HealthCritical
+}
+
+// about is address and age of another's registration, for the log.
+func (r *Registration) about(s *api.AgentService) []any {
+	address := s.Address
+	if address == "" {
+		address = "the agent's node"
+	}
+	age := "unknown"
+	if since := contract.ParseOwner(s.Meta).Since; !since.IsZero() {
+		age = time.Since(since).Round(time.Second).String()
+	}
+	const most = 80 // it may be anyone's text
+	return []any{"address", fmt.Sprintf("%.*s", most, net.JoinHostPort(address, strconv.Itoa(s.Port))), "age", age}
+}
+
+func isLeaving(s *api.AgentService) bool { return s.Meta[contract.KeyDrain] != "" }
+
+// setTaken notes whether another process has registered under the ID, and
+// reports whether that is new.
+func (r *Registration) setTaken(taken bool) (changed bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	changed = r.taken != taken
+	r.taken = taken
+	return changed
+}
+
+func (r *Registration) isTaken() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.taken
+}

@@ -1,0 +1,46 @@
+package e2e
+
+import (
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/pointsman/pointsman/test/lab"
+)
+
+// Issue 13: a service of Kubernetes called pointsman made every command exit
+// with 2, by the variables that the platform sets for it in each container.
+func TestPlatformVariables_ServiceCalledPointsman_PassedOverWithOneWarning(t *testing.T) {
+	t.Parallel()
+	w := bareWorld(t)
+	var err error
+	w.lb, err = w.NewBalancer("lb0", w.consul, lab.Service{Name: service, Backend: "api_nodes"})
+	w.must(err)
+	environ := []string{
+		"POINTSMAN_PORT=tcp://10.0.0.1:9600", "POINTSMAN_PORT_9600_TCP=tcp://10.0.0.1:9600", "POINTSMAN_PORT_9600_TCP_PROTO=tcp",
+		"POINTSMAN_PORT_9600_TCP_PORT=9600", "POINTSMAN_PORT_9600_TCP_ADDR=10.0.0.1",
+		"POINTSMAN_SERVICE_HOST=10.0.0.1", "POINTSMAN_SERVICE_PORT=9600", "POINTSMAN_SERVICE_PORT_API=9600",
+		// Also where a setting has the name.
+		"POINTSMAN_BALANCER_PORT=tcp://10.0.0.2:80", "POINTSMAN_BALANCER_SERVICE_HOST=10.0.0.2",
+	}
+	const warning = "environment variables of the container platform passed over"
+	w.lb.SetEnviron(environ...)
+	w.must(w.lb.Start(w.ctx))
+	for _, args := range [][]string{{"check"}, {"plan"}, {"render"}, {"guard", "list"}} {
+		out, code := sidecar(t, environ, append(args, "--config", w.lb.Settings())...)
+		if code != 0 || strings.Count(out, warning) != 1 {
+			t.Errorf("%v: exit code %d, want 0 and one warning:\n%s", args, code, out)
+		}
+	}
+	w.must(w.lb.Reread())
+	time.Sleep(time.Second) // a second warning would be there by then
+	log, err := os.ReadFile(w.Path("lb0-sidecar.log"))
+	w.must(err)
+	if got := strings.Count(string(log), warning); got != 1 {
+		t.Errorf("the sidecar warns %d times, want once", got)
+	}
+	if out, code := sidecar(t, append(environ, "POINTSMAN_PORTS=1"), "check", "--config", w.lb.Settings()); code != 2 || !strings.Contains(out, "POINTSMAN_PORTS") {
+		t.Errorf("a misspelt setting beside them: exit code %d, want 2:\n%s", code, out)
+	}
+}
