@@ -24,11 +24,12 @@ type fleet struct {
 	*world
 	dir      string // of the nodes' pids and logs
 	balancer []*lab.Balancer
+	started  string // what the start command does after it has started a node
 }
 
 // newFleet starts Consul and two load balancers, and deploys version 1.0 for the
 // first time.
-func newFleet(t *testing.T) *fleet {
+func newFleet(t *testing.T, nodes int) *fleet {
 	t.Helper()
 	f := &fleet{world: bareWorld(t), dir: t.TempDir()}
 	for _, name := range []string{"lb0", "lb1"} {
@@ -39,7 +40,7 @@ func newFleet(t *testing.T) *fleet {
 	}
 	f.lb = f.balancer[0]
 	t.Cleanup(f.endAll)
-	f.mustDeploy("1.0", "--count", "3")
+	f.mustDeploy("1.0", "--count", strconv.Itoa(nodes))
 	return f
 }
 
@@ -93,12 +94,13 @@ type reason struct {
 func (f *fleet) command(ctx context.Context, version string, args ...string) *exec.Cmd {
 	start := fmt.Sprintf(`%s --listen 127.0.0.1:0 --address 127.0.0.1 --service "$POINTSMAN_SERVICE" \
 		--id "$POINTSMAN_INSTANCE" --instance "$POINTSMAN_INSTANCE" --version-name "$POINTSMAN_VERSION" >%s/"$POINTSMAN_INSTANCE.log" 2>&1 &
-		echo $! >%s/"$POINTSMAN_INSTANCE.new" && mv %s/"$POINTSMAN_INSTANCE.new" %s/"$POINTSMAN_INSTANCE.pid"`, programs.API, f.dir, f.dir, f.dir, f.dir)
+		echo $! >%s/"$POINTSMAN_INSTANCE.new" && mv %s/"$POINTSMAN_INSTANCE.new" %s/"$POINTSMAN_INSTANCE.pid"
+		%s`, programs.API, f.dir, f.dir, f.dir, f.dir, f.started)
 	stop := fmt.Sprintf(`file=%s/"$POINTSMAN_INSTANCE.pid"; pid=$(cat "$file") && kill "$pid" && rm "$file" &&
 		while kill -0 "$pid" 2>/dev/null; do sleep 0.05; done; echo "$POINTSMAN_ADDRESS is free"`, f.dir)
 	cmd := exec.CommandContext(ctx, programs.Sidecar, append([]string{
 		"deploy", "--consul-address", f.consul.Address(), "--service", service, "--version", version,
-		"--start", start, "--stop", stop, "--json",
+		"--start", start, "--stop", stop, "--json", "--min-healthy", "1s",
 	}, args...)...)
 	cmd.Env = append(os.Environ(), "CONSUL_HTTP_ADDR="+f.consul.Address())
 	return cmd
@@ -142,7 +144,7 @@ func (f *fleet) mustDeploy(version string, args ...string) deployed {
 }
 
 func TestDeployByShellCommandsLosesNothing(t *testing.T) {
-	f := newFleet(t)
+	f := newFleet(t, 3)
 	clients := f.load()
 	if out := f.mustDeploy("1.1"); out.Started != 3 || len(out.Stopped) != 3 {
 		t.Errorf("1.1: got %+v, want 3 started and 3 stopped", out)
@@ -166,7 +168,7 @@ func TestDeployByShellCommandsLosesNothing(t *testing.T) {
 }
 
 func TestDeployOfABadVersionLeavesTheOldOneUntouched(t *testing.T) {
-	f := newFleet(t)
+	f := newFleet(t, 3)
 	clients := f.load()
 	before := f.pids()
 	out, code, said := f.deploy("1.1", []string{"API_FAIL=critical"}, "--timeout", "6s")
@@ -190,7 +192,7 @@ func TestDeployOfABadVersionLeavesTheOldOneUntouched(t *testing.T) {
 }
 
 func TestAnInterruptedDeployIsFinishedByAnother(t *testing.T) {
-	f := newFleet(t)
+	f := newFleet(t, 3)
 	clients := f.load()
 	cmd := f.command(f.ctx, "1.1")
 	var stderr bytes.Buffer
@@ -218,7 +220,7 @@ func TestAnInterruptedDeployIsFinishedByAnother(t *testing.T) {
 }
 
 func TestDeployBeginsNothingWithALoadBalancerThatCannotBeAsked(t *testing.T) {
-	f := newFleet(t)
+	f := newFleet(t, 3)
 	before := f.pids()
 	f.must(f.balancer[1].Sidecar.Kill())
 	out, code, said := f.deploy("1.1", nil)
@@ -227,5 +229,83 @@ func TestDeployBeginsNothingWithALoadBalancerThatCannotBeAsked(t *testing.T) {
 	}
 	if after := f.pids(); fmt.Sprint(after) != fmt.Sprint(before) {
 		t.Errorf("nodes: got %v, want as before %v", after, before)
+	}
+}
+
+// dying has the new nodes killed 4 s after they were started.
+func (f *fleet) dying() { f.started = `pid=$!; (sleep 4; kill -9 "$pid") >/dev/null 2>&1 &` }
+
+// live gives the nodes that take traffic on lb0, by their versions.
+func (f *fleet) live() map[string][]string {
+	f.Helper()
+	s, err := f.lb.State(f.ctx)
+	f.must(err)
+	live := map[string][]string{}
+	for _, i := range s.Instances(service) {
+		if i.Phase == "up" {
+			live[i.Version] = append(live[i.Version], i.ID)
+		}
+	}
+	return live
+}
+
+func TestDeploy_NewInstanceDiesWithinMinHealthy_OldUntouched(t *testing.T) {
+	f := newFleet(t, 1)
+	before := f.pids()
+	f.dying()
+	out, code, said := f.deploy("1.1", nil, "--min-healthy", "10s", "--timeout", "8s")
+	if code != 1 || out.Outcome != "failed" || len(out.Stopped) != 0 {
+		t.Errorf("got exit code %d, %+v, want 1 and none stopped:\n%s", code, out, said)
+	}
+	for name, pid := range before {
+		if f.pids()[name] != pid {
+			t.Errorf("%s: its process is not %d any more", name, pid)
+		}
+	}
+	if got := f.live(); len(got["1.0"]) != 1 {
+		t.Errorf("live: got %v, want the old one", got)
+	}
+}
+
+func TestDeploy_NewInstanceDiesWhileOldDrains_ExitsPartial(t *testing.T) {
+	f := newFleet(t, 2)
+	slow := make(chan error, 2)
+	for range 2 {
+		go func() { slow <- f.slowRequest(f.ctx, 14*time.Second) }()
+	}
+	f.dying()
+	out, code, said := f.deploy("1.1", nil, "--batch", "1", "--timeout", "20s")
+	if code != 4 || out.Outcome != "failed halfway" || out.Started != 1 || len(out.Stopped) != 1 {
+		t.Errorf("got exit code %d, %+v, want 4, one started and one stopped:\n%s", code, out, said)
+	}
+	if !slices.ContainsFunc(out.Problems, func(p reason) bool { return strings.HasPrefix(p.Instance, "api-1.1-") }) {
+		t.Errorf("no problem names the new instance that has gone: %+v", out.Problems)
+	}
+	if got := f.live(); len(got["1.0"]) != 1 || len(got["1.1"]) != 0 {
+		t.Errorf("live: got %v, want the old one that is left", got)
+	}
+	for range 2 {
+		if err := <-slow; err != nil {
+			t.Errorf("a long request: %v", err)
+		}
+	}
+}
+
+// All old ones have been told to stop when the new one dies: nothing is left to
+// keep, and it must not say that it is deployed.
+func TestDeploy_NewInstanceDiesWhileLastOldDrains_ExitsPartial(t *testing.T) {
+	f := newFleet(t, 1)
+	slow := make(chan error, 1)
+	go func() { slow <- f.slowRequest(f.ctx, 14*time.Second) }()
+	f.dying()
+	out, code, said := f.deploy("1.1", nil, "--timeout", "20s")
+	if code != 4 || out.Outcome != "failed halfway" {
+		t.Errorf("got exit code %d, %+v, want 4:\n%s", code, out, said)
+	}
+	if !slices.ContainsFunc(out.Problems, func(p reason) bool { return strings.HasPrefix(p.Instance, "api-1.1-") }) {
+		t.Errorf("no problem names the new instance that has gone: %+v", out.Problems)
+	}
+	if err := <-slow; err != nil {
+		t.Errorf("the long request: %v", err)
 	}
 }

@@ -41,7 +41,7 @@ func newDeployParts(ctx context.Context, cfg config.Config, env Env, o *deployOp
 	p.options = deploy.Options{
 		Order: deploy.Order{
 			Service: o.service, Version: o.version, Count: o.count, Batch: o.batch, Redeploy: o.redeploy,
-			Timeout: o.timeout, DrainTimeout: o.drainTimeout,
+			Timeout: o.timeout, MinHealthy: o.minHealthy, DrainTimeout: o.drainTimeout,
 			LoadBalancers: o.loadBalancers, Without: o.without, Nonce: nonce(),
 		},
 		Catalog: catalog, Balancers: deployBalancers{p.client, o.service},

@@ -102,7 +102,7 @@ func (s *deployScene) run(environ []string, args ...string) (code int, stdout, s
 	code = Run(s.t.Context(), Env{
 		Args: append([]string{
 			"deploy", "--config", settings, "--consul-address", s.consul.Address(),
-			"--service", "api", "--version", "1.1",
+			"--service", "api", "--version", "1.1", "--min-healthy", "0s",
 		}, args...),
 		Environ: append([]string{"PATH=" + os.Getenv("PATH")}, environ...), Hostname: "h", Stdout: &out, Stderr: &errs,
 	})

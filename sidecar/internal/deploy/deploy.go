@@ -28,6 +28,8 @@ type Deployment struct {
 	result   Result
 	baseline map[Key]bool // new ones that are not to be taken back: live in a wave before, or there at the start
 	proposed []string     // IDs given to the nodes of this wave
+	steady   keySet       // new ones that every load balancer has had live for MinHealthy
+	gone     []Key        // new ones that were live, but not for so long
 	touched  bool         // an old one was told to stop
 	undo     bool         // new ones could not be taken back
 }
@@ -100,9 +102,13 @@ func (d *Deployment) run(ctx context.Context) error {
 		if listing, err = d.takeOut(ctx, listing); err != nil {
 			return err
 		}
-		if d.fleet.finished(listing) {
-			return nil
+		if !d.fleet.finished(listing) {
+			continue
 		}
+		if !d.touched {
+			return nil // they were asked just now
+		}
+		return d.lostOr(ctx, d.confirm(ctx))
 	}
 }
 
@@ -133,12 +139,16 @@ func (d *Deployment) prepare(ctx context.Context) (Listing, error) {
 func (d *Deployment) bringIn(ctx context.Context, listing Listing) error {
 	begun := time.Now()
 	n := d.fleet.toStart()
+	minHealthy := d.MinHealthy
+	if d.fleet.finished(listing) {
+		minHealthy = 0 // nothing depends on it
+	}
 	err := d.start(ctx, listing, n)
 	if err == nil {
-		err = d.awaitLive(ctx)
+		err = d.awaitLive(ctx, minHealthy)
 	}
 	if err == nil {
-		if n > 0 {
+		if n > 0 && minHealthy == 0 {
 			d.say("%d of %s are live on %s, after %s", d.fleet.goal, d.Version, balancers(d.board.bars()), seconds(time.Since(begun)))
 		}
 		return d.keep(ctx)
@@ -204,10 +214,18 @@ func (d *Deployment) warn(format string, args ...any) {
 
 func (d *Deployment) problem(p Problem) { d.result.Problems = append(d.result.Problems, p) }
 
+// lostOr explains an error that says that new ones are lost, and gives it back.
+func (d *Deployment) lostOr(ctx context.Context, err error) error {
+	if gone, isLost := errors.AsType[*lostError](err); isLost && ctx.Err() == nil {
+		d.explainLost(ctx, gone.lost)
+	}
+	return err
+}
+
 // fail takes each line of an error for a problem, unless the problems have been
 // told in detail.
 func (d *Deployment) fail(err error) {
-	if errors.Is(err, errNotLive) || errors.Is(err, errNotDrained) || errors.Is(err, errNotStopped) {
+	if _, isLost := errors.AsType[*lostError](err); isLost || errors.Is(err, errNotLive) || errors.Is(err, errNotDrained) || errors.Is(err, errNotStopped) {
 		return
 	}
 	for line := range strings.Lines(err.Error()) { // joined errors have one each

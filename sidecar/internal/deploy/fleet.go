@@ -134,6 +134,17 @@ func (f *fleet) fresh(l Listing) (out []Instance) {
 	return sorted(out)
 }
 
+// liveIn gives those that are to stay and take traffic on a load balancer.
+func (f *fleet) liveIn(v View) keySet {
+	live := keySet{}
+	for key, seen := range v.Instances {
+		if seen.Takes && f.isNew(Instance{ID: key.ID, Node: key.Node, Version: seen.Version}) {
+			live[key] = true
+		}
+	}
+	return live
+}
+
 // strays gives what has come since the start and is neither of the version nor
 // of an old one; and what has taken an old one's place under its ID.
 func (f *fleet) strays(l Listing) (foreign, inPlace []Instance) {

@@ -61,7 +61,7 @@ func (d *Deployment) stand(ctx context.Context) {
 func standings(list []Instance) []Standing {
 	out := make([]Standing, 0, len(list))
 	for _, i := range list {
-		out = append(out, Standing{ID: i.ID, Node: i.Node, Version: i.Version, Leaving: i.Leaving})
+		out = append(out, Standing{ID: i.ID, Node: i.Node, Version: i.Version, Leaving: i.Leaving, Failing: i.isFailing()})
 	}
 	return out
 }

@@ -16,6 +16,7 @@ type Order struct {
 	Redeploy bool // where all are of the version already, replace them
 
 	Timeout      time.Duration // for a wave to become live everywhere
+	MinHealthy   time.Duration // for it to stay live everywhere before old ones are stopped; 0: none
 	DrainTimeout time.Duration // for one to become drained everywhere
 
 	// LoadBalancers is how many there must be; 0: those that Consul lists. Without
@@ -48,6 +49,9 @@ func (o Order) check() error {
 	}
 	if o.Timeout <= 0 || o.DrainTimeout <= 0 {
 		bad("timeout %s, drain timeout %s: must be above 0", o.Timeout, o.DrainTimeout)
+	}
+	if o.MinHealthy < 0 {
+		bad("min healthy %s: must not be negative", o.MinHealthy)
 	}
 	return errors.Join(errs...)
 }

@@ -103,7 +103,14 @@ type Stop struct {
 	// instances that stay.
 	Last bool
 	Keep []Instance
+
+	// May is asked before each instance is told to stop; nil always says yes.
+	// One that it says no to is left alone, and its StopError is ErrKept.
+	May func() bool
 }
+
+// ErrKept says that an old instance was left alone because new ones are lost.
+var ErrKept = errors.New("it was kept, since new instances are no longer live")
 
 // StopError says that one instance could not be stopped.
 type StopError struct {

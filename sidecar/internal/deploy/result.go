@@ -47,6 +47,7 @@ type Standing struct {
 	Node    string `json:"node"`
 	Version string `json:"version"`
 	Leaving bool   `json:"leaving"`
+	Failing bool   `json:"failing"` // a check of it is critical
 }
 
 // Bar is how far a load balancer has come.
@@ -126,8 +127,11 @@ func names(list []Standing) string {
 		if CheckWord(name) != nil {
 			name = Quote(name)
 		}
-		if s.Leaving {
+		switch {
+		case s.Leaving:
 			name += " (leaving)"
+		case s.Failing:
+			name += " (failing)"
 		}
 		out = append(out, name)
 	}

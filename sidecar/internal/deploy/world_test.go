@@ -1,6 +1,7 @@
 package deploy
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -36,6 +37,7 @@ type world struct {
 	hang      bool // start commands hang until ctx ends
 	stopFail  map[string]error
 	stopLies  bool // stop commands succeed and stop nothing
+	oneByOne  bool // a stop command begins when the one before it has ended
 	consul    error
 	ownIDs    bool // nodes register under IDs of their own
 	next      int
@@ -54,8 +56,9 @@ type lb struct {
 	lag    time.Duration // until it follows
 	dead   error         // it can't be asked
 	routes bool
-	hidden bool // not in Consul
-	blind  bool // it has every node down
+	hidden bool  // not in Consul
+	blind  bool  // it has every node down
+	mute   error // it can't be asked for its view
 	url    string
 }
 
@@ -207,12 +210,12 @@ func (w *world) View(_ context.Context, b Balancer) (View, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	x := w.lbs[b.Name]
-	if x.dead != nil {
-		return View{}, x.dead
+	if err := cmp.Or(x.dead, x.mute); err != nil {
+		return View{}, err
 	}
 	v := View{Index: w.index, Instances: map[Key]Seen{}}
 	for k, n := range w.nodes {
-		s := Seen{Version: n.Version, Takes: n.takes(time.Now().Add(-x.lag)), Phase: "down"}
+		s := Seen{Version: n.Version, Takes: n.takes(time.Now().Add(-x.lag)) && !x.blind, Phase: "down"}
 		if s.Takes {
 			s.Phase = "up"
 		} else if !n.left.IsZero() {
@@ -265,9 +268,18 @@ func (w *world) Start(ctx context.Context, s Start) error {
 // once, with what it is doing.
 func (w *world) Stop(ctx context.Context, s Stop) error {
 	w.note("stop %s undo=%v last=%v missing=%d", strings.Join(idsOf(s.Instances), ","), s.Undo, s.Last, len(s.Missing))
-	w.mu.Lock()
 	var errs []error
+	w.mu.Lock()
 	for _, i := range s.Instances {
+		if w.oneByOne {
+			w.mu.Unlock()
+			wait(ctx, w.stopTakes)
+			w.mu.Lock()
+			if s.May != nil && !s.May() {
+				errs = append(errs, &StopError{i.Key(), ErrKept})
+				continue
+			}
+		}
 		n := w.nodes[i.Key()]
 		if err := w.stopFail[i.ID]; err != nil {
 			errs = append(errs, &StopError{i.Key(), err})

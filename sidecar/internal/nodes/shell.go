@@ -53,6 +53,9 @@ func (s *Shell) Stop(ctx context.Context, what deploy.Stop) error {
 		return s.sh(ctx, "stop", s.StopCommand, stopFacts(what, all))
 	}
 	return many(len(all), func(i int) error {
+		if what.May != nil && !what.May() {
+			return &deploy.StopError{Instance: all[i].Key(), Err: deploy.ErrKept}
+		}
 		err := s.sh(ctx, "stop "+all[i].ID, s.StopCommand, stopFacts(what, all[i:i+1]))
 		if err != nil {
 			return &deploy.StopError{Instance: all[i].Key(), Err: err}
