@@ -77,10 +77,13 @@ func (f *fleet) pids() map[string]int {
 
 // deployed is what the tests read of the JSON.
 type deployed struct {
-	Outcome  string   `json:"outcome"`
-	Started  int      `json:"started"`
-	Stopped  []string `json:"stopped"`
-	Undone   []string `json:"undone"`
+	Outcome string   `json:"outcome"`
+	Started int      `json:"started"`
+	Stopped []string `json:"stopped"`
+	Undone  []string `json:"undone"`
+	Foreign []struct {
+		ID string `json:"id"`
+	} `json:"foreign"`
 	Problems []reason `json:"problems"`
 }
 
@@ -96,8 +99,8 @@ func (f *fleet) command(ctx context.Context, version string, args ...string) *ex
 		--id "$POINTSMAN_INSTANCE" --instance "$POINTSMAN_INSTANCE" --version-name "$POINTSMAN_VERSION" >%s/"$POINTSMAN_INSTANCE.log" 2>&1 &
 		echo $! >%s/"$POINTSMAN_INSTANCE.new" && mv %s/"$POINTSMAN_INSTANCE.new" %s/"$POINTSMAN_INSTANCE.pid"
 		%s`, programs.API, f.dir, f.dir, f.dir, f.dir, f.started)
-	stop := fmt.Sprintf(`file=%s/"$POINTSMAN_INSTANCE.pid"; pid=$(cat "$file") && kill "$pid" && rm "$file" &&
-		while kill -0 "$pid" 2>/dev/null; do sleep 0.05; done; echo "$POINTSMAN_ADDRESS is free"`, f.dir)
+	stop := fmt.Sprintf(`file=%s/"$POINTSMAN_INSTANCE.pid"; echo "$POINTSMAN_INSTANCE" >>%s/stopped; pid=$(cat "$file") && kill "$pid" && rm "$file" &&
+		while kill -0 "$pid" 2>/dev/null; do sleep 0.05; done; echo "$POINTSMAN_ADDRESS is free"`, f.dir, f.dir)
 	cmd := exec.CommandContext(ctx, programs.Sidecar, append([]string{
 		"deploy", "--consul-address", f.consul.Address(), "--service", service, "--version", version,
 		"--start", start, "--stop", stop, "--json", "--min-healthy", "1s",
@@ -307,5 +310,33 @@ func TestDeploy_NewInstanceDiesWhileLastOldDrains_ExitsPartial(t *testing.T) {
 	}
 	if err := <-slow; err != nil {
 		t.Errorf("the long request: %v", err)
+	}
+}
+
+// Whoever may register in Consul chooses an instance's ID, and a stop command
+// such as `systemctl stop "$POINTSMAN_INSTANCE"` stops what it is given.
+func TestDeploy_ForeignInstances_NeitherStoppedNorCounted(t *testing.T) {
+	f := newFleet(t, 2)
+	for id, version := range map[string]string{"sshd.service": "1.0", "apiary": "1.0", "stranger": "1.1"} {
+		_, err := f.StartNode(f.ctx, f.consul, service, id, version)
+		f.must(err)
+	}
+	out, code, said := f.deploy("1.1", nil)
+	if code != 0 || out.Started != 2 || len(out.Stopped) != 2 {
+		t.Errorf("got exit code %d, %+v, want 0, two started and two stopped:\n%s", code, out, said)
+	}
+	var foreign []string
+	for _, i := range out.Foreign {
+		foreign = append(foreign, i.ID)
+	}
+	if want := []string{"apiary", "sshd.service", "stranger"}; !slices.Equal(foreign, want) {
+		t.Errorf("foreign: got %q, want %q", foreign, want)
+	}
+	stopped, err := os.ReadFile(filepath.Join(f.dir, "stopped"))
+	f.must(err)
+	for _, id := range foreign {
+		if strings.Contains(string(stopped), id) || !strings.Contains(said, id) {
+			t.Errorf("%s: want it named and not stopped; stopped: %q\n%s", id, stopped, said)
+		}
 	}
 }

@@ -159,6 +159,9 @@ type deployOptions struct {
 	compose          string
 	variable         string
 
+	pattern string
+	foreign bool
+
 	count, batch   int
 	redeploy       bool
 	timeout        time.Duration
@@ -185,6 +188,9 @@ func (o *deployOptions) flags(cmd *cobra.Command) {
 	f.BoolVar(&o.once, "once", false, "run a command once for all nodes of a wave, and not for each")
 	f.StringVar(&o.compose, "compose", "", "start and stop the containers of this service of Docker Compose, in place of commands")
 	f.StringVar(&o.variable, "compose-variable", "", "the Compose file's variable for the version (default: API_VERSION for a service api)")
+
+	f.StringVar(&o.pattern, "instance-pattern", "", "regular expression for the whole ID of an instance that may be stopped or counted (default: the service's name, alone or followed by a digit, - or @ and letters, digits, _.:@+-)")
+	f.BoolVar(&o.foreign, "include-foreign", false, "stop and count also instances whose ID does not match the pattern, or that registered under an ID that --start was not given")
 
 	f.IntVar(&o.count, "count", 0, "nodes of the version in the end (default: as many as there are old ones)")
 	f.IntVar(&o.batch, "batch", 0, "start and stop so many at a time (default: all at once)")

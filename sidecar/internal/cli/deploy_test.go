@@ -125,12 +125,15 @@ func TestDeployRefusesWhatCannotBe(t *testing.T) {
 		"no time":               {append([]string{"--timeout", "0s"}, commands...), "--timeout 0s: must be above 0"},
 		"half an address":       {append([]string{"--load-balancer", "lb0"}, commands...), `--load-balancer "lb0": want NAME=ADDRESS`},
 		"half a certificate":    {append([]string{"--sidecar-cert-file", "/c"}, commands...), "want both or none"},
+		"a broken pattern":      {append([]string{"--instance-pattern", "["}, commands...), "--instance-pattern: error parsing regexp"},
+		"a pattern for others":  {append([]string{"--instance-pattern", "web-.*"}, commands...), "--instance-pattern web-.*: does not match the IDs that new nodes are given, such as api-1.1-"},
+		"no healthy time":       {append([]string{"--min-healthy", "-1s"}, commands...), "--min-healthy -1s: must be 0s or more"},
 		"an unknown flag":       {append([]string{"--bach", "1"}, commands...), "--bach"},
 		"a bad setting":         {append([]string{"--consul-wait", "30"}, commands...), "has no unit"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newDeployScene(t, status.Access{})
-			s.node("old-0", "1.0")
+			s.node("api-0", "1.0")
 			code, _, stderr := s.run(nil, c.args...)
 			if code != ExitUsage || !strings.Contains(stderr, c.says) {
 				t.Errorf("got exit code %d, %q, want %d and %q", code, stderr, ExitUsage, c.says)
@@ -141,7 +144,7 @@ func TestDeployRefusesWhatCannotBe(t *testing.T) {
 
 func TestDeployNeedsNoServicesInItsSettings(t *testing.T) {
 	s := newDeployScene(t, status.Access{})
-	s.node("new-0", "1.1")
+	s.node("api-9", "1.1")
 	// What deploy tells its commands is no misspelt setting.
 	code, stdout, stderr := s.run([]string{"POINTSMAN_VERSION=1.0", "POINTSMAN_INSTANCE=x"}, append([]string{"--json"}, commands...)...)
 	if code != ExitOK || !strings.Contains(stderr, "api 1.1 is deployed already: 1 live on 1 load balancer; nothing was done") {
@@ -180,7 +183,7 @@ func TestACommandOfADeploymentMayRunTheSidecar(t *testing.T) {
 
 func TestDeploySaysWhatFailed(t *testing.T) {
 	s := newDeployScene(t, status.Access{})
-	s.node("old-0", "1.0")
+	s.node("api-0", "1.0")
 	code, stdout, stderr := s.run(nil, commands...)
 	if code != ExitFailure || stdout != "" || !strings.Contains(stderr, "start 0: exit status 3, after 0.") || !strings.Contains(stderr, "api 1.1 is not deployed; what ran before was not touched") {
 		t.Errorf("got exit code %d, %q, %q", code, stdout, stderr)
@@ -189,17 +192,17 @@ func TestDeploySaysWhatFailed(t *testing.T) {
 
 func TestDeploySaysThatItHasFailedHalfway(t *testing.T) {
 	s := newDeployScene(t, status.Access{})
-	s.node("old-0", "1.0")
-	s.node("new-0", "1.1")
+	s.node("api-0", "1.0")
+	s.node("api-9", "1.1")
 	code, _, stderr := s.run(nil, "--start", "true", "--stop", "exit 5")
-	if code != ExitHalfway || !strings.Contains(stderr, `stop "old-0": stop old-0: exit status 5`) || !strings.Contains(stderr, "of the new version new-0 runs, of the old one old-0 runs") {
+	if code != ExitHalfway || !strings.Contains(stderr, `stop "api-0": stop api-0: exit status 5`) || !strings.Contains(stderr, "of the new version api-9 runs, of the old one api-0 runs") {
 		t.Errorf("got exit code %d, %q", code, stderr)
 	}
 }
 
 func TestDeployShowsItsToken(t *testing.T) {
 	s := newDeployScene(t, status.Access{Token: "secret"})
-	s.node("new-0", "1.1")
+	s.node("api-9", "1.1")
 	file := filepath.Join(t.TempDir(), "token")
 	if err := os.WriteFile(file, []byte("secret"), 0o600); err != nil {
 		t.Fatal(err)
@@ -235,7 +238,7 @@ func TestDeployBeginsNothingWithASidecarThatCannotBeRead(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel() // some wait for the load balancer
 			s := newDeployScene(t, status.Access{})
-			s.node("new-0", "1.1")
+			s.node("api-9", "1.1")
 			s.sidecar("s1", c.meta)
 			code, _, stderr := s.run(nil, append(c.args, commands...)...)
 			if code != c.code || !strings.Contains(stderr, c.says) {

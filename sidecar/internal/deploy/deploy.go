@@ -29,6 +29,7 @@ type Deployment struct {
 	baseline map[Key]bool // new ones that are not to be taken back: live in a wave before, or there at the start
 	proposed []string     // IDs given to the nodes of this wave
 	steady   keySet       // new ones that every load balancer has had live for MinHealthy
+	named    map[Key]bool // foreign ones that were named
 	gone     []Key        // new ones that were live, but not for so long
 	touched  bool         // an old one was told to stop
 	undo     bool         // new ones could not be taken back
@@ -42,6 +43,9 @@ func New(o Options) (*Deployment, error) {
 	if o.Catalog == nil || o.Balancers == nil || o.Nodes == nil {
 		return nil, errors.New("deploy: Catalog, Balancers and Nodes must be set")
 	}
+	if o.Pattern == nil {
+		o.Pattern = DefaultPattern(o.Service)
+	}
 	if o.Say == nil {
 		o.Say = func(string) {}
 	}
@@ -49,8 +53,8 @@ func New(o Options) (*Deployment, error) {
 		o.Show = func([]Bar) {}
 	}
 	return &Deployment{
-		Options: o, board: newBoard(o.Show), baseline: map[Key]bool{},
-		result: Result{Service: o.Service, Version: o.Version, Stopped: []string{}, Undone: []string{}, Problems: []Problem{}, Warnings: []string{}},
+		Options: o, board: newBoard(o.Show), baseline: map[Key]bool{}, named: map[Key]bool{},
+		result: Result{Service: o.Service, Version: o.Version, Stopped: []string{}, Undone: []string{}, Foreign: []Standing{}, Problems: []Problem{}, Warnings: []string{}},
 	}, nil
 }
 
@@ -126,6 +130,7 @@ func (d *Deployment) prepare(ctx context.Context) (Listing, error) {
 	for _, i := range d.fleet.fresh(listing) {
 		d.baseline[i.Key()] = true
 	}
+	d.nameForeign(listing)
 	if err := d.meet(ctx); err != nil {
 		return listing, err
 	}
@@ -172,7 +177,7 @@ func (d *Deployment) start(ctx context.Context, listing Listing, n int) error {
 		return nil
 	}
 	for i := range n {
-		d.proposed = append(d.proposed, fmt.Sprintf("%s-%s-%s-%d", d.Service, d.Version, d.Nonce, d.fleet.first+i))
+		d.proposed = append(d.proposed, d.NodeID(d.fleet.first+i))
 	}
 	s := Start{
 		Service: d.Service, Version: d.Version, OldVersion: safe(d.fleet.oldVersion(listing)),

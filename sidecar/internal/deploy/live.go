@@ -110,11 +110,19 @@ func (d *Deployment) liveOn(ctx context.Context, name string) (atOnce bool) {
 
 // askLive counts the new ones that take traffic on a load balancer.
 func (d *Deployment) askLive(ctx context.Context, b Balancer) (int, error) {
+	view, err := d.view(ctx, b)
+	return len(d.fleet.liveIn(view)), err
+}
+
+// view asks a load balancer for all that it knows of the service. Where there
+// are instances of which it is not known whether they are new, Consul is asked
+// who they are.
+func (d *Deployment) view(ctx context.Context, b Balancer) (View, error) {
 	view, err := d.Balancers.View(ctx, b)
-	if err != nil {
-		return 0, err
+	if err == nil && len(d.fleet.unknown(view.list())) > 0 {
+		_, err = d.list(ctx, lookTimeout)
 	}
-	return len(d.fleet.liveIn(view)), nil
+	return view, err
 }
 
 // waitLive waits until it is worth counting again. A load balancer counts all
@@ -191,7 +199,11 @@ func (d *Deployment) views(ctx context.Context) map[string]View {
 func (d *Deployment) explainStrays(listing Listing) {
 	foreign, inPlace := d.fleet.strays(listing)
 	for _, i := range foreign[:min(len(foreign), maxExplained)] {
-		d.problem(Problem{Instance: i.ID, Reason: fmt.Sprintf("%s has registered since, as version %s", Quote(i.ID), Quote(i.Version))})
+		reason := fmt.Sprintf("%s has registered since, as version %s", Quote(i.ID), Quote(i.Version))
+		if i.Version == d.Version {
+			reason += ", and is none of the nodes that were started: a new node registers under its POINTSMAN_INSTANCE (or see --include-foreign)"
+		}
+		d.problem(Problem{Instance: i.ID, Reason: reason})
 	}
 	for _, i := range inPlace[:min(len(inPlace), maxExplained)] {
 		d.problem(Problem{Instance: i.ID, Reason: fmt.Sprintf("%s has taken an old instance's place under its ID: a new node needs an ID of its own", Quote(i.ID))})

@@ -31,6 +31,9 @@ type Result struct {
 	Stopped []string `json:"stopped"` // old instances that were stopped by this run
 	Undone  []string `json:"undone"`  // new instances that were stopped again
 
+	// Foreign is what is neither old nor new.
+	Foreign []Standing `json:"foreign"`
+
 	// What Consul lists at the end; nil if it can't be asked.
 	New []Standing `json:"new"`
 	Old []Standing `json:"old"`

@@ -35,7 +35,7 @@ func (d *Deployment) liveNow(ctx context.Context) (live keySet, all bool) {
 	got := make([]keySet, len(names))
 	unrouted := make([]bool, len(names))
 	each(names, func(i int, name string) {
-		view, err := d.Balancers.View(ctx, d.board.balancer(name))
+		view, err := d.view(ctx, d.board.balancer(name))
 		switch {
 		case errors.Is(err, ErrNotRouted):
 			d.board.unrouted(name)

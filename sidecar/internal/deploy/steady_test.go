@@ -127,7 +127,7 @@ func TestNewInstanceLost_StopsAreAskedFor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, "1.0", 3, "lb0")
 		w.stopTakes, w.oneByOne = 6*time.Second, true
-		w.down("api-1.1-xyz-0", 4*time.Second, 0)
+		w.down("api-1.1-xyz-0", 4500*time.Millisecond, 0)
 		r := w.deploy(t.Context(), order())
 		w.mustBe(r, Halfway, `stop "old-1": it was kept`, `stop "old-2": it was kept`, `"api-1.1-xyz-0" was live, and no longer is`)
 		if got := strings.Join(r.Stopped, " "); got != "old-0" {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -32,7 +33,8 @@ type world struct {
 
 	version   string // that is registered in place of the one asked for
 	bad       map[string]bool
-	silent    bool // nodes that start do not register
+	silent    bool     // nodes that start do not register
+	lose      []string // the IDs of nodes that do not
 	startFail map[int]error
 	hang      bool // start commands hang until ctx ends
 	stopFail  map[string]error
@@ -40,6 +42,7 @@ type world struct {
 	oneByOne  bool // a stop command begins when the one before it has ended
 	consul    error
 	ownIDs    bool // nodes register under IDs of their own
+	given     []string
 	next      int
 	least     int // so many must always take traffic on each load balancer that lives
 }
@@ -229,6 +232,7 @@ func (w *world) View(_ context.Context, b Balancer) (View, error) {
 
 func (w *world) Start(ctx context.Context, s Start) error {
 	w.note("start %d of %d", len(s.IDs), s.Total)
+	w.given = append(w.given, s.IDs...)
 	if w.hang {
 		<-ctx.Done()
 		return context.Cause(ctx)
@@ -244,7 +248,7 @@ func (w *world) Start(ctx context.Context, s Start) error {
 			errs = append(errs, err)
 			continue
 		}
-		if w.silent {
+		if w.silent || slices.Contains(w.lose, id) {
 			continue
 		}
 		version := s.Version
@@ -262,6 +266,16 @@ func (w *world) Start(ctx context.Context, s Start) error {
 		w.add(id, version, healthy)
 	}
 	return errors.Join(errs...)
+}
+
+func (w *world) Started(_ context.Context, list []Instance) (map[Key]string, error) {
+	nodes := map[Key]string{}
+	for _, i := range list {
+		if slices.Contains(w.given, i.ID) {
+			nodes[i.Key()] = i.ID
+		}
+	}
+	return nodes, nil
 }
 
 // Stop is a SIGTERM that is waited for. A second one to a node would end it at
@@ -330,7 +344,10 @@ func (w *world) running() map[string]int {
 
 // order is 1.1 of the service, with these changes.
 func order(change ...func(*Order)) Order {
-	o := Order{Service: "api", Version: "1.1", Timeout: 20 * time.Second, DrainTimeout: 20 * time.Second, Nonce: "xyz"}
+	o := Order{
+		Service: "api", Version: "1.1", Timeout: 20 * time.Second, DrainTimeout: 20 * time.Second, Nonce: "xyz",
+		Pattern: regexp.MustCompile(`^(api|old|new)(-.*)?$`),
+	}
 	for _, c := range change {
 		c(&o)
 	}
