@@ -231,6 +231,7 @@ func TestDeployBeginsNothingWithASidecarThatCannotBeRead(t *testing.T) {
 		"of another name":        {contract.Sidecar{Balancer: "lb1", Services: []string{"api"}}.Format(), nil, ExitFailure, `the load balancer "lb0" answers there`},
 		"that is left out":       {contract.Sidecar{Balancer: "lb1", Services: []string{"api"}}.Format(), []string{"--without", "lb1"}, ExitOK, "already"},
 		"of another service":     {contract.Sidecar{Balancer: "lb1", Services: []string{"web"}}.Format(), nil, ExitOK, "already"},
+		"that has stopped":       {contract.Sidecar{Balancer: "lb1", Services: []string{"api"}, Stopped: time.Now()}.Format(), []string{"--load-balancer", "lb1=127.0.0.1:1"}, ExitFailure, "at http://127.0.0.1:1 cannot be asked"},
 		"that is asked nowhere":  {contract.Sidecar{Balancer: "lb1", Services: []string{"api"}}.Format(), []string{"--load-balancer", "lb1=127.0.0.1:1"}, ExitFailure, "at http://127.0.0.1:1 cannot be asked"},
 		"too few":                {contract.Sidecar{Balancer: "lb1", Services: []string{"web"}}.Format(), []string{"--load-balancers", "2"}, ExitFailure, "want 2"},
 		"of the same name twice": {contract.Sidecar{Balancer: "lb0", HTTPS: true, Services: []string{"api"}}.Format(), nil, ExitFailure, "two sidecars have this name"},
