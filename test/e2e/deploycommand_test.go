@@ -101,6 +101,11 @@ func (f *fleet) command(ctx context.Context, version string, args ...string) *ex
 		%s`, programs.API, f.dir, f.dir, f.dir, f.dir, f.started)
 	stop := fmt.Sprintf(`file=%s/"$POINTSMAN_INSTANCE.pid"; echo "$POINTSMAN_INSTANCE" >>%s/stopped; pid=$(cat "$file") && kill "$pid" && rm "$file" &&
 		while kill -0 "$pid" 2>/dev/null; do sleep 0.05; done; echo "$POINTSMAN_ADDRESS is free"`, f.dir, f.dir)
+	return f.commandOf(ctx, version, start, stop, args...)
+}
+
+// commandOf is the same with other commands for nodes.
+func (f *fleet) commandOf(ctx context.Context, version, start, stop string, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, programs.Sidecar, append([]string{
 		"deploy", "--consul-address", f.consul.Address(), "--service", service, "--version", version,
 		"--start", start, "--stop", stop, "--json", "--min-healthy", "1s",
@@ -114,16 +119,22 @@ func (f *fleet) deploy(version string, environ []string, args ...string) (out de
 	f.Helper()
 	cmd := f.command(f.ctx, version, args...)
 	cmd.Env = append(cmd.Env, environ...)
+	return f.result(cmd)
+}
+
+// result runs a deployment to its end.
+func (f *fleet) result(cmd *exec.Cmd) (out deployed, code int, said string) {
+	f.Helper()
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	err := cmd.Run()
 	if exit, ok := errors.AsType[*exec.ExitError](err); !ok && err != nil || ok && !exit.Exited() {
-		f.Fatalf("deploy %s: %v\n%s", version, err, stderr.String())
+		f.Fatalf("deploy: %v\n%s", err, stderr.String())
 	}
 	if err := json.Unmarshal(stdout.Bytes(), &out); err != nil {
 		f.Fatalf("standard output is not one JSON object: %v\n%s\n%s", err, stdout.String(), stderr.String())
 	}
-	f.Logf("deploy %s %v:\n%s", version, args, stderr.String())
+	f.Logf("%q:\n%s", cmd.Args[3:], stderr.String())
 	return out, cmd.ProcessState.ExitCode(), stderr.String()
 }
 
@@ -338,5 +349,33 @@ func TestDeploy_ForeignInstances_NeitherStoppedNorCounted(t *testing.T) {
 		if strings.Contains(string(stopped), id) || !strings.Contains(said, id) {
 			t.Errorf("%s: want it named and not stopped; stopped: %q\n%s", id, stopped, said)
 		}
+	}
+}
+
+// The new program never gets the port, and the checks of its wrapper reach the
+// old one.
+func TestDeploy_NewNodeOnPortOfOld_OldUntouched(t *testing.T) {
+	f := newFleet(t, 1)
+	old := f.live()["1.0"][0]
+	s, err := f.lb.State(f.ctx)
+	f.must(err)
+	_, port, found := strings.Cut(s.Instances(service)[0].Addr, ":")
+	if !found {
+		t.Fatalf("no port: %+v", s.Instances(service))
+	}
+	start := fmt.Sprintf(`%s run --service api --id "$POINTSMAN_INSTANCE" --version "$POINTSMAN_VERSION" --port %s --check http:/healthz \
+		--leave-wait 1s -- sleep 100 >%s/wrapper.log 2>&1 & echo $! >%s/"$POINTSMAN_INSTANCE.pid"`, programs.Registrator, port, f.dir, f.dir)
+	stop := fmt.Sprintf(`kill "$(cat %s/"$POINTSMAN_INSTANCE.pid")"; rm %s/"$POINTSMAN_INSTANCE.pid"`, f.dir, f.dir)
+	out, code, said := f.result(f.commandOf(f.ctx, "1.1", start, stop, "--timeout", "5s"))
+	if code != 1 || len(out.Stopped) != 0 {
+		t.Errorf("got exit code %d, %+v, want 1 and none stopped:\n%s", code, out, said)
+	}
+	log, err := os.ReadFile(filepath.Join(f.dir, "wrapper.log"))
+	f.must(err)
+	if want := fmt.Sprintf("pid %d (api)", f.pids()[old]); !strings.Contains(string(log), want) {
+		t.Errorf("the wrapper does not name the old program, %s:\n%s", want, log)
+	}
+	if got := f.live(); len(got["1.0"]) != 1 {
+		t.Errorf("live: got %v, want the old one", got)
 	}
 }

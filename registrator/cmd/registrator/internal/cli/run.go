@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/pointsman/pointsman/registrator"
+	"github.com/pointsman/pointsman/registrator/cmd/registrator/internal/listener"
 	"github.com/pointsman/pointsman/registrator/cmd/registrator/internal/program"
 	"github.com/pointsman/pointsman/registrator/cmd/registrator/internal/ready"
 	"github.com/pointsman/pointsman/registrator/cmd/registrator/internal/wrapper"
@@ -98,10 +99,20 @@ func (s *settings) run(ctx context.Context, argv []string, p Process) error {
 		},
 		Registration: registration,
 		Ready:        func(ctx context.Context) error { return ready.Await(ctx, until) },
+		Other:        s.other([]string{at.host}),
 		ReadyTimeout: s.readyTimeout, Stop: s.signal, StopTimeout: s.stopTimeout,
 		Signals: signals, Logger: log,
 	})
 	return exit(log, status, err)
+}
+
+// other asks who listens in the program's place at the hosts at which it is
+// checked.
+func (s *settings) other(hosts []string) func(pid int) string {
+	if s.anyListener {
+		return nil
+	}
+	return func(pid int) string { return listener.Other(pid, s.port, hosts) }
 }
 
 // receive gives the signals that come from now on. Those that were ignored
