@@ -259,3 +259,17 @@ func TestTheVariableOfAComposeServicesVersion(t *testing.T) {
 		t.Errorf("one that is given: got %s", got)
 	}
 }
+
+// Its HAProxy serves on until a check of what it has left in Consul is critical.
+func TestDeploy_RecordOfStoppedSidecar_AskedUntilItEnds(t *testing.T) {
+	s := newDeployScene(t, status.Access{})
+	s.node("api-9", "1.1")
+	s.sidecar("s1", contract.Sidecar{Balancer: "lb1", Services: []string{"api"}, Stopped: time.Now()}.Format())
+	if code, _, stderr := s.run(nil, commands...); code != ExitFailure || !strings.Contains(stderr, "the load balancer lb1 at ") {
+		t.Errorf("while its HAProxy serves: got exit code %d, %q, want that it is asked", code, stderr)
+	}
+	s.register(`{"Node":"n","Address":"127.0.0.1","Check":{"CheckID":"s1:haproxy","ServiceID":"s1","Status":"critical"}}`)
+	if code, _, stderr := s.run(nil, commands...); code != ExitOK || !strings.Contains(stderr, "1 live on 1 load balancer") {
+		t.Errorf("once it has ended: got exit code %d, %q", code, stderr)
+	}
+}
