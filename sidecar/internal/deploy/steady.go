@@ -14,9 +14,10 @@ const (
 	// lookEvery is how often the load balancers are asked whether the new
 	// instances are still live.
 	lookEvery = time.Second
-	// lostAfter is how long an instance is out of traffic before it is lost: a
-	// single failed check is not the end of an instance.
-	lostAfter = 3 * time.Second
+	// lostAfter is how long an instance is out of traffic before it is lost. One
+	// failed check is not its end, and a Consul that has forgotten everything has
+	// it again after some 2 seconds.
+	lostAfter = 5 * time.Second
 )
 
 // lostError says that new instances were live and no longer are.
