@@ -9,7 +9,8 @@
 #
 # If the new version does not come up, it is removed, the old one is as it was,
 # and the exit code is 1. DEPLOY_TIMEOUT is how many seconds it may take to come
-# up, by default 60. Other exit codes are those of `sidecar deploy`.
+# up, by default 60; DEPLOY_MIN_HEALTHY is how many it must then stay up before an
+# old one is stopped, by default 10. Other exit codes are those of `sidecar deploy`.
 #
 # What is deployed is written into the file of settings: .env, or the last that
 # COMPOSE_ENV_FILES names. Else the next `docker compose up` would bring the old
@@ -18,6 +19,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 readonly timeout=${DEPLOY_TIMEOUT:-60}
+readonly min_healthy=${DEPLOY_MIN_HEALTHY:-10}
 readonly settings=${COMPOSE_ENV_FILES:-.env}
 
 note() { printf 'deploy: %s\n' "$*" >&2; }
@@ -89,7 +91,7 @@ fetch_consul
 # everywhere. A version may be deployed again, with another image under its
 # name, and building that may take its time.
 "$program" deploy --config /dev/null --service api --version "$1" --compose api --redeploy \
-	--timeout "${timeout}s" --command-timeout 15m --load-balancers 2 \
+	--timeout "${timeout}s" --min-healthy "${min_healthy}s" --command-timeout 15m --load-balancers 2 \
 	--load-balancer "lb0=$(docker compose port lb0-sidecar 9600)" \
 	--load-balancer "lb1=$(docker compose port lb1-sidecar 9600)" \
 	"${consul[@]}"

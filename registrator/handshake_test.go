@@ -611,6 +611,48 @@ func TestNoSidecarOrNoneAskedCostsTheLeaveWait(t *testing.T) {
 	}
 }
 
+// Nothing answers where a sidecar was that has stopped. Its HAProxy serves on,
+// for as long as no check of the record is critical.
+func TestStoppedSidecar_GetsLeaveWaitUntilItsRecordEnds(t *testing.T) {
+	for status, waits := range map[string]bool{api.HealthPassing: true, api.HealthWarning: true, api.HealthCritical: false} {
+		t.Run(status, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				l := newLeaver()
+				l.with("lb1", lb1At, newSidecar("lb1").drainsIn(0, 0).ServeHTTP)
+				record := entry("pointsman-sidecar-lb0", lb0At, contract.Sidecar{Balancer: "lb0", Services: []string{"api"}, Stopped: time.Now()})
+				record.Checks = api.HealthChecks{{CheckID: "stopped", Status: api.HealthPassing}, {CheckID: "haproxy", Status: status}}
+				l.known(record)
+				took, err := l.leaves(t, t.Context())
+				if err != nil {
+					t.Error(err)
+				}
+				if waits {
+					within(t, took, registrator.DefaultLeaveWait, registrator.DefaultLeaveWait+time.Second)
+					l.want(t, "lb1 drained", "lb0 waited")
+				} else {
+					within(t, took, l.lag, l.lag)
+					l.want(t, "lb1 drained")
+				}
+			})
+		})
+	}
+}
+
+// One whose own check fails may only be slow: its HAProxy serves on.
+func TestRunningSidecar_CheckCritical_IsAsked(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLeaver()
+		l.put(lb0At, newSidecar("lb0").drainsIn(0, 0).ServeHTTP)
+		e := balancer("lb0", lb0At)
+		e.Checks = api.HealthChecks{{CheckID: "sidecar", Status: api.HealthCritical}}
+		l.known(e)
+		if _, err := l.leaves(t, t.Context()); err != nil {
+			t.Error(err)
+		}
+		l.want(t, "lb0 drained")
+	})
+}
+
 func TestLeaveTimeoutBoundsTheWhole(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLeaver()

@@ -41,7 +41,7 @@ func sidecarsOf(entries []*api.ServiceEntry, service string) []sidecar {
 			continue
 		}
 		said, err := contract.ParseSidecar(e.Service.Meta)
-		if err == nil && !said.MayRoute(service) {
+		if err == nil && (!said.MayRoute(service) || hasEnded(e, said)) {
 			continue
 		}
 		s := sidecar{key: e.Node.Node + "\n" + e.Service.ID, name: said.Balancer, https: said.HTTPS, bad: err}
@@ -55,6 +55,14 @@ func sidecarsOf(entries []*api.ServiceEntry, service string) []sidecar {
 	}
 	slices.SortFunc(out, func(a, b sidecar) int { return cmp.Compare(a.key, b.key) })
 	return slices.CompactFunc(out, func(a, b sidecar) bool { return a.key == b.key })
+}
+
+// hasEnded reports whether a sidecar has stopped, and its HAProxy too or long
+// ago: a check of what it has left in Consul is critical.
+func hasEnded(e *api.ServiceEntry, said contract.Sidecar) bool {
+	return !said.Stopped.IsZero() && slices.ContainsFunc(e.Checks, func(c *api.HealthCheck) bool {
+		return c != nil && c.Status == api.HealthCritical
+	})
 }
 
 // hostName is a name as RFC 1123 has it, and with the underscore that container

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // SidecarService is the service as which sidecars register themselves, unless
@@ -20,6 +21,9 @@ const (
 	// finds no room in one value goes on in KeyRoutes-1, KeyRoutes-2 and so on.
 	// A value of "*" says nothing: ask the sidecar.
 	KeyRoutes = "pointsman-routes"
+	// KeyStopped is an RFC 3339 time: the sidecar has stopped in order since then,
+	// and its HAProxy serves on for as long as no check is critical.
+	KeyStopped = "pointsman-stopped"
 )
 
 // The bounds of these values.
@@ -41,6 +45,9 @@ type Sidecar struct {
 	// are too many to list: whoever wants to know has to ask.
 	Services []string
 	Unlisted bool
+
+	// Stopped is when the sidecar stopped, in UTC; zero while it runs.
+	Stopped time.Time
 }
 
 // MayRoute reports whether the sidecar routes the service, as far as it says.
@@ -54,6 +61,9 @@ func (s Sidecar) Format() map[string]string {
 	out := map[string]string{KeyBalancer: s.Balancer}
 	if s.HTTPS {
 		out[KeyScheme] = "https"
+	}
+	if !s.Stopped.IsZero() {
+		out[KeyStopped] = s.Stopped.UTC().Format(time.RFC3339Nano)
 	}
 	values, fit := pack(s.Services)
 	if s.Unlisted || !fit {
@@ -100,6 +110,14 @@ func ParseSidecar(meta map[string]string) (Sidecar, error) {
 		s.HTTPS = true
 	default:
 		bad(KeyScheme, "http or https")
+	}
+	if text := meta[KeyStopped]; text != "" {
+		t, err := time.Parse(time.RFC3339, text)
+		if err != nil || !isWritable(t.UTC()) {
+			bad(KeyStopped, "an RFC 3339 time such as 2026-01-02T15:04:05Z")
+		} else {
+			s.Stopped = t.UTC()
+		}
 	}
 	for i := range maxRoutes {
 		key := routesKey(i)

@@ -31,6 +31,14 @@ func TestParseSidecar(t *testing.T) {
 			meta: map[string]string{"pointsman-lb": "lb\n0", "pointsman-routes": "api"},
 			want: contract.Sidecar{Services: []string{"api"}}, err: `"lb\n0"`,
 		},
+		"one that has stopped": {
+			meta: map[string]string{"pointsman-lb": "lb0", "pointsman-stopped": "2026-11-23T16:04:05+01:00"},
+			want: contract.Sidecar{Balancer: "lb0", Stopped: since},
+		},
+		"one that has stopped at no time": {
+			meta: map[string]string{"pointsman-lb": "lb0", "pointsman-stopped": "yes"},
+			want: contract.Sidecar{Balancer: "lb0"}, err: `meta "pointsman-stopped": "yes"`,
+		},
 		"an unknown scheme": {
 			meta: map[string]string{"pointsman-lb": "lb0", "pointsman-scheme": "gopher"},
 			want: contract.Sidecar{Balancer: "lb0"}, err: `meta "pointsman-scheme": "gopher"`,

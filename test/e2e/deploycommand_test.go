@@ -24,11 +24,12 @@ type fleet struct {
 	*world
 	dir      string // of the nodes' pids and logs
 	balancer []*lab.Balancer
+	started  string // what the start command does after it has started a node
 }
 
 // newFleet starts Consul and two load balancers, and deploys version 1.0 for the
 // first time.
-func newFleet(t *testing.T) *fleet {
+func newFleet(t *testing.T, nodes int) *fleet {
 	t.Helper()
 	f := &fleet{world: bareWorld(t), dir: t.TempDir()}
 	for _, name := range []string{"lb0", "lb1"} {
@@ -39,7 +40,7 @@ func newFleet(t *testing.T) *fleet {
 	}
 	f.lb = f.balancer[0]
 	t.Cleanup(f.endAll)
-	f.mustDeploy("1.0", "--count", "3")
+	f.mustDeploy("1.0", "--count", strconv.Itoa(nodes))
 	return f
 }
 
@@ -76,10 +77,13 @@ func (f *fleet) pids() map[string]int {
 
 // deployed is what the tests read of the JSON.
 type deployed struct {
-	Outcome  string   `json:"outcome"`
-	Started  int      `json:"started"`
-	Stopped  []string `json:"stopped"`
-	Undone   []string `json:"undone"`
+	Outcome string   `json:"outcome"`
+	Started int      `json:"started"`
+	Stopped []string `json:"stopped"`
+	Undone  []string `json:"undone"`
+	Foreign []struct {
+		ID string `json:"id"`
+	} `json:"foreign"`
 	Problems []reason `json:"problems"`
 }
 
@@ -93,12 +97,18 @@ type reason struct {
 func (f *fleet) command(ctx context.Context, version string, args ...string) *exec.Cmd {
 	start := fmt.Sprintf(`%s --listen 127.0.0.1:0 --address 127.0.0.1 --service "$POINTSMAN_SERVICE" \
 		--id "$POINTSMAN_INSTANCE" --instance "$POINTSMAN_INSTANCE" --version-name "$POINTSMAN_VERSION" >%s/"$POINTSMAN_INSTANCE.log" 2>&1 &
-		echo $! >%s/"$POINTSMAN_INSTANCE.new" && mv %s/"$POINTSMAN_INSTANCE.new" %s/"$POINTSMAN_INSTANCE.pid"`, programs.API, f.dir, f.dir, f.dir, f.dir)
-	stop := fmt.Sprintf(`file=%s/"$POINTSMAN_INSTANCE.pid"; pid=$(cat "$file") && kill "$pid" && rm "$file" &&
-		while kill -0 "$pid" 2>/dev/null; do sleep 0.05; done; echo "$POINTSMAN_ADDRESS is free"`, f.dir)
+		echo $! >%s/"$POINTSMAN_INSTANCE.new" && mv %s/"$POINTSMAN_INSTANCE.new" %s/"$POINTSMAN_INSTANCE.pid"
+		%s`, programs.API, f.dir, f.dir, f.dir, f.dir, f.started)
+	stop := fmt.Sprintf(`file=%s/"$POINTSMAN_INSTANCE.pid"; echo "$POINTSMAN_INSTANCE" >>%s/stopped; pid=$(cat "$file") && kill "$pid" && rm "$file" &&
+		while kill -0 "$pid" 2>/dev/null; do sleep 0.05; done; echo "$POINTSMAN_ADDRESS is free"`, f.dir, f.dir)
+	return f.commandOf(ctx, version, start, stop, args...)
+}
+
+// commandOf is the same with other commands for nodes.
+func (f *fleet) commandOf(ctx context.Context, version, start, stop string, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, programs.Sidecar, append([]string{
 		"deploy", "--consul-address", f.consul.Address(), "--service", service, "--version", version,
-		"--start", start, "--stop", stop, "--json",
+		"--start", start, "--stop", stop, "--json", "--min-healthy", "1s",
 	}, args...)...)
 	cmd.Env = append(os.Environ(), "CONSUL_HTTP_ADDR="+f.consul.Address())
 	return cmd
@@ -109,16 +119,22 @@ func (f *fleet) deploy(version string, environ []string, args ...string) (out de
 	f.Helper()
 	cmd := f.command(f.ctx, version, args...)
 	cmd.Env = append(cmd.Env, environ...)
+	return f.result(cmd)
+}
+
+// result runs a deployment to its end.
+func (f *fleet) result(cmd *exec.Cmd) (out deployed, code int, said string) {
+	f.Helper()
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	err := cmd.Run()
 	if exit, ok := errors.AsType[*exec.ExitError](err); !ok && err != nil || ok && !exit.Exited() {
-		f.Fatalf("deploy %s: %v\n%s", version, err, stderr.String())
+		f.Fatalf("deploy: %v\n%s", err, stderr.String())
 	}
 	if err := json.Unmarshal(stdout.Bytes(), &out); err != nil {
 		f.Fatalf("standard output is not one JSON object: %v\n%s\n%s", err, stdout.String(), stderr.String())
 	}
-	f.Logf("deploy %s %v:\n%s", version, args, stderr.String())
+	f.Logf("%q:\n%s", cmd.Args[3:], stderr.String())
 	return out, cmd.ProcessState.ExitCode(), stderr.String()
 }
 
@@ -142,7 +158,7 @@ func (f *fleet) mustDeploy(version string, args ...string) deployed {
 }
 
 func TestDeployByShellCommandsLosesNothing(t *testing.T) {
-	f := newFleet(t)
+	f := newFleet(t, 3)
 	clients := f.load()
 	if out := f.mustDeploy("1.1"); out.Started != 3 || len(out.Stopped) != 3 {
 		t.Errorf("1.1: got %+v, want 3 started and 3 stopped", out)
@@ -166,7 +182,7 @@ func TestDeployByShellCommandsLosesNothing(t *testing.T) {
 }
 
 func TestDeployOfABadVersionLeavesTheOldOneUntouched(t *testing.T) {
-	f := newFleet(t)
+	f := newFleet(t, 3)
 	clients := f.load()
 	before := f.pids()
 	out, code, said := f.deploy("1.1", []string{"API_FAIL=critical"}, "--timeout", "6s")
@@ -190,7 +206,7 @@ func TestDeployOfABadVersionLeavesTheOldOneUntouched(t *testing.T) {
 }
 
 func TestAnInterruptedDeployIsFinishedByAnother(t *testing.T) {
-	f := newFleet(t)
+	f := newFleet(t, 3)
 	clients := f.load()
 	cmd := f.command(f.ctx, "1.1")
 	var stderr bytes.Buffer
@@ -218,7 +234,7 @@ func TestAnInterruptedDeployIsFinishedByAnother(t *testing.T) {
 }
 
 func TestDeployBeginsNothingWithALoadBalancerThatCannotBeAsked(t *testing.T) {
-	f := newFleet(t)
+	f := newFleet(t, 3)
 	before := f.pids()
 	f.must(f.balancer[1].Sidecar.Kill())
 	out, code, said := f.deploy("1.1", nil)
@@ -227,5 +243,139 @@ func TestDeployBeginsNothingWithALoadBalancerThatCannotBeAsked(t *testing.T) {
 	}
 	if after := f.pids(); fmt.Sprint(after) != fmt.Sprint(before) {
 		t.Errorf("nodes: got %v, want as before %v", after, before)
+	}
+}
+
+// dying has the new nodes killed 4 s after they were started.
+func (f *fleet) dying() { f.started = `pid=$!; (sleep 4; kill -9 "$pid") >/dev/null 2>&1 &` }
+
+// live gives the nodes that take traffic on lb0, by their versions.
+func (f *fleet) live() map[string][]string {
+	f.Helper()
+	s, err := f.lb.State(f.ctx)
+	f.must(err)
+	live := map[string][]string{}
+	for _, i := range s.Instances(service) {
+		if i.Phase == "up" {
+			live[i.Version] = append(live[i.Version], i.ID)
+		}
+	}
+	return live
+}
+
+func TestDeploy_NewInstanceDiesWithinMinHealthy_OldUntouched(t *testing.T) {
+	f := newFleet(t, 1)
+	before := f.pids()
+	f.dying()
+	out, code, said := f.deploy("1.1", nil, "--min-healthy", "10s", "--timeout", "8s")
+	if code != 1 || out.Outcome != "failed" || len(out.Stopped) != 0 {
+		t.Errorf("got exit code %d, %+v, want 1 and none stopped:\n%s", code, out, said)
+	}
+	for name, pid := range before {
+		if f.pids()[name] != pid {
+			t.Errorf("%s: its process is not %d any more", name, pid)
+		}
+	}
+	if got := f.live(); len(got["1.0"]) != 1 {
+		t.Errorf("live: got %v, want the old one", got)
+	}
+}
+
+func TestDeploy_NewInstanceDiesWhileOldDrains_ExitsPartial(t *testing.T) {
+	f := newFleet(t, 2)
+	slow := make(chan error, 2)
+	for range 2 {
+		go func() { slow <- f.slowRequest(f.ctx, 14*time.Second) }()
+	}
+	f.dying()
+	out, code, said := f.deploy("1.1", nil, "--batch", "1", "--timeout", "20s")
+	if code != 4 || out.Outcome != "failed halfway" || out.Started != 1 || len(out.Stopped) != 1 {
+		t.Errorf("got exit code %d, %+v, want 4, one started and one stopped:\n%s", code, out, said)
+	}
+	if !slices.ContainsFunc(out.Problems, func(p reason) bool { return strings.HasPrefix(p.Instance, "api-1.1-") }) {
+		t.Errorf("no problem names the new instance that has gone: %+v", out.Problems)
+	}
+	if got := f.live(); len(got["1.0"]) != 1 || len(got["1.1"]) != 0 {
+		t.Errorf("live: got %v, want the old one that is left", got)
+	}
+	for range 2 {
+		if err := <-slow; err != nil {
+			t.Errorf("a long request: %v", err)
+		}
+	}
+}
+
+// All old ones have been told to stop when the new one dies: nothing is left to
+// keep, and it must not say that it is deployed.
+func TestDeploy_NewInstanceDiesWhileLastOldDrains_ExitsPartial(t *testing.T) {
+	f := newFleet(t, 1)
+	slow := make(chan error, 1)
+	go func() { slow <- f.slowRequest(f.ctx, 14*time.Second) }()
+	f.dying()
+	out, code, said := f.deploy("1.1", nil, "--timeout", "20s")
+	if code != 4 || out.Outcome != "failed halfway" {
+		t.Errorf("got exit code %d, %+v, want 4:\n%s", code, out, said)
+	}
+	if !slices.ContainsFunc(out.Problems, func(p reason) bool { return strings.HasPrefix(p.Instance, "api-1.1-") }) {
+		t.Errorf("no problem names the new instance that has gone: %+v", out.Problems)
+	}
+	if err := <-slow; err != nil {
+		t.Errorf("the long request: %v", err)
+	}
+}
+
+// Whoever may register in Consul chooses an instance's ID, and a stop command
+// such as `systemctl stop "$POINTSMAN_INSTANCE"` stops what it is given.
+func TestDeploy_ForeignInstances_NeitherStoppedNorCounted(t *testing.T) {
+	f := newFleet(t, 2)
+	for id, version := range map[string]string{"sshd.service": "1.0", "apiary": "1.0", "stranger": "1.1"} {
+		_, err := f.StartNode(f.ctx, f.consul, service, id, version)
+		f.must(err)
+	}
+	out, code, said := f.deploy("1.1", nil)
+	if code != 0 || out.Started != 2 || len(out.Stopped) != 2 {
+		t.Errorf("got exit code %d, %+v, want 0, two started and two stopped:\n%s", code, out, said)
+	}
+	var foreign []string
+	for _, i := range out.Foreign {
+		foreign = append(foreign, i.ID)
+	}
+	if want := []string{"apiary", "sshd.service", "stranger"}; !slices.Equal(foreign, want) {
+		t.Errorf("foreign: got %q, want %q", foreign, want)
+	}
+	stopped, err := os.ReadFile(filepath.Join(f.dir, "stopped"))
+	f.must(err)
+	for _, id := range foreign {
+		if strings.Contains(string(stopped), id) || !strings.Contains(said, id) {
+			t.Errorf("%s: want it named and not stopped; stopped: %q\n%s", id, stopped, said)
+		}
+	}
+}
+
+// The new program never gets the port, and the checks of its wrapper reach the
+// old one.
+func TestDeploy_NewNodeOnPortOfOld_OldUntouched(t *testing.T) {
+	f := newFleet(t, 1)
+	old := f.live()["1.0"][0]
+	s, err := f.lb.State(f.ctx)
+	f.must(err)
+	_, port, found := strings.Cut(s.Instances(service)[0].Addr, ":")
+	if !found {
+		t.Fatalf("no port: %+v", s.Instances(service))
+	}
+	start := fmt.Sprintf(`%s run --service api --id "$POINTSMAN_INSTANCE" --version "$POINTSMAN_VERSION" --port %s --check http:/healthz \
+		--leave-wait 1s -- sleep 100 >%s/wrapper.log 2>&1 & echo $! >%s/"$POINTSMAN_INSTANCE.pid"`, programs.Registrator, port, f.dir, f.dir)
+	stop := fmt.Sprintf(`kill "$(cat %s/"$POINTSMAN_INSTANCE.pid")"; rm %s/"$POINTSMAN_INSTANCE.pid"`, f.dir, f.dir)
+	out, code, said := f.result(f.commandOf(f.ctx, "1.1", start, stop, "--timeout", "5s"))
+	if code != 1 || len(out.Stopped) != 0 {
+		t.Errorf("got exit code %d, %+v, want 1 and none stopped:\n%s", code, out, said)
+	}
+	log, err := os.ReadFile(filepath.Join(f.dir, "wrapper.log"))
+	f.must(err)
+	if want := fmt.Sprintf("pid %d (api)", f.pids()[old]); !strings.Contains(string(log), want) {
+		t.Errorf("the wrapper does not name the old program, %s:\n%s", want, log)
+	}
+	if got := f.live(); len(got["1.0"]) != 1 {
+		t.Errorf("live: got %v, want the old one", got)
 	}
 }

@@ -31,12 +31,12 @@ func balancerEntry(cfg config.Config, address string) entry {
 	return entry{
 		Service: b.Service, ID: "pointsman-lb-" + cfg.Name, Address: address, Port: b.Port, Tags: b.Tags,
 		Meta: map[string]string{contract.KeyBalancer: cfg.Name},
-		Check: registrator.Check{
+		Checks: []registrator.Check{{
 			Name: "haproxy", HTTP: checkURL(b, cfg.HAProxy.Health, address),
 			Interval: b.Check.Interval, Timeout: b.Check.Timeout, DeregisterCriticalAfter: b.DeregisterAfter,
 			// HAProxy may be in maintenance, or gone again: only its answer tells.
 			StartCritical: true,
-		},
+		}},
 	}
 }
 

@@ -22,10 +22,12 @@ func deployCommand(env Env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "deploy --service NAME --version VERSION (--start CMD --stop CMD | --compose SERVICE)",
 		Short: "Deploy a version of a service, without losing a request",
-		Long: `Start the nodes of a new version, wait until every load balancer has them live,
-stop the old ones, and wait until every load balancer has them drained. If the
-new version does not become live, its nodes are stopped again, the old ones are
-not touched, and why is said: which node, which check, its last output, how long.
+		Long: `Start the nodes of a new version, wait until every load balancer has had them
+live for --min-healthy, stop the old ones, and wait until every load balancer has
+them drained. If the new version does not become live, its nodes are stopped
+again, the old ones are not touched, and why is said: which node, which check,
+its last output, how long. If new nodes are lost while old ones stop, no further
+old one is stopped.
 
 Nodes are started and stopped by two commands of yours, which sh runs, once for
 each node, or by Docker Compose. They get what they need to know in variables
@@ -157,9 +159,13 @@ type deployOptions struct {
 	compose          string
 	variable         string
 
+	pattern string
+	foreign bool
+
 	count, batch   int
 	redeploy       bool
 	timeout        time.Duration
+	minHealthy     time.Duration
 	drainTimeout   time.Duration
 	commandTimeout time.Duration
 
@@ -183,10 +189,14 @@ func (o *deployOptions) flags(cmd *cobra.Command) {
 	f.StringVar(&o.compose, "compose", "", "start and stop the containers of this service of Docker Compose, in place of commands")
 	f.StringVar(&o.variable, "compose-variable", "", "the Compose file's variable for the version (default: API_VERSION for a service api)")
 
+	f.StringVar(&o.pattern, "instance-pattern", "", "regular expression for the whole ID of an instance that may be stopped or counted (default: the service's name, alone or followed by a digit, - or @ and letters, digits, _.:@+-)")
+	f.BoolVar(&o.foreign, "include-foreign", false, "stop and count also instances whose ID does not match the pattern, or that registered under an ID that --start was not given")
+
 	f.IntVar(&o.count, "count", 0, "nodes of the version in the end (default: as many as there are old ones)")
 	f.IntVar(&o.batch, "batch", 0, "start and stop so many at a time (default: all at once)")
 	f.BoolVar(&o.redeploy, "redeploy", false, "where all nodes are of the version already, replace them")
 	f.DurationVar(&o.timeout, "timeout", time.Minute, "time for new nodes to become live on every load balancer")
+	f.DurationVar(&o.minHealthy, "min-healthy", 10*time.Second, "time that new nodes must stay live on every load balancer before an old node is stopped; 0s: none")
 	f.DurationVar(&o.drainTimeout, "drain-timeout", 2*time.Minute, "time for every load balancer to let go of old nodes")
 	f.DurationVar(&o.commandTimeout, "command-timeout", 2*time.Minute, "time for a command to end; then it is killed")
 
@@ -227,6 +237,9 @@ func (o *deployOptions) check(cmd *cobra.Command) error {
 		if d.value <= 0 {
 			bad("--%s %s: must be above 0", d.flag, d.value)
 		}
+	}
+	if o.minHealthy < 0 {
+		bad("--min-healthy %s: must be 0s or more", o.minHealthy)
 	}
 	for _, n := range []struct {
 		flag  string

@@ -58,7 +58,7 @@ func (c *deployCatalog) Balancers(ctx context.Context) ([]deploy.Balancer, error
 	}
 	var list []deploy.Balancer
 	for _, e := range report.Entries {
-		b := deploy.Balancer{Name: e.Sidecar.Balancer, Passing: e.Health == catalog.Passing}
+		b := deploy.Balancer{Name: e.Sidecar.Balancer, Passing: e.Health == catalog.Passing && e.Sidecar.Stopped.IsZero()}
 		switch {
 		case b.Name == "":
 			// Nobody can tell whose it is: it may be one that routes the service.
@@ -66,6 +66,8 @@ func (c *deployCatalog) Balancers(ctx context.Context) ([]deploy.Balancer, error
 			b.Problem = e.NoSidecar.Error()
 		case !e.Sidecar.MayRoute(c.service) && e.NoSidecar == nil:
 			continue
+		case !e.Sidecar.Stopped.IsZero() && e.Health == catalog.Critical:
+			continue // its HAProxy has gone as well
 		case c.at[b.Name] != "":
 			b.URL = c.at[b.Name]
 		case e.Address == "":

@@ -28,22 +28,19 @@ func newDeployParts(ctx context.Context, cfg config.Config, env Env, o *deployOp
 		sidecars = cfg.Status.Service
 	}
 	at, errAt := parseAt(o.at)
+	order, errOrder := o.order()
 	client, errClient := status.NewClient(o.sidecarCredentials(env))
 	catalog, errCatalog := newDeployCatalog(consulOptions(cfg, hclog.NewNullLogger()), o.service, sidecars, at)
 	if sidecars == "" {
 		errCatalog = errors.Join(errCatalog, errors.New("--sidecars: must be given, since status.service is empty"))
 	}
-	if err := errors.Join(errAt, errClient, errCatalog); err != nil {
+	if err := errors.Join(errOrder, errAt, errClient, errCatalog); err != nil {
 		return nil, &exitError{code: ExitUsage, err: err}
 	}
 	p := &deployParts{catalog: catalog, client: client}
 	runner := nodes.Runner{Environ: env.Environ, Timeout: o.commandTimeout, Output: screen.output}
 	p.options = deploy.Options{
-		Order: deploy.Order{
-			Service: o.service, Version: o.version, Count: o.count, Batch: o.batch, Redeploy: o.redeploy,
-			Timeout: o.timeout, DrainTimeout: o.drainTimeout,
-			LoadBalancers: o.loadBalancers, Without: o.without, Nonce: nonce(),
-		},
+		Order:   order,
 		Catalog: catalog, Balancers: deployBalancers{p.client, o.service},
 		Say: screen.say, Show: screen.show,
 	}
@@ -59,6 +56,27 @@ func newDeployParts(ctx context.Context, cfg config.Config, env Env, o *deployOp
 	}
 	p.options.Nodes, p.options.Size = compose, size
 	return p, nil
+}
+
+// order is what is to be deployed.
+func (o *deployOptions) order() (deploy.Order, error) {
+	order := deploy.Order{
+		Service: o.service, Version: o.version, Count: o.count, Batch: o.batch, Redeploy: o.redeploy,
+		Timeout: o.timeout, MinHealthy: o.minHealthy, DrainTimeout: o.drainTimeout,
+		LoadBalancers: o.loadBalancers, Without: o.without, Nonce: nonce(), IncludeForeign: o.foreign,
+	}
+	if o.pattern == "" {
+		return order, nil
+	}
+	var err error
+	order.Pattern, err = deploy.ParsePattern(o.pattern)
+	switch {
+	case err != nil:
+		return order, fmt.Errorf("--instance-pattern: %w", err)
+	case o.compose == "" && !o.foreign && !order.Pattern.MatchString(order.NodeID(0)):
+		return order, fmt.Errorf("--instance-pattern %s: does not match the IDs that new nodes are given, such as %s: the next deployment could not stop them", o.pattern, order.NodeID(0))
+	}
+	return order, nil
 }
 
 func (p *deployParts) close() {

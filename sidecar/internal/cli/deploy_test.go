@@ -102,7 +102,7 @@ func (s *deployScene) run(environ []string, args ...string) (code int, stdout, s
 	code = Run(s.t.Context(), Env{
 		Args: append([]string{
 			"deploy", "--config", settings, "--consul-address", s.consul.Address(),
-			"--service", "api", "--version", "1.1",
+			"--service", "api", "--version", "1.1", "--min-healthy", "0s",
 		}, args...),
 		Environ: append([]string{"PATH=" + os.Getenv("PATH")}, environ...), Hostname: "h", Stdout: &out, Stderr: &errs,
 	})
@@ -125,12 +125,15 @@ func TestDeployRefusesWhatCannotBe(t *testing.T) {
 		"no time":               {append([]string{"--timeout", "0s"}, commands...), "--timeout 0s: must be above 0"},
 		"half an address":       {append([]string{"--load-balancer", "lb0"}, commands...), `--load-balancer "lb0": want NAME=ADDRESS`},
 		"half a certificate":    {append([]string{"--sidecar-cert-file", "/c"}, commands...), "want both or none"},
+		"a broken pattern":      {append([]string{"--instance-pattern", "["}, commands...), "--instance-pattern: error parsing regexp"},
+		"a pattern for others":  {append([]string{"--instance-pattern", "web-.*"}, commands...), "--instance-pattern web-.*: does not match the IDs that new nodes are given, such as api-1.1-"},
+		"no healthy time":       {append([]string{"--min-healthy", "-1s"}, commands...), "--min-healthy -1s: must be 0s or more"},
 		"an unknown flag":       {append([]string{"--bach", "1"}, commands...), "--bach"},
 		"a bad setting":         {append([]string{"--consul-wait", "30"}, commands...), "has no unit"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newDeployScene(t, status.Access{})
-			s.node("old-0", "1.0")
+			s.node("api-0", "1.0")
 			code, _, stderr := s.run(nil, c.args...)
 			if code != ExitUsage || !strings.Contains(stderr, c.says) {
 				t.Errorf("got exit code %d, %q, want %d and %q", code, stderr, ExitUsage, c.says)
@@ -141,7 +144,7 @@ func TestDeployRefusesWhatCannotBe(t *testing.T) {
 
 func TestDeployNeedsNoServicesInItsSettings(t *testing.T) {
 	s := newDeployScene(t, status.Access{})
-	s.node("new-0", "1.1")
+	s.node("api-9", "1.1")
 	// What deploy tells its commands is no misspelt setting.
 	code, stdout, stderr := s.run([]string{"POINTSMAN_VERSION=1.0", "POINTSMAN_INSTANCE=x"}, append([]string{"--json"}, commands...)...)
 	if code != ExitOK || !strings.Contains(stderr, "api 1.1 is deployed already: 1 live on 1 load balancer; nothing was done") {
@@ -180,7 +183,7 @@ func TestACommandOfADeploymentMayRunTheSidecar(t *testing.T) {
 
 func TestDeploySaysWhatFailed(t *testing.T) {
 	s := newDeployScene(t, status.Access{})
-	s.node("old-0", "1.0")
+	s.node("api-0", "1.0")
 	code, stdout, stderr := s.run(nil, commands...)
 	if code != ExitFailure || stdout != "" || !strings.Contains(stderr, "start 0: exit status 3, after 0.") || !strings.Contains(stderr, "api 1.1 is not deployed; what ran before was not touched") {
 		t.Errorf("got exit code %d, %q, %q", code, stdout, stderr)
@@ -189,17 +192,17 @@ func TestDeploySaysWhatFailed(t *testing.T) {
 
 func TestDeploySaysThatItHasFailedHalfway(t *testing.T) {
 	s := newDeployScene(t, status.Access{})
-	s.node("old-0", "1.0")
-	s.node("new-0", "1.1")
+	s.node("api-0", "1.0")
+	s.node("api-9", "1.1")
 	code, _, stderr := s.run(nil, "--start", "true", "--stop", "exit 5")
-	if code != ExitHalfway || !strings.Contains(stderr, `stop "old-0": stop old-0: exit status 5`) || !strings.Contains(stderr, "of the new version new-0 runs, of the old one old-0 runs") {
+	if code != ExitHalfway || !strings.Contains(stderr, `stop "api-0": stop api-0: exit status 5`) || !strings.Contains(stderr, "of the new version api-9 runs, of the old one api-0 runs") {
 		t.Errorf("got exit code %d, %q", code, stderr)
 	}
 }
 
 func TestDeployShowsItsToken(t *testing.T) {
 	s := newDeployScene(t, status.Access{Token: "secret"})
-	s.node("new-0", "1.1")
+	s.node("api-9", "1.1")
 	file := filepath.Join(t.TempDir(), "token")
 	if err := os.WriteFile(file, []byte("secret"), 0o600); err != nil {
 		t.Fatal(err)
@@ -228,6 +231,7 @@ func TestDeployBeginsNothingWithASidecarThatCannotBeRead(t *testing.T) {
 		"of another name":        {contract.Sidecar{Balancer: "lb1", Services: []string{"api"}}.Format(), nil, ExitFailure, `the load balancer "lb0" answers there`},
 		"that is left out":       {contract.Sidecar{Balancer: "lb1", Services: []string{"api"}}.Format(), []string{"--without", "lb1"}, ExitOK, "already"},
 		"of another service":     {contract.Sidecar{Balancer: "lb1", Services: []string{"web"}}.Format(), nil, ExitOK, "already"},
+		"that has stopped":       {contract.Sidecar{Balancer: "lb1", Services: []string{"api"}, Stopped: time.Now()}.Format(), []string{"--load-balancer", "lb1=127.0.0.1:1"}, ExitFailure, "at http://127.0.0.1:1 cannot be asked"},
 		"that is asked nowhere":  {contract.Sidecar{Balancer: "lb1", Services: []string{"api"}}.Format(), []string{"--load-balancer", "lb1=127.0.0.1:1"}, ExitFailure, "at http://127.0.0.1:1 cannot be asked"},
 		"too few":                {contract.Sidecar{Balancer: "lb1", Services: []string{"web"}}.Format(), []string{"--load-balancers", "2"}, ExitFailure, "want 2"},
 		"of the same name twice": {contract.Sidecar{Balancer: "lb0", HTTPS: true, Services: []string{"api"}}.Format(), nil, ExitFailure, "two sidecars have this name"},
@@ -235,7 +239,7 @@ func TestDeployBeginsNothingWithASidecarThatCannotBeRead(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel() // some wait for the load balancer
 			s := newDeployScene(t, status.Access{})
-			s.node("new-0", "1.1")
+			s.node("api-9", "1.1")
 			s.sidecar("s1", c.meta)
 			code, _, stderr := s.run(nil, append(c.args, commands...)...)
 			if code != c.code || !strings.Contains(stderr, c.says) {
@@ -253,5 +257,19 @@ func TestTheVariableOfAComposeServicesVersion(t *testing.T) {
 	}
 	if got := (&deployOptions{compose: "api", variable: "V"}).composeVariable(); got != "V" {
 		t.Errorf("one that is given: got %s", got)
+	}
+}
+
+// Its HAProxy serves on until a check of what it has left in Consul is critical.
+func TestDeploy_RecordOfStoppedSidecar_AskedUntilItEnds(t *testing.T) {
+	s := newDeployScene(t, status.Access{})
+	s.node("api-9", "1.1")
+	s.sidecar("s1", contract.Sidecar{Balancer: "lb1", Services: []string{"api"}, Stopped: time.Now()}.Format())
+	if code, _, stderr := s.run(nil, commands...); code != ExitFailure || !strings.Contains(stderr, "the load balancer lb1 at ") {
+		t.Errorf("while its HAProxy serves: got exit code %d, %q, want that it is asked", code, stderr)
+	}
+	s.register(`{"Node":"n","Address":"127.0.0.1","Check":{"CheckID":"s1:haproxy","ServiceID":"s1","Status":"critical"}}`)
+	if code, _, stderr := s.run(nil, commands...); code != ExitOK || !strings.Contains(stderr, "1 live on 1 load balancer") {
+		t.Errorf("once it has ended: got exit code %d, %q", code, stderr)
 	}
 }

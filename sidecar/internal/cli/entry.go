@@ -14,7 +14,7 @@ type entry struct {
 	Port        int
 	Tags        []string
 	Meta        map[string]string
-	Check       registrator.Check
+	Checks      []registrator.Check
 }
 
 // config is the entry in the registrator's words.
@@ -22,7 +22,7 @@ func (e entry) config(consul *api.Config, log hclog.Logger) registrator.Config {
 	return registrator.Config{
 		Consul:  consul,
 		Service: e.Service, ID: e.ID, Address: e.Address, Port: e.Port, Tags: e.Tags, Meta: e.Meta,
-		Checks: []registrator.Check{e.Check},
+		Checks: e.Checks,
 		Logger: log,
 	}
 }

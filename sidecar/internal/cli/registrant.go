@@ -39,8 +39,11 @@ type registrable struct {
 	at func(config.Config) string
 	// entry makes the registration. address "" is that of Consul's node.
 	entry func(cfg config.Config, address string) entry
-	// leaves is set where the registration goes with the sidecar.
+	// leaves is set where the registration goes when it is no longer wanted.
 	leaves bool
+	// record makes what stays registered when the sidecar stops; nil leaves the
+	// registration as it is.
+	record func(cfg config.Config, now entry) entry
 }
 
 const (
@@ -52,8 +55,8 @@ const (
 	// registrantAgain is how long a registration waits that Consul has called
 	// wrong. All other failures are tried again by the registrator.
 	registrantAgain = 10 * time.Second
-	// deregisterTimeout bounds how long the sidecar's stop waits for Consul.
-	deregisterTimeout = 2 * time.Second
+	// stopTimeout bounds how long the sidecar's stop waits for Consul.
+	stopTimeout = 2 * time.Second
 )
 
 func newRegistrant(cfg config.Config, is registrable, log hclog.Logger) (*registrant, error) {
@@ -78,16 +81,16 @@ func (r *registrant) reconfigure(cfg config.Config) {
 	r.changed <- cfg
 }
 
-// run keeps it registered until ctx ends. Then it takes the registration away
-// if that leaves with the sidecar, and else leaves it as it is.
+// run keeps it registered until ctx ends. Then it leaves its record, if there is
+// one, and else the registration as it is.
 func (r *registrant) run(ctx context.Context) error {
 	look := time.NewTicker(registrantLook)
 	defer look.Stop()
 	var now registered
 	defer func() {
 		now.end()
-		if r.is.leaves && now.entry.ID != "" {
-			r.deregister(context.WithoutCancel(ctx), now.entry)
+		if r.is.record != nil && now.entry.ID != "" {
+			r.leave(context.WithoutCancel(ctx), r.is.record(r.cfg, now.entry))
 		}
 	}()
 	for {
@@ -183,10 +186,27 @@ func (r *registrant) register(ctx context.Context, e entry) registered {
 	return now
 }
 
+// leave registers what stays of the entry. Where that fails, the entry itself
+// stays, and its check turns critical.
+func (r *registrant) leave(ctx context.Context, record entry) {
+	ctx, cancel := context.WithTimeout(ctx, stopTimeout)
+	defer cancel()
+	registration, err := registrator.New(record.config(r.consul, hclog.NewNullLogger()))
+	if err == nil {
+		err = registration.Register(ctx)
+		registration.Close()
+	}
+	if err != nil {
+		r.log.Warn("cannot leave a record in Consul that HAProxy serves on", "id", record.ID, "error", err)
+		return
+	}
+	r.log.Info("left a record in Consul that HAProxy serves on", "service", record.Service, "id", record.ID)
+}
+
 // deregister takes the entry out of Consul. It tries once: what stays turns
 // critical, and Consul forgets it.
 func (r *registrant) deregister(ctx context.Context, e entry) {
-	ctx, cancel := context.WithTimeout(ctx, deregisterTimeout)
+	ctx, cancel := context.WithTimeout(ctx, stopTimeout)
 	defer cancel()
 	client, err := api.NewClient(r.consul)
 	if err == nil {

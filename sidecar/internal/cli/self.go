@@ -1,6 +1,8 @@
 package cli
 
 import (
+	"cmp"
+	"maps"
 	"net"
 	"net/netip"
 	"strconv"
@@ -12,8 +14,8 @@ import (
 )
 
 // self is the sidecar as a service in Consul, for leaving nodes and deployments
-// to find. Other than the load balancer it is taken away when the sidecar
-// stops: nobody answers then.
+// to find. When the sidecar stops, a record of it stays: its HAProxy serves on,
+// and nodes that leave meanwhile give that HAProxy their leave_wait.
 //
 // bound gives the address that the status server listens on, or nil before it
 // does.
@@ -26,6 +28,7 @@ func self(bound func() net.Addr) registrable {
 			return selfEntry(cfg, address, bound())
 		},
 		leaves: true,
+		record: func(cfg config.Config, e entry) entry { return stoppedEntry(cfg, e, time.Now(), recordFor) },
 	}
 }
 
@@ -58,6 +61,49 @@ func isCutOff(cfg config.Config) bool {
 	return !local && (host == "localhost" || err == nil && addr.IsLoopback())
 }
 
+// recordFor is how long Consul knows a sidecar that has gone, in order or not,
+// if its HAProxy answers: an upgrade takes less. Where HAProxy has gone as well,
+// the record of an orderly stop ends with its health check.
+const recordFor = 10 * time.Minute
+
+// stoppedEntry is what stays registered of a sidecar that has stopped. Its
+// checks are HAProxy's own answer, and one that nobody answers after the time.
+func stoppedEntry(cfg config.Config, e entry, since time.Time, lasts time.Duration) entry {
+	meta := maps.Clone(e.Meta)
+	maps.Copy(meta, contract.Sidecar{Balancer: cfg.Name, Stopped: since}.Format())
+	e.Meta = meta
+	e.Checks = []registrator.Check{{Name: "stopped", TTL: lasts}}
+	haproxy := registrator.Check{Name: "haproxy", Interval: selfCheck, Timeout: selfCheck}
+	// HAProxy may be in another container than the sidecar.
+	address := cmp.Or(cfg.Balancer.Address, e.Address)
+	if cfg.Balancer.Check.URL != "" || config.BindAddrPort(cfg.HAProxy.Health.Bind).IsValid() {
+		haproxy.HTTP = checkURL(cfg.Balancer, cfg.HAProxy.Health, address)
+	} else {
+		haproxy.TCP = listens(cfg, cmp.Or(address, "127.0.0.1"))
+	}
+	if haproxy.HTTP != "" || haproxy.TCP != "" {
+		e.Checks = append(e.Checks, haproxy)
+	}
+	return e
+}
+
+// listens is an address at which HAProxy listens for clients, or "".
+func listens(cfg config.Config, host string) string {
+	for _, s := range cfg.Services {
+		for _, bind := range s.Bind {
+			at := config.BindAddrPort(bind)
+			switch {
+			case !at.IsValid():
+			case at.Addr().IsUnspecified():
+				return net.JoinHostPort(host, strconv.Itoa(int(at.Port())))
+			default:
+				return at.String()
+			}
+		}
+	}
+	return ""
+}
+
 // selfCheck is how often Consul asks whether the sidecar answers.
 const selfCheck = time.Second
 
@@ -81,13 +127,13 @@ func selfEntry(cfg config.Config, address string, bound net.Addr) entry {
 	return entry{
 		Service: cfg.Status.Service, ID: "pointsman-sidecar-" + cfg.Name, Address: address, Port: registered,
 		Meta: says.Format(),
-		Check: registrator.Check{
+		Checks: []registrator.Check{{
 			Name: "sidecar", HTTP: scheme + "://" + net.JoinHostPort(host, strconv.Itoa(registered)) + "/healthz",
-			Interval: selfCheck, Timeout: selfCheck,
+			Interval: selfCheck, Timeout: selfCheck, DeregisterCriticalAfter: recordFor,
 			// It tells that something answers there. Who that is, those who ask
 			// find out by the certificate.
 			TLSSkipVerify: scheme == "https",
-		},
+		}},
 	}
 }
 

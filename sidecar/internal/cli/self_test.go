@@ -20,7 +20,7 @@ import (
 	"github.com/pointsman/pointsman/test/proctest"
 )
 
-func TestTheSidecarIsRegisteredWhileItAnswersAndLeavesWithItsEnd(t *testing.T) {
+func TestTheSidecarIsRegisteredWhileItAnswersAndLeavesARecord(t *testing.T) {
 	consul := consultest.StartProcess(t)
 	client, err := api.NewClient(&api.Config{Address: consul.Address(), Scheme: "http"})
 	if err != nil {
@@ -69,8 +69,126 @@ func TestTheSidecarIsRegisteredWhileItAnswersAndLeavesWithItsEnd(t *testing.T) {
 	if err := <-done; err != nil {
 		t.Error(err)
 	}
+	e = shown()
+	if e == nil {
+		t.Fatal("after its end there is no record of it")
+	}
+	says, err = contract.ParseSidecar(e.Service.Meta)
+	if err != nil || says.Balancer != "lb0" || says.Stopped.IsZero() || !says.MayRoute("web") || e.Service.Port != portOf(answers.Listener.Addr().String()) {
+		t.Errorf("the record says %+v, %v, at port %d", says, err, e.Service.Port)
+	}
+	checks, err := client.Agent().Checks()
+	if err != nil || checks["pointsman-sidecar-lb0:stopped"] == nil || checks["pointsman-sidecar-lb0:sidecar"] != nil {
+		t.Errorf("its checks are %v, %v", checks, err)
+	}
+
+	// The sidecar after it takes its place.
+	again, err := newRegistrant(cfg, self(answers.Listener.Addr), hclog.NewNullLogger())
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel = context.WithCancel(t.Context())
+	go func() { done <- again.run(ctx) }()
+	w.eventually("the new sidecar", func() bool {
+		e := shown()
+		return e != nil && e.Service.Meta[contract.KeyStopped] == "" && len(e.Checks) == 2 // its own, and the node's
+	})
+	off := cfg
+	off.Status.Service = ""
+	again.reconfigure(off)
+	w.eventually("its end, as the settings want it", func() bool { return shown() == nil })
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
 	if e := shown(); e != nil {
-		t.Errorf("after its end it is still registered: %+v", e.Service)
+		t.Errorf("it leaves a record, though it was not registered: %+v", e.Service)
+	}
+}
+
+// recorded is a record in a real Consul, of a sidecar that has stopped beside
+// what answers at the address.
+func recorded(t *testing.T, cfg config.Config, lasts time.Duration) (health func() string) {
+	t.Helper()
+	consul := consultest.StartProcess(t)
+	client, err := api.NewClient(&api.Config{Address: consul.Address(), Scheme: "http"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg.Name, cfg.Consul = "lb0", config.Consul{Address: consul.Address(), Wait: time.Minute}
+	cfg.Status = config.Status{Address: "127.0.0.1:9600", Service: "pointsman-sidecar"}
+	bound := &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 9600}
+	r, err := newRegistrant(cfg, self(func() net.Addr { return bound }), hclog.NewNullLogger())
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.leave(t.Context(), stoppedEntry(cfg, selfEntry(cfg, "127.0.0.1", bound), time.Now(), lasts))
+	return func() string {
+		found, _, err := client.Health().Service("pointsman-sidecar", "", false, nil)
+		if err != nil || len(found) == 0 {
+			return "none"
+		}
+		return found[0].Checks.AggregatedStatus()
+	}
+}
+
+func TestRecordOfStoppedSidecar_HAProxyStops_EndsWithItsHealthCheck(t *testing.T) {
+	for name, settings := range map[string]func(address string) config.Config{
+		"health answer": func(a string) config.Config {
+			return config.Config{HAProxy: config.HAProxy{Health: config.Health{Bind: a, URI: "/"}}}
+		},
+		"a service's address": func(a string) config.Config {
+			return config.Config{Services: []config.Service{{Name: "ws", Bind: []string{"/run/ws.sock"}}, {Name: "api", Bind: []string{a + " tfo"}}}}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			haproxy := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+			t.Cleanup(haproxy.Close)
+			health := recorded(t, settings(haproxy.Listener.Addr().String()), recordFor)
+			for range 5 { // its check has asked more than once
+				if got := health(); got != api.HealthPassing {
+					t.Fatalf("while HAProxy answers: got %s, want passing", got)
+				}
+				time.Sleep(selfCheck / 2)
+			}
+			haproxy.Close()
+			(&registering{t: t}).eventually("its end", func() bool { return health() == api.HealthCritical })
+		})
+	}
+}
+
+func TestRecordOfStoppedSidecar_HAProxyServesOn_EndsAfterItsTime(t *testing.T) {
+	haproxy := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	t.Cleanup(haproxy.Close)
+	cfg := config.Config{HAProxy: config.HAProxy{Health: config.Health{Bind: haproxy.Listener.Addr().String(), URI: "/"}}}
+	health := recorded(t, cfg, 3*time.Second)
+	if got := health(); got != api.HealthPassing {
+		t.Fatalf("at first: got %s, want passing", got)
+	}
+	(&registering{t: t}).eventually("its end", func() bool { return health() == api.HealthCritical })
+}
+
+func TestRecordOfStoppedSidecar_HAProxyElsewhere_IsAskedThere(t *testing.T) {
+	bound := &net.TCPAddr{IP: net.IPv4zero, Port: 9600}
+	for _, c := range []struct {
+		bind, address, own, want string
+	}{
+		{"*:8405", "lb0", "10.0.0.2", "http://lb0:8405/"},
+		{"*:8405", "", "10.0.0.2", "http://10.0.0.2:8405/"},
+		{"*:8405", "", "", "http://127.0.0.1:8405/"},
+		{"/run/health.sock", "", "", ""},
+		{"", "", "", ""},
+	} {
+		cfg := config.Config{Name: "lb0", HAProxy: config.HAProxy{Health: config.Health{Bind: c.bind, URI: "/"}}, Balancer: config.Balancer{Address: c.address}}
+		e := stoppedEntry(cfg, selfEntry(cfg, c.own, bound), time.Now(), recordFor)
+		got := ""
+		for _, check := range e.Checks {
+			got += check.HTTP + check.TCP
+		}
+		if got != c.want {
+			t.Errorf("%+v: it asks %q", c, got)
+		}
 	}
 }
 
@@ -96,12 +214,12 @@ func TestWhereTheSidecarIsReached(t *testing.T) {
 	} {
 		cfg := config.Config{Name: "lb0", Status: c.status}
 		e := selfEntry(cfg, c.address, bound)
-		got := where{selfHost(cfg), e.Address, e.Port, e.Check.HTTP}
+		got := where{selfHost(cfg), e.Address, e.Port, e.Checks[0].HTTP}
 		if diff := cmp.Diff(got, c.want); diff != "" {
 			t.Errorf("%s (-got +want):\n%s", name, diff)
 		}
-		if tls := c.status.TLS.CertFile != ""; e.Check.TLSSkipVerify != tls || (e.Meta[contract.KeyScheme] == "https") != tls {
-			t.Errorf("%s: TLS %v, got check %v and meta %q", name, tls, e.Check.TLSSkipVerify, e.Meta[contract.KeyScheme])
+		if tls := c.status.TLS.CertFile != ""; e.Checks[0].TLSSkipVerify != tls || (e.Meta[contract.KeyScheme] == "https") != tls {
+			t.Errorf("%s: TLS %v, got check %v and meta %q", name, tls, e.Checks[0].TLSSkipVerify, e.Meta[contract.KeyScheme])
 		}
 		if _, err := registrator.New(e.config(nil, nil)); c.status.Service != "" && err != nil {
 			t.Errorf("%s: %v", name, err)

@@ -28,6 +28,9 @@ type Deployment struct {
 	result   Result
 	baseline map[Key]bool // new ones that are not to be taken back: live in a wave before, or there at the start
 	proposed []string     // IDs given to the nodes of this wave
+	steady   keySet       // new ones that every load balancer has had live for MinHealthy
+	named    map[Key]bool // foreign ones that were named
+	gone     []Key        // new ones that were live, but not for so long
 	touched  bool         // an old one was told to stop
 	undo     bool         // new ones could not be taken back
 }
@@ -40,6 +43,9 @@ func New(o Options) (*Deployment, error) {
 	if o.Catalog == nil || o.Balancers == nil || o.Nodes == nil {
 		return nil, errors.New("deploy: Catalog, Balancers and Nodes must be set")
 	}
+	if o.Pattern == nil {
+		o.Pattern = DefaultPattern(o.Service)
+	}
 	if o.Say == nil {
 		o.Say = func(string) {}
 	}
@@ -47,8 +53,8 @@ func New(o Options) (*Deployment, error) {
 		o.Show = func([]Bar) {}
 	}
 	return &Deployment{
-		Options: o, board: newBoard(o.Show), baseline: map[Key]bool{},
-		result: Result{Service: o.Service, Version: o.Version, Stopped: []string{}, Undone: []string{}, Problems: []Problem{}, Warnings: []string{}},
+		Options: o, board: newBoard(o.Show), baseline: map[Key]bool{}, named: map[Key]bool{},
+		result: Result{Service: o.Service, Version: o.Version, Stopped: []string{}, Undone: []string{}, Foreign: []Standing{}, Problems: []Problem{}, Warnings: []string{}},
 	}, nil
 }
 
@@ -100,9 +106,13 @@ func (d *Deployment) run(ctx context.Context) error {
 		if listing, err = d.takeOut(ctx, listing); err != nil {
 			return err
 		}
-		if d.fleet.finished(listing) {
-			return nil
+		if !d.fleet.finished(listing) {
+			continue
 		}
+		if !d.touched {
+			return nil // they were asked just now
+		}
+		return d.lostOr(ctx, d.confirm(ctx))
 	}
 }
 
@@ -120,6 +130,7 @@ func (d *Deployment) prepare(ctx context.Context) (Listing, error) {
 	for _, i := range d.fleet.fresh(listing) {
 		d.baseline[i.Key()] = true
 	}
+	d.nameForeign(listing)
 	if err := d.meet(ctx); err != nil {
 		return listing, err
 	}
@@ -133,12 +144,16 @@ func (d *Deployment) prepare(ctx context.Context) (Listing, error) {
 func (d *Deployment) bringIn(ctx context.Context, listing Listing) error {
 	begun := time.Now()
 	n := d.fleet.toStart()
+	minHealthy := d.MinHealthy
+	if d.fleet.finished(listing) {
+		minHealthy = 0 // nothing depends on it
+	}
 	err := d.start(ctx, listing, n)
 	if err == nil {
-		err = d.awaitLive(ctx)
+		err = d.awaitLive(ctx, minHealthy)
 	}
 	if err == nil {
-		if n > 0 {
+		if n > 0 && minHealthy == 0 {
 			d.say("%d of %s are live on %s, after %s", d.fleet.goal, d.Version, balancers(d.board.bars()), seconds(time.Since(begun)))
 		}
 		return d.keep(ctx)
@@ -162,7 +177,7 @@ func (d *Deployment) start(ctx context.Context, listing Listing, n int) error {
 		return nil
 	}
 	for i := range n {
-		d.proposed = append(d.proposed, fmt.Sprintf("%s-%s-%s-%d", d.Service, d.Version, d.Nonce, d.fleet.first+i))
+		d.proposed = append(d.proposed, d.NodeID(d.fleet.first+i))
 	}
 	s := Start{
 		Service: d.Service, Version: d.Version, OldVersion: safe(d.fleet.oldVersion(listing)),
@@ -204,10 +219,18 @@ func (d *Deployment) warn(format string, args ...any) {
 
 func (d *Deployment) problem(p Problem) { d.result.Problems = append(d.result.Problems, p) }
 
+// lostOr explains an error that says that new ones are lost, and gives it back.
+func (d *Deployment) lostOr(ctx context.Context, err error) error {
+	if gone, isLost := errors.AsType[*lostError](err); isLost && ctx.Err() == nil {
+		d.explainLost(ctx, gone.lost)
+	}
+	return err
+}
+
 // fail takes each line of an error for a problem, unless the problems have been
 // told in detail.
 func (d *Deployment) fail(err error) {
-	if errors.Is(err, errNotLive) || errors.Is(err, errNotDrained) || errors.Is(err, errNotStopped) {
+	if _, isLost := errors.AsType[*lostError](err); isLost || errors.Is(err, errNotLive) || errors.Is(err, errNotDrained) || errors.Is(err, errNotStopped) {
 		return
 	}
 	for line := range strings.Lines(err.Error()) { // joined errors have one each

@@ -364,7 +364,7 @@ func TestAnIDThatNoCommandShouldGetStopsItBeforeItBegins(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			w := newWorld(t, "1.0", 1, "lb0")
 			w.add(id, "1.0", time.Now())
-			w.mustBe(w.deploy(t.Context(), order()), Failed, fmt.Sprintf("the old instance %q on \"n\": its ID", id))
+			w.mustBe(w.deploy(t.Context(), order(includeForeign)), Failed, fmt.Sprintf("the old instance %q on \"n\": its ID", id))
 			w.mustCall()
 		})
 	}
@@ -442,14 +442,14 @@ func TestOldAndNewOfOneIDOnTwoMachines(t *testing.T) {
 	})
 }
 
-func TestOldNodesThatComeMeanwhileGoToo(t *testing.T) {
+func TestIncludeForeign_OldNodesThatComeMeanwhile_GoToo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, "1.0", 2, "lb0")
 		w.after(time.Second, func() {
 			w.add("old-back", "1.0", time.Now())
 			w.add("other", "2.0", time.Now())
 		})
-		w.mustBe(w.deploy(t.Context(), order()), Deployed)
+		w.mustBe(w.deploy(t.Context(), order(includeForeign)), Deployed)
 		w.mustRun(map[string]int{"1.1": 2, "2.0": 1})
 	})
 }

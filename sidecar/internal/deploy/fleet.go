@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"sync"
 )
 
 // fleet is which instances are old, which are new, and how far the deployment
@@ -15,7 +16,10 @@ type fleet struct {
 
 	before      map[Key]Instance // there at the start
 	oldVersions map[string]bool  // that are to be replaced
-	redeploy    bool             // all that were there are old, whatever their version
+	redeploy    bool             // all of ours that were there are old, whatever their version
+
+	mu   sync.Mutex
+	came map[Key]string // the node of each instance of the version that came later; "": none of ours
 
 	first int          // the number of the next new node
 	goal  int          // so many new ones are to be live now
@@ -28,10 +32,13 @@ var ErrUsage = errors.New("the order cannot be carried out")
 // newFleet looks at what is there at the start. An error is ErrUsage, or says
 // why the instances can't be dealt with.
 func newFleet(o Order, listing Listing) (*fleet, error) {
-	f := &fleet{order: o, before: map[Key]Instance{}, oldVersions: map[string]bool{}, done: map[Key]bool{}}
+	f := &fleet{order: o, before: map[Key]Instance{}, oldVersions: map[string]bool{}, came: map[Key]string{}, done: map[Key]bool{}}
 	var there, staying int // of the version
 	for _, i := range listing.Instances {
 		f.before[i.Key()] = i
+		if !f.isOurs(i) {
+			continue
+		}
 		if i.Version != o.Version {
 			f.oldVersions[i.Version] = true
 			continue
@@ -54,6 +61,13 @@ func newFleet(o Order, listing Listing) (*fleet, error) {
 	f.goal = min(staying, f.count)
 	f.first = f.goal
 	return f, nil
+}
+
+// isOurs reports whether an instance may be one of the operator's nodes, by its
+// ID: whoever may register in Consul chooses that, and a command that stops
+// nodes stops what it is given.
+func (f *fleet) isOurs(i Instance) bool {
+	return f.order.IncludeForeign || f.order.Pattern.MatchString(i.ID) && CheckWord(i.ID) == nil
 }
 
 // checkOld refuses IDs that can't be given to the command that stops.
@@ -89,29 +103,86 @@ func (f *fleet) setCount(listing Listing, staying int) error {
 		f.count = f.order.Size
 	}
 	if f.count == 0 {
-		return fmt.Errorf("%w: there are no instances of %s: say by --count how many nodes to start", ErrUsage, f.order.Service)
+		err := fmt.Errorf("%w: there are no instances of %s: say by --count how many nodes to start", ErrUsage, f.order.Service)
+		if foreign := f.foreign(listing); len(foreign) > 0 {
+			err = fmt.Errorf("%w; %s not match the pattern %s (--instance-pattern)", err, quoteInstances(foreign, "does", "do"), f.order.Pattern)
+		}
+		return err
 	}
 	return nil
 }
 
-// isNew reports whether an instance is one that is to stay.
+// isNew reports whether an instance is one that is to stay: of the version, and
+// there at the start, or a node that this deployment has started.
 func (f *fleet) isNew(i Instance) bool {
 	if i.Version != f.order.Version {
 		return false
 	}
-	_, was := f.before[i.Key()]
-	return !f.redeploy || !was
+	was, there := f.before[i.Key()]
+	switch {
+	case there && was.Version == i.Version:
+		return !f.redeploy && f.isOurs(i)
+	case f.order.IncludeForeign:
+		return true
+	case there:
+		return false // it took an old instance's place under its ID
+	}
+	return f.node(i.Key()) != ""
 }
 
-// isOld reports whether an instance is one that is to go: of a version that
-// was there at the start, also if it has come since, as a node that was started
-// again. What is of a third version is none of ours.
+// isOld reports whether an instance is one that is to go: it was there at the
+// start. What is of a third version is none of ours.
 func (f *fleet) isOld(i Instance) bool {
+	_, there := f.before[i.Key()]
 	if f.redeploy {
-		_, was := f.before[i.Key()]
-		return was && i.Version == f.order.Version
+		return there && i.Version == f.order.Version && f.isOurs(i)
 	}
-	return i.Version != f.order.Version && f.oldVersions[i.Version]
+	if i.Version == f.order.Version || !f.oldVersions[i.Version] {
+		return false
+	}
+	return f.order.IncludeForeign || there && f.isOurs(i)
+}
+
+// foreign gives those that are neither: they are never stopped and never
+// counted.
+func (f *fleet) foreign(l Listing) (out []Instance) {
+	for _, i := range l.Instances {
+		if !f.isNew(i) && !f.isOld(i) {
+			out = append(out, i)
+		}
+	}
+	return sorted(out)
+}
+
+// node gives the node that an instance is, or "".
+func (f *fleet) node(k Key) string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.came[k]
+}
+
+// unknown gives those of the version that came after the start, and of which it
+// is not known yet whether this deployment has started them.
+func (f *fleet) unknown(list []Instance) (out []Instance) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, i := range list {
+		_, there := f.before[i.Key()]
+		_, known := f.came[i.Key()]
+		if i.Version == f.order.Version && !there && !known && !f.order.IncludeForeign {
+			out = append(out, i)
+		}
+	}
+	return out
+}
+
+// learn notes which node each instance is.
+func (f *fleet) learn(list []Instance, nodes map[Key]string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, i := range list {
+		f.came[i.Key()] = nodes[i.Key()]
+	}
 }
 
 // old gives those that are to go and have not been seen to.
@@ -134,13 +205,28 @@ func (f *fleet) fresh(l Listing) (out []Instance) {
 	return sorted(out)
 }
 
+// liveIn gives those that are to stay and take traffic on a load balancer. Two
+// that say that they are the same node count once.
+func (f *fleet) liveIn(v View) keySet {
+	live, nodes := keySet{}, map[string]bool{}
+	for _, i := range v.list() {
+		if !v.Instances[i.Key()].Takes || !f.isNew(i) {
+			continue
+		}
+		if node := f.node(i.Key()); node == "" || !nodes[node] {
+			live[i.Key()], nodes[node] = true, true
+		}
+	}
+	return live
+}
+
 // strays gives what has come since the start and is neither of the version nor
 // of an old one; and what has taken an old one's place under its ID.
 func (f *fleet) strays(l Listing) (foreign, inPlace []Instance) {
 	for _, i := range l.Instances {
 		was, there := f.before[i.Key()]
 		switch {
-		case there && f.isNew(i) && was.Version != i.Version:
+		case there && i.Version == f.order.Version && was.Version != i.Version:
 			inPlace = append(inPlace, i)
 		case !there && !f.isNew(i):
 			foreign = append(foreign, i)

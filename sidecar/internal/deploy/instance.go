@@ -16,6 +16,11 @@ type Instance struct {
 	Checks  []Check
 }
 
+// isFailing reports whether a check of the instance is critical.
+func (i Instance) isFailing() bool {
+	return slices.ContainsFunc(i.Checks, func(c Check) bool { return c.Status == "critical" })
+}
+
 // Check is a check of an instance that is not passing.
 type Check struct {
 	Name, Status, Output string // as Consul has them: anything may stand there
@@ -27,6 +32,8 @@ type Key struct{ ID, Node string }
 // Key gives the instance's.
 func (i Instance) Key() Key { return Key{i.ID, i.Node} }
 
+func compareKeys(a, b Key) int { return cmp.Or(cmp.Compare(a.ID, b.ID), cmp.Compare(a.Node, b.Node)) }
+
 // Listing is one answer of Consul.
 type Listing struct {
 	Index     uint64
@@ -37,7 +44,7 @@ type Listing struct {
 // order of an answer.
 func sorted(list []Instance) []Instance {
 	list = slices.Clone(list)
-	slices.SortFunc(list, func(a, b Instance) int { return cmp.Or(cmp.Compare(a.ID, b.ID), cmp.Compare(a.Node, b.Node)) })
+	slices.SortFunc(list, func(a, b Instance) int { return compareKeys(a.Key(), b.Key()) })
 	return list
 }
 

@@ -13,15 +13,49 @@ import (
 var errNotLive = errors.New("the new version is not live on every load balancer")
 
 // viewEvery is how often a load balancer's whole view is read, where counting
-// by version does not tell new from old.
+// by version does not tell which instances are new.
 const viewEvery = 300 * time.Millisecond
 
-// awaitLive waits until every load balancer has goal new ones live, all of them
+// awaitLive waits until every load balancer has goal new ones live, and has had
+// the same ones live for minHealthy: one that is lost before has until the
+// timeout to become live again.
+func (d *Deployment) awaitLive(ctx context.Context, minHealthy time.Duration) error {
+	begun := time.Now()
+	within, cancel := context.WithDeadline(ctx, begun.Add(d.Timeout))
+	defer cancel()
+	holding, cancel := context.WithDeadline(ctx, begun.Add(d.Timeout+minHealthy))
+	defer cancel()
+	for {
+		if err := d.awaitAll(ctx, within); err != nil {
+			return err
+		}
+		if minHealthy > 0 {
+			d.say("%d of %s are live on %s, after %s: watching them for %s",
+				d.fleet.goal, d.Version, balancers(d.board.bars()), seconds(time.Since(begun)), seconds(minHealthy))
+		}
+		steady, err := d.hold(holding, minHealthy)
+		gone, isLost := errors.AsType[*lostError](err)
+		switch {
+		case err == nil:
+			d.steady = steady
+			if minHealthy > 0 {
+				d.say("they have stayed live")
+			}
+			return nil
+		case ctx.Err() != nil:
+			return context.Cause(ctx)
+		case !isLost:
+			return errNotLive
+		}
+		d.gone = gone.lost
+		d.say("%v, after %s", err, seconds(time.Since(begun)))
+	}
+}
+
+// awaitAll waits until every load balancer has goal new ones live, all of them
 // at the same time: what the first has said may no longer hold when the last
 // one says it.
-func (d *Deployment) awaitLive(ctx context.Context) error {
-	within, cancel := context.WithTimeout(ctx, d.Timeout)
-	defer cancel()
+func (d *Deployment) awaitAll(ctx, within context.Context) error {
 	for {
 		_ = d.refresh(within) // those that are known are asked in any case
 		names := d.board.names()
@@ -48,7 +82,7 @@ func (d *Deployment) awaitLive(ctx context.Context) error {
 func (d *Deployment) liveOn(ctx context.Context, name string) (atOnce bool) {
 	failures := 0
 	for asked := 0; ctx.Err() == nil; asked++ {
-		live, err := d.askLive(ctx, d.board.balancer(name), asked == 0)
+		live, err := d.askLive(ctx, d.board.balancer(name))
 		if errors.Is(err, ErrNotRouted) {
 			d.board.unrouted(name)
 			return true
@@ -63,44 +97,48 @@ func (d *Deployment) liveOn(ctx context.Context, name string) (atOnce bool) {
 			continue
 		}
 		failures = 0
-		d.board.set(name, func(b *Bar) { b.Live, b.Trouble = min(live.Count, d.fleet.goal), "" })
-		if live.Live {
+		d.board.set(name, func(b *Bar) { b.Live, b.Trouble = min(live, d.fleet.goal), "" })
+		if live >= d.fleet.goal {
 			return asked == 0
 		}
-		wait(ctx, breath)
+		if err := d.waitLive(ctx, d.board.balancer(name)); err != nil {
+			pause(ctx, 0) // the next question says why
+		}
 	}
 	return false
 }
 
-// askLive asks once. The first question is not waited for: it shows where the
-// load balancer stands.
-func (d *Deployment) askLive(ctx context.Context, b Balancer, first bool) (Live, error) {
-	if d.fleet.redeploy {
-		return d.countNew(ctx, b, first)
-	}
-	patience := left(ctx)
-	if first {
-		patience = 0
-	}
-	return d.Balancers.Live(ctx, b, d.Version, d.fleet.goal, patience)
+// askLive counts the new ones that take traffic on a load balancer.
+func (d *Deployment) askLive(ctx context.Context, b Balancer) (int, error) {
+	view, err := d.view(ctx, b)
+	return len(d.fleet.liveIn(view)), err
 }
 
-// countNew counts the new ones where the old ones have the same version.
-func (d *Deployment) countNew(ctx context.Context, b Balancer, first bool) (Live, error) {
-	if !first {
-		wait(ctx, viewEvery)
-	}
+// view asks a load balancer for all that it knows of the service. Where there
+// are instances of which it is not known whether they are new, Consul is asked
+// who they are.
+func (d *Deployment) view(ctx context.Context, b Balancer) (View, error) {
 	view, err := d.Balancers.View(ctx, b)
-	if err != nil {
-		return Live{}, err
+	if err == nil && len(d.fleet.unknown(view.list())) > 0 {
+		_, err = d.list(ctx, lookTimeout)
 	}
-	n := 0
-	for key, seen := range view.Instances {
-		if seen.Takes && d.fleet.isNew(Instance{ID: key.ID, Node: key.Node, Version: seen.Version}) {
-			n++
-		}
+	return view, err
+}
+
+// waitLive waits until it is worth counting again. A load balancer counts all
+// instances of the version, also those that are not new, and so may answer at
+// once.
+func (d *Deployment) waitLive(ctx context.Context, b Balancer) error {
+	live, err := d.Balancers.Live(ctx, b, d.Version, d.fleet.goal, left(ctx))
+	switch {
+	case err != nil:
+		return err
+	case live.Live:
+		wait(ctx, viewEvery)
+	default:
+		wait(ctx, breath)
 	}
-	return Live{Live: n >= d.fleet.goal, Count: n}, nil
+	return nil
 }
 
 // explain says why the new ones are not live: each load balancer's word, and of
@@ -125,6 +163,9 @@ func (d *Deployment) explain(ctx context.Context, begun time.Time) {
 	fresh := d.fleet.fresh(listing)
 	if len(fresh) < d.fleet.goal {
 		d.problem(Problem{WaitedMS: waited, Reason: fmt.Sprintf("%d of %d of %s have registered in Consul", len(fresh), d.fleet.goal, d.Version)})
+	}
+	for _, key := range d.gone[:min(len(d.gone), maxExplained)] {
+		d.problem(Problem{Instance: key.ID, WaitedMS: waited, Reason: Quote(key.ID) + " was live for a while, and then no longer"})
 	}
 	d.explainStrays(listing)
 	views := d.views(ctx)
@@ -158,7 +199,11 @@ func (d *Deployment) views(ctx context.Context) map[string]View {
 func (d *Deployment) explainStrays(listing Listing) {
 	foreign, inPlace := d.fleet.strays(listing)
 	for _, i := range foreign[:min(len(foreign), maxExplained)] {
-		d.problem(Problem{Instance: i.ID, Reason: fmt.Sprintf("%s has registered since, as version %s", Quote(i.ID), Quote(i.Version))})
+		reason := fmt.Sprintf("%s has registered since, as version %s", Quote(i.ID), Quote(i.Version))
+		if i.Version == d.Version {
+			reason += ", and is none of the nodes that were started: a new node registers under its POINTSMAN_INSTANCE (or see --include-foreign)"
+		}
+		d.problem(Problem{Instance: i.ID, Reason: reason})
 	}
 	for _, i := range inPlace[:min(len(inPlace), maxExplained)] {
 		d.problem(Problem{Instance: i.ID, Reason: fmt.Sprintf("%s has taken an old instance's place under its ID: a new node needs an ID of its own", Quote(i.ID))})

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"slices"
+	"strings"
 	"time"
 )
 
@@ -30,6 +32,9 @@ func (d *Deployment) list(ctx context.Context, limit time.Duration) (Listing, er
 	for tries := 0; ; tries++ {
 		listing, err := d.Catalog.Instances(within)
 		if err == nil {
+			err = d.learn(within, listing)
+		}
+		if err == nil {
 			return listing, nil
 		}
 		if !pause(within, tries) {
@@ -39,6 +44,24 @@ func (d *Deployment) list(ctx context.Context, limit time.Duration) (Listing, er
 			return Listing{}, fmt.Errorf("no answer from Consul about %s within %s: %w", d.Service, seconds(limit), err)
 		}
 	}
+}
+
+// learn finds out which of the instances that have come are nodes that this
+// deployment has started.
+func (d *Deployment) learn(ctx context.Context, listing Listing) error {
+	if d.fleet == nil {
+		return nil // they were there before
+	}
+	list := d.fleet.unknown(listing.Instances)
+	if len(list) == 0 {
+		return nil
+	}
+	nodes, err := d.Nodes.Started(ctx, list)
+	if err != nil {
+		return fmt.Errorf("which of the new instances are nodes that were started: %w", err)
+	}
+	d.fleet.learn(list, nodes)
+	return nil
 }
 
 // stand notes what runs at the end, interrupted or not.
@@ -51,6 +74,7 @@ func (d *Deployment) stand(ctx context.Context) {
 		return // New and Old stay nil: unknown
 	}
 	d.result.New, d.result.Old = standings(d.fleet.fresh(listing)), []Standing{}
+	d.nameForeign(listing)
 	for _, i := range sorted(listing.Instances) {
 		if d.fleet.isOld(i) {
 			d.result.Old = append(d.result.Old, standings([]Instance{i})...)
@@ -58,10 +82,38 @@ func (d *Deployment) stand(ctx context.Context) {
 	}
 }
 
+// nameForeign names the foreign instances that were not named yet.
+func (d *Deployment) nameForeign(listing Listing) {
+	foreign := d.fleet.foreign(listing)
+	d.result.Foreign = standings(foreign)
+	foreign = slices.DeleteFunc(foreign, func(i Instance) bool { return d.named[i.Key()] })
+	for _, i := range foreign {
+		d.named[i.Key()] = true
+	}
+	if len(foreign) > 0 {
+		d.warn("%s foreign, neither stopped nor counted", quoteInstances(foreign, "is", "are"))
+	}
+}
+
+// quoteInstances names instances, with the verb that fits.
+func quoteInstances(list []Instance, one, many string) string {
+	names := make([]string, 0, len(list))
+	for _, i := range list[:min(len(list), maxExplained)] {
+		names = append(names, fmt.Sprintf("%s (version %s)", Quote(i.ID), Quote(i.Version)))
+	}
+	if more := len(list) - len(names); more > 0 {
+		names = append(names, fmt.Sprintf("and %d more", more))
+	}
+	if len(list) == 1 {
+		return names[0] + " " + one
+	}
+	return strings.Join(names, ", ") + " " + many
+}
+
 func standings(list []Instance) []Standing {
 	out := make([]Standing, 0, len(list))
 	for _, i := range list {
-		out = append(out, Standing{ID: i.ID, Node: i.Node, Version: i.Version, Leaving: i.Leaving})
+		out = append(out, Standing{ID: i.ID, Node: i.Node, Version: i.Version, Leaving: i.Leaving, Failing: i.isFailing()})
 	}
 	return out
 }

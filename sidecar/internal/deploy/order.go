@@ -3,6 +3,8 @@ package deploy
 import (
 	"errors"
 	"fmt"
+	"regexp"
+	"strings"
 	"time"
 )
 
@@ -16,7 +18,13 @@ type Order struct {
 	Redeploy bool // where all are of the version already, replace them
 
 	Timeout      time.Duration // for a wave to become live everywhere
+	MinHealthy   time.Duration // for it to stay live everywhere before old ones are stopped; 0: none
 	DrainTimeout time.Duration // for one to become drained everywhere
+
+	// Pattern is what the ID of an instance looks like that may be stopped or
+	// counted; nil is DefaultPattern. IncludeForeign takes all instances.
+	Pattern        *regexp.Regexp
+	IncludeForeign bool
 
 	// LoadBalancers is how many there must be; 0: those that Consul lists. Without
 	// are the names of those that are left out.
@@ -26,6 +34,31 @@ type Order struct {
 	// Nonce is a word that is another in each run: it makes the IDs unique that
 	// are proposed to new nodes.
 	Nonce string
+}
+
+// NodeID is an ID for a new node to register under.
+func (o Order) NodeID(n int) string {
+	version := strings.Map(func(r rune) rune {
+		if r == '/' || r == ',' || r == '=' || r == '%' {
+			return '-' // no safe character of DefaultPattern
+		}
+		return r
+	}, o.Version)
+	return fmt.Sprintf("%s-%s-%s-%d", o.Service, version, o.Nonce, n)
+}
+
+// DefaultPattern matches the service's name, and the name with a digit, '-' or
+// '@' after it and then safe characters: no '/', which leads a path elsewhere.
+func DefaultPattern(service string) *regexp.Regexp {
+	return regexp.MustCompile(`^` + regexp.QuoteMeta(service) + `([0-9@-][A-Za-z0-9_.:@+-]*)?$`)
+}
+
+// ParsePattern reads a pattern, which has to match a whole ID.
+func ParsePattern(text string) (*regexp.Regexp, error) {
+	if _, err := regexp.Compile(text); err != nil {
+		return nil, err // also what only brackets would make whole
+	}
+	return regexp.Compile(`^(?:` + text + `)$`)
 }
 
 // check names all that is wrong.
@@ -48,6 +81,9 @@ func (o Order) check() error {
 	}
 	if o.Timeout <= 0 || o.DrainTimeout <= 0 {
 		bad("timeout %s, drain timeout %s: must be above 0", o.Timeout, o.DrainTimeout)
+	}
+	if o.MinHealthy < 0 {
+		bad("min healthy %s: must not be negative", o.MinHealthy)
 	}
 	return errors.Join(errs...)
 }

@@ -61,6 +61,15 @@ type View struct {
 	Unlisted  bool           // it still has servers that Consul no longer lists
 }
 
+// list gives what the load balancer knows as instances, sorted.
+func (v View) list() []Instance {
+	list := make([]Instance, 0, len(v.Instances))
+	for key, seen := range v.Instances {
+		list = append(list, Instance{ID: key.ID, Node: key.Node, Version: seen.Version})
+	}
+	return sorted(list)
+}
+
 // Seen is an instance as a load balancer has it.
 type Seen struct {
 	Version  string
@@ -74,6 +83,9 @@ type Nodes interface {
 	// Start returns when the commands that start the nodes have ended. An error
 	// joins one for each that failed.
 	Start(ctx context.Context, s Start) error
+	// Started gives the node that each instance is, of those that Start has
+	// started, by what can't be chosen by whoever registers. Others are left out.
+	Started(ctx context.Context, list []Instance) (map[Key]string, error)
 	// Stop likewise, with a *StopError for each node that it failed for, where
 	// that can be told.
 	Stop(ctx context.Context, s Stop) error
@@ -103,7 +115,14 @@ type Stop struct {
 	// instances that stay.
 	Last bool
 	Keep []Instance
+
+	// May is asked before each instance is told to stop; nil always says yes.
+	// One that it says no to is left alone, and its StopError is ErrKept.
+	May func() bool
 }
+
+// ErrKept says that an old instance was left alone because new ones are lost.
+var ErrKept = errors.New("it was kept, since new instances are no longer live")
 
 // StopError says that one instance could not be stopped.
 type StopError struct {

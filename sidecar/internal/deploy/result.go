@@ -31,6 +31,9 @@ type Result struct {
 	Stopped []string `json:"stopped"` // old instances that were stopped by this run
 	Undone  []string `json:"undone"`  // new instances that were stopped again
 
+	// Foreign is what is neither old nor new.
+	Foreign []Standing `json:"foreign"`
+
 	// What Consul lists at the end; nil if it can't be asked.
 	New []Standing `json:"new"`
 	Old []Standing `json:"old"`
@@ -47,6 +50,7 @@ type Standing struct {
 	Node    string `json:"node"`
 	Version string `json:"version"`
 	Leaving bool   `json:"leaving"`
+	Failing bool   `json:"failing"` // a check of it is critical
 }
 
 // Bar is how far a load balancer has come.
@@ -126,8 +130,11 @@ func names(list []Standing) string {
 		if CheckWord(name) != nil {
 			name = Quote(name)
 		}
-		if s.Leaving {
+		switch {
+		case s.Leaving:
 			name += " (leaving)"
+		case s.Failing:
+			name += " (failing)"
 		}
 		out = append(out, name)
 	}

@@ -19,7 +19,9 @@ func (d *Deployment) takeOut(ctx context.Context, listing Listing) (Listing, err
 		return listing, nil
 	}
 	begun := time.Now()
-	failed, err := d.stop(ctx, listing, stop)
+	watched, end := d.watched(ctx)
+	defer end()
+	failed, err := d.stop(ctx, listing, stop, func() bool { return watched.Err() == nil })
 	if ctx.Err() != nil {
 		return listing, context.Cause(ctx)
 	}
@@ -34,10 +36,13 @@ func (d *Deployment) takeOut(ctx context.Context, listing Listing) (Listing, err
 			going = append(going, i)
 		}
 	}
-	if err := d.awaitDrained(ctx, going, after); err != nil {
-		return after, err
+	if err := d.awaitDrained(watched, going, after); err != nil {
+		return after, d.lostOr(ctx, err)
 	}
 	d.fleet.drained(going)
+	if watched.Err() != nil {
+		return after, d.lostOr(ctx, context.Cause(watched))
+	}
 	if len(stuck) > 0 {
 		return after, errNotStopped
 	}
@@ -45,8 +50,9 @@ func (d *Deployment) takeOut(ctx context.Context, listing Listing) (Listing, err
 	return after, nil
 }
 
-// stop tells the old ones to stop. It gives why it failed for which.
-func (d *Deployment) stop(ctx context.Context, listing Listing, list []Instance) (map[Key]error, error) {
+// stop tells the old ones to stop, for as long as may says yes. It gives why it
+// failed for which.
+func (d *Deployment) stop(ctx context.Context, listing Listing, list []Instance, may func() bool) (map[Key]error, error) {
 	if len(list) == 0 {
 		return nil, nil
 	}
@@ -55,7 +61,7 @@ func (d *Deployment) stop(ctx context.Context, listing Listing, list []Instance)
 	d.touched = true
 	err := d.Nodes.Stop(ctx, Stop{
 		Service: d.Service, Version: d.Version, Total: d.fleet.count, Instances: list,
-		Last: rest == 0 && d.fleet.goal >= d.fleet.count, Keep: d.fleet.fresh(listing),
+		Last: rest == 0 && d.fleet.goal >= d.fleet.count, Keep: d.fleet.fresh(listing), May: may,
 	})
 	failed := failures(err, list)
 	for _, i := range list {

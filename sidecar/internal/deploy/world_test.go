@@ -1,9 +1,11 @@
 package deploy
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -31,13 +33,16 @@ type world struct {
 
 	version   string // that is registered in place of the one asked for
 	bad       map[string]bool
-	silent    bool // nodes that start do not register
+	silent    bool     // nodes that start do not register
+	lose      []string // the IDs of nodes that do not
 	startFail map[int]error
 	hang      bool // start commands hang until ctx ends
 	stopFail  map[string]error
 	stopLies  bool // stop commands succeed and stop nothing
+	oneByOne  bool // a stop command begins when the one before it has ended
 	consul    error
 	ownIDs    bool // nodes register under IDs of their own
+	given     []string
 	next      int
 	least     int // so many must always take traffic on each load balancer that lives
 }
@@ -54,8 +59,9 @@ type lb struct {
 	lag    time.Duration // until it follows
 	dead   error         // it can't be asked
 	routes bool
-	hidden bool // not in Consul
-	blind  bool // it has every node down
+	hidden bool  // not in Consul
+	blind  bool  // it has every node down
+	mute   error // it can't be asked for its view
 	url    string
 }
 
@@ -207,12 +213,12 @@ func (w *world) View(_ context.Context, b Balancer) (View, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	x := w.lbs[b.Name]
-	if x.dead != nil {
-		return View{}, x.dead
+	if err := cmp.Or(x.dead, x.mute); err != nil {
+		return View{}, err
 	}
 	v := View{Index: w.index, Instances: map[Key]Seen{}}
 	for k, n := range w.nodes {
-		s := Seen{Version: n.Version, Takes: n.takes(time.Now().Add(-x.lag)), Phase: "down"}
+		s := Seen{Version: n.Version, Takes: n.takes(time.Now().Add(-x.lag)) && !x.blind, Phase: "down"}
 		if s.Takes {
 			s.Phase = "up"
 		} else if !n.left.IsZero() {
@@ -226,6 +232,7 @@ func (w *world) View(_ context.Context, b Balancer) (View, error) {
 
 func (w *world) Start(ctx context.Context, s Start) error {
 	w.note("start %d of %d", len(s.IDs), s.Total)
+	w.given = append(w.given, s.IDs...)
 	if w.hang {
 		<-ctx.Done()
 		return context.Cause(ctx)
@@ -241,7 +248,7 @@ func (w *world) Start(ctx context.Context, s Start) error {
 			errs = append(errs, err)
 			continue
 		}
-		if w.silent {
+		if w.silent || slices.Contains(w.lose, id) {
 			continue
 		}
 		version := s.Version
@@ -261,13 +268,32 @@ func (w *world) Start(ctx context.Context, s Start) error {
 	return errors.Join(errs...)
 }
 
+func (w *world) Started(_ context.Context, list []Instance) (map[Key]string, error) {
+	nodes := map[Key]string{}
+	for _, i := range list {
+		if slices.Contains(w.given, i.ID) {
+			nodes[i.Key()] = i.ID
+		}
+	}
+	return nodes, nil
+}
+
 // Stop is a SIGTERM that is waited for. A second one to a node would end it at
 // once, with what it is doing.
 func (w *world) Stop(ctx context.Context, s Stop) error {
 	w.note("stop %s undo=%v last=%v missing=%d", strings.Join(idsOf(s.Instances), ","), s.Undo, s.Last, len(s.Missing))
-	w.mu.Lock()
 	var errs []error
+	w.mu.Lock()
 	for _, i := range s.Instances {
+		if w.oneByOne {
+			w.mu.Unlock()
+			wait(ctx, w.stopTakes)
+			w.mu.Lock()
+			if s.May != nil && !s.May() {
+				errs = append(errs, &StopError{i.Key(), ErrKept})
+				continue
+			}
+		}
 		n := w.nodes[i.Key()]
 		if err := w.stopFail[i.ID]; err != nil {
 			errs = append(errs, &StopError{i.Key(), err})
@@ -318,7 +344,10 @@ func (w *world) running() map[string]int {
 
 // order is 1.1 of the service, with these changes.
 func order(change ...func(*Order)) Order {
-	o := Order{Service: "api", Version: "1.1", Timeout: 20 * time.Second, DrainTimeout: 20 * time.Second, Nonce: "xyz"}
+	o := Order{
+		Service: "api", Version: "1.1", Timeout: 20 * time.Second, DrainTimeout: 20 * time.Second, Nonce: "xyz",
+		Pattern: regexp.MustCompile(`^(api|old|new)(-.*)?$`),
+	}
 	for _, c := range change {
 		c(&o)
 	}

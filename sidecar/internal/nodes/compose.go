@@ -25,6 +25,7 @@ type Compose struct {
 
 	before map[string]bool // containers that were there first
 	fresh  []string        // that the last Start has made
+	made   []string        // that any Start has made
 }
 
 var _ deploy.Nodes = (*Compose)(nil)
@@ -52,7 +53,20 @@ func (c *Compose) Start(ctx context.Context, what deploy.Start) error {
 		err = listErr
 	}
 	c.fresh = slices.DeleteFunc(now, func(id string) bool { return slices.Contains(was, id) })
+	c.made = append(c.made, c.fresh...)
 	return err
+}
+
+// Started implements deploy.Nodes: a new node is in a container that was made.
+func (c *Compose) Started(ctx context.Context, list []deploy.Instance) (map[deploy.Key]string, error) {
+	known, err := c.inspect(ctx, c.made)
+	nodes := map[deploy.Key]string{}
+	for _, i := range list {
+		if box, found := find(known, i); found {
+			nodes[i.Key()] = box.ID
+		}
+	}
+	return nodes, err
 }
 
 // Stop implements deploy.Nodes.
@@ -69,16 +83,25 @@ func (c *Compose) Stop(ctx context.Context, what deploy.Stop) error {
 	if err != nil {
 		return err
 	}
+	stays := map[string]bool{}
+	for _, i := range what.Keep {
+		if box, found := find(known, i); found {
+			stays[box.ID] = true
+		}
+	}
 	var ids []string
 	for _, i := range what.Instances {
 		box, found := find(known, i)
-		if !found {
+		switch {
+		case !found:
 			return &deploy.StopError{Instance: i.Key(), Err: fmt.Errorf("no container of the Compose service %s has the address %s", c.Service, i.Address)}
+		case stays[box.ID] || slices.Contains(c.made, box.ID):
+			return &deploy.StopError{Instance: i.Key(), Err: fmt.Errorf("its address %s is that of a new container", i.Address)}
 		}
 		ids = append(ids, box.ID)
 	}
 	if what.Last {
-		ids = append(ids, c.leftovers(known, what.Keep)...)
+		ids = append(ids, c.leftovers(known, stays)...)
 	}
 	slices.Sort(ids)
 	return c.remove(ctx, slices.Compact(ids))
@@ -86,13 +109,7 @@ func (c *Compose) Stop(ctx context.Context, what deploy.Stop) error {
 
 // leftovers gives the containers of before that have no instance that stays:
 // those that had ended, and have been started again or have not.
-func (c *Compose) leftovers(known []container, keep []deploy.Instance) (ids []string) {
-	stays := map[string]bool{}
-	for _, i := range keep {
-		if box, found := find(known, i); found {
-			stays[box.ID] = true
-		}
-	}
+func (c *Compose) leftovers(known []container, stays map[string]bool) (ids []string) {
 	for _, box := range known {
 		if c.before[box.ID] && !stays[box.ID] {
 			ids = append(ids, box.ID)

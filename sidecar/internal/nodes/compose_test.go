@@ -2,6 +2,7 @@ package nodes
 
 import (
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -153,6 +154,37 @@ func TestComposeTakesBackAllThatItMade(t *testing.T) {
 		}
 		mustHave(t, dir, "c0:1.0", "c1:1.0")
 	}
+}
+
+func TestCompose_Started_OnlyContainersThatWereMade(t *testing.T) {
+	c, _ := newCompose(t, 2)
+	if err := c.Start(t.Context(), start()); err != nil { // makes c2 and c3
+		t.Fatal(err)
+	}
+	stranger := at(9, "1.1")
+	got, err := c.Started(t.Context(), []deploy.Instance{at(1, "1.1"), at(2, "1.1"), at(3, "1.1"), stranger})
+	want := map[deploy.Key]string{{ID: "api2"}: "c2", {ID: "api3"}: "c3"}
+	if err != nil || !maps.Equal(got, want) {
+		t.Errorf("got %v, %v, want %v", got, err, want)
+	}
+}
+
+// Whoever may register can name the address of a new container for an old
+// instance.
+func TestCompose_OldInstanceAtAddressOfContainerThatStays_NothingIsStopped(t *testing.T) {
+	c, dir := newCompose(t, 2)
+	if err := c.Start(t.Context(), start()); err != nil {
+		t.Fatal(err)
+	}
+	for _, stop := range []deploy.Stop{
+		{Instances: []deploy.Instance{at(0, "1.0"), at(2, "1.0")}},
+		{Instances: []deploy.Instance{at(0, "1.0"), at(1, "1.0")}, Keep: []deploy.Instance{at(1, "1.1")}},
+	} {
+		if err := c.Stop(t.Context(), stop); err == nil || !strings.Contains(err.Error(), "is that of a new container") {
+			t.Errorf("got %v, want that it is refused", err)
+		}
+	}
+	mustHave(t, dir, "c0:1.0", "c1:1.0", "c2:1.1", "c3:1.1")
 }
 
 func TestComposeStopsNothingThatItDoesNotKnow(t *testing.T) {

@@ -122,6 +122,22 @@ func TestACommandThatFailsIsNamedWithItsLastOutput(t *testing.T) {
 	}
 }
 
+func TestStop_MayTurnsNo_RestIsKept(t *testing.T) {
+	var out printed
+	var asked int
+	what := stop()
+	for len(what.Instances) < maxCommands+2 {
+		what.Instances = append(what.Instances, deploy.Instance{ID: fmt.Sprintf("api-%d", len(what.Instances))})
+	}
+	var mu sync.Mutex
+	what.May = func() bool { mu.Lock(); defer mu.Unlock(); asked++; return asked <= maxCommands }
+	s := &Shell{Runner: runner(&out), StopCommand: "echo $POINTSMAN_INSTANCE"}
+	err := s.Stop(t.Context(), what)
+	if got := len(out.sorted()); got != maxCommands || !errors.Is(err, deploy.ErrKept) {
+		t.Errorf("got %d stopped, %v, want %d and that the rest was kept", got, err, maxCommands)
+	}
+}
+
 // processes gives the pids that the commands have written.
 func processes(t *testing.T, dir string) (pids []int) {
 	t.Helper()

@@ -17,6 +17,8 @@ type Shell struct {
 	StartCommand, StopCommand string // for sh -c
 	// Once runs a command once for all nodes of a wave, and not for each.
 	Once bool
+
+	given map[string]bool // the IDs that new nodes were given
 }
 
 // maxCommands is how many commands of a wave run at a time.
@@ -33,6 +35,12 @@ func (s *Shell) Start(ctx context.Context, what deploy.Start) error {
 			"NODE_INDEX": strconv.Itoa(first), "INSTANCE": strings.Join(ids, " "),
 		})
 	}
+	if s.given == nil {
+		s.given = map[string]bool{}
+	}
+	for _, id := range what.IDs {
+		s.given[id] = true
+	}
 	if s.Once {
 		return s.sh(ctx, "start", s.StartCommand, facts(what.IDs, what.First))
 	}
@@ -40,6 +48,18 @@ func (s *Shell) Start(ctx context.Context, what deploy.Start) error {
 		n := what.First + i
 		return s.sh(ctx, fmt.Sprintf("start %d", n), s.StartCommand, facts(what.IDs[i:i+1], n))
 	})
+}
+
+// Started implements deploy.Nodes: a new node has the ID that it was given, which
+// others can't know before.
+func (s *Shell) Started(_ context.Context, list []deploy.Instance) (map[deploy.Key]string, error) {
+	nodes := map[deploy.Key]string{}
+	for _, i := range list {
+		if s.given[i.ID] {
+			nodes[i.Key()] = i.ID
+		}
+	}
+	return nodes, nil
 }
 
 // Stop implements deploy.Nodes.
@@ -53,6 +73,9 @@ func (s *Shell) Stop(ctx context.Context, what deploy.Stop) error {
 		return s.sh(ctx, "stop", s.StopCommand, stopFacts(what, all))
 	}
 	return many(len(all), func(i int) error {
+		if what.May != nil && !what.May() {
+			return &deploy.StopError{Instance: all[i].Key(), Err: deploy.ErrKept}
+		}
 		err := s.sh(ctx, "stop "+all[i].ID, s.StopCommand, stopFacts(what, all[i:i+1]))
 		if err != nil {
 			return &deploy.StopError{Instance: all[i].Key(), Err: err}

@@ -77,6 +77,8 @@ func startStack(t *testing.T, files []string, variables ...string) *stack {
 	if err := os.WriteFile(settings, content, 0o600); err != nil {
 		t.Fatal(err)
 	}
+	// A time that is waited for proves nothing here: e2e has tests of it.
+	s.environ = append(s.environ, "DEPLOY_MIN_HEALTHY=1")
 	s.environ = append(s.environ, "COMPOSE_ENV_FILES="+settings, "COMPOSE_PROJECT_NAME="+s.project,
 		"COMPOSE_FILE="+strings.Join(s.files, string(os.PathListSeparator)))
 	t.Cleanup(func() {

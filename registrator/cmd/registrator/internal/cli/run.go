@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/pointsman/pointsman/registrator"
+	"github.com/pointsman/pointsman/registrator/cmd/registrator/internal/listener"
 	"github.com/pointsman/pointsman/registrator/cmd/registrator/internal/notify"
 	"github.com/pointsman/pointsman/registrator/cmd/registrator/internal/program"
 	"github.com/pointsman/pointsman/registrator/cmd/registrator/internal/ready"
@@ -124,6 +125,7 @@ func (s *settings) run(ctx context.Context, argv []string, p Process) error {
 			manager.Ready() // Consul may be away, and the program serves
 			return registration.SetChecks(checks[host])
 		},
+		Other:        s.other(at.hosts),
 		ReadyTimeout: s.readyTimeout, Stop: s.signal, StopTimeout: s.stopTimeout,
 		Signals: signals, Logger: log,
 	})
@@ -147,6 +149,15 @@ func (a announced) Register(ctx context.Context) error {
 func (a announced) Leave(ctx context.Context, stop func(context.Context) error) error {
 	a.to.Stopping()
 	return a.Registration.Leave(ctx, stop)
+}
+
+// other asks who listens in the program's place at the hosts at which it is
+// checked.
+func (s *settings) other(hosts []string) func(pid int) string {
+	if s.anyListener {
+		return nil
+	}
+	return func(pid int) string { return listener.Other(pid, s.port, hosts) }
 }
 
 // receive gives the signals that come from now on. Those that were ignored

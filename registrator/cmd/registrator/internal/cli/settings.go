@@ -35,6 +35,7 @@ type settings struct {
 	checkInterval   time.Duration
 	checkTimeout    time.Duration
 	readyTimeout    time.Duration
+	anyListener     bool
 
 	signal       syscall.Signal
 	leaveWait    time.Duration
@@ -86,6 +87,7 @@ func (s *settings) flags(flags *pflag.FlagSet) {
 	duration(&s.checkInterval, "check-interval", registrator.DefaultInterval.String(), time.Second, "time between two checks by Consul")
 	duration(&s.checkTimeout, "check-timeout", registrator.DefaultTimeout.String(), time.Millisecond, "time for a check to pass")
 	duration(&s.readyTimeout, "ready-timeout", "0s", 0, "time for the program to become ready; 0 is for ever")
+	flags.BoolVar(&s.anyListener, "any-listener", false, "register also while another process listens on --port, such as a proxy in\nfront of the program or a daemon that it has started (Linux)")
 
 	add(flags, &s.signal, "TERM", "signal", "signal", "what tells the program to stop", parseSignal)
 	duration(&s.leaveWait, "leave-wait", registrator.DefaultLeaveWait.String(), time.Millisecond, "time for a load balancer that can't be asked to let go of the program,\nbefore that hears of its end")

@@ -56,8 +56,29 @@ func (l *life) awaitReady(ctx context.Context) error {
 		ctx, cancel = context.WithTimeoutCause(ctx, l.ReadyTimeout, late)
 		defer cancel()
 	}
-	return l.Ready(ctx)
+	was := ""
+	for {
+		if err := l.Ready(ctx); err != nil || l.Other == nil {
+			return err
+		}
+		other := l.Other(l.program.PID())
+		if other == "" {
+			return nil
+		}
+		if other != was {
+			l.Logger.Warn("another process listens on the port, not registering until it has gone (or see --any-listener)", "listener", other)
+		}
+		was = other
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("%w: another process listens on the port: %s", context.Cause(ctx), other)
+		case <-time.After(otherPause):
+		}
+	}
 }
+
+// otherPause is between two looks at who listens.
+const otherPause = 500 * time.Millisecond
 
 // run goes through what happens, one thing after the other, until the program
 // has ended and has left.

@@ -29,6 +29,11 @@ type Config struct {
 	Ready        func(ctx context.Context) error
 	ReadyTimeout time.Duration // 0 is for ever
 
+	// Other returns which process listens in the program's place, or "". While
+	// there is one the program is not ready: the checks reach the other. nil asks
+	// nothing.
+	Other func(pid int) string
+
 	Stop        syscall.Signal // what tells the program to stop
 	StopTimeout time.Duration  // from Stop to SIGKILL
 
