@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/signal"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -53,6 +54,7 @@ type daemon struct {
 	source *consul.Source
 	agent  *agent.Agent
 	status *status.Server
+	hosts  atomic.Pointer[[]string] // by which the API may be called
 
 	balancer *registrant // the load balancer in Consul
 	self     *registrant // and the sidecar
@@ -89,8 +91,9 @@ func newDaemon(cfg config.Config, env Env, reload func() (config.Config, error))
 	if err != nil {
 		return nil, err
 	}
+	d.callable(cfg)
 	d.status, err = status.New(status.Options{
-		Address: cfg.Status.Address, Access: access(cfg.Status), LoadBalancer: cfg.Name, Version: env.Version,
+		Address: cfg.Status.Address, Socket: cfg.Status.Socket, Access: access(cfg, func() []string { return *d.hosts.Load() }), LoadBalancer: cfg.Name, Version: env.Version,
 		State: func() any { return d.agent.State() },
 		Ready: func() (bool, string) { s := d.agent.State(); return s.Ready, s.NotReady },
 		Watch: watch(d.agent), Attend: d.agent.Attend, Release: releaser(d.agent),
@@ -107,11 +110,20 @@ func newDaemon(cfg config.Config, env Env, reload func() (config.Config, error))
 	return d, err
 }
 
-func access(s config.Status) status.Access {
+func access(cfg config.Config, hosts func() []string) status.Access {
+	s := cfg.Status
 	return status.Access{
+		Hosts: hosts,
 		Token: s.Token.Reveal(), TokenFile: s.TokenFile,
 		CertFile: s.TLS.CertFile, KeyFile: s.TLS.KeyFile, ClientCAFile: s.TLS.ClientCAFile,
 	}
+}
+
+// callable sets the names by which the API may be called.
+func (d *daemon) callable(cfg config.Config) {
+	s := cfg.Status
+	hosts := append([]string{cfg.Name, hostOf(s.Address), hostOf(s.Advertise)}, s.Hosts...)
+	d.hosts.Store(&hosts)
 }
 
 func phases() []string {
@@ -207,6 +219,7 @@ func (d *daemon) reread() {
 	}
 	changed := config.Changed(d.cfg, cfg)
 	d.agent.Reconfigure(settings(cfg, r))
+	d.callable(cfg)
 	d.balancer.reconfigure(cfg)
 	d.self.reconfigure(cfg)
 	if fixed := needRestart(changed); len(fixed) > 0 {
@@ -220,7 +233,7 @@ func (d *daemon) reread() {
 func needRestart(keys []string) (fixed []string) {
 	for _, k := range keys {
 		switch {
-		case k == "status.service", k == "status.advertise":
+		case k == "status.service", k == "status.advertise", k == "status.hosts":
 		case strings.HasPrefix(k, "consul."), strings.HasPrefix(k, "status."), strings.HasPrefix(k, "log."), k == "name", k == "snapshot",
 			k == "haproxy.socket", k == "haproxy.master_socket", k == "haproxy.config", k == "haproxy.check_command",
 			k == "haproxy.reload_command", k == "haproxy.timeout", k == "haproxy.reload_timeout":

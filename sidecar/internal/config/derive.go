@@ -17,6 +17,16 @@ func (l *loader) deriveSnapshot() {
 	}
 }
 
+// deriveSocket puts the API's socket there, too.
+func (l *loader) deriveSocket() {
+	if _, set := l.origins["status.socket"]; set || l.failed["status.socket"] {
+		return
+	}
+	if path := l.cfg.HAProxy.Config + ".api.sock"; len(path) <= maxSocketPath {
+		l.cfg.Status.Socket = path
+	}
+}
+
 // deriveBalancer finds the port where clients reach HAProxy, if the services
 // bind only one: with several it has to be said, or a service that is added
 // could move the clients to its own port. The services have been read.

@@ -111,7 +111,7 @@ func TestDefaultsAreThoseOfTheIssue(t *testing.T) {
 		Reload:            config.Reload{MinInterval: 2 * time.Second, MaxOldWorkers: 3},
 		ReconcileInterval: 2 * time.Second, FileDelay: 100 * time.Millisecond,
 		Snapshot: "/etc/haproxy/haproxy.cfg.snapshot",
-		Status:   config.Status{Address: "127.0.0.1:9600", Service: "pointsman-sidecar"},
+		Status:   config.Status{Address: "127.0.0.1:9600", Socket: "/etc/haproxy/haproxy.cfg.api.sock", Hosts: []string{}, Service: "pointsman-sidecar"},
 		Log:      config.Log{Level: "info", Format: config.LogText},
 	}
 	if diff := cmp.Diff(got, want); diff != "" {

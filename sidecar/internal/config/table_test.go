@@ -114,7 +114,7 @@ func settingOf(key string) setting[Config] {
 // needs gives what must be set beside a setting.
 func needs(key string) []string {
 	if key == "haproxy.config" {
-		return []string{"POINTSMAN_SNAPSHOT=/snapshot"} // else it moves with it
+		return []string{"POINTSMAN_SNAPSHOT=/snapshot", "POINTSMAN_STATUS_SOCKET=/socket"} // else they move with it
 	}
 	if key == "balancer.service" {
 		return []string{"POINTSMAN_BALANCER_PORT=80", "POINTSMAN_BALANCER_CHECK_URL=http://lb0/"}

@@ -13,6 +13,7 @@ import (
 // request, by several at once, and must not block.
 type Options struct {
 	Address string // host:port; port 0 takes a free one
+	Socket  string // path of a Unix socket for whoever has the sidecar's rights; "" is none
 	Access  Access // who is answered
 
 	LoadBalancer string // its name, for the page
