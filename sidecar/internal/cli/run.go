@@ -20,6 +20,7 @@ import (
 	"github.com/pointsman/pointsman/sidecar/internal/config"
 	"github.com/pointsman/pointsman/sidecar/internal/consul"
 	"github.com/pointsman/pointsman/sidecar/internal/metrics"
+	"github.com/pointsman/pointsman/sidecar/internal/render"
 	"github.com/pointsman/pointsman/sidecar/internal/status"
 )
 
@@ -49,6 +50,7 @@ anything is wrong.`,
 // daemon is the running sidecar.
 type daemon struct {
 	cfg    config.Config
+	render *render.Renderer // of the settings at the start
 	reload func() (config.Config, error)
 	log    hclog.Logger
 	source *consul.Source
@@ -61,16 +63,16 @@ type daemon struct {
 }
 
 func newDaemon(cfg config.Config, env Env, reload func() (config.Config, error)) (*daemon, error) {
-	d := &daemon{cfg: cfg, reload: reload, log: newLogger(cfg, env)}
 	r, err := newRenderer(cfg)
 	if err != nil {
 		return nil, err
 	}
+	d := &daemon{cfg: cfg, render: r, reload: reload, log: newLogger(cfg, env)}
 	file, err := newFile(cfg)
 	if err != nil {
 		return nil, err
 	}
-	if d.source, err = newSource(cfg, d.log.Named("consul")); err != nil {
+	if d.source, err = newSource(cfg, ownListeners(cfg, r, nil), d.log.Named("consul")); err != nil {
 		return nil, err
 	}
 	registry := prometheus.NewRegistry()
@@ -154,6 +156,7 @@ var errStopped = errors.New("stopped by a signal")
 func (d *daemon) run(ctx context.Context) error {
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
+	cfg := d.cfg // SIGHUP changes d.cfg
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
 	defer signal.Stop(signals)
@@ -165,7 +168,7 @@ func (d *daemon) run(ctx context.Context) error {
 	}
 	d.log.Info("started", "services", len(d.cfg.Services), "consul", d.cfg.Consul.Address, "settings", d.cfg.File)
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return d.source.Run(ctx) })
+	group.Go(func() error { return d.follow(ctx, cfg) })
 	group.Go(func() error { return d.agent.Run(ctx) })
 	// Nobody is sent to a server that has ended: its registration goes first.
 	serving, stopServing := context.WithCancel(context.WithoutCancel(ctx))
@@ -180,6 +183,22 @@ func (d *daemon) run(ctx context.Context) error {
 	}
 	d.log.Info("stopped; HAProxy serves on", "cause", cause)
 	return nil
+}
+
+// follow watches Consul. A port of the API's that is known only once it is bound
+// is waited for: no instance may be there.
+func (d *daemon) follow(ctx context.Context, cfg config.Config) error {
+	if portOf(cfg.Status.Address) == 0 {
+		select {
+		case <-d.status.Bound():
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+		if err := d.source.SetServices(watched(cfg, ownListeners(cfg, d.render, d.status.Addr()))); err != nil {
+			return err
+		}
+	}
+	return d.source.Run(ctx)
 }
 
 // obey acts on signals until the context ends, and after it has: a second
@@ -213,7 +232,7 @@ func (d *daemon) reread() {
 		d.log.Error("the template is wrong; the old settings stay in force", "error", err)
 		return
 	}
-	if err := d.source.SetServices(watched(cfg)); err != nil {
+	if err := d.source.SetServices(watched(cfg, ownListeners(cfg, r, d.status.Addr()))); err != nil {
 		d.log.Error("the services are wrong; the old settings stay in force", "error", err)
 		return
 	}

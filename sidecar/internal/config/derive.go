@@ -1,7 +1,5 @@
 package config
 
-import "slices"
-
 // derive sets the defaults that depend on something else.
 func (l *loader) derive(hostname string) {
 	if _, set := l.origins["name"]; !set && !l.failed["name"] {
@@ -42,10 +40,17 @@ func (l *loader) deriveBalancer() {
 
 // boundPorts is the ports that the services bind, each once.
 func (l *loader) boundPorts() (ports []int) {
+	seen := map[int]bool{}
 	for _, s := range l.cfg.Services {
 		for _, line := range s.Bind {
-			if at := BindAddrPort(line); at.IsValid() && !slices.Contains(ports, int(at.Port())) {
-				ports = append(ports, int(at.Port()))
+			all, _ := listeners(line) // what is wrong was reported
+			for _, l := range all {
+				for port := int(l.at.Port()); l.at.IsValid() && port <= int(l.last); port++ {
+					if !seen[port] {
+						seen[port] = true
+						ports = append(ports, port)
+					}
+				}
 			}
 		}
 	}

@@ -13,10 +13,12 @@ type Service struct {
 	Name   string
 	Tags   []string // an instance must have them all
 	Filter string   // an expression in Consul's filter language, or ""
+
+	Addresses Addresses // where its instances may be
 }
 
 func (s Service) equal(o Service) bool {
-	return s.Name == o.Name && s.Filter == o.Filter && slices.Equal(s.Tags, o.Tags)
+	return s.Name == o.Name && s.Filter == o.Filter && slices.Equal(s.Tags, o.Tags) && s.Addresses.equal(o.Addresses)
 }
 
 // checkServices names everything that is wrong with the services. One name

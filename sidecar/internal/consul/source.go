@@ -15,6 +15,7 @@ import (
 // called at any time, by any number of goroutines.
 type Source struct {
 	client  *client
+	own     *ownNode
 	options Options
 	log     hclog.Logger
 
@@ -42,6 +43,7 @@ func New(o Options, services []Service) (*Source, error) {
 	}
 	return &Source{
 		client:  c,
+		own:     &ownNode{client: c},
 		options: o,
 		log:     o.Logger,
 		changed: make(chan struct{}, 1),

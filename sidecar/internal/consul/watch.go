@@ -76,7 +76,10 @@ func (w *watch) once(ctx context.Context, from cursor) (next cursor, news bool, 
 	if !usable {
 		return next, false, nil
 	}
-	listed := list(got.entries)
+	listed, err := w.list(ctx, got.entries)
+	if err != nil {
+		return cursor{}, false, err
+	}
 	w.remark(listed.remarks)
 	before := w.source.Snapshot().Service(w.service.Name)
 	if got.streamed && lost(before.Instances, listed.instances) {
@@ -91,6 +94,22 @@ func (w *watch) once(ctx context.Context, from cursor) (next cursor, news bool, 
 		Rejected:  listed.rejected,
 		Index:     got.index,
 	}), nil
+}
+
+// list gives the instances that the service's rules admit. An error is that this
+// cannot be said now.
+func (w *watch) list(ctx context.Context, entries []entry) (listing, error) {
+	var unknown error
+	isHere := here()
+	listed := list(entries, admission{
+		Addresses: w.service.Addresses, isHere: isHere,
+		isOwnNode: func(name, datacenter string) (bool, string) {
+			is, why, err := w.source.own.is(ctx, name, datacenter, isHere)
+			unknown = errors.Join(unknown, err)
+			return is, why
+		},
+	})
+	return listed, unknown
 }
 
 // publish makes an answer known, and reports whether it differs from what was.
