@@ -112,7 +112,7 @@ func TestDefaultsAreThoseOfTheIssue(t *testing.T) {
 		ReconcileInterval: 2 * time.Second, FileDelay: 100 * time.Millisecond,
 		Addresses: config.Addresses{Allow: []string{}, Deny: []string{}},
 		Snapshot:  "/etc/haproxy/haproxy.cfg.snapshot",
-		Status:    config.Status{Address: "127.0.0.1:9600", Socket: "/etc/haproxy/haproxy.cfg.api.sock", Hosts: []string{}, Service: "pointsman-sidecar"},
+		Status:    config.Status{Address: "127.0.0.1:9600", Socket: "/etc/haproxy/haproxy.cfg.api.sock", MaxConnections: 8192, MaxPerAddress: 1024, Hosts: []string{}, Service: "pointsman-sidecar"},
 		Log:       config.Log{Level: "info", Format: config.LogText},
 	}
 	if diff := cmp.Diff(got, want); diff != "" {

@@ -16,6 +16,10 @@ type Options struct {
 	Socket  string // path of a Unix socket for whoever has the sidecar's rights; "" is none
 	Access  Access // who is answered
 
+	// MaxConnections bounds the connections over Address, and MaxPerAddress those
+	// of one address; 0 is the default.
+	MaxConnections, MaxPerAddress int
+
 	LoadBalancer string // its name, for the page
 	Version      string // the sidecar's, for the page
 
@@ -47,6 +51,12 @@ func (o *Options) check() error {
 	}
 	if o.State == nil || o.Ready == nil || o.Alive == nil || o.Metrics == nil {
 		return errors.New("status: State, Ready, Alive and Metrics must be set")
+	}
+	if o.MaxConnections == 0 {
+		o.MaxConnections = DefaultMaxConnections
+	}
+	if o.MaxPerAddress == 0 {
+		o.MaxPerAddress = DefaultMaxPerAddress
 	}
 	if o.Attend == nil {
 		o.Attend = func(int) {}

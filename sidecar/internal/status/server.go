@@ -105,7 +105,7 @@ func (s *Server) serve(ctx context.Context, listener net.Listener) error {
 	}
 
 	served := make(chan error, 1)
-	go func() { served <- server.Serve(s.gate.listener(listener)) }()
+	go func() { served <- server.Serve(s.gate.listener(newLimitedListener(listener, s.options))) }()
 	select {
 	case err := <-served: // never nil
 		return fmt.Errorf("status: serve: %w", err)
