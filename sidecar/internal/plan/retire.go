@@ -59,7 +59,11 @@ func (b *part) isReplaced(s *Server) bool {
 		b.served = &served{names: map[string]bool{}, addrs: map[netip.AddrPort]bool{}}
 		for i, inst := range b.bound {
 			if o := &b.servers[i]; isAvailable(o) && b.role(inst) != out {
-				b.served.names[inst.Server], b.served.addrs[o.Addr] = true, true
+				b.served.addrs[o.Addr] = true
+				// Served under the name that it had, its new one may be another's.
+				if isSlot(o) || o.Name == inst.Server {
+					b.served.names[inst.Server] = true
+				}
 			}
 		}
 	}
