@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"sync"
+
+	"github.com/pointsman/pointsman/sidecar/internal/catalog"
 )
 
 // Addresses says where instances of a service may be. The zero value takes all
@@ -28,8 +30,14 @@ type Listener struct {
 	What        string // for the reason: who listens
 }
 
-func (a Addresses) equal(o Addresses) bool {
-	return slices.Equal(a.Allow, o.Allow) && slices.Equal(a.Deny, o.Deny) && slices.Equal(a.Own, o.Own)
+// judgesAlike reports whether other listeners of this load balancer make no
+// difference to what is known of a service. Each service that is added or removed
+// changes them; nearly always for none of the others.
+func (a Addresses) judgesAlike(known catalog.Service) bool {
+	rules := admission{Addresses: a, isHere: here()}
+	return len(known.Rejected) == 0 && !slices.ContainsFunc(known.Instances, func(i catalog.Instance) bool {
+		return rules.isOwn(i.Addr.Port(), inner(i.Addr.Addr())) != ""
+	})
 }
 
 // admission decides about the addresses of one answer.
@@ -91,13 +99,8 @@ func (a admission) check(at netip.AddrPort, node, datacenter string) error {
 	case addr.IsLinkLocalUnicast():
 		return errors.New("a link-local address, which is never taken")
 	}
-	for _, l := range a.Own {
-		if at.Port() < l.First || at.Port() > l.Last {
-			continue
-		}
-		if l.Addr == addr || l.Addr.IsUnspecified() && (addr.IsLoopback() || a.isHere != nil && a.isHere(addr)) {
-			return fmt.Errorf("this load balancer itself listens there (%s)", l.What)
-		}
+	if what := a.isOwn(at.Port(), addr); what != "" {
+		return fmt.Errorf("this load balancer itself listens there (%s)", what)
 	}
 	if i := slices.IndexFunc(a.Deny, contains); i >= 0 {
 		return fmt.Errorf("denied by %s of addresses.deny", a.Deny[i])
@@ -113,6 +116,19 @@ func (a admission) check(at netip.AddrPort, node, datacenter string) error {
 		return fmt.Errorf("a loopback address is taken only from the Consul node of this machine: %s; addresses.allow can list it", why)
 	}
 	return nil
+}
+
+// isOwn gives what of this load balancer listens at an address, or "".
+func (a admission) isOwn(port uint16, addr netip.Addr) string {
+	for _, l := range a.Own {
+		if port < l.First || port > l.Last {
+			continue
+		}
+		if l.Addr == addr || l.Addr.IsUnspecified() && (addr.IsLoopback() || a.isHere != nil && a.isHere(addr)) {
+			return l.What
+		}
+	}
+	return ""
 }
 
 // isLoopback reports whether a prefix has loopback addresses only: one that

@@ -125,4 +125,25 @@ func TestAddresses_ChangedForRunningSource_AreAppliedAtOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.await("it left out", leavesOut("a", "frontend x"))
+	if err := w.SetServices([]consul.Service{{Name: "web"}}); err != nil {
+		t.Fatal(err)
+	}
+	w.await("it back", are("a=passing"))
+
+	// Listeners that are nobody's address, as those of another service, disturb
+	// no query.
+	before := len(f.Requests())
+	other := consul.Service{Name: "web", Addresses: consul.Addresses{Own: []consul.Listener{{Addr: netip.MustParseAddr("10.0.0.1"), First: 81, Last: 81, What: "frontend y"}}}}
+	if err := w.SetServices([]consul.Service{other, {Name: "more"}}); err != nil {
+		t.Fatal(err)
+	}
+	w.await("the other service", func(s catalog.Snapshot) bool { return s.Service("more").Known })
+	for _, r := range f.Requests()[before:] {
+		if strings.Contains(r, "/web") {
+			t.Errorf("asked again: %s", r)
+		}
+	}
+	// But they count from then on.
+	w.register("b", func(r *api.AgentServiceRegistration) { r.Port = 81 })
+	w.await("the new one left out", leavesOut("b", "frontend y"))
 }
