@@ -24,7 +24,7 @@ import (
 // may be registered, and a real HAProxy what may be read.
 func TestAHostileCatalogReachesHAProxyAsServersOrNotAtAll(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, 2)
+	w := newWorld(t, 2, "addresses: {allow: ["+hostile.Loopback+"]}")
 	clients := w.load()
 	w.fileIsCurrent()
 	before := withoutServers(t, w.readConfig())
@@ -94,7 +94,7 @@ func (w *world) registerHostile(i hostile.Instance) error {
 	}
 	_, err := w.consul.Client.Catalog().Register(&api.CatalogRegistration{
 		Node: i.Node, Address: address,
-		Service: &api.AgentService{ID: i.ID, Service: service, Address: i.Address, Port: i.Port, Tags: i.Tags, Meta: i.Meta},
+		Service: &api.AgentService{Kind: api.ServiceKind(i.Kind), ID: i.ID, Service: service, Address: i.Address, Port: i.Port, Tags: i.Tags, Meta: i.Meta},
 	}, nil)
 	return err
 }

@@ -24,14 +24,19 @@ type Instance struct {
 	Port              int
 	Tags              []string
 	Meta              map[string]string
+	Kind              string
 
 	// Legal is set where everything that HAProxy is told of it is well-formed:
 	// it is served, under whatever name. The others must be left out, and named.
 	Legal bool
 }
 
-// Instances gives the table. The addresses are of loopback, and nothing
-// listens there.
+// Loopback are the networks of the table's legal addresses. They are of loopback,
+// so that nothing leaves the machine, and must be allowed: the table's nodes are
+// other machines.
+const Loopback = "127.0.0.0/8"
+
+// Instances gives the table. Nothing listens at its addresses.
 func Instances() []Instance {
 	var all []Instance
 	for i, n := range names() {
@@ -56,6 +61,9 @@ func Instances() []Instance {
 	}
 	for i, text := range addresses() {
 		all = append(all, Instance{Why: "the address " + text, Node: "node", ID: fmt.Sprintf("at-%d-%s", i, Payload), Address: text, Port: 80})
+	}
+	for i, kind := range []string{"connect-proxy", "mesh-gateway", "ingress-gateway", "terminating-gateway", "api-gateway", Payload} {
+		all = append(all, Instance{Why: "the kind " + kind, Node: "node", ID: fmt.Sprintf("kind-%d-%s", i, Payload), Address: "127.0.11.1", Port: 1000 + i, Kind: kind})
 	}
 	for _, port := range []int{0, -1, 65536, 70000, 1 << 31} {
 		all = append(all, Instance{Why: fmt.Sprint("port ", port), Node: "node", ID: fmt.Sprintf("port-%d-%s", port, Payload), Address: "127.0.8.1", Port: port})
@@ -101,6 +109,10 @@ func addresses() []string {
 		"fe80::1%eth0", "fe80::1%" + Payload + "\nx", "0.0.0.0", "::", "224.0.0.1", "ff02::1", "255.255.255.255",
 		"127.1", "0x7f000001", "017700000001", "127.0.0.1:80", "127.0.0.1/8", "localhost", Payload + ".example.com",
 		"unix@/tmp/" + Payload, "fd@3", "abns@" + Payload, "*", "127.0.0.1,127.0.0.2", "::ffff:0.0.0.0",
+		"[127.0.0.1]", "[::1", "[fe80::1]", "0.0.0.1", "::0.0.0.2",
+		// Where clouds give credentials, also by way of a translator or a tunnel.
+		"169.254.169.254", "::ffff:169.254.169.254", "64:ff9b::a9fe:a9fe", "2002:a9fe:a9fe::1", "::169.254.169.254",
+		"169.254.170.2", "fd00:ec2::254", "[fd00:ec2::254]", "fd20:ce::254", "fd00:42::42", "100.100.100.200", "168.63.129.16", "192.0.0.192",
 	}
 }
 

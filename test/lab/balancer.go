@@ -19,6 +19,7 @@ type Balancer struct {
 	services []Service
 	extra    string // further settings
 	environ  []string
+	files    int    // the sidecar's limit of open files; 0 is the lab's own
 	haproxy  string // further settings of HAProxy, indented
 	config   string // the name of HAProxy's file, below Path
 	joined   string // the service as which it is registered in Consul, or ""
@@ -143,6 +144,9 @@ func (b *Balancer) SetExtra(yaml string) error {
 // SetEnviron sets variables that the sidecar is started with, as NAME=value.
 func (b *Balancer) SetEnviron(environ ...string) { b.environ = environ }
 
+// SetOpenFiles sets how many files the sidecar may have open, when it is started.
+func (b *Balancer) SetOpenFiles(limit int) { b.files = limit }
+
 func (b *Balancer) writeSettings() error {
 	var y strings.Builder
 	fmt.Fprintf(&y, "name: %s\nconsul:\n  address: %s\n", b.Name, b.consul.Address())
@@ -173,8 +177,12 @@ func (b *Balancer) writeSettings() error {
 
 // StartSidecar starts the sidecar only.
 func (b *Balancer) StartSidecar() error {
+	command := []string{b.lab.programs.Sidecar, "run", "--config", b.Settings()}
+	if b.files > 0 {
+		command = append([]string{"/bin/sh", "-c", fmt.Sprintf(`ulimit -n %d && exec "$0" "$@"`, b.files)}, command...)
+	}
 	var err error
-	b.Sidecar, err = b.lab.startWith(b.Name+"-sidecar", b.environ, b.lab.programs.Sidecar, "run", "--config", b.Settings())
+	b.Sidecar, err = b.lab.startWith(b.Name+"-sidecar", b.environ, command[0], command[1:]...)
 	return err
 }
 

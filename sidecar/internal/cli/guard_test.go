@@ -15,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/pointsman/pointsman/sidecar/internal/agent"
+	"github.com/pointsman/pointsman/sidecar/internal/haproxytest"
 	"github.com/pointsman/pointsman/sidecar/internal/status"
 	"github.com/pointsman/pointsman/test/certtest"
 )
@@ -24,6 +25,14 @@ import (
 func ownStatus(t *testing.T, access status.Access, s *agent.State, release status.Release) string {
 	t.Helper()
 	return served(t, status.Options{Access: access, State: func() any { return s }, Release: release})
+}
+
+// ownSocket is ownStatus over a Unix socket, too.
+func ownSocket(t *testing.T, socket string, s *agent.State, release status.Release) string {
+	t.Helper()
+	at := served(t, status.Options{Socket: socket, State: func() any { return s }, Release: release})
+	haproxytest.Until(t, "the socket is there", func() bool { _, err := os.Stat(socket); return err == nil })
+	return at
 }
 
 // served is the status server of lb0 while the test lasts; it gives its address.
@@ -77,7 +86,9 @@ func TestGuardCommands(t *testing.T) {
 		{Name: "web", Guard: agent.GuardState{Held: []string{}}},
 		{Name: "mail", Guard: agent.GuardState{Held: []string{"m"}, Since: since}},
 	}}
-	at := ownStatus(t, status.Access{}, held, func(_ context.Context, service string) ([]string, bool, error) {
+	dir := t.TempDir()
+	socket, calmSocket, none := filepath.Join(dir, "a.sock"), filepath.Join(dir, "b.sock"), filepath.Join(dir, "none.sock")
+	tcp := ownSocket(t, socket, held, func(_ context.Context, service string) ([]string, bool, error) {
 		switch service {
 		case "api":
 			return []string{"api-1", "api-2"}, true, nil
@@ -88,12 +99,14 @@ func TestGuardCommands(t *testing.T) {
 		}
 		return nil, false, nil
 	})
-	calm := ownStatus(t, status.Access{}, &agent.State{}, nil)
+	calm := by(ownSocket(t, calmSocket, &agent.State{}, nil), calmSocket)
+	at := by(tcp, socket)
 	broken := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("<html>")) }))
 	defer broken.Close()
 	nobody := httptest.NewServer(http.NotFoundHandler())
 	nobody.Close()
 	address := func(s *httptest.Server) string { return strings.TrimPrefix(s.URL, "http://") }
+	away := "the sidecar at " + none + ": dial unix " + none + ": connect: no such file or directory"
 
 	for _, c := range []struct {
 		name, address, args string
@@ -115,20 +128,27 @@ func TestGuardCommands(t *testing.T) {
 		{"a name that is a path", at, "guard release a/b", ExitFailure, "", "want /api/v1/guard"},
 		{"a sidecar that has no time", at, "guard release busy", ExitFailure, "", "no time"},
 		{"a sidecar that takes no orders", calm, "guard release api", ExitFailure, "", "no such page"},
-		{"something else there", address(broken), "guard list", ExitFailure, "", `the sidecar at http://` + address(broken) + `: the answer is none`},
-		{"nobody there", address(nobody), "guard list", ExitFailure, "", "the sidecar at http://" + address(nobody) + ": dial tcp " + address(nobody) + ": connect: connection refused"},
-		{"a port that is not known", "127.0.0.1:0", "guard list", ExitUsage, "", "status.address"},
+		{"what is held, without the socket", by(tcp, none), "guard list --json", ExitOK, "[", ""},
+		{"let go, without the socket", by(tcp, none), "guard release api", ExitFailure, "", "an action needs the Unix socket"},
+		{"let go, with no socket at all", by(tcp, ""), "guard release api", ExitFailure, "", "an action needs the Unix socket"},
+		{"something else there", by(address(broken), none), "guard list", ExitFailure, "", `the sidecar at http://` + address(broken) + `: the answer is none`},
+		{"nobody there", by(address(nobody), none), "guard list", ExitFailure, "", "the sidecar at http://" + address(nobody) + ": dial tcp " + address(nobody) + ": connect: connection refused"},
+		{"nobody at the socket either", by(address(nobody), none), "guard list", ExitFailure, "", away},
+		{"a port that is not known", by("127.0.0.1:0", none), "guard list", ExitUsage, "", "status.address"},
 		{"no service", at, "guard release", ExitUsage, "", "arg"},
 		{"no command", at, "guard", ExitUsage, "", "want list or release"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			code, out, errs := sidecar(t, `"`+c.address+`"`, strings.Fields(c.args)...)
-			if code != c.code || out != c.out || !strings.Contains(errs, c.errs) || (errs == "") != (c.errs == "") {
+			code, out, errs := sidecar(t, c.address, strings.Fields(c.args)...)
+			if code != c.code || out != c.out && (c.out != "[" || !strings.HasPrefix(out, c.out)) || !strings.Contains(errs, c.errs) || (errs == "") != (c.errs == "") {
 				t.Errorf("sidecar %s: got %d %q %q, want %d %q, an error with %q", c.args, code, out, errs, c.code, c.out, c.errs)
 			}
 		})
 	}
 }
+
+// by is the settings of a sidecar that is reached at an address and a socket.
+func by(address, socket string) string { return fmt.Sprintf("%q, socket: %q", address, socket) }
 
 func TestTheSidecarIsAskedWithItsOwnCredentials(t *testing.T) {
 	own, other := certtest.New(t), certtest.New(t)
@@ -141,7 +161,7 @@ func TestTheSidecarIsAskedWithItsOwnCredentials(t *testing.T) {
 		func(context.Context, string) ([]string, bool, error) { return []string{"api-1"}, true, nil })
 	at = strings.Replace(at, "127.0.0.1", "localhost", 1) // a name that the certificate is not for
 	tls := func(a *certtest.Authority) string {
-		return fmt.Sprintf(`"%s", token_file: "%s", tls: {cert_file: "%s", key_file: "%s", client_ca_file: "%s"}`, at, token, a.Path("ca.pem"), a.Path("ca-key.pem"), cert)
+		return fmt.Sprintf(`"%s", socket: "", token_file: "%s", tls: {cert_file: "%s", key_file: "%s", client_ca_file: "%s"}`, at, token, a.Path("ca.pem"), a.Path("ca-key.pem"), cert)
 	}
 	code, out, errs := sidecar(t, tls(own), "guard", "release", "api")
 	if code != ExitOK || out != "lb0: let go of api: api-1\n" {

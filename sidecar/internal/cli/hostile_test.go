@@ -44,6 +44,7 @@ haproxy:
   config: "%s/haproxy.cfg"
   check_command: [/bin/sh, -c, "cp \"$1\" \"$2/written.$$\"", check, "{file}", %q]
 services: [{name: api, bind: "127.0.0.1:80", check: {enabled: false}}]
+addresses: {allow: [127.0.0.0/8]} # hostile.Loopback
 settle: {min: 10ms, max: 10ms}
 reload: {min_interval: 0s}
 status: {address: "127.0.0.1:0"}
@@ -112,7 +113,7 @@ func (b *between) register(i hostile.Instance) {
 	}
 	_, err = client.Catalog().Register(&api.CatalogRegistration{
 		Node: i.Node, Address: i.NodeAddress,
-		Service: &api.AgentService{ID: i.ID, Service: "api", Address: i.Address, Port: i.Port, Tags: i.Tags, Meta: i.Meta},
+		Service: &api.AgentService{Kind: api.ServiceKind(i.Kind), ID: i.ID, Service: "api", Address: i.Address, Port: i.Port, Tags: i.Tags, Meta: i.Meta},
 	}, nil)
 	if err != nil {
 		b.t.Fatalf("%s: %v", i.Why, err)
@@ -178,7 +179,7 @@ func TestOfAHostileCatalogNothingButCheckedValuesIsSentOrWritten(t *testing.T) {
 	for _, profile := range []haproxytest.Profile{haproxytest.V26, haproxytest.V34} {
 		t.Run(profile.Version, func(t *testing.T) {
 			b := newBetween(t, profile)
-			b.register(hostile.Instance{Node: "good", NodeAddress: "127.0.0.1", ID: "good", Port: 80})
+			b.register(hostile.Instance{Node: "good", NodeAddress: "127.0.0.1", ID: "good", Port: 81})
 			b.serves(1)
 			b.fileIsCurrent()
 			frame := frameOf(t, b.written()[0])

@@ -20,7 +20,11 @@ const catalogWait = 10 * time.Second
 
 // catalogOnce asks Consul for every service once.
 func catalogOnce(ctx context.Context, cfg config.Config) (catalog.Snapshot, error) {
-	source, err := newSource(cfg, hclog.NewNullLogger())
+	r, err := newRenderer(cfg)
+	if err != nil {
+		return catalog.Snapshot{}, &exitError{code: ExitUsage, err: err}
+	}
+	source, err := newSource(cfg, ownListeners(cfg, r, nil), hclog.NewNullLogger())
 	if err != nil {
 		return catalog.Snapshot{}, &exitError{code: ExitUsage, err: err}
 	}

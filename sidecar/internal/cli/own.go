@@ -1,8 +1,11 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"net"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -10,30 +13,56 @@ import (
 	"github.com/pointsman/pointsman/sidecar/internal/status"
 )
 
-// askOwn asks the running sidecar that has the same settings. Whoever can read
-// its credentials may ask it.
+// askOwn asks the running sidecar that has the same settings: over its Unix
+// socket, or where that is not to be had, over its address with its
+// credentials. Whoever can open or read these may ask it.
 func askOwn(cmd *cobra.Command, env Env, ask func(*status.Client, status.Target) error) error {
 	cfg, err := load(cmd, env)
 	if err != nil {
 		return err
 	}
+	var away error // why the socket is not to be had
+	if s := cfg.Status.Socket; s != "" {
+		err := askBy(status.ClientOptions{Socket: s}, status.Target{URL: "http://localhost"}, ask)
+		if !isAway(err) {
+			return failure(at(s, err))
+		}
+		away = at(s, err)
+	}
 	to, err := ownTarget(cfg)
 	if err != nil {
-		return &exitError{code: ExitUsage, err: err}
+		return &exitError{code: ExitUsage, err: errors.Join(away, err)}
 	}
 	s := cfg.Status
-	client, err := status.NewClient(status.ClientOptions{
+	err = askBy(status.ClientOptions{
 		Token: s.Token.Reveal(), TokenFile: s.TokenFile,
 		CertFile: s.TLS.CertFile, KeyFile: s.TLS.KeyFile, Same: s.TLS.CertFile != "",
-	})
+	}, to, ask)
 	if err != nil {
-		return failure(err)
-	}
-	defer client.Close()
-	if err := ask(client, to); err != nil {
-		return failure(fmt.Errorf("the sidecar at %s: %w", to.URL, err))
+		return failure(errors.Join(away, at(to.URL, err)))
 	}
 	return nil
+}
+
+func askBy(o status.ClientOptions, to status.Target, ask func(*status.Client, status.Target) error) error {
+	client, err := status.NewClient(o)
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	return ask(client, to)
+}
+
+func at(where string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("the sidecar at %s: %w", where, err)
+}
+
+// isAway reports whether nobody could be asked.
+func isAway(err error) bool {
+	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.ECONNREFUSED)
 }
 
 // ownTarget is where the sidecar is reached from its own machine.

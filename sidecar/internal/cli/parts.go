@@ -4,9 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -139,8 +143,8 @@ func newStore(cfg config.Config) agent.Store {
 	return snapshot.New(cfg.Snapshot, time.Now)
 }
 
-func newSource(cfg config.Config, log hclog.Logger) (*consul.Source, error) {
-	return consul.New(consulOptions(cfg, log), watched(cfg))
+func newSource(cfg config.Config, own []consul.Listener, log hclog.Logger) (*consul.Source, error) {
+	return consul.New(consulOptions(cfg, log), watched(cfg, own))
 }
 
 // consulOptions is the way to Consul.
@@ -160,12 +164,55 @@ func consulOptions(cfg config.Config, log hclog.Logger) consul.Options {
 }
 
 // watched is the services as the catalog source wants them.
-func watched(cfg config.Config) []consul.Service {
+func watched(cfg config.Config, own []consul.Listener) []consul.Service {
 	services := make([]consul.Service, 0, len(cfg.Services))
 	for _, s := range cfg.Services {
-		services = append(services, consul.Service{Name: s.Name, Tags: s.Tags, Filter: s.Filter})
+		allow, deny := s.Addresses.Allow, slices.Concat(cfg.Addresses.Deny, s.Addresses.Deny)
+		if len(allow) == 0 {
+			allow = cfg.Addresses.Allow
+		}
+		services = append(services, consul.Service{Name: s.Name, Tags: s.Tags, Filter: s.Filter, Addresses: consul.Addresses{
+			Allow: config.Prefixes(allow), Deny: config.Prefixes(deny), Own: own,
+		}})
 	}
 	return services
+}
+
+// ownListeners is where this load balancer and this sidecar listen. bound is
+// what the sidecar's server has bound, or nil before.
+func ownListeners(cfg config.Config, r *render.Renderer, bound net.Addr) (own []consul.Listener) {
+	add := func(what, at string) {
+		host, _, _ := net.SplitHostPort(at)
+		port := uint16(portOf(at))
+		if port == 0 {
+			return // a path, or nothing
+		}
+		addr, err := netip.ParseAddr(host)
+		if err != nil {
+			addr = netip.IPv4Unspecified() // any of this machine's
+		}
+		own = append(own, consul.Listener{Addr: addr, First: port, Last: port, What: what})
+	}
+	add("status.address", cfg.Status.Address)
+	if bound != nil {
+		add("status.address", bound.String())
+	}
+	if host := hostOf(cfg.Status.Advertise); net.ParseIP(host) != nil {
+		at := cfg.Status.Advertise
+		if portOf(at) == 0 {
+			at = net.JoinHostPort(host, strconv.Itoa(portOf(cfg.Status.Address)))
+		}
+		add("status.advertise", at)
+	}
+	add("haproxy.socket", bindAddress(cfg.HAProxy.Socket))
+	add("haproxy.master_socket", bindAddress(cfg.HAProxy.MasterSocket))
+	for _, l := range r.Listeners() {
+		if !l.Addr.IsValid() {
+			l.Addr = netip.IPv4Unspecified()
+		}
+		own = append(own, consul.Listener{Addr: l.Addr, First: l.First, Last: l.Last, What: l.Where + " of haproxy.cfg"})
+	}
+	return own
 }
 
 // proxy is the HAProxy adapter as the agent wants it.

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/signal"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -19,6 +20,7 @@ import (
 	"github.com/pointsman/pointsman/sidecar/internal/config"
 	"github.com/pointsman/pointsman/sidecar/internal/consul"
 	"github.com/pointsman/pointsman/sidecar/internal/metrics"
+	"github.com/pointsman/pointsman/sidecar/internal/render"
 	"github.com/pointsman/pointsman/sidecar/internal/status"
 )
 
@@ -51,27 +53,29 @@ anything is wrong.`,
 // daemon is the running sidecar.
 type daemon struct {
 	cfg    config.Config
+	render *render.Renderer // of the settings at the start
 	reload func() (config.Config, error)
 	log    hclog.Logger
 	source *consul.Source
 	agent  *agent.Agent
 	status *status.Server
+	hosts  atomic.Pointer[[]string] // by which the API may be called
 
 	balancer *registrant // the load balancer in Consul
 	self     *registrant // and the sidecar
 }
 
 func newDaemon(cfg config.Config, env Env, reload func() (config.Config, error)) (*daemon, error) {
-	d := &daemon{cfg: cfg, reload: reload, log: newLogger(cfg, env)}
 	r, err := newRenderer(cfg)
 	if err != nil {
 		return nil, err
 	}
+	d := &daemon{cfg: cfg, render: r, reload: reload, log: newLogger(cfg, env)}
 	file, err := newFile(cfg)
 	if err != nil {
 		return nil, err
 	}
-	if d.source, err = newSource(cfg, d.log.Named("consul")); err != nil {
+	if d.source, err = newSource(cfg, ownListeners(cfg, r, nil), d.log.Named("consul")); err != nil {
 		return nil, err
 	}
 	registry := prometheus.NewRegistry()
@@ -92,8 +96,13 @@ func newDaemon(cfg config.Config, env Env, reload func() (config.Config, error))
 	if err != nil {
 		return nil, err
 	}
+	d.callable(cfg)
+	most, perAddress := connections(cfg, openFiles())
+	if most < cfg.Status.MaxConnections {
+		d.log.Warn("limit of open files bounds the API's connections", "limit", openFiles(), "connections", most, "wanted", cfg.Status.MaxConnections)
+	}
 	d.status, err = status.New(status.Options{
-		Address: cfg.Status.Address, Access: access(cfg.Status), LoadBalancer: cfg.Name, Version: env.Version,
+		Address: cfg.Status.Address, Socket: cfg.Status.Socket, MaxConnections: most, MaxPerAddress: perAddress, Access: access(cfg, func() []string { return *d.hosts.Load() }), LoadBalancer: cfg.Name, Version: env.Version,
 		State: func() any { return d.agent.State() },
 		Ready: func() (bool, string) { s := d.agent.State(); return s.Ready, s.NotReady },
 		Watch: watch(d.agent), Attend: d.agent.Attend, Release: releaser(d.agent),
@@ -110,11 +119,20 @@ func newDaemon(cfg config.Config, env Env, reload func() (config.Config, error))
 	return d, err
 }
 
-func access(s config.Status) status.Access {
+func access(cfg config.Config, hosts func() []string) status.Access {
+	s := cfg.Status
 	return status.Access{
+		Hosts: hosts,
 		Token: s.Token.Reveal(), TokenFile: s.TokenFile,
 		CertFile: s.TLS.CertFile, KeyFile: s.TLS.KeyFile, ClientCAFile: s.TLS.ClientCAFile,
 	}
+}
+
+// callable sets the names by which the API may be called.
+func (d *daemon) callable(cfg config.Config) {
+	s := cfg.Status
+	hosts := append([]string{cfg.Name, hostOf(s.Address), hostOf(s.Advertise)}, s.Hosts...)
+	d.hosts.Store(&hosts)
 }
 
 func phases() []string {
@@ -145,6 +163,7 @@ var errStopped = errors.New("stopped by a signal")
 func (d *daemon) run(ctx context.Context) error {
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
+	cfg := d.cfg // SIGHUP changes d.cfg
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
 	defer signal.Stop(signals)
@@ -156,7 +175,7 @@ func (d *daemon) run(ctx context.Context) error {
 	}
 	d.log.Info("started", "services", len(d.cfg.Services), "consul", d.cfg.Consul.Address, "settings", d.cfg.File)
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return d.source.Run(ctx) })
+	group.Go(func() error { return d.follow(ctx, cfg) })
 	group.Go(func() error { return d.agent.Run(ctx) })
 	// Nobody is sent to a server that has ended: its registration goes first.
 	serving, stopServing := context.WithCancel(context.WithoutCancel(ctx))
@@ -171,6 +190,22 @@ func (d *daemon) run(ctx context.Context) error {
 	}
 	d.log.Info("stopped; HAProxy serves on", "cause", cause)
 	return nil
+}
+
+// follow watches Consul. A port of the API's that is known only once it is bound
+// is waited for: no instance may be there.
+func (d *daemon) follow(ctx context.Context, cfg config.Config) error {
+	if portOf(cfg.Status.Address) == 0 {
+		select {
+		case <-d.status.Bound():
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+		if err := d.source.SetServices(watched(cfg, ownListeners(cfg, d.render, d.status.Addr()))); err != nil {
+			return err
+		}
+	}
+	return d.source.Run(ctx)
 }
 
 // obey acts on signals until the context ends, and after it has: a second
@@ -204,12 +239,13 @@ func (d *daemon) reread() {
 		d.log.Error("the template is wrong; the old settings stay in force", "error", err)
 		return
 	}
-	if err := d.source.SetServices(watched(cfg)); err != nil {
+	if err := d.source.SetServices(watched(cfg, ownListeners(cfg, r, d.status.Addr()))); err != nil {
 		d.log.Error("the services are wrong; the old settings stay in force", "error", err)
 		return
 	}
 	changed := config.Changed(d.cfg, cfg)
 	d.agent.Reconfigure(settings(cfg, r))
+	d.callable(cfg)
 	d.balancer.reconfigure(cfg)
 	d.self.reconfigure(cfg)
 	if fixed := needRestart(changed); len(fixed) > 0 {
@@ -223,7 +259,7 @@ func (d *daemon) reread() {
 func needRestart(keys []string) (fixed []string) {
 	for _, k := range keys {
 		switch {
-		case k == "status.service", k == "status.advertise":
+		case k == "status.service", k == "status.advertise", k == "status.hosts":
 		case strings.HasPrefix(k, "consul."), strings.HasPrefix(k, "status."), strings.HasPrefix(k, "log."), k == "name", k == "snapshot",
 			k == "haproxy.socket", k == "haproxy.master_socket", k == "haproxy.config", k == "haproxy.check_command",
 			k == "haproxy.reload_command", k == "haproxy.timeout", k == "haproxy.reload_timeout":

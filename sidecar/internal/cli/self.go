@@ -35,18 +35,19 @@ func self(bound func() net.Addr) registrable {
 // selfHost is where others reach the sidecar, or "" where that has to be found
 // out.
 func selfHost(cfg config.Config) string {
-	at := cfg.Status.Advertise
-	if at == "" {
-		at = cfg.Status.Address
-	}
-	host := at
-	if h, _, err := net.SplitHostPort(at); err == nil {
-		host = h
-	}
+	host := hostOf(cmp.Or(cfg.Status.Advertise, cfg.Status.Address))
 	if addr, err := netip.ParseAddr(host); err == nil && addr.IsUnspecified() {
 		return ""
 	}
 	return host
+}
+
+// hostOf is an address without its port, if it has one.
+func hostOf(at string) string {
+	if host, _, err := net.SplitHostPort(at); err == nil {
+		return host
+	}
+	return at
 }
 
 // isCutOff reports whether the sidecar registers where nobody else, nor Consul

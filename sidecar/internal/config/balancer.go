@@ -30,9 +30,11 @@ type Health struct {
 	URI  string
 }
 
-// BindAddrPort gives the address of a bind line that Load has passed; it is
-// not valid for a unix socket, and unspecified for "*".
+// BindAddrPort gives the first address of a bind line that Load has passed; it
+// is not valid for a unix socket, and unspecified for "*".
 func BindAddrPort(bind string) netip.AddrPort {
-	at, _ := bindAddrPort(bind)
-	return at
+	if all, err := listeners(bind); err == nil {
+		return all[0].at
+	}
+	return netip.AddrPort{}
 }

@@ -103,6 +103,14 @@ func socket(s string) error {
 	return word(s)
 }
 
+// unixSocket passes the path of a unix socket.
+func unixSocket(s string) error {
+	if !strings.Contains(s, "/") {
+		return errors.New("must be a path with a '/' in it")
+	}
+	return socket(s)
+}
+
 // consulAddress passes what Consul's clients take as CONSUL_HTTP_ADDR.
 func consulAddress(s string) error {
 	scheme, rest, found := strings.Cut(s, "://")

@@ -40,45 +40,101 @@ func bind(s string) error {
 	if strings.ContainsAny(s, "#") {
 		return errors.New("must not hold a comment")
 	}
-	fields := strings.Fields(s)
-	if len(fields) == 0 {
+	if strings.TrimSpace(s) == "" {
 		return errors.New("must not be empty")
 	}
-	_, err := bindAddress(fields[0])
+	_, err := listeners(s)
 	return err
 }
 
-// bindAddress parses the address of a bind line and gives it in one spelling,
-// so that two that mean the same are equal.
-func bindAddress(s string) (string, error) {
-	if strings.HasPrefix(s, "/") {
-		return s, socket(s)
-	}
-	at, err := bindAddrPort(s)
-	return at.String(), err
+// listener is one of the addresses of a bind line.
+type listener struct {
+	words string // as it is written
+	path  string // of a unix socket; "" for an address
+	at    netip.AddrPort
+	last  uint16 // of the ports, which begin at at's
 }
 
-// bindAddrPort parses the address of a bind line that is no path. Words after
-// the address do not matter.
-func bindAddrPort(s string) (netip.AddrPort, error) {
-	s, _, _ = strings.Cut(strings.TrimSpace(s), " ")
-	i := strings.LastIndexByte(s, ':')
+// listeners parses the addresses of a bind line, in the forms that HAProxy
+// takes (configuration manual, 4.2 "bind"): a comma between two, ipv4@, ipv6@ or
+// unix@ before one, and a range of ports. Words after them do not matter.
+func listeners(bind string) ([]listener, error) {
+	addresses, _, _ := strings.Cut(strings.TrimSpace(bind), " ")
+	var all []listener
+	for words := range strings.SplitSeq(addresses, ",") {
+		l, err := parseListener(words)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, l)
+	}
+	return all, nil
+}
+
+func parseListener(words string) (listener, error) {
+	l := listener{words: words}
+	path, isPath := strings.CutPrefix(words, "unix@")
+	if isPath || strings.HasPrefix(words, "/") {
+		l.path = path
+		if !strings.HasPrefix(path, "/") {
+			return l, errors.New("must be a path that begins with '/' after unix@")
+		}
+		return l, socket(path)
+	}
+	family, rest, found := strings.Cut(words, "@")
+	switch {
+	case !found:
+		family, rest = "", words
+	case family != "ipv4" && family != "ipv6":
+		return l, errors.New("must be an address with nothing, ipv4@, ipv6@ or unix@ before it")
+	}
+	i := strings.LastIndexByte(rest, ':')
 	if i < 0 {
-		return netip.AddrPort{}, errors.New("must be address:port, such as *:80 or 127.0.0.1:8080, or a path")
+		return l, errors.New("must be address:port, such as *:80 or 127.0.0.1:8080, or a path")
 	}
-	host, port := s[:i], s[i+1:]
-	if err := portNumber(port, false); err != nil {
-		return netip.AddrPort{}, err
+	first, last, isRange := strings.Cut(rest[i+1:], "-")
+	if err := portNumber(first, false); err != nil {
+		return l, err
 	}
-	if host == "" || host == "*" {
-		host = "0.0.0.0"
+	if !isRange {
+		last = first
+	} else if err := portNumber(last, false); err != nil {
+		return l, err
 	}
-	addr, err := netip.ParseAddr(strings.TrimSuffix(strings.TrimPrefix(host, "["), "]"))
-	if err != nil {
-		return netip.AddrPort{}, errors.New("must be an IP address or *, and a port")
+	from, _ := strconv.Atoi(first) // portNumber has parsed both
+	to, _ := strconv.Atoi(last)
+	if from > to {
+		return l, fmt.Errorf("the ports %s end before they begin", quote(rest[i+1:]))
 	}
-	n, _ := strconv.Atoi(port) // portNumber has parsed it
-	return netip.AddrPortFrom(addr, uint16(n)), nil
+	addr := netip.IPv4Unspecified()
+	if family == "ipv6" {
+		addr = netip.IPv6Unspecified()
+	}
+	if host := rest[:i]; host != "" && host != "*" {
+		var err error
+		addr, err = netip.ParseAddr(strings.TrimSuffix(strings.TrimPrefix(host, "["), "]"))
+		if err != nil {
+			return l, errors.New("must be an IP address or *, and a port")
+		}
+		if family == "ipv4" && !addr.Is4() || family == "ipv6" && !addr.Is6() {
+			return l, fmt.Errorf("must be an address of %s", family)
+		}
+	}
+	l.at, l.last = netip.AddrPortFrom(addr, uint16(from)), uint16(to)
+	return l, nil
+}
+
+// each gives the single addresses in one spelling, so that two that mean the
+// same are equal.
+func (l listener) each() []string {
+	if l.path != "" {
+		return []string{l.path}
+	}
+	all := make([]string, 0, int(l.last-l.at.Port())+1)
+	for port := int(l.at.Port()); port <= int(l.last); port++ {
+		all = append(all, netip.AddrPortFrom(l.at.Addr(), uint16(port)).String())
+	}
+	return all
 }
 
 // urlPath passes a path in a URL.

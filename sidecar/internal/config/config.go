@@ -7,10 +7,11 @@ type Config struct {
 	File string // the file that was read, or would have been: it need not exist
 	Name string // of this load balancer; letters, digits, '-', '_' and '.'
 
-	Consul   Consul
-	HAProxy  HAProxy
-	Balancer Balancer
-	Services []Service // as ordered in the file; names, backends and binds are unique
+	Consul    Consul
+	HAProxy   HAProxy
+	Balancer  Balancer
+	Addresses Addresses // of all services' instances
+	Services  []Service // as ordered in the file; names, backends and binds are unique
 
 	Settle Settle
 	Reload Reload

@@ -1,7 +1,5 @@
 package config
 
-import "slices"
-
 // derive sets the defaults that depend on something else.
 func (l *loader) derive(hostname string) {
 	if _, set := l.origins["name"]; !set && !l.failed["name"] {
@@ -14,6 +12,16 @@ func (l *loader) derive(hostname string) {
 func (l *loader) deriveSnapshot() {
 	if _, set := l.origins["snapshot"]; !set && !l.failed["snapshot"] {
 		l.cfg.Snapshot = l.cfg.HAProxy.Config + ".snapshot"
+	}
+}
+
+// deriveSocket puts the API's socket there, too.
+func (l *loader) deriveSocket() {
+	if _, set := l.origins["status.socket"]; set || l.failed["status.socket"] {
+		return
+	}
+	if path := l.cfg.HAProxy.Config + ".api.sock"; len(path) <= maxSocketPath {
+		l.cfg.Status.Socket = path
 	}
 }
 
@@ -32,10 +40,17 @@ func (l *loader) deriveBalancer() {
 
 // boundPorts is the ports that the services bind, each once.
 func (l *loader) boundPorts() (ports []int) {
+	seen := map[int]bool{}
 	for _, s := range l.cfg.Services {
 		for _, line := range s.Bind {
-			if at := BindAddrPort(line); at.IsValid() && !slices.Contains(ports, int(at.Port())) {
-				ports = append(ports, int(at.Port()))
+			all, _ := listeners(line) // what is wrong was reported
+			for _, l := range all {
+				for port := int(l.at.Port()); l.at.IsValid() && port <= int(l.last); port++ {
+					if !seen[port] {
+						seen[port] = true
+						ports = append(ports, port)
+					}
+				}
 			}
 		}
 	}

@@ -50,6 +50,7 @@ func Load(from Sources) (Config, error) {
 	}
 	l.derive(from.Hostname)
 	l.deriveSnapshot()
+	l.deriveSocket()
 	l.deriveBalancer()
 	if from.NoServices {
 		l.consulRelations()

@@ -95,7 +95,7 @@ func TestDefaultsAreThoseOfTheIssue(t *testing.T) {
 		},
 		Services: []config.Service{{
 			Name: "api", Backend: "api", Bind: []string{}, Mode: config.HTTP, Balance: "roundrobin",
-			Tags: []string{}, Warning: config.WarningIn,
+			Tags: []string{}, Warning: config.WarningIn, Addresses: config.Addresses{Allow: []string{}, Deny: []string{}},
 			Check: config.Check{
 				Enabled: true, Path: "/healthz", Inter: time.Second, FastInter: 250 * time.Millisecond,
 				DownInter: 250 * time.Millisecond, Timeout: time.Second, Rise: 2, Fall: 3,
@@ -110,9 +110,10 @@ func TestDefaultsAreThoseOfTheIssue(t *testing.T) {
 		Settle:            config.Settle{Min: 100 * time.Millisecond, Max: time.Second},
 		Reload:            config.Reload{MinInterval: 2 * time.Second, MaxOldWorkers: 3},
 		ReconcileInterval: 2 * time.Second, FileDelay: 100 * time.Millisecond,
-		Snapshot: "/etc/haproxy/haproxy.cfg.snapshot",
-		Status:   config.Status{Address: "127.0.0.1:9600", Service: "pointsman-sidecar"},
-		Log:      config.Log{Level: "info", Format: config.LogText},
+		Addresses: config.Addresses{Allow: []string{}, Deny: []string{}},
+		Snapshot:  "/etc/haproxy/haproxy.cfg.snapshot",
+		Status:    config.Status{Address: "127.0.0.1:9600", Socket: "/etc/haproxy/haproxy.cfg.api.sock", MaxConnections: 8192, MaxPerAddress: 1024, Hosts: []string{}, Service: "pointsman-sidecar"},
+		Log:       config.Log{Level: "info", Format: config.LogText},
 	}
 	if diff := cmp.Diff(got, want); diff != "" {
 		t.Errorf("Load (-got +want):\n%s", diff)
@@ -420,6 +421,16 @@ func TestLoadRefuses(t *testing.T) {
 		{"one service twice", input{yaml: "services:\n- name: api\n- name: api\n  backend: b\n"}, file + `:3: services[api].name "api": is listed twice`},
 		{"one backend twice", input{yaml: "services:\n- name: a\n- name: b\n  backend: a\n"}, file + `:4: services[b].backend "a": is the backend of a, too`},
 		{"a default backend that is taken", input{yaml: "services:\n- name: a\n  backend: b\n- name: b\n"}, file + `:4: services[b].backend "b": is the backend of a, too`},
+		{"a bind address of another family", input{yaml: service("bind: 'ipv6@127.0.0.1:80'")}, file + `:3: services[api].bind "ipv6@127.0.0.1:80": item 1, "ipv6@127.0.0.1:80": must be an address of ipv6`},
+		{"a bind address of no family", input{yaml: service("bind: 'fd@3'")}, file + `:3: services[api].bind "fd@3": item 1, "fd@3": must be an address with nothing, ipv4@, ipv6@ or unix@ before it`},
+		{"a socket without a path", input{yaml: service("bind: 'unix@x'")}, file + `:3: services[api].bind "unix@x": item 1, "unix@x": must be a path that begins with '/' after unix@`},
+		{"ports that end before they begin", input{yaml: service("bind: '*:81-80'")}, file + `:3: services[api].bind "*:81-80": item 1, "*:81-80": the ports "81-80" end before they begin`},
+		{"a range beyond the last port", input{yaml: service("bind: '*:80-70000'")}, file + `:3: services[api].bind "*:80-70000": item 1, "*:80-70000": port "70000" must be a number from 1 to 65535`},
+		{"a network with bits beyond it", input{yaml: "services: []\naddresses: {allow: 10.0.0.1/8}\n"}, file + `:2: addresses.allow "10.0.0.1/8": item 1, "10.0.0.1/8": has bits beyond its length: write 10.0.0.0/8`},
+		{"a network that is a name", input{yaml: service("addresses: {deny: [10.0.0.1, office]}")}, file + `:3: services[api].addresses.deny: item 2, "office": must be a network such as 10.0.0.0/8, or an address`},
+		{"a comma too many", input{yaml: service("bind: '*:80,'")}, file + `:3: services[api].bind "*:80,": item 1, "*:80,": must be address:port, such as *:80 or 127.0.0.1:8080, or a path`},
+		{"one port of two ranges", input{yaml: "services:\n- {name: a, bind: '*:80-90'}\n- {name: b, bind: '*:79,ipv4@*:90-99'}\n"}, file + `:3: services[b].bind: ipv4@*:90-99 is bound by services[a].bind, too`},
+		{"one path twice", input{yaml: "services:\n- {name: a, bind: /run/a.sock}\n- {name: b, bind: 'unix@/run/a.sock'}\n"}, file + `:3: services[b].bind: unix@/run/a.sock is bound by services[a].bind, too`},
 		{"one address twice, spelt differently", input{yaml: "services:\n- {name: a, bind: \"*:80\"}\n- name: b\n  bind: [\":81\", \"0.0.0.0:80 ssl crt /x\"]\n"}, file + `:4: services[b].bind: 0.0.0.0:80 is bound by services[a].bind, too`},
 		{"the statistics' address", input{yaml: "haproxy: {stats: {bind: \"127.0.0.1:80\"}}\nservices:\n- {name: a, bind: \"127.0.0.1:80\"}\n"}, file + `:3: services[a].bind: 127.0.0.1:80 is bound by haproxy.stats.bind, too`},
 		{"the sidecar's own address", input{yaml: "services:\n- {name: a, bind: \"127.0.0.1:9600\"}\n"}, file + `:2: services[a].bind: 127.0.0.1:9600 is bound by status.address, too`},
@@ -437,7 +448,10 @@ func TestLoadRefuses(t *testing.T) {
 }
 
 func TestBindTakesWhatHAProxyDoes(t *testing.T) {
-	for _, bind := range []string{"*:80", ":80", "0.0.0.0:80", "127.0.0.1:8080", "[::]:80", ":::80", "/run/x.sock", "*:443 ssl crt /etc/x.pem alpn h2,http/1.1"} {
+	for _, bind := range []string{
+		"*:80", ":80", "0.0.0.0:80", "127.0.0.1:8080", "[::]:80", ":::80", "/run/x.sock", "*:443 ssl crt /etc/x.pem alpn h2,http/1.1",
+		"ipv4@*:80", "ipv4@127.0.0.1:80", "ipv6@:80", "ipv6@[::1]:80", "*:8000-8010", "10.0.0.1:80,10.0.0.2:80", "ipv4@:80,unix@/run/x.sock,[::1]:8000-8001 ssl crt /x", "unix@/run/x.sock",
+	} {
 		got := mustLoad(t, input{yaml: "services:\n- name: api\n  bind: \"" + bind + "\"\n"}).Services[0].Bind
 		if want := []string{bind}; !cmp.Equal(got, want) {
 			t.Errorf("bind = %q, want %q", got, want)

@@ -174,16 +174,19 @@ func (l *loader) namesUnique() {
 func (l *loader) bindsUnique() {
 	taken := map[string]string{} // by whom, by address
 	claim := func(line, key, parent string) {
-		first, _, _ := strings.Cut(strings.TrimSpace(line), " ")
-		address, err := bindAddress(first)
+		all, err := listeners(line)
 		if err != nil {
 			return // reported as the value was read, or a host's name
 		}
-		if other, again := taken[address]; again {
-			l.conflict(fmt.Sprintf("%s is bound by %s, too", first, other), "", key, parent)
-			return
+		for _, one := range all {
+			for _, address := range one.each() {
+				if other, again := taken[address]; again {
+					l.conflict(fmt.Sprintf("%s is bound by %s, too", one.words, other), "", key, parent)
+					return
+				}
+				taken[address] = key
+			}
 		}
-		taken[address] = key
 	}
 	claim(l.cfg.Status.Address, "status.address", "status")
 	if l.cfg.HAProxy.Stats.Bind != "" {

@@ -20,6 +20,10 @@ type Service struct {
 	Filter  string        // Consul's filter expression; "" is none
 	Warning WarningPolicy // what becomes of instances in warning
 
+	// Addresses are the service's own: Allow takes the place of that of all
+	// services, if it is not empty; Deny adds to it.
+	Addresses Addresses
+
 	Check Check
 	Slots Slots
 
@@ -100,6 +104,13 @@ type Check struct {
 	Timeout   time.Duration
 	Rise      int
 	Fall      int
+}
+
+// Addresses is where instances may be, as CIDRs or single addresses that Prefixes
+// reads.
+type Addresses struct {
+	Allow []string // empty is anywhere
+	Deny  []string
 }
 
 // Guard is how losses are counted together, and for how long they are held.

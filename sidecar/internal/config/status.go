@@ -4,6 +4,12 @@ package config
 // which leaving nodes and deployments find it.
 type Status struct {
 	Address string // host:port; the host may be empty, the port 0
+	Socket  string // path of the Unix socket that takes actions; "" is none
+	// MaxConnections bounds the connections to Address, MaxPerAddress those of one
+	// client. Fewer are taken where few files may be open.
+	MaxConnections, MaxPerAddress int
+
+	Hosts []string // names by which the server may be called, besides its own
 
 	// At most one of Token and TokenFile is set. With one, a request must bring
 	// it; /healthz needs none.

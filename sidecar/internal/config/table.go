@@ -28,6 +28,7 @@ func settings() []setting[Config] {
 	table = append(table, consulSettings()...)
 	table = append(table, haproxySettings()...)
 	table = append(table, balancerSettings()...)
+	table = append(table, addressSettings()...)
 	table = append(table, statusSettings()...)
 	return append(table, ownSettings()...)
 }

@@ -65,6 +65,16 @@ func serviceInstances() []setting[Service] {
 			at:  func(s *Service) value { return oneOf(&s.Warning, WarningIn, WarningOut) },
 		},
 		{
+			key: "addresses.allow", def: "[]", derived: "`addresses.allow` of all services",
+			doc: "Only instances at these addresses, in place of `addresses.allow` of all services.",
+			at:  func(s *Service) value { return prefixes(&s.Addresses.Allow) },
+		},
+		{
+			key: "addresses.deny", def: "[]",
+			doc: "No instances at these addresses, besides those of `addresses.deny` of all services.",
+			at:  func(s *Service) value { return prefixes(&s.Addresses.Deny) },
+		},
+		{
 			key: "drain_timeout", def: "30s",
 			doc: "How long a leaving server may finish its sessions.",
 			at:  func(s *Service) value { return span{&s.DrainTimeout, 0, haproxyMax} },

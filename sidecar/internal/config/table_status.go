@@ -9,6 +9,28 @@ func statusSettings() []setting[Config] {
 			at:  func(c *Config) value { return text{&c.Status.Address, "host:port", listenAddress} },
 		},
 		{
+			key: "status.socket", derived: "`haproxy.config` with `.api.sock` after it; none where that is too long for a socket",
+			doc: "A Unix socket with the same API, for `sidecar guard release` and other actions. Its mode is 0600: only the sidecar's own user and root can open it. Empty is none; actions then need `status.token_file`.",
+			at:  func(c *Config) value { return text{&c.Status.Socket, "path", orEmpty(unixSocket)} },
+		},
+		{
+			key: "status.max_connections", def: "8192",
+			doc: "Most connections to `status.address` at a time. More are closed at once. Fewer are taken where the sidecar may open few files: see [the API](api.md).",
+			at:  func(c *Config) value { return atLeast(&c.Status.MaxConnections, 16) },
+		},
+		{
+			key: "status.max_connections_per_address", def: "1024",
+			doc: "Most of them from one IPv4 address, or from one /64 network of IPv6; at most half of all.",
+			at:  func(c *Config) value { return atLeast(&c.Status.MaxPerAddress, 8) },
+		},
+		{
+			key: "status.hosts", def: "[]",
+			doc: "Further names by which requests may call the sidecar, besides `name`, the hosts of `status.address` and `status.advertise`, `localhost` and any IP address. Others get 403, because a page in a browser could use a name of its own (DNS rebinding). Not looked at where a token is asked for.",
+			at: func(c *Config) value {
+				return list{p: &c.Status.Hosts, what: "host name, or a list of them", item: name}
+			},
+		},
+		{
 			key: "status.service", def: "pointsman-sidecar",
 			doc: "The service as which the sidecar registers itself in Consul, for leaving nodes and deployments to find it. Empty registers nothing. See [drain](drain.md).",
 			at:  func(c *Config) value { return text{&c.Status.Service, "name", orEmpty(name)} },

@@ -114,7 +114,7 @@ func settingOf(key string) setting[Config] {
 // needs gives what must be set beside a setting.
 func needs(key string) []string {
 	if key == "haproxy.config" {
-		return []string{"POINTSMAN_SNAPSHOT=/snapshot"} // else it moves with it
+		return []string{"POINTSMAN_SNAPSHOT=/snapshot", "POINTSMAN_STATUS_SOCKET=/socket"} // else they move with it
 	}
 	if key == "balancer.service" {
 		return []string{"POINTSMAN_BALANCER_PORT=80", "POINTSMAN_BALANCER_CHECK_URL=http://lb0/"}
@@ -148,7 +148,7 @@ func loadFrom(t *testing.T, args, env []string, yaml string) Config {
 // sampleOf gives a text that the setting takes and that is not its default.
 func sampleOf(t *testing.T, s setting[Config], base Config) string {
 	t.Helper()
-	for _, text := range []string{"true", "700ms", "7s", "7m", "7", "debug", "json", "/x", "127.0.0.1:7", "7MiB", "http://x/", `["{file}"]`, "x"} {
+	for _, text := range []string{"true", "700ms", "7s", "7m", "7", "77", "debug", "json", "/x", "127.0.0.1:7", "7MiB", "http://x/", `["{file}"]`, "10.7.0.0/16", "x"} {
 		c := base
 		if s.at(&c).set(text) == nil && len(Changed(base, c)) == 1 {
 			return text

@@ -20,6 +20,11 @@ func (o Options) API() (*api.Config, error) {
 	if err != nil {
 		return nil, fmt.Errorf("consul: %w", err)
 	}
+	return c.api(o), nil
+}
+
+// api is the client as consul/api wants it.
+func (c *client) api(o Options) *api.Config {
 	return &api.Config{
 		Address: c.endpoint.base.Host, Scheme: c.endpoint.base.Scheme, PathPrefix: c.endpoint.base.Path,
 		HttpClient: &http.Client{
@@ -31,7 +36,7 @@ func (o Options) API() (*api.Config, error) {
 		// or consul/api looks into the environment, which has less to say than
 		// the settings.
 		Token: "of the settings",
-	}, nil
+	}
 }
 
 // credentials puts token and password of the settings into each request.

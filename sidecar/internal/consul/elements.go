@@ -34,7 +34,7 @@ func decodeOne[T any](raw []byte) (one T, err error) {
 // answer byte for byte as in the last one is not decoded again.
 type decoder struct {
 	seeds [2]maphash.Seed // random, so that a collision cannot be registered
-	known map[[2]uint64]entry
+	known map[[2]uint64]*entry
 }
 
 func newDecoder() *decoder {
@@ -45,18 +45,19 @@ func newDecoder() *decoder {
 // answers before, and must not be changed.
 func (d *decoder) decode(r io.Reader, most int64) ([]entry, error) {
 	entries := make([]entry, 0, len(d.known))
-	now := make(map[[2]uint64]entry, len(d.known))
+	now := make(map[[2]uint64]*entry, len(d.known))
 	err := eachElement(r, most, func(raw []byte) error {
 		key := [2]uint64{maphash.Bytes(d.seeds[0], raw), maphash.Bytes(d.seeds[1], raw)}
 		one, known := d.known[key]
 		if !known {
-			var err error
-			if one, err = decodeOne[entry](raw); err != nil {
+			decoded, err := decodeOne[entry](raw)
+			if err != nil {
 				return err
 			}
+			one = &decoded
 		}
 		now[key] = one
-		entries = append(entries, one)
+		entries = append(entries, *one)
 		return nil
 	})
 	if err != nil {

@@ -160,6 +160,6 @@ func BenchmarkList(b *testing.B) {
 	}
 	b.ReportAllocs()
 	for b.Loop() {
-		list(entries)
+		list(entries, admission{})
 	}
 }

@@ -76,7 +76,7 @@ func FuzzAnswerBecomesSafeInstances(f *testing.F) {
 		if err != nil {
 			return
 		}
-		got := list(entries)
+		got := list(entries, admission{})
 		if len(got.instances)+len(got.rejected) != len(entries) {
 			t.Errorf("%d instances and %d rejected of %d entries", len(got.instances), len(got.rejected), len(entries))
 		}
@@ -92,7 +92,7 @@ func FuzzAnswerBecomesSafeInstances(f *testing.F) {
 			t.Errorf("instances are not sorted: %+v", got.instances)
 		}
 		slices.Reverse(entries)
-		again := list(entries)
+		again := list(entries, admission{})
 		if !(catalog.Service{Instances: got.instances, Rejected: got.rejected}).Equal(catalog.Service{Instances: again.instances, Rejected: again.rejected}) {
 			t.Errorf("list depends on the order: %+v and %+v", got, again)
 		}

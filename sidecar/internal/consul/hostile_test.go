@@ -3,6 +3,7 @@ package consul
 import (
 	"encoding/json"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -22,7 +23,7 @@ func answerOf(t *testing.T, instances []hostile.Instance) []entry {
 		answer = append(answer, &api.ServiceEntry{
 			Node: &api.Node{Node: i.Node, Address: i.NodeAddress},
 			Service: &api.AgentService{
-				ID: i.ID, Service: "api", Tags: i.Tags, Meta: i.Meta, Address: i.Address, Port: i.Port,
+				Kind: api.ServiceKind(i.Kind), ID: i.ID, Service: "api", Tags: i.Tags, Meta: i.Meta, Address: i.Address, Port: i.Port,
 				Weights: api.AgentWeights{Passing: 1, Warning: 1},
 			},
 			Checks: api.HealthChecks{{CheckID: hostile.Payload + "\n", Output: hostile.Payload, Status: api.HealthPassing}},
@@ -39,10 +40,17 @@ func answerOf(t *testing.T, instances []hostile.Instance) []entry {
 	return entries
 }
 
+// abroad admits the table's loopback addresses and the good one's, and knows all
+// nodes for other machines.
+var abroad = admission{
+	Addresses: Addresses{Allow: []netip.Prefix{netip.MustParsePrefix(hostile.Loopback), netip.MustParsePrefix("0.0.0.0/0")}},
+	isOwnNode: func(string, string) (bool, string) { return false, "it is another" },
+}
+
 // The first of three levels: see package hostile.
 func TestAHostileCatalogBecomesCheckedValuesOrIsLeftOut(t *testing.T) {
 	all := hostile.Instances()
-	got := list(answerOf(t, all))
+	got := list(answerOf(t, all), abroad)
 	servers := map[string]string{} // server name by ID and node
 	for _, i := range got.instances {
 		checkSafe(t, i)
@@ -82,7 +90,7 @@ func TestNoHostileInstanceTakesAGoodOneWithIt(t *testing.T) {
 	for _, i := range hostile.Instances() {
 		t.Run(fmt.Sprintf("%.60s", i.Why), func(t *testing.T) {
 			entries := append(answerOf(t, []hostile.Instance{i}), at("good", "n1"))
-			got := list(entries)
+			got := list(entries, abroad)
 			if !slices.ContainsFunc(got.instances, func(i catalog.Instance) bool { return i.Server == "good" }) {
 				t.Errorf("the good one is not there: %+v", got)
 			}

@@ -21,8 +21,8 @@ type listing struct {
 }
 
 // list turns entries into instances. A bad one is left out and named; the rest
-// go on. It depends on nothing but the entries, and not on their order.
-func list(entries []entry) listing {
+// go on. It does not depend on their order.
+func list(entries []entry, admits admission) listing {
 	entries = slices.Clone(entries)
 	slices.SortStableFunc(entries, func(a, b entry) int {
 		return cmp.Or(cmp.Compare(a.Service.ID, b.Service.ID), cmp.Compare(a.Node.Node, b.Node.Node))
@@ -35,7 +35,7 @@ func list(entries []entry) listing {
 		if nodes[e.Service.ID] > 1 {
 			node = e.Node.Node
 		}
-		inst, remark, err := instance(e, node)
+		inst, remark, err := instance(e, node, admits)
 		if i > 0 && isTwin(e, entries[i-1]) || i+1 < len(entries) && isTwin(e, entries[i+1]) {
 			err = errTwin
 		}
@@ -79,11 +79,14 @@ func nodesOf(entries []entry) map[string]int {
 
 // instance reads one entry. node is what ServerName is to be given. The remark
 // is on what is optional and was passed over.
-func instance(e entry, node string) (inst catalog.Instance, remark, err error) {
+func instance(e entry, node string, admits admission) (inst catalog.Instance, remark, err error) {
 	if e.Service.ID == "" {
 		return inst, nil, errors.New("the service ID is empty")
 	}
-	addr, err := address(e)
+	if !e.isPlain() {
+		return inst, nil, fmt.Errorf("it is registered as a %.50q, which is no instance", e.Service.Kind)
+	}
+	addr, err := address(e, admits)
 	if err != nil {
 		return inst, nil, err
 	}
@@ -152,12 +155,12 @@ func keyErrors(err error) []*contract.KeyError {
 // node's. Only a literal address that a server can have is taken. A host name
 // is not: HAProxy would have to resolve it, at run time it can not
 // (haproxy/haproxy#2523), and this program does not ask a second directory.
-func address(e entry) (netip.AddrPort, error) {
+func address(e entry, admits admission) (netip.AddrPort, error) {
 	field, text := "service address", e.Service.Address
 	if text == "" {
 		field, text = "node address", e.Node.Address
 	}
-	addr, err := netip.ParseAddr(text)
+	addr, err := parseAddress(text)
 	switch {
 	case text == "":
 		return netip.AddrPort{}, errors.New("neither the service nor its node has an address")
@@ -166,14 +169,14 @@ func address(e entry) (netip.AddrPort, error) {
 	case addr.Zone() != "":
 		return netip.AddrPort{}, fmt.Errorf("%s %.100q: an address with a zone means something on its own machine only", field, text)
 	}
-	addr = addr.Unmap()
-	switch {
-	case addr.IsUnspecified(), addr.IsMulticast(), addr == netip.AddrFrom4([4]byte{255, 255, 255, 255}):
-		return netip.AddrPort{}, fmt.Errorf("%s %q: not the address of one machine", field, text)
-	case e.Service.Port < 1 || e.Service.Port > 65535:
+	if e.Service.Port < 1 || e.Service.Port > 65535 {
 		return netip.AddrPort{}, fmt.Errorf("port %d: want 1 to 65535", e.Service.Port)
 	}
-	return netip.AddrPortFrom(addr, uint16(e.Service.Port)), nil
+	at := netip.AddrPortFrom(addr.Unmap(), uint16(e.Service.Port))
+	if err := admits.check(at, e.Node.Node, e.Node.Datacenter); err != nil {
+		return netip.AddrPort{}, fmt.Errorf("%s %q, port %d: %w", field, text, at.Port(), err)
+	}
+	return at, nil
 }
 
 // lost reports whether an instance of before is not in after.

@@ -36,6 +36,8 @@ func good(id, node string, change ...func(*catalog.Instance)) catalog.Instance {
 	return i
 }
 
+func kind(s string) func(*entry) { return func(e *entry) { e.Service.Kind = s } }
+
 func address4(s string) func(*entry) { return func(e *entry) { e.Service.Address = s } }
 func port(n int) func(*entry)        { return func(e *entry) { e.Service.Port = n } }
 func said(pairs ...string) func(*entry) {
@@ -75,6 +77,10 @@ func TestListOfOneInstance(t *testing.T) {
 	}{
 		"as registered":                        {},
 		"the node's address where it has none": {change: address4(""), want: addr("10.0.0.9:80")},
+		"IPv6 in brackets":                     {change: address4("[2001:db8::1]"), want: addr("[2001:db8::1]:80")},
+		"typical":                              {change: kind("typical")},
+		"a proxy of the mesh":                  {change: kind("connect-proxy"), rejected: `it is registered as a "connect-proxy"`},
+		"a gateway":                            {change: kind("mesh-gateway"), rejected: "mesh-gateway"},
 		"IPv6":                                 {change: address4("2001:db8::1"), want: addr("[2001:db8::1]:80")},
 		"IPv4 mapped into IPv6 is IPv4":        {change: address4("::ffff:10.1.2.3"), want: addr("10.1.2.3:80")},
 		"the highest port":                     {change: port(65535), want: addr("10.0.0.1:65535")},
@@ -136,7 +142,7 @@ func TestListOfOneInstance(t *testing.T) {
 			if tc.change != nil {
 				tc.change(&e)
 			}
-			got := list([]entry{e})
+			got := list([]entry{e}, admission{})
 			if tc.rejected != "" {
 				if len(got.instances) != 0 || len(got.rejected) != 1 || !strings.Contains(got.rejected[0].Err.Error(), tc.rejected) {
 					t.Fatalf("list = %+v, want one rejection with %q", got, tc.rejected)
@@ -203,7 +209,7 @@ func TestListOfSeveral(t *testing.T) {
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
-			got := list(tc.entries)
+			got := list(tc.entries, admission{})
 			if diff := cmp.Diff(tc.instances, got.instances, cmpopts.EquateComparable(netip.AddrPort{}), cmpopts.EquateEmpty()); diff != "" {
 				t.Errorf("instances differ (-want +got):\n%s", diff)
 			}
@@ -225,10 +231,10 @@ func sorted(in ...catalog.Instance) []catalog.Instance {
 
 func TestListDoesNotDependOnOrder(t *testing.T) {
 	entries := []entry{at("a", "n1"), at("a", "n2"), at("b", "n1", port(0)), at("c", "n3"), at("c", "n3", address4("10.9.9.9")), at("d", "n1", said("maxconn", "x"))}
-	want := list(entries)
+	want := list(entries, admission{})
 	for range 50 {
 		rand.Shuffle(len(entries), func(i, j int) { entries[i], entries[j] = entries[j], entries[i] })
-		got := list(entries)
+		got := list(entries, admission{})
 		a, b := catalog.Service{Instances: got.instances, Rejected: got.rejected}, catalog.Service{Instances: want.instances, Rejected: want.rejected}
 		if !a.Equal(b) {
 			t.Fatalf("list of the same entries in another order = %+v, want %+v", got, want)

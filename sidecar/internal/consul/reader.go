@@ -94,7 +94,7 @@ func report(index uint64, entries []reportEntry) Report {
 		plain = append(plain, e.plain())
 	}
 	rejected := map[[2]string]error{}
-	for _, r := range list(plain).rejected {
+	for _, r := range list(plain, admission{}).rejected {
 		rejected[[2]string{r.ID, r.Node}] = r.Err
 	}
 	out := Report{Index: index}
@@ -103,7 +103,7 @@ func report(index uint64, entries []reportEntry) Report {
 			ID: e.Service.ID, Node: e.Node.Node,
 			Health: aggregate(plain[i].Checks), Rejected: rejected[[2]string{e.Service.ID, e.Node.Node}],
 		}
-		if at, err := address(plain[i]); err == nil {
+		if at, err := address(plain[i], admission{}); err == nil {
 			one.Address = net.JoinHostPort(at.Addr().String(), strconv.Itoa(int(at.Port())))
 		}
 		one.Meta, _ = contract.Parse(e.Service.Meta) // what is wrong with it is in Rejected, or does no harm

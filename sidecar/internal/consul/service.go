@@ -13,10 +13,15 @@ type Service struct {
 	Name   string
 	Tags   []string // an instance must have them all
 	Filter string   // an expression in Consul's filter language, or ""
+
+	Addresses Addresses // where its instances may be
 }
 
-func (s Service) equal(o Service) bool {
-	return s.Name == o.Name && s.Filter == o.Filter && slices.Equal(s.Tags, o.Tags)
+// asksLike reports whether the question is the same, and the operator's rules
+// for the answer.
+func (s Service) asksLike(o Service) bool {
+	return s.Name == o.Name && s.Filter == o.Filter && slices.Equal(s.Tags, o.Tags) &&
+		slices.Equal(s.Addresses.Allow, o.Addresses.Allow) && slices.Equal(s.Addresses.Deny, o.Addresses.Deny)
 }
 
 // checkServices names everything that is wrong with the services. One name

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 
 	"github.com/hashicorp/go-hclog"
@@ -15,6 +16,7 @@ import (
 // called at any time, by any number of goroutines.
 type Source struct {
 	client  *client
+	own     *ownNode
 	options Options
 	log     hclog.Logger
 
@@ -42,6 +44,7 @@ func New(o Options, services []Service) (*Source, error) {
 	}
 	return &Source{
 		client:  c,
+		own:     &ownNode{client: c},
 		options: o,
 		log:     o.Logger,
 		changed: make(chan struct{}, 1),
@@ -128,8 +131,13 @@ func (s *Source) reconcile(ctx context.Context, watches *sync.WaitGroup) {
 	}
 	for name, w := range s.watches {
 		service, stays := wanted[name]
-		if stays && service.equal(w.service) {
-			continue
+		if stays && service.asksLike(w.service) {
+			if slices.Equal(service.Addresses.Own, w.own) {
+				continue
+			}
+			if w.own = service.Addresses.Own; service.Addresses.judgesAlike(s.snapshot.Service(name)) {
+				continue
+			}
 		}
 		w.cancel()
 		delete(s.watches, name)
@@ -138,7 +146,7 @@ func (s *Source) reconcile(ctx context.Context, watches *sync.WaitGroup) {
 	for name, service := range wanted {
 		if s.watches[name] == nil {
 			ctx, cancel := context.WithCancel(ctx)
-			w := &watch{service: service, source: s, decoder: newDecoder(), log: s.log.With("service", name), cancel: cancel}
+			w := &watch{service: service, own: service.Addresses.Own, source: s, decoder: newDecoder(), log: s.log.With("service", name), cancel: cancel}
 			s.watches[name] = w
 			watches.Go(func() { w.run(ctx) })
 		}

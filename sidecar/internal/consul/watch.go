@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -19,6 +20,7 @@ type watch struct {
 	source  *Source
 	log     hclog.Logger
 	cancel  context.CancelFunc
+	own     []Listener // see Addresses.Own; the Source's mutex guards it
 
 	// Both are run's own.
 	decoder  *decoder
@@ -76,7 +78,11 @@ func (w *watch) once(ctx context.Context, from cursor) (next cursor, news bool, 
 	if !usable {
 		return next, false, nil
 	}
-	listed := list(got.entries)
+	rules := w.rules()
+	listed, err := w.list(ctx, got.entries, rules)
+	if err != nil {
+		return cursor{}, false, err
+	}
 	w.remark(listed.remarks)
 	before := w.source.Snapshot().Service(w.service.Name)
 	if got.streamed && lost(before.Instances, listed.instances) {
@@ -84,26 +90,59 @@ func (w *watch) once(ctx context.Context, from cursor) (next cursor, news bool, 
 		// leader's may take an instance away, and it is asked at once.
 		return cursor{}, false, nil
 	}
-	return next, w.publish(catalog.Service{
+	news, current := w.publish(catalog.Service{
 		Name:      w.service.Name,
 		Known:     true,
 		Instances: listed.instances,
 		Rejected:  listed.rejected,
 		Index:     got.index,
-	}), nil
+	}, rules)
+	if !current {
+		return cursor{}, false, nil // it is asked for again, and judged by the new rules
+	}
+	return next, news, nil
+}
+
+// rules are the rules for addresses that are in force.
+func (w *watch) rules() Addresses {
+	w.source.mu.Lock()
+	defer w.source.mu.Unlock()
+	rules := w.service.Addresses
+	rules.Own = w.own
+	return rules
+}
+
+// list gives the instances that the service's rules admit. An error is that this
+// cannot be said now.
+func (w *watch) list(ctx context.Context, entries []entry, rules Addresses) (listing, error) {
+	var unknown error
+	isHere := here()
+	listed := list(entries, admission{
+		Addresses: rules, isHere: isHere,
+		isOwnNode: func(name, datacenter string) (bool, string) {
+			is, why, err := w.source.own.is(ctx, name, datacenter, isHere)
+			unknown = errors.Join(unknown, err)
+			return is, why
+		},
+	})
+	return listed, unknown
 }
 
 // publish makes an answer known, and reports whether it differs from what was.
-func (w *watch) publish(now catalog.Service) bool {
+// current is false where it was judged by other rules than those of now.
+func (w *watch) publish(now catalog.Service, rules Addresses) (news, current bool) {
 	s := w.source
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.watches[w.service.Name] != w {
-		return false // the watch was ended meanwhile
+		return false, true // the watch was ended meanwhile
+	}
+	if !slices.Equal(rules.Own, w.own) {
+		return false, false
 	}
 	before := s.snapshot.Service(w.service.Name)
 	health := s.health[w.service.Name]
-	news := !now.Equal(before)
+	news = !now.Equal(before)
 	if health.Err != nil {
 		w.log.Info("consul answers again", "was", health.Err)
 	}
@@ -117,7 +156,7 @@ func (w *watch) publish(now catalog.Service) bool {
 		w.logChange(before, now)
 		notify(s.changed)
 	}
-	return news
+	return news, true
 }
 
 // failed records why there is no answer. What is known stays as it is.

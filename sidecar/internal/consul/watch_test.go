@@ -15,7 +15,7 @@ func TestEndedWatchPublishesNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	ended := &watch{service: Service{Name: "web"}, source: s, log: s.log}
-	ended.publish(catalog.Service{Name: "web", Known: true})
+	ended.publish(catalog.Service{Name: "web", Known: true}, Addresses{})
 	ended.failed(errors.New("boom"))
 	if got := s.Snapshot().Service("web"); got.Known {
 		t.Errorf("service = %+v, want it unknown", got)

@@ -120,6 +120,9 @@ func (f *Fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	mux.HandleFunc("PUT /v1/agent/maintenance", f.nodeMaintenance)
 	mux.HandleFunc("PUT /v1/agent/check/update/{id}", f.updateCheck)
 	mux.HandleFunc("GET /v1/agent/service/{id}", f.agentService)
+	mux.HandleFunc("GET /v1/agent/self", func(w http.ResponseWriter, _ *http.Request) {
+		reply(w, map[string]any{"Config": map[string]any{"NodeName": nodeName, "Datacenter": "dc1"}})
+	})
 	mux.HandleFunc("PUT /v1/catalog/register", f.catalogRegister)
 	mux.HandleFunc("GET /v1/health/service/{name}", f.health)
 	mux.HandleFunc("GET /v1/status/leader", func(w http.ResponseWriter, _ *http.Request) { reply(w, "127.0.0.1:8300") })

@@ -22,8 +22,9 @@ func (s Server) IsFreeSlot() bool {
 // bind finds the server of each instance and gives the instances that have
 // none. A server is an instance's by its name; a slot, whose name is no one's,
 // by its address. Of the two the one that is where the instance is: one that has
-// moved and has a slot there already stays in it. Nothing but HAProxy's own
-// state is asked, so a sidecar that starts anew binds as the one before it did.
+// moved and has a slot there already stays in it. So does one whose ID now stands
+// on more nodes or on fewer, and has another name for that: see formerly. Nothing
+// but HAProxy's own state is asked, so a sidecar that starts anew binds as the one before it did.
 func (b *part) bind() (homeless []*catalog.Instance) {
 	byName := make(map[string]int, len(b.servers))
 	slotsAt := map[addrKey][]int{}
@@ -50,6 +51,7 @@ func (b *part) bind() (homeless []*catalog.Instance) {
 			b.bound[i] = inst
 		case len(at) > 0:
 			b.bound[at[0]], slotsAt[k] = inst, at[1:]
+		case b.bindFormer(byName, inst):
 		case named:
 			b.bound[i] = inst
 		default:
@@ -67,6 +69,26 @@ func (b *part) bind() (homeless []*catalog.Instance) {
 		}
 	}
 	return homeless
+}
+
+// bindFormer binds an instance to the server at its address that has the name
+// which it had, while its ID stood on another number of nodes. It reports whether
+// there is one. A rename is no loss: nothing has changed for who is served.
+func (b *part) bindFormer(byName map[string]int, inst *catalog.Instance) bool {
+	i, found := byName[formerly(inst)]
+	if !found || b.bound[i] != nil || b.servers[i].Addr != inst.Addr || !b.canKeep(&b.servers[i], inst) {
+		return false
+	}
+	b.bound[i] = inst
+	return true
+}
+
+// formerly is the other of the two names that an instance's server can have.
+func formerly(inst *catalog.Instance) string {
+	if plain := catalog.ServerName(inst.ID, ""); inst.Server != plain {
+		return plain
+	}
+	return catalog.ServerName(inst.ID, inst.Node)
 }
 
 // byRole sorts the instances so that of two at one address the one that should

@@ -65,7 +65,11 @@ func (b *part) isReplaced(s *Server) bool {
 		}
 		for i, inst := range b.bound {
 			if o := &b.servers[i]; isAvailable(o) && o.Addr == inst.Addr && b.role(inst) == in && inst.Weight > 0 {
-				b.served.names[inst.Server], b.served.addrs[inst.Addr] = true, true
+				b.served.addrs[inst.Addr] = true
+				// Served under the name that it had, its new one may be another's.
+				if isSlot(o) || o.Name == inst.Server {
+					b.served.names[inst.Server] = true
+				}
 			}
 		}
 	}

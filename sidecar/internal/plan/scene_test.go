@@ -388,6 +388,10 @@ func (s *scene) instance(words []string) catalog.Instance {
 			i.Backup = true
 		case "server":
 			i.Server = value
+		case "node":
+			i.Node = value
+		case "twin":
+			i.Server = catalog.ServerName(i.ID, i.Node)
 		default:
 			err = fmt.Errorf("instance %s: no such word: %s", i.ID, w)
 		}

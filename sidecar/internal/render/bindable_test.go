@@ -67,6 +67,7 @@ func TestWhatANewWorkerCannotListenOnIsToldBeforeAReload(t *testing.T) {
 		{"*:" + takenPort, inUse},
 		{":" + takenPort, inUse},
 		{"ipv4@" + four, inUse},
+		{four + "-" + takenPort, inUse},
 		{six, inUse},
 		{six + " v6only", inUse},
 		{haproxytest.FreeAddr(t).String() + "," + four, inUse},
@@ -80,7 +81,7 @@ func TestWhatANewWorkerCannotListenOnIsToldBeforeAReload(t *testing.T) {
 		{notHere + " transparent", ""},
 		{"localhost:" + takenPort, ""},
 		{`"${HOST}:` + takenPort + `"`, ""},
-		{"127.0.0.1:" + takenPort + "-" + takenPort, ""},
+		{"127.0.0.1:" + takenPort + "-65535", ""},
 		{"/nowhere/s.sock", ""},
 		{"quic4@" + four, ""},
 	} {

@@ -61,38 +61,82 @@ func bindsOtherwise(word string) bool {
 	return slices.Contains([]string{"interface", "namespace", "transparent", "mptcp"}, word)
 }
 
-// bindAddr reads an address as HAProxy does: nothing or * is any of IPv4, the
-// port comes after the last colon. It is not valid if it is no single address
-// in numbers; isTCP is false if it is none of TCP at all.
+// bindAddr gives the address that some words of a bind line mean. It is not
+// valid if that is no single address in numbers; isTCP is false if it is none of
+// TCP at all.
 func bindAddr(words string) (at netip.AddrPort, isTCP bool) {
+	l, isTCP := parseBind(words)
+	if !l.Addr.IsValid() || l.First == 0 || l.First != l.Last {
+		return netip.AddrPort{}, isTCP
+	}
+	return netip.AddrPortFrom(l.Addr, l.First), true
+}
+
+// Listener is what a file has HAProxy listen on by TCP.
+type Listener struct {
+	Addr        netip.Addr // not valid where only HAProxy knows it: a name, a variable
+	First, Last uint16     // the ports; 0 likewise
+	Where       string     // the section that has it
+}
+
+// parseBind reads an address as HAProxy does: nothing or * is any of IPv4, the
+// port, or a range, comes after the last colon.
+func parseBind(words string) (l Listener, isTCP bool) {
 	family, rest, found := strings.Cut(words, "@")
 	switch {
 	case !found && strings.HasPrefix(words, "/"):
-		return netip.AddrPort{}, false
+		return l, false
 	case !found:
 		family, rest = "", words
 	case slices.Contains([]string{"unix", "abns", "abnsz", "quic4", "quic6", "sockpair"}, family):
-		return netip.AddrPort{}, false
+		return l, false
 	case !slices.Contains([]string{"ipv4", "ipv6", "tcp4", "tcp6"}, family):
-		return netip.AddrPort{}, true
+		return l, true
 	}
 	colon := strings.LastIndexByte(rest, ':')
 	if colon < 0 {
-		return netip.AddrPort{}, true
+		return l, true
 	}
-	host := strings.Trim(rest[:colon], "[]")
-	port, err := strconv.ParseUint(rest[colon+1:], 10, 16)
-	if err != nil || port == 0 {
-		return netip.AddrPort{}, true
+	first, last, isRange := strings.Cut(rest[colon+1:], "-")
+	if !isRange {
+		last = first
 	}
-	addr := netip.IPv4Unspecified()
-	if strings.HasSuffix(family, "6") {
-		addr = netip.IPv6Unspecified()
+	from, errFirst := strconv.ParseUint(first, 10, 16)
+	to, errLast := strconv.ParseUint(last, 10, 16)
+	if errFirst == nil && errLast == nil {
+		l.First, l.Last = uint16(from), uint16(to)
 	}
-	if host != "" && host != "*" {
-		if addr, err = netip.ParseAddr(host); err != nil || addr.Zone() != "" {
-			return netip.AddrPort{}, true
+	switch host := strings.Trim(rest[:colon], "[]"); {
+	case host != "" && host != "*":
+		if addr, err := netip.ParseAddr(host); err == nil && addr.Zone() == "" {
+			l.Addr = addr
+		}
+	case strings.HasSuffix(family, "6"):
+		l.Addr = netip.IPv6Unspecified()
+	default:
+		l.Addr = netip.IPv4Unspecified()
+	}
+	return l, true
+}
+
+// Listeners is what HAProxy listens on by the settings and the template, as far
+// as the ports stand there in numbers.
+func (r *Renderer) Listeners() []Listener { return r.listeners }
+
+func listenersOf(content []byte) (all []Listener) {
+	for _, s := range sections(content) {
+		for _, d := range s.directives() {
+			if d.words[0] == "peer" {
+				continue // nearly all of them are other machines
+			}
+			addresses, _ := listens(d.words)
+			for _, words := range addresses {
+				if l, isTCP := parseBind(words); isTCP && l.First > 0 {
+					l.Where = strings.TrimSpace(s.kind + " " + s.name)
+					all = append(all, l)
+				}
+			}
 		}
 	}
-	return netip.AddrPortFrom(addr, uint16(port)), true
+	return all
 }

@@ -31,6 +31,8 @@ type Renderer struct {
 	kept     []kept // services of before that stand in for those of the settings
 	marker   plan.Marker
 	operator map[string][]string // see Operator
+
+	listeners []Listener // see Listeners
 }
 
 // New parses the template, which name is the path of, for errors. It also
@@ -50,6 +52,7 @@ func New(name, text string, settings Settings) (*Renderer, error) {
 		return nil, err
 	}
 	r.operator = operatorServers(empty)
+	r.listeners = listenersOf(empty)
 	if err := r.checkTemplate(empty); err != nil {
 		return nil, err
 	}

@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/hashicorp/go-hclog"
@@ -26,12 +28,14 @@ type Access struct {
 	// ClientCAFile has the authorities, one of which must have signed a
 	// client's certificate. It needs CertFile.
 	ClientCAFile string
+
+	// Hosts gives the names by which requests may call the server, besides
+	// localhost and any IP address; nil is none.
+	Hosts func() []string
 }
 
-// isRestricted reports whether who is answered has shown credentials.
-func (a Access) isRestricted() bool {
-	return a.Token != "" || a.TokenFile != "" || a.ClientCAFile != ""
-}
+// asksToken reports whether who is answered has shown the token.
+func (a Access) asksToken() bool { return a.Token != "" || a.TokenFile != "" }
 
 // openPath is answered to everybody: whoever supervises the process may ask
 // whether it lives, and Consul's agent has no credentials.
@@ -42,12 +46,13 @@ type gate struct {
 	token       *credential.Token       // nil: none is asked for
 	certificate *credential.Certificate // nil: plain HTTP
 	clients     *credential.Authorities // nil: none is asked for
+	hosts       func() []string         // nil: none
 	log         hclog.Logger
 }
 
 // newGate reads all files once, so that what is wrong is told at the start.
 func newGate(a Access, log hclog.Logger) (*gate, error) {
-	g := &gate{log: log}
+	g := &gate{log: log, hosts: a.Hosts}
 	var errs []error
 	if a.Token != "" || a.TokenFile != "" {
 		g.token = credential.NewToken(a.Token, a.TokenFile)
@@ -104,23 +109,46 @@ func (g *gate) listener(plain net.Listener) net.Listener {
 
 // guard answers those who may not ask, and passes on the others.
 func (g *gate) guard(next http.Handler) http.Handler {
-	if g.token == nil && g.clients == nil {
-		return next
-	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch {
-		case r.URL.Path == openPath:
+		case r.URL.Path == openPath, isFromSocket(r):
 			next.ServeHTTP(w, r)
 		case g.clients != nil && !isVerified(r):
-			writeJSON(w, http.StatusForbidden, problem{"a client certificate of an authority that is known here is needed (status.tls.client_ca_file)"})
+			forbid(w, "a client certificate of an authority that is known here is needed (status.tls.client_ca_file)")
 		case g.token != nil && !g.isBearer(r):
 			w.Header().Set("WWW-Authenticate", "Bearer")
-			writeJSON(w, http.StatusUnauthorized, problem{"a bearer token is needed (status.token_file)"})
+			refuse(w, http.StatusUnauthorized, "a bearer token is needed (status.token_file)")
+		case g.token == nil && !g.isCalled(r.Host):
+			forbid(w, fmt.Sprintf("the host %.100q is none of this sidecar's names: add it to status.hosts", r.Host))
 		default:
 			next.ServeHTTP(w, r)
 		}
 	})
 }
+
+// isCalled reports whether a request may use this name for the server. A page
+// in a browser could else read the API by a name of its own that leads here
+// (DNS rebinding). It is no access control: any other client says what it
+// likes. A browser has no token, so names do not matter where one is asked for.
+func (g *gate) isCalled(host string) bool {
+	if name, _, err := net.SplitHostPort(host); err == nil {
+		host = name
+	}
+	host = strings.TrimSuffix(strings.Trim(host, "[]"), ".")
+	if _, err := netip.ParseAddr(host); err == nil || host == "" || strings.EqualFold(host, "localhost") {
+		return true
+	}
+	return g.hosts != nil && slices.ContainsFunc(g.hosts(), func(h string) bool { return strings.EqualFold(h, host) })
+}
+
+// refuse answers one who may not ask, and closes the connection: one who is not
+// let in must not hold it.
+func refuse(w http.ResponseWriter, code int, why string) {
+	w.Header().Set("Connection", "close")
+	writeJSON(w, code, problem{why})
+}
+
+func forbid(w http.ResponseWriter, why string) { refuse(w, http.StatusForbidden, why) }
 
 func isVerified(r *http.Request) bool { return r.TLS != nil && len(r.TLS.VerifiedChains) > 0 }
 

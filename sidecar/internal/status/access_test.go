@@ -32,6 +32,9 @@ func answer(t *testing.T, by http.RoundTripper, url, authorization string) (int,
 		t.Fatal(err)
 	}
 	defer resp.Body.Close()
+	if resp.Close { // the client takes the header out
+		resp.Header.Set("Connection", "close")
+	}
 	return resp.StatusCode, resp.Header
 }
 
@@ -46,7 +49,8 @@ func TestATokenIsAskedForEverywhereButForHealth(t *testing.T) {
 	o := options()
 	o.Access = Access{TokenFile: file}
 	url := start(t, o)
-	plain := &http.Transport{DisableKeepAlives: true}
+	plain := &http.Transport{}
+	defer plain.CloseIdleConnections()
 	for _, c := range []struct {
 		path, authorization string
 		want                int
@@ -68,6 +72,9 @@ func TestATokenIsAskedForEverywhereButForHealth(t *testing.T) {
 		code, header := answer(t, plain, url+c.path, c.authorization)
 		if code != c.want {
 			t.Errorf("%s with %q: got %d, want %d", c.path, c.authorization, code, c.want)
+		}
+		if code == 401 && header.Get("Connection") != "close" {
+			t.Errorf("%s: the connection stays open after a 401", c.path)
 		}
 		if code == 401 && header.Get("WWW-Authenticate") != "Bearer" {
 			t.Errorf("%s: WWW-Authenticate = %q, want Bearer", c.path, header.Get("WWW-Authenticate"))
@@ -148,6 +155,45 @@ func TestNewRefusesAccessThatCannotWork(t *testing.T) {
 			t.Errorf("%s: got no error", name)
 		} else if strings.Contains(err.Error(), "two words") {
 			t.Errorf("%s: the error shows the token: %v", name, err)
+		}
+	}
+}
+
+func TestHost_ThatIsNoNameOfTheServer_IsForbidden(t *testing.T) {
+	o := options()
+	o.Access.Hosts = func() []string { return []string{"lb0", "lb0.example.net", ""} }
+	url := start(t, o)
+	by := &http.Transport{}
+	defer by.CloseIdleConnections()
+	for host, want := range map[string]int{
+		"127.0.0.1:9600":         200,
+		"[::1]:9600":             200,
+		"[::1]":                  200,
+		"203.0.113.7":            200,
+		"localhost:9600":         200,
+		"LB0:9600":               200,
+		"lb0.example.net":        200,
+		"lb0.example.net.":       200,
+		"evil.example:9600":      403,
+		"lb0.evil.example":       403,
+		"127.0.0.1.evil.example": 403,
+		"localhost.evil.example": 403,
+		"1":                      403,
+	} {
+		for path, code := range map[string]int{"/api/v1/state": want, "/metrics": want, "/": want, "/healthz": 200} {
+			req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url+path, http.NoBody)
+			if err != nil {
+				t.Fatal(err)
+			}
+			req.Host = host
+			resp, err := by.RoundTrip(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_ = resp.Body.Close()
+			if resp.StatusCode != code || (code == 403) != resp.Close {
+				t.Errorf("%s of %q: got %d, closes %v; want %d", path, host, resp.StatusCode, resp.Close, code)
+			}
 		}
 	}
 }

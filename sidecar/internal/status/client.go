@@ -33,6 +33,8 @@ var ErrNotRouted = errors.New("it does not route the service")
 // ClientOptions say who asks. What is in files is read again when they change,
 // but for the authorities.
 type ClientOptions struct {
+	Socket string // path of the Unix socket that is asked, whatever a Target says
+
 	Token     string // the bearer token; a secret
 	TokenFile string // wins over Token
 
@@ -114,12 +116,18 @@ func NewClient(o ClientOptions) (*Client, error) {
 	}
 	var protocols http.Protocols
 	protocols.SetHTTP1(true)
+	dial := (&net.Dialer{Timeout: dialTimeout}).DialContext
+	if o.Socket != "" {
+		dial = func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return (&net.Dialer{Timeout: dialTimeout}).DialContext(ctx, "unix", o.Socket)
+		}
+	}
 	return &Client{
 		token: token, tls: config != nil,
 		http: &http.Client{
 			// No proxy: the sidecars are the operator's own.
 			Transport: &http.Transport{
-				DialContext:            (&net.Dialer{Timeout: dialTimeout}).DialContext,
+				DialContext:            dial,
 				TLSHandshakeTimeout:    dialTimeout,
 				TLSClientConfig:        config,
 				MaxResponseHeaderBytes: maxHeaderBytes,

@@ -3,9 +3,8 @@
 // others, and of the sidecar on this machine.
 //
 // Its invariant: it only reads, but for one POST that lets go what the guard
-// holds, and that only who has shown credentials or is on this machine may
-// send. None can hold up the agent's loop, and every one is bounded in time and
-// size.
+// holds, and that needs the bearer token or the Unix socket. No request can hold
+// up the agent's loop, and each is bounded in time and size.
 //
 // It is given functions and values and knows nothing of the agent; of
 // this project it imports credential. Only cli imports it.

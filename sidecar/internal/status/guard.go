@@ -2,9 +2,7 @@ package status
 
 import (
 	"context"
-	"net"
 	"net/http"
-	"net/netip"
 	"strings"
 	"time"
 )
@@ -26,9 +24,11 @@ type Released struct {
 	Servers      []string `json:"released"` // HAProxy's names
 }
 
-// release answers /api/v1/guard/{service}/release. restricted says that who
-// gets here has shown credentials; anybody else must be on this machine.
-func release(name string, restricted bool, let Release) action {
+// release answers /api/v1/guard/{service}/release. The one who asks must have
+// the bearer token or come over the Unix socket. byToken says that a token is
+// asked for, so that whoever gets here has shown it. A client's certificate is
+// not enough: HAProxy may have one of the same authority for its servers.
+func release(name string, byToken bool, let Release) action {
 	return action{http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		service, ok := strings.CutSuffix(r.PathValue("rest"), "/release")
 		switch {
@@ -36,10 +36,10 @@ func release(name string, restricted bool, let Release) action {
 			writeJSON(w, http.StatusBadRequest, problem{"want /api/v1/guard/{service}/release"})
 			return
 		case http.NewCrossOriginProtection().Check(r) != nil:
-			writeJSON(w, http.StatusForbidden, problem{"not from another site's page"})
+			forbid(w, "not from another site's page")
 			return
-		case !restricted && !isLocal(r):
-			writeJSON(w, http.StatusForbidden, problem{"without access control (docs/api.md) only a program on this machine may change something, by way of its loopback address"})
+		case !byToken && !isFromSocket(r):
+			forbid(w, "an action needs the Unix socket (status.socket) or the bearer token (status.token_file): docs/api.md")
 			return
 		}
 		ctx, cancel := context.WithTimeout(r.Context(), releaseTimeout)
@@ -54,25 +54,4 @@ func release(name string, restricted bool, let Release) action {
 			writeJSON(w, http.StatusOK, Released{LoadBalancer: name, Service: service, Servers: servers})
 		}
 	})}
-}
-
-// isLocal reports whether a program on this machine asks: over loopback, for a
-// loopback name, so that no page in a browser can by a name of its own, and
-// not on behalf of somebody else.
-func isLocal(r *http.Request) bool {
-	from, err := netip.ParseAddrPort(r.RemoteAddr)
-	if err != nil || !from.Addr().Unmap().IsLoopback() {
-		return false
-	}
-	for _, h := range []string{"Forwarded", "X-Forwarded-For", "X-Real-Ip"} {
-		if r.Header.Get(h) != "" {
-			return false
-		}
-	}
-	host, _, err := net.SplitHostPort(r.Host)
-	if err != nil {
-		host = r.Host
-	}
-	addr, err := netip.ParseAddr(strings.Trim(host, "[]"))
-	return host == "localhost" || err == nil && addr.IsLoopback()
 }

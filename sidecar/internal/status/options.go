@@ -13,7 +13,12 @@ import (
 // request, by several at once, and must not block.
 type Options struct {
 	Address string // host:port; port 0 takes a free one
+	Socket  string // path of a Unix socket for whoever has the sidecar's rights; "" is none
 	Access  Access // who is answered
+
+	// MaxConnections bounds the connections over Address, and MaxPerAddress those
+	// of one address; 0 is the default.
+	MaxConnections, MaxPerAddress int
 
 	LoadBalancer string // its name, for the page
 	Version      string // the sidecar's, for the page
@@ -46,6 +51,12 @@ func (o *Options) check() error {
 	}
 	if o.State == nil || o.Ready == nil || o.Alive == nil || o.Metrics == nil {
 		return errors.New("status: State, Ready, Alive and Metrics must be set")
+	}
+	if o.MaxConnections == 0 {
+		o.MaxConnections = DefaultMaxConnections
+	}
+	if o.MaxPerAddress == 0 {
+		o.MaxPerAddress = DefaultMaxPerAddress
 	}
 	if o.Attend == nil {
 		o.Attend = func(int) {}

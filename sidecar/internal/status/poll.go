@@ -37,11 +37,8 @@ type Watch func() (Facts, <-chan struct{})
 const (
 	defaultWait = 30 * time.Second
 	maxWait     = 10 * time.Minute
-	// maxWaiters bounds how many may wait at once; each is a goroutine and a
-	// connection.
-	maxWaiters = 10_000
-	maxName    = 256
-	maxCount   = 1 << 30 // more instances than anybody has
+	maxName     = 256
+	maxCount    = 1 << 30 // more instances than anybody has
 )
 
 // drainAnswer is the body of /api/v1/drain.
@@ -79,11 +76,10 @@ type polls struct {
 	name   string // the load balancer's
 	watch  Watch
 	attend func(change int)
-	slots  chan struct{} // holds a value for each that waits
 }
 
 func newPolls(name string, watch Watch, attend func(int)) *polls {
-	return &polls{name: name, watch: watch, attend: attend, slots: make(chan struct{}, maxWaiters)}
+	return &polls{name: name, watch: watch, attend: attend}
 }
 
 // drain answers once nobody is on the instance any more, or when the wait is
@@ -148,14 +144,6 @@ func (p *polls) poll(w http.ResponseWriter, r *http.Request, ask func(Facts) (do
 	wait, err := waitOf(r)
 	if err != nil {
 		writeJSON(w, http.StatusBadRequest, problem{err.Error()})
-		return
-	}
-	select {
-	case p.slots <- struct{}{}:
-		defer func() { <-p.slots }()
-	default:
-		w.Header().Set("Retry-After", "1")
-		writeJSON(w, http.StatusServiceUnavailable, problem{fmt.Sprintf("%d are waiting already", maxWaiters)})
 		return
 	}
 	// The server's own write deadline is for answers that come at once.

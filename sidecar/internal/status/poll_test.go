@@ -196,17 +196,6 @@ func TestThousandsThatWaitAreAllAnsweredAtTheMoment(t *testing.T) {
 	})
 }
 
-func TestNoMoreThanSoManyMayWait(t *testing.T) {
-	w := newWorld()
-	p := newPolls("lb0", w.watch, w.attend)
-	for range maxWaiters {
-		p.slots <- struct{}{}
-	}
-	if code, got := ask(t, w, p, "/api/v1/drain/api/api-1?wait=1s"); code != http.StatusServiceUnavailable {
-		t.Errorf("got %d %v, want 503", code, got)
-	}
-}
-
 func TestAPollEndsWithItsClient(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld()

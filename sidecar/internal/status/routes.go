@@ -34,7 +34,7 @@ func routes(o Options) (http.Handler, error) {
 		paths["/api/v1/live/*"] = http.HandlerFunc(p.live)
 	}
 	if o.Release != nil {
-		paths["/api/v1/guard/*"] = release(o.LoadBalancer, o.Access.isRestricted(), o.Release)
+		paths["/api/v1/guard/*"] = release(o.LoadBalancer, o.Access.asksToken(), o.Release)
 	}
 	return dispatch(paths), nil
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -86,13 +87,25 @@ func (s *Server) serve(ctx context.Context, listener net.Listener) error {
 		MaxHeaderBytes:    maxHeaderBytes,
 		ErrorLog:          s.options.Logger.StandardLogger(&hclog.StandardLoggerOptions{ForceLevel: hclog.Debug}),
 		BaseContext:       func(net.Listener) context.Context { return ctx },
+		ConnContext:       markSocket,
 	}
 	s.addr = listener.Addr()
 	close(s.bound)
 	s.options.Logger.Info("status page is up", "address", s.addr)
 
+	var socket sync.WaitGroup
+	if s.options.Socket != "" {
+		ctx, cancel := context.WithCancel(ctx)
+		socket.Go(func() { s.serveSocket(ctx, server) })
+		defer func() {
+			cancel()
+			_ = server.Close() // it has stopped, or failed
+			socket.Wait()
+		}()
+	}
+
 	served := make(chan error, 1)
-	go func() { served <- server.Serve(s.gate.listener(listener)) }()
+	go func() { served <- server.Serve(s.gate.listener(newLimitedListener(listener, s.options))) }()
 	select {
 	case err := <-served: // never nil
 		return fmt.Errorf("status: serve: %w", err)

@@ -233,7 +233,7 @@ func TestAClientThatSendsNoHeaderIsLeft(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		p, done := serving(ctx, t, options())
 		conn := p.dial()
-		fmt.Fprint(conn, "GET / HTTP/1.1\r\nHost: x\r\n") // and never the end
+		fmt.Fprint(conn, "GET / HTTP/1.1\r\nHost: localhost\r\n") // and never the end
 		begun := time.Now()
 		_, _ = io.ReadAll(conn)
 		if got := time.Since(begun); got != headerTimeout {
@@ -252,7 +252,7 @@ func TestAHeaderWithoutEndIsRefused(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		p, done := serving(ctx, t, options())
 		conn := p.dial()
-		go fmt.Fprintf(conn, "GET / HTTP/1.1\r\nHost: x\r\nX: %s\r\n\r\n", strings.Repeat("x", 2*maxHeaderBytes))
+		go fmt.Fprintf(conn, "GET / HTTP/1.1\r\nHost: localhost\r\nX: %s\r\n\r\n", strings.Repeat("x", 2*maxHeaderBytes))
 		status, _ := bufio.NewReader(conn).ReadString('\n')
 		if want := "HTTP/1.1 431 Request Header Fields Too Large\r\n"; status != want {
 			t.Errorf("status %q, want %q", status, want)
@@ -272,7 +272,7 @@ func TestARequestUnderWayIsFinishedBeforeTheEnd(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		p, done := serving(ctx, t, o)
 		conn := p.dial()
-		fmt.Fprint(conn, "GET /api/v1/state HTTP/1.1\r\nHost: x\r\n\r\n")
+		fmt.Fprint(conn, "GET /api/v1/state HTTP/1.1\r\nHost: localhost\r\n\r\n")
 		synctest.Wait()
 		cancel()
 		resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
@@ -299,7 +299,7 @@ func TestARequestThatHangsDoesNotHoldUpTheEnd(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		p, done := serving(ctx, t, o)
 		conn := p.dial()
-		fmt.Fprint(conn, "GET /api/v1/state HTTP/1.1\r\nHost: x\r\n\r\n")
+		fmt.Fprint(conn, "GET /api/v1/state HTTP/1.1\r\nHost: localhost\r\n\r\n")
 		synctest.Wait()
 		begun := time.Now()
 		cancel()

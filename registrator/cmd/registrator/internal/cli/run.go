@@ -108,6 +108,7 @@ func (s *settings) run(ctx context.Context, argv []string, p Process) error {
 		return usage(err)
 	}
 	defer manager.Close()
+	found := at.hosts // where the program listens, once that is known
 	status, err := wrapper.Run(ctx, wrapper.Config{
 		Program: program.Config{
 			Argv: argv, Environ: environ, SameGroup: s.foreground,
@@ -122,10 +123,11 @@ func (s *settings) run(ctx context.Context, argv []string, p Process) error {
 			if err != nil {
 				return err
 			}
+			found = at.hosts[host : host+1]
 			manager.Ready() // Consul may be away, and the program serves
 			return registration.SetChecks(checks[host])
 		},
-		Other:        s.other(at.hosts),
+		Other:        s.other(&found),
 		ReadyTimeout: s.readyTimeout, Stop: s.signal, StopTimeout: s.stopTimeout,
 		Signals: signals, Logger: log,
 	})
@@ -153,11 +155,11 @@ func (a announced) Leave(ctx context.Context, stop func(context.Context) error) 
 
 // other asks who listens in the program's place at the hosts at which it is
 // checked.
-func (s *settings) other(hosts []string) func(pid int) string {
+func (s *settings) other(hosts *[]string) func(pid int) string {
 	if s.anyListener {
 		return nil
 	}
-	return func(pid int) string { return listener.Other(pid, s.port, hosts) }
+	return func(pid int) string { return listener.Other(pid, s.port, *hosts) }
 }
 
 // receive gives the signals that come from now on. Those that were ignored

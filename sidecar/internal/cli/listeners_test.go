@@ -1,0 +1,94 @@
+package cli
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"github.com/pointsman/pointsman/sidecar/internal/config"
+	"github.com/pointsman/pointsman/sidecar/internal/haproxytest"
+)
+
+func loaded(t *testing.T, yaml string) config.Config {
+	t.Helper()
+	cfg, err := config.Load(config.Sources{Hostname: "lb0", ReadFile: func(string) ([]byte, error) { return []byte(yaml), nil }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cfg
+}
+
+// Each form of a bind line that the settings let in is one that HAProxy takes.
+func TestBind_EachForm_IsTakenByHAProxy(t *testing.T) {
+	for _, bind := range []string{
+		"127.0.0.1:8080", ":8080", "*:8080", "[::1]:8080", ":::8080", "ipv4@127.0.0.1:8080", "ipv4@:8080", "ipv4@*:8080", "ipv6@[::1]:8080", "ipv6@:8080", "ipv6@*:8080",
+		"127.0.0.1:8080-8090", "ipv4@*:8080-8081", "127.0.0.1:8080,127.0.0.2:8080", "ipv4@127.0.0.1:8080,unix@/tmp/x.sock,/tmp/y.sock", "unix@/tmp/x.sock mode 600",
+	} {
+		cfg := loaded(t, fmt.Sprintf("services: [{name: api, bind: %q}]\nhaproxy: {socket: /tmp/admin.sock, health: {bind: \"127.0.0.1:8405\"}}\n", bind))
+		r, err := newRenderer(cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		content, err := r.Render(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		file := filepath.Join(t.TempDir(), "haproxy.cfg")
+		if err := os.WriteFile(file, content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if out, err := exec.CommandContext(t.Context(), haproxytest.Binary(t), "-c", "-f", file).CombinedOutput(); err != nil {
+			t.Errorf("%s: %v\n%s", bind, err, out)
+		}
+	}
+}
+
+// What HAProxy and the sidecar listen on by any setting is known.
+func TestOwnListeners_OfEverySetting_AreKnown(t *testing.T) {
+	template := filepath.Join(t.TempDir(), "haproxy.cfg.tmpl")
+	if err := os.WriteFile(template, []byte(`global
+    stats socket {{.RuntimeSocket}} level admin
+    stats socket ipv4@10.0.0.1:9001 level admin
+frontend own
+    bind "10.0.0.2:9002" # quoted
+    bind localhost:9003
+    bind "${HOST}:9004"
+    bind 10.0.0.5:9005-9009,[fd00::1]:9010
+    bind /run/x.sock
+    bind quic4@:9011
+listen l
+    bind :9012 ssl crt /x
+`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cfg := loaded(t, fmt.Sprintf("services: []\nname: lb0\nstatus: {address: ':0', advertise: '192.0.2.1:443'}\nhaproxy: {template: %q, socket: '10.0.0.9:9020', master_socket: 'localhost:9021'}\n", template))
+	r, err := newRenderer(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, l := range ownListeners(cfg, r, &net.TCPAddr{IP: net.IPv6unspecified, Port: 9600}) {
+		got = append(got, fmt.Sprintf("%s %d-%d %s", l.Addr, l.First, l.Last, l.What))
+	}
+	want := []string{
+		":: 9600-9600 status.address",
+		"192.0.2.1 443-443 status.advertise",
+		"10.0.0.9 9020-9020 haproxy.socket",
+		"0.0.0.0 9021-9021 haproxy.master_socket",
+		"10.0.0.9 9020-9020 global of haproxy.cfg",
+		"10.0.0.1 9001-9001 global of haproxy.cfg",
+		"10.0.0.2 9002-9002 frontend own of haproxy.cfg",
+		"0.0.0.0 9003-9003 frontend own of haproxy.cfg",
+		"0.0.0.0 9004-9004 frontend own of haproxy.cfg",
+		"10.0.0.5 9005-9009 frontend own of haproxy.cfg",
+		"fd00::1 9010-9010 frontend own of haproxy.cfg",
+		"0.0.0.0 9012-9012 listen l of haproxy.cfg",
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("got\n%q\nwant\n%q", got, want)
+	}
+}

@@ -1,0 +1,56 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+)
+
+// addressSettings are those under the key addresses.
+func addressSettings() []setting[Config] {
+	return []setting[Config]{
+		{
+			key: "addresses.allow", def: "[]",
+			doc: "Only instances at these addresses take traffic; none is anywhere. A loopback address is taken only from the Consul node of the sidecar's own agent, unless a network of loopback addresses such as `127.0.0.0/8` is listed here. Never taken are link-local, multicast and cloud metadata addresses, and this load balancer's own listeners. See [security](../SECURITY.md).",
+			at:  func(c *Config) value { return prefixes(&c.Addresses.Allow) },
+		},
+		{
+			key: "addresses.deny", def: "[]",
+			doc: "No instance at these addresses takes traffic.",
+			at:  func(c *Config) value { return prefixes(&c.Addresses.Deny) },
+		},
+	}
+}
+
+func prefixes(p *[]string) value {
+	return list{p: p, what: "network such as 10.0.0.0/8, or an address, or a list of them", item: func(s string) error {
+		_, err := prefix(s)
+		return err
+	}}
+}
+
+// prefix reads a network or a single address.
+func prefix(s string) (netip.Prefix, error) {
+	if addr, err := netip.ParseAddr(s); err == nil && addr.Zone() == "" && !addr.Is4In6() {
+		return addr.Prefix(addr.BitLen())
+	}
+	p, err := netip.ParsePrefix(s)
+	switch {
+	case err != nil || p.Addr().Is4In6():
+		return netip.Prefix{}, errors.New("must be a network such as 10.0.0.0/8, or an address")
+	case p != p.Masked():
+		return netip.Prefix{}, fmt.Errorf("has bits beyond its length: write %s", p.Masked())
+	}
+	return p, nil
+}
+
+// Prefixes reads networks that Load has passed.
+func Prefixes(networks []string) []netip.Prefix {
+	var out []netip.Prefix
+	for _, n := range networks {
+		if p, err := prefix(n); err == nil {
+			out = append(out, p)
+		}
+	}
+	return out
+}
