@@ -155,7 +155,7 @@ matrix: tools ## Run the tests with processes on every HAProxy and Consul
 	tools/matrix.sh
 
 .PHONY: bench
-bench: tools ## Measure what a change costs, beside its floor; ROWS=small-30ms,large measures some rows. On HAProxy 3.4 unless HAPROXY says otherwise
+bench: tools ## Measure what a change costs, beside its floor (ROWS=small-30ms,large: some rows), on HAProxy 3.4 unless HAPROXY names another
 	@$(if $(HAPROXY),,HAPROXY=$$(tools/haproxy-versions.sh .tools/haproxy 3.4 | cut -f1)) \
 		go run ./test/bench $(if $(ROWS),--rows $(ROWS)) $(BENCHFLAGS)
 

@@ -40,12 +40,26 @@ func (r *Results) page(was string) (string, error) {
 	}
 	var out strings.Builder
 	out.WriteString(before + begin)
+	r.writeLoad(&out)
 	r.writeFigures(&out)
 	fmt.Fprintf(&out, "\n![For each row, a line from the median to the 99th percentile, of the sidecar and of the floor](%s)\n", picture)
 	r.writeCircumstances(&out)
 	r.writeProfiles(&out)
 	out.WriteString(end + after)
 	return out.String(), nil
+}
+
+// writeLoad says how busy the machine was, so that a reader knows before the figures.
+func (r *Results) writeLoad(out *strings.Builder) {
+	var loads []float64
+	for _, row := range r.Rows {
+		loads = append(loads, row.Machine.LoadBefore, row.Machine.LoadAfter)
+	}
+	if len(loads) == 0 {
+		return
+	}
+	s := spread(loads)
+	fmt.Fprintf(out, "The machine has %d processors. Their load, before and after the rows, was %.1f to %.1f, half of the time above %.1f.\n\n", r.Rows[0].Machine.CPUs, s.Low, s.High, s.Median)
 }
 
 // sidecar is the subject that the rows are about. It needs no name there.

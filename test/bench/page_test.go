@@ -10,7 +10,7 @@ import (
 func sample() Results {
 	f := Figure{Name: "p50", Unit: "ms", Values: []Value{{"sidecar", Spread{6, 5, 7}}, {"floor", Spread{3, 3, 3}}}}
 	f.setGoal(1.4, "floor", []float64{5, 6, 7}, []float64{3, 3, 3})
-	return Results{Rows: []Result{{Row: rows[0].name, Title: "one", Figures: []Figure{f}, Profile: []Spent{{"plan.Compute", 40}}}}}
+	return Results{Rows: []Result{{Row: rows[0].name, Title: "one", Machine: Machine{CPUs: 2, LoadBefore: 1, LoadAfter: 3}, Figures: []Figure{f}, Profile: []Spent{{"plan.Compute", 40}}}}}
 }
 
 func TestPage_NewResults_ReplaceOnlyWhatIsBetweenTheMarkers(t *testing.T) {
@@ -21,7 +21,7 @@ func TestPage_NewResults_ReplaceOnlyWhatIsBetweenTheMarkers(t *testing.T) {
 	}
 	const want = "| `small-30ms` one | p50 | 6.0 (5.0 to 7.0) ms | floor: 3.0 ms | 2.00 | ≤ 1.4 × floor | missed |\n"
 	if !strings.HasPrefix(got, "above\n"+begin) || !strings.HasSuffix(got, end+"below\n") || strings.Contains(got, "old") ||
-		!strings.Contains(got, want) || !strings.Contains(got, "| `plan.Compute` | 40 % |\n") {
+		!strings.Contains(got, want) || !strings.Contains(got, "has 2 processors. Their load, before and after the rows, was 1.0 to 3.0, ") || !strings.Contains(got, "| `plan.Compute` | 40 % |\n") {
 		t.Errorf("got\n%s\nwant a line\n%s", got, want)
 	}
 	again, err := results.page(got)
