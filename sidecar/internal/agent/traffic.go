@@ -76,17 +76,22 @@ func (a *Agent) keepFiled(p plan.Plan) {
 		if b.Service == "" || !b.Known {
 			continue
 		}
-		known := map[netip.AddrPort]bool{}
-		for _, f := range a.last[b.Backend] {
+		last := a.last[b.Backend]
+		known := make(map[netip.AddrPort]bool, len(last))
+		for _, f := range last {
 			known[f.Addr] = true
 		}
+		added, moved := []plan.FileServer(nil), map[string]bool{}
 		for _, f := range b.Servers {
 			if f.Disabled || f.Weight == 0 || known[f.Addr] {
 				continue
 			}
-			a.last[b.Backend] = append(slices.DeleteFunc(a.last[b.Backend], func(was plan.FileServer) bool {
-				return was.Name == f.Name && !strings.HasPrefix(f.Name, catalog.SlotPrefix) // it has moved
-			}), f)
+			added = append(added, f)
+			moved[f.Name] = !strings.HasPrefix(f.Name, catalog.SlotPrefix)
+		}
+		if len(added) > 0 {
+			kept := slices.DeleteFunc(last, func(was plan.FileServer) bool { return moved[was.Name] })
+			a.last[b.Backend] = append(kept, added...)
 		}
 	}
 }
