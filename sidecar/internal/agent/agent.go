@@ -278,6 +278,7 @@ func (a *Agent) pass(ctx context.Context) time.Duration {
 		a.observeFlaps(svc, snap.Service(svc.Name))
 		a.noteAnnounced(svc, snap.Service(svc.Name))
 	}
+	a.anticipate(ctx, snap, changed)
 	p, err := a.converge(ctx, snap)
 	if o := a.known.observed; o.Running && o.PID != a.old.of {
 		a.countOldWorkers(ctx) // somebody may have reloaded it

@@ -78,6 +78,27 @@ func (a *Agent) converge(ctx context.Context, snap catalog.Snapshot) (plan.Plan,
 	return p, nil
 }
 
+// anticipate sends the steps that a change in Consul certainly takes, before HAProxy
+// is read: for a large service that takes longer than all else. What has been sent is
+// read back as ever.
+func (a *Agent) anticipate(ctx context.Context, snap catalog.Snapshot, changed []plan.Service) {
+	o := a.known.observed
+	if a.known.stale == nil || !o.Running || o.Marker != a.set.Renderer.Marker() || a.trouble.wait() > 0 {
+		return
+	}
+	now := time.Now()
+	o.Guards, o.Flapping, o.Absent = a.guard.recall(now), a.flapping(now), a.known.absences(now)
+	var steps []plan.Step
+	for _, s := range changed {
+		if a.decided.settled(s.Backend, o) != nil {
+			steps = append(steps, plan.Decide(s, o, snap.Service(s.Name)).Certain()...)
+		}
+	}
+	if len(steps) > 0 {
+		a.apply(ctx, steps)
+	}
+}
+
 // compute plans with what is remembered, and remembers what the plan tells. A
 // service for which nothing has changed since it was settled is not planned again.
 func (a *Agent) compute(o plan.Observed, snap catalog.Snapshot) plan.Plan {

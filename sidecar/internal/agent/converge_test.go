@@ -487,6 +487,7 @@ func TestAnHAProxyThatCannotBeReadIsLeftAloneAndLoggedOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := serving(t, true, instance("api-1", 1))
 		b.haproxy.with(func() { b.haproxy.unread = errors.New("permission denied") })
+		b.passes(b.settings.Reconcile) // it is noticed
 		b.catalog.says("api", instance("api-1", 1), instance("api-2", 2))
 		b.passes(5 * time.Minute)
 		if got := b.haproxy.steps(); len(got) != 0 {
@@ -546,5 +547,47 @@ func TestRunEndsWhileItWaits(t *testing.T) {
 		if took := time.Since(began); took != 0 {
 			t.Errorf("got %s, want at once", took)
 		}
+	})
+}
+
+// A large service takes a while to read. What a change certainly takes is sent before,
+// and read back; what depends on who is up now waits for the reading.
+func TestAnticipate_ReadingTakesLong_CertainStepsGoAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := serving(t, true, many(3)...)
+		b.passes(time.Minute)
+		b.haproxy.with(func() { b.haproxy.observeTakes = 5 * time.Second })
+		after := func(d time.Duration, change func(all []catalog.Instance) []catalog.Instance) []string {
+			sent := len(b.haproxy.steps())
+			b.catalog.says("api", change(many(3))...)
+			b.passes(d)
+			got := b.haproxy.steps()[sent:]
+			b.passes(time.Minute)
+			return got
+		}
+		heavier := func(i *catalog.Instance) { i.Weight = 7 }
+		for _, tt := range []struct {
+			name   string
+			change func(all []catalog.Instance) []catalog.Instance
+			want   []string
+		}{
+			{"weight", func(all []catalog.Instance) []catalog.Instance { heavier(&all[0]); return all }, []string{"weight api-1"}},
+			{"one more", func(all []catalog.Instance) []catalog.Instance {
+				heavier(&all[0])
+				return append(all, instance("api-4", 4))
+			}, []string{"add api-4"}},
+			{"one leaves and one is heavier", func(all []catalog.Instance) []catalog.Instance {
+				heavier(&all[1])
+				leaving(&all[2])
+				return all
+			}, nil},
+			{"weight 0", func(all []catalog.Instance) []catalog.Instance { all[0].Weight = 0; return all }, nil},
+		} {
+			if got := after(10*time.Millisecond, tt.change); !slices.Equal(got, tt.want) {
+				t.Errorf("%s: sent %q before HAProxy was read, want %q", tt.name, got, tt.want)
+			}
+		}
+		b.catalog.says("api", many(3)...)
+		b.runs(2*time.Minute, "api-1 10.0.0.1:4000 ready up", "api-2 10.0.0.2:4000 ready up", "api-3 10.0.0.3:4000 ready up")
 	})
 }

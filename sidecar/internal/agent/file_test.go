@@ -75,6 +75,7 @@ func TestTheFileFollowsConsulWhileHAProxyIsAway(t *testing.T) {
 	inBothModes(t, func(t *testing.T, dynamic bool) {
 		b := serving(t, dynamic, instance("api-1", 1))
 		b.haproxy.stop()
+		b.passes(b.settings.Reconcile) // it is noticed
 		b.catalog.says("api", many(3)...)
 		b.passes(time.Second)
 		prefix := map[bool]string{false: "slot-", true: "api-"}[dynamic]
@@ -102,6 +103,7 @@ func TestAnHAProxyThatComesBackWithAnOldFileIsMended(t *testing.T) {
 		b := serving(t, true, many(2)...)
 		old, _ := b.file.Read()
 		b.haproxy.stop()
+		b.passes(b.settings.Reconcile) // it is noticed
 		b.catalog.says("api", instance("api-2", 2), instance("api-3", 3))
 		b.passes(time.Second)
 		b.haproxy.startWith(old)

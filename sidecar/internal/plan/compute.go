@@ -54,6 +54,24 @@ func (d *Decision) IsSettled() bool {
 		len(b.additions)+len(b.removals)+len(b.waiting)+len(b.homeless)+len(d.lost)+len(d.absent) == 0
 }
 
+// Certain gives the steps if they are right also where HAProxy has changed since it
+// was observed: a new server, or another weight or limit of one that stays. It gives
+// none if there is any other, for that depends on who is up now.
+func (d *Decision) Certain() []Step {
+	if len(d.b.removals) > 0 {
+		return nil
+	}
+	for _, st := range d.b.additions {
+		switch {
+		case st.Kind == Add, st.Kind == SetMaxConn:
+		case st.Kind == SetWeight && st.Weight > 0 && !st.Agent && !st.Percent:
+		default:
+			return nil
+		}
+	}
+	return d.b.additions
+}
+
 // Combine makes the Plan of the decisions for all services, in their order.
 func Combine(d Desired, o Observed, decisions []*Decision) Plan {
 	var removals []Step
