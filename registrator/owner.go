@@ -42,9 +42,16 @@ func (r *Registration) held(ctx context.Context) (*api.AgentService, error) {
 	return now, nil
 }
 
-// owns reports whether a registration under the ID is this process's.
+// owns reports whether a registration under the ID is this process's. One that
+// says no owner is, at this process's address: somebody has edited it by hand.
 func (r *Registration) owns(s *api.AgentService) bool {
-	return contract.ParseOwner(s.Meta).Token == r.config.Owner
+	token := contract.ParseOwner(s.Meta).Token
+	return token == r.config.Owner || token == "" && r.isHere(s)
+}
+
+// isHere reports whether a registration is about this process's address.
+func (r *Registration) isHere(s *api.AgentService) bool {
+	return s.Address == r.config.Address && s.Port == r.config.Port
 }
 
 // isAnothers reports whether the agent is known to have another process's
@@ -66,7 +73,7 @@ func (r *Registration) tellOfHolder(ctx context.Context) {
 	switch {
 	case isLeaving(now):
 		r.log.Info("taking over the ID of a process that leaves", r.about(now)...)
-	case now.Address == r.config.Address && now.Port == r.config.Port:
+	case r.isHere(now):
 		r.log.Info("replacing the registration of an earlier run", r.about(now)...)
 	case r.isCriticalNow(ctx):
 		r.log.Info("replacing a registration whose checks fail", r.about(now)...)
@@ -94,6 +101,7 @@ func (r *Registration) about(s *api.AgentService) []any {
 	return []any{"address", fmt.Sprintf("%.*s", most, net.JoinHostPort(address, strconv.Itoa(s.Port))), "age", age}
 }
 
+// isLeaving reports whether a registration's owner is about to take it away.
 func isLeaving(s *api.AgentService) bool { return s.Meta[contract.KeyDrain] != "" }
 
 // setTaken notes whether another process has registered under the ID, and

@@ -36,7 +36,7 @@ func (o Owner) Format() map[string]string {
 }
 
 // ParseOwner reads whose a registration is. What cannot be read counts as not
-// said: such a registration is another process's to whoever asks.
+// said.
 func ParseOwner(meta map[string]string) Owner {
 	var o Owner
 	if CheckOwner(meta[KeyOwner]) == nil {

@@ -10,6 +10,12 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
+
+	"github.com/hashicorp/consul/api"
+
+	"github.com/pointsman/pointsman/registrator"
+	"github.com/pointsman/pointsman/registrator/contract"
 )
 
 // at waits until the instance is registered at the port.
@@ -78,6 +84,34 @@ func TestServiceID_LeftByKilledRun_ReplacedWithoutWarning(t *testing.T) {
 	again := start(t, c.env(), args...)
 	again.logs("replacing the registration of an earlier run")
 	if log := again.Stderr.String(); strings.Contains(log, "another process") {
+		t.Errorf("log: got %s, want no warning of another process", log)
+	}
+}
+
+// An operator drains it by hand, by a registration that says no owner.
+func TestServiceID_RegisteredAgainByHand_StaysThePrograms(t *testing.T) {
+	c := sharedConsul(t)
+	port := freePort(t)
+	id := "byhand-" + strconv.Itoa(port)
+	p := start(t, c.env(), wrap(port, []string{"--id", id, "--address", "127.0.0.1", "--leave-wait", "1ms"})...)
+	c.at(t, id, port)
+	if err := c.Client.Agent().ServiceRegister(&api.AgentServiceRegistration{
+		ID: id, Name: "api", Address: "127.0.0.1", Port: port, Meta: map[string]string{contract.KeyDrain: time.Now().Format(time.RFC3339)},
+	}); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(2 * registrator.DefaultWatchdog)
+	if e := c.entry(t, "api", id); e == nil || e.Service.Meta[contract.KeyDrain] == "" {
+		t.Errorf("got %+v, want it drained as before", e)
+	}
+	p.Signal(syscall.SIGTERM)
+	if got := p.wait(); got != 0 {
+		t.Errorf("exit code %d, want 0", got)
+	}
+	if c.entry(t, "api", id) != nil {
+		t.Error("it is registered after its end")
+	}
+	if log := p.Stderr.String(); strings.Contains(log, "another process") {
 		t.Errorf("log: got %s, want no warning of another process", log)
 	}
 }
