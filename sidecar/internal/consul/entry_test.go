@@ -105,7 +105,7 @@ func checkSafe(t *testing.T, i catalog.Instance) {
 	if i.Server == "" || strings.Trim(i.Server, legal) != "" || strings.HasPrefix(i.Server, catalog.SlotPrefix) {
 		t.Errorf("server %q is no legal name", i.Server)
 	}
-	if a := i.Addr.Addr(); !i.Addr.IsValid() || i.Addr.Port() == 0 || a.Zone() != "" || a.IsUnspecified() || a.IsMulticast() || a.Is4In6() {
+	if a := i.Addr.Addr(); !i.Addr.IsValid() || i.Addr.Port() == 0 || a.Zone() != "" || a.IsUnspecified() || a.IsMulticast() || a.IsLinkLocalUnicast() || a.Is4In6() {
 		t.Errorf("address %v of %q", i.Addr, i.ID)
 	}
 	if i.Weight < 0 || i.Weight > 256 || i.MaxConn < 0 || i.MaxConn > 1_000_000 || len(i.Version) > 64 {

@@ -139,7 +139,7 @@ func TestAddresses_ChangedForRunningSource_AreAppliedAtOnce(t *testing.T) {
 	}
 	w.await("the other service", func(s catalog.Snapshot) bool { return s.Service("more").Known })
 	for _, r := range f.Requests()[before:] {
-		if strings.Contains(r, "/web") {
+		if strings.Contains(r, "/web") && !strings.Contains(r, "index=") { // a query that starts from the beginning
 			t.Errorf("asked again: %s", r)
 		}
 	}
