@@ -96,11 +96,8 @@ func (s *sidecar) mustAct() bool {
 }
 
 // mayReload reports whether the write that is under way may be a reload's own,
-// for which the loop waits.
-func (s *sidecar) mayReload() bool {
-	runs := s.w.proxy.worker
-	return s.writing > 0 && (runs == nil || runs.marker != s.settings.Renderer.Marker() || s.w.set.settleMin == 0 || s.agent.State().Reloads.Pending != "")
-}
+// for which the loop waits: there is a reason to reload in what it has seen.
+func (s *sidecar) mayReload() bool { return s.writing > 0 && s.w.needsReload(s) }
 
 // checkPrompt: who has heard of a change has looked at HAProxy soon after, unless
 // it was told to end meanwhile.
