@@ -217,7 +217,7 @@ func (w *world) serviceDiffers(svc plan.Service, c content) string {
 		return "HAProxy has no " + svc.Backend
 	}
 	told := w.consul.answer(svc.Name).Service
-	var want, got, filed, file []route // filed: got as the file should have it
+	var want, got, filed []route // filed: got as the file should have it
 	strange, in, noAgent, serve := false, wants(svc, told), "", 0
 	for _, i := range in {
 		want = append(want, route{i.Addr, i.Weight, i.MaxConn, i.Backup})
@@ -262,16 +262,6 @@ func (w *world) serviceDiffers(svc plan.Service, c content) string {
 			return s.Name + " is in drain, and nobody said so"
 		}
 	}
-	for _, f := range c.backends {
-		if f.Backend == svc.Backend {
-			for _, s := range f.Servers {
-				runs := b.server(s.Name)
-				if drains := s.Weight == 0 && runs != nil && runs.Admin == plan.Drain; !s.Disabled && !drains {
-					file = append(file, route{s.Addr, s.Weight, s.MaxConn, s.Backup})
-				}
-			}
-		}
-	}
 	if svc.Hold > 0 && serve > max(w.serving(svc, in), svc.MinServers) {
 		return "the guard of " + svc.Name + " has not let go yet"
 	}
@@ -281,10 +271,26 @@ func (w *world) serviceDiffers(svc plan.Service, c content) string {
 	case d != "" && (w.serving(svc, in) >= svc.MinServers && !strange || !w.holdsAll(got, want) || !w.saysHeld(svc)):
 		return "Consul and HAProxy differ on " + svc.Name + ": " + d
 	}
-	if d := routesDiffer(filed, file); d != "" {
+	if d := routesDiffer(filed, fileRoutes(c, b)); d != "" {
 		return "HAProxy and the file differ on " + svc.Name + ": " + d
 	}
 	return ""
+}
+
+// fileRoutes is what a file would send requests to, but for the servers that drain.
+func fileRoutes(c content, b *backend) (out []route) {
+	for _, f := range c.backends {
+		if f.Backend != b.name {
+			continue
+		}
+		for _, s := range f.Servers {
+			runs := b.server(s.Name)
+			if drains := s.Weight == 0 && runs != nil && runs.Admin == plan.Drain; !s.Disabled && !drains {
+				out = append(out, route{s.Addr, s.Weight, s.MaxConn, s.Backup})
+			}
+		}
+	}
+	return out
 }
 
 // routesAlike reports whether two files send requests to the same servers.
