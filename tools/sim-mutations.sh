@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Says how the simulation would notice that something is missing in the sidecar:
 # takes one thing away at a time, in a copy of the tree, and runs histories until
-# one fails. Prints a table for docs/simulation.md; exits 1 if one never fails.
+# one fails. Prints a table for docs/simulation.md; exits 1 if one never fails, 2
+# if none has a name that was given, or a part of it.
 #
 # usage: tools/sim-mutations.sh [SEEDS] [NAME…]
 #        tools/sim-mutations.sh check     only whether each pattern finds its code
@@ -45,6 +46,7 @@ drained: no answer of its agent can bring it back @ agent/drain.go @ s/if i.Agen
 an agent is disabled where its server is out of traffic @ plan/agentcheck.go @ s/if c.server.Agent == AgentOn .*/if false {/
 a static algorithm takes percentages only @ plan/weight.go @ s/return b.Static || s.Agent != NoAgent/return false/
 a weight of 0 stays in the file of an unknown service @ plan/file.go @ s/case s.Weight == 0 \&\& s.Agent != AgentOn:/case false:/
+the file is written beside the loop @ agent/file.go @ s/go func(w fileWrite)/func(w fileWrite)/
 the guard remembers @ agent/guard.go @ s/^	g.backends = next$/	g.backends = nil/
 '
 
@@ -63,18 +65,29 @@ if [ "$seeds" = check ]; then
 	exit $fails
 fi
 
+# chosen says whether a mutation is one that was asked for.
+chosen() {
+	[ ${#wanted[@]} -gt 0 ] || return 0
+	for want in "${wanted[@]}"; do
+		case $1 in *"$want"*) return 0 ;; esac
+	done
+	return 1
+}
+wanted=("$@")
+ran=0
+
 tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
 git ls-files -z sidecar registrator go.mod go.sum | xargs -0 cp --parents -t "$tmp"
 export GOGC=400
 
-echo '| without | the first seed that fails | what it breaks |'
-echo '|---|---|---|'
 while read -r line; do
 	[ -n "$line" ] || continue
 	name=${line%% @ *} file=${line#* @ } script=${line##* @ }
 	file=sidecar/internal/${file%% @ *}
-	if [ $# -gt 0 ] && ! grep -qF -- "$name" <<<"$(printf '%s\n' "$@")"; then continue; fi
+	chosen "$name" || continue
+	ran=$((ran + 1))
+	[ "$ran" -gt 1 ] || printf '| without | the first seed that fails | what it breaks |\n|---|---|---|\n'
 	cp "$file" "$tmp/$file"
 	sed -i "$script" "$tmp/$file"
 	if cmp -s "$file" "$tmp/$file"; then
@@ -96,4 +109,8 @@ while read -r line; do
 	what=$("$tmp/sim.test" -test.run=TestHistories -seed="$seed" 2>&1 | sed -n 's/.*VIOLATION [0-9]* \([^:]*\):.*/\1/p' | head -1 || true)
 	echo "| $name | $seed | $what |"
 done <<<"$mutations"
+if [ "$ran" = 0 ]; then
+	echo "sim-mutations: none has the name $*, see the script's list" >&2
+	exit 2
+fi
 exit $fails

@@ -133,8 +133,6 @@ func (b *part) house(inst *catalog.Instance) {
 			b.add(inst, nextSlot(b.names())) // the operator's own server has the name
 		case i < 0:
 			b.add(inst, inst.Server)
-		case b.available == 1 && isAvailable(&b.servers[i]):
-			b.add(inst, nextSlot(b.names())) // nobody else could serve until it has its name
 		default:
 			// Its name is taken by a server that can't become its own: none
 			// turns into a backup, or back, at runtime.
@@ -142,6 +140,9 @@ func (b *part) house(inst *catalog.Instance) {
 				b.replaced = map[string]*catalog.Instance{}
 			}
 			b.replaced[inst.Server] = inst
+			if b.available == 1 && isAvailable(&b.servers[i]) {
+				b.add(inst, nextSlot(b.names())) // nobody else could serve until it has its name
+			}
 		}
 		return
 	}

@@ -48,13 +48,15 @@ func (b *part) fromCatalog() (servers []FileServer) {
 	if b.want.Old && len(b.last) > 0 {
 		return b.named(b.last) // the file that HAProxy ran is newer
 	}
-	// Nobody is lost who is there, be it as a backup now, or none any more.
-	placed := map[netip.AddrPort]bool{}
+	// Nobody is lost who is there, be it as a backup now, or none any more, nor one
+	// who has moved.
+	placed, moved := map[netip.AddrPort]bool{}, map[string]bool{}
 	for n := range b.want.Instances {
 		inst := &b.want.Instances[n]
 		switch b.role(inst) {
 		case in:
 			servers = append(servers, b.fileServer(inst, inst.Server))
+			moved[inst.Server] = true
 			fallthrough
 		case draining:
 			placed[inst.Addr] = true
@@ -63,7 +65,7 @@ func (b *part) fromCatalog() (servers []FileServer) {
 	}
 	var lost []FileServer
 	for _, f := range b.last {
-		if !placed[f.Addr] {
+		if !placed[f.Addr] && !moved[f.Name] {
 			lost = append(lost, f)
 		}
 	}

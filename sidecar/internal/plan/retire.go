@@ -35,6 +35,11 @@ func (b *part) retire() {
 		if inst != nil && b.role(inst) == in || b.mustReplace(s) {
 			continue
 		}
+		if own := b.onlyFor(s, inst); own != nil {
+			b.wait(s, own, ForReplacement)
+			b.check(s, own)
+			continue
+		}
 		c := b.candidate(s, inst)
 		b.silence(c)
 		switch s.Admin {
@@ -47,43 +52,6 @@ func (b *part) retire() {
 		}
 	}
 	b.takeOut()
-}
-
-// isReplaced reports whether no capacity is lost with a server that has no
-// instance: the one that it was for is served by another server (it has moved into
-// a slot, or has become a backup), another one takes traffic at its address, or the
-// one there is leaving. HAProxy's check can't tell two at one address apart. An
-// instance that is lost, moves away or gets weight 0 replaces no server: it would
-// go together with that one.
-func (b *part) isReplaced(s *Server) bool {
-	if b.served == nil {
-		b.served = &served{names: map[string]bool{}, addrs: map[netip.AddrPort]bool{}}
-		for n := range b.want.Instances {
-			if inst := &b.want.Instances[n]; b.role(inst) == draining {
-				b.served.names[inst.Server], b.served.addrs[inst.Addr] = true, true
-			}
-		}
-		for i, inst := range b.bound {
-			if o := &b.servers[i]; isAvailable(o) && o.Addr == inst.Addr && b.role(inst) == in && inst.Weight > 0 {
-				b.served.addrs[inst.Addr] = true
-				// Served under the name that it had, its new one may be another's.
-				if isSlot(o) || o.Name == inst.Server {
-					b.served.names[inst.Server] = true
-				}
-			}
-		}
-	}
-	return b.served.names[s.Name] || b.served.addrs[s.Addr]
-}
-
-// isSpare reports whether a candidate is no loss, whoever has made it ready.
-func (b *part) isSpare(c candidate) bool { return c.instance == nil && b.isReplaced(c.server) }
-
-// served is who takes traffic or leaves: the names of the instances, and where
-// they are.
-type served struct {
-	names map[string]bool
-	addrs map[netip.AddrPort]bool
 }
 
 func (b *part) candidate(s *Server, inst *catalog.Instance) candidate {

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"slices"
 	"strconv"
 
 	"github.com/pointsman/pointsman/sidecar/internal/catalog"
@@ -33,6 +34,14 @@ func (d *disk) on() (content, bool) {
 		return content{}, false
 	}
 	return d.known[string(d.text)], true
+}
+
+// has reports whether the file brings a server at an address into traffic.
+func (d *disk) has(at place) bool {
+	c, _ := d.on()
+	return slices.ContainsFunc(c.backends, func(b plan.FileBackend) bool {
+		return b.Service == at.service && slices.ContainsFunc(b.Servers, func(s plan.FileServer) bool { return s.Addr == at.addr && !s.Disabled && s.Weight > 0 })
+	})
 }
 
 // renderer renders one version of the settings.

@@ -288,13 +288,17 @@ func (w *world) consulAway() {
 	w.after(w.upTo(15*time.Second), w.consul.back)
 }
 
-// consulLoss: those that live register again, as their watchdogs find out.
+// consulLoss: those that live register again, as their watchdogs find out. Where a
+// whole host was restarted, HAProxy is away meanwhile.
 func (w *world) consulLoss() {
 	w.consul.lose()
 	for _, n := range w.nodes {
 		if n.alive {
 			w.after(w.between(100*time.Millisecond, 8*time.Second), func() { w.again(n) })
 		}
+	}
+	if w.maybe(0.2) {
+		w.restartProxy()
 	}
 }
 

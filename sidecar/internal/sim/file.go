@@ -207,6 +207,9 @@ func (r recorder) State(s *agent.State) {
 			if p := r.w.proxy; p.strange && p.running && p.pid != r.saw.PID {
 				n.orderly = false // the sidecar has not seen yet what somebody has loaded
 			}
+			if at := (place{n.service, n.addr}); !s.HAProxy.Running && !r.heardLeaving[at] && !r.w.disk.has(at) {
+				n.orderly = false // nobody has told the sidecar, so it may take it for one that is lost the next time
+			}
 			n.released(s.File.Error == "" && (s.File.Current || s.HAProxy.Running && s.Reloads.Pending == ""))
 		}
 	}

@@ -1,0 +1,224 @@
+package sim
+
+import (
+	"cmp"
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/pointsman/pointsman/sidecar/internal/agent"
+	"github.com/pointsman/pointsman/sidecar/internal/catalog"
+	"github.com/pointsman/pointsman/sidecar/internal/plan"
+)
+
+// differs says what HAProxy runs otherwise than Consul has it, or "".
+func (w *world) differs() string {
+	if !w.proxy.running {
+		return "HAProxy does not run"
+	}
+	if m := w.disk.renderer.marker; w.proxy.worker.marker != m {
+		return fmt.Sprintf("HAProxy runs %s and not %s", w.proxy.worker.marker, m)
+	}
+	c, _ := w.disk.on()
+	if c.marker != w.proxy.worker.marker {
+		return "the file is of other settings"
+	}
+	for _, svc := range w.set.services {
+		if d := w.serviceDiffers(svc, c); d != "" {
+			return d
+		}
+	}
+	return ""
+}
+
+// rests reports whether a sidecar that starts now has nothing to do: all is as
+// Consul has it, nobody is on the way out, and nothing has changed for so long
+// that nothing is left to come.
+func (w *world) rests() bool {
+	if w.now()-w.changed < 3*time.Second+2*w.set.reconcile || !w.consul.up || w.disk.foreign || w.differs() != "" {
+		return false
+	}
+	for _, svc := range w.set.services {
+		if slices.ContainsFunc(w.consul.answer(svc.Name).Instances, announced) || w.holdsMore(svc) {
+			return false
+		}
+	}
+	return true
+}
+
+// holdsMore reports whether HAProxy runs more than Consul has. The guard may
+// hold that, and how much of it the next sidecar holds is not for rests to tell.
+func (w *world) holdsMore(svc plan.Service) bool {
+	ready := 0
+	for _, s := range w.proxy.worker.backends[svc.Backend].servers {
+		if s.Admin == plan.Ready {
+			ready++
+		}
+	}
+	return ready > len(wants(svc, w.consul.answer(svc.Name).Service))
+}
+
+// String gives it as text.
+func (r route) String() string {
+	return fmt.Sprintf("%s weight %d maxconn %d backup %v", r.addr, r.weight, r.max, r.backup)
+}
+
+// route is a server as far as requests are concerned.
+type route struct {
+	addr   netip.AddrPort
+	weight int
+	max    int
+	backup bool
+}
+
+func (w *world) serviceDiffers(svc plan.Service, c content) string {
+	b := w.proxy.worker.backends[svc.Backend]
+	if b == nil {
+		return "HAProxy has no " + svc.Backend
+	}
+	told := w.consul.answer(svc.Name).Service
+	var want, got, filed []route // filed: got as the file should have it
+	strange, in, noAgent, serve := false, wants(svc, told), "", 0
+	for _, i := range in {
+		want = append(want, route{i.Addr, i.Weight, i.MaxConn, i.Backup})
+	}
+	for _, s := range b.servers {
+		if o, has := owner(s.Server, told); has && takesTraffic(svc, o) || s.Admin != plan.Ready {
+			switch d := agentDiffers(s); {
+			case s.Admin != plan.Ready && d != "":
+				return d
+			case d != "":
+				noAgent = d // unless it is held
+			}
+		}
+		switch {
+		case s.pending.IsValid():
+			return "an address of " + s.Name + " is on its way"
+		case s.turning > 0:
+			return "a check of " + s.Name + " is on its way"
+		case s.Admin != plan.Ready && len(s.sessions)+w.proxy.oldSessions(svc.Backend, s.Addr) > 0:
+			return "sessions are left on " + s.Name
+		case s.Admin == plan.Ready:
+			if svc.Checked && !s.Checked {
+				return s.Name + " is not checked"
+			}
+			got = append(got, route{s.Addr, s.Weight, s.MaxConn, s.Backup})
+			weight := s.Weight
+			if weight > 0 {
+				serve++
+			}
+			if w.keepsLow(s) {
+				weight = s.ConfigWeight // as Consul has it
+				got[len(got)-1].weight = weight
+			}
+			if s.Agent != plan.NoAgent && weight > 0 {
+				weight = s.ConfigWeight // what its agent, or an operator, has made of it is for now
+			}
+			filed = append(filed, route{s.Addr, weight, s.MaxConn, s.Backup})
+			strange = strange || w.isStrange(svc, told, s.Addr)
+		case s.Admin == plan.Maint && w.proxy.dynamic && !svc.ForceSlots && !w.set.refuses[svc.Backend] && !isSlot(s.Name) && !isOwned(s.Server, told):
+			return s.Name + " is left over"
+		case s.Admin == plan.Drain && !slices.ContainsFunc(told.Instances, func(i catalog.Instance) bool { return i.Addr == s.Addr && announced(i) }):
+			return s.Name + " is in drain, and nobody said so"
+		}
+	}
+	if svc.Hold > 0 && serve > max(w.serving(svc, in), svc.MinServers) {
+		return "the guard of " + svc.Name + " has not let go yet"
+	}
+	switch d := routesDiffer(want, got); {
+	case d == "" && noAgent != "":
+		return noAgent
+	case d != "" && (w.serving(svc, in) >= svc.MinServers && !strange || !w.holdsAll(got, want) || !w.saysHeld(svc)):
+		return "Consul and HAProxy differ on " + svc.Name + ": " + d
+	}
+	if d := routesDiffer(filed, fileRoutes(c, b)); d != "" {
+		return "HAProxy and the file differ on " + svc.Name + ": " + d
+	}
+	return ""
+}
+
+// fileRoutes is what a file would send requests to, but for the servers that drain.
+func fileRoutes(c content, b *backend) (out []route) {
+	for _, f := range c.backends {
+		if f.Backend != b.name {
+			continue
+		}
+		for _, s := range f.Servers {
+			runs := b.server(s.Name)
+			if drains := s.Weight == 0 && runs != nil && runs.Admin == plan.Drain; !s.Disabled && !drains {
+				out = append(out, route{s.Addr, s.Weight, s.MaxConn, s.Backup})
+			}
+		}
+	}
+	return out
+}
+
+// routesAlike reports whether two files send requests to the same servers.
+func (w *world) routesAlike(a, b content) bool {
+	routes := func(c content, backend string) (out []route) {
+		for _, f := range c.backends {
+			for _, s := range f.Servers {
+				if f.Backend == backend && !s.Disabled {
+					out = append(out, route{s.Addr, s.Weight, s.MaxConn, s.Backup})
+				}
+			}
+		}
+		return out
+	}
+	for _, svc := range w.set.services {
+		if routesDiffer(routes(a, svc.Backend), routes(b, svc.Backend)) != "" {
+			return false
+		}
+	}
+	return a.marker == b.marker
+}
+
+// isStrange reports whether another service's node answers at an address where
+// this one has nobody any more: the guard may hold who was there.
+func (w *world) isStrange(svc plan.Service, told catalog.Service, at netip.AddrPort) bool {
+	n := w.where[at]
+	return n != nil && n.listening && n.service != svc.Name && !slices.ContainsFunc(told.Instances, func(i catalog.Instance) bool { return i.Addr == at })
+}
+
+// saysHeld reports whether the sidecar, if one runs, says that servers of a service
+// wait for the guard. What else they may wait for comes to an end.
+func (w *world) saysHeld(svc plan.Service) bool {
+	return w.sidecar == nil || slices.ContainsFunc(w.sidecar.agent.State().Services, func(s agent.ServiceState) bool {
+		return s.Name == svc.Name && slices.ContainsFunc(s.Instances, func(i agent.InstanceState) bool { return i.Waiting == string(plan.ForGuard) })
+	})
+}
+
+// holdsAll reports whether the guard may hold what is more than is wanted.
+func (w *world) holdsAll(got, want []route) bool {
+	for _, r := range got {
+		if n := w.where[r.addr]; n == nil || !n.listening {
+			return false
+		}
+	}
+	return !slices.ContainsFunc(want, func(r route) bool { return !slices.Contains(got, r) })
+}
+
+func isOwned(s plan.Server, told catalog.Service) bool {
+	_, has := owner(s, told)
+	return has
+}
+
+func rank(yes bool) int {
+	if yes {
+		return 1
+	}
+	return 0
+}
+
+func routesDiffer(a, b []route) string {
+	sorted := func(r []route) []route {
+		return slices.SortedFunc(slices.Values(r), func(x, y route) int {
+			return cmp.Or(x.addr.Compare(y.addr), x.weight-y.weight, x.max-y.max, rank(x.backup)-rank(y.backup))
+		})
+	}
+	if a, b := sorted(a), sorted(b); !slices.Equal(a, b) {
+		return fmt.Sprintf("%v and %v", a, b)
+	}
+	return ""
+}
