@@ -82,7 +82,7 @@ func (s *site) startMany(ctx context.Context, b *bench) ([]*lab.Balancer, error)
 				return nil, err
 			}
 		}
-		if err := errors.Join(lb.SetHAProxy(haproxySettings), lb.SetExtra(fileLater), lb.StartSidecar(), lb.StartHAProxy(ctx), lb.Ready(ctx, startLimit)); err != nil {
+		if err := errors.Join(lb.SetHAProxy(haproxySettings), lb.SetExtra(otherMachines+fileLater), lb.StartSidecar(), lb.StartHAProxy(ctx), lb.Ready(ctx, startLimit)); err != nil {
 			return nil, err
 		}
 		all = append(all, lb)

@@ -41,6 +41,9 @@ const perService = `    check: {enabled: false}
     max_removal: 1
 `
 
+// otherMachines lets instances at loopback addresses stand for other machines.
+const otherMachines = "addresses: {allow: [127.0.0.0/8]}\n"
+
 // haproxySettings let what looks at HAProxy keep its connection while others
 // are measured.
 const haproxySettings = "  global: {extra: [stats timeout 1h]}\n"
@@ -68,7 +71,7 @@ func (b *bench) newSite(ctx context.Context, f fleet, further ...lab.Service) (*
 	if s.lb, err = b.lab.NewBalancer("lb", s.consul, services...); err != nil {
 		return nil, err
 	}
-	if err := s.lb.SetHAProxy(haproxySettings); err != nil {
+	if err := errors.Join(s.lb.SetHAProxy(haproxySettings), s.lb.SetExtra(otherMachines)); err != nil {
 		return nil, err
 	}
 	s.lb.SetEnviron(profileVariable + "=" + b.profileFile())
