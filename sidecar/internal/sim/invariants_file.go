@@ -51,8 +51,8 @@ func (w *world) checkFileLoss(s *sidecar, f plan.FileBackend, in map[netip.AddrP
 	}
 	lost := 0
 	for _, srv := range s.filed[f.Backend] {
-		if s.heardLeaving[place{f.Service, srv.Addr}] {
-			continue
+		if s.heardLeaving[place{f.Service, srv.Addr}] || !isSlot(srv.Name) && s.leftAs[[2]string{f.Service, srv.Name}] {
+			continue // it has moved before it left, maybe
 		}
 		if o, has := owner(srv, told); !in[srv.Addr] && (!has || o.Addr == srv.Addr) && !hasMoved(srv, f) {
 			lost++

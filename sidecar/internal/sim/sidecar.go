@@ -52,6 +52,7 @@ type sidecar struct {
 	away         bool                     // HAProxy did not run when it last looked
 	filed        map[string][]plan.Server // who took traffic when HAProxy last ran, or is in the file since
 	heardLeaving map[place]bool           // instances that it was told are meant to go
+	leftAs       map[[2]string]bool       // the same, by service and server's name
 
 	absent map[string]map[string]time.Duration // by backend and server's name: see noteAbsent
 
@@ -77,7 +78,7 @@ func (w *world) startSidecar() {
 		clear(w.left) // it takes what is in that file for what HAProxy last ran
 	}
 	s := &sidecar{
-		w: w, number: w.started, settings: w.set.settings(w), clean: w.rests(), failed: -time.Hour, ill: map[string]bool{}, heardLeaving: map[place]bool{}, sawAt: map[*server]time.Duration{}, touched: map[string]time.Duration{}, absent: map[string]map[string]time.Duration{},
+		w: w, number: w.started, settings: w.set.settings(w), clean: w.rests(), failed: -time.Hour, ill: map[string]bool{}, heardLeaving: map[place]bool{}, leftAs: map[[2]string]bool{}, sawAt: map[*server]time.Duration{}, touched: map[string]time.Duration{}, absent: map[string]map[string]time.Duration{},
 		dice: rand.New(rand.NewPCG(w.Seed, uint64(w.started)<<40)),
 	}
 	s.view = newView(w, s)
@@ -139,7 +140,7 @@ func (s *sidecar) terminate() {
 func (s *sidecar) heard(told catalog.Service) {
 	for _, i := range told.Instances {
 		if announced(i) {
-			s.heardLeaving[place{told.Name, i.Addr}] = true
+			s.heardLeaving[place{told.Name, i.Addr}], s.leftAs[[2]string{told.Name, i.Server}] = true, true
 		}
 		if i.Health != catalog.Passing {
 			s.ill[i.ID] = true
