@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/pointsman/pointsman/sidecar/internal/plan"
 )
@@ -75,7 +76,7 @@ func planServers(views []serverView) []plan.Server {
 func (v serverView) plan() plan.Server {
 	return plan.Server{
 		ID:           v.id,
-		Name:         v.serverState.name,
+		Name:         strings.Clone(v.serverState.name), // else it keeps the whole reply
 		Addr:         v.addr,
 		Admin:        v.adminState(),
 		Up:           v.op == opRunning || v.op == opStarting,

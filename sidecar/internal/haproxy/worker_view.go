@@ -110,16 +110,16 @@ func readWhole(ctx context.Context, ask asker, backends []string) (workerView, e
 	if err != nil {
 		return workerView{}, err
 	}
-	wanted := make(map[string]bool, len(backends))
+	wanted := make(map[string]string, len(backends)) // the same names: those of the reply keep all of it
 	for _, name := range backends {
-		wanted[name] = true
+		wanted[name] = name
 	}
 	for len(states) > 0 {
 		name, n := states[0].backend, 1
 		for n < len(states) && states[n].backendID == states[0].backendID {
 			n++
 		}
-		if wanted[name] {
+		if name, found := wanted[name]; found {
 			servers, whole := join(states[:n], stats)
 			if !whole {
 				return workerView{}, fmt.Errorf("backend %s: %w", name, errChanged)
