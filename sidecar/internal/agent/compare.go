@@ -75,7 +75,9 @@ func (a *Agent) noteCompared(c *comparison) {
 // sessions, or are otherwise.
 func (k *knowledge) compared(c *comparison) (changed []string) {
 	o := c.observed.WithMaintenance()
-	k.observed.Maintenance = o.Maintenance
+	if k.touched[plan.RotationBackend] <= c.began {
+		k.observed.Maintenance = o.Maintenance
+	}
 	for _, name := range c.asked {
 		if name == plan.RotationBackend || k.touched[name] > c.began {
 			continue

@@ -140,3 +140,33 @@ func TestMaintenanceIsNotAskedForWithoutAHealthAnswer(t *testing.T) {
 		}
 	})
 }
+
+// A comparison takes a while. What it has read of before a maintenance began does not
+// end it: a reload just then would bring HAProxy back into rotation.
+func TestMaintenance_BeginsDuringAComparison_Stays(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := rotating(t)
+		b.passes(time.Second)
+		hold := make(chan struct{})
+		b.haproxy.with(func() {
+			b.haproxy.holdCompare = hold
+			b.haproxy.compares = func(o plan.Observed) plan.Observed { // as it was when it began
+				o.Backends[plan.RotationBackend].Servers[0].Admin = plan.Ready
+				return o
+			}
+		})
+		b.passes(b.settings.Reconcile) // it has begun
+		b.maintain(true)
+		b.catalog.says("api", instance("a", 1), instance("b", 2)) // HAProxy is read
+		b.eventually("the file says so", time.Second, b.inMaintenance)
+		b.passes(5 * time.Second) // nothing is left to be read
+		close(hold)
+		b.passes(time.Second)
+		if !b.agent.State().HAProxy.Maintenance || !b.inMaintenance() {
+			t.Error("the comparison has ended it in the state or in the file")
+		}
+		if got := b.log.count("maintenance is over"); got != 0 {
+			t.Errorf("got %d lines that it is over, want none", got)
+		}
+	})
+}
