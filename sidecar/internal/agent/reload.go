@@ -214,7 +214,6 @@ func (a *Agent) noteHeld(l *reload) {
 func (a *Agent) noteReload(ctx context.Context, l *reload) {
 	r, err := &a.reloads, l.err
 	r.running = nil
-	a.known.forget()
 	switch {
 	case ctx.Err() != nil: // it fails for that
 		return
@@ -222,6 +221,7 @@ func (a *Agent) noteReload(ctx context.Context, l *reload) {
 		a.noteHeld(l)
 		return
 	}
+	a.known.forget()
 	r.held, a.isolated.content = "", l.content
 	if written := l.fileWrite; l.isTried {
 		if l.isWritten {

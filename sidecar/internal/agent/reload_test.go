@@ -496,3 +496,33 @@ func TestAFileThatHAProxyFindsInvalidIsNotLoaded(t *testing.T) {
 		b.eventually("it is loaded", 10*time.Minute, func() bool { return b.agent.State().Reloads.Succeeded == 1 })
 	})
 }
+
+// A reload that old workers hold back is looked at each second, perhaps for hours. It
+// has changed nothing, and what needs nothing is not read for it.
+func TestReload_HeldBack_OtherBackendsAreNotRead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, false, "api", "web")
+		b.catalog.says("api", instance("api-1", 1))
+		b.catalog.says("web", instance("web-1", 9))
+		b.adoptable()
+		b.start()
+		b.passes(time.Minute)
+		b.haproxy.with(func() { b.haproxy.old = b.settings.MaxOldWorkers })
+		b.catalog.says("api", many(6)...)
+		b.passes(time.Minute)
+		before := len(b.haproxy.observations())
+		b.passes(10 * time.Minute)
+		n := 0
+		for _, asked := range b.haproxy.observations()[before:] {
+			if slices.Contains(asked, "web_nodes") {
+				n++
+			}
+		}
+		if most := int(10*time.Minute/b.settings.Reconcile) + 1; n > most {
+			t.Errorf("web_nodes was read %d times in ten minutes, want by the %d comparisons only", n, most)
+		}
+		if f := b.agent.State().File; !f.Current || f.Pending {
+			t.Errorf("got %+v, want a file that is current", f)
+		}
+	})
+}
