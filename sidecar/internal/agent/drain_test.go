@@ -277,3 +277,30 @@ func TestWhatTheEndCutsShortIsNotPublished(t *testing.T) {
 		}
 	})
 }
+
+// HAProxy cannot be read for a while, and its old worker lives on. That it could not
+// be asked then is no proof that there is none.
+func TestDrain_HAProxyUnreadForAWhile_OldWorkersStillCount(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := serving(t, true, many(2)...)
+		b.haproxy.with(func() { b.haproxy.old = 1 })
+		b.passes(b.settings.Reconcile)
+		b.catalog.says("api", append(many(2), instance("api-3", 3, leaving))...) // it has no server here, and may have sessions there
+		b.passes(time.Second)
+		b.recorder.onState = func(s *agent.State) {
+			if d, _ := s.Drain("api", "api-3"); d.Drained {
+				t.Errorf("called drained while an old worker lives: %+v", s.HAProxy)
+			}
+		}
+		b.haproxy.with(func() { b.haproxy.unread = errors.New("not now") })
+		b.passes(3 * b.settings.Reconcile)
+		b.haproxy.with(func() { b.haproxy.unread = nil })
+		b.passes(2 * b.settings.Reconcile)
+		b.recorder.onState = nil
+		b.haproxy.with(func() { b.haproxy.old = 0 })
+		b.passes(b.settings.Reconcile + time.Second)
+		if !b.drained("api-3") {
+			t.Error("no old worker is left, and api-3 is not drained")
+		}
+	})
+}

@@ -55,8 +55,9 @@ func (a *Agent) countOldWorkers(ctx context.Context) {
 		o.oldCount = oldCount{of: pid, unknown: true}
 	}
 	switch {
-	case !a.known.observed.Running:
-		o.oldCount = oldCount{of: pid}
+	case a.stopped:
+		o.oldCount = oldCount{} // what comes is counted, whatever its PID
+	case !a.known.observed.Running: // it can't be asked, and they live on
 	case !o.counting: // else it begins anew after that
 		o.counting = true
 		go func() {
@@ -75,7 +76,7 @@ func (a *Agent) countOldWorkers(ctx context.Context) {
 // another worker says nothing.
 func (a *Agent) noteOldWorkers(ctx context.Context, c oldCount) (isNews bool) {
 	a.old.counting = false
-	if c.of != a.old.of || !a.known.observed.Running {
+	if c.of != a.old.of {
 		a.countOldWorkers(ctx)
 		return false
 	}
