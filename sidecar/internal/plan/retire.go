@@ -116,7 +116,7 @@ func (b *part) afterMaint(c candidate) {
 	switch {
 	case c.instance != nil && c.reason != Leaving:
 		// It may come back, and its sessions are no hindrance.
-	case s.Sessions > 0 && b.ShutdownAfter > 0 && s.SinceChange >= b.ShutdownAfter && !b.staysAt(s.Addr):
+	case s.Sessions > 0 && !s.Uncounted && b.ShutdownAfter > 0 && s.SinceChange >= b.ShutdownAfter && !b.staysAt(s.Addr):
 		step := b.step(Shutdown, DrainExpired, s, c.instance)
 		step.Addr = s.Addr
 		b.removals = append(b.removals, step)
