@@ -1,6 +1,7 @@
 package haproxy
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -59,6 +60,44 @@ func TestObserve_ManyBackends_SameAsOneByOne(t *testing.T) {
 			if diff := cmp.Diff(planServers(each.backends[name]), got.Servers, cmpopts.IgnoreFields(plan.Server{}, "SinceChange"), cmp.Comparer(func(x, y netip.AddrPort) bool { return x == y }), cmpopts.EquateEmpty()); diff != "" {
 				t.Errorf("%s: alone and at once:\n%s", name, diff)
 			}
+		}
+	})
+}
+
+// HAProxy writes one table after the other. A server that the loop deletes meanwhile
+// makes no comparison fail: its backend is read by itself.
+func TestReadWorker_ServerDeletedBetweenTheTables_IsReadAlone(t *testing.T) {
+	var backends []backendSpec
+	var names []string
+	for i := range wholeFrom {
+		names = append(names, fmt.Sprintf("b-%d", i))
+		backends = append(backends, backendSpec{name: names[i], servers: []serverSpec{{name: "one", addr: addr("127.0.0.1:9"), weight: 1}, {name: "two", addr: addr("127.0.0.1:9"), weight: 1, disabled: true}}})
+	}
+	onEach(t, backends, func(t *testing.T, s subject) {
+		ask := func(ctx context.Context, commands []string) (string, error) {
+			last := len(commands) - 1
+			if !strings.HasPrefix(commands[last], "show stat -1") {
+				return s.client.ask(ctx, commands)
+			}
+			states, err := s.client.ask(ctx, commands[:last])
+			if err != nil {
+				return "", err
+			}
+			if err := s.client.Apply(ctx, []plan.Step{{Kind: plan.Delete, Backend: "b-7", Server: "two"}})[0]; err != nil {
+				t.Fatal(err)
+			}
+			stats, err := s.client.ask(ctx, commands[last:])
+			return states + stats, err
+		}
+		view, err := readWorker(t.Context(), ask, names, maxCommandsOld)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := len(view.backends); got != wholeFrom {
+			t.Errorf("got %d backends, want %d", got, wholeFrom)
+		}
+		if got := view.backends["b-7"]; len(got) != 1 || got[0].serverState.name != "one" {
+			t.Errorf("got %+v, want the server that is left", got)
 		}
 	})
 }

@@ -39,7 +39,7 @@ func readWorker(ctx context.Context, ask asker, backends []string, limit int) (w
 	if err != nil {
 		return workerView{}, err
 	}
-	// A backend without servers is in neither table.
+	// A backend without servers is in neither table. Others have changed meanwhile.
 	missing := slices.DeleteFunc(slices.Clone(backends), func(name string) bool { return view.backends[name] != nil })
 	if len(missing) == 0 {
 		return view, nil
@@ -120,11 +120,10 @@ func readWhole(ctx context.Context, ask asker, backends []string) (workerView, e
 			n++
 		}
 		if name, found := wanted[name]; found {
-			servers, whole := join(states[:n], stats)
-			if !whole {
-				return workerView{}, fmt.Errorf("backend %s: %w", name, errChanged)
+			// One that has lost a server between the two tables is read by itself.
+			if servers, whole := join(states[:n], stats); whole {
+				view.backends[name] = servers
 			}
-			view.backends[name] = servers
 		}
 		states = states[n:]
 	}
