@@ -315,8 +315,11 @@ func (a *Agent) patience(p plan.Plan) time.Duration {
 	if a.attending.Load() > 0 && slices.ContainsFunc(p.Waiting, func(w plan.Waiting) bool { return w.For == plan.ForSessions }) {
 		again = min(again, attendedPace)
 	}
-	if len(p.Steps) > 0 {
+	switch {
+	case len(a.sendable(p.Steps)) > 0:
 		again = min(again, max(0, a.trouble.wait()))
+	case len(p.Steps) > 0:
+		again = min(again, a.untilTakeover())
 	}
 	return again
 }

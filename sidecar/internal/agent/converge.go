@@ -54,7 +54,7 @@ func (a *Agent) converge(ctx context.Context, snap catalog.Snapshot) (plan.Plan,
 			a.trouble.resolved(a.log)
 			break
 		}
-		due := a.trouble.due(p.Steps)
+		due := a.trouble.due(a.sendable(p.Steps))
 		if len(due) == 0 || round == maxRounds-1 { // what is sent is read back
 			break
 		}
@@ -67,7 +67,7 @@ func (a *Agent) converge(ctx context.Context, snap catalog.Snapshot) (plan.Plan,
 		a.apply(ctx, due)
 		sent = due
 	}
-	a.trouble.stick(p.Steps, a.jitter)
+	a.trouble.stick(a.sendable(p.Steps), a.jitter)
 	for _, w := range p.Waiting {
 		switch w.For {
 		case plan.ForConsul, plan.ForGuard, plan.ForDamping, plan.ForAgent: // nothing in HAProxy will end it

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/pointsman/pointsman/sidecar/internal/plan"
@@ -72,6 +73,7 @@ type reload struct {
 	good    lastGood
 	pid     int // of the worker that serves
 	max     oldWorkerLimits
+	began   time.Time
 
 	held  string // why it was not tried: n old workers with so many bytes
 	n     int
@@ -120,7 +122,7 @@ func (a *Agent) tendReload(ctx context.Context, p plan.Plan) time.Duration {
 		reason:    p.Reload,
 		fileWrite: fileWrite{renderer: a.set.Renderer, model: p.FileToReload()},
 		servers:   p.File, good: a.lastGood(), pid: a.known.observed.PID,
-		max: oldWorkerLimits{a.set.MaxOldWorkers, a.set.MaxOldWorkersMemory},
+		max: oldWorkerLimits{a.set.MaxOldWorkers, a.set.MaxOldWorkersMemory}, began: now,
 	}
 	r.reset = false
 	a.files.current = false
@@ -129,6 +131,29 @@ func (a *Agent) tendReload(ctx context.Context, p plan.Plan) time.Duration {
 		r.done <- &l
 	}(*r.running)
 	return time.Hour
+}
+
+// takeover is how long after its beginning the worker of a reload may begin to
+// serve. A reload that takes longer hangs, and holds up nothing.
+const takeover = 5 * time.Second
+
+// sendable leaves out the steps that take servers out of traffic, while a reload
+// brings another worker. They are planned from what the worker before it runs, and
+// may go to the new one. That has not got the servers that have come meanwhile, and
+// has those that the steps are for.
+func (a *Agent) sendable(steps []plan.Step) []plan.Step {
+	if a.untilTakeover() <= 0 {
+		return steps
+	}
+	return slices.DeleteFunc(slices.Clone(steps), plan.Step.TakesOut)
+}
+
+// untilTakeover is how long another worker may still begin to serve.
+func (a *Agent) untilTakeover() time.Duration {
+	if r := a.reloads.running; r != nil {
+		return time.Until(r.began.Add(takeover))
+	}
+	return 0
 }
 
 // untilReload is how long the reload must wait: for more changes, for the last

@@ -526,3 +526,62 @@ func TestReload_HeldBack_OtherBackendsAreNotRead(t *testing.T) {
 		}
 	})
 }
+
+// The new worker begins to serve between a reading of the old one and the steps that
+// were planned from it: they go to the new worker, which does not have the newcomers.
+func TestReload_NewWorkerServesBetweenReadingAndSteps_KeepsItsServers(t *testing.T) {
+	inBothModes(t, func(t *testing.T, dynamic bool) {
+		b := serving(t, dynamic, many(2)...)
+		b.passes(time.Minute)
+		hold := make(chan struct{})
+		b.haproxy.with(func() { b.haproxy.holdLoad, b.haproxy.lieLoad = hold, true })
+		b.settings.Renderer = &fakeRenderer{marker: plan.Marker{Template: "t2", Services: "s1", Settings: "g1"}}
+		b.agent.Reconfigure(b.settings)
+		b.passes(b.settings.SettleMin + time.Second) // the reload has begun
+
+		content, _ := b.file.Read()
+		left := func() (n int) {
+			for _, s := range b.haproxy.backends["api_nodes"] {
+				if s.tick(b.haproxy); s.Up && s.Admin == plan.Ready {
+					n++
+				}
+			}
+			return n
+		}
+		isNew := false
+		b.haproxy.with(func() {
+			b.haproxy.fail = func(s plan.Step) error {
+				if s.Kind == plan.SetDrain && !isNew {
+					isNew = true
+					b.haproxy.load(content)
+				}
+				return nil
+			}
+		})
+		b.catalog.says("api", instance("api-1", 1, leaving), instance("api-2", 2, leaving), instance("api-3", 3), instance("api-4", 4))
+		for range 3000 {
+			b.passes(time.Millisecond)
+			b.haproxy.with(func() {
+				if left() == 0 {
+					t.Errorf("no server takes traffic: sent %q", b.haproxy.sent)
+				}
+			})
+			if t.Failed() {
+				break
+			}
+		}
+		b.haproxy.with(func() {
+			if !isNew { // it comes now
+				isNew = true
+				b.haproxy.load(content)
+			}
+		})
+		close(hold)
+		b.eventually("drained", 10*time.Second, func() bool { return b.drained("api-1") && b.drained("api-2") })
+		b.haproxy.with(func() {
+			if n := left(); n != 2 {
+				t.Errorf("%d servers take traffic, want the two newcomers", n)
+			}
+		})
+	})
+}

@@ -124,6 +124,15 @@ type Step struct {
 	Percent bool
 }
 
+// TakesOut reports whether the step takes a server out of traffic that could go on
+// to serve: because of others that have come, say.
+func (s Step) TakesOut() bool {
+	if s.Reason == Unhealthy || s.Reason == Drained || s.Reason == DrainExpired {
+		return false
+	}
+	return s.Kind == SetDrain || s.Kind == SetMaint || s.Kind == SetWeight && s.Weight == 0
+}
+
 // ReloadReason is why a reload is needed, from one closed list.
 type ReloadReason string
 
