@@ -293,7 +293,8 @@ func (a *Agent) pass(ctx context.Context) time.Duration {
 	case err != nil:
 		again = a.trouble.retry.next(a.jitter)
 	default:
-		again = min(again, a.tendFile(ctx, p), a.tendReload(ctx, p), a.patience(p), a.guard.next(time.Now(), a.set.Services), a.tendFlaps(time.Now()))
+		// A reload that is due comes first: it writes the file, too.
+		again = min(again, a.tendReload(ctx, p), a.tendFile(ctx, p), a.patience(p), a.guard.next(time.Now(), a.set.Services), a.tendFlaps(time.Now()))
 		a.noteApplied(p)
 		a.noteHolds()
 	}

@@ -585,3 +585,31 @@ func TestReload_NewWorkerServesBetweenReadingAndSteps_KeepsItsServers(t *testing
 		})
 	})
 }
+
+// While somebody waits for a drain, each change is written at once. A reload does not
+// wait until the changes end.
+func TestReload_FileIsWrittenAllTheTime_DoesNotWaitForMoreThanSettleMax(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := serving(t, false, many(2)...)
+		b.passes(time.Minute)
+		b.file.with(func() {
+			b.file.reject = func([]byte) error {
+				time.Sleep(300 * time.Millisecond) // the check command takes long
+				return nil
+			}
+		})
+		b.agent.Attend(+1)
+		defer b.agent.Attend(-1)
+		began := time.Now()
+		six := many(6) // more than there are slots
+		for n := 1; time.Since(began) < 10*time.Second; n++ {
+			six[0].Weight = n
+			b.catalog.says("api", six...)
+			b.passes(100 * time.Millisecond)
+		}
+		got := b.since(began)
+		if most := b.settings.SettleMax + time.Second; len(got) == 0 || got[0] > most {
+			t.Errorf("got reloads after %v, want one within %s", got, most)
+		}
+	})
+}
