@@ -86,22 +86,22 @@ type Agent struct {
 	known   knowledge
 	decided decided
 
-	isComparing   bool             // beside the loop
-	untilCompared time.Duration    // from one comparison to the next, as things are
-	shown         map[string]shown // by backend
-	files         fileKeeper
-	reloads       reloadKeeper
-	guard         guardKeeper
-	saved         storeKeeper
-	isolated      isolated
-	flaps         flapKeeper
-	trouble       trouble
-	pace          pace
-	started       time.Time
-	converged     bool      // HAProxy was once seen to run all that Consul says
-	away          time.Time // since when HAProxy can't be read; zero: it can
-	stopped       bool      // no HAProxy listened when it was last read
-	old           oldWorkers
+	isComparing  bool             // beside the loop
+	compareWhole time.Time        // when everything is compared again; until then only who serves
+	shown        map[string]shown // by backend
+	files        fileKeeper
+	reloads      reloadKeeper
+	guard        guardKeeper
+	saved        storeKeeper
+	isolated     isolated
+	flaps        flapKeeper
+	trouble      trouble
+	pace         pace
+	started      time.Time
+	converged    bool      // HAProxy was once seen to run all that Consul says
+	away         time.Time // since when HAProxy can't be read; zero: it can
+	stopped      bool      // no HAProxy listened when it was last read
+	old          oldWorkers
 
 	last      map[string][]plan.FileServer       // who took traffic when HAProxy last ran, or is in its file since
 	announced map[string]map[netip.AddrPort]bool // by service, where somebody was who has said that it leaves
@@ -191,8 +191,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	defer a.endBeside()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	a.untilCompared = a.set.Reconcile
-	compare := time.NewTimer(a.untilCompared)
+	compare := time.NewTimer(a.untilCompared())
 	defer compare.Stop()
 	for {
 		w := a.wake(ctx, timer.C, compare.C)
@@ -212,8 +211,8 @@ func (a *Agent) Run(ctx context.Context) error {
 			w.isAside = false
 		}
 		if w.compared != nil {
-			a.noteCompared(w.compared)
-			compare.Reset(a.untilCompared)
+			w.isAside = !a.noteCompared(w.compared) && w.isAside
+			compare.Reset(a.untilCompared())
 		}
 		for _, t := range w.tried {
 			a.noteTried(ctx, t)
@@ -224,11 +223,11 @@ func (a *Agent) Run(ctx context.Context) error {
 		if w.settings != nil {
 			a.reloads.unforeseen = 0
 			a.adopt(*w.settings)
-			a.untilCompared = w.settings.Reconcile
-			compare.Reset(a.untilCompared)
+			a.compareWhole = time.Time{}
+			compare.Reset(a.untilCompared())
 		}
 		if w.compare && w.compared == nil {
-			compare.Reset(a.untilCompared)
+			compare.Reset(a.untilCompared())
 			w.isAside = a.compare(ctx) && w.isAside
 		}
 		if w.isAside {

@@ -11,9 +11,10 @@ import (
 // comparison is one reading of all that HAProxy runs, though nothing seems to have
 // changed. It is made beside the loop: a large fleet takes a while to read.
 type comparison struct {
-	asked []string
-	began uint64 // knowledge.clock
-	took  time.Duration
+	isWhole bool // else it only tells who serves, and whether in maintenance
+	asked   []string
+	began   uint64 // knowledge.clock
+	took    time.Duration
 
 	observed plan.Observed
 	err      error
@@ -41,7 +42,10 @@ func (a *Agent) compare(ctx context.Context) (isBeside bool) {
 		return true
 	}
 	a.isComparing = true
-	c := &comparison{asked: k.backends(a.set), began: k.clock}
+	c := &comparison{isWhole: !time.Now().Before(a.compareWhole), asked: always(a.set), began: k.clock}
+	if c.isWhole {
+		c.asked = k.backends(a.set)
+	}
 	go func() {
 		began := time.Now()
 		c.observed, c.err = a.haproxy.Compare(ctx, c.asked)
@@ -51,12 +55,24 @@ func (a *Agent) compare(ctx context.Context) (isBeside bool) {
 	return true
 }
 
+// untilCompared is how long it takes until something is compared again.
+func (a *Agent) untilCompared() time.Duration {
+	if wait := time.Until(a.compareWhole); wait > 0 {
+		return min(a.set.Reconcile, wait)
+	}
+	return a.set.Reconcile
+}
+
 // noteCompared takes what a comparison has read, but for the backends that the loop
-// has read or changed since it began.
-func (a *Agent) noteCompared(c *comparison) {
+// has read or changed since it began. It reports whether a pass is due.
+func (a *Agent) noteCompared(c *comparison) (isNews bool) {
 	k := &a.known
-	a.isComparing, a.files.unsure = false, true
-	a.untilCompared = max(a.set.Reconcile, min(comparedShare*c.took, comparedMax))
+	a.isComparing = false
+	if c.isWhole {
+		a.files.unsure = true
+		a.compareWhole = time.Now().Add(max(a.set.Reconcile, min(comparedShare*c.took, comparedMax)))
+	}
+	was := k.observed.Maintenance
 	switch {
 	case k.forgotten > c.began || !k.observed.Running:
 	case c.err != nil && k.lastRead <= c.began:
@@ -68,7 +84,9 @@ func (a *Agent) noteCompared(c *comparison) {
 		for _, backend := range k.compared(c) {
 			delete(a.shown, backend)
 		}
+		return c.isWhole || k.observed.Maintenance != was
 	}
+	return true
 }
 
 // compared takes what was read, and gives the backends whose servers have other

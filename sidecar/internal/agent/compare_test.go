@@ -30,7 +30,13 @@ func TestCompare_TakesLong_IsDoneLessOften(t *testing.T) {
 			b.passes(2 * time.Minute)
 			before := len(b.haproxy.observations())
 			b.passes(10 * time.Minute)
-			if got := len(b.haproxy.observations()) - before; got < tt.least || got > tt.max {
+			got := 0
+			for _, asked := range b.haproxy.observations()[before:] {
+				if readsServices(asked) {
+					got++
+				}
+			}
+			if got < tt.least || got > tt.max {
 				t.Errorf("got %d comparisons in ten minutes, want %d to %d", got, tt.least, tt.max)
 			}
 		}))
@@ -97,6 +103,29 @@ func TestCompare_UnderWay_ChangesGoThroughAndStay(t *testing.T) {
 		b.passes(100 * time.Millisecond)
 		if got := b.haproxy.steps()[sent:]; !slices.Equal(got, []string{"ready web-1"}) {
 			t.Errorf("after the comparison sent %q, want only the correction of web-1", got)
+		}
+	})
+}
+
+// Another worker, and a maintenance, are seen as soon on a large fleet as on a small
+// one: to ask for them costs nothing.
+func TestCompare_LargeFleet_WorkerAndMaintenanceAreSeenWithinTheInterval(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := rotating(t)
+		b.settings.Reconcile = 2 * time.Second
+		b.agent.Reconfigure(b.settings)
+		b.haproxy.with(func() { b.haproxy.observeTakes = 500 * time.Millisecond })
+		for range 20 {
+			b.passes(7 * time.Second)
+			before := b.agent.State().HAProxy.PID
+			b.haproxy.start() // somebody reloads it
+			b.eventually("another worker", 3*time.Second, func() bool { return b.agent.State().HAProxy.PID != before })
+			b.passes(7 * time.Second)
+			on := !b.agent.State().HAProxy.Maintenance
+			b.maintain(on)
+			b.eventually("state and file have the maintenance", 3*time.Second, func() bool {
+				return b.agent.State().HAProxy.Maintenance == on && b.inMaintenance() == on
+			})
 		}
 	})
 }

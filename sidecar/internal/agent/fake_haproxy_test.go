@@ -116,6 +116,9 @@ func (h *fakeHAProxy) Observe(ctx context.Context, backends []string) (plan.Obse
 	h.mu.Lock()
 	takes := h.observeTakes
 	h.mu.Unlock()
+	if !readsServices(backends) {
+		takes = 0 // it is the servers that take long
+	}
 	select {
 	case <-time.After(takes):
 	case <-ctx.Done():
@@ -145,6 +148,10 @@ func (h *fakeHAProxy) Observe(ctx context.Context, backends []string) (plan.Obse
 		o.Backends[name] = b
 	}
 	return o, nil
+}
+
+func readsServices(backends []string) bool {
+	return slices.ContainsFunc(backends, func(name string) bool { return name != plan.RotationBackend })
 }
 
 func (h *fakeHAProxy) Compare(ctx context.Context, backends []string) (plan.Observed, error) {

@@ -65,11 +65,17 @@ func (k *knowledge) changed(services []plan.Service, c Catalog) (changed []plan.
 	return changed
 }
 
-// backends lists all that are read.
-func (k *knowledge) backends(set Settings) (all []string) {
+// always lists what is read every time.
+func always(set Settings) []string {
 	if set.Rotation {
-		all = append(all, plan.RotationBackend)
+		return []string{plan.RotationBackend}
 	}
+	return nil
+}
+
+// backends lists all that are read.
+func (k *knowledge) backends(set Settings) []string {
+	all := always(set)
 	for _, s := range set.Services {
 		all = append(all, s.Backend)
 	}
@@ -79,16 +85,13 @@ func (k *knowledge) backends(set Settings) (all []string) {
 // read brings the knowledge up to date. A process other than the one that was
 // known is read whole.
 func (k *knowledge) read(ctx context.Context, h HAProxy, set Settings) error {
-	all, also := k.backends(set), []string(nil) // read every time
-	if set.Rotation {
-		also = append(also, plan.RotationBackend)
-	}
+	all := k.backends(set)
 	ask := all
 	if k.stale != nil && k.observed.Running {
 		if len(k.stale) == 0 {
 			return nil
 		}
-		ask = slices.Concat(also, slices.Sorted(maps.Keys(k.stale)))
+		ask = slices.Concat(always(set), slices.Sorted(maps.Keys(k.stale)))
 	}
 	o, err := plan.Observed{}, k.failed
 	if k.failed = nil; err == nil {

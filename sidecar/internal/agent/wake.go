@@ -42,6 +42,7 @@ func (a *Agent) wake(ctx context.Context, timer, compare <-chan time.Time) (w wa
 		w.written = &f
 	case w.reloaded = <-a.reloads.done:
 	case w.compared = <-a.compared:
+		w.isAside = true
 	case c := <-a.old.done:
 		w.counted, w.isAside = &c, true
 	case t := <-a.tried:

@@ -63,7 +63,7 @@ func ownSettings() []setting[Config] {
 		},
 		{
 			key: "reconcile_interval", def: "2s",
-			doc: "How often HAProxy is compared with Consul though nothing seems to have changed. Where that takes long, on a large fleet, it is done less often, up to every 30 s: it takes at most 1 % of a processor.",
+			doc: "How often HAProxy is compared with Consul though nothing seems to have changed. Where that takes long, on a large fleet, its servers are compared less often, up to every 30 s: it takes at most 1 % of a processor. Another worker and a maintenance are seen all the same.",
 			at:  func(c *Config) value { return span{&c.ReconcileInterval, 100 * time.Millisecond, time.Hour} },
 		},
 		{
