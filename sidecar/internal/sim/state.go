@@ -92,7 +92,12 @@ func (s *sidecar) mustAct() bool {
 		}
 	}
 	d := plan.Desired{Marker: s.settings.Renderer.Marker(), Services: s.settings.Services, Rotation: s.settings.Rotation}
-	return len(plan.Compute(d, s.saw, s.given).Steps) > 0
+	steps := plan.Compute(d, s.saw, s.given).Steps
+	if s.beside > 0 || s.agent.State().Reloads.Pending != "" {
+		// While a new worker may begin to serve, nobody who can serve is taken out.
+		steps = slices.DeleteFunc(steps, plan.Step.TakesOut)
+	}
+	return len(steps) > 0
 }
 
 // checkPrompt: who has heard of a change has looked at HAProxy soon after, unless
