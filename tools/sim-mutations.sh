@@ -17,8 +17,6 @@ the guard: min_servers @ plan/guard.go @ s/case stay < b.MinServers:/case false:
 the guard: how much may be lost at once @ plan/guard.go @ s/return lost > 1 \&\& .*/return false/
 the guard in the file of an HAProxy that does not run @ plan/file.go @ s/b.holdInFile(lost, /b.holdInFile(lost[:0], /
 a server that another one replaces is no loss @ plan/served.go @ s/return c.instance == nil .*/return false }/
-the server of an instance that has no other stays @ plan/served.go @ s/return b.servedNow().absent.*/return nil/
-the file of an HAProxy that does not run counts nobody lost who has moved @ plan/file.go @ s/ \&\& !moved\[f.Name\]//
 a replacement is waited for @ plan/retire.go @ s/case c.isGood() \&\& spare <= 0:/case false:/
 a drain waits for the sessions @ plan/retire.go @ s/case s.Sessions == 0:/case true:/
 no server with sessions is deleted @ plan/retire.go @ s/	case s.Sessions > 0:/	case false:/
