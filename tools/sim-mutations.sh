@@ -16,6 +16,7 @@ mutations='
 the guard: min_servers @ plan/guard.go @ s/case stay < b.MinServers:/case false:/
 the guard: how much may be lost at once @ plan/guard.go @ s/return lost > 1 \&\& .*/return false/
 the guard in the file of an HAProxy that does not run @ plan/file.go @ s/b.holdInFile(lost, /b.holdInFile(lost[:0], /
+a server that another one replaces is no loss @ plan/served.go @ s/return c.instance == nil .*/return false }/
 a replacement is waited for @ plan/retire.go @ s/case c.isGood() \&\& spare <= 0:/case false:/
 a drain waits for the sessions @ plan/retire.go @ s/case s.Sessions == 0:/case true:/
 no server with sessions is deleted @ plan/retire.go @ s/	case s.Sessions > 0:/	case false:/
