@@ -47,7 +47,6 @@ what a comparison finds is planned @ agent/compare.go @ s/^			k.fresh\[name\] = 
 a service is planned again when it was read @ agent/converge.go @ s/ || a.known.fresh\[s.Backend\]//
 drained: no reload is under way @ agent/publish.go @ s/ || r.running != nil//
 the file is not written while HAProxy reloads @ agent/file.go @ s/if a.reloads.running != nil {/if false {/
-a slot waits until its sessions are counted @ plan/bind.go @ s/ || s.Uncounted)/)/
 drained: no write of the file is under way @ agent/publish.go @ s/f.fresh || f.writing != nil ||/f.fresh ||/
 drained: no answer of its agent can bring it back @ agent/drain.go @ s/if i.Agent == plan.AgentOn.String() || .*/if i.Agent == plan.AgentOn.String() \&\& false {/
 an agent is disabled where its server is out of traffic @ plan/agentcheck.go @ s/if c.server.Agent == AgentOn .*/if false {/
