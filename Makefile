@@ -62,7 +62,7 @@ endif
 PROGRAMS := ./sidecar ./registrator/cmd/registrator ./services/api ./services/client
 
 # One test binary may take this long. `make test` as a whole takes far less.
-TEST_TIMEOUT := 8m
+TEST_TIMEOUT := 15m
 
 GOLANGCI_LINT := .tools/bin/golangci-lint
 SCRIPTS := $(wildcard tools/*.sh compose/*.sh compose/*/*.sh compose/images/*/*.sh) .ci/run

@@ -16,6 +16,7 @@ mutations='
 the guard: min_servers @ plan/guard.go @ s/case stay < b.MinServers:/case false:/
 the guard: how much may be lost at once @ plan/guard.go @ s/return lost > 1 \&\& .*/return false/
 the guard in the file of an HAProxy that does not run @ plan/file.go @ s/b.holdInFile(lost, /b.holdInFile(lost[:0], /
+a server that another one replaces is no loss @ plan/served.go @ s/return c.instance == nil .*/return false }/
 a replacement is waited for @ plan/retire.go @ s/case c.isGood() \&\& spare <= 0:/case false:/
 a drain waits for the sessions @ plan/retire.go @ s/case s.Sessions == 0:/case true:/
 no server with sessions is deleted @ plan/retire.go @ s/	case s.Sessions > 0:/	case false:/
@@ -37,10 +38,15 @@ drained: old workers may have it @ agent/drain.go @ s/s.HAProxy.OldWorkers == 0/
 drained: the file of an HAProxy that does not run has it not @ agent/publish.go @ s/s.addFiled(p, want)//
 drained: nobody at its address @ agent/drain.go @ s/case at\[i.Addr\]:/case false:/
 reloads are spaced @ agent/reload.go @ s/if r.notBefore.After(due) {/if false {/
-reloads wait for old workers @ agent/reload.go @ s/return held != ""/return false/
-the last good file comes back @ agent/reload.go @ s/err != nil \&\& good != nil \&\& ctx.Err() == nil/false/
+reloads wait for old workers @ agent/reload.go @ s/case l.max.n > 0 .*/case false:/
+the last good file comes back @ agent/reload.go @ s/if l.err != nil \&\& good != nil .*/if false {/
 a file that nobody knows better stays @ agent/file.go @ s/		return false$/		continue/
-the file is compared again and again @ agent/agent.go @ s/a.files.unsure = true/a.files.unsure = false/
+the file is compared again and again @ agent/compare.go @ s/a.files.unsure = false, true/a.files.unsure = false, false/
+a comparison is not newer than what the loop did meanwhile @ agent/compare.go @ s/ || k.touched\[name\] > c.began//
+what a comparison finds is planned @ agent/compare.go @ s/^			k.fresh\[name\] = true$/			_ = exists/
+a service is planned again when it was read @ agent/converge.go @ s/ || a.known.fresh\[s.Backend\]//
+drained: no reload is under way @ agent/publish.go @ s/ || r.running != nil//
+the file is not written while HAProxy reloads @ agent/file.go @ s/if a.reloads.running != nil {/if false {/
 drained: no write of the file is under way @ agent/publish.go @ s/f.fresh || f.writing != nil ||/f.fresh ||/
 drained: no answer of its agent can bring it back @ agent/drain.go @ s/if i.Agent == plan.AgentOn.String() || .*/if i.Agent == plan.AgentOn.String() \&\& false {/
 an agent is disabled where its server is out of traffic @ plan/agentcheck.go @ s/if c.server.Agent == AgentOn .*/if false {/

@@ -405,12 +405,10 @@ func (s *optionSite) look(when string) map[string]serverLook {
 		var columns map[string]string
 		up := func() bool {
 			columns = s.columns(c.name, c.first.addr())
-			for _, check := range []string{"check_status", "agent_status"} {
-				columns[check] = strings.TrimPrefix(columns[check], "* ") // the next one is under way
-			}
-			columns["srv_agent_state"] = strings.Replace(columns["srv_agent_state"], "23", "22", 1)
-			columns["srv_check_state"] = strings.Replace(columns["srv_check_state"], "7", "6", 1)
-			agentAsked := columns["srv_agent_state"] == "0" || columns["srv_agent_state"] == "22" && columns["agent_status"] != "INI"
+			// An answer of the agent that came too late, on a busy machine, is followed by
+			// another one.
+			answer := columns["agent_status"]
+			agentAsked := columns["srv_agent_state"] == "0" || columns["srv_agent_state"] == "22" && answer != "INI" && !strings.HasSuffix(answer, "TOUT")
 			return strings.HasPrefix(columns["status"], "UP") && columns["srv_check_state"] == "6" && strings.HasSuffix(columns["check_status"], "OK") && agentAsked
 		}
 		for deadline := time.Now().Add(5 * time.Second); !up(); time.Sleep(20 * time.Millisecond) {
@@ -450,9 +448,17 @@ func (s *optionSite) look(when string) map[string]serverLook {
 	return out
 }
 
-// columns is what HAProxy shows of the server at an address, by column.
+// columns is what HAProxy shows of the server at an address, by column, as between
+// two checks.
 func (s *optionSite) columns(backend string, at netip.AddrPort) map[string]string {
 	out := map[string]string{}
+	defer func() {
+		for _, check := range []string{"check_status", "agent_status"} {
+			out[check] = strings.TrimPrefix(out[check], "* ") // the next one is under way
+		}
+		out["srv_agent_state"] = strings.Replace(out["srv_agent_state"], "23", "22", 1)
+		out["srv_check_state"] = strings.Replace(out["srv_check_state"], "7", "6", 1)
+	}()
 	state := strings.Split(s.haproxy.Command("show servers state "+backend), "\n")
 	names := strings.Fields(strings.TrimPrefix(state[1], "# "))
 	for _, row := range state[2:] {

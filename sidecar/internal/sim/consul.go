@@ -188,13 +188,14 @@ type view struct {
 	snap    catalog.Snapshot
 	health  map[string]catalog.SourceHealth
 	epoch   map[string]int
+	fresh   map[string]bool // services with an answer that the loop has not seen
 	channel chan struct{}
 }
 
 var _ agent.Catalog = (*view)(nil)
 
 func newView(w *world, s *sidecar) *view {
-	return &view{w: w, s: s, health: map[string]catalog.SourceHealth{}, epoch: map[string]int{}, channel: make(chan struct{}, 1)}
+	return &view{w: w, s: s, health: map[string]catalog.SourceHealth{}, epoch: map[string]int{}, fresh: map[string]bool{}, channel: make(chan struct{}, 1)}
 }
 
 // Snapshot gives what is known, and notes what the sidecar acts on.
@@ -202,6 +203,10 @@ func (v *view) Snapshot() catalog.Snapshot {
 	v.w.mu.Lock()
 	defer v.w.mu.Unlock()
 	v.s.given = v.snap
+	for name := range v.fresh {
+		v.s.takes(v.snap.Service(name))
+	}
+	clear(v.fresh)
 	return v.snap
 }
 
@@ -241,6 +246,7 @@ func (v *view) take(a answer) {
 			v.w.note("sidecar hears %s at index %d: %s", a.Name, a.Index, instances(a.Instances))
 		}
 		v.s.heard(a.Service)
+		v.fresh[a.Name] = true
 		select {
 		case v.channel <- struct{}{}:
 		default:

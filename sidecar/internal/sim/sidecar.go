@@ -139,15 +139,22 @@ func (s *sidecar) terminate() {
 // heard is told each answer that brings it something new.
 func (s *sidecar) heard(told catalog.Service) {
 	for _, i := range told.Instances {
-		if announced(i) {
-			s.heardLeaving[place{told.Name, i.Addr}], s.leftAs[[2]string{told.Name, i.Server}] = true, true
-		}
 		if i.Health != catalog.Passing {
 			s.ill[i.ID] = true
 		}
 	}
 	if s.calling == 0 && s.w.proxy.running && s.looks == 0 {
 		s.looks = s.w.now() + promptly
+	}
+}
+
+// takes notes what its loop has seen. An answer that the next one replaces while the
+// loop is in a call is not seen.
+func (s *sidecar) takes(told catalog.Service) {
+	for _, i := range told.Instances {
+		if announced(i) {
+			s.heardLeaving[place{told.Name, i.Addr}], s.leftAs[[2]string{told.Name, i.Server}] = true, true
+		}
 	}
 }
 
