@@ -41,7 +41,7 @@ reloads are spaced @ agent/reload.go @ s/if r.notBefore.After(due) {/if false {/
 reloads wait for old workers @ agent/reload.go @ s/case l.max.n > 0 .*/case false:/
 the last good file comes back @ agent/reload.go @ s/if l.err != nil \&\& good != nil .*/if false {/
 a file that nobody knows better stays @ agent/file.go @ s/		return false$/		continue/
-the file is compared again and again @ agent/compare.go @ s/a.files.unsure = false, true/a.files.unsure = false, false/
+the file is compared again and again @ agent/compare.go @ s/a.files.unsure = true/a.files.unsure = false/
 a comparison is not newer than what the loop did meanwhile @ agent/compare.go @ s/ || k.touched\[name\] > c.began//
 what a comparison finds is planned @ agent/compare.go @ s/^			k.fresh\[name\] = true$/			_ = exists/
 a service is planned again when it was read @ agent/converge.go @ s/ || a.known.fresh\[s.Backend\]//
