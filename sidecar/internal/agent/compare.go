@@ -78,7 +78,8 @@ func (a *Agent) noteCompared(c *comparison) (isNews bool) {
 	case c.err != nil && k.lastRead <= c.began:
 		k.failed = c.err
 		k.forget()
-	case c.err != nil, c.observed.PID != k.observed.PID, c.observed.Marker != k.observed.Marker:
+	case c.err != nil, c.observed.PID != k.observed.PID, c.observed.Marker != k.observed.Marker,
+		c.observed.Caps != k.observed.Caps: // a container that was replaced may have the same PID
 		k.forget()
 	default:
 		for _, backend := range k.compared(c) {

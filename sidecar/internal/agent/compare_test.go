@@ -129,3 +129,16 @@ func TestCompare_LargeFleet_WorkerAndMaintenanceAreSeenWithinTheInterval(t *test
 		}
 	})
 }
+
+// A container that is replaced may have the same PID and another version.
+func TestCompare_SamePIDAndAnotherVersion_IsAnotherProcess(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := serving(t, true, many(3)...)
+		b.passes(time.Minute)
+		b.haproxy.with(func() { b.haproxy.caps.Version = "3.4.7" })
+		b.passes(b.settings.Reconcile + time.Second)
+		if got := b.agent.State().HAProxy.Version; got != "3.4.7" {
+			t.Errorf("the state has version %s, want 3.4.7", got)
+		}
+	})
+}
