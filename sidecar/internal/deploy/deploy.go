@@ -106,6 +106,11 @@ func (d *Deployment) run(ctx context.Context) error {
 		if listing, err = d.takeOut(ctx, listing); err != nil {
 			return err
 		}
+		if d.fleet.finished(listing) {
+			if listing, err = d.reallyGone(ctx, listing); err != nil {
+				return err
+			}
+		}
 		if !d.fleet.finished(listing) {
 			continue
 		}
@@ -114,6 +119,26 @@ func (d *Deployment) run(ctx context.Context) error {
 		}
 		return d.lostOr(ctx, d.confirm(ctx))
 	}
+}
+
+// goneFor is how long old ones that nobody here has stopped must be missing from
+// Consul's list until they count as gone. A Consul that has just started lists its
+// instances one after another.
+const goneFor = 10 * time.Second
+
+// reallyGone asks again while old ones are missing that this deployment has not
+// stopped: unknown is not gone.
+func (d *Deployment) reallyGone(ctx context.Context, listing Listing) (Listing, error) {
+	for begun := time.Now(); d.fleet.finished(listing) && d.fleet.misses(listing) && time.Since(begun) < goneFor; {
+		if !pause(ctx, 0) {
+			return listing, context.Cause(ctx)
+		}
+		var err error
+		if listing, err = d.list(ctx, d.Timeout); err != nil {
+			return listing, err
+		}
+	}
+	return listing, nil
 }
 
 // prepare finds out what is there, and that every load balancer can be asked.

@@ -273,6 +273,20 @@ func (f *fleet) drained(list []Instance) {
 	}
 }
 
+// misses reports whether an old one that has not been seen to is not listed.
+func (f *fleet) misses(l Listing) bool {
+	listed := map[Key]bool{}
+	for _, i := range l.Instances {
+		listed[i.Key()] = true
+	}
+	for key, i := range f.before {
+		if f.isOld(i) && !f.done[key] && !listed[key] {
+			return true
+		}
+	}
+	return false
+}
+
 // finished reports whether nothing is left to do.
 func (f *fleet) finished(l Listing) bool { return f.goal >= f.count && len(f.old(l)) == 0 }
 

@@ -2,6 +2,7 @@ package deploy
 
 import (
 	"errors"
+	"maps"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -134,5 +135,26 @@ func TestNewInstanceLost_StopsAreAskedFor(t *testing.T) {
 		if got := strings.Join(r.Stopped, " "); got != "old-0" {
 			t.Errorf("stopped: got %s, want old-0", got)
 		}
+	})
+}
+
+// A Consul that has just started lists its instances one after another. Old ones
+// that it does not list yet run on, and are stopped once it does.
+func TestConsulForgetsOldForAWhile_TheyAreStopped(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, "1.0", 2, "lb0")
+		old := map[Key]*node{}
+		w.after(2*time.Second, func() {
+			for key, n := range w.nodes {
+				if n.Version == "1.0" {
+					old[key] = n
+					delete(w.nodes, key)
+				}
+			}
+		})
+		w.after(8*time.Second, func() { maps.Copy(w.nodes, old) })
+		w.mustBe(w.deploy(t.Context(), order(minHealthy(3*time.Second))), Deployed)
+		time.Sleep(10 * time.Second)
+		w.mustRun(map[string]int{"1.1": 2})
 	})
 }
