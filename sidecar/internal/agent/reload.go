@@ -137,15 +137,14 @@ func (a *Agent) tendReload(ctx context.Context, p plan.Plan) time.Duration {
 // serve. A reload that takes longer hangs, and holds up nothing.
 const takeover = 5 * time.Second
 
-// sendable leaves out the steps that take servers out of traffic, while a reload
-// brings another worker. They are planned from what the worker before it runs, and
-// may go to the new one. That has not got the servers that have come meanwhile, and
-// has those that the steps are for.
+// sendable leaves out the steps that are right only for the worker that was read,
+// while a reload brings another one, which they may reach. That has not got the
+// servers that have come meanwhile, and has others at their former addresses.
 func (a *Agent) sendable(steps []plan.Step) []plan.Step {
 	if a.untilTakeover() <= 0 {
 		return steps
 	}
-	return slices.DeleteFunc(slices.Clone(steps), plan.Step.TakesOut)
+	return slices.DeleteFunc(slices.Clone(steps), plan.Step.IsForWorker)
 }
 
 // untilTakeover is how long another worker may still begin to serve.

@@ -6,6 +6,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/pointsman/pointsman/sidecar/internal/catalog"
 	"github.com/pointsman/pointsman/sidecar/internal/plan"
 )
 
@@ -120,6 +121,30 @@ func TestReload_TakesLong_ChangesGoThroughAndDrainWaits(t *testing.T) {
 		b.eventually("drained", 2*time.Second, func() bool { return b.drained("api-1") })
 		b.wantFile("api-2 10.0.0.2:4000", "api-3 10.0.0.3:4000", "api-4 10.0.0.4:4000")
 		b.wantTold("reload", "reload template_changed: ok")
+	})
+}
+
+// A server that is to be ready at the address that it has in the worker before may
+// have another one in the new worker.
+func TestReload_ServerBecomesHealthyMeanwhile_IsReadyAfterIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := serving(t, true, many(3)...)
+		ill := many(3)
+		ill[1].Health = catalog.Critical
+		b.catalog.says("api", ill...)
+		b.passes(time.Minute)
+		hold := make(chan struct{})
+		b.haproxy.with(func() { b.haproxy.holdLoad = hold })
+		b.settings.Renderer = &fakeRenderer{marker: plan.Marker{Template: "t2", Services: "s1", Settings: "g1"}}
+		b.agent.Reconfigure(b.settings)
+		b.passes(b.settings.SettleMin + time.Second) // the reload has begun
+		b.catalog.says("api", many(3)...)
+		b.passes(2 * time.Second)
+		if slices.Contains(b.haproxy.steps(), "ready api-2") {
+			t.Error("made ready while a new worker may begin to serve")
+		}
+		close(hold)
+		b.eventually("it is ready", 2*time.Second, func() bool { return slices.Contains(b.haproxy.steps(), "ready api-2") })
 	})
 }
 

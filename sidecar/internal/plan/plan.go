@@ -124,13 +124,23 @@ type Step struct {
 	Percent bool
 }
 
-// TakesOut reports whether the step takes a server out of traffic that could go on
-// to serve: because of others that have come, say.
-func (s Step) TakesOut() bool {
-	if s.Reason == Unhealthy || s.Reason == Drained || s.Reason == DrainExpired {
+// IsForWorker reports whether the step is right only for the worker that was
+// observed. It takes a server out of traffic that could go on to serve, because of
+// others that have come, say; or it makes one ready at the address that it has
+// there.
+func (s Step) IsForWorker() bool {
+	switch s.Kind {
+	case SetReady:
+		return true
+	case SetDrain, SetMaint:
+	case SetWeight:
+		if s.Weight > 0 {
+			return false
+		}
+	case Add, Delete, SetMaxConn, SetAddr, EnableHealth, EnableAgent, DisableAgent, Shutdown:
 		return false
 	}
-	return s.Kind == SetDrain || s.Kind == SetMaint || s.Kind == SetWeight && s.Weight == 0
+	return s.Reason != Unhealthy && s.Reason != Drained && s.Reason != DrainExpired
 }
 
 // ReloadReason is why a reload is needed, from one closed list.

@@ -150,6 +150,9 @@ func (w *world) checkMassLoss(s *sidecar, svc plan.Service, steps []plan.Step) {
 		if i < 0 || !available(servers[i]) {
 			continue
 		}
+		if st.Reason == plan.Moved && staysAt(servers[i], servers, steps) {
+			continue // several instances have registered that address
+		}
 		if o, has := owner(servers[i], told); (!has || !isAnnounced(servers[i], o, told) && !takesTraffic(svc, o)) && !isReplaced(servers[i], svc, told, servers) {
 			lost++
 		}
@@ -160,6 +163,14 @@ func (w *world) checkMassLoss(s *sidecar, svc plan.Service, steps []plan.Step) {
 	if lost > 1 && float64(lost) > svc.MaxRemoval*float64(had) {
 		w.breach(makeBeforeBreak, "%d of %d servers of %s, lost unannounced, are taken out at once", lost, had, svc.Backend)
 	}
+}
+
+// staysAt reports whether another server at the same address goes on to serve.
+func staysAt(srv plan.Server, servers []plan.Server, steps []plan.Step) bool {
+	return slices.ContainsFunc(servers, func(x plan.Server) bool {
+		goes := slices.ContainsFunc(steps, func(st plan.Step) bool { return st.Server == x.Name && takesOut(st) })
+		return x.Name != srv.Name && x.Addr == srv.Addr && available(x) && !goes
+	})
 }
 
 // checkStep judges one step, just before HAProxy takes it.

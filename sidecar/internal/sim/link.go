@@ -77,6 +77,13 @@ func (l link) takeCompared(o plan.Observed, asked []string, began time.Duration)
 	l.w.note("sidecar: has compared %s", strings.Join(asked, " "))
 }
 
+// beginPass notes when the loop's pass began: what ends meanwhile it takes after it.
+func (s *sidecar) beginPass() {
+	if !s.inPass {
+		s.inPass, s.passed = true, s.w.now()
+	}
+}
+
 // endPass lets the loop take what has come meanwhile.
 func (s *sidecar) endPass() {
 	s.inPass = false
@@ -91,7 +98,7 @@ func (l link) Observe(ctx context.Context, backends []string) (plan.Observed, er
 	w := l.w
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	l.inPass = true
+	l.beginPass()
 	l.checkOwed("Observe")
 	if err := l.begin(ctx); err != nil {
 		l.done()
@@ -177,7 +184,8 @@ func (l link) Apply(ctx context.Context, steps []plan.Step) []error {
 	w := l.w
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	l.owes, l.inPass = false, true
+	l.owes = false
+	l.beginPass()
 	l.calling++
 	defer l.done()
 	defer func() {
@@ -336,6 +344,7 @@ func (l link) Reload(ctx context.Context, want plan.Marker) error {
 	if err != nil {
 		l.failed = w.now()
 	}
+	l.reloadEnded = w.now()
 	if l.reloaded = w.now(); l.reset {
 		l.reloaded = 0
 	}

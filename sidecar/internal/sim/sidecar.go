@@ -41,6 +41,7 @@ type sidecar struct {
 	oldHeld  int           // old workers, as they were counted before it
 
 	inPass   bool                     // the loop has called, and has not told its state since
+	passed   time.Duration            // when its pass began
 	compared func()                   // takes a comparison that the loop has not taken yet
 	touched  map[string]time.Duration // when the loop last read or changed a backend
 
@@ -56,16 +57,17 @@ type sidecar struct {
 
 	absent map[string]map[string]time.Duration // by backend and server's name: see noteAbsent
 
-	ill      map[string]bool // instances that were told not to be well: they may be damped
-	clean    bool            // it should find nothing to do
-	failed   time.Duration
-	looks    time.Duration // when it must have looked at HAProxy; 0: there is no need
-	owes     bool          // its next call must be Apply
-	reloaded time.Duration // when its last reload ended; 0: none has, or it has new settings since that began
-	reset    bool          // new settings have come since its last reload began
-	steps    int
-	reloads  int
-	writes   int
+	ill         map[string]bool // instances that were told not to be well: they may be damped
+	clean       bool            // it should find nothing to do
+	failed      time.Duration
+	looks       time.Duration // when it must have looked at HAProxy; 0: there is no need
+	owes        bool          // its next call must be Apply
+	reloaded    time.Duration // when its last reload ended; 0: none has, or it has new settings since that began
+	reloadEnded time.Duration // the same, also then
+	reset       bool          // new settings have come since its last reload began
+	steps       int
+	reloads     int
+	writes      int
 }
 
 // startSidecar starts one, if none runs.

@@ -93,9 +93,9 @@ func (s *sidecar) mustAct() bool {
 	}
 	d := plan.Desired{Marker: s.settings.Renderer.Marker(), Services: s.settings.Services, Rotation: s.settings.Rotation}
 	steps := plan.Compute(d, s.saw, s.given).Steps
-	if s.beside > 0 || s.agent.State().Reloads.Pending != "" {
-		// While a new worker may begin to serve, nobody who can serve is taken out.
-		steps = slices.DeleteFunc(steps, plan.Step.TakesOut)
+	if s.beside > 0 || s.reloadEnded >= s.passed || s.agent.State().Reloads.Pending != "" {
+		// While a new worker may begin to serve, what is for the one before it waits.
+		steps = slices.DeleteFunc(steps, plan.Step.IsForWorker)
 	}
 	return len(steps) > 0
 }

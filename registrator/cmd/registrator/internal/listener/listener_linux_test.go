@@ -50,7 +50,7 @@ func listen(t *testing.T, network, address string) (port int) {
 	t.Helper()
 	l, err := new(net.ListenConfig).Listen(t.Context(), network, address)
 	if err != nil {
-		t.Skipf("listen at %s: %v", address, err)
+		t.Fatalf("listen at %s: %v", address, err)
 	}
 	t.Cleanup(func() { _ = l.Close() })
 	return l.Addr().(*net.TCPAddr).Port
