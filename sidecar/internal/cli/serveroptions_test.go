@@ -53,10 +53,10 @@ var optionCases = []optionCase{
 	{keyword: "port with ssl", options: "ssl verify none port OTHER"},
 	{keyword: "agent-addr", options: "agent-check agent-addr 127.0.0.1 agent-port AGENT agent-inter 200ms"},
 	{keyword: "agent-check", options: "agent-check agent-port AGENT"},
-	{keyword: "agent-check of half the weight", options: "agent-check agent-port AGENT agent-send 50% agent-inter 200ms", weight: 10, shows: []string{"srv_uweight:5", "srv_iweight:10"}},
+	{keyword: "agent-check of half the weight", options: "agent-check agent-port ECHO agent-send 50% agent-inter 200ms", weight: 10, shows: []string{"srv_uweight:5", "srv_iweight:10"}},
 	{keyword: "agent-inter", options: "agent-check agent-port AGENT agent-inter 200ms"},
 	{keyword: "agent-port", options: "agent-check agent-port AGENT agent-inter 300ms"},
-	{keyword: "agent-send", options: "agent-check agent-port AGENT agent-send ready agent-inter 200ms"},
+	{keyword: "agent-send", options: "agent-check agent-port ECHO agent-send ready agent-inter 200ms"},
 	{keyword: "allow-0rtt", options: "ssl verify none allow-0rtt"},
 	{keyword: "alpn", options: "ssl verify none alpn h2 check-alpn http/1.1"},
 	{keyword: "ca-file", options: "ssl verify required ca-file CERTS/ca.pem verifyhost server sni str(server) check-sni server"},
@@ -216,8 +216,7 @@ func newOptionSite(t *testing.T, cases []optionCase) *optionSite {
 	s.certs.Write("client-both.pem", append(s.certs.Read("client.pem"), s.certs.Read("client-key.pem")...))
 	s.certs.RevokeNone("crl.pem")
 	s.other = newWitness(t, s.certs)
-	agentPort := startAgent(t)
-	replace := strings.NewReplacer("CERTS", filepath.Dir(s.certs.Path("x")), "AGENT", agentPort, "OTHER", strconv.Itoa(int(s.other.addr().Port())))
+	replace := strings.NewReplacer("CERTS", filepath.Dir(s.certs.Path("x")), "AGENT", startAgent(t, false), "ECHO", startAgent(t, true), "OTHER", strconv.Itoa(int(s.other.addr().Port())))
 	for i, c := range cases {
 		c.options = replace.Replace(c.options)
 		s.services = append(s.services, &optionService{optionCase: c, name: fmt.Sprintf("s%d", i), first: newWitness(t, s.certs), second: newWitness(t, s.certs)})
@@ -545,9 +544,9 @@ func (s *optionSite) compare(what string, before, after map[string]serverLook) {
 	}
 }
 
-// startAgent starts an agent that answers what it is sent, or "up ready 100%",
+// startAgent starts an agent that answers what it is sent, or else "up ready 100%",
 // and gives its port.
-func startAgent(t *testing.T) string {
+func startAgent(t *testing.T, echoes bool) string {
 	t.Helper()
 	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
@@ -562,12 +561,11 @@ func startAgent(t *testing.T) string {
 			}
 			go func() {
 				defer func() { _ = c.Close() }()
-				_ = c.SetReadDeadline(time.Now().Add(20 * time.Millisecond)) // most questions are empty
-				answer, _ := bufio.NewReader(c).ReadString('\n')
-				if answer = strings.TrimSpace(answer); answer == "" {
-					answer = "up ready 100%"
+				answer := "up ready 100%"
+				if echoes {
+					answer, _ = bufio.NewReader(c).ReadString('\n')
 				}
-				_, _ = fmt.Fprintln(c, answer)
+				_, _ = fmt.Fprintln(c, strings.TrimSpace(answer))
 			}()
 		}
 	}()

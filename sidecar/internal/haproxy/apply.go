@@ -53,7 +53,7 @@ func (c *Client) findOut(ctx context.Context) error {
 	if _, known := c.known(); known {
 		return nil
 	}
-	text, err := c.ask(ctx, []string{"show info"})
+	text, err := repeated(c.ask)(ctx, []string{"show info"})
 	if err != nil {
 		return err
 	}

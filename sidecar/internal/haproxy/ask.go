@@ -51,6 +51,22 @@ func (c *Client) askRuntime(ctx context.Context, commands []string) (string, err
 	return reply, fmt.Errorf("haproxy: runtime socket %s: %w", c.runtime, err)
 }
 
+// repeated is ask for lines that change nothing: since 3.1 a reload may close a
+// connection that the old worker has not taken yet, and the line is sent once more.
+func repeated(ask asker) asker {
+	return func(ctx context.Context, commands []string) (string, error) {
+		reply, err := ask(ctx, commands)
+		whole := err
+		if whole == nil {
+			_, whole = eachReply(reply, len(commands))
+		}
+		if isCutOff(whole) {
+			return ask(ctx, commands)
+		}
+		return reply, err
+	}
+}
+
 // noteWay logs when the way to the worker changes.
 func (c *Client) noteWay(byMaster bool) {
 	if !c.transition(&c.byMaster, byMaster) {

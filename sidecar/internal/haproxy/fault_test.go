@@ -1,9 +1,11 @@
 package haproxy
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"strings"
 	"testing"
 	"time"
@@ -243,5 +245,39 @@ func TestCommandsAreCountedByKindAndResult(t *testing.T) {
 		if counts[what] != want {
 			t.Errorf("%s: got %d, want %d (%v)", what, counts[what], want, counts)
 		}
+	}
+}
+
+// Since 3.1 a reload may close a connection that the old worker has not taken yet.
+func TestConnectionCutOff_Reads_AreRepeated(t *testing.T) {
+	f := newFake(t, haproxytest.V34, faultyBackends)
+	c := newTestClient(t, Options{Runtime: f.Runtime(), Master: f.Master(), Timeout: time.Second})
+	dial, cut := c.dial, false
+	c.dial = func(ctx context.Context, e endpoint) (net.Conn, error) {
+		if !cut {
+			return dial(ctx, e)
+		}
+		cut = false
+		ours, theirs := net.Pipe()
+		go func() {
+			_, _ = bufio.NewReader(theirs).ReadString('\n')
+			_ = theirs.Close()
+		}()
+		return ours, nil
+	}
+	for what, read := range map[string]func(context.Context) error{
+		"Probe":      c.Probe,
+		"Observe":    func(ctx context.Context) error { _, err := c.Observe(ctx, []string{"api"}); return err },
+		"Traffic":    func(ctx context.Context) error { _, err := c.Traffic(ctx, []string{"api"}); return err },
+		"OldWorkers": func(ctx context.Context) error { _, err := c.OldWorkers(ctx); return err },
+	} {
+		cut = true
+		if err := read(t.Context()); err != nil || cut {
+			t.Errorf("%s: got %v, and the connection was cut off: %v", what, err, !cut)
+		}
+	}
+	cut = true
+	if errs := c.Apply(t.Context(), []plan.Step{{Kind: plan.SetDrain, Backend: "api", Server: "one"}}); errs[0] == nil {
+		t.Error("Apply: told as done after its connection was cut off")
 	}
 }

@@ -20,8 +20,7 @@ import (
 // that is not ready is given at least one session: unknown is not zero.
 func (c *Client) Observe(ctx context.Context, backends []string) (plan.Observed, error) {
 	observed, err := c.observe(ctx, backends)
-	// Since 3.1 a reload may close a connection that the old worker has not taken yet.
-	if errors.Is(err, errReloaded) || isCutOff(err) {
+	if errors.Is(err, errReloaded) {
 		observed, err = c.observe(ctx, backends)
 	}
 	c.onCommand("observe", err != nil)
@@ -42,7 +41,7 @@ func (c *Client) observe(ctx context.Context, backends []string) (plan.Observed,
 			return plan.Observed{}, fmt.Errorf("haproxy: observe: %w", err)
 		}
 	}
-	view, err := readWorker(ctx, c.ask, backends, c.commandLimit())
+	view, err := readWorker(ctx, repeated(c.ask), backends, c.commandLimit())
 	if err != nil {
 		return plan.Observed{}, fmt.Errorf("haproxy: observe: %w", err)
 	}

@@ -17,7 +17,7 @@ func (c *Client) OldWorkers(ctx context.Context) ([]Worker, error) {
 	if c.master == (endpoint{}) {
 		return nil, ErrNoMaster
 	}
-	text, err := c.ask(ctx, []string{"show info"})
+	text, err := repeated(c.ask)(ctx, []string{"show info"})
 	if err != nil {
 		return nil, err
 	}

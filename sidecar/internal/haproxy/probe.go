@@ -30,7 +30,7 @@ func (c *Client) Probe(ctx context.Context) error {
 // probeRuntime goes by the runtime socket only: that the master could stand in
 // for it is nothing to rely on.
 func (c *Client) probeRuntime(ctx context.Context) error {
-	text, err := c.askRuntime(ctx, []string{"show info", "show cli level"})
+	text, err := repeated(c.askRuntime)(ctx, []string{"show info", "show cli level"})
 	if err != nil {
 		return err
 	}

@@ -29,7 +29,7 @@ type Traffic struct {
 // socket; where there is one and it cannot tell, that is an error: unknown is
 // not zero.
 func (c *Client) Traffic(ctx context.Context, backends []string) (Traffic, error) {
-	current, pid, err := readTraffic(ctx, c.ask, backends)
+	current, pid, err := readTraffic(ctx, repeated(c.ask), backends)
 	if err != nil || c.master == (endpoint{}) {
 		return current, err
 	}
