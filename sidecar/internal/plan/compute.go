@@ -170,7 +170,8 @@ type part struct {
 
 	available int // servers that get requests, less those that the steps so far take out
 
-	served              *served // made when it is first asked for
+	served              *served                    // made when it is first asked for
+	present             map[*catalog.Instance]bool // see presentNow, which makes it
 	candidates          []candidate
 	additions, removals []Step
 	waiting             []Waiting

@@ -251,26 +251,35 @@ func (b *part) absences() (out []Absence) {
 	if !b.exists || !b.want.Known || b.want.Old {
 		return nil
 	}
-	present := map[*catalog.Instance]bool{}
+	present, waits := b.presentNow(), make(map[*catalog.Instance]bool, len(b.homeless))
 	for _, inst := range b.homeless {
-		present[inst] = true
-	}
-	for i, inst := range b.bound {
-		s := &b.servers[i]
-		present[inst] = s.Addr == inst.Addr && (s.Admin == Ready || b.agentDecides(s))
+		waits[inst] = true
 	}
 	for n := range b.want.Instances {
-		if inst := &b.want.Instances[n]; b.role(inst) == in && inst.Weight > 0 && !present[inst] {
+		if inst := &b.want.Instances[n]; b.role(inst) == in && inst.Weight > 0 && !present[inst] && !waits[inst] {
 			out = append(out, Absence{Backend: b.Backend, Server: inst.Server})
 		}
 	}
 	return out
 }
 
+// presentNow tells which instances have a ready server at their address.
+func (b *part) presentNow() map[*catalog.Instance]bool {
+	if b.present == nil {
+		b.present = make(map[*catalog.Instance]bool, len(b.bound))
+		for i, inst := range b.bound {
+			s := &b.servers[i]
+			b.present[inst] = s.Addr == inst.Addr && (s.Admin == Ready || b.agentDecides(s))
+		}
+	}
+	return b.present
+}
+
 // isOverdue reports whether an instance has had no ready server for too long,
-// and nothing waits for it any more: a step keeps failing.
+// and nothing waits for it any more: a step keeps failing. One that has just got
+// its server is only what was remembered of it.
 func (b *part) isOverdue(inst *catalog.Instance) bool {
-	return b.absent[inst.Server] >= max(b.ReplacementTimeout, time.Second)
+	return b.absent[inst.Server] >= max(b.ReplacementTimeout, time.Second) && !b.presentNow()[inst]
 }
 
 // isComing reports whether a ready server that gets nothing may still come up

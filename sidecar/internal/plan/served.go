@@ -43,13 +43,11 @@ func (b *part) servedNow() *served {
 		return b.served
 	}
 	b.served = &served{names: map[string]bool{}, addrs: map[netip.AddrPort]bool{}, absent: map[netip.AddrPort]*catalog.Instance{}}
-	present := map[*catalog.Instance]bool{}
 	for i, inst := range b.bound {
 		s := &b.servers[i]
 		if s.Addr != inst.Addr || b.role(inst) != in || inst.Weight == 0 {
 			continue
 		}
-		present[inst] = s.Admin == Ready || b.agentDecides(s)
 		if isAvailable(s) {
 			b.served.addrs[inst.Addr] = true
 			// Served under the name that it had, its new one may be another's.
@@ -62,7 +60,7 @@ func (b *part) servedNow() *served {
 		switch inst := &b.want.Instances[n]; {
 		case b.role(inst) == draining:
 			b.served.names[inst.Server], b.served.addrs[inst.Addr] = true, true
-		case b.role(inst) == in && inst.Weight > 0 && !present[inst]:
+		case b.role(inst) == in && inst.Weight > 0 && !b.presentNow()[inst]:
 			b.served.absent[inst.Addr] = inst
 		}
 	}
