@@ -164,7 +164,7 @@ func TestNoGoroutineIsLeftByALeave(t *testing.T) {
 	})
 	began := time.Now()
 	err := registered(t, config).Leave(t.Context(), nil)
-	if err == nil || !strings.Contains(err.Error(), "not let go by lb0 (0 sessions): the leave timeout of 500ms is over") {
+	if err == nil || !strings.Contains(err.Error(), "not drained on lb0 (0 sessions): leave timeout of 500ms expired") {
 		t.Errorf("Leave = %v, want lb0 named", err)
 	}
 	if took := time.Since(began); took > 10*time.Second {

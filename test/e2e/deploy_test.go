@@ -301,7 +301,7 @@ func TestChangesMadeByHandAreMendedCountedAndLogged(t *testing.T) {
 					t.Errorf("got %+v, want as before %+v", i, victim)
 				}
 			}
-			if log := w.lb.Sidecar.Tail(100); !strings.Contains(log, "changed by someone else") {
+			if log := w.lb.Sidecar.Tail(100); !strings.Contains(log, "drift corrected") {
 				t.Errorf("the log does not tell of it")
 			}
 			w.mustLoseNothing(clients)

@@ -19,7 +19,7 @@ func TestAVersionTakesThePlaceOfAnother(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, "1.0", 3, "lb0", "lb1")
 		r := w.deploy(t.Context(), order())
-		w.mustBe(r, Deployed, "api 1.1 is deployed: live on 2 load balancers")
+		w.mustBe(r, Deployed, "api 1.1 deployed: live on 2 load balancers")
 		w.mustRun(map[string]int{"1.1": 3})
 		w.mustCall("start 3 of 3", "stop old-0,old-1,old-2 undo=false last=true missing=0")
 		if got := fmt.Sprint(r.LoadBalancers); got != "[{lb0 3 3 3 3 } {lb1 3 3 3 3 }]" {
@@ -83,7 +83,7 @@ func TestAVersionThatNeverBecomesHealthyIsTakenBack(t *testing.T) {
 		r := w.deploy(t.Context(), order())
 		w.mustBe(r, Failed, "lb0 has 0 of 2 of 1.1 live", "lb1 has 0 of 2",
 			`"api-1.1-xyz-0": check "http" is critical, its last output "HTTP GET: 500\x1b[2J", after 20.3s`, `"api-1.1-xyz-1" on lb1: phase down`,
-			"api 1.1 is not deployed; what ran before was not touched")
+			"api 1.1 not deployed; old nodes not touched")
 		w.mustRun(map[string]int{"1.0": 2})
 		w.mustCall("start 2 of 2", "stop api-1.1-xyz-0,api-1.1-xyz-1 undo=true last=false missing=0")
 		if len(r.Undone) != 2 || len(r.Stopped) != 0 {
@@ -124,7 +124,7 @@ func TestALoadBalancerThatCannotBeAskedStopsItBeforeItBegins(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, "1.0", 2, "lb0", "lb1")
 		w.lbs["lb1"].dead = errors.New("connection refused")
-		w.mustBe(w.deploy(t.Context(), order()), Failed, "the load balancer lb1 at http://lb1 cannot be asked: connection refused")
+		w.mustBe(w.deploy(t.Context(), order()), Failed, "the load balancer lb1 at http://lb1 unreachable: connection refused")
 		w.mustCall()
 		w.mustBe(w.deploy(t.Context(), order(func(o *Order) { o.Without = []string{"lb1"} })), Deployed, "live on 1 load balancer")
 	})
@@ -177,9 +177,9 @@ func TestALoadBalancerThatDies(t *testing.T) {
 		texts []string
 		run   map[string]int
 	}{
-		{"before the new ones are live", time.Second, 0, Failed, []string{"lb1 cannot be asked: connection refused"}, map[string]int{"1.0": 2}},
+		{"before the new ones are live", time.Second, 0, Failed, []string{"lb1 unreachable: connection refused"}, map[string]int{"1.0": 2}},
 		{"and comes back", time.Second, 5 * time.Second, Deployed, nil, map[string]int{"1.1": 2}},
-		{"while the old ones stop", 2 * time.Second, 0, Halfway, []string{`"old-0" on lb1: lb1 cannot be asked: connection refused`}, map[string]int{"1.1": 2}},
+		{"while the old ones stop", 2 * time.Second, 0, Halfway, []string{`"old-0" on lb1: lb1 unreachable: connection refused`}, map[string]int{"1.1": 2}},
 		{"while the old ones stop, and comes back", 2 * time.Second, 5 * time.Second, Deployed, nil, map[string]int{"1.1": 2}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -323,7 +323,7 @@ func TestNewNodesThatCannotBeStoppedAgain(t *testing.T) {
 		w := newWorld(t, "1.0", 1, "lb0")
 		w.bad["1.1"] = true
 		w.stopFail["api-1.1-xyz-0"] = errors.New("exit status 5")
-		w.mustBe(w.deploy(t.Context(), order()), Halfway, `it was to be stopped again: stop "api-1.1-xyz-0": exit status 5`)
+		w.mustBe(w.deploy(t.Context(), order()), Halfway, `stop after failure: stop "api-1.1-xyz-0": exit status 5`)
 		w.mustRun(map[string]int{"1.0": 1, "1.1": 1})
 	})
 }
@@ -331,7 +331,7 @@ func TestNewNodesThatCannotBeStoppedAgain(t *testing.T) {
 func TestTheSameVersion(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, "1.1", 3, "lb0", "lb1")
-		w.mustBe(w.deploy(t.Context(), order()), Already, "api 1.1 is deployed already: 3 live on 2 load balancers; nothing was done")
+		w.mustBe(w.deploy(t.Context(), order()), Already, "api 1.1 already deployed: 3 live on 2 load balancers; no changes made")
 		w.mustCall()
 		// The old ones need not be well: that may be why.
 		w.nodes[Key{"old-1", "n"}].healthy, w.least = time.Time{}, 2
@@ -420,7 +420,7 @@ func TestAnInterruptedStartCommandLeavesWhatIsThere(t *testing.T) {
 		w.hang = true
 		ctx, cancel := context.WithCancelCause(t.Context())
 		time.AfterFunc(time.Second, func() { cancel(errors.New("interrupted: SIGTERM")) })
-		w.mustBe(w.deploy(ctx, order()), Interrupted, "of the old one old-0, old-1 run", "run it again to go on")
+		w.mustBe(w.deploy(ctx, order()), Interrupted, "old version: old-0, old-1 run", "run the command again to continue")
 		w.mustCall("start 2 of 2")
 	})
 }

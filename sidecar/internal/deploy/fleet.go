@@ -27,7 +27,7 @@ type fleet struct {
 }
 
 // ErrUsage says that the order can't be carried out as it is given.
-var ErrUsage = errors.New("the order cannot be carried out")
+var ErrUsage = errors.New("invalid deployment")
 
 // newFleet looks at what is there at the start. An error is ErrUsage, or says
 // why the instances can't be dealt with.

@@ -12,7 +12,7 @@ import (
 // Why a step was not sent, or what became of it is not known.
 var (
 	errEarlier = errors.New("not sent: an earlier step on this server failed")
-	errNotSent = errors.New("not sent: the connection to HAProxy broke at an earlier step")
+	errNotSent = errors.New("not sent: connection to HAProxy lost at an earlier step")
 )
 
 // Apply sends the steps and gives one error, or nil, for each. Nil means that

@@ -57,10 +57,10 @@ func (c *Client) noteWay(byMaster bool) {
 		return
 	}
 	if byMaster {
-		c.log.Warn("nobody listens on the runtime socket: going through the master", "runtime", c.runtime.String(), "master", c.master.String())
+		c.log.Warn("runtime socket refused, using master socket", "runtime", c.runtime.String(), "master", c.master.String())
 		return
 	}
-	c.log.Info("the runtime socket answers again", "runtime", c.runtime.String())
+	c.log.Info("runtime socket connected again", "runtime", c.runtime.String())
 }
 
 // currentWorker is the prefix by which the master sends a command to the
@@ -71,7 +71,7 @@ const currentWorker = "@1"
 const noTarget = "Can't find the target"
 
 // errNoWorker: the master has no such worker (any more).
-var errNoWorker = errors.New("the master has no such worker")
+var errNoWorker = errors.New("master has no such worker")
 
 // askCurrentWorker asks by way of the master, and waits for one that starts
 // itself again, if HAProxy has been seen: else it would seem to have ended.

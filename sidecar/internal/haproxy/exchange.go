@@ -14,7 +14,7 @@ import (
 const maxReply = 64 << 20
 
 // errTooLong is a reply longer than maxReply.
-var errTooLong = fmt.Errorf("the reply is longer than %d MB", maxReply>>20)
+var errTooLong = fmt.Errorf("reply longer than %d MB", maxReply>>20)
 
 // exchange opens a connection, writes line and reads until the other side
 // closes. halfClose tells the other side, once it has begun to answer, that no
@@ -39,7 +39,7 @@ func (c *Client) exchange(ctx context.Context, e endpoint, line string, halfClos
 	reply, err := writeAndRead(conn, line, halfClose)
 	if err != nil {
 		if cause := ctx.Err(); cause != nil {
-			err = fmt.Errorf("no complete answer within %s: %w", timeout, cause)
+			err = fmt.Errorf("no complete reply within %s: %w", timeout, cause)
 		}
 		return string(reply), err
 	}

@@ -28,7 +28,7 @@ const (
 )
 
 // ErrNotRouted says that the load balancer does not route the service.
-var ErrNotRouted = errors.New("it does not route the service")
+var ErrNotRouted = errors.New("does not route the service")
 
 // ClientOptions say who asks. What is in files is read again when they change,
 // but for the authorities.
@@ -84,7 +84,7 @@ func same(own *tls.Certificate) *tls.Config {
 		InsecureSkipVerify: true, //nolint:gosec // the very certificate is compared
 		VerifyConnection: func(s tls.ConnectionState) error {
 			if !bytes.Equal(s.PeerCertificates[0].Raw, own.Certificate[0]) {
-				return errors.New("it has another certificate than status.tls.cert_file")
+				return errors.New("server certificate is not status.tls.cert_file")
 			}
 			return nil
 		},
@@ -292,7 +292,7 @@ func (c *Client) ask(ctx context.Context, to Target, q question, into any) error
 	body, err := io.ReadAll(io.LimitReader(response.Body, q.most+1))
 	switch {
 	case err != nil:
-		return c.failed(ctx, fmt.Errorf("the answer breaks off: %w", err))
+		return c.failed(ctx, fmt.Errorf("answer incomplete: %w", err))
 	case int64(len(body)) > q.most:
 		return fmt.Errorf("the answer has more than %d bytes", q.most)
 	case response.StatusCode != http.StatusOK:

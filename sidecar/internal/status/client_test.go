@@ -117,7 +117,7 @@ func TestTheClientBelievesNothingElse(t *testing.T) {
 		{"no token", `{"error":"x"}`, 401, live, "another bearer token"},
 		{"no certificate", `{"error":"a client certificate is needed"}`, 403, live, `status 403: "a client certificate is needed"`},
 		{"a 404 of anything else", `not found`, 404, drain, "status 404"},
-		{"a 404 of another load balancer", `{"load_balancer":"lb1","error":"this load balancer does not route the service"}`, 404, drain, "status 404"},
+		{"a 404 of another load balancer", `{"load_balancer":"lb1","error":"service not routed by this load balancer"}`, 404, drain, "status 404"},
 		{"a redirect", ``, 302, live, "status 302"},
 		{"an error", `{"error":"` + strings.Repeat("x", 1000) + `"}`, 500, live, "status 500"},
 	} {

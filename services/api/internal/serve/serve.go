@@ -145,6 +145,6 @@ func (s *Server) register(ctx context.Context) {
 		return
 	}
 	if err := s.config.Registration.Register(ctx); err != nil && ctx.Err() == nil {
-		s.log.Error("not registered; serving on", zap.Error(err))
+		s.log.Error("registration failed, serving unregistered", zap.Error(err))
 	}
 }
