@@ -29,7 +29,7 @@ type meta struct {
 // Why an answer with status 200 is no answer.
 var (
 	errIndex    = errors.New("answer's index is 0")
-	errNoLeader = errors.New("Consul server has no leader")
+	errNoLeader = errors.New("no leader known to the Consul server")
 	errFiltered = errors.New("answer filtered by ACLs; the token needs service:read and node:read")
 )
 
