@@ -16,7 +16,7 @@ const maxRounds = 16
 
 // stallWait is how long a step that was sent and does not show yet is waited
 // for, before it is sent again: since 2.9 an address change answers before it
-// is done (haproxy.md, fact 1).
+// is done (docs/haproxy-facts.md, fact 1).
 const stallWait = 2 * time.Millisecond
 
 // converge reads, plans and applies until nothing is left to do or what is

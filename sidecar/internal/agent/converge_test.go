@@ -242,7 +242,7 @@ func TestAFailingStepIsNotRetriedFasterBecauseSomethingElseIsAwaited(t *testing.
 }
 
 // Since 2.9 an address is there only some time after HAProxy said so, and of
-// two that meet the later may be lost (haproxy.md, facts 1 and 2).
+// two that meet the later may be lost (docs/haproxy-facts.md, facts 1 and 2).
 func TestAnAddressThatShowsLateEndsRight(t *testing.T) {
 	for _, delay := range []time.Duration{time.Millisecond, 30 * time.Millisecond, 300 * time.Millisecond} {
 		t.Run(delay.String(), inTime(func(t *testing.T) {

@@ -13,7 +13,7 @@ import (
 // ask sends one line of commands to the current worker and gives its whole
 // answer. It goes through the runtime socket, or, where nobody listens there,
 // through the master: since 3.1 a reload that fails to bind leaves the runtime
-// socket dead though the worker behind it serves on (haproxy.md, fact 5).
+// socket dead though the worker behind it serves on (docs/haproxy-facts.md, fact 5).
 func (c *Client) ask(ctx context.Context, commands []string) (string, error) {
 	reply, err := c.askRuntime(ctx, commands)
 	if err == nil {

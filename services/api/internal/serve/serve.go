@@ -107,7 +107,7 @@ func New(c Config) (*Server, error) {
 		// Far above the time after which HAProxy closes idle connections to a
 		// server (pool-purge-delay, 5 s by default): the side that sends the
 		// requests must be the one that closes. Were we first, we could close
-		// while a request is on its way. (haproxy.md section 4: 8 % lost.)
+		// while a request is on its way. (docs/haproxy-facts.md, fact 31: 8 % lost.)
 		IdleTimeout: 75 * time.Second,
 		ConnState:   s.connections.track,
 		ErrorLog:    zap.NewStdLog(c.Logger.Named("http")),
