@@ -58,7 +58,7 @@ func parseNotRouted(body []byte, q question) (answer, error) {
 		err = fields.same("load_balancer", q.balancer)
 	}
 	if err != nil {
-		return answer{}, fmt.Errorf("status 404 that is not this load balancer's: %w", err)
+		return answer{}, fmt.Errorf("status 404 from something other than this load balancer: %w", err)
 	}
 	return answer{}, nil
 }

@@ -131,9 +131,9 @@ func (a *asker) read(ctx context.Context, response *http.Response, q question) (
 	switch response.StatusCode {
 	case http.StatusOK, http.StatusNotFound:
 	case http.StatusUnauthorized:
-		return answer{}, errors.New("status 401: it wants another token: see Sidecars.TokenFile (--sidecar-token-file)")
+		return answer{}, errors.New("status 401: token rejected: see Sidecars.TokenFile (--sidecar-token-file)")
 	case http.StatusForbidden:
-		return answer{}, errors.New("status 403: it wants a client's certificate: see Sidecars.CertFile (--sidecar-cert-file)")
+		return answer{}, errors.New("status 403: client certificate required: see Sidecars.CertFile (--sidecar-cert-file)")
 	default:
 		// Only a sidecar says when to come again; a proxy before a dead one doesn't.
 		seconds, err := strconv.ParseUint(response.Header.Get("Retry-After"), 10, 16)
@@ -147,7 +147,7 @@ func (a *asker) read(ctx context.Context, response *http.Response, q question) (
 	case err != nil:
 		return answer{}, fmt.Errorf("answer incomplete: %w", cmp.Or(context.Cause(ctx), err))
 	case len(body) > maxAnswer:
-		return answer{}, fmt.Errorf("the answer has more than %d bytes", maxAnswer)
+		return answer{}, fmt.Errorf("answer larger than %d bytes", maxAnswer)
 	case response.StatusCode == http.StatusNotFound:
 		return parseNotRouted(body, q)
 	}

@@ -230,7 +230,7 @@ func TestWhoCannotBeAskedGetsItsTimeAndIsNamed(t *testing.T) {
 		"of another service":       {handler: edit(`"api"`, `"web"`), says: `service \"web\", not of \"api\"`},
 		"of another instance":      {handler: edit(`"api-1"`, `"api-2"`), says: `instance \"api-2\"`},
 		"drained, and sessions":    {handler: edit(`"sessions":0`, `"sessions":1`), says: "drained with 1 sessions"},
-		"not a 404 of a sidecar":   {handler: text(404, "404 page not found\n"), says: "404 that is not this load balancer's"},
+		"not a 404 of a sidecar":   {handler: text(404, "404 page not found\n"), says: "404 from something other than this load balancer"},
 		"a 404 of another sidecar": {handler: text(404, `{"load_balancer":"lb9"}`), says: `not of \"lb0\"`},
 		"malformed":                {handler: text(400, good), says: "status 400"},
 		"broken":                   {handler: text(500, good), says: "status 500"},
@@ -242,7 +242,7 @@ func TestWhoCannotBeAskedGetsItsTimeAndIsNamed(t *testing.T) {
 		"null":                     {handler: text(200, "null"), says: "no JSON object"},
 		"no word of being drained": {handler: edit(`"drained":true,`, ""), says: `has no \"drained\"`},
 		"a word for drained":       {handler: edit(`true`, `"true"`), says: "drained: "},
-		"huge":                     {handler: text(200, good+strings.Repeat(" ", registrator.MaxAnswer)), says: "more than 65536 bytes"},
+		"huge":                     {handler: text(200, good+strings.Repeat(" ", registrator.MaxAnswer)), says: "larger than 65536 bytes"},
 		"a huge header": {handler: func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("X", strings.Repeat("x", 1<<20))
 			_, _ = io.WriteString(w, good)

@@ -223,7 +223,7 @@ func TestAnInterruptedDeployIsFinishedByAnother(t *testing.T) {
 	}))
 	f.must(cmd.Process.Signal(syscall.SIGINT))
 	_ = cmd.Wait() // the code is looked at
-	if got := cmd.ProcessState.ExitCode(); got != 130 || !strings.Contains(stderr.String(), "run it again to go on") {
+	if got := cmd.ProcessState.ExitCode(); got != 130 || !strings.Contains(stderr.String(), "run the command again to continue") {
 		t.Errorf("got exit code %d, want 130, and what it left:\n%s", got, stderr.String())
 	}
 	f.mustDeploy("1.1")

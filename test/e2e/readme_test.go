@@ -88,8 +88,11 @@ func TestReadme_QuickStart_DeploysWithoutFailedRequests(t *testing.T) {
 		return err
 	}))
 	w.must(registrator.Process.Signal(syscall.SIGTERM))
-	ended := make(chan error, 1)
-	go func() { ended <- registrator.Wait() }() // Python's, by SIGTERM
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_ = registrator.Wait() // Python's, by SIGTERM
+	}()
 	for running := true; running; {
 		select {
 		case <-ended:

@@ -88,7 +88,7 @@ func TestSecretsAreNeverShown(t *testing.T) {
 	w.logged("invalid configuration, keeping current")
 	w.must(os.WriteFile(tokens, []byte(hush+"with a space"), 0o600)) // is no token
 	w.must(w.consul.Kill())
-	w.logged("does not answer")
+	w.logged("Consul query failed")
 
 	content, err := os.ReadFile(w.lb.Sidecar.Log)
 	w.must(err)

@@ -120,7 +120,7 @@ func TestDeployRefusesWhatCannotBe(t *testing.T) {
 		"one command":           {[]string{"--start", "true"}, "--start and --stop, or --compose"},
 		"both ways":             {append([]string{"--compose", "api"}, commands...), "--compose api: cannot be combined with"},
 		"no service":            {append([]string{"--service", ""}, commands...), "--service: required"},
-		"a version for a shell": {append([]string{"--version", "$(reboot)"}, commands...), `version "$(reboot)": holds the character '$'`},
+		"a version for a shell": {append([]string{"--version", "$(reboot)"}, commands...), `version "$(reboot)": contains the character '$'`},
 		"a count of none":       {append([]string{"--count", "0"}, commands...), "--count 0: must be 1 or more"},
 		"no time":               {append([]string{"--timeout", "0s"}, commands...), "--timeout 0s: must be greater than 0"},
 		"half an address":       {append([]string{"--load-balancer", "lb0"}, commands...), `--load-balancer "lb0": want NAME=ADDRESS`},

@@ -131,7 +131,7 @@ func TestGuardCommands(t *testing.T) {
 		{"what is held, without the socket", by(tcp, none), "guard list --json", ExitOK, "[", ""},
 		{"let go, without the socket", by(tcp, none), "guard release api", ExitFailure, "", "an action needs the Unix socket"},
 		{"let go, with no socket at all", by(tcp, ""), "guard release api", ExitFailure, "", "an action needs the Unix socket"},
-		{"something else there", by(address(broken), none), "guard list", ExitFailure, "", `query sidecar at http://` + address(broken) + `: the answer is none`},
+		{"something else there", by(address(broken), none), "guard list", ExitFailure, "", `query sidecar at http://` + address(broken) + `: invalid answer`},
 		{"nobody there", by(address(nobody), none), "guard list", ExitFailure, "", "query sidecar at http://" + address(nobody) + ": dial tcp " + address(nobody) + ": connect: connection refused"},
 		{"nobody at the socket either", by(address(nobody), none), "guard list", ExitFailure, "", away},
 		{"a port that is not known", by("127.0.0.1:0", none), "guard list", ExitUsage, "", "status.address"},

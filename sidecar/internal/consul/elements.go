@@ -227,5 +227,5 @@ func tooLong(r *io.LimitedReader, most int64, err error) error {
 	if r.N > 0 {
 		return err
 	}
-	return fmt.Errorf("the answer has more than %d bytes", most)
+	return fmt.Errorf("answer larger than %d bytes", most)
 }

@@ -50,7 +50,7 @@ func TestDecodeEntries(t *testing.T) {
 func TestDecodeEntriesIsBounded(t *testing.T) {
 	x := repeat('x')
 	endless := io.MultiReader(strings.NewReader(`[{"Service":{"ID":"`), io.LimitReader(&x, 1<<20))
-	if _, err := newDecoder().decode(endless, 1<<16); err == nil || !strings.Contains(err.Error(), "more than 65536 bytes") {
+	if _, err := newDecoder().decode(endless, 1<<16); err == nil || !strings.Contains(err.Error(), "larger than 65536 bytes") {
 		t.Errorf("decode of an endless answer: %v, want an error that names the bound", err)
 	}
 }

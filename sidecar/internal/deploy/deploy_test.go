@@ -353,7 +353,7 @@ func TestTheSameVersionThatDoesNotComeUpAgain(t *testing.T) {
 func TestTheFirstDeployment(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, "1.0", 0, "lb0")
-		w.mustBe(w.deploy(t.Context(), order()), Refused, "there are no instances of api: say by --count")
+		w.mustBe(w.deploy(t.Context(), order()), Refused, "no instances of api: give the number of nodes with --count")
 		w.mustBe(w.deploy(t.Context(), order(count(2))), Deployed)
 		w.mustRun(map[string]int{"1.1": 2})
 	})
@@ -409,7 +409,7 @@ func TestAnInterruptedDeploymentInBatchesWantsToKnowHowManyThereAreToBe(t *testi
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, "1.0", 2, "lb0")
 		w.add("new-0", "1.1", time.Now())
-		w.mustBe(w.deploy(t.Context(), order(batch(1))), Refused, "say by --count how many there are to be")
+		w.mustBe(w.deploy(t.Context(), order(batch(1))), Refused, "give the number of nodes with --count")
 		w.mustCall()
 	})
 }
@@ -456,13 +456,13 @@ func TestIncludeForeign_OldNodesThatComeMeanwhile_GoToo(t *testing.T) {
 
 func TestAnOrderThatCannotBe(t *testing.T) {
 	for text, spoil := range map[string]func(*Order){
-		`service "a b": holds the character ' '`: func(o *Order) { o.Service = "a b" },
-		`version "": is empty`:                   version(""),
-		`version "-x": begins with '-'`:          version("-x"),
-		"count -1":                               count(-1),
-		"must be at most 10000":                  count(20000),
-		"timeout 0s":                             func(o *Order) { o.Timeout = 0 },
-		"is longer than 64 characters":           version(strings.Repeat("1", 65)),
+		`service "a b": contains the character ' '`: func(o *Order) { o.Service = "a b" },
+		`version "": is empty`:                      version(""),
+		`version "-x": begins with '-'`:             version("-x"),
+		"count -1":                                  count(-1),
+		"must be at most 10000":                     count(20000),
+		"timeout 0s":                                func(o *Order) { o.Timeout = 0 },
+		"is longer than 64 characters":              version(strings.Repeat("1", 65)),
 	} {
 		w := &world{}
 		_, err := New(Options{Order: order(spoil), Catalog: w, Balancers: w, Nodes: w})

@@ -201,12 +201,12 @@ func (d *Deployment) explainStrays(listing Listing) {
 	for _, i := range foreign[:min(len(foreign), maxExplained)] {
 		reason := fmt.Sprintf("%s has registered since, as version %s", Quote(i.ID), Quote(i.Version))
 		if i.Version == d.Version {
-			reason += ", and is none of the nodes that were started: a new node registers under its POINTSMAN_INSTANCE (or see --include-foreign)"
+			reason += ", but is not one of the started nodes: a new node registers under its POINTSMAN_INSTANCE (or see --include-foreign)"
 		}
 		d.problem(Problem{Instance: i.ID, Reason: reason})
 	}
 	for _, i := range inPlace[:min(len(inPlace), maxExplained)] {
-		d.problem(Problem{Instance: i.ID, Reason: fmt.Sprintf("%s has taken an old instance's place under its ID: a new node needs an ID of its own", Quote(i.ID))})
+		d.problem(Problem{Instance: i.ID, Reason: fmt.Sprintf("%s replaced an old instance under the same ID: a new node needs its own ID", Quote(i.ID))})
 	}
 }
 

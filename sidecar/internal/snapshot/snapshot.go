@@ -101,7 +101,7 @@ func read(path string) ([]byte, error) {
 	case err != nil:
 		return nil, err
 	case !info.Mode().IsRegular():
-		return nil, fmt.Errorf("%s is no regular file", path)
+		return nil, fmt.Errorf("%s is not a regular file", path)
 	case info.Size() > maxSize:
 		return nil, fmt.Errorf("%s has %d bytes, want %d at most", path, info.Size(), maxSize)
 	}
