@@ -209,7 +209,7 @@ func (o *deployOptions) flags(cmd *cobra.Command) {
 	f.StringVar(&o.tokenFile, "sidecar-token-file", "", "file with the bearer token for the sidecars' API")
 	f.StringVar(&o.caFile, "sidecar-ca-file", "", "PEM file with the authorities of the sidecars' certificates; requires TLS on every sidecar")
 	f.StringVar(&o.certFile, "sidecar-cert-file", "", "PEM file with the client certificate for the sidecars' API")
-	f.StringVar(&o.keyFile, "sidecar-key-file", "", "its key")
+	f.StringVar(&o.keyFile, "sidecar-key-file", "", "PEM file with the client certificate's key")
 	f.BoolVar(&o.json, "json", false, "print the result as JSON")
 }
 

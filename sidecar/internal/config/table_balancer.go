@@ -36,12 +36,12 @@ func balancerSettings() []setting[Config] {
 		},
 		{
 			key: "balancer.check.interval", def: "1s",
-			doc: "Interval of that health check. Clients notice a maintenance within this time.",
+			doc: "Interval of the load balancer's health check in Consul. Clients notice a maintenance within this time.",
 			at:  func(c *Config) value { return span{&c.Balancer.Check.Interval, time.Second, time.Hour} },
 		},
 		{
 			key: "balancer.check.timeout", def: "1s",
-			doc: "Timeout of that health check.",
+			doc: "Timeout of the load balancer's health check in Consul.",
 			at:  func(c *Config) value { return span{&c.Balancer.Check.Timeout, time.Millisecond, time.Hour} },
 		},
 		{
