@@ -130,6 +130,16 @@ deploy: ## Deploy a version of the API under Docker Compose: VERSION=1.1
 test: tools ## Run all tests, with the race detector, in random order
 	go test -race -shuffle=on -timeout=$(TEST_TIMEOUT) $(TESTFLAGS) $(PKG)
 
+# Packages whose tests need no other program, or leave out with -short those
+# that do. The others build our programs and run them.
+UNIT := ./templates/... ./sidecar/... ./registrator ./registrator/contract/... ./registrator/platform/... \
+	./registrator/cmd/registrator/internal/... ./services/api/internal/... ./services/client/internal/... \
+	./services/internal/... ./test/architecture ./test/compat
+
+.PHONY: unit
+unit: ## Run the tests that need no other program, in about a minute
+	go test -short -shuffle=on $(TESTFLAGS) $(UNIT)
+
 .PHONY: e2e
 e2e: engine images ## Run the sample under Docker Compose through faults and deployments
 	@tools/system.sh chromium

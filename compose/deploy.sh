@@ -2,17 +2,17 @@
 #
 # usage: compose/deploy.sh VERSION
 #
-# Deploys a version of the API without losing a request, by
+# Deploys a version of the API without failed requests, by
 # `sidecar deploy --compose` (docs/deploy.md): as many new containers as there
 # are old ones; a wait until both load balancers route to all of them; then the
-# old ones are stopped, and it is waited for until both have let go of them.
+# old ones are stopped, and it waits until both report them drained.
 #
 # If the new version does not come up, it is removed, the old one is as it was,
 # and the exit code is 1. DEPLOY_TIMEOUT is how many seconds it may take to come
 # up, by default 60; DEPLOY_MIN_HEALTHY is how many it must then stay up before an
 # old one is stopped, by default 10. Other exit codes are those of `sidecar deploy`.
 #
-# What is deployed is written into the file of settings: .env, or the last that
+# The deployed version is written into the file of settings: .env, or the last that
 # COMPOSE_ENV_FILES names. Else the next `docker compose up` would bring the old
 # version back, and not gently.
 set -euo pipefail

@@ -24,7 +24,7 @@ nodes() {
 # of_version BALANCER VERSION prints those of the version.
 of_version() { nodes "$1" | grep -F "\"version\":\"$2\"" || true; }
 
-# live VERSION COUNT is true if every load balancer routes to so many.
+# live VERSION COUNT is true if every load balancer routes to COUNT instances.
 live() {
 	local balancer
 	for balancer in $balancers; do

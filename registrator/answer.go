@@ -44,7 +44,7 @@ func parseAnswer(body []byte, q question) (answer, error) {
 	case sessions < 0 || sessions > math.MaxInt32 || sessions != math.Trunc(sessions):
 		return answer{}, fmt.Errorf("sessions: %v is not a count", sessions)
 	case a.drained && sessions > 0:
-		return answer{}, fmt.Errorf("it says drained, and %v sessions", sessions)
+		return answer{}, fmt.Errorf("drained with %v sessions", sessions)
 	}
 	a.sessions = int(sessions)
 	return a, nil
@@ -58,7 +58,7 @@ func parseNotRouted(body []byte, q question) (answer, error) {
 		err = fields.same("load_balancer", q.balancer)
 	}
 	if err != nil {
-		return answer{}, fmt.Errorf("status 404 that is not this load balancer's: %w", err)
+		return answer{}, fmt.Errorf("status 404 from something other than this load balancer: %w", err)
 	}
 	return answer{}, nil
 }

@@ -22,7 +22,7 @@ const maxHeader = 16 << 10
 // A busyError says that a sidecar is well and wants to be asked later.
 type busyError struct{ after time.Duration }
 
-func (b *busyError) Error() string { return "it has too many that wait" }
+func (b *busyError) Error() string { return "too many waiting requests" }
 
 type dialer func(ctx context.Context, network, address string) (net.Conn, error)
 
@@ -99,7 +99,7 @@ func (a *asker) request(ctx context.Context, to sidecar, q question, index uint6
 	case to.https && a.broken != nil:
 		return nil, a.broken
 	case !to.https && a.config.CAFile != "":
-		return nil, errors.New("its API has no TLS, which Sidecars.CAFile (--sidecar-ca-file) asks for")
+		return nil, errors.New("its API has no TLS, which Sidecars.CAFile (--sidecar-ca-file) requires")
 	}
 	token, err := a.config.token()
 	if err != nil {
@@ -131,9 +131,9 @@ func (a *asker) read(ctx context.Context, response *http.Response, q question) (
 	switch response.StatusCode {
 	case http.StatusOK, http.StatusNotFound:
 	case http.StatusUnauthorized:
-		return answer{}, errors.New("status 401: it wants another token: see Sidecars.TokenFile (--sidecar-token-file)")
+		return answer{}, errors.New("status 401: token rejected: see Sidecars.TokenFile (--sidecar-token-file)")
 	case http.StatusForbidden:
-		return answer{}, errors.New("status 403: it wants a client's certificate: see Sidecars.CertFile (--sidecar-cert-file)")
+		return answer{}, errors.New("status 403: client certificate required: see Sidecars.CertFile (--sidecar-cert-file)")
 	default:
 		// Only a sidecar says when to come again; a proxy before a dead one doesn't.
 		seconds, err := strconv.ParseUint(response.Header.Get("Retry-After"), 10, 16)
@@ -145,9 +145,9 @@ func (a *asker) read(ctx context.Context, response *http.Response, q question) (
 	body, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer+1))
 	switch {
 	case err != nil:
-		return answer{}, fmt.Errorf("the answer breaks off: %w", cmp.Or(context.Cause(ctx), err))
+		return answer{}, fmt.Errorf("answer incomplete: %w", cmp.Or(context.Cause(ctx), err))
 	case len(body) > maxAnswer:
-		return answer{}, fmt.Errorf("the answer has more than %d bytes", maxAnswer)
+		return answer{}, fmt.Errorf("answer larger than %d bytes", maxAnswer)
 	case response.StatusCode == http.StatusNotFound:
 		return parseNotRouted(body, q)
 	}

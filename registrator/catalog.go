@@ -42,7 +42,7 @@ type view struct {
 	superseded bool
 }
 
-var errNoMark = errors.New("the mark does not show in Consul yet")
+var errNoMark = errors.New("leaving mark not visible in Consul yet")
 
 // shows waits until Consul's servers show the mark. The agent that has taken it
 // passes it on in its own time: an index from before that would let a load
@@ -130,7 +130,7 @@ func (c *catalog) watch(ctx context.Context, every time.Duration, last view, to 
 			return
 		case err != nil:
 			if !lost {
-				log.Warn("Consul does not say which load balancers there are: asking those that are known", "error", err)
+				log.Warn("Consul query for sidecars failed, asking known sidecars", "error", err)
 			}
 			lost = true
 			continue

@@ -90,7 +90,7 @@ func (c Check) check() (Check, error) {
 		kinds = append(kinds, "ttl")
 	}
 	if len(kinds) != 1 {
-		return c, fmt.Errorf("it has %d of HTTP, TCP, GRPC and TTL: want exactly one", len(kinds))
+		return c, fmt.Errorf("%d of HTTP, TCP, GRPC and TTL are set: want exactly one", len(kinds))
 	}
 	if c.Name == "" {
 		c.Name = kinds[0]

@@ -92,7 +92,7 @@ func (c Config) check() (Config, error) {
 		errs = append(errs, fmt.Errorf("registrator: "+format, args...))
 	}
 	if c.Service == "" {
-		bad("service: it has no name")
+		bad("service: no name")
 	}
 	if c.Port < 1 || c.Port > 65535 {
 		bad("port %d: want 1 to 65535", c.Port)

@@ -27,7 +27,7 @@ func TestNewNamesAllThatIsWrong(t *testing.T) {
 	}{
 		"name and port are enough":                   {change: func(*config) {}},
 		"an IPv6 address":                            {change: func(c *config) { c.Address = "2001:db8::1" }},
-		"no service":                                 {change: func(c *config) { c.Service = "" }, errs: []string{"service: it has no name"}},
+		"no service":                                 {change: func(c *config) { c.Service = "" }, errs: []string{"service: no name"}},
 		"no port":                                    {change: func(c *config) { c.Port = 0 }, errs: []string{"port 0: want 1 to 65535"}},
 		"a port too high":                            {change: func(c *config) { c.Port = 65536 }, errs: []string{"port 65536"}},
 		"a host name":                                {change: func(c *config) { c.Address = "web.local" }, errs: []string{`address "web.local"`}},
@@ -53,7 +53,7 @@ func TestNewNamesAllThatIsWrong(t *testing.T) {
 		"a Host header that is none":                 {change: check(registrator.Check{HTTP: "http://h/", Host: "a\r\nb"}), errs: []string{`host "a\r\nb"`}},
 		"a Host header of a TCP check":               {change: check(registrator.Check{TCP: "h:1", Host: "h"}), errs: []string{`host "h": it is for HTTP`}},
 		"a check of no kind":                         {change: check(registrator.Check{}), errs: []string{"check 1", "want exactly one"}},
-		"a check of two kinds":                       {change: check(registrator.Check{TCP: "h:1", TTL: time.Minute}), errs: []string{"it has 2 of HTTP, TCP, GRPC and TTL"}},
+		"a check of two kinds":                       {change: check(registrator.Check{TCP: "h:1", TTL: time.Minute}), errs: []string{"2 of HTTP, TCP, GRPC and TTL are set"}},
 		"a check that is no URL":                     {change: check(registrator.Check{HTTP: "h:1/x"}), errs: []string{`HTTP "h:1/x"`}},
 		"a check without a port":                     {change: check(registrator.Check{TCP: "h"}), errs: []string{`TCP "h"`}},
 		"a TTL too short":                            {change: check(registrator.Check{TTL: time.Millisecond}), errs: []string{"TTL 1ms"}},

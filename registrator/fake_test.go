@@ -239,7 +239,7 @@ func TestLeaveIsBoundedWhateverConsulDoes(t *testing.T) {
 			answer: func(context.Context, call) (int, error) { return http.StatusForbidden, nil },
 			most:   8 * time.Second, errs: []string{"mark: ", "403", "deregister: "},
 		},
-		"little time is left":            {deadline: time.Second, most: time.Second, errs: []string{"let go: the wait of 3s for the load balancers was cut short"}},
+		"little time is left":            {deadline: time.Second, most: time.Second, errs: []string{"drain: wait of 3s for the load balancers interrupted"}},
 		"no time is left, Consul is out": {answer: hang, deadline: time.Nanosecond, most: 5*time.Second + 1, errs: []string{"mark: ", "deregister: "}},
 	}
 	for name, tc := range tests {
@@ -533,7 +533,7 @@ func TestRegisterTriesUntilItsTimeIsOver(t *testing.T) {
 		if err := r.Register(t.Context()); err != nil {
 			t.Errorf("Register afterwards = %v, want nil", err)
 		}
-		if err := r.Register(t.Context()); err == nil || !strings.Contains(err.Error(), "registered already") {
+		if err := r.Register(t.Context()); err == nil || !strings.Contains(err.Error(), "already registered") {
 			t.Errorf("a second Register = %v, want an error", err)
 		}
 	})

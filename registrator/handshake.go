@@ -33,16 +33,16 @@ func (h *handshake) await(ctx context.Context, mark string) error {
 	first, err := h.look(ctx, c)
 	switch {
 	case err != nil && ctx.Err() == nil:
-		h.log.Warn("Consul does not say which load balancers to ask: they get their time to see the mark", "wait", h.wait, "error", err)
+		h.log.Warn("Consul query for sidecars failed, waiting leave_wait", "wait", h.wait, "error", err)
 		return h.rest(ctx, began)
 	case err != nil:
 		return h.rest(ctx, began)
 	}
 	if first.filtered {
-		h.log.Warn("Consul does not show all sidecars: the token needs service:read for them, and node:read", "sidecars", h.sidecars.Service)
+		h.log.Warn("sidecar list filtered by ACLs, token needs service:read and node:read", "sidecars", h.sidecars.Service)
 	}
 	if len(first.sidecars) == 0 {
-		h.log.Info("no sidecar is registered that routes the service: the load balancers get their time to see the mark", "wait", h.wait, "sidecars", h.sidecars.Service)
+		h.log.Info("no sidecar to ask, waiting leave_wait", "wait", h.wait, "sidecars", h.sidecars.Service)
 		return h.rest(ctx, began)
 	}
 	return h.ask(ctx, began, c, first)
@@ -79,7 +79,7 @@ func (h *handshake) ask(ctx context.Context, began time.Time, c *catalog, first 
 		case v := <-views:
 			if v.superseded {
 				// What is said of the ID is said of the other now.
-				h.log.Warn("another has registered under this ID: the load balancers get their time to take it in our place", "wait", h.wait)
+				h.log.Warn("ID taken by another process, waiting leave_wait", "wait", h.wait)
 				return h.rest(ctx, time.Now())
 			}
 			r.learn(asking, v)
@@ -115,7 +115,7 @@ func (r *round) learn(ctx context.Context, v view) {
 		}
 		if len(r.talks) == maxSidecars {
 			if !r.beyond {
-				r.log.Warn("more sidecars are registered than are asked: the load balancers of the others only get their time", "asked", maxSidecars, "registered", len(v.sidecars), "wait", r.wait)
+				r.log.Warn("too many sidecars, waiting leave_wait for the others", "asked", maxSidecars, "registered", len(v.sidecars), "wait", r.wait)
 			}
 			r.beyond = true
 			continue
@@ -133,9 +133,9 @@ func (r *round) settle(l LetGo) {
 	r.all = append(r.all, l)
 	switch l.Outcome {
 	case OutcomeWaited:
-		r.log.Warn("a load balancer cannot be asked: it had its time to let go", "lb", l.Balancer, "at", l.Address, "ms", l.Took.Milliseconds(), "error", l.Reason)
+		r.log.Warn("load balancer unreachable, waited leave_wait", "lb", l.Balancer, "at", l.Address, "ms", l.Took.Milliseconds(), "error", l.Reason)
 	case OutcomeDrained, OutcomeNotRouted:
-		r.log.Info("a load balancer has let go", "lb", l.Balancer, "at", l.Address, "ms", l.Took.Milliseconds(), "sessions_seen", l.MaxSessions, "outcome", l.Outcome)
+		r.log.Info("drained on load balancer", "lb", l.Balancer, "at", l.Address, "ms", l.Took.Milliseconds(), "sessions_seen", l.MaxSessions, "outcome", l.Outcome)
 	case OutcomeCut: // the error says it
 	}
 	if r.tell != nil {
@@ -161,11 +161,11 @@ func (r *round) result(ctx context.Context) error {
 			cut = append(cut, fmt.Sprintf("%s (%d sessions)", l.Balancer, l.Sessions))
 		}
 	}
-	r.log.Info("the load balancers were asked", "ms", time.Since(r.began).Milliseconds(),
+	r.log.Info("drain finished", "ms", time.Since(r.began).Milliseconds(),
 		"drained", count[OutcomeDrained], "not_routed", count[OutcomeNotRouted], "waited", count[OutcomeWaited], "cut", count[OutcomeCut],
 		"each", strings.Join(each, ", "))
 	if len(cut) == 0 {
 		return nil
 	}
-	return fmt.Errorf("not let go by %s: %w", strings.Join(cut, ", "), context.Cause(ctx))
+	return fmt.Errorf("not drained on %s: %w", strings.Join(cut, ", "), context.Cause(ctx))
 }

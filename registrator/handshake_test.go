@@ -115,7 +115,7 @@ func TestStopsOnceAllHaveLetGoAndNoLater(t *testing.T) {
 		if got := l.outcomes[1]; got.MaxSessions != 3 || got.Sessions != 0 || got.Address != lb1At || got.Reason != nil {
 			t.Errorf("lb1: got %+v, want 3 sessions seen and none left", got)
 		}
-		for want, times := range map[string]int{"a load balancer has let go": 2, "lb=lb1 at=192.0.2.2:9600 ms=7000 sessions_seen=3": 1, `each="lb0 20ms, lb1 7s"`: 1, "[WARN]": 0} {
+		for want, times := range map[string]int{"drained on load balancer": 2, "lb=lb1 at=192.0.2.2:9600 ms=7000 sessions_seen=3": 1, `each="lb0 20ms, lb1 7s"`: 1, "[WARN]": 0} {
 			if got := strings.Count(l.log.String(), want); got != times {
 				t.Errorf("log: got %q %d times, want %d:\n%s", want, got, times, &l.log)
 			}
@@ -154,7 +154,7 @@ func TestOneThatComesBackUnderTheSameIDIsNotTakenAway(t *testing.T) {
 		if got := l.agentFake.known; got == "" || strings.Contains(got, contract.KeyDrain) {
 			t.Errorf("registration at the end: got %q, want the new one's", got)
 		}
-		for _, want := range []string{"another has registered under this ID: the load balancers", "another process is registered under this ID, not deregistered"} {
+		for _, want := range []string{"ID taken by another process, waiting leave_wait", "ID taken by another process, not deregistered"} {
 			if !strings.Contains(l.log.String(), want) {
 				t.Errorf("log: want %q in\n%s", want, &l.log)
 			}
@@ -229,8 +229,8 @@ func TestWhoCannotBeAskedGetsItsTimeAndIsNamed(t *testing.T) {
 		"another load balancer's":  {handler: edit(`"lb0"`, `"lb9"`), says: `load_balancer \"lb9\", not of \"lb0\"`},
 		"of another service":       {handler: edit(`"api"`, `"web"`), says: `service \"web\", not of \"api\"`},
 		"of another instance":      {handler: edit(`"api-1"`, `"api-2"`), says: `instance \"api-2\"`},
-		"drained, and sessions":    {handler: edit(`"sessions":0`, `"sessions":1`), says: "it says drained, and 1 sessions"},
-		"not a 404 of a sidecar":   {handler: text(404, "404 page not found\n"), says: "404 that is not this load balancer's"},
+		"drained, and sessions":    {handler: edit(`"sessions":0`, `"sessions":1`), says: "drained with 1 sessions"},
+		"not a 404 of a sidecar":   {handler: text(404, "404 page not found\n"), says: "404 from something other than this load balancer"},
 		"a 404 of another sidecar": {handler: text(404, `{"load_balancer":"lb9"}`), says: `not of \"lb0\"`},
 		"malformed":                {handler: text(400, good), says: "status 400"},
 		"broken":                   {handler: text(500, good), says: "status 500"},
@@ -242,14 +242,14 @@ func TestWhoCannotBeAskedGetsItsTimeAndIsNamed(t *testing.T) {
 		"null":                     {handler: text(200, "null"), says: "no JSON object"},
 		"no word of being drained": {handler: edit(`"drained":true,`, ""), says: `has no \"drained\"`},
 		"a word for drained":       {handler: edit(`true`, `"true"`), says: "drained: "},
-		"huge":                     {handler: text(200, good+strings.Repeat(" ", registrator.MaxAnswer)), says: "more than 65536 bytes"},
+		"huge":                     {handler: text(200, good+strings.Repeat(" ", registrator.MaxAnswer)), says: "larger than 65536 bytes"},
 		"a huge header": {handler: func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("X", strings.Repeat("x", 1<<20))
 			_, _ = io.WriteString(w, good)
 		}, says: "exceeded"},
 		"no HTTP":    {raw: func(c net.Conn) { _, _ = io.WriteString(c, "SSH-2.0-x\r\n") }, says: "malformed HTTP response"},
 		"hangs up":   {raw: func(net.Conn) {}, says: "EOF"},
-		"breaks off": {raw: func(c net.Conn) { _, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{") }, says: "breaks off"},
+		"breaks off": {raw: func(c net.Conn) { _, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{") }, says: "answer incomplete"},
 		"it takes the question, and no more": {
 			raw: func(c net.Conn) { _, _ = c.Read(make([]byte, 1)) }, says: "no answer within",
 			until: wait + registrator.AskWait + registrator.AskGrace,
@@ -263,7 +263,7 @@ func TestWhoCannotBeAskedGetsItsTimeAndIsNamed(t *testing.T) {
 					}
 					time.Sleep(100 * time.Millisecond)
 				}
-			}, says: "breaks off",
+			}, says: "answer incomplete",
 			until: wait + registrator.AskWait + registrator.AskGrace,
 		},
 	} {
@@ -285,7 +285,7 @@ func TestWhoCannotBeAskedGetsItsTimeAndIsNamed(t *testing.T) {
 				least := max(wait, c.until)
 				within(t, took, least, least+l.lag)
 				l.want(t, "lb0 waited")
-				if got := l.log.String(); strings.Count(got, "[WARN]") != 1 || !strings.Contains(got, "a load balancer cannot be asked: it had its time to let go: ") || !strings.Contains(got, "lb=lb0") || !strings.Contains(got, c.says) {
+				if got := l.log.String(); strings.Count(got, "[WARN]") != 1 || !strings.Contains(got, "load balancer unreachable, waited leave_wait: ") || !strings.Contains(got, "lb=lb0") || !strings.Contains(got, c.says) {
 					t.Errorf("log: got\n%s\nwant one warning that names lb0 and says %q", got, c.says)
 				}
 				if got := l.dialled(lb0At); got > 20 {
@@ -508,7 +508,7 @@ func TestConsulAwayInTheMiddleChangesNothing(t *testing.T) {
 		}
 		within(t, took, 19*time.Second, 19*time.Second)
 		l.want(t, "lb0 drained")
-		if got := l.log.String(); strings.Count(got, "[WARN]") != 1 || !strings.Contains(got, "asking those that are known") {
+		if got := l.log.String(); strings.Count(got, "[WARN]") != 1 || !strings.Contains(got, "asking known sidecars") {
 			t.Errorf("log: got\n%s\nwant one warning", got)
 		}
 	})
@@ -544,7 +544,7 @@ func TestConsulThatDoesNotSayWhomToAskCostsTheLeaveWait(t *testing.T) {
 			}
 			return http.StatusOK, nil
 		}, 0, "500"},
-		"the mark does not show": {nil, time.Hour, "the mark does not show"},
+		"the mark does not show": {nil, time.Hour, "leaving mark not visible"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -558,7 +558,7 @@ func TestConsulThatDoesNotSayWhomToAskCostsTheLeaveWait(t *testing.T) {
 				}
 				within(t, took, registrator.DefaultLeaveWait, registrator.DefaultLeaveWait)
 				l.want(t)
-				if got := l.log.String(); !strings.Contains(got, "Consul does not say which load balancers to ask") || !strings.Contains(got, c.says) {
+				if got := l.log.String(); !strings.Contains(got, "Consul query for sidecars failed, waiting leave_wait") || !strings.Contains(got, c.says) {
 					t.Errorf("log: got\n%s\nwant a warning with %q", got, c.says)
 				}
 			})
@@ -661,7 +661,7 @@ func TestLeaveTimeoutBoundsTheWhole(t *testing.T) {
 		l.with("lb1", lb1At, newSidecar("lb1").drainsIn(0, 0).ServeHTTP)
 		took, err := l.leaves(t, t.Context())
 		within(t, took, 12*time.Second, 12*time.Second)
-		if err == nil || !strings.Contains(err.Error(), `leave "api-1": let go: not let go by lb0 (7 sessions): the leave timeout of 12s is over`) {
+		if err == nil || !strings.Contains(err.Error(), `leave "api-1": drain: not drained on lb0 (7 sessions): leave timeout of 12s expired`) {
 			t.Errorf("Leave = %v, want who has not let go, and why it ended", err)
 		}
 		l.want(t, "lb1 drained", "lb0 cut")

@@ -47,7 +47,7 @@ func (h *heart) beat() {
 		}
 	}
 	if failed != nil && h.lost == nil {
-		h.r.log.Warn("cannot give a sign of life; trying on", "error", failed)
+		h.r.log.Warn("TTL check update failed, retrying", "error", failed)
 	}
 	h.lost = failed
 }

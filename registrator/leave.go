@@ -26,7 +26,7 @@ func (b boundedWait) await(ctx context.Context, _ string) error { return b.rest(
 // rest waits for what is left of the wait.
 func (b boundedWait) rest(ctx context.Context, began time.Time) error {
 	if cause := pause(ctx, time.Until(began.Add(b.wait))); cause != nil {
-		return fmt.Errorf("the wait of %v for the load balancers was cut short: %w", b.wait, cause)
+		return fmt.Errorf("wait of %v for the load balancers interrupted: %w", b.wait, cause)
 	}
 	return nil
 }
@@ -87,19 +87,19 @@ func (r *Registration) Leave(ctx context.Context, stop func(context.Context) err
 
 // beLetGo is steps 2 and 3.
 func (r *Registration) beLetGo(ctx context.Context, failed func(step string, err error)) {
-	ctx, cancel := context.WithTimeoutCause(ctx, r.config.LeaveTimeout, fmt.Errorf("the leave timeout of %v is over", r.config.LeaveTimeout))
+	ctx, cancel := context.WithTimeoutCause(ctx, r.config.LeaveTimeout, fmt.Errorf("leave timeout of %v expired", r.config.LeaveTimeout))
 	defer cancel()
 	since, err := r.mark(ctx)
 	switch {
 	case errors.Is(err, errAnothers):
 		// No sidecar can be asked about this process: they know the ID as the other.
-		r.log.Warn("another process is registered under this ID, waiting leave_wait", "wait", r.config.LeaveWait)
-		failed("let go", boundedWait{r.config.LeaveWait}.rest(ctx, time.Now()))
+		r.log.Warn("ID taken by another process, waiting leave_wait", "wait", r.config.LeaveWait)
+		failed("drain", boundedWait{r.config.LeaveWait}.rest(ctx, time.Now()))
 	case err != nil:
 		failed("mark", err)
 	default:
 		mark := r.config.said(since).Format()[contract.KeyDrain]
-		failed("let go", r.letGo.await(ctx, mark))
+		failed("drain", r.letGo.await(ctx, mark))
 	}
 }
 
@@ -147,7 +147,7 @@ func (r *Registration) deregister(ctx context.Context) error {
 	return retry(ctx, func(ctx context.Context) error {
 		return r.write(ctx, func(ctx context.Context) error {
 			if r.isAnothers(ctx) {
-				r.log.Warn("another process is registered under this ID, not deregistered")
+				r.log.Warn("ID taken by another process, not deregistered")
 				return nil
 			}
 			err := r.agent.ServiceDeregisterOpts(r.config.ID, (&api.QueryOptions{}).WithContext(ctx))

@@ -72,13 +72,13 @@ func (r *Registration) tellOfHolder(ctx context.Context) {
 	}
 	switch {
 	case isLeaving(now):
-		r.log.Info("taking over the ID of a process that leaves", r.about(now)...)
+		r.log.Info("replacing registration of a leaving process", r.about(now)...)
 	case r.isHere(now):
-		r.log.Info("replacing the registration of an earlier run", r.about(now)...)
+		r.log.Info("replacing registration of an earlier run", r.about(now)...)
 	case r.isCriticalNow(ctx):
-		r.log.Info("replacing a registration whose checks fail", r.about(now)...)
+		r.log.Info("replacing registration with failing checks", r.about(now)...)
 	default:
-		r.log.Warn("another process is registered under this ID: taking it over, so the other gets no traffic; give each an ID of its own", r.about(now)...)
+		r.log.Warn("ID of a running process taken over, use unique IDs", r.about(now)...)
 	}
 }
 

@@ -95,7 +95,7 @@ func (r *Registration) SetChecks(checks []Check) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.sent || r.leaving {
-		return fmt.Errorf("registrator: checks of %q: it is registered already, or leaves", r.config.ID)
+		return fmt.Errorf("registrator: checks of %q: already registered or leaving", r.config.ID)
 	}
 	r.config.Checks = checks
 	return nil
@@ -114,7 +114,7 @@ func (r *Registration) Register(ctx context.Context) error {
 	if err := r.mayRegister(); err != nil {
 		return err
 	}
-	if err := retry(ctx, r.register, func(err error) { r.log.Warn("cannot register yet", "error", err) }); err != nil {
+	if err := retry(ctx, r.register, func(err error) { r.log.Warn("registration failed, retrying", "error", err) }); err != nil {
 		return fmt.Errorf("registrator: register %q: %w", r.config.ID, err)
 	}
 	r.log.Info("registered", "version", r.config.Version, "port", r.config.Port)
@@ -164,7 +164,7 @@ func (r *Registration) write(ctx context.Context, call func(context.Context) err
 	select {
 	case r.writing <- struct{}{}:
 	case <-ctx.Done():
-		return fmt.Errorf("another call is on its way: %w", context.Cause(ctx))
+		return fmt.Errorf("another call in progress: %w", context.Cause(ctx))
 	}
 	defer func() { <-r.writing }()
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
@@ -218,7 +218,7 @@ func (r *Registration) mayRegister() error {
 	case r.leaving:
 		return ErrLeft
 	case r.registered:
-		return fmt.Errorf("registrator: register %q: it is registered already", r.config.ID)
+		return fmt.Errorf("registrator: register %q: already registered", r.config.ID)
 	}
 	return nil
 }

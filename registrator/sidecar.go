@@ -79,9 +79,9 @@ func addressOf(e *api.ServiceEntry) (string, error) {
 	switch {
 	case err == nil && (ip.Zone() != "" || ip.IsUnspecified() || ip.IsMulticast()),
 		err != nil && (len(host) > 253 || !hostName.MatchString(host)):
-		return "", fmt.Errorf("it is registered at %s: want the address of one machine", short(host))
+		return "", fmt.Errorf("registered at %s: want the address of one machine", short(host))
 	case port < 1 || port > 65535:
-		return "", fmt.Errorf("it is registered at port %d: want 1 to 65535", port)
+		return "", fmt.Errorf("registered at port %d: want 1 to 65535", port)
 	}
 	return net.JoinHostPort(host, strconv.Itoa(port)), nil
 }

@@ -69,7 +69,7 @@ func (s Sidecars) token() (string, error) {
 			return "", fmt.Errorf("token file: %w", err)
 		}
 		if token = strings.TrimSpace(text); token == "" {
-			return "", fmt.Errorf("%s: it is empty", from)
+			return "", fmt.Errorf("%s: empty", from)
 		}
 	}
 	for _, c := range []byte(token) {
@@ -93,7 +93,7 @@ func (s Sidecars) tls() (*tls.Config, error) {
 		}
 		config.RootCAs = x509.NewCertPool()
 		if !config.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("CA file %q: it has no certificate in PEM", s.CAFile)
+			return nil, fmt.Errorf("CA file %q: no certificate in PEM", s.CAFile)
 		}
 	}
 	if s.CertFile != "" && s.KeyFile != "" {

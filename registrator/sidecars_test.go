@@ -34,7 +34,7 @@ func TestSettingsOfTheSidecarsThatAreWrongAreNamed(t *testing.T) {
 		"both tokens":         {registrator.Sidecars{Token: "x", TokenFile: file("t", "x")}, []string{"a token and a token file"}},
 		"a token with breaks": {registrator.Sidecars{Token: "hush\r\nX: y"}, []string{"token: want printable"}},
 		"an endless token":    {registrator.Sidecars{TokenFile: "/dev/zero"}, []string{`"/dev/zero": more than 4096 bytes`}},
-		"an empty token file": {registrator.Sidecars{TokenFile: file("empty", "\n")}, []string{"empty\": it is empty"}},
+		"an empty token file": {registrator.Sidecars{TokenFile: file("empty", "\n")}, []string{"empty\": empty"}},
 		"files that are not there": {
 			registrator.Sidecars{TokenFile: "/no/token", CAFile: "/no/ca"}, []string{"/no/token", "/no/ca"},
 		},
@@ -164,7 +164,7 @@ func TestNoGoroutineIsLeftByALeave(t *testing.T) {
 	})
 	began := time.Now()
 	err := registered(t, config).Leave(t.Context(), nil)
-	if err == nil || !strings.Contains(err.Error(), "not let go by lb0 (0 sessions): the leave timeout of 500ms is over") {
+	if err == nil || !strings.Contains(err.Error(), "not drained on lb0 (0 sessions): leave timeout of 500ms expired") {
 		t.Errorf("Leave = %v, want lb0 named", err)
 	}
 	if took := time.Since(began); took > 10*time.Second {

@@ -20,7 +20,7 @@ const (
 )
 
 var (
-	errMoved = errors.New("the sidecar has moved")
+	errMoved = errors.New("sidecar moved")
 	errLate  = errors.New("no answer")
 )
 

@@ -26,14 +26,14 @@ func (w *watchdog) look() {
 	switch {
 	case err != nil:
 	case now == nil:
-		err = w.again(ctx, "the agent had forgotten the service: registered again")
+		err = w.again(ctx, "registration lost by agent, registered again")
 	case w.r.owns(now):
 		w.r.setTaken(false)
 		w.r.seen.look(ctx, w.r.agent, w.r.config.ID)
 	case isLeaving(now):
-		err = w.again(ctx, "another process under this ID leaves: registered again")
+		err = w.again(ctx, "ID free again, registered again")
 	case w.r.setTaken(true):
-		w.r.log.Warn("another process has registered under this ID: this one gets no traffic, give each an ID of its own", w.r.about(now)...)
+		w.r.log.Warn("ID taken by another process, no traffic here", w.r.about(now)...)
 	}
 	w.note(err)
 }
@@ -53,9 +53,9 @@ func (w *watchdog) note(err error) {
 	case errors.Is(err, ErrLeft):
 		return // leaving began while it looked
 	case err != nil && w.lost == nil:
-		w.r.log.Warn("the agent cannot be asked; trying on", "error", err)
+		w.r.log.Warn("Consul agent unreachable, retrying", "error", err)
 	case err == nil && w.lost != nil:
-		w.r.log.Info("the agent answers again", "was", w.lost)
+		w.r.log.Info("Consul agent reachable again", "was", w.lost)
 	}
 	w.lost = err
 }

@@ -7,7 +7,7 @@ import (
 	"github.com/pointsman/pointsman/templates"
 )
 
-// Each line was measured (haproxy.md, section 4): without it a deployment, a
+// Each line was measured (docs/haproxy-facts.md): without it a deployment, a
 // reload or a node that dies loses requests.
 func TestTheTemplateHasTheZeroLossRecipe(t *testing.T) {
 	for line, why := range map[string]string{
@@ -26,8 +26,8 @@ func TestTheTemplateHasTheZeroLossRecipe(t *testing.T) {
 	}
 	for word, why := range map[string]string{
 		"on-marked-down":       "maint would cut requests in flight",
-		"load-server-state":    "a state file restores ports without addresses (haproxy.md, fact 4)",
-		"server-state-file":    "a state file restores ports without addresses (haproxy.md, fact 4)",
+		"load-server-state":    "a state file restores ports without addresses (docs/haproxy-facts.md, fact 4)",
+		"server-state-file":    "a state file restores ports without addresses (docs/haproxy-facts.md, fact 4)",
 		"default-server":       "add server ignores it, and the file would differ from the runtime",
 		"shutdown-sessions":    "requests in flight would be cut",
 		"http-reuse never":     "each request would connect anew",

@@ -4,8 +4,8 @@ datacenter = "dc1"
 log_level  = "warn"
 retry_join = ["consul0", "consul1", "consul2"]
 
-# In place of everybody may everything: nobody may anything but what a token
-# says. While no server can be asked, what was decided before counts on.
+# Without a token everything is denied. While no server can be reached, earlier
+# decisions stay valid.
 acl {
   enabled        = true
   default_policy = "deny"

@@ -16,8 +16,8 @@ service "pointsman-sidecar" {
   policy = "write"
 }
 
-# An instance is told together with its node's checks; Consul leaves out every
-# instance of whose node the asker may not read. Nodes come and go, so all.
+# Consul returns an instance together with its node's checks, and omits every
+# instance whose node the token may not read. Nodes come and go, so all.
 node_prefix "" {
   policy = "read"
 }

@@ -196,7 +196,7 @@ func TestNodeServesOnUntilItsLoadBalancerHasLetGo(t *testing.T) {
 	if took := time.Since(began); took > 20*time.Second {
 		t.Errorf("the end came %s after the load balancer had let go, want at once", took)
 	}
-	if got := node.logged("a load balancer has let go"); got["lb"] != "lb0" || strings.Contains(node.Stderr.String(), "hush") {
+	if got := node.logged("drained on load balancer"); got["lb"] != "lb0" || strings.Contains(node.Stderr.String(), "hush") {
 		t.Errorf("log: got\n%s\nwant lb0 to have let go, and no token", node.Stderr.String())
 	}
 }

@@ -91,7 +91,7 @@ func TestDiscoveredTargetsComeAndLeaveWithTheirChecks(t *testing.T) {
 	risen(t, "requests to lb1, that came", onTwo, 10)
 
 	consul.say("lb1", consulapi.HealthCritical)
-	eventually(t, "lb1 leaving", func() bool { return strings.Contains(c.Stderr.String(), "target left") })
+	eventually(t, "lb1 leaving", func() bool { return strings.Contains(c.Stderr.String(), "target removed") })
 	risen(t, "requests to lb0, alone", onOne, 5)
 	rest := onTwo.Load()
 	risen(t, "requests to lb0, alone", onOne, 50)
@@ -109,7 +109,7 @@ func TestDiscoveredTargetsComeAndLeaveWithTheirChecks(t *testing.T) {
 	if r := parse(t, c.Stdout.String()); r.Failed != 0 || int64(r.Requests) != onOne.Load()+onTwo.Load() {
 		t.Errorf("report: got %d requests, %d failed, want none failed of %d", r.Requests, r.Failed, onOne.Load()+onTwo.Load())
 	}
-	if came, left := strings.Count(c.Stderr.String(), `"target came"`), strings.Count(c.Stderr.String(), `"target left"`); came != 3 || left != 1 {
+	if came, left := strings.Count(c.Stderr.String(), `"target added"`), strings.Count(c.Stderr.String(), `"target removed"`); came != 3 || left != 1 {
 		t.Errorf("log: %d came and %d left, want 3 and 1:\n%s", came, left, c.Stderr.String())
 	}
 }
@@ -163,7 +163,7 @@ func TestNoTargetWithinTheWaitExitsTwo(t *testing.T) {
 
 func TestASignalEndsTheWaitForATarget(t *testing.T) {
 	c := start(t, nil, "--discover", "lb", "--consul", "127.0.0.1:1")
-	eventually(t, "the wait", func() bool { return strings.Contains(c.Stderr.String(), "Consul does not answer") })
+	eventually(t, "the wait", func() bool { return strings.Contains(c.Stderr.String(), "Consul query failed") })
 	c.Signal(syscall.SIGTERM)
 	if got := c.Wait(); got != 1 || !strings.Contains(c.Stderr.String(), "no request was made: got SIGTERM") {
 		t.Errorf("exit code %d, stderr:\n%s\nwant 1, and that no request was made", got, c.Stderr.String())

@@ -35,6 +35,81 @@ func TestEveryTestThatAPageNamesIsThere(t *testing.T) {
 	}
 }
 
+// A comment that names a fact of HAProxy's names one that is on the page.
+func TestHAProxyFacts_EachThatTheCodeNames_IsOnThePage(t *testing.T) {
+	tree := os.DirFS(root)
+	page, err := fs.ReadFile(tree, "docs/haproxy-facts.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	named := regexp.MustCompile(`haproxy-facts\.md, facts? (\d+)(?: and (\d+))?`)
+	count := 0
+	walk(t, tree, func(name string) {
+		if path.Ext(name) != ".go" {
+			return
+		}
+		source, err := fs.ReadFile(tree, name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range named.FindAllStringSubmatch(string(source), -1) {
+			count++
+			for _, number := range m[1:] {
+				if number != "" && !strings.Contains(string(page), "\n| "+number+" |") {
+					t.Errorf("%s names fact %s, which is not on docs/haproxy-facts.md", name, number)
+				}
+			}
+		}
+	})
+	if count < 10 {
+		t.Errorf("%d facts are named, want 10 or more", count)
+	}
+}
+
+// A reader who follows a link finds the page and the heading.
+func TestPages_LinksBetweenThem_LeadSomewhere(t *testing.T) {
+	tree := os.DirFS(root)
+	link := regexp.MustCompile(`\]\(([^)#\s:]*)(?:#([^)\s]*))?\)`)
+	count := 0
+	for _, page := range pagesOf(t, tree) {
+		text, err := fs.ReadFile(tree, page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range link.FindAllStringSubmatch(string(text), -1) {
+			count++
+			to := page
+			if m[1] != "" {
+				to = path.Join(path.Dir(page), m[1])
+			}
+			if _, err := fs.Stat(tree, to); err != nil {
+				t.Errorf("%s links to %s: %v", page, m[1], err)
+			} else if m[2] != "" && !anchorsOf(t, tree, to)[m[2]] {
+				t.Errorf("%s links to %s#%s, and there is no such heading", page, m[1], m[2])
+			}
+		}
+	}
+	// The floor keeps a search that finds nothing from passing.
+	if count < 100 {
+		t.Errorf("%d links are found, want many more", count)
+	}
+}
+
+// anchorsOf is what a page's headings are called in a link, as GitHub makes it.
+func anchorsOf(t *testing.T, tree fs.FS, page string) map[string]bool {
+	t.Helper()
+	text, err := fs.ReadFile(tree, page)
+	if err != nil {
+		t.Fatal(err)
+	}
+	anchors := map[string]bool{}
+	dropped := regexp.MustCompile(`[^\p{L}\p{N} _-]`)
+	for _, m := range regexp.MustCompile(`(?m)^#+ (.*)$`).FindAllStringSubmatch(string(text), -1) {
+		anchors[strings.ReplaceAll(dropped.ReplaceAllString(strings.ToLower(m[1]), ""), " ", "-")] = true
+	}
+	return anchors
+}
+
 // What the two halves agree on in Consul is for others to use, too.
 func TestMetaKeys_EachOfTheContract_IsOnItsPage(t *testing.T) {
 	tree := os.DirFS(root)

@@ -76,7 +76,7 @@ func TestAServiceWhosePortIsTakenIsLeftOutAndNoRequestIsLost(t *testing.T) {
 	w.must(w.lb.SetServices(api, web))
 	w.must(w.lb.Reread())
 	w.leftOut(15*time.Second, fmt.Sprintf("for frontend web_nodes.front: cannot bind socket (address already in use) for [127.0.0.1:%d]", port), "web")
-	w.logged("goes on without its change", "service=web", "address already in use")
+	w.logged("service configuration rejected", "service=web", "address already in use")
 
 	// The rest goes on: at runtime, and by a reload.
 	fresh := w.startNodes("1.1", "new", 1)
@@ -147,10 +147,10 @@ func TestAServiceThatOnlyAReloadFindsUnbindableIsLeftOutAfterIt(t *testing.T) {
 		return nil
 	}))
 	if strings.HasPrefix(w.state().HAProxy.Version, "2.6") {
-		w.logged("reload failed", "cannot listen: its log says why")
+		w.logged("reload failed", "cannot bind: see HAProxy's log")
 		w.leftOut(time.Second, "")
 	} else {
-		w.logged("reload failed", "cannot listen, and clients were refused while it tried")
+		w.logged("reload failed", "cannot bind, clients were refused meanwhile")
 		w.leftOut(5*time.Second, "for frontend web_nodes.front: protocol tcpv4: cannot bind socket (Address already in use)", "web")
 	}
 	// HAProxy serves on, though its runtime socket may be dead.

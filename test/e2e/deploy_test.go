@@ -301,7 +301,7 @@ func TestChangesMadeByHandAreMendedCountedAndLogged(t *testing.T) {
 					t.Errorf("got %+v, want as before %+v", i, victim)
 				}
 			}
-			if log := w.lb.Sidecar.Tail(100); !strings.Contains(log, "changed by someone else") {
+			if log := w.lb.Sidecar.Tail(100); !strings.Contains(log, "drift corrected") {
 				t.Errorf("the log does not tell of it")
 			}
 			w.mustLoseNothing(clients)
@@ -322,7 +322,7 @@ func TestConsulAwayChangesNothing(t *testing.T) {
 	w.must(w.consul.Kill())
 	w.must(lab.Until(w.ctx, 10*time.Second, "the sidecar notices", func() error {
 		text, err := w.lb.Metrics(w.ctx)
-		if err == nil && !strings.Contains(w.lb.Sidecar.Tail(50), "does not answer") {
+		if err == nil && !strings.Contains(w.lb.Sidecar.Tail(50), "Consul query failed") {
 			err = errors.New(nonzero(text, "pointsman_consul"))
 		}
 		return err

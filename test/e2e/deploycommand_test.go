@@ -223,7 +223,7 @@ func TestAnInterruptedDeployIsFinishedByAnother(t *testing.T) {
 	}))
 	f.must(cmd.Process.Signal(syscall.SIGINT))
 	_ = cmd.Wait() // the code is looked at
-	if got := cmd.ProcessState.ExitCode(); got != 130 || !strings.Contains(stderr.String(), "run it again to go on") {
+	if got := cmd.ProcessState.ExitCode(); got != 130 || !strings.Contains(stderr.String(), "run the command again to continue") {
 		t.Errorf("got exit code %d, want 130, and what it left:\n%s", got, stderr.String())
 	}
 	f.mustDeploy("1.1")
@@ -289,7 +289,7 @@ func TestDeploy_NewInstanceDiesWhileOldDrains_ExitsPartial(t *testing.T) {
 	}
 	f.dying()
 	out, code, said := f.deploy("1.1", nil, "--batch", "1", "--timeout", "20s")
-	if code != 4 || out.Outcome != "failed halfway" || out.Started != 1 || len(out.Stopped) != 1 {
+	if code != 4 || out.Outcome != "partially deployed" || out.Started != 1 || len(out.Stopped) != 1 {
 		t.Errorf("got exit code %d, %+v, want 4, one started and one stopped:\n%s", code, out, said)
 	}
 	if !slices.ContainsFunc(out.Problems, func(p reason) bool { return strings.HasPrefix(p.Instance, "api-1.1-") }) {
@@ -313,7 +313,7 @@ func TestDeploy_NewInstanceDiesWhileLastOldDrains_ExitsPartial(t *testing.T) {
 	go func() { slow <- f.slowRequest(f.ctx, 14*time.Second) }()
 	f.dying()
 	out, code, said := f.deploy("1.1", nil, "--timeout", "20s")
-	if code != 4 || out.Outcome != "failed halfway" {
+	if code != 4 || out.Outcome != "partially deployed" {
 		t.Errorf("got exit code %d, %+v, want 4:\n%s", code, out, said)
 	}
 	if !slices.ContainsFunc(out.Problems, func(p reason) bool { return strings.HasPrefix(p.Instance, "api-1.1-") }) {

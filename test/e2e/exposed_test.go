@@ -92,7 +92,7 @@ func TestLoadBalancer_InstancesAtItsOwnListeners_AreRefused(t *testing.T) {
 		}
 	}
 	for _, a := range attacks {
-		w.logged("left out", a.Service.ID)
+		w.logged("invalid instance ignored", a.Service.ID)
 	}
-	w.logged("left out", "by-agent", "listens")
+	w.logged("invalid instance ignored", "by-agent", "listens")
 }

@@ -27,7 +27,7 @@ func TestAFrozenHAProxyHoldsNothingUpAndIsMendedWhenItGoesOn(t *testing.T) {
 		if s := w.state(); s.HAProxy.Running {
 			return fmt.Errorf("%+v", s.HAProxy)
 		}
-		if log := w.lb.Sidecar.Tail(50); !strings.Contains(log, "no complete answer within") {
+		if log := w.lb.Sidecar.Tail(50); !strings.Contains(log, "no complete reply within") {
 			return errors.New("the log does not say why")
 		}
 		return nil
@@ -62,7 +62,7 @@ func TestTheSidecarOfAFrozenHAProxyIsNotReady(t *testing.T) {
 	t.Cleanup(func() { _ = w.lb.HAProxy.Thaw() }) // it may have ended
 	w.must(lab.Until(w.ctx, 20*time.Second, "the sidecar is not ready, and says why", func() error {
 		body, code, err := w.getWith(w.lb.StatusURL()+"/readyz", "")
-		if err == nil && (code != http.StatusServiceUnavailable || !strings.Contains(body, "no complete answer within")) {
+		if err == nil && (code != http.StatusServiceUnavailable || !strings.Contains(body, "no complete reply within")) {
 			err = fmt.Errorf("%d: %s", code, body)
 		}
 		return err

@@ -198,7 +198,7 @@ func (w *world) tellsOfWhatWasLeftOut() {
 		if !begins.MatchString(line) || strings.ContainsFunc(strings.TrimSuffix(line, "\n"), unicode.IsControl) {
 			w.Errorf("logged: %q", line)
 		}
-		if strings.Contains(line, "instance left out") {
+		if strings.Contains(line, "invalid instance ignored") {
 			leftOut++
 		}
 	}

@@ -158,7 +158,7 @@ func TestSettingsThatAreWrongOnRereadLeaveTheOldInForce(t *testing.T) {
 	w.must(err)
 	w.must(os.WriteFile(w.lb.Settings(), append(good, []byte("nonsense: 1\n")...), 0o600))
 	w.must(w.lb.Reread())
-	w.logged("the old ones stay in force", "nonsense")
+	w.logged("invalid configuration, keeping current", "nonsense")
 
 	fresh := w.startNodes("1.1", "new", 1)
 	w.must(w.lb.Routes(w.ctx, 20*time.Second, service, lab.NodeIDs(append(w.nodes, fresh...)...)...))

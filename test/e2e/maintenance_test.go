@@ -134,7 +134,7 @@ func TestMaintenanceLosesNoRequest(t *testing.T) {
 
 	log, err := os.ReadFile(p.lb1.Sidecar.Log)
 	p.must(err)
-	for words, want := range map[string]int{"in maintenance: ": 1, "maintenance is over": 1, "changed by someone else": 0} {
+	for words, want := range map[string]int{"maintenance on": 1, "maintenance off": 1, "drift corrected": 0} {
 		if got := strings.Count(string(log), words); got != want {
 			t.Errorf("log: %d lines with %q, want %d", got, words, want)
 		}
@@ -164,7 +164,7 @@ func TestAKilledSidecarDoesNotTakeItsLoadBalancerOut(t *testing.T) {
 
 	// Maintenance needs no sidecar, only its word in the file.
 	m, err := p.lb1.Maintenance(p.ctx, "on", "--wait", "6s")
-	if err == nil || !m.Maintenance || !m.Quiet || m.InFile == nil || *m.InFile || !strings.Contains(err.Error(), "does the sidecar run?") {
+	if err == nil || !m.Maintenance || !m.Quiet || m.InFile == nil || *m.InFile || !strings.Contains(err.Error(), "is the sidecar running?") {
 		t.Errorf("maintenance on: got %+v, %v, want all but the file", m, err)
 	}
 	p.must(p.lb1.Joined(p.ctx, time.Second, "critical"))
@@ -210,7 +210,7 @@ func TestMaintenanceTellsWhatKeepsItFromBeingQuiet(t *testing.T) {
 		return nil
 	}))
 	m, err := p.lb1.Maintenance(p.ctx, "on", "--wait", "4s")
-	if err == nil || m.UnderWay != 1 || m.Quiet || !strings.Contains(err.Error(), "1 requests are still under way") || !strings.Contains(err.Error(), "exit status 1") {
+	if err == nil || m.UnderWay != 1 || m.Quiet || !strings.Contains(err.Error(), "1 requests are still in flight") || !strings.Contains(err.Error(), "exit status 1") {
 		t.Errorf("maintenance on: got %+v, %v, want the request told, and exit code 1", m, err)
 	}
 	m, err = p.lb1.Maintenance(p.ctx, "on")

@@ -24,7 +24,7 @@ func TestPlatformVariables_ServiceCalledPointsman_PassedOverWithOneWarning(t *te
 		// Also where a setting has the name.
 		"POINTSMAN_BALANCER_PORT=tcp://10.0.0.2:80", "POINTSMAN_BALANCER_SERVICE_HOST=10.0.0.2",
 	}
-	const warning = "environment variables of the container platform passed over"
+	const warning = "container platform's environment variables ignored"
 	w.lb.SetEnviron(environ...)
 	w.must(w.lb.Start(w.ctx))
 	for _, args := range [][]string{{"check"}, {"plan"}, {"render"}, {"guard", "list"}} {

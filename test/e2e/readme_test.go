@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"os"
@@ -16,9 +17,9 @@ import (
 	"github.com/pointsman/pointsman/test/lab"
 )
 
-// The README's first commands, as they stand there and in that order, but for
-// ports, paths and the program.
-func TestReadme_Install_ServiceAnswers(t *testing.T) {
+// The README's first commands, as they stand there and in that order, with other
+// ports and paths and another program.
+func TestReadme_QuickStart_DeploysWithoutFailedRequests(t *testing.T) {
 	t.Parallel()
 	root, err := lab.Root()
 	if err != nil {
@@ -29,14 +30,14 @@ func TestReadme_Install_ServiceAnswers(t *testing.T) {
 		t.Fatal(err)
 	}
 	headings := regexp.MustCompile(`(?m)^## .*$`).FindAllString(string(text), 2)
-	if len(headings) != 2 || headings[0] != "## Try it" || headings[1] != "## Install" {
-		t.Fatalf("the README begins with %q, want what to try and how to install", headings)
+	if len(headings) != 2 || headings[0] != "## Install" || headings[1] != "## Quick start" {
+		t.Fatalf("the README begins with %q, want how to install and to start", headings)
 	}
-	_, section, _ := strings.Cut(string(text), "\n## Install\n")
+	_, section, _ := strings.Cut(string(text), "\n## Quick start\n")
 	section, _, _ = strings.Cut(section, "\n## ")
 
 	w := bareWorld(t)
-	dir, serve, status, program := t.TempDir(), w.port(), w.port(), w.port()
+	dir, serve, status, program, next := t.TempDir(), w.port(), w.port(), w.port(), w.port()
 	w.must(os.WriteFile(filepath.Join(dir, "healthz"), []byte("well"), 0o600))
 	python, err := lab.Python()
 	w.must(err)
@@ -45,11 +46,13 @@ func TestReadme_Install_ServiceAnswers(t *testing.T) {
 		"/run/haproxy-master.sock", dir+"/master.sock", "/etc/haproxy/haproxy.cfg", dir+"/haproxy.cfg",
 		"./program --listen :4000", fmt.Sprintf("%s -m http.server %d --bind 127.0.0.1 --directory %s", python, program, dir),
 		"--port 4000", "--port "+strconv.Itoa(program),
+		"./program --listen :4001", fmt.Sprintf("%s -m http.server %d --bind 127.0.0.1 --directory %s", python, next, dir),
+		"--port 4001", "--port "+strconv.Itoa(next),
 	).Replace(section)
 	settings := regexp.MustCompile("(?s)```yaml\n(.*?)```").FindStringSubmatch(section)
 	commands := regexp.MustCompile(`(?m)^(sidecar|haproxy|registrator) .*$`).FindAllString(section, -1)
-	if settings == nil || len(commands) != 3 || !strings.HasPrefix(commands[0], "sidecar run") || !strings.HasPrefix(commands[1], "haproxy ") || !strings.HasPrefix(commands[2], "registrator run") {
-		t.Fatalf("settings %q, commands %q, want the sidecar's settings, then sidecar, HAProxy and registrator", settings, commands)
+	if settings == nil || len(commands) != 4 || !strings.HasPrefix(commands[0], "sidecar run") || !strings.HasPrefix(commands[1], "haproxy ") || !strings.HasPrefix(commands[2], "registrator run") || !strings.HasPrefix(commands[3], "registrator run") {
+		t.Fatalf("settings %q, commands %q, want the sidecar's settings, then sidecar, HAProxy and two registrators", settings, commands)
 	}
 	w.must(os.WriteFile(dir+"/sidecar.yaml", []byte(settings[1]), 0o600))
 	environ := append(os.Environ(), "CONSUL_HTTP_ADDR="+w.consul.Address(), "POINTSMAN_CONFIG="+dir+"/sidecar.yaml",
@@ -63,18 +66,41 @@ func TestReadme_Install_ServiceAnswers(t *testing.T) {
 	w.runLine(environ, programs.HAProxy, commands[1])
 	registrator := w.runLine(environ, programs.Registrator, commands[2])
 	url := fmt.Sprintf("http://127.0.0.1:%d/healthz", serve)
-	w.must(lab.Until(w.ctx, 20*time.Second, "an answer", func() error {
+	answers := func() error {
 		_, code, err := w.getWith(url, "")
 		if err == nil && code != http.StatusOK {
 			err = fmt.Errorf("status %d", code)
 		}
 		return err
-	}))
+	}
+	w.must(lab.Until(w.ctx, 20*time.Second, "an answer", answers))
 	if out, code := sidecar(t, environ, "check"); code != 0 {
 		t.Errorf("sidecar check: exit code %d:\n%s", code, out)
 	}
+	w.runLine(environ, programs.Registrator, commands[3])
+	live := fmt.Sprintf("http://127.0.0.1:%d/api/v1/live/api?version=1.1&count=1&wait=1s", status)
+	w.must(lab.Until(w.ctx, 20*time.Second, "version 1.1", func() error {
+		w.must(answers())
+		body, _, err := w.getWith(live, "")
+		if err == nil && !strings.Contains(body, `"live":true`) {
+			err = errors.New(body)
+		}
+		return err
+	}))
 	w.must(registrator.Process.Signal(syscall.SIGTERM))
-	_ = registrator.Wait() // Python's, by SIGTERM
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_ = registrator.Wait() // Python's, by SIGTERM
+	}()
+	for running := true; running; {
+		select {
+		case <-ended:
+			running = false
+		default:
+		}
+		w.must(answers())
+	}
 	if got := registrator.ProcessState.ExitCode(); got != 143 {
 		t.Errorf("the registrator's exit code is %d, want Python's 143", got)
 	}

@@ -85,10 +85,10 @@ func TestSecretsAreNeverShown(t *testing.T) {
 	}
 	w.must(os.WriteFile(w.lb.Settings(), append(good, []byte("consul_token: "+hush+"misplaced\n")...), 0o600))
 	w.must(w.lb.Reread())
-	w.logged("the old ones stay in force")
+	w.logged("invalid configuration, keeping current")
 	w.must(os.WriteFile(tokens, []byte(hush+"with a space"), 0o600)) // is no token
 	w.must(w.consul.Kill())
-	w.logged("does not answer")
+	w.logged("Consul query failed")
 
 	content, err := os.ReadFile(w.lb.Sidecar.Log)
 	w.must(err)

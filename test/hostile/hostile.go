@@ -127,8 +127,8 @@ func twins() []Instance {
 		at("an ID on two nodes", "node-b", "twin-"+Payload, 1002),
 		at("a slot's name by its hash, on two nodes", "node-a", "slot", 1003),
 		at("a slot's name by its hash, on two nodes", "node-b", "slot", 1004),
-		at("an ID like another but for a space", "node", "like "+Payload, 1005),
-		at("an ID like another but for a semicolon", "node", "like;"+Payload, 1006),
+		at("an ID like another except for a space", "node", "like "+Payload, 1005),
+		at("an ID like another except for a semicolon", "node", "like;"+Payload, 1006),
 		at("an ID like others with their characters replaced", "node", "like_"+Payload, 1007),
 		at("an ID that looks like another's name", "node", "like_"+Payload+"-h0123456789ab", 1008),
 	}

@@ -30,9 +30,13 @@ func NewConsul() (consul *lab.Consul, end func() error, err error) {
 	}, nil
 }
 
-// PrepareConsul is NewConsul for a test, which it ends with.
+// PrepareConsul is NewConsul for a test, which it ends with. With -short, which
+// is `make unit`, it skips the test.
 func PrepareConsul(tb testing.TB) *lab.Consul {
 	tb.Helper()
+	if testing.Short() {
+		tb.Skip("needs Consul: run `make test`")
+	}
 	consul, end, err := NewConsul()
 	if err != nil {
 		tb.Fatal(err)

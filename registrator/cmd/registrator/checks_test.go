@@ -52,7 +52,7 @@ func TestChecks_EachKind_PassesForWrapperAndAgent(t *testing.T) {
 			id := "check-" + strconv.Itoa(port)
 			healthy := filepath.Join(t.TempDir(), "healthy")
 			p := start(t, c.env(), wrap(port, append([]string{"--id", id, "--leave-wait", "1ms"}, k.flags...), append([]string{"--healthy", healthy}, k.child...)...)...)
-			p.logs("not ready yet")
+			p.logs("program not ready")
 			if c.entry(t, "api", id) != nil {
 				t.Error("it is registered while it is not healthy")
 			}
@@ -111,7 +111,7 @@ func TestChecks_NoAddress_AskedWhereProgramListens(t *testing.T) {
 			if status, output := c.agentSays(t, id); status != api.HealthPassing || !strings.Contains(output, at) {
 				t.Errorf("the agent says %s: %s, want passing at %s", status, output, at)
 			}
-			tried := regexp.MustCompile(`not ready yet: reason=.*127\.0\.0\.1:` + strconv.Itoa(port) + `.*\[::1\]:` + strconv.Itoa(port))
+			tried := regexp.MustCompile(`program not ready: reason=.*127\.0\.0\.1:` + strconv.Itoa(port) + `.*\[::1\]:` + strconv.Itoa(port))
 			if log := p.Stderr.String(); !tried.MatchString(log) {
 				t.Errorf("log: got %s, want all that is tried", log)
 			}

@@ -105,7 +105,7 @@ func TestProgramHearsOfItsEndWhenTheLoadBalancerHasLetGo(t *testing.T) {
 	if got := p.wait(); got != 6 {
 		t.Errorf("exit code %d, want the program's 6", got)
 	}
-	p.logs("a load balancer has let go: ")
+	p.logs("drained on load balancer: ")
 	p.logs(`drained=1 not_routed=0 waited=0 cut=0`)
 }
 
@@ -139,7 +139,7 @@ func TestProgramThatEndsByItselfEndsWhatIsAsked(t *testing.T) {
 	if took := time.Since(began); took > 20*time.Second {
 		t.Errorf("it took %v, want at once", took)
 	}
-	if strings.Contains(p.Stderr.String(), "did not leave in order") {
+	if strings.Contains(p.Stderr.String(), "graceful shutdown incomplete") {
 		t.Error("the log calls it an error that nobody was waited for")
 	}
 }
@@ -150,6 +150,6 @@ func TestLeaveTimeoutEndsWhatIsAsked(t *testing.T) {
 	if got := p.wait(); got != 6 {
 		t.Errorf("exit code %d, want the program's 6", got)
 	}
-	p.logs("did not leave in order")
-	p.logs("not let go by lb0 (")
+	p.logs("graceful shutdown incomplete")
+	p.logs("not drained on lb0 (")
 }

@@ -82,7 +82,7 @@ func TestRegisteredOnlyOnceReady(t *testing.T) {
 	if got := seen(); got[0] != "absent" || slices.ContainsFunc(got, func(s string) bool { return strings.Contains(s, api.HealthCritical) }) {
 		t.Errorf("a watcher saw %q, want it never critical", got)
 	}
-	if got := strings.Count(p.Stderr.String(), "not ready yet"); got > 2 {
+	if got := strings.Count(p.Stderr.String(), "program not ready"); got > 2 {
 		t.Errorf("%d lines say that it is not ready, want one for each reason", got)
 	}
 }
@@ -156,7 +156,7 @@ func TestCrashDeregistersAtOnce(t *testing.T) {
 			if c.entry(t, "api", id) != nil {
 				t.Error("it is registered after its end")
 			}
-			if strings.Contains(p.Stderr.String(), "did not leave in order") {
+			if strings.Contains(p.Stderr.String(), "graceful shutdown incomplete") {
 				t.Error("the log calls it an error that nobody was waited for")
 			}
 		})
@@ -172,8 +172,8 @@ func TestProgramThatIsNeverReadyIsNeverRegistered(t *testing.T) {
 		says  string
 	}{
 		"and stopped by hand": {nil, func(p *process) { p.Signal(syscall.SIGTERM) }, 4, "leaving: cause=SIGTERM"},
-		"and given up":        {[]string{"--ready-timeout", "3s"}, func(*process) {}, 125, `the program was stopped: error="the program did not become ready within 3s: GET http://`},
-		"and ended by itself": {nil, func(p *process) { _ = syscall.Kill(p.saidPID("pid"), syscall.SIGKILL) }, 137, "the program has ended by itself: status=SIGKILL"},
+		"and given up":        {[]string{"--ready-timeout", "3s"}, func(*process) {}, 125, `program stopped: error="program not ready within 3s: GET http://`},
+		"and ended by itself": {nil, func(p *process) { _ = syscall.Kill(p.saidPID("pid"), syscall.SIGKILL) }, 137, "program ended unexpectedly: status=SIGKILL"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			port := freePort(t)
@@ -204,11 +204,11 @@ func TestProgramRunsWithoutConsulAndIsRegisteredOnceItIsThere(t *testing.T) {
 	c := consul{proctest.PrepareConsul(t)}
 	port := freePort(t)
 	p := start(t, c.env(), wrap(port, []string{"--id", "away", "--leave-wait", "300ms"}, "--code", "3")...)
-	p.logs("cannot register yet")
+	p.logs("registration failed, retrying")
 	c.start(t)
 	c.registered(t, "api", "away")
-	if got := strings.Count(p.Stderr.String(), "cannot register"); got != 1 {
-		t.Errorf("%d lines say that it cannot be registered, want one", got)
+	if got := strings.Count(p.Stderr.String(), "registration failed"); got != 1 {
+		t.Errorf("%d lines say that registration failed, want one", got)
 	}
 
 	if err := c.Kill(); err != nil {
@@ -223,13 +223,13 @@ func TestProgramRunsWithoutConsulAndIsRegisteredOnceItIsThere(t *testing.T) {
 	if took := time.Since(began); took > 20*time.Second {
 		t.Errorf("to leave without Consul took %v, want it bounded", took)
 	}
-	p.logs("did not leave in order")
+	p.logs("graceful shutdown incomplete")
 }
 
 func TestProgramThatEndsWithoutConsulEndsInBoundedTime(t *testing.T) {
 	p := start(t, nil, wrap(freePort(t), []string{"--leave-wait", "1m"})...) // nothing listens where Consul should
 	pid := p.saidPID("pid")
-	p.logs("cannot register yet")
+	p.logs("registration failed, retrying")
 	began := time.Now()
 	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
 		t.Fatal(err)

@@ -42,8 +42,8 @@ func TestPortOfAnotherProcess_NotRegistered(t *testing.T) {
 	if got := seen(); len(got) != 1 || got[0] != "absent" {
 		t.Errorf("a watcher saw %q, want it never registered", got)
 	}
-	p.logs("another process listens on the port")
-	if said := p.Stderr.String(); !strings.Contains(said, "pid "+strconv.Itoa(old.Cmd.Process.Pid)+" (child)") || strings.Count(said, "another process listens on the port, not registering") != 1 {
+	p.logs("port used by another process")
+	if said := p.Stderr.String(); !strings.Contains(said, "pid "+strconv.Itoa(old.Cmd.Process.Pid)+" (child)") || strings.Count(said, "port used by another process, not registering") != 1 {
 		t.Errorf("want it to name pid %d, once: %s", old.Cmd.Process.Pid, said)
 	}
 }
@@ -68,7 +68,7 @@ func TestPortOfAnotherProcess_Freed_Registered(t *testing.T) {
 	// The program listens in a process of its own, which its shell starts.
 	p := start(t, c.env(), "run", "--service", "api", "--port", strconv.Itoa(port), "--id", id, "--check", "http:/healthz", "--leave-wait", "1ms", "--",
 		"/bin/sh", "-c", `trap 'kill $!; exit 0' TERM; while :; do `+child.Path+` serve --listen `+at+` & wait $!; sleep 0.1; done`)
-	p.logs("another process listens on the port")
+	p.logs("port used by another process")
 	if e := c.entry(t, "api", id); e != nil {
 		t.Errorf("it is registered beside the old one: %+v", e.Service)
 	}

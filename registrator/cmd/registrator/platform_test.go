@@ -25,12 +25,12 @@ func TestPlatformVariables_ServiceCalledRegistrator_PassedOverWithOneWarning(t *
 	if code := p.wait(); code != 0 {
 		t.Errorf("exit code %d, want 0", code)
 	}
-	const warning = "environment variables of the container platform passed over"
+	const warning = "container platform's environment variables ignored"
 	if log := p.Stderr.String(); strings.Count(log, warning) != 1 {
 		t.Errorf("log: got %s, want one warning", log)
 	}
 	// Without the flag the port is missing, which is said as such.
-	if code, p := run(t, nil, env, "run", "--service", "api", "--", child.Path); code != 2 || !strings.Contains(p.Stderr.String(), "--port (REGISTRATOR_PORT): it is required") {
+	if code, p := run(t, nil, env, "run", "--service", "api", "--", child.Path); code != 2 || !strings.Contains(p.Stderr.String(), "--port (REGISTRATOR_PORT): required") {
 		t.Errorf("exit code %d, %s, want 2 and what is missing", code, &p.Stderr)
 	}
 }

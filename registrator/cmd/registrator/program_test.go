@@ -224,5 +224,5 @@ func TestProgramThatDoesNotEndIsKilledWithWhatItStarted(t *testing.T) {
 		t.Errorf("it took %v, want the 200 ms that the program has", took)
 	}
 	eventually(t, fmt.Sprintf("end of %d and %d", pid, helper), func() bool { return gone(t, pid) && gone(t, helper) })
-	p.logs("the program has not ended in time")
+	p.logs("stop timeout, killing program")
 }

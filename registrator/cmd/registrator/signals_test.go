@@ -66,7 +66,7 @@ func TestStoppedProgramHearsOfItsEnd(t *testing.T) {
 	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
-	p.logs(`the program is stopped: signal=SIGSTOP`)
+	p.logs(`program suspended: signal=SIGSTOP`)
 	p.Signal(syscall.SIGTERM)
 	if got := p.wait(); got != 4 {
 		t.Errorf("exit code %d, want the program's 4", got)

@@ -65,7 +65,7 @@ func TestProgramThatReadsTheTerminalIsToldHow(t *testing.T) {
 	if _, err := io.WriteString(terminal, "hello\n"); err != nil {
 		t.Fatal(err)
 	}
-	p.logs("run it with --foreground: signal=SIGTTIN")
+	p.logs("use --foreground: signal=SIGTTIN")
 	p.Signal(syscall.SIGTERM)
 	if got := p.wait(); got != 143 {
 		t.Errorf("exit code %d, want 143, of SIGTERM", got)

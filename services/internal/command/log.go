@@ -19,7 +19,7 @@ type Log struct {
 // Flags adds the log's flags to the set.
 func (l *Log) Flags(flags *pflag.FlagSet) {
 	flags.StringVar(&l.Format, "log-format", "json", "`format` of the log: json or console")
-	flags.StringVar(&l.Level, "log-level", "info", "least `level` that is logged: debug, info, warn or error")
+	flags.StringVar(&l.Level, "log-level", "info", "minimum `level` of log messages: debug, info, warn or error")
 }
 
 // New checks the settings and gives the logger that writes to w. An error

@@ -153,7 +153,7 @@ func New(o Options) (*Agent, error) {
 
 		announced: map[string]map[netip.AddrPort]bool{},
 	}
-	a.show(&State{LoadBalancer: o.Name, Version: o.Version, NotReady: "the agent has not started", File: FileState{LeftOut: []LeftOutState{}}, Services: []ServiceState{}})
+	a.show(&State{LoadBalancer: o.Name, Version: o.Version, NotReady: "agent not started", File: FileState{LeftOut: []LeftOutState{}}, Services: []ServiceState{}})
 	return a, nil
 }
 

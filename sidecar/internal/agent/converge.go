@@ -16,7 +16,7 @@ const maxRounds = 16
 
 // stallWait is how long a step that was sent and does not show yet is waited
 // for, before it is sent again: since 2.9 an address change answers before it
-// is done (haproxy.md, fact 1).
+// is done (docs/haproxy-facts.md, fact 1).
 const stallWait = 2 * time.Millisecond
 
 // converge reads, plans and applies until nothing is left to do or what is
@@ -244,12 +244,12 @@ func (a *Agent) logStep(s plan.Step) {
 	case plan.SetMaxConn:
 		args = append(args, "maxconn", s.MaxConn)
 	case plan.Shutdown:
-		a.log.Warn("the sessions that were left on a server have been shut down", args...)
+		a.log.Warn("remaining sessions shut down", args...)
 		return
 	case plan.Delete, plan.SetReady, plan.SetDrain, plan.SetMaint, plan.EnableHealth, plan.EnableAgent, plan.DisableAgent:
 	}
 	if s.Reason == plan.Drift {
-		a.log.Warn("server was changed by someone else, mended: "+string(s.Kind), args...)
+		a.log.Warn("drift corrected", append(args, "change", s.Kind)...)
 		return
 	}
 	if s.Kind == plan.DisableAgent {
@@ -264,14 +264,14 @@ func (a *Agent) note(err error) {
 	a.noteAway(err)
 	switch {
 	case err == nil && a.trouble.haproxy != "":
-		a.log.Info("HAProxy answers", "pid", a.known.observed.PID, "version", a.known.observed.Caps.Version)
+		a.log.Info("HAProxy connected", "pid", a.known.observed.PID, "version", a.known.observed.Caps.Version)
 		a.trouble.haproxy = ""
 	case err != nil && a.trouble.haproxy != err.Error():
 		a.trouble.haproxy = err.Error()
 		if errors.Is(err, plan.ErrNotRunning) {
-			a.log.Warn("HAProxy does not answer, waiting for it", "error", oneLine(err))
+			a.log.Warn("HAProxy not running, waiting", "error", oneLine(err))
 		} else {
-			a.log.Error("HAProxy cannot be read", "error", oneLine(err))
+			a.log.Error("HAProxy state read failed", "error", oneLine(err))
 		}
 	}
 }

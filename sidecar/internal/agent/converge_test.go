@@ -90,7 +90,7 @@ func TestAnUnknownServiceIsLeftAlone(t *testing.T) {
 		if got := b.haproxy.steps(); len(got) != 0 {
 			t.Errorf("sent %q, want nothing", got)
 		}
-		if s := b.agent.State(); s.Ready || s.NotReady != "Consul has not answered for every service" {
+		if s := b.agent.State(); s.Ready || s.NotReady != "waiting for Consul's first answer for every service" {
 			t.Errorf("got ready %v, %q, want not, for Consul", s.Ready, s.NotReady)
 		}
 	})
@@ -179,7 +179,7 @@ func TestAFailingStepIsRetriedWithGrowingWaitsAndLoggedOncePerChange(t *testing.
 		}
 		b.haproxy.with(func() { b.haproxy.fail = nil })
 		b.passes(time.Minute)
-		if n := b.log.count("all changes are applied"); n != 1 {
+		if n := b.log.count("all changes applied"); n != 1 {
 			t.Errorf("got %d lines at the end of it, want 1:\n%s", n, b.log)
 		}
 	})
@@ -242,7 +242,7 @@ func TestAFailingStepIsNotRetriedFasterBecauseSomethingElseIsAwaited(t *testing.
 }
 
 // Since 2.9 an address is there only some time after HAProxy said so, and of
-// two that meet the later may be lost (haproxy.md, facts 1 and 2).
+// two that meet the later may be lost (docs/haproxy-facts.md, facts 1 and 2).
 func TestAnAddressThatShowsLateEndsRight(t *testing.T) {
 	for _, delay := range []time.Duration{time.Millisecond, 30 * time.Millisecond, 300 * time.Millisecond} {
 		t.Run(delay.String(), inTime(func(t *testing.T) {
@@ -288,7 +288,7 @@ func TestWhatSomeoneElseChangedIsMendedOnTheNextReconcileAndCounted(t *testing.T
 		})
 		b.passes(b.settings.Reconcile + time.Second)
 		b.wantTold("step", fmt.Sprintf("step api weight %s: drift: ok", name), fmt.Sprintf("step api ready %s: drift: ok", name))
-		if n := b.log.count("[WARN]", "changed by someone else", name); n != 2 {
+		if n := b.log.count("[WARN]", "drift corrected", name); n != 2 {
 			t.Errorf("got %d warnings, want 2:\n%s", n, b.log)
 		}
 		if n := b.file.writes(); n != 0 {
@@ -493,7 +493,7 @@ func TestAnHAProxyThatCannotBeReadIsLeftAloneAndLoggedOnce(t *testing.T) {
 		if got := b.haproxy.steps(); len(got) != 0 {
 			t.Errorf("sent %q, want nothing", got)
 		}
-		if n := b.log.count("HAProxy cannot be read", "permission denied"); n != 1 {
+		if n := b.log.count("HAProxy state read failed", "permission denied"); n != 1 {
 			t.Errorf("got %d lines, want 1:\n%s", n, b.log)
 		}
 		if s := b.agent.State().HAProxy; s.Running || s.Error != "permission denied" {
@@ -501,7 +501,7 @@ func TestAnHAProxyThatCannotBeReadIsLeftAloneAndLoggedOnce(t *testing.T) {
 		}
 		b.haproxy.with(func() { b.haproxy.unread = nil })
 		b.eventually("it is served", 15*time.Second, func() bool { return len(b.haproxy.shows("api_nodes")) == 2 })
-		if n := b.log.count("HAProxy answers"); n != 1 {
+		if n := b.log.count("HAProxy connected"); n != 1 {
 			t.Errorf("got %d lines, want 1:\n%s", n, b.log)
 		}
 	})

@@ -272,7 +272,7 @@ func TestWhatTheEndCutsShortIsNotPublished(t *testing.T) {
 		}
 		b.catalog.says("api", instance("api-1", 1), instance("api-2", 2, leaving))
 		b.passes(time.Second)
-		if n := b.log.count("could not be written"); n != 0 {
+		if n := b.log.count("write failed"); n != 0 {
 			t.Errorf("the log tells of a write that nothing was wrong with:\n%s", b.log)
 		}
 	})

@@ -254,7 +254,7 @@ func (h *fakeHAProxy) apply(st plan.Step) error {
 	case plan.SetAddr:
 		s.tick(h)
 		if st.Addr == s.Addr {
-			break // "nothing changed": one that is under way goes on (haproxy.md, fact 2)
+			break // "nothing changed": one that is under way goes on (docs/haproxy-facts.md, fact 2)
 		}
 		s.next, s.nextAt = st.Addr, now.Add(h.addrDelay)
 	case plan.EnableHealth:

@@ -189,7 +189,7 @@ func (a *Agent) takeWrite(ctx context.Context, w fileWrite) error {
 	}
 	if err != nil {
 		if f.err == nil || f.err.Error() != err.Error() {
-			a.log.Error("haproxy.cfg could not be written", "path", a.file.Path(), "error", err)
+			a.log.Error("haproxy.cfg write failed", "path", a.file.Path(), "error", err)
 		}
 		f.err, f.current, f.rejected, a.isolated.content = err, false, r.Marker(), content
 		f.fresh = true
@@ -197,7 +197,7 @@ func (a *Agent) takeWrite(ctx context.Context, w fileWrite) error {
 		return err
 	}
 	if f.err != nil {
-		a.log.Info("haproxy.cfg can be written again", "path", a.file.Path())
+		a.log.Info("haproxy.cfg write recovered", "path", a.file.Path())
 	}
 	if changed {
 		f.written, f.fresh = time.Now(), true

@@ -83,7 +83,7 @@ func TestTheFileFollowsConsulWhileHAProxyIsAway(t *testing.T) {
 		if s := b.agent.State(); s.HAProxy.Running || s.HAProxy.Error == "" || !s.File.Current {
 			t.Errorf("got %+v, %+v, want HAProxy not running, and a file that is current", s.HAProxy, s.File)
 		}
-		if n := b.log.count("HAProxy does not answer"); n != 1 {
+		if n := b.log.count("HAProxy not running, waiting"); n != 1 {
 			t.Errorf("got %d lines, want 1:\n%s", n, b.log)
 		}
 		// It comes back with it: nothing to do.
@@ -92,7 +92,7 @@ func TestTheFileFollowsConsulWhileHAProxyIsAway(t *testing.T) {
 		if got := b.haproxy.steps(); len(got) != 0 {
 			t.Errorf("sent %q, want nothing", got)
 		}
-		if n := b.log.count("HAProxy answers"); n != 1 {
+		if n := b.log.count("HAProxy connected"); n != 1 {
 			t.Errorf("got %d lines, want 1:\n%s", n, b.log)
 		}
 	})
@@ -162,7 +162,7 @@ func TestAWriteThatFailsIsTriedAgainAndLoggedOnce(t *testing.T) {
 				t.Errorf("got %d tries in ten minutes, want some, with growing waits", tries)
 			}
 		})
-		if n := b.log.count("haproxy.cfg could not be written", "disk full"); n != 1 {
+		if n := b.log.count("haproxy.cfg write failed", "disk full"); n != 1 {
 			t.Errorf("got %d lines, want 1:\n%s", n, b.log)
 		}
 		if f := b.agent.State().File; f.Current || f.Error != "disk full" {
@@ -176,7 +176,7 @@ func TestAWriteThatFailsIsTriedAgainAndLoggedOnce(t *testing.T) {
 			t.Errorf("got the error %q, want none any more", got)
 		}
 		b.wantFile("api-1 10.0.0.1:4000", "api-2 10.0.0.2:4000")
-		if n := b.log.count("haproxy.cfg can be written again"); n != 1 {
+		if n := b.log.count("haproxy.cfg write recovered"); n != 1 {
 			t.Errorf("got %d lines, want 1:\n%s", n, b.log)
 		}
 	})

@@ -144,11 +144,11 @@ func (a *Agent) tendFlaps(now time.Time) time.Duration {
 					a.flaps.told[svc.Name] = map[instanceKey]bool{}
 				}
 				a.flaps.told[svc.Name][key] = true
-				a.log.Warn("instance flaps: it is let in once it has been well for long enough",
+				a.log.Warn("instance flapping, suppressed until stable",
 					"service", svc.Name, "instance", key.id, "node", key.node, "flaps", f.n, "well_for", d.stability(f.n))
 			case was && f.well:
 				delete(a.flaps.told[svc.Name], key)
-				a.log.Info("instance that flapped is let in", "service", svc.Name, "instance", key.id, "node", key.node)
+				a.log.Info("instance stable, suppression ended", "service", svc.Name, "instance", key.id, "node", key.node)
 			}
 		}
 		for key := range a.flaps.told[svc.Name] {

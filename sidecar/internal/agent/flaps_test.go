@@ -61,10 +61,10 @@ func TestAnInstanceThatFlapsIsKeptOutLongerEachTimeAndBounded(t *testing.T) {
 			b.passes(time.Second)
 			b.wantReady(3, "after its time")
 		}
-		if n := b.log.count("instance flaps", "api-3"); n != 5 {
+		if n := b.log.count("instance flapping", "api-3"); n != 5 {
 			t.Errorf("got %d lines that it flaps, want 5:\n%s", n, b.log)
 		}
-		if n := b.log.count("is let in", "instance that flapped"); n != 5 {
+		if n := b.log.count("instance stable, suppression ended"); n != 5 {
 			t.Errorf("got %d lines that it is let in, want 5:\n%s", n, b.log)
 		}
 	})
@@ -87,7 +87,7 @@ func TestTheTimeOfAnInstanceThatFlapsBeginsAnewWithEachFlap(t *testing.T) {
 		if maints != 3 {
 			t.Errorf("got %d steps out of traffic, want the 3 before it was damped: %q", maints, b.haproxy.steps())
 		}
-		if n := b.log.count("instance flaps"); n != 1 {
+		if n := b.log.count("instance flapping"); n != 1 {
 			t.Errorf("got %d lines, want one for all of it:\n%s", n, b.log)
 		}
 	})
@@ -136,7 +136,7 @@ func TestWhoLeavesOrIsInMaintenanceDoesNotFlap(t *testing.T) {
 		}
 		b.passes(time.Second)
 		b.wantReady(3, "after six times in and out of maintenance")
-		if n := b.log.count("instance flaps"); n != 0 {
+		if n := b.log.count("instance flapping"); n != 0 {
 			t.Errorf("got %d lines, want none:\n%s", n, b.log)
 		}
 	})

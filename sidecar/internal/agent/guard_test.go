@@ -52,7 +52,7 @@ func TestLossesThatTrickleInAreHeldAsIfTheyCameAtOnce(t *testing.T) {
 		if len(g.Held) != 4 || g.Since.IsZero() || !g.Until.IsZero() {
 			t.Errorf("got %+v, want four held, without end", g)
 		}
-		if n := b.log.count("the guard holds them"); n != 4 {
+		if n := b.log.count("mass removal blocked"); n != 4 {
 			t.Errorf("got %d lines for four transitions:\n%s", n, b.log)
 		}
 		b.catalog.says("api", many(10)...)
@@ -63,7 +63,7 @@ func TestLossesThatTrickleInAreHeldAsIfTheyCameAtOnce(t *testing.T) {
 		if g := b.agent.State().Services[0].Guard; len(g.Held) != 0 || !g.Since.IsZero() {
 			t.Errorf("got %+v, want nothing held", g)
 		}
-		if n := b.log.count("holds no server any more"); n != 1 {
+		if n := b.log.count("guard holds no servers"); n != 1 {
 			t.Errorf("got %d lines at the end, want 1:\n%s", n, b.log)
 		}
 	})

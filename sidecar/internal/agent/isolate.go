@@ -76,7 +76,7 @@ func (a *Agent) isolate(err error) bool {
 	set, left, blamed := a.without(err)
 	if len(blamed) == 0 {
 		if len(k.left) > 0 {
-			a.log.Error("HAProxy rejects the rest, too: nothing is left out", "services", len(k.left))
+			a.log.Error("HAProxy rejects other services too, none isolated", "services", len(k.left))
 			a.set, k.left, k.hopeless = k.asked, nil, true
 			a.known.forget()
 		}
@@ -89,7 +89,7 @@ func (a *Agent) isolate(err error) bool {
 	a.known.forget()
 	for _, backend := range blamed {
 		l := left[backend]
-		a.log.Error("HAProxy rejects a service, and goes on without its change", "service", l.service, "backend", backend, "as_before", l.before, "error", oneLine(err))
+		a.log.Error("service configuration rejected, previous version kept", "service", l.service, "backend", backend, "as_before", l.before, "error", oneLine(err))
 	}
 	return true
 }
@@ -204,7 +204,7 @@ func (a *Agent) noteTried(ctx context.Context, t *trial) {
 		k.next = time.Now().Add(min(mendMin<<min(k.attempts, 10), mendMax))
 		return
 	}
-	a.log.Info("HAProxy takes what it rejected before", "services", len(k.left))
+	a.log.Info("rejected service configuration accepted", "services", len(k.left))
 	a.adopt(k.asked)
 }
 

@@ -156,7 +156,7 @@ func TestAServiceThatHAProxyRejectsStaysAsItWasAndTheRestGoesOn(t *testing.T) {
 		b.reconfigure("api_nodes=bad web_nodes=2")
 		b.wantRuns("api_nodes=1 web_nodes=2")
 		b.wantLeftOut("api api_nodes true [ALERT] api_nodes;")
-		if n := b.log.count("HAProxy rejects a service", "api_nodes", "as_before=true"); n != 1 {
+		if n := b.log.count("service configuration rejected", "api_nodes", "as_before=true"); n != 1 {
 			t.Errorf("got %d lines, want 1:\n%s", n, b.log)
 		}
 		// Its instances come and go as ever, with the options that it had.
@@ -299,7 +299,7 @@ func TestNobodyIsLeftOutWhereThatCannotBe(t *testing.T) {
 			if n := len(b.haproxy.reloadTimes()); n != 0 {
 				t.Errorf("got %d reloads, want none", n)
 			}
-			if n := b.log.count("HAProxy rejects the rest, too"); n > 1 {
+			if n := b.log.count("HAProxy rejects other services too"); n > 1 {
 				t.Errorf("got %d lines, want one at most:\n%s", n, b.log)
 			}
 		}))

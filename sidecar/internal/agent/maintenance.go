@@ -18,8 +18,8 @@ func (a *Agent) noteMaintenance() {
 	}
 	a.maintenance = now
 	if now {
-		a.log.Warn("in maintenance: HAProxy's health answer sends clients elsewhere")
+		a.log.Warn("maintenance on, health answer is 503")
 		return
 	}
-	a.log.Info("maintenance is over: HAProxy's health answer lets clients in")
+	a.log.Info("maintenance off, health answer is 200")
 }

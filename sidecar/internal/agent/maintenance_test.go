@@ -58,10 +58,10 @@ func TestMaintenanceIsSeenWrittenAndLoggedAndNeverMended(t *testing.T) {
 			if b.agent.State().HAProxy.Maintenance != on {
 				t.Errorf("maintenance %v: it did not stay", on)
 			}
-			if got, want := b.log.count("in maintenance: "), i/2+1; got != want {
+			if got, want := b.log.count("maintenance on"), i/2+1; got != want {
 				t.Errorf("lines that it began: got %d, want %d", got, want)
 			}
-			if got, want := b.log.count("maintenance is over"), (i+1)/2; got != want {
+			if got, want := b.log.count("maintenance off"), (i+1)/2; got != want {
 				t.Errorf("lines that it is over: got %d, want %d", got, want)
 			}
 		}
@@ -165,7 +165,7 @@ func TestMaintenance_BeginsDuringAComparison_Stays(t *testing.T) {
 		if !b.agent.State().HAProxy.Maintenance || !b.inMaintenance() {
 			t.Error("the comparison has ended it in the state or in the file")
 		}
-		if got := b.log.count("maintenance is over"); got != 0 {
+		if got := b.log.count("maintenance off"); got != 0 {
 			t.Errorf("got %d lines that it is over, want none", got)
 		}
 	})

@@ -44,7 +44,7 @@ func (a *Agent) noteApplied(p plan.Plan) {
 	}
 	if all && !a.converged {
 		a.converged = true
-		a.log.Info("ready: HAProxy runs what Consul says", "services", len(a.set.Services))
+		a.log.Info("ready, HAProxy matches Consul", "services", len(a.set.Services))
 	}
 }
 

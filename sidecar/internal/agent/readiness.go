@@ -22,11 +22,11 @@ func (a *Agent) readiness(p plan.Plan) (ready bool, why string) {
 	case a.trouble.haproxy != "":
 		return false, a.trouble.haproxy
 	case slices.ContainsFunc(p.Waiting, func(w plan.Waiting) bool { return w.For == plan.ForConsul }):
-		return false, "Consul has not answered for every service"
+		return false, "waiting for Consul's first answer for every service"
 	case p.Reload != plan.NoReload:
-		return false, "a reload is due: " + string(p.Reload)
+		return false, "reload pending: " + string(p.Reload)
 	}
-	return false, "not all changes are applied"
+	return false, "changes pending"
 }
 
 // noteAway keeps since when HAProxy can't be read.

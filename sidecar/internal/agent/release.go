@@ -6,7 +6,7 @@ import (
 )
 
 // ErrNotRouted says that this load balancer has no such service.
-var ErrNotRouted = errors.New("this load balancer does not route the service")
+var ErrNotRouted = errors.New("service not routed by this load balancer")
 
 // release is an operator's order to let go what the guard holds of a service.
 type release struct {
@@ -39,7 +39,7 @@ func (a *Agent) letGo(r release) {
 			continue
 		}
 		servers := a.guard.release(s.Backend)
-		a.log.Warn("an operator lets go what the guard holds", "service", s.Name, "backend", s.Backend, "servers", len(servers))
+		a.log.Warn("guard released", "service", s.Name, "backend", s.Backend, "servers", len(servers))
 		r.answer <- released{servers: servers}
 		return
 	}
@@ -55,9 +55,9 @@ func (a *Agent) noteHolds() {
 		n, was := len(servers), a.guard.told[s.Backend]
 		switch {
 		case n > was:
-			a.log.Warn("too many servers are lost at once: the guard holds them, HAProxy's own checks decide", "service", s.Name, "backend", s.Backend, "held", n)
+			a.log.Warn("mass removal blocked", "service", s.Name, "backend", s.Backend, "held", n)
 		case n == 0 && was > 0:
-			a.log.Info("the guard holds no server any more", "service", s.Name, "backend", s.Backend)
+			a.log.Info("guard holds no servers", "service", s.Name, "backend", s.Backend)
 		}
 		if n > 0 {
 			now[s.Backend] = n

@@ -98,7 +98,7 @@ func (a *Agent) tendReload(ctx context.Context, p plan.Plan) time.Duration {
 		r.reason, r.held, r.model = plan.NoReload, "", nil
 		if r.err != nil {
 			// HAProxy runs what is wanted: what was wrong has been put back.
-			a.log.Info("the reload that failed is needed no longer", "reason", r.lastReason)
+			a.log.Info("failed reload no longer needed", "reason", r.lastReason)
 			r.err, r.errMarker, r.streak = nil, plan.Marker{}, 0
 		}
 		return time.Hour
@@ -106,7 +106,7 @@ func (a *Agent) tendReload(ctx context.Context, p plan.Plan) time.Duration {
 	now := time.Now()
 	if r.reason == plan.NoReload {
 		r.first, r.changed = now, now
-		a.log.Info("a reload is needed", "reason", p.Reload)
+		a.log.Info("reload needed", "reason", p.Reload)
 	}
 	if !plan.SameFile(r.model, p.File) {
 		r.changed = now
@@ -225,7 +225,7 @@ const heldAgain = time.Second
 func (a *Agent) noteHeld(l *reload) {
 	r := &a.reloads
 	if r.held != l.held {
-		a.log.Warn("the reload waits until an old worker has ended", "reason", l.reason, "because_of", l.held,
+		a.log.Warn("reload delayed by old workers", "reason", l.reason, "because_of", l.held,
 			"old_workers", l.n, "max_old_workers", l.max.n, "memory", l.bytes, "max_memory", l.max.memory)
 	}
 	r.held, r.again = l.held, time.Now().Add(heldAgain)
@@ -300,7 +300,7 @@ func (a *Agent) noteReloadFailed(l *reload, isolated bool) {
 	if r.reset {
 		r.notBefore, r.streak = time.Time{}, 0
 	}
-	a.log.Error("reload failed; HAProxy serves on with what it had", "reason", l.reason, "error", l.err, "again_in", time.Until(r.notBefore).Round(time.Second))
+	a.log.Error("reload failed, previous configuration still active", "reason", l.reason, "error", l.err, "again_in", time.Until(r.notBefore).Round(time.Second))
 }
 
 // lastGood is where to find a content of the file that HAProxy has run: ours, or
@@ -349,7 +349,7 @@ func (g lastGood) renewed(content []byte, model []plan.FileBackend) []byte {
 // failed, so that a restart of HAProxy gets what runs.
 func (a *Agent) noteRestored(err error) {
 	if err != nil {
-		a.log.Error("the last good haproxy.cfg could not be put back", "path", a.file.Path(), "error", err)
+		a.log.Error("haproxy.cfg restore failed", "path", a.file.Path(), "error", err)
 	}
 	a.files.renderer, a.files.model, a.files.current = nil, nil, false
 }

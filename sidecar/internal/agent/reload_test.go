@@ -100,7 +100,7 @@ func TestAReloadWaitsWhileTooManyOldWorkersLive(t *testing.T) {
 		if got := b.since(b.began); len(got) != 0 {
 			t.Fatalf("got reloads after %v, want none", got)
 		}
-		if n := b.log.count("the reload waits until an old worker has ended"); n != 1 {
+		if n := b.log.count("reload delayed by old workers"); n != 1 {
 			t.Errorf("got %d lines, want 1:\n%s", n, b.log)
 		}
 		if got := b.agent.State().Reloads.Pending; got != "slots_exhausted" {
@@ -131,7 +131,7 @@ func TestAReloadWaitsWhileOldWorkersTakeTooMuchMemory(t *testing.T) {
 		if got := b.since(b.began); len(got) != 0 {
 			t.Fatalf("got reloads after %v, want none", got)
 		}
-		if n := b.log.count("the reload waits until an old worker has ended", "memory of old workers"); n != 1 {
+		if n := b.log.count("reload delayed by old workers", "memory of old workers"); n != 1 {
 			t.Errorf("got %d lines, want 1:\n%s", n, b.log)
 		}
 		if got := b.agent.State().HAProxy.OldWorkersMemory; got != 1<<30 {

@@ -46,7 +46,7 @@ func (a *Agent) recallCatalog() {
 	saved, err := a.store.Load()
 	if err != nil {
 		k.damaged = oneLine(err)
-		a.log.Error("the last good snapshot cannot be used", "path", a.store.Path(), "error", oneLine(err))
+		a.log.Error("snapshot load failed", "path", a.store.Path(), "error", oneLine(err))
 		return
 	}
 	k.saved = make(map[string]catalog.Saved, len(saved))
@@ -77,7 +77,7 @@ func (a *Agent) snapshot() catalog.Snapshot {
 		a.saved.old = nil // Consul does not forget what it has answered
 	case !a.saved.told:
 		a.saved.told = true
-		a.log.Warn("Consul does not answer; the last good snapshot is used where HAProxy has nothing newer", "services", len(needed), "answered", needed[0].Answered)
+		a.log.Warn("Consul unavailable, using snapshot", "services", len(needed), "answered", needed[0].Answered)
 	}
 	return snap.OrSaved(needed)
 }
@@ -178,12 +178,12 @@ func (a *Agent) noteSaved(err error) {
 	switch {
 	case err != nil:
 		if text(k.err) != err.Error() {
-			a.log.Error("the snapshot could not be written", "path", a.store.Path(), "error", err)
+			a.log.Error("snapshot write failed", "path", a.store.Path(), "error", err)
 		}
 		k.err, k.due = err, time.Now().Add(k.retry.next(a.jitter))
 	default:
 		if k.err != nil {
-			a.log.Info("the snapshot can be written again", "path", a.store.Path())
+			a.log.Info("snapshot write recovered", "path", a.store.Path())
 		}
 		k.err, k.retry, k.saved, k.at = nil, backoff{}, saving, time.Now()
 	}

@@ -104,7 +104,7 @@ func TestTheLastGoodSnapshotIsUsedWhereConsulIsAwayAndHAProxyDoesNotRun(t *testi
 		if got := b.haproxy.steps(); len(got) != 0 {
 			t.Errorf("sent %q, want nothing", got)
 		}
-		if n := b.log.count("the last good snapshot is used"); n != 1 {
+		if n := b.log.count("Consul unavailable, using snapshot"); n != 1 {
 			t.Errorf("got %d lines, want 1:\n%s", n, b.log)
 		}
 		b.catalog.says("api", instance("api-1", 1))
@@ -209,7 +209,7 @@ func TestASnapshotThatCannotBeWrittenIsTriedAgainAndLoggedOnce(t *testing.T) {
 		if s := b.agent.State().Consul.Snapshot; s.Error != "no space left" || !s.Written.IsZero() {
 			t.Errorf("got %+v, want the error", s)
 		}
-		if n := b.log.count("the snapshot could not be written"); n != 1 {
+		if n := b.log.count("snapshot write failed"); n != 1 {
 			t.Errorf("got %d lines, want 1:\n%s", n, b.log)
 		}
 		store.with(func() { store.full = nil })
@@ -217,7 +217,7 @@ func TestASnapshotThatCannotBeWrittenIsTriedAgainAndLoggedOnce(t *testing.T) {
 		if s := b.agent.State().Consul.Snapshot; s.Error != "" || s.Written.IsZero() {
 			t.Errorf("got %+v, want it written", s)
 		}
-		if n := b.log.count("the snapshot can be written again"); n != 1 {
+		if n := b.log.count("snapshot write recovered"); n != 1 {
 			t.Errorf("got %d lines, want 1:\n%s", n, b.log)
 		}
 	})
@@ -235,7 +235,7 @@ func TestASnapshotThatIsDamagedIsNamedAndNoReasonNotToStart(t *testing.T) {
 		if !s.Ready || s.Consul.Snapshot.Damaged != "was damaged, and is kept as x.damaged" || s.Consul.Snapshot.Written.IsZero() {
 			t.Errorf("got %v, %+v, want ready, the damage named, and a new one written", s.Ready, s.Consul.Snapshot)
 		}
-		if n := b.log.count("cannot be used", "is kept as x.damaged"); n != 1 {
+		if n := b.log.count("snapshot load failed", "is kept as x.damaged"); n != 1 {
 			t.Errorf("got %d lines, want 1:\n%s", n, b.log)
 		}
 	})

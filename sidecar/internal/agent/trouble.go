@@ -80,7 +80,7 @@ func oneLine(err error) string { return strings.ReplaceAll(err.Error(), "\n", ";
 // resolved ends all trouble with steps.
 func (t *trouble) resolved(log hclog.Logger) {
 	if len(t.steps) > 0 {
-		log.Info("all changes are applied")
+		log.Info("all changes applied")
 	}
 	*t = trouble{haproxy: t.haproxy}
 }

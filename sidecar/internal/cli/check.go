@@ -28,10 +28,10 @@ func checkCommand(env Env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "check",
 		Short: "Check the settings, the template, Consul and HAProxy's sockets",
-		Long: `Check that the settings can be read, that HAProxy finds the file valid that they
-and the template make, that Consul answers for every service, and that HAProxy's
-sockets can be used. Nothing is changed. Exits with 0 if all is well, 1 if
-something is not, 2 if the settings are wrong.`,
+		Long: `Check that the settings are valid, that HAProxy accepts the configuration made
+from the template, that Consul answers for every service, and that HAProxy's
+sockets work. Changes nothing. Exit codes: 0 all checks passed, 1 a check failed,
+2 invalid settings.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := load(cmd, env)
@@ -50,7 +50,7 @@ something is not, 2 if the settings are wrong.`,
 			return nil
 		},
 	}
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON, with the settings as they are in force and secrets masked")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON, with all effective settings and masked secrets")
 	return cmd
 }
 
@@ -73,7 +73,7 @@ func runChecks(ctx context.Context, cfg config.Config) []finding {
 	}
 	note := cfg.HAProxy.Socket
 	if errors.Is(err, plan.ErrNotRunning) {
-		note += " (the sidecar will wait for HAProxy)"
+		note += " (sidecar run waits for HAProxy)"
 	}
 	add("haproxy", note, err)
 	return findings
@@ -103,7 +103,7 @@ func checkTemplate(ctx context.Context, cfg config.Config) error {
 func checkDirectory(path string) error {
 	f, err := os.CreateTemp(filepath.Dir(path), ".pointsman-check-")
 	if err != nil {
-		return fmt.Errorf("cannot write beside %s: %w", path, err)
+		return fmt.Errorf("create a file in the directory of %s: %w", path, err)
 	}
 	return errors.Join(f.Close(), os.Remove(f.Name()))
 }

@@ -102,14 +102,14 @@ func printError(w io.Writer, err error) {
 func newRoot(env Env) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "sidecar",
-		Short: "HAProxy that follows Consul, with deployments that lose no request",
-		Long: `The sidecar runs beside one HAProxy. It watches services in Consul, compares them
-with what HAProxy runs, and changes HAProxy over its runtime socket. Only what
-the runtime can't do becomes a seamless reload of a rewritten haproxy.cfg.
+		Short: "Keep HAProxy in step with Consul and deploy without failed requests",
+		Long: `The sidecar runs next to one HAProxy. It watches services in Consul and changes
+HAProxy over its runtime socket. Only changes that the runtime socket does not
+support need a seamless reload with a new haproxy.cfg.
 
-Exit codes: 0 done, 1 failed, 2 arguments or settings are wrong,
-3 something is to do (plan --exit-code), 4 failed halfway (deploy), 128+n ended by
-a second signal n (deploy: by the first).`,
+Exit codes: 0 done, 1 failed, 2 invalid arguments or settings,
+3 changes pending (plan --exit-code), 4 partially deployed (deploy), 128+n ended
+by a second signal n (deploy: by the first).`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
@@ -119,7 +119,7 @@ a second signal n (deploy: by the first).`,
 	config.RegisterFlags(root.PersistentFlags())
 	root.PersistentPreRun = func(cmd *cobra.Command, _ []string) {
 		if passed := passedOver(env); passed != "" && cmd.Name() != "run" { // which logs it
-			_, _ = fmt.Fprintf(env.Stderr, "sidecar: environment variables of the container platform passed over: %s\n", passed)
+			_, _ = fmt.Fprintf(env.Stderr, "sidecar: container platform's environment variables ignored: %s\n", passed)
 		}
 	}
 	root.AddCommand(runCommand(env), renderCommand(env), planCommand(env), checkCommand(env), maintenanceCommand(env), guardCommand(env), deployCommand(env), versionCommand(env))

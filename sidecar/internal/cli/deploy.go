@@ -21,24 +21,26 @@ func deployCommand(env Env) *cobra.Command {
 	var o deployOptions
 	cmd := &cobra.Command{
 		Use:   "deploy --service NAME --version VERSION (--start CMD --stop CMD | --compose SERVICE)",
-		Short: "Deploy a version of a service, without losing a request",
-		Long: `Start the nodes of a new version, wait until every load balancer has had them
-live for --min-healthy, stop the old ones, and wait until every load balancer has
-them drained. If the new version does not become live, its nodes are stopped
-again, the old ones are not touched, and why is said: which node, which check,
-its last output, how long. If new nodes are lost while old ones stop, no further
-old one is stopped.
+		Short: "Deploy a version of a service without failed requests",
+		Long: `Start the nodes of a new version, wait until they have been live on every load
+balancer for --min-healthy, stop the old nodes, and wait until they are drained
+on every load balancer.
 
-Nodes are started and stopped by two commands of yours, which sh runs, once for
-each node, or by Docker Compose. They get what they need to know in variables
-(POINTSMAN_VERSION, POINTSMAN_INSTANCE and so on; docs/deploy.md).
+If the new version does not become live, its nodes are stopped again and the old
+nodes are not touched. The error names the node, the check, its last output and
+the time waited. If new nodes are lost while old nodes stop, no further old node
+is stopped.
 
-The load balancers are the sidecars that have registered themselves in Consul.
-Of this machine's settings only Consul's are used, and there may be none.
+Two shell commands or Docker Compose start and stop the nodes. A command runs
+once for each node and gets its data in environment variables
+(POINTSMAN_VERSION, POINTSMAN_INSTANCE and others; see docs/deploy.md).
 
-Exit codes: 0 deployed, 1 failed and the old nodes are untouched, 2 arguments or
-settings are wrong, 4 failed halfway: both versions may run, 128+n interrupted by
-signal n: run it again to go on.`,
+The load balancers are the sidecars registered in Consul. Only this machine's
+Consul settings are used; the settings file may be missing.
+
+Exit codes: 0 deployed, 1 failed and the old nodes are not touched, 2 invalid
+arguments or settings, 4 partially deployed: both versions may run,
+128+n interrupted by signal n: run the command again to continue.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return runDeploy(cmd, env, &o) },
 	}
@@ -181,34 +183,34 @@ type deployOptions struct {
 
 func (o *deployOptions) flags(cmd *cobra.Command) {
 	f := cmd.Flags()
-	f.StringVar(&o.service, "service", "", "the service in Consul (required)")
-	f.StringVar(&o.version, "version", "", "the version to deploy, as its nodes register it (required)")
-	f.StringVar(&o.start, "start", "", "command that starts a node, for sh")
-	f.StringVar(&o.stop, "stop", "", "command that stops a node, for sh")
-	f.BoolVar(&o.once, "once", false, "run a command once for all nodes of a wave, and not for each")
-	f.StringVar(&o.compose, "compose", "", "start and stop the containers of this service of Docker Compose, in place of commands")
-	f.StringVar(&o.variable, "compose-variable", "", "the Compose file's variable for the version (default: API_VERSION for a service api)")
+	f.StringVar(&o.service, "service", "", "service name in Consul (required)")
+	f.StringVar(&o.version, "version", "", "version to deploy, as new nodes register it (required)")
+	f.StringVar(&o.start, "start", "", "shell command that starts a node")
+	f.StringVar(&o.stop, "stop", "", "shell command that stops a node")
+	f.BoolVar(&o.once, "once", false, "run each command once for all nodes of a batch, not once per node")
+	f.StringVar(&o.compose, "compose", "", "Docker Compose service whose containers to start and stop, instead of --start and --stop")
+	f.StringVar(&o.variable, "compose-variable", "", "variable of the Compose file that holds the version (default: API_VERSION for a service api)")
 
-	f.StringVar(&o.pattern, "instance-pattern", "", "regular expression for the whole ID of an instance that may be stopped or counted (default: the service's name, alone or followed by a digit, - or @ and letters, digits, _.:@+-)")
-	f.BoolVar(&o.foreign, "include-foreign", false, "stop and count also instances whose ID does not match the pattern, or that registered under an ID that --start was not given")
+	f.StringVar(&o.pattern, "instance-pattern", "", "regular expression that the whole ID of an instance must match to be stopped or counted (default: the service's name, alone or followed by a digit, - or @ and letters, digits, _.:@+-)")
+	f.BoolVar(&o.foreign, "include-foreign", false, "also stop and count instances whose ID does not match the pattern or was not given to --start")
 
-	f.IntVar(&o.count, "count", 0, "nodes of the version in the end (default: as many as there are old ones)")
-	f.IntVar(&o.batch, "batch", 0, "start and stop so many at a time (default: all at once)")
-	f.BoolVar(&o.redeploy, "redeploy", false, "where all nodes are of the version already, replace them")
-	f.DurationVar(&o.timeout, "timeout", time.Minute, "time for new nodes to become live on every load balancer")
-	f.DurationVar(&o.minHealthy, "min-healthy", 10*time.Second, "time that new nodes must stay live on every load balancer before an old node is stopped; 0s: none")
-	f.DurationVar(&o.drainTimeout, "drain-timeout", 2*time.Minute, "time for every load balancer to let go of old nodes")
-	f.DurationVar(&o.commandTimeout, "command-timeout", 2*time.Minute, "time for a command to end; then it is killed")
+	f.IntVar(&o.count, "count", 0, "number of nodes of the version after the deployment (default: the number of old ones)")
+	f.IntVar(&o.batch, "batch", 0, "number of nodes to start and stop at a time (default: all)")
+	f.BoolVar(&o.redeploy, "redeploy", false, "replace all nodes even if they already have this version")
+	f.DurationVar(&o.timeout, "timeout", time.Minute, "longest wait for new nodes to become live on every load balancer")
+	f.DurationVar(&o.minHealthy, "min-healthy", 10*time.Second, "how long new nodes must stay live on every load balancer before an old node is stopped")
+	f.DurationVar(&o.drainTimeout, "drain-timeout", 2*time.Minute, "longest wait for old nodes to be drained on every load balancer")
+	f.DurationVar(&o.commandTimeout, "command-timeout", 2*time.Minute, "longest run time of a command before it is killed")
 
-	f.StringVar(&o.sidecars, "sidecars", "", "the service as which sidecars register (default: the setting status.service)")
-	f.IntVar(&o.loadBalancers, "load-balancers", 0, "fail unless at least so many load balancers are registered (default: 1)")
-	f.StringSliceVar(&o.without, "without", nil, "name of a load balancer to go on without, such as one that is known to be dead; may be repeated")
-	f.StringSliceVar(&o.at, "load-balancer", nil, "NAME=ADDRESS: ask this load balancer's sidecar at host:port or a URL, and not where it is registered; may be repeated")
-	f.StringVar(&o.tokenFile, "sidecar-token-file", "", "file with the bearer token that sidecars want")
-	f.StringVar(&o.caFile, "sidecar-ca-file", "", "authorities that sign sidecars' certificates, in PEM; with it sidecars are asked by TLS only")
-	f.StringVar(&o.certFile, "sidecar-cert-file", "", "client certificate that sidecars want, in PEM")
-	f.StringVar(&o.keyFile, "sidecar-key-file", "", "its key")
-	f.BoolVar(&o.json, "json", false, "print the result as JSON on standard output")
+	f.StringVar(&o.sidecars, "sidecars", "", "service under which sidecars are registered (default: setting status.service)")
+	f.IntVar(&o.loadBalancers, "load-balancers", 0, "least number of registered load balancers; fewer is an error (default: 1)")
+	f.StringSliceVar(&o.without, "without", nil, "name of a load balancer to ignore, such as a dead one; may be repeated")
+	f.StringSliceVar(&o.at, "load-balancer", nil, "NAME=ADDRESS: host:port or URL of a load balancer's sidecar, instead of its registered address; may be repeated")
+	f.StringVar(&o.tokenFile, "sidecar-token-file", "", "file with the bearer token for the sidecars' API")
+	f.StringVar(&o.caFile, "sidecar-ca-file", "", "PEM file with the authorities of the sidecars' certificates; requires TLS on every sidecar")
+	f.StringVar(&o.certFile, "sidecar-cert-file", "", "PEM file with the client certificate for the sidecars' API")
+	f.StringVar(&o.keyFile, "sidecar-key-file", "", "PEM file with the client certificate's key")
+	f.BoolVar(&o.json, "json", false, "print the result as JSON")
 }
 
 // check takes what variables say for flags that were not given, and names all
@@ -217,25 +219,25 @@ func (o *deployOptions) check(cmd *cobra.Command) error {
 	var errs []error
 	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
 	if o.service == "" {
-		bad("--service: must be given")
+		bad("--service: required")
 	}
 	if o.version == "" {
-		bad("--version: must be given")
+		bad("--version: required")
 	}
 	switch {
 	case o.compose == "" && (o.start == "" || o.stop == ""):
-		bad("--start and --stop, or --compose: must be given")
+		bad("--start and --stop, or --compose: required")
 	case o.compose != "" && (o.start != "" || o.stop != "" || o.once):
-		bad("--compose %s: starts and stops nodes itself; --start, --stop and --once are for commands", o.compose)
+		bad("--compose %s: cannot be combined with --start, --stop or --once", o.compose)
 	case o.compose == "" && o.variable != "":
-		bad("--compose-variable %s: is for --compose", o.variable)
+		bad("--compose-variable %s: requires --compose", o.variable)
 	}
 	for _, d := range []struct {
 		flag  string
 		value time.Duration
 	}{{"timeout", o.timeout}, {"drain-timeout", o.drainTimeout}, {"command-timeout", o.commandTimeout}} {
 		if d.value <= 0 {
-			bad("--%s %s: must be above 0", d.flag, d.value)
+			bad("--%s %s: must be greater than 0", d.flag, d.value)
 		}
 	}
 	if o.minHealthy < 0 {

@@ -71,7 +71,7 @@ func (c *deployCatalog) Balancers(ctx context.Context) ([]deploy.Balancer, error
 		case c.at[b.Name] != "":
 			b.URL = c.at[b.Name]
 		case e.Address == "":
-			b.Problem = "its registration has no address that can be used"
+			b.Problem = "registration without a usable address"
 		case e.Sidecar.HTTPS:
 			b.URL = "https://" + e.Address
 		default:

@@ -32,7 +32,7 @@ func newDeployParts(ctx context.Context, cfg config.Config, env Env, o *deployOp
 	client, errClient := status.NewClient(o.sidecarCredentials(env))
 	catalog, errCatalog := newDeployCatalog(consulOptions(cfg, hclog.NewNullLogger()), o.service, sidecars, at)
 	if sidecars == "" {
-		errCatalog = errors.Join(errCatalog, errors.New("--sidecars: must be given, since status.service is empty"))
+		errCatalog = errors.Join(errCatalog, errors.New("--sidecars: required, because status.service is empty"))
 	}
 	if err := errors.Join(errOrder, errAt, errClient, errCatalog); err != nil {
 		return nil, &exitError{code: ExitUsage, err: err}
@@ -74,7 +74,7 @@ func (o *deployOptions) order() (deploy.Order, error) {
 	case err != nil:
 		return order, fmt.Errorf("--instance-pattern: %w", err)
 	case o.compose == "" && !o.foreign && !order.Pattern.MatchString(order.NodeID(0)):
-		return order, fmt.Errorf("--instance-pattern %s: does not match the IDs that new nodes are given, such as %s: the next deployment could not stop them", o.pattern, order.NodeID(0))
+		return order, fmt.Errorf("--instance-pattern %s: does not match the IDs of new nodes, such as %s, so the next deployment could not stop them", o.pattern, order.NodeID(0))
 	}
 	return order, nil
 }

@@ -102,9 +102,9 @@ func (s *deployScreen) show(bars []deploy.Bar) {
 func milestone(was, now deploy.Bar) string {
 	switch {
 	case now.Trouble != "" && was.Trouble == "":
-		return fmt.Sprintf("%s cannot be asked: %s", now.Name, now.Trouble)
+		return fmt.Sprintf("%s unreachable: %s", now.Name, now.Trouble)
 	case now.Trouble == "" && was.Trouble != "":
-		return now.Name + " answers again"
+		return now.Name + " reachable again"
 	case now.Of > 0 && now.Drained == now.Of && was.Drained != was.Of:
 		return fmt.Sprintf("%s has %d of %d drained", now.Name, now.Drained, now.Of)
 	case now.Want > 0 && now.Live == now.Want && was.Live < was.Want:

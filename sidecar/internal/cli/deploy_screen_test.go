@@ -84,7 +84,7 @@ func TestElsewhereALoadBalancerHasALineForEachEnd(t *testing.T) {
 		s.show([]deploy.Bar{b})
 	}
 	got := regexp.MustCompile(`deploy: +\d\.\ds  `).ReplaceAllString(out.String(), "")
-	want := "lb0 cannot be asked: refused\nlb0 answers again\nlb0 has 2 of 2 live\nlb0 has 2 of 2 drained\n"
+	want := "lb0 unreachable: refused\nlb0 reachable again\nlb0 has 2 of 2 live\nlb0 has 2 of 2 drained\n"
 	if got != want {
 		t.Errorf("got\n%swant\n%s", got, want)
 	}

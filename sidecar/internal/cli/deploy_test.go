@@ -116,17 +116,17 @@ func TestDeployRefusesWhatCannotBe(t *testing.T) {
 		args []string
 		says string
 	}{
-		"no commands":           {nil, "--start and --stop, or --compose: must be given"},
+		"no commands":           {nil, "--start and --stop, or --compose: required"},
 		"one command":           {[]string{"--start", "true"}, "--start and --stop, or --compose"},
-		"both ways":             {append([]string{"--compose", "api"}, commands...), "--compose api: starts and stops nodes itself"},
-		"no service":            {append([]string{"--service", ""}, commands...), "--service: must be given"},
-		"a version for a shell": {append([]string{"--version", "$(reboot)"}, commands...), `version "$(reboot)": holds the character '$'`},
+		"both ways":             {append([]string{"--compose", "api"}, commands...), "--compose api: cannot be combined with"},
+		"no service":            {append([]string{"--service", ""}, commands...), "--service: required"},
+		"a version for a shell": {append([]string{"--version", "$(reboot)"}, commands...), `version "$(reboot)": contains the character '$'`},
 		"a count of none":       {append([]string{"--count", "0"}, commands...), "--count 0: must be 1 or more"},
-		"no time":               {append([]string{"--timeout", "0s"}, commands...), "--timeout 0s: must be above 0"},
+		"no time":               {append([]string{"--timeout", "0s"}, commands...), "--timeout 0s: must be greater than 0"},
 		"half an address":       {append([]string{"--load-balancer", "lb0"}, commands...), `--load-balancer "lb0": want NAME=ADDRESS`},
 		"half a certificate":    {append([]string{"--sidecar-cert-file", "/c"}, commands...), "want both or none"},
 		"a broken pattern":      {append([]string{"--instance-pattern", "["}, commands...), "--instance-pattern: error parsing regexp"},
-		"a pattern for others":  {append([]string{"--instance-pattern", "web-.*"}, commands...), "--instance-pattern web-.*: does not match the IDs that new nodes are given, such as api-1.1-"},
+		"a pattern for others":  {append([]string{"--instance-pattern", "web-.*"}, commands...), "--instance-pattern web-.*: does not match the IDs of new nodes, such as api-1.1-"},
 		"no healthy time":       {append([]string{"--min-healthy", "-1s"}, commands...), "--min-healthy -1s: must be 0s or more"},
 		"an unknown flag":       {append([]string{"--bach", "1"}, commands...), "--bach"},
 		"a bad setting":         {append([]string{"--consul-wait", "30"}, commands...), "has no unit"},
@@ -147,7 +147,7 @@ func TestDeployNeedsNoServicesInItsSettings(t *testing.T) {
 	s.node("api-9", "1.1")
 	// What deploy tells its commands is no misspelt setting.
 	code, stdout, stderr := s.run([]string{"POINTSMAN_VERSION=1.0", "POINTSMAN_INSTANCE=x"}, append([]string{"--json"}, commands...)...)
-	if code != ExitOK || !strings.Contains(stderr, "api 1.1 is deployed already: 1 live on 1 load balancer; nothing was done") {
+	if code != ExitOK || !strings.Contains(stderr, "api 1.1 already deployed: 1 live on 1 load balancer; no changes made") {
 		t.Errorf("got exit code %d, %q", code, stderr)
 	}
 	var r deploy.Result
@@ -176,7 +176,7 @@ func TestACommandOfADeploymentMayRunTheSidecar(t *testing.T) {
 	var stdout, stderr strings.Builder
 	environ = append(environ, "POINTSMAN_STATUS_ADDRESS="+at)
 	code := Run(t.Context(), Env{Args: []string{"guard", "list", "--config", settingsFile(t, "services: []\n")}, Environ: environ, Hostname: "lb0", Stdout: &stdout, Stderr: &stderr})
-	if code != ExitOK || stdout.String() != "Nothing is held.\n" {
+	if code != ExitOK || stdout.String() != "The guard holds no servers.\n" {
 		t.Errorf("got exit code %d, %q %q, want that it runs", code, stdout.String(), stderr.String())
 	}
 }
@@ -185,7 +185,7 @@ func TestDeploySaysWhatFailed(t *testing.T) {
 	s := newDeployScene(t, status.Access{})
 	s.node("api-0", "1.0")
 	code, stdout, stderr := s.run(nil, commands...)
-	if code != ExitFailure || stdout != "" || !strings.Contains(stderr, "start 0: exit status 3, after 0.") || !strings.Contains(stderr, "api 1.1 is not deployed; what ran before was not touched") {
+	if code != ExitFailure || stdout != "" || !strings.Contains(stderr, "start 0: exit status 3, after 0.") || !strings.Contains(stderr, "api 1.1 not deployed; old nodes not touched") {
 		t.Errorf("got exit code %d, %q, %q", code, stdout, stderr)
 	}
 }
@@ -195,7 +195,7 @@ func TestDeploySaysThatItHasFailedHalfway(t *testing.T) {
 	s.node("api-0", "1.0")
 	s.node("api-9", "1.1")
 	code, _, stderr := s.run(nil, "--start", "true", "--stop", "exit 5")
-	if code != ExitHalfway || !strings.Contains(stderr, `stop "api-0": stop api-0: exit status 5`) || !strings.Contains(stderr, "of the new version api-9 runs, of the old one api-0 runs") {
+	if code != ExitHalfway || !strings.Contains(stderr, `stop "api-0": stop api-0: exit status 5`) || !strings.Contains(stderr, "new version: api-9 runs; old version: api-0 runs") {
 		t.Errorf("got exit code %d, %q", code, stderr)
 	}
 }
@@ -227,12 +227,12 @@ func TestDeployBeginsNothingWithASidecarThatCannotBeRead(t *testing.T) {
 		code int
 		says string
 	}{
-		"without a name":         {map[string]string{"pointsman-routes": "api"}, nil, ExitFailure, `the load balancer of sidecar "s1" cannot be asked`},
+		"without a name":         {map[string]string{"pointsman-routes": "api"}, nil, ExitFailure, `the load balancer of sidecar "s1" unreachable`},
 		"of another name":        {contract.Sidecar{Balancer: "lb1", Services: []string{"api"}}.Format(), nil, ExitFailure, `the load balancer "lb0" answers there`},
 		"that is left out":       {contract.Sidecar{Balancer: "lb1", Services: []string{"api"}}.Format(), []string{"--without", "lb1"}, ExitOK, "already"},
 		"of another service":     {contract.Sidecar{Balancer: "lb1", Services: []string{"web"}}.Format(), nil, ExitOK, "already"},
-		"that has stopped":       {contract.Sidecar{Balancer: "lb1", Services: []string{"api"}, Stopped: time.Now()}.Format(), []string{"--load-balancer", "lb1=127.0.0.1:1"}, ExitFailure, "at http://127.0.0.1:1 cannot be asked"},
-		"that is asked nowhere":  {contract.Sidecar{Balancer: "lb1", Services: []string{"api"}}.Format(), []string{"--load-balancer", "lb1=127.0.0.1:1"}, ExitFailure, "at http://127.0.0.1:1 cannot be asked"},
+		"that has stopped":       {contract.Sidecar{Balancer: "lb1", Services: []string{"api"}, Stopped: time.Now()}.Format(), []string{"--load-balancer", "lb1=127.0.0.1:1"}, ExitFailure, "at http://127.0.0.1:1 unreachable"},
+		"that is asked nowhere":  {contract.Sidecar{Balancer: "lb1", Services: []string{"api"}}.Format(), []string{"--load-balancer", "lb1=127.0.0.1:1"}, ExitFailure, "at http://127.0.0.1:1 unreachable"},
 		"too few":                {contract.Sidecar{Balancer: "lb1", Services: []string{"web"}}.Format(), []string{"--load-balancers", "2"}, ExitFailure, "want 2"},
 		"of the same name twice": {contract.Sidecar{Balancer: "lb0", HTTPS: true, Services: []string{"api"}}.Format(), nil, ExitFailure, "two sidecars have this name"},
 	} {

@@ -19,10 +19,10 @@ import (
 func guardCommand(env Env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "guard",
-		Short: "See what the guard holds, and let it go",
-		Long: `See what the guard of the running sidecar holds, and let it go. Where too many
-servers are lost at once, the guard keeps them in traffic, and HAProxy's own
-checks decide. docs/guard.md tells what becomes of the traffic in each case.`,
+		Short: "List and release the servers that the guard holds",
+		Long: `List and release the servers that the guard of the running sidecar holds. When
+too many servers are lost at once, the guard keeps them in HAProxy, and HAProxy's
+own checks decide which of them get traffic. See docs/guard.md.`,
 		Args: func(_ *cobra.Command, args []string) error {
 			return &exitError{code: ExitUsage, err: fmt.Errorf("guard %s: want list or release", strings.Join(args, " "))}
 		},
@@ -36,7 +36,7 @@ func guardList(env Env) *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "list",
-		Short: "What is held, of which service, since when",
+		Short: "List held servers by service, with the time since when",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			var s agent.State
@@ -57,9 +57,9 @@ func guardRelease(env Env) *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "release SERVICE",
-		Short: "Let go what is held of a service",
-		Long: `Let go what is held of a service: what Consul calls lost is taken out of traffic,
-below min_servers too. What is lost later is judged anew.`,
+		Short: "Remove the held servers of a service from traffic",
+		Long: `Remove the servers of a service that the guard holds from traffic, even below
+min_servers. Later losses are evaluated again.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var r status.Released
@@ -84,9 +84,9 @@ below min_servers too. What is lost later is judged anew.`,
 // released is what came of letting go, for people.
 func released(r status.Released) string {
 	if len(r.Servers) == 0 {
-		return fmt.Sprintf("%s: nothing is held of %s", r.LoadBalancer, r.Service)
+		return fmt.Sprintf("%s: guard holds no servers of %s", r.LoadBalancer, r.Service)
 	}
-	return fmt.Sprintf("%s: let go of %s: %s", r.LoadBalancer, r.Service, strings.Join(r.Servers, ", "))
+	return fmt.Sprintf("%s: released servers of %s: %s", r.LoadBalancer, r.Service, strings.Join(r.Servers, ", "))
 }
 
 // heldService is one service of which something is held.
@@ -112,7 +112,7 @@ func printHolds(w io.Writer, holds []heldService, asJSON bool) error {
 		return e.Encode(holds)
 	}
 	if len(holds) == 0 {
-		_, err := fmt.Fprintln(w, "Nothing is held.")
+		_, err := fmt.Fprintln(w, "The guard holds no servers.")
 		return err
 	}
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)

@@ -106,7 +106,7 @@ func TestGuardCommands(t *testing.T) {
 	nobody := httptest.NewServer(http.NotFoundHandler())
 	nobody.Close()
 	address := func(s *httptest.Server) string { return strings.TrimPrefix(s.URL, "http://") }
-	away := "the sidecar at " + none + ": dial unix " + none + ": connect: no such file or directory"
+	away := "query sidecar at " + none + ": dial unix " + none + ": connect: no such file or directory"
 
 	for _, c := range []struct {
 		name, address, args string
@@ -119,20 +119,20 @@ func TestGuardCommands(t *testing.T) {
 				"api      2026-11-25T12:00:00Z  2026-11-25T13:00:00Z  api-1 api-2\n" +
 				"mail     2026-11-25T12:00:00Z  -                     m\n", "",
 		},
-		{"nothing is held", calm, "guard list", ExitOK, "Nothing is held.\n", ""},
+		{"nothing is held", calm, "guard list", ExitOK, "The guard holds no servers.\n", ""},
 		{"nothing is held, for programs", calm, "guard list --json", ExitOK, "[]\n", ""},
-		{"let go", at, "guard release api", ExitOK, "lb0: let go of api: api-1, api-2\n", ""},
+		{"let go", at, "guard release api", ExitOK, "lb0: released servers of api: api-1, api-2\n", ""},
 		{"let go, for programs", at, "guard release api --json", ExitOK, `{"load_balancer":"lb0","service":"api","released":["api-1","api-2"]}` + "\n", ""},
-		{"nothing to let go", at, "guard release web", ExitOK, "lb0: nothing is held of web\n", ""},
-		{"a service that is not routed", at, "guard release nothing", ExitFailure, "", "does not route"},
+		{"nothing to let go", at, "guard release web", ExitOK, "lb0: guard holds no servers of web\n", ""},
+		{"a service that is not routed", at, "guard release nothing", ExitFailure, "", "service not routed"},
 		{"a name that is a path", at, "guard release a/b", ExitFailure, "", "want /api/v1/guard"},
 		{"a sidecar that has no time", at, "guard release busy", ExitFailure, "", "no time"},
 		{"a sidecar that takes no orders", calm, "guard release api", ExitFailure, "", "no such page"},
 		{"what is held, without the socket", by(tcp, none), "guard list --json", ExitOK, "[", ""},
 		{"let go, without the socket", by(tcp, none), "guard release api", ExitFailure, "", "an action needs the Unix socket"},
 		{"let go, with no socket at all", by(tcp, ""), "guard release api", ExitFailure, "", "an action needs the Unix socket"},
-		{"something else there", by(address(broken), none), "guard list", ExitFailure, "", `the sidecar at http://` + address(broken) + `: the answer is none`},
-		{"nobody there", by(address(nobody), none), "guard list", ExitFailure, "", "the sidecar at http://" + address(nobody) + ": dial tcp " + address(nobody) + ": connect: connection refused"},
+		{"something else there", by(address(broken), none), "guard list", ExitFailure, "", `query sidecar at http://` + address(broken) + `: invalid answer`},
+		{"nobody there", by(address(nobody), none), "guard list", ExitFailure, "", "query sidecar at http://" + address(nobody) + ": dial tcp " + address(nobody) + ": connect: connection refused"},
 		{"nobody at the socket either", by(address(nobody), none), "guard list", ExitFailure, "", away},
 		{"a port that is not known", by("127.0.0.1:0", none), "guard list", ExitUsage, "", "status.address"},
 		{"no service", at, "guard release", ExitUsage, "", "arg"},
@@ -164,11 +164,11 @@ func TestTheSidecarIsAskedWithItsOwnCredentials(t *testing.T) {
 		return fmt.Sprintf(`"%s", socket: "", token_file: "%s", tls: {cert_file: "%s", key_file: "%s", client_ca_file: "%s"}`, at, token, a.Path("ca.pem"), a.Path("ca-key.pem"), cert)
 	}
 	code, out, errs := sidecar(t, tls(own), "guard", "release", "api")
-	if code != ExitOK || out != "lb0: let go of api: api-1\n" {
+	if code != ExitOK || out != "lb0: released servers of api: api-1\n" {
 		t.Errorf("got %d %q %q, want it let go", code, out, errs)
 	}
 	code, _, errs = sidecar(t, tls(other), "guard", "list")
-	if code != ExitFailure || !strings.Contains(errs, "another certificate") {
+	if code != ExitFailure || !strings.Contains(errs, "server certificate is not") {
 		t.Errorf("one with another certificate: got %d %q, want that it is told nothing", code, errs)
 	}
 }

@@ -130,12 +130,12 @@ func (m maintenance) failure() error {
 	case m.trouble != nil:
 		errs = append(errs, m.trouble)
 	case m.UnderWay > 0:
-		errs = append(errs, fmt.Errorf("%s is in maintenance, but %d requests are still under way", m.LoadBalancer, m.UnderWay))
+		errs = append(errs, fmt.Errorf("%s is in maintenance, but %d requests are still in flight", m.LoadBalancer, m.UnderWay))
 	case !m.Quiet:
-		errs = append(errs, fmt.Errorf("%s is in maintenance, but there still come requests", m.LoadBalancer))
+		errs = append(errs, fmt.Errorf("%s is in maintenance, but still receives requests", m.LoadBalancer))
 	}
 	if m.InFile != nil && !*m.InFile {
-		errs = append(errs, fmt.Errorf("%s: haproxy.cfg does not say so yet, so that a HAProxy that is restarted would not come back %s: does the sidecar run?", m.LoadBalancer, m.state()))
+		errs = append(errs, fmt.Errorf("%s: haproxy.cfg is not updated yet, so a restarted HAProxy would not come back %s: is the sidecar running?", m.LoadBalancer, m.state()))
 	}
 	return errors.Join(errs...)
 }
@@ -149,17 +149,17 @@ func (m maintenance) state() string {
 
 // String is the result for people.
 func (m maintenance) String() string {
-	words := []string{fmt.Sprintf("%s is %s; requests under way: %d", m.LoadBalancer, m.state(), m.UnderWay)}
+	words := []string{fmt.Sprintf("%s is %s; requests in flight: %d", m.LoadBalancer, m.state(), m.UnderWay)}
 	if m.Quiet {
-		words = append(words, "no new ones come")
+		words = append(words, "no new requests")
 	}
 	switch {
 	case m.InFile == nil:
-		words = append(words, "haproxy.cfg cannot be read here")
+		words = append(words, "haproxy.cfg cannot be read")
 	case *m.InFile:
-		words = append(words, "haproxy.cfg says the same")
+		words = append(words, "haproxy.cfg agrees")
 	default:
-		words = append(words, "haproxy.cfg does not say so")
+		words = append(words, "haproxy.cfg differs")
 	}
 	return strings.Join(words, "; ") + "."
 }

@@ -82,9 +82,9 @@ func TestMaintenanceOnWaitsForTheLastRequestAndForTheFile(t *testing.T) {
 		{"clients move on", time.Second, 0, 0, 30 * time.Second, maintenance{Quiet: true, InFile: &yes, Waited: 3}, ""},
 		{"a long request", time.Second, 10 * time.Second, 0, 30 * time.Second, maintenance{Quiet: true, InFile: &yes, Waited: 12}, ""},
 		{"a file that comes late", 0, 0, 20 * time.Second, 30 * time.Second, maintenance{Quiet: true, InFile: &yes, Waited: 20}, ""},
-		{"a request that does not end", time.Second, time.Hour, 0, 30 * time.Second, maintenance{UnderWay: 1, InFile: &yes, Waited: 30}, "lb0 is in maintenance, but 1 requests are still under way"},
-		{"a client that does not move on", time.Hour, 0, 0, 30 * time.Second, maintenance{InFile: &yes, Waited: 30}, "lb0 is in maintenance, but there still come requests"},
-		{"no sidecar", 0, 0, time.Hour, 30 * time.Second, maintenance{Quiet: true, InFile: &no, Waited: 30}, "does the sidecar run?"},
+		{"a request that does not end", time.Second, time.Hour, 0, 30 * time.Second, maintenance{UnderWay: 1, InFile: &yes, Waited: 30}, "lb0 is in maintenance, but 1 requests are still in flight"},
+		{"a client that does not move on", time.Hour, 0, 0, 30 * time.Second, maintenance{InFile: &yes, Waited: 30}, "lb0 is in maintenance, but still receives requests"},
+		{"no sidecar", 0, 0, time.Hour, 30 * time.Second, maintenance{Quiet: true, InFile: &no, Waited: 30}, "is the sidecar running?"},
 		{"nobody waits", time.Hour, 0, time.Hour, 0, maintenance{InFile: &no}, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -151,7 +151,7 @@ func TestMaintenanceWithoutTheFileSaysSo(t *testing.T) {
 		m := newTestMaintainer(f, 0)
 		m.read = func(string) ([]byte, error) { return nil, fs.ErrPermission }
 		got, err := m.on(t.Context(), 30*time.Second)
-		if err != nil || got.InFile != nil || got.failure() != nil || !strings.Contains(got.String(), "haproxy.cfg cannot be read here") {
+		if err != nil || got.InFile != nil || got.failure() != nil || !strings.Contains(got.String(), "haproxy.cfg cannot be read") {
 			t.Errorf("got %s, %v, %v, want no failure, and that the file cannot be read", got, err, got.failure())
 		}
 	})

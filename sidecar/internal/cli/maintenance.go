@@ -19,13 +19,12 @@ import (
 func maintenanceCommand(env Env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "maintenance",
-		Short: "Take this load balancer out of rotation, and bring it back",
-		Long: `Take this load balancer out of rotation for upkeep, and bring it back. HAProxy's
-health answer (haproxy.health.bind) turns, and whoever sends traffic goes
-elsewhere; requests that come all the same are served as ever. It is HAProxy's
-runtime socket that is spoken to: the sidecar need not run, but while it does it
-writes haproxy.cfg accordingly, so that a HAProxy that is restarted or replaced
-comes back as it was.`,
+		Short: "Take this load balancer out of rotation and back",
+		Long: `Take this load balancer out of rotation for maintenance and back. HAProxy's
+health answer (haproxy.health.bind) changes to 503, so clients use other load
+balancers. Requests that still arrive are served. The command uses HAProxy's
+runtime socket and works without a running sidecar. A running sidecar writes the
+state to haproxy.cfg, so a restarted HAProxy keeps it.`,
 		Args: func(_ *cobra.Command, args []string) error {
 			return &exitError{code: ExitUsage, err: fmt.Errorf("maintenance %s: want on, off or status", strings.Join(args, " "))}
 		},
@@ -39,11 +38,11 @@ func maintenanceOn(env Env) *cobra.Command {
 	var o maintenanceOptions
 	cmd := &cobra.Command{
 		Use:   "on",
-		Short: "Out of rotation; waits until no request is under way",
-		Long: `Take this load balancer out of rotation and wait until its services' requests
-have ended, in old workers too, no new ones come, and haproxy.cfg says so, too.
-A client's connection that is kept without a request does not count. Exits with
-1 if that did not come to pass in time; the maintenance is on all the same.`,
+		Short: "Go out of rotation and wait until no request is in flight",
+		Long: `Take this load balancer out of rotation. Wait until its services have no requests
+in flight, old workers included, no new requests arrive, and haproxy.cfg has the
+maintenance too. Idle client connections do not count. Exits with 1 if the wait
+times out; the maintenance stays on.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return maintain(cmd, env, o, func(ctx context.Context, m *maintainer) (maintenance, error) { return m.on(ctx, o.wait) })
@@ -57,9 +56,9 @@ func maintenanceOff(env Env) *cobra.Command {
 	var o maintenanceOptions
 	cmd := &cobra.Command{
 		Use:   "off",
-		Short: "Back into rotation",
-		Long: `Bring this load balancer back into rotation, and wait until haproxy.cfg says so,
-too. Exits with 1 if it did not in time; the maintenance is off all the same.`,
+		Short: "Go back into rotation",
+		Long: `Bring this load balancer back into rotation and wait until haproxy.cfg has the
+change. Exits with 1 if the wait times out; the maintenance stays off.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return maintain(cmd, env, o, func(ctx context.Context, m *maintainer) (maintenance, error) { return m.off(ctx, o.wait) })
@@ -73,7 +72,7 @@ func maintenanceStatus(env Env) *cobra.Command {
 	var o maintenanceOptions
 	cmd := &cobra.Command{
 		Use:   "status",
-		Short: "Whether it is in rotation, and what is under way",
+		Short: "Show whether it is in rotation, and the requests in flight",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return maintain(cmd, env, o, func(ctx context.Context, m *maintainer) (maintenance, error) { return m.status(ctx) })
@@ -90,7 +89,7 @@ type maintenanceOptions struct {
 
 func (o *maintenanceOptions) flags(cmd *cobra.Command) {
 	cmd.Flags().BoolVar(&o.json, "json", false, "print JSON")
-	cmd.Flags().DurationVar(&o.wait, "wait", 30*time.Second, "wait so long at most; 0s waits for nothing")
+	cmd.Flags().DurationVar(&o.wait, "wait", 30*time.Second, "longest wait; 0s returns at once")
 }
 
 // maintain runs one of the commands and prints what came of it.
@@ -100,7 +99,7 @@ func maintain(cmd *cobra.Command, env Env, o maintenanceOptions, do func(context
 		return err
 	}
 	if !inRotation(cfg) {
-		return &exitError{code: ExitUsage, err: errors.New("maintenance: haproxy.health.bind is not set: there is no health answer to turn")}
+		return &exitError{code: ExitUsage, err: errors.New("maintenance: haproxy.health.bind is not set, so there is no health answer to change")}
 	}
 	if o.wait < 0 {
 		return &exitError{code: ExitUsage, err: fmt.Errorf("--wait %s: must not be negative", o.wait)}

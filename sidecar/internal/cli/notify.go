@@ -24,7 +24,7 @@ func notify(ctx context.Context, a *agent.Agent) error {
 	}
 	sent, err := systemd.SdNotify(false, systemd.SdNotifyReady)
 	if err != nil {
-		return fmt.Errorf("tell systemd: %w", err)
+		return fmt.Errorf("notify systemd: %w", err)
 	}
 	if !sent {
 		return nil // systemd has not started us
@@ -32,7 +32,7 @@ func notify(ctx context.Context, a *agent.Agent) error {
 	<-ctx.Done()
 	_, err = systemd.SdNotify(false, systemd.SdNotifyStopping)
 	if err != nil {
-		return fmt.Errorf("tell systemd: %w", err)
+		return fmt.Errorf("notify systemd: %w", err)
 	}
 	return nil
 }

@@ -50,7 +50,7 @@ func catalogOnce(ctx context.Context, cfg config.Config) (catalog.Snapshot, erro
 		}
 		select {
 		case <-ctx.Done():
-			return catalog.Snapshot{}, failure(fmt.Errorf("no answer from Consul at %s within %s", cfg.Consul.Address, catalogWait))
+			return catalog.Snapshot{}, failure(fmt.Errorf("query Consul at %s: no answer within %s", cfg.Consul.Address, catalogWait))
 		case <-source.Changed():
 		case <-poll.C:
 		}

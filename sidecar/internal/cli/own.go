@@ -57,7 +57,7 @@ func at(where string, err error) error {
 	if err == nil {
 		return nil
 	}
-	return fmt.Errorf("the sidecar at %s: %w", where, err)
+	return fmt.Errorf("query sidecar at %s: %w", where, err)
 }
 
 // isAway reports whether nobody could be asked.
@@ -69,7 +69,7 @@ func isAway(err error) bool {
 func ownTarget(cfg config.Config) (status.Target, error) {
 	host, port, err := net.SplitHostPort(cfg.Status.Address)
 	if err != nil || port == "0" {
-		return status.Target{}, fmt.Errorf("status.address %q: the running sidecar cannot be found by it", cfg.Status.Address)
+		return status.Target{}, fmt.Errorf("status.address %q: a port of 0 does not identify the running sidecar", cfg.Status.Address)
 	}
 	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
 		host = "127.0.0.1"

@@ -16,9 +16,9 @@ func planCommand(env Env) *cobra.Command {
 	var asJSON, code bool
 	cmd := &cobra.Command{
 		Use:   "plan",
-		Short: "Show what would be done to HAProxy now, and why",
-		Long: `Ask Consul and HAProxy once and show the next steps, each with its reason, what
-waits and for what, and whether a reload is needed. Nothing is changed.`,
+		Short: "Show the next changes to HAProxy, with reasons",
+		Long: `Query Consul and HAProxy once and show the next steps with reasons, what waits
+and for what, and whether a reload is needed. Changes nothing.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := load(cmd, env)
@@ -52,7 +52,7 @@ waits and for what, and whether a reload is needed. Nothing is changed.`,
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
-	cmd.Flags().BoolVar(&code, "exit-code", false, fmt.Sprintf("exit with %d if there is something to do", ExitChanges))
+	cmd.Flags().BoolVar(&code, "exit-code", false, fmt.Sprintf("exit with %d if there are changes", ExitChanges))
 	return cmd
 }
 
@@ -60,9 +60,9 @@ func printPlan(w io.Writer, o plan.Observed, p plan.Plan) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	switch {
 	case !o.Running:
-		fmt.Fprintln(t, "HAProxy is not running: it will start from the file (sidecar render).")
+		fmt.Fprintln(t, "HAProxy is not running. It will start from haproxy.cfg (see sidecar render).")
 	case p.Empty() && len(p.Waiting) == 0:
-		fmt.Fprintf(t, "Nothing to do: HAProxy %s (pid %d) runs what Consul says.\n", o.Caps.Version, o.PID)
+		fmt.Fprintf(t, "No changes: HAProxy %s (pid %d) matches Consul.\n", o.Caps.Version, o.PID)
 	}
 	if len(p.Steps) > 0 {
 		fmt.Fprintln(t, "STEP\tBACKEND\tSERVER\tINSTANCE\tREASON\tVALUE")

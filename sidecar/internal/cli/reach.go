@@ -37,12 +37,12 @@ func reach(ctx context.Context, setting, consul, last string) (string, error) {
 	// connect(2) on UDP picks a route, and sends nothing.
 	conn, err := (&net.Dialer{}).DialContext(ctx, "udp", hostPort)
 	if err != nil {
-		return "", fmt.Errorf("the way to Consul: %w", err)
+		return "", fmt.Errorf("find the route to Consul: %w", err)
 	}
 	defer func() { _ = conn.Close() }() // nothing was sent
 	here, err := netip.ParseAddrPort(conn.LocalAddr().String())
 	if err != nil {
-		return "", fmt.Errorf("the way to Consul: %w", err)
+		return "", fmt.Errorf("find the route to Consul: %w", err)
 	}
 	if here.Addr().IsLoopback() {
 		return "", nil

@@ -139,10 +139,10 @@ func (r *registrant) note(err error) {
 	switch {
 	case err != nil && r.trouble != err.Error():
 		r.trouble = err.Error()
-		r.log.Error("it cannot be found out where others reach this; trying on", "setting", r.is.setting, "error", err)
+		r.log.Error("cannot determine advertise address, retrying", "setting", r.is.setting, "error", err)
 	case err == nil && r.trouble != "":
 		r.trouble = ""
-		r.log.Info("it is known again where others reach this")
+		r.log.Info("advertise address determined again")
 	}
 }
 
@@ -167,7 +167,7 @@ func (r *registrant) register(ctx context.Context, e entry) registered {
 	now := registered{entry: e, cancel: cancel, done: make(chan struct{})}
 	registration, err := registrator.New(e.config(r.consul, r.log))
 	if err != nil {
-		r.log.Error("this cannot be registered in Consul", "service", e.Service, "error", err)
+		r.log.Error("registration invalid", "service", e.Service, "error", err)
 		close(now.done)
 		return now
 	}
@@ -178,7 +178,7 @@ func (r *registrant) register(ctx context.Context, e entry) registered {
 			if err := registration.Register(ctx); err == nil {
 				<-ctx.Done()
 			} else if ctx.Err() == nil {
-				r.log.Error("Consul refuses to register this; trying on", "service", e.Service, "error", err, "again_in", registrantAgain)
+				r.log.Error("Consul refused registration, retrying", "service", e.Service, "error", err, "again_in", registrantAgain)
 				pause(ctx, registrantAgain)
 			}
 		}
@@ -197,10 +197,10 @@ func (r *registrant) leave(ctx context.Context, record entry) {
 		registration.Close()
 	}
 	if err != nil {
-		r.log.Warn("cannot leave a record in Consul that HAProxy serves on", "id", record.ID, "error", err)
+		r.log.Warn("registration of running HAProxy failed", "id", record.ID, "error", err)
 		return
 	}
-	r.log.Info("left a record in Consul that HAProxy serves on", "service", record.Service, "id", record.ID)
+	r.log.Info("registered as stopped with HAProxy running", "service", record.Service, "id", record.ID)
 }
 
 // deregister takes the entry out of Consul. It tries once: what stays turns
@@ -216,7 +216,7 @@ func (r *registrant) deregister(ctx context.Context, e entry) {
 		err = nil // Consul does not know it
 	}
 	if err != nil {
-		r.log.Warn("the registration stays in Consul, until its check has failed for long", "id", e.ID, "error", err)
+		r.log.Warn("deregistration failed", "id", e.ID, "error", err)
 		return
 	}
 	r.log.Info("deregistered", "service", e.Service, "id", e.ID)

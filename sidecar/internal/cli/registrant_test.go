@@ -181,7 +181,7 @@ func TestAConsulThatComesLateOrForgetsGetsTheRegistration(t *testing.T) {
 	r.running.Store(true)
 	r.healthy.Store(true)
 	r.start()
-	r.eventually("a word that Consul is away", func() bool { return strings.Contains(r.log.String(), "cannot register yet") })
+	r.eventually("a word that Consul is away", func() bool { return strings.Contains(r.log.String(), "registration failed, retrying") })
 	r.consul.Restart()
 	r.becomes("lb", "passing")
 	r.consul.Restart() // with no memory

@@ -15,10 +15,10 @@ func renderCommand(env Env) *cobra.Command {
 	var write, offline bool
 	cmd := &cobra.Command{
 		Use:   "render",
-		Short: "Print the haproxy.cfg that Consul and the settings ask for",
-		Long: `Print the haproxy.cfg that Consul and the settings ask for, with the servers that
-HAProxy runs where it runs. Nothing is changed, but for --write, which validates
-the file and puts it in place without a reload.`,
+		Short: "Print the haproxy.cfg for the current settings and Consul's instances",
+		Long: `Print the haproxy.cfg for the current settings, Consul's instances and, if HAProxy
+runs, its servers. Changes nothing unless --write is given, which validates the
+file and replaces haproxy.cfg without a reload.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := load(cmd, env)
@@ -36,8 +36,8 @@ the file and puts it in place without a reload.`,
 			return failure(err)
 		},
 	}
-	cmd.Flags().BoolVar(&write, "write", false, "validate the file and put it in place")
-	cmd.Flags().BoolVar(&offline, "offline", false, "ask neither Consul nor HAProxy: a file without servers")
+	cmd.Flags().BoolVar(&write, "write", false, "validate the file and replace haproxy.cfg")
+	cmd.Flags().BoolVar(&offline, "offline", false, "do not query Consul or HAProxy; the file has no servers")
 	return cmd
 }
 
@@ -70,7 +70,7 @@ func writeOnce(ctx context.Context, env Env, cfg config.Config, content []byte) 
 	if err != nil {
 		return failure(err)
 	}
-	what := "already holds this"
+	what := "unchanged"
 	if changed {
 		what = "written"
 	}

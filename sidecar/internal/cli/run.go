@@ -27,11 +27,11 @@ import (
 func runCommand(env Env) *cobra.Command {
 	return &cobra.Command{
 		Use:   "run",
-		Short: "Follow Consul until told to stop",
-		Long: `Follow Consul until told to stop. SIGTERM and SIGINT stop the sidecar and change
-nothing in HAProxy, which serves on; a second one ends it at once. SIGHUP reads
-the settings again: they are checked first, and the old ones stay in force if
-anything is wrong.`,
+		Short: "Run the sidecar until a signal stops it",
+		Long: `Run the sidecar until a signal stops it. SIGTERM and SIGINT stop the sidecar
+and leave HAProxy unchanged; HAProxy keeps running. A second signal exits
+immediately. SIGHUP reloads the settings; invalid settings are logged and the
+current ones stay active.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := load(cmd, env)
@@ -39,7 +39,7 @@ anything is wrong.`,
 				return err
 			}
 			if passed := passedOver(env); passed != "" {
-				newLogger(cfg, env).Warn("environment variables of the container platform passed over", "variables", passed)
+				newLogger(cfg, env).Warn("container platform's environment variables ignored", "variables", passed)
 			}
 			d, err := newDaemon(cfg, env, func() (config.Config, error) { return load(cmd, env) })
 			if err != nil {
@@ -99,7 +99,7 @@ func newDaemon(cfg config.Config, env Env, reload func() (config.Config, error))
 	d.callable(cfg)
 	most, perAddress := connections(cfg, openFiles())
 	if most < cfg.Status.MaxConnections {
-		d.log.Warn("limit of open files bounds the API's connections", "limit", openFiles(), "connections", most, "wanted", cfg.Status.MaxConnections)
+		d.log.Warn("API connections limited by open files", "limit", openFiles(), "connections", most, "wanted", cfg.Status.MaxConnections)
 	}
 	d.status, err = status.New(status.Options{
 		Address: cfg.Status.Address, Socket: cfg.Status.Socket, MaxConnections: most, MaxPerAddress: perAddress, Access: access(cfg, func() []string { return *d.hosts.Load() }), LoadBalancer: cfg.Name, Version: env.Version,
@@ -152,7 +152,7 @@ func (d *daemon) alive() error {
 		last = d.agent.State().Started
 	}
 	if since := time.Since(last); !last.IsZero() && since > limit {
-		return fmt.Errorf("the agent's loop last came round %s ago", since.Round(time.Second))
+		return fmt.Errorf("agent loop last ran %s ago", since.Round(time.Second))
 	}
 	return nil
 }
@@ -170,7 +170,7 @@ func (d *daemon) run(ctx context.Context) error {
 	go d.obey(ctx, signals, stop)
 
 	if isCutOff(d.cfg) {
-		d.log.Warn("leaving nodes cannot ask this sidecar, and will wait a fixed time: status.address is this machine's own, and Consul is elsewhere",
+		d.log.Warn("status.address unreachable from other machines",
 			"address", d.cfg.Status.Address, "settings", "status.address, status.advertise")
 	}
 	d.log.Info("started", "services", len(d.cfg.Services), "consul", d.cfg.Consul.Address, "settings", d.cfg.File)
@@ -188,7 +188,7 @@ func (d *daemon) run(ctx context.Context) error {
 	if err != nil && !errors.Is(err, errStopped) && !errors.Is(err, context.Canceled) {
 		return err
 	}
-	d.log.Info("stopped; HAProxy serves on", "cause", cause)
+	d.log.Info("stopped, HAProxy keeps running", "cause", cause)
 	return nil
 }
 
@@ -217,7 +217,7 @@ func (d *daemon) obey(ctx context.Context, signals <-chan os.Signal, stop contex
 		case s == syscall.SIGHUP:
 			d.reread()
 		case stopping || ctx.Err() != nil:
-			d.log.Warn("second signal, ending at once", "signal", s)
+			d.log.Warn("second signal, exiting immediately", "signal", s)
 			os.Exit(128 + int(s.(syscall.Signal)))
 		default:
 			stopping = true
@@ -231,16 +231,16 @@ func (d *daemon) obey(ctx context.Context, signals <-chan os.Signal, stop contex
 func (d *daemon) reread() {
 	cfg, err := d.reload()
 	if err != nil {
-		d.log.Error("the settings are wrong; the old ones stay in force", "error", err)
+		d.log.Error("invalid configuration, keeping current", "error", err)
 		return
 	}
 	r, err := newRenderer(cfg)
 	if err != nil {
-		d.log.Error("the template is wrong; the old settings stay in force", "error", err)
+		d.log.Error("invalid template, keeping current configuration", "error", err)
 		return
 	}
 	if err := d.source.SetServices(watched(cfg, ownListeners(cfg, r, d.status.Addr()))); err != nil {
-		d.log.Error("the services are wrong; the old settings stay in force", "error", err)
+		d.log.Error("invalid services, keeping current configuration", "error", err)
 		return
 	}
 	changed := config.Changed(d.cfg, cfg)
@@ -249,9 +249,9 @@ func (d *daemon) reread() {
 	d.balancer.reconfigure(cfg)
 	d.self.reconfigure(cfg)
 	if fixed := needRestart(changed); len(fixed) > 0 {
-		d.log.Warn("some changed settings need a restart of the sidecar", "settings", strings.Join(fixed, ", "))
+		d.log.Warn("changed settings need a restart", "settings", strings.Join(fixed, ", "))
 	}
-	d.log.Info("settings read again", "changed", strings.Join(changed, ", "))
+	d.log.Info("configuration reloaded", "changed", strings.Join(changed, ", "))
 	d.cfg = cfg
 }
 

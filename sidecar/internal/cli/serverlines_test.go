@@ -159,7 +159,7 @@ func TestAgentCheck_AgentDrains_IsNoDrift(t *testing.T) {
 		return false
 	})
 	time.Sleep(3 * time.Second) // a comparison of everything, and more
-	if steps := strings.Count(s.log.String(), "server ready") + strings.Count(s.log.String(), "mended"); steps > 1 {
+	if steps := strings.Count(s.log.String(), "server ready") + strings.Count(s.log.String(), "drift corrected"); steps > 1 {
 		t.Errorf("the sidecar fights the agent:\n%s", s.log.String())
 	}
 }

@@ -11,12 +11,12 @@ func addressSettings() []setting[Config] {
 	return []setting[Config]{
 		{
 			key: "addresses.allow", def: "[]",
-			doc: "Only instances at these addresses take traffic; none is anywhere. A loopback address is taken only from the Consul node of the sidecar's own agent, unless a network of loopback addresses such as `127.0.0.0/8` is listed here. Never taken are link-local, multicast and cloud metadata addresses, and this load balancer's own listeners. See [security](../SECURITY.md).",
+			doc: "Networks whose instances take traffic. An empty list allows all. Loopback addresses are accepted only from the Consul node of the sidecar's agent, unless a loopback network such as `127.0.0.0/8` is listed. Link-local, multicast and cloud metadata addresses and this load balancer's own listeners are never accepted. See [security](../SECURITY.md).",
 			at:  func(c *Config) value { return prefixes(&c.Addresses.Allow) },
 		},
 		{
 			key: "addresses.deny", def: "[]",
-			doc: "No instance at these addresses takes traffic.",
+			doc: "Networks whose instances take no traffic.",
 			at:  func(c *Config) value { return prefixes(&c.Addresses.Deny) },
 		},
 	}

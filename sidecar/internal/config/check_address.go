@@ -41,7 +41,7 @@ func hostName(s string) error {
 }
 
 // portNumber exists because HAProxy does not check ports: 70000 becomes 4464
-// without a word (haproxy.md, fact 10).
+// without a word (docs/haproxy-facts.md, fact 10).
 func portNumber(s string, zero bool) error {
 	n, err := strconv.Atoi(s)
 	if err != nil || n < 0 || n > 65535 || n == 0 && !zero {

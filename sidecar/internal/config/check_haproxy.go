@@ -27,7 +27,7 @@ func extraLine(s string) error {
 		return err
 	}
 	if fields := strings.Fields(s); len(fields) > 0 && beginsSection(fields[0]) {
-		return fmt.Errorf("begins another section of haproxy.cfg (%s): only lines of this one can be added", fields[0])
+		return fmt.Errorf("begins another section of haproxy.cfg (%s); only lines of this section can be added", fields[0])
 	}
 	return nil
 }
@@ -38,7 +38,7 @@ func bind(s string) error {
 		return err
 	}
 	if strings.ContainsAny(s, "#") {
-		return errors.New("must not hold a comment")
+		return errors.New("must not contain a comment")
 	}
 	if strings.TrimSpace(s) == "" {
 		return errors.New("must not be empty")
@@ -170,7 +170,7 @@ func retryOn(s string) error {
 		return fmt.Errorf("must be a list: [%s]", strings.Join(strings.Fields(s), ", "))
 	}
 	if !retryable(s) {
-		return errors.New("is nothing that HAProxy's retry-on takes")
+		return errors.New("is not a condition of HAProxy's retry-on")
 	}
 	return nil
 }

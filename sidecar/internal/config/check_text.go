@@ -15,7 +15,7 @@ func oneLine(s string) error {
 	}
 	for _, r := range s {
 		if r != '\t' && unicode.IsControl(r) {
-			return fmt.Errorf("must not hold the control character %q", r)
+			return fmt.Errorf("must not contain the control character %q", r)
 		}
 	}
 	return nil
@@ -38,7 +38,7 @@ func word(s string) error {
 		return errors.New("must not be empty")
 	}
 	if i := strings.IndexFunc(s, unicode.IsSpace); i >= 0 {
-		return errors.New("must not hold a space")
+		return errors.New("must not contain a space")
 	}
 	return plainWords(s)
 }
@@ -51,7 +51,7 @@ func plainWords(s string) error {
 		return err
 	}
 	if i := strings.IndexAny(s, "\t\"'\\#;"); i >= 0 {
-		return fmt.Errorf("must not hold the character %q", s[i])
+		return fmt.Errorf("must not contain the character %q", s[i])
 	}
 	return nil
 }
@@ -70,7 +70,7 @@ func name(s string) error {
 	}
 	for _, r := range s {
 		if (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && !strings.ContainsRune("-_.", r) {
-			return errors.New("may only hold letters, digits, '-', '_' and '.'")
+			return errors.New("may contain only letters, digits, '-', '_' and '.'")
 		}
 	}
 	return nil
@@ -87,7 +87,7 @@ func tag(s string) error {
 // userPassword passes what basic authentication takes (RFC 7617, section 2).
 func userPassword(s string) error {
 	if strings.Contains(s, "\t") { // the one that oneLine lets pass
-		return fmt.Errorf("must not hold the control character %q", '\t')
+		return fmt.Errorf("must not contain the control character %q", '\t')
 	}
 	return oneLine(s)
 }
@@ -99,7 +99,7 @@ func token(s string) error {
 		return err
 	}
 	if strings.ContainsFunc(s, func(r rune) bool { return r == ' ' || r > '~' }) {
-		return errors.New("must hold printable ASCII characters only, and no space")
+		return errors.New("must contain only printable ASCII characters and no space")
 	}
 	return nil
 }

@@ -110,12 +110,12 @@ func (l *loader) balancerRelations() {
 	switch n := len(l.boundPorts()); {
 	case b.Port != 0:
 	case n > 1:
-		l.conflict(fmt.Sprintf("needs balancer.port: the services bind %d ports", n), b.Service, "balancer.service", "balancer.port", servicesKey)
+		l.conflict(fmt.Sprintf("needs balancer.port, because the services bind %d ports", n), b.Service, "balancer.service", "balancer.port", servicesKey)
 	default:
-		l.conflict("needs balancer.port: no service binds a port", b.Service, "balancer.service", "balancer.port", servicesKey)
+		l.conflict("needs balancer.port, because no service binds a port", b.Service, "balancer.service", "balancer.port", servicesKey)
 	}
 	if b.Check.URL == "" && !BindAddrPort(h.Bind).IsValid() {
-		l.conflict("needs haproxy.health.bind with a port, or balancer.check.url: else nothing tells whether it serves",
+		l.conflict("needs haproxy.health.bind with a port, or balancer.check.url, for its health check",
 			b.Service, "balancer.service", "balancer.check.url", "haproxy.health.bind")
 	}
 }
@@ -152,7 +152,7 @@ func (l *loader) namesUnique() {
 	for i, s := range l.cfg.Services {
 		key := l.prefixes[i]
 		if s.Name == "" {
-			l.conflict("must be set", "", key+".name", key)
+			l.conflict("required", "", key+".name", key)
 			continue
 		}
 		if names[s.Name] {
@@ -161,10 +161,10 @@ func (l *loader) namesUnique() {
 		}
 		names[s.Name] = true
 		if isOwn(s.Backend) {
-			l.conflict("is a name of pointsman's own in haproxy.cfg", s.Backend, key+".backend", key)
+			l.conflict("is reserved for Pointsman in haproxy.cfg", s.Backend, key+".backend", key)
 		}
 		if other, taken := backends[s.Backend]; taken {
-			l.conflict("is the backend of "+other+", too", s.Backend, key+".backend", key)
+			l.conflict("is already the backend of "+other, s.Backend, key+".backend", key)
 		}
 		backends[s.Backend] = s.Name
 	}
@@ -181,7 +181,7 @@ func (l *loader) bindsUnique() {
 		for _, one := range all {
 			for _, address := range one.each() {
 				if other, again := taken[address]; again {
-					l.conflict(fmt.Sprintf("%s is bound by %s, too", one.words, other), "", key, parent)
+					l.conflict(fmt.Sprintf("%s is already bound by %s", one.words, other), "", key, parent)
 					return
 				}
 				taken[address] = key

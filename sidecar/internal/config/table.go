@@ -16,12 +16,12 @@ func settings() []setting[Config] {
 	table := []setting[Config]{
 		{
 			key: "config", def: DefaultFile, noFile: true,
-			doc: "The file with these settings. The default need not exist; one that is named must.",
+			doc: "File with these settings. The default file may be missing; a file that is named must exist.",
 			at:  func(c *Config) value { return text{&c.File, "path", path} },
 		},
 		{
-			key: "name", derived: "the host name",
-			doc: "This load balancer's name: in Consul, in logs and on the status page.",
+			key: "name", derived: "host name",
+			doc: "Name of this load balancer in Consul, in logs and on the status page.",
 			at:  func(c *Config) value { return text{&c.Name, "name", name} },
 		},
 	}
@@ -38,52 +38,52 @@ func ownSettings() []setting[Config] {
 	return []setting[Config]{
 		{
 			key: "settle.min", def: "100ms",
-			doc: "A change that needs a reload waits until so long nothing further has changed. Changes at runtime never wait.",
+			doc: "Time without further changes before a reload starts. Changes over the runtime socket never wait.",
 			at:  func(c *Config) value { return span{&c.Settle.Min, 0, time.Minute} },
 		},
 		{
 			key: "settle.max", def: "1s",
-			doc: "But it waits no longer than this in all.",
+			doc: "Longest time that a reload waits while changes keep arriving.",
 			at:  func(c *Config) value { return span{&c.Settle.Max, 0, 10 * time.Minute} },
 		},
 		{
 			key: "reload.min_interval", def: "2s",
-			doc: "The least time between two reloads.",
+			doc: "Shortest time between two reloads.",
 			at:  func(c *Config) value { return span{&c.Reload.MinInterval, 0, time.Hour} },
 		},
 		{
 			key: "reload.max_old_workers", def: "3",
-			doc: "While so many old workers still serve their last connections, no reload is started.",
+			doc: "Number of old workers with connections at which no further reload starts.",
 			at:  func(c *Config) value { return number{&c.Reload.MaxOldWorkers, 1, 1000} },
 		},
 		{
 			key: "reload.max_old_workers_memory", def: "0",
-			doc: "Nor while they take so much memory: their resident memory as `/proc` tells it, where the sidecar sees HAProxy's processes. 0 is no limit.",
+			doc: "Resident memory of all old workers at which no further reload starts. Read from `/proc`, where the sidecar sees HAProxy's processes. 0 is no limit.",
 			at:  func(c *Config) value { return size{&c.Reload.MaxMemory} },
 		},
 		{
 			key: "reconcile_interval", def: "2s",
-			doc: "How often HAProxy is compared with Consul though nothing seems to have changed. Where that takes long, on a large fleet, its servers are compared less often, up to every 30 s: it takes at most 1 % of a processor. Another worker and a maintenance are seen all the same.",
+			doc: "Time between two comparisons of HAProxy with Consul while nothing changes. On a large fleet, servers are compared less often, up to every 30 s, so that the comparison uses at most 1 % of a processor. A new worker and a maintenance are still noticed at this interval.",
 			at:  func(c *Config) value { return span{&c.ReconcileInterval, 100 * time.Millisecond, time.Hour} },
 		},
 		{
 			key: "file_delay", def: "100ms",
-			doc: "How long a write of haproxy.cfg waits for further changes.",
+			doc: "Time that a write of haproxy.cfg waits for further changes.",
 			at:  func(c *Config) value { return span{&c.FileDelay, 0, time.Minute} },
 		},
 		{
 			key: "snapshot", derived: "`haproxy.config` with `.snapshot` after it",
-			doc: "A file with what Consul last said, for a sidecar that starts while Consul is away. Empty keeps none. See [guard](guard.md).",
+			doc: "File with the last known instances, for a start while Consul is unavailable. Empty disables it. See [guard](guard.md).",
 			at:  func(c *Config) value { return text{&c.Snapshot, "path", orEmpty(path)} },
 		},
 		{
 			key: "log.level", def: "info",
-			doc: "What is worth a line.",
+			doc: "Minimum level of log messages.",
 			at:  func(c *Config) value { return oneOf(&c.Log.Level, "trace", "debug", "info", "warn", "error") },
 		},
 		{
 			key: "log.format", def: "text",
-			doc: "For people, or for programs.",
+			doc: "Format of log messages.",
 			at:  func(c *Config) value { return oneOf(&c.Log.Format, LogText, LogJSON) },
 		},
 	}

@@ -12,59 +12,59 @@ func consulConnection() []setting[Config] {
 	return []setting[Config]{
 		{
 			key: "consul.address", def: "127.0.0.1:8500", consulEnv: "CONSUL_HTTP_ADDR",
-			doc: "Consul's HTTP API. Best the agent on the same machine.",
+			doc: "Address of Consul's HTTP API, preferably of the agent on the same machine.",
 			at: func(c *Config) value {
 				return text{&c.Consul.Address, "`host:port`, `http://…`, `https://…` or `unix:///path`", consulAddress}
 			},
 		},
 		{
 			key: "consul.ssl", def: "false", consulEnv: "CONSUL_HTTP_SSL",
-			doc: "Speak TLS though the address does not begin with `https://`.",
+			doc: "Use TLS even if the address does not begin with `https://`.",
 			at:  func(c *Config) value { return yesNo{&c.Consul.SSL} },
 		},
 		{
 			key: "consul.token", consulEnv: "CONSUL_HTTP_TOKEN", noFlag: true,
-			doc: "The ACL token. Rather use `consul.token_file`. There is no flag: others can read command lines.",
+			doc: "ACL token. Prefer `consul.token_file`. There is no flag, because other users can read command lines.",
 			at:  func(c *Config) value { return secret{&c.Consul.Token, token} },
 		},
 		{
 			key: "consul.token_file", consulEnv: "CONSUL_HTTP_TOKEN_FILE",
-			doc: "A file that holds the ACL token. It is read again when it changes.",
+			doc: "File with the ACL token. The sidecar reads the file again when it changes.",
 			at:  func(c *Config) value { return text{&c.Consul.TokenFile, "path", orEmpty(path)} },
 		},
 		{
 			key: "consul.http_auth", consulEnv: "CONSUL_HTTP_AUTH", noFlag: true,
-			doc: "`user:password` of HTTP basic authentication, for a proxy before Consul. There is no flag.",
+			doc: "`user:password` for HTTP basic authentication at a proxy in front of Consul. There is no flag.",
 			at:  func(c *Config) value { return secret{&c.Consul.HTTPAuth, userPassword} },
 		},
 		{
 			key: "consul.ca_file", consulEnv: "CONSUL_CACERT",
-			doc: "The certificate authority that Consul's certificate is checked against. This and the files below are read again for each new connection.",
+			doc: "File with the certificate authority of Consul's certificate. TLS files are read again for each new connection.",
 			at:  func(c *Config) value { return text{&c.Consul.CAFile, "path", orEmpty(path)} },
 		},
 		{
 			key: "consul.ca_path", consulEnv: "CONSUL_CAPATH",
-			doc: "A directory of such certificates.",
+			doc: "Directory with certificate authorities of Consul's certificate.",
 			at:  func(c *Config) value { return text{&c.Consul.CAPath, "path", orEmpty(path)} },
 		},
 		{
 			key: "consul.cert_file", consulEnv: "CONSUL_CLIENT_CERT",
-			doc: "The sidecar's own certificate, with `consul.key_file`.",
+			doc: "File with the sidecar's client certificate for Consul. Needs `consul.key_file`.",
 			at:  func(c *Config) value { return text{&c.Consul.CertFile, "path", orEmpty(path)} },
 		},
 		{
 			key: "consul.key_file", consulEnv: "CONSUL_CLIENT_KEY",
-			doc: "The key of that certificate.",
+			doc: "File with the key of `consul.cert_file`.",
 			at:  func(c *Config) value { return text{&c.Consul.KeyFile, "path", orEmpty(path)} },
 		},
 		{
 			key: "consul.server_name", consulEnv: "CONSUL_TLS_SERVER_NAME",
-			doc: "The name that Consul's certificate must be for, where the address has another.",
+			doc: "Server name in Consul's certificate, if different from the address.",
 			at:  func(c *Config) value { return text{&c.Consul.ServerName, "host name", orEmpty(hostName)} },
 		},
 		{
 			key: "consul.insecure_skip_verify", def: "false", consulEnv: "CONSUL_HTTP_SSL_VERIFY", inverted: true,
-			doc: "Do not check Consul's certificate. `CONSUL_HTTP_SSL_VERIFY` says the opposite.",
+			doc: "Skip verification of Consul's certificate. `CONSUL_HTTP_SSL_VERIFY` has the opposite meaning.",
 			at:  func(c *Config) value { return yesNo{&c.Consul.InsecureSkipVerify} },
 		},
 	}
@@ -74,27 +74,27 @@ func consulReading() []setting[Config] {
 	return []setting[Config]{
 		{
 			key: "consul.datacenter", derived: "the agent's",
-			doc: "The datacenter to read.",
+			doc: "Consul datacenter.",
 			at:  func(c *Config) value { return text{&c.Consul.Datacenter, "name", orEmpty(name)} },
 		},
 		{
 			key: "consul.namespace", consulEnv: "CONSUL_NAMESPACE", derived: "the token's",
-			doc: "The namespace to read (Consul Enterprise).",
+			doc: "Consul namespace (Consul Enterprise).",
 			at:  func(c *Config) value { return text{&c.Consul.Namespace, "name", orEmpty(name)} },
 		},
 		{
 			key: "consul.partition", consulEnv: "CONSUL_PARTITION", derived: "the agent's",
-			doc: "The admin partition to read (Consul Enterprise).",
+			doc: "Consul admin partition (Consul Enterprise).",
 			at:  func(c *Config) value { return text{&c.Consul.Partition, "name", orEmpty(name)} },
 		},
 		{
 			key: "consul.max_stale", def: "0s",
-			doc: "Take answers of Consul servers that last heard from their leader so long ago. 0s asks the leader.",
+			doc: "Oldest contact with the leader that a Consul server may have to answer queries. 0s queries the leader.",
 			at:  func(c *Config) value { return span{&c.Consul.MaxStale, 0, time.Hour} },
 		},
 		{
 			key: "consul.wait", def: "5m",
-			doc: "How long Consul may hold a query while nothing changes.",
+			doc: "Longest time that Consul holds a blocking query.",
 			at:  func(c *Config) value { return span{&c.Consul.Wait, time.Second, 10 * time.Minute} },
 		},
 	}

@@ -14,51 +14,51 @@ func haproxyProcess() []setting[Config] {
 	return []setting[Config]{
 		{
 			key: "haproxy.socket", def: "/run/haproxy/admin.sock",
-			doc: "The runtime socket, at level admin. It is also what the template binds.",
+			doc: "Runtime socket, at level admin. The template binds it.",
 			at:  func(c *Config) value { return text{&c.HAProxy.Socket, "path or host:port", socket} },
 		},
 		{
 			key: "haproxy.master_socket", def: "/run/haproxy-master.sock",
-			doc: "The master process's socket (`haproxy -S`), for reloads and as the second way in. Empty if there is none.",
+			doc: "Master socket (`haproxy -S`), for reloads and as a fallback for the runtime socket. Empty if there is none.",
 			at:  func(c *Config) value { return text{&c.HAProxy.MasterSocket, "path or host:port", orEmpty(socket)} },
 		},
 		{
 			key: "haproxy.config", def: "/etc/haproxy/haproxy.cfg",
-			doc: "The file that HAProxy is started with. The sidecar writes it.",
+			doc: "Configuration file that HAProxy starts with. The sidecar writes it.",
 			at:  func(c *Config) value { return text{&c.HAProxy.Config, "path", path} },
 		},
 		{
-			key: "haproxy.template", derived: "the one built in",
-			doc: "A template of that file.",
+			key: "haproxy.template", derived: "built-in template",
+			doc: "Template of haproxy.cfg.",
 			at:  func(c *Config) value { return text{&c.HAProxy.Template, "path", orEmpty(path)} },
 		},
 		{
 			key: "haproxy.check_command", def: `[haproxy, -c, -f, "{file}"]`,
-			doc: "Checks a file before it is put in place; `{file}` stands for it. Run without a shell. An empty list checks nothing.",
+			doc: "Command that validates a configuration file before it replaces haproxy.cfg; `{file}` is its path. Run without a shell. An empty list disables validation.",
 			at: func(c *Config) value {
 				return list{p: &c.HAProxy.CheckCommand, what: "list of words", item: command, whole: checkProgram}
 			},
 		},
 		{
 			key: "haproxy.reload_command", def: "[]",
-			doc: "Reloads HAProxy, in place of the master socket. Run without a shell.",
+			doc: "Command that reloads HAProxy, instead of the master socket. Run without a shell.",
 			at: func(c *Config) value {
 				return list{p: &c.HAProxy.ReloadCommand, what: "list of words", item: command, whole: program}
 			},
 		},
 		{
 			key: "haproxy.timeout", def: "3s",
-			doc: "For one exchange on a socket.",
+			doc: "Timeout of one exchange on a HAProxy socket.",
 			at:  func(c *Config) value { return span{&c.HAProxy.Timeout, 10 * time.Millisecond, time.Minute} },
 		},
 		{
 			key: "haproxy.reload_timeout", def: "30s",
-			doc: "For one reload, until a new worker serves.",
+			doc: "Timeout of one reload, until a new worker serves.",
 			at:  func(c *Config) value { return span{&c.HAProxy.ReloadTimeout, 100 * time.Millisecond, time.Hour} },
 		},
 		{
 			key: "haproxy.log", def: "stdout format raw local0",
-			doc: "Where HAProxy logs: the words after `log`. Standard output suits containers and systemd; Debian's syslog is `/dev/log local0`. Empty for no log.",
+			doc: "HAProxy's `log` target: the words after `log`. Standard output suits containers and systemd; Debian's syslog is `/dev/log local0`. Empty disables the log.",
 			at:  func(c *Config) value { return text{&c.HAProxy.Log, "words", orEmpty(plainWords)} },
 		},
 	}
@@ -68,36 +68,36 @@ func haproxyGlobal() []setting[Config] {
 	return []setting[Config]{
 		{
 			key: "haproxy.global.maxconn", def: "0",
-			doc: "Connections at once. 0 leaves it to HAProxy.",
+			doc: "HAProxy `maxconn` of the global section. 0 uses HAProxy's default.",
 			at:  func(c *Config) value { return atLeast(&c.HAProxy.Global.MaxConn, 0) },
 		},
 		{
 			key: "haproxy.global.threads", def: "0",
-			doc: "Threads. 0 leaves it to HAProxy: one for each CPU.",
+			doc: "HAProxy `nbthread`. 0 uses HAProxy's default, one thread for each CPU.",
 			at:  func(c *Config) value { return number{&c.HAProxy.Global.Threads, 0, 4096} },
 		},
 		{
 			key: "haproxy.global.hard_stop_after", def: "30s",
-			doc: "How long a worker may live on after a reload for the sake of its connections.",
+			doc: "HAProxy `hard-stop-after`: longest time that an old worker keeps its connections after a reload.",
 			at: func(c *Config) value {
 				return span{&c.HAProxy.Global.HardStopAfter, time.Millisecond, haproxyMax}
 			},
 		},
 		{
 			key: "haproxy.global.max_reloads", def: "10",
-			doc: "A worker that has seen so many reloads is ended.",
+			doc: "HAProxy `mworker-max-reloads`: number of reloads after which an old worker is stopped.",
 			at:  func(c *Config) value { return atLeast(&c.HAProxy.Global.MaxReloads, 1) },
 		},
 		{
 			key: "haproxy.global.stats_socket_mode", def: "660",
-			doc: "The file mode of the runtime socket.",
+			doc: "File mode of the runtime socket.",
 			at: func(c *Config) value {
 				return text{&c.HAProxy.Global.StatsSocketMode, "octal number", octalMode}
 			},
 		},
 		{
 			key: "haproxy.global.extra", def: "[]",
-			doc: "Further lines of the global section.",
+			doc: "Additional lines of the global section.",
 			at:  func(c *Config) value { return extra(&c.HAProxy.Global.Extra) },
 		},
 	}
@@ -113,23 +113,23 @@ func haproxyDefaults() []setting[Config] {
 		}
 	}
 	return []setting[Config]{
-		timeout("connect", "1s", "To connect to a server, before the next is tried.",
+		timeout("connect", "1s", "HAProxy `timeout connect`.",
 			func(t *Timeouts) *time.Duration { return &t.Connect }),
-		timeout("client", "30s", "Silence of a client.",
+		timeout("client", "30s", "HAProxy `timeout client`.",
 			func(t *Timeouts) *time.Duration { return &t.Client }),
-		timeout("server", "30s", "Silence of a server.",
+		timeout("server", "30s", "HAProxy `timeout server`.",
 			func(t *Timeouts) *time.Duration { return &t.Server }),
-		timeout("queue", "5s", "Of a request that waits for a free server.",
+		timeout("queue", "5s", "HAProxy `timeout queue`.",
 			func(t *Timeouts) *time.Duration { return &t.Queue }),
-		timeout("http_request", "10s", "For a client to send a request's headers.",
+		timeout("http_request", "10s", "HAProxy `timeout http-request`.",
 			func(t *Timeouts) *time.Duration { return &t.HTTPRequest }),
-		timeout("http_keep_alive", "10s", "Between two requests of a client's connection.",
+		timeout("http_keep_alive", "10s", "HAProxy `timeout http-keep-alive`.",
 			func(t *Timeouts) *time.Duration { return &t.HTTPKeepAlive }),
-		timeout("tunnel", "1h", "Silence of a WebSocket or another tunnel.",
+		timeout("tunnel", "1h", "HAProxy `timeout tunnel`, for WebSockets and other tunnels.",
 			func(t *Timeouts) *time.Duration { return &t.Tunnel }),
 		{
 			key: "haproxy.defaults.extra", def: "[]",
-			doc: "Further lines of the defaults section.",
+			doc: "Additional lines of the defaults section.",
 			at:  func(c *Config) value { return extra(&c.HAProxy.Defaults.Extra) },
 		},
 	}
@@ -139,22 +139,22 @@ func haproxyStats() []setting[Config] {
 	return []setting[Config]{
 		{
 			key: "haproxy.stats.bind", derived: "no page",
-			doc: "Where HAProxy serves its statistics page, such as `127.0.0.1:8404`.",
+			doc: "Bind address of HAProxy's statistics page, such as `127.0.0.1:8404`.",
 			at:  func(c *Config) value { return text{&c.HAProxy.Stats.Bind, "bind line", orEmpty(bind)} },
 		},
 		{
 			key: "haproxy.stats.uri", def: "/",
-			doc: "The page's path.",
+			doc: "Path of HAProxy's statistics page.",
 			at:  func(c *Config) value { return text{&c.HAProxy.Stats.URI, "path in a URL", urlPath} },
 		},
 		{
 			key: "haproxy.health.bind", derived: "no answer",
-			doc: "Where HAProxy itself answers whether this load balancer takes traffic, such as `*:8405`: 200, or 503 in [maintenance](maintenance.md).",
+			doc: "Bind address of HAProxy's health answer, such as `*:8405`: 200 if this load balancer takes traffic, 503 in [maintenance](maintenance.md).",
 			at:  func(c *Config) value { return text{&c.HAProxy.Health.Bind, "bind line", orEmpty(bind)} },
 		},
 		{
 			key: "haproxy.health.uri", def: "/",
-			doc: "The answer's path.",
+			doc: "Path of HAProxy's health answer.",
 			at:  func(c *Config) value { return text{&c.HAProxy.Health.URI, "path in a URL", urlPath} },
 		},
 	}

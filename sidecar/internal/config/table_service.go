@@ -16,30 +16,30 @@ func serviceSettings() []setting[Service] {
 func serviceRoute() []setting[Service] {
 	return []setting[Service]{
 		{
-			key: "name", derived: "must be set",
-			doc: "The service's name in Consul.",
+			key: "name", derived: "required",
+			doc: "Name of the service in Consul.",
 			at:  func(s *Service) value { return text{&s.Name, "name", name} },
 		},
 		{
 			key: "backend", derived: "the service's name",
-			doc: "The backend's name in HAProxy.",
+			doc: "Name of the backend in HAProxy.",
 			at:  func(s *Service) value { return text{&s.Backend, "name", name} },
 		},
 		{
 			key: "bind", def: "[]",
-			doc: "Where HAProxy listens for it: addresses such as `*:80`, with a bind line's options after them if need be. None makes a backend only.",
+			doc: "HAProxy `bind` addresses of the service, such as `*:80`, with optional bind options after each address. Without an address there is only a backend.",
 			at: func(s *Service) value {
 				return list{p: &s.Bind, what: "bind line, or a list of them", item: bind}
 			},
 		},
 		{
 			key: "mode", def: "http",
-			doc: "What HAProxy understands of the traffic.",
+			doc: "HAProxy `mode`.",
 			at:  func(s *Service) value { return oneOf(&s.Mode, HTTP, TCP) },
 		},
 		{
 			key: "balance", def: "roundrobin",
-			doc: "How a server is chosen: the words after `balance`. A static algorithm cannot take new servers at runtime and uses slots; free ones are kept until HAProxy has taken a server without.",
+			doc: "HAProxy `balance` algorithm. A static algorithm cannot take new servers at runtime, so its backend uses slots. Free slots remain until HAProxy accepts a server without a slot.",
 			at:  func(s *Service) value { return text{&s.Balance, "words", balance} },
 		},
 	}
@@ -49,14 +49,14 @@ func serviceInstances() []setting[Service] {
 	return []setting[Service]{
 		{
 			key: "tags", def: "[]",
-			doc: "Only instances that have all these tags.",
+			doc: "Tags that an instance must have, all of them.",
 			at: func(s *Service) value {
 				return list{p: &s.Tags, what: "tag, or a list of them", item: tag}
 			},
 		},
 		{
 			key: "filter", derived: "none",
-			doc: "Only instances that [Consul's filter expression](https://developer.hashicorp.com/consul/api-docs/features/filtering) passes, such as `Service.Meta.region == \"eu\"`.",
+			doc: "[Consul filter expression](https://developer.hashicorp.com/consul/api-docs/features/filtering) that an instance must match, such as `Service.Meta.region == \"eu\"`.",
 			at:  func(s *Service) value { return text{&s.Filter, "text", oneLine} },
 		},
 		{
@@ -66,47 +66,47 @@ func serviceInstances() []setting[Service] {
 		},
 		{
 			key: "addresses.allow", def: "[]", derived: "`addresses.allow` of all services",
-			doc: "Only instances at these addresses, in place of `addresses.allow` of all services.",
+			doc: "Networks whose instances take traffic. Replaces the `addresses.allow` of all services.",
 			at:  func(s *Service) value { return prefixes(&s.Addresses.Allow) },
 		},
 		{
 			key: "addresses.deny", def: "[]",
-			doc: "No instances at these addresses, besides those of `addresses.deny` of all services.",
+			doc: "Networks whose instances take no traffic, in addition to the `addresses.deny` of all services.",
 			at:  func(s *Service) value { return prefixes(&s.Addresses.Deny) },
 		},
 		{
 			key: "drain_timeout", def: "30s",
-			doc: "How long a leaving server may finish its sessions.",
+			doc: "Longest time that a leaving server may finish its sessions.",
 			at:  func(s *Service) value { return span{&s.DrainTimeout, 0, haproxyMax} },
 		},
 		{
 			key: "shutdown_after", def: "5s",
-			doc: "And so long after that HAProxy ends the sessions that are left, such as WebSockets and streams. 0s leaves them to the node.",
+			doc: "Time after `drain_timeout` until HAProxy ends the remaining sessions, such as WebSockets and streams. 0s leaves them to the node.",
 			at:  func(s *Service) value { return span{&s.ShutdownAfter, 0, haproxyMax} },
 		},
 		{
 			key: "replacement_timeout", def: "30s",
-			doc: "How long a server waits to leave for one that does not come up.",
+			doc: "Longest time that a leaving server waits for its replacement to come up.",
 			at:  func(s *Service) value { return span{&s.ReplacementTimeout, 0, haproxyMax} },
 		},
 		{
 			key: "min_servers", def: "1",
-			doc: "So many servers stay, however many are lost unannounced.",
+			doc: "Number of servers that the guard always keeps when instances disappear without draining.",
 			at:  func(s *Service) value { return atLeast(&s.MinServers, 0) },
 		},
 		{
 			key: "max_removal", def: "0.5",
-			doc: "The share of the servers that may be lost unannounced at once. What is more is held, and left to HAProxy's own checks. See [guard](guard.md).",
+			doc: "Largest share of a service's servers that may disappear at once without draining. The guard keeps the others, and HAProxy's own checks decide. See [guard](guard.md).",
 			at:  func(s *Service) value { return share{&s.MaxRemoval} },
 		},
 		{
 			key: "guard.window", def: "30s",
-			doc: "Servers that become unhealthy within so long count as lost at once.",
+			doc: "Time window in which servers that become unhealthy count as lost at once.",
 			at:  func(s *Service) value { return span{&s.Guard.Window, 0, 24 * time.Hour} },
 		},
 		{
 			key: "guard.hold", def: "0s",
-			doc: "After so long what is held is let go, as far as `min_servers`. 0s holds it until it is well, HAProxy sees it down too, or an operator lets it go: `sidecar guard release`.",
+			doc: "Time after which the guard releases the servers it holds, down to `min_servers`. 0s holds them until they pass again, HAProxy sees them down too, or `sidecar guard release`.",
 			at:  func(s *Service) value { return span{&s.Guard.Hold, 0, 30 * 24 * time.Hour} },
 		},
 	}
@@ -116,22 +116,22 @@ func serviceDamping() []setting[Service] {
 	return []setting[Service]{
 		{
 			key: "damping.flaps", def: "3",
-			doc: "An instance that became unhealthy in Consul so many times is let in only once it has been well for a while. Each is judged by itself. 0 damps nobody. See [guard](guard.md).",
+			doc: "Number of times an instance becomes unhealthy in Consul before it is suppressed for flapping. Counted for each instance. 0 disables suppression. See [guard](guard.md).",
 			at:  func(s *Service) value { return number{&s.Damping.Flaps, 0, 1000} },
 		},
 		{
 			key: "damping.min", def: "10s",
-			doc: "For so long, at first. It doubles with each further time.",
+			doc: "Shortest suppression: time that a flapping instance must pass its checks. Doubles with each further failure.",
 			at:  func(s *Service) value { return span{&s.Damping.Min, time.Millisecond, time.Hour} },
 		},
 		{
 			key: "damping.max", def: "5m",
-			doc: "And for so long at most.",
+			doc: "Longest suppression.",
 			at:  func(s *Service) value { return span{&s.Damping.Max, time.Millisecond, 24 * time.Hour} },
 		},
 		{
 			key: "damping.forget", def: "10m",
-			doc: "After so long without another time all is forgotten.",
+			doc: "Time without a failure after which the failures of an instance are forgotten.",
 			at:  func(s *Service) value { return span{&s.Damping.Forget, time.Second, 24 * time.Hour} },
 		},
 	}
@@ -147,35 +147,35 @@ func serviceCheck() []setting[Service] {
 	return []setting[Service]{
 		{
 			key: "check.enabled", def: "true",
-			doc: "HAProxy checks the servers itself, beside Consul.",
+			doc: "Enable HAProxy's own health checks, in addition to Consul's.",
 			at:  func(s *Service) value { return yesNo{&s.Check.Enabled} },
 		},
 		{
 			key: "check.path", derived: "`/healthz` in mode http",
-			doc: "What is asked for. Empty checks that a connection is accepted, as mode tcp does.",
+			doc: "Path of HAProxy's health check. Empty checks only that the server accepts a connection, as mode tcp does.",
 			at:  func(s *Service) value { return text{&s.Check.Path, "path in a URL", orEmpty(urlPath)} },
 		},
 		{
 			key: "check.host", derived: "`backend`",
-			doc: "The `Host` header of the check. HTTP/1.1 needs one.",
+			doc: "`Host` header of HAProxy's health check.",
 			at:  func(s *Service) value { return text{&s.Check.Host, "word", orEmpty(word)} },
 		},
-		every("inter", "1s", "Between two checks of a server that is up.",
+		every("inter", "1s", "HAProxy `inter`: interval of health checks of a server that is up.",
 			func(c *Check) *time.Duration { return &c.Inter }),
-		every("fast_inter", "250ms", "Between two checks while the server is changing.",
+		every("fast_inter", "250ms", "HAProxy `fastinter`: interval of health checks while a server's state changes.",
 			func(c *Check) *time.Duration { return &c.FastInter }),
-		every("down_inter", "250ms", "Between two checks of a server that is down.",
+		every("down_inter", "250ms", "HAProxy `downinter`: interval of health checks of a server that is down.",
 			func(c *Check) *time.Duration { return &c.DownInter }),
-		every("timeout", "1s", "For an answer to a check.",
+		every("timeout", "1s", "HAProxy `timeout check`.",
 			func(c *Check) *time.Duration { return &c.Timeout }),
 		{
 			key: "check.rise", def: "2",
-			doc: "So many good checks make a server up.",
+			doc: "HAProxy `rise`: number of passing checks that bring a server up.",
 			at:  func(s *Service) value { return number{&s.Check.Rise, 1, 1000} },
 		},
 		{
 			key: "check.fall", def: "3",
-			doc: "So many bad ones make it down.",
+			doc: "HAProxy `fall`: number of failing checks that bring a server down.",
 			at:  func(s *Service) value { return number{&s.Check.Fall, 1, 1000} },
 		},
 	}
@@ -185,17 +185,17 @@ func serviceRoom() []setting[Service] {
 	return []setting[Service]{
 		{
 			key: "slots.min", def: "10",
-			doc: "Where HAProxy cannot add servers at runtime (before 3.0, or by a static balance algorithm): room for so many.",
+			doc: "Least number of slots where HAProxy cannot add servers at runtime (before 3.0, or with a static balance algorithm).",
 			at:  func(s *Service) value { return number{&s.Slots.Min, 1, 10000} },
 		},
 		{
 			key: "slots.spare", def: "4",
-			doc: "And so many of it free after each reload.",
+			doc: "Least number of free slots after each reload.",
 			at:  func(s *Service) value { return number{&s.Slots.Spare, 0, 10000} },
 		},
 		{
 			key: "slots.force", def: "false",
-			doc: "Use slots everywhere.",
+			doc: "Use slots even where HAProxy can add servers at runtime.",
 			at:  func(s *Service) value { return yesNo{&s.Slots.Force} },
 		},
 	}
@@ -205,24 +205,24 @@ func serviceLines() []setting[Service] {
 	return []setting[Service]{
 		{
 			key: "retry_on", def: "[]", derived: "`[conn-failure, empty-response]` in mode http",
-			doc: "What is tried again on another server, for methods that may be repeated. Mode http only.",
+			doc: "HAProxy `retry-on` conditions for requests that may be repeated. Mode http only.",
 			at: func(s *Service) value {
 				return list{p: &s.RetryOn, what: "list of words", item: retryOn}
 			},
 		},
 		{
 			key: "server_options", derived: "none",
-			doc: "Further keywords of HAProxy's server line for every server, such as `ssl verify required ca-file /etc/ssl/api.pem`. A server added at runtime gets the same as one in haproxy.cfg; keywords that would differ are refused. See [server options](server-options.md).",
+			doc: "Additional HAProxy `server` keywords, such as `ssl verify required ca-file /etc/ssl/api.pem`. A server added at runtime gets the same keywords as one in haproxy.cfg; keywords that would differ are refused. See [server options](server-options.md).",
 			at:  func(s *Service) value { return text{&s.ServerOptions, "words", orEmpty(plainWords)} },
 		},
 		{
 			key: "frontend_extra", def: "[]",
-			doc: "Further lines of the frontend.",
+			doc: "Additional lines of the frontend.",
 			at:  func(s *Service) value { return extra(&s.FrontendExtra) },
 		},
 		{
 			key: "backend_extra", def: "[]",
-			doc: "Further lines of the backend. `server` lines here declare servers of your own, which are left alone; `default-server` is refused, because HAProxy does not apply it to servers added at runtime.",
+			doc: "Additional lines of the backend. `server` lines declare your own servers, which Pointsman does not change. `default-server` is refused, because HAProxy does not apply it to servers added at runtime.",
 			at:  func(s *Service) value { return extra(&s.BackendExtra) },
 		},
 	}

@@ -95,12 +95,12 @@ func (a admission) check(at netip.AddrPort, node, datacenter string) error {
 	case addr.IsUnspecified(), addr.IsMulticast(), addr == broadcast, thisNetwork.Contains(addr):
 		return errors.New("not the address of one machine")
 	case slices.ContainsFunc(metadata, contains):
-		return errors.New("an address of cloud metadata or link-local, which is never taken")
+		return errors.New("cloud metadata and link-local addresses are never accepted")
 	case addr.IsLinkLocalUnicast():
-		return errors.New("a link-local address, which is never taken")
+		return errors.New("link-local addresses are never accepted")
 	}
 	if what := a.isOwn(at.Port(), addr); what != "" {
-		return fmt.Errorf("this load balancer itself listens there (%s)", what)
+		return fmt.Errorf("this load balancer listens at this address (%s)", what)
 	}
 	if i := slices.IndexFunc(a.Deny, contains); i >= 0 {
 		return fmt.Errorf("denied by %s of addresses.deny", a.Deny[i])
@@ -113,7 +113,7 @@ func (a admission) check(at netip.AddrPort, node, datacenter string) error {
 		return nil
 	}
 	if is, why := a.isOwnNode(node, datacenter); !is {
-		return fmt.Errorf("a loopback address is taken only from the Consul node of this machine: %s; addresses.allow can list it", why)
+		return fmt.Errorf("loopback addresses are accepted only from the Consul node of this machine: %s; to accept them, list them in addresses.allow", why)
 	}
 	return nil
 }

@@ -21,7 +21,7 @@ func TestAddresses_EachRule(t *testing.T) {
 		{Addr: netip.IPv6Unspecified(), First: 443, Last: 443, What: "frontend tls"},
 		{Addr: netip.MustParseAddr("10.0.0.100"), First: 8404, Last: 8404, What: "statistics"},
 	}
-	const never, self, loop = "never taken", "itself listens there", "loopback"
+	const never, self, loop = "never accepted", "listens at this address", "loopback"
 	type rules = Addresses
 	for _, c := range []struct {
 		at, node string

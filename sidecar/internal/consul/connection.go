@@ -19,7 +19,7 @@ import (
 
 // errYounger is the cause of a blocking query that was given up for that. It is
 // no failure: ask from the beginning.
-var errYounger = errors.New("the connection is younger than the index: another catalog may be behind it")
+var errYounger = errors.New("connection newer than the index: the catalog may be another one")
 
 // datedConn is a connection that knows since when there is one.
 type datedConn struct {

@@ -28,9 +28,9 @@ type meta struct {
 
 // Why an answer with status 200 is no answer.
 var (
-	errIndex    = errors.New("the answer's index is 0, which would make the next query return at once")
-	errNoLeader = errors.New("the server that answered knows no leader")
-	errFiltered = errors.New("the ACL token may not read all of it (answer filtered by ACLs); it needs service:read and node:read")
+	errIndex    = errors.New("answer's index is 0")
+	errNoLeader = errors.New("no leader known to the Consul server")
+	errFiltered = errors.New("answer filtered by ACLs; the token needs service:read and node:read")
 )
 
 // next judges an answer to a query from c: where the following query starts,

@@ -74,11 +74,11 @@ func eachElement(r io.Reader, most int64, take func(raw []byte) error) error {
 	s := scanner{r: limited, buf: make([]byte, 0, 64<<10)}
 	switch open, err := s.skipSpace(); {
 	case err != nil:
-		return fmt.Errorf("the answer is no JSON: %w", err)
+		return fmt.Errorf("invalid JSON: %w", err)
 	case open == '<', open != '[' && bytes.IndexByte([]byte(`{"ntf-0123456789`), open) < 0:
-		return fmt.Errorf("the answer is no JSON: it starts with %q", open)
+		return fmt.Errorf("invalid JSON: starts with %q", open)
 	case open != '[':
-		return fmt.Errorf("the answer is no list: it starts with %q", open)
+		return fmt.Errorf("not a JSON list: starts with %q", open)
 	}
 	s.at++
 	for n := 0; ; n++ {
@@ -227,5 +227,5 @@ func tooLong(r *io.LimitedReader, most int64, err error) error {
 	if r.N > 0 {
 		return err
 	}
-	return fmt.Errorf("the answer has more than %d bytes", most)
+	return fmt.Errorf("answer larger than %d bytes", most)
 }

@@ -19,11 +19,11 @@ func TestDecodeEntries(t *testing.T) {
 		"an empty list with space":    {body: " [ ]\n"},
 		"two":                         {body: `[{"Service":{"ID":"a","Port":1}},{"Service":{"ID":"b"}}]`, want: 2},
 		"fields that are not used":    {body: `[{"Node":{"ID":"x","Meta":{"a":"b"}},"Service":{"Tags":["x"]},"Checks":[{"Output":"x"}]}]`, want: 1},
-		"nothing":                     {body: "", err: "no JSON: unexpected EOF"},
-		"null":                        {body: "null", err: "no list"},
-		"an object":                   {body: "{}", err: "no list"},
-		"a string":                    {body: `"[]"`, err: "no list"},
-		"a page":                      {body: "<html>", err: "no JSON"},
+		"nothing":                     {body: "", err: "invalid JSON: unexpected EOF"},
+		"null":                        {body: "null", err: "not a JSON list"},
+		"an object":                   {body: "{}", err: "not a JSON list"},
+		"a string":                    {body: `"[]"`, err: "not a JSON list"},
+		"a page":                      {body: "<html>", err: "invalid JSON"},
 		"cut before the end":          {body: "[", err: "unexpected EOF"},
 		"cut after an element":        {body: `[{}`, err: "unexpected EOF"},
 		"cut in an element":           {body: `[{"Service":{"ID":"a`, err: "element 0: unexpected EOF"},
@@ -50,7 +50,7 @@ func TestDecodeEntries(t *testing.T) {
 func TestDecodeEntriesIsBounded(t *testing.T) {
 	x := repeat('x')
 	endless := io.MultiReader(strings.NewReader(`[{"Service":{"ID":"`), io.LimitReader(&x, 1<<20))
-	if _, err := newDecoder().decode(endless, 1<<16); err == nil || !strings.Contains(err.Error(), "more than 65536 bytes") {
+	if _, err := newDecoder().decode(endless, 1<<16); err == nil || !strings.Contains(err.Error(), "larger than 65536 bytes") {
 		t.Errorf("decode of an endless answer: %v, want an error that names the bound", err)
 	}
 }

@@ -58,7 +58,7 @@ func list(entries []entry, admits admission) listing {
 
 // errTwin refuses both of two entries with one ID on one node. Consul's catalog
 // cannot hold them, so nothing says which of the two is right.
-var errTwin = errors.New("the service ID stands more than once on the node")
+var errTwin = errors.New("service ID registered more than once on the node")
 
 func isTwin(a, b entry) bool {
 	return a.Service.ID == b.Service.ID && a.Node.Node == b.Node.Node
@@ -84,7 +84,7 @@ func instance(e entry, node string, admits admission) (inst catalog.Instance, re
 		return inst, nil, errors.New("the service ID is empty")
 	}
 	if !e.isPlain() {
-		return inst, nil, fmt.Errorf("it is registered as a %.50q, which is no instance", e.Service.Kind)
+		return inst, nil, fmt.Errorf("service kind %.50q is not an instance", e.Service.Kind)
 	}
 	addr, err := address(e, admits)
 	if err != nil {
@@ -124,14 +124,14 @@ func readMeta(keys map[string]string) (m contract.Meta, remark, err error) {
 	for _, bad := range keyErrors(all) {
 		switch bad.Key {
 		case contract.KeyDrain:
-			return contract.Meta{}, nil, fmt.Errorf("%w: the instance is taken to be leaving", bad)
+			return contract.Meta{}, nil, fmt.Errorf("%w: treated as leaving", bad)
 		case contract.KeyBackup:
 			m.Backup = true
-			remark = errors.Join(remark, fmt.Errorf("%w: it is taken to be a backup", bad))
+			remark = errors.Join(remark, fmt.Errorf("%w: treated as a backup", bad))
 		case contract.KeyMaxConn:
-			remark = errors.Join(remark, fmt.Errorf("%w: it is taken to have no limit", bad))
+			remark = errors.Join(remark, fmt.Errorf("%w: treated as unlimited", bad))
 		default:
-			remark = errors.Join(remark, fmt.Errorf("%w: it is ignored", bad))
+			remark = errors.Join(remark, fmt.Errorf("%w: ignored", bad))
 		}
 	}
 	return m, remark, nil
@@ -167,7 +167,7 @@ func address(e entry, admits admission) (netip.AddrPort, error) {
 	case err != nil:
 		return netip.AddrPort{}, fmt.Errorf("%s %.100q: not an IP address (a host name cannot be used)", field, text)
 	case addr.Zone() != "":
-		return netip.AddrPort{}, fmt.Errorf("%s %.100q: an address with a zone means something on its own machine only", field, text)
+		return netip.AddrPort{}, fmt.Errorf("%s %.100q: an address with a zone is valid on its own machine only", field, text)
 	}
 	if e.Service.Port < 1 || e.Service.Port > 65535 {
 		return netip.AddrPort{}, fmt.Errorf("port %d: want 1 to 65535", e.Service.Port)

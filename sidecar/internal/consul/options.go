@@ -131,7 +131,7 @@ func parseEndpoint(address, scheme string) (endpoint, error) {
 		// url.Error quotes the whole address, which may hold a password.
 		return endpoint{}, fmt.Errorf("address: %w", errors.Unwrap(err))
 	case u.User != nil:
-		return endpoint{}, errors.New("address: it holds a user; say that by HTTP auth (the address is not shown here)")
+		return endpoint{}, errors.New("address: contains a user; use HTTP auth instead (address not shown)")
 	case u.Scheme != schemeHTTP && u.Scheme != schemeHTTPS:
 		return endpoint{}, fmt.Errorf("address %q: want host:port, http://, https:// or unix://", address)
 	case u.Hostname() == "" || u.RawQuery != "" || u.Fragment != "":

@@ -34,8 +34,8 @@ func TestNewNamesAllThatIsWrong(t *testing.T) {
 		"a service with a line in its name":  {services: []consul.Service{{Name: "a\nb"}}, errs: []string{`service "a\nb"`}},
 		"all of it at once":                  {options: consul.Options{Scheme: "x", WaitTime: -1}, services: []consul.Service{{}}, errs: []string{"scheme", "wait time", "without a name"}},
 		"a CA file is not read without TLS":  {options: consul.Options{CAFile: "/nowhere.pem"}},
-		"a token that is no header":          {options: consul.Options{Token: "se cret"}, errs: []string{"token: it holds a space"}},
-		"an address with a user and a colon": {options: consul.Options{Address: "http://me:secret@x:1"}, errs: []string{"it holds a user"}},
+		"a token that is no header":          {options: consul.Options{Token: "se cret"}, errs: []string{"token: contains a space"}},
+		"an address with a user and a colon": {options: consul.Options{Address: "http://me:secret@x:1"}, errs: []string{"contains a user"}},
 		"a password and a bad port":          {options: consul.Options{Address: "http://me:secret@x:port"}, errs: []string{"address"}},
 	}
 	for name, tc := range tests {

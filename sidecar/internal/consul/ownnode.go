@@ -77,7 +77,7 @@ func (o *ownNode) ask(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		o.name, o.datacenter, o.why = "", "", "its name is not known, because the token lacks agent:read"
+		o.name, o.datacenter, o.why = "", "", "node name unknown, because the token lacks agent:read"
 		for _, c := range checks {
 			o.name = c.Node
 			break
@@ -87,7 +87,7 @@ func (o *ownNode) ask(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	o.name, o.datacenter, o.why = self.Config.NodeName, self.Config.Datacenter, "Consul's agent does not tell its name"
+	o.name, o.datacenter, o.why = self.Config.NodeName, self.Config.Datacenter, "Consul's agent did not return its node name"
 	return nil
 }
 

@@ -96,7 +96,7 @@ func (s *Source) Run(ctx context.Context) error {
 	s.mu.Lock()
 	if s.running {
 		s.mu.Unlock()
-		return errors.New("consul: the source runs already")
+		return errors.New("consul: already running")
 	}
 	s.running = true
 	s.mu.Unlock()

@@ -755,8 +755,8 @@ func TestOneLineForEachTransition(t *testing.T) {
 		t.Fatal(err)
 	}
 	for line, want := range map[string]int{
-		"instances changed": 3, `instance left out: service=web instance="\"bad\" on \"test\"`: 1,
-		"instance used in spite of its meta": 1, "consul does not answer": 1, "consul answers again": 1,
+		"instances changed": 3, `invalid instance ignored: service=web instance="\"bad\" on \"test\"`: 1,
+		"invalid service meta ignored": 1, "Consul query failed": 1, "Consul query succeeded again": 1,
 	} {
 		if got := strings.Count(log.String(), line); got != want {
 			t.Errorf("%d lines with %q, want %d, in:\n%s", got, line, want, log.String())

@@ -144,7 +144,7 @@ func (w *watch) publish(now catalog.Service, rules Addresses) (news, current boo
 	health := s.health[w.service.Name]
 	news = !now.Equal(before)
 	if health.Err != nil {
-		w.log.Info("consul answers again", "was", health.Err)
+		w.log.Info("Consul query succeeded again", "was", health.Err)
 	}
 	health.Answered, health.Err = time.Now(), nil
 	if news {
@@ -170,7 +170,7 @@ func (w *watch) failed(err error) {
 	}
 	health := s.health[w.service.Name]
 	if health.Err == nil {
-		w.log.Warn("consul does not answer; what is known stays", "error", err,
+		w.log.Warn("Consul query failed, keeping last known instances", "error", err,
 			"known", s.snapshot.Service(w.service.Name).Known, "answered", health.Answered)
 	}
 	health.Err = err
@@ -188,7 +188,7 @@ func (w *watch) logChange(before, now catalog.Service) {
 	}
 	for _, r := range now.Rejected {
 		if text := rejectionText(r); !old[text] {
-			w.log.Warn("instance left out", "instance", text)
+			w.log.Warn("invalid instance ignored", "instance", text)
 		}
 	}
 }
@@ -199,7 +199,7 @@ func (w *watch) remark(remarks []catalog.Rejection) {
 	for _, r := range remarks {
 		text := rejectionText(r)
 		if now[text] = true; !w.remarked[text] {
-			w.log.Warn("instance used in spite of its meta", "instance", text)
+			w.log.Warn("invalid service meta ignored", "instance", text)
 		}
 	}
 	w.remarked = now

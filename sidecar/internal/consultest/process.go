@@ -217,8 +217,13 @@ func get(ctx context.Context, url string) (body, policy string, err error) {
 	return string(b), resp.Header.Get("X-Consul-Default-Acl-Policy"), err
 }
 
+// findConsul returns the Consul under test. With -short, which is `make unit`,
+// it skips the test.
 func findConsul(t testing.TB) string {
 	t.Helper()
+	if testing.Short() {
+		t.Skip("needs Consul: run `make test`")
+	}
 	path, err := lab.FindConsul()
 	if err != nil {
 		t.Fatal(err)

@@ -44,7 +44,7 @@ func (a *Authorities) read() error {
 	}
 	pool := x509.NewCertPool()
 	if !pool.AppendCertsFromPEM(pem) {
-		return fmt.Errorf("certificate authority %s: there is no certificate in it", a.path)
+		return fmt.Errorf("certificate authority %s: no certificate in it", a.path)
 	}
 	a.pem, a.last = pem, pool
 	return nil

@@ -30,7 +30,7 @@ func TestATokenIsThatOfTheMomentAndTheLastGoodOneStays(t *testing.T) {
 	write(t, path, []byte("two words\n"))
 	want("a token that no header takes", "", "not printable ASCII")
 	write(t, path, []byte(strings.Repeat("x", 5000)))
-	want("a file that is no token", "", "more than 4096 bytes")
+	want("a file that is no token", "", "larger than 4096 bytes")
 	write(t, path, []byte(" first\n"))
 	want("once it is there", "first", "")
 	write(t, path, nil)

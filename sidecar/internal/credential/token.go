@@ -62,16 +62,16 @@ func readToken(path string) (string, error) {
 	read := strings.TrimSpace(string(b))
 	switch {
 	case read == "":
-		return "", fmt.Errorf("token file %s: it is empty", path)
+		return "", fmt.Errorf("token file %s: empty", path)
 	case len(b) > most:
-		return "", fmt.Errorf("token file %s: it has more than %d bytes", path, most)
+		return "", fmt.Errorf("token file %s: larger than %d bytes", path, most)
 	case CheckToken(read) != nil:
 		return "", fmt.Errorf("token file %s: %w", path, CheckToken(read))
 	}
 	return read, nil
 }
 
-var errNotPrintable = errors.New("it holds a space or a character that is not printable ASCII (it is not shown here)")
+var errNotPrintable = errors.New("contains a space or a character that is not printable ASCII (not shown)")
 
 // CheckToken refuses what can't stand in a header.
 func CheckToken(s string) error {

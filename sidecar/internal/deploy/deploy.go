@@ -179,7 +179,7 @@ func (d *Deployment) bringIn(ctx context.Context, listing Listing) error {
 	}
 	if err == nil {
 		if n > 0 && minHealthy == 0 {
-			d.say("%d of %s are live on %s, after %s", d.fleet.goal, d.Version, balancers(d.board.bars()), seconds(time.Since(begun)))
+			d.say("%d of %s live on %s, after %s", d.fleet.goal, d.Version, balancers(d.board.bars()), seconds(time.Since(begun)))
 		}
 		return d.keep(ctx)
 	}
@@ -208,7 +208,7 @@ func (d *Deployment) start(ctx context.Context, listing Listing, n int) error {
 		Service: d.Service, Version: d.Version, OldVersion: safe(d.fleet.oldVersion(listing)),
 		Total: d.fleet.count, First: d.fleet.first, IDs: d.proposed,
 	}
-	d.say("starting %d", n)
+	d.say("starting nodes: %d", n)
 	d.fleet.started(n)
 	d.result.Started += n
 	return d.Nodes.Start(ctx, s)

@@ -19,7 +19,7 @@ func TestAVersionTakesThePlaceOfAnother(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, "1.0", 3, "lb0", "lb1")
 		r := w.deploy(t.Context(), order())
-		w.mustBe(r, Deployed, "api 1.1 is deployed: live on 2 load balancers")
+		w.mustBe(r, Deployed, "api 1.1 deployed: live on 2 load balancers")
 		w.mustRun(map[string]int{"1.1": 3})
 		w.mustCall("start 3 of 3", "stop old-0,old-1,old-2 undo=false last=true missing=0")
 		if got := fmt.Sprint(r.LoadBalancers); got != "[{lb0 3 3 3 3 } {lb1 3 3 3 3 }]" {
@@ -83,7 +83,7 @@ func TestAVersionThatNeverBecomesHealthyIsTakenBack(t *testing.T) {
 		r := w.deploy(t.Context(), order())
 		w.mustBe(r, Failed, "lb0 has 0 of 2 of 1.1 live", "lb1 has 0 of 2",
 			`"api-1.1-xyz-0": check "http" is critical, its last output "HTTP GET: 500\x1b[2J", after 20.3s`, `"api-1.1-xyz-1" on lb1: phase down`,
-			"api 1.1 is not deployed; what ran before was not touched")
+			"api 1.1 not deployed; old nodes not touched")
 		w.mustRun(map[string]int{"1.0": 2})
 		w.mustCall("start 2 of 2", "stop api-1.1-xyz-0,api-1.1-xyz-1 undo=true last=false missing=0")
 		if len(r.Undone) != 2 || len(r.Stopped) != 0 {
@@ -124,7 +124,7 @@ func TestALoadBalancerThatCannotBeAskedStopsItBeforeItBegins(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, "1.0", 2, "lb0", "lb1")
 		w.lbs["lb1"].dead = errors.New("connection refused")
-		w.mustBe(w.deploy(t.Context(), order()), Failed, "the load balancer lb1 at http://lb1 cannot be asked: connection refused")
+		w.mustBe(w.deploy(t.Context(), order()), Failed, "the load balancer lb1 at http://lb1 unreachable: connection refused")
 		w.mustCall()
 		w.mustBe(w.deploy(t.Context(), order(func(o *Order) { o.Without = []string{"lb1"} })), Deployed, "live on 1 load balancer")
 	})
@@ -177,9 +177,9 @@ func TestALoadBalancerThatDies(t *testing.T) {
 		texts []string
 		run   map[string]int
 	}{
-		{"before the new ones are live", time.Second, 0, Failed, []string{"lb1 cannot be asked: connection refused"}, map[string]int{"1.0": 2}},
+		{"before the new ones are live", time.Second, 0, Failed, []string{"lb1 unreachable: connection refused"}, map[string]int{"1.0": 2}},
 		{"and comes back", time.Second, 5 * time.Second, Deployed, nil, map[string]int{"1.1": 2}},
-		{"while the old ones stop", 2 * time.Second, 0, Halfway, []string{`"old-0" on lb1: lb1 cannot be asked: connection refused`}, map[string]int{"1.1": 2}},
+		{"while the old ones stop", 2 * time.Second, 0, Halfway, []string{`"old-0" on lb1: lb1 unreachable: connection refused`}, map[string]int{"1.1": 2}},
 		{"while the old ones stop, and comes back", 2 * time.Second, 5 * time.Second, Deployed, nil, map[string]int{"1.1": 2}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -323,7 +323,7 @@ func TestNewNodesThatCannotBeStoppedAgain(t *testing.T) {
 		w := newWorld(t, "1.0", 1, "lb0")
 		w.bad["1.1"] = true
 		w.stopFail["api-1.1-xyz-0"] = errors.New("exit status 5")
-		w.mustBe(w.deploy(t.Context(), order()), Halfway, `it was to be stopped again: stop "api-1.1-xyz-0": exit status 5`)
+		w.mustBe(w.deploy(t.Context(), order()), Halfway, `stop after failure: stop "api-1.1-xyz-0": exit status 5`)
 		w.mustRun(map[string]int{"1.0": 1, "1.1": 1})
 	})
 }
@@ -331,7 +331,7 @@ func TestNewNodesThatCannotBeStoppedAgain(t *testing.T) {
 func TestTheSameVersion(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, "1.1", 3, "lb0", "lb1")
-		w.mustBe(w.deploy(t.Context(), order()), Already, "api 1.1 is deployed already: 3 live on 2 load balancers; nothing was done")
+		w.mustBe(w.deploy(t.Context(), order()), Already, "api 1.1 already deployed: 3 live on 2 load balancers; no changes made")
 		w.mustCall()
 		// The old ones need not be well: that may be why.
 		w.nodes[Key{"old-1", "n"}].healthy, w.least = time.Time{}, 2
@@ -353,7 +353,7 @@ func TestTheSameVersionThatDoesNotComeUpAgain(t *testing.T) {
 func TestTheFirstDeployment(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, "1.0", 0, "lb0")
-		w.mustBe(w.deploy(t.Context(), order()), Refused, "there are no instances of api: say by --count")
+		w.mustBe(w.deploy(t.Context(), order()), Refused, "no instances of api: give the number of nodes with --count")
 		w.mustBe(w.deploy(t.Context(), order(count(2))), Deployed)
 		w.mustRun(map[string]int{"1.1": 2})
 	})
@@ -409,7 +409,7 @@ func TestAnInterruptedDeploymentInBatchesWantsToKnowHowManyThereAreToBe(t *testi
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, "1.0", 2, "lb0")
 		w.add("new-0", "1.1", time.Now())
-		w.mustBe(w.deploy(t.Context(), order(batch(1))), Refused, "say by --count how many there are to be")
+		w.mustBe(w.deploy(t.Context(), order(batch(1))), Refused, "give the number of nodes with --count")
 		w.mustCall()
 	})
 }
@@ -420,7 +420,7 @@ func TestAnInterruptedStartCommandLeavesWhatIsThere(t *testing.T) {
 		w.hang = true
 		ctx, cancel := context.WithCancelCause(t.Context())
 		time.AfterFunc(time.Second, func() { cancel(errors.New("interrupted: SIGTERM")) })
-		w.mustBe(w.deploy(ctx, order()), Interrupted, "of the old one old-0, old-1 run", "run it again to go on")
+		w.mustBe(w.deploy(ctx, order()), Interrupted, "old version: old-0, old-1 run", "run the command again to continue")
 		w.mustCall("start 2 of 2")
 	})
 }
@@ -456,13 +456,13 @@ func TestIncludeForeign_OldNodesThatComeMeanwhile_GoToo(t *testing.T) {
 
 func TestAnOrderThatCannotBe(t *testing.T) {
 	for text, spoil := range map[string]func(*Order){
-		`service "a b": holds the character ' '`: func(o *Order) { o.Service = "a b" },
-		`version "": is empty`:                   version(""),
-		`version "-x": begins with '-'`:          version("-x"),
-		"count -1":                               count(-1),
-		"must be at most 10000":                  count(20000),
-		"timeout 0s":                             func(o *Order) { o.Timeout = 0 },
-		"is longer than 64 characters":           version(strings.Repeat("1", 65)),
+		`service "a b": contains the character ' '`: func(o *Order) { o.Service = "a b" },
+		`version "": is empty`:                      version(""),
+		`version "-x": begins with '-'`:             version("-x"),
+		"count -1":                                  count(-1),
+		"must be at most 10000":                     count(20000),
+		"timeout 0s":                                func(o *Order) { o.Timeout = 0 },
+		"is longer than 64 characters":              version(strings.Repeat("1", 65)),
 	} {
 		w := &world{}
 		_, err := New(Options{Order: order(spoil), Catalog: w, Balancers: w, Nodes: w})

@@ -10,7 +10,7 @@ import (
 
 // errNotDrained says that not every load balancer has let go of the old ones;
 // the problems tell which.
-var errNotDrained = errors.New("the old version is not drained on every load balancer")
+var errNotDrained = errors.New("old version not drained on every load balancer")
 
 // maxAsked is of how many instances one load balancer is asked at a time.
 const maxAsked = 16
@@ -65,7 +65,7 @@ func (d *Deployment) awaitDrained(ctx context.Context, list []Instance, now List
 // drainedOn waits until nobody is on one instance on one load balancer, or says
 // what is left.
 func (d *Deployment) drainedOn(ctx context.Context, name string, i Instance, index uint64, shared bool) (Problem, bool) {
-	p := Problem{LoadBalancer: name, Instance: i.ID, Reason: fmt.Sprintf("%s on %s: it has not answered", Quote(i.ID), name)}
+	p := Problem{LoadBalancer: name, Instance: i.ID, Reason: fmt.Sprintf("%s on %s: no answer yet", Quote(i.ID), name)}
 	for failures := 0; ctx.Err() == nil; {
 		drain, err := d.askDrained(ctx, d.board.balancer(name), i, index, shared)
 		switch {
@@ -80,7 +80,7 @@ func (d *Deployment) drainedOn(ctx context.Context, name string, i Instance, ind
 		case ctx.Err() != nil: // our own end
 		default:
 			p.Phase = ""
-			p.Reason = fmt.Sprintf("%s on %s: %s cannot be asked: %v", Quote(i.ID), name, name, err)
+			p.Reason = fmt.Sprintf("%s on %s: %s unreachable: %v", Quote(i.ID), name, name, err)
 			d.board.set(name, func(b *Bar) { b.Trouble = err.Error() })
 			pause(ctx, failures)
 			_ = d.refresh(ctx)

@@ -27,7 +27,7 @@ type fleet struct {
 }
 
 // ErrUsage says that the order can't be carried out as it is given.
-var ErrUsage = errors.New("the order cannot be carried out")
+var ErrUsage = errors.New("invalid deployment")
 
 // newFleet looks at what is there at the start. An error is ErrUsage, or says
 // why the instances can't be dealt with.
@@ -89,7 +89,7 @@ func (f *fleet) setCount(listing Listing, staying int) error {
 	case f.order.Count > 0:
 		f.count = f.order.Count
 	case old > 0 && staying > 0 && f.order.Batch > 0:
-		return fmt.Errorf("%w: %d instances of %s run beside %d old ones, as after a deployment in batches that was interrupted: say by --count how many there are to be",
+		return fmt.Errorf("%w: %d instances of %s and %d old ones are running, as after an interrupted deployment in batches: give the number of nodes with --count",
 			ErrUsage, staying, f.order.Version, old)
 	case old > 0 && staying > 0:
 		// All new ones start before an old one stops.
@@ -103,7 +103,7 @@ func (f *fleet) setCount(listing Listing, staying int) error {
 		f.count = f.order.Size
 	}
 	if f.count == 0 {
-		err := fmt.Errorf("%w: there are no instances of %s: say by --count how many nodes to start", ErrUsage, f.order.Service)
+		err := fmt.Errorf("%w: no instances of %s: give the number of nodes with --count", ErrUsage, f.order.Service)
 		if foreign := f.foreign(listing); len(foreign) > 0 {
 			err = fmt.Errorf("%w; %s not match the pattern %s (--instance-pattern)", err, quoteInstances(foreign, "does", "do"), f.order.Pattern)
 		}

@@ -103,7 +103,7 @@ func TestForeign_NewVersionUnderAnotherID_NotCountedAndNamed(t *testing.T) {
 		w := newWorld(t, "1.0", 1, "lb0")
 		w.ownIDs = true
 		r := w.deploy(t.Context(), order())
-		w.mustBe(r, Failed, `"own-0" has registered since, as version "1.1", and is none of the nodes that were started`)
+		w.mustBe(r, Failed, `"own-0" has registered since, as version "1.1", but is not one of the started nodes`)
 		if got := foreignIDs(r); got != "own-0" {
 			t.Errorf("foreign: got %s, want own-0", got)
 		}
@@ -158,7 +158,7 @@ func TestForeign_NewVersionUnderOldID_NotCounted(t *testing.T) {
 		w := newWorld(t, "1.0", 1, "lb0")
 		w.silent = true
 		w.after(time.Second, func() { w.nodes[Key{"old-0", "n"}].Version = "1.1" })
-		w.mustBe(w.deploy(t.Context(), order()), Failed, `"old-0" has taken an old instance's place under its ID`)
+		w.mustBe(w.deploy(t.Context(), order()), Failed, `"old-0" replaced an old instance under the same ID`)
 	})
 }
 

@@ -10,7 +10,7 @@ import (
 
 // errNotLive says that not every load balancer had all new ones live in time;
 // explain tells the rest.
-var errNotLive = errors.New("the new version is not live on every load balancer")
+var errNotLive = errors.New("new version not live on every load balancer")
 
 // viewEvery is how often a load balancer's whole view is read, where counting
 // by version does not tell which instances are new.
@@ -30,7 +30,7 @@ func (d *Deployment) awaitLive(ctx context.Context, minHealthy time.Duration) er
 			return err
 		}
 		if minHealthy > 0 {
-			d.say("%d of %s are live on %s, after %s: watching them for %s",
+			d.say("%d of %s live on %s, after %s: watching for %s",
 				d.fleet.goal, d.Version, balancers(d.board.bars()), seconds(time.Since(begun)), seconds(minHealthy))
 		}
 		steady, err := d.hold(holding, minHealthy)
@@ -39,7 +39,7 @@ func (d *Deployment) awaitLive(ctx context.Context, minHealthy time.Duration) er
 		case err == nil:
 			d.steady = steady
 			if minHealthy > 0 {
-				d.say("they have stayed live")
+				d.say("new nodes stayed live")
 			}
 			return nil
 		case ctx.Err() != nil:
@@ -148,7 +148,7 @@ func (d *Deployment) explain(ctx context.Context, begun time.Time) {
 	for _, bar := range d.board.bars() {
 		switch {
 		case bar.Trouble != "":
-			d.problem(Problem{LoadBalancer: bar.Name, WaitedMS: waited, Reason: fmt.Sprintf("%s cannot be asked: %s", bar.Name, bar.Trouble)})
+			d.problem(Problem{LoadBalancer: bar.Name, WaitedMS: waited, Reason: fmt.Sprintf("%s unreachable: %s", bar.Name, bar.Trouble)})
 		case bar.Live < bar.Want:
 			d.problem(Problem{LoadBalancer: bar.Name, WaitedMS: waited, Reason: fmt.Sprintf("%s has %d of %d of %s live", bar.Name, bar.Live, bar.Want, d.Version)})
 		}
@@ -165,7 +165,7 @@ func (d *Deployment) explain(ctx context.Context, begun time.Time) {
 		d.problem(Problem{WaitedMS: waited, Reason: fmt.Sprintf("%d of %d of %s have registered in Consul", len(fresh), d.fleet.goal, d.Version)})
 	}
 	for _, key := range d.gone[:min(len(d.gone), maxExplained)] {
-		d.problem(Problem{Instance: key.ID, WaitedMS: waited, Reason: Quote(key.ID) + " was live for a while, and then no longer"})
+		d.problem(Problem{Instance: key.ID, WaitedMS: waited, Reason: Quote(key.ID) + " was live, but is no longer"})
 	}
 	d.explainStrays(listing)
 	views := d.views(ctx)
@@ -201,12 +201,12 @@ func (d *Deployment) explainStrays(listing Listing) {
 	for _, i := range foreign[:min(len(foreign), maxExplained)] {
 		reason := fmt.Sprintf("%s has registered since, as version %s", Quote(i.ID), Quote(i.Version))
 		if i.Version == d.Version {
-			reason += ", and is none of the nodes that were started: a new node registers under its POINTSMAN_INSTANCE (or see --include-foreign)"
+			reason += ", but is not one of the started nodes: a new node registers under its POINTSMAN_INSTANCE (or see --include-foreign)"
 		}
 		d.problem(Problem{Instance: i.ID, Reason: reason})
 	}
 	for _, i := range inPlace[:min(len(inPlace), maxExplained)] {
-		d.problem(Problem{Instance: i.ID, Reason: fmt.Sprintf("%s has taken an old instance's place under its ID: a new node needs an ID of its own", Quote(i.ID))})
+		d.problem(Problem{Instance: i.ID, Reason: fmt.Sprintf("%s replaced an old instance under the same ID: a new node needs its own ID", Quote(i.ID))})
 	}
 }
 
@@ -217,7 +217,7 @@ func (d *Deployment) explainInstance(i Instance, views map[string]View, waited i
 	for _, c := range i.Checks {
 		d.problem(Problem{
 			Instance: i.ID, Check: c.Name, Status: c.Status, Output: c.Output, WaitedMS: waited,
-			Reason: fmt.Sprintf("%s: check %s is %s, its last output %s", Quote(i.ID), Quote(c.Name), safeOr(c.Status, "in no known state"), Quote(c.Output)),
+			Reason: fmt.Sprintf("%s: check %s is %s, its last output %s", Quote(i.ID), Quote(c.Name), safeOr(c.Status, "in an unknown state"), Quote(c.Output)),
 		})
 	}
 	for _, name := range d.board.names() {
@@ -226,9 +226,9 @@ func (d *Deployment) explainInstance(i Instance, views map[string]View, waited i
 		switch {
 		case !asked || seen.Takes:
 		case view.Rejected[i.Key()] != "":
-			d.problem(Problem{Instance: i.ID, LoadBalancer: name, Reason: fmt.Sprintf("%s on %s: left out: %s", Quote(i.ID), name, Quote(view.Rejected[i.Key()]))})
+			d.problem(Problem{Instance: i.ID, LoadBalancer: name, Reason: fmt.Sprintf("%s on %s: ignored: %s", Quote(i.ID), name, Quote(view.Rejected[i.Key()]))})
 		case !known:
-			d.problem(Problem{Instance: i.ID, LoadBalancer: name, Reason: fmt.Sprintf("%s on %s: it does not know it", Quote(i.ID), name)})
+			d.problem(Problem{Instance: i.ID, LoadBalancer: name, Reason: fmt.Sprintf("%s on %s: instance unknown", Quote(i.ID), name)})
 		default:
 			d.problem(Problem{
 				Instance: i.ID, LoadBalancer: name, Phase: seen.Phase, WaitedMS: waited,

@@ -41,13 +41,13 @@ func (d *Deployment) meet(ctx context.Context) error {
 
 // errUnasked says that a load balancer can't be asked, for as long as that was
 // tried.
-var errUnasked = errors.New("cannot be asked")
+var errUnasked = errors.New("unreachable")
 
 // greetAll asks all load balancers that are registered now. Until there are
 // enough the error is not errUnasked.
 func (d *Deployment) greetAll(ctx context.Context) error {
 	if err := d.refresh(ctx); err != nil {
-		return fmt.Errorf("the load balancers cannot be found: %w", err)
+		return fmt.Errorf("find load balancers: %w", err)
 	}
 	names := d.board.names()
 	errs := make([]error, len(names))
@@ -57,7 +57,7 @@ func (d *Deployment) greetAll(ctx context.Context) error {
 	}
 	switch found := len(d.board.names()); {
 	case found == 0:
-		return fmt.Errorf("no load balancer that routes %s is registered in Consul, so that nobody could tell when it is live", d.Service)
+		return fmt.Errorf("no load balancer that routes %s is registered in Consul", d.Service)
 	case found < d.LoadBalancers:
 		return fmt.Errorf("%s registered in Consul for %s (%s), want %d",
 			balancers(d.board.bars()), d.Service, strings.Join(d.board.names(), ", "), d.LoadBalancers)

@@ -38,7 +38,7 @@ type Balancers interface {
 }
 
 // ErrNotRouted says that a load balancer does not route the service.
-var ErrNotRouted = errors.New("it does not route the service")
+var ErrNotRouted = errors.New("does not route the service")
 
 // Live is how many instances take traffic on a load balancer.
 type Live struct {
@@ -122,7 +122,7 @@ type Stop struct {
 }
 
 // ErrKept says that an old instance was left alone because new ones are lost.
-var ErrKept = errors.New("it was kept, since new instances are no longer live")
+var ErrKept = errors.New("kept, because new instances are no longer live")
 
 // StopError says that one instance could not be stopped.
 type StopError struct {

@@ -11,12 +11,12 @@ type Outcome string
 
 // The outcomes.
 const (
-	Deployed    Outcome = "deployed"           // live and drained on every load balancer
-	Already     Outcome = "already deployed"   // nothing was to be done
-	Failed      Outcome = "failed"             // what ran before runs on, untouched
-	Halfway     Outcome = "failed halfway"     // old ones were stopped, or new ones may run still
-	Interrupted Outcome = "interrupted"        // ended from outside
-	Refused     Outcome = "cannot be deployed" // the order is wrong; nothing was done
+	Deployed    Outcome = "deployed"              // live and drained on every load balancer
+	Already     Outcome = "already deployed"      // nothing was to be done
+	Failed      Outcome = "failed"                // what ran before runs on, untouched
+	Halfway     Outcome = "partially deployed"    // old ones were stopped, or new ones may run still
+	Interrupted Outcome = "interrupted"           // ended from outside
+	Refused     Outcome = "deployment impossible" // the order is wrong; nothing was done
 )
 
 // Result is what came of a deployment, for people and programs.
@@ -99,15 +99,15 @@ func (r Result) Summary() string {
 	what := fmt.Sprintf("%s %s", r.Service, r.Version)
 	switch r.Outcome {
 	case Deployed:
-		return fmt.Sprintf("%s is deployed: live on %s, the old version drained, in %s", what, balancers(r.LoadBalancers), took)
+		return fmt.Sprintf("%s deployed: live on %s, old version drained, in %s", what, balancers(r.LoadBalancers), took)
 	case Already:
-		return fmt.Sprintf("%s is deployed already: %d live on %s; nothing was done", what, r.Count, balancers(r.LoadBalancers))
+		return fmt.Sprintf("%s already deployed: %d live on %s; no changes made", what, r.Count, balancers(r.LoadBalancers))
 	case Failed, Refused:
-		return what + " is not deployed; what ran before was not touched"
+		return what + " not deployed; old nodes not touched"
 	case Halfway:
-		return what + " is not deployed wholly: " + r.standing()
+		return what + " partially deployed: " + r.standing()
 	case Interrupted:
-		return what + " is not deployed wholly, it was interrupted: " + r.standing() + "; run it again to go on"
+		return what + " partially deployed, interrupted: " + r.standing() + "; run the command again to continue"
 	}
 	return what
 }
@@ -115,9 +115,9 @@ func (r Result) Summary() string {
 // standing says what runs now.
 func (r Result) standing() string {
 	if r.New == nil && r.Old == nil {
-		return "Consul does not say what runs now"
+		return "running nodes unknown, because Consul does not answer"
 	}
-	return fmt.Sprintf("of the new version %s, of the old one %s", names(r.New), names(r.Old))
+	return fmt.Sprintf("new version: %s; old version: %s", names(r.New), names(r.Old))
 }
 
 func names(list []Standing) string {

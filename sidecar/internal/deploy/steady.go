@@ -162,10 +162,10 @@ func (d *Deployment) confirm(ctx context.Context) error {
 	var errs []error
 	for _, bar := range d.board.bars() {
 		if bar.Trouble != "" {
-			errs = append(errs, fmt.Errorf("%s cannot be asked: %s", bar.Name, bar.Trouble))
+			errs = append(errs, fmt.Errorf("%s unreachable: %s", bar.Name, bar.Trouble))
 		}
 	}
-	return errors.Join(errors.New("it is not known whether the new instances are live"), errors.Join(errs...))
+	return errors.Join(errors.New("state of the new instances unknown"), errors.Join(errs...))
 }
 
 // explainLost says of each lost instance what Consul and the load balancers say.
@@ -184,10 +184,10 @@ func (d *Deployment) explainLost(ctx context.Context, gone []Key) {
 	for _, key := range gone[:min(len(gone), maxExplained)] {
 		i, there := listed[key]
 		if !there {
-			d.problem(Problem{Instance: key.ID, Reason: Quote(key.ID) + " was live, and is no longer registered in Consul"})
+			d.problem(Problem{Instance: key.ID, Reason: Quote(key.ID) + " was live, but is no longer registered in Consul"})
 			continue
 		}
-		d.problem(Problem{Instance: key.ID, Reason: Quote(key.ID) + " was live, and no longer is"})
+		d.problem(Problem{Instance: key.ID, Reason: Quote(key.ID) + " was live, but is no longer"})
 		d.explainInstance(i, views, 0)
 	}
 }

@@ -25,7 +25,7 @@ func TestMinHealthy_NewInstanceLost_IsTakenBack(t *testing.T) {
 		w := newWorld(t, "1.0", 2, "lb0", "lb1")
 		w.down("api-1.1-xyz-1", 5*time.Second, 0)
 		w.mustBe(w.deploy(t.Context(), order(minHealthy(10*time.Second))), Failed,
-			`"api-1.1-xyz-1" was live for a while, and then no longer`, "lb0 has 1 of 2 of 1.1 live")
+			`"api-1.1-xyz-1" was live, but is no longer`, "lb0 has 1 of 2 of 1.1 live")
 		w.mustRun(map[string]int{"1.0": 2})
 		w.mustCall("start 2 of 2", "stop api-1.1-xyz-0,api-1.1-xyz-1 undo=true last=false missing=0")
 	})
@@ -76,7 +76,7 @@ func TestNewInstanceLostWhileOldDrain(t *testing.T) {
 		want  Outcome
 		texts []string
 	}{
-		{"for good", 0, Halfway, []string{`"api-1.1-xyz-0" was live, and no longer is`, `"api-1.1-xyz-0" on lb1: phase down`, "api-1.1-xyz-0 (failing)"}},
+		{"for good", 0, Halfway, []string{`"api-1.1-xyz-0" was live, but is no longer`, `"api-1.1-xyz-0" on lb1: phase down`, "api-1.1-xyz-0 (failing)"}},
 		{"for one check", time.Second, Deployed, nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -101,7 +101,7 @@ func TestNewInstanceDeregisteredWhileOldDrain_NextWaveIsKept(t *testing.T) {
 		w.drainTakes, w.least = 15*time.Second, 2
 		w.after(4*time.Second, func() { delete(w.nodes, Key{"api-1.1-xyz-0", "n"}) })
 		w.mustBe(w.deploy(t.Context(), order(batch(1))), Halfway,
-			`"api-1.1-xyz-0" was live, and is no longer registered in Consul`, "of the new version no node runs, of the old one old-0 (leaving), old-1, old-2 run")
+			`"api-1.1-xyz-0" was live, but is no longer registered in Consul`, "new version: no node runs; old version: old-0 (leaving), old-1, old-2 run")
 		w.mustCall("start 1 of 3", "stop old-0 undo=false last=false missing=0")
 	})
 }
@@ -111,7 +111,7 @@ func TestNewInstanceLostAtTheEnd_IsNotDeployed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, "1.0", 1, "lb0")
 		w.down("api-1.1-xyz-0", 3*time.Second, 0) // the stop command ends after 3.3 s
-		w.mustBe(w.deploy(t.Context(), order()), Halfway, `"api-1.1-xyz-0" was live, and no longer is`)
+		w.mustBe(w.deploy(t.Context(), order()), Halfway, `"api-1.1-xyz-0" was live, but is no longer`)
 		w.mustRun(map[string]int{"1.1": 1})
 	})
 }
@@ -120,7 +120,7 @@ func TestLoadBalancerSilentAtTheEnd_IsNotDeployed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, "1.0", 1, "lb0", "lb1")
 		w.after(3*time.Second, func() { w.lbs["lb1"].mute = errors.New("connection refused") })
-		w.mustBe(w.deploy(t.Context(), order()), Halfway, "it is not known whether the new instances are live", "lb1 cannot be asked: connection refused")
+		w.mustBe(w.deploy(t.Context(), order()), Halfway, "state of the new instances unknown", "lb1 unreachable: connection refused")
 	})
 }
 
@@ -131,7 +131,7 @@ func TestNewInstanceLost_StopsAreAskedFor(t *testing.T) {
 		w.stopTakes, w.oneByOne = 6*time.Second, true
 		w.down("api-1.1-xyz-0", 4500*time.Millisecond, 0)
 		r := w.deploy(t.Context(), order())
-		w.mustBe(r, Halfway, `stop "old-1": it was kept`, `stop "old-2": it was kept`, `"api-1.1-xyz-0" was live, and no longer is`)
+		w.mustBe(r, Halfway, `stop "old-1": kept`, `stop "old-2": kept`, `"api-1.1-xyz-0" was live, but is no longer`)
 		if got := strings.Join(r.Stopped, " "); got != "old-0" {
 			t.Errorf("stopped: got %s, want old-0", got)
 		}

@@ -9,7 +9,7 @@ import (
 
 // errNotStopped says that an old one could not be stopped; the problems tell
 // which.
-var errNotStopped = errors.New("not every old node could be stopped")
+var errNotStopped = errors.New("some old nodes could not be stopped")
 
 // takeOut stops the old ones that may go now, and waits until every load
 // balancer has let go of them. It gives what Consul lists then.
@@ -46,7 +46,7 @@ func (d *Deployment) takeOut(ctx context.Context, listing Listing) (Listing, err
 	if len(stuck) > 0 {
 		return after, errNotStopped
 	}
-	d.say("%d old drained on %s, after %s", len(going), balancers(d.board.bars()), seconds(time.Since(begun)))
+	d.say("old nodes drained: %d on %s, after %s", len(going), balancers(d.board.bars()), seconds(time.Since(begun)))
 	return after, nil
 }
 
@@ -57,7 +57,7 @@ func (d *Deployment) stop(ctx context.Context, listing Listing, list []Instance,
 		return nil, nil
 	}
 	rest := len(d.fleet.old(listing)) - len(list)
-	d.say("stopping %d old", len(list))
+	d.say("stopping old nodes: %d", len(list))
 	d.touched = true
 	err := d.Nodes.Stop(ctx, Stop{
 		Service: d.Service, Version: d.Version, Total: d.fleet.count, Instances: list,
@@ -107,7 +107,7 @@ func (d *Deployment) sortOut(failed map[Key]error, now Listing) (stuck map[Key]b
 	}
 	for key, err := range failed {
 		if !stuck[key] {
-			d.warn("%s; but Consul no longer lists it", err)
+			d.warn("%s; Consul no longer lists it", err)
 		}
 	}
 	return stuck
@@ -115,7 +115,7 @@ func (d *Deployment) sortOut(failed map[Key]error, now Listing) (stuck map[Key]b
 
 // takeBack stops the new ones of this wave again.
 func (d *Deployment) takeBack(ctx context.Context) {
-	d.say("%s does not come up: stopping the new nodes", d.Version)
+	d.say("%s does not become live: stopping the new nodes", d.Version)
 	var back []Instance
 	missing := map[string]bool{}
 	for _, id := range d.proposed {
@@ -123,7 +123,7 @@ func (d *Deployment) takeBack(ctx context.Context) {
 	}
 	listing, err := d.list(ctx, lookTimeout)
 	if err != nil {
-		d.warn("which new nodes run is not known: %v", err)
+		d.warn("running new nodes unknown: %v", err)
 	}
 	for _, i := range sorted(listing.Instances) {
 		if d.fleet.isNew(i) && !d.baseline[i.Key()] || missing[i.ID] {
@@ -160,7 +160,7 @@ func (d *Deployment) undone(s Stop, err error) {
 			continue
 		}
 		d.undo = true
-		d.problem(Problem{Instance: i.ID, Reason: "it was to be stopped again: " + failed[i.Key()].Error()})
+		d.problem(Problem{Instance: i.ID, Reason: "stop after failure: " + failed[i.Key()].Error()})
 		delete(failed, i.Key())
 	}
 	for _, e := range failed {

@@ -20,11 +20,11 @@ func CheckWord(s string) error {
 	case len(s) > maxWord:
 		return fmt.Errorf("is longer than %d bytes", maxWord)
 	case s[0] == '-':
-		return errors.New("begins with '-', and would be taken for an option")
+		return errors.New("begins with '-', so a command would take it for an option")
 	}
 	for _, c := range []byte(s) {
 		if (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && strings.IndexByte("-_.:/@+,=%", c) < 0 {
-			return fmt.Errorf("holds the character %q, which is not given to commands", c)
+			return fmt.Errorf("contains the character %q, which is not passed to commands", c)
 		}
 	}
 	return nil

@@ -12,7 +12,7 @@ import (
 // Why a step was not sent, or what became of it is not known.
 var (
 	errEarlier = errors.New("not sent: an earlier step on this server failed")
-	errNotSent = errors.New("not sent: the connection to HAProxy broke at an earlier step")
+	errNotSent = errors.New("not sent: connection to HAProxy lost at an earlier step")
 )
 
 // Apply sends the steps and gives one error, or nil, for each. Nil means that
@@ -89,7 +89,7 @@ type pending struct {
 // group sends the longest run of steps from here on in which no server comes
 // twice, stage by stage, and gives the index of the first step after it. Two
 // changes of one server never share a line: since 2.9 the second of two
-// addresses can be lost that way (haproxy.md, fact 2).
+// addresses can be lost that way (docs/haproxy-facts.md, fact 2).
 func (a *applying) group(ctx context.Context, from int) int {
 	var todo []pending
 	seen := map[string]bool{}

@@ -13,7 +13,7 @@ import (
 // ask sends one line of commands to the current worker and gives its whole
 // answer. It goes through the runtime socket, or, where nobody listens there,
 // through the master: since 3.1 a reload that fails to bind leaves the runtime
-// socket dead though the worker behind it serves on (haproxy.md, fact 5).
+// socket dead though the worker behind it serves on (docs/haproxy-facts.md, fact 5).
 func (c *Client) ask(ctx context.Context, commands []string) (string, error) {
 	reply, err := c.askRuntime(ctx, commands)
 	if err == nil {
@@ -73,10 +73,10 @@ func (c *Client) noteWay(byMaster bool) {
 		return
 	}
 	if byMaster {
-		c.log.Warn("nobody listens on the runtime socket: going through the master", "runtime", c.runtime.String(), "master", c.master.String())
+		c.log.Warn("runtime socket refused, using master socket", "runtime", c.runtime.String(), "master", c.master.String())
 		return
 	}
-	c.log.Info("the runtime socket answers again", "runtime", c.runtime.String())
+	c.log.Info("runtime socket connected again", "runtime", c.runtime.String())
 }
 
 // currentWorker is the prefix by which the master sends a command to the
@@ -87,7 +87,7 @@ const currentWorker = "@1"
 const noTarget = "Can't find the target"
 
 // errNoWorker: the master has no such worker (any more).
-var errNoWorker = errors.New("the master has no such worker")
+var errNoWorker = errors.New("master has no such worker")
 
 // askCurrentWorker asks by way of the master, and waits for one that starts
 // itself again, if HAProxy has been seen: else it would seem to have ended.

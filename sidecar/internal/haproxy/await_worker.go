@@ -47,7 +47,7 @@ func (c *Client) awaitWorker(ctx context.Context, a awaited) error {
 			return otherConfiguration(now, a.want)
 		}
 		if gone.runs(errors.Is(err, plan.ErrNotRunning)) > goneGrace {
-			return &ReloadError{Reason: "HAProxy has ended", Err: err}
+			return &ReloadError{Reason: "HAProxy exited", Err: err}
 		}
 		if err == nil && !fresh {
 			if err := a.failed(); err != nil {
@@ -59,7 +59,7 @@ func (c *Client) awaitWorker(ctx context.Context, a awaited) error {
 		}
 		select {
 		case <-ctx.Done():
-			reason := fmt.Sprintf("no new worker came after worker %d", a.before.pid)
+			reason := fmt.Sprintf("no new worker after worker %d", a.before.pid)
 			return &ReloadError{Reason: reason, Err: errors.Join(ctx.Err(), lastErr)}
 		case <-time.After(poll):
 		}
@@ -71,7 +71,7 @@ func otherConfiguration(now workerIdentity, want plan.Marker) error {
 	if now.marker != (plan.Marker{}) {
 		runs = now.marker.String()
 	}
-	return &ReloadError{otherConfiguration: true, Reason: fmt.Sprintf("the new worker %d runs %s and not %s: does HAProxy load the file that is written here?",
+	return &ReloadError{otherConfiguration: true, Reason: fmt.Sprintf("new worker %d runs %s, expected %s: does HAProxy load the haproxy.cfg that the sidecar writes?",
 		now.pid, runs, want)}
 }
 

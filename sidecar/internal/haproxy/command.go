@@ -81,7 +81,7 @@ func registered(reply string) error {
 }
 
 // refusals are the answers to `add server` that will be the same next time
-// (haproxy.md 1.3; src/server.c).
+// (docs/haproxy-facts.md, fact 19; src/server.c).
 var refusals = []string{
 	"Backend must use a dynamic load balancing",
 	"Backend must use a consistent hashing",

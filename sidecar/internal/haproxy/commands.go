@@ -121,7 +121,7 @@ func quietly(s plan.Step, at string, commands ...command) []command {
 // readyCommands lets traffic in. To be proved the server must start down, and
 // for that it must be ready before its health is set: the other way round, and
 // without any of it, HAProxy takes it for up before the first check
-// (haproxy.md 1.3, seen on 2.6 to 3.4).
+// (docs/haproxy-facts.md, fact 16).
 func readyCommands(s plan.Step, at string, set func(what, value string) command) (commands []command) {
 	if s.Prove {
 		commands = append(commands, simple("enable health", at))

@@ -14,12 +14,12 @@ import (
 const maxReply = 64 << 20
 
 // errTooLong is a reply longer than maxReply.
-var errTooLong = fmt.Errorf("the reply is longer than %d MB", maxReply>>20)
+var errTooLong = fmt.Errorf("reply longer than %d MB", maxReply>>20)
 
 // exchange opens a connection, writes line and reads until the other side
 // closes. halfClose tells the other side, once it has begun to answer, that no
 // more comes: the master does not close by itself, and `wait` is interrupted by
-// it (haproxy.md 1.1). It must not be told before: a master of 3.0 to 3.4 that
+// it (docs/haproxy-facts.md, facts 13 and 14). It must not be told before: a master of 3.0 to 3.4 that
 // is asked for a worker it does not have then keeps the connection for good,
 // one time in ten, and ten of them are all it takes.
 func (c *Client) exchange(ctx context.Context, e endpoint, line string, halfClose bool, timeout time.Duration) (string, error) {
@@ -39,7 +39,7 @@ func (c *Client) exchange(ctx context.Context, e endpoint, line string, halfClos
 	reply, err := writeAndRead(conn, line, halfClose)
 	if err != nil {
 		if cause := ctx.Err(); cause != nil {
-			err = fmt.Errorf("no complete answer within %s: %w", timeout, cause)
+			err = fmt.Errorf("no complete reply within %s: %w", timeout, cause)
 		}
 		return string(reply), err
 	}

@@ -1,6 +1,6 @@
 package haproxy
 
-// Limits of one line of commands (haproxy.md 1.1 and 3).
+// Limits of one line of commands (docs/haproxy-facts.md, fact 11).
 const (
 	// maxLine is below tune.bufsize (16,384), into which the whole line must
 	// fit since 3.2.

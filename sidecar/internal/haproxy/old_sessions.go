@@ -29,9 +29,9 @@ func (c *Client) addOldSessions(ctx context.Context, observed plan.Observed) {
 	count := c.countOldSessions(ctx, observed.PID, backends)
 	if count != nil && c.transition(&c.countsBroken, count.err != nil) {
 		if count.err != nil {
-			c.log.Warn("sessions in old workers cannot be counted: taking servers that are not ready for busy", "error", count.err)
+			c.log.Warn("session count of old workers failed, treating servers as busy", "error", count.err)
 		} else {
-			c.log.Info("sessions in old workers can be counted again")
+			c.log.Info("session count of old workers recovered")
 		}
 	}
 	for _, name := range backends {

@@ -20,7 +20,7 @@ func (c *Client) Reload(ctx context.Context, want plan.Marker) error {
 	case c.reloading <- struct{}{}:
 		defer func() { <-c.reloading }()
 	case <-ctx.Done():
-		return &ReloadError{Reason: "another reload is under way", Err: ctx.Err()}
+		return &ReloadError{Reason: "another reload in progress", Err: ctx.Err()}
 	}
 	err := c.reload(ctx, want)
 	c.onCommand("reload", err != nil)
@@ -29,7 +29,7 @@ func (c *Client) Reload(ctx context.Context, want plan.Marker) error {
 
 func (c *Client) reload(ctx context.Context, want plan.Marker) error {
 	if len(c.reloadCommand) == 0 && c.master == (endpoint{}) {
-		return &ReloadError{Reason: "neither a master socket nor a reload command is set"}
+		return &ReloadError{Reason: "no master socket or reload command is set"}
 	}
 	before, err := c.identity(ctx)
 	if isCutOff(err) { // by another reload
@@ -45,7 +45,7 @@ func (c *Client) reload(ctx context.Context, want plan.Marker) error {
 		// On 2.6 the worker answers before the master listens again, and the
 		// next Observe asks the master for old workers.
 		if _, err := c.awaitMaster(ctx); err != nil {
-			c.log.Warn("HAProxy has loaded its file, and its master does not answer", "error", err)
+			c.log.Warn("HAProxy loaded its file, but its master does not answer", "error", err)
 		}
 	}
 	return nil
@@ -72,7 +72,7 @@ func (c *Client) requestAndAwait(ctx context.Context, before workerIdentity, wan
 		if !errors.Is(err, errOtherConfiguration) || !sent.unanswered || again {
 			return err
 		}
-		c.log.Info("reload requested again: the new worker may be that of another reload")
+		c.log.Info("reload requested again")
 	}
 }
 

@@ -15,7 +15,7 @@ func refused(log []string) *ReloadError {
 	if slices.ContainsFunc(log, func(line string) bool { return strings.Contains(line, cannotListen) }) {
 		return &ReloadError{Reason: plan.ErrListen.Error(), Log: log, CannotListen: true}
 	}
-	return &ReloadError{Reason: "HAProxy refused its file", Log: log}
+	return &ReloadError{Reason: "HAProxy rejected its file", Log: log}
 }
 
 // cannotListen is in HAProxy's last words about addresses that it could not
@@ -40,7 +40,7 @@ type ReloadError struct {
 }
 
 // errOtherConfiguration: the new worker runs something else than what is wanted.
-var errOtherConfiguration = errors.New("the new worker runs another configuration")
+var errOtherConfiguration = errors.New("new worker runs another configuration")
 
 // Is reports whether the error is of that kind.
 func (e *ReloadError) Is(kind error) bool {

@@ -84,5 +84,5 @@ func (c *Client) masterFailed(ctx context.Context, before processes) error {
 	if err == nil && strings.Contains(said, "[ALERT]") {
 		return refused(logLines(said))
 	}
-	return &ReloadError{Reason: "HAProxy refused its file, perhaps because it cannot listen: its log says why", CannotListen: true}
+	return &ReloadError{Reason: "HAProxy rejected its file, possibly because it cannot bind: see HAProxy's log", CannotListen: true}
 }

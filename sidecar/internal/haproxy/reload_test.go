@@ -116,7 +116,7 @@ func TestAPortThatIsTakenFailsTheReloadAndTheWorkerCanBeReached(t *testing.T) {
 func TestAWorkerThatRunsSomethingElseIsNoSuccess(t *testing.T) {
 	_, s := startMarked(t, "backend api\n")
 	err := s.client.Reload(t.Context(), otherMark)
-	if !strings.Contains(errText(err), "runs 1.aa.bb.cc and not 1.dd.ee.ff") {
+	if !strings.Contains(errText(err), "runs 1.aa.bb.cc, expected 1.dd.ee.ff") {
 		t.Errorf("got %v", err)
 	}
 }
@@ -221,7 +221,7 @@ func TestAReloadOfAMissingFileIsToldSoon(t *testing.T) {
 	}
 	_, gone := s.client.Observe(t.Context(), nil)
 	compat.HAProxy(t, "a reload of a file that is not there", map[bool]string{
-		true: "ends HAProxy; no reload is sent without a look at the file", false: "fails, and HAProxy serves on",
+		true: "ends HAProxy; no reload is sent without a look at the file", false: "fails, previous configuration still active",
 	}[errors.Is(gone, plan.ErrNotRunning)])
 	if got := errors.Is(err, plan.ErrNotRunning); got != errors.Is(gone, plan.ErrNotRunning) {
 		t.Errorf("the reload says that HAProxy has ended: %v; afterwards: %v", got, gone)
@@ -242,7 +242,7 @@ func TestAReloadSurvivesALostAnswerOfTheMaster(t *testing.T) {
 func TestAReloadNeedsAWay(t *testing.T) {
 	f := newFake(t, haproxytest.V34, nil)
 	err := newTestClient(t, Options{Runtime: f.Runtime()}).Reload(t.Context(), testMark)
-	if !strings.Contains(errText(err), "neither a master socket nor a reload command is set") {
+	if !strings.Contains(errText(err), "no master socket or reload command is set") {
 		t.Errorf("got %v", err)
 	}
 }

@@ -34,7 +34,7 @@ func (c *Client) SetMaintenance(ctx context.Context, on bool) error {
 	}
 	now, err := c.Maintenance(ctx)
 	if err == nil && now != on {
-		err = fmt.Errorf("haproxy: %s %s: HAProxy took the command and does not show it", what, state)
+		err = fmt.Errorf("haproxy: %s %s: command accepted, but state unchanged", what, state)
 	}
 	return err
 }

@@ -118,7 +118,7 @@ func TestMaintenanceThatHAProxyDoesNotShowIsAnError(t *testing.T) {
 		}()
 		return near, nil
 	}
-	if err := c.SetMaintenance(t.Context(), false); err == nil || !strings.Contains(err.Error(), "does not show it") {
+	if err := c.SetMaintenance(t.Context(), false); err == nil || !strings.Contains(err.Error(), "state unchanged") {
 		t.Errorf("got %v, want that HAProxy does not show it", err)
 	}
 }

@@ -28,7 +28,7 @@ type workerView struct {
 }
 
 // errReloaded: the lines of one reading were answered by different workers.
-var errReloaded = errors.New("HAProxy was reloaded while it was read")
+var errReloaded = errors.New("HAProxy reloaded during the read")
 
 // readWorker reads the backends of one worker in as few lines as they fit.
 func readWorker(ctx context.Context, ask asker, backends []string, limit int) (workerView, error) {
@@ -130,7 +130,7 @@ func readWhole(ctx context.Context, ask asker, backends []string) (workerView, e
 	return view, nil
 }
 
-var errChanged = errors.New("its servers changed while they were read")
+var errChanged = errors.New("servers changed during the read")
 
 // headCommands is how many commands of a line come before the backends'.
 const headCommands = 2

@@ -6,10 +6,14 @@ import (
 	"testing"
 )
 
-// Binary gives the HAProxy under test: the environment's HAPROXY, else the one
-// on PATH, else Debian's place for it.
+// Binary returns the HAProxy under test: the environment's HAPROXY, else the one
+// on PATH, else Debian's place for it. With -short, which is `make unit`, it
+// skips the test.
 func Binary(tb testing.TB) string {
 	tb.Helper()
+	if testing.Short() {
+		tb.Skip("needs HAProxy: run `make test`")
+	}
 	if path := os.Getenv("HAPROXY"); path != "" {
 		return path
 	}

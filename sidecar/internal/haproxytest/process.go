@@ -139,7 +139,7 @@ func (p *Process) Launch() {
 		close(exited)
 	}(p.cmd)
 	p.tb.Cleanup(p.Stop)
-	p.Until("HAProxy answers", func() bool {
+	p.Until("HAProxy connected", func() bool {
 		select {
 		case <-exited:
 			p.tb.Fatalf("HAProxy ended at its start:\n%s", p.Log())

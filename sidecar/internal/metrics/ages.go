@@ -26,7 +26,7 @@ type ages struct {
 func newAges(o Options) *ages {
 	return &ages{
 		desc: prometheus.NewDesc(namespace+"_consul_index_age_seconds",
-			"Time since Consul's last successful answer, or since the start before the first, by service.",
+			"Time since Consul's last successful answer, by service; before the first answer, since the start.",
 			[]string{"service"}, nil),
 		snapshot: prometheus.NewDesc(namespace+"_snapshot_age_seconds",
 			"Time since the snapshot on disk was written; absent where there is none.", nil, nil),

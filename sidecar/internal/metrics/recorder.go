@@ -69,22 +69,22 @@ func New(reg *prometheus.Registry, o Options) (*Recorder, error) {
 		apply:       applySeconds(),
 		drain:       drainSeconds(),
 		commands:    counters("commands_total", "Commands sent to HAProxy, by kind and result.", "kind", "result"),
-		steps:       counters("steps_total", "Changes of servers that HAProxy took, by kind and reason.", "kind", "reason"),
+		steps:       counters("steps_total", "Server changes applied in HAProxy, by kind and reason.", "kind", "reason"),
 		reloads:     counters("reloads_total", "Reloads of HAProxy, by reason and result.", "reason", "result"),
-		writes:      counters("file_writes_total", "Writes of haproxy.cfg, by result; validation is a part of it.", "result"),
-		drift:       counters("drift_mended_total", "Changes that undid what someone else had changed in HAProxy, by service.", "service"),
-		servers:     gauges("servers", "Servers in HAProxy, by service and phase of life.", "service", "phase"),
-		rejected:    gauges("instances_rejected", "Instances left out because their registration cannot be used, by service.", "service"),
-		held:        gauges("guard_held_servers", "Servers that stay though Consul calls them lost, because too many were lost at once, by service.", "service"),
-		saved:       gauges("snapshot_used", "1 while Consul has not answered since the start, and what a sidecar before has saved is known instead, else 0, by service.", "service"),
-		damped:      gauges("damped_instances", "Instances that are well and kept out for a while, because their health changes often, by service.", "service"),
-		ready:       gauge("ready", "1 once HAProxy has been seen to run all that Consul says and while it answers, else 0."),
+		writes:      counters("file_writes_total", "Writes of haproxy.cfg, including validation, by result.", "result"),
+		drift:       counters("drift_mended_total", "Drift corrections: changes that reverted what another program changed in HAProxy, by service.", "service"),
+		servers:     gauges("servers", "Servers in HAProxy, by service and phase.", "service", "phase"),
+		rejected:    gauges("instances_rejected", "Instances ignored because their registration is invalid, by service.", "service"),
+		held:        gauges("guard_held_servers", "Servers that the guard keeps although Consul reports them lost, by service.", "service"),
+		saved:       gauges("snapshot_used", "1 while Consul has not answered since the start and the saved snapshot is used, else 0, by service.", "service"),
+		damped:      gauges("damped_instances", "Passing instances that are suppressed because of flapping, by service.", "service"),
+		ready:       gauge("ready", "1 while HAProxy answers and has matched Consul at least once, else 0."),
 		running:     gauge("haproxy_running", "1 while HAProxy answers, else 0."),
-		workers:     gauge("old_workers", "HAProxy's workers of before a reload that still serve their last connections."),
-		memory:      gauge("old_workers_memory_bytes", "Resident memory of those workers, as far as the sidecar can see their processes."),
+		workers:     gauge("old_workers", "Old HAProxy workers that still have connections after a reload."),
+		memory:      gauge("old_workers_memory_bytes", "Resident memory of old HAProxy workers whose processes the sidecar can see."),
 		ages:        newAges(o),
-		leftOut:     gauge("services_left_out", "Services that haproxy.cfg has as they were, or not at all, because HAProxy rejects what they should be."),
-		maintenance: gauge("maintenance", "1 while this load balancer is in maintenance, out of rotation, else 0."),
+		leftOut:     gauge("services_left_out", "Services whose new configuration HAProxy rejects, so that haproxy.cfg has the previous one or none."),
+		maintenance: gauge("maintenance", "1 while this load balancer is in maintenance, else 0."),
 		now:         o.Now,
 		phases:      o.Phases,
 		draining:    map[[2]string]time.Time{},
@@ -92,7 +92,7 @@ func New(reg *prometheus.Registry, o Options) (*Recorder, error) {
 	}
 	r.startAtZero()
 	info := prometheus.NewGauge(prometheus.GaugeOpts{
-		Namespace: namespace, Name: "build_info", Help: "Always 1; the label is the sidecar's version.",
+		Namespace: namespace, Name: "build_info", Help: "Always 1; the label version has the sidecar's version.",
 		ConstLabels: prometheus.Labels{"version": o.Version},
 	})
 	info.Set(1)
@@ -113,7 +113,7 @@ func New(reg *prometheus.Registry, o Options) (*Recorder, error) {
 func applySeconds() prometheus.Histogram {
 	return prometheus.NewHistogram(prometheus.HistogramOpts{
 		Namespace: namespace, Name: "apply_seconds",
-		Help:    "Time from Consul's answer that told of a change until HAProxy was seen to run it.",
+		Help:    "Time from Consul's answer with a change until HAProxy shows it.",
 		Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60},
 	})
 }
@@ -122,7 +122,7 @@ func applySeconds() prometheus.Histogram {
 func drainSeconds() prometheus.Histogram {
 	return prometheus.NewHistogram(prometheus.HistogramOpts{
 		Namespace: namespace, Name: "drain_seconds",
-		Help:    "Time for which a server drained, until no session was left on it or its drain_timeout was over.",
+		Help:    "Drain time of a server, until it had no sessions or drain_timeout ended.",
 		Buckets: []float64{.01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 300},
 	})
 }

@@ -48,7 +48,7 @@ func (r Runner) run(ctx context.Context, label string, environ []string, program
 		return err
 	}
 	defer func() { _ = out.Close() }() // nothing is left to be written
-	ctx, cancel := context.WithTimeoutCause(ctx, r.Timeout, fmt.Errorf("it has not ended within %s", r.Timeout))
+	ctx, cancel := context.WithTimeoutCause(ctx, r.Timeout, fmt.Errorf("did not end within %s", r.Timeout))
 	defer cancel()
 	cmd := exec.Command(program, args...) //nolint:gosec,noctx // the operator's own; ended below, with its group
 	cmd.Env = append(append([]string{}, r.Environ...), environ...)
@@ -120,7 +120,7 @@ func endGroup(pid int, kill <-chan time.Time) {
 }
 
 // errCutShort says that a command did not end by itself, whatever its exit code.
-var errCutShort = errors.New("it was ended early")
+var errCutShort = errors.New("stopped early")
 
 func (r Runner) say(label, line string) {
 	if r.Output != nil {
@@ -191,7 +191,7 @@ func (f *follower) rest() {
 // output runs a program to its end and gives what it printed, for programs that
 // print little.
 func (r Runner) output(ctx context.Context, environ []string, program string, args ...string) (string, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, r.Timeout, fmt.Errorf("it has not ended within %s", r.Timeout))
+	ctx, cancel := context.WithTimeoutCause(ctx, r.Timeout, fmt.Errorf("did not end within %s", r.Timeout))
 	defer cancel()
 	cmd := exec.CommandContext(ctx, program, args...) //nolint:gosec // Docker
 	cmd.Env = append(append([]string{}, r.Environ...), environ...)

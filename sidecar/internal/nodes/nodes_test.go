@@ -200,10 +200,10 @@ func TestACommandThatHangsIsKilledWithAllThatItStarted(t *testing.T) {
 		interrupt     bool
 		want          string
 	}{
-		{"in time", `sleep 100 & echo $! >DIR/a; echo $$ >DIR/b; wait`, false, "it has not ended within 500ms"},
+		{"in time", `sleep 100 & echo $! >DIR/a; echo $$ >DIR/b; wait`, false, "did not end within 500ms"},
 		{"interrupted", `sleep 100 & echo $! >DIR/a; echo $$ >DIR/b; wait`, true, "interrupted"},
-		{"that heeds no SIGTERM", `trap "" TERM; sleep 100 & echo $! >DIR/a; echo $$ >DIR/b; while :; do sleep 0.1; done`, false, "it has not ended within 500ms"},
-		{"that calls its end a success", `trap "exit 0" TERM; (trap "" TERM; sleep 100) & echo $! >DIR/a; echo $$ >DIR/b; wait`, false, "it has not ended within 500ms"},
+		{"that heeds no SIGTERM", `trap "" TERM; sleep 100 & echo $! >DIR/a; echo $$ >DIR/b; while :; do sleep 0.1; done`, false, "did not end within 500ms"},
+		{"that calls its end a success", `trap "exit 0" TERM; (trap "" TERM; sleep 100) & echo $! >DIR/a; echo $$ >DIR/b; wait`, false, "did not end within 500ms"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			dir := t.TempDir()

@@ -116,7 +116,7 @@ func maintLast(s *Server) int {
 
 // canKeep reports whether a server of the instance's own name can go on to be
 // its server. Where connections stay with an old address (HAProxy before 3.0:
-// haproxy.md, fact 3), one in use can't be moved, and the instance takes a slot.
+// docs/haproxy-facts.md, fact 3), one in use can't be moved, and the instance takes a slot.
 func (b *part) canKeep(s *Server, inst *catalog.Instance) bool {
 	if s.Backup != inst.Backup {
 		return false

@@ -8,12 +8,12 @@ var (
 	ErrNotRunning = errors.New("HAProxy is not running")
 	// ErrRefused: HAProxy refuses `add server` in this backend for a reason
 	// that will not go away by itself.
-	ErrRefused = errors.New("the backend takes no servers at runtime")
+	ErrRefused = errors.New("backend does not support servers added at runtime")
 	// ErrStatic: the backend's balance algorithm takes no weight at runtime but
 	// 0 % and 100 % of the configured one.
-	ErrStatic = errors.New("the balance algorithm takes no weights at runtime")
+	ErrStatic = errors.New("balance algorithm does not support weights at runtime")
 	// ErrListen: a new worker could not bind all that its file has, or may not
 	// have. While it tried, some 2 s long, the one that serves had to let go of
 	// what it listens on itself: clients were refused.
-	ErrListen = errors.New("a new worker cannot listen, and clients were refused while it tried")
+	ErrListen = errors.New("new worker cannot bind, clients were refused meanwhile")
 )

@@ -15,7 +15,7 @@ type BindError struct {
 }
 
 func (e *BindError) Error() string {
-	return "render: a new worker could not listen: " + strings.Join(e.words, "; ")
+	return "render: a new worker could not bind: " + strings.Join(e.words, "; ")
 }
 
 // Words is what HAProxy would say, a line each.

@@ -30,7 +30,7 @@ type RejectedError struct {
 }
 
 func (e *RejectedError) Error() string {
-	return fmt.Sprintf("render: HAProxy rejects the new configuration, kept as %s: %s", e.Path, e.Output)
+	return fmt.Sprintf("render: HAProxy rejects the new configuration, saved as %s: %s", e.Path, e.Output)
 }
 
 // Words is what HAProxy said.

@@ -21,7 +21,7 @@ import (
 )
 
 // Header is the first line of every file that we wrote.
-const Header = "# Written by pointsman. Changes made here by hand are lost; see docs/template.md."
+const Header = "# Written by Pointsman. Manual changes are overwritten; see docs/template.md."
 
 // Renderer renders one template with one set of settings.
 type Renderer struct {
@@ -142,7 +142,7 @@ func (r *Renderer) Render(backends []plan.FileBackend) ([]byte, error) {
 		out.WriteString(s.preload())
 	}
 	for _, k := range r.kept {
-		fmt.Fprintf(&out, "\n# As it was: HAProxy rejects what it should be now.\n%s", k.text)
+		fmt.Fprintf(&out, "\n# Previous version: HAProxy rejects the current one.\n%s", k.text)
 		for _, f := range byName[k.backend].Servers {
 			fmt.Fprintf(&out, "    %s\n", serverLine(f, k.options))
 		}

@@ -63,7 +63,7 @@ type Check struct {
 // purgeDelay is how long HAProxy keeps idle server connections before it
 // closes half of them. It must stay well under the servers' own keep-alive
 // timeout, or a request meets a connection that is just being closed
-// (haproxy.md, section 4); most servers close after 5 s or more.
+// (docs/haproxy-facts.md, fact 31); most servers close after 5 s or more.
 const purgeDelay = time.Second
 
 // Options gives the words that follow the address on each of the service's

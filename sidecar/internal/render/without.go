@@ -59,7 +59,7 @@ func (r *Renderer) keep(backend string, good []byte) (k kept, found bool, err er
 	for _, s := range sections(good) {
 		if owner := s.owner(r.has); owner != backend {
 			if owner == "" && slices.Contains(s.leadsTo(), backend) {
-				return kept{}, false, fmt.Errorf("render: %s %s leads to backend %s and to others: it cannot be kept alone", s.kind, s.name, backend)
+				return kept{}, false, fmt.Errorf("render: %s %s uses backend %s and others, so it cannot be kept alone", s.kind, s.name, backend)
 			}
 			continue
 		}
@@ -99,7 +99,7 @@ func (k *kept) take(out *strings.Builder, lines, operator []string) error {
 		k.options, known = options, true
 	}
 	if !known {
-		return fmt.Errorf("render: backend %s has no server in the last good file: nobody knows their options", k.backend)
+		return fmt.Errorf("render: backend %s has no server in the last good file, so their options are unknown", k.backend)
 	}
 	return nil
 }

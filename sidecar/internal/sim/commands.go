@@ -180,7 +180,7 @@ func (p *proxy) shutdown(s *server, st plan.Step) {
 }
 
 // setAddr: since 2.9 the answer comes before the act, and an address that is
-// the present one changes nothing, whatever is on its way (haproxy.md, facts 1
+// the present one changes nothing, whatever is on its way (docs/haproxy-facts.md, facts 1
 // and 2).
 func (p *proxy) setAddr(s *server, st plan.Step) {
 	if n := p.w.where[s.Addr]; n != nil && len(s.sessions) > 0 && s.Addr != st.Addr {

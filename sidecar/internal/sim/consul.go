@@ -177,7 +177,7 @@ func (c *consul) lose() {
 	c.index = 1
 	clear(c.services)
 	for _, s := range c.w.set.services {
-		c.changed(s.Name, "nobody")
+		c.changed(s.Name, "none")
 	}
 }
 

@@ -120,11 +120,11 @@ func (w *world) serviceDiffers(svc plan.Service, c content) string {
 		case s.Admin == plan.Maint && w.proxy.dynamic && !svc.ForceSlots && !w.set.refuses[svc.Backend] && !isSlot(s.Name) && !isOwned(s.Server, told):
 			return s.Name + " is left over"
 		case s.Admin == plan.Drain && !slices.ContainsFunc(told.Instances, func(i catalog.Instance) bool { return i.Addr == s.Addr && announced(i) }):
-			return s.Name + " is in drain, and nobody said so"
+			return s.Name + " is in drain without a reason"
 		}
 	}
 	if svc.Hold > 0 && serve > max(w.serving(svc, in), svc.MinServers) {
-		return "the guard of " + svc.Name + " has not let go yet"
+		return "the guard of " + svc.Name + " still holds servers"
 	}
 	switch d := routesDiffer(want, got); {
 	case d == "" && noAgent != "":

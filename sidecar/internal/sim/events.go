@@ -336,7 +336,7 @@ func (w *world) reloadProxy() {
 	if w.proxy.running {
 		w.proxy.foreign = w.now()
 		if err := w.proxy.reload(); err != nil {
-			w.note("somebody's reload fails: %v", err)
+			w.note("a foreign reload fails: %v", err)
 		}
 	}
 }
@@ -389,7 +389,7 @@ func (w *world) hands() {
 	if st.Kind == plan.SetAddr {
 		s.foreign += addrDelay // when it shows, at the latest: a look before that does not tell
 	}
-	w.note("somebody changes %s/%s: %s%s", b.name, was, st.Kind, words(st))
+	w.note("a foreign program changes %s/%s: %s%s", b.name, was, st.Kind, words(st))
 }
 
 // getTrouble makes calls go wrong for a while.
@@ -459,5 +459,5 @@ func (w *world) foreignFile() {
 		text = texts[w.dice.IntN(len(texts))]
 	}
 	w.disk.text, w.disk.foreign = []byte(text), true
-	w.note("somebody writes the file: %s", w.disk)
+	w.note("a foreign program writes the file: %s", w.disk)
 }

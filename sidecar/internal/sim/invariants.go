@@ -16,7 +16,7 @@ type invariant string
 const (
 	unknownIsNotEmpty invariant = "1 unknown is not empty"
 	makeBeforeBreak   invariant = "2 make before break"
-	leaveInOrder      invariant = "3 leave in order"
+	leaveInOrder      invariant = "3 order of leaving"
 	readBack          invariant = "4 applied means read back"
 	fileAgrees        invariant = "5 file and runtime agree"
 	adopts            invariant = "6 adopt"
@@ -296,11 +296,11 @@ func (w *world) checkTakenOut(s *sidecar, svc plan.Service, told catalog.Service
 		// Somebody has pointed it elsewhere, so it does no good where it is.
 	case has && announced(o):
 		if left == 0 && s.coming(svc, in, servers) {
-			w.breach(makeBeforeBreak, "%s %s/%s (%s): nobody is left, and replacements are coming", st.Kind, st.Backend, st.Server, st.Reason)
+			w.breach(makeBeforeBreak, "%s %s/%s (%s): no server is left, and replacements are coming", st.Kind, st.Backend, st.Server, st.Reason)
 		}
 	case has && takesTraffic(svc, o) && o.Weight > 0 && st.Kind != plan.SetWeight: // it moves
 		if left == 0 {
-			w.breach(makeBeforeBreak, "%s %s/%s (%s): nobody is left while it moves", st.Kind, st.Backend, st.Server, st.Reason)
+			w.breach(makeBeforeBreak, "%s %s/%s (%s): no server is left while it moves", st.Kind, st.Backend, st.Server, st.Reason)
 		}
 	case left < svc.MinServers && !isReplaced(seen, svc, told, servers):
 		w.breach(makeBeforeBreak, "%s %s/%s (%s): %d are left, the minimum is %d", st.Kind, st.Backend, st.Server, st.Reason, left, svc.MinServers)

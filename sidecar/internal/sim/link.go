@@ -20,7 +20,7 @@ var _ agent.HAProxy = link{}
 
 var (
 	errTimeout = errors.New("i/o timeout")
-	errBroken  = errors.New("not sent: the connection to HAProxy broke at an earlier step")
+	errBroken  = errors.New("not sent: connection to HAProxy lost at an earlier step")
 	errEarlier = errors.New("not sent: an earlier step on this server failed")
 )
 

@@ -157,7 +157,7 @@ func (n *node) attend() {
 // released is the load balancer's word that nobody is on the node any more.
 func (n *node) released(file bool) {
 	n.waiting, n.filed = false, file
-	n.w.note("node %s is told that nobody is on it", n)
+	n.w.note("node %s gets the answer drained", n)
 	n.w.after(time.Duration(n.w.luck.Int64N(int64(20*time.Millisecond))), n.stop)
 }
 
@@ -172,7 +172,7 @@ func (n *node) stop() {
 	}
 	if n.orderly {
 		if k := len(n.w.proxy.sessionsOn(at)); k > 0 {
-			n.w.breach(leaveInOrder, "node %s was told that nobody is on it, and %d are", n, k)
+			n.w.breach(leaveInOrder, "node %s got the answer drained with %d sessions", n, k)
 		}
 		if !n.w.consul.routesTo(n) {
 			n.w.left[at] = n.filed

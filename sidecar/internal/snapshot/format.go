@@ -104,7 +104,7 @@ func (i instance) catalog() (catalog.Instance, error) {
 	health := slices.IndexFunc(healths, func(h catalog.Health) bool { return h.String() == i.Health })
 	switch {
 	case i.Server != catalog.ServerName(i.ID, "") && i.Server != catalog.ServerName(i.ID, i.Node):
-		return catalog.Instance{}, fmt.Errorf("its server name %q is not its own", i.Server)
+		return catalog.Instance{}, fmt.Errorf("server name %q belongs to another instance", i.Server)
 	case !i.Addr.IsValid() || i.Addr.Port() == 0 || i.Addr.Addr().Zone() != "":
 		return catalog.Instance{}, fmt.Errorf("address %q: want an IP address and a port", i.Addr)
 	case health < 0:

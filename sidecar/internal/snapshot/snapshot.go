@@ -41,7 +41,7 @@ func (e *DamagedError) Error() string {
 	if e.Aside == "" {
 		return fmt.Sprintf("snapshot: %s is damaged: %v", e.Path, e.Err)
 	}
-	return fmt.Sprintf("snapshot: %s was damaged, and is kept as %s: %v", e.Path, e.Aside, e.Err)
+	return fmt.Sprintf("snapshot: %s was damaged, renamed to %s: %v", e.Path, e.Aside, e.Err)
 }
 
 func (e *DamagedError) Unwrap() error { return e.Err }
@@ -101,7 +101,7 @@ func read(path string) ([]byte, error) {
 	case err != nil:
 		return nil, err
 	case !info.Mode().IsRegular():
-		return nil, fmt.Errorf("%s is no regular file", path)
+		return nil, fmt.Errorf("%s is not a regular file", path)
 	case info.Size() > maxSize:
 		return nil, fmt.Errorf("%s has %d bytes, want %d at most", path, info.Size(), maxSize)
 	}
@@ -121,11 +121,11 @@ func check(content []byte) ([]byte, error) {
 	words := bytes.Fields(line)
 	switch {
 	case !found || len(words) != 3 || string(words[0]) != "pointsman-snapshot":
-		return nil, errors.New("it does not begin as a snapshot")
+		return nil, errors.New("not a snapshot file")
 	case string(words[1]) != version:
-		return nil, fmt.Errorf("it has the version %.20q, want %s", words[1], version)
+		return nil, fmt.Errorf("version %.20q, want %s", words[1], version)
 	case !bytes.Equal(append(line, '\n'), head(body)):
-		return nil, errors.New("its checksum is wrong")
+		return nil, errors.New("checksum mismatch")
 	}
 	return body, nil
 }

@@ -108,8 +108,8 @@ func TestWhatMustNotReachHAProxyIsRefusedThoughTheChecksumIsRight(t *testing.T) 
 	const good = `[{"name":"api","answered":"2026-11-25T12:00:00Z","instances":[{"id":"a","node":"n","server":"a","address":"10.0.0.1:4000","health":"passing","weight":1}]}]`
 	for _, c := range []struct{ name, from, to, want string }{
 		{"good", "", "", ""},
-		{"a server's name with a newline", `"server":"a"`, `"server":"a\nserver b 1.1.1.1:1"`, "not its own"},
-		{"a slot's name", `"id":"a","node":"n","server":"a"`, `"id":"slot-1","node":"n","server":"slot-1"`, "not its own"},
+		{"a server's name with a newline", `"server":"a"`, `"server":"a\nserver b 1.1.1.1:1"`, "belongs to another instance"},
+		{"a slot's name", `"id":"a","node":"n","server":"a"`, `"id":"slot-1","node":"n","server":"slot-1"`, "belongs to another instance"},
 		{"no port", "10.0.0.1:4000", "10.0.0.1:0", "want an IP address"},
 		{"no address", "10.0.0.1:4000", "", "want an IP address"},
 		{"a zone", "10.0.0.1:4000", "[fe80::1%eth0]:4000", "want an IP address"},

@@ -114,12 +114,12 @@ func (g *gate) guard(next http.Handler) http.Handler {
 		case r.URL.Path == openPath, isFromSocket(r):
 			next.ServeHTTP(w, r)
 		case g.clients != nil && !isVerified(r):
-			forbid(w, "a client certificate of an authority that is known here is needed (status.tls.client_ca_file)")
+			forbid(w, "client certificate required (status.tls.client_ca_file)")
 		case g.token != nil && !g.isBearer(r):
 			w.Header().Set("WWW-Authenticate", "Bearer")
-			refuse(w, http.StatusUnauthorized, "a bearer token is needed (status.token_file)")
+			refuse(w, http.StatusUnauthorized, "bearer token required (status.token_file)")
 		case g.token == nil && !g.isCalled(r.Host):
-			forbid(w, fmt.Sprintf("the host %.100q is none of this sidecar's names: add it to status.hosts", r.Host))
+			forbid(w, fmt.Sprintf("host %.100q: not a name of this sidecar; add it to status.hosts", r.Host))
 		default:
 			next.ServeHTTP(w, r)
 		}
@@ -155,7 +155,7 @@ func isVerified(r *http.Request) bool { return r.TLS != nil && len(r.TLS.Verifie
 func (g *gate) isBearer(r *http.Request) bool {
 	want, err := g.token.Current()
 	if err != nil {
-		g.log.Error("the bearer token cannot be read: nobody is let in", "error", err)
+		g.log.Error("bearer token unreadable, refusing all requests", "error", err)
 		return false
 	}
 	scheme, got, _ := strings.Cut(r.Header.Get("Authorization"), " ")

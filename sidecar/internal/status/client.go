@@ -28,7 +28,7 @@ const (
 )
 
 // ErrNotRouted says that the load balancer does not route the service.
-var ErrNotRouted = errors.New("it does not route the service")
+var ErrNotRouted = errors.New("does not route the service")
 
 // ClientOptions say who asks. What is in files is read again when they change,
 // but for the authorities.
@@ -84,7 +84,7 @@ func same(own *tls.Certificate) *tls.Config {
 		InsecureSkipVerify: true, //nolint:gosec // the very certificate is compared
 		VerifyConnection: func(s tls.ConnectionState) error {
 			if !bytes.Equal(s.PeerCertificates[0].Raw, own.Certificate[0]) {
-				return errors.New("it has another certificate than status.tls.cert_file")
+				return errors.New("server certificate is not status.tls.cert_file")
 			}
 			return nil
 		},
@@ -162,7 +162,7 @@ func (c *Client) Live(ctx context.Context, to Target, service, version string, c
 		return Live{}, err
 	}
 	if a.Version != version || a.Want != count || a.Count < 0 || a.Live != (a.Count >= count) {
-		return Live{}, fmt.Errorf("the answer contradicts itself or the question: version %s, %d of %d, live %v", quote(a.Version), a.Count, a.Want, a.Live)
+		return Live{}, fmt.Errorf("inconsistent answer: version %s, %d of %d, live %v", quote(a.Version), a.Count, a.Want, a.Live)
 	}
 	return Live{Live: a.Live, Count: a.Count, Want: a.Want}, nil
 }
@@ -182,7 +182,7 @@ func (c *Client) Drain(ctx context.Context, to Target, service, instance string,
 	case a.Instance != instance:
 		return Drain{}, fmt.Errorf("the answer is about the instance %s", quote(a.Instance))
 	case a.Drained && (a.Sessions != 0 || a.Index < index):
-		return Drain{}, fmt.Errorf("the answer contradicts itself or the question: drained, with %d sessions, at index %d of %d", a.Sessions, a.Index, index)
+		return Drain{}, fmt.Errorf("inconsistent answer: drained, with %d sessions, at index %d of %d", a.Sessions, a.Index, index)
 	}
 	return a.Drain, nil
 }
@@ -292,14 +292,14 @@ func (c *Client) ask(ctx context.Context, to Target, q question, into any) error
 	body, err := io.ReadAll(io.LimitReader(response.Body, q.most+1))
 	switch {
 	case err != nil:
-		return c.failed(ctx, fmt.Errorf("the answer breaks off: %w", err))
+		return c.failed(ctx, fmt.Errorf("answer incomplete: %w", err))
 	case int64(len(body)) > q.most:
-		return fmt.Errorf("the answer has more than %d bytes", q.most)
+		return fmt.Errorf("answer larger than %d bytes", q.most)
 	case response.StatusCode != http.StatusOK:
 		return refusal(to, response.StatusCode, body)
 	}
 	if err := json.Unmarshal(body, into); err != nil {
-		return fmt.Errorf("the answer is none: %w", err)
+		return fmt.Errorf("invalid answer: %w", err)
 	}
 	return nil
 }
@@ -307,10 +307,10 @@ func (c *Client) ask(ctx context.Context, to Target, q question, into any) error
 func (c *Client) request(ctx context.Context, to Target, q question) (*http.Request, error) {
 	u, err := url.Parse(to.URL)
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" {
-		return nil, fmt.Errorf("the address %s is none", quote(to.URL))
+		return nil, fmt.Errorf("invalid address %s", quote(to.URL))
 	}
 	if c.tls && u.Scheme != "https" {
-		return nil, errors.New("it speaks no TLS, and is to be asked by TLS only, since certificates are set")
+		return nil, errors.New("no TLS, but the certificates that are set require TLS")
 	}
 	token, err := c.token.Current()
 	if err != nil {
@@ -359,7 +359,7 @@ func refusal(to Target, code int, body []byte) error {
 	case code == http.StatusNotFound && said.LoadBalancer != "" && said.LoadBalancer == to.LoadBalancer:
 		return ErrNotRouted
 	case code == http.StatusUnauthorized:
-		return errors.New("status 401: it wants another bearer token")
+		return errors.New("status 401: bearer token rejected")
 	}
 	return fmt.Errorf("status %d: %s", code, quote(said.Error))
 }

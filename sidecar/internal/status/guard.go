@@ -36,7 +36,7 @@ func release(name string, byToken bool, let Release) action {
 			writeJSON(w, http.StatusBadRequest, problem{"want /api/v1/guard/{service}/release"})
 			return
 		case http.NewCrossOriginProtection().Check(r) != nil:
-			forbid(w, "not from another site's page")
+			forbid(w, "request from another site's page refused")
 			return
 		case !byToken && !isFromSocket(r):
 			forbid(w, "an action needs the Unix socket (status.socket) or the bearer token (status.token_file): docs/api.md")
@@ -47,7 +47,7 @@ func release(name string, byToken bool, let Release) action {
 		servers, routed, err := let(ctx, service)
 		switch {
 		case !routed:
-			writeJSON(w, http.StatusNotFound, problem{"this load balancer does not route the service"})
+			writeJSON(w, http.StatusNotFound, problem{"service not routed by this load balancer"})
 		case err != nil:
 			writeJSON(w, http.StatusServiceUnavailable, problem{err.Error()})
 		default:

@@ -148,7 +148,7 @@ func (p *polls) poll(w http.ResponseWriter, r *http.Request, ask func(Facts) (do
 	}
 	// The server's own write deadline is for answers that come at once.
 	if err := http.NewResponseController(w).SetWriteDeadline(time.Now().Add(wait + writeTimeout)); err != nil {
-		writeJSON(w, http.StatusInternalServerError, problem{"the answer cannot be waited for"})
+		writeJSON(w, http.StatusInternalServerError, problem{"long polling not supported"})
 		return
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), wait)
@@ -159,7 +159,7 @@ func (p *polls) poll(w http.ResponseWriter, r *http.Request, ask func(Facts) (do
 		facts, newer := p.watch()
 		done, routed := ask(facts)
 		if !routed {
-			writeJSON(w, http.StatusNotFound, unroutedAnswer{p.name, problem{"this load balancer does not route the service"}})
+			writeJSON(w, http.StatusNotFound, unroutedAnswer{p.name, problem{"service not routed by this load balancer"}})
 			return
 		}
 		if done {

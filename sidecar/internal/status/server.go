@@ -91,7 +91,7 @@ func (s *Server) serve(ctx context.Context, listener net.Listener) error {
 	}
 	s.addr = listener.Addr()
 	close(s.bound)
-	s.options.Logger.Info("status page is up", "address", s.addr)
+	s.options.Logger.Info("API listening", "address", s.addr)
 
 	var socket sync.WaitGroup
 	if s.options.Socket != "" {

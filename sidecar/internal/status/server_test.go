@@ -110,7 +110,7 @@ func TestAnswers(t *testing.T) {
 		{"readyz of one that is not", "GET", ill + "/readyz", 503, "application/json", `{"ready":false,"reason":"Consul has not answered"}` + "\n"},
 		{"the state", "GET", well + "/api/v1/state", 200, "application/json", `{"services":[]}` + "\n"},
 		{"the state for people", "GET", well + "/api/v1/state?pretty", 200, "application/json", "{\n  \"services\": []\n}\n"},
-		{"no state yet", "GET", ill + "/api/v1/state", 503, "application/json", `{"error":"there is no state yet"}` + "\n"},
+		{"no state yet", "GET", ill + "/api/v1/state", 503, "application/json", `{"error":"no state yet"}` + "\n"},
 		{"a state that is no JSON", "GET", bad + "/api/v1/state", 500, "application/json", `{"error":"the answer cannot be encoded"}` + "\n"},
 		{"the metrics", "GET", well + "/metrics", 200, "text/plain; version=0.0.4; charset=utf-8; escaping=underscores", "# HELP a_total a\n# TYPE a_total counter\na_total 0\n"},
 		{"only the head", "HEAD", well + "/healthz", 200, "application/json", ""},

@@ -118,7 +118,7 @@ func TestSocket_OfAnotherProcessOrNoSocket_IsLeftAlone(t *testing.T) {
 	if err := os.WriteFile(file, []byte("precious"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	for path, want := range map[string]string{other: "another process listens there", file: "is no socket", filepath.Join(dir, "no", "where"): "no such file"} {
+	for path, want := range map[string]string{other: "another process listens there", file: "is not a socket", filepath.Join(dir, "no", "where"): "no such file"} {
 		if l, err := listenSocket(t.Context(), path); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: got %v, %v, want an error with %q", path, l, err, want)
 		}

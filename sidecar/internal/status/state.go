@@ -7,7 +7,7 @@ func state(get func() any) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body := get()
 		if body == nil {
-			writeJSON(w, http.StatusServiceUnavailable, problem{"there is no state yet"})
+			writeJSON(w, http.StatusServiceUnavailable, problem{"no state yet"})
 			return
 		}
 		indent := ""

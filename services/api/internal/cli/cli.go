@@ -32,27 +32,27 @@ func Run(ctx context.Context, p command.Process) int {
 	var s settings
 	cmd := &cobra.Command{
 		Use:   "api [flags]",
-		Short: "Serves one node of the demo API and registers it in Consul",
-		Long: `The api serves one node of the demo API and registers it in Consul.
+		Short: "Serve one node of the demo API and register it in Consul",
+		Long: `Serve one node of the demo API and register it in Consul.
 
-  /         who answers: {"instance", "version", "requests"}. Any method; ?id= is
-            given back, and of a POST's body the length and the SHA-256
+  /         the node: {"instance", "version", "requests"}. Any method; ?id= is
+            returned, and for a POST the length and SHA-256 of the body
   /slow     the same after ?ms= milliseconds
   /stream   ?chunks= lines of JSON, ?ms= milliseconds apart
   /healthz  200, the health check
   /fail     POST ?mode=5xx (/ answers 503), hang (/ does not answer), critical
-            (/healthz answers 503) or ok, with &for=10s for a time; GET tells
+            (/healthz answers 503) or ok, with &for=10s for a time; GET shows it
 
-On SIGTERM or SIGINT it leaves in the order that loses no request: it is marked
-as leaving in Consul and serves on, with a green check, until every load balancer
-that routes to it says that nobody is on it any more; then it stops accepting,
-finishes what is in flight and deregisters. A second signal ends it at once.
+On SIGTERM or SIGINT the node leaves without failed requests. It is marked as
+leaving in Consul and keeps serving, with a passing check, until every load
+balancer reports it drained. Then it stops accepting connections, finishes the
+requests in flight and deregisters. A second signal exits immediately.
 
-Where Consul is, and with which token and certificates to talk to it, is set by
-the variables that Consul's own CLI reads: CONSUL_HTTP_ADDR, CONSUL_HTTP_TOKEN,
-CONSUL_CACERT and so on. Without Consul it serves, and goes on trying.
+Consul's address, token and certificates come from the variables of Consul's own
+CLI: CONSUL_HTTP_ADDR, CONSUL_HTTP_TOKEN, CONSUL_CACERT and others. Without
+Consul the node serves and retries.
 
-Every flag is also set by the environment variable that stands behind it.`,
+Each flag can also be set by the environment variable in brackets.`,
 		Example: `  api --instance api0 --version-name 1.0
   api --listen 127.0.0.1:0 --no-register`,
 	}
@@ -107,7 +107,7 @@ func (s *settings) registration(ctx context.Context, log *zap.Logger, listening 
 	if err != nil {
 		return nil, err
 	}
-	log.Info("to be registered", zap.String("service", s.service), zap.String("id", s.id),
+	log.Info("registration", zap.String("service", s.service), zap.String("id", s.id),
 		zap.String("address", at.shown()), zap.Int("port", at.port), zap.String("check", at.healthURL()))
 	sidecars := s.sidecar
 	sidecars.Off, sidecars.Service = s.sidecars == "" || s.sidecars == "off", s.sidecars

@@ -43,30 +43,30 @@ func (s *settings) flags(f *pflag.FlagSet) {
 	if err != nil || host == "" {
 		host = "api"
 	}
-	f.StringVar(&s.listen, "listen", ":4000", "`address` to serve HTTP on; port 0 takes a free one")
-	f.StringVar(&s.instance, "instance", host, "this node's `name`, in every answer")
-	f.StringVar(&s.version, "version-name", "1.0", "`version` that this node says it is, in every answer and in Consul")
+	f.StringVar(&s.listen, "listen", ":4000", "`address` for HTTP, as host:port; port 0 takes a free one")
+	f.StringVar(&s.instance, "instance", host, "`name` of this node in every answer")
+	f.StringVar(&s.version, "version-name", "1.0", "`version` of this node in every answer and in Consul")
 	command.SetEnv(f, "version-name", "VERSION")
 
-	f.StringVar(&s.fail, "fail", "ok", "fail from the start: `mode` 5xx, hang or critical, as /fail has them")
+	f.StringVar(&s.fail, "fail", "ok", "failure `mode` from the start: 5xx, hang or critical (see /fail)")
 
-	f.BoolVar(&s.noRegister, "no-register", false, "serve without Consul")
+	f.BoolVar(&s.noRegister, "no-register", false, "serve without registering in Consul")
 	f.StringVar(&s.consul, "consul", "", "`address` of the Consul agent; default CONSUL_HTTP_ADDR, else 127.0.0.1:8500")
 	f.StringVar(&s.service, "service", "api", "`name` of the service in Consul")
 	f.StringVar(&s.id, "id", "", "`ID` of the instance in Consul, and with it the server's name in HAProxy; default the instance's name")
-	f.StringVar(&s.address, "address", "", "`IP` address, or IP:port, at which the load balancers reach this node; default the one that it listens on; where that is every address, the agent's if Consul is on this machine, else the one that leads to Consul")
+	f.StringVar(&s.address, "address", "", "`IP` address or IP:port of this node for the load balancers; default the listen address; if that is a wildcard, the agent's address if Consul is on this machine, else this machine's address on the route to Consul")
 
-	f.DurationVar(&s.leaveWait, "leave-wait", registrator.DefaultLeaveWait, "on a signal: how long to serve on, marked as leaving, for a load balancer that can't be asked whether it has drained the node")
-	f.DurationVar(&s.leaveTimeout, "leave-timeout", 0, fmt.Sprintf("the longest that all load balancers together may take to drain the node; default %s, or twice leave-wait if that is longer", registrator.DefaultLeaveTimeout))
-	f.DurationVar(&s.linger, "linger", time.Second, "after that: how long, at most, to answer what still comes on open connections")
-	f.DurationVar(&s.stopTimeout, "stop-timeout", 0, "the longest that the stop may take, by default 14s more than leave-timeout and linger together, but for up to 5s to deregister; what is in flight then is cut")
+	f.DurationVar(&s.leaveWait, "leave-wait", registrator.DefaultLeaveWait, "wait for a load balancer that can't be reached, after a signal, while the node still serves")
+	f.DurationVar(&s.leaveTimeout, "leave-timeout", 0, fmt.Sprintf("longest wait for all load balancers to drain the node; default %s, or twice leave-wait if that is longer", registrator.DefaultLeaveTimeout))
+	f.DurationVar(&s.linger, "linger", time.Second, "longest time to answer requests on open connections after the drain")
+	f.DurationVar(&s.stopTimeout, "stop-timeout", 0, "longest time of the whole stop, plus up to 5s to deregister; requests still in flight are cut; default leave-timeout plus linger plus 14s")
 
-	f.StringVar(&s.sidecars, "sidecars", registrator.DefaultSidecars, "`service` under which the sidecars of the load balancers are found in Consul, which are asked whether anybody is on the node still; off asks none")
-	f.StringVar(&s.sidecar.TokenFile, "sidecar-token-file", "", "`file` with the token that they ask for")
-	f.StringVar(&s.sidecar.CAFile, "sidecar-ca-file", "", "`file` with the authorities of their certificates; default the system's. One whose API has no TLS is not asked then")
-	f.StringVar(&s.sidecar.CertFile, "sidecar-cert-file", "", "`file` with the certificate to show to them")
-	f.StringVar(&s.sidecar.KeyFile, "sidecar-key-file", "", "`file` with its key")
-	f.StringVar(&s.sidecar.ServerName, "sidecar-server-name", "", "`name` that their certificates must have, if not that of the host")
+	f.StringVar(&s.sidecars, "sidecars", registrator.DefaultSidecars, "`service` name of the load balancers' sidecars in Consul, which report when the node is drained; off asks none")
+	f.StringVar(&s.sidecar.TokenFile, "sidecar-token-file", "", "`file` with the bearer token for the sidecars' API")
+	f.StringVar(&s.sidecar.CAFile, "sidecar-ca-file", "", "`file` with the authorities of the sidecars' certificates; default the system's. If set, sidecars without TLS are not asked")
+	f.StringVar(&s.sidecar.CertFile, "sidecar-cert-file", "", "`file` with the client certificate for the sidecars' API")
+	f.StringVar(&s.sidecar.KeyFile, "sidecar-key-file", "", "`file` with the client certificate's key")
+	f.StringVar(&s.sidecar.ServerName, "sidecar-server-name", "", "server `name` in the sidecars' certificates, if not the host's")
 	s.log.Flags(f)
 }
 

@@ -26,7 +26,7 @@ func (n *Node) root(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case !stays:
 	case mode == mode5xx:
-		a.Error = "told to fail"
+		a.Error = "failure mode set"
 		writeJSON(w, http.StatusServiceUnavailable, a)
 	default:
 		writeJSON(w, http.StatusOK, a)

@@ -107,7 +107,7 @@ func New(c Config) (*Server, error) {
 		// Far above the time after which HAProxy closes idle connections to a
 		// server (pool-purge-delay, 5 s by default): the side that sends the
 		// requests must be the one that closes. Were we first, we could close
-		// while a request is on its way. (haproxy.md section 4: 8 % lost.)
+		// while a request is on its way. (docs/haproxy-facts.md, fact 31: 8 % lost.)
 		IdleTimeout: 75 * time.Second,
 		ConnState:   s.connections.track,
 		ErrorLog:    zap.NewStdLog(c.Logger.Named("http")),
@@ -145,6 +145,6 @@ func (s *Server) register(ctx context.Context) {
 		return
 	}
 	if err := s.config.Registration.Register(ctx); err != nil && ctx.Err() == nil {
-		s.log.Error("not registered; serving on", zap.Error(err))
+		s.log.Error("registration failed, serving unregistered", zap.Error(err))
 	}
 }

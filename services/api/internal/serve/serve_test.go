@@ -174,7 +174,7 @@ func TestStopsInTheOrderThatLosesNothing(t *testing.T) {
 		if _, _, err := l.get("/"); err == nil {
 			t.Error("after the stop: got an answer, want a refused connection")
 		}
-		if diff := cmp.Diff(l.messages(), []string{"serving", "leaving", "stops accepting", "stopped"}); diff != "" {
+		if diff := cmp.Diff(l.messages(), []string{"serving", "leaving", "listener closed", "stopped"}); diff != "" {
 			t.Errorf("log (-got +want):\n%s", diff)
 		}
 	})
@@ -255,7 +255,7 @@ func TestStopIsBoundedThoughARequestHangs(t *testing.T) {
 		if got := time.Since(began); got != 10*time.Second {
 			t.Errorf("stop: took %s, want the bound of 10s", got)
 		}
-		if err == nil || !strings.Contains(err.Error(), "1 connections cut: the stop timeout of 10s is over") {
+		if err == nil || !strings.Contains(err.Error(), "1 connections cut: stop timeout of 10s expired") {
 			t.Errorf("Run: got %v, want an error that counts what was cut", err)
 		}
 		if err := <-failed; err == nil {
@@ -305,7 +305,7 @@ func TestServesOnThoughTheCatalogRefusesIt(t *testing.T) {
 		if code, _, err := l.get("/"); code != 200 || err != nil {
 			t.Errorf("got %d, %v, want 200", code, err)
 		}
-		if got := l.log.FilterMessage("not registered; serving on").Len(); got != 1 {
+		if got := l.log.FilterMessage("registration failed, serving unregistered").Len(); got != 1 {
 			t.Errorf("complaints: got %d, want 1", got)
 		}
 		l.terminate()

@@ -13,7 +13,7 @@ import (
 func (s *Server) stop(done context.Context) error {
 	s.log.Info("leaving", zap.NamedError("cause", context.Cause(done)), zap.Int("connections", s.connections.count()))
 	ctx, cancel := context.WithTimeoutCause(context.WithoutCancel(done), s.config.StopTimeout,
-		fmt.Errorf("the stop timeout of %s is over", s.config.StopTimeout))
+		fmt.Errorf("stop timeout of %s expired", s.config.StopTimeout))
 	defer cancel()
 
 	s.config.Node.Leave()
@@ -46,7 +46,7 @@ func (s *Server) finish(ctx context.Context) error {
 		cancel()
 	}
 
-	s.log.Info("stops accepting", zap.Int("connections", s.connections.count()))
+	s.log.Info("listener closed", zap.Int("connections", s.connections.count()))
 	err := s.http.Shutdown(ctx)
 	if err == nil {
 		return nil

@@ -29,29 +29,29 @@ func Run(ctx context.Context, p command.Process) int {
 	var s settings
 	cmd := &cobra.Command{
 		Use:   "client {--target URL | --discover SERVICE} [flags]",
-		Short: "Sends requests at a set rate and fails if a single one of them does",
-		Long: `The client simulates the users of the API. It sends requests at a set rate,
-whatever becomes of the ones before, over kept and fresh connections, with GET
-and POST. It never sends a request twice. A failure is anything but a whole 2xx
-answer whose body fits its request, and each is printed with its cause:
+		Short: "Send requests at a fixed rate and fail if one request fails",
+		Long: `Simulate the users of the API. The client sends requests at a fixed rate,
+whether or not earlier ones have finished, over reused and new connections, with
+GET and POST. It never sends a request twice. Each failure is printed with its
+cause:
 
-  overrun    not sent: too many requests were under way
-  timeout    not answered whole in time
-  status     answered with anything but 2xx; redirects are not followed
-  transport  no connection, or it ended before the whole answer
-  body       the answer doesn't fit the request
+  overrun    not sent: too many requests in flight
+  timeout    no complete answer in time
+  status     status other than 2xx; redirects are not followed
+  transport  no connection, or closed before the complete answer
+  body       the answer does not match the request
 
-With --discover the targets are the instances of a service in Consul that pass
-their checks. New requests take turns over them; when one leaves, requests under
-way finish where they are. Nothing is sent twice then, either. While Consul does
-not answer, or names no instance, the last known targets stay. The variables
-that Consul's own CLI reads say how to reach it: CONSUL_HTTP_ADDR,
-CONSUL_HTTP_TOKEN, CONSUL_CACERT and so on.
+With --discover the targets are the passing instances of a service in Consul.
+New requests are spread over them evenly. When an instance leaves, its requests
+in flight finish. While Consul does not answer, or has no passing instance, the
+last known targets stay. Consul's address and token come from the variables of
+Consul's own CLI: CONSUL_HTTP_ADDR, CONSUL_HTTP_TOKEN, CONSUL_CACERT and others.
 
-Latency counts from when a request was due. SIGTERM or SIGINT ends the run,
-waits for the requests under way and reports; a second one ends it at once.
+Latency counts from the time at which a request was due. SIGTERM or SIGINT ends
+the run, waits for requests in flight and reports. A second signal exits
+immediately.
 
-Every flag is also set by the environment variable that stands behind it.`,
+Each flag can also be set by the environment variable in brackets.`,
 		Example: `  client --target http://lb0/ --rate 100
   client --target http://lb0/ --target http://lb1/ --duration 1m --json
   client --discover lb --consul 127.0.0.1:8500`,
@@ -88,7 +88,7 @@ func (s *settings) run(ctx context.Context, flags *pflag.FlagSet, p command.Proc
 	log.Info("started", zap.Strings("targets", texts(config.Targets)), zap.Float64("rate", s.rate), zap.Duration("duration", s.duration))
 
 	announced := context.AfterFunc(ctx, func() {
-		log.Info("stopping; waiting for the requests under way", zap.NamedError("cause", context.Cause(ctx)), zap.Int("in_flight", engine.Snapshot().InFlight))
+		log.Info("stopping, waiting for requests in flight", zap.NamedError("cause", context.Cause(ctx)), zap.Int("in_flight", engine.Snapshot().InFlight))
 	})
 	defer announced()
 	showing, stopShowing := context.WithCancel(context.WithoutCancel(ctx))
@@ -141,7 +141,7 @@ func (s *settings) conclude(ctx context.Context, log *zap.Logger, p command.Proc
 	case report.Failed > 0:
 		return command.ErrFailed
 	case report.Requests == 0:
-		return errors.New("no request was made, so nothing is shown")
+		return errors.New("no requests sent")
 	}
 	return nil
 }

@@ -80,7 +80,7 @@ func follow(ctx context.Context, watch *discover.Watch, engine *load.Load, log *
 		defer close(done)
 		watch.Run(ctx, func(targets []*url.URL) {
 			if err := engine.SetTargets(targets); err != nil {
-				log.Error("the targets stay as they are", zap.Error(err))
+				log.Error("keeping current targets", zap.Error(err))
 			}
 		})
 	}()

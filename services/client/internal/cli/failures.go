@@ -41,6 +41,6 @@ func (l *failureLog) second() {
 	l.seen = 0
 	l.mu.Unlock()
 	if more > 0 {
-		l.log.Warn("more requests failed, not logged one by one", zap.Int("count", more))
+		l.log.Warn("more requests failed", zap.Int("count", more))
 	}
 }

@@ -102,7 +102,7 @@ func TestPassingInstancesAreTheTargetsAsTheyComeAndLeave(t *testing.T) {
 		synctest.Wait()
 
 		w.want(t, []string{lb0}, []string{lb0, lb1}, []string{lb1})
-		if diff := cmp.Diff(w.lines(), []string{"target came " + lb0, "target came " + lb1, "target left " + lb0}); diff != "" {
+		if diff := cmp.Diff(w.lines(), []string{"target added " + lb0, "target added " + lb1, "target removed " + lb0}); diff != "" {
 			t.Errorf("log (-got +want):\n%s", diff)
 		}
 		for _, q := range consul.asked() {
@@ -146,7 +146,7 @@ func TestAnInstanceThatCannotBeUsedIsLeftOutAndNamedOnce(t *testing.T) {
 
 		w.want(t, []string{lb0}, []string{lb0, lb1})
 		named := map[string]int{}
-		for _, e := range w.logs.FilterMessage("an instance cannot be used, left out").All() {
+		for _, e := range w.logs.FilterMessage("invalid instance ignored").All() {
 			id, _ := e.ContextMap()["id"].(string)
 			named[id]++
 		}
@@ -175,7 +175,7 @@ func TestAFailedQueryKeepsWhatIsKnownAndIsLoggedOnce(t *testing.T) {
 		synctest.Wait()
 
 		w.want(t, []string{lb0}, []string{lb0, lb1})
-		want := []string{"target came " + lb0, "Consul does not answer; the targets stay as they are", "Consul answers again", "target came " + lb1}
+		want := []string{"target added " + lb0, "Consul query failed, keeping current targets", "Consul query succeeded again", "target added " + lb1}
 		if diff := cmp.Diff(w.lines(), want); diff != "" {
 			t.Errorf("log (-got +want):\n%s", diff)
 		}
@@ -200,8 +200,8 @@ func TestAnEmptyAnswerKeepsTheLastKnownTargets(t *testing.T) {
 
 		w.want(t, []string{lb0, lb1}, []string{lb1})
 		want := []string{
-			"target came " + lb0, "target came " + lb1, "no instance passes its checks; the last known targets stay",
-			"there are instances that pass their checks again", "target left " + lb0,
+			"target added " + lb0, "target added " + lb1, "no passing instances, keeping last known targets",
+			"passing instances again", "target removed " + lb0,
 		}
 		if diff := cmp.Diff(w.lines(), want); diff != "" {
 			t.Errorf("log (-got +want):\n%s", diff)

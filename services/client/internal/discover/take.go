@@ -27,7 +27,7 @@ func (w *Watch) take(entries []*api.ServiceEntry) (changed bool) {
 		if err != nil {
 			refused[e.Service.ID] = true
 			if !w.refused[e.Service.ID] {
-				w.log.Warn("an instance cannot be used, left out", zap.String("id", e.Service.ID), zap.Error(err))
+				w.log.Warn("invalid instance ignored", zap.String("id", e.Service.ID), zap.Error(err))
 			}
 			continue
 		}
@@ -48,11 +48,11 @@ func (w *Watch) any(next map[string]*url.URL) bool {
 	switch {
 	case empty == w.empty:
 	case empty && len(w.known) > 0:
-		w.log.Warn("no instance passes its checks; the last known targets stay", zap.Strings("targets", slices.Sorted(maps.Keys(w.known))))
+		w.log.Warn("no passing instances, keeping last known targets", zap.Strings("targets", slices.Sorted(maps.Keys(w.known))))
 	case empty:
-		w.log.Info("no instance passes its checks yet; waiting for one")
+		w.log.Info("no passing instances, waiting")
 	case len(w.known) > 0:
-		w.log.Info("there are instances that pass their checks again", zap.Int("targets", len(next)))
+		w.log.Info("passing instances again", zap.Int("targets", len(next)))
 	}
 	w.empty = empty
 	return !empty
@@ -63,13 +63,13 @@ func (w *Watch) transitions(next map[string]*url.URL) (changed bool) {
 	for _, name := range slices.Sorted(maps.Keys(next)) {
 		if w.known[name] == nil {
 			changed = true
-			w.log.Info("target came", zap.String("target", name), zap.Int("targets", len(next)))
+			w.log.Info("target added", zap.String("target", name), zap.Int("targets", len(next)))
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(w.known)) {
 		if next[name] == nil {
 			changed = true
-			w.log.Info("target left", zap.String("target", name), zap.Int("targets", len(next)))
+			w.log.Info("target removed", zap.String("target", name), zap.Int("targets", len(next)))
 		}
 	}
 	return changed

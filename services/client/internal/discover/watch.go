@@ -90,9 +90,9 @@ func (w *Watch) ask(ctx context.Context) (changed bool, err error) {
 func (w *Watch) note(err error) {
 	switch {
 	case err != nil && w.failures == 0:
-		w.log.Warn("Consul does not answer; the targets stay as they are", zap.Error(err))
+		w.log.Warn("Consul query failed, keeping current targets", zap.Error(err))
 	case err == nil && w.failures > 0:
-		w.log.Info("Consul answers again", zap.Int("failed_queries", w.failures))
+		w.log.Info("Consul query succeeded again", zap.Int("failed_queries", w.failures))
 	}
 	if err == nil {
 		w.failures = 0

@@ -89,7 +89,7 @@ func parse(args []string, once string) (config, error) {
 	f.IntVar(&c.rate, "rate", 120, "requests a second of each of the five clients")
 	f.IntVar(&c.requests, "requests", 22000, "requests in all, at least")
 	f.IntVar(&c.consulPort, "consul-port", 0, "port of Consul and its UI; 0 takes a free one")
-	f.IntVar(&c.port, "port", 0, "port that lb0 serves on; 0 takes a free one")
+	f.IntVar(&c.port, "port", 0, "listen port of lb0; 0 takes a free one")
 	f.IntVar(&c.statsPort, "stats-port", 0, "port of HAProxy's statistics page; 0 takes a free one")
 	f.IntVar(&c.statusPort, "status-port", 0, "port of the sidecar; 0 takes a free one")
 	if err := f.Parse(args); err != nil {

@@ -22,7 +22,7 @@ func driftKinds() []kind {
 		{"drift: server disabled", []string{"disable server %s"}, false},
 		{"drift: weight changed", []string{"set server %s weight 77"}, false},
 		{"drift: weight 0", []string{"set server %s weight 0"}, false},
-		{"drift: address of nobody", []string{"set server %s addr 127.0.0.1 port 9"}, true},
+		{"drift: address without a node", []string{"set server %s addr 127.0.0.1 port 9"}, true},
 		{"drift: server put down", []string{"set server %s health down"}, false},
 		{"drift: server deleted", []string{"set server %s state maint", "del server %s"}, false},
 	} {

@@ -168,7 +168,7 @@ func (s *site) stopClients(r *report) error {
 // failuresOf is what a client says of its failures, with their times.
 func failuresOf(c *lab.Client) (lines []string) {
 	for line := range strings.Lines(c.Tail(1 << 20)) {
-		if strings.Contains(line, "failed, not logged") || strings.Contains(line, "request failed") {
+		if strings.Contains(line, "more requests failed") || strings.Contains(line, "request failed") {
 			lines = append(lines, c.Name+": "+strings.TrimSpace(line))
 		}
 	}

@@ -85,9 +85,9 @@ func printError(w io.Writer, err error) {
 func newRoot(ctx context.Context, p Process) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "registrator",
-		Short: "Registers any program in Consul, and takes it away without losing a request",
-		Long: `The registrator starts a program and registers it in Consul while it serves. When
-it is to stop, load balancers that follow Consul let go of it first.
+		Short: "Register any program in Consul and stop it without failed requests",
+		Long: `The registrator starts a program and registers it in Consul while it serves. On
+SIGTERM it first waits until every load balancer has drained the program.
 
   registrator run --service api --port 4000 --check http:/healthz -- ./program`,
 		SilenceErrors: true,

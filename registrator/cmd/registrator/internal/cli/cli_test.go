@@ -125,7 +125,7 @@ func TestUsageErrorsExitWith2AndAreAllNamed(t *testing.T) {
 		args, environ []string
 		want          []string
 	}{
-		"nothing given":            {[]string{"run"}, nil, []string{"--service (REGISTRATOR_SERVICE): it is required", "--port (REGISTRATOR_PORT): it is required", "no program"}},
+		"nothing given":            {[]string{"run"}, nil, []string{"--service (REGISTRATOR_SERVICE): required", "--port (REGISTRATOR_PORT): required", "no program"}},
 		"no program":               {[]string{"run", "--service=a", "--port=1", "--"}, nil, []string{"no program"}},
 		"unknown flag":             {[]string{"run", "--nope"}, nil, []string{"unknown flag: --nope"}},
 		"unknown command":          {[]string{"walk"}, nil, []string{`unknown command "walk"`}},

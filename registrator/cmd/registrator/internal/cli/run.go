@@ -28,28 +28,30 @@ func runCommand(ctx context.Context, p Process) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "run [flags] -- program [argument]...",
 		Short: "Run a program and keep it registered while it serves",
-		Long: `Starts the program, as it is and without a shell, and registers it in Consul when
-its checks first pass. On SIGTERM or SIGINT it leaves in the order that loses no
-request: it is marked as leaving and serves on, until every load balancer that
-routes to it says that nobody is on it any more (--sidecars); then it gets
---signal, and after --stop-timeout SIGKILL; then it is deregistered. A second
-SIGTERM or SIGINT kills it at once. A program that ends by itself is deregistered
-at once.
+		Long: `Start the program directly, without a shell, and register it in Consul when its
+checks first pass.
 
-SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2, SIGWINCH, SIGTSTP and SIGCONT are passed on.
+On SIGTERM or SIGINT the program leaves without failed requests:
+  1. it is marked as leaving in Consul and keeps serving
+  2. every load balancer that routes to it reports it drained (--sidecars)
+  3. it gets --signal, and SIGKILL after --stop-timeout
+  4. it is deregistered
+A second SIGTERM or SIGINT kills it immediately. A program that exits by itself
+is deregistered at once.
 
-The exit code is the program's, or 128+n if signal n ended it. Else: 2 arguments
-or settings are wrong, 125 the program was stopped because it did not become
-ready or Consul refuses it, 126 the program can't be executed, 127 there is no
-such program.
+SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2, SIGWINCH, SIGTSTP and SIGCONT are forwarded.
 
-Where Consul is, and with which token and certificates to talk to it, is set by
-the variables that Consul's own CLI reads: CONSUL_HTTP_ADDR, CONSUL_HTTP_TOKEN,
-CONSUL_CACERT and so on. Without Consul the program runs, and the registration
-is tried again.
+Exit codes: the program's own, or 128+n if signal n ended it. Otherwise:
+2 invalid arguments or settings, 125 the program was stopped because it did not
+become ready or Consul refused the registration, 126 the program can't be
+executed, 127 the program was not found.
 
-Every flag is also set by the environment variable that stands behind it; in
-those that may be repeated, commas separate the entries.`,
+Consul's address, token and certificates come from the variables of Consul's own
+CLI: CONSUL_HTTP_ADDR, CONSUL_HTTP_TOKEN, CONSUL_CACERT and others. Without
+Consul the program runs, and the registration is retried.
+
+Each flag can also be set by the environment variable in brackets. Separate
+several entries with commas.`,
 		Example: `  registrator run --service api --port 4000 --check http:/healthz -- ./program --listen :4000
   registrator run --service web --port 80 --signal QUIT -- nginx -g 'daemon off;'`,
 		DisableFlagsInUseLine: true,
@@ -77,7 +79,7 @@ func (s *settings) run(ctx context.Context, argv []string, p Process) error {
 	signals := receive(wrapper.Handled(s.foreground)) // first of all: one that comes now is not lost
 	log := hclog.New(&hclog.LoggerOptions{Name: "registrator", Level: s.logLevel, Output: p.Stderr, JSONFormat: s.logJSON})
 	if len(s.passedOver) > 0 {
-		log.Warn("environment variables of the container platform passed over", "variables", strings.Join(s.passedOver, ", "))
+		log.Warn("container platform's environment variables ignored", "variables", strings.Join(s.passedOver, ", "))
 	}
 	consul := api.DefaultConfig() // reads the environment, as the help says
 	at, err := findPlace(ctx, s.address, consul.Address, outbound)
@@ -101,7 +103,7 @@ func (s *settings) run(ctx context.Context, argv []string, p Process) error {
 	}
 	until := ready.Config{Places: probes, Timeout: s.checkTimeout, Logger: log}
 	if ready.Passes(ctx, until) {
-		log.Warn("the checks pass before the program runs: does another one listen on its port?")
+		log.Warn("checks pass before the program runs: is another program on its port?")
 	}
 	manager, environ, err := notify.Open(p.Environ, log)
 	if err != nil {
@@ -186,7 +188,7 @@ func exit(log hclog.Logger, status program.Status, err error) error {
 		return &exitError{code: ExitNotExecuted, err: fmt.Errorf("%q: cannot be executed: %w", refused.Program, refused.Err)}
 	}
 	if err != nil {
-		log.Error("the program was stopped", "error", err)
+		log.Error("program stopped", "error", err)
 		return &exitError{code: ExitFailed}
 	}
 	if code := status.Code(); code != 0 {

@@ -70,41 +70,41 @@ func (s *settings) flags(flags *pflag.FlagSet) {
 	}
 
 	text(&s.service, "service", "name", "the service's name in Consul (required)")
-	add(flags, &s.port, "", "port", "port", "where the program listens (required)", parseInt(1, math.MaxUint16))
-	addList(flags, &s.check, "check", "check", "how to tell that it is well: http:/PATH, https:/PATH, a whole URL, tcp,\ngrpc, grpc:SERVICE, grpcs (with TLS), ttl or ttl:TIME; may be repeated\n(default tcp)", parseCheck)
+	add(flags, &s.port, "", "port", "port", "the program's port (required)", parseInt(1, math.MaxUint16))
+	addList(flags, &s.check, "check", "check", "health check: http:/PATH, https:/PATH, a whole URL, tcp, grpc,\ngrpc:SERVICE, grpcs (with TLS), ttl or ttl:TIME; may be repeated\n(default tcp)", parseCheck)
 	text(&s.id, "id", "id", "the service's ID in Consul, unique on the node (default\nservice-hostname-port)")
-	add(flags, &s.address, "", "address", "ip", "where others reach the program (default: where the agent is, or the\naddress from which the way leads to it); checks ask there, or at both\n127.0.0.1 and ::1 if the agent is on this machine", parseAddress)
+	add(flags, &s.address, "", "address", "ip", "the program's IP address for others (default: the agent's, or this\nmachine's address on the route to it); checks use it, or both 127.0.0.1\nand ::1 if the agent is on this machine", parseAddress)
 	addList(flags, &s.tags, "tag", "tag", "a tag; may be repeated", parseText)
 	addList(flags, &s.meta, "meta", "key=value", "an entry of the service's meta; may be repeated", parsePair)
 
 	add(flags, &s.version, "", "version", "version", "the program's version", parseVersion)
-	add(flags, &s.weight, "1", "weight", "weight", "its share of the traffic, relative to others", parseInt(1, maxWeight))
-	flags.BoolVar(&s.backup, "backup", false, "take traffic only when no other can")
-	add(flags, &s.maxConn, "0", "maxconn", "count", "connections at a time from each load balancer; 0 is no limit", parseInt(0, contract.MaxMaxConn))
+	add(flags, &s.weight, "1", "weight", "weight", "weight: share of the traffic, relative to other instances", parseInt(1, maxWeight))
+	flags.BoolVar(&s.backup, "backup", false, "take traffic only when no other instance can")
+	add(flags, &s.maxConn, "0", "maxconn", "count", "maximum connections from each load balancer; 0 is no limit", parseInt(0, contract.MaxMaxConn))
 
 	add(flags, &s.checkHost, "", "check-host", "host", "Host header of HTTP checks, and the name that certificates must have\n(default: the address)", parseHost)
-	flags.BoolVar(&s.checkSkipVerify, "check-skip-verify", false, "let checks with TLS take any certificate; which authorities they trust\nis else set in the Consul agent")
+	flags.BoolVar(&s.checkSkipVerify, "check-skip-verify", false, "skip certificate verification in TLS checks; trusted authorities are\nset in the Consul agent")
 	duration(&s.checkInterval, "check-interval", registrator.DefaultInterval.String(), time.Second, "time between two checks by Consul")
-	duration(&s.checkTimeout, "check-timeout", registrator.DefaultTimeout.String(), time.Millisecond, "time for a check to pass")
-	duration(&s.readyTimeout, "ready-timeout", "0s", 0, "time for the program to become ready; 0 is for ever")
-	flags.BoolVar(&s.anyListener, "any-listener", false, "register also while another process listens on --port, such as a proxy in\nfront of the program or a daemon that it has started (Linux)")
+	duration(&s.checkTimeout, "check-timeout", registrator.DefaultTimeout.String(), time.Millisecond, "timeout of a check")
+	duration(&s.readyTimeout, "ready-timeout", "0s", 0, "longest wait for the program to become ready; 0 is no limit")
+	flags.BoolVar(&s.anyListener, "any-listener", false, "register even if another process listens on --port, such as a proxy in\nfront of the program or a daemon that it has started (Linux)")
 
-	add(flags, &s.signal, "TERM", "signal", "signal", "what tells the program to stop", parseSignal)
-	duration(&s.leaveWait, "leave-wait", registrator.DefaultLeaveWait.String(), time.Millisecond, "time for a load balancer that can't be asked to let go of the program,\nbefore that hears of its end")
-	duration(&s.leaveTimeout, "leave-timeout", "", time.Millisecond, "the longest from the signal until the program hears of its end (default "+registrator.DefaultLeaveTimeout.String()+",\nor twice --leave-wait if that is longer)")
-	duration(&s.stopTimeout, "stop-timeout", "30s", time.Millisecond, "time for the program to stop, before it is killed")
-	flags.BoolVar(&s.init, "init", false, "reap the processes that the program leaves behind; as PID 1 always so")
-	flags.BoolVar(&s.foreground, "foreground", false, "let the program read the terminal; it then gets Ctrl-C at once")
+	add(flags, &s.signal, "TERM", "signal", "signal", "signal that stops the program", parseSignal)
+	duration(&s.leaveWait, "leave-wait", registrator.DefaultLeaveWait.String(), time.Millisecond, "wait for a load balancer that can't be reached, before the program gets\nthe stop signal")
+	duration(&s.leaveTimeout, "leave-timeout", "", time.Millisecond, "longest time from SIGTERM until the program gets the stop signal (default "+registrator.DefaultLeaveTimeout.String()+",\nor twice --leave-wait if that is longer)")
+	duration(&s.stopTimeout, "stop-timeout", "30s", time.Millisecond, "longest wait for the program to stop before it is killed")
+	flags.BoolVar(&s.init, "init", false, "reap the processes that the program leaves behind; always on as PID 1")
+	flags.BoolVar(&s.foreground, "foreground", false, "let the program read the terminal; Ctrl-C then reaches it directly")
 
-	add(flags, &s.sidecars, registrator.DefaultSidecars, "sidecars", "service", "under which the sidecars of the load balancers are found in Consul, which\nare asked whether anybody is on the program still; off asks none", parseText)
-	text(&s.sidecarTokenFile, "sidecar-token-file", "file", "with the token that they ask for")
-	text(&s.sidecarCAFile, "sidecar-ca-file", "file", "with the authorities of their certificates (default: the system's); one\nwhose API has no TLS is not asked then")
-	text(&s.sidecarCertFile, "sidecar-cert-file", "file", "with the certificate to show to them")
-	text(&s.sidecarKeyFile, "sidecar-key-file", "file", "with its key")
-	text(&s.sidecarServerName, "sidecar-server-name", "name", "that their certificates must have, if not that of the host")
+	add(flags, &s.sidecars, registrator.DefaultSidecars, "sidecars", "service", "service name of the load balancers' sidecars in Consul, which report when\nthe program is drained; off asks none", parseText)
+	text(&s.sidecarTokenFile, "sidecar-token-file", "file", "file with the bearer token for the sidecars' API")
+	text(&s.sidecarCAFile, "sidecar-ca-file", "file", "file with the authorities of the sidecars' certificates (default: the\nsystem's); if set, sidecars without TLS are not asked")
+	text(&s.sidecarCertFile, "sidecar-cert-file", "file", "file with the client certificate for the sidecars' API")
+	text(&s.sidecarKeyFile, "sidecar-key-file", "file", "file with the client certificate's key")
+	text(&s.sidecarServerName, "sidecar-server-name", "name", "server name in the sidecars' certificates, if not the host's")
 
-	add(flags, &s.logJSON, "text", "log-format", "format", "of the wrapper's log: text or json", parseFormat)
-	add(flags, &s.logLevel, "info", "log-level", "level", "least level that is logged: trace, debug, info, warn, error or off", parseLevel)
+	add(flags, &s.logJSON, "text", "log-format", "format", "log format: text or json", parseFormat)
+	add(flags, &s.logLevel, "info", "log-level", "level", "minimum level of log messages: trace, debug, info, warn, error or off", parseLevel)
 	flags.VisitAll(func(f *pflag.Flag) { f.Usage += " [" + variable(f.Name) + "]" })
 }
 
@@ -127,13 +127,13 @@ func addList[T any](flags *pflag.FlagSet, to *[]T, flag, kind, help string, pars
 func (s *settings) missing(argv []string) error {
 	var errs []error
 	if s.service == "" {
-		errs = append(errs, fmt.Errorf("%s: it is required", both("service")))
+		errs = append(errs, fmt.Errorf("%s: required", both("service")))
 	}
 	if s.port == 0 {
-		errs = append(errs, fmt.Errorf("%s: it is required", both("port")))
+		errs = append(errs, fmt.Errorf("%s: required", both("port")))
 	}
 	if len(argv) == 0 {
-		errs = append(errs, errors.New("there is no program to run; want registrator run [flags] -- program [arguments]"))
+		errs = append(errs, errors.New("no program to run; want registrator run [flags] -- program [arguments]"))
 	}
 	return errors.Join(errs...)
 }

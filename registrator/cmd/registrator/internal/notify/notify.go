@@ -64,7 +64,7 @@ func Open(environ []string, log hclog.Logger) (*Notifier, []string, error) {
 	}
 	n := &Notifier{manager: manager, log: log, done: make(chan struct{})}
 	if err := n.listen(); err != nil {
-		log.Warn("the program speaks to the service manager itself, which may not listen to it", "error", err)
+		log.Warn("program notifies systemd itself, message may be ignored", "error", err)
 		close(n.done)
 		return n, environ, nil
 	}

@@ -24,7 +24,7 @@ func (p *Program) reap() {
 		case pid == p.pid:
 			p.changed(status)
 		case !status.Stopped():
-			p.log.Debug("reaped an orphan", "pid", pid)
+			p.log.Debug("orphan reaped", "pid", pid)
 		}
 	}
 }

@@ -40,13 +40,13 @@ func Await(ctx context.Context, c Config) (place int, err error) {
 		case isOver(ctx):
 			return 0, ended(ctx, was)
 		case err == nil:
-			c.Logger.Info("the program is ready", "after", time.Since(began).Round(time.Millisecond))
+			c.Logger.Info("program ready", "after", time.Since(began).Round(time.Millisecond))
 			return place, nil
 		case was == nil || kind(err) != kind(was):
-			c.Logger.Info("the program is not ready yet", "reason", err)
+			c.Logger.Info("program not ready", "reason", err)
 		case !hinted && time.Since(began) >= hintAfter:
 			hinted = true
-			c.Logger.Warn("the program is still not ready: a program that listens at another address needs --address", "after", hintAfter, "reason", err)
+			c.Logger.Warn("program still not ready, does it need --address", "after", hintAfter, "reason", err)
 		}
 		was = err
 		select {

@@ -53,7 +53,7 @@ func TestAwaitReturnsOnceAllChecksPass(t *testing.T) {
 	if err != nil || place != 1 {
 		t.Fatalf("got %d, %v, want the place where it is", place, err)
 	}
-	for _, once := range []string{"status 503", "status 429", "the program is ready"} {
+	for _, once := range []string{"status 503", "status 429", "program ready"} {
 		if got := strings.Count(log.String(), once); got != 1 {
 			t.Errorf("%q is logged %d times, want once, when it begins:\n%s", once, got, &log)
 		}

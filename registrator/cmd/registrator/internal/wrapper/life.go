@@ -30,7 +30,7 @@ type life struct {
 	failure  error                   // why it leaves although nobody asked for it
 }
 
-var errEnded = errors.New("the program has ended")
+var errEnded = errors.New("program ended")
 
 // beUp waits until the program is ready, and registers it.
 func (l *life) beUp(ctx context.Context) {
@@ -66,7 +66,7 @@ func (l *life) awaitReady(ctx context.Context) error {
 			return nil
 		}
 		if other != was {
-			l.Logger.Warn("another process listens on the port, not registering until it has gone (or see --any-listener)", "listener", other)
+			l.Logger.Warn("port used by another process, not registering", "listener", other)
 		}
 		was = other
 		select {
@@ -88,7 +88,7 @@ func (l *life) run(ctx context.Context) (program.Status, error) {
 		select {
 		case <-l.asked:
 			l.asked, l.told = nil, true
-			l.leave(ctx, "asked to")
+			l.leave(ctx, "signal")
 		case s := <-l.Signals:
 			if err := l.signalled(ctx, s); err != nil {
 				return l.program.Status(), err
@@ -115,15 +115,15 @@ func (l *life) isUp(ctx context.Context, err error) {
 		return // the registration has logged the one, and leaving is why of the other
 	}
 	l.failure = err
-	l.leave(ctx, "it cannot be registered")
+	l.leave(ctx, "registration failed")
 }
 
 // hasEnded: by itself, or because it was told to.
 func (l *life) hasEnded(ctx context.Context) {
 	if l.leaving {
-		l.Logger.Info("the program has ended", "status", l.program.Status())
+		l.Logger.Info("program ended", "status", l.program.Status())
 	} else {
-		l.Logger.Warn("the program has ended by itself", "status", l.program.Status())
+		l.Logger.Warn("program ended unexpectedly", "status", l.program.Status())
 		l.leave(ctx, "")
 	}
 	l.cutShort(errEnded) // there is nothing to drain any more
@@ -151,7 +151,7 @@ func (l *life) leave(ctx context.Context, why string) {
 func (l *life) hasLeft(err error) program.Status {
 	defer l.cutShort(nil)
 	if err = without(err, errEnded); err != nil {
-		l.Logger.Warn("did not leave in order", "error", strings.ReplaceAll(err.Error(), "\n", "; "))
+		l.Logger.Warn("graceful shutdown incomplete", "error", strings.ReplaceAll(err.Error(), "\n", "; "))
 	}
 	if !l.hasDone() {
 		return program.Status{Signal: syscall.SIGKILL} // sent, and still to work
@@ -195,7 +195,7 @@ func (l *life) stop(context.Context) error {
 	if l.endsWithin(l.StopTimeout) {
 		return err
 	}
-	l.Logger.Warn("the program has not ended in time; killing it", "signal", program.SignalName(l.Stop), "stop_timeout", l.StopTimeout)
+	l.Logger.Warn("stop timeout, killing program", "signal", program.SignalName(l.Stop), "stop_timeout", l.StopTimeout)
 	return errors.Join(err, l.kill())
 }
 

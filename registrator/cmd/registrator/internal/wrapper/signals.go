@@ -31,7 +31,7 @@ func (l *life) signalled(ctx context.Context, got os.Signal) error {
 	switch s := asSignal(got); s {
 	case syscall.SIGTERM, syscall.SIGINT:
 		if l.told {
-			l.Logger.Warn("a second signal: killing the program", "signal", program.SignalName(s))
+			l.Logger.Warn("second signal, killing program", "signal", program.SignalName(s))
 			if err := l.kill(); err != nil {
 				l.Logger.Error("kill the program", "error", err)
 			}
@@ -50,9 +50,9 @@ func (l *life) signalled(ctx context.Context, got os.Signal) error {
 }
 
 func (l *life) pass(send func(syscall.Signal) error, s syscall.Signal) {
-	l.Logger.Debug("passing on", "signal", program.SignalName(s))
+	l.Logger.Debug("forwarding signal", "signal", program.SignalName(s))
 	if err := send(s); err != nil {
-		l.Logger.Warn("a signal was not passed on", "error", err)
+		l.Logger.Warn("signal forwarding failed", "error", err)
 	}
 }
 
@@ -63,9 +63,9 @@ const continueAfter = 20 * time.Millisecond
 func (l *life) stopped(by syscall.Signal) {
 	switch by {
 	case syscall.SIGTTIN, syscall.SIGTTOU:
-		l.Logger.Warn("the program is stopped, because it wants the terminal: run it with --foreground", "signal", program.SignalName(by))
+		l.Logger.Warn("program suspended by terminal access, use --foreground", "signal", program.SignalName(by))
 	default:
-		l.Logger.Info("the program is stopped", "signal", program.SignalName(by))
+		l.Logger.Info("program suspended", "signal", program.SignalName(by))
 	}
 	if l.leaving {
 		// It may read the terminal anew before it hears of its end. The pause

@@ -45,13 +45,13 @@ type Config struct {
 }
 
 // ErrNeverReady says that the program was not ready within ReadyTimeout.
-var ErrNeverReady = errors.New("the program did not become ready")
+var ErrNeverReady = errors.New("program not ready")
 
 // A Killed error says that a second signal ended it all at once.
 type Killed struct{ Signal syscall.Signal }
 
 func (k Killed) Error() string {
-	return "ended at once by a second signal, " + program.SignalName(k.Signal)
+	return "killed by a second signal, " + program.SignalName(k.Signal)
 }
 
 // killLimit bounds the wait for the end after SIGKILL, which only a program
