@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hashicorp/consul/api"
+
 	"github.com/pointsman/pointsman/test/lab"
 )
 
@@ -87,4 +89,44 @@ func (w *world) registeredAt(port int) error {
 		}
 	}
 	return fmt.Errorf("it is not at port %d: %d registrations, the first %+v", port, len(all), all[0].Service)
+}
+
+// A node that leaves asks what is registered as its load balancers' sidecars.
+// What says "drained" there makes it leave early (issue 14, section 4).
+func TestSidecarRegistration_ChangedByAnother_Restored(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 1)
+	w.must(lab.Until(w.ctx, 5*time.Second, "the sidecar is registered", func() error { return w.registeredAt(w.lb.StatusPort) }))
+	said := map[string]string{"pointsman-lb": "lb0", "pointsman-routes": service}
+	for _, c := range []struct {
+		name   string
+		change func() error
+	}{
+		{"at the agent", func() error {
+			return w.consul.Client.Agent().ServiceRegister(&api.AgentServiceRegistration{
+				ID: "pointsman-sidecar-lb0", Name: "pointsman-sidecar", Address: "127.0.0.1", Port: 9, Meta: said,
+			})
+		}},
+		{"in the catalog", func() error {
+			all, _, err := w.consul.Client.Health().Service("pointsman-sidecar", "", false, nil)
+			if err != nil {
+				return err
+			}
+			_, err = w.consul.Client.Catalog().Register(&api.CatalogRegistration{
+				Node: all[0].Node.Node, Address: all[0].Node.Address,
+				Service: &api.AgentService{ID: "pointsman-sidecar-lb0", Service: "pointsman-sidecar", Address: "127.0.0.1", Port: 9, Meta: said},
+			}, nil)
+			return err
+		}},
+	} {
+		w.must(c.change())
+		w.must(lab.Until(w.ctx, 5*time.Second, "it is changed "+c.name, func() error { return w.registeredAt(9) }))
+		w.must(lab.Until(w.ctx, 8*time.Second, "it is restored "+c.name, func() error { return w.registeredAt(w.lb.StatusPort) }))
+		w.must(lab.Until(w.ctx, 5*time.Second, "the log says so", func() error {
+			if got := w.lb.Sidecar.Tail(100); !strings.Contains(got, "registration was changed by another, restored") || !strings.Contains(got, c.name) {
+				return errors.New("it does not: " + got)
+			}
+			return nil
+		}))
+	}
 }

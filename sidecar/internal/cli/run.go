@@ -211,7 +211,7 @@ func (d *daemon) hold(ctx context.Context) (*render.Lock, error) {
 	lock, err := d.file.Lock(ctx, d.cfg.Name, lockPatience)
 	if _, held := errors.AsType[*render.HeldError](err); held {
 		if ctx.Err() != nil {
-			return nil, nil // stopped while it waited
+			return nil, nil //nolint:nilerr,nilnil // stopped while it waited
 		}
 		return nil, err
 	}
