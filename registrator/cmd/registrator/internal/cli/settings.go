@@ -43,6 +43,7 @@ type settings struct {
 	stopTimeout  time.Duration
 	init         bool
 	foreground   bool
+	passToken    bool
 
 	sidecars          string // "" or "off" asks none
 	sidecarTokenFile  string
@@ -95,9 +96,10 @@ func (s *settings) flags(flags *pflag.FlagSet) {
 	duration(&s.stopTimeout, "stop-timeout", "30s", time.Millisecond, "time for the program to stop, before it is killed")
 	flags.BoolVar(&s.init, "init", false, "reap the processes that the program leaves behind; as PID 1 always so")
 	flags.BoolVar(&s.foreground, "foreground", false, "let the program read the terminal; it then gets Ctrl-C at once")
+	flags.BoolVar(&s.passToken, "pass-consul-token", false, "pass CONSUL_HTTP_TOKEN and CONSUL_HTTP_AUTH on to the program")
 
 	add(flags, &s.sidecars, registrator.DefaultSidecars, "sidecars", "service", "under which the sidecars of the load balancers are found in Consul, which\nare asked whether anybody is on the program still; off asks none", parseText)
-	text(&s.sidecarTokenFile, "sidecar-token-file", "file", "with the token that they ask for")
+	text(&s.sidecarTokenFile, "sidecar-token-file", "file", "with the token that they ask for; sent only over TLS, with a CA file or a\nserver name")
 	text(&s.sidecarCAFile, "sidecar-ca-file", "file", "with the authorities of their certificates (default: the system's); one\nwhose API has no TLS is not asked then")
 	text(&s.sidecarCertFile, "sidecar-cert-file", "file", "with the certificate to show to them")
 	text(&s.sidecarKeyFile, "sidecar-key-file", "file", "with its key")
