@@ -56,7 +56,7 @@ type Config struct {
 
 	// Exclusive says that no other process may hold the ID. Whatever else the
 	// agent, or Consul's catalog, has under it is replaced when the watchdog sees
-	// it, whoever has registered it.
+	// it, also a registration of another process.
 	Exclusive bool
 
 	Checks []Check // none: healthy for as long as the node is

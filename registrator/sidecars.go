@@ -21,7 +21,7 @@ type Sidecars struct {
 
 	// Token is what they ask for, if they do; TokenFile is a file with it, read
 	// again for each question. At most one of both. It is sent over TLS only, and
-	// with a CAFile or a ServerName: whoever may register a service may name
+	// with a CAFile or a ServerName: all who may register a service may name
 	// an address, and a host's name with a certificate of its own.
 	Token     Secret
 	TokenFile string

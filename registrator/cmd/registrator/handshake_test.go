@@ -158,7 +158,7 @@ func TestLeaveTimeoutEndsWhatIsAsked(t *testing.T) {
 	p.logs("not let go by lb0 (")
 }
 
-// Whoever may register a service as a sidecar was sent the token of every node
+// Any tenant who may register a service as a sidecar was sent the token of every node
 // that left (issue 14, section 4).
 func TestSidecarToken_AddressFromConsulWithoutTLS_NotSent(t *testing.T) {
 	c := sharedConsul(t)

@@ -42,8 +42,9 @@ const (
 // lock, as on a disk that is read-only.
 func (f *File) Lock(ctx context.Context, name string, patience time.Duration) (*Lock, error) {
 	path := f.target() + lockSuffix
-	// The file is never removed: whoever has it open would lock another one.
-	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|syscall.O_NONBLOCK|syscall.O_NOFOLLOW, 0o644)
+	// The file is never removed: who has it open would lock another one. And only
+	// the same user may open it: who can read a file can lock it.
+	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|syscall.O_NONBLOCK|syscall.O_NOFOLLOW, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("render: lock: %w", err)
 	}

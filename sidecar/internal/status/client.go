@@ -105,7 +105,7 @@ type Target struct {
 	LoadBalancer string // its name, which the answer must have; "" is any
 	URL          string // scheme, host and port
 
-	// Registered says that the URL is what somebody has registered in Consul: it
+	// Registered says that the URL is what is registered in Consul: it
 	// is sent the token only if ClientOptions.CAFile says who it is.
 	Registered bool
 }
