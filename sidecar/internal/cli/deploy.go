@@ -204,7 +204,7 @@ func (o *deployOptions) flags(cmd *cobra.Command) {
 	f.IntVar(&o.loadBalancers, "load-balancers", 0, "fail unless at least so many load balancers are registered (default: 1)")
 	f.StringSliceVar(&o.without, "without", nil, "name of a load balancer to go on without, such as one that is known to be dead; may be repeated")
 	f.StringSliceVar(&o.at, "load-balancer", nil, "NAME=ADDRESS: ask this load balancer's sidecar at host:port or a URL, and not where it is registered; may be repeated")
-	f.StringVar(&o.tokenFile, "sidecar-token-file", "", "file with the bearer token that sidecars want")
+	f.StringVar(&o.tokenFile, "sidecar-token-file", "", "file with the bearer token that sidecars want; an address from Consul is sent it only over TLS, with a CA file")
 	f.StringVar(&o.caFile, "sidecar-ca-file", "", "authorities that sign sidecars' certificates, in PEM; with it sidecars are asked by TLS only")
 	f.StringVar(&o.certFile, "sidecar-cert-file", "", "client certificate that sidecars want, in PEM")
 	f.StringVar(&o.keyFile, "sidecar-key-file", "", "its key")

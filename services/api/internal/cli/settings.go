@@ -62,7 +62,7 @@ func (s *settings) flags(f *pflag.FlagSet) {
 	f.DurationVar(&s.stopTimeout, "stop-timeout", 0, "the longest that the stop may take, by default 14s more than leave-timeout and linger together, but for up to 5s to deregister; what is in flight then is cut")
 
 	f.StringVar(&s.sidecars, "sidecars", registrator.DefaultSidecars, "`service` under which the sidecars of the load balancers are found in Consul, which are asked whether anybody is on the node still; off asks none")
-	f.StringVar(&s.sidecar.TokenFile, "sidecar-token-file", "", "`file` with the token that they ask for")
+	f.StringVar(&s.sidecar.TokenFile, "sidecar-token-file", "", "`file` with the token that they ask for; sent only over TLS, with a CA file or a server name")
 	f.StringVar(&s.sidecar.CAFile, "sidecar-ca-file", "", "`file` with the authorities of their certificates; default the system's. One whose API has no TLS is not asked then")
 	f.StringVar(&s.sidecar.CertFile, "sidecar-cert-file", "", "`file` with the certificate to show to them")
 	f.StringVar(&s.sidecar.KeyFile, "sidecar-key-file", "", "`file` with its key")
