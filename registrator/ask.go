@@ -101,9 +101,12 @@ func (a *asker) request(ctx context.Context, to sidecar, q question, index uint6
 	case !to.https && a.config.CAFile != "":
 		return nil, errors.New("its API has no TLS, which Sidecars.CAFile (--sidecar-ca-file) requires")
 	}
-	token, err := a.config.token()
-	if err != nil {
-		return nil, err
+	token := ""
+	if a.config.isVerified(to) {
+		var err error
+		if token, err = a.config.token(); err != nil {
+			return nil, err
+		}
 	}
 	scheme := "http"
 	if to.https {
@@ -131,7 +134,7 @@ func (a *asker) read(ctx context.Context, response *http.Response, q question) (
 	switch response.StatusCode {
 	case http.StatusOK, http.StatusNotFound:
 	case http.StatusUnauthorized:
-		return answer{}, errors.New("status 401: token rejected: see Sidecars.TokenFile (--sidecar-token-file)")
+		return answer{}, errors.New("status 401: token required or rejected, sent only over TLS with a CA or a server name: see Sidecars.TokenFile (--sidecar-token-file), Sidecars.CAFile (--sidecar-ca-file)")
 	case http.StatusForbidden:
 		return answer{}, errors.New("status 403: client certificate required: see Sidecars.CertFile (--sidecar-cert-file)")
 	default:

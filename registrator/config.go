@@ -54,6 +54,11 @@ type Config struct {
 	// removed. Default: a random text, one for each process.
 	Owner string
 
+	// Exclusive says that no other process may hold the ID. Whatever else the
+	// agent, or Consul's catalog, has under it is replaced when the watchdog sees
+	// it, also a registration of another process.
+	Exclusive bool
+
 	Checks []Check // none: healthy for as long as the node is
 
 	// Watchdog is how often the agent is asked whether it still knows the

@@ -115,7 +115,7 @@ func (r *round) learn(ctx context.Context, v view) {
 		}
 		if len(r.talks) == maxSidecars {
 			if !r.beyond {
-				r.log.Warn("too many sidecars, waiting leave_wait for the others", "asked", maxSidecars, "registered", len(v.sidecars), "wait", r.wait)
+				r.log.Warn("too many sidecars, waiting leave_timeout", "asked", maxSidecars, "registered", len(v.sidecars), "sidecars", r.sidecars.Service)
 			}
 			r.beyond = true
 			continue
@@ -143,13 +143,36 @@ func (r *round) settle(l LetGo) {
 	}
 }
 
+// twice gives the name of a load balancer for which more than one has answered:
+// which of them is beside its HAProxy cannot be known.
+func (r *round) twice() (name string, found bool) {
+	answered := make(map[string]bool)
+	for _, l := range r.all {
+		if l.Outcome == OutcomeWaited {
+			continue // a registration that is left of an earlier place
+		}
+		if answered[l.Balancer] {
+			return l.Balancer, true
+		}
+		answered[l.Balancer] = true
+	}
+	return "", false
+}
+
 // result says in one line how long each took, and gives those that have not let
 // go as an error.
 func (r *round) result(ctx context.Context) error {
+	var unproven error
+	if name, twice := r.twice(); twice && !r.beyond {
+		r.log.Warn("several sidecars answer for one load balancer, waiting leave_timeout: give each a name of its own", "lb", name)
+		unproven = fmt.Errorf("several sidecars answer for load balancer %s", short(name))
+	}
 	if r.beyond {
-		if err := r.rest(ctx, r.began); err != nil {
-			return err
-		}
+		unproven = fmt.Errorf("more than %d sidecars are registered as %q", maxSidecars, r.sidecars.Service)
+	}
+	if unproven != nil {
+		// The answers prove nothing, so the program serves on while it may.
+		<-ctx.Done()
 	}
 	slices.SortFunc(r.all, func(a, b LetGo) int { return cmp.Compare(a.Balancer, b.Balancer) })
 	count := make(map[Outcome]int)
@@ -164,7 +187,10 @@ func (r *round) result(ctx context.Context) error {
 	r.log.Info("drain finished", "ms", time.Since(r.began).Milliseconds(),
 		"drained", count[OutcomeDrained], "not_routed", count[OutcomeNotRouted], "waited", count[OutcomeWaited], "cut", count[OutcomeCut],
 		"each", strings.Join(each, ", "))
-	if len(cut) == 0 {
+	switch {
+	case unproven != nil:
+		return fmt.Errorf("%w: %w", unproven, context.Cause(ctx))
+	case len(cut) == 0:
 		return nil
 	}
 	return fmt.Errorf("not drained on %s: %w", strings.Join(cut, ", "), context.Cause(ctx))

@@ -2,13 +2,16 @@ package registrator_test
 
 import (
 	"context"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -684,7 +687,7 @@ func TestEndOfTheContextCutsTheHandshakeShort(t *testing.T) {
 	})
 }
 
-func TestMoreSidecarsThanAreAskedGetTheirTime(t *testing.T) {
+func TestSidecars_MoreThanAreAsked_ProgramServesUntilLeaveTimeout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLeaver()
 		s := newSidecar("lb")
@@ -699,10 +702,10 @@ func TestMoreSidecarsThanAreAskedGetTheirTime(t *testing.T) {
 			}
 		})
 		took, err := l.leaves(t, t.Context())
-		if err != nil {
-			t.Error(err)
+		if err == nil || !strings.Contains(err.Error(), "sidecars are registered") {
+			t.Errorf("got error %v, want it to say that there are too many", err)
 		}
-		within(t, took, registrator.DefaultLeaveWait, registrator.DefaultLeaveWait)
+		within(t, took, registrator.DefaultLeaveTimeout, registrator.DefaultLeaveTimeout)
 		if len(l.outcomes) != registrator.MaxSidecars || l.dialled(lb0At) != registrator.MaxSidecars {
 			t.Errorf("%d outcomes of %d questions, want %d", len(l.outcomes), l.dialled(lb0At), registrator.MaxSidecars)
 		}
@@ -713,23 +716,56 @@ func TestMoreSidecarsThanAreAskedGetTheirTime(t *testing.T) {
 }
 
 func TestTokenIsReadAnewForEachQuestionAndNeverShown(t *testing.T) {
+	t.Parallel()
+	file := t.TempDir() + "/token"
+	write(t, file, "old-secret\n")
+	s := newSidecar("lb0")
+	s.drained, s.token = true, "new-secret"
+	var once sync.Once
+	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		s.ServeHTTP(w, r)
+		once.Do(func() { write(t, file, "new-secret\n") })
+	}))
+	t.Cleanup(server.Close)
+	authority := t.TempDir() + "/ca.pem"
+	write(t, authority, string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})))
+	f := &agentFake{}
+	f.sidecars = append(f.sidecars, entry("sc", server.Listener.Addr().String(), contract.Sidecar{Balancer: "lb0", HTTPS: true, Unlisted: true}))
+	var log proctest.Output
+	var got []registrator.LetGo
+	config := fakeConfig(f)
+	config.Logger = hclog.New(&hclog.LoggerOptions{Output: &log})
+	config.Sidecars = registrator.Sidecars{TokenFile: file, CAFile: authority}
+	config.OnLetGo = func(l registrator.LetGo) { got = append(got, l) }
+	if err := registered(t, config).Leave(t.Context(), nil); err != nil {
+		t.Error(err)
+	}
+	if len(got) != 1 || got[0].Outcome != registrator.OutcomeDrained {
+		t.Errorf("got %+v, want it drained once the file has the right token", got)
+	}
+	if strings.Contains(log.String(), "secret") {
+		t.Errorf("log: got\n%s\nwant no token in it", &log)
+	}
+}
+
+// Each of them may be the one that is not beside the load balancer's HAProxy
+// (issue 14, section 4).
+func TestSidecars_TwoAnswerForOneLoadBalancer_ProgramServesUntilLeaveTimeout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLeaver()
-		file := t.TempDir() + "/token"
-		write(t, file, "old-secret\n")
-		l.config.Sidecars.TokenFile = file
-		s := newSidecar("lb0").drainsIn(0, 0)
-		s.token = "new-secret"
-		l.with("lb0", lb0At, s.ServeHTTP)
-		time.AfterFunc(2*time.Second, func() { write(t, file, "new-secret\n") })
-		took, err := l.leaves(t, t.Context())
-		if err != nil {
-			t.Error(err)
+		for _, at := range []string{lb0At, lb1At} {
+			s := newSidecar("lb")
+			s.drained = true
+			l.with("lb", at, s.ServeHTTP)
 		}
-		within(t, took, time.Second, 3*time.Second)
-		l.want(t, "lb0 drained")
-		if strings.Contains(l.log.String(), "secret") {
-			t.Errorf("log: got\n%s\nwant no token in it", &l.log)
+		l.change(func() { l.sidecars[1].Service.ID = "another" })
+		took, err := l.leaves(t, t.Context())
+		if err == nil || !strings.Contains(err.Error(), `several sidecars answer for load balancer "lb"`) {
+			t.Errorf("got error %v, want it to name the load balancer", err)
+		}
+		within(t, took, registrator.DefaultLeaveTimeout, registrator.DefaultLeaveTimeout)
+		if !strings.Contains(l.log.String(), "several sidecars answer for one load balancer") {
+			t.Errorf("log: got\n%s\nwant a warning", &l.log)
 		}
 	})
 }

@@ -18,6 +18,10 @@ import (
 // processOwner is the owner of what this process registers.
 var processOwner = sync.OnceValue(rand.Text)
 
+// ProcessOwner is the owner of what this process registers, unless Config.Owner
+// says another.
+func ProcessOwner() string { return processOwner() }
+
 // errAnothers says that another process is registered under the ID.
 var errAnothers = errors.New("another process is registered under this ID")
 

@@ -26,6 +26,7 @@ var ErrLeft = errors.New("registrator: leaving has begun")
 type Registration struct {
 	config Config
 	agent  *api.Agent
+	health *api.Health
 	http   *http.Client
 	log    hclog.Logger
 	letGo  letGo
@@ -66,6 +67,7 @@ func New(c Config) (*Registration, error) {
 	r := &Registration{
 		config: c,
 		agent:  client.Agent(),
+		health: client.Health(),
 		http:   consul.HttpClient, // NewClient has put it there
 		log:    c.Logger.With("service", c.Service, "id", c.ID),
 		letGo:  boundedWait{c.LeaveWait},
@@ -132,7 +134,7 @@ func (r *Registration) start() error {
 	case r.closed:
 		return nil
 	}
-	r.watchdog.start(r.config.Watchdog, (&watchdog{r: r}).look)
+	r.watchdog.start(r.config.Watchdog, (&watchdog{r: r, exclusive: exclusive{r: r}}).look)
 	if beats := (&heart{r: r}); beats.period() > 0 {
 		r.heartbeats.start(beats.period(), beats.beat)
 	}
@@ -172,15 +174,20 @@ func (r *Registration) write(ctx context.Context, call func(context.Context) err
 	return call(ctx)
 }
 
-// put sends the registration. Only write calls it.
-func (r *Registration) put(ctx context.Context, leaving time.Time) error {
-	c := r.config
-	meta := maps.Clone(c.Meta)
+// meta is what the registration says in Consul.
+func (r *Registration) meta(leaving time.Time) map[string]string {
+	meta := maps.Clone(r.config.Meta)
 	if meta == nil {
 		meta = make(map[string]string)
 	}
-	maps.Copy(meta, c.said(leaving).Format())
+	maps.Copy(meta, r.config.said(leaving).Format())
 	maps.Copy(meta, r.owner().Format())
+	return meta
+}
+
+// put sends the registration. Only write calls it.
+func (r *Registration) put(ctx context.Context, leaving time.Time) error {
+	c, meta := r.config, r.meta(leaving)
 	service := &api.AgentServiceRegistration{
 		ID: c.ID, Name: c.Service, Address: c.Address, Port: c.Port, Tags: c.Tags, Meta: meta,
 	}

@@ -20,7 +20,9 @@ type Sidecars struct {
 	Service string // under which they are registered; default DefaultSidecars
 
 	// Token is what they ask for, if they do; TokenFile is a file with it, read
-	// again for each question. At most one of both.
+	// again for each question. At most one of both. It is sent over TLS only, and
+	// with a CAFile or a ServerName: all who may register a service may name
+	// an address, and a host's name with a certificate of its own.
 	Token     Secret
 	TokenFile string
 
@@ -57,6 +59,12 @@ func (s Sidecars) check() (Sidecars, error) {
 		bad("%w", err)
 	}
 	return s, errors.Join(errs...)
+}
+
+// isVerified reports whether a sidecar proves by its certificate that it is one,
+// and not only whatever is registered as one.
+func (s Sidecars) isVerified(to sidecar) bool {
+	return to.https && (s.CAFile != "" || s.ServerName != "")
 }
 
 // token gives what to show, or "" for nothing. Its errors never hold it.

@@ -106,7 +106,7 @@ func TestAccessToASidecar(t *testing.T) {
 		"no certificate":                {change: func(s *registrator.Sidecars) { s.CertFile, s.KeyFile = "", "" }, says: "certificate required"},
 		"no token":                      {change: func(s *registrator.Sidecars) { s.Token = "" }, says: "--sidecar-token-file"},
 		"no TLS where it is to be":      {change: func(*registrator.Sidecars) {}, plain: true, says: "no TLS"},
-		"no TLS where it need not be":   {change: func(s *registrator.Sidecars) { s.CAFile = "" }, plain: true},
+		"no TLS, and so no token":       {change: func(s *registrator.Sidecars) { s.CAFile = "" }, plain: true, says: "only over TLS"},
 		"no TLS, and an address of TLS": {change: func(s *registrator.Sidecars) { s.CAFile = "" }, says: "unknown authority"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -3,6 +3,8 @@ package registrator
 import (
 	"context"
 	"errors"
+
+	"github.com/hashicorp/consul/api"
 )
 
 // watchdog looks whether the agent still knows the service, and registers it
@@ -15,6 +17,8 @@ type watchdog struct {
 	// lost is why the agent could not be asked the last time, or nil. Only the
 	// loop's goroutine uses it.
 	lost error
+
+	exclusive exclusive
 }
 
 // look asks once. A registration of another process is left alone, until that
@@ -27,6 +31,9 @@ func (w *watchdog) look() {
 	case err != nil:
 	case now == nil:
 		err = w.again(ctx, "registration lost by agent, registered again")
+	case w.r.config.Exclusive:
+		w.r.seen.look(ctx, w.r.agent, w.r.config.ID)
+		err = w.restore(ctx, now)
 	case w.r.owns(now):
 		w.r.setTaken(false)
 		w.r.seen.look(ctx, w.r.agent, w.r.config.ID)
@@ -36,6 +43,19 @@ func (w *watchdog) look() {
 		w.r.log.Warn("ID taken by another process, no traffic here", w.r.about(now)...)
 	}
 	w.note(err)
+}
+
+// restore registers again what another has changed.
+func (w *watchdog) restore(ctx context.Context, now *api.AgentService) error {
+	what, changed := w.exclusive.changed(ctx, now)
+	if what == "" {
+		return nil
+	}
+	err := w.r.register(ctx)
+	if err == nil && w.exclusive.isNews(what) {
+		w.r.log.Warn("registration was changed by another, restored", append([]any{"changed", what}, w.r.about(changed)...)...)
+	}
+	return err
 }
 
 func (w *watchdog) again(ctx context.Context, message string) error {

@@ -2,6 +2,7 @@ package main_test
 
 import (
 	"encoding/json"
+	"encoding/pem"
 	"fmt"
 	"io"
 	"net"
@@ -140,7 +141,7 @@ func TestNodeServesOnUntilItsLoadBalancerHasLetGo(t *testing.T) {
 	}
 	consul := agent.Client
 	asked, drained := make(chan string, 100), make(chan struct{})
-	sidecar := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	sidecar := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		asked <- r.Header.Get("Authorization") + " " + r.URL.Path
 		select {
 		case <-drained:
@@ -152,7 +153,7 @@ func TestNodeServesOnUntilItsLoadBalancerHasLetGo(t *testing.T) {
 	t.Cleanup(sidecar.Close)
 	at, _ := sidecar.Listener.Addr().(*net.TCPAddr)
 	if err := consul.Agent().ServiceRegister(&api.AgentServiceRegistration{
-		Name: "lbs", Address: "127.0.0.1", Port: at.Port, Meta: map[string]string{"pointsman-lb": "lb0", "pointsman-routes": "web,api"},
+		Name: "lbs", Address: "127.0.0.1", Port: at.Port, Meta: map[string]string{"pointsman-lb": "lb0", "pointsman-routes": "web,api", "pointsman-scheme": "https"},
 	}); err != nil {
 		t.Fatal(err)
 	}
@@ -160,8 +161,12 @@ func TestNodeServesOnUntilItsLoadBalancerHasLetGo(t *testing.T) {
 	if err := os.WriteFile(token, []byte("hush\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	authority := filepath.Join(t.TempDir(), "ca.pem")
+	if err := os.WriteFile(authority, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: sidecar.Certificate().Raw}), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	leaves := func(id string) (process, string) {
-		node, url := startNode(t, []string{"CONSUL_HTTP_ADDR=" + agent.Address(), "API_SIDECARS=lbs", "API_SIDECAR_TOKEN_FILE=" + token}, "--id", id, "--leave-wait", "40s")
+		node, url := startNode(t, []string{"CONSUL_HTTP_ADDR=" + agent.Address(), "API_SIDECARS=lbs", "API_SIDECAR_TOKEN_FILE=" + token, "API_SIDECAR_CA_FILE=" + authority}, "--id", id, "--leave-wait", "40s")
 		eventually(t, "Consul lists the node", func() bool {
 			entries, _, err := consul.Health().Service("api", "", true, nil)
 			return err == nil && slices.ContainsFunc(entries, func(e *api.ServiceEntry) bool { return e.Service.ID == id })

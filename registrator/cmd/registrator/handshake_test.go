@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -25,6 +26,8 @@ type sidecar struct {
 	service string
 	asked   chan struct{} // closed with the first question
 	drained atomic.Bool
+
+	authorization atomic.Value // that the last question had
 }
 
 func startSidecar(t *testing.T, c consul) *sidecar {
@@ -33,6 +36,7 @@ func startSidecar(t *testing.T, c consul) *sidecar {
 	var first atomic.Bool
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		service, instance, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/api/v1/drain/"), "/")
+		s.authorization.Store(r.Header.Get("Authorization"))
 		if first.CompareAndSwap(false, true) {
 			close(s.asked)
 		}
@@ -152,4 +156,23 @@ func TestLeaveTimeoutEndsWhatIsAsked(t *testing.T) {
 	}
 	p.logs("graceful shutdown incomplete")
 	p.logs("not drained on lb0 (")
+}
+
+// Any tenant who may register a service as a sidecar was sent the token of every node
+// that left (issue 14, section 4).
+func TestSidecarToken_AddressFromConsulWithoutTLS_NotSent(t *testing.T) {
+	c := sharedConsul(t)
+	s := startSidecar(t, c)
+	s.drained.Store(true)
+	file := t.TempDir() + "/token"
+	if err := os.WriteFile(file, []byte("open-sesame"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p := s.leaving(t, c, "--sidecar-token-file", file)
+	if got := p.wait(); got != 6 {
+		t.Errorf("exit code %d, want the program's, 6", got)
+	}
+	if got, _ := s.authorization.Load().(string); got != "" {
+		t.Errorf("the registered address was sent %q, want no token", got)
+	}
 }

@@ -65,6 +65,24 @@ func TestEnvironmentAndLimitsAreTheProgramsOwn(t *testing.T) {
 	}
 }
 
+// A program that is taken over had the wrapper's token for Consul (issue 14,
+// section 9).
+func TestConsulToken_ProgramHasItOnlyIfTold(t *testing.T) {
+	secrets := []string{"CONSUL_HTTP_TOKEN=t0k", "CONSUL_HTTP_AUTH=user:pw", "X=a b"}
+	for flag, want := range map[string]bool{"--pass-consul-token=false": false, "--pass-consul-token": true} {
+		_, p := run(t, nil, secrets, "run", flag, "--service", "api", "--port", "1", "env")
+		got := p.Stdout.String()
+		if !strings.Contains(got, "X=a b\n") || !strings.Contains(got, "CONSUL_HTTP_ADDR=") {
+			t.Errorf("%s: environment: got %q, want the rest passed on", flag, got)
+		}
+		for _, s := range secrets[:2] {
+			if strings.Contains(got, s+"\n") != want {
+				t.Errorf("%s: %s in the environment: %v, want %v", flag, s, !want, want)
+			}
+		}
+	}
+}
+
 func TestExitCodeIsTheProgramsOrTellsItsSignal(t *testing.T) {
 	for script, want := range map[string]int{
 		"exit 0": 0, "exit 1": 1, "exit 255": 255,

@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"errors"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -106,6 +107,40 @@ func (a *Agent) compute(o plan.Observed, snap catalog.Snapshot) plan.Plan {
 	o.Guards, o.Flapping, o.Absent = a.guard.recall(now), a.flapping(now), a.known.absences(now)
 	d := a.desired()
 	a.decided.use(d, o)
+	if len(a.guard.backends) > 0 {
+		o.Listed = listed(snap)
+	}
+	p := a.decide(d, o, snap)
+	if held := p.HeldBackends(); o.Listed == nil && len(held) > 0 {
+		o.Listed = listed(snap) // what is lost now may be reused already
+		for _, backend := range held {
+			delete(a.decided.decisions, backend)
+		}
+		p = a.decide(d, o, snap)
+	}
+	a.guard.remember(now, p)
+	a.known.noteAbsent(now, p)
+	a.known.settled(p)
+	return p
+}
+
+// listed has the addresses at which Consul lists an instance: see plan.Observed.
+func listed(snap catalog.Snapshot) map[netip.AddrPort]string {
+	at := map[netip.AddrPort]string{}
+	for _, s := range snap.Services() {
+		for i := range s.Instances {
+			addr, name := s.Instances[i].Addr, s.Name
+			if other, found := at[addr]; found && other != name {
+				name = ""
+			}
+			at[addr] = name
+		}
+	}
+	return at
+}
+
+// decide plans the services of which something has changed.
+func (a *Agent) decide(d plan.Desired, o plan.Observed, snap catalog.Snapshot) plan.Plan {
 	decisions := make([]*plan.Decision, 0, len(d.Services))
 	for _, s := range d.Services {
 		decision := a.decided.settled(s.Backend, o)
@@ -116,11 +151,7 @@ func (a *Agent) compute(o plan.Observed, snap catalog.Snapshot) plan.Plan {
 		}
 		decisions = append(decisions, decision)
 	}
-	p := plan.Combine(d, o, decisions)
-	a.guard.remember(now, p)
-	a.known.noteAbsent(now, p)
-	a.known.settled(p)
-	return p
+	return plan.Combine(d, o, decisions)
 }
 
 // decided holds the last decision for each backend.

@@ -109,8 +109,10 @@ func (g *guardKeeper) next(now time.Time, services []plan.Service) time.Duration
 	again := time.Hour
 	for _, s := range services {
 		for _, h := range g.backends[s.Backend].holds {
-			if left := h.since.Add(s.Hold).Sub(now); left > 0 {
-				again = min(again, left)
+			for _, over := range []time.Duration{s.Hold, s.HoldDeregistered} {
+				if left := h.since.Add(over).Sub(now); left > 0 {
+					again = min(again, left)
+				}
 			}
 		}
 	}

@@ -206,7 +206,7 @@ func (o *deployOptions) flags(cmd *cobra.Command) {
 	f.IntVar(&o.loadBalancers, "load-balancers", 0, "least number of registered load balancers; fewer is an error (default: 1)")
 	f.StringSliceVar(&o.without, "without", nil, "name of a load balancer to ignore, such as a dead one; may be repeated")
 	f.StringSliceVar(&o.at, "load-balancer", nil, "NAME=ADDRESS: host:port or URL of a load balancer's sidecar, instead of its registered address; may be repeated")
-	f.StringVar(&o.tokenFile, "sidecar-token-file", "", "file with the bearer token for the sidecars' API")
+	f.StringVar(&o.tokenFile, "sidecar-token-file", "", "file with the bearer token for the sidecars' API; sent only over TLS, with a CA file, or to an address of --load-balancer")
 	f.StringVar(&o.caFile, "sidecar-ca-file", "", "PEM file with the authorities of the sidecars' certificates; requires TLS on every sidecar")
 	f.StringVar(&o.certFile, "sidecar-cert-file", "", "PEM file with the client certificate for the sidecars' API")
 	f.StringVar(&o.keyFile, "sidecar-key-file", "", "PEM file with the client certificate's key")

@@ -89,6 +89,7 @@ func (c *deployCatalog) Balancers(ctx context.Context) ([]deploy.Balancer, error
 type deployBalancers struct {
 	client  *status.Client
 	service string
+	at      map[string]string // the operator's own addresses, by the load balancer's name
 }
 
 var _ deploy.Balancers = deployBalancers{}
@@ -98,7 +99,7 @@ func (d deployBalancers) Live(ctx context.Context, b deploy.Balancer, version st
 	if b.Problem != "" {
 		return deploy.Live{}, errors.New(b.Problem)
 	}
-	live, err := d.client.Live(ctx, target(b), d.service, version, count, wait)
+	live, err := d.client.Live(ctx, d.target(b), d.service, version, count, wait)
 	return deploy.Live{Live: live.Live, Count: live.Count}, routed(err)
 }
 
@@ -107,7 +108,7 @@ func (d deployBalancers) Drained(ctx context.Context, b deploy.Balancer, instanc
 	if b.Problem != "" {
 		return deploy.Drain{}, errors.New(b.Problem)
 	}
-	drain, err := d.client.Drain(ctx, target(b), d.service, instance, index, wait)
+	drain, err := d.client.Drain(ctx, d.target(b), d.service, instance, index, wait)
 	return deploy.Drain{Drained: drain.Drained, Phase: drain.Phase, Sessions: drain.Sessions}, routed(err)
 }
 
@@ -116,7 +117,7 @@ func (d deployBalancers) View(ctx context.Context, b deploy.Balancer) (deploy.Vi
 	if b.Problem != "" {
 		return deploy.View{}, errors.New(b.Problem)
 	}
-	got, err := d.client.View(ctx, target(b), d.service)
+	got, err := d.client.View(ctx, d.target(b), d.service)
 	if err != nil {
 		return deploy.View{}, routed(err)
 	}
@@ -136,8 +137,8 @@ func (d deployBalancers) View(ctx context.Context, b deploy.Balancer) (deploy.Vi
 	return view, nil
 }
 
-func target(b deploy.Balancer) status.Target {
-	return status.Target{LoadBalancer: b.Name, URL: b.URL}
+func (d deployBalancers) target(b deploy.Balancer) status.Target {
+	return status.Target{LoadBalancer: b.Name, URL: b.URL, Registered: d.at[b.Name] == ""}
 }
 
 func routed(err error) error {

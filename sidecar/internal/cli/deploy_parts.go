@@ -41,7 +41,7 @@ func newDeployParts(ctx context.Context, cfg config.Config, env Env, o *deployOp
 	runner := nodes.Runner{Environ: env.Environ, Timeout: o.commandTimeout, Output: screen.output}
 	p.options = deploy.Options{
 		Order:   order,
-		Catalog: catalog, Balancers: deployBalancers{p.client, o.service},
+		Catalog: catalog, Balancers: deployBalancers{p.client, o.service, at},
 		Say: screen.say, Show: screen.show,
 	}
 	if o.compose == "" {

@@ -207,6 +207,11 @@ func TestDeployShowsItsToken(t *testing.T) {
 	if err := os.WriteFile(file, []byte("secret"), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	// An address that is registered in Consul is sent none: it may be anybody's.
+	if code, _, stderr := s.run([]string{"POINTSMAN_SIDECAR_TOKEN_FILE=" + file}, commands...); code != ExitFailure || !strings.Contains(stderr, "--sidecar-ca-file") {
+		t.Errorf("to a registered address: got exit code %d, %q, want no token sent", code, stderr)
+	}
+	commands := append([]string{"--load-balancer", "lb0=" + s.url}, commands...)
 	if code, _, stderr := s.run([]string{"POINTSMAN_SIDECAR_TOKEN_FILE=" + file}, commands...); code != ExitOK {
 		t.Errorf("by the variable: got exit code %d, %q", code, stderr)
 	}

@@ -1,6 +1,8 @@
 package cli
 
 import (
+	"time"
+
 	"github.com/hashicorp/consul/api"
 	"github.com/hashicorp/go-hclog"
 
@@ -23,6 +25,9 @@ func (e entry) config(consul *api.Config, log hclog.Logger) registrator.Config {
 		Consul:  consul,
 		Service: e.Service, ID: e.ID, Address: e.Address, Port: e.Port, Tags: e.Tags, Meta: e.Meta,
 		Checks: e.Checks,
+		// The lock of haproxy.cfg says that the name is this sidecar's. A
+		// registration of another makes leaving nodes ask that one.
+		Exclusive: true, Watchdog: time.Second,
 		Logger: log,
 	}
 }

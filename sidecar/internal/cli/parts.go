@@ -38,7 +38,7 @@ func policy(cfg config.Config, r *render.Renderer) []plan.Service {
 			Warning:    s.Warning == config.WarningIn,
 			ForceSlots: s.InFile(), Slots: s.Slots.Min, Spare: s.Slots.Spare,
 			DrainTimeout: s.DrainTimeout, ShutdownAfter: s.ShutdownAfter, ReplacementTimeout: s.ReplacementTimeout,
-			MinServers: s.MinServers, MaxRemoval: s.MaxRemoval, Window: s.Guard.Window, Hold: s.Guard.Hold,
+			MinServers: s.MinServers, MaxRemoval: s.MaxRemoval, Window: s.Guard.Window, Hold: s.Guard.Hold, HoldDeregistered: s.Guard.HoldDeregistered,
 		})
 	}
 	return services

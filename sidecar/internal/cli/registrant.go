@@ -10,6 +10,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 
 	"github.com/pointsman/pointsman/registrator"
+	"github.com/pointsman/pointsman/registrator/contract"
 	"github.com/pointsman/pointsman/sidecar/internal/config"
 )
 
@@ -186,11 +187,34 @@ func (r *registrant) register(ctx context.Context, e entry) registered {
 	return now
 }
 
+// isAnothers reports whether another process is registered under the entry's ID:
+// its registration is not to be replaced or removed. Where Consul cannot be
+// asked, it is this process's.
+func (r *registrant) isAnothers(ctx context.Context, e entry) bool {
+	client, err := api.NewClient(r.consul)
+	if err != nil {
+		return false
+	}
+	now, _, err := client.Agent().Service(e.ID, (&api.QueryOptions{}).WithContext(ctx))
+	if err != nil || now == nil {
+		return false
+	}
+	owner := contract.ParseOwner(now.Meta).Token
+	if owner == "" || owner == registrator.ProcessOwner() {
+		return false
+	}
+	r.log.Warn("another process is registered under this ID, its registration stays", "id", e.ID, "address", now.Address, "port", now.Port)
+	return true
+}
+
 // leave registers what stays of the entry. Where that fails, the entry itself
 // stays, and its check turns critical.
 func (r *registrant) leave(ctx context.Context, record entry) {
 	ctx, cancel := context.WithTimeout(ctx, stopTimeout)
 	defer cancel()
+	if r.isAnothers(ctx, record) {
+		return
+	}
 	registration, err := registrator.New(record.config(r.consul, hclog.NewNullLogger()))
 	if err == nil {
 		err = registration.Register(ctx)
@@ -208,6 +232,9 @@ func (r *registrant) leave(ctx context.Context, record entry) {
 func (r *registrant) deregister(ctx context.Context, e entry) {
 	ctx, cancel := context.WithTimeout(ctx, stopTimeout)
 	defer cancel()
+	if r.isAnothers(ctx, e) {
+		return
+	}
 	client, err := api.NewClient(r.consul)
 	if err == nil {
 		err = client.Agent().ServiceDeregisterOpts(e.ID, (&api.QueryOptions{}).WithContext(ctx))

@@ -54,6 +54,7 @@ current ones stay active.`,
 type daemon struct {
 	cfg    config.Config
 	render *render.Renderer // of the settings at the start
+	file   *render.File
 	reload func() (config.Config, error)
 	log    hclog.Logger
 	source *consul.Source
@@ -71,8 +72,7 @@ func newDaemon(cfg config.Config, env Env, reload func() (config.Config, error))
 		return nil, err
 	}
 	d := &daemon{cfg: cfg, render: r, reload: reload, log: newLogger(cfg, env)}
-	file, err := newFile(cfg)
-	if err != nil {
+	if d.file, err = newFile(cfg); err != nil {
 		return nil, err
 	}
 	if d.source, err = newSource(cfg, ownListeners(cfg, r, nil), d.log.Named("consul")); err != nil {
@@ -90,7 +90,7 @@ func newDaemon(cfg config.Config, env Env, reload func() (config.Config, error))
 		return nil, err
 	}
 	d.agent, err = agent.New(agent.Options{
-		Name: cfg.Name, Version: env.Version, Catalog: d.source, HAProxy: p, File: file, Store: newStore(cfg), OldWorkersMemory: p.OldWorkersMemory,
+		Name: cfg.Name, Version: env.Version, Catalog: d.source, HAProxy: p, File: d.file, Store: newStore(cfg), OldWorkersMemory: p.OldWorkersMemory,
 		Settings: settings(cfg, r), Recorder: &recorder{Recorder: m}, Logger: d.log,
 	})
 	if err != nil {
@@ -168,6 +168,11 @@ func (d *daemon) run(ctx context.Context) error {
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
 	defer signal.Stop(signals)
 	go d.obey(ctx, signals, stop)
+	lock, err := d.hold(ctx)
+	if err != nil || ctx.Err() != nil {
+		return err
+	}
+	defer lock.Release()
 
 	if isCutOff(d.cfg) {
 		d.log.Warn("status.address unreachable from other machines",
@@ -183,13 +188,37 @@ func (d *daemon) run(ctx context.Context) error {
 	group.Go(func() error { defer stopServing(); return d.self.run(ctx) })
 	group.Go(func() error { return d.balancer.run(ctx) })
 	group.Go(func() error { return notify(ctx, d.agent) })
-	err := group.Wait()
+	err = group.Wait()
 	cause := context.Cause(ctx)
 	if err != nil && !errors.Is(err, errStopped) && !errors.Is(err, context.Canceled) {
 		return err
 	}
 	d.log.Info("stopped, HAProxy keeps running", "cause", cause)
 	return nil
+}
+
+// lockPatience is how long a sidecar waits for the one before it, which stops.
+const lockPatience = stopTimeout + 3*time.Second
+
+// hold makes this the only sidecar that writes haproxy.cfg. Two would reload
+// HAProxy against each other.
+func (d *daemon) hold(ctx context.Context) (*render.Lock, error) {
+	if _, err := d.file.Read(); err != nil {
+		if _, ok := errors.AsType[*render.NotAFileError](err); ok {
+			return nil, err
+		}
+	}
+	lock, err := d.file.Lock(ctx, d.cfg.Name, lockPatience)
+	if _, held := errors.AsType[*render.HeldError](err); held {
+		if ctx.Err() != nil {
+			return nil, nil //nolint:nilerr,nilnil // stopped while it waited
+		}
+		return nil, err
+	}
+	if err != nil {
+		d.log.Warn("haproxy.cfg cannot be locked, another sidecar on it would not be noticed", "path", d.file.Path(), "error", err)
+	}
+	return lock, nil
 }
 
 // follow watches Consul. A port of the API's that is known only once it is bound

@@ -102,7 +102,7 @@ func TestDefaultsAreThoseOfTheIssue(t *testing.T) {
 			},
 			Slots:        config.Slots{Min: 10, Spare: 4},
 			DrainTimeout: 30 * time.Second, ShutdownAfter: 5 * time.Second, ReplacementTimeout: 30 * time.Second,
-			MinServers: 1, MaxRemoval: 0.5, Guard: config.Guard{Window: 30 * time.Second},
+			MinServers: 1, MaxRemoval: 0.5, Guard: config.Guard{Window: 30 * time.Second, HoldDeregistered: 10 * time.Minute},
 			Damping:       config.Damping{Flaps: 3, Min: 10 * time.Second, Max: 5 * time.Minute, Forget: 10 * time.Minute},
 			RetryOn:       []string{"conn-failure", "empty-response"},
 			FrontendExtra: []string{}, BackendExtra: []string{},

@@ -117,6 +117,8 @@ type Addresses struct {
 type Guard struct {
 	Window time.Duration // servers that become unhealthy within it count as lost at once
 	Hold   time.Duration // a mass loss is held so long at most; 0 is without end
+
+	HoldDeregistered time.Duration // the same for servers that Consul does not list
 }
 
 // Damping is how instances are kept out whose health changes often.

@@ -109,6 +109,11 @@ func serviceInstances() []setting[Service] {
 			doc: "Time after which the guard releases the servers it holds, down to `min_servers`. 0s holds them until they pass again, HAProxy sees them down too, or `sidecar guard release`.",
 			at:  func(s *Service) value { return span{&s.Guard.Hold, 0, 30 * 24 * time.Hour} },
 		},
+		{
+			key: "guard.hold_deregistered", def: "10m",
+			doc: "Longest hold of a server whose instance is deregistered, as far as `min_servers`. 0s is without end. A server at whose address Consul lists an instance of another service is not held.",
+			at:  func(s *Service) value { return span{&s.Guard.HoldDeregistered, 0, 30 * 24 * time.Hour} },
+		},
 	}
 }
 

@@ -2,6 +2,7 @@ package plan
 
 import (
 	"cmp"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -154,6 +155,7 @@ type part struct {
 	leftBy  map[string]FileServer    // those by name, made when it is first asked for
 	absent  map[string]time.Duration // see Observed.Absent
 	guard   Guard
+	listed  map[netip.AddrPort]string // see Observed
 
 	flapping map[string]bool            // by server's name, those that are to be kept out
 	damped   map[*catalog.Instance]bool // those that are
@@ -193,6 +195,7 @@ func newPart(s Service, o Observed, want catalog.Service) *part {
 		want:    want,
 		absent:  o.Absent[s.Backend],
 		guard:   o.Guards[s.Backend],
+		listed:  o.Listed,
 
 		flapping: o.Flapping[s.Backend],
 		bound:    make(map[int]*catalog.Instance, len(want.Instances)),

@@ -1,6 +1,9 @@
 package plan
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // Guard is what is remembered of a backend's losses. Without it Compute judges
 // by what it sees.
@@ -70,17 +73,25 @@ func (b *part) isHeld(c candidate) bool {
 	return held
 }
 
+// isReused reports whether a server that Consul does not list is where another
+// service's instance is by now. HAProxy's check does not tell who answers it.
+func (b *part) isReused(c candidate) bool {
+	service, found := b.listed[c.server.Addr]
+	return found && c.reason == Deregistered && service != b.Name
+}
+
 // holds reports whether the guard keeps a server in traffic. stay is how many
 // will be left if it goes. The time of a hold ends it as far as MinServers, an
 // operator altogether.
 func (v verdict) holds(b *part, c candidate, stay int) bool {
 	hold, isHeld := b.guard.Holds[c.server.Name]
 	switch {
-	case c.announced(), hold.Released, b.isSpare(c):
+	case c.announced(), hold.Released, b.isSpare(c), b.isReused(c):
 		return false
 	case stay < b.MinServers:
 		return true
-	case b.Hold > 0 && hold.For >= b.Hold:
+	case b.Hold > 0 && hold.For >= b.Hold,
+		c.reason == Deregistered && b.HoldDeregistered > 0 && hold.For >= b.HoldDeregistered:
 		return false
 	case isHeld:
 		return v.atOnce || v.inWindow || v.together
@@ -114,4 +125,14 @@ func (b *part) losses() (lost []Loss) {
 		lost = append(lost, Loss{Backend: b.Backend, Server: s.Name, Ago: max(s.SinceChange, b.guard.Lost[s.Name])})
 	}
 	return lost
+}
+
+// HeldBackends gives the backends of which a server is held, each once.
+func (p Plan) HeldBackends() (backends []string) {
+	for _, w := range p.Waiting {
+		if w.For == ForGuard && !slices.Contains(backends, w.Backend) {
+			backends = append(backends, w.Backend)
+		}
+	}
+	return backends
 }

@@ -46,6 +46,11 @@ type Observed struct {
 	// tell; the agent adds it.
 	Guards map[string]Guard
 
+	// Listed has the addresses at which Consul lists an instance, with the
+	// service's name, or "" for several services. It may be nil while the guard
+	// holds no server; the agent adds it.
+	Listed map[netip.AddrPort]string
+
 	// Absent is how long the instances of Plan.Absent have been absent, by
 	// backend and catalog.Instance.Server. HAProxy does not tell; the agent adds
 	// it.

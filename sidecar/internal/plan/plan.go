@@ -45,6 +45,8 @@ type Service struct {
 	MaxRemoval float64       // share of the available servers, 0 to 1, that may be lost unannounced at once
 	Window     time.Duration // servers that become unhealthy within it count as lost at once
 	Hold       time.Duration // how long a mass loss is held at most; 0 is without end
+	// HoldDeregistered is the same for servers that Consul does not list.
+	HoldDeregistered time.Duration
 }
 
 // Desired is the whole of what HAProxy should run but for the instances, which

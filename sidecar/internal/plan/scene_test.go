@@ -26,6 +26,7 @@ type scene struct {
 	guard   plan.Guard
 	absent  map[string]time.Duration
 	flaps   map[string]bool
+	listed  map[netip.AddrPort]string
 	down    bool // HAProxy is not running
 	last    plan.Plan
 }
@@ -77,6 +78,9 @@ func (s *scene) run(b *block) (got []string, isExpected bool) {
 			h.Released = true
 			s.guard.Holds[server] = h
 		}
+	case "listed": // at an address, by a service
+		addr, name, _ := strings.Cut(rest, " ")
+		s.listed = map[netip.AddrPort]string{s.addr(addr): name}
 	case "flapping":
 		s.flaps = map[string]bool{}
 		for id := range strings.FieldsSeq(rest) {
@@ -112,6 +116,7 @@ func (s *scene) observed() plan.Observed {
 		o.Backends[backend] = b
 	}
 	o.Flapping = map[string]map[string]bool{backend: s.flaps}
+	o.Listed = s.listed
 	o.Guards = map[string]plan.Guard{backend: s.guard}
 	o.Absent = map[string]map[string]time.Duration{backend: s.absent}
 	return o
@@ -228,6 +233,8 @@ func (s *scene) set(words []string) {
 			svc.Window, err = time.ParseDuration(value)
 		case "hold":
 			svc.Hold, err = time.ParseDuration(value)
+		case "hold-deregistered":
+			svc.HoldDeregistered, err = time.ParseDuration(value)
 		case "checked":
 			svc.Checked, err = strconv.ParseBool(value)
 		case "warning":

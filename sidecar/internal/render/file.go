@@ -5,12 +5,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/google/renameio/v2"
@@ -68,7 +70,52 @@ func (f *File) Exists() (bool, error) {
 }
 
 // Read gives the file's content; errors wrap fs.ErrNotExist and the like.
-func (f *File) Read() ([]byte, error) { return os.ReadFile(f.path) }
+func (f *File) Read() ([]byte, error) {
+	// Without waiting for who writes to it, where it is a pipe.
+	file, err := os.OpenFile(f.path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = file.Close() }()
+	info, err := file.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, &NotAFileError{Path: f.path, Type: info.Mode().Type()}
+	}
+	return io.ReadAll(file)
+}
+
+// NotAFileError says that haproxy.cfg is a pipe, a directory or the like.
+type NotAFileError struct {
+	Path string
+	Type fs.FileMode
+}
+
+func (e *NotAFileError) Error() string {
+	return fmt.Sprintf("haproxy.config %s: want a regular file, not one of type %s", e.Path, e.Type)
+}
+
+// target is where the file is itself, if its path is a symbolic link: the link
+// stays.
+func (f *File) target() string {
+	path := f.path
+	for range maxLinks {
+		to, err := os.Readlink(path)
+		if err != nil {
+			return path
+		}
+		if !filepath.IsAbs(to) {
+			to = filepath.Join(filepath.Dir(path), to)
+		}
+		path = to
+	}
+	return path
+}
+
+// maxLinks bounds how many links are followed, one to the next.
+const maxLinks = 16
 
 // Write puts the content in place if it differs from what is there, and
 // reports whether it did. HAProxy validates it first, from the same directory,
@@ -76,7 +123,7 @@ func (f *File) Read() ([]byte, error) { return os.ReadFile(f.path) }
 // the file, with the error, as a *RejectedError. The first time, a file that is
 // not ours is kept as PATH.before-pointsman.
 func (f *File) Write(ctx context.Context, content []byte) (bool, error) {
-	old, err := os.ReadFile(f.path)
+	old, err := f.Read()
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 	case err != nil:
@@ -99,7 +146,7 @@ func (f *File) Write(ctx context.Context, content []byte) (bool, error) {
 // have gone since, and a reload onto what can't be loaded ends the master of
 // some versions, and its workers with it (3.2 and 3.4, seen).
 func (f *File) Check(ctx context.Context) error {
-	content, err := os.ReadFile(f.path)
+	content, err := f.Read()
 	if err != nil {
 		return fmt.Errorf("render: %w", err)
 	}
@@ -127,13 +174,13 @@ func (f *File) Try(ctx context.Context, content []byte) error {
 // Restore puts back a content that HAProxy has run, without asking it again,
 // and keeps the present one beside the file with the error that it led to.
 func (f *File) Restore(content []byte, because error) error {
-	if now, err := os.ReadFile(f.path); err == nil && !bytes.Equal(now, content) {
+	if now, err := f.Read(); err == nil && !bytes.Equal(now, content) {
 		if _, err := f.reject(now, because.Error()); err != nil {
 			return err
 		}
 	}
-	if err := renameio.WriteFile(f.path, content, 0o644, renameio.WithExistingPermissions()); err != nil {
-		return fmt.Errorf("render: %w", err)
+	if err := renameio.WriteFile(f.target(), content, 0o644, renameio.WithExistingPermissions()); err != nil {
+		return fmt.Errorf("render: %w", f.named(err))
 	}
 	return nil
 }
@@ -148,23 +195,37 @@ func (f *File) replace(ctx context.Context, content []byte) error {
 		return err
 	}
 	if err := pending.CloseAtomicallyReplace(); err != nil {
-		return fmt.Errorf("render: %w", err)
+		return fmt.Errorf("render: %w", f.named(err))
 	}
 	return nil
 }
 
 // pending is a file beside the one in place, with the content.
 func (f *File) pending(content []byte) (*renameio.PendingFile, error) {
-	pending, err := renameio.NewPendingFile(f.path,
-		renameio.WithTempDir(filepath.Dir(f.path)), renameio.WithPermissions(0o644), renameio.WithExistingPermissions())
+	path := f.target()
+	pending, err := renameio.NewPendingFile(path,
+		renameio.WithTempDir(filepath.Dir(path)), renameio.WithPermissions(0o644), renameio.WithExistingPermissions())
 	if err != nil {
-		return nil, fmt.Errorf("render: %w", err)
+		return nil, fmt.Errorf("render: %w", f.named(err))
 	}
 	if _, err := pending.Write(content); err != nil {
 		_ = pending.Cleanup() // the first error tells more
-		return nil, fmt.Errorf("render: write %s: %w", f.path, err)
+		return nil, fmt.Errorf("render: %w", f.named(err))
 	}
 	return pending, nil
+}
+
+// named is an error about a temporary file with the name of haproxy.cfg. A
+// temporary file has another name each time, and the log has an error that
+// repeats once.
+func (f *File) named(err error) error {
+	if e, ok := errors.AsType[*fs.PathError](err); ok {
+		return &fs.PathError{Op: e.Op, Path: f.path, Err: e.Err}
+	}
+	if e, ok := errors.AsType[*os.LinkError](err); ok {
+		return &fs.PathError{Op: e.Op, Path: f.path, Err: e.Err}
+	}
+	return err
 }
 
 func (f *File) validate(ctx context.Context, path string, content []byte) error {
@@ -218,7 +279,7 @@ func (f *File) reject(content []byte, why string) (string, error) {
 	}
 	b.Write(content)
 	if err := renameio.WriteFile(path, b.Bytes(), f.mode()); err != nil {
-		return "", fmt.Errorf("render: keep the rejected file: %w", err)
+		return "", fmt.Errorf("render: keep the rejected file: %w", f.named(err))
 	}
 	return path, nil
 }
@@ -230,7 +291,7 @@ func (f *File) keep(old []byte) error {
 		return nil
 	}
 	if err := renameio.WriteFile(path, old, f.mode()); err != nil {
-		return fmt.Errorf("render: keep the file that was there: %w", err)
+		return fmt.Errorf("render: keep the file that was there: %w", f.named(err))
 	}
 	return nil
 }

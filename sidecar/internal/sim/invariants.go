@@ -153,6 +153,9 @@ func (w *world) checkMassLoss(s *sidecar, svc plan.Service, steps []plan.Step) {
 		if st.Reason == plan.Moved && staysAt(servers[i], servers, steps) {
 			continue // several instances have registered that address
 		}
+		if st.Reason == plan.Deregistered && isListed(s.given, svc.Name, servers[i].Addr) {
+			continue // it is another service's by now
+		}
 		if o, has := owner(servers[i], told); (!has || !isAnnounced(servers[i], o, told) && !takesTraffic(svc, o)) && !isReplaced(servers[i], svc, told, servers) {
 			lost++
 		}
@@ -163,6 +166,13 @@ func (w *world) checkMassLoss(s *sidecar, svc plan.Service, steps []plan.Step) {
 	if lost > 1 && float64(lost) > svc.MaxRemoval*float64(had) {
 		w.breach(makeBeforeBreak, "%d of %d servers of %s, lost unannounced, are taken out at once", lost, had, svc.Backend)
 	}
+}
+
+// isListed reports whether another service has an instance at the address.
+func isListed(snap catalog.Snapshot, but string, at netip.AddrPort) bool {
+	return slices.ContainsFunc(snap.Services(), func(o catalog.Service) bool {
+		return o.Name != but && slices.ContainsFunc(o.Instances, func(i catalog.Instance) bool { return i.Addr == at })
+	})
 }
 
 // staysAt reports whether another server at the same address goes on to serve.
@@ -302,6 +312,8 @@ func (w *world) checkTakenOut(s *sidecar, svc plan.Service, told catalog.Service
 		if left == 0 {
 			w.breach(makeBeforeBreak, "%s %s/%s (%s): no server is left while it moves", st.Kind, st.Backend, st.Server, st.Reason)
 		}
+	case st.Reason == plan.Deregistered && isListed(s.given, svc.Name, seen.Addr):
+		// Requests would go to another service.
 	case left < svc.MinServers && !isReplaced(seen, svc, told, servers):
 		w.breach(makeBeforeBreak, "%s %s/%s (%s): %d are left, the minimum is %d", st.Kind, st.Backend, st.Server, st.Reason, left, svc.MinServers)
 	}

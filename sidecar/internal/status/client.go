@@ -97,12 +97,17 @@ type Client struct {
 	http  *http.Client
 	token *credential.Token
 	tls   bool // asks nobody without
+	knows bool // who the sidecars are, by an authority of its own
 }
 
 // Target is the sidecar to ask.
 type Target struct {
 	LoadBalancer string // its name, which the answer must have; "" is any
 	URL          string // scheme, host and port
+
+	// Registered says that the URL is what is registered in Consul: it
+	// is sent the token only if ClientOptions.CAFile says who it is.
+	Registered bool
 }
 
 // NewClient reads the files, so that what is wrong is told at the start. It
@@ -123,7 +128,7 @@ func NewClient(o ClientOptions) (*Client, error) {
 		}
 	}
 	return &Client{
-		token: token, tls: config != nil,
+		token: token, tls: config != nil, knows: o.CAFile != "",
 		http: &http.Client{
 			// No proxy: the sidecars are the operator's own.
 			Transport: &http.Transport{
@@ -312,9 +317,11 @@ func (c *Client) request(ctx context.Context, to Target, q question) (*http.Requ
 	if c.tls && u.Scheme != "https" {
 		return nil, errors.New("no TLS, but the certificates that are set require TLS")
 	}
-	token, err := c.token.Current()
-	if err != nil {
-		return nil, err
+	token := ""
+	if !to.Registered || c.knows && u.Scheme == "https" {
+		if token, err = c.token.Current(); err != nil {
+			return nil, err
+		}
 	}
 	u.Path, u.RawPath = "/api/v1", "/api/v1"
 	for _, part := range q.path {
@@ -358,6 +365,8 @@ func refusal(to Target, code int, body []byte) error {
 	switch {
 	case code == http.StatusNotFound && said.LoadBalancer != "" && said.LoadBalancer == to.LoadBalancer:
 		return ErrNotRouted
+	case code == http.StatusUnauthorized && to.Registered:
+		return errors.New("status 401: it wants a bearer token, which an address from Consul is sent only over TLS and with --sidecar-ca-file; or name its address by --load-balancer")
 	case code == http.StatusUnauthorized:
 		return errors.New("status 401: bearer token rejected")
 	}

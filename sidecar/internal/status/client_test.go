@@ -39,7 +39,7 @@ func polled(t *testing.T, w *world, change ...func(*Options)) Target {
 	for _, c := range change {
 		c(&o)
 	}
-	return Target{"lb0", start(t, o)}
+	return Target{LoadBalancer: "lb0", URL: start(t, o)}
 }
 
 func TestTheClientGetsWhatTheServerSays(t *testing.T) {
@@ -131,7 +131,7 @@ func TestTheClientBelievesNothingElse(t *testing.T) {
 			}))
 			defer server.Close()
 			client := newTestClient(t, ClientOptions{})
-			err := c.ask(t.Context(), client, Target{"lb0", server.URL})
+			err := c.ask(t.Context(), client, Target{LoadBalancer: "lb0", URL: server.URL})
 			if err == nil || errors.Is(err, ErrNotRouted) || !strings.Contains(err.Error(), c.want) || len(err.Error()) > 300 {
 				t.Errorf("got %v, want an error with %q", err, c.want)
 			}
@@ -154,7 +154,7 @@ func TestTheClientEscapesAnID(t *testing.T) {
 		"a/../": "/api/v1/drain/api/a%2F..%2F?index=7&wait=0s",
 		"a?b#c": "/api/v1/drain/api/a%3Fb%23c?index=7&wait=0s",
 	} {
-		if _, err := c.Drain(t.Context(), Target{"lb0", server.URL}, "api", instance, 7, 0); err == nil {
+		if _, err := c.Drain(t.Context(), Target{LoadBalancer: "lb0", URL: server.URL}, "api", instance, 7, 0); err == nil {
 			t.Errorf("%q: an empty answer gave no error", instance)
 		}
 		if got := <-asked; got != want {
@@ -171,7 +171,7 @@ func TestTheClientGivesUp(t *testing.T) {
 	c := newTestClient(t, ClientOptions{})
 	ctx, cancel := context.WithTimeoutCause(t.Context(), 50*time.Millisecond, errors.New("too late"))
 	defer cancel()
-	if _, err := c.Live(ctx, Target{"lb0", server.URL}, "api", "1.1", 3, time.Minute); err == nil || err.Error() != "too late" {
+	if _, err := c.Live(ctx, Target{LoadBalancer: "lb0", URL: server.URL}, "api", "1.1", 3, time.Minute); err == nil || err.Error() != "too late" {
 		t.Errorf("got %v, want the cause", err)
 	}
 }

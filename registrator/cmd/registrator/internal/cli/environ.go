@@ -4,6 +4,7 @@ import (
 	"encoding/csv"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -74,6 +75,22 @@ func checkConsul(environ []string) error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// secretVariables are those with the wrapper's own access to Consul.
+var secretVariables = []string{"CONSUL_HTTP_TOKEN", "CONSUL_HTTP_AUTH"}
+
+// withoutSecrets gives the program's environment, and the names of what is left
+// out: who takes over the program need not take over the node's registrations.
+func withoutSecrets(environ []string) (rest, removed []string) {
+	for _, entry := range environ {
+		if key, _, _ := strings.Cut(entry, "="); slices.Contains(secretVariables, key) {
+			removed = append(removed, key)
+			continue
+		}
+		rest = append(rest, entry)
+	}
+	return rest, removed
 }
 
 func asMap(environ []string) map[string]string {

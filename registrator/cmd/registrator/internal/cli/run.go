@@ -110,6 +110,12 @@ func (s *settings) run(ctx context.Context, argv []string, p Process) error {
 		return usage(err)
 	}
 	defer manager.Close()
+	if !s.passToken {
+		var removed []string
+		if environ, removed = withoutSecrets(environ); len(removed) > 0 {
+			log.Info("not passed on to the program", "variables", strings.Join(removed, ", "), "flag", "--pass-consul-token")
+		}
+	}
 	found := at.hosts // where the program listens, once that is known
 	status, err := wrapper.Run(ctx, wrapper.Config{
 		Program: program.Config{

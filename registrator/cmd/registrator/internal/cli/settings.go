@@ -43,6 +43,7 @@ type settings struct {
 	stopTimeout  time.Duration
 	init         bool
 	foreground   bool
+	passToken    bool
 
 	sidecars          string // "" or "off" asks none
 	sidecarTokenFile  string
@@ -95,9 +96,10 @@ func (s *settings) flags(flags *pflag.FlagSet) {
 	duration(&s.stopTimeout, "stop-timeout", "30s", time.Millisecond, "longest wait for the program to stop before it is killed")
 	flags.BoolVar(&s.init, "init", false, "reap the processes that the program leaves behind; always on as PID 1")
 	flags.BoolVar(&s.foreground, "foreground", false, "let the program read the terminal; Ctrl-C then reaches it directly")
+	flags.BoolVar(&s.passToken, "pass-consul-token", false, "pass CONSUL_HTTP_TOKEN and CONSUL_HTTP_AUTH on to the program")
 
 	add(flags, &s.sidecars, registrator.DefaultSidecars, "sidecars", "service", "service name of the load balancers' sidecars in Consul, which report when\nthe program is drained; off asks none", parseText)
-	text(&s.sidecarTokenFile, "sidecar-token-file", "file", "file with the bearer token for the sidecars' API")
+	text(&s.sidecarTokenFile, "sidecar-token-file", "file", "file with the bearer token for the sidecars' API; sent only over TLS,\nwith a CA file or a server name")
 	text(&s.sidecarCAFile, "sidecar-ca-file", "file", "file with the authorities of the sidecars' certificates (default: the\nsystem's); if set, sidecars without TLS are not asked")
 	text(&s.sidecarCertFile, "sidecar-cert-file", "file", "file with the client certificate for the sidecars' API")
 	text(&s.sidecarKeyFile, "sidecar-key-file", "file", "file with the client certificate's key")

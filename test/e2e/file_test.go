@@ -1,0 +1,79 @@
+package e2e
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/pointsman/pointsman/test/lab"
+)
+
+// fileWorld is Consul and a load balancer that is not started.
+func fileWorld(t *testing.T) *world {
+	t.Helper()
+	w := bareWorld(t)
+	var err error
+	w.lb, err = w.NewBalancer("lb0", w.consul, lab.Service{Name: service, Backend: "api_nodes"})
+	w.must(err)
+	return w
+}
+
+// The name of the temporary file is another one each time, and so was the text of
+// the error (issue 14, section 9).
+func TestFile_CannotBeWritten_LoggedOnce(t *testing.T) {
+	t.Parallel()
+	w := fileWorld(t)
+	away := filepath.Dir(w.lb.Config()) + "/cfg"
+	w.must(os.Mkdir(away, 0o755))
+	w.must(w.lb.SetConfig("cfg/haproxy.cfg"))
+	w.must(w.lb.Start(w.ctx))
+	w.must(os.Rename(away, away+".away"))
+	w.nodes = w.startNodes("1.0", "old", 1) // a change to write
+	w.must(lab.Until(w.ctx, 30*time.Second, "the file was tried several times", func() error {
+		n, err := w.lb.Metric(w.ctx, `pointsman_file_writes_total{result="failed"}`)
+		if err == nil && n < 5 {
+			err = fmt.Errorf("%v times", n)
+		}
+		return err
+	}))
+	if got := strings.Count(w.lb.Sidecar.Tail(1000), "haproxy.cfg could not be written"); got != 1 {
+		t.Errorf("%d lines in the log, want 1:\n%s", got, w.lb.Sidecar.Tail(20))
+	}
+}
+
+// Opening a pipe waits for who writes to it, also when the sidecar is to stop.
+func TestFile_IsAPipe_StartRefused(t *testing.T) {
+	t.Parallel()
+	w := fileWorld(t)
+	w.must(syscall.Mkfifo(w.lb.Config(), 0o600))
+	w.must(w.lb.StartSidecar())
+	if err := w.lb.Sidecar.Wait(10 * time.Second); err != nil && w.lb.Sidecar.Running() {
+		t.Fatalf("it waits: %v", err)
+	}
+	if got := w.lb.Sidecar.Tail(5); w.lb.Sidecar.ExitCode() != 1 || !strings.Contains(got, "want a regular file") || !strings.Contains(got, w.lb.Config()) {
+		t.Errorf("exit code %d, %s; want 1 and the file", w.lb.Sidecar.ExitCode(), got)
+	}
+}
+
+func TestFile_IsASymbolicLink_LinkStays(t *testing.T) {
+	t.Parallel()
+	w := fileWorld(t)
+	target := filepath.Join(t.TempDir(), "real.cfg")
+	w.must(os.Symlink(target, w.lb.Config()))
+	w.must(w.lb.Start(w.ctx))
+	w.nodes = w.startNodes("1.0", "old", 1)
+	w.must(lab.Until(w.ctx, 20*time.Second, "the file behind the link has the node", func() error {
+		text, err := os.ReadFile(target)
+		if err == nil && !strings.Contains(string(text), w.nodes[0].Addr()) {
+			err = fmt.Errorf("it has not: %s", text)
+		}
+		return err
+	}))
+	if info, err := os.Lstat(w.lb.Config()); err != nil || info.Mode().Type() != os.ModeSymlink {
+		t.Errorf("got %v, %v, want the link", info.Mode(), err)
+	}
+}
