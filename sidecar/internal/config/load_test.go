@@ -418,7 +418,7 @@ func TestLoadRefuses(t *testing.T) {
 		{"a wrong value, and not what follows from it", input{yaml: "services: []\nsettle: {min: 5s, max: long}\n"}, file + `:2: settle.max "long": must be a duration such as 250ms, 30s or 5m`},
 		{"unknown variables, in order", input{yaml: "services: []\n", env: []string{"POINTSMAN_ZZZZZZZZZ=1", "POINTSMAN_QQQQQQQQQ=1"}}, "POINTSMAN_QQQQQQQQQ: no such setting\nPOINTSMAN_ZZZZZZZZZ: no such setting"},
 		{"a mode of a file that is none", input{yaml: "services: []\nhaproxy: {global: {stats_socket_mode: 888}}\n"}, file + `:2: haproxy.global.stats_socket_mode "888": must be a file's mode in octal, such as 660`},
-		{"one service twice", input{yaml: "services:\n- name: api\n- name: api\n  backend: b\n"}, file + `:3: services[api].name "api": is listed twice`},
+		{"one service twice for one backend", input{yaml: "services:\n- name: api\n- name: api\n  tags: b\n"}, file + `:3: services[1].backend "api": is listed twice: each needs a backend of its own`},
 		{"one backend twice", input{yaml: "services:\n- name: a\n- name: b\n  backend: a\n"}, file + `:4: services[b].backend "a": is the backend of a, too`},
 		{"a default backend that is taken", input{yaml: "services:\n- name: a\n  backend: b\n- name: b\n"}, file + `:4: services[b].backend "b": is the backend of a, too`},
 		{"a bind address of another family", input{yaml: service("bind: 'ipv6@127.0.0.1:80'")}, file + `:3: services[api].bind "ipv6@127.0.0.1:80": item 1, "ipv6@127.0.0.1:80": must be an address of ipv6`},
@@ -516,9 +516,13 @@ haproxy:
   global: {extra: ["tune.bufsize 32768"]}
   stats: {bind: "127.0.0.1:8404"}
 services:
-- {name: api, bind: ["*:80"], tags: [blue], filter: 'Service.Meta.x == "1"', warning: out, max_removal: 0.25, check: {host: api}, server_options: ssl verify none}
+- {name: api, backend: api-green, tags: [green], close_on_role_change: true, drain_timeout: 1m}
+- {name: api, bind: ["*:80"], tags: [blue], drain_timeout: 2m, filter: 'Service.Meta.x == "1"', warning: out, max_removal: 0.25, check: {host: api}, server_options: ssl verify none}
 - {name: db, mode: tcp, bind: "*:5432", slots: {force: true}}
 `})
+	if a, b := c.Services[0], c.Services[1]; a.DrainTimeout != time.Minute || b.DrainTimeout != 2*time.Minute || b.Backend != "api" {
+		t.Errorf("one service in two backends: got %+v and %+v", a, b)
+	}
 	dump, err := json.Marshal(c)
 	if err != nil {
 		t.Fatal(err)

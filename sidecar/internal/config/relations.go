@@ -145,25 +145,24 @@ func (l *loader) oneToken(section string, token *Secret, file *string) {
 	}
 }
 
-// namesUnique reports services that share a name or a backend. A name may
-// stand once only because the catalog keeps one answer for it.
+// namesUnique reports services that share a backend. One Consul service may have
+// several.
 func (l *loader) namesUnique() {
-	names, backends := map[string]bool{}, map[string]string{}
+	backends := map[string]string{}
 	for i, s := range l.cfg.Services {
 		key := l.prefixes[i]
 		if s.Name == "" {
 			l.conflict("must be set", "", key+".name", key)
 			continue
 		}
-		if names[s.Name] {
-			l.conflict("is listed twice", s.Name, key+".name", key)
-			continue
-		}
-		names[s.Name] = true
 		if isOwn(s.Backend) {
 			l.conflict("is a name of pointsman's own in haproxy.cfg", s.Backend, key+".backend", key)
 		}
-		if other, taken := backends[s.Backend]; taken {
+		other, taken := backends[s.Backend]
+		switch {
+		case taken && other == s.Name:
+			l.conflict("is listed twice: each needs a backend of its own", s.Backend, key+".backend", key)
+		case taken:
 			l.conflict("is the backend of "+other+", too", s.Backend, key+".backend", key)
 		}
 		backends[s.Backend] = s.Name

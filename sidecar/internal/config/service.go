@@ -29,6 +29,7 @@ type Service struct {
 
 	DrainTimeout       time.Duration // from drain to maint at the latest
 	ShutdownAfter      time.Duration // from maint until sessions that are left are ended; 0 never ends them
+	CloseOnRoleChange  bool          // end the sessions of an instance at once that has lost one of Tags
 	ReplacementTimeout time.Duration // how long a server that does not come up is waited for
 
 	MinServers int     // an unannounced loss never goes below

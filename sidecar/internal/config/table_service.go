@@ -49,7 +49,7 @@ func serviceInstances() []setting[Service] {
 	return []setting[Service]{
 		{
 			key: "tags", def: "[]",
-			doc: "Only instances that have all these tags.",
+			doc: "Only instances that have all these tags. One that loses a tag leaves the backend at once: see [primary and replica](guides/primary-replica.md). A service may be listed several times, with other tags and another `backend`.",
 			at: func(s *Service) value {
 				return list{p: &s.Tags, what: "tag, or a list of them", item: tag}
 			},
@@ -83,6 +83,11 @@ func serviceInstances() []setting[Service] {
 			key: "shutdown_after", def: "5s",
 			doc: "And so long after that HAProxy ends the sessions that are left, such as WebSockets and streams. 0s leaves them to the node.",
 			at:  func(s *Service) value { return span{&s.ShutdownAfter, 0, haproxyMax} },
+		},
+		{
+			key: "close_on_role_change", def: "false",
+			doc: "End the sessions on an instance at once when it loses one of `tags`. By default they may finish within `drain_timeout` and `shutdown_after`. See [primary and replica](guides/primary-replica.md).",
+			at:  func(s *Service) value { return yesNo{&s.CloseOnRoleChange} },
 		},
 		{
 			key: "replacement_timeout", def: "30s",

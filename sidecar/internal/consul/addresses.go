@@ -40,9 +40,10 @@ func (a Addresses) judgesAlike(known catalog.Service) bool {
 	})
 }
 
-// admission decides about the addresses of one answer.
+// admission decides about the instances of one answer.
 type admission struct {
 	Addresses
+	tags []string // that each must have
 	// isHere reports whether an address is one of this machine's; nil: only
 	// loopback is.
 	isHere func(netip.Addr) bool

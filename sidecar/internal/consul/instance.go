@@ -14,6 +14,7 @@ import (
 // listing is what the entries of one answer have become.
 type listing struct {
 	instances []catalog.Instance  // sorted by Server, each name once
+	untagged  []catalog.Instance  // that lack a tag; same order
 	rejected  []catalog.Rejection // sorted by ID, then Node
 	// remarks are on registrations that are used though something optional in
 	// them cannot be read: what was ignored, and what holds instead. Same order.
@@ -21,7 +22,8 @@ type listing struct {
 }
 
 // list turns entries into instances. A bad one is left out and named; the rest
-// go on. It does not depend on their order.
+// go on. It does not depend on their order. Names are given to all of them, so that
+// an instance has the same one whatever its tags.
 func list(entries []entry, admits admission) listing {
 	entries = slices.Clone(entries)
 	slices.SortStableFunc(entries, func(a, b entry) int {
@@ -34,6 +36,12 @@ func list(entries []entry, admits admission) listing {
 		node := ""
 		if nodes[e.Service.ID] > 1 {
 			node = e.Node.Node
+		}
+		if !e.hasTags(admits.tags) {
+			if e.isPlain() && e.Service.ID != "" {
+				out.untagged = append(out.untagged, e.untagged(node))
+			}
+			continue
 		}
 		inst, remark, err := instance(e, node, admits)
 		if i > 0 && isTwin(e, entries[i-1]) || i+1 < len(entries) && isTwin(e, entries[i+1]) {
@@ -52,7 +60,9 @@ func list(entries []entry, admits admission) listing {
 		taken[inst.Server] = true
 		out.instances = append(out.instances, inst)
 	}
-	slices.SortFunc(out.instances, func(a, b catalog.Instance) int { return cmp.Compare(a.Server, b.Server) })
+	byServer := func(a, b catalog.Instance) int { return cmp.Compare(a.Server, b.Server) }
+	slices.SortFunc(out.instances, byServer)
+	slices.SortFunc(out.untagged, byServer)
 	return out
 }
 

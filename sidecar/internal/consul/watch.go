@@ -84,16 +84,17 @@ func (w *watch) once(ctx context.Context, from cursor) (next cursor, news bool, 
 		return cursor{}, false, err
 	}
 	w.remark(listed.remarks)
-	before := w.source.Snapshot().Service(w.service.Name)
+	before := w.source.Snapshot().Service(w.service.Backend)
 	if got.streamed && lost(before.Instances, listed.instances) {
 		// A streamed answer does not say whether it is consistent. Only the
 		// leader's may take an instance away, and it is asked at once.
 		return cursor{}, false, nil
 	}
 	news, current := w.publish(catalog.Service{
-		Name:      w.service.Name,
+		Name:      w.service.Backend,
 		Known:     true,
 		Instances: listed.instances,
+		Untagged:  listed.untagged,
 		Rejected:  listed.rejected,
 		Index:     got.index,
 	}, rules)
@@ -112,13 +113,13 @@ func (w *watch) rules() Addresses {
 	return rules
 }
 
-// list gives the instances that the service's rules admit. An error is that this
+// list gives the instances that have the service's tags and that its rules admit. An error is that this
 // cannot be said now.
 func (w *watch) list(ctx context.Context, entries []entry, rules Addresses) (listing, error) {
 	var unknown error
 	isHere := here()
 	listed := list(entries, admission{
-		Addresses: rules, isHere: isHere,
+		Addresses: rules, tags: w.service.Tags, isHere: isHere,
 		isOwnNode: func(name, datacenter string) (bool, string) {
 			is, why, err := w.source.own.is(ctx, name, datacenter, isHere)
 			unknown = errors.Join(unknown, err)
@@ -134,14 +135,14 @@ func (w *watch) publish(now catalog.Service, rules Addresses) (news, current boo
 	s := w.source
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.watches[w.service.Name] != w {
+	if s.watches[w.service.Backend] != w {
 		return false, true // the watch was ended meanwhile
 	}
 	if !slices.Equal(rules.Own, w.own) {
 		return false, false
 	}
-	before := s.snapshot.Service(w.service.Name)
-	health := s.health[w.service.Name]
+	before := s.snapshot.Service(w.service.Backend)
+	health := s.health[w.service.Backend]
 	news = !now.Equal(before)
 	if health.Err != nil {
 		w.log.Info("consul answers again", "was", health.Err)
@@ -150,7 +151,7 @@ func (w *watch) publish(now catalog.Service, rules Addresses) (news, current boo
 	if news {
 		health.Changed = health.Answered
 	}
-	s.health[w.service.Name] = health
+	s.health[w.service.Backend] = health
 	s.snapshot = s.snapshot.With(now)
 	if news {
 		w.logChange(before, now)
@@ -165,23 +166,26 @@ func (w *watch) failed(err error) {
 	s := w.source
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.watches[w.service.Name] != w {
+	if s.watches[w.service.Backend] != w {
 		return
 	}
-	health := s.health[w.service.Name]
+	health := s.health[w.service.Backend]
 	if health.Err == nil {
 		w.log.Warn("consul does not answer; what is known stays", "error", err,
-			"known", s.snapshot.Service(w.service.Name).Known, "answered", health.Answered)
+			"known", s.snapshot.Service(w.service.Backend).Known, "answered", health.Answered)
 	}
 	health.Err = err
-	s.health[w.service.Name] = health
+	s.health[w.service.Backend] = health
 }
 
 // logChange says in one line what an answer changed, and in one line each what
 // is newly wrong with an instance.
 func (w *watch) logChange(before, now catalog.Service) {
-	w.log.Info("instances changed", "instances", len(now.Instances), "was", len(before.Instances),
-		"known", before.Known, "rejected", len(now.Rejected), "index", now.Index)
+	args := []any{"instances", len(now.Instances), "was", len(before.Instances), "known", before.Known, "rejected", len(now.Rejected)}
+	if len(w.service.Tags) > 0 {
+		args = append(args, "untagged", len(now.Untagged))
+	}
+	w.log.Info("instances changed", append(args, "index", now.Index)...)
 	old := make(map[string]bool, len(before.Rejected))
 	for _, r := range before.Rejected {
 		old[rejectionText(r)] = true

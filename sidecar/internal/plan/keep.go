@@ -112,7 +112,7 @@ func (b *part) move() {
 			st := b.step(SetAddr, reason, s, inst)
 			st.Addr = inst.Addr
 			b.additions = append(b.additions, st)
-		case !isAvailable(s):
+		case !isAvailable(s), b.roleLost[s.Name]:
 			b.removals = append(b.removals, b.step(SetMaint, reason, s, inst))
 		case canSpare(inst):
 			b.available--
@@ -159,9 +159,11 @@ func isAvailable(s *Server) bool {
 	return s.Up && s.Admin == Ready && s.Weight > 0 && s.Addr != freeAddr
 }
 
+// countAvailable leaves out those that have lost their role: they go whatever
+// becomes of the others.
 func (b *part) countAvailable() (n int) {
 	for i := range b.servers {
-		if isAvailable(&b.servers[i]) {
+		if s := &b.servers[i]; isAvailable(s) && !b.roleLost[s.Name] {
 			n++
 		}
 	}
