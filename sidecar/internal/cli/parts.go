@@ -37,7 +37,7 @@ func policy(cfg config.Config, r *render.Renderer) []plan.Service {
 			MaxConn: s.Options().MaxConn, Static: s.Static(), Operator: r.Operator(s.Backend),
 			Warning:    s.Warning == config.WarningIn,
 			ForceSlots: s.InFile(), Slots: s.Slots.Min, Spare: s.Slots.Spare,
-			DrainTimeout: s.DrainTimeout, ShutdownAfter: s.ShutdownAfter, CloseRole: s.CloseOnRoleChange, ReplacementTimeout: s.ReplacementTimeout,
+			DrainTimeout: s.DrainTimeout, ShutdownAfter: s.ShutdownAfter, MoveSticky: s.DrainSticky == config.StickyMove, CloseRole: s.CloseOnRoleChange, ReplacementTimeout: s.ReplacementTimeout,
 			MinServers: s.MinServers, MaxRemoval: s.MaxRemoval, Window: s.Guard.Window, Hold: s.Guard.Hold,
 		})
 	}

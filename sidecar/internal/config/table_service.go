@@ -7,6 +7,7 @@ import "time"
 func serviceSettings() []setting[Service] {
 	table := serviceRoute()
 	table = append(table, serviceInstances()...)
+	table = append(table, serviceLeave()...)
 	table = append(table, serviceDamping()...)
 	table = append(table, serviceCheck()...)
 	table = append(table, serviceRoom()...)
@@ -74,6 +75,11 @@ func serviceInstances() []setting[Service] {
 			doc: "No instances at these addresses, besides those of `addresses.deny` of all services.",
 			at:  func(s *Service) value { return prefixes(&s.Addresses.Deny) },
 		},
+	}
+}
+
+func serviceLeave() []setting[Service] {
+	return []setting[Service]{
 		{
 			key: "drain_timeout", def: "30s",
 			doc: "How long a leaving server may finish its sessions.",
@@ -83,6 +89,11 @@ func serviceInstances() []setting[Service] {
 			key: "shutdown_after", def: "5s",
 			doc: "And so long after that HAProxy ends the sessions that are left, such as WebSockets and streams. 0s leaves them to the node.",
 			at:  func(s *Service) value { return span{&s.ShutdownAfter, 0, haproxyMax} },
+		},
+		{
+			key: "drain_sticky", def: "keep",
+			doc: "Whether clients that stick to a leaving server by a cookie or a stick table stay there until the drain ends (`keep`), or go to another server with their next request (`move`). See [sticky sessions](guides/sticky-sessions.md).",
+			at:  func(s *Service) value { return oneOf(&s.DrainSticky, StickyKeep, StickyMove) },
 		},
 		{
 			key: "close_on_role_change", def: "false",
@@ -227,7 +238,7 @@ func serviceLines() []setting[Service] {
 		},
 		{
 			key: "backend_extra", def: "[]",
-			doc: "Further lines of the backend. `server` lines here declare servers of your own, which are left alone; `default-server` is refused, because HAProxy does not apply it to servers added at runtime.",
+			doc: "Further lines of the backend. `cookie` needs `dynamic`, see [sticky sessions](guides/sticky-sessions.md). `server` lines here declare servers of your own, which are left alone; `default-server` is refused, because HAProxy does not apply it to servers added at runtime.",
 			at:  func(s *Service) value { return extra(&s.BackendExtra) },
 		},
 	}

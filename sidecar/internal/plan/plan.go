@@ -39,6 +39,7 @@ type Service struct {
 
 	DrainTimeout       time.Duration // from drain to maint at the latest, though sessions are left
 	ShutdownAfter      time.Duration // from maint until the sessions that are left are ended; 0 never ends them
+	MoveSticky         bool          // a leaving server goes to maint at once and not to drain: clients that stick to it move, its sessions have the same time
 	CloseRole          bool          // end the sessions of an instance at once that has lost a tag
 	ReplacementTimeout time.Duration // how long a server that does not come up counts as a replacement that is coming
 

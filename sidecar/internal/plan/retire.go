@@ -82,6 +82,9 @@ func (b *part) candidate(s *Server, inst *catalog.Instance) candidate {
 			c.to = SetDrain
 		}
 	}
+	if b.MoveSticky && c.to == SetDrain {
+		c.to = SetMaint
+	}
 	return c
 }
 
@@ -102,9 +105,9 @@ func (b *part) drainsAt(addr netip.AddrPort) bool {
 func (b *part) afterDrain(c candidate) {
 	s := c.server
 	switch {
+	case c.reason == RoleLost, b.MoveSticky && c.reason != Unhealthy:
+		b.remove(SetMaint, c.reason, c)
 	case c.reason == InMaintenance:
-	case c.reason == RoleLost:
-		b.remove(SetMaint, RoleLost, c)
 	case c.reason == Unhealthy && c.to == SetMaint:
 		b.remove(SetMaint, Unhealthy, c)
 	case s.Sessions == 0:
@@ -145,10 +148,10 @@ func (b *part) afterMaint(c candidate) {
 }
 
 // shutdownDue reports whether the sessions on a server in maint have had their time.
-// One that has lost its role was not in drain before: it has both times.
+// One that was not in drain before has both times.
 func (b *part) shutdownDue(c candidate) bool {
 	after := b.ShutdownAfter
-	if c.reason == RoleLost {
+	if c.reason == RoleLost || b.MoveSticky {
 		after += b.DrainTimeout
 	}
 	return c.reason == RoleLost && b.CloseRole || b.ShutdownAfter > 0 && c.server.SinceChange >= after

@@ -240,6 +240,8 @@ func (s *scene) set(words []string) {
 		case "agents":
 			s.m.agents, err = strconv.ParseBool(value)
 			svc.Options = "check agent-check"
+		case "move":
+			svc.MoveSticky, err = strconv.ParseBool(value)
 		case "close":
 			svc.CloseRole, err = strconv.ParseBool(value)
 		case "maxconn":
