@@ -18,6 +18,7 @@ type Service struct {
 
 	Tags    []string      // an instance must have them all
 	Filter  string        // Consul's filter expression; "" is none
+	Resolve bool          // look up host names in Service.Address
 	Warning WarningPolicy // what becomes of instances in warning
 
 	// Addresses are the service's own: Allow takes the place of that of all

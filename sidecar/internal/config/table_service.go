@@ -61,6 +61,11 @@ func serviceInstances() []setting[Service] {
 			at:  func(s *Service) value { return text{&s.Filter, "text", oneLine} },
 		},
 		{
+			key: "resolve", def: "false",
+			doc: "Look up a host name in an instance's `Service.Address`, as external services have it, every 5 s. Of several addresses the server keeps its own while that is among them; else it gets the lowest, IPv4 first. While lookups fail it keeps the last one. The rules of `addresses` hold for what is found. Without it an instance with a host name is left out; `sidecar check` shows it.",
+			at:  func(s *Service) value { return yesNo{&s.Resolve} },
+		},
+		{
 			key: "warning", def: "in",
 			doc: "Whether an instance whose checks are in warning takes traffic.",
 			at:  func(s *Service) value { return oneOf(&s.Warning, WarningIn, WarningOut) },

@@ -163,19 +163,27 @@ func keyErrors(err error) []*contract.KeyError {
 
 // address is where the instance listens: the service's own address, else its
 // node's. Only a literal address that a server can have is taken. A host name
-// is not: HAProxy would have to resolve it, at run time it can not
-// (haproxy/haproxy#2523), and this program does not ask a second directory.
+// is looked up here, where the service allows that: HAProxy cannot resolve it for a
+// server that is added at runtime (haproxy/haproxy#2523).
 func address(e entry, admits admission) (netip.AddrPort, error) {
 	field, text := "service address", e.Service.Address
 	if text == "" {
 		field, text = "node address", e.Node.Address
 	}
 	addr, err := parseAddress(text)
+	if field == "service address" && isHostName(text) {
+		if admits.resolve == nil {
+			return netip.AddrPort{}, fmt.Errorf("service address %.100q: a host name; set resolve: true to have it looked up", text)
+		}
+		if addr, err = admits.resolve(text); err != nil {
+			return netip.AddrPort{}, fmt.Errorf("service address %.100q: %w", text, err)
+		}
+	}
 	switch {
 	case text == "":
 		return netip.AddrPort{}, errors.New("neither the service nor its node has an address")
 	case err != nil:
-		return netip.AddrPort{}, fmt.Errorf("%s %.100q: not an IP address (a host name cannot be used)", field, text)
+		return netip.AddrPort{}, fmt.Errorf("%s %.100q: not an IP address", field, text)
 	case addr.Zone() != "":
 		return netip.AddrPort{}, fmt.Errorf("%s %.100q: an address with a zone means something on its own machine only", field, text)
 	}

@@ -18,6 +18,8 @@ type Service struct {
 	Tags    []string // an instance must have them all; see hasTags
 	Filter  string   // an expression in Consul's filter language, or ""
 
+	Resolve bool // look up host names that stand for addresses
+
 	Addresses Addresses // where its instances may be
 }
 
@@ -33,7 +35,7 @@ func (s Service) log(l hclog.Logger) hclog.Logger {
 // asksLike reports whether the question is the same, and the operator's rules
 // for the answer.
 func (s Service) asksLike(o Service) bool {
-	return s.Name == o.Name && s.Filter == o.Filter && slices.Equal(s.Tags, o.Tags) &&
+	return s.Name == o.Name && s.Filter == o.Filter && s.Resolve == o.Resolve && slices.Equal(s.Tags, o.Tags) &&
 		slices.Equal(s.Addresses.Allow, o.Addresses.Allow) && slices.Equal(s.Addresses.Deny, o.Addresses.Deny)
 }
 

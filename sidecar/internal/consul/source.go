@@ -163,6 +163,9 @@ func (s *Source) reconcile(ctx context.Context, watches *sync.WaitGroup) {
 		if s.watches[name] == nil {
 			ctx, cancel := context.WithCancel(ctx)
 			w := &watch{service: service, own: service.Addresses.Own, source: s, decoder: newDecoder(), log: service.log(s.log), cancel: cancel}
+			if service.Resolve {
+				w.names, w.unknown = &names{lookup: s.options.Lookup, log: w.log}, make(chan struct{}, 1)
+			}
 			s.watches[name] = w
 			watches.Go(func() { w.run(ctx) })
 		}

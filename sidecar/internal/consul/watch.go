@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -22,6 +23,14 @@ type watch struct {
 	cancel  context.CancelFunc
 	own     []Listener // see Addresses.Own; the Source's mutex guards it
 
+	names   *names        // nil: host names are refused
+	unknown chan struct{} // one value: an answer has a name that was never looked up
+	mu      sync.Mutex    // held while an answer is judged and published
+	last    struct {
+		entries []entry
+		index   uint64
+	}
+
 	// Both are run's own.
 	decoder  *decoder
 	remarked map[string]bool // the remarks that the log has
@@ -31,7 +40,12 @@ type watch struct {
 // beginning: the index of a catalog that has been lost would block for minutes
 // in the one that took its place.
 func (w *watch) run(ctx context.Context) {
+	var beside sync.WaitGroup
+	defer beside.Wait()
 	defer w.cancel()
+	if w.names != nil {
+		beside.Go(func() { w.lookUpNames(ctx) })
+	}
 	var from cursor
 	var paced pace
 	for failures := 0; ; {
@@ -78,26 +92,31 @@ func (w *watch) once(ctx context.Context, from cursor) (next cursor, news bool, 
 	if !usable {
 		return next, false, nil
 	}
+	before := w.source.Snapshot().Service(w.service.Backend)
+	var hosts []string
+	if w.names != nil {
+		if hosts = hostsOf(got.entries); from == (cursor{}) && w.names.lacks(hosts) {
+			w.names.refresh(ctx, hosts) // nothing of ours may seem gone
+		}
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	rules := w.rules()
 	listed, err := w.list(ctx, got.entries, rules)
 	if err != nil {
 		return cursor{}, false, err
 	}
 	w.remark(listed.remarks)
-	before := w.source.Snapshot().Service(w.service.Backend)
 	if got.streamed && lost(before.Instances, listed.instances) {
 		// A streamed answer does not say whether it is consistent. Only the
 		// leader's may take an instance away, and it is asked at once.
 		return cursor{}, false, nil
 	}
-	news, current := w.publish(catalog.Service{
-		Name:      w.service.Backend,
-		Known:     true,
-		Instances: listed.instances,
-		Untagged:  listed.untagged,
-		Rejected:  listed.rejected,
-		Index:     got.index,
-	}, rules)
+	w.last.entries, w.last.index = got.entries, got.index
+	news, current := w.publish(w.service.answer(listed, got.index), rules)
+	if w.names != nil && w.names.lacks(hosts) {
+		notify(w.unknown)
+	}
 	if !current {
 		return cursor{}, false, nil // it is asked for again, and judged by the new rules
 	}
@@ -119,7 +138,7 @@ func (w *watch) list(ctx context.Context, entries []entry, rules Addresses) (lis
 	var unknown error
 	isHere := here()
 	listed := list(entries, admission{
-		Addresses: rules, tags: w.service.Tags, isHere: isHere,
+		Addresses: rules, tags: w.service.Tags, resolve: w.names.resolver(), isHere: isHere,
 		isOwnNode: func(name, datacenter string) (bool, string) {
 			is, why, err := w.source.own.is(ctx, name, datacenter, isHere)
 			unknown = errors.Join(unknown, err)
