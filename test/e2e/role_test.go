@@ -95,7 +95,7 @@ func TestRole_PrimaryMovesUnderLoad_OldPrimaryGetsNoNewConnection(t *testing.T) 
 	}
 }
 
-// greeter says its name to whoever sends it a line, again and again.
+// greeter answers each line with its name.
 func greeter(t *testing.T, name string) *net.TCPAddr {
 	t.Helper()
 	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
