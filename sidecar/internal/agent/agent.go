@@ -274,8 +274,8 @@ func (a *Agent) pass(ctx context.Context) time.Duration {
 	changed := a.known.changed(a.set.Services, a.catalog)
 	snap := a.snapshot()
 	for _, svc := range changed {
-		a.observeFlaps(svc, snap.Service(svc.Name))
-		a.noteAnnounced(svc, snap.Service(svc.Name))
+		a.observeFlaps(svc, snap.Service(svc.Backend))
+		a.noteAnnounced(svc, snap.Service(svc.Backend))
 	}
 	a.anticipate(ctx, snap, changed)
 	p, err := a.converge(ctx, snap)

@@ -92,7 +92,7 @@ func (a *Agent) anticipate(ctx context.Context, snap catalog.Snapshot, changed [
 	var steps []plan.Step
 	for _, s := range changed {
 		if a.decided.settled(s.Backend, o) != nil {
-			steps = append(steps, plan.Decide(s, o, snap.Service(s.Name)).Certain()...)
+			steps = append(steps, plan.Decide(s, o, snap.Service(s.Backend)).Certain()...)
 		}
 	}
 	if len(steps) > 0 {
@@ -145,7 +145,7 @@ func (a *Agent) decide(d plan.Desired, o plan.Observed, snap catalog.Snapshot) p
 	for _, s := range d.Services {
 		decision := a.decided.settled(s.Backend, o)
 		if decision == nil || a.known.fresh[s.Backend] {
-			decision = plan.Decide(s, o, snap.Service(s.Name))
+			decision = plan.Decide(s, o, snap.Service(s.Backend))
 			a.decided.decisions[s.Backend] = decision
 			a.known.fresh[s.Backend] = true
 		}

@@ -23,24 +23,40 @@ type Drain struct {
 // and gets whom the file names when it comes back. That holds for one that is
 // reloaded too, so the file that has it must have been there before HAProxy was
 // last read.
+//
+// A service may have several backends. The instance is drained when it is so in all
+// of them; the phase is that of one where it is not, if there is one.
 func (s *State) Drain(service, instance string) (d Drain, routed bool) {
 	for _, svc := range s.Services {
-		if svc.Name != service {
+		switch {
+		case svc.Name != service:
 			continue
-		}
-		if !s.Converged {
+		case !s.Converged:
 			return Drain{}, true
 		}
-		d = s.look(svc, instance)
-		if d.Phase == "" || d.Phase == PhaseUnknown || svc.isElsewhere(instance) {
-			// No server is at its address, and sessions in the workers of before a
-			// reload are counted by the addresses of servers.
-			noOld := s.HAProxy.OldWorkers == 0 && !s.HAProxy.OldWorkersUnknown
-			d.Drained = d.Drained && (noOld || s.empty[[2]string{service, instance}])
+		in := s.drainIn(svc, instance)
+		if !routed {
+			d, routed = in, true
+			continue
 		}
-		return d, true
+		if d.Phase == "" || d.Drained && in.Phase != "" {
+			d.Phase = in.Phase
+		}
+		d.Drained, d.Sessions = d.Drained && in.Drained, d.Sessions+in.Sessions
 	}
-	return Drain{}, !s.Converged
+	return d, routed || !s.Converged
+}
+
+// drainIn tells of an instance in one backend.
+func (s *State) drainIn(svc ServiceState, instance string) Drain {
+	d := s.look(svc, instance)
+	if d.Phase == "" || d.Phase == PhaseUnknown || svc.isElsewhere(instance) {
+		// No server is at its address, and sessions in the workers of before a
+		// reload are counted by the addresses of servers.
+		noOld := s.HAProxy.OldWorkers == 0 && !s.HAProxy.OldWorkersUnknown
+		d.Drained = d.Drained && (noOld || s.empty[[2]string{svc.Backend, instance}])
+	}
+	return d
 }
 
 // look tells what is to be seen of an instance.

@@ -216,18 +216,18 @@ func (c *fakeCatalog) Health(service string) catalog.SourceHealth {
 func (c *fakeCatalog) answersTheSame(service string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	h := c.health[service]
+	h := c.health[backendOf(service)]
 	h.Answered = time.Now()
-	c.health[service] = h
+	c.health[backendOf(service)] = h
 }
 
 // fails is that Consul is away.
 func (c *fakeCatalog) fails(service string, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	h := c.health[service]
+	h := c.health[backendOf(service)]
 	h.Err = err
-	c.health[service] = h
+	c.health[backendOf(service)] = h
 }
 
 func (c *fakeCatalog) Changed() <-chan struct{} { return c.changed }
@@ -237,7 +237,11 @@ func (c *fakeCatalog) says(service string, instances ...catalog.Instance) {
 	c.answers(catalog.Service{Name: service, Known: true, Instances: instances})
 }
 
+// backendOf is the backend of a service: the catalog goes by backends.
+func backendOf(service string) string { return service + "_nodes" }
+
 func (c *fakeCatalog) answers(s catalog.Service) {
+	s.Name = backendOf(s.Name)
 	time.Sleep(time.Millisecond) // no two answers at one moment of the bubble's time
 	c.mu.Lock()
 	defer c.mu.Unlock()

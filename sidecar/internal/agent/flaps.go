@@ -36,7 +36,7 @@ type flaps struct {
 // observe takes a new answer about a service. One that leaves, or is in
 // maintenance, is neither well nor ill; nor is one that was ill from the start.
 func (k *flapKeeper) observe(now time.Time, svc plan.Service, d Damping, instances []catalog.Instance) {
-	was := k.services[svc.Name]
+	was := k.services[svc.Backend]
 	is := make(map[instanceKey]*flaps, len(instances))
 	for _, inst := range instances {
 		key := instanceKey{inst.Node, inst.ID}
@@ -73,7 +73,7 @@ func (k *flapKeeper) observe(now time.Time, svc plan.Service, d Damping, instanc
 			hot[key] = f
 		}
 	}
-	k.services[svc.Name], k.hot[svc.Name] = is, hot
+	k.services[svc.Backend], k.hot[svc.Backend] = is, hot
 }
 
 // until is when an instance is let in; zero if nothing keeps it out.
@@ -99,10 +99,10 @@ func (d Damping) stability(n int) time.Duration {
 
 // observeFlaps takes Consul's answer about a service.
 func (a *Agent) observeFlaps(svc plan.Service, want catalog.Service) {
-	switch d := a.set.Damping[svc.Name]; {
+	switch d := a.set.Damping[svc.Backend]; {
 	case d.Flaps == 0:
-		delete(a.flaps.services, svc.Name)
-		delete(a.flaps.hot, svc.Name)
+		delete(a.flaps.services, svc.Backend)
+		delete(a.flaps.hot, svc.Backend)
 	case want.Known && !want.Old:
 		a.flaps.observe(time.Now(), svc, d, want.Instances)
 	}
@@ -112,8 +112,8 @@ func (a *Agent) observeFlaps(svc plan.Service, want catalog.Service) {
 func (a *Agent) flapping(now time.Time) map[string]map[string]bool {
 	out := map[string]map[string]bool{}
 	for _, svc := range a.set.Services {
-		for _, f := range a.flaps.hot[svc.Name] {
-			if f.until(now, a.set.Damping[svc.Name]).IsZero() {
+		for _, f := range a.flaps.hot[svc.Backend] {
+			if f.until(now, a.set.Damping[svc.Backend]).IsZero() {
 				continue
 			}
 			if out[svc.Backend] == nil {
@@ -130,30 +130,30 @@ func (a *Agent) flapping(now time.Time) map[string]map[string]bool {
 func (a *Agent) tendFlaps(now time.Time) time.Duration {
 	again := time.Hour
 	for _, svc := range a.set.Services {
-		d := a.set.Damping[svc.Name]
-		for key, f := range a.flaps.hot[svc.Name] {
+		d := a.set.Damping[svc.Backend]
+		for key, f := range a.flaps.hot[svc.Backend] {
 			until := f.until(now, d)
-			was := a.flaps.told[svc.Name][key]
+			was := a.flaps.told[svc.Backend][key]
 			switch {
 			case !until.IsZero():
 				again = min(again, until.Sub(now))
 				if was {
 					continue
 				}
-				if a.flaps.told[svc.Name] == nil {
-					a.flaps.told[svc.Name] = map[instanceKey]bool{}
+				if a.flaps.told[svc.Backend] == nil {
+					a.flaps.told[svc.Backend] = map[instanceKey]bool{}
 				}
-				a.flaps.told[svc.Name][key] = true
+				a.flaps.told[svc.Backend][key] = true
 				a.log.Warn("instance flapping, suppressed until stable",
 					"service", svc.Name, "instance", key.id, "node", key.node, "flaps", f.n, "well_for", d.stability(f.n))
 			case was && f.well:
-				delete(a.flaps.told[svc.Name], key)
+				delete(a.flaps.told[svc.Backend], key)
 				a.log.Info("instance stable, suppression ended", "service", svc.Name, "instance", key.id, "node", key.node)
 			}
 		}
-		for key := range a.flaps.told[svc.Name] {
-			if a.flaps.hot[svc.Name][key] == nil {
-				delete(a.flaps.told[svc.Name], key) // it is gone, or forgotten
+		for key := range a.flaps.told[svc.Backend] {
+			if a.flaps.hot[svc.Backend][key] == nil {
+				delete(a.flaps.told[svc.Backend], key) // it is gone, or forgotten
 			}
 		}
 	}
@@ -171,8 +171,8 @@ func newFlapKeeper() flapKeeper {
 func (k *flapKeeper) keep(services []plan.Service) {
 	kept := newFlapKeeper()
 	for _, s := range services {
-		if is, known := k.services[s.Name]; known {
-			kept.services[s.Name], kept.hot[s.Name], kept.told[s.Name] = is, k.hot[s.Name], k.told[s.Name]
+		if is, known := k.services[s.Backend]; known {
+			kept.services[s.Backend], kept.hot[s.Backend], kept.told[s.Backend] = is, k.hot[s.Backend], k.told[s.Backend]
 		}
 	}
 	*k = kept

@@ -13,7 +13,7 @@ import (
 func damping(t *testing.T, dynamic bool) *bench {
 	t.Helper()
 	b := newBench(t, dynamic)
-	b.settings.Damping = map[string]agent.Damping{"api": {Flaps: 3, Min: 10 * time.Second, Max: time.Minute, Forget: 10 * time.Minute}}
+	b.settings.Damping = map[string]agent.Damping{"api_nodes": {Flaps: 3, Min: 10 * time.Second, Max: time.Minute, Forget: 10 * time.Minute}}
 	b.catalog.says("api", many(3)...)
 	b.adoptable()
 	b.start()

@@ -55,8 +55,8 @@ func (k *knowledge) touch(backend string) {
 // gives the services.
 func (k *knowledge) changed(services []plan.Service, c Catalog) (changed []plan.Service) {
 	for _, s := range services {
-		if at := c.Health(s.Name).Changed; !at.Equal(k.seen[s.Name]) {
-			k.seen[s.Name] = at
+		if at := c.Health(s.Backend).Changed; !at.Equal(k.seen[s.Backend]) {
+			k.seen[s.Backend] = at
 			k.touch(s.Backend)
 			k.fresh[s.Backend] = true
 			changed = append(changed, s)

@@ -10,7 +10,7 @@ type oldWorkers struct {
 	counting bool
 	done     chan oldCount // room for one
 
-	// empty has the instances, by service and ID, that were seen out of traffic
+	// empty has the instances, by backend and ID, that were seen out of traffic
 	// and without a session in any worker while there were old ones. They may
 	// have no server by now, and who has none is looked for in no worker.
 	empty map[[2]string]bool
@@ -24,7 +24,7 @@ func (o *oldWorkers) note(s *State) {
 	}
 	for _, svc := range s.Services {
 		for _, i := range svc.Instances {
-			key := [2]string{svc.Name, i.ID}
+			key := [2]string{svc.Backend, i.ID}
 			switch {
 			case i.ID == "", i.Phase == PhaseUnknown:
 			case i.Phase == PhaseOut && i.MovesTo == "" && s.look(svc, i.ID).Drained:

@@ -30,13 +30,13 @@ func (a *Agent) noteApplied(p plan.Plan) {
 			all = false
 			continue
 		}
-		changed := a.known.seen[s.Name]
-		was, before := a.applied[s.Name]
+		changed := a.known.seen[s.Backend]
+		was, before := a.applied[s.Backend]
 		if before && was.change.Equal(changed) {
 			continue
 		}
 		now := time.Now()
-		a.applied[s.Name] = applied{change: changed, at: now}
+		a.applied[s.Backend] = applied{change: changed, at: now}
 		if before {
 			// The first answer is no change: what it took is the start's time.
 			a.record.Applied(s.Name, now.Sub(changed))
@@ -69,11 +69,13 @@ func (a *Agent) publish(snap catalog.Snapshot, p plan.Plan) {
 	s.Consul.Reachable, s.Consul.Snapshot = true, a.savedState()
 	waiting := waitingByServer(p)
 	for _, svc := range a.set.Services {
-		state := a.serviceState(svc, snap.Service(svc.Name), p, waiting[svc.Backend])
-		s.Consul.take(state, a.catalog.Health(svc.Name))
+		state := a.serviceState(svc, snap.Service(svc.Backend), p, waiting[svc.Backend])
+		s.Consul.take(state, a.catalog.Health(svc.Backend))
 		s.Services = append(s.Services, state)
 	}
-	slices.SortFunc(s.Services, func(x, y ServiceState) int { return cmp.Compare(x.Name, y.Name) })
+	slices.SortFunc(s.Services, func(x, y ServiceState) int {
+		return cmp.Or(cmp.Compare(x.Name, y.Name), cmp.Compare(x.Backend, y.Backend))
+	})
 	a.old.note(s)
 	s.empty = maps.Clone(a.old.empty)
 	a.show(s)
@@ -114,18 +116,18 @@ type shown struct {
 }
 
 func (a *Agent) serviceState(svc plan.Service, want catalog.Service, p plan.Plan, waiting map[string]string) ServiceState {
-	h := a.catalog.Health(svc.Name)
+	h := a.catalog.Health(svc.Backend)
 	s := ServiceState{
 		Name: svc.Name, Backend: svc.Backend, Known: want.Known && !want.Old, Index: want.Index,
-		Answered: h.Answered, Error: text(h.Err), Applied: a.applied[svc.Name].at,
+		Answered: h.Answered, Error: text(h.Err), Applied: a.applied[svc.Backend].at,
 		Instances: make([]InstanceState, 0, len(want.Instances)+1), Rejected: []RejectedState{},
 		Guard: a.guardState(svc),
 	}
 	if want.Old {
-		s.Saved = a.saved.old[svc.Name].Answered
+		s.Saved = a.saved.old[svc.Backend].Answered
 	}
 	running, decision := a.known.observed.Running, a.decided.decisions[svc.Backend]
-	if was := a.shown[svc.Backend]; running && decision != nil && was.decision == decision && decision.IsSettled() && len(a.flaps.hot[svc.Name]) == 0 {
+	if was := a.shown[svc.Backend]; running && decision != nil && was.decision == decision && decision.IsSettled() && len(a.flaps.hot[svc.Backend]) == 0 {
 		s.Instances, s.Rejected, s.FreeSlots = was.instances, was.rejected, was.freeSlots
 		return s
 	}
@@ -141,10 +143,10 @@ func (a *Agent) serviceState(svc plan.Service, want catalog.Service, p plan.Plan
 	for i := range s.Instances {
 		inst := &s.Instances[i]
 		inst.Waiting = waiting[inst.Server]
-		if f := a.flaps.hot[svc.Name][instanceKey{inst.Node, inst.ID}]; f != nil {
+		if f := a.flaps.hot[svc.Backend][instanceKey{inst.Node, inst.ID}]; f != nil {
 			inst.Flaps = f.n
 			if inst.Waiting == string(plan.ForDamping) {
-				inst.DampedUntil = f.until(time.Now(), a.set.Damping[svc.Name])
+				inst.DampedUntil = f.until(time.Now(), a.set.Damping[svc.Backend])
 			}
 		}
 	}

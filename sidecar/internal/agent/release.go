@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"errors"
+	"slices"
 )
 
 // ErrNotRouted says that this load balancer has no such service.
@@ -34,16 +35,19 @@ func (a *Agent) Release(ctx context.Context, service string) ([]string, error) {
 }
 
 func (a *Agent) letGo(r release) {
-	for _, s := range a.set.Services {
+	answer := released{err: ErrNotRouted}
+	for _, s := range a.set.Services { // each backend of the service
 		if s.Name != r.service {
 			continue
 		}
 		servers := a.guard.release(s.Backend)
 		a.log.Warn("guard released", "service", s.Name, "backend", s.Backend, "servers", len(servers))
-		r.answer <- released{servers: servers}
-		return
+		answer = released{servers: slices.Sorted(slices.Values(append(servers, answer.servers...)))}
 	}
-	r.answer <- released{err: ErrNotRouted}
+	if answer.servers == nil && answer.err == nil {
+		answer.servers = []string{}
+	}
+	r.answer <- answer
 }
 
 // noteHolds logs where the guard begins to hold servers, where it holds more,

@@ -68,7 +68,7 @@ func (a *Agent) snapshot() catalog.Snapshot {
 	}
 	var needed []catalog.Saved
 	for _, s := range a.set.Services {
-		if old, exists := a.saved.old[s.Name]; exists && !snap.Service(s.Name).Known {
+		if old, exists := a.saved.old[s.Backend]; exists && !snap.Service(s.Backend).Known {
 			needed = append(needed, old)
 		}
 	}
@@ -131,11 +131,11 @@ func (a *Agent) untilSaved() time.Duration {
 // written, and whether it has answered at all.
 func (a *Agent) isNewer(snap catalog.Snapshot) (changed, answered bool) {
 	for _, s := range a.set.Services {
-		if w := snap.Service(s.Name); !w.Known || w.Old {
+		if w := snap.Service(s.Backend); !w.Known || w.Old {
 			continue
 		}
-		was, exists := a.saved.saved[s.Name]
-		health := a.catalog.Health(s.Name)
+		was, exists := a.saved.saved[s.Backend]
+		health := a.catalog.Health(s.Backend)
 		if !exists || health.Changed.After(was.Answered) {
 			return true, true
 		}
@@ -148,13 +148,13 @@ func (a *Agent) isNewer(snap catalog.Snapshot) (changed, answered bool) {
 func (a *Agent) toSave(snap catalog.Snapshot) map[string]catalog.Saved {
 	out := make(map[string]catalog.Saved, len(a.set.Services))
 	for _, s := range a.set.Services {
-		w := snap.Service(s.Name)
-		was, exists := a.saved.saved[s.Name]
+		w := snap.Service(s.Backend)
+		was, exists := a.saved.saved[s.Backend]
 		switch {
 		case w.Known && !w.Old:
-			out[s.Name] = catalog.Saved{Service: w, Answered: a.answered(s.Name)}
+			out[s.Backend] = catalog.Saved{Service: w, Answered: a.answered(s.Backend)}
 		case exists:
-			out[s.Name] = was
+			out[s.Backend] = was
 		}
 	}
 	return out

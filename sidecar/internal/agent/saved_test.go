@@ -3,6 +3,7 @@ package agent_test
 import (
 	"errors"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -72,16 +73,17 @@ func (s *fakeStore) names() map[string][]string {
 	defer s.mu.Unlock()
 	out := map[string][]string{}
 	for _, one := range s.saved {
-		out[one.Service.Name] = []string{}
+		name := strings.TrimSuffix(one.Service.Name, "_nodes")
+		out[name] = []string{}
 		for _, i := range one.Service.Instances {
-			out[one.Service.Name] = append(out[one.Service.Name], i.ID)
+			out[name] = append(out[name], i.ID)
 		}
 	}
 	return out
 }
 
 func saved(service string, instances ...catalog.Instance) catalog.Saved {
-	return catalog.Saved{Answered: time.Unix(1000, 0), Service: catalog.Service{Name: service, Known: true, Instances: instances}}
+	return catalog.Saved{Answered: time.Unix(1000, 0), Service: catalog.Service{Name: backendOf(service), Known: true, Instances: instances}}
 }
 
 func TestTheLastGoodSnapshotIsUsedWhereConsulIsAwayAndHAProxyDoesNotRun(t *testing.T) {

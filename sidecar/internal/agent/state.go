@@ -26,7 +26,7 @@ type State struct {
 	Consul   ConsulState    `json:"consul"`
 	File     FileState      `json:"file"`
 	Reloads  ReloadState    `json:"reloads"`
-	Services []ServiceState `json:"services"` // sorted by Name
+	Services []ServiceState `json:"services"` // sorted by Name, then Backend
 
 	empty map[[2]string]bool // see oldWorkers
 }

@@ -137,10 +137,10 @@ func TestStateTellsTroubleWithConsul(t *testing.T) {
 			t.Errorf("got %+v, want reachable", c)
 		}
 		b.catalog.mu.Lock()
-		h := b.catalog.health["web"]
+		h := b.catalog.health[backendOf("web")]
 		oldest := h.Answered
 		h.Err = errors.New("connection refused")
-		b.catalog.health["web"] = h
+		b.catalog.health[backendOf("web")] = h
 		b.catalog.mu.Unlock()
 		b.catalog.says("api", instance("api-1", 1), instance("api-2", 2))
 		b.passes(time.Second)

@@ -39,27 +39,27 @@ func (a *Agent) noteAnnounced(svc plan.Service, want catalog.Service) {
 	}
 	is := map[netip.AddrPort]bool{}
 	for _, s := range a.known.observed.Backends[svc.Backend].Servers {
-		is[s.Addr] = a.announced[svc.Name][s.Addr]
+		is[s.Addr] = a.announced[svc.Backend][s.Addr]
 	}
 	for _, f := range a.last[svc.Backend] {
-		is[f.Addr] = a.announced[svc.Name][f.Addr]
+		is[f.Addr] = a.announced[svc.Backend][f.Addr]
 	}
 	for _, inst := range want.Instances {
 		is[inst.Addr] = !inst.Leaving.IsZero() || inst.Health == catalog.Maintenance
 	}
 	maps.DeleteFunc(is, func(_ netip.AddrPort, announced bool) bool { return !announced })
 	if len(is) == 0 {
-		delete(a.announced, svc.Name)
+		delete(a.announced, svc.Backend)
 		return
 	}
-	a.announced[svc.Name] = is
+	a.announced[svc.Backend] = is
 }
 
 // forgetAnnounced takes out of who last took traffic those that have said that
 // they leave: once they are gone, nobody has lost them.
 func (a *Agent) forgetAnnounced() {
 	for _, s := range a.set.Services {
-		if announced := a.announced[s.Name]; len(announced) > 0 && len(a.last[s.Backend]) > 0 {
+		if announced := a.announced[s.Backend]; len(announced) > 0 && len(a.last[s.Backend]) > 0 {
 			a.last[s.Backend] = slices.DeleteFunc(a.last[s.Backend], func(f plan.FileServer) bool { return announced[f.Addr] })
 		}
 	}

@@ -71,9 +71,10 @@ type Rejection struct {
 	Err      error  // names the field and the value
 }
 
-// Service is all that Consul answered about one service at one index.
+// Service is all that Consul answered about one service at one index, as far as one
+// backend is concerned.
 type Service struct {
-	Name string
+	Name string // the backend's: one service may have several, with other tags each
 
 	// Known is false until Consul has given one complete, consistent answer.
 	// The other fields say nothing before that: unknown is not empty.
@@ -83,9 +84,13 @@ type Service struct {
 	// left before it ended. It is better than nothing, and no more.
 	Old bool
 
-	Instances []Instance  // sorted by Server, each name once
-	Rejected  []Rejection // sorted by ID, then Node
-	Index     uint64      // Consul's index of the answer
+	Instances []Instance // sorted by Server, each name once
+	// Untagged are the instances that lack a tag which the backend asks for. They are
+	// registered, and have another role. Of them only ID, Node, Server and Addr are
+	// set, and Addr may be invalid. Sorted by Server.
+	Untagged []Instance
+	Rejected []Rejection // sorted by ID, then Node
+	Index    uint64      // Consul's index of the answer
 }
 
 // Snapshot is what is known of all watched services. It is immutable: a new
@@ -142,6 +147,7 @@ func (s Snapshot) find(name string) (int, bool) {
 func (s Service) Equal(o Service) bool {
 	return s.Name == o.Name && s.Known == o.Known && s.Old == o.Old &&
 		slices.EqualFunc(s.Instances, o.Instances, Instance.Equal) &&
+		slices.EqualFunc(s.Untagged, o.Untagged, Instance.Equal) &&
 		slices.EqualFunc(s.Rejected, o.Rejected, func(a, b Rejection) bool {
 			return a.ID == b.ID && a.Node == b.Node && a.Err.Error() == b.Err.Error()
 		})

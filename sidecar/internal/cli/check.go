@@ -7,10 +7,12 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/spf13/cobra"
 
+	"github.com/pointsman/pointsman/sidecar/internal/catalog"
 	"github.com/pointsman/pointsman/sidecar/internal/config"
 	"github.com/pointsman/pointsman/sidecar/internal/plan"
 )
@@ -65,8 +67,13 @@ func runChecks(ctx context.Context, cfg config.Config) []finding {
 	}
 	add("template", cfg.HAProxy.Template, checkTemplate(ctx, cfg))
 	add("haproxy.cfg", cfg.HAProxy.Config, checkDirectory(cfg.HAProxy.Config))
-	_, err := catalogOnce(ctx, cfg)
+	snap, err := catalogOnce(ctx, cfg)
 	add("consul", cfg.Consul.Address, err)
+	for _, s := range snap.Services() {
+		for _, r := range s.Rejected { // no failure: the others are used
+			add("instance", fmt.Sprintf("%s: %s on %s is left out: %s", s.Name, catalog.Printable(r.ID), catalog.Printable(r.Node), strings.ReplaceAll(r.Err.Error(), "\n", "; ")), nil)
+		}
+	}
 	p, err := newProxy(cfg, hclog.NewNullLogger(), nil)
 	if err == nil {
 		err = p.Probe(ctx)

@@ -127,9 +127,17 @@ func (d deployBalancers) View(ctx context.Context, b deploy.Balancer) (deploy.Vi
 			view.Unlisted = view.Unlisted || i.Sessions > 0 || i.Phase != "out"
 			continue
 		}
-		view.Instances[deploy.Key{ID: i.ID, Node: i.Node}] = deploy.Seen{
+		seen := deploy.Seen{
 			Version: i.Version, Phase: i.Phase, Sessions: i.Sessions, Takes: i.Phase == "up" && i.Weight > 0 && !i.Leaving,
 		}
+		key := deploy.Key{ID: i.ID, Node: i.Node}
+		if was, known := view.Instances[key]; known { // in another backend of the service
+			seen.Sessions += was.Sessions
+			if !was.Takes {
+				seen.Phase, seen.Takes = was.Phase, false
+			}
+		}
+		view.Instances[key] = seen
 	}
 	for _, r := range got.Rejected {
 		view.Rejected[deploy.Key{ID: r.ID, Node: r.Node}] = r.Error

@@ -15,19 +15,16 @@ func watch(a *agent.Agent) status.Watch {
 	}
 }
 
-func (f facts) service(name string) (agent.ServiceState, bool) {
+// Index is Consul's, of the answer that the state was made from: of the oldest, where
+// the service has several backends.
+func (f facts) Index(service string) (index uint64) {
+	known := false
 	for _, s := range f.Services {
-		if s.Name == name {
-			return s, true
+		if s.Name == service && (!known || s.Index < index) {
+			index, known = s.Index, true
 		}
 	}
-	return agent.ServiceState{}, false
-}
-
-// Index is Consul's, of the answer that the state was made from.
-func (f facts) Index(service string) uint64 {
-	s, _ := f.service(service)
-	return s.Index
+	return index
 }
 
 // Drain tells of one instance by its Consul ID.
@@ -36,11 +33,25 @@ func (f facts) Drain(service, instance string) (status.Drain, bool) {
 	return status.Drain{Drained: d.Drained, Phase: string(d.Phase), Sessions: d.Sessions}, routed
 }
 
-// Live counts what takes traffic now.
+// Live counts what takes traffic now, in each backend that has it.
 func (f facts) Live(service, version string) (count int, routed bool) {
-	s, routed := f.service(service)
-	for _, i := range s.Instances {
-		if i.ID != "" && i.Phase == agent.PhaseUp && i.Weight > 0 && !i.Leaving && (version == "" || i.Version == version) {
+	live := map[[2]string]bool{}
+	for _, s := range f.Services {
+		if s.Name != service {
+			continue
+		}
+		routed = true
+		for _, i := range s.Instances {
+			if i.ID == "" || version != "" && i.Version != version {
+				continue
+			}
+			key := [2]string{i.ID, i.Node}
+			was, known := live[key]
+			live[key] = (was || !known) && i.Phase == agent.PhaseUp && i.Weight > 0 && !i.Leaving
+		}
+	}
+	for _, isLive := range live {
+		if isLive {
 			count++
 		}
 	}

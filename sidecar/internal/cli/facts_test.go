@@ -90,3 +90,40 @@ func TestLiveAreThoseThatTakeTraffic(t *testing.T) {
 		}
 	}
 }
+
+func TestService_SeveralBackends_EachIsLookedAt(t *testing.T) {
+	up, out, busy := agent.PhaseUp, agent.PhaseOut, agent.PhaseDraining
+	for _, c := range []struct {
+		name            string
+		first, second   []agent.InstanceState
+		drained         bool
+		phase           agent.Phase
+		sessions, count int
+	}{
+		{"out in both", []agent.InstanceState{{ID: "a", Phase: out}}, []agent.InstanceState{{ID: "a", Phase: out}}, true, out, 0, 0},
+		{"out in the first, up in the second", []agent.InstanceState{{ID: "a", Phase: out}}, []agent.InstanceState{{ID: "a", Phase: up, Weight: 1, Sessions: 2}}, false, up, 2, 0},
+		{"busy in the first, not in the second", []agent.InstanceState{{ID: "a", Phase: busy, Sessions: 3}}, nil, false, busy, 3, 0},
+		{"out in the first, not in the second", []agent.InstanceState{{ID: "a", Phase: out}}, nil, true, out, 0, 0},
+		{"in the second only", nil, []agent.InstanceState{{ID: "a", Phase: up, Weight: 1}}, false, up, 0, 1},
+		{"its role lost in the first, where it has a session, and up in the second", []agent.InstanceState{{Server: "a", Phase: out, Sessions: 1}}, []agent.InstanceState{{ID: "a", Phase: up, Weight: 1}}, false, out, 1, 1},
+		{"its role lost in the first, where it has a session, and out in the second", []agent.InstanceState{{Server: "a", Phase: out, Sessions: 1}}, []agent.InstanceState{{ID: "a", Phase: out}}, false, out, 1, 0},
+		{"up in both", []agent.InstanceState{{ID: "a", Phase: up, Weight: 1}}, []agent.InstanceState{{ID: "a", Phase: up, Weight: 1}}, false, up, 0, 1},
+	} {
+		f := facts{&agent.State{
+			Converged: true, HAProxy: agent.HAProxyState{Running: true},
+			Services: []agent.ServiceState{
+				{Name: "pg", Backend: "pg-primary", Known: true, Index: 8, Instances: c.first},
+				{Name: "pg", Backend: "pg-replica", Known: true, Index: 7, Instances: c.second},
+			},
+		}}
+		if d, routed := f.Drain("pg", "a"); d.Drained != c.drained || d.Phase != string(c.phase) || d.Sessions != c.sessions || !routed {
+			t.Errorf("%s: got %+v, routed %v, want drained %v, %s, %d sessions", c.name, d, routed, c.drained, c.phase, c.sessions)
+		}
+		if n, routed := f.Live("pg", ""); n != c.count || !routed {
+			t.Errorf("%s: got %d live, routed %v, want %d", c.name, n, routed, c.count)
+		}
+		if got := f.Index("pg"); got != 7 {
+			t.Errorf("%s: got index %d, want the older one, 7", c.name, got)
+		}
+	}
+}

@@ -62,11 +62,11 @@ func answered(source *consul.Source, cfg config.Config) (bool, error) {
 	snap, all := source.Snapshot(), true
 	var errs []error
 	for _, s := range cfg.Services {
-		if snap.Service(s.Name).Known {
+		if snap.Service(s.Backend).Known {
 			continue
 		}
 		all = false
-		if err := source.Health(s.Name).Err; err != nil {
+		if err := source.Health(s.Backend).Err; err != nil {
 			errs = append(errs, err)
 			break // one is enough to tell what is wrong
 		}

@@ -37,7 +37,7 @@ func policy(cfg config.Config, r *render.Renderer) []plan.Service {
 			MaxConn: s.Options().MaxConn, Static: s.Static(), Operator: r.Operator(s.Backend),
 			Warning:    s.Warning == config.WarningIn,
 			ForceSlots: s.InFile(), Slots: s.Slots.Min, Spare: s.Slots.Spare,
-			DrainTimeout: s.DrainTimeout, ShutdownAfter: s.ShutdownAfter, ReplacementTimeout: s.ReplacementTimeout,
+			DrainTimeout: s.DrainTimeout, ShutdownAfter: s.ShutdownAfter, MoveSticky: s.DrainSticky == config.StickyMove, CloseRole: s.CloseOnRoleChange, ReplacementTimeout: s.ReplacementTimeout,
 			MinServers: s.MinServers, MaxRemoval: s.MaxRemoval, Window: s.Guard.Window, Hold: s.Guard.Hold, HoldDeregistered: s.Guard.HoldDeregistered,
 		})
 	}
@@ -48,7 +48,7 @@ func policy(cfg config.Config, r *render.Renderer) []plan.Service {
 func damping(cfg config.Config) map[string]agent.Damping {
 	out := make(map[string]agent.Damping, len(cfg.Services))
 	for _, s := range cfg.Services {
-		out[s.Name] = agent.Damping{Flaps: s.Damping.Flaps, Min: s.Damping.Min, Max: s.Damping.Max, Forget: s.Damping.Forget}
+		out[s.Backend] = agent.Damping{Flaps: s.Damping.Flaps, Min: s.Damping.Min, Max: s.Damping.Max, Forget: s.Damping.Forget}
 	}
 	return out
 }
@@ -171,7 +171,7 @@ func watched(cfg config.Config, own []consul.Listener) []consul.Service {
 		if len(allow) == 0 {
 			allow = cfg.Addresses.Allow
 		}
-		services = append(services, consul.Service{Name: s.Name, Tags: s.Tags, Filter: s.Filter, Addresses: consul.Addresses{
+		services = append(services, consul.Service{Name: s.Name, Backend: s.Backend, Tags: s.Tags, Filter: s.Filter, Resolve: s.Resolve, Addresses: consul.Addresses{
 			Allow: config.Prefixes(allow), Deny: config.Prefixes(deny), Own: own,
 		}})
 	}

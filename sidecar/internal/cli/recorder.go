@@ -9,7 +9,7 @@ import (
 // goroutine.
 type recorder struct {
 	*metrics.Recorder
-	counted map[string]counted // by service
+	counted map[string]counted // by backend
 }
 
 var _ agent.Recorder = (*recorder)(nil)
@@ -29,26 +29,52 @@ func (r *recorder) State(s *agent.State) {
 		out.SnapshotWritten = s.Consul.Snapshot.Written
 	}
 	all := make(map[string]counted, len(s.Services))
-	for _, svc := range s.Services {
-		c := counted{n: len(svc.Instances), rejected: len(svc.Rejected), held: len(svc.Guard.Held), saved: !svc.Saved.IsZero()}
-		if c.n > 0 {
-			c.instances = &svc.Instances[0]
-		}
-		all[svc.Name] = c
-		if was, known := r.counted[svc.Name]; known && was == c {
-			out.Services = append(out.Services, metrics.Service{Name: svc.Name, IsUnchanged: true})
-			continue
-		}
-		m := metrics.Service{Name: svc.Name, Servers: map[string]int{}, Rejected: c.rejected, Held: c.held, Saved: c.saved}
-		for _, i := range svc.Instances {
-			m.Servers[string(i.Phase)]++
-			if !i.DampedUntil.IsZero() {
-				m.Damped++
-			}
-		}
-		out.Services = append(out.Services, m)
+	for _, same := range sameName(s.Services) {
+		out.Services = append(out.Services, r.count(same, all))
 	}
 	r.counted = all
 	r.Update(out)
 	r.OldWorkers(s.HAProxy.OldWorkers, s.HAProxy.OldWorkersMemory)
+}
+
+// sameName groups services by Name, by which they are sorted: the backends of each.
+func sameName(services []agent.ServiceState) (groups [][]agent.ServiceState) {
+	for len(services) > 0 {
+		n := 1
+		for n < len(services) && services[n].Name == services[0].Name {
+			n++
+		}
+		groups, services = append(groups, services[:n]), services[n:]
+	}
+	return groups
+}
+
+// count adds up the numbers of a service's backends, and notes what they were made
+// from.
+func (r *recorder) count(backends []agent.ServiceState, all map[string]counted) metrics.Service {
+	out := metrics.Service{Name: backends[0].Name, Servers: map[string]int{}}
+	isUnchanged := true
+	for _, svc := range backends {
+		c := counted{n: len(svc.Instances), rejected: len(svc.Rejected), held: len(svc.Guard.Held), saved: !svc.Saved.IsZero()}
+		if c.n > 0 {
+			c.instances = &svc.Instances[0]
+		}
+		all[svc.Backend] = c
+		was, known := r.counted[svc.Backend]
+		isUnchanged = isUnchanged && known && was == c
+	}
+	if isUnchanged {
+		return metrics.Service{Name: out.Name, IsUnchanged: true}
+	}
+	for _, svc := range backends {
+		c := all[svc.Backend]
+		out.Rejected, out.Held, out.Saved = out.Rejected+c.rejected, out.Held+c.held, out.Saved || c.saved
+		for _, i := range svc.Instances {
+			out.Servers[string(i.Phase)]++
+			if !i.DampedUntil.IsZero() {
+				out.Damped++
+			}
+		}
+	}
+	return out
 }

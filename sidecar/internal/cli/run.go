@@ -80,7 +80,7 @@ func newDaemon(cfg config.Config, env Env, reload func() (config.Config, error))
 	}
 	registry := prometheus.NewRegistry()
 	m, err := metrics.New(registry, metrics.Options{
-		Version: env.Version, Phases: phases(), Health: d.source.Health, Now: time.Now,
+		Version: env.Version, Phases: phases(), Health: d.source.OldestHealth, Now: time.Now,
 	})
 	if err != nil {
 		return nil, err

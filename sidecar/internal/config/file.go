@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"regexp"
+	"slices"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
@@ -125,7 +126,7 @@ func (l *loader) service(i int, node *yaml.Node) {
 		keys = append(keys, s.key)
 		byKey[s.key] = s
 	}
-	prefix := servicePrefix(i, node)
+	prefix := l.servicePrefix(i, node)
 	l.origins[prefix] = l.at(node.Line)
 	for _, e := range l.entries(node, prefix+".", keys) {
 		l.putNode(prefix+"."+e.key, byKey[e.key].at(&service), e)
@@ -136,14 +137,16 @@ func (l *loader) service(i int, node *yaml.Node) {
 }
 
 // servicePrefix gives services[api], or services[0] where the service has no
-// name that can be shown.
-func servicePrefix(i int, node *yaml.Node) string {
+// name that can be shown, or another one has it.
+func (l *loader) servicePrefix(i int, node *yaml.Node) string {
 	node = resolve(node)
 	if node.Kind == yaml.MappingNode {
 		for k := 0; k+1 < len(node.Content); k += 2 {
 			v := resolve(node.Content[k+1])
 			if node.Content[k].Value == "name" && v.Kind == yaml.ScalarNode && name(v.Value) == nil {
-				return fmt.Sprintf("%s[%s]", servicesKey, v.Value)
+				if prefix := fmt.Sprintf("%s[%s]", servicesKey, v.Value); !slices.Contains(l.prefixes, prefix) {
+					return prefix
+				}
 			}
 		}
 	}

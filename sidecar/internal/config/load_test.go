@@ -101,7 +101,7 @@ func TestDefaultsAreThoseOfTheIssue(t *testing.T) {
 				DownInter: 250 * time.Millisecond, Timeout: time.Second, Rise: 2, Fall: 3,
 			},
 			Slots:        config.Slots{Min: 10, Spare: 4},
-			DrainTimeout: 30 * time.Second, ShutdownAfter: 5 * time.Second, ReplacementTimeout: 30 * time.Second,
+			DrainTimeout: 30 * time.Second, DrainSticky: config.StickyKeep, ShutdownAfter: 5 * time.Second, ReplacementTimeout: 30 * time.Second,
 			MinServers: 1, MaxRemoval: 0.5, Guard: config.Guard{Window: 30 * time.Second, HoldDeregistered: 10 * time.Minute},
 			Damping:       config.Damping{Flaps: 3, Min: 10 * time.Second, Max: 5 * time.Minute, Forget: 10 * time.Minute},
 			RetryOn:       []string{"conn-failure", "empty-response"},
@@ -228,8 +228,8 @@ func TestListsAreTakenFromEverySource(t *testing.T) {
 }
 
 func TestABlockOfTextIsAListOfLines(t *testing.T) {
-	got := mustLoad(t, input{yaml: "services:\n- name: api\n  backend_extra: |\n    # sticky\n    cookie S insert\n\n    option httplog\n"}).Services[0].BackendExtra
-	if want := []string{"# sticky", "cookie S insert", "option httplog"}; !cmp.Equal(got, want) {
+	got := mustLoad(t, input{yaml: "services:\n- name: api\n  backend_extra: |\n    # sticky\n    balance source\n\n    option httplog\n"}).Services[0].BackendExtra
+	if want := []string{"# sticky", "balance source", "option httplog"}; !cmp.Equal(got, want) {
 		t.Errorf("backend_extra = %q, want %q", got, want)
 	}
 }
@@ -418,7 +418,9 @@ func TestLoadRefuses(t *testing.T) {
 		{"a wrong value, and not what follows from it", input{yaml: "services: []\nsettle: {min: 5s, max: long}\n"}, file + `:2: settle.max "long": must be a duration such as 250ms, 30s or 5m`},
 		{"unknown variables, in order", input{yaml: "services: []\n", env: []string{"POINTSMAN_ZZZZZZZZZ=1", "POINTSMAN_QQQQQQQQQ=1"}}, "POINTSMAN_QQQQQQQQQ: no such setting\nPOINTSMAN_ZZZZZZZZZ: no such setting"},
 		{"a mode of a file that is none", input{yaml: "services: []\nhaproxy: {global: {stats_socket_mode: 888}}\n"}, file + `:2: haproxy.global.stats_socket_mode "888": must be a file's mode in octal, such as 660`},
-		{"one service twice", input{yaml: "services:\n- name: api\n- name: api\n  backend: b\n"}, file + `:3: services[api].name "api": is listed twice`},
+		{"one service twice for one backend", input{yaml: "services:\n- name: api\n- name: api\n  tags: b\n"}, file + `:3: services[1].backend "api": is listed twice: each needs a backend of its own`},
+		{"a cookie that is not dynamic", input{yaml: service(`backend_extra: [cookie SRV insert indirect nocache]`)}, file + ":3: services[api].backend_extra \"cookie SRV insert indirect nocache\": no server would be sticky: write `cookie NAME insert indirect nocache dynamic`, and a line `dynamic-cookie-key KEY`"},
+		{"a dynamic cookie without a key", input{yaml: service(`backend_extra: [cookie SRV insert dynamic]`)}, file + ":3: services[api].backend_extra \"cookie SRV insert dynamic\": no server would be sticky: needs a line `dynamic-cookie-key KEY`, the same on every load balancer"},
 		{"one backend twice", input{yaml: "services:\n- name: a\n- name: b\n  backend: a\n"}, file + `:4: services[b].backend "a": is already the backend of a`},
 		{"a default backend that is taken", input{yaml: "services:\n- name: a\n  backend: b\n- name: b\n"}, file + `:4: services[b].backend "b": is already the backend of a`},
 		{"a bind address of another family", input{yaml: service("bind: 'ipv6@127.0.0.1:80'")}, file + `:3: services[api].bind "ipv6@127.0.0.1:80": item 1, "ipv6@127.0.0.1:80": must be an address of ipv6`},
@@ -516,9 +518,13 @@ haproxy:
   global: {extra: ["tune.bufsize 32768"]}
   stats: {bind: "127.0.0.1:8404"}
 services:
-- {name: api, bind: ["*:80"], tags: [blue], filter: 'Service.Meta.x == "1"', warning: out, max_removal: 0.25, check: {host: api}, server_options: ssl verify none}
+- {name: api, backend: api-green, tags: [green], close_on_role_change: true, drain_sticky: move, drain_timeout: 1m}
+- {name: api, bind: ["*:80"], tags: [blue], drain_timeout: 2m, filter: 'Service.Meta.x == "1"', warning: out, max_removal: 0.25, check: {host: api}, server_options: ssl verify none}
 - {name: db, mode: tcp, bind: "*:5432", slots: {force: true}}
 `})
+	if a, b := c.Services[0], c.Services[1]; a.DrainTimeout != time.Minute || b.DrainTimeout != 2*time.Minute || b.Backend != "api" {
+		t.Errorf("one service in two backends: got %+v and %+v", a, b)
+	}
 	dump, err := json.Marshal(c)
 	if err != nil {
 		t.Fatal(err)

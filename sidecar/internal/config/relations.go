@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/pointsman/pointsman/sidecar/internal/serveroption"
@@ -71,6 +72,7 @@ func (l *loader) serverLines() {
 		if _, err := serveroption.Parse(s.ServerOptions, s.InFile()); err != nil {
 			l.conflict(err.Error(), "", key+".server_options", key)
 		}
+		l.stickyCookie(key, s)
 		if s.InFile() {
 			continue
 		}
@@ -83,10 +85,32 @@ func (l *loader) serverLines() {
 	}
 }
 
+// stickyCookie reports a cookie line that makes no server sticky. Pointsman's servers
+// have no `cookie` word, since `add server` of HAProxy 2.6 takes none: only a dynamic
+// cookie gives them a value. Servers of the operator's own may have the word.
+func (l *loader) stickyCookie(key string, s Service) {
+	where := key + ".backend_extra"
+	line := lineWith("cookie", s.BackendExtra)
+	if line == "" {
+		where, line = "haproxy.defaults.extra", lineWith("cookie", l.cfg.HAProxy.Defaults.Extra)
+	}
+	own := lineWith("server", s.BackendExtra)
+	switch {
+	case line == "" || s.Mode != HTTP, slices.Contains(strings.Fields(own), "cookie"):
+	case !slices.Contains(strings.Fields(line), "dynamic"):
+		l.conflict("no server would be sticky: write `cookie NAME insert indirect nocache dynamic`, and a line `dynamic-cookie-key KEY`", line, where, key)
+	case lineWith("dynamic-cookie-key", s.BackendExtra)+lineWith("dynamic-cookie-key", l.cfg.HAProxy.Defaults.Extra) == "":
+		l.conflict("no server would be sticky: needs a line `dynamic-cookie-key KEY`, the same on every load balancer", line, where, key)
+	}
+}
+
 // defaultServer is the first default-server line of some; "" if there is none.
-func defaultServer(lines []string) string {
+func defaultServer(lines []string) string { return lineWith("default-server", lines) }
+
+// lineWith is the first line of some that begins with a keyword; "" if there is none.
+func lineWith(keyword string, lines []string) string {
 	for _, line := range lines {
-		if words := strings.Fields(line); len(words) > 0 && strings.Trim(words[0], `"'`) == "default-server" {
+		if words := strings.Fields(line); len(words) > 0 && strings.Trim(words[0], `"'`) == keyword {
 			return line
 		}
 	}
@@ -145,25 +169,24 @@ func (l *loader) oneToken(section string, token *Secret, file *string) {
 	}
 }
 
-// namesUnique reports services that share a name or a backend. A name may
-// stand once only because the catalog keeps one answer for it.
+// namesUnique reports services that share a backend. One Consul service may have
+// several.
 func (l *loader) namesUnique() {
-	names, backends := map[string]bool{}, map[string]string{}
+	backends := map[string]string{}
 	for i, s := range l.cfg.Services {
 		key := l.prefixes[i]
 		if s.Name == "" {
 			l.conflict("required", "", key+".name", key)
 			continue
 		}
-		if names[s.Name] {
-			l.conflict("is listed twice", s.Name, key+".name", key)
-			continue
-		}
-		names[s.Name] = true
 		if isOwn(s.Backend) {
 			l.conflict("is reserved for Pointsman in haproxy.cfg", s.Backend, key+".backend", key)
 		}
-		if other, taken := backends[s.Backend]; taken {
+		other, taken := backends[s.Backend]
+		switch {
+		case taken && other == s.Name:
+			l.conflict("is listed twice: each needs a backend of its own", s.Backend, key+".backend", key)
+		case taken:
 			l.conflict("is already the backend of "+other, s.Backend, key+".backend", key)
 		}
 		backends[s.Backend] = s.Name

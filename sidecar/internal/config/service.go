@@ -18,6 +18,7 @@ type Service struct {
 
 	Tags    []string      // an instance must have them all
 	Filter  string        // Consul's filter expression; "" is none
+	Resolve bool          // look up host names in Service.Address
 	Warning WarningPolicy // what becomes of instances in warning
 
 	// Addresses are the service's own: Allow takes the place of that of all
@@ -29,6 +30,8 @@ type Service struct {
 
 	DrainTimeout       time.Duration // from drain to maint at the latest
 	ShutdownAfter      time.Duration // from maint until sessions that are left are ended; 0 never ends them
+	DrainSticky        StickyPolicy  // what becomes of clients that stick to a leaving server
+	CloseOnRoleChange  bool          // end the sessions of an instance at once that has lost one of Tags
 	ReplacementTimeout time.Duration // how long a server that does not come up is waited for
 
 	MinServers int     // an unannounced loss never goes below
@@ -89,6 +92,15 @@ type WarningPolicy string
 const (
 	WarningIn  WarningPolicy = "in"
 	WarningOut WarningPolicy = "out"
+)
+
+// StickyPolicy is what becomes of clients that stick to a server that leaves.
+type StickyPolicy string
+
+// The policies.
+const (
+	StickyKeep StickyPolicy = "keep"
+	StickyMove StickyPolicy = "move"
 )
 
 // Check is HAProxy's own health check of a service's servers. Its times are

@@ -7,6 +7,7 @@ import "time"
 func serviceSettings() []setting[Service] {
 	table := serviceRoute()
 	table = append(table, serviceInstances()...)
+	table = append(table, serviceLeave()...)
 	table = append(table, serviceDamping()...)
 	table = append(table, serviceCheck()...)
 	table = append(table, serviceRoom()...)
@@ -49,7 +50,7 @@ func serviceInstances() []setting[Service] {
 	return []setting[Service]{
 		{
 			key: "tags", def: "[]",
-			doc: "Tags that an instance must have, all of them.",
+			doc: "Tags that an instance must have, all of them. One that loses a tag leaves the backend at once: see [primary and replica](guides/primary-replica.md). A service may be listed several times, with other tags and another `backend`.",
 			at: func(s *Service) value {
 				return list{p: &s.Tags, what: "tag, or a list of them", item: tag}
 			},
@@ -58,6 +59,11 @@ func serviceInstances() []setting[Service] {
 			key: "filter", derived: "none",
 			doc: "[Consul filter expression](https://developer.hashicorp.com/consul/api-docs/features/filtering) that an instance must match, such as `Service.Meta.region == \"eu\"`.",
 			at:  func(s *Service) value { return text{&s.Filter, "text", oneLine} },
+		},
+		{
+			key: "resolve", def: "false",
+			doc: "Look up a host name in an instance's `Service.Address`, as external services have it, every 5 s. Of several addresses the server keeps its own while that is among them; else it gets the lowest, IPv4 first. While lookups fail it keeps the last one. The rules of `addresses` hold for what is found. Without it an instance with a host name is left out; `sidecar check` shows it.",
+			at:  func(s *Service) value { return yesNo{&s.Resolve} },
 		},
 		{
 			key: "warning", def: "in",
@@ -74,6 +80,11 @@ func serviceInstances() []setting[Service] {
 			doc: "Networks whose instances take no traffic, in addition to the `addresses.deny` of all services.",
 			at:  func(s *Service) value { return prefixes(&s.Addresses.Deny) },
 		},
+	}
+}
+
+func serviceLeave() []setting[Service] {
+	return []setting[Service]{
 		{
 			key: "drain_timeout", def: "30s",
 			doc: "Longest time that a leaving server may finish its sessions.",
@@ -83,6 +94,16 @@ func serviceInstances() []setting[Service] {
 			key: "shutdown_after", def: "5s",
 			doc: "Time after `drain_timeout` until HAProxy ends the remaining sessions, such as WebSockets and streams. 0s leaves them to the node.",
 			at:  func(s *Service) value { return span{&s.ShutdownAfter, 0, haproxyMax} },
+		},
+		{
+			key: "drain_sticky", def: "keep",
+			doc: "Whether clients that stick to a leaving server by a cookie or a stick table stay there until the drain ends (`keep`), or go to another server with their next request (`move`). See [sticky sessions](guides/sticky-sessions.md).",
+			at:  func(s *Service) value { return oneOf(&s.DrainSticky, StickyKeep, StickyMove) },
+		},
+		{
+			key: "close_on_role_change", def: "false",
+			doc: "End the sessions on an instance at once when it loses one of `tags`. By default they may finish within `drain_timeout` and `shutdown_after`. See [primary and replica](guides/primary-replica.md).",
+			at:  func(s *Service) value { return yesNo{&s.CloseOnRoleChange} },
 		},
 		{
 			key: "replacement_timeout", def: "30s",
@@ -227,7 +248,7 @@ func serviceLines() []setting[Service] {
 		},
 		{
 			key: "backend_extra", def: "[]",
-			doc: "Additional lines of the backend. `server` lines declare your own servers, which Pointsman does not change. `default-server` is refused, because HAProxy does not apply it to servers added at runtime.",
+			doc: "Additional lines of the backend. `cookie` needs `dynamic`, see [sticky sessions](guides/sticky-sessions.md). `server` lines declare your own servers, which Pointsman does not change. `default-server` is refused, because HAProxy does not apply it to servers added at runtime.",
 			at:  func(s *Service) value { return extra(&s.BackendExtra) },
 		},
 	}

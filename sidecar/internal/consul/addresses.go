@@ -40,9 +40,12 @@ func (a Addresses) judgesAlike(known catalog.Service) bool {
 	})
 }
 
-// admission decides about the addresses of one answer.
+// admission decides about the instances of one answer.
 type admission struct {
 	Addresses
+	tags []string // that each must have
+	// resolve gives the address of a host name; nil: host names are refused.
+	resolve func(host string) (netip.Addr, error)
 	// isHere reports whether an address is one of this machine's; nil: only
 	// loopback is.
 	isHere func(netip.Addr) bool

@@ -174,9 +174,6 @@ func (c *client) get(ctx context.Context, s Service, from cursor, read func(io.R
 func (c *client) request(ctx context.Context, s Service, from cursor) (*http.Request, error) {
 	params := url.Values{}
 	maps.Copy(params, c.common)
-	for _, tag := range s.Tags {
-		params.Add("tag", tag)
-	}
 	if s.Filter != "" {
 		params.Set("filter", s.Filter)
 	}

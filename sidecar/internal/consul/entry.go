@@ -1,6 +1,15 @@
 package consul
 
-import "github.com/hashicorp/consul/api"
+import (
+	"cmp"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/hashicorp/consul/api"
+
+	"github.com/pointsman/pointsman/sidecar/internal/catalog"
+)
 
 // entry is one element of the answer of /v1/health/service/NAME: only what is
 // used of it, for a service of 10,000 instances has 12 MB of JSON.
@@ -15,6 +24,7 @@ type entry struct {
 		ID      string
 		Address string
 		Port    int
+		Tags    []string
 		Meta    map[string]string
 		Weights *weights
 	}
@@ -26,6 +36,26 @@ type entry struct {
 // instances; they speak TLS of their own, and pass on to others.
 func (e entry) isPlain() bool {
 	return e.Service.Kind == string(api.ServiceKindTypical) || e.Service.Kind == "typical"
+}
+
+// hasTags reports whether it has all the tags, as Consul compares them. Consul is
+// asked for all instances of a service: one that lacks a tag is there, in another
+// role, and one that is not listed may be lost.
+func (e entry) hasTags(tags []string) bool {
+	return !slices.ContainsFunc(tags, func(tag string) bool {
+		return !slices.ContainsFunc(e.Service.Tags, func(has string) bool { return strings.EqualFold(has, tag) })
+	})
+}
+
+// untagged is what is told of an instance that lacks a tag. An address that cannot
+// be read stands for none: its server is known by its name, too.
+func (e entry) untagged(node string) catalog.Instance {
+	addr, _ := parseAddress(cmp.Or(e.Service.Address, e.Node.Address))
+	inst := catalog.Instance{ID: e.Service.ID, Node: e.Node.Node, Server: catalog.ServerName(e.Service.ID, node)}
+	if port := e.Service.Port; addr.IsValid() && port > 0 && port <= 65535 {
+		inst.Addr = netip.AddrPortFrom(addr.Unmap(), uint16(port))
+	}
+	return inst
 }
 
 type weights struct{ Passing, Warning int }

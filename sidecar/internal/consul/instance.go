@@ -14,6 +14,7 @@ import (
 // listing is what the entries of one answer have become.
 type listing struct {
 	instances []catalog.Instance  // sorted by Server, each name once
+	untagged  []catalog.Instance  // that lack a tag; same order
 	rejected  []catalog.Rejection // sorted by ID, then Node
 	// remarks are on registrations that are used though something optional in
 	// them cannot be read: what was ignored, and what holds instead. Same order.
@@ -21,7 +22,8 @@ type listing struct {
 }
 
 // list turns entries into instances. A bad one is left out and named; the rest
-// go on. It does not depend on their order.
+// go on. It does not depend on their order. Names are given to all of them, so that
+// an instance has the same one whatever its tags.
 func list(entries []entry, admits admission) listing {
 	entries = slices.Clone(entries)
 	slices.SortStableFunc(entries, func(a, b entry) int {
@@ -34,6 +36,12 @@ func list(entries []entry, admits admission) listing {
 		node := ""
 		if nodes[e.Service.ID] > 1 {
 			node = e.Node.Node
+		}
+		if !e.hasTags(admits.tags) {
+			if e.isPlain() && e.Service.ID != "" {
+				out.untagged = append(out.untagged, e.untagged(node))
+			}
+			continue
 		}
 		inst, remark, err := instance(e, node, admits)
 		if i > 0 && isTwin(e, entries[i-1]) || i+1 < len(entries) && isTwin(e, entries[i+1]) {
@@ -52,7 +60,9 @@ func list(entries []entry, admits admission) listing {
 		taken[inst.Server] = true
 		out.instances = append(out.instances, inst)
 	}
-	slices.SortFunc(out.instances, func(a, b catalog.Instance) int { return cmp.Compare(a.Server, b.Server) })
+	byServer := func(a, b catalog.Instance) int { return cmp.Compare(a.Server, b.Server) }
+	slices.SortFunc(out.instances, byServer)
+	slices.SortFunc(out.untagged, byServer)
 	return out
 }
 
@@ -153,19 +163,27 @@ func keyErrors(err error) []*contract.KeyError {
 
 // address is where the instance listens: the service's own address, else its
 // node's. Only a literal address that a server can have is taken. A host name
-// is not: HAProxy would have to resolve it, at run time it can not
-// (haproxy/haproxy#2523), and this program does not ask a second directory.
+// is looked up here, where the service allows that: HAProxy cannot resolve it for a
+// server that is added at runtime (haproxy/haproxy#2523).
 func address(e entry, admits admission) (netip.AddrPort, error) {
 	field, text := "service address", e.Service.Address
 	if text == "" {
 		field, text = "node address", e.Node.Address
 	}
 	addr, err := parseAddress(text)
+	if field == "service address" && isHostName(text) {
+		if admits.resolve == nil {
+			return netip.AddrPort{}, fmt.Errorf("service address %.100q: a host name; set resolve: true to have it looked up", text)
+		}
+		if addr, err = admits.resolve(text); err != nil {
+			return netip.AddrPort{}, fmt.Errorf("service address %.100q: %w", text, err)
+		}
+	}
 	switch {
 	case text == "":
 		return netip.AddrPort{}, errors.New("neither the service nor its node has an address")
 	case err != nil:
-		return netip.AddrPort{}, fmt.Errorf("%s %.100q: not an IP address (a host name cannot be used)", field, text)
+		return netip.AddrPort{}, fmt.Errorf("%s %.100q: not an IP address", field, text)
 	case addr.Zone() != "":
 		return netip.AddrPort{}, fmt.Errorf("%s %.100q: an address with a zone is valid on its own machine only", field, text)
 	}

@@ -86,7 +86,7 @@ func TestListOfOneInstance(t *testing.T) {
 		"the highest port":                     {change: port(65535), want: addr("10.0.0.1:65535")},
 
 		"no address at all": {change: func(e *entry) { e.Service.Address, e.Node.Address = "", "" }, rejected: "neither the service nor its node has an address"},
-		"a host name":       {change: address4("web.example.com"), rejected: `service address "web.example.com": not an IP address (a host name cannot be used)`},
+		"a host name":       {change: address4("web.example.com"), rejected: `service address "web.example.com": a host name; set resolve: true to have it looked up`},
 		"a bad address does not fall to the node's": {change: address4("10.0.0.1 "), rejected: `service address "10.0.0.1 "`},
 		"an address with a command":                 {change: address4("10.0.0.1;disable frontend x"), rejected: "not an IP address"},
 		"an address with a line":                    {change: address4("10.0.0.1\nserver x"), rejected: `"10.0.0.1\nserver x"`},

@@ -1,8 +1,10 @@
 package consul
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"net/url"
 	"strings"
@@ -51,6 +53,12 @@ type Options struct {
 	// the leader.
 	MaxStale time.Duration
 
+	// Lookup gives the addresses of a host name. Default: the system's resolver.
+	Lookup func(ctx context.Context, host string) ([]netip.Addr, error)
+	// LookupInterval is how often names are looked up again. Default
+	// DefaultLookupInterval.
+	LookupInterval time.Duration
+
 	Logger hclog.Logger // default: none
 }
 
@@ -85,6 +93,14 @@ func (o Options) check() (Options, error) {
 	}
 	if err := credential.CheckToken(o.Token); err != nil {
 		bad("token: %w", err)
+	}
+	if o.Lookup == nil {
+		o.Lookup = func(ctx context.Context, host string) ([]netip.Addr, error) {
+			return net.DefaultResolver.LookupNetIP(ctx, "ip", host)
+		}
+	}
+	if o.LookupInterval <= 0 {
+		o.LookupInterval = DefaultLookupInterval
 	}
 	if o.Logger == nil {
 		o.Logger = hclog.NewNullLogger()

@@ -30,7 +30,7 @@ func TestNewNamesAllThatIsWrong(t *testing.T) {
 		"a certificate without its key":      {options: consul.Options{CertFile: "c.pem"}, errs: []string{`client certificate "c.pem" and key ""`}},
 		"a CA file that is not there":        {options: consul.Options{Scheme: "https", CAFile: "/nowhere.pem"}, errs: []string{`CA file "/nowhere.pem"`}},
 		"a service without a name":           {services: []consul.Service{{}}, errs: []string{"without a name"}},
-		"a service named twice":              {services: []consul.Service{{Name: "a"}, {Name: "b"}, {Name: "a", Filter: "x"}}, errs: []string{`service "a": named twice`}},
+		"a service named twice":              {services: []consul.Service{{Name: "a"}, {Name: "b"}, {Name: "a", Filter: "x"}}, errs: []string{`service "a": its backend "a" is named twice`}},
 		"a service with a line in its name":  {services: []consul.Service{{Name: "a\nb"}}, errs: []string{`service "a\nb"`}},
 		"all of it at once":                  {options: consul.Options{Scheme: "x", WaitTime: -1}, services: []consul.Service{{}}, errs: []string{"scheme", "wait time", "without a name"}},
 		"a CA file is not read without TLS":  {options: consul.Options{CAFile: "/nowhere.pem"}},

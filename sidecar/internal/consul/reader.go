@@ -66,7 +66,7 @@ type reportEntry struct {
 // Service asks about one service.
 func (r *Reader) Service(ctx context.Context, name string) (Report, error) {
 	s := Service{Name: name}
-	if err := checkServices([]Service{s}); err != nil {
+	if _, err := checkServices([]Service{s}); err != nil {
 		return Report{}, err
 	}
 	var entries []reportEntry

@@ -26,7 +26,8 @@ type Source struct {
 	mu       sync.Mutex
 	running  bool
 	wanted   []Service
-	watches  map[string]*watch // by service name; one for each goroutine that may publish
+	backends map[string][]string // of wanted, by service
+	watches  map[string]*watch   // by backend; one for each goroutine that may publish
 	health   map[string]catalog.SourceHealth
 	snapshot catalog.Snapshot
 }
@@ -35,7 +36,8 @@ type Source struct {
 // nothing. The error joins all that is wrong.
 func New(o Options, services []Service) (*Source, error) {
 	o, err := o.check()
-	if err := errors.Join(err, checkServices(services)); err != nil {
+	services, bad := checkServices(services)
+	if err := errors.Join(err, bad); err != nil {
 		return nil, err
 	}
 	c, err := newClient(o)
@@ -49,7 +51,7 @@ func New(o Options, services []Service) (*Source, error) {
 		log:     o.Logger,
 		changed: make(chan struct{}, 1),
 		asked:   make(chan struct{}, 1),
-		wanted:  append([]Service(nil), services...),
+		wanted:  services, backends: backendsOf(services),
 		watches: make(map[string]*watch),
 		health:  make(map[string]catalog.SourceHealth),
 	}, nil
@@ -63,12 +65,25 @@ func (s *Source) Snapshot() catalog.Snapshot {
 	return s.snapshot
 }
 
-// Health tells how the queries of one service go. It is zero for one that is
+// Health tells how the queries for one backend go. It is zero for one that is
 // not watched.
-func (s *Source) Health(service string) catalog.SourceHealth {
+func (s *Source) Health(backend string) catalog.SourceHealth {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.health[service]
+	return s.health[backend]
+}
+
+// OldestHealth tells how the queries about one service of Consul's go: of its
+// backends, the one whose last answer is oldest.
+func (s *Source) OldestHealth(service string) (oldest catalog.SourceHealth) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i, backend := range s.backends[service] {
+		if h := s.health[backend]; i == 0 || h.Answered.Before(oldest.Answered) {
+			oldest = h
+		}
+	}
+	return oldest
 }
 
 // Changed gets a value after Snapshot has changed in more than an index; one
@@ -80,11 +95,12 @@ func (s *Source) Changed() <-chan struct{} { return s.changed }
 // or filter differ. What is known of one that goes is forgotten. An error means
 // that nothing has changed.
 func (s *Source) SetServices(services []Service) error {
-	if err := checkServices(services); err != nil {
+	services, err := checkServices(services)
+	if err != nil {
 		return err
 	}
 	s.mu.Lock()
-	s.wanted = append([]Service(nil), services...)
+	s.wanted, s.backends = services, backendsOf(services)
 	s.mu.Unlock()
 	notify(s.asked)
 	return nil
@@ -127,7 +143,7 @@ func (s *Source) reconcile(ctx context.Context, watches *sync.WaitGroup) {
 	defer s.mu.Unlock()
 	wanted := make(map[string]Service, len(s.wanted))
 	for _, service := range s.wanted {
-		wanted[service.Name] = service
+		wanted[service.Backend] = service
 	}
 	for name, w := range s.watches {
 		service, stays := wanted[name]
@@ -146,7 +162,10 @@ func (s *Source) reconcile(ctx context.Context, watches *sync.WaitGroup) {
 	for name, service := range wanted {
 		if s.watches[name] == nil {
 			ctx, cancel := context.WithCancel(ctx)
-			w := &watch{service: service, own: service.Addresses.Own, source: s, decoder: newDecoder(), log: s.log.With("service", name), cancel: cancel}
+			w := &watch{service: service, own: service.Addresses.Own, source: s, decoder: newDecoder(), log: service.log(s.log), cancel: cancel}
+			if service.Resolve {
+				w.names, w.unknown = &names{lookup: s.options.Lookup, log: w.log}, make(chan struct{}, 1)
+			}
 			s.watches[name] = w
 			watches.Go(func() { w.run(ctx) })
 		}

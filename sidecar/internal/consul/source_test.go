@@ -216,6 +216,37 @@ func TestSourceFollowsCatalog(t *testing.T) {
 			w.register("a", func(r *api.AgentServiceRegistration) { r.Tags = []string{"blue"} })
 			w.register("b", func(r *api.AgentServiceRegistration) { r.Tags = []string{"big", "blue"} })
 			w.await("the one with both", are("b=passing"))
+			w.await("the other, in another role", func(s catalog.Snapshot) bool {
+				u := s.Service("web").Untagged
+				return len(u) == 1 && u[0].ID == "a" && u[0].Server == "a" && u[0].Addr.IsValid()
+			})
+			w.register("a", func(r *api.AgentServiceRegistration) { r.Tags = []string{"BIG", "blue"} })
+			w.await("both, as Consul compares tags", func(s catalog.Snapshot) bool {
+				return are("a=passing", "b=passing")(s) && len(s.Service("web").Untagged) == 0
+			})
+		},
+		"one service has two backends": func(t *testing.T, at string) {
+			w := start(t, at, consul.Options{}, consul.Service{Name: "web", Backend: "first", Tags: []string{"primary"}},
+				consul.Service{Name: "web", Backend: "second", Tags: []string{"replica"}})
+			has := func(s catalog.Service, id, other string) bool {
+				return len(s.Instances) == 1 && s.Instances[0].ID == id && len(s.Untagged) == 1 && s.Untagged[0].ID == other
+			}
+			as := func(tag string) func(*api.AgentServiceRegistration) {
+				return func(r *api.AgentServiceRegistration) { r.Tags = []string{tag} }
+			}
+			w.register("a", as("primary"))
+			w.register("b", as("replica"))
+			w.await("one in each", func(s catalog.Snapshot) bool {
+				return has(s.Service("first"), "a", "b") && has(s.Service("second"), "b", "a")
+			})
+			w.register("a", as("replica"))
+			w.register("b", as("primary"))
+			w.await("the other one in each", func(s catalog.Snapshot) bool {
+				return has(s.Service("first"), "b", "a") && has(s.Service("second"), "a", "b")
+			})
+			if h := w.OldestHealth("web"); h.Answered.IsZero() || h.Answered.After(w.Health("second").Answered) {
+				t.Errorf("oldest health = %+v, want that of one of the backends", h)
+			}
 		},
 		"services come and go while it runs": func(t *testing.T, at string) {
 			w := start(t, at, consul.Options{})
@@ -608,7 +639,7 @@ func TestEveryQueryCarriesWhereToAsk(t *testing.T) {
 	w := start(t, f.Address(), consul.Options{Datacenter: "dc 1", Namespace: "team&x", Partition: "p"},
 		consul.Service{Name: "web/a b?c", Tags: []string{"t&1", "t2"}})
 	w.await("answer", func(s catalog.Snapshot) bool { return s.Service("web/a b?c").Known })
-	want := "/v1/health/service/web%2Fa%20b%3Fc?dc=dc+1&ns=team%26x&partition=p&tag=t%261&tag=t2"
+	want := "/v1/health/service/web%2Fa%20b%3Fc?dc=dc+1&ns=team%26x&partition=p"
 	if got := f.Requests()[0]; got != want {
 		t.Errorf("first request = %q, want %q", got, want)
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -22,6 +23,14 @@ type watch struct {
 	cancel  context.CancelFunc
 	own     []Listener // see Addresses.Own; the Source's mutex guards it
 
+	names   *names        // nil: host names are refused
+	unknown chan struct{} // one value: an answer has a name that was never looked up
+	mu      sync.Mutex    // held while an answer is judged and published
+	last    struct {
+		entries []entry
+		index   uint64
+	}
+
 	// Both are run's own.
 	decoder  *decoder
 	remarked map[string]bool // the remarks that the log has
@@ -31,7 +40,12 @@ type watch struct {
 // beginning: the index of a catalog that has been lost would block for minutes
 // in the one that took its place.
 func (w *watch) run(ctx context.Context) {
+	var beside sync.WaitGroup
+	defer beside.Wait()
 	defer w.cancel()
+	if w.names != nil {
+		beside.Go(func() { w.lookUpNames(ctx) })
+	}
 	var from cursor
 	var paced pace
 	for failures := 0; ; {
@@ -78,25 +92,31 @@ func (w *watch) once(ctx context.Context, from cursor) (next cursor, news bool, 
 	if !usable {
 		return next, false, nil
 	}
+	before := w.source.Snapshot().Service(w.service.Backend)
+	var hosts []string
+	if w.names != nil {
+		if hosts = hostsOf(got.entries); from == (cursor{}) && w.names.lacks(hosts) {
+			w.names.refresh(ctx, hosts) // nothing of ours may seem gone
+		}
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	rules := w.rules()
 	listed, err := w.list(ctx, got.entries, rules)
 	if err != nil {
 		return cursor{}, false, err
 	}
 	w.remark(listed.remarks)
-	before := w.source.Snapshot().Service(w.service.Name)
 	if got.streamed && lost(before.Instances, listed.instances) {
 		// A streamed answer does not say whether it is consistent. Only the
 		// leader's may take an instance away, and it is asked at once.
 		return cursor{}, false, nil
 	}
-	news, current := w.publish(catalog.Service{
-		Name:      w.service.Name,
-		Known:     true,
-		Instances: listed.instances,
-		Rejected:  listed.rejected,
-		Index:     got.index,
-	}, rules)
+	w.last.entries, w.last.index = got.entries, got.index
+	news, current := w.publish(w.service.answer(listed, got.index), rules)
+	if w.names != nil && w.names.lacks(hosts) {
+		notify(w.unknown)
+	}
 	if !current {
 		return cursor{}, false, nil // it is asked for again, and judged by the new rules
 	}
@@ -112,13 +132,13 @@ func (w *watch) rules() Addresses {
 	return rules
 }
 
-// list gives the instances that the service's rules admit. An error is that this
+// list gives the instances that have the service's tags and that its rules admit. An error is that this
 // cannot be said now.
 func (w *watch) list(ctx context.Context, entries []entry, rules Addresses) (listing, error) {
 	var unknown error
 	isHere := here()
 	listed := list(entries, admission{
-		Addresses: rules, isHere: isHere,
+		Addresses: rules, tags: w.service.Tags, resolve: w.names.resolver(), isHere: isHere,
 		isOwnNode: func(name, datacenter string) (bool, string) {
 			is, why, err := w.source.own.is(ctx, name, datacenter, isHere)
 			unknown = errors.Join(unknown, err)
@@ -134,14 +154,14 @@ func (w *watch) publish(now catalog.Service, rules Addresses) (news, current boo
 	s := w.source
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.watches[w.service.Name] != w {
+	if s.watches[w.service.Backend] != w {
 		return false, true // the watch was ended meanwhile
 	}
 	if !slices.Equal(rules.Own, w.own) {
 		return false, false
 	}
-	before := s.snapshot.Service(w.service.Name)
-	health := s.health[w.service.Name]
+	before := s.snapshot.Service(w.service.Backend)
+	health := s.health[w.service.Backend]
 	news = !now.Equal(before)
 	if health.Err != nil {
 		w.log.Info("Consul query succeeded again", "was", health.Err)
@@ -150,7 +170,7 @@ func (w *watch) publish(now catalog.Service, rules Addresses) (news, current boo
 	if news {
 		health.Changed = health.Answered
 	}
-	s.health[w.service.Name] = health
+	s.health[w.service.Backend] = health
 	s.snapshot = s.snapshot.With(now)
 	if news {
 		w.logChange(before, now)
@@ -165,23 +185,26 @@ func (w *watch) failed(err error) {
 	s := w.source
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.watches[w.service.Name] != w {
+	if s.watches[w.service.Backend] != w {
 		return
 	}
-	health := s.health[w.service.Name]
+	health := s.health[w.service.Backend]
 	if health.Err == nil {
 		w.log.Warn("Consul query failed, keeping last known instances", "error", err,
-			"known", s.snapshot.Service(w.service.Name).Known, "answered", health.Answered)
+			"known", s.snapshot.Service(w.service.Backend).Known, "answered", health.Answered)
 	}
 	health.Err = err
-	s.health[w.service.Name] = health
+	s.health[w.service.Backend] = health
 }
 
 // logChange says in one line what an answer changed, and in one line each what
 // is newly wrong with an instance.
 func (w *watch) logChange(before, now catalog.Service) {
-	w.log.Info("instances changed", "instances", len(now.Instances), "was", len(before.Instances),
-		"known", before.Known, "rejected", len(now.Rejected), "index", now.Index)
+	args := []any{"instances", len(now.Instances), "was", len(before.Instances), "known", before.Known, "rejected", len(now.Rejected)}
+	if len(w.service.Tags) > 0 {
+		args = append(args, "untagged", len(now.Untagged))
+	}
+	w.log.Info("instances changed", append(args, "index", now.Index)...)
 	old := make(map[string]bool, len(before.Rejected))
 	for _, r := range before.Rejected {
 		old[rejectionText(r)] = true

@@ -32,7 +32,7 @@ func commandKinds() []string {
 func stepReasons() []plan.Reason {
 	return []plan.Reason{
 		plan.Registered, plan.Healthy, plan.Unhealthy, plan.Leaving, plan.InMaintenance, plan.Deregistered,
-		plan.Drained, plan.DrainExpired, plan.Moved, plan.Reweighted, plan.Drift, plan.Unused, plan.OutOfTraffic,
+		plan.RoleLost, plan.Drained, plan.DrainExpired, plan.Moved, plan.Reweighted, plan.Drift, plan.Unused, plan.OutOfTraffic,
 	}
 }
 

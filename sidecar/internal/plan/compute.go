@@ -18,7 +18,7 @@ import (
 func Compute(d Desired, o Observed, snap catalog.Snapshot) Plan {
 	decisions := make([]*Decision, 0, len(d.Services))
 	for _, s := range d.Services {
-		decisions = append(decisions, Decide(s, o, snap.Service(s.Name)))
+		decisions = append(decisions, Decide(s, o, snap.Service(s.Backend)))
 	}
 	return Combine(d, o, decisions)
 }
@@ -157,6 +157,7 @@ type part struct {
 	guard   Guard
 	listed  map[netip.AddrPort]string // see Observed
 
+	roleLost map[string]bool            // by server's name, those whose instance lacks a tag now
 	flapping map[string]bool            // by server's name, those that are to be kept out
 	damped   map[*catalog.Instance]bool // those that are
 
@@ -233,6 +234,7 @@ func (b *part) decide() {
 	if !b.exists {
 		return // the file brings the whole backend
 	}
+	b.roleLost = b.lostRoles()
 	b.available = b.countAvailable()
 	homeless := b.bind()
 	b.damp(homeless)

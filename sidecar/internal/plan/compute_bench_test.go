@@ -13,7 +13,7 @@ import (
 // one in which a weight has changed.
 func BenchmarkCompute(b *testing.B) {
 	for _, n := range []int{10, 1000, 10_000} {
-		service := catalog.Service{Name: "api", Known: true}
+		service := catalog.Service{Name: "api_nodes", Known: true}
 		runs := plan.Backend{Adds: true}
 		for i := range n {
 			name := fmt.Sprintf("api-%05d", i)

@@ -108,7 +108,7 @@ func TestPlanConvergesFromAnyStateAndIsThenEmpty(t *testing.T) {
 			if !p.Empty() {
 				t.Fatalf("settled, but got %v, reload %q", kinds(p), p.Reload)
 			}
-			for _, i := range snap.Service("api").Instances {
+			for _, i := range snap.Service(backend).Instances {
 				if i.Leaving.IsZero() && i.Health <= catalog.Warning && !serves(m, i) && !isAlone(m, p, i) {
 					t.Fatalf("%s is not served at %s: %+v", i.ID, i.Addr, m.servers("api_nodes"))
 				}

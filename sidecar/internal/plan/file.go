@@ -51,6 +51,9 @@ func (b *part) fromCatalog() (servers []FileServer) {
 	// Nobody is lost who is there, be it as a backup now, or none any more, nor one
 	// who has moved.
 	placed, moved := map[netip.AddrPort]bool{}, map[string]bool{}
+	for _, inst := range b.want.Untagged { // nor whose role is another one now
+		placed[inst.Addr], moved[inst.Server] = true, true
+	}
 	for n := range b.want.Instances {
 		inst := &b.want.Instances[n]
 		switch b.role(inst) {

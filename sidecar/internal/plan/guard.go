@@ -44,7 +44,7 @@ func (b *part) judge(candidates []candidate) verdict {
 	fresh, held, unhealthy, recent := 0, 0, 0, b.recentLosses()
 	for _, c := range candidates {
 		switch {
-		case c.announced(), !isAvailable(c.server), b.isSpare(c):
+		case !c.isLoss(), !isAvailable(c.server), b.isSpare(c):
 		case b.isHeld(c):
 			held++
 			unhealthy++
@@ -86,7 +86,7 @@ func (b *part) isReused(c candidate) bool {
 func (v verdict) holds(b *part, c candidate, stay int) bool {
 	hold, isHeld := b.guard.Holds[c.server.Name]
 	switch {
-	case c.announced(), hold.Released, b.isSpare(c), b.isReused(c):
+	case !c.isLoss(), hold.Released, b.isSpare(c), b.isReused(c):
 		return false
 	case stay < b.MinServers:
 		return true

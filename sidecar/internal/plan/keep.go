@@ -112,7 +112,7 @@ func (b *part) move() {
 			st := b.step(SetAddr, reason, s, inst)
 			st.Addr = inst.Addr
 			b.additions = append(b.additions, st)
-		case !isAvailable(s):
+		case !isAvailable(s), b.roleLost[s.Name]:
 			b.removals = append(b.removals, b.step(SetMaint, reason, s, inst))
 		case canSpare(inst):
 			b.available--
@@ -140,8 +140,10 @@ func (b *part) coming() int {
 }
 
 // mustReplace reports whether a server in traffic has to go, because its
-// instance needs its name for another one.
-func (b *part) mustReplace(s *Server) bool { return b.replaced[s.Name] != nil && isAvailable(s) }
+// instance needs its name for another one. One that has lost its role does not wait.
+func (b *part) mustReplace(s *Server) bool {
+	return b.replaced[s.Name] != nil && isAvailable(s) && !b.roleLost[s.Name]
+}
 
 // isHoused reports whether a step of this plan gives the slot its address.
 func (b *part) isHoused(s *Server) bool {
@@ -159,9 +161,11 @@ func isAvailable(s *Server) bool {
 	return s.Up && s.Admin == Ready && s.Weight > 0 && s.Addr != freeAddr
 }
 
+// countAvailable leaves out those that have lost their role: they go whatever
+// becomes of the others.
 func (b *part) countAvailable() (n int) {
 	for i := range b.servers {
-		if isAvailable(&b.servers[i]) {
+		if s := &b.servers[i]; isAvailable(s) && !b.roleLost[s.Name] {
 			n++
 		}
 	}

@@ -211,7 +211,7 @@ func leaving(i *catalog.Instance)  { i.Leaving = time.Unix(1000, 0) }
 
 func known(name string, instances ...catalog.Instance) catalog.Snapshot {
 	slices.SortFunc(instances, func(a, b catalog.Instance) int { return cmp.Compare(a.Server, b.Server) })
-	return catalog.NewSnapshot(catalog.Service{Name: name, Known: true, Instances: instances})
+	return catalog.NewSnapshot(catalog.Service{Name: name + "_nodes", Known: true, Instances: instances})
 }
 
 var ours = plan.Marker{Template: "t", Services: "s", Settings: "g"}

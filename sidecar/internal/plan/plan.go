@@ -39,6 +39,8 @@ type Service struct {
 
 	DrainTimeout       time.Duration // from drain to maint at the latest, though sessions are left
 	ShutdownAfter      time.Duration // from maint until the sessions that are left are ended; 0 never ends them
+	MoveSticky         bool          // a leaving server goes to maint at once and not to drain: clients that stick to it move, its sessions have the same time
+	CloseRole          bool          // end the sessions of an instance at once that has lost a tag
 	ReplacementTimeout time.Duration // how long a server that does not come up counts as a replacement that is coming
 
 	MinServers int           // servers that an unannounced loss never goes below
@@ -90,6 +92,7 @@ const (
 	Leaving       Reason = "leaving"        // it has said that it leaves
 	InMaintenance Reason = "in_maintenance" // Consul's maintenance mode
 	Deregistered  Reason = "deregistered"   // Consul no longer lists it
+	RoleLost      Reason = "role_lost"      // Consul lists it without the tags that the backend asks for
 	Drained       Reason = "drained"        // no session is left in any worker
 	DrainExpired  Reason = "drain_expired"  // sessions are left, the time is over
 	Moved         Reason = "moved"          // its address or its role as a backup changed, or another server serves its address
@@ -129,7 +132,7 @@ type Step struct {
 // IsForWorker reports whether the step is right only for the worker that was
 // observed. It takes a server out of traffic that could go on to serve, because of
 // others that have come, say; or it makes one ready at the address that it has
-// there.
+// there. One that has lost its role must not serve in any worker.
 func (s Step) IsForWorker() bool {
 	switch s.Kind {
 	case SetReady:
@@ -142,7 +145,7 @@ func (s Step) IsForWorker() bool {
 	case Add, Delete, SetMaxConn, SetAddr, EnableHealth, EnableAgent, DisableAgent, Shutdown:
 		return false
 	}
-	return s.Reason != Unhealthy && s.Reason != Drained && s.Reason != DrainExpired
+	return s.Reason != Unhealthy && s.Reason != Drained && s.Reason != DrainExpired && s.Reason != RoleLost
 }
 
 // ReloadReason is why a reload is needed, from one closed list.

@@ -2,6 +2,7 @@ package plan_test
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 	"testing"
 	"time"
@@ -86,7 +87,7 @@ func TestDecision_Settled_IsTheSameAtAnyLaterTime(t *testing.T) {
 		o.Backends[backend] = plan.Backend{Servers: o.Backends[backend].Servers, Left: plan.Compute(d, o, snap).File[0].Servers}
 		all := func() (out []*plan.Decision) {
 			for _, s := range d.Services {
-				out = append(out, plan.Decide(s, o, snap.Service(s.Name)))
+				out = append(out, plan.Decide(s, o, snap.Service(s.Backend)))
 			}
 			return out
 		}
@@ -257,4 +258,41 @@ func TestNoMoreThanTheShareIsLostWithinTheWindow(t *testing.T) {
 			guard, left = later(guard, time.Duration(wait)*time.Second), left-wait
 		}
 	})
+}
+
+// Whatever the state, one plan takes every server away from the address of an
+// instance that lacks a tag, and no guard, replacement or min_servers holds it.
+func TestRoleLost_AnyState_NoServerTakesNewConnectionsAtItsAddress(t *testing.T) {
+	lost := 0
+	rapid.Check(t, func(t *rapid.T) {
+		m, snap := midway(t)
+		svc, tagged := snap.Service(backend), map[netip.AddrPort]bool{}
+		svc.Instances = slices.DeleteFunc(slices.Clone(svc.Instances), func(i catalog.Instance) bool {
+			if rapid.Bool().Draw(t, "untagged "+i.ID) {
+				svc.Untagged = append(svc.Untagged, catalog.Instance{ID: i.ID, Node: i.Node, Server: i.Server, Addr: i.Addr})
+				return true
+			}
+			tagged[i.Addr] = true
+			return false
+		})
+		snap = snap.With(svc)
+		for _, st := range plan.Compute(desired(), m.observed(), snap).Steps {
+			if err := m.apply(st); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for _, i := range svc.Untagged {
+			for _, s := range m.o.Backends[backend].Servers {
+				if s.Addr == i.Addr && !tagged[i.Addr] {
+					lost++
+					if s.Admin != plan.Maint {
+						t.Fatalf("%s has lost its role, and %s is in %s", i.ID, s.Name, s.Admin)
+					}
+				}
+			}
+		}
+	})
+	if lost == 0 {
+		t.Error("no instance with a server lost its role")
+	}
 }

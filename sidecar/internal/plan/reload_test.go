@@ -33,9 +33,9 @@ func TestReloadReason(t *testing.T) {
 	missing := func(w *world) { delete(w.o.Backends, "web_nodes") }
 	exhausted := func(w *world) {
 		w.o.Caps.Dynamic = false
-		w.s = w.s.With(catalog.Service{Name: "api", Known: true, Instances: []catalog.Instance{instance("api-1", 1)}})
+		w.s = w.s.With(catalog.Service{Name: "api_nodes", Known: true, Instances: []catalog.Instance{instance("api-1", 1)}})
 	}
-	unknown := func(w *world) { w.s = w.s.With(catalog.Service{Name: "web"}) }
+	unknown := func(w *world) { w.s = w.s.With(catalog.Service{Name: "web_nodes"}) }
 	down := func(w *world) { w.o = plan.Observed{Caps: w.o.Caps} }
 
 	all := []func(*world){exhausted, settings, services, missing, template, foreign}
@@ -70,7 +70,7 @@ func TestReloadReason(t *testing.T) {
 					Running: true, Marker: ours, Caps: plan.Capabilities{Dynamic: true},
 					Backends: map[string]plan.Backend{"api_nodes": {}, "web_nodes": {}},
 				},
-				s: known("api").With(catalog.Service{Name: "web", Known: true}),
+				s: known("api").With(catalog.Service{Name: "web_nodes", Known: true}),
 			}
 			for _, change := range c.is {
 				change(&w)
@@ -108,7 +108,7 @@ func TestAllAdditionsComeBeforeAllRemovals(t *testing.T) {
 		"web_nodes": {Servers: []plan.Server{ready(1, "web-1", 3), ready(2, "web-2", 4)}},
 	}}
 	snap := known("api", instance("api-1", 1), instance("api-2", 2, critical)).With(catalog.Service{
-		Name: "web", Known: true,
+		Name: "web_nodes", Known: true,
 		Instances: []catalog.Instance{instance("web-1", 3), instance("web-2", 4, leaving), instance("web-3", 5)},
 	})
 	d := plan.Desired{Marker: ours, Services: []plan.Service{policyOf("api"), policyOf("web")}}

@@ -21,6 +21,10 @@ type candidate struct {
 // but a replacement that is coming holds it back.
 func (c candidate) announced() bool { return c.reason == Leaving || c.reason == InMaintenance }
 
+// isLoss reports whether the guard judges the candidate: nothing is known of why it
+// goes.
+func (c candidate) isLoss() bool { return !c.announced() && c.reason != RoleLost }
+
 // isGood reports whether the server still does what it was meant to, so that
 // it may stay until its replacement is up. An unhealthy one does not, nor does
 // one that somebody has pointed elsewhere.
@@ -57,6 +61,8 @@ func (b *part) retire() {
 func (b *part) candidate(s *Server, inst *catalog.Instance) candidate {
 	c := candidate{server: s, instance: inst, reason: Deregistered, to: SetDrain}
 	switch {
+	case b.roleLost[s.Name]:
+		c.reason, c.to = RoleLost, SetMaint // a client that sticks to a drained one still comes
 	case b.replaced[s.Name] != nil:
 		c.reason = Moved
 	case inst == nil:
@@ -75,6 +81,9 @@ func (b *part) candidate(s *Server, inst *catalog.Instance) candidate {
 		if isSlot(s) && b.drainsAt(s.Addr) {
 			c.to = SetDrain
 		}
+	}
+	if b.MoveSticky && c.to == SetDrain {
+		c.to = SetMaint
 	}
 	return c
 }
@@ -96,6 +105,8 @@ func (b *part) drainsAt(addr netip.AddrPort) bool {
 func (b *part) afterDrain(c candidate) {
 	s := c.server
 	switch {
+	case c.reason == RoleLost, b.MoveSticky && c.reason != Unhealthy:
+		b.remove(SetMaint, c.reason, c)
 	case c.reason == InMaintenance:
 	case c.reason == Unhealthy && c.to == SetMaint:
 		b.remove(SetMaint, Unhealthy, c)
@@ -116,8 +127,11 @@ func (b *part) afterMaint(c candidate) {
 	switch {
 	case c.instance != nil && c.reason != Leaving:
 		// It may come back, and its sessions are no hindrance.
-	case s.Sessions > 0 && !s.Uncounted && b.ShutdownAfter > 0 && s.SinceChange >= b.ShutdownAfter && !b.staysAt(s.Addr):
+	case s.Sessions > 0 && !s.Uncounted && b.shutdownDue(c) && !b.staysAt(s.Addr):
 		step := b.step(Shutdown, DrainExpired, s, c.instance)
+		if c.reason == RoleLost {
+			step.Reason = RoleLost
+		}
 		step.Addr = s.Addr
 		b.removals = append(b.removals, step)
 	case s.Sessions > 0:
@@ -126,11 +140,21 @@ func (b *part) afterMaint(c candidate) {
 	case !b.deletes, isSlot(s) && (b.slots || !b.adds):
 	case isSlot(s):
 		b.remove(Delete, Unused, c)
-	case c.reason == Moved:
-		b.remove(Delete, Moved, c)
+	case c.reason == Moved, c.reason == RoleLost:
+		b.remove(Delete, c.reason, c)
 	default:
 		b.remove(Delete, Deregistered, c)
 	}
+}
+
+// shutdownDue reports whether the sessions on a server in maint have had their time.
+// One that was not in drain before has both times.
+func (b *part) shutdownDue(c candidate) bool {
+	after := b.ShutdownAfter
+	if c.reason == RoleLost || b.MoveSticky {
+		after += b.DrainTimeout
+	}
+	return c.reason == RoleLost && b.CloseRole || b.ShutdownAfter > 0 && c.server.SinceChange >= after
 }
 
 // staysAt reports whether an instance that does not leave is at the address by
@@ -164,7 +188,7 @@ func (b *part) takeOut() {
 	guard, spare := b.judge(candidates), b.spare()
 	for _, c := range candidates {
 		switch {
-		case !isAvailable(c.server):
+		case !isAvailable(c.server), c.reason == RoleLost: // neither counts as available
 		// Those that were announced go whatever becomes of this one, as far as
 		// they can be spared, so they are none that would stay.
 		case guard.holds(b, c, b.available-1-min(announced, max(0, spare-1))):

@@ -247,6 +247,10 @@ func (s *scene) set(words []string) {
 		case "agents":
 			s.m.agents, err = strconv.ParseBool(value)
 			svc.Options = "check agent-check"
+		case "move":
+			svc.MoveSticky, err = strconv.ParseBool(value)
+		case "close":
+			svc.CloseRole, err = strconv.ParseBool(value)
 		case "maxconn":
 			svc.MaxConn, err = strconv.Atoi(value)
 		case "operator":
@@ -353,16 +357,23 @@ func (s *scene) consul(what string, lines []string) {
 	s.t.Helper()
 	switch what {
 	case "":
-		var all []catalog.Instance
+		var all, untagged []catalog.Instance
 		for _, line := range lines {
+			if words, is := strings.CutSuffix(line, " untagged"); is {
+				i := s.instance(strings.Fields(words))
+				untagged = append(untagged, catalog.Instance{ID: i.ID, Node: i.Node, Server: i.Server, Addr: i.Addr})
+				continue
+			}
 			all = append(all, s.instance(strings.Fields(line)))
 		}
-		s.snap = known("api", all...)
+		svc := known("api", all...).Service(backend)
+		svc.Untagged = untagged
+		s.snap = catalog.NewSnapshot(svc)
 	case "has not answered":
 		s.snap = catalog.NewSnapshot()
 	case "has not answered, but a file has":
 		s.consul("", lines)
-		s.snap = catalog.NewSnapshot().OrSaved([]catalog.Saved{{Service: s.snap.Service("api")}})
+		s.snap = catalog.NewSnapshot().OrSaved([]catalog.Saved{{Service: s.snap.Service(backend)}})
 	default:
 		s.t.Fatalf("consul: no such words: %s", what)
 	}

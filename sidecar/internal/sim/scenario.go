@@ -63,7 +63,7 @@ func drawScenario(r *rand.Rand) scenario {
 			s.damping[name] = agent.Damping{Flaps: 1 + r.IntN(3), Min: 2 * time.Second, Max: 20 * time.Second, Forget: time.Minute}
 		}
 		if s.dynamic && r.IntN(6) == 0 || hasWord(s.services[len(s.services)-1].Options, "namespace") {
-			s.refuses[name+"_nodes"] = true
+			s.refuses[name] = true
 		}
 	}
 	for _, k := range kinds {
@@ -76,7 +76,7 @@ func drawScenario(r *rand.Rand) scenario {
 
 func drawService(r *rand.Rand, name string) plan.Service {
 	s := plan.Service{
-		Name: name, Backend: name + "_nodes", Checked: r.IntN(8) > 0, Options: "check", Warning: r.IntN(2) == 0,
+		Name: name, Backend: name, Checked: r.IntN(8) > 0, Options: "check", Warning: r.IntN(2) == 0,
 		ForceSlots: r.IntN(8) == 0, Slots: pick(r, 1, 4, 10), Spare: pick(r, 0, 2, 4),
 		DrainTimeout: pick(r, 5*time.Second, 30*time.Second), ReplacementTimeout: pick(r, 5*time.Second, 30*time.Second),
 		ShutdownAfter: pick(r, 0, 5*time.Second),

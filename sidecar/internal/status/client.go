@@ -192,7 +192,8 @@ func (c *Client) Drain(ctx context.Context, to Target, service, instance string,
 	return a.Drain, nil
 }
 
-// View is one service in an answer of /api/v1/state.
+// View is one service in an answer of /api/v1/state. An instance that several of its
+// backends have is there several times; Index is the oldest of theirs.
 type View struct {
 	Index     uint64         `json:"index"`
 	Instances []ViewInstance `json:"instances"`
@@ -230,12 +231,23 @@ func (c *Client) View(ctx context.Context, to Target, service string) (View, err
 	if err := is(to, state.LoadBalancer, service, service); err != nil {
 		return View{}, err
 	}
-	for _, s := range state.Services {
-		if s.Name == service {
-			return s.View, nil
+	var view View
+	routed := false
+	for _, s := range state.Services { // each backend of the service
+		switch {
+		case s.Name != service:
+			continue
+		case !routed:
+			view, routed = s.View, true
+			continue
 		}
+		view.Index = min(view.Index, s.Index)
+		view.Instances, view.Rejected = append(view.Instances, s.Instances...), append(view.Rejected, s.Rejected...)
 	}
-	return View{}, ErrNotRouted
+	if !routed {
+		return View{}, ErrNotRouted
+	}
+	return view, nil
 }
 
 // State asks for all that the sidecar knows, and decodes it into what it is
