@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/spf13/cobra"
@@ -21,16 +22,22 @@ type finding struct {
 	OK    bool   `json:"ok"`
 	Error string `json:"error,omitempty"`
 	Note  string `json:"note,omitempty"`
+
+	// What taking over a HAProxy ends and replaces, such as "frontend web".
+	GoesAway   []string `json:"goes_away,omitempty"`
+	IsReplaced []string `json:"is_replaced,omitempty"`
 }
 
 func checkCommand(env Env) *cobra.Command {
-	var asJSON bool
+	var asJSON, adopt bool
 	cmd := &cobra.Command{
 		Use:   "check",
 		Short: "Check the settings, the template, Consul and HAProxy's sockets",
 		Long: `Check that the settings can be read, that HAProxy finds the file valid that they
 and the template make, that Consul answers for every service, and that HAProxy's
-sockets can be used. Nothing is changed. Exits with 0 if all is well, 1 if
+sockets can be used. A haproxy.cfg or a running HAProxy that serves what Pointsman
+did not write is refused, with the frontends and backends that would go away;
+--adopt agrees to that. Nothing is changed. Exits with 0 if all is well, 1 if
 something is not, 2 if the settings are wrong.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -38,7 +45,7 @@ something is not, 2 if the settings are wrong.`,
 			if err != nil {
 				return err
 			}
-			findings := runChecks(cmd.Context(), cfg)
+			findings := runChecks(cmd.Context(), cfg, adopt)
 			if err := printFindings(env, findings, asJSON, cfg); err != nil {
 				return failure(err)
 			}
@@ -50,11 +57,12 @@ something is not, 2 if the settings are wrong.`,
 			return nil
 		},
 	}
+	adoptFlag(cmd, &adopt)
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON, with the settings as they are in force and secrets masked")
 	return cmd
 }
 
-func runChecks(ctx context.Context, cfg config.Config) []finding {
+func runChecks(ctx context.Context, cfg config.Config, adopt bool) []finding {
 	findings := []finding{{Check: "settings", OK: true, Note: cfg.File}}
 	add := func(check, note string, err error) {
 		f := finding{Check: check, OK: err == nil, Note: note}
@@ -76,7 +84,31 @@ func runChecks(ctx context.Context, cfg config.Config) []finding {
 		note += " (the sidecar will wait for HAProxy)"
 	}
 	add("haproxy", note, err)
-	return findings
+	return append(findings, checkTakeover(ctx, cfg, adopt))
+}
+
+// checkTakeover looks whether running would replace what is not ours.
+func checkTakeover(ctx context.Context, cfg config.Config, adopt bool) finding {
+	f := finding{Check: "takeover", OK: true}
+	r, err := newRenderer(cfg)
+	if err != nil {
+		f.Note = "not looked at: the template is wrong"
+		return f
+	}
+	err = takeover(ctx, cfg, r)
+	refused, isRefused := errors.AsType[*TakeoverError](err)
+	if isRefused {
+		f.GoesAway, f.IsReplaced = refused.Lost(), refused.Replaced()
+	}
+	switch {
+	case err == nil:
+		f.Note = "replaces nothing that Pointsman did not write"
+	case isRefused && adopt:
+		f.Note = "--adopt: " + refused.list()
+	default:
+		f.OK, f.Error = false, err.Error()
+	}
+	return f
 }
 
 // checkTemplate renders a file without servers and lets HAProxy look at it.
@@ -119,6 +151,7 @@ func printFindings(env Env, findings []finding, asJSON bool, cfg config.Config) 
 		if !f.OK {
 			mark, rest = "FAIL", f.Error
 		}
+		rest = strings.ReplaceAll(rest, "\n", "\n"+strings.Repeat(" ", 19))
 		if _, err := fmt.Fprintf(env.Stdout, "%s  %-12s %s\n", mark, f.Check, rest); err != nil {
 			return err
 		}

@@ -218,7 +218,9 @@ func ownListeners(cfg config.Config, r *render.Renderer, bound net.Addr) (own []
 // proxy is the HAProxy adapter as the agent wants it.
 type proxy struct {
 	*haproxy.Client
-	check []string // the command that validates a file: its program tells the version
+	check  []string // the command that validates a file: its program tells the version
+	socket string   // of the runtime API, for messages
+	gate   *gate    // nil: any process is read
 }
 
 var _ agent.HAProxy = proxy{}
@@ -229,7 +231,29 @@ func newProxy(cfg config.Config, log hclog.Logger, onCommand func(string, bool))
 		Runtime: h.Socket, Master: h.MasterSocket, ReloadCommand: h.ReloadCommand,
 		Timeout: h.Timeout, ReloadTimeout: h.ReloadTimeout, Logger: log, OnCommand: onCommand,
 	})
-	return proxy{Client: c, check: h.CheckCommand}, err
+	return proxy{Client: c, check: h.CheckCommand, socket: h.Socket}, err
+}
+
+// Observe reads a process that may be read.
+func (p proxy) Observe(ctx context.Context, backends []string) (plan.Observed, error) {
+	o, err := p.Client.Observe(ctx, backends)
+	return p.admitted(ctx, o, err)
+}
+
+// Compare is Observe beside the loop.
+func (p proxy) Compare(ctx context.Context, backends []string) (plan.Observed, error) {
+	o, err := p.Client.Compare(ctx, backends)
+	return p.admitted(ctx, o, err)
+}
+
+func (p proxy) admitted(ctx context.Context, o plan.Observed, err error) (plan.Observed, error) {
+	if err == nil && p.gate != nil {
+		err = p.gate.admit(ctx, p, o)
+	}
+	if err != nil {
+		return plan.Observed{}, err
+	}
+	return o, nil
 }
 
 // OldWorkers counts them; without a master socket there is nobody to ask.

@@ -25,13 +25,18 @@ import (
 )
 
 func runCommand(env Env) *cobra.Command {
-	return &cobra.Command{
+	var adopt bool
+	cmd := &cobra.Command{
 		Use:   "run",
 		Short: "Follow Consul until told to stop",
 		Long: `Follow Consul until told to stop. SIGTERM and SIGINT stop the sidecar and change
 nothing in HAProxy, which serves on; a second one ends it at once. SIGHUP reads
 the settings again: they are checked first, and the old ones stay in force if
-anything is wrong.`,
+anything is wrong.
+
+A haproxy.cfg or a running HAProxy that serves what Pointsman did not write is
+taken over only with --adopt. Without it, run lists the frontends and backends
+that would go away, and exits with 2.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := load(cmd, env)
@@ -41,13 +46,18 @@ anything is wrong.`,
 			if passed := passedOver(env); passed != "" {
 				newLogger(cfg, env).Warn("environment variables of the container platform passed over", "variables", passed)
 			}
-			d, err := newDaemon(cfg, env, func() (config.Config, error) { return load(cmd, env) })
+			d, err := newDaemon(cfg, env, adopt, func() (config.Config, error) { return load(cmd, env) })
+			if err == nil {
+				err = d.mayTakeOver(cmd.Context(), adopt)
+			}
 			if err != nil {
 				return &exitError{code: ExitUsage, err: err}
 			}
 			return failure(d.run(cmd.Context()))
 		},
 	}
+	adoptFlag(cmd, &adopt)
+	return cmd
 }
 
 // daemon is the running sidecar.
@@ -65,7 +75,7 @@ type daemon struct {
 	self     *registrant // and the sidecar
 }
 
-func newDaemon(cfg config.Config, env Env, reload func() (config.Config, error)) (*daemon, error) {
+func newDaemon(cfg config.Config, env Env, adopt bool, reload func() (config.Config, error)) (*daemon, error) {
 	r, err := newRenderer(cfg)
 	if err != nil {
 		return nil, err
@@ -88,6 +98,9 @@ func newDaemon(cfg config.Config, env Env, reload func() (config.Config, error))
 	p, err := newProxy(cfg, d.log.Named("haproxy"), m.Command)
 	if err != nil {
 		return nil, err
+	}
+	if !adopt {
+		p.gate = &gate{render: r}
 	}
 	d.agent, err = agent.New(agent.Options{
 		Name: cfg.Name, Version: env.Version, Catalog: d.source, HAProxy: p, File: file, Store: newStore(cfg), OldWorkersMemory: p.OldWorkersMemory,
@@ -117,6 +130,18 @@ func newDaemon(cfg config.Config, env Env, reload func() (config.Config, error))
 	}
 	d.self, err = newRegistrant(cfg, self(d.status.Addr), d.log.Named("self"))
 	return d, err
+}
+
+// mayTakeOver returns the refusal of a HAProxy that serves what is not ours. What
+// the operator has agreed to is logged.
+func (d *daemon) mayTakeOver(ctx context.Context, adopt bool) error {
+	err := takeover(ctx, d.cfg, d.render)
+	if e, ok := errors.AsType[*TakeoverError](err); ok && adopt {
+		d.log.Warn("taking over HAProxy", "from", e.What(),
+			"goes_away", strings.Join(e.Lost(), ", "), "is_replaced", strings.Join(e.Replaced(), ", "))
+		return nil
+	}
+	return err
 }
 
 func access(cfg config.Config, hosts func() []string) status.Access {

@@ -321,7 +321,7 @@ func (s *optionSite) start() {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	d, err := newDaemon(cfg, Env{Stderr: &s.log, Version: "test"}, s.load)
+	d, err := newDaemon(cfg, Env{Stderr: &s.log, Version: "test"}, false, s.load)
 	if err != nil {
 		s.t.Fatal(err)
 	}
