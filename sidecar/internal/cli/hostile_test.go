@@ -42,6 +42,7 @@ haproxy:
   socket: %q
   master_socket: %q
   config: "%s/haproxy.cfg"
+  global: {user: "", group: "", chroot: "", stats_socket_group: ""}
   check_command: [/bin/sh, -c, "cp \"$1\" \"$2/written.$$\"", check, "{file}", %q]
 services: [{name: api, bind: "127.0.0.1:80", check: {enabled: false}}]
 addresses: {allow: [127.0.0.0/8]} # hostile.Loopback

@@ -61,7 +61,8 @@ func inRotation(cfg config.Config) bool { return cfg.HAProxy.Health.Bind != "" }
 func renderSettings(cfg config.Config) render.Settings {
 	h, t := cfg.HAProxy, cfg.HAProxy.Defaults.Timeouts
 	s := render.Settings{
-		Log: h.Log, RuntimeSocket: bindAddress(h.Socket), SocketMode: h.Global.StatsSocketMode,
+		Log: h.Log, RuntimeSocket: bindAddress(h.Socket), SocketMode: h.Global.StatsSocketMode, SocketGroup: h.Global.StatsSocketGroup,
+		User: h.Global.User, Group: h.Global.Group, Chroot: h.Global.Chroot,
 		MaxConn: h.Global.MaxConn, Threads: h.Global.Threads,
 		HardStopAfter: h.Global.HardStopAfter, MaxReloads: h.Global.MaxReloads, GlobalExtra: h.Global.Extra,
 		DefaultsExtra: h.Defaults.Extra,

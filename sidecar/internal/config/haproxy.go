@@ -29,12 +29,16 @@ type HAProxy struct {
 
 // Global is what goes into haproxy.cfg's global section.
 type Global struct {
-	MaxConn         int // 0 leaves it to HAProxy
-	Threads         int // 0 leaves it to HAProxy
-	HardStopAfter   time.Duration
-	MaxReloads      int    // a worker older than so many reloads is ended
-	StatsSocketMode string // octal
-	Extra           []string
+	// What HAProxy's worker gives up root for; "" leaves the line out.
+	User, Group, Chroot string
+
+	MaxConn          int // 0 leaves it to HAProxy
+	Threads          int // 0 leaves it to HAProxy
+	HardStopAfter    time.Duration
+	MaxReloads       int    // a worker older than so many reloads is ended
+	StatsSocketMode  string // octal
+	StatsSocketGroup string // "" leaves it to HAProxy
+	Extra            []string
 }
 
 // Defaults is what goes into haproxy.cfg's defaults section.

@@ -67,6 +67,21 @@ func haproxyProcess() []setting[Config] {
 func haproxyGlobal() []setting[Config] {
 	return []setting[Config]{
 		{
+			key: "haproxy.global.user", def: "haproxy",
+			doc: "The user that HAProxy's worker becomes when it is started as root. Empty for a HAProxy that is not started as root: see [users and rights](users.md).",
+			at:  func(c *Config) value { return text{&c.HAProxy.Global.User, "name", orEmpty(word)} },
+		},
+		{
+			key: "haproxy.global.group", def: "haproxy",
+			doc: "The group that HAProxy's worker changes to. Empty for a HAProxy that is not started as root.",
+			at:  func(c *Config) value { return text{&c.HAProxy.Global.Group, "name", orEmpty(word)} },
+		},
+		{
+			key: "haproxy.global.chroot", def: "/var/lib/haproxy",
+			doc: "The directory that HAProxy's worker is confined to. Empty for a HAProxy that is not started as root: it would end at its start, and `haproxy -c` does not show that.",
+			at:  func(c *Config) value { return text{&c.HAProxy.Global.Chroot, "path", orEmpty(word)} },
+		},
+		{
 			key: "haproxy.global.maxconn", def: "0",
 			doc: "Connections at once. 0 leaves it to HAProxy.",
 			at:  func(c *Config) value { return atLeast(&c.HAProxy.Global.MaxConn, 0) },
@@ -93,6 +108,13 @@ func haproxyGlobal() []setting[Config] {
 			doc: "The file mode of the runtime socket.",
 			at: func(c *Config) value {
 				return text{&c.HAProxy.Global.StatsSocketMode, "octal number", octalMode}
+			},
+		},
+		{
+			key: "haproxy.global.stats_socket_group", def: "haproxy",
+			doc: "The group of the runtime socket: the sidecar's user must be in it. Empty for the group that HAProxy is started with.",
+			at: func(c *Config) value {
+				return text{&c.HAProxy.Global.StatsSocketGroup, "name", orEmpty(word)}
 			},
 		},
 		{

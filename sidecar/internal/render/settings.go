@@ -12,6 +12,9 @@ type Settings struct {
 	Log           string // the words after "log"; "" is no log
 	RuntimeSocket string // the address of the runtime socket, as on a bind line
 	SocketMode    string // its file mode, octal
+	SocketGroup   string // "" leaves it to HAProxy
+	User, Group   string // of the worker; "" leaves the line out
+	Chroot        string // of the worker; "" is none
 	MaxConn       int    // 0 leaves it to HAProxy
 	Threads       int    // 0 leaves it to HAProxy
 	HardStopAfter time.Duration
