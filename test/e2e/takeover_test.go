@@ -82,7 +82,7 @@ func (s *site) refused(code int, where string, args ...string) {
 	}
 	for _, want := range []string{
 		where, "would go away: frontend site, backend site_nodes, listen numbers\n", "would be replaced: backend api_nodes\n",
-		"--adopt", "haproxy.config",
+		"--adopt", "haproxy.base_config", "haproxy.config",
 	} {
 		if !strings.Contains(out, want) {
 			s.Errorf("%q: the output has no %q:\n%s", args, want, out)

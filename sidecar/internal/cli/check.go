@@ -14,6 +14,7 @@ import (
 
 	"github.com/pointsman/pointsman/sidecar/internal/config"
 	"github.com/pointsman/pointsman/sidecar/internal/plan"
+	"github.com/pointsman/pointsman/sidecar/internal/render"
 )
 
 // finding is the outcome of one check.
@@ -26,6 +27,9 @@ type finding struct {
 	// What taking over a HAProxy ends and replaces, such as "frontend web".
 	GoesAway   []string `json:"goes_away,omitempty"`
 	IsReplaced []string `json:"is_replaced,omitempty"`
+	// Lines that the operator's own haproxy.cfg should have, such as
+	// "global: hard-stop-after 30s".
+	Lacks []string `json:"lacks,omitempty"`
 }
 
 func checkCommand(env Env) *cobra.Command {
@@ -71,7 +75,15 @@ func runChecks(ctx context.Context, cfg config.Config, adopt bool) []finding {
 		}
 		findings = append(findings, f)
 	}
-	add("template", cfg.HAProxy.Template, checkTemplate(ctx, cfg))
+	rejected := checkTemplate(ctx, cfg)
+	if base := cfg.HAProxy.BaseConfig; base != "" {
+		f := checkBase(cfg, rejected)
+		if !f.OK && rejected != nil {
+			rejected = nil // it is theirs
+		}
+		findings = append(findings, f)
+	}
+	add("template", cfg.HAProxy.Template, rejected)
 	add("haproxy.cfg", cfg.HAProxy.Config, checkDirectory(cfg.HAProxy.Config))
 	_, err := catalogOnce(ctx, cfg)
 	add("consul", cfg.Consul.Address, err)
@@ -85,6 +97,29 @@ func runChecks(ctx context.Context, cfg config.Config, adopt bool) []finding {
 	}
 	add("haproxy", note, err)
 	return append(findings, checkTakeover(ctx, cfg, adopt))
+}
+
+// checkBase looks at the operator's half, in include mode: what HAProxy rejects in
+// it, and which lines it lacks without which requests can be lost.
+func checkBase(cfg config.Config, rejected error) finding {
+	f := finding{Check: "base_config", OK: true, Note: cfg.HAProxy.BaseConfig}
+	if e, ok := errors.AsType[*render.RejectedError](rejected); ok && e.Base != "" {
+		f.OK, f.Error = false, e.Error()
+		return f
+	}
+	content, err := os.ReadFile(cfg.HAProxy.BaseConfig)
+	if err != nil {
+		f.OK, f.Error = false, err.Error()
+		return f
+	}
+	r, err := newRenderer(cfg)
+	if err != nil {
+		return f // the template's check says so
+	}
+	if f.Lacks = r.BaseLacks(content); len(f.Lacks) > 0 {
+		f.Note += "\nlacks, for deployments without a lost request:\n  " + strings.Join(f.Lacks, "\n  ")
+	}
+	return f
 }
 
 // checkTakeover looks whether running would replace what is not ours.

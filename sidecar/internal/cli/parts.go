@@ -61,7 +61,8 @@ func inRotation(cfg config.Config) bool { return cfg.HAProxy.Health.Bind != "" }
 func renderSettings(cfg config.Config) render.Settings {
 	h, t := cfg.HAProxy, cfg.HAProxy.Defaults.Timeouts
 	s := render.Settings{
-		Log: h.Log, RuntimeSocket: bindAddress(h.Socket), SocketMode: h.Global.StatsSocketMode, SocketGroup: h.Global.StatsSocketGroup,
+		Base: h.BaseConfig,
+		Log:  h.Log, RuntimeSocket: bindAddress(h.Socket), SocketMode: h.Global.StatsSocketMode, SocketGroup: h.Global.StatsSocketGroup,
 		User: h.Global.User, Group: h.Global.Group, Chroot: h.Global.Chroot,
 		MaxConn: h.Global.MaxConn, Threads: h.Global.Threads,
 		HardStopAfter: h.Global.HardStopAfter, MaxReloads: h.Global.MaxReloads, GlobalExtra: h.Global.Extra,
@@ -90,6 +91,7 @@ func renderSettings(cfg config.Config) render.Settings {
 
 func renderService(s config.Service) render.Service {
 	return render.Service{
+		Name:    s.Name,
 		Backend: s.Backend, Bind: s.Bind, Mode: string(s.Mode), Balance: s.Balance, RetryOn: s.RetryOn,
 		Check: render.Check{
 			Enabled: s.Check.Enabled, Path: s.Check.Path, Host: s.Check.Host,
@@ -133,7 +135,7 @@ func (r renderer) Without(backend string, good []byte) (rest agent.Renderer, opt
 }
 
 func newFile(cfg config.Config) (*render.File, error) {
-	return render.NewFile(cfg.HAProxy.Config, cfg.HAProxy.CheckCommand)
+	return render.NewFile(cfg.HAProxy.Config, cfg.HAProxy.CheckCommand, cfg.HAProxy.BaseConfig)
 }
 
 // newStore keeps the snapshot, if one is to be kept.
@@ -207,7 +209,12 @@ func ownListeners(cfg config.Config, r *render.Renderer, bound net.Addr) (own []
 	}
 	add("haproxy.socket", bindAddress(cfg.HAProxy.Socket))
 	add("haproxy.master_socket", bindAddress(cfg.HAProxy.MasterSocket))
-	for _, l := range r.Listeners() {
+	listeners := r.Listeners()
+	if base := cfg.HAProxy.BaseConfig; base != "" {
+		content, _ := os.ReadFile(base) // one that cannot be read is HAProxy's error
+		listeners = append(slices.Clone(listeners), render.ListenersOf(content)...)
+	}
+	for _, l := range listeners {
 		if !l.Addr.IsValid() {
 			l.Addr = netip.IPv4Unspecified()
 		}

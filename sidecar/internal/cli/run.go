@@ -99,8 +99,8 @@ func newDaemon(cfg config.Config, env Env, adopt bool, reload func() (config.Con
 	if err != nil {
 		return nil, err
 	}
-	if !adopt {
-		p.gate = &gate{render: r}
+	if base := cfg.HAProxy.BaseConfig; base != "" || !adopt {
+		p.gate = &gate{render: r, base: base, file: cfg.HAProxy.Config}
 	}
 	d.agent, err = agent.New(agent.Options{
 		Name: cfg.Name, Version: env.Version, Catalog: d.source, HAProxy: p, File: file, Store: newStore(cfg), OldWorkersMemory: p.OldWorkersMemory,
@@ -286,7 +286,7 @@ func needRestart(keys []string) (fixed []string) {
 		switch {
 		case k == "status.service", k == "status.advertise", k == "status.hosts":
 		case strings.HasPrefix(k, "consul."), strings.HasPrefix(k, "status."), strings.HasPrefix(k, "log."), k == "name", k == "snapshot",
-			k == "haproxy.socket", k == "haproxy.master_socket", k == "haproxy.config", k == "haproxy.check_command",
+			k == "haproxy.socket", k == "haproxy.master_socket", k == "haproxy.config", k == "haproxy.base_config", k == "haproxy.check_command",
 			k == "haproxy.reload_command", k == "haproxy.timeout", k == "haproxy.reload_timeout":
 			fixed = append(fixed, k)
 		}

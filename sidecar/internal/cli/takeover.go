@@ -60,8 +60,8 @@ func (e *TakeoverError) What() string {
 
 func (e *TakeoverError) Error() string {
 	return "HAProxy serves what Pointsman did not write: " + e.list() +
-		"\nto take it over, add --adopt; to keep it, let Pointsman write another file (haproxy.config)," +
-		"\nfor a HAProxy of its own with sockets of its own (haproxy.socket, haproxy.master_socket)"
+		"\nto take it over, add --adopt; to keep it, set haproxy.base_config (include mode: Pointsman adds a second file)," +
+		"\nor let Pointsman write another file (haproxy.config) for a HAProxy with sockets of its own (haproxy.socket, haproxy.master_socket)"
 }
 
 // list has a line each for where, what would go away and what would be replaced.
@@ -94,7 +94,7 @@ func takeover(ctx context.Context, cfg config.Config, r *render.Renderer) error 
 		return err
 	}
 	process, err := p.site(ctx)
-	if err != nil {
+	if err != nil || cfg.HAProxy.BaseConfig != "" { // what is served is the operator's, and stays
 		process = site{}
 	}
 	return refusal(r, file, process)
@@ -142,7 +142,8 @@ func (p proxy) site(ctx context.Context) (site, error) {
 // and serves something that is not ours. What was once ours, or agreed to,
 // stays so.
 type gate struct {
-	render *render.Renderer
+	render     *render.Renderer
+	base, file string // in include mode: the operator's file and ours
 
 	mu   sync.Mutex
 	open bool
@@ -155,7 +156,11 @@ func (g *gate) admit(ctx context.Context, p proxy, o plan.Observed) error {
 	if g.open {
 		return nil
 	}
-	if (o.Marker == plan.Marker{}) {
+	switch {
+	case o.Marker != plan.Marker{}:
+	case g.base != "":
+		return fmt.Errorf("HAProxy runs without %[2]s: restart it with -f %[1]s -f %[2]s (the file is written by: sidecar render --write)", g.base, g.file)
+	default:
 		s, err := p.site(ctx)
 		if err != nil {
 			return err

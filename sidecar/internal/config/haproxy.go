@@ -8,6 +8,7 @@ type HAProxy struct {
 	Socket       string // of the runtime API: a path or host:port
 	MasterSocket string // likewise, of the master process; "" is none
 	Config       string // path of haproxy.cfg, which the sidecar writes
+	BaseConfig   string // path of the operator's own haproxy.cfg, in include mode; else ""
 	Template     string // path of the operator's template; "" is the one built in
 
 	// CheckCommand validates a file before it is put in place: the program and

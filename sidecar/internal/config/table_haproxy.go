@@ -28,6 +28,11 @@ func haproxyProcess() []setting[Config] {
 			at:  func(c *Config) value { return text{&c.HAProxy.Config, "path", path} },
 		},
 		{
+			key: "haproxy.base_config", derived: "none: the whole haproxy.cfg is the sidecar's",
+			doc: "Your own haproxy.cfg, which HAProxy loads before `haproxy.config` (`-f YOURS -f ITS`). With it the sidecar writes backends only: see [keep your haproxy.cfg](include.md).",
+			at:  func(c *Config) value { return text{&c.HAProxy.BaseConfig, "path", orEmpty(path)} },
+		},
+		{
 			key: "haproxy.template", derived: "the one built in",
 			doc: "A template of that file.",
 			at:  func(c *Config) value { return text{&c.HAProxy.Template, "path", orEmpty(path)} },
