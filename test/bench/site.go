@@ -46,7 +46,7 @@ const otherMachines = "addresses: {allow: [127.0.0.0/8]}\n"
 
 // haproxySettings let what looks at HAProxy keep its connection while others
 // are measured.
-const haproxySettings = "  global: {extra: [stats timeout 1h]}\n"
+const haproxySettings = "  global: {user: \"\", group: \"\", chroot: \"\", stats_socket_group: \"\", extra: [stats timeout 1h]}\n"
 
 const floorService = "floor"
 

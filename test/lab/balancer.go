@@ -152,6 +152,9 @@ func (b *Balancer) writeSettings() error {
 	fmt.Fprintf(&y, "name: %s\nconsul:\n  address: %s\n", b.Name, b.consul.Address())
 	fmt.Fprintf(&y, "haproxy:\n  socket: %s\n  master_socket: %s\n  config: %s\n", b.Socket(), b.Master(), b.Config())
 	fmt.Fprintf(&y, "  check_command: [%s, -c, -f, \"{file}\"]\n", b.lab.programs.HAProxy)
+	if !strings.Contains(b.haproxy, "  global:") { // the lab's HAProxy runs as the lab does
+		y.WriteString("  global: {user: \"\", group: \"\", chroot: \"\", stats_socket_group: \"\"}\n")
+	}
 	fmt.Fprintf(&y, "  stats: {bind: %q}\n%s", local(b.StatsPort), b.haproxy)
 	if b.joined != "" {
 		fmt.Fprintf(&y, "  health: {bind: %q}\nbalancer: {service: %s, port: %d}\n", local(b.HealthPort), b.joined, b.services[0].Port)

@@ -15,6 +15,7 @@ import (
 	"github.com/pointsman/pointsman/sidecar/internal/catalog"
 	"github.com/pointsman/pointsman/sidecar/internal/config"
 	"github.com/pointsman/pointsman/sidecar/internal/plan"
+	"github.com/pointsman/pointsman/sidecar/internal/render"
 )
 
 // finding is the outcome of one check.
@@ -23,24 +24,33 @@ type finding struct {
 	OK    bool   `json:"ok"`
 	Error string `json:"error,omitempty"`
 	Note  string `json:"note,omitempty"`
+
+	// What taking over a HAProxy ends and replaces, such as "frontend web".
+	GoesAway   []string `json:"goes_away,omitempty"`
+	IsReplaced []string `json:"is_replaced,omitempty"`
+	// Lines that the operator's own haproxy.cfg should have, such as
+	// "global: hard-stop-after 30s".
+	Lacks []string `json:"lacks,omitempty"`
 }
 
 func checkCommand(env Env) *cobra.Command {
-	var asJSON bool
+	var asJSON, adopt bool
 	cmd := &cobra.Command{
 		Use:   "check",
 		Short: "Check the settings, the template, Consul and HAProxy's sockets",
 		Long: `Check that the settings are valid, that HAProxy accepts the configuration made
 from the template, that Consul answers for every service, and that HAProxy's
-sockets work. Changes nothing. Exit codes: 0 all checks passed, 1 a check failed,
-2 invalid settings.`,
+sockets work. A haproxy.cfg or a running HAProxy that serves what Pointsman
+did not write is refused, with the frontends and backends that would go away;
+--adopt accepts that. Changes nothing. Exit codes: 0 all checks passed, 1 a check
+failed, 2 invalid settings.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := load(cmd, env)
 			if err != nil {
 				return err
 			}
-			findings := runChecks(cmd.Context(), cfg)
+			findings := runChecks(cmd.Context(), cfg, adopt)
 			if err := printFindings(env, findings, asJSON, cfg); err != nil {
 				return failure(err)
 			}
@@ -52,11 +62,12 @@ sockets work. Changes nothing. Exit codes: 0 all checks passed, 1 a check failed
 			return nil
 		},
 	}
+	adoptFlag(cmd, &adopt)
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON, with all effective settings and masked secrets")
 	return cmd
 }
 
-func runChecks(ctx context.Context, cfg config.Config) []finding {
+func runChecks(ctx context.Context, cfg config.Config, adopt bool) []finding {
 	findings := []finding{{Check: "settings", OK: true, Note: cfg.File}}
 	add := func(check, note string, err error) {
 		f := finding{Check: check, OK: err == nil, Note: note}
@@ -65,7 +76,15 @@ func runChecks(ctx context.Context, cfg config.Config) []finding {
 		}
 		findings = append(findings, f)
 	}
-	add("template", cfg.HAProxy.Template, checkTemplate(ctx, cfg))
+	rejected := checkTemplate(ctx, cfg)
+	if base := cfg.HAProxy.BaseConfig; base != "" {
+		f := checkBase(cfg, rejected)
+		if !f.OK && rejected != nil {
+			rejected = nil // it is theirs
+		}
+		findings = append(findings, f)
+	}
+	add("template", cfg.HAProxy.Template, rejected)
 	add("haproxy.cfg", cfg.HAProxy.Config, checkDirectory(cfg.HAProxy.Config))
 	snap, err := catalogOnce(ctx, cfg)
 	add("consul", cfg.Consul.Address, err)
@@ -83,7 +102,54 @@ func runChecks(ctx context.Context, cfg config.Config) []finding {
 		note += " (sidecar run waits for HAProxy)"
 	}
 	add("haproxy", note, err)
-	return findings
+	return append(findings, checkTakeover(ctx, cfg, adopt))
+}
+
+// checkBase looks at the operator's half, in include mode: what HAProxy rejects in
+// it, and which lines it lacks without which requests can be lost.
+func checkBase(cfg config.Config, rejected error) finding {
+	f := finding{Check: "base_config", OK: true, Note: cfg.HAProxy.BaseConfig}
+	if e, ok := errors.AsType[*render.RejectedError](rejected); ok && e.Base != "" {
+		f.OK, f.Error = false, e.Error()
+		return f
+	}
+	content, err := os.ReadFile(cfg.HAProxy.BaseConfig)
+	if err != nil {
+		f.OK, f.Error = false, err.Error()
+		return f
+	}
+	r, err := newRenderer(cfg)
+	if err != nil {
+		return f // the template's check says so
+	}
+	if f.Lacks = r.BaseLacks(content); len(f.Lacks) > 0 {
+		f.Note += "\nlacks, for deployments without a lost request:\n  " + strings.Join(f.Lacks, "\n  ")
+	}
+	return f
+}
+
+// checkTakeover looks whether running would replace what is not ours.
+func checkTakeover(ctx context.Context, cfg config.Config, adopt bool) finding {
+	f := finding{Check: "takeover", OK: true}
+	r, err := newRenderer(cfg)
+	if err != nil {
+		f.Note = "not looked at: the template is wrong"
+		return f
+	}
+	err = takeover(ctx, cfg, r)
+	refused, isRefused := errors.AsType[*TakeoverError](err)
+	if isRefused {
+		f.GoesAway, f.IsReplaced = refused.Lost(), refused.Replaced()
+	}
+	switch {
+	case err == nil:
+		f.Note = "replaces nothing that Pointsman did not write"
+	case isRefused && adopt:
+		f.Note = "--adopt: " + refused.list()
+	default:
+		f.OK, f.Error = false, err.Error()
+	}
+	return f
 }
 
 // checkTemplate renders a file without servers and lets HAProxy look at it.
@@ -126,6 +192,7 @@ func printFindings(env Env, findings []finding, asJSON bool, cfg config.Config) 
 		if !f.OK {
 			mark, rest = "FAIL", f.Error
 		}
+		rest = strings.ReplaceAll(rest, "\n", "\n"+strings.Repeat(" ", 19))
 		if _, err := fmt.Fprintf(env.Stdout, "%s  %-12s %s\n", mark, f.Check, rest); err != nil {
 			return err
 		}

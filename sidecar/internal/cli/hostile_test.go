@@ -42,6 +42,7 @@ haproxy:
   socket: %q
   master_socket: %q
   config: "%s/haproxy.cfg"
+  global: {user: "", group: "", chroot: "", stats_socket_group: ""}
   check_command: [/bin/sh, -c, "cp \"$1\" \"$2/written.$$\"", check, "{file}", %q]
 services: [{name: api, bind: "127.0.0.1:80", check: {enabled: false}}]
 addresses: {allow: [127.0.0.0/8]} # hostile.Loopback
@@ -63,7 +64,7 @@ func newBetween(t *testing.T, profile haproxytest.Profile) *between {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if b.daemon, err = newDaemon(cfg, Env{Stderr: &b.log, Version: "test"}, reload); err != nil {
+	if b.daemon, err = newDaemon(cfg, Env{Stderr: &b.log, Version: "test"}, true, reload); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())

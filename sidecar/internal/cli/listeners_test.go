@@ -92,3 +92,22 @@ listen l
 		t.Errorf("got\n%q\nwant\n%q", got, want)
 	}
 }
+
+// In include mode, what the operator's half listens on is HAProxy's own, too.
+func TestOwnListeners_InIncludeMode_OfBothHalves(t *testing.T) {
+	base := filepath.Join(t.TempDir(), "haproxy.cfg")
+	if err := os.WriteFile(base, []byte("frontend www\n  bind 10.0.0.2:9002\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cfg := loaded(t, fmt.Sprintf("services: []\nhaproxy: {base_config: %q, config: /run/pointsman.cfg}\n", base))
+	r, err := newRenderer(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, l := range ownListeners(cfg, r, nil) {
+		if l.Addr.String() == "10.0.0.2" && l.First == 9002 {
+			return
+		}
+	}
+	t.Error("the listener of the operator's half is not known")
+}

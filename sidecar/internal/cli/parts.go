@@ -61,7 +61,9 @@ func inRotation(cfg config.Config) bool { return cfg.HAProxy.Health.Bind != "" }
 func renderSettings(cfg config.Config) render.Settings {
 	h, t := cfg.HAProxy, cfg.HAProxy.Defaults.Timeouts
 	s := render.Settings{
-		Log: h.Log, RuntimeSocket: bindAddress(h.Socket), SocketMode: h.Global.StatsSocketMode,
+		Base: h.BaseConfig,
+		Log:  h.Log, RuntimeSocket: bindAddress(h.Socket), SocketMode: h.Global.StatsSocketMode, SocketGroup: h.Global.StatsSocketGroup,
+		User: h.Global.User, Group: h.Global.Group, Chroot: h.Global.Chroot,
 		MaxConn: h.Global.MaxConn, Threads: h.Global.Threads,
 		HardStopAfter: h.Global.HardStopAfter, MaxReloads: h.Global.MaxReloads, GlobalExtra: h.Global.Extra,
 		DefaultsExtra: h.Defaults.Extra,
@@ -89,6 +91,7 @@ func renderSettings(cfg config.Config) render.Settings {
 
 func renderService(s config.Service) render.Service {
 	return render.Service{
+		Name:    s.Name,
 		Backend: s.Backend, Bind: s.Bind, Mode: string(s.Mode), Balance: s.Balance, RetryOn: s.RetryOn,
 		Check: render.Check{
 			Enabled: s.Check.Enabled, Path: s.Check.Path, Host: s.Check.Host,
@@ -132,7 +135,7 @@ func (r renderer) Without(backend string, good []byte) (rest agent.Renderer, opt
 }
 
 func newFile(cfg config.Config) (*render.File, error) {
-	return render.NewFile(cfg.HAProxy.Config, cfg.HAProxy.CheckCommand)
+	return render.NewFile(cfg.HAProxy.Config, cfg.HAProxy.CheckCommand, cfg.HAProxy.BaseConfig)
 }
 
 // newStore keeps the snapshot, if one is to be kept.
@@ -206,7 +209,12 @@ func ownListeners(cfg config.Config, r *render.Renderer, bound net.Addr) (own []
 	}
 	add("haproxy.socket", bindAddress(cfg.HAProxy.Socket))
 	add("haproxy.master_socket", bindAddress(cfg.HAProxy.MasterSocket))
-	for _, l := range r.Listeners() {
+	listeners := r.Listeners()
+	if base := cfg.HAProxy.BaseConfig; base != "" {
+		content, _ := os.ReadFile(base) // one that cannot be read is HAProxy's error
+		listeners = append(slices.Clone(listeners), render.ListenersOf(content)...)
+	}
+	for _, l := range listeners {
 		if !l.Addr.IsValid() {
 			l.Addr = netip.IPv4Unspecified()
 		}
@@ -218,7 +226,9 @@ func ownListeners(cfg config.Config, r *render.Renderer, bound net.Addr) (own []
 // proxy is the HAProxy adapter as the agent wants it.
 type proxy struct {
 	*haproxy.Client
-	check []string // the command that validates a file: its program tells the version
+	check  []string // the command that validates a file: its program tells the version
+	socket string   // of the runtime API, for messages
+	gate   *gate    // nil: any process is read
 }
 
 var _ agent.HAProxy = proxy{}
@@ -229,7 +239,29 @@ func newProxy(cfg config.Config, log hclog.Logger, onCommand func(string, bool))
 		Runtime: h.Socket, Master: h.MasterSocket, ReloadCommand: h.ReloadCommand,
 		Timeout: h.Timeout, ReloadTimeout: h.ReloadTimeout, Logger: log, OnCommand: onCommand,
 	})
-	return proxy{Client: c, check: h.CheckCommand}, err
+	return proxy{Client: c, check: h.CheckCommand, socket: h.Socket}, err
+}
+
+// Observe reads a process that may be read.
+func (p proxy) Observe(ctx context.Context, backends []string) (plan.Observed, error) {
+	o, err := p.Client.Observe(ctx, backends)
+	return p.admitted(ctx, o, err)
+}
+
+// Compare is Observe beside the loop.
+func (p proxy) Compare(ctx context.Context, backends []string) (plan.Observed, error) {
+	o, err := p.Client.Compare(ctx, backends)
+	return p.admitted(ctx, o, err)
+}
+
+func (p proxy) admitted(ctx context.Context, o plan.Observed, err error) (plan.Observed, error) {
+	if err == nil && p.gate != nil {
+		err = p.gate.admit(ctx, p, o)
+	}
+	if err != nil {
+		return plan.Observed{}, err
+	}
+	return o, nil
 }
 
 // OldWorkers counts them; without a master socket there is nobody to ask.

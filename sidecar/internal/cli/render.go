@@ -12,13 +12,14 @@ import (
 )
 
 func renderCommand(env Env) *cobra.Command {
-	var write, offline bool
+	var write, offline, adopt bool
 	cmd := &cobra.Command{
 		Use:   "render",
 		Short: "Print the haproxy.cfg for the current settings and Consul's instances",
 		Long: `Print the haproxy.cfg for the current settings, Consul's instances and, if HAProxy
 runs, its servers. Changes nothing unless --write is given, which validates the
-file and replaces haproxy.cfg without a reload.`,
+file and replaces haproxy.cfg without a reload. A haproxy.cfg that Pointsman did
+not write is replaced only with --adopt.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := load(cmd, env)
@@ -30,6 +31,9 @@ file and replaces haproxy.cfg without a reload.`,
 				return err
 			}
 			if write {
+				if err := mayWrite(cfg, adopt); err != nil {
+					return &exitError{code: ExitUsage, err: err}
+				}
 				return writeOnce(cmd.Context(), env, cfg, content)
 			}
 			_, err = env.Stdout.Write(content)
@@ -37,6 +41,7 @@ file and replaces haproxy.cfg without a reload.`,
 		},
 	}
 	cmd.Flags().BoolVar(&write, "write", false, "validate the file and replace haproxy.cfg")
+	adoptFlag(cmd, &adopt)
 	cmd.Flags().BoolVar(&offline, "offline", false, "do not query Consul or HAProxy; the file has no servers")
 	return cmd
 }
@@ -59,6 +64,22 @@ func rendered(ctx context.Context, cfg config.Config, offline bool) ([]byte, err
 	p := plan.Compute(plan.Desired{Marker: r.Marker(), Services: policy(cfg, r), Rotation: inRotation(cfg)}, o, snap)
 	content, err := r.Render(p.File)
 	return content, failure(err)
+}
+
+// mayWrite returns the refusal to replace a file that is not ours.
+func mayWrite(cfg config.Config, adopt bool) error {
+	if adopt {
+		return nil
+	}
+	file, err := fileSite(cfg)
+	if err != nil {
+		return err
+	}
+	r, err := newRenderer(cfg)
+	if err != nil {
+		return err
+	}
+	return refusal(r, file)
 }
 
 func writeOnce(ctx context.Context, env Env, cfg config.Config, content []byte) error {

@@ -25,13 +25,18 @@ import (
 )
 
 func runCommand(env Env) *cobra.Command {
-	return &cobra.Command{
+	var adopt bool
+	cmd := &cobra.Command{
 		Use:   "run",
 		Short: "Run the sidecar until a signal stops it",
 		Long: `Run the sidecar until a signal stops it. SIGTERM and SIGINT stop the sidecar
 and leave HAProxy unchanged; HAProxy keeps running. A second signal exits
 immediately. SIGHUP reloads the settings; invalid settings are logged and the
-current ones stay active.`,
+current ones stay active.
+
+A haproxy.cfg or a running HAProxy that serves what Pointsman did not write is
+taken over only with --adopt. Without it, run lists the frontends and backends
+that would go away, and exits with 2.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := load(cmd, env)
@@ -41,13 +46,18 @@ current ones stay active.`,
 			if passed := passedOver(env); passed != "" {
 				newLogger(cfg, env).Warn("container platform's environment variables ignored", "variables", passed)
 			}
-			d, err := newDaemon(cfg, env, func() (config.Config, error) { return load(cmd, env) })
+			d, err := newDaemon(cfg, env, adopt, func() (config.Config, error) { return load(cmd, env) })
+			if err == nil {
+				err = d.mayTakeOver(cmd.Context(), adopt)
+			}
 			if err != nil {
 				return &exitError{code: ExitUsage, err: err}
 			}
 			return failure(d.run(cmd.Context()))
 		},
 	}
+	adoptFlag(cmd, &adopt)
+	return cmd
 }
 
 // daemon is the running sidecar.
@@ -66,7 +76,7 @@ type daemon struct {
 	self     *registrant // and the sidecar
 }
 
-func newDaemon(cfg config.Config, env Env, reload func() (config.Config, error)) (*daemon, error) {
+func newDaemon(cfg config.Config, env Env, adopt bool, reload func() (config.Config, error)) (*daemon, error) {
 	r, err := newRenderer(cfg)
 	if err != nil {
 		return nil, err
@@ -88,6 +98,9 @@ func newDaemon(cfg config.Config, env Env, reload func() (config.Config, error))
 	p, err := newProxy(cfg, d.log.Named("haproxy"), m.Command)
 	if err != nil {
 		return nil, err
+	}
+	if base := cfg.HAProxy.BaseConfig; base != "" || !adopt {
+		p.gate = &gate{render: r, base: base, file: cfg.HAProxy.Config}
 	}
 	d.agent, err = agent.New(agent.Options{
 		Name: cfg.Name, Version: env.Version, Catalog: d.source, HAProxy: p, File: d.file, Store: newStore(cfg), OldWorkersMemory: p.OldWorkersMemory,
@@ -117,6 +130,18 @@ func newDaemon(cfg config.Config, env Env, reload func() (config.Config, error))
 	}
 	d.self, err = newRegistrant(cfg, self(d.status.Addr), d.log.Named("self"))
 	return d, err
+}
+
+// mayTakeOver returns the refusal of a HAProxy that serves what is not ours. What
+// the operator has agreed to is logged.
+func (d *daemon) mayTakeOver(ctx context.Context, adopt bool) error {
+	err := takeover(ctx, d.cfg, d.render)
+	if e, ok := errors.AsType[*TakeoverError](err); ok && adopt {
+		d.log.Warn("taking over HAProxy", "from", e.What(),
+			"goes_away", strings.Join(e.Lost(), ", "), "is_replaced", strings.Join(e.Replaced(), ", "))
+		return nil
+	}
+	return err
 }
 
 func access(cfg config.Config, hosts func() []string) status.Access {
@@ -290,7 +315,7 @@ func needRestart(keys []string) (fixed []string) {
 		switch {
 		case k == "status.service", k == "status.advertise", k == "status.hosts":
 		case strings.HasPrefix(k, "consul."), strings.HasPrefix(k, "status."), strings.HasPrefix(k, "log."), k == "name", k == "snapshot",
-			k == "haproxy.socket", k == "haproxy.master_socket", k == "haproxy.config", k == "haproxy.check_command",
+			k == "haproxy.socket", k == "haproxy.master_socket", k == "haproxy.config", k == "haproxy.base_config", k == "haproxy.check_command",
 			k == "haproxy.reload_command", k == "haproxy.timeout", k == "haproxy.reload_timeout":
 			fixed = append(fixed, k)
 		}

@@ -248,7 +248,7 @@ func (s *optionSite) settings() []byte {
 		"haproxy": map[string]any{
 			"socket": s.haproxy.Runtime(), "master_socket": s.haproxy.Master(), "config": s.haproxy.ConfigFile(),
 			"check_command": []string{haproxytest.Binary(s.t), "-c", "-f", "{file}"},
-			"global":        map[string]any{"extra": []string{"ssl-default-server-options ssl-min-ver TLSv1.0"}},
+			"global":        map[string]any{"user": "", "group": "", "chroot": "", "stats_socket_group": "", "extra": []string{"ssl-default-server-options ssl-min-ver TLSv1.0"}},
 		},
 	})
 	if err != nil {
@@ -320,7 +320,7 @@ func (s *optionSite) start() {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	d, err := newDaemon(cfg, Env{Stderr: &s.log, Version: "test"}, s.load)
+	d, err := newDaemon(cfg, Env{Stderr: &s.log, Version: "test"}, false, s.load)
 	if err != nil {
 		s.t.Fatal(err)
 	}

@@ -8,6 +8,7 @@ type HAProxy struct {
 	Socket       string // of the runtime API: a path or host:port
 	MasterSocket string // likewise, of the master process; "" is none
 	Config       string // path of haproxy.cfg, which the sidecar writes
+	BaseConfig   string // path of the operator's own haproxy.cfg, in include mode; else ""
 	Template     string // path of the operator's template; "" is the one built in
 
 	// CheckCommand validates a file before it is put in place: the program and
@@ -29,12 +30,16 @@ type HAProxy struct {
 
 // Global is what goes into haproxy.cfg's global section.
 type Global struct {
-	MaxConn         int // 0 leaves it to HAProxy
-	Threads         int // 0 leaves it to HAProxy
-	HardStopAfter   time.Duration
-	MaxReloads      int    // a worker older than so many reloads is ended
-	StatsSocketMode string // octal
-	Extra           []string
+	// What HAProxy's worker gives up root for; "" leaves the line out.
+	User, Group, Chroot string
+
+	MaxConn          int // 0 leaves it to HAProxy
+	Threads          int // 0 leaves it to HAProxy
+	HardStopAfter    time.Duration
+	MaxReloads       int    // a worker older than so many reloads is ended
+	StatsSocketMode  string // octal
+	StatsSocketGroup string // "" leaves it to HAProxy
+	Extra            []string
 }
 
 // Defaults is what goes into haproxy.cfg's defaults section.

@@ -78,7 +78,7 @@ func TestDefaultsAreThoseOfTheIssue(t *testing.T) {
 			CheckCommand: []string{"haproxy", "-c", "-f", "{file}"}, ReloadCommand: []string{},
 			Timeout: 3 * time.Second, ReloadTimeout: 30 * time.Second,
 			Log:    "stdout format raw local0",
-			Global: config.Global{HardStopAfter: 30 * time.Second, MaxReloads: 10, StatsSocketMode: "660", Extra: []string{}},
+			Global: config.Global{User: "haproxy", Group: "haproxy", Chroot: "/var/lib/haproxy", StatsSocketGroup: "haproxy", HardStopAfter: 30 * time.Second, MaxReloads: 10, StatsSocketMode: "660", Extra: []string{}},
 			Defaults: config.Defaults{
 				Timeouts: config.Timeouts{
 					Connect: time.Second, Client: 30 * time.Second, Server: 30 * time.Second, Queue: 5 * time.Second,

@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -20,6 +21,7 @@ func (l *loader) relations() {
 	l.bindsUnique()
 	l.balancerRelations()
 	l.serverLines()
+	l.includeMode()
 	for i, s := range l.cfg.Services {
 		if s.Mode == TCP && len(s.RetryOn) > 0 {
 			key := l.prefixes[i]
@@ -60,6 +62,23 @@ func (l *loader) statusRelations() {
 	l.oneToken("status", &s.Token, &s.TokenFile)
 	if s.Service != "" && s.Service == l.cfg.Balancer.Service {
 		l.conflict("is the load balancer's own service: see balancer.service", s.Service, "status.service", "balancer.service")
+	}
+}
+
+// includeMode reports what can't be while the operator's own file is kept.
+func (l *loader) includeMode() {
+	h := &l.cfg.HAProxy
+	if h.BaseConfig == "" {
+		return
+	}
+	if filepath.Base(h.BaseConfig) == filepath.Base(h.Config) { // HAProxy's alerts would not tell them apart
+		l.conflict("needs a haproxy.config with another file name, such as pointsman.cfg", h.BaseConfig, "haproxy.base_config", "haproxy.config")
+	}
+	for i, s := range l.cfg.Services {
+		if len(s.Bind) > 0 {
+			key := l.prefixes[i]
+			l.conflict("must not be set with haproxy.base_config: write the frontend there, with default_backend "+s.Backend, s.Bind[0], key+".bind", key)
+		}
 	}
 }
 

@@ -28,6 +28,11 @@ func haproxyProcess() []setting[Config] {
 			at:  func(c *Config) value { return text{&c.HAProxy.Config, "path", path} },
 		},
 		{
+			key: "haproxy.base_config", derived: "none: the whole haproxy.cfg is the sidecar's",
+			doc: "Your own haproxy.cfg, which HAProxy loads before `haproxy.config` (`-f YOURS -f ITS`). With it the sidecar writes backends only: see [keep your haproxy.cfg](include.md).",
+			at:  func(c *Config) value { return text{&c.HAProxy.BaseConfig, "path", orEmpty(path)} },
+		},
+		{
 			key: "haproxy.template", derived: "built-in template",
 			doc: "Template of haproxy.cfg.",
 			at:  func(c *Config) value { return text{&c.HAProxy.Template, "path", orEmpty(path)} },
@@ -67,6 +72,21 @@ func haproxyProcess() []setting[Config] {
 func haproxyGlobal() []setting[Config] {
 	return []setting[Config]{
 		{
+			key: "haproxy.global.user", def: "haproxy",
+			doc: "The user that HAProxy's worker becomes when it is started as root. Empty for a HAProxy that is not started as root: see [users and rights](users.md).",
+			at:  func(c *Config) value { return text{&c.HAProxy.Global.User, "name", orEmpty(word)} },
+		},
+		{
+			key: "haproxy.global.group", def: "haproxy",
+			doc: "The group that HAProxy's worker changes to. Empty for a HAProxy that is not started as root.",
+			at:  func(c *Config) value { return text{&c.HAProxy.Global.Group, "name", orEmpty(word)} },
+		},
+		{
+			key: "haproxy.global.chroot", def: "/var/lib/haproxy",
+			doc: "The directory that HAProxy's worker is confined to. Empty for a HAProxy that is not started as root: it would end at its start, and `haproxy -c` does not show that.",
+			at:  func(c *Config) value { return text{&c.HAProxy.Global.Chroot, "path", orEmpty(word)} },
+		},
+		{
 			key: "haproxy.global.maxconn", def: "0",
 			doc: "HAProxy `maxconn` of the global section. 0 uses HAProxy's default.",
 			at:  func(c *Config) value { return atLeast(&c.HAProxy.Global.MaxConn, 0) },
@@ -93,6 +113,13 @@ func haproxyGlobal() []setting[Config] {
 			doc: "File mode of the runtime socket.",
 			at: func(c *Config) value {
 				return text{&c.HAProxy.Global.StatsSocketMode, "octal number", octalMode}
+			},
+		},
+		{
+			key: "haproxy.global.stats_socket_group", def: "haproxy",
+			doc: "The group of the runtime socket: the sidecar's user must be in it. Empty for the group that HAProxy is started with.",
+			at: func(c *Config) value {
+				return text{&c.HAProxy.Global.StatsSocketGroup, "name", orEmpty(word)}
 			},
 		},
 		{

@@ -36,31 +36,42 @@ func parseStat(reply string) (map[statKey]serverStat, error) {
 	if strings.TrimSpace(reply) == noProxy {
 		return stats, nil
 	}
+	err := eachStat(reply, func(columns, fields []string) error {
+		s, isServer, err := parseServerStat(columns, fields)
+		if err == nil && isServer {
+			stats[statKey{s.backend, s.name}] = s
+		}
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return stats, nil
+}
+
+// eachStat reads the table of a reply to `show stat`, line by line.
+func eachStat(reply string, take func(columns, fields []string) error) error {
 	table, isTable := strings.CutPrefix(reply, "# ")
 	if !isTable {
-		return nil, fmt.Errorf("show stat: %w: %s", ErrUnexpectedReply, excerpt(reply))
+		return fmt.Errorf("show stat: %w: %s", ErrUnexpectedReply, excerpt(reply))
 	}
 	r := csv.NewReader(strings.NewReader(table))
 	r.FieldsPerRecord, r.LazyQuotes = -1, true
 	columns, err := r.Read()
 	if err != nil {
-		return nil, fmt.Errorf("show stat: header: %w", err)
+		return fmt.Errorf("show stat: header: %w", err)
 	}
 	columns, r.ReuseRecord = slices.Clone(columns), true
 	for {
 		fields, err := r.Read()
 		if errors.Is(err, io.EOF) {
-			return stats, nil
+			return nil
 		}
 		if err != nil {
-			return nil, fmt.Errorf("show stat: %w", err)
+			return fmt.Errorf("show stat: %w", err)
 		}
-		s, isServer, err := parseServerStat(columns, fields)
-		if err != nil {
-			return nil, fmt.Errorf("show stat: %w in %s", err, excerpt(strings.Join(fields, ",")))
-		}
-		if isServer {
-			stats[statKey{s.backend, s.name}] = s
+		if err := take(columns, fields); err != nil {
+			return fmt.Errorf("show stat: %w in %s", err, excerpt(strings.Join(fields, ",")))
 		}
 	}
 }

@@ -29,9 +29,13 @@ const checkTimeout = 30 * time.Second
 type RejectedError struct {
 	Path   string // of the copy that was kept, with the error in it
 	Output string // HAProxy's own words
+	Base   string // the operator's file, if the words are about it; else ""
 }
 
 func (e *RejectedError) Error() string {
+	if e.Base != "" {
+		return fmt.Sprintf("render: HAProxy rejects your own %s: %s", e.Base, e.Output)
+	}
 	return fmt.Sprintf("render: HAProxy rejects the new configuration, saved as %s: %s", e.Path, e.Output)
 }
 
@@ -42,19 +46,28 @@ func (e *RejectedError) Words() string { return e.Output }
 type File struct {
 	path  string
 	check []string
+	base  string // the operator's file, which is loaded before ours; "" is none
 }
 
 // NewFile names the file and the command that validates it, in which
 // FilePlaceholder stands for a path. An empty command validates nothing. It
-// touches nothing.
-func NewFile(path string, check []string) (*File, error) {
+// touches nothing. Where HAProxy loads a base file of the operator's before it, the
+// command gets that before the "-f" of ours.
+func NewFile(path string, check []string, base string) (*File, error) {
 	if path == "" {
 		return nil, errors.New("render: no path for haproxy.cfg")
 	}
 	if len(check) > 0 && !slices.ContainsFunc(check, func(w string) bool { return strings.Contains(w, FilePlaceholder) }) {
 		return nil, fmt.Errorf("render: check command %q does not name %s", strings.Join(check, " "), FilePlaceholder)
 	}
-	return &File{path: path, check: check}, nil
+	if base != "" && len(check) > 0 {
+		i := slices.Index(check, FilePlaceholder)
+		if i < 1 || check[i-1] != "-f" {
+			return nil, fmt.Errorf("render: check command %q does not have -f %s, before which -f %s belongs", strings.Join(check, " "), FilePlaceholder, base)
+		}
+		check = slices.Insert(slices.Clone(check), i-1, "-f", base)
+	}
+	return &File{path: path, check: check, base: base}, nil
 }
 
 // Path is where the file is.
@@ -166,7 +179,7 @@ func (f *File) Try(ctx context.Context, content []byte) error {
 		return err
 	}
 	if out != "" {
-		return &RejectedError{Path: f.path + rejectedSuffix, Output: out}
+		return f.rejected(f.path+rejectedSuffix, out)
 	}
 	return nil
 }
@@ -237,7 +250,16 @@ func (f *File) validate(ctx context.Context, path string, content []byte) error 
 	if err != nil {
 		return err
 	}
-	return &RejectedError{Path: kept, Output: words}
+	return f.rejected(kept, words)
+}
+
+// rejected is an error with HAProxy's words.
+func (f *File) rejected(kept, words string) error {
+	e := &RejectedError{Path: kept, Output: words}
+	if isAbout(words, f.base) {
+		e.Base = f.base
+	}
+	return e
 }
 
 // run runs the check command on a file, and gives its words if it rejects it.

@@ -51,7 +51,7 @@ func newCfg(t *testing.T, check ...string) cfg {
 	if check == nil {
 		check = []string{haproxytest.Binary(t), "-c", "-f", render.FilePlaceholder}
 	}
-	f, err := render.NewFile(filepath.Join(dir, "haproxy.cfg"), check)
+	f, err := render.NewFile(filepath.Join(dir, "haproxy.cfg"), check, "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -270,7 +270,7 @@ func TestARejectedFirstFileMakesNone(t *testing.T) {
 // Names in it that are relative mean the same while it is checked.
 func TestTheCheckRunsOnAFileInTheSameDirectory(t *testing.T) {
 	c := newCfg(t, "/bin/sh", "-c", `test "$(dirname "$1")" = "$2"`, "check", render.FilePlaceholder, "DIR")
-	f, err := render.NewFile(c.Path(), []string{"/bin/sh", "-c", `test "$(dirname "$1")" = "$2"`, "check", render.FilePlaceholder, c.dir})
+	f, err := render.NewFile(c.Path(), []string{"/bin/sh", "-c", `test "$(dirname "$1")" = "$2"`, "check", render.FilePlaceholder, c.dir}, "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -281,7 +281,7 @@ func TestTheCheckRunsOnAFileInTheSameDirectory(t *testing.T) {
 
 func TestWithoutACheckCommandEverythingIsWritten(t *testing.T) {
 	c := newCfg(t, []string{}...)
-	f, err := render.NewFile(c.Path(), nil)
+	f, err := render.NewFile(c.Path(), nil, "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -393,7 +393,7 @@ func TestNewFileChecksItsArguments(t *testing.T) {
 		{"no check", "/x", nil, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			_, err := render.NewFile(c.path, c.check)
+			_, err := render.NewFile(c.path, c.check, "")
 			if got := err != nil; got != (c.want != "") || err != nil && !strings.Contains(err.Error(), c.want) {
 				t.Errorf("got %v, want an error with %q", err, c.want)
 			}
@@ -402,7 +402,7 @@ func TestNewFileChecksItsArguments(t *testing.T) {
 }
 
 func TestADirectoryThatCannotBeWrittenIsNamed(t *testing.T) {
-	f, err := render.NewFile(filepath.Join(t.TempDir(), "missing", "haproxy.cfg"), nil)
+	f, err := render.NewFile(filepath.Join(t.TempDir(), "missing", "haproxy.cfg"), nil, "")
 	if err != nil {
 		t.Fatal(err)
 	}

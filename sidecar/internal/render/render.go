@@ -107,6 +107,24 @@ type view struct {
 	Rotation string
 }
 
+// From is what a section of ours adds to its name so that the operator's
+// defaults have no part in it, in include mode; else "".
+func (v view) From() string {
+	if v.Base == "" {
+		return ""
+	}
+	return " from pointsman"
+}
+
+// Service finds a service by its name in Consul.
+func (v view) Service(name string) (serviceView, error) {
+	i := slices.IndexFunc(v.Services, func(s serviceView) bool { return s.Name == name })
+	if i < 0 {
+		return serviceView{}, fmt.Errorf("no service %q in the settings", name)
+	}
+	return v.Services[i], nil
+}
+
 type serviceView struct {
 	Service
 	Servers []string // whole lines

@@ -64,17 +64,20 @@ type proxy struct {
 }
 
 // proxies gives the sections of a file that can have servers.
-func proxies(content []byte) (all []proxy) {
+func proxies(content []byte) []proxy { return proxiesOf(content, "backend", "listen") }
+
+// proxiesOf gives the sections of these kinds, with their defaults.
+func proxiesOf(content []byte, kinds ...string) (all []proxy) {
 	var defaults []proxy // each with those that it is made from
 	for _, s := range sections(content) {
 		p := proxy{section: s}
-		switch s.kind {
-		case "defaults":
+		switch {
+		case s.kind == "defaults":
 			if from, isNamed := s.from(); isNamed {
 				p.defaults = chainOf(defaults, from)
 			}
 			defaults = append(defaults, p)
-		case "backend", "listen":
+		case slices.Contains(kinds, s.kind):
 			switch from, isNamed := s.from(); {
 			case isNamed:
 				p.defaults = chainOf(defaults, from)

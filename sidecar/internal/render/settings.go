@@ -9,9 +9,13 @@ import (
 // Settings is what the operator has set of haproxy.cfg. A template sees these
 // fields, with each service's servers beside its own.
 type Settings struct {
+	Base          string // the operator's own file, which HAProxy loads before ours; "" is none
 	Log           string // the words after "log"; "" is no log
 	RuntimeSocket string // the address of the runtime socket, as on a bind line
 	SocketMode    string // its file mode, octal
+	SocketGroup   string // "" leaves it to HAProxy
+	User, Group   string // of the worker; "" leaves the line out
+	Chroot        string // of the worker; "" is none
 	MaxConn       int    // 0 leaves it to HAProxy
 	Threads       int    // 0 leaves it to HAProxy
 	HardStopAfter time.Duration
@@ -38,6 +42,7 @@ type Timeout struct {
 
 // Service is one backend, and its frontend if it binds.
 type Service struct {
+	Name          string // in Consul
 	Backend       string
 	Bind          []string
 	Mode          string // http or tcp
