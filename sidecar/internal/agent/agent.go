@@ -96,6 +96,7 @@ type Agent struct {
 	isolated     isolated
 	flaps        flapKeeper
 	trouble      trouble
+	down         map[[2]string]bool // servers by backend and name that HAProxy's check has down, as logged
 	pace         pace
 	started      time.Time
 	converged    bool      // HAProxy was once seen to run all that Consul says
@@ -260,7 +261,11 @@ func (a *Agent) endBeside() {
 func (a *Agent) adopt(s Settings) {
 	a.set, a.isolated = s, isolated{asked: s}
 	a.known.forget()
-	clear(a.shown)
+	was := a.shown
+	a.shown = make(map[string]shown, len(s.Services))
+	for _, svc := range s.Services {
+		a.shown[svc.Backend] = shown{instances: was[svc.Backend].instances}
+	}
 	a.flaps.keep(s.Services)
 	a.reloads.newSettings()
 	a.files.retry, a.files.due, a.files.rejected = backoff{}, time.Time{}, plan.Marker{}
@@ -296,6 +301,7 @@ func (a *Agent) pass(ctx context.Context) time.Duration {
 		again = min(again, a.tendReload(ctx, p), a.tendFile(ctx, p), a.patience(p), a.guard.next(time.Now(), a.set.Services), a.tendFlaps(time.Now()))
 		a.noteApplied(p)
 		a.noteHolds()
+		a.noteDown(p)
 	}
 	again = min(again, a.tendStore(snap), a.untilSaved(), a.tendIsolated(ctx, p))
 	if ctx.Err() != nil {

@@ -27,6 +27,7 @@ type fakeHAProxy struct {
 	marker   plan.Marker
 	backends map[string][]*fakeServer
 	nodes    map[netip.AddrPort]bool // answers the check there; absent: yes
+	check    plan.Check              // the last of a server that is down
 	old      int                     // workers
 	memory   int64                   // that they take
 
@@ -183,7 +184,10 @@ func (s *fakeServer) tick(h *fakeHAProxy) {
 	if up != s.Up {
 		s.Up, s.changed = up, now
 	}
-	s.SinceChange = now.Sub(s.changed).Truncate(time.Second)
+	s.SinceChange, s.Check = now.Sub(s.changed).Truncate(time.Second), plan.Check{}
+	if !up && s.Admin == plan.Ready {
+		s.Check = h.check
+	}
 }
 
 func (h *fakeHAProxy) Apply(ctx context.Context, steps []plan.Step) []error {

@@ -125,7 +125,8 @@ func (a *Agent) serviceState(svc plan.Service, want catalog.Service, p plan.Plan
 		s.Saved = a.saved.old[svc.Name].Answered
 	}
 	running, decision := a.known.observed.Running, a.decided.decisions[svc.Backend]
-	if was := a.shown[svc.Backend]; running && decision != nil && was.decision == decision && decision.IsSettled() && len(a.flaps.hot[svc.Name]) == 0 {
+	was := a.shown[svc.Backend]
+	if running && decision != nil && was.decision == decision && decision.IsSettled() && len(a.flaps.hot[svc.Name]) == 0 {
 		s.Instances, s.Rejected, s.FreeSlots = was.instances, was.rejected, was.freeSlots
 		return s
 	}
@@ -133,7 +134,7 @@ func (a *Agent) serviceState(svc plan.Service, want catalog.Service, p plan.Plan
 		s.Rejected = append(s.Rejected, RejectedState{ID: r.ID, Node: r.Node, Error: r.Err.Error()})
 	}
 	if running { // else what was read last is gone
-		s.addServers(a.known.observed.Backends[svc.Backend], svc, p)
+		s.addServers(a.known.observed.Backends[svc.Backend], svc, p, was)
 	} else {
 		s.addFiled(p, want)
 	}
@@ -162,7 +163,7 @@ func (a *Agent) guardState(svc plan.Service) (g GuardState) {
 }
 
 // addServers adds what HAProxy runs, with what Consul says of it.
-func (s *ServiceState) addServers(b plan.Backend, svc plan.Service, p plan.Plan) {
+func (s *ServiceState) addServers(b plan.Backend, svc plan.Service, p plan.Plan, was shown) {
 	placed := make(map[string]*catalog.Instance, len(b.Servers))
 	for i, pl := range p.Placed[svc.Backend] {
 		placed[pl.Server] = &p.Placed[svc.Backend][i].Instance
@@ -176,6 +177,14 @@ func (s *ServiceState) addServers(b plan.Backend, svc plan.Service, p plan.Plan)
 		st := InstanceState{
 			Server: srv.Name, Addr: srv.Addr.String(), Health: "gone", Own: slices.Contains(svc.Operator, srv.Name),
 			Admin: srv.Admin.String(), Agent: srv.Agent.String(), Weight: srv.Weight, Sessions: srv.Sessions, Phase: phase(srv),
+		}
+		if st.Phase == PhaseStarting && was.wasUp(st.Server, st.Addr) {
+			st.Phase = PhaseDown
+		}
+		if srv.Check.Status != "" {
+			check := srv.Check
+			check.Path = svc.Path
+			st.Check = check.String()
 		}
 		if listed {
 			st.ID, st.Node, st.Version, st.Health = inst.ID, inst.Node, inst.Version, inst.Health.String()

@@ -127,7 +127,7 @@ func (d deployBalancers) View(ctx context.Context, b deploy.Balancer) (deploy.Vi
 			continue
 		}
 		view.Instances[deploy.Key{ID: i.ID, Node: i.Node}] = deploy.Seen{
-			Version: i.Version, Phase: i.Phase, Sessions: i.Sessions, Takes: i.Phase == "up" && i.Weight > 0 && !i.Leaving,
+			Version: i.Version, Phase: i.Phase, Sessions: i.Sessions, Check: i.Check, Takes: i.Phase == "up" && i.Weight > 0 && !i.Leaving,
 		}
 	}
 	for _, r := range got.Rejected {

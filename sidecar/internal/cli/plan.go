@@ -74,10 +74,10 @@ func printPlan(w io.Writer, o plan.Observed, p plan.Plan) error {
 		fmt.Fprintf(t, "reload: %s\n", p.Reload)
 	}
 	if len(p.Waiting) > 0 {
-		fmt.Fprintln(t, "WAITING\tBACKEND\tSERVER\tINSTANCE")
+		fmt.Fprintln(t, "WAITING\tBACKEND\tSERVER\tINSTANCE\tCHECK")
 	}
 	for _, x := range p.Waiting {
-		fmt.Fprintf(t, "for %s\t%s\t%s\t%s\n", x.For, x.Backend, dash(x.Server), dash(catalog.Printable(x.Instance)))
+		fmt.Fprintf(t, "for %s\t%s\t%s\t%s\t%s\n", x.For, x.Backend, dash(x.Server), dash(catalog.Printable(x.Instance)), x.Check)
 	}
 	return t.Flush() // the writer keeps the first error
 }
@@ -128,6 +128,7 @@ type waitingJSON struct {
 	Server   string          `json:"server,omitempty"`
 	Instance string          `json:"instance,omitempty"`
 	Sessions int             `json:"sessions,omitempty"`
+	Check    string          `json:"check,omitempty"` // HAProxy's last one, of a server that is down
 }
 
 func printPlanJSON(w io.Writer, o plan.Observed, p plan.Plan) error {
@@ -136,7 +137,7 @@ func printPlanJSON(w io.Writer, o plan.Observed, p plan.Plan) error {
 		out.Steps = append(out.Steps, stepJSON{Kind: s.Kind, Reason: s.Reason, Backend: s.Backend, Server: s.Server, Instance: s.Instance, Value: stepValue(s)})
 	}
 	for _, x := range p.Waiting {
-		out.Waiting = append(out.Waiting, waitingJSON{For: x.For, Backend: x.Backend, Server: x.Server, Instance: x.Instance, Sessions: x.Sessions})
+		out.Waiting = append(out.Waiting, waitingJSON{For: x.For, Backend: x.Backend, Server: x.Server, Instance: x.Instance, Sessions: x.Sessions, Check: x.Check.String()})
 	}
 	e := json.NewEncoder(w)
 	e.SetIndent("", "  ")

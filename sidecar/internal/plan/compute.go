@@ -290,8 +290,13 @@ func (b *part) wait(s *Server, i *catalog.Instance, what WaitReason) {
 	w := Waiting{Backend: b.Backend, For: what}
 	if s != nil {
 		w.Server = s.Name
-		if what == ForSessions {
+		switch what {
+		case ForSessions:
 			w.Sessions = s.Sessions
+		case ForCheck:
+			w.Check, w.Down = s.Check, s.SinceChange
+			w.Check.Path = b.Path
+		case ForReplacement, ForGuard, ForDamping, ForSlot, ForAgent, ForConsul:
 		}
 	}
 	if i != nil {

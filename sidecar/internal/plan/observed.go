@@ -115,6 +115,8 @@ type Server struct {
 	// Up is whether HAProxy would send a request there as far as health goes
 	// (srv_op_state running or starting). An unchecked server is always up.
 	Up bool
+	// Check is the last check, or agent check, of a server that is not up.
+	Check Check
 
 	Weight       int // in use, 0 to 256
 	ConfigWeight int // of the server's line in the file or of `add server`; percentages are of it

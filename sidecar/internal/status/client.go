@@ -208,6 +208,7 @@ type ViewInstance struct {
 	Leaving  bool   `json:"leaving"`
 	Weight   int    `json:"weight"`
 	Sessions int    `json:"sessions"`
+	Check    string `json:"check"` // HAProxy's last one, of a server that is down
 }
 
 // View asks for all that the sidecar knows of a service.
