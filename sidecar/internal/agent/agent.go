@@ -19,6 +19,7 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 
+	"github.com/pointsman/pointsman/sidecar/internal/catalog"
 	"github.com/pointsman/pointsman/sidecar/internal/plan"
 )
 
@@ -46,7 +47,8 @@ type Options struct {
 	Catalog Catalog
 	HAProxy HAProxy
 	File    File
-	Store   Store // nil: nothing is saved
+	Store   Store      // nil: nothing is saved
+	Drains  DrainStore // nil: what an operator drains ends with the sidecar
 	// OldWorkersMemory tells how much memory the old workers take, in bytes, as
 	// far as can be known. nil: nothing is known.
 	OldWorkersMemory func(context.Context) (int64, error)
@@ -73,6 +75,7 @@ type Agent struct {
 
 	reconfigured chan Settings // room for one, the newest
 	releases     chan release
+	drains       drainKeeper
 	tried        chan *trial      // room for more than can be under way
 	compared     chan *comparison // room for one
 	newest       atomic.Pointer[published]
@@ -140,7 +143,7 @@ func New(o Options) (*Agent, error) {
 	a := &Agent{
 		name: o.Name, version: o.Version,
 		catalog: o.Catalog, haproxy: o.HAProxy, file: o.File, store: o.Store, memory: o.OldWorkersMemory, record: o.Recorder, log: o.Logger, jitter: o.Jitter,
-		reconfigured: make(chan Settings, 1), releases: make(chan release), tried: make(chan *trial, 16), attended: make(chan struct{}, 1),
+		reconfigured: make(chan Settings, 1), releases: make(chan release), drains: drainKeeper{store: o.Drains, changes: make(chan []catalog.OperatorDrain)}, tried: make(chan *trial, 16), attended: make(chan struct{}, 1),
 		set:      o.Settings,
 		isolated: isolated{asked: o.Settings},
 		files:    fileKeeper{done: make(chan fileWrite, 1)},
@@ -154,7 +157,7 @@ func New(o Options) (*Agent, error) {
 
 		announced: map[string]map[netip.AddrPort]bool{},
 	}
-	a.show(&State{LoadBalancer: o.Name, Version: o.Version, NotReady: "the agent has not started", File: FileState{LeftOut: []LeftOutState{}}, Services: []ServiceState{}})
+	a.show(&State{LoadBalancer: o.Name, Version: o.Version, NotReady: "the agent has not started", File: FileState{LeftOut: []LeftOutState{}}, Services: []ServiceState{}, Drains: []catalog.OperatorDrain{}})
 	return a, nil
 }
 
@@ -187,6 +190,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	a.started = time.Now()
 	a.recallMaintenance()
 	a.recallTraffic()
+	a.recallDrains()
 	a.recallCatalog()
 	defer a.endSaving(ctx)
 	defer a.endBeside()
@@ -198,6 +202,9 @@ func (a *Agent) Run(ctx context.Context) error {
 		w := a.wake(ctx, timer.C, compare.C)
 		for _, r := range w.releases {
 			a.letGo(r) // also now: somebody waits for the answer
+		}
+		if w.drains != nil {
+			a.noteDrains(*w.drains)
 		}
 		if w.saved {
 			a.noteSaved(w.savedErr)
@@ -261,6 +268,7 @@ func (a *Agent) endBeside() {
 func (a *Agent) adopt(s Settings) {
 	a.set, a.isolated = s, isolated{asked: s}
 	a.known.forget()
+	a.takeDrains(a.drains.now)
 	was := a.shown
 	a.shown = make(map[string]shown, len(s.Services))
 	for _, svc := range s.Services {

@@ -60,7 +60,7 @@ func (a *Agent) publish(snap catalog.Snapshot, p plan.Plan) {
 			Succeeded: r.succeeded, Failed: r.failures, Last: r.last, LastReason: string(r.lastReason),
 			Pending: string(r.reason), Error: text(r.err),
 		},
-		Services: make([]ServiceState, 0, len(a.set.Services)),
+		Services: make([]ServiceState, 0, len(a.set.Services)), Drains: append([]catalog.OperatorDrain{}, a.drains.now...),
 	}
 	s.Ready, s.NotReady = a.readiness(p)
 	if o.Running {
@@ -139,8 +139,10 @@ func (a *Agent) serviceState(svc plan.Service, want catalog.Service, p plan.Plan
 		s.addFiled(p, want)
 	}
 	s.addUnplaced(want)
+	drains := a.drainsOf(want)
 	for i := range s.Instances {
 		inst := &s.Instances[i]
+		inst.Drain = drains[instanceKey{inst.Node, inst.ID}]
 		inst.Waiting = waiting[inst.Server]
 		if f := a.flaps.hot[svc.Name][instanceKey{inst.Node, inst.ID}]; f != nil {
 			inst.Flaps = f.n

@@ -143,6 +143,12 @@ func newStore(cfg config.Config) agent.Store {
 	return snapshot.New(cfg.Snapshot, time.Now)
 }
 
+// newDrains keeps what an operator has put in drain, beside haproxy.cfg: the sidecar
+// writes there.
+func newDrains(cfg config.Config) *snapshot.Drains {
+	return snapshot.NewDrains(cfg.HAProxy.Config+".drains", time.Now)
+}
+
 func newSource(cfg config.Config, own []consul.Listener, log hclog.Logger) (*consul.Source, error) {
 	return consul.New(consulOptions(cfg, log), watched(cfg, own))
 }

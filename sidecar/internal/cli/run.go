@@ -90,7 +90,7 @@ func newDaemon(cfg config.Config, env Env, reload func() (config.Config, error))
 		return nil, err
 	}
 	d.agent, err = agent.New(agent.Options{
-		Name: cfg.Name, Version: env.Version, Catalog: d.source, HAProxy: p, File: file, Store: newStore(cfg), OldWorkersMemory: p.OldWorkersMemory,
+		Name: cfg.Name, Version: env.Version, Catalog: d.source, HAProxy: p, File: file, Store: newStore(cfg), Drains: newDrains(cfg), OldWorkersMemory: p.OldWorkersMemory,
 		Settings: settings(cfg, r), Recorder: &recorder{Recorder: m}, Logger: d.log,
 	})
 	if err != nil {
@@ -105,7 +105,7 @@ func newDaemon(cfg config.Config, env Env, reload func() (config.Config, error))
 		Address: cfg.Status.Address, Socket: cfg.Status.Socket, MaxConnections: most, MaxPerAddress: perAddress, Access: access(cfg, func() []string { return *d.hosts.Load() }), LoadBalancer: cfg.Name, Version: env.Version,
 		State: func() any { return d.agent.State() },
 		Ready: func() (bool, string) { s := d.agent.State(); return s.Ready, s.NotReady },
-		Watch: watch(d.agent), Attend: d.agent.Attend, Release: releaser(d.agent),
+		Watch: watch(d.agent), Attend: d.agent.Attend, Release: releaser(d.agent), SetDrain: drainer(d.agent),
 		Alive: d.alive, Metrics: registry, Logger: d.log.Named("status"),
 	})
 	if err != nil {

@@ -37,6 +37,11 @@ type Observed struct {
 	// not let into traffic because their health has changed too often.
 	Flapping map[string]map[string]bool
 
+	// Drained has, by backend, the servers' names (catalog.Instance.Server) of the
+	// instances that an operator keeps in drain, with their number in the order in
+	// which that began, from 1. It is looked at also while HAProxy does not run.
+	Drained map[string]map[string]int
+
 	// Last is the servers that took traffic when HAProxy last ran, by backend,
 	// less those that have announced since that they leave. It is looked at
 	// while HAProxy does not run.

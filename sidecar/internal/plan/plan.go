@@ -88,6 +88,7 @@ const (
 	Unhealthy     Reason = "unhealthy"      // its checks fail
 	Leaving       Reason = "leaving"        // it has said that it leaves
 	InMaintenance Reason = "in_maintenance" // Consul's maintenance mode
+	ByOperator    Reason = "operator"       // an operator keeps it in drain
 	Deregistered  Reason = "deregistered"   // Consul no longer lists it
 	Drained       Reason = "drained"        // no session is left in any worker
 	DrainExpired  Reason = "drain_expired"  // sessions are left, the time is over

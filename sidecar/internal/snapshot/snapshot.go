@@ -1,4 +1,5 @@
-// Package snapshot keeps on disk what Consul last said, so that a sidecar that
+// Package snapshot keeps on disk what Consul last said, and what an operator
+// has put in drain, so that a sidecar that
 // starts while Consul is away knows more than nothing.
 //
 // Its invariants: the file at the path is always a whole one; what is read is

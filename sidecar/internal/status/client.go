@@ -250,6 +250,20 @@ func (c *Client) Release(ctx context.Context, to Target, service string) (Releas
 	return a, is(to, a.LoadBalancer, service, a.Service)
 }
 
+// SetDrain puts a server in drain for an operator, or ends that.
+func (c *Client) SetDrain(ctx context.Context, to Target, service, server string, on bool) (OperatorDrain, error) {
+	var a OperatorDrain
+	do := "ready"
+	if on {
+		do = "drain"
+	}
+	q := question{method: http.MethodPost, path: []string{"server", service, server, do}, wait: releaseTimeout, most: maxAnswer}
+	if err := c.ask(ctx, to, q, &a); err != nil {
+		return OperatorDrain{}, err
+	}
+	return a, is(to, a.LoadBalancer, service, a.Service)
+}
+
 // is refuses an answer of another load balancer, or about another service.
 func is(to Target, balancer, service, about string) error {
 	switch {

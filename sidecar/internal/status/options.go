@@ -40,6 +40,8 @@ type Options struct {
 
 	// Release lets go what the guard holds; nil: nobody may ask for that.
 	Release Release
+	// SetDrain puts servers in drain for an operator; nil: nobody may ask for that.
+	SetDrain SetDrain
 
 	Metrics prometheus.Gatherer
 	Logger  hclog.Logger // nil: none
