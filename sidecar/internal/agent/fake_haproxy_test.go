@@ -36,6 +36,7 @@ type fakeHAProxy struct {
 	swallow      func(plan.Step) bool  // the step is taken, and nothing comes of it
 	addrDelay    time.Duration         // an address shows only then, as since 2.9
 	failLoad     func(content []byte) error
+	loseLoad     string        // a backend that no reload brings
 	lieLoad      bool          // Reload says that it has, and has not
 	holdLoad     chan struct{} // a reload takes until this is closed
 	onLoad       func()
@@ -109,7 +110,9 @@ func (h *fakeHAProxy) load(content []byte) {
 			}
 			servers = append(servers, s)
 		}
-		h.backends[b.Backend] = servers
+		if b.Backend != h.loseLoad {
+			h.backends[b.Backend] = servers
+		}
 	}
 }
 
