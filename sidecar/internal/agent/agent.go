@@ -99,6 +99,7 @@ type Agent struct {
 	isolated     isolated
 	flaps        flapKeeper
 	trouble      trouble
+	empty        map[string]bool    // services without an instance, as logged
 	down         map[[2]string]bool // servers by backend and name that HAProxy's check has down, as logged
 	pace         pace
 	started      time.Time
@@ -154,6 +155,7 @@ func New(o Options) (*Agent, error) {
 		flaps:    newFlapKeeper(),
 		applied:  map[string]applied{},
 		shown:    map[string]shown{},
+		empty:    map[string]bool{},
 
 		announced: map[string]map[netip.AddrPort]bool{},
 	}
@@ -289,6 +291,7 @@ func (a *Agent) pass(ctx context.Context) time.Duration {
 	for _, svc := range changed {
 		a.observeFlaps(svc, snap.Service(svc.Name))
 		a.noteAnnounced(svc, snap.Service(svc.Name))
+		a.noteEmpty(svc, snap.Service(svc.Name))
 	}
 	a.anticipate(ctx, snap, changed)
 	p, err := a.converge(ctx, snap)

@@ -24,21 +24,23 @@ type finding struct {
 }
 
 func checkCommand(env Env) *cobra.Command {
-	var asJSON bool
+	var asJSON, offline bool
 	cmd := &cobra.Command{
 		Use:   "check",
 		Short: "Check the settings, the template, Consul and HAProxy's sockets",
 		Long: `Check that the settings can be read, that HAProxy finds the file valid that they
 and the template make, that Consul answers for every service, and that HAProxy's
-sockets can be used. Nothing is changed. Exits with 0 if all is well, 1 if
-something is not, 2 if the settings are wrong.`,
+sockets can be used. With --offline neither Consul nor HAProxy need run, and
+haproxy.cfg need not be writable: CI can check settings and template with it.
+Nothing is changed. Exits with 0 if all is well, 1 if something is not, 2 if the
+settings are wrong.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := load(cmd, env)
 			if err != nil {
 				return err
 			}
-			findings := runChecks(cmd.Context(), cfg)
+			findings := runChecks(cmd.Context(), cfg, offline)
 			if err := printFindings(env, findings, asJSON, cfg); err != nil {
 				return failure(err)
 			}
@@ -50,11 +52,12 @@ something is not, 2 if the settings are wrong.`,
 			return nil
 		},
 	}
+	cmd.Flags().BoolVar(&offline, "offline", false, "ask neither Consul nor HAProxy: settings, template and the file that they make")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON, with the settings as they are in force and secrets masked")
 	return cmd
 }
 
-func runChecks(ctx context.Context, cfg config.Config) []finding {
+func runChecks(ctx context.Context, cfg config.Config, offline bool) []finding {
 	findings := []finding{{Check: "settings", OK: true, Note: cfg.File}}
 	add := func(check, note string, err error) {
 		f := finding{Check: check, OK: err == nil, Note: note}
@@ -64,9 +67,17 @@ func runChecks(ctx context.Context, cfg config.Config) []finding {
 		findings = append(findings, f)
 	}
 	add("template", cfg.HAProxy.Template, checkTemplate(ctx, cfg))
+	if offline {
+		return findings
+	}
 	add("haproxy.cfg", cfg.HAProxy.Config, checkDirectory(cfg.HAProxy.Config))
-	_, err := catalogOnce(ctx, cfg)
+	snap, err := catalogOnce(ctx, cfg)
 	add("consul", cfg.Consul.Address, err)
+	for _, s := range cfg.Services {
+		if want := snap.Service(s.Name); err == nil && len(want.Instances) == 0 {
+			add("service", fmt.Sprintf("%s: %s", s.Name, noInstance(len(want.Rejected))), nil)
+		}
+	}
 	p, err := newProxy(cfg, hclog.NewNullLogger(), nil)
 	if err == nil {
 		err = p.Probe(ctx)
@@ -77,6 +88,14 @@ func runChecks(ctx context.Context, cfg config.Config) []finding {
 	}
 	add("haproxy", note, err)
 	return findings
+}
+
+// noInstance says what there is of a service without instances.
+func noInstance(leftOut int) string {
+	if leftOut > 0 {
+		return fmt.Sprintf("no instance can be used, %d are left out (rejected in /api/v1/state)", leftOut)
+	}
+	return "Consul lists no instance: are its name, tags and filter right?"
 }
 
 // checkTemplate renders a file without servers and lets HAProxy look at it.
