@@ -346,5 +346,6 @@ type noRecorder struct{}
 func (noRecorder) Step(string, plan.Step, error)   {}
 func (noRecorder) Reload(plan.ReloadReason, error) {}
 func (noRecorder) FileWritten(error)               {}
+func (noRecorder) FilePutBack()                    {}
 func (noRecorder) Applied(string, time.Duration)   {}
 func (noRecorder) State(*State)                    {}

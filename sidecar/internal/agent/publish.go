@@ -55,7 +55,7 @@ func (a *Agent) publish(snap catalog.Snapshot, p plan.Plan) {
 		LoadBalancer: a.name, Version: a.version, Started: a.started,
 		Converged: a.converged,
 		HAProxy:   HAProxyState{Running: o.Running, Stopped: a.stopped, Version: o.Caps.Version, OldWorkers: a.old.n, OldWorkersUnknown: a.old.unknown, OldWorkersMemory: a.old.memory, Maintenance: o.Maintenance, Error: a.trouble.haproxy},
-		File:      FileState{Path: a.file.Path(), Current: f.current, Pending: f.fresh || f.writing != nil || r.running != nil || !f.due.IsZero() && f.err == nil, Written: f.written, Error: text(f.err), LeftOut: a.leftOutState()},
+		File:      FileState{Path: a.file.Path(), Current: f.current, Pending: f.fresh || f.writing != nil || r.running != nil || !f.due.IsZero() && f.err == nil, Written: f.written, PutBack: f.putBack, Error: text(f.err), LeftOut: a.leftOutState()},
 		Reloads: ReloadState{
 			Succeeded: r.succeeded, Failed: r.failures, Last: r.last, LastReason: string(r.lastReason),
 			Pending: string(r.reason), Error: text(r.err),

@@ -174,7 +174,10 @@ func (b *part) takeOut() {
 		case guard.holds(b, c, b.available-1-min(announced, max(0, spare-1))):
 			b.stay(c, ForGuard)
 			continue
-		case c.isGood() && spare <= 0, c.reason == ByOperator && b.available <= max(1, b.MinServers):
+		case c.isGood() && spare <= 0:
+			b.stay(c, ForReplacement)
+			continue
+		case c.reason == ByOperator && b.available <= max(1, b.MinServers):
 			b.stay(c, ForReplacement)
 			continue
 		default:
