@@ -66,7 +66,7 @@ func printPlan(w io.Writer, o plan.Observed, p plan.Plan, drains []catalog.Opera
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	switch {
 	case !o.Running:
-		fmt.Fprintln(t, "HAProxy is not running: it will start from the file (sidecar render).")
+		fmt.Fprintln(t, "No HAProxy answers: one that starts takes the file (sidecar render).")
 	case p.Empty() && len(p.Waiting) == 0:
 		fmt.Fprintf(t, "Nothing to do: HAProxy %s (pid %d) runs what Consul says.\n", o.Caps.Version, o.PID)
 	}

@@ -133,7 +133,7 @@ func (f *File) Restore(content []byte, because error) error {
 		}
 	}
 	if err := renameio.WriteFile(f.path, content, 0o644, renameio.WithExistingPermissions()); err != nil {
-		return fmt.Errorf("render: %w", err)
+		return besideError(f.path, err)
 	}
 	return nil
 }
@@ -148,7 +148,7 @@ func (f *File) replace(ctx context.Context, content []byte) error {
 		return err
 	}
 	if err := pending.CloseAtomicallyReplace(); err != nil {
-		return fmt.Errorf("render: %w", err)
+		return besideError(f.path, err)
 	}
 	return nil
 }
@@ -158,13 +158,25 @@ func (f *File) pending(content []byte) (*renameio.PendingFile, error) {
 	pending, err := renameio.NewPendingFile(f.path,
 		renameio.WithTempDir(filepath.Dir(f.path)), renameio.WithPermissions(0o644), renameio.WithExistingPermissions())
 	if err != nil {
-		return nil, fmt.Errorf("render: %w", err)
+		return nil, besideError(f.path, err)
 	}
 	if _, err := pending.Write(content); err != nil {
 		_ = pending.Cleanup() // the first error tells more
-		return nil, fmt.Errorf("render: write %s: %w", f.path, err)
+		return nil, besideError(f.path, err)
 	}
 	return pending, nil
+}
+
+// besideError is an error of a file beside the one in place, without that file's name:
+// it is another one each time, and an error that stays is to be logged once.
+func besideError(path string, err error) error {
+	if at, is := errors.AsType[*fs.PathError](err); is {
+		err = at.Err
+	}
+	if at, is := errors.AsType[*os.LinkError](err); is {
+		err = at.Err
+	}
+	return fmt.Errorf("render: write %s in its directory: %w", path, err)
 }
 
 func (f *File) validate(ctx context.Context, path string, content []byte) error {

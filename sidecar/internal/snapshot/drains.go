@@ -68,7 +68,7 @@ func (d *Drains) Save(list []catalog.OperatorDrain) error {
 		return fmt.Errorf("operator drains: %w", err)
 	}
 	if err := renameio.WriteFile(d.file.path, append(content, '\n'), 0o600); err != nil {
-		return fmt.Errorf("operator drains: %w", err)
+		return writeError("operator drains", d.file.path, err)
 	}
 	return nil
 }
