@@ -19,7 +19,7 @@ type fileKeeper struct {
 	unsure   bool               // the file on disk should be compared
 	fresh    bool               // it was tried to be written after HAProxy was last read
 	written  time.Time
-	putBack  int  // how often somebody else had changed it
+	putBack  int  // how often someone else had changed it
 	current  bool // the file holds what HAProxy runs
 	err      error
 	retry    backoff

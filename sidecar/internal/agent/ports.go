@@ -89,7 +89,7 @@ type Recorder interface {
 	Step(service string, s plan.Step, err error)
 	Reload(reason plan.ReloadReason, err error)
 	FileWritten(err error)
-	// FilePutBack is called where somebody else had changed haproxy.cfg.
+	// FilePutBack is called where someone else had changed haproxy.cfg.
 	FilePutBack()
 	// Applied is told how long a change in Consul took until HAProxy was seen
 	// to run it.

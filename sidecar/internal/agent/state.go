@@ -85,7 +85,7 @@ type FileState struct {
 	Written time.Time `json:"written"`
 	Error   string    `json:"error,omitempty"` // the last write's or validation's
 
-	// PutBack is how often somebody else had changed it, and it was put back.
+	// PutBack is how often someone else had changed it, and it was put back.
 	PutBack int `json:"put_back,omitempty"`
 
 	// LeftOut is the services because of which HAProxy would reject the file.

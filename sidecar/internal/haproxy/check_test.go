@@ -19,7 +19,7 @@ func TestObserve_ServerDown_TellsItsLastCheck(t *testing.T) {
 		}
 	}))
 	defer node.Close()
-	program, err := net.Listen("tcp", "127.0.0.1:0")
+	program, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -24,7 +24,7 @@ const masterSocket = "master socket"
 func dialError(what string, e endpoint, err error) error {
 	switch {
 	case errors.Is(err, fs.ErrNotExist) && what == masterSocket:
-		return fmt.Errorf("haproxy: %s %s: %w (HAProxy was started without -S, or with another path there)", what, e, ErrNoSocket)
+		return fmt.Errorf("haproxy: %s %s: %w (no HAProxy runs, or it was started without -S or with another path)", what, e, ErrNoSocket)
 	case errors.Is(err, fs.ErrNotExist):
 		return fmt.Errorf("haproxy: %s %s: %w", what, e, ErrNoSocket)
 	case errors.Is(err, syscall.ECONNREFUSED):

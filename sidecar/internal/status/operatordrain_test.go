@@ -12,7 +12,7 @@ import (
 func TestOperatorDrain_WithoutTokenOrSocket_IsForbidden(t *testing.T) {
 	var asked []string
 	o := options()
-	o.SetDrain = func(_ context.Context, service, server string, on bool) (string, bool, error) {
+	o.SetDrain = func(_ context.Context, service, server string, _ bool) (string, bool, error) {
 		asked = append(asked, service, server)
 		switch server {
 		case "slot-1":

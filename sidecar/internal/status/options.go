@@ -40,7 +40,7 @@ type Options struct {
 
 	// Release lets go what the guard holds; nil: nobody may ask for that.
 	Release Release
-	// SetDrain puts servers in drain for an operator; nil: nobody may ask for that.
+	// SetDrain puts servers in drain for an operator; nil: there is no such action.
 	SetDrain SetDrain
 
 	Metrics prometheus.Gatherer
