@@ -11,6 +11,7 @@ import (
 
 // An operator's drain outlives the sidecar, under load, and ends with ready.
 func TestOperatorDrain_SidecarRestarts_LosesNothing(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, 3)
 	clients := w.load()
 	server := lab.NodeIDs(w.nodes[0])[0]
