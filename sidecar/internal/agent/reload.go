@@ -31,8 +31,10 @@ type reloadKeeper struct {
 	notBefore           time.Time
 	streak              int // failures in a row
 
-	// useless counts the reloads that succeeded since one was last not needed.
+	// useless counts the reloads that succeeded, one after another, and loaded the
+	// same as the one before: loaded.
 	useless int
+	loaded  fileWrite
 
 	// unforeseen counts the reloads, since the last settings, whose new worker
 	// could not listen, though nobody knew before.
@@ -98,7 +100,7 @@ type oldWorkerLimits struct {
 func (a *Agent) tendReload(ctx context.Context, p plan.Plan) time.Duration {
 	r := &a.reloads
 	if p.Reload == plan.NoReload {
-		r.reason, r.held, r.model, r.useless = plan.NoReload, "", nil, 0
+		r.reason, r.held, r.model, r.useless, r.loaded = plan.NoReload, "", nil, 0, fileWrite{}
 		if r.err != nil {
 			// HAProxy runs what is wanted: what was wrong has been put back.
 			a.log.Info("the reload that failed is needed no longer", "reason", r.lastReason)
@@ -285,6 +287,9 @@ func (a *Agent) noteReload(ctx context.Context, l *reload) {
 	}
 	a.files.good, a.files.content = l.renderer, l.content
 	a.log.Info("reloaded", "reason", l.reason)
+	if r.loaded.renderer != l.renderer || !plan.SameFile(r.loaded.model, l.model) {
+		r.useless, r.loaded = 0, fileWrite{renderer: l.renderer, model: l.model}
+	}
 	if r.useless > 0 && !r.reset {
 		// What a reload should bring does not come by it.
 		wait := max(a.set.ReloadInterval, time.Second) << min(r.useless, 6)
