@@ -103,6 +103,9 @@ func lastCheck(columns, fields []string, status string) plan.Check {
 		n, _ := strconv.Atoi(field(code)) // most checks have none
 		// A star stands before the last status while the next check is under way.
 		word := strings.TrimPrefix(field(status), "* ")
+		if word == "INI" || word == "UNK" {
+			return plan.Check{} // none has ended yet
+		}
 		return plan.Check{Status: catalog.Printable(strings.Clone(word)), Code: n, Words: catalog.Printable(strings.Clone(field(words)))}
 	}
 	if strings.Contains(status, "(agent)") {
