@@ -65,6 +65,14 @@ func TestWrongInputIsNamedWithItsKeyValueAndPlace(t *testing.T) {
 			code: 2, want: []string{"haproxy.template", "/nowhere/my.tmpl"},
 		},
 		{
+			name: "a template without the service's backend", environ: "POINTSMAN_HAPROXY_TEMPLATE=testdata/nobackend.tmpl", args: []string{"check", "--offline"},
+			code: 1, want: []string{"FAIL  template", "prints no `backend api`", "nobackend.tmpl"},
+		},
+		{
+			name: "settings and template alone", args: []string{"check", "--offline"},
+			code: 0, want: []string{"ok    settings", "ok    template"},
+		},
+		{
 			name: "Consul that can't be reached", args: []string{"plan"},
 			code: 1, want: []string{"127.0.0.1:1", "refused"},
 		},

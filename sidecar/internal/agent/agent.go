@@ -19,6 +19,7 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 
+	"github.com/pointsman/pointsman/sidecar/internal/catalog"
 	"github.com/pointsman/pointsman/sidecar/internal/plan"
 )
 
@@ -46,7 +47,8 @@ type Options struct {
 	Catalog Catalog
 	HAProxy HAProxy
 	File    File
-	Store   Store // nil: nothing is saved
+	Store   Store      // nil: nothing is saved
+	Drains  DrainStore // nil: what an operator drains ends with the sidecar
 	// OldWorkersMemory tells how much memory the old workers take, in bytes, as
 	// far as can be known. nil: nothing is known.
 	OldWorkersMemory func(context.Context) (int64, error)
@@ -73,6 +75,7 @@ type Agent struct {
 
 	reconfigured chan Settings // room for one, the newest
 	releases     chan release
+	drains       drainKeeper
 	tried        chan *trial      // room for more than can be under way
 	compared     chan *comparison // room for one
 	newest       atomic.Pointer[published]
@@ -96,6 +99,8 @@ type Agent struct {
 	isolated     isolated
 	flaps        flapKeeper
 	trouble      trouble
+	empty        map[string]bool    // services without an instance, as logged
+	down         map[[2]string]bool // servers by backend and name that HAProxy's check has down, as logged
 	pace         pace
 	started      time.Time
 	converged    bool      // HAProxy was once seen to run all that Consul says
@@ -139,7 +144,7 @@ func New(o Options) (*Agent, error) {
 	a := &Agent{
 		name: o.Name, version: o.Version,
 		catalog: o.Catalog, haproxy: o.HAProxy, file: o.File, store: o.Store, memory: o.OldWorkersMemory, record: o.Recorder, log: o.Logger, jitter: o.Jitter,
-		reconfigured: make(chan Settings, 1), releases: make(chan release), tried: make(chan *trial, 16), attended: make(chan struct{}, 1),
+		reconfigured: make(chan Settings, 1), releases: make(chan release), drains: drainKeeper{store: o.Drains, changes: make(chan []catalog.OperatorDrain)}, tried: make(chan *trial, 16), attended: make(chan struct{}, 1),
 		set:      o.Settings,
 		isolated: isolated{asked: o.Settings},
 		files:    fileKeeper{done: make(chan fileWrite, 1)},
@@ -150,10 +155,11 @@ func New(o Options) (*Agent, error) {
 		flaps:    newFlapKeeper(),
 		applied:  map[string]applied{},
 		shown:    map[string]shown{},
+		empty:    map[string]bool{},
 
 		announced: map[string]map[netip.AddrPort]bool{},
 	}
-	a.show(&State{LoadBalancer: o.Name, Version: o.Version, NotReady: "agent not started", File: FileState{LeftOut: []LeftOutState{}}, Services: []ServiceState{}})
+	a.show(&State{LoadBalancer: o.Name, Version: o.Version, NotReady: "agent not started", File: FileState{LeftOut: []LeftOutState{}}, Services: []ServiceState{}, Drains: []catalog.OperatorDrain{}})
 	return a, nil
 }
 
@@ -186,6 +192,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	a.started = time.Now()
 	a.recallMaintenance()
 	a.recallTraffic()
+	a.recallDrains()
 	a.recallCatalog()
 	defer a.endSaving(ctx)
 	defer a.endBeside()
@@ -197,6 +204,9 @@ func (a *Agent) Run(ctx context.Context) error {
 		w := a.wake(ctx, timer.C, compare.C)
 		for _, r := range w.releases {
 			a.letGo(r) // also now: somebody waits for the answer
+		}
+		if w.drains != nil {
+			a.noteDrains(*w.drains)
 		}
 		if w.saved {
 			a.noteSaved(w.savedErr)
@@ -260,7 +270,12 @@ func (a *Agent) endBeside() {
 func (a *Agent) adopt(s Settings) {
 	a.set, a.isolated = s, isolated{asked: s}
 	a.known.forget()
-	clear(a.shown)
+	a.takeDrains(a.drains.now)
+	was := a.shown
+	a.shown = make(map[string]shown, len(s.Services))
+	for _, svc := range s.Services {
+		a.shown[svc.Backend] = shown{instances: was[svc.Backend].instances}
+	}
 	a.flaps.keep(s.Services)
 	a.reloads.newSettings()
 	a.files.retry, a.files.due, a.files.rejected = backoff{}, time.Time{}, plan.Marker{}
@@ -276,6 +291,7 @@ func (a *Agent) pass(ctx context.Context) time.Duration {
 	for _, svc := range changed {
 		a.observeFlaps(svc, snap.Service(svc.Backend))
 		a.noteAnnounced(svc, snap.Service(svc.Backend))
+		a.noteEmpty(svc, snap.Service(svc.Backend))
 	}
 	a.anticipate(ctx, snap, changed)
 	p, err := a.converge(ctx, snap)
@@ -296,6 +312,7 @@ func (a *Agent) pass(ctx context.Context) time.Duration {
 		again = min(again, a.tendReload(ctx, p), a.tendFile(ctx, p), a.patience(p), a.guard.next(time.Now(), a.set.Services), a.tendFlaps(time.Now()))
 		a.noteApplied(p)
 		a.noteHolds()
+		a.noteDown(p)
 	}
 	again = min(again, a.tendStore(snap), a.untilSaved(), a.tendIsolated(ctx, p))
 	if ctx.Err() != nil {
@@ -329,5 +346,6 @@ type noRecorder struct{}
 func (noRecorder) Step(string, plan.Step, error)   {}
 func (noRecorder) Reload(plan.ReloadReason, error) {}
 func (noRecorder) FileWritten(error)               {}
+func (noRecorder) FilePutBack()                    {}
 func (noRecorder) Applied(string, time.Duration)   {}
 func (noRecorder) State(*State)                    {}

@@ -32,6 +32,7 @@ type bench struct {
 	recorder *fakeRecorder
 	renderer *fakeRenderer
 	store    agent.Store // nil: none
+	drains   *fakeDrains // nil: none
 	settings agent.Settings
 	jitter   func(time.Duration) time.Duration // nil: by chance
 	log      *logBuffer
@@ -95,7 +96,7 @@ func (b *bench) start() {
 	b.t.Helper()
 	var err error
 	b.agent, err = agent.New(agent.Options{
-		Name: "lb-1", Version: "1.2.3", Catalog: b.catalog, HAProxy: b.haproxy, File: b.file, Store: b.store, OldWorkersMemory: b.haproxy.oldWorkersMemory, Settings: b.settings, Recorder: b.recorder, Jitter: b.jitter,
+		Name: "lb-1", Version: "1.2.3", Catalog: b.catalog, HAProxy: b.haproxy, File: b.file, Store: b.store, Drains: b.drainStore(), OldWorkersMemory: b.haproxy.oldWorkersMemory, Settings: b.settings, Recorder: b.recorder, Jitter: b.jitter,
 		Logger: hclog.New(&hclog.LoggerOptions{Output: b.log, DisableTime: true}),
 	})
 	if err != nil {
@@ -217,4 +218,11 @@ func inBothModes(t *testing.T, f func(t *testing.T, dynamic bool)) {
 
 func inTime(f func(t *testing.T)) func(*testing.T) {
 	return func(t *testing.T) { synctest.Test(t, f) }
+}
+
+func (b *bench) drainStore() agent.DrainStore {
+	if b.drains == nil {
+		return nil
+	}
+	return b.drains
 }

@@ -83,7 +83,7 @@ func (a *Agent) noteCompared(c *comparison) (isNews bool) {
 		k.forget()
 	default:
 		for _, backend := range k.compared(c) {
-			delete(a.shown, backend)
+			a.remake(backend)
 		}
 		return c.isWhole || k.observed.Maintenance != was
 	}

@@ -41,7 +41,7 @@ func (a *Agent) converge(ctx context.Context, snap catalog.Snapshot) (plan.Plan,
 			}
 			a.forgetAnnounced()
 			a.known.absent = nil
-			o := plan.Observed{Caps: a.caps(ctx), Maintenance: a.known.observed.Maintenance, Last: a.last}
+			o := plan.Observed{Caps: a.caps(ctx), Maintenance: a.known.observed.Maintenance, Last: a.last, Drained: a.drains.backend}
 			p = plan.Compute(a.desired(), o, snap)
 			a.keepFiled(p)
 			return p, err
@@ -88,7 +88,7 @@ func (a *Agent) anticipate(ctx context.Context, snap catalog.Snapshot, changed [
 		return
 	}
 	now := time.Now()
-	o.Guards, o.Flapping, o.Absent = a.guard.recall(now), a.flapping(now), a.known.absences(now)
+	o.Guards, o.Flapping, o.Absent, o.Drained = a.guard.recall(now), a.flapping(now), a.known.absences(now), a.drains.backend
 	var steps []plan.Step
 	for _, s := range changed {
 		if a.decided.settled(s.Backend, o) != nil {
@@ -104,7 +104,7 @@ func (a *Agent) anticipate(ctx context.Context, snap catalog.Snapshot, changed [
 // service for which nothing has changed since it was settled is not planned again.
 func (a *Agent) compute(o plan.Observed, snap catalog.Snapshot) plan.Plan {
 	now := time.Now()
-	o.Guards, o.Flapping, o.Absent = a.guard.recall(now), a.flapping(now), a.known.absences(now)
+	o.Guards, o.Flapping, o.Absent, o.Drained = a.guard.recall(now), a.flapping(now), a.known.absences(now), a.drains.backend
 	d := a.desired()
 	a.decided.use(d, o)
 	if len(a.guard.backends) > 0 {

@@ -27,6 +27,7 @@ type fakeHAProxy struct {
 	marker   plan.Marker
 	backends map[string][]*fakeServer
 	nodes    map[netip.AddrPort]bool // answers the check there; absent: yes
+	check    plan.Check              // the last of a server that is down
 	old      int                     // workers
 	memory   int64                   // that they take
 
@@ -35,6 +36,7 @@ type fakeHAProxy struct {
 	swallow      func(plan.Step) bool  // the step is taken, and nothing comes of it
 	addrDelay    time.Duration         // an address shows only then, as since 2.9
 	failLoad     func(content []byte) error
+	loseLoad     string        // a backend that no reload brings
 	lieLoad      bool          // Reload says that it has, and has not
 	holdLoad     chan struct{} // a reload takes until this is closed
 	onLoad       func()
@@ -108,7 +110,9 @@ func (h *fakeHAProxy) load(content []byte) {
 			}
 			servers = append(servers, s)
 		}
-		h.backends[b.Backend] = servers
+		if b.Backend != h.loseLoad {
+			h.backends[b.Backend] = servers
+		}
 	}
 }
 
@@ -183,7 +187,10 @@ func (s *fakeServer) tick(h *fakeHAProxy) {
 	if up != s.Up {
 		s.Up, s.changed = up, now
 	}
-	s.SinceChange = now.Sub(s.changed).Truncate(time.Second)
+	s.SinceChange, s.Check = now.Sub(s.changed).Truncate(time.Second), plan.Check{}
+	if !up && s.Admin == plan.Ready {
+		s.Check = h.check
+	}
 }
 
 func (h *fakeHAProxy) Apply(ctx context.Context, steps []plan.Step) []error {

@@ -278,6 +278,8 @@ func (r *fakeRecorder) Step(service string, s plan.Step, err error) {
 func (r *fakeRecorder) Reload(reason plan.ReloadReason, err error) {
 	r.add("reload %s: %s", reason, orOK(err))
 }
+func (r *fakeRecorder) FilePutBack() { r.add("file: put back") }
+
 func (r *fakeRecorder) FileWritten(err error) { r.add("file: %s", orOK(err)) }
 
 func (r *fakeRecorder) Applied(service string, took time.Duration) {

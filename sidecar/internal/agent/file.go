@@ -19,6 +19,7 @@ type fileKeeper struct {
 	unsure   bool               // the file on disk should be compared
 	fresh    bool               // it was tried to be written after HAProxy was last read
 	written  time.Time
+	putBack  int  // how often someone else had changed it
 	current  bool // the file holds what HAProxy runs
 	err      error
 	retry    backoff
@@ -198,6 +199,12 @@ func (a *Agent) takeWrite(ctx context.Context, w fileWrite) error {
 	}
 	if f.err != nil {
 		a.log.Info("haproxy.cfg write recovered", "path", a.file.Path())
+	}
+	if changed && f.err == nil && f.renderer == r && plan.SameFile(f.model, model) {
+		// It is what we wrote last, and was not there any more.
+		a.record.FilePutBack()
+		f.putBack++
+		a.log.Warn("haproxy.cfg was changed by someone else, put back", "path", a.file.Path())
 	}
 	if changed {
 		f.written, f.fresh = time.Now(), true

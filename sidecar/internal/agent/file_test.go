@@ -147,6 +147,12 @@ func TestAFileThatSomeoneChangedIsWrittenAgainOnTheNextReconcile(t *testing.T) {
 		if n := len(b.haproxy.reloadTimes()); n != 0 {
 			t.Errorf("got %d reloads, want none", n)
 		}
+		b.catalog.says("api", instance("api-1", 1), instance("api-2", 2)) // no one else's
+		b.passes(3 * b.settings.Reconcile)
+		b.wantTold("file: put back", "file: put back")
+		if n, logged := b.agent.State().File.PutBack, b.log.count("[WARN]", "haproxy.cfg was changed by someone else, put back"); n != 1 || logged != 1 {
+			t.Errorf("got %d counted and %d logged, want 1 and 1:\n%s", n, logged, b.log)
+		}
 	})
 }
 

@@ -26,7 +26,7 @@ func (c *pace) next(now time.Time, waiting []plan.Waiting) time.Duration {
 	for _, w := range waiting {
 		switch w.For {
 		case plan.ForSessions, plan.ForReplacement, plan.ForCheck:
-			w.Sessions = 0
+			w.Sessions, w.Check, w.Down = 0, plan.Check{}, 0
 			polled = append(polled, w)
 		case plan.ForGuard, plan.ForDamping, plan.ForSlot, plan.ForConsul:
 		}

@@ -75,11 +75,22 @@ type Store interface {
 	Save(saved []catalog.Saved) error
 }
 
+// DrainStore keeps what an operator has put in drain.
+type DrainStore interface {
+	Path() string
+	// Load gives what was saved; nothing if nothing was, and with an error.
+	Load() ([]catalog.OperatorDrain, error)
+	// Save replaces what was saved. It is called by one goroutine at a time.
+	Save(list []catalog.OperatorDrain) error
+}
+
 // Recorder counts what the agent does. Its methods must not block.
 type Recorder interface {
 	Step(service string, s plan.Step, err error)
 	Reload(reason plan.ReloadReason, err error)
 	FileWritten(err error)
+	// FilePutBack is called where someone else had changed haproxy.cfg.
+	FilePutBack()
 	// Applied is told how long a change in Consul took until HAProxy was seen
 	// to run it.
 	Applied(service string, took time.Duration)

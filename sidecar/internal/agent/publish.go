@@ -55,12 +55,12 @@ func (a *Agent) publish(snap catalog.Snapshot, p plan.Plan) {
 		LoadBalancer: a.name, Version: a.version, Started: a.started,
 		Converged: a.converged,
 		HAProxy:   HAProxyState{Running: o.Running, Stopped: a.stopped, Version: o.Caps.Version, OldWorkers: a.old.n, OldWorkersUnknown: a.old.unknown, OldWorkersMemory: a.old.memory, Maintenance: o.Maintenance, Error: a.trouble.haproxy},
-		File:      FileState{Path: a.file.Path(), Current: f.current, Pending: f.fresh || f.writing != nil || r.running != nil || !f.due.IsZero() && f.err == nil, Written: f.written, Error: text(f.err), LeftOut: a.leftOutState()},
+		File:      FileState{Path: a.file.Path(), Current: f.current, Pending: f.fresh || f.writing != nil || r.running != nil || !f.due.IsZero() && f.err == nil, Written: f.written, PutBack: f.putBack, Error: text(f.err), LeftOut: a.leftOutState()},
 		Reloads: ReloadState{
 			Succeeded: r.succeeded, Failed: r.failures, Last: r.last, LastReason: string(r.lastReason),
 			Pending: string(r.reason), Error: text(r.err),
 		},
-		Services: make([]ServiceState, 0, len(a.set.Services)),
+		Services: make([]ServiceState, 0, len(a.set.Services)), Drains: append([]catalog.OperatorDrain{}, a.drains.now...),
 	}
 	s.Ready, s.NotReady = a.readiness(p)
 	if o.Running {
@@ -127,7 +127,8 @@ func (a *Agent) serviceState(svc plan.Service, want catalog.Service, p plan.Plan
 		s.Saved = a.saved.old[svc.Backend].Answered
 	}
 	running, decision := a.known.observed.Running, a.decided.decisions[svc.Backend]
-	if was := a.shown[svc.Backend]; running && decision != nil && was.decision == decision && decision.IsSettled() && len(a.flaps.hot[svc.Backend]) == 0 {
+	was := a.shown[svc.Backend]
+	if running && decision != nil && was.decision == decision && decision.IsSettled() && len(a.flaps.hot[svc.Backend]) == 0 {
 		s.Instances, s.Rejected, s.FreeSlots = was.instances, was.rejected, was.freeSlots
 		return s
 	}
@@ -135,13 +136,15 @@ func (a *Agent) serviceState(svc plan.Service, want catalog.Service, p plan.Plan
 		s.Rejected = append(s.Rejected, RejectedState{ID: r.ID, Node: r.Node, Error: r.Err.Error()})
 	}
 	if running { // else what was read last is gone
-		s.addServers(a.known.observed.Backends[svc.Backend], svc, p)
+		s.addServers(a.known.observed.Backends[svc.Backend], svc, p, was)
 	} else {
 		s.addFiled(p, want)
 	}
 	s.addUnplaced(want)
+	drains := a.drainsOf(svc.Name, want)
 	for i := range s.Instances {
 		inst := &s.Instances[i]
+		inst.Drain = drains[instanceKey{inst.Node, inst.ID}]
 		inst.Waiting = waiting[inst.Server]
 		if f := a.flaps.hot[svc.Backend][instanceKey{inst.Node, inst.ID}]; f != nil {
 			inst.Flaps = f.n
@@ -164,7 +167,7 @@ func (a *Agent) guardState(svc plan.Service) (g GuardState) {
 }
 
 // addServers adds what HAProxy runs, with what Consul says of it.
-func (s *ServiceState) addServers(b plan.Backend, svc plan.Service, p plan.Plan) {
+func (s *ServiceState) addServers(b plan.Backend, svc plan.Service, p plan.Plan, was shown) {
 	placed := make(map[string]*catalog.Instance, len(b.Servers))
 	for i, pl := range p.Placed[svc.Backend] {
 		placed[pl.Server] = &p.Placed[svc.Backend][i].Instance
@@ -178,6 +181,14 @@ func (s *ServiceState) addServers(b plan.Backend, svc plan.Service, p plan.Plan)
 		st := InstanceState{
 			Server: srv.Name, Addr: srv.Addr.String(), Health: "gone", Own: slices.Contains(svc.Operator, srv.Name),
 			Admin: srv.Admin.String(), Agent: srv.Agent.String(), Weight: srv.Weight, Sessions: srv.Sessions, Phase: phase(srv),
+		}
+		if st.Phase == PhaseStarting && was.wasUp(st.Server, st.Addr) {
+			st.Phase = PhaseDown
+		}
+		if srv.Check.Status != "" {
+			check := srv.Check
+			check.Path = svc.Path
+			st.Check = check.String()
 		}
 		if listed {
 			st.ID, st.Node, st.Version, st.Health = inst.ID, inst.Node, inst.Version, inst.Health.String()

@@ -19,7 +19,7 @@ func TestASidecarIsReadyWhileItReachesHAProxy(t *testing.T) {
 		},
 		"gone": {
 			func(h *fakeHAProxy) { h.running = false },
-			func(h *fakeHAProxy) { h.running = true }, "HAProxy is not running",
+			func(h *fakeHAProxy) { h.running = true }, "no process answers there",
 		},
 	} {
 		t.Run(name, inTime(func(t *testing.T) {

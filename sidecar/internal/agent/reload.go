@@ -31,6 +31,11 @@ type reloadKeeper struct {
 	notBefore           time.Time
 	streak              int // failures in a row
 
+	// useless counts the reloads that succeeded, one after another, and loaded the
+	// same as the one before: loaded.
+	useless int
+	loaded  fileWrite
+
 	// unforeseen counts the reloads, since the last settings, whose new worker
 	// could not listen, though nobody knew before.
 	unforeseen int
@@ -61,7 +66,7 @@ func (r *reloadKeeper) failed(m plan.Marker) bool { return r.err != nil && r.err
 
 // newSettings lets the next reload go ahead at once.
 func (r *reloadKeeper) newSettings() {
-	r.notBefore, r.again, r.streak, r.reset = time.Time{}, time.Time{}, 0, r.running != nil
+	r.notBefore, r.again, r.streak, r.useless, r.reset = time.Time{}, time.Time{}, 0, 0, r.running != nil
 }
 
 // reload is one reload: what is to be loaded, and how that went. It is made
@@ -95,7 +100,7 @@ type oldWorkerLimits struct {
 func (a *Agent) tendReload(ctx context.Context, p plan.Plan) time.Duration {
 	r := &a.reloads
 	if p.Reload == plan.NoReload {
-		r.reason, r.held, r.model = plan.NoReload, "", nil
+		r.reason, r.held, r.model, r.useless, r.loaded = plan.NoReload, "", nil, 0, fileWrite{}
 		if r.err != nil {
 			// HAProxy runs what is wanted: what was wrong has been put back.
 			a.log.Info("failed reload no longer needed", "reason", r.lastReason)
@@ -282,6 +287,16 @@ func (a *Agent) noteReload(ctx context.Context, l *reload) {
 	}
 	a.files.good, a.files.content = l.renderer, l.content
 	a.log.Info("reloaded", "reason", l.reason)
+	if r.loaded.renderer != l.renderer || !plan.SameFile(r.loaded.model, l.model) {
+		r.useless, r.loaded = 0, fileWrite{renderer: l.renderer, model: l.model}
+	}
+	if r.useless > 0 && !r.reset {
+		// What a reload should bring does not come by it.
+		wait := max(a.set.ReloadInterval, time.Second) << min(r.useless, 6)
+		r.notBefore = r.last.Add(wait)
+		a.log.Warn("reload was needed again", "reason", l.reason, "reloads", r.useless+1, "not_before", wait)
+	}
+	r.useless++
 }
 
 // noteReloadFailed says when the reload is tried again.

@@ -613,3 +613,27 @@ func TestReload_FileIsWrittenAllTheTime_DoesNotWaitForMoreThanSettleMax(t *testi
 		}
 	})
 }
+
+// What a reload should bring may not come by it: a template that leaves a backend out.
+func TestReload_DoesNotBringWhatIsNeeded_IsTriedAgainMoreAndMoreRarely(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, true)
+		b.settings.ReloadInterval = 2 * time.Second
+		b.catalog.says("api", instance("a", 1))
+		b.haproxy.loseLoad = "api_nodes"
+		b.adoptable()
+		b.start()
+		b.passes(10 * time.Minute)
+		if n := len(b.haproxy.reloadTimes()); n < 5 || n > 11 {
+			t.Errorf("got %d reloads in 10 minutes, want 5 to 11: %v", n, b.haproxy.reloadTimes())
+		}
+		if n := b.log.count("[WARN]", "reload was needed again"); n < 4 {
+			t.Errorf("got %d lines that say so:\n%s", n, b.log)
+		}
+		b.haproxy.with(func() { b.haproxy.loseLoad = "" })
+		b.passes(3 * time.Minute)
+		if n := b.log.count("reload was needed again"); b.agent.State().Services[0].Instances[0].Phase != agent.PhaseUp {
+			t.Errorf("the instance is not up after the backend has come, %d lines", n)
+		}
+	})
+}

@@ -2,6 +2,8 @@ package agent
 
 import (
 	"time"
+
+	"github.com/pointsman/pointsman/sidecar/internal/catalog"
 )
 
 // State is what the agent knows and has done, for people and scripts: the
@@ -27,6 +29,10 @@ type State struct {
 	File     FileState      `json:"file"`
 	Reloads  ReloadState    `json:"reloads"`
 	Services []ServiceState `json:"services"` // sorted by Name, then Backend
+
+	// Drains is what an operator keeps in drain, also of instances that Consul does not
+	// list, in the order in which that began.
+	Drains []catalog.OperatorDrain `json:"operator_drains"`
 
 	empty map[[2]string]bool // see oldWorkers
 }
@@ -78,6 +84,9 @@ type FileState struct {
 	Pending bool      `json:"pending"` // it is about to be written, or HAProxy was not read since it was
 	Written time.Time `json:"written"`
 	Error   string    `json:"error,omitempty"` // the last write's or validation's
+
+	// PutBack is how often someone else had changed it, and it was put back.
+	PutBack int `json:"put_back,omitempty"`
 
 	// LeftOut is the services because of which HAProxy would reject the file.
 	LeftOut []LeftOutState `json:"left_out"`
@@ -143,21 +152,23 @@ var Phases = []Phase{PhaseUnknown, PhaseStarting, PhaseUp, PhaseDown, PhaseDrain
 
 // InstanceState is one instance, as Consul lists it and HAProxy runs it.
 type InstanceState struct {
-	ID       string `json:"id"` // "" for a server that Consul does not list
-	Node     string `json:"node,omitempty"`
-	Server   string `json:"server"` // HAProxy's name for it; in a slot, the slot's
-	Addr     string `json:"address"`
-	MovesTo  string `json:"moves_to,omitempty"` // Consul's address for it, where HAProxy has another
-	Version  string `json:"version,omitempty"`
-	Health   string `json:"health"` // Consul's word; "gone" if Consul does not list it
-	Phase    Phase  `json:"phase"`
-	Leaving  bool   `json:"leaving"`         // it has said so
-	Own      bool   `json:"own,omitempty"`   // a server of the operator's own, that is left alone
-	Admin    string `json:"admin,omitempty"` // HAProxy's: ready, drain, maint
-	Agent    string `json:"agent,omitempty"` // agent check: enabled, disabled, or busy while an answer may still come
-	Weight   int    `json:"weight"`
-	Sessions int    `json:"sessions"`
-	Waiting  string `json:"waiting,omitempty"` // what its next change waits for
+	ID       string    `json:"id"` // "" for a server that Consul does not list
+	Node     string    `json:"node,omitempty"`
+	Server   string    `json:"server"` // HAProxy's name for it; in a slot, the slot's
+	Addr     string    `json:"address"`
+	MovesTo  string    `json:"moves_to,omitempty"` // Consul's address for it, where HAProxy has another
+	Version  string    `json:"version,omitempty"`
+	Health   string    `json:"health"` // Consul's word; "gone" if Consul does not list it
+	Phase    Phase     `json:"phase"`
+	Leaving  bool      `json:"leaving"`         // it has said so
+	Own      bool      `json:"own,omitempty"`   // a server of the operator's own, that is left alone
+	Admin    string    `json:"admin,omitempty"` // HAProxy's: ready, drain, maint
+	Agent    string    `json:"agent,omitempty"` // agent check: enabled, disabled, or busy while an answer may still come
+	Weight   int       `json:"weight"`
+	Sessions int       `json:"sessions"`
+	Waiting  string    `json:"waiting,omitempty"`       // what its next change waits for
+	Drain    time.Time `json:"operator_drain,omitzero"` // since when an operator keeps it in drain
+	Check    string    `json:"check,omitempty"`         // HAProxy's last check of a server that is down: status, code and words
 
 	Flaps       int       `json:"flaps,omitempty"`       // how often it became ill, until that is forgotten
 	DampedUntil time.Time `json:"damped_until,omitzero"` // when it is let in, if it stays well

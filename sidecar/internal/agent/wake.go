@@ -3,6 +3,8 @@ package agent
 import (
 	"context"
 	"time"
+
+	"github.com/pointsman/pointsman/sidecar/internal/catalog"
 )
 
 // wake is what the loop comes round for.
@@ -10,7 +12,8 @@ type wake struct {
 	compare  bool      // everything is to be compared
 	settings *Settings // new ones
 	releases []release
-	saved    bool // a write of the snapshot has ended
+	drains   *[]catalog.OperatorDrain // an operator has changed them
+	saved    bool                     // a write of the snapshot has ended
 	savedErr error
 	written  *fileWrite  // a write of haproxy.cfg has ended
 	reloaded *reload     // a reload has
@@ -34,6 +37,8 @@ func (a *Agent) wake(ctx context.Context, timer, compare <-chan time.Time) (w wa
 		w.compare, w.isAside = true, true
 	case s := <-a.reconfigured:
 		w.settings = &s
+	case d := <-a.drains.changes:
+		w.drains = &d
 	case r := <-a.releases:
 		w.releases = append(w.releases, r)
 	case err := <-a.saved.done:
@@ -56,6 +61,8 @@ func (a *Agent) wake(ctx context.Context, timer, compare <-chan time.Time) (w wa
 			w.compare = true
 		case s := <-a.reconfigured:
 			w.settings = &s
+		case d := <-a.drains.changes:
+			w.drains = &d
 		case r := <-a.releases:
 			w.releases = append(w.releases, r)
 		case err := <-a.saved.done:

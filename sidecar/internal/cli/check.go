@@ -34,7 +34,7 @@ type finding struct {
 }
 
 func checkCommand(env Env) *cobra.Command {
-	var asJSON, adopt bool
+	var asJSON, adopt, offline bool
 	cmd := &cobra.Command{
 		Use:   "check",
 		Short: "Check the settings, the template, Consul and HAProxy's sockets",
@@ -42,15 +42,17 @@ func checkCommand(env Env) *cobra.Command {
 from the template, that Consul answers for every service, and that HAProxy's
 sockets work. A haproxy.cfg or a running HAProxy that serves what Pointsman
 did not write is refused, with the frontends and backends that would go away;
---adopt accepts that. Changes nothing. Exit codes: 0 all checks passed, 1 a check
-failed, 2 invalid settings.`,
+--adopt accepts that. With --offline neither Consul nor HAProxy need run, and
+haproxy.cfg need not be writable: CI can check settings and template with it.
+Changes nothing. Exit codes: 0 all checks passed, 1 a check failed,
+2 invalid settings.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := load(cmd, env)
 			if err != nil {
 				return err
 			}
-			findings := runChecks(cmd.Context(), cfg, adopt)
+			findings := runChecks(cmd.Context(), cfg, adopt, offline)
 			if err := printFindings(env, findings, asJSON, cfg); err != nil {
 				return failure(err)
 			}
@@ -63,11 +65,12 @@ failed, 2 invalid settings.`,
 		},
 	}
 	adoptFlag(cmd, &adopt)
+	cmd.Flags().BoolVar(&offline, "offline", false, "ask neither Consul nor HAProxy: settings, template and the file that they make")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON, with all effective settings and masked secrets")
 	return cmd
 }
 
-func runChecks(ctx context.Context, cfg config.Config, adopt bool) []finding {
+func runChecks(ctx context.Context, cfg config.Config, adopt, offline bool) []finding {
 	findings := []finding{{Check: "settings", OK: true, Note: cfg.File}}
 	add := func(check, note string, err error) {
 		f := finding{Check: check, OK: err == nil, Note: note}
@@ -85,12 +88,20 @@ func runChecks(ctx context.Context, cfg config.Config, adopt bool) []finding {
 		findings = append(findings, f)
 	}
 	add("template", cfg.HAProxy.Template, rejected)
+	if offline {
+		return findings
+	}
 	add("haproxy.cfg", cfg.HAProxy.Config, checkDirectory(cfg.HAProxy.Config))
 	snap, err := catalogOnce(ctx, cfg)
 	add("consul", cfg.Consul.Address, err)
 	for _, s := range snap.Services() {
 		for _, r := range s.Rejected { // no failure: the others are used
 			add("instance", fmt.Sprintf("%s: %s on %s is left out: %s", s.Name, catalog.Printable(r.ID), catalog.Printable(r.Node), strings.ReplaceAll(r.Err.Error(), "\n", "; ")), nil)
+		}
+	}
+	for _, s := range cfg.Services {
+		if want := snap.Service(s.Backend); err == nil && len(want.Instances) == 0 {
+			add("service", fmt.Sprintf("%s: %s", s.Name, noInstance(len(want.Rejected))), nil)
 		}
 	}
 	p, err := newProxy(cfg, hclog.NewNullLogger(), nil)
@@ -150,6 +161,14 @@ func checkTakeover(ctx context.Context, cfg config.Config, adopt bool) finding {
 		f.OK, f.Error = false, err.Error()
 	}
 	return f
+}
+
+// noInstance says what there is of a service without instances.
+func noInstance(leftOut int) string {
+	if leftOut > 0 {
+		return fmt.Sprintf("no instance can be used, %d are left out (rejected in /api/v1/state)", leftOut)
+	}
+	return "Consul lists no instance: are its name, tags and filter right?"
 }
 
 // checkTemplate renders a file without servers and lets HAProxy look at it.

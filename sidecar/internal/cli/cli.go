@@ -122,7 +122,7 @@ by a second signal n (deploy: by the first).`,
 			_, _ = fmt.Fprintf(env.Stderr, "sidecar: container platform's environment variables ignored: %s\n", passed)
 		}
 	}
-	root.AddCommand(runCommand(env), renderCommand(env), planCommand(env), checkCommand(env), maintenanceCommand(env), guardCommand(env), deployCommand(env), versionCommand(env))
+	root.AddCommand(runCommand(env), renderCommand(env), planCommand(env), checkCommand(env), maintenanceCommand(env), guardCommand(env), drainCommand(env), readyCommand(env), deployCommand(env), versionCommand(env))
 	return root
 }
 

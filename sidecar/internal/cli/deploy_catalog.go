@@ -128,7 +128,7 @@ func (d deployBalancers) View(ctx context.Context, b deploy.Balancer) (deploy.Vi
 			continue
 		}
 		seen := deploy.Seen{
-			Version: i.Version, Phase: i.Phase, Sessions: i.Sessions, Takes: i.Phase == "up" && i.Weight > 0 && !i.Leaving,
+			Version: i.Version, Phase: i.Phase, Sessions: i.Sessions, Check: i.Check, Takes: i.Phase == "up" && i.Weight > 0 && !i.Leaving,
 		}
 		key := deploy.Key{ID: i.ID, Node: i.Node}
 		if was, known := view.Instances[key]; known { // in another backend of the service

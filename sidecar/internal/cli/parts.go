@@ -33,7 +33,7 @@ func policy(cfg config.Config, r *render.Renderer) []plan.Service {
 	for _, s := range cfg.Services {
 		services = append(services, plan.Service{
 			Name: s.Name, Backend: s.Backend,
-			Checked: s.Check.Enabled, Options: renderService(s).Options(),
+			Checked: s.Check.Enabled, Path: s.Check.Path, Options: renderService(s).Options(),
 			MaxConn: s.Options().MaxConn, Static: s.Static(), Operator: r.Operator(s.Backend),
 			Warning:    s.Warning == config.WarningIn,
 			ForceSlots: s.InFile(), Slots: s.Slots.Min, Spare: s.Slots.Spare,
@@ -144,6 +144,12 @@ func newStore(cfg config.Config) agent.Store {
 		return nil
 	}
 	return snapshot.New(cfg.Snapshot, time.Now)
+}
+
+// newDrains keeps what an operator has put in drain, beside haproxy.cfg: the sidecar
+// writes there.
+func newDrains(cfg config.Config) *snapshot.Drains {
+	return snapshot.NewDrains(cfg.HAProxy.Config+".drains", time.Now)
 }
 
 func newSource(cfg config.Config, own []consul.Listener, log hclog.Logger) (*consul.Source, error) {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/pointsman/pointsman/sidecar/internal/agent"
 	"github.com/pointsman/pointsman/sidecar/internal/catalog"
 	"github.com/pointsman/pointsman/sidecar/internal/plan"
 )
@@ -37,12 +38,17 @@ and for what, and whether a reload is needed. Changes nothing.`,
 			if err != nil {
 				return err
 			}
+			drains, err := newDrains(cfg).Read()
+			if err != nil {
+				return failure(err)
+			}
+			o.Drained = agent.Drained(drains, policy(cfg, r))
 			p := plan.Compute(plan.Desired{Marker: r.Marker(), Services: policy(cfg, r), Rotation: inRotation(cfg)}, o, snap)
 			show := printPlan
 			if asJSON {
 				show = printPlanJSON
 			}
-			if err := show(env.Stdout, o, p); err != nil {
+			if err := show(env.Stdout, o, p, drains); err != nil {
 				return failure(err)
 			}
 			if code && (!p.Empty() || !o.Running) {
@@ -56,11 +62,11 @@ and for what, and whether a reload is needed. Changes nothing.`,
 	return cmd
 }
 
-func printPlan(w io.Writer, o plan.Observed, p plan.Plan) error {
+func printPlan(w io.Writer, o plan.Observed, p plan.Plan, drains []catalog.OperatorDrain) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	switch {
 	case !o.Running:
-		fmt.Fprintln(t, "HAProxy is not running. It will start from haproxy.cfg (see sidecar render).")
+		fmt.Fprintln(t, "No HAProxy process answers. HAProxy will start from haproxy.cfg (see sidecar render).")
 	case p.Empty() && len(p.Waiting) == 0:
 		fmt.Fprintf(t, "No changes: HAProxy %s (pid %d) matches Consul.\n", o.Caps.Version, o.PID)
 	}
@@ -74,12 +80,16 @@ func printPlan(w io.Writer, o plan.Observed, p plan.Plan) error {
 		fmt.Fprintf(t, "reload: %s\n", p.Reload)
 	}
 	if len(p.Waiting) > 0 {
-		fmt.Fprintln(t, "WAITING\tBACKEND\tSERVER\tINSTANCE")
+		fmt.Fprintln(t, "WAITING\tBACKEND\tSERVER\tINSTANCE\tCHECK")
 	}
 	for _, x := range p.Waiting {
-		fmt.Fprintf(t, "for %s\t%s\t%s\t%s\n", x.For, x.Backend, dash(x.Server), dash(catalog.Printable(x.Instance)))
+		fmt.Fprintf(t, "for %s\t%s\t%s\t%s\t%s\n", x.For, x.Backend, dash(x.Server), dash(catalog.Printable(x.Instance)), x.Check)
 	}
-	return t.Flush() // the writer keeps the first error
+	err := t.Flush() // the writer keeps the first error
+	if err == nil && len(drains) > 0 {
+		err = printDrains(w, drains, false)
+	}
+	return err
 }
 
 func stepValue(s plan.Step) string {
@@ -106,11 +116,12 @@ func dash(s string) string {
 }
 
 type planJSON struct {
-	Running bool          `json:"haproxy_running"`
-	Version string        `json:"haproxy_version,omitempty"`
-	Reload  string        `json:"reload,omitempty"`
-	Steps   []stepJSON    `json:"steps"`
-	Waiting []waitingJSON `json:"waiting"`
+	Running bool                    `json:"haproxy_running"`
+	Version string                  `json:"haproxy_version,omitempty"`
+	Reload  string                  `json:"reload,omitempty"`
+	Steps   []stepJSON              `json:"steps"`
+	Waiting []waitingJSON           `json:"waiting"`
+	Drains  []catalog.OperatorDrain `json:"operator_drains"`
 }
 
 type stepJSON struct {
@@ -128,15 +139,16 @@ type waitingJSON struct {
 	Server   string          `json:"server,omitempty"`
 	Instance string          `json:"instance,omitempty"`
 	Sessions int             `json:"sessions,omitempty"`
+	Check    string          `json:"check,omitempty"` // HAProxy's last one, of a server that is down
 }
 
-func printPlanJSON(w io.Writer, o plan.Observed, p plan.Plan) error {
-	out := planJSON{Running: o.Running, Version: o.Caps.Version, Reload: string(p.Reload), Steps: []stepJSON{}, Waiting: []waitingJSON{}}
+func printPlanJSON(w io.Writer, o plan.Observed, p plan.Plan, drains []catalog.OperatorDrain) error {
+	out := planJSON{Running: o.Running, Version: o.Caps.Version, Reload: string(p.Reload), Steps: []stepJSON{}, Waiting: []waitingJSON{}, Drains: append([]catalog.OperatorDrain{}, drains...)}
 	for _, s := range p.Steps {
 		out.Steps = append(out.Steps, stepJSON{Kind: s.Kind, Reason: s.Reason, Backend: s.Backend, Server: s.Server, Instance: s.Instance, Value: stepValue(s)})
 	}
 	for _, x := range p.Waiting {
-		out.Waiting = append(out.Waiting, waitingJSON{For: x.For, Backend: x.Backend, Server: x.Server, Instance: x.Instance, Sessions: x.Sessions})
+		out.Waiting = append(out.Waiting, waitingJSON{For: x.For, Backend: x.Backend, Server: x.Server, Instance: x.Instance, Sessions: x.Sessions, Check: x.Check.String()})
 	}
 	e := json.NewEncoder(w)
 	e.SetIndent("", "  ")

@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/pointsman/pointsman/sidecar/internal/agent"
 	"github.com/pointsman/pointsman/sidecar/internal/catalog"
 	"github.com/pointsman/pointsman/sidecar/internal/config"
 	"github.com/pointsman/pointsman/sidecar/internal/plan"
@@ -60,6 +61,11 @@ func rendered(ctx context.Context, cfg config.Config, offline bool) ([]byte, err
 		if o, err = observeOnce(ctx, cfg); err != nil {
 			return nil, err
 		}
+		drains, err := newDrains(cfg).Read()
+		if err != nil {
+			return nil, failure(err)
+		}
+		o.Drained = agent.Drained(drains, policy(cfg, r))
 	}
 	p := plan.Compute(plan.Desired{Marker: r.Marker(), Services: policy(cfg, r), Rotation: inRotation(cfg)}, o, snap)
 	content, err := r.Render(p.File)

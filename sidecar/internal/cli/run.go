@@ -103,7 +103,7 @@ func newDaemon(cfg config.Config, env Env, adopt bool, reload func() (config.Con
 		p.gate = &gate{render: r, base: base, file: cfg.HAProxy.Config}
 	}
 	d.agent, err = agent.New(agent.Options{
-		Name: cfg.Name, Version: env.Version, Catalog: d.source, HAProxy: p, File: d.file, Store: newStore(cfg), OldWorkersMemory: p.OldWorkersMemory,
+		Name: cfg.Name, Version: env.Version, Catalog: d.source, HAProxy: p, File: d.file, Store: newStore(cfg), Drains: newDrains(cfg), OldWorkersMemory: p.OldWorkersMemory,
 		Settings: settings(cfg, r), Recorder: &recorder{Recorder: m}, Logger: d.log,
 	})
 	if err != nil {
@@ -118,7 +118,7 @@ func newDaemon(cfg config.Config, env Env, adopt bool, reload func() (config.Con
 		Address: cfg.Status.Address, Socket: cfg.Status.Socket, MaxConnections: most, MaxPerAddress: perAddress, Access: access(cfg, func() []string { return *d.hosts.Load() }), LoadBalancer: cfg.Name, Version: env.Version,
 		State: func() any { return d.agent.State() },
 		Ready: func() (bool, string) { s := d.agent.State(); return s.Ready, s.NotReady },
-		Watch: watch(d.agent), Attend: d.agent.Attend, Release: releaser(d.agent),
+		Watch: watch(d.agent), Attend: d.agent.Attend, Release: releaser(d.agent), SetDrain: drainer(d.agent),
 		Alive: d.alive, Metrics: registry, Logger: d.log.Named("status"),
 	})
 	if err != nil {

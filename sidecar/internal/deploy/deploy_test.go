@@ -82,7 +82,7 @@ func TestAVersionThatNeverBecomesHealthyIsTakenBack(t *testing.T) {
 		w.bad["1.1"] = true
 		r := w.deploy(t.Context(), order())
 		w.mustBe(r, Failed, "lb0 has 0 of 2 of 1.1 live", "lb1 has 0 of 2",
-			`"api-1.1-xyz-0": check "http" is critical, its last output "HTTP GET: 500\x1b[2J", after 20.3s`, `"api-1.1-xyz-1" on lb1: phase down`,
+			`"api-1.1-xyz-0": check "http" is critical, its last output "HTTP GET: 500\x1b[2J", after 20.3s`, `"api-1.1-xyz-1" on lb1: phase down, HAProxy's check "L7STS 404: GET /healthz → 404"`,
 			"api 1.1 not deployed; old nodes not touched")
 		w.mustRun(map[string]int{"1.0": 2})
 		w.mustCall("start 2 of 2", "stop api-1.1-xyz-0,api-1.1-xyz-1 undo=true last=false missing=0")

@@ -230,10 +230,11 @@ func (d *Deployment) explainInstance(i Instance, views map[string]View, waited i
 		case !known:
 			d.problem(Problem{Instance: i.ID, LoadBalancer: name, Reason: fmt.Sprintf("%s on %s: instance unknown", Quote(i.ID), name)})
 		default:
-			d.problem(Problem{
-				Instance: i.ID, LoadBalancer: name, Phase: seen.Phase, WaitedMS: waited,
-				Reason: fmt.Sprintf("%s on %s: phase %s", Quote(i.ID), name, safeOr(seen.Phase, "unknown")),
-			})
+			reason := fmt.Sprintf("%s on %s: phase %s", Quote(i.ID), name, safeOr(seen.Phase, "unknown"))
+			if seen.Check != "" {
+				reason += ", HAProxy's check " + Quote(seen.Check)
+			}
+			d.problem(Problem{Instance: i.ID, LoadBalancer: name, Phase: seen.Phase, Output: seen.Check, WaitedMS: waited, Reason: reason})
 		}
 	}
 }

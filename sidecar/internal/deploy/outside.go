@@ -76,6 +76,7 @@ type Seen struct {
 	Phase    string // "up" takes traffic; docs/api.md has the others
 	Takes    bool   // it gets new requests
 	Sessions int
+	Check    string // HAProxy's last one, of a server that is down; "" is none
 }
 
 // Nodes starts and stops nodes.

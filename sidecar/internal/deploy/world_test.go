@@ -218,7 +218,7 @@ func (w *world) View(_ context.Context, b Balancer) (View, error) {
 	}
 	v := View{Index: w.index, Instances: map[Key]Seen{}}
 	for k, n := range w.nodes {
-		s := Seen{Version: n.Version, Takes: n.takes(time.Now().Add(-x.lag)) && !x.blind, Phase: "down"}
+		s := Seen{Version: n.Version, Takes: n.takes(time.Now().Add(-x.lag)) && !x.blind, Phase: "down", Check: "L7STS 404: GET /healthz → 404"}
 		if s.Takes {
 			s.Phase = "up"
 		} else if !n.left.IsZero() {

@@ -20,8 +20,11 @@ func (c *Client) ask(ctx context.Context, commands []string) (string, error) {
 		c.noteWay(false)
 		return reply, nil
 	}
-	if !errors.Is(err, plan.ErrNotRunning) || c.master == (endpoint{}) {
+	switch {
+	case !errors.Is(err, plan.ErrNotRunning):
 		return reply, err
+	case c.master == (endpoint{}):
+		return reply, fmt.Errorf("%w; haproxy.master_socket is not set, so one whose runtime socket is gone cannot be seen", err)
 	}
 	viaMaster, masterErr := c.askCurrentWorker(ctx, commands)
 	switch {
@@ -131,7 +134,7 @@ func (c *Client) tellMaster(ctx context.Context, line string, timeout time.Durat
 		return reply, nil
 	}
 	if dial, ok := errors.AsType[*dialFailure](err); ok {
-		return "", dialError("master socket", c.master, dial.err)
+		return "", dialError(masterSocket, c.master, dial.err)
 	}
 	return reply, fmt.Errorf("haproxy: master socket %s: %w", c.master, err)
 }

@@ -17,9 +17,14 @@ func dialEndpoint(ctx context.Context, e endpoint) (net.Conn, error) {
 // isUnheard reports whether no process listens there.
 func isUnheard(err error) bool { return errors.Is(err, ErrNoSocket) || errors.Is(err, ErrConnRefused) }
 
+// masterSocket is what an error calls the master's socket.
+const masterSocket = "master socket"
+
 // dialError names what failed in words that say what to do about it.
 func dialError(what string, e endpoint, err error) error {
 	switch {
+	case errors.Is(err, fs.ErrNotExist) && what == masterSocket:
+		return fmt.Errorf("haproxy: %s %s: %w (no HAProxy runs, or it was started without -S or with another path)", what, e, ErrNoSocket)
 	case errors.Is(err, fs.ErrNotExist):
 		return fmt.Errorf("haproxy: %s %s: %w", what, e, ErrNoSocket)
 	case errors.Is(err, syscall.ECONNREFUSED):

@@ -73,7 +73,7 @@ func planServers(views []serverView) []plan.Server {
 
 // plan gives the server in the plan's words.
 func (v serverView) plan() plan.Server {
-	return plan.Server{
+	s := plan.Server{
 		ID:           v.id,
 		Name:         strings.Clone(v.serverState.name), // else it keeps the whole reply
 		Addr:         v.addr,
@@ -89,6 +89,10 @@ func (v serverView) plan() plan.Server {
 		SinceChange:  v.sinceChange,
 		Sessions:     v.sessions + v.queued,
 	}
+	if !s.Up && s.Admin == plan.Ready {
+		s.Check = v.last
+	}
+	return s
 }
 
 func (s serverState) agentState() plan.Agent {

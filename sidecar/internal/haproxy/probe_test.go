@@ -71,3 +71,18 @@ func TestAnAPIOverTCPIsAskedLikeAnother(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// Without a master socket it is not known whether HAProxy runs: its runtime socket may
+// be gone. The messages say which socket is missing, and do not say that it has ended.
+func TestObserve_NoMasterSocket_ErrorSaysSo(t *testing.T) {
+	p := haproxytest.Start(t, "backend api\n")
+	for _, c := range []struct{ master, want string }{
+		{"", "haproxy.master_socket is not set"},
+		{p.Master() + "x", "started without -S"},
+	} {
+		_, err := newTestClient(t, Options{Runtime: p.Runtime() + "x", Master: c.master}).Observe(t.Context(), nil)
+		if !errors.Is(err, plan.ErrNotRunning) || !strings.Contains(errText(err), c.want) || strings.Contains(errText(err), "not running") {
+			t.Errorf("master socket %q: got %v, want ErrNotRunning with %q, and no claim that HAProxy is not running", c.master, err, c.want)
+		}
+	}
+}

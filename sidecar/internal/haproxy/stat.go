@@ -6,7 +6,11 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strconv"
 	"strings"
+
+	"github.com/pointsman/pointsman/sidecar/internal/catalog"
+	"github.com/pointsman/pointsman/sidecar/internal/plan"
 )
 
 // serverStat is what is used of one server's line of `show stat` (management
@@ -18,6 +22,7 @@ type serverStat struct {
 	queued   int // qcur: waiting for it
 	maxConn  int // slim; 0 is no limit
 	backup   bool
+	last     plan.Check // of one that is down
 }
 
 // noProxy is the reply for a proxy that HAProxy does not have.
@@ -89,5 +94,32 @@ func parseServerStat(columns, fields []string) (s serverStat, isServer bool, err
 		maxConn:  r.optional("slim"),
 		backup:   r.optional("bck") > 0,
 	}
+	if i := slices.Index(columns, "status"); i >= 0 && i < len(fields) && strings.HasPrefix(fields[i], "DOWN") {
+		s.last = lastCheck(columns, fields, fields[i])
+	}
 	return s, true, r.err
+}
+
+// lastCheck reads what the last check of a server that is down came to. Its agent
+// check has it down where the status says so. The words may be the server's own.
+func lastCheck(columns, fields []string, status string) plan.Check {
+	field := func(column string) string {
+		if i := slices.Index(columns, column); i >= 0 && i < len(fields) {
+			return fields[i]
+		}
+		return ""
+	}
+	check := func(status, code, words string) plan.Check {
+		n, _ := strconv.Atoi(field(code)) // most checks have none
+		// A star stands before the last status while the next check is under way.
+		word := strings.TrimPrefix(field(status), "* ")
+		if word == "INI" || word == "UNK" {
+			return plan.Check{} // none has ended yet
+		}
+		return plan.Check{Status: catalog.Printable(strings.Clone(word)), Code: n, Words: catalog.Printable(strings.Clone(field(words)))}
+	}
+	if strings.Contains(status, "(agent)") {
+		return check("agent_status", "agent_code", "last_agt")
+	}
+	return check("check_status", "check_code", "last_chk")
 }

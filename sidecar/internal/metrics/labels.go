@@ -31,7 +31,7 @@ func commandKinds() []string {
 // stepReasons are all of plan's; a test compares them with its source.
 func stepReasons() []plan.Reason {
 	return []plan.Reason{
-		plan.Registered, plan.Healthy, plan.Unhealthy, plan.Leaving, plan.InMaintenance, plan.Deregistered,
+		plan.Registered, plan.Healthy, plan.Unhealthy, plan.Leaving, plan.InMaintenance, plan.ByOperator, plan.Deregistered,
 		plan.RoleLost, plan.Drained, plan.DrainExpired, plan.Moved, plan.Reweighted, plan.Drift, plan.Unused, plan.OutOfTraffic,
 	}
 }

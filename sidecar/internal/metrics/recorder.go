@@ -35,6 +35,7 @@ type Recorder struct {
 	steps    *prometheus.CounterVec // kind, reason
 	reloads  *prometheus.CounterVec // reason, result
 	writes   *prometheus.CounterVec // result
+	edits    prometheus.Counter
 	drift    *prometheus.CounterVec // service
 	servers  *prometheus.GaugeVec   // service, phase
 	rejected *prometheus.GaugeVec   // service
@@ -72,6 +73,7 @@ func New(reg *prometheus.Registry, o Options) (*Recorder, error) {
 		steps:       counters("steps_total", "Server changes applied in HAProxy, by kind and reason.", "kind", "reason"),
 		reloads:     counters("reloads_total", "Reloads of HAProxy, by reason and result.", "reason", "result"),
 		writes:      counters("file_writes_total", "Writes of haproxy.cfg, including validation, by result.", "result"),
+		edits:       prometheus.NewCounter(prometheus.CounterOpts{Namespace: namespace, Name: "file_drift_corrections_total", Help: "How often haproxy.cfg had been changed by someone else and was put back."}),
 		drift:       counters("drift_mended_total", "Drift corrections: changes that reverted what another program changed in HAProxy, by service.", "service"),
 		servers:     gauges("servers", "Servers in HAProxy, by service and phase.", "service", "phase"),
 		rejected:    gauges("instances_rejected", "Instances ignored because their registration is invalid, by service.", "service"),
@@ -97,7 +99,7 @@ func New(reg *prometheus.Registry, o Options) (*Recorder, error) {
 	})
 	info.Set(1)
 	for _, c := range []prometheus.Collector{
-		r.apply, r.drain, r.commands, r.steps, r.reloads, r.writes, r.drift, r.servers, r.rejected, r.held, r.damped, r.saved,
+		r.apply, r.drain, r.commands, r.steps, r.reloads, r.writes, r.edits, r.drift, r.servers, r.rejected, r.held, r.damped, r.saved,
 		r.ready, r.running, r.maintenance, r.leftOut, r.workers, r.memory, r.ages, info,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	} {

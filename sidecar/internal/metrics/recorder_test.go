@@ -193,6 +193,9 @@ func TestWhatHappenedIsCounted(t *testing.T) {
 	b.FileWritten(broken)
 	b.want("writes", b.above("pointsman_file_writes_total"), map[string]float64{"result=ok": 1, "result=failed": 2})
 
+	b.FilePutBack()
+	b.want("file drift", b.above("pointsman_file_drift_corrections_total"), map[string]float64{"": 1})
+
 	b.OldWorkers(2, 1<<20)
 	b.want("memory", b.above("pointsman_old_workers_memory_bytes"), map[string]float64{"": 1 << 20})
 	b.want("old workers", b.above("pointsman_old_workers"), map[string]float64{"": 2})

@@ -161,6 +161,9 @@ type part struct {
 	flapping map[string]bool            // by server's name, those that are to be kept out
 	damped   map[*catalog.Instance]bool // those that are
 
+	drained map[*catalog.Instance]bool // those that an operator keeps in drain
+	needed  []*catalog.Instance        // those of them that must take traffic all the same
+
 	last []FileServer // while HAProxy does not run
 
 	bound    map[int]*catalog.Instance // by index in servers
@@ -203,6 +206,7 @@ func newPart(s Service, o Observed, want catalog.Service) *part {
 		left:     backend.Left,
 	}
 	b.Static = b.Static || backend.Static
+	b.drainForOperator(o.Drained[s.Backend])
 	if !o.Running {
 		b.last = slices.DeleteFunc(slices.Clone(o.Last[s.Backend]), func(f FileServer) bool { return slices.Contains(s.Operator, f.Name) })
 	}
@@ -248,6 +252,7 @@ func (b *part) decide() {
 			b.house(inst)
 		}
 	}
+	b.waitForOthers()
 	b.move()
 	b.retire()
 }
@@ -285,6 +290,8 @@ func (b *part) role(i *catalog.Instance) role {
 	switch {
 	case !i.Leaving.IsZero(), i.Health == catalog.Maintenance:
 		return draining
+	case b.drained[i]:
+		return draining
 	case i.Health == catalog.Critical, i.Health == catalog.Warning && !b.Warning, b.damped[i]:
 		return out
 	}
@@ -295,8 +302,13 @@ func (b *part) wait(s *Server, i *catalog.Instance, what WaitReason) {
 	w := Waiting{Backend: b.Backend, For: what}
 	if s != nil {
 		w.Server = s.Name
-		if what == ForSessions {
+		switch what {
+		case ForSessions:
 			w.Sessions = s.Sessions
+		case ForCheck:
+			w.Check, w.Down = s.Check, s.SinceChange
+			w.Check.Path = b.Path
+		case ForReplacement, ForGuard, ForDamping, ForSlot, ForAgent, ForConsul:
 		}
 	}
 	if i != nil {

@@ -5,7 +5,7 @@ import "errors"
 // What an adapter of HAProxy wraps, for the agent to tell apart.
 var (
 	// ErrNotRunning: no HAProxy answers.
-	ErrNotRunning = errors.New("HAProxy is not running")
+	ErrNotRunning = errors.New("no process answers there")
 	// ErrRefused: HAProxy refuses `add server` in this backend for a reason
 	// that will not go away by itself.
 	ErrRefused = errors.New("backend does not support servers added at runtime")

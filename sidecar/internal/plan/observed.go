@@ -37,6 +37,11 @@ type Observed struct {
 	// not let into traffic because their health has changed too often.
 	Flapping map[string]map[string]bool
 
+	// Drained has, by backend, the servers' names (catalog.Instance.Server) of the
+	// instances that an operator keeps in drain, with their number in the order in
+	// which that began, from 1. It is looked at also while HAProxy does not run.
+	Drained map[string]map[string]int
+
 	// Last is the servers that took traffic when HAProxy last ran, by backend,
 	// less those that have announced since that they leave. It is looked at
 	// while HAProxy does not run.
@@ -120,6 +125,8 @@ type Server struct {
 	// Up is whether HAProxy would send a request there as far as health goes
 	// (srv_op_state running or starting). An unchecked server is always up.
 	Up bool
+	// Check is the last check, or agent check, of a server that is not up.
+	Check Check
 
 	Weight       int // in use, 0 to 256
 	ConfigWeight int // of the server's line in the file or of `add server`; percentages are of it

@@ -23,6 +23,7 @@ type Service struct {
 	Backend string // HAProxy's backend name
 
 	Checked bool   // HAProxy checks the servers itself
+	Path    string // what that check gets by HTTP; "" is another check
 	Options string // the words after the address on a server's line, the same in the file and in `add server`; no newline
 	MaxConn int    // connection limit of a server whose instance sets none; 0 is no limit
 	Static  bool   // the balance algorithm takes no weight at runtime but none and the configured one
@@ -91,6 +92,7 @@ const (
 	Unhealthy     Reason = "unhealthy"      // its checks fail
 	Leaving       Reason = "leaving"        // it has said that it leaves
 	InMaintenance Reason = "in_maintenance" // Consul's maintenance mode
+	ByOperator    Reason = "operator"       // an operator keeps it in drain
 	Deregistered  Reason = "deregistered"   // Consul no longer lists it
 	RoleLost      Reason = "role_lost"      // Consul lists it without the tags that the backend asks for
 	Drained       Reason = "drained"        // no session is left in any worker
@@ -205,6 +207,10 @@ type Waiting struct {
 	Backend, Server, Instance string
 	For                       WaitReason
 	Sessions                  int // ForSessions only
+
+	// ForCheck only: the last check, and since when the server is down.
+	Check Check
+	Down  time.Duration
 }
 
 // WaitReason is what a change waits for.

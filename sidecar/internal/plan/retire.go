@@ -19,7 +19,9 @@ type candidate struct {
 
 // announced reports whether somebody meant the instance to go: then nothing
 // but a replacement that is coming holds it back.
-func (c candidate) announced() bool { return c.reason == Leaving || c.reason == InMaintenance }
+func (c candidate) announced() bool {
+	return c.reason == Leaving || c.reason == InMaintenance || c.reason == ByOperator
+}
 
 // isLoss reports whether the guard judges the candidate: nothing is known of why it
 // goes.
@@ -76,6 +78,8 @@ func (b *part) candidate(s *Server, inst *catalog.Instance) candidate {
 		c.reason = Leaving
 	case inst.Health == catalog.Maintenance:
 		c.reason = InMaintenance
+	case b.drained[inst]:
+		c.reason = ByOperator
 	default:
 		c.reason, c.to = Unhealthy, SetMaint
 		if isSlot(s) && b.drainsAt(s.Addr) {
@@ -100,14 +104,14 @@ func (b *part) drainsAt(addr netip.AddrPort) bool {
 	return false
 }
 
-// afterDrain ends a drain that is over. One for Consul's maintenance mode has
-// no end: sticky clients may stay as long as the operator lets them.
+// afterDrain ends a drain that is over. One for Consul's maintenance mode, or by an
+// operator, has no end: sticky clients may stay as long as the operator lets them.
 func (b *part) afterDrain(c candidate) {
 	s := c.server
 	switch {
 	case c.reason == RoleLost, b.MoveSticky && c.reason != Unhealthy:
 		b.remove(SetMaint, c.reason, c)
-	case c.reason == InMaintenance:
+	case c.reason == InMaintenance, c.reason == ByOperator:
 	case c.reason == Unhealthy && c.to == SetMaint:
 		b.remove(SetMaint, Unhealthy, c)
 	case s.Sessions == 0:
@@ -195,6 +199,9 @@ func (b *part) takeOut() {
 			b.stay(c, ForGuard)
 			continue
 		case c.isGood() && spare <= 0:
+			b.stay(c, ForReplacement)
+			continue
+		case c.reason == ByOperator && b.available <= max(1, b.MinServers):
 			b.stay(c, ForReplacement)
 			continue
 		default:

@@ -27,6 +27,7 @@ type scene struct {
 	absent  map[string]time.Duration
 	flaps   map[string]bool
 	listed  map[netip.AddrPort]string
+	drains  map[string]int
 	down    bool // HAProxy is not running
 	last    plan.Plan
 }
@@ -86,6 +87,11 @@ func (s *scene) run(b *block) (got []string, isExpected bool) {
 		for id := range strings.FieldsSeq(rest) {
 			s.flaps[id] = true
 		}
+	case "operator": // drains
+		s.drains = map[string]int{}
+		for n, id := range strings.Fields(strings.TrimPrefix(rest, "drains")) {
+			s.drains[id] = n + 1
+		}
 	case "settle":
 		s.settle()
 	case "sidecar": // restarts
@@ -109,7 +115,7 @@ func (s *scene) fatalIf(err error) {
 func (s *scene) observed() plan.Observed {
 	o := s.m.observed()
 	if s.down {
-		return plan.Observed{Caps: o.Caps, Last: map[string][]plan.FileServer{backend: s.lastTraffic()}}
+		return plan.Observed{Caps: o.Caps, Drained: map[string]map[string]int{backend: s.drains}, Last: map[string][]plan.FileServer{backend: s.lastTraffic()}}
 	}
 	if b, exists := o.Backends[backend]; exists {
 		b.Left, b.Refuses, b.Adds = s.left, s.refuses, s.adds
@@ -117,6 +123,7 @@ func (s *scene) observed() plan.Observed {
 	}
 	o.Flapping = map[string]map[string]bool{backend: s.flaps}
 	o.Listed = s.listed
+	o.Drained = map[string]map[string]int{backend: s.drains}
 	o.Guards = map[string]plan.Guard{backend: s.guard}
 	o.Absent = map[string]map[string]time.Duration{backend: s.absent}
 	return o

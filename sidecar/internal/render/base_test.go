@@ -34,7 +34,8 @@ func TestBaseLacks_ZeroLossLines_Listed(t *testing.T) {
 
 func TestTemplate_ServiceByName_Found(t *testing.T) {
 	s := Settings{Services: []Service{{Name: "api", Backend: "nodes"}}}
-	r, err := New("own", `{{$s := .Service "api"}}backend {{$s.Backend}}`, s)
+	r, err := New("own", `{{$s := .Service "api"}}backend {{$s.Backend}}{{range $s.Servers}}
+  {{.}}{{end}}`, s)
 	if err != nil {
 		t.Fatal(err)
 	}

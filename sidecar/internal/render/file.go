@@ -193,7 +193,7 @@ func (f *File) Restore(content []byte, because error) error {
 		}
 	}
 	if err := renameio.WriteFile(f.target(), content, 0o644, renameio.WithExistingPermissions()); err != nil {
-		return fmt.Errorf("render: %w", f.named(err))
+		return besideError(f.path, err)
 	}
 	return nil
 }
@@ -208,7 +208,7 @@ func (f *File) replace(ctx context.Context, content []byte) error {
 		return err
 	}
 	if err := pending.CloseAtomicallyReplace(); err != nil {
-		return fmt.Errorf("render: %w", f.named(err))
+		return besideError(f.path, err)
 	}
 	return nil
 }
@@ -219,26 +219,25 @@ func (f *File) pending(content []byte) (*renameio.PendingFile, error) {
 	pending, err := renameio.NewPendingFile(path,
 		renameio.WithTempDir(filepath.Dir(path)), renameio.WithPermissions(0o644), renameio.WithExistingPermissions())
 	if err != nil {
-		return nil, fmt.Errorf("render: %w", f.named(err))
+		return nil, besideError(f.path, err)
 	}
 	if _, err := pending.Write(content); err != nil {
 		_ = pending.Cleanup() // the first error tells more
-		return nil, fmt.Errorf("render: %w", f.named(err))
+		return nil, besideError(f.path, err)
 	}
 	return pending, nil
 }
 
-// named is an error about a temporary file with the name of haproxy.cfg. A
-// temporary file has another name each time, and the log has an error that
-// repeats once.
-func (f *File) named(err error) error {
-	if e, ok := errors.AsType[*fs.PathError](err); ok {
-		return &fs.PathError{Op: e.Op, Path: f.path, Err: e.Err}
+// besideError is an error of a file beside the one in place, without that file's name:
+// it is another one each time, and an error that stays is to be logged once.
+func besideError(path string, err error) error {
+	if at, is := errors.AsType[*fs.PathError](err); is {
+		err = at.Err
 	}
-	if e, ok := errors.AsType[*os.LinkError](err); ok {
-		return &fs.PathError{Op: e.Op, Path: f.path, Err: e.Err}
+	if at, is := errors.AsType[*os.LinkError](err); is {
+		err = at.Err
 	}
-	return err
+	return fmt.Errorf("render: write %s in its directory: %w", path, err)
 }
 
 func (f *File) validate(ctx context.Context, path string, content []byte) error {
@@ -301,7 +300,7 @@ func (f *File) reject(content []byte, why string) (string, error) {
 	}
 	b.Write(content)
 	if err := renameio.WriteFile(path, b.Bytes(), f.mode()); err != nil {
-		return "", fmt.Errorf("render: keep the rejected file: %w", f.named(err))
+		return "", besideError(path, err)
 	}
 	return path, nil
 }
@@ -313,7 +312,7 @@ func (f *File) keep(old []byte) error {
 		return nil
 	}
 	if err := renameio.WriteFile(path, old, f.mode()); err != nil {
-		return fmt.Errorf("render: keep the file that was there: %w", f.named(err))
+		return besideError(path, err)
 	}
 	return nil
 }

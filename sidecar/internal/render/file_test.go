@@ -410,3 +410,17 @@ func TestADirectoryThatCannotBeWrittenIsNamed(t *testing.T) {
 		t.Errorf("got %v, want an error that names the directory", err)
 	}
 }
+
+// An error that stays is logged once, so it is the same each time.
+func TestWrite_DirectoryMissing_SameErrorEachTime(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "missing", "haproxy.cfg")
+	f, err := render.NewFile(path, nil, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, first := f.Write(t.Context(), []byte("a\n"))
+	_, second := f.Write(t.Context(), []byte("b\n"))
+	if !errors.Is(first, fs.ErrNotExist) || !strings.Contains(first.Error(), path) || first.Error() != second.Error() {
+		t.Errorf("got %v, then %v, want the same error twice, with the path", first, second)
+	}
+}

@@ -10,7 +10,7 @@ import (
 )
 
 func TestNew_DefaultServer_RefusedWhereServersAreAdded(t *testing.T) {
-	const backend = "{{range .Services}}\nbackend {{.Backend}}{{range .BackendExtra}}\n {{.}}{{end}}{{end}}\n"
+	const backend = "{{range .Services}}\nbackend {{.Backend}}{{range .BackendExtra}}\n {{.}}{{end}}{{range .Servers}}\n {{.}}{{end}}{{end}}\n"
 	for _, c := range []struct {
 		name, template string
 		extra          []string
@@ -20,7 +20,7 @@ func TestNew_DefaultServer_RefusedWhereServersAreAdded(t *testing.T) {
 		{name: "in the backend", template: backend, extra: []string{"default-server ssl verify none"}, want: "default-server ssl verify none"},
 		{name: "in the defaults before it", template: "defaults\n default-server ssl\n" + backend, want: "line 6 of the rendered file"},
 		{name: "in defaults that come later", template: backend + "\ndefaults\n default-server ssl\n"},
-		{name: "in named defaults of its own", template: "defaults tls\n default-server ssl\ndefaults\n mode http\n{{range .Services}}\nbackend {{.Backend}} from tls\n{{end}}", want: "server_options"},
+		{name: "in named defaults of its own", template: "defaults tls\n default-server ssl\ndefaults\n mode http\n{{range .Services}}\nbackend {{.Backend}} from tls\n{{range .Servers}} {{.}}\n{{end}}{{end}}", want: "server_options"},
 		{name: "in named defaults of others", template: "defaults tls\n default-server ssl\ndefaults\n mode http\nbackend theirs from tls\n" + backend},
 		{name: "in the operator's own backend", template: backend + "\nbackend theirs\n default-server ssl\n server a 127.0.0.1:80\n"},
 		{name: "where all servers are in the file", template: backend, extra: []string{"default-server ssl"}, inFile: true},
@@ -70,14 +70,14 @@ func TestWithout_OperatorServers_StayLinesOfTheirOwn(t *testing.T) {
 }
 
 func TestOperator_QuotedName_IsTheName(t *testing.T) {
-	r, err := render.New("own.tmpl", "{{range .Services}}\nbackend {{.Backend}}\n server 'sorry' 127.0.0.1:1\n \"server\" o\\k 127.0.0.1:1\n{{end}}", render.Settings{Services: []render.Service{{Backend: "api"}}})
+	r, err := render.New("own.tmpl", "{{range .Services}}\nbackend {{.Backend}}\n server 'sorry' 127.0.0.1:1\n \"server\" o\\k 127.0.0.1:1\n{{range .Servers}} {{.}}\n{{end}}{{end}}", render.Settings{Services: []render.Service{{Backend: "api"}}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if got, want := r.Operator("api"), []string{"sorry", "ok"}; !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}
-	_, err = render.New("own.tmpl", "{{range .Services}}\nbackend {{.Backend}}\n server \"a-${X}\" 127.0.0.1:1\n{{end}}", render.Settings{Services: []render.Service{{Backend: "api"}}})
+	_, err = render.New("own.tmpl", "{{range .Services}}\nbackend {{.Backend}}\n server \"a-${X}\" 127.0.0.1:1\n{{range .Servers}} {{.}}\n{{end}}{{end}}", render.Settings{Services: []render.Service{{Backend: "api"}}})
 	if err == nil || !strings.Contains(err.Error(), "variable") {
 		t.Errorf("a name with a variable: got %v, want an error that says so", err)
 	}

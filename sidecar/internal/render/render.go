@@ -12,6 +12,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -53,7 +54,7 @@ func New(name, text string, settings Settings) (*Renderer, error) {
 	}
 	r.operator = operatorServers(empty)
 	r.listeners = listenersOf(empty)
-	if err := r.checkTemplate(empty); err != nil {
+	if err := errors.Join(r.checkTemplate(empty), r.checkPrinted(empty)); err != nil {
 		return nil, err
 	}
 	return r, nil

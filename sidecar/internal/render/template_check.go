@@ -3,8 +3,11 @@ package render
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
+
+	"github.com/pointsman/pointsman/sidecar/internal/plan"
 )
 
 // checkTemplate looks through what a template has rendered for what HAProxy
@@ -19,6 +22,33 @@ func (r *Renderer) checkTemplate(rendered []byte) error {
 			if err != nil {
 				errs = append(errs, fmt.Errorf("render: template %s: %s %s: %w", r.tmpl.Name(), p.kind, p.name, err))
 			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// checkPrinted refuses a template that leaves out the backend of a service, or its
+// servers. empty is the file without servers. HAProxy would lack them after each reload.
+func (r *Renderer) checkPrinted(empty []byte) error {
+	probe := plan.FileServer{Name: "pointsman.probe", Addr: netip.AddrPortFrom(netip.IPv4Unspecified(), 9), Weight: 1}
+	backends := make([]plan.FileBackend, 0, len(r.settings.Services))
+	for _, s := range r.settings.Services {
+		backends = append(backends, plan.FileBackend{Backend: s.Backend, Servers: []plan.FileServer{probe}})
+	}
+	filled, err := r.Render(backends)
+	if err != nil {
+		return err
+	}
+	prints := func(file []byte, backend string, is func(proxy) bool) bool {
+		return slices.ContainsFunc(proxies(file), func(p proxy) bool { return p.name == backend && is(p) })
+	}
+	var errs []error
+	for _, s := range r.settings.Services {
+		switch {
+		case !prints(empty, s.Backend, func(proxy) bool { return true }):
+			errs = append(errs, fmt.Errorf("render: template %s: it prints no `backend %s`: add a `backend {{.Backend}}` for each of .Services, also while it has no servers; see docs/template.md", r.tmpl.Name(), s.Backend))
+		case !prints(filled, s.Backend, func(p proxy) bool { return slices.Contains(p.servers(), probe.Name) }):
+			errs = append(errs, fmt.Errorf("render: template %s: backend %s: it does not print the service's servers: add {{range .Servers}} and {{.}} to the backend; see docs/template.md", r.tmpl.Name(), s.Backend))
 		}
 	}
 	return errors.Join(errs...)

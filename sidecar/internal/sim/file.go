@@ -182,6 +182,8 @@ func (r recorder) Reload(reason plan.ReloadReason, _ error) {
 
 func (r recorder) FileWritten(error) {}
 
+func (r recorder) FilePutBack() {}
+
 func (r recorder) Applied(string, time.Duration) {}
 
 // isDrained is the answer to a leaving node: what is older than its word says

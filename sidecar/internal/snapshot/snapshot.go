@@ -1,4 +1,5 @@
-// Package snapshot keeps on disk what Consul last said, so that a sidecar that
+// Package snapshot keeps on disk what Consul last said, and what an operator
+// has put in drain, so that a sidecar that
 // starts while Consul is away knows more than nothing.
 //
 // Its invariants: the file at the path is always a whole one; what is read is
@@ -82,9 +83,18 @@ func (f *File) Save(saved []catalog.Saved) error {
 		return fmt.Errorf("snapshot: %w", err)
 	}
 	if err := renameio.WriteFile(f.path, content, 0o600); err != nil {
-		return fmt.Errorf("snapshot: %w", err)
+		return writeError("snapshot", f.path, err)
 	}
 	return nil
+}
+
+// writeError is an error of the file that is to replace one, without its name: that is
+// another one each time, and an error that stays is to be logged once.
+func writeError(what, path string, err error) error {
+	if at, is := errors.AsType[*fs.PathError](err); is {
+		err = at.Err
+	}
+	return fmt.Errorf("%s: write %s: %w", what, path, err)
 }
 
 func (f *File) putAside(because error) error {

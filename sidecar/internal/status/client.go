@@ -214,6 +214,7 @@ type ViewInstance struct {
 	Leaving  bool   `json:"leaving"`
 	Weight   int    `json:"weight"`
 	Sessions int    `json:"sessions"`
+	Check    string `json:"check"` // HAProxy's last one, of a server that is down
 }
 
 // View asks for all that the sidecar knows of a service.
@@ -262,6 +263,20 @@ func (c *Client) Release(ctx context.Context, to Target, service string) (Releas
 	q := question{method: http.MethodPost, path: []string{"guard", service, "release"}, wait: releaseTimeout, most: maxState}
 	if err := c.ask(ctx, to, q, &a); err != nil {
 		return Released{}, err
+	}
+	return a, is(to, a.LoadBalancer, service, a.Service)
+}
+
+// SetDrain puts a server in drain for an operator, or ends that.
+func (c *Client) SetDrain(ctx context.Context, to Target, service, server string, on bool) (OperatorDrain, error) {
+	var a OperatorDrain
+	do := "ready"
+	if on {
+		do = "drain"
+	}
+	q := question{method: http.MethodPost, path: []string{"server", service, server, do}, wait: releaseTimeout, most: maxAnswer}
+	if err := c.ask(ctx, to, q, &a); err != nil {
+		return OperatorDrain{}, err
 	}
 	return a, is(to, a.LoadBalancer, service, a.Service)
 }

@@ -24,10 +24,23 @@ type Released struct {
 	Servers      []string `json:"released"` // HAProxy's names
 }
 
-// release answers /api/v1/guard/{service}/release. The one who asks must have
-// the bearer token or come over the Unix socket. byToken says that a token is
+// mayAct reports whether the one who asks may change something, and answers if not.
+// That takes the bearer token or the Unix socket. byToken says that a token is
 // asked for, so that whoever gets here has shown it. A client's certificate is
 // not enough: HAProxy may have one of the same authority for its servers.
+func mayAct(w http.ResponseWriter, r *http.Request, byToken bool) bool {
+	switch {
+	case http.NewCrossOriginProtection().Check(r) != nil:
+		forbid(w, "request from another site's page refused")
+	case !byToken && !isFromSocket(r):
+		forbid(w, "an action needs the Unix socket (status.socket) or the bearer token (status.token_file): docs/api.md")
+	default:
+		return true
+	}
+	return false
+}
+
+// release answers /api/v1/guard/{service}/release.
 func release(name string, byToken bool, let Release) action {
 	return action{http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		service, ok := strings.CutSuffix(r.PathValue("rest"), "/release")
@@ -35,11 +48,7 @@ func release(name string, byToken bool, let Release) action {
 		case !ok || !isName(service) || strings.Contains(service, "/"):
 			writeJSON(w, http.StatusBadRequest, problem{"want /api/v1/guard/{service}/release"})
 			return
-		case http.NewCrossOriginProtection().Check(r) != nil:
-			forbid(w, "request from another site's page refused")
-			return
-		case !byToken && !isFromSocket(r):
-			forbid(w, "an action needs the Unix socket (status.socket) or the bearer token (status.token_file): docs/api.md")
+		case !mayAct(w, r, byToken):
 			return
 		}
 		ctx, cancel := context.WithTimeout(r.Context(), releaseTimeout)

@@ -40,6 +40,8 @@ type Options struct {
 
 	// Release lets go what the guard holds; nil: nobody may ask for that.
 	Release Release
+	// SetDrain puts servers in drain for an operator; nil: there is no such action.
+	SetDrain SetDrain
 
 	Metrics prometheus.Gatherer
 	Logger  hclog.Logger // nil: none

@@ -36,6 +36,9 @@ func routes(o Options) (http.Handler, error) {
 	if o.Release != nil {
 		paths["/api/v1/guard/*"] = release(o.LoadBalancer, o.Access.asksToken(), o.Release)
 	}
+	if o.SetDrain != nil {
+		paths["/api/v1/server/*"] = operatorDrain(o.LoadBalancer, o.Access.asksToken(), o.SetDrain)
+	}
 	return dispatch(paths), nil
 }
 

@@ -1,0 +1,61 @@
+package haproxy
+
+import (
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/pointsman/pointsman/sidecar/internal/haproxytest"
+	"github.com/pointsman/pointsman/sidecar/internal/plan"
+)
+
+// HAProxy's own words for why a server is down; none for one that is up.
+func TestObserve_ServerDown_TellsItsLastCheck(t *testing.T) {
+	node := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/good" {
+			http.NotFound(w, r)
+		}
+	}))
+	defer node.Close()
+	program, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer program.Close()
+	go func() {
+		for c, err := program.Accept(); err == nil; c, err = program.Accept() {
+			_, _ = c.Write([]byte("down #broken\n"))
+			_ = c.Close()
+		}
+	}()
+	_, port, _ := net.SplitHostPort(program.Addr().String())
+	at := strings.TrimPrefix(node.URL, "http://")
+	backend := func(name, path, server string) string {
+		return "backend " + name + "\n  mode http\n  option httpchk GET " + path + "\n  server s " + server + " check inter 50ms fall 1\n"
+	}
+	p := haproxytest.StartWith(t, marked(testMark), backend("good", "/good", at)+backend("bad", "/bad", at)+
+		backend("tls", "/good", at+" ssl verify none")+backend("agent", "/good", at+" agent-check agent-inter 50ms agent-port "+port)+
+		"backend maint\n  server s "+at+" check disabled\n")
+	s := newSubject(t, p.Runtime(), p.Master())
+	got := map[string]plan.Server{}
+	p.Until("three servers are down", func() bool {
+		for name, b := range s.observe(t, "good", "bad", "tls", "agent", "maint").Backends {
+			got[name] = b.Servers[0]
+		}
+		return !got["bad"].Up && !got["tls"].Up && !got["agent"].Up
+	})
+	for name, want := range map[string]plan.Check{
+		"good": {}, "maint": {},
+		"bad": {Status: "L7STS", Code: 404, Words: "Not Found"},
+		"tls": {Status: "L6RSP", Words: "SSL handshake failure"},
+	} {
+		if got[name].Check != want {
+			t.Errorf("%s: got %+v, want %+v", name, got[name].Check, want)
+		}
+	}
+	if c := got["agent"].Check; c.Status != "L7STS" || !strings.Contains(c.Words, "broken") {
+		t.Errorf("agent: got %+v, want L7STS with its agent's words", c)
+	}
+}
