@@ -158,6 +158,7 @@ type InstanceState struct {
 	Weight   int    `json:"weight"`
 	Sessions int    `json:"sessions"`
 	Waiting  string `json:"waiting,omitempty"` // what its next change waits for
+	Reason   string `json:"reason,omitempty"`  // why it gets no traffic, or what is about to change, in words
 
 	Flaps       int       `json:"flaps,omitempty"`       // how often it became ill, until that is forgotten
 	DampedUntil time.Time `json:"damped_until,omitzero"` // when it is let in, if it stays well

@@ -102,8 +102,8 @@ func newDaemon(cfg config.Config, env Env, reload func() (config.Config, error))
 		d.log.Warn("limit of open files bounds the API's connections", "limit", openFiles(), "connections", most, "wanted", cfg.Status.MaxConnections)
 	}
 	d.status, err = status.New(status.Options{
-		Address: cfg.Status.Address, Socket: cfg.Status.Socket, MaxConnections: most, MaxPerAddress: perAddress, Access: access(cfg, func() []string { return *d.hosts.Load() }), LoadBalancer: cfg.Name, Version: env.Version,
-		State: func() any { return d.agent.State() },
+		Address: cfg.Status.Address, Socket: cfg.Status.Socket, MaxConnections: most, MaxPerAddress: perAddress, Access: access(cfg, func() []string { return *d.hosts.Load() }), LoadBalancer: cfg.Name,
+		State: func() any { return judged(d.agent.State()) },
 		Ready: func() (bool, string) { s := d.agent.State(); return s.Ready, s.NotReady },
 		Watch: watch(d.agent), Attend: d.agent.Attend, Release: releaser(d.agent),
 		Alive: d.alive, Metrics: registry, Logger: d.log.Named("status"),

@@ -115,7 +115,7 @@ func (g *gate) guard(next http.Handler) http.Handler {
 			next.ServeHTTP(w, r)
 		case g.clients != nil && !isVerified(r):
 			forbid(w, "a client certificate of an authority that is known here is needed (status.tls.client_ca_file)")
-		case g.token != nil && !g.isBearer(r):
+		case g.token != nil && !isPage(r.URL.Path) && !g.isBearer(r):
 			w.Header().Set("WWW-Authenticate", "Bearer")
 			refuse(w, http.StatusUnauthorized, "a bearer token is needed (status.token_file)")
 		case g.token == nil && !g.isCalled(r.Host):

@@ -20,8 +20,7 @@ type Options struct {
 	// of one address; 0 is the default.
 	MaxConnections, MaxPerAddress int
 
-	LoadBalancer string // its name, for the page
-	Version      string // the sidecar's, for the page
+	LoadBalancer string // its name
 
 	// State gives the body of /api/v1/state, as JSON can encode it; nil is
 	// none yet.
