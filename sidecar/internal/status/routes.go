@@ -30,6 +30,9 @@ func routes(o Options) (http.Handler, error) {
 		paths["/api/v1/drain/*"] = http.HandlerFunc(p.drain)
 		paths["/api/v1/live/*"] = http.HandlerFunc(p.live)
 	}
+	if o.Events != nil {
+		paths["/api/v1/events"] = newEvents(o.LoadBalancer, o.Events)
+	}
 	if o.Release != nil {
 		paths["/api/v1/guard/*"] = release(o.LoadBalancer, o.Access.asksToken(), o.Release)
 	}

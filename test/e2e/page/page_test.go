@@ -80,6 +80,12 @@ func TestPage_DeploymentAndFailingServer_ShownLive(t *testing.T) {
 	b.do("deployments", chromedp.Navigate(lb.StatusURL()+"/#/deployments"))
 	b.sees("the deployment", `document.querySelectorAll('.side').length === 2`)
 	b.shoot("deployments")
+	b.do("events", chromedp.Navigate(lb.StatusURL()+"/#/events"))
+	b.sees("what happened, with reasons", `['server ready', 'server up', 'instance registered', 'health changed', 'instance leaving', 'server draining'].every((e) => [...document.querySelectorAll('#view td')].some((c) => c.innerText === e))`)
+	must(old[0].Fail(ctx, "ok"))
+	b.sees("the newest event first, live", `/api-1/.test(document.querySelector('#view tbody').rows[0].innerText)`)
+	b.shoot("events")
+	b.do("deployments", chromedp.Navigate(lb.StatusURL()+"/#/deployments"))
 
 	// In the dark, and on a phone.
 	b.do("dark", scheme("dark"))

@@ -1,7 +1,7 @@
 // Keeps the page up to date: reads the place from the address, the state from
 // /api/v1/state, and shows one view.
 import { show, span } from './dom.js';
-import { deployments, facts, overview, service, verdict } from './views.js';
+import { deployments, events, facts, overview, service, verdict } from './views.js';
 
 const at = (id) => document.getElementById(id);
 const tokenKey = 'pointsman-token';
@@ -14,6 +14,10 @@ const restraint = 20;
 let state = null; // the newest
 let received = 0; // when it was last confirmed
 let etag = '';
+
+// happened are the events, the oldest first; kept bounds how many.
+const happened = { list: [], last: 0, missed: false };
+const kept = 1000;
 
 // place reads the address: #/service/NAME?q=&problems=1&page=2.
 function place() {
@@ -44,9 +48,9 @@ function draw() {
   at('version').textContent = `Pointsman ${state.version}`;
   document.title = `${v.word}: ${state.load_balancer}`;
   icon(v.kind);
-  const view = p.name ? service : p.path === '/deployments' ? deployments : overview;
+  const view = p.name ? service : { '/deployments': deployments, '/events': events }[p.path] ?? overview;
   show(at('facts'), view === overview && facts(state));
-  show(at('view'), view(state, p));
+  show(at('view'), view(state, p, happened));
 }
 
 // icon colours the tab as the verdict is.
@@ -91,12 +95,16 @@ function tell(trouble) {
 
 let timer = 0;
 let running = false;
+let asked = 0; // when the state was last asked for
+let spacing = 0; // how long after that it may be asked for again
+let isNews = false; // something has happened since
 
 async function tick() {
   if (running) return;
   running = true;
   clearTimeout(timer);
-  const begun = performance.now();
+  asked = performance.now();
+  isNews = false;
   let trouble = '';
   try {
     await refresh();
@@ -108,7 +116,69 @@ async function tick() {
   } finally {
     tell(trouble);
     running = false;
-    if (!document.hidden) timer = setTimeout(tick, Math.max(pace, restraint * (performance.now() - begun)));
+    spacing = Math.max(200, restraint * (performance.now() - asked));
+    if (!document.hidden) timer = setTimeout(tick, isNews ? spacing : Math.max(pace, spacing));
+  }
+}
+
+// soon asks for the state earlier than else, because something has happened.
+function soon() {
+  isNews = true;
+  if (running || document.hidden) return;
+  clearTimeout(timer);
+  timer = setTimeout(tick, asked + spacing - performance.now());
+}
+
+function note(events) {
+  happened.list.push(...events);
+  happened.list.splice(0, happened.list.length - kept);
+  if (events.length) happened.last = events.at(-1).seq;
+}
+
+let stream = null; // ends the stream of events
+
+// follow reads the events, and goes on after the last one when the stream ends.
+async function follow() {
+  if (stream || document.hidden) return;
+  const controller = stream = new AbortController();
+  let wait = 1000;
+  while (!controller.signal.aborted) {
+    try {
+      if (!happened.last) {
+        const response = await ask(`/api/v1/events?limit=${kept}`, {}, controller.signal);
+        if (!response.ok) throw new Error(response.statusText);
+        const first = await response.json();
+        note(first.events);
+        happened.last = first.last;
+      }
+      const response = await ask(`/api/v1/events?follow&after=${happened.last}`, {}, controller.signal);
+      if (!response.ok) throw new Error(response.statusText);
+      wait = 1000;
+      await read(response.body.pipeThrough(new TextDecoderStream()).getReader());
+    } catch { /* the state tells of a sidecar that is away */ }
+    await new Promise((resolve) => setTimeout(resolve, wait));
+    wait = Math.min(2 * wait, 30000);
+  }
+}
+
+// read takes server-sent events apart, until the stream ends. EventSource would
+// do so too, but it cannot show a token.
+async function read(reader) {
+  let rest = '';
+  for (;;) {
+    const { value, done } = await reader.read();
+    if (done) return;
+    const blocks = (rest + value).split('\n\n');
+    rest = blocks.pop();
+    const events = [];
+    for (const block of blocks) {
+      if (block.startsWith('event: missed')) happened.missed = true;
+      else if (block.includes('data: ')) events.push(JSON.parse(block.slice(block.indexOf('data: ') + 6)));
+    }
+    if (events.length) {
+      note(events);
+      soon();
+    }
   }
 }
 
@@ -129,6 +199,8 @@ at('ask').addEventListener('submit', (e) => {
   sessionStorage.setItem(tokenKey, at('token').value.trim());
   at('token').value = '';
   tick();
+  leave();
+  follow();
 });
 at('skip').addEventListener('click', (e) => {
   e.preventDefault();
@@ -138,5 +210,19 @@ addEventListener('hashchange', () => {
   draw();
   scrollTo(0, 0);
 });
-document.addEventListener('visibilitychange', () => document.hidden || tick());
+// leave ends the stream: the sidecar has a bounded number of them.
+function leave() {
+  stream?.abort();
+  stream = null;
+}
+
+document.addEventListener('visibilitychange', () => {
+  if (document.hidden) {
+    leave();
+    return;
+  }
+  tick();
+  follow();
+});
 tick();
+follow();

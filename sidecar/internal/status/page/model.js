@@ -77,3 +77,6 @@ export function matches(words, ...texts) {
   const text = texts.filter(Boolean).join('\n').toLowerCase();
   return words.toLowerCase().split(/\s+/).every((w) => text.includes(w));
 }
+
+// troubles are the kinds of events that are bad news.
+export const troubles = new Set(['server_down', 'step_failed', 'instance_rejected', 'guard_held', 'reload_failed', 'file_failed', 'haproxy_down', 'consul_lost', 'not_ready', 'sessions_ended']);

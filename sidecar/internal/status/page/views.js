@@ -1,6 +1,6 @@
 // The views. Each takes the state and the place (see main.js), and gives nodes.
 import { ago, bytes, h, span, table } from './dom.js';
-import { byName, findings, healths, holders, isDeploying, isProblem, kinds, matches, order, phases, statuses, summary } from './model.js';
+import { byName, findings, healths, holders, isDeploying, isProblem, kinds, matches, order, phases, statuses, summary, troubles } from './model.js';
 
 // perPage bounds the rows that the page has at a time.
 const perPage = 100;
@@ -163,4 +163,30 @@ function deployment([svc, sum]) {
     left.length > 0 && [h('h4', null, 'Not drained yet'),
       h('ul', { class: 'plain' }, left.slice(0, most).map((i) => h('li', null, h('b', null, i.id || i.server), ` ${i.version ?? ''}: ${plural(i.sessions, 'session')}`, i.reason && h('small', null, i.reason))),
         left.length > most && h('li', { class: 'quiet' }, `and ${number(left.length - most)} more`))]);
+}
+
+// events shows what happened, the newest first.
+export function events(s, place, happened) {
+  const { q = '', problems } = place.query;
+  const rows = happened.list.filter((e) => (!problems || isTrouble(e)) && matches(q, e.kind, words(e.kind), e.service, e.server, e.instance, e.reason, e.detail, e.error)).reverse();
+  return [
+    h('h2', null, 'Events ', h('small', null, number(rows.length))),
+    happened.missed && h('p', { class: 'quiet' }, 'Some events came too fast to be kept, or are of a sidecar that has ended.'),
+    rows.length ? paged(rows, place, eventTable) : h('p', { class: 'empty' }, happened.list.length ? 'No event matches.' : 'Nothing has happened since the sidecar started.'),
+  ];
+}
+
+const isTrouble = (e) => e.error || troubles.has(e.kind) || e.detail === 'critical';
+const words = (kind) => kind.replaceAll('_', ' ').replace('haproxy', 'HAProxy').replace('consul', 'Consul');
+
+function eventTable(rows) {
+  return table('Events', [['Time'], ['Event'], ['Service'], ['Server'], ['What and why', 'wide']], rows.map((e) => {
+    const at = new Date(e.at);
+    return [
+      h('time', { datetime: e.at, title: at.toLocaleString() }, at.toLocaleTimeString('en-GB') + '.' + String(at.getMilliseconds()).padStart(3, '0')),
+      isTrouble(e) ? pill('bad', words(e.kind)) : words(e.kind),
+      e.service && serviceLink(e.service), [e.server || e.instance, e.instance && e.instance !== e.server && e.server && h('small', null, e.instance)],
+      [e.detail, e.detail && e.reason && ', ', e.reason?.replaceAll('_', ' '), e.error && h('small', null, e.error)],
+    ];
+  }));
 }
