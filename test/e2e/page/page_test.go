@@ -2,6 +2,7 @@ package page
 
 import (
 	"context"
+	"os/exec"
 	"strings"
 	"testing"
 	"time"
@@ -70,6 +71,16 @@ func TestPage_DeploymentAndFailingServer_ShownLive(t *testing.T) {
 	b.sees("both versions side by side", `[...document.querySelectorAll('#view table:first-of-type tbody th')].map((x) => x.innerText).join() === '1.1,1.0'`)
 	must(old[0].Fail(ctx, "critical"))
 	b.sees("the server that fails, with a reason", `[...document.querySelectorAll('#view tr')].some((r) => r.innerText.includes('api-1') && /check in Consul is critical/.test(r.lastChild.innerText))`)
+	says := func(code int, want string, args ...string) {
+		t.Helper()
+		cmd := exec.CommandContext(ctx, programs.Sidecar, append(args, "--config", lb.Settings())...)
+		out, _ := cmd.CombinedOutput() // the exit code tells
+		if cmd.ProcessState.ExitCode() != code || !strings.Contains(string(out), want) {
+			t.Errorf("sidecar %v: exit code %d, want %d, and %q in:\n%s", args, cmd.ProcessState.ExitCode(), code, want, out)
+		}
+	}
+	says(0, "takes traffic  no: its check in Consul is critical", "explain", "api-1")
+	says(0, "✓ in step", "status", "api", "--watch", "--timeout", "20s")
 	b.do("only problems", chromedp.Click("#problems"))
 	b.sees("only the server that fails", `document.querySelectorAll('#view table')[1].tBodies[0].rows.length === 1`)
 	b.shoot("problems")
@@ -103,6 +114,7 @@ func TestPage_DeploymentAndFailingServer_ShownLive(t *testing.T) {
 
 	// A sidecar that has gone is not shown as if it were there.
 	must(lb.Sidecar.Stop(10 * time.Second))
+	says(7, "connection refused", "status")
 	b.sees("that the sidecar is away", `!document.getElementById('trouble').hidden && document.body.classList.contains('stale')`)
 	for _, c := range complaints() {
 		if !strings.HasPrefix(c, "error: Failed to load resource: net::ERR_CONNECTION_") {
