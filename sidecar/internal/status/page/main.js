@@ -7,8 +7,10 @@ const at = (id) => document.getElementById(id);
 const tokenKey = 'pointsman-token';
 
 // pace is how often the state is asked for, in milliseconds. A state that takes
-// long to get is asked for less often: this many times as long.
-const pace = 2000;
+// long to get is asked for less often: this many times as long. What is under
+// way is looked at sooner, as the status says.
+const pace = { behind: 500 };
+const usualPace = 2000;
 const restraint = 20;
 
 let state = null; // the newest
@@ -117,7 +119,7 @@ async function tick() {
     tell(trouble);
     running = false;
     spacing = Math.max(200, restraint * (performance.now() - asked));
-    if (!document.hidden) timer = setTimeout(tick, isNews ? spacing : Math.max(pace, spacing));
+    if (!document.hidden) timer = setTimeout(tick, isNews ? spacing : Math.max(pace[state?.verdict.status] ?? usualPace, spacing));
   }
 }
 
