@@ -25,7 +25,7 @@ var rules = []rule{
 		imports: []string{
 			sidecar + "agent/...", sidecar + "config/...", sidecar + "consul/...",
 			sidecar + "haproxy/...", sidecar + "metrics/...", sidecar + "render/...",
-			sidecar + "status/...", sidecar + "credential/...", sidecar + "snapshot/...", sidecar + "deploy/...", sidecar + "nodes/...",
+			sidecar + "status/...", sidecar + "credential/...", sidecar + "snapshot/...", sidecar + "deploy/...", sidecar + "nodes/...", sidecar + "event",
 			// The wiring turns settings into the values of the core, and prints plans.
 			sidecar + "catalog/...", sidecar + "plan/...",
 			// It registers the load balancer, as any program registers itself.
@@ -40,7 +40,9 @@ var rules = []rule{
 	{place: sidecar + "haproxy/...", imports: core, tests: fakes},
 	{place: sidecar + "render/...", imports: core, tests: append([]string{"templates"}, fakes...)},
 	// The page shows agent.State, a value; the agent knows nothing of the page.
-	{place: sidecar + "status/...", imports: append([]string{sidecar + "agent/...", sidecar + "credential/..."}, core...), tests: fakes},
+	{place: sidecar + "status/...", imports: append([]string{sidecar + "agent/...", sidecar + "credential/...", sidecar + "event"}, core...), tests: fakes},
+	// It keeps what happened: it reads the agent's State and takes its calls.
+	{place: sidecar + "event", imports: append([]string{sidecar + "agent/..."}, core...)},
 	{place: sidecar + "snapshot/...", imports: []string{sidecar + "catalog/..."}},
 	{place: sidecar + "metrics/...", imports: core, tests: fakes},
 	// It decides, over interfaces of its own; cli puts the adapters behind them.

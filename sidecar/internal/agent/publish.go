@@ -152,6 +152,7 @@ func (a *Agent) serviceState(svc plan.Service, want catalog.Service, p plan.Plan
 				inst.DampedUntil = f.until(time.Now(), a.set.Damping[svc.Backend])
 			}
 		}
+		inst.Reason = inst.reason()
 	}
 	slices.SortFunc(s.Instances, func(x, y InstanceState) int { return cmp.Compare(x.Server, y.Server) })
 	a.shown[svc.Backend] = shown{decision, s.Instances, s.Rejected, s.FreeSlots}

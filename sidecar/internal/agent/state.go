@@ -169,6 +169,7 @@ type InstanceState struct {
 	Waiting  string    `json:"waiting,omitempty"`       // what its next change waits for
 	Drain    time.Time `json:"operator_drain,omitzero"` // since when an operator keeps it in drain
 	Check    string    `json:"check,omitempty"`         // HAProxy's last check of a server that is down: status, code and words
+	Reason   string    `json:"reason,omitempty"`        // why it gets no traffic, or what is about to change, in words
 
 	Flaps       int       `json:"flaps,omitempty"`       // how often it became ill, until that is forgotten
 	DampedUntil time.Time `json:"damped_until,omitzero"` // when it is let in, if it stays well

@@ -24,8 +24,12 @@ const (
 	ExitOK      = 0
 	ExitFailure = 1 // it could not do what it was asked for
 	ExitUsage   = 2 // arguments or settings are wrong; nothing was done
-	ExitChanges = 3 // `plan --exit-code`: there is something to do
+	ExitChanges = 3 // `plan --exit-code`: there is something to do; `status`: something is under way
 	ExitHalfway = 4 // `deploy`: it failed after old nodes were stopped, or new ones may run still
+
+	ExitDegraded    = 5 // `status`: an operator should look
+	ExitNotRunning  = 6 // `status`: HAProxy does not run, or cannot be read
+	ExitUnreachable = 7 // `status`: the sidecar cannot be asked
 	// 128+n: ended at once by a second signal n; for deploy, by the first.
 )
 
@@ -108,8 +112,9 @@ HAProxy over its runtime socket. Only changes that the runtime socket does not
 support need a seamless reload with a new haproxy.cfg.
 
 Exit codes: 0 done, 1 failed, 2 invalid arguments or settings,
-3 changes pending (plan --exit-code), 4 partially deployed (deploy), 128+n ended
-by a second signal n (deploy: by the first).`,
+3 changes pending (plan --exit-code) or under way (status), 4 partially deployed
+(deploy), 5 degraded, 6 HAProxy does not run, 7 sidecar not reached (status), 128+n
+ended by a second signal n (deploy: by the first).`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
@@ -122,7 +127,7 @@ by a second signal n (deploy: by the first).`,
 			_, _ = fmt.Fprintf(env.Stderr, "sidecar: container platform's environment variables ignored: %s\n", passed)
 		}
 	}
-	root.AddCommand(runCommand(env), renderCommand(env), planCommand(env), checkCommand(env), maintenanceCommand(env), guardCommand(env), drainCommand(env), readyCommand(env), deployCommand(env), versionCommand(env))
+	root.AddCommand(runCommand(env), statusCommand(env), explainCommand(env), renderCommand(env), planCommand(env), checkCommand(env), maintenanceCommand(env), guardCommand(env), drainCommand(env), readyCommand(env), deployCommand(env), versionCommand(env))
 	return root
 }
 

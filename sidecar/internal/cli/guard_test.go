@@ -38,7 +38,7 @@ func ownSocket(t *testing.T, socket string, s *agent.State, release status.Relea
 // served is the status server of lb0 while the test lasts; it gives its address.
 func served(t *testing.T, o status.Options) string {
 	t.Helper()
-	o.Address, o.LoadBalancer, o.Version, o.Metrics = "127.0.0.1:0", "lb0", "test", prometheus.NewRegistry()
+	o.Address, o.LoadBalancer, o.Metrics = "127.0.0.1:0", "lb0", prometheus.NewRegistry()
 	o.Ready, o.Alive = func() (bool, string) { return true, "" }, func() error { return nil }
 	server, err := status.New(o)
 	if err != nil {

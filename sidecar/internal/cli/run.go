@@ -19,6 +19,7 @@ import (
 	"github.com/pointsman/pointsman/sidecar/internal/agent"
 	"github.com/pointsman/pointsman/sidecar/internal/config"
 	"github.com/pointsman/pointsman/sidecar/internal/consul"
+	"github.com/pointsman/pointsman/sidecar/internal/event"
 	"github.com/pointsman/pointsman/sidecar/internal/metrics"
 	"github.com/pointsman/pointsman/sidecar/internal/render"
 	"github.com/pointsman/pointsman/sidecar/internal/status"
@@ -102,9 +103,10 @@ func newDaemon(cfg config.Config, env Env, adopt bool, reload func() (config.Con
 	if base := cfg.HAProxy.BaseConfig; base != "" || !adopt {
 		p.gate = &gate{render: r, base: base, file: cfg.HAProxy.Config}
 	}
+	happened := event.NewLog(time.Now())
 	d.agent, err = agent.New(agent.Options{
 		Name: cfg.Name, Version: env.Version, Catalog: d.source, HAProxy: p, File: d.file, Store: newStore(cfg), Drains: newDrains(cfg), OldWorkersMemory: p.OldWorkersMemory,
-		Settings: settings(cfg, r), Recorder: &recorder{Recorder: m}, Logger: d.log,
+		Settings: settings(cfg, r), Recorder: event.NewRecorder(happened, &recorder{Recorder: m}, time.Now), Logger: d.log,
 	})
 	if err != nil {
 		return nil, err
@@ -115,10 +117,10 @@ func newDaemon(cfg config.Config, env Env, adopt bool, reload func() (config.Con
 		d.log.Warn("API connections limited by open files", "limit", openFiles(), "connections", most, "wanted", cfg.Status.MaxConnections)
 	}
 	d.status, err = status.New(status.Options{
-		Address: cfg.Status.Address, Socket: cfg.Status.Socket, MaxConnections: most, MaxPerAddress: perAddress, Access: access(cfg, func() []string { return *d.hosts.Load() }), LoadBalancer: cfg.Name, Version: env.Version,
-		State: func() any { return d.agent.State() },
+		Address: cfg.Status.Address, Socket: cfg.Status.Socket, MaxConnections: most, MaxPerAddress: perAddress, Access: access(cfg, func() []string { return *d.hosts.Load() }), LoadBalancer: cfg.Name,
+		State: func() any { return judged(d.agent.State()) },
 		Ready: func() (bool, string) { s := d.agent.State(); return s.Ready, s.NotReady },
-		Watch: watch(d.agent), Attend: d.agent.Attend, Release: releaser(d.agent), SetDrain: drainer(d.agent),
+		Watch: watch(d.agent), Attend: d.agent.Attend, Events: happened, Release: releaser(d.agent), SetDrain: drainer(d.agent),
 		Alive: d.alive, Metrics: registry, Logger: d.log.Named("status"),
 	})
 	if err != nil {

@@ -115,7 +115,7 @@ func (g *gate) guard(next http.Handler) http.Handler {
 			next.ServeHTTP(w, r)
 		case g.clients != nil && !isVerified(r):
 			forbid(w, "client certificate required (status.tls.client_ca_file)")
-		case g.token != nil && !g.isBearer(r):
+		case g.token != nil && !isPage(r.URL.Path) && !g.isBearer(r):
 			w.Header().Set("WWW-Authenticate", "Bearer")
 			refuse(w, http.StatusUnauthorized, "bearer token required (status.token_file)")
 		case g.token == nil && !g.isCalled(r.Host):

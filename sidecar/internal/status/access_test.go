@@ -58,7 +58,10 @@ func TestATokenIsAskedForEverywhereButForHealth(t *testing.T) {
 		{"/healthz", "", 200},
 		{"/metrics", "", 401},
 		{"/readyz", "", 401},
-		{"/", "", 401},
+		{"/", "", 200}, // the page has no data, and asks for the token
+		{"/ui/main.js", "", 200},
+		{"/ui/nothing", "", 404},
+		{"/ui/../api/v1/state", "", 401},
 		{"/nothing", "", 401},
 		{"/api/v1/state", "", 401},
 		{"/api/v1/state", "Bearer", 401},

@@ -257,6 +257,15 @@ func (c *Client) State(ctx context.Context, to Target, into any) error {
 	return c.ask(ctx, to, question{path: []string{"state"}, wait: releaseTimeout, most: maxState}, into)
 }
 
+// Events asks for what happened after a number, at most so many; after 0, for
+// the newest.
+func (c *Client) Events(ctx context.Context, to Target, after uint64, limit int) (Events, error) {
+	var a Events
+	query := url.Values{"after": {strconv.FormatUint(after, 10)}, "limit": {strconv.Itoa(limit)}}
+	err := c.ask(ctx, to, question{path: []string{"events"}, query: query, wait: releaseTimeout, most: maxState}, &a)
+	return a, err
+}
+
 // Release lets go what the guard holds of a service.
 func (c *Client) Release(ctx context.Context, to Target, service string) (Released, error) {
 	var a Released

@@ -7,5 +7,5 @@
 // up the agent's loop, and each is bounded in time and size.
 //
 // It is given functions and values and knows nothing of the agent; of
-// this project it imports credential. Only cli imports it.
+// this project it imports credential and event. Only cli imports it.
 package status

@@ -17,15 +17,22 @@ func writeJSON(w http.ResponseWriter, code int, body any) { write(w, code, body,
 // write encodes the whole body first: an answer that has begun could no longer
 // say that it failed.
 func write(w http.ResponseWriter, code int, body any, indent string) {
+	content, ok := encode(body, indent)
+	if !ok {
+		code = http.StatusInternalServerError
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(code)
+	_, _ = w.Write(content) // the client is gone; nobody is left to tell
+}
+
+// encode gives a body as JSON, or the answer that it cannot be encoded.
+func encode(body any, indent string) (content []byte, ok bool) {
 	var out bytes.Buffer
 	encoder := json.NewEncoder(&out)
 	encoder.SetIndent("", indent)
 	if err := encoder.Encode(body); err != nil {
-		code = http.StatusInternalServerError
-		out.Reset()
-		out.WriteString(`{"error":"the answer cannot be encoded"}` + "\n")
+		return []byte(`{"error":"the answer cannot be encoded"}` + "\n"), false
 	}
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(code)
-	_, _ = w.Write(out.Bytes()) // the client is gone; nobody is left to tell
+	return out.Bytes(), true
 }

@@ -7,6 +7,8 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/pointsman/pointsman/sidecar/internal/event"
 )
 
 // Options are what a Server shows and where. The functions are called at each
@@ -20,8 +22,7 @@ type Options struct {
 	// of one address; 0 is the default.
 	MaxConnections, MaxPerAddress int
 
-	LoadBalancer string // its name, for the page
-	Version      string // the sidecar's, for the page
+	LoadBalancer string // its name
 
 	// State gives the body of /api/v1/state, as JSON can encode it; nil is
 	// none yet.
@@ -37,6 +38,9 @@ type Options struct {
 	Watch Watch
 	// Attend is told +1 when somebody begins to wait and -1 at the end; nil ok.
 	Attend func(change int)
+
+	// Events is what happened; nil: there is no /api/v1/events.
+	Events *event.Log
 
 	// Release lets go what the guard holds; nil: nobody may ask for that.
 	Release Release

@@ -1,7 +1,6 @@
 package status
 
 import (
-	"fmt"
 	"net/http"
 	"strings"
 
@@ -13,25 +12,26 @@ const maxScrapes = 4
 
 // routes is everything that the server answers.
 func routes(o Options) (http.Handler, error) {
-	index, err := indexPage(o.LoadBalancer, o.Version)
-	if err != nil {
-		return nil, fmt.Errorf("status: page: %w", err)
-	}
 	metrics := promhttp.HandlerFor(o.Metrics, promhttp.HandlerOpts{
 		MaxRequestsInFlight: maxScrapes,
 		Timeout:             writeTimeout / 2,
 	})
 	paths := map[string]http.Handler{
-		"/":             index,
 		"/healthz":      health(o.Alive),
 		"/readyz":       readiness(o.Ready),
 		"/metrics":      metrics,
 		"/api/v1/state": state(o.State),
 	}
+	if err := addPage(paths); err != nil {
+		return nil, err
+	}
 	if o.Watch != nil {
 		p := newPolls(o.LoadBalancer, o.Watch, o.Attend)
 		paths["/api/v1/drain/*"] = http.HandlerFunc(p.drain)
 		paths["/api/v1/live/*"] = http.HandlerFunc(p.live)
+	}
+	if o.Events != nil {
+		paths["/api/v1/events"] = newEvents(o.LoadBalancer, o.Events)
 	}
 	if o.Release != nil {
 		paths["/api/v1/guard/*"] = release(o.LoadBalancer, o.Access.asksToken(), o.Release)

@@ -25,7 +25,7 @@ func options() Options {
 	reg := prometheus.NewRegistry()
 	reg.MustRegister(prometheus.NewCounter(prometheus.CounterOpts{Name: "a_total", Help: "a"}))
 	return Options{
-		Address: "127.0.0.1:0", LoadBalancer: "lb<0>", Version: "v1.2.3",
+		Address: "127.0.0.1:0", LoadBalancer: "lb<0>",
 		State:   func() any { return map[string]any{"services": []string{}} },
 		Ready:   func() (bool, string) { return true, "" },
 		Alive:   func() error { return nil },
@@ -75,6 +75,11 @@ func request(t *testing.T, method, url string) response {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return send(t, req)
+}
+
+func send(t *testing.T, req *http.Request) response {
+	t.Helper()
 	transport := &http.Transport{DisableKeepAlives: true}
 	resp, err := transport.RoundTrip(req)
 	if err != nil {
@@ -131,29 +136,6 @@ func TestAnswers(t *testing.T) {
 	}
 	if got, want := request(t, "PUT", well+"/metrics").header.Get("Allow"), "GET, HEAD"; got != want {
 		t.Errorf("Allow = %q, want %q", got, want)
-	}
-}
-
-func TestThePageLinksToTheRest(t *testing.T) {
-	url := start(t, options())
-	page := request(t, "GET", url+"/")
-	if page.code != 200 || page.header.Get("Content-Type") != "text/html; charset=utf-8" {
-		t.Fatalf("GET /: %d %q, want a page", page.code, page.header.Get("Content-Type"))
-	}
-	if !strings.Contains(page.body, "lb&lt;0&gt;") || !strings.Contains(page.body, "v1.2.3") {
-		t.Errorf("the page does not show name and version, escaped:\n%s", page.body)
-	}
-	links := 0
-	for part := range strings.SplitSeq(page.body, `href="`) {
-		if path, _, is := strings.Cut(part, `"`); is && strings.HasPrefix(path, "/") {
-			links++
-			if got := request(t, "GET", url+path).code; got != 200 {
-				t.Errorf("the page's link %s: %d, want 200", path, got)
-			}
-		}
-	}
-	if links != 4 {
-		t.Errorf("the page has %d links, want 4", links)
 	}
 }
 

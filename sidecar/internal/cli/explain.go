@@ -1,0 +1,129 @@
+package cli
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/pointsman/pointsman/sidecar/internal/agent"
+	"github.com/pointsman/pointsman/sidecar/internal/catalog"
+	"github.com/pointsman/pointsman/sidecar/internal/event"
+	"github.com/pointsman/pointsman/sidecar/internal/status"
+)
+
+// maxExplained is how many events of an instance are shown.
+const maxExplained = 10
+
+func explainCommand(env Env) *cobra.Command {
+	return &cobra.Command{
+		Use:   "explain INSTANCE|SERVER|ADDRESS",
+		Short: "Show why a server gets no traffic",
+		Long: `Ask the running sidecar about one instance, by its ID in Consul, the name of its
+server in HAProxy or its address: whether it takes traffic, if not why, what it
+waits for, and what happened to it last. Exits with 1 if it is not known here.`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			var s agent.State
+			var happened status.Events
+			err := askOwn(cmd, env, func(c *status.Client, to status.Target) (err error) {
+				if err = c.State(cmd.Context(), to, &s); err == nil {
+					happened, err = c.Events(cmd.Context(), to, 0, event.Capacity)
+				}
+				return err
+			})
+			if err != nil {
+				return err
+			}
+			if !explain(env.Stdout, &s, happened.Events, args[0]) {
+				return failure(fmt.Errorf("explain %s: neither Consul nor HAProxy has it in a service of this load balancer", catalog.Printable(args[0])))
+			}
+			return nil
+		},
+	}
+}
+
+// explain prints what is known of an instance, and reports whether anything is.
+func explain(w io.Writer, s *agent.State, events []event.Event, name string) (found bool) {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	defer func() { _ = t.Flush() }() // to a terminal
+	for i := range s.Services {
+		svc := &s.Services[i]
+		for j := range svc.Instances {
+			if inst := &svc.Instances[j]; inst.ID == name || inst.Server == name || inst.Addr == name {
+				found = true
+				explainInstance(t, s, svc, inst)
+				explainEvents(t, svc.Name, inst, events)
+			}
+		}
+		for _, r := range svc.Rejected {
+			if r.ID == name {
+				found = true
+				fmt.Fprintf(t, "instance\t%s on %s, service %s\n", catalog.Printable(r.ID), catalog.Printable(r.Node), svc.Name)
+				fmt.Fprintf(t, "takes traffic\tno: rejected: %s\n", visible(r.Error))
+			}
+		}
+	}
+	return found
+}
+
+func explainInstance(w io.Writer, s *agent.State, svc *agent.ServiceState, i *agent.InstanceState) {
+	row := func(name, format string, args ...any) {
+		fmt.Fprintf(w, "%s\t%s\n", name, visible(fmt.Sprintf(format, args...)))
+	}
+	if i.ID != "" {
+		row("instance", "%s on %s, service %s, version %s", catalog.Printable(i.ID), catalog.Printable(i.Node), svc.Name, catalog.Printable(dash(i.Version)))
+	}
+	row("server", "%s/%s at %s", svc.Backend, i.Server, i.Addr)
+	if i.MovesTo != "" {
+		row("moves to", "%s", i.MovesTo)
+	}
+	switch {
+	case !s.HAProxy.Running:
+		row("takes traffic", "unknown: HAProxy does not run or cannot be read")
+	case i.Own:
+		row("takes traffic", "as HAProxy decides: a server of the operator's own, left alone")
+	case i.TakesTraffic():
+		row("takes traffic", "yes")
+	default:
+		row("takes traffic", "no: %s", i.Reason)
+	}
+	if i.TakesTraffic() && i.Reason != "" {
+		row("waits", "%s", i.Reason)
+	}
+	row("HAProxy", "phase %s, state %s, weight %d, sessions %d", i.Phase, dash(i.Admin), i.Weight, i.Sessions)
+	row("Consul", "%s%s", i.Health, map[bool]string{true: ", leaving"}[i.Leaving])
+	if !i.DampedUntil.IsZero() {
+		row("flapping", "%d times, suppressed until %s", i.Flaps, i.DampedUntil.Format(time.RFC3339))
+	}
+	if len(svc.Guard.Held) > 0 {
+		row("guard", "holds %d servers of the service since %s", len(svc.Guard.Held), svc.Guard.Since.Format(time.RFC3339))
+	}
+}
+
+// explainEvents prints the newest events of an instance or its server.
+func explainEvents(w io.Writer, service string, i *agent.InstanceState, events []event.Event) {
+	var own []event.Event
+	for _, e := range events {
+		if e.Service == service && (i.ID != "" && e.Instance == i.ID || e.Instance == "" && e.Server == i.Server) {
+			own = append(own, e)
+		}
+	}
+	for _, e := range own[max(0, len(own)-maxExplained):] {
+		fmt.Fprintf(w, "%s\t%s\n", e.At.Format(time.TimeOnly), eventText(e))
+	}
+}
+
+// eventText is what happened, without time and place.
+func eventText(e event.Event) string {
+	parts := []string{strings.ReplaceAll(string(e.Kind), "_", " ")}
+	for _, p := range []string{e.Detail, strings.ReplaceAll(e.Reason, "_", " "), e.Error} {
+		if p != "" {
+			parts = append(parts, visible(p))
+		}
+	}
+	return strings.Join(parts, ": ")
+}

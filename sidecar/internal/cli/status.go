@@ -1,0 +1,213 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/pointsman/pointsman/sidecar/internal/agent"
+	"github.com/pointsman/pointsman/sidecar/internal/catalog"
+	"github.com/pointsman/pointsman/sidecar/internal/status"
+)
+
+// judgedState is the body of /api/v1/state: what the agent knows, and how the
+// load balancer does.
+type judgedState struct {
+	*agent.State
+	Verdict agent.Verdict `json:"verdict"`
+}
+
+func judged(s *agent.State) judgedState { return judgedState{s, s.Verdict()} }
+
+// watchPace is how often --watch asks.
+const watchPace = time.Second
+
+type statusOptions struct {
+	json, watch, all bool
+	timeout          time.Duration
+	service          string // "" is all
+}
+
+func statusCommand(env Env) *cobra.Command {
+	var o statusOptions
+	cmd := &cobra.Command{
+		Use:   "status [SERVICE]",
+		Short: "Show how this load balancer does, as a tree",
+		Long: fmt.Sprintf(`Ask the running sidecar and show how this load balancer does: the verdict with
+its reasons, HAProxy, Consul, and the services with their versions and instances.
+Of a service with more than %d instances those that take traffic are only counted.
+
+Exit codes: %d in step, %d behind (something is under way), %d degraded (an operator
+should look), %d HAProxy does not run or cannot be read, %d the sidecar cannot be asked.
+With SERVICE, what concerns other services does not count.`,
+			maxListed, ExitOK, ExitChanges, ExitDegraded, ExitNotRunning, ExitUnreachable),
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				o.service = args[0]
+			}
+			return showStatus(cmd, env, o)
+		},
+	}
+	cmd.Flags().BoolVar(&o.json, "json", false, "print JSON, as /api/v1/state has it")
+	cmd.Flags().BoolVar(&o.all, "all", false, "list every instance")
+	cmd.Flags().BoolVarP(&o.watch, "watch", "w", false, "show it again when it changes; ends when nothing is under way any more")
+	cmd.Flags().DurationVar(&o.timeout, "timeout", 10*time.Minute, "with --watch: ends after this time at the latest")
+	return cmd
+}
+
+func showStatus(cmd *cobra.Command, env Env, o statusOptions) error {
+	screen := newStatusScreen(env, o)
+	var s judgedState
+	err := askOwn(cmd, env, func(c *status.Client, to status.Target) error {
+		ctx, cancel := context.WithTimeout(cmd.Context(), o.timeout)
+		defer cancel()
+		for {
+			s = judgedState{}
+			if err := c.State(cmd.Context(), to, &s); err != nil {
+				return err
+			}
+			if s.State == nil {
+				return errors.New("the answer has no state")
+			}
+			if o.service != "" && !s.keep(o.service) {
+				return nil
+			}
+			if err := screen.show(s); err != nil {
+				return err
+			}
+			if !o.watch || s.isFinal() || ctx.Err() != nil {
+				return nil
+			}
+			pause(ctx, watchPace)
+		}
+	})
+	if err != nil {
+		if coded, ok := errors.AsType[*exitError](err); ok && coded.code == ExitFailure {
+			coded.code = ExitUnreachable
+		}
+		return err
+	}
+	if o.service != "" && len(s.Services) == 0 {
+		return failure(fmt.Errorf("status %s: this load balancer does not route the service", catalog.Printable(o.service)))
+	}
+	if code := statusCodes[s.Verdict.Status]; code != ExitOK {
+		return &exitError{code: code}
+	}
+	return nil
+}
+
+var statusCodes = map[agent.Status]int{agent.InStep: ExitOK, agent.Behind: ExitChanges, agent.Degraded: ExitDegraded, agent.NotRunning: ExitNotRunning}
+
+// keep keeps one service, and what of the verdict concerns it or the whole. It
+// reports whether the service is there.
+func (s *judgedState) keep(service string) bool {
+	s.Services = slices.DeleteFunc(s.Services, func(x agent.ServiceState) bool { return x.Name != service })
+	s.Verdict.Reasons = slices.DeleteFunc(s.Verdict.Reasons, func(f agent.Finding) bool { return f.Service != "" && f.Service != service })
+	s.Verdict.Status = agent.InStep
+	if len(s.Verdict.Reasons) > 0 { // the worst comes first
+		s.Verdict.Status = s.Verdict.Reasons[0].Status
+	}
+	return len(s.Services) > 0
+}
+
+// isFinal reports whether nothing is under way that would end by itself.
+func (s *judgedState) isFinal() bool {
+	return s.Verdict.Status == agent.NotRunning || !slices.ContainsFunc(s.Verdict.Reasons, func(f agent.Finding) bool { return f.Status == agent.Behind })
+}
+
+// statusScreen shows a status, and with --watch the next ones: on a terminal in
+// the same place, elsewhere below, each that differs.
+type statusScreen struct {
+	out     io.Writer
+	options statusOptions
+	colour  bool
+	size    func() (width, height int) // of the terminal; nil: it is none
+	last    string
+}
+
+func newStatusScreen(env Env, o statusOptions) *statusScreen {
+	s := &statusScreen{out: env.Stdout, options: o}
+	f, ok := env.Stdout.(*os.File)
+	if !ok || !term.IsTerminal(int(f.Fd())) {
+		return s
+	}
+	s.colour = !slices.ContainsFunc(env.Environ, func(v string) bool {
+		return v == "TERM=dumb" || strings.HasPrefix(v, "NO_COLOR=") && v != "NO_COLOR="
+	})
+	s.size = func() (int, int) {
+		if width, height, err := term.GetSize(int(f.Fd())); err == nil && width > 0 && height > 0 {
+			return width, height
+		}
+		return 80, 24
+	}
+	return s
+}
+
+func (s *statusScreen) show(state judgedState) error {
+	var b bytes.Buffer
+	if s.options.json {
+		e := json.NewEncoder(&b)
+		if !s.options.watch {
+			e.SetIndent("", "  ")
+		}
+		if err := e.Encode(state); err != nil {
+			return err
+		}
+	} else {
+		t := tree{out: &b, colour: s.colour, all: s.options.all || s.options.service != ""}
+		if !s.options.watch || s.size != nil { // else it would differ each second
+			t.now = time.Now()
+		}
+		t.state(state)
+	}
+	text := b.String()
+	if s.options.watch && s.size != nil && !s.options.json {
+		width, height := s.size()
+		lines := strings.SplitAfter(text, "\n")
+		if len(lines) > height {
+			lines = append(lines[:max(0, height-2)], "…\n")
+		}
+		for i, line := range lines {
+			lines[i] = cutVisible(line, width)
+		}
+		text = home + strings.Join(lines, "")
+	} else if text == s.last {
+		return nil
+	}
+	s.last = text
+	_, err := io.WriteString(s.out, text)
+	return err
+}
+
+// home is the terminal's order to go to the first line, and erase all.
+const home = "\x1b[H\x1b[J"
+
+// cutVisible cuts a line to a width; colours take none.
+func cutVisible(line string, width int) string {
+	seen, isColour := 0, false
+	for i, r := range line {
+		switch {
+		case r == '\x1b':
+			isColour = true
+		case isColour:
+			isColour = r != 'm'
+		case r == '\n':
+		default:
+			if seen++; seen >= width {
+				return line[:i] + noColour + "\n"
+			}
+		}
+	}
+	return line
+}

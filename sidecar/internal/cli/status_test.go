@@ -1,0 +1,147 @@
+package cli
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/pointsman/pointsman/sidecar/internal/agent"
+	"github.com/pointsman/pointsman/sidecar/internal/event"
+	"github.com/pointsman/pointsman/sidecar/internal/status"
+)
+
+var noon = time.Date(2026, 11, 29, 12, 0, 0, 0, time.UTC)
+
+// sampleState is a load balancer amid a deployment of api, with a tenant's
+// instance in mail.
+func sampleState() *agent.State {
+	up := agent.InstanceState{ID: "api-2", Node: "n1", Server: "api-2", Addr: "10.0.0.2:80", Version: "1.1", Health: "passing", Phase: agent.PhaseUp, Weight: 3}
+	draining := agent.InstanceState{
+		ID: "api-1", Node: "n1", Server: "slot-1", Addr: "10.0.0.1:80", Version: "1.0", Health: "passing", Phase: agent.PhaseDraining, Leaving: true,
+		Admin: "drain", Weight: 1, Sessions: 2, Reason: "it is leaving; waiting for its sessions to end",
+	}
+	hostile := up
+	hostile.ID, hostile.Server, hostile.Version = "\x1b[2Jx\nroot:", "m", "\x1b]0;t\a"
+	return &agent.State{
+		LoadBalancer: "lb0", Started: noon, Ready: true,
+		HAProxy: agent.HAProxyState{Running: true, Version: "3.4.7", PID: 42, OldWorkers: 1},
+		Consul:  agent.ConsulState{Reachable: true, LastContact: noon.Add(-5 * time.Second)},
+		Reloads: agent.ReloadState{Succeeded: 2, Last: noon.Add(-time.Minute), LastReason: "service_added"},
+		Services: []agent.ServiceState{
+			{Name: "api", Backend: "b_api", Known: true, Instances: []agent.InstanceState{draining, up}},
+			{Name: "mail", Backend: "mail", Known: true, Instances: []agent.InstanceState{hostile}, Rejected: []agent.RejectedState{{ID: "bad", Node: "n2", Error: "no port\x1b[2J"}}},
+		},
+	}
+}
+
+func TestStatus_Tree_ShowsVersionsInstancesAndReasons(t *testing.T) {
+	var out strings.Builder
+	tr := tree{out: &out, now: noon}
+	tr.state(judged(sampleState()))
+	want := `lb0  ! degraded
+├─ HAProxy 3.4.7, pid 42, old workers 1, reloads 2, failed 0, last 1m0s ago (service_added)
+├─ Consul reachable, oldest answer 5s ago
+├─ api  … behind  1 of 2 take traffic
+│  ├─ … 1 server draining
+│  ├─ 1.1  1 of 1 take traffic, 100% of the weight, sessions 0
+│  │  └─ api-2  up  10.0.0.2:80  weight 3  sessions 0
+│  └─ 1.0  0 of 1 take traffic, 0% of the weight, sessions 2
+│     └─ api-1  draining  slot-1  10.0.0.1:80  weight 1  sessions 2  it is leaving; waiting for its sessions to end
+└─ mail  ! degraded  1 of 1 take traffic
+   ├─ ! 1 instance rejected
+   └─ "\x1b]0;t\a"  1 of 1 take traffic, 100% of the weight, sessions 0
+      └─ "\x1b[2Jx\nroot:"  up  m  10.0.0.2:80  weight 3  sessions 0
+`
+	if diff := cmp.Diff(want, out.String()); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+}
+
+func TestStatus_ManyInstances_ThoseUpAreCounted(t *testing.T) {
+	s := sampleState()
+	s.Services = s.Services[:1]
+	for range maxListed {
+		s.Services[0].Instances = append(s.Services[0].Instances, s.Services[0].Instances[1])
+	}
+	for all, want := range map[bool]int{false: 0, true: maxListed + 1} {
+		var out strings.Builder
+		tr := tree{out: &out, now: noon, all: all}
+		tr.state(judged(s))
+		if got := strings.Count(out.String(), "api-2  up"); got != want || strings.Contains(out.String(), "11 up (--all lists them)") == all || !strings.Contains(out.String(), "api-1  draining") {
+			t.Errorf("all %v: %d instances that are up are listed, want %d:\n%s", all, got, want, out.String())
+		}
+	}
+}
+
+// serveState is the address of a sidecar with a state that the caller changes.
+func serveState(t *testing.T, get func() *agent.State) string {
+	t.Helper()
+	log := event.NewLog(noon)
+	log.Add(noon, event.Event{Kind: event.ServerDraining, Service: "api", Server: "slot-1", Instance: "api-1", Reason: "leaving"}, event.Event{Kind: event.ServerUp, Service: "api", Server: "api-2", Instance: "api-2"})
+	return by(served(t, status.Options{State: func() any { return judged(get()) }, Events: log}), "")
+}
+
+func TestStatus_EachVerdict_HasAnExitCode(t *testing.T) {
+	s := sampleState()
+	at := serveState(t, func() *agent.State { return s })
+	calm := sampleState()
+	calm.Services = []agent.ServiceState{{Name: "api", Known: true, Instances: calm.Services[0].Instances[1:]}}
+	calmAt := serveState(t, func() *agent.State { return calm })
+	stopped := sampleState()
+	stopped.HAProxy = agent.HAProxyState{Stopped: true}
+	stoppedAt := serveState(t, func() *agent.State { return stopped })
+	for _, c := range []struct {
+		name, address, args string
+		code                int
+		out, errs           string
+	}{
+		{"in step", calmAt, "status", ExitOK, "lb0  ✓ in step", ""},
+		{"degraded", at, "status", ExitDegraded, "lb0  ! degraded", ""},
+		{"one service that is behind", at, "status api", ExitChanges, "lb0  … behind", ""},
+		{"no colours in a pipe", at, "status --watch --timeout 1ms", ExitDegraded, "lb0  ! degraded\n", ""},
+		{"HAProxy does not run", stoppedAt, "status", ExitNotRunning, "HAProxy is not running", ""},
+		{"for programs", calmAt, "status --json", ExitOK, `"status": "in_step"`, ""},
+		{"a service that is not routed", at, "status web", ExitFailure, "", "status web: this load balancer does not route the service"},
+		{"no sidecar", by("127.0.0.1:1", ""), "status", ExitUnreachable, "", "connection refused"},
+		{"why one gets no traffic", at, "explain api-1", ExitOK, "takes traffic  no: it is leaving; waiting for its sessions to end\n", ""},
+		{"what happened to it", at, "explain slot-1", ExitOK, "12:00:00       server draining: leaving\n", ""},
+		{"one that takes traffic, by address", at, "explain 10.0.0.2:80", ExitOK, "takes traffic  yes\n", ""},
+		{"one that is rejected", at, "explain bad", ExitOK, "takes traffic  no: rejected: no port·[2J\n", ""},
+		{"one that is not known", at, "explain api-9", ExitFailure, "", "explain api-9: neither Consul nor HAProxy has it"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			code, out, errs := sidecar(t, c.address, strings.Fields(c.args)...)
+			if code != c.code || !strings.Contains(out, c.out) || !strings.Contains(errs, c.errs) || (errs == "") != (c.errs == "") || strings.Contains(out, "\x1b") {
+				t.Errorf("sidecar %s: got %d %q %q, want %d, %q and an error with %q", c.args, code, out, errs, c.code, c.out, c.errs)
+			}
+		})
+	}
+}
+
+func TestStatus_Watch_EndsWhenNothingIsUnderWay(t *testing.T) {
+	states := make(chan *agent.State, 3)
+	for range 2 {
+		s := sampleState()
+		s.Services = s.Services[:1]
+		states <- s
+	}
+	calm := sampleState()
+	calm.Services = []agent.ServiceState{{Name: "api", Known: true, Instances: calm.Services[0].Instances[1:]}}
+	states <- calm
+	at := serveState(t, func() *agent.State { return <-states })
+	code, out, errs := sidecar(t, at, "status", "--watch")
+	if code != ExitOK || strings.Count(out, "… behind\n") != 1 || strings.Count(out, "✓ in step\n") != 1 {
+		t.Errorf("got %d %q %q, want it behind once, and then in step", code, out, errs)
+	}
+}
+
+func TestStatus_LineOnATerminal_IsCutWithoutItsColours(t *testing.T) {
+	line := "a" + green + "bcd" + noColour + "\n"
+	for width, want := range map[int]string{9: line, 5: line, 3: "a" + green + "b" + noColour + "\n"} {
+		if got := cutVisible(line, width); got != want {
+			t.Errorf("width %d: got %q, want %q", width, got, want)
+		}
+	}
+}

@@ -1,0 +1,205 @@
+package cli
+
+import (
+	"cmp"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/pointsman/pointsman/sidecar/internal/agent"
+	"github.com/pointsman/pointsman/sidecar/internal/catalog"
+)
+
+// maxListed is how many instances of a service are listed though they take
+// traffic.
+const maxListed = 10
+
+// The terminal's colours (ECMA-48).
+const (
+	green    = "\x1b[32m"
+	yellow   = "\x1b[33m"
+	red      = "\x1b[31m"
+	grey     = "\x1b[90m"
+	bold     = "\x1b[1m"
+	noColour = "\x1b[0m"
+)
+
+var statusColours = map[agent.Status]string{agent.InStep: green, agent.Behind: yellow, agent.Degraded: red, agent.NotRunning: red}
+
+var statusMarks = map[agent.Status]string{agent.InStep: "✓", agent.Behind: "…", agent.Degraded: "!", agent.NotRunning: "✗"}
+
+var phaseColours = map[agent.Phase]string{
+	agent.PhaseUp: green, agent.PhaseStarting: yellow, agent.PhaseUnknown: yellow, agent.PhaseDraining: yellow,
+	agent.PhaseDown: red, agent.PhaseDrained: grey, agent.PhaseOut: grey,
+}
+
+// branch is a line of a tree, and the lines below it.
+type branch struct {
+	text  string
+	below []branch
+}
+
+// tree prints a state for people.
+type tree struct {
+	out    io.Writer
+	colour bool
+	all    bool      // every instance
+	now    time.Time // zero: times are shown as they are
+}
+
+func (t *tree) paint(colour, text string) string {
+	if !t.colour || colour == "" {
+		return text
+	}
+	return colour + text + noColour
+}
+
+func (t *tree) ago(at time.Time) string {
+	if at.Year() < 1971 {
+		return "never"
+	}
+	if t.now.IsZero() {
+		return "at " + at.Format(time.RFC3339)
+	}
+	return t.now.Sub(at).Round(time.Second).String() + " ago"
+}
+
+func (t *tree) mark(s agent.Status) string {
+	return t.paint(statusColours[s], statusMarks[s]+" "+strings.ReplaceAll(string(s), "_", " "))
+}
+
+func (t *tree) state(s judgedState) {
+	h := s.HAProxy
+	haproxy := "HAProxy not running"
+	if h.Running {
+		old := fmt.Sprint(h.OldWorkers)
+		if h.OldWorkersUnknown {
+			old = "unknown"
+		}
+		haproxy = fmt.Sprintf("HAProxy %s, pid %d, old workers %s", h.Version, h.PID, old)
+	} else if !h.Stopped {
+		haproxy = "HAProxy cannot be read"
+	}
+	if h.Maintenance {
+		haproxy += ", in maintenance"
+	}
+	reloads := fmt.Sprintf("reloads %d, failed %d", s.Reloads.Succeeded, s.Reloads.Failed)
+	if s.Reloads.LastReason != "" {
+		reloads += fmt.Sprintf(", last %s (%s)", t.ago(s.Reloads.Last), s.Reloads.LastReason)
+	}
+	consul := "Consul reachable"
+	if !s.Consul.Reachable {
+		consul = "Consul not reachable"
+	}
+	lines := []branch{{text: haproxy + ", " + reloads}, {text: consul + ", oldest answer " + t.ago(s.Consul.LastContact)}}
+	worst := map[string]agent.Status{}
+	notes := map[string][]branch{}
+	for _, f := range s.Verdict.Reasons {
+		line := branch{text: t.paint(statusColours[f.Status], statusMarks[f.Status]) + " " + visible(f.Text)}
+		if f.Status == agent.InStep {
+			line.text = "- " + visible(f.Text)
+		}
+		if f.Service == "" {
+			lines = append(lines, line)
+			continue
+		}
+		worst[f.Service] = cmp.Or(worst[f.Service], f.Status) // the worst comes first
+		notes[f.Service] = append(notes[f.Service], line)
+	}
+	for i := range s.Services {
+		svc := &s.Services[i]
+		lines = append(lines, t.service(svc, cmp.Or(worst[svc.Name], agent.InStep), notes[svc.Name]))
+	}
+	fmt.Fprintf(t.out, "%s  %s\n", t.paint(bold, visible(s.LoadBalancer)), t.mark(s.Verdict.Status))
+	t.print(lines, "")
+}
+
+func (t *tree) print(lines []branch, indent string) {
+	for i, l := range lines {
+		corner, next := "├─ ", "│  "
+		if i == len(lines)-1 {
+			corner, next = "└─ ", "   "
+		}
+		fmt.Fprintln(t.out, t.paint(grey, indent+corner)+l.text)
+		t.print(l.below, indent+next)
+	}
+}
+
+// share is what a number of instances have in common.
+type share struct {
+	total, live, weight, sessions int
+	instances                     []*agent.InstanceState
+}
+
+func (s *share) add(i *agent.InstanceState) {
+	s.total++
+	s.sessions += i.Sessions
+	s.instances = append(s.instances, i)
+	if i.TakesTraffic() {
+		s.live++
+		s.weight += i.Weight
+	}
+}
+
+func (t *tree) service(svc *agent.ServiceState, is agent.Status, notes []branch) branch {
+	var all share
+	versions := map[string]*share{}
+	for i := range svc.Instances {
+		inst := &svc.Instances[i]
+		name := inst.Version
+		switch {
+		case inst.Own:
+			name = "the operator's own"
+		case inst.ID == "":
+			name = "not in Consul"
+		case name == "":
+			name = "no version"
+		}
+		if versions[name] == nil {
+			versions[name] = &share{}
+		}
+		all.add(inst)
+		versions[name].add(inst)
+	}
+	b := branch{text: fmt.Sprintf("%s  %s  %d of %d take traffic", t.paint(bold, visible(svc.Name)), t.mark(is), all.live, all.total), below: notes}
+	names := make([]string, 0, len(versions))
+	for name := range versions {
+		names = append(names, name)
+	}
+	slices.SortFunc(names, func(x, y string) int { return cmp.Compare(y, x) })
+	for _, name := range names {
+		v := versions[name]
+		percent := 0
+		if all.weight > 0 {
+			percent = 100 * v.weight / all.weight
+		}
+		line := branch{text: fmt.Sprintf("%s  %d of %d take traffic, %d%% of the weight, sessions %d", catalog.Printable(name), v.live, v.total, percent, v.sessions)}
+		hidden := 0
+		for _, i := range v.instances {
+			if !t.all && all.total > maxListed && i.TakesTraffic() && i.Reason == "" {
+				hidden++
+				continue
+			}
+			line.below = append(line.below, branch{text: t.instance(i)})
+		}
+		if hidden > 0 {
+			line.below = append(line.below, branch{text: t.paint(grey, fmt.Sprintf("%d up (--all lists them)", hidden))})
+		}
+		b.below = append(b.below, line)
+	}
+	return b
+}
+
+func (t *tree) instance(i *agent.InstanceState) string {
+	line := catalog.Printable(cmp.Or(i.ID, i.Server)) + "  " + t.paint(phaseColours[i.Phase], string(i.Phase))
+	if i.Server != i.ID && i.ID != "" {
+		line += "  " + i.Server
+	}
+	line += fmt.Sprintf("  %s  weight %d  sessions %d", i.Addr, i.Weight, i.Sessions)
+	if i.Reason != "" {
+		line += "  " + visible(i.Reason)
+	}
+	return line
+}

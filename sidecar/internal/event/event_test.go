@@ -1,0 +1,186 @@
+package event
+
+import (
+	"errors"
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"github.com/pointsman/pointsman/sidecar/internal/agent"
+	"github.com/pointsman/pointsman/sidecar/internal/plan"
+)
+
+var begin = time.Date(2026, 11, 29, 12, 0, 0, 0, time.UTC)
+
+func TestLog_ReaderResumes_GetsTheRestOrIsToldWhatItMissed(t *testing.T) {
+	l := NewLog(begin)
+	start := l.Last()
+	if events, missed, _ := l.After(0, 10); len(events) != 0 || missed {
+		t.Errorf("an empty log: got %v, missed %v", events, missed)
+	}
+	_, _, newer := l.After(start, 10)
+	for range Capacity + 5 {
+		l.Add(begin, Event{Kind: ServerUp})
+	}
+	select {
+	case <-newer:
+	default:
+		t.Error("a reader that waits is not woken")
+	}
+	last := start + Capacity + 5
+	for name, c := range map[string]struct {
+		after       uint64
+		most        int
+		first, end  uint64 // 0: none
+		wasTooLate  bool
+		sidecarThen string
+	}{
+		"from the newest":         {after: last, most: 10},
+		"the last three":          {after: last - 3, most: 10, first: last - 2, end: last},
+		"at most two of them":     {after: last - 3, most: 2, first: last - 2, end: last - 1},
+		"all that are kept":       {after: 0, most: 1, first: start + 6, end: start + 6},
+		"just kept":               {after: start + 5, most: 1, first: start + 6, end: start + 6},
+		"one that is overwritten": {after: start + 4, most: 1, first: start + 6, end: start + 6, wasTooLate: true},
+		"of an earlier sidecar":   {after: start - 9, most: 1, first: start + 6, end: start + 6, wasTooLate: true},
+	} {
+		events, missed, _ := l.After(c.after, c.most)
+		var first, end uint64
+		if len(events) > 0 {
+			first, end = events[0].Seq, events[len(events)-1].Seq
+		}
+		if first != c.first || end != c.end || missed != c.wasTooLate || len(events) > 0 && uint64(len(events)) != end-first+1 {
+			t.Errorf("%s: got %d to %d, missed %v; want %d to %d, %v", name, first, end, missed, c.first, c.end, c.wasTooLate)
+		}
+	}
+	if later := NewLog(begin.Add(time.Second)); later.Last() <= last {
+		t.Errorf("the next sidecar begins at %d, want above %d", later.Last(), last)
+	}
+}
+
+// next is the recorder behind ours: it is told all of it.
+type next struct {
+	agent.Recorder
+	told int
+}
+
+func (n *next) Step(string, plan.Step, error)   { n.told++ }
+func (n *next) Reload(plan.ReloadReason, error) { n.told++ }
+func (n *next) FileWritten(error)               { n.told++ }
+func (n *next) State(*agent.State)              { n.told++ }
+
+func TestRecorder_WhatTheAgentDoes_IsAnEventEach(t *testing.T) {
+	l, n := NewLog(begin), &next{}
+	r := NewRecorder(l, n, func() time.Time { return begin })
+	step := func(k plan.Kind, change func(*plan.Step)) plan.Step {
+		s := plan.Step{Kind: k, Backend: "b", Server: "api-1", Instance: "api-1", Reason: plan.Registered}
+		if change != nil {
+			change(&s)
+		}
+		return s
+	}
+	refused := errors.New("no such server")
+	r.Step("api", step(plan.Add, func(s *plan.Step) { s.Addr = netip.MustParseAddrPort("10.0.0.1:80") }), nil)
+	r.Step("api", step(plan.SetWeight, func(s *plan.Step) { s.Weight, s.Reason = 5, plan.Reweighted }), nil)
+	r.Step("api", step(plan.SetDrain, nil), refused)
+	r.Step("api", step(plan.SetDrain, nil), refused)
+	r.Step("api", step(plan.SetDrain, nil), nil)
+	r.Reload(plan.ServiceAdded, nil)
+	r.Reload(plan.ServiceAdded, refused)
+	r.FileWritten(nil)
+	r.FileWritten(refused)
+	r.State(&agent.State{})
+	got, _, _ := l.After(0, 100)
+	want := []Event{
+		{Kind: ServerAdded, Service: "api", Server: "api-1", Instance: "api-1", Reason: "registered", Detail: "10.0.0.1:80"},
+		{Kind: WeightChanged, Service: "api", Server: "api-1", Instance: "api-1", Reason: "reweighted", Detail: "5"},
+		{Kind: StepFailed, Service: "api", Server: "api-1", Instance: "api-1", Reason: "registered", Detail: "drain", Error: "no such server"},
+		{Kind: ServerDraining, Service: "api", Server: "api-1", Instance: "api-1", Reason: "registered"},
+		{Kind: ReloadDone, Reason: "service_added"},
+		{Kind: ReloadFailed, Reason: "service_added", Error: "no such server"},
+		{Kind: FileFailed, Error: "no such server"},
+	}
+	if diff := cmp.Diff(want, got, cmpopts.IgnoreFields(Event{}, "Seq", "At")); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+	if n.told != 10 {
+		t.Errorf("the next recorder was told %d times, want 10", n.told)
+	}
+}
+
+func TestBetween_TwoStates_WhatChangedAndNothingElse(t *testing.T) {
+	up := func(id string) agent.InstanceState {
+		return agent.InstanceState{ID: id, Node: "n", Server: id, Version: "1.0", Health: "passing", Phase: agent.PhaseUp, Weight: 1}
+	}
+	with := func(i agent.InstanceState, change func(*agent.InstanceState)) agent.InstanceState {
+		change(&i)
+		return i
+	}
+	unplaced := with(up("a"), func(i *agent.InstanceState) { i.Phase = agent.PhaseUnknown })
+	gone := with(up("a"), func(i *agent.InstanceState) { i.ID, i.Node, i.Health, i.Phase = "", "", "gone", agent.PhaseDraining })
+	api := func(k Kind, id string, change func(*Event)) Event {
+		e := Event{Kind: k, Service: "api", Server: id, Instance: id}
+		if change != nil {
+			change(&e)
+		}
+		return e
+	}
+	list := func(i ...agent.InstanceState) []agent.InstanceState { return i }
+	for name, c := range map[string]struct {
+		was, is []agent.InstanceState
+		change  func(was, is *agent.State)
+		want    []Event
+	}{
+		"nothing":          {list(up("a"), up("b")), list(up("a"), up("b")), nil, nil},
+		"a new instance":   {list(up("b")), list(unplaced, up("b")), nil, []Event{api(InstanceRegistered, "a", func(e *Event) { e.Detail = "1.0" })}},
+		"it takes traffic": {list(unplaced), list(up("a")), nil, []Event{api(ServerUp, "a", nil)}},
+		"it takes it in a slot": {
+			list(up("b"), unplaced), list(up("b"), with(up("a"), func(i *agent.InstanceState) { i.Server = "slot-1" })), nil,
+			[]Event{api(ServerUp, "a", func(e *Event) { e.Server = "slot-1" })},
+		},
+		"its check fails": {
+			list(up("a")), list(with(up("a"), func(i *agent.InstanceState) { i.Phase, i.Reason = agent.PhaseDown, "why" })), nil,
+			[]Event{api(ServerDown, "a", func(e *Event) { e.Reason = "why" })},
+		},
+		"it leaves": {
+			list(up("a")), list(with(up("a"), func(i *agent.InstanceState) { i.Leaving, i.Phase = true, agent.PhaseDrained })), nil,
+			[]Event{api(InstanceLeaving, "a", nil), api(ServerDrained, "a", nil)},
+		},
+		"Consul calls it critical": {
+			list(up("a")), list(with(up("a"), func(i *agent.InstanceState) { i.Health = "critical" })), nil,
+			[]Event{api(HealthChanged, "a", func(e *Event) { e.Detail = "critical" })},
+		},
+		"Consul has forgotten it":    {list(up("a")), list(gone), nil, []Event{api(InstanceGone, "a", nil)}},
+		"its server goes":            {list(gone, up("b")), list(up("b")), nil, nil},
+		"the first answer of Consul": {nil, list(up("a")), func(was, _ *agent.State) { was.Services[0].Known = false }, nil},
+		"HAProxy ends": {
+			list(up("a")), list(unplaced), func(_, is *agent.State) { is.HAProxy.Running, is.HAProxy.Error = false, "refused" },
+			[]Event{{Kind: HAProxyDown, Error: "refused"}},
+		},
+		"another worker": {nil, nil, func(_, is *agent.State) { is.HAProxy.PID = 8 }, []Event{{Kind: WorkerChanged, Detail: "pid 8"}}},
+		"Consul is away": {nil, nil, func(_, is *agent.State) { is.Consul.Error = "EOF" }, []Event{{Kind: ConsulLost, Error: "EOF"}}},
+		"maintenance":    {nil, nil, func(_, is *agent.State) { is.HAProxy.Maintenance = true }, []Event{{Kind: MaintenanceOn}}},
+		"not ready":      {nil, nil, func(_, is *agent.State) { is.Ready, is.NotReady = false, "why" }, []Event{{Kind: NotReady, Error: "why"}}},
+		"a hold":         {nil, nil, func(_, is *agent.State) { is.Services[0].Guard.Held = []string{"a"} }, []Event{{Kind: GuardHeld, Service: "api", Detail: "1 held"}}},
+		"its end":        {nil, nil, func(was, _ *agent.State) { was.Services[0].Guard.Held = []string{"a"} }, []Event{{Kind: GuardReleased, Service: "api"}}},
+		"a rejected instance": {
+			nil, nil, func(_, is *agent.State) {
+				is.Services[0].Rejected = []agent.RejectedState{{ID: "x", Node: "n", Error: "why"}}
+			},
+			[]Event{{Kind: InstanceRejected, Service: "api", Instance: "x", Error: "why"}},
+		},
+	} {
+		state := func(i []agent.InstanceState) *agent.State {
+			return &agent.State{Ready: true, HAProxy: agent.HAProxyState{Running: true, PID: 7}, Services: []agent.ServiceState{{Name: "api", Known: true, Instances: i}}}
+		}
+		was, is := state(c.was), state(c.is)
+		if c.change != nil {
+			c.change(was, is)
+		}
+		if diff := cmp.Diff(c.want, between(was, is)); diff != "" {
+			t.Errorf("%s: -want +got:\n%s", name, diff)
+		}
+	}
+}

@@ -1,0 +1,97 @@
+package event
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/pointsman/pointsman/sidecar/internal/agent"
+	"github.com/pointsman/pointsman/sidecar/internal/plan"
+)
+
+// Recorder notes in a Log what the agent does, and passes it on. The agent's
+// loop calls it, one call at a time.
+type Recorder struct {
+	agent.Recorder // the next
+	log            *Log
+	now            func() time.Time
+
+	last   *agent.State      // nil: none was seen
+	failed map[string]string // the last error of a step, by server and kind: each is an event once
+}
+
+// NewRecorder notes events in a log, and passes all on to the next recorder.
+func NewRecorder(log *Log, next agent.Recorder, now func() time.Time) *Recorder {
+	return &Recorder{Recorder: next, log: log, now: now, failed: map[string]string{}}
+}
+
+// maxFailed bounds the errors that are remembered.
+const maxFailed = 1000
+
+// stepKinds are the events of the steps that HAProxy took.
+var stepKinds = map[plan.Kind]Kind{
+	plan.Add: ServerAdded, plan.Delete: ServerRemoved, plan.SetReady: ServerReady, plan.SetDrain: ServerDraining, plan.SetMaint: ServerMaint,
+	plan.SetWeight: WeightChanged, plan.SetAddr: AddressChanged, plan.Shutdown: SessionsEnded, plan.SetMaxConn: ServerChanged,
+	plan.EnableHealth: ServerChanged, plan.EnableAgent: ServerChanged, plan.DisableAgent: ServerChanged,
+}
+
+// Step notes a runtime command.
+func (r *Recorder) Step(service string, s plan.Step, err error) {
+	r.Recorder.Step(service, s, err)
+	e := Event{Kind: stepKinds[s.Kind], Service: service, Server: s.Server, Instance: s.Instance, Reason: string(s.Reason)}
+	key := s.Backend + "/" + s.Server + " " + string(s.Kind)
+	if err != nil {
+		if r.failed[key] == err.Error() {
+			return
+		}
+		if len(r.failed) >= maxFailed {
+			clear(r.failed)
+		}
+		r.failed[key] = err.Error()
+		e.Kind, e.Detail, e.Error = StepFailed, string(s.Kind), err.Error()
+		r.log.Add(r.now(), e)
+		return
+	}
+	delete(r.failed, key)
+	switch s.Kind {
+	case plan.Add, plan.SetAddr:
+		e.Detail = s.Addr.String()
+	case plan.SetWeight:
+		e.Detail = fmt.Sprint(s.Weight)
+		if s.Percent {
+			e.Detail += "%"
+		}
+	case plan.SetMaxConn:
+		e.Detail = fmt.Sprintf("maxconn %d", s.MaxConn)
+	case plan.EnableHealth, plan.EnableAgent, plan.DisableAgent:
+		e.Detail = string(s.Kind)
+	case plan.Delete, plan.SetReady, plan.SetDrain, plan.SetMaint, plan.Shutdown:
+	}
+	r.log.Add(r.now(), e)
+}
+
+// Reload notes a reload.
+func (r *Recorder) Reload(reason plan.ReloadReason, err error) {
+	r.Recorder.Reload(reason, err)
+	e := Event{Kind: ReloadDone, Reason: string(reason)}
+	if err != nil {
+		e.Kind, e.Error = ReloadFailed, err.Error()
+	}
+	r.log.Add(r.now(), e)
+}
+
+// FileWritten notes a write that failed; one that went well is no news.
+func (r *Recorder) FileWritten(err error) {
+	r.Recorder.FileWritten(err)
+	if err != nil {
+		r.log.Add(r.now(), Event{Kind: FileFailed, Error: err.Error()})
+	}
+}
+
+// State notes what has changed since the last state.
+func (r *Recorder) State(s *agent.State) {
+	r.Recorder.State(s)
+	if r.last != nil {
+		r.log.Add(r.now(), between(r.last, s)...)
+	}
+	r.last = s
+}

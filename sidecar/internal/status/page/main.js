@@ -1,0 +1,230 @@
+// Keeps the page up to date: reads the place from the address, the state from
+// /api/v1/state, and shows one view.
+import { show, span } from './dom.js';
+import { deployments, events, facts, overview, service, verdict } from './views.js';
+
+const at = (id) => document.getElementById(id);
+const tokenKey = 'pointsman-token';
+
+// pace is how often the state is asked for, in milliseconds. A state that takes
+// long to get is asked for less often: this many times as long. What is under
+// way is looked at sooner, as the status says.
+const pace = { behind: 500 };
+const usualPace = 2000;
+const restraint = 20;
+
+let state = null; // the newest
+let received = 0; // when it was last confirmed
+let etag = '';
+
+// happened are the events, the oldest first; kept bounds how many.
+const happened = { list: [], last: 0, missed: false };
+const kept = 1000;
+
+// place reads the address: #/service/NAME?q=&problems=1&page=2.
+function place() {
+  const [path, search = ''] = (location.hash.slice(1) || '/').split('?');
+  const query = Object.fromEntries(new URLSearchParams(search));
+  let name = '';
+  try {
+    name = path.startsWith('/service/') ? decodeURIComponent(path.slice('/service/'.length)) : '';
+  } catch { /* no name */ }
+  return { path, query, name, page: Number.parseInt(query.page, 10) || 1 };
+}
+
+function draw() {
+  const p = place();
+  for (const a of at('nav').children) {
+    if (a.getAttribute('href') === '#' + p.path) a.setAttribute('aria-current', 'page');
+    else a.removeAttribute('aria-current');
+  }
+  if (document.activeElement !== at('search')) at('search').value = p.query.q ?? '';
+  at('problems').checked = Boolean(p.query.problems);
+  if (!state) return;
+  const v = verdict(state);
+  at('filter').hidden = false;
+  at('verdict').className = v.kind;
+  show(at('status'), v.line);
+  show(at('reasons'), v.reasons);
+  at('name').textContent = state.load_balancer;
+  at('version').textContent = `Pointsman ${state.version}`;
+  document.title = `${v.word}: ${state.load_balancer}`;
+  icon(v.kind);
+  const view = p.name ? service : { '/deployments': deployments, '/events': events }[p.path] ?? overview;
+  show(at('facts'), view === overview && facts(state));
+  show(at('view'), view(state, p, happened));
+}
+
+// icon colours the tab as the verdict is.
+function icon(kind) {
+  const colour = { good: '1a7f4b', busy: 'b26b00', bad: 'c62f3b' }[kind];
+  const svg = `<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 16 16'><circle cx='8' cy='8' r='7' fill='%23${colour}'/></svg>`;
+  const href = 'data:image/svg+xml,' + svg;
+  if (at('icon').getAttribute('href') !== href) at('icon').setAttribute('href', href);
+}
+
+// ask asks the API with the token that was given, if one was.
+function ask(path, headers = {}, signal = undefined) {
+  const token = sessionStorage.getItem(tokenKey);
+  if (token) headers.Authorization = `Bearer ${token}`;
+  return fetch(path, { headers, signal, cache: 'no-store' });
+}
+
+async function refresh() {
+  const response = await ask('/api/v1/state', etag ? { 'If-None-Match': etag } : {}, AbortSignal.timeout(30000));
+  if (response.status === 401) {
+    at('ask').hidden = false;
+    throw new Error('the bearer token is needed');
+  }
+  if (response.status !== 304) {
+    const body = await response.json();
+    if (!response.ok) throw new Error(body.error);
+    state = body;
+    etag = response.headers.get('ETag') ?? '';
+  }
+  at('ask').hidden = true;
+  received = Date.now();
+}
+
+// tell says whether what is shown is of now.
+function tell(trouble) {
+  at('trouble').hidden = !trouble || !at('ask').hidden;
+  const text = trouble ? `The sidecar does not answer: ${trouble}.${state ? ` What follows is ${span((Date.now() - received) / 1000)} old.` : ''}` : '';
+  if (at('trouble').textContent !== text) at('trouble').textContent = text;
+  at('fresh').textContent = trouble ? 'not live' : 'live';
+  document.body.classList.toggle('stale', Boolean(trouble));
+}
+
+let timer = 0;
+let running = false;
+let asked = 0; // when the state was last asked for
+let spacing = 0; // how long after that it may be asked for again
+let isNews = false; // something has happened since
+
+async function tick() {
+  if (running) return;
+  running = true;
+  clearTimeout(timer);
+  asked = performance.now();
+  isNews = false;
+  let trouble = '';
+  try {
+    await refresh();
+  } catch (error) {
+    trouble = error.message;
+  }
+  try {
+    draw();
+  } finally {
+    tell(trouble);
+    running = false;
+    spacing = Math.max(200, restraint * (performance.now() - asked));
+    if (!document.hidden) timer = setTimeout(tick, isNews ? spacing : Math.max(pace[state?.verdict.status] ?? usualPace, spacing));
+  }
+}
+
+// soon asks for the state earlier than else, because something has happened.
+function soon() {
+  isNews = true;
+  if (running || document.hidden) return;
+  clearTimeout(timer);
+  timer = setTimeout(tick, asked + spacing - performance.now());
+}
+
+function note(events) {
+  happened.list.push(...events);
+  happened.list.splice(0, happened.list.length - kept);
+  if (events.length) happened.last = events.at(-1).seq;
+}
+
+let stream = null; // ends the stream of events
+
+// follow reads the events, and goes on after the last one when the stream ends.
+async function follow() {
+  if (stream || document.hidden) return;
+  const controller = stream = new AbortController();
+  let wait = 1000;
+  while (!controller.signal.aborted) {
+    try {
+      if (!happened.last) {
+        const response = await ask(`/api/v1/events?limit=${kept}`, {}, controller.signal);
+        if (!response.ok) throw new Error(response.statusText);
+        const first = await response.json();
+        note(first.events);
+        happened.last = first.last;
+      }
+      const response = await ask(`/api/v1/events?follow&after=${happened.last}`, {}, controller.signal);
+      if (!response.ok) throw new Error(response.statusText);
+      wait = 1000;
+      await read(response.body.pipeThrough(new TextDecoderStream()).getReader());
+    } catch { /* the state tells of a sidecar that is away */ }
+    await new Promise((resolve) => setTimeout(resolve, wait));
+    wait = Math.min(2 * wait, 30000);
+  }
+}
+
+// read takes server-sent events apart, until the stream ends. EventSource would
+// do so too, but it cannot show a token.
+async function read(reader) {
+  let rest = '';
+  for (;;) {
+    const { value, done } = await reader.read();
+    if (done) return;
+    const blocks = (rest + value).split('\n\n');
+    rest = blocks.pop();
+    const events = [];
+    for (const block of blocks) {
+      if (block.startsWith('event: missed')) happened.missed = true;
+      else if (block.includes('data: ')) events.push(JSON.parse(block.slice(block.indexOf('data: ') + 6)));
+    }
+    if (events.length) {
+      note(events);
+      soon();
+    }
+  }
+}
+
+// filter puts what is searched for into the address, so that it can be shared.
+function filter() {
+  const query = new URLSearchParams();
+  if (at('search').value) query.set('q', at('search').value);
+  if (at('problems').checked) query.set('problems', '1');
+  history.replaceState(null, '', '#' + place().path + (query.size ? '?' + query : ''));
+  draw();
+}
+
+at('filter').addEventListener('submit', (e) => e.preventDefault());
+at('search').addEventListener('input', filter);
+at('problems').addEventListener('change', filter);
+at('ask').addEventListener('submit', (e) => {
+  e.preventDefault();
+  sessionStorage.setItem(tokenKey, at('token').value.trim());
+  at('token').value = '';
+  tick();
+  leave();
+  follow();
+});
+at('skip').addEventListener('click', (e) => {
+  e.preventDefault();
+  at('view').focus();
+});
+addEventListener('hashchange', () => {
+  draw();
+  scrollTo(0, 0);
+});
+// leave ends the stream: the sidecar has a bounded number of them.
+function leave() {
+  stream?.abort();
+  stream = null;
+}
+
+document.addEventListener('visibilitychange', () => {
+  if (document.hidden) {
+    leave();
+    return;
+  }
+  tick();
+  follow();
+});
+tick();
+follow();

@@ -1,0 +1,82 @@
+// What the state says, summed up. Nothing here touches the page.
+
+// phases in the order of a life, as /api/v1/state names them.
+export const phases = ['unknown', 'starting', 'up', 'down', 'draining', 'drained', 'out'];
+
+export const statuses = {
+  in_step: { word: 'In step', mark: '✓', kind: 'good' },
+  behind: { word: 'Behind', mark: '…', kind: 'busy' },
+  degraded: { word: 'Degraded', mark: '!', kind: 'bad' },
+  not_running: { word: 'HAProxy not running', mark: '✕', kind: 'bad' },
+};
+
+export const kinds = {
+  up: 'good', starting: 'busy', unknown: 'busy', draining: 'busy', down: 'bad', drained: 'off', out: 'off',
+};
+
+// healths are Consul's words that are no good news.
+export const healths = { critical: 'bad', warning: 'busy', maintenance: 'busy', gone: 'off' };
+
+// takes reports whether HAProxy sends new requests to an instance.
+export const takes = (i) => i.phase === 'up' && i.weight > 0;
+
+// isProblem reports whether an operator who looks for problems wants to see it.
+export const isProblem = (i) => !takes(i) || Boolean(i.reason) || Boolean(i.moves_to);
+
+// summary counts the instances of a service, in all and by version.
+export function summary(service) {
+  const all = group('');
+  const versions = new Map();
+  for (const i of service.instances) {
+    const name = i.id || i.own ? i.version || '' : i.version || null; // null: Consul no longer says
+    if (!versions.has(name)) versions.set(name, group(name));
+    for (const g of [all, versions.get(name)]) count(g, i);
+  }
+  all.versions = [...versions.values()].sort((a, b) => byName.compare(b.name ?? '', a.name ?? ''));
+  return all;
+}
+
+const group = (name) => ({ name, total: 0, live: 0, weight: 0, sessions: 0, leaving: 0, phases: {} });
+
+function count(g, i) {
+  g.total++;
+  g.sessions += i.sessions;
+  g.phases[i.phase] = (g.phases[i.phase] ?? 0) + 1;
+  if (i.leaving) g.leaving++;
+  if (takes(i)) {
+    g.live++;
+    g.weight += i.weight;
+  }
+}
+
+// byName sorts api-2 before api-10.
+export const byName = new Intl.Collator('en', { numeric: true });
+
+// isDeploying reports whether a service changes from one version to another, or
+// instances leave it.
+export const isDeploying = (sum) => sum.versions.filter((v) => v.name !== null).length > 1 || sum.leaving > 0 || Boolean(sum.phases.draining);
+
+// holders are the instances that leave and still have sessions.
+export const holders = (service) => service.instances.filter((i) => i.phase === 'draining' || ((i.leaving || i.health === 'gone') && i.sessions > 0));
+
+// findings gives the worst status of each service in a verdict.
+export function findings(verdict) {
+  const of = new Map();
+  for (const f of verdict.reasons) if (f.service && !of.has(f.service)) of.set(f.service, f); // the worst come first
+  return of;
+}
+
+const urgency = ['down', 'unknown', 'starting', 'draining', 'out', 'drained', 'up'];
+
+// order puts what needs a look first.
+export const order = (a, b) =>
+  urgency.indexOf(a.phase) - urgency.indexOf(b.phase) || Number(isProblem(b)) - Number(isProblem(a)) || byName.compare(a.server, b.server);
+
+// matches reports whether one of the texts has the words that are searched for.
+export function matches(words, ...texts) {
+  const text = texts.filter(Boolean).join('\n').toLowerCase();
+  return words.toLowerCase().split(/\s+/).every((w) => text.includes(w));
+}
+
+// troubles are the kinds of events that are bad news.
+export const troubles = new Set(['server_down', 'step_failed', 'instance_rejected', 'guard_held', 'reload_failed', 'file_failed', 'haproxy_down', 'consul_lost', 'not_ready', 'sessions_ended']);

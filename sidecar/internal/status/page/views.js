@@ -1,0 +1,192 @@
+// The views. Each takes the state and the place (see main.js), and gives nodes.
+import { ago, bytes, h, span, table } from './dom.js';
+import { byName, findings, healths, holders, isDeploying, isProblem, kinds, matches, order, phases, statuses, summary, troubles } from './model.js';
+
+// perPage bounds the rows that the page has at a time.
+const perPage = 100;
+
+const link = (path, query = {}) => {
+  const set = Object.entries(query).filter(([, v]) => v);
+  return '#' + path + (set.length ? '?' + new URLSearchParams(set) : '');
+};
+const serviceLink = (name) => h('a', { href: link('/service/' + encodeURIComponent(name)) }, name);
+const pill = (kind, ...text) => h('span', { class: 'pill ' + kind }, ...text);
+const number = (n) => n.toLocaleString('en');
+const plural = (n, what) => `${number(n)} ${what}${n === 1 ? '' : 's'}`;
+const version = (name) => (name === null ? 'not in Consul' : name || 'no version');
+
+const phasePills = (counts) => h('span', { class: 'pills' },
+  phases.filter((p) => counts[p]).map((p) => pill(kinds[p], `${number(counts[p])} ${p}`)));
+
+function meter(share, label) {
+  const percent = Math.round(share * 100);
+  return h('span', { class: 'share' },
+    h('progress', { max: 100, value: percent, 'aria-label': label }), h('span', { class: 'number' }, `${percent} %`));
+}
+
+// paged shows one page of the rows, and the way to the others.
+function paged(rows, place, make) {
+  const last = Math.max(1, Math.ceil(rows.length / perPage));
+  const page = Math.min(Math.max(1, place.page), last);
+  const to = (n, text) => (n < 1 || n > last
+    ? h('span', { class: 'quiet' }, text)
+    : h('a', { href: link(place.path, { ...place.query, page: n > 1 ? n : '' }) }, text));
+  const shown = rows.slice((page - 1) * perPage, page * perPage);
+  return [
+    make(shown),
+    last > 1 && h('nav', { class: 'pages', 'aria-label': 'Pages' },
+      to(page - 1, '← Previous'), h('span', null, `${number((page - 1) * perPage + 1)}–${number((page - 1) * perPage + shown.length)} of ${number(rows.length)}`), to(page + 1, 'Next →')),
+  ];
+}
+
+// verdict gives what stands above every view: the status line and the reasons.
+export function verdict(state) {
+  const is = statuses[state.verdict.status] ?? statuses.degraded;
+  const most = 8;
+  const reasons = state.verdict.reasons;
+  return {
+    kind: is.kind,
+    word: is.word,
+    line: [h('span', { class: 'mark', 'aria-hidden': 'true' }, is.mark), ' ', h('strong', null, is.word),
+      h('span', { class: 'quiet' }, is.kind === 'good' && !reasons.length ? ' HAProxy runs what Consul says.' : '')],
+    reasons: reasons.length > 0 && h('ul', null,
+      reasons.slice(0, most).map((r) => h('li', { class: (statuses[r.status] ?? statuses.degraded).kind },
+        r.service && [serviceLink(r.service), ': '], r.text)),
+      reasons.length > most && h('li', { class: 'quiet' }, `and ${number(reasons.length - most)} more`)),
+  };
+}
+
+// facts gives what the load balancer is made of.
+export function facts(s) {
+  const { haproxy, consul, file, reloads } = s;
+  const fact = (name, value, ...more) => h('div', null, h('dt', null, name), h('dd', null, value, more.filter(Boolean).map((m) => h('small', null, m))));
+  return h('dl', { class: 'facts' },
+    fact('HAProxy', haproxy.running ? haproxy.version : haproxy.stopped ? 'not running' : 'cannot be read',
+      haproxy.pid && `worker pid ${haproxy.pid}`, haproxy.maintenance && 'in maintenance'),
+    fact('Old workers', haproxy.old_workers_unknown ? 'unknown' : number(haproxy.old_workers),
+      haproxy.old_workers_memory > 0 && bytes(haproxy.old_workers_memory)),
+    fact('Reloads', number(reloads.succeeded),
+      reloads.failed > 0 && `${number(reloads.failed)} failed`,
+      reloads.last_reason && ['last ', ago(reloads.last), `, ${reloads.last_reason}`],
+      reloads.pending && `due: ${reloads.pending}`),
+    fact('Consul', consul.reachable ? 'reachable' : 'not reachable', ['oldest answer ', ago(consul.last_contact)]),
+    fact('haproxy.cfg', file.error ? 'not written' : file.pending ? 'being written' : file.current ? 'current' : 'not current', ['written ', ago(file.written)]),
+    fact('Sidecar', s.ready ? 'ready' : 'not ready', ['started ', ago(s.started)]));
+}
+
+export function overview(s, place) {
+  const of = findings(s.verdict);
+  const { q = '', problems } = place.query;
+  const rows = s.services
+    .filter((svc) => matches(q, svc.name, svc.backend, ...new Set(svc.instances.map((i) => i.version))))
+    .filter((svc) => !problems || of.has(svc.name) || svc.instances.some(isProblem));
+  const columns = [['Service'], ['State'], ['Take traffic', 'number'], ['Versions'], ['Instances'], ['Sessions', 'number'], ['Applied']];
+  const row = (svc) => {
+    const sum = summary(svc);
+    const is = statuses[of.get(svc.name)?.status ?? 'in_step'];
+    return [
+      serviceLink(svc.name), pill(is.kind, is.mark + ' ', is.word), `${number(sum.live)} of ${number(sum.total)}`,
+      h('span', { class: 'pills' }, sum.versions.slice(0, 4).map((v) => h('span', { class: 'version' }, version(v.name), h('small', null, ` ${number(v.live)}/${number(v.total)}`))), sum.versions.length > 4 && h('small', null, `and ${sum.versions.length - 4} more`)),
+      phasePills(sum.phases), number(sum.sessions), ago(svc.applied),
+    ];
+  };
+  return [
+    h('h2', null, 'Services ', h('small', null, number(rows.length))),
+    rows.length ? paged(rows, place, (shown) => table('Services', columns, shown.map(row))) : h('p', { class: 'empty' }, s.services.length ? 'No service matches.' : 'No service is configured.'),
+  ];
+}
+
+export function service(s, place) {
+  const svc = s.services.find((x) => x.name === place.name);
+  if (!svc) return [h('h2', null, place.name), h('p', { class: 'empty' }, 'This load balancer does not route the service.')];
+  const sum = summary(svc);
+  const { q = '', problems } = place.query;
+  const rows = svc.instances.filter((i) => (!problems || isProblem(i)) && matches(q, i.id, i.node, i.server, i.address, i.version, i.phase, i.reason)).sort(order);
+  return [
+    h('h2', null, svc.name, ' ', h('small', null, `backend ${svc.backend}`)),
+    h('p', { class: 'quiet' }, `${number(sum.live)} of ${plural(sum.total, 'instance')} take traffic. `, 'Last answer of Consul ', ago(svc.answered), ', applied ', ago(svc.applied), svc.free_slots > 0 && `, ${plural(svc.free_slots, 'free slot')}`, '.'),
+    guard(svc),
+    svc.rejected.length > 0 && h('section', { class: 'note bad' }, h('h3', null, 'Rejected instances'),
+      h('ul', null, svc.rejected.slice(0, perPage).map((r) => h('li', null, h('b', null, r.id), ` on ${r.node}: ${r.error}`)))),
+    h('h3', null, 'Versions'),
+    versions(sum),
+    h('h3', null, 'Instances ', h('small', null, number(rows.length))),
+    rows.length ? paged(rows, place, instances) : h('p', { class: 'empty' }, svc.instances.length ? 'No instance matches.' : 'Consul lists no instance.'),
+  ];
+}
+
+function guard(svc) {
+  const { held, since, until } = svc.guard;
+  return held?.length > 0 && h('section', { class: 'note bad' },
+    h('h3', null, 'Mass removal blocked'),
+    h('p', null, `The guard holds ${plural(held.length, 'server')} since `, ago(since), until && [', until ', new Date(until).toLocaleString()], ': ', held.slice(0, 20).join(', '), held.length > 20 && ' …'),
+    h('p', null, 'If they are really gone: ', h('code', null, `sidecar guard release ${svc.name}`)));
+}
+
+function versions(sum) {
+  return table('Versions', [['Version'], ['Take traffic', 'number'], ['Share of the weight'], ['Sessions', 'number'], ['Instances']],
+    sum.versions.map((v) => [
+      version(v.name), `${number(v.live)} of ${number(v.total)}`,
+      meter(sum.weight ? v.weight / sum.weight : 0, `Share of ${version(v.name)}`), number(v.sessions), phasePills(v.phases),
+    ]));
+}
+
+function instances(rows) {
+  return table('Instances', [['Instance'], ['Version'], ['Phase'], ['Address'], ['Weight', 'number'], ['Sessions', 'number'], ['Consul'], ['Why it gets no traffic, or waits', 'wide']],
+    rows.map((i) => [
+      [i.id || i.server, i.node && h('small', null, `on ${i.node}`), i.id && i.server !== i.id && h('small', null, `server ${i.server}`)],
+      i.version || h('span', { class: 'quiet' }, '–'), [pill(kinds[i.phase] ?? 'off', i.phase), i.leaving && h('small', null, 'leaving')],
+      [h('code', null, i.address), i.moves_to && h('small', null, `moves to ${i.moves_to}`)], number(i.weight), number(i.sessions), healths[i.health] ? pill(healths[i.health], i.health) : i.health,
+      i.own ? 'the operator\'s own server, left alone' : [i.reason, i.damped_until && [' (', span((new Date(i.damped_until) - Date.now()) / 1000), ' left)']],
+    ]));
+}
+
+export function deployments(s, place) {
+  const rows = s.services.map((svc) => [svc, summary(svc)])
+    .filter(([svc, sum]) => isDeploying(sum) && matches(place.query.q ?? '', svc.name))
+    .sort(([a], [b]) => byName.compare(a.name, b.name));
+  return [
+    h('h2', null, 'Deployments ', h('small', null, number(rows.length))),
+    h('p', { class: 'quiet' }, 'Services with more than one version, or with instances that leave, on this load balancer.'),
+    rows.length ? paged(rows, place, (shown) => shown.map(deployment)) : h('p', { class: 'empty' }, 'None: each service has one version, and no instance leaves.'),
+  ];
+}
+
+function deployment([svc, sum]) {
+  const left = holders(svc).sort((a, b) => b.sessions - a.sessions);
+  const most = 10;
+  return h('section', { class: 'card' },
+    h('h3', null, serviceLink(svc.name)),
+    h('div', { class: 'sides' }, sum.versions.toReversed().map((v) => h('div', { class: 'side' },
+      h('h4', null, version(v.name)), meter(sum.weight ? v.weight / sum.weight : 0, `Share of ${version(v.name)}`),
+      h('p', null, `${number(v.live)} of ${number(v.total)} take traffic, ${plural(v.sessions, 'session')}`), phasePills(v.phases)))),
+    left.length > 0 && [h('h4', null, 'Not drained yet'),
+      h('ul', { class: 'plain' }, left.slice(0, most).map((i) => h('li', null, h('b', null, i.id || i.server), ` ${i.version ?? ''}: ${plural(i.sessions, 'session')}`, i.reason && h('small', null, i.reason))),
+        left.length > most && h('li', { class: 'quiet' }, `and ${number(left.length - most)} more`))]);
+}
+
+// events shows what happened, the newest first.
+export function events(s, place, happened) {
+  const { q = '', problems } = place.query;
+  const rows = happened.list.filter((e) => (!problems || isTrouble(e)) && matches(q, e.kind, words(e.kind), e.service, e.server, e.instance, e.reason, e.detail, e.error)).reverse();
+  return [
+    h('h2', null, 'Events ', h('small', null, number(rows.length))),
+    happened.missed && h('p', { class: 'quiet' }, 'Some events came too fast to be kept, or are of a sidecar that has ended.'),
+    rows.length ? paged(rows, place, eventTable) : h('p', { class: 'empty' }, happened.list.length ? 'No event matches.' : 'Nothing has happened since the sidecar started.'),
+  ];
+}
+
+const isTrouble = (e) => e.error || troubles.has(e.kind) || e.detail === 'critical';
+const words = (kind) => kind.replaceAll('_', ' ').replace('haproxy', 'HAProxy').replace('consul', 'Consul');
+
+function eventTable(rows) {
+  return table('Events', [['Time'], ['Event'], ['Service'], ['Server'], ['What and why', 'wide']], rows.map((e) => {
+    const at = new Date(e.at);
+    return [
+      h('time', { datetime: e.at, title: at.toLocaleString() }, at.toLocaleTimeString('en-GB') + '.' + String(at.getMilliseconds()).padStart(3, '0')),
+      isTrouble(e) ? pill('bad', words(e.kind)) : words(e.kind),
+      e.service && serviceLink(e.service), [e.server || e.instance, e.instance && e.instance !== e.server && e.server && h('small', null, e.instance)],
+      [e.detail, e.detail && e.reason && ', ', e.reason?.replaceAll('_', ' '), e.error && h('small', null, e.error)],
+    ];
+  }));
+}
