@@ -34,7 +34,7 @@ func TestServerDown_CheckFails_StateAndLogSayWhy(t *testing.T) {
 		b.eventually("one server down", 3*time.Second, func() bool { return len(of()) == 1 })
 		want := "L7STS 404: GET /healthz → 404 Not Found"
 		for range 8 {
-			if got := of(); len(got) != 1 || got[0].Phase != agent.PhaseDown || got[0].Check != want {
+			if got := of(); len(got) != 1 || got[0].Phase != agent.PhaseDown || got[0].Check != want || got[0].Reason != "HAProxy's check fails: "+want {
 				t.Fatalf("got %+v, want one in phase down with the check %q", got, want)
 			}
 			b.agent.Reconfigure(b.settings)

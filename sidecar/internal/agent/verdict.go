@@ -208,9 +208,11 @@ func (i *InstanceState) outOfTraffic() string {
 	case i.Phase == PhaseUp:
 		return "its weight is 0"
 	case i.Phase == PhaseDown:
-		return "HAProxy's check fails"
+		return withCheck("HAProxy's check fails", i.Check)
 	case i.Phase == PhaseStarting:
-		return "HAProxy's check has not passed yet"
+		return withCheck("HAProxy's check has not passed yet", i.Check)
+	case !i.Drain.IsZero():
+		return "an operator keeps it in drain"
 	case i.Leaving:
 		return "it is leaving"
 	case i.Health == "gone":
@@ -223,4 +225,12 @@ func (i *InstanceState) outOfTraffic() string {
 		return "HAProxy has no server for it yet"
 	}
 	return "HAProxy has it in " + i.Admin
+}
+
+// withCheck adds what HAProxy's last check came to.
+func withCheck(text, check string) string {
+	if check == "" {
+		return text
+	}
+	return text + ": " + check
 }
