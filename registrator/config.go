@@ -24,7 +24,7 @@ const (
 	DefaultWatchdog  = 2 * time.Second
 	DefaultLeaveWait = 3 * time.Second
 	// DefaultLeaveTimeout is above the time after which a sidecar ends what is
-	// left on a server that leaves (drain_timeout and shutdown_after, 35 s by
+	// left on a server that leaves (drain_timeout and session_kill_after, 35 s by
 	// default).
 	DefaultLeaveTimeout = 45 * time.Second
 	DefaultSidecars     = contract.SidecarService

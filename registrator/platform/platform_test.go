@@ -9,7 +9,7 @@ import (
 
 func TestSplit_PlatformsVariables_TakenOut(t *testing.T) {
 	settings := []string{
-		"PATH=/bin", "POINTSMAN_NAME=lb0", "POINTSMAN_BALANCER_PORT=8080", "POINTSMAN_STATUS_ADDRESS=:9600", "POINTSMAN_PORTT=1",
+		"PATH=/bin", "POINTSMAN_NAME=lb0", "POINTSMAN_REGISTRATION_PORT=8080", "POINTSMAN_API_ADDRESS=:9600", "POINTSMAN_PORTT=1",
 		"POINTSMAN_SERVICE=10.0.0.1", "OTHER_PORT=tcp://10.0.0.2:80",
 	}
 	ofPlatform := []string{
@@ -40,8 +40,8 @@ func TestSplit_NamesAlone_AreLeft(t *testing.T) {
 
 // A service called pointsman-balancer and the setting of that name.
 func TestSplit_ServiceNamedAsSetting_SettingIsLeft(t *testing.T) {
-	rest, taken := platform.Split([]string{"POINTSMAN_BALANCER_PORT=80", "POINTSMAN_BALANCER_SERVICE_HOST=10.0.0.1"}, "POINTSMAN_")
-	if !slices.Equal(rest, []string{"POINTSMAN_BALANCER_PORT=80"}) || !slices.Equal(taken, []string{"POINTSMAN_BALANCER_SERVICE_HOST"}) {
+	rest, taken := platform.Split([]string{"POINTSMAN_REGISTRATION_PORT=80", "POINTSMAN_REGISTRATION_SERVICE_HOST=10.0.0.1"}, "POINTSMAN_")
+	if !slices.Equal(rest, []string{"POINTSMAN_REGISTRATION_PORT=80"}) || !slices.Equal(taken, []string{"POINTSMAN_REGISTRATION_SERVICE_HOST"}) {
 		t.Errorf("got %q and %q, want the setting left", rest, taken)
 	}
 }

@@ -311,7 +311,7 @@ func TestChangesMadeByHandAreMendedCountedAndLogged(t *testing.T) {
 
 func (w *world) drift() float64 {
 	w.Helper()
-	v, err := w.lb.Metric(w.ctx, `pointsman_drift_mended_total{service="api"}`)
+	v, err := w.lb.Metric(w.ctx, `pointsman_drift_corrections_total{service="api"}`)
 	w.must(err)
 	return v
 }

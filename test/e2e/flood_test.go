@@ -96,7 +96,7 @@ func TestAPI_FloodedByConnections_NewNodeIsRouted(t *testing.T) {
 			w.must(err)
 			w.lb.SetOpenFiles(1024)
 			if c.token != "" {
-				w.lb.SetEnviron("POINTSMAN_STATUS_TOKEN=" + c.token)
+				w.lb.SetEnviron("POINTSMAN_API_TOKEN=" + c.token)
 			}
 			w.must(w.lb.StartSidecar())
 			w.must(w.lb.StartHAProxy(w.ctx))

@@ -26,7 +26,7 @@ haproxy:
 services:
   - name: api
     bind: "127.0.0.1:9999"
-status: {address: "127.0.0.1:0"}
+api: {address: "127.0.0.1:0"}
 `, consul, dir, haproxy)
 }
 

@@ -146,7 +146,7 @@ func TestMaintenanceLosesNoRequest(t *testing.T) {
 
 func (p *pair) driftOf(lb *lab.Balancer) float64 {
 	p.Helper()
-	v, err := lb.Metric(p.ctx, `pointsman_drift_mended_total{service="api"}`)
+	v, err := lb.Metric(p.ctx, `pointsman_drift_corrections_total{service="api"}`)
 	p.must(err)
 	return v
 }

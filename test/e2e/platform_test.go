@@ -22,7 +22,7 @@ func TestPlatformVariables_ServiceCalledPointsman_PassedOverWithOneWarning(t *te
 		"POINTSMAN_PORT_9600_TCP_PORT=9600", "POINTSMAN_PORT_9600_TCP_ADDR=10.0.0.1",
 		"POINTSMAN_SERVICE_HOST=10.0.0.1", "POINTSMAN_SERVICE_PORT=9600", "POINTSMAN_SERVICE_PORT_API=9600",
 		// Also where a setting has the name.
-		"POINTSMAN_BALANCER_PORT=tcp://10.0.0.2:80", "POINTSMAN_BALANCER_SERVICE_HOST=10.0.0.2",
+		"POINTSMAN_REGISTRATION_PORT=tcp://10.0.0.2:80", "POINTSMAN_REGISTRATION_SERVICE_HOST=10.0.0.2",
 	}
 	const warning = "container platform's environment variables ignored"
 	w.lb.SetEnviron(environ...)

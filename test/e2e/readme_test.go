@@ -57,7 +57,7 @@ func TestReadme_QuickStart_DeploysWithoutFailedRequests(t *testing.T) {
 	w.must(os.WriteFile(dir+"/sidecar.yaml", []byte(settings[1]), 0o600))
 	environ := append(os.Environ(), "CONSUL_HTTP_ADDR="+w.consul.Address(), "POINTSMAN_CONFIG="+dir+"/sidecar.yaml",
 		"POINTSMAN_HAPROXY_CONFIG="+dir+"/haproxy.cfg", "POINTSMAN_HAPROXY_SOCKET="+dir+"/admin.sock",
-		"POINTSMAN_HAPROXY_MASTER_SOCKET="+dir+"/master.sock", "POINTSMAN_STATUS_ADDRESS=127.0.0.1:"+strconv.Itoa(status))
+		"POINTSMAN_HAPROXY_MASTER_SOCKET="+dir+"/master.sock", "POINTSMAN_API_ADDRESS=127.0.0.1:"+strconv.Itoa(status))
 	w.runLine(environ, programs.Sidecar, commands[0])
 	w.must(lab.Until(w.ctx, 20*time.Second, "the file that HAProxy starts with", func() error {
 		_, err := os.Stat(dir + "/haproxy.cfg")

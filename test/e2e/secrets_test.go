@@ -29,7 +29,7 @@ func TestSecretsAreNeverShown(t *testing.T) {
 	w.must(os.WriteFile(tokens, []byte(hush+"of-the-file"), 0o600))
 	environ := []string{
 		"POINTSMAN_CONSUL_HTTP_AUTH=user:" + hush + "of-the-proxy",
-		"POINTSMAN_STATUS_TOKEN=" + hush + "of-the-api",
+		"POINTSMAN_API_TOKEN=" + hush + "of-the-api",
 		"POINTSMAN_CONSUL_TOKEN_FILE=" + tokens,
 	}
 	w.lb.SetEnviron(environ...)
@@ -128,7 +128,7 @@ func misplaced(w *world) map[string]mistake {
 		"a password in the address":          {replace: [2]string{at, "address: http://user:" + hush + "x@" + w.consul.Address()}},
 		"a password in the address variable": {environ: []string{"POINTSMAN_CONSUL_ADDRESS=http://user:" + hush + "x@127.0.0.1:1"}},
 		"a password in Consul's variable":    {environ: []string{"CONSUL_HTTP_ADDR=http://user:" + hush + "x@127.0.0.1:1"}, replace: [2]string{"  " + at, "  wait: 1m"}},
-		"a token of the API with a newline":  {environ: []string{"POINTSMAN_STATUS_TOKEN=" + hush + "x\ny"}},
+		"a token of the API with a newline":  {environ: []string{"POINTSMAN_API_TOKEN=" + hush + "x\ny"}},
 		"a file that is no YAML":             {replace: [2]string{at, at + "\n  token: \"" + hush + "x"}},
 	}
 }

@@ -24,7 +24,7 @@ func TestATunnelLastsUntilTheDrainsDeadlineAndIsCutThen(t *testing.T) {
 	w := bareWorld(t)
 	var err error
 	w.lb, err = w.NewBalancer("lb0", w.consul, lab.Service{
-		Name: "ws", Extra: fmt.Sprintf("    drain_timeout: %s\n    shutdown_after: %s\n    check: {path: \"\"}\n", drain, cut),
+		Name: "ws", Extra: fmt.Sprintf("    drain_timeout: %s\n    session_kill_after: %s\n    check: {path: \"\"}\n", drain, cut),
 	})
 	w.must(err)
 	w.must(w.lb.Start(w.ctx))

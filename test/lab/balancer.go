@@ -157,9 +157,9 @@ func (b *Balancer) writeSettings() error {
 	}
 	fmt.Fprintf(&y, "  stats: {bind: %q}\n%s", local(b.StatsPort), b.haproxy)
 	if b.joined != "" {
-		fmt.Fprintf(&y, "  health: {bind: %q}\nbalancer: {service: %s, port: %d}\n", local(b.HealthPort), b.joined, b.services[0].Port)
+		fmt.Fprintf(&y, "  health: {bind: %q}\nregistration: {service: %s, port: %d}\n", local(b.HealthPort), b.joined, b.services[0].Port)
 	}
-	fmt.Fprintf(&y, "status: {address: %q}\n%s\nservices:\n", local(b.StatusPort), b.extra)
+	fmt.Fprintf(&y, "api: {address: %q}\n%s\nservices:\n", local(b.StatusPort), b.extra)
 	for _, s := range b.services {
 		fmt.Fprintf(&y, "  - name: %s\n", s.Name)
 		if !s.BackendOnly {

@@ -30,7 +30,7 @@ type Settings struct {
 	Damping  map[string]Damping // by service; one that is absent damps nobody
 	Rotation bool               // the file has the backend plan.RotationBackend
 
-	SettleMin, SettleMax time.Duration // how long changes that need a reload wait for more of their kind
+	ReloadDebounce, ReloadMaxDelay time.Duration // how long changes that need a reload wait for more of their kind
 	ReloadInterval       time.Duration // from the end of one reload to the start of the next, at least
 	MaxOldWorkers        int           // no reload starts while so many old workers live; 0 is no limit
 	MaxOldWorkersMemory  int64         // nor while they take so much memory, in bytes; 0 is no limit

@@ -49,7 +49,7 @@ func policyOf(name string) plan.Service {
 	return plan.Service{
 		Name: name, Backend: name + "_nodes", Checked: true, Options: "check", Warning: true,
 		Slots: 4, Spare: 2, DrainTimeout: 30 * time.Second, ReplacementTimeout: 30 * time.Second,
-		MinServers: 1, MaxRemoval: 0.5, Window: 30 * time.Second,
+		MinServers: 1, MaxLossRatio: 0.5, Window: 30 * time.Second,
 	}
 }
 
@@ -60,7 +60,7 @@ func newBench(t *testing.T, dynamic bool, services ...string) *bench {
 		services = []string{"api"}
 	}
 	b.settings = agent.Settings{
-		Renderer: b.renderer, SettleMin: 200 * time.Millisecond, SettleMax: time.Second,
+		Renderer: b.renderer, ReloadDebounce: 200 * time.Millisecond, ReloadMaxDelay: time.Second,
 		ReloadInterval: 10 * time.Second, MaxOldWorkers: 3, Reconcile: 30 * time.Second, FileDelay: 100 * time.Millisecond,
 	}
 	for _, s := range services {

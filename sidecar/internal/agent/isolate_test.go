@@ -344,7 +344,7 @@ func TestOperatorServer_LineIsRemoved_LeftAloneUntilTheReload(t *testing.T) {
 		b := newBench(t, true, "api")
 		r := &partRenderer{settings: map[string]string{"api_nodes": "1"}}
 		b.settings.Renderer, b.settings.Services[0].Operator = r, []string{"sorry"}
-		b.settings.SettleMin, b.settings.SettleMax = 2*time.Second, 2*time.Second
+		b.settings.ReloadDebounce, b.settings.ReloadMaxDelay = 2*time.Second, 2*time.Second
 		b.catalog.says("api", instance("api-1", 1))
 		content, err := r.Render([]plan.FileBackend{{Service: "api", Backend: "api_nodes", Known: true, Servers: []plan.FileServer{{Name: "api-1", Addr: addr(1), Weight: 1}}}})
 		if err != nil {

@@ -164,8 +164,8 @@ func (a *Agent) untilTakeover() time.Duration {
 // reload to lie back far enough, for what is not known yet.
 func (a *Agent) untilReload(now time.Time, p plan.Plan) time.Duration {
 	r := &a.reloads
-	due := r.changed.Add(a.set.SettleMin)
-	if latest := r.first.Add(a.set.SettleMax); latest.Before(due) {
+	due := r.changed.Add(a.set.ReloadDebounce)
+	if latest := r.first.Add(a.set.ReloadMaxDelay); latest.Before(due) {
 		due = latest
 	}
 	for _, b := range p.File {

@@ -49,10 +49,10 @@ func TestAReloadWaitsForMoreChangesOfItsKind(t *testing.T) {
 		b.passes(time.Minute)
 		b.catalog.says("api", many(6)...)
 		began := time.Now()
-		b.passes(150 * time.Millisecond) // less than SettleMin
+		b.passes(150 * time.Millisecond) // less than ReloadDebounce
 		b.catalog.says("api", many(8)...)
 		b.passes(5 * time.Second)
-		b.wantReloads(began, 150*time.Millisecond+b.settings.SettleMin)
+		b.wantReloads(began, 150*time.Millisecond+b.settings.ReloadDebounce)
 		if got := len(b.haproxy.shows("api_nodes")); got != 8 {
 			t.Errorf("got %d servers, want 8", got)
 		}
@@ -65,12 +65,12 @@ func TestAReloadDoesNotWaitForMoreThanSettleMax(t *testing.T) {
 		b := serving(t, false, instance("api-1", 1))
 		b.passes(time.Minute)
 		began := time.Now()
-		for n := 6; time.Since(began) < b.settings.SettleMax; n++ {
+		for n := 6; time.Since(began) < b.settings.ReloadMaxDelay; n++ {
 			b.catalog.says("api", many(n)...)
 			b.passes(150 * time.Millisecond)
 		}
 		b.passes(time.Second)
-		b.wantReloads(began, b.settings.SettleMax)
+		b.wantReloads(began, b.settings.ReloadMaxDelay)
 	})
 }
 
@@ -83,7 +83,7 @@ func TestReloadsAreSpaced(t *testing.T) {
 		b.passes(time.Second)
 		b.catalog.says("api", many(20)...)
 		b.passes(b.settings.ReloadInterval * 3)
-		b.wantReloads(began, b.settings.SettleMin, b.settings.SettleMin+b.settings.ReloadInterval)
+		b.wantReloads(began, b.settings.ReloadDebounce, b.settings.ReloadDebounce+b.settings.ReloadInterval)
 		if got := b.agent.State().Reloads; got.Succeeded != 2 || got.Failed != 0 || got.LastReason != "slots_exhausted" || got.Pending != "" || got.Error != "" {
 			t.Errorf("got %+v, want two that succeeded and none pending", got)
 		}
@@ -155,7 +155,7 @@ func TestAFailedReloadKeepsTheLastGoodFileAndIsTriedAgainMoreAndMoreRarely(t *te
 		b.haproxy.with(func() { b.haproxy.failLoad = func([]byte) error { return errors.New("cannot bind *:80") } })
 		b.catalog.says("api", many(6)...)
 		began := time.Now()
-		b.passes(b.settings.SettleMin + 50*time.Millisecond)
+		b.passes(b.settings.ReloadDebounce + 50*time.Millisecond)
 
 		b.file.with(func() {
 			if len(b.file.restored) != 1 || b.file.restored[0].Error() != "cannot bind *:80" {
@@ -537,7 +537,7 @@ func TestReload_NewWorkerServesBetweenReadingAndSteps_KeepsItsServers(t *testing
 		b.haproxy.with(func() { b.haproxy.holdLoad, b.haproxy.lieLoad = hold, true })
 		b.settings.Renderer = &fakeRenderer{marker: plan.Marker{Template: "t2", Services: "s1", Settings: "g1"}}
 		b.agent.Reconfigure(b.settings)
-		b.passes(b.settings.SettleMin + time.Second) // the reload has begun
+		b.passes(b.settings.ReloadDebounce + time.Second) // the reload has begun
 
 		content, _ := b.file.Read()
 		left := func() (n int) {
@@ -608,7 +608,7 @@ func TestReload_FileIsWrittenAllTheTime_DoesNotWaitForMoreThanSettleMax(t *testi
 			b.passes(100 * time.Millisecond)
 		}
 		got := b.since(began)
-		if most := b.settings.SettleMax + time.Second; len(got) == 0 || got[0] > most {
+		if most := b.settings.ReloadMaxDelay + time.Second; len(got) == 0 || got[0] > most {
 			t.Errorf("got reloads after %v, want one within %s", got, most)
 		}
 	})

@@ -98,7 +98,7 @@ func TestReload_TakesLong_ChangesGoThroughAndDrainWaits(t *testing.T) {
 		b.haproxy.with(func() { b.haproxy.holdLoad = hold })
 		b.settings.Renderer = &fakeRenderer{marker: plan.Marker{Template: "t2", Services: "s1", Settings: "g1"}}
 		b.agent.Reconfigure(b.settings)
-		b.passes(b.settings.SettleMin + time.Second) // the reload has begun
+		b.passes(b.settings.ReloadDebounce + time.Second) // the reload has begun
 
 		four := append(many(3), instance("api-4", 4))
 		leaving(&four[0])
@@ -137,7 +137,7 @@ func TestReload_ServerBecomesHealthyMeanwhile_IsReadyAfterIt(t *testing.T) {
 		b.haproxy.with(func() { b.haproxy.holdLoad = hold })
 		b.settings.Renderer = &fakeRenderer{marker: plan.Marker{Template: "t2", Services: "s1", Settings: "g1"}}
 		b.agent.Reconfigure(b.settings)
-		b.passes(b.settings.SettleMin + time.Second) // the reload has begun
+		b.passes(b.settings.ReloadDebounce + time.Second) // the reload has begun
 		b.catalog.says("api", many(3)...)
 		b.passes(2 * time.Second)
 		if slices.Contains(b.haproxy.steps(), "ready api-2") {
@@ -158,7 +158,7 @@ func TestReload_NewSettingsMeanwhile_NextStartsAtOnce(t *testing.T) {
 		for _, template := range []string{"t2", "t3"} {
 			b.settings.Renderer = &fakeRenderer{marker: plan.Marker{Template: template, Services: "s1", Settings: "g1"}}
 			b.agent.Reconfigure(b.settings)
-			b.passes(b.settings.SettleMin + time.Second)
+			b.passes(b.settings.ReloadDebounce + time.Second)
 		}
 		b.haproxy.with(func() { b.haproxy.holdLoad = nil })
 		close(hold)
@@ -174,7 +174,7 @@ func TestReload_Hangs_SidecarEnds(t *testing.T) {
 		b.haproxy.with(func() { b.haproxy.holdLoad = make(chan struct{}) })
 		b.settings.Renderer = &fakeRenderer{marker: plan.Marker{Template: "t2", Services: "s1", Settings: "g1"}}
 		b.agent.Reconfigure(b.settings)
-		b.passes(b.settings.SettleMin + time.Second)
+		b.passes(b.settings.ReloadDebounce + time.Second)
 		began := time.Now()
 		b.stop()
 		if took := time.Since(began); took > 2*time.Second {

@@ -17,7 +17,7 @@ import (
 // registered again by whoever sees it answer again.
 func balancer(running func() bool) registrable {
 	return registrable{
-		setting: "balancer.address",
+		setting: "registration.address",
 		wanted:  func(cfg config.Config) bool { return cfg.Balancer.Service != "" && running() },
 		at:      func(cfg config.Config) string { return cfg.Balancer.Address },
 		entry:   balancerEntry,

@@ -202,7 +202,7 @@ func (o *deployOptions) flags(cmd *cobra.Command) {
 	f.DurationVar(&o.drainTimeout, "drain-timeout", 2*time.Minute, "longest wait for old nodes to be drained on every load balancer")
 	f.DurationVar(&o.commandTimeout, "command-timeout", 2*time.Minute, "longest run time of a command before it is killed")
 
-	f.StringVar(&o.sidecars, "sidecars", "", "service under which sidecars are registered (default: setting status.service)")
+	f.StringVar(&o.sidecars, "sidecars", "", "service under which sidecars are registered (default: setting api.service)")
 	f.IntVar(&o.loadBalancers, "load-balancers", 0, "least number of registered load balancers; fewer is an error (default: 1)")
 	f.StringSliceVar(&o.without, "without", nil, "name of a load balancer to ignore, such as a dead one; may be repeated")
 	f.StringSliceVar(&o.at, "load-balancer", nil, "NAME=ADDRESS: host:port or URL of a load balancer's sidecar, instead of its registered address; may be repeated")

@@ -32,7 +32,7 @@ func newDeployParts(ctx context.Context, cfg config.Config, env Env, o *deployOp
 	client, errClient := status.NewClient(o.sidecarCredentials(env))
 	catalog, errCatalog := newDeployCatalog(consulOptions(cfg, hclog.NewNullLogger()), o.service, sidecars, at)
 	if sidecars == "" {
-		errCatalog = errors.Join(errCatalog, errors.New("--sidecars: required, because status.service is empty"))
+		errCatalog = errors.Join(errCatalog, errors.New("--sidecars: required, because api.service is empty"))
 	}
 	if err := errors.Join(errOrder, errAt, errClient, errCatalog); err != nil {
 		return nil, &exitError{code: ExitUsage, err: err}

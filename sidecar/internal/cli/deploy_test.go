@@ -174,7 +174,7 @@ func TestACommandOfADeploymentMayRunTheSidecar(t *testing.T) {
 		}
 	}
 	var stdout, stderr strings.Builder
-	environ = append(environ, "POINTSMAN_STATUS_ADDRESS="+at)
+	environ = append(environ, "POINTSMAN_API_ADDRESS="+at)
 	code := Run(t.Context(), Env{Args: []string{"guard", "list", "--config", settingsFile(t, "services: []\n")}, Environ: environ, Hostname: "lb0", Stdout: &stdout, Stderr: &stderr})
 	if code != ExitOK || stdout.String() != "The guard holds no servers.\n" {
 		t.Errorf("got exit code %d, %q %q, want that it runs", code, stdout.String(), stderr.String())

@@ -64,7 +64,7 @@ func served(t *testing.T, o status.Options) string {
 // sidecar runs one command line with the status settings of a running sidecar.
 func sidecar(t *testing.T, settings string, args ...string) (code int, out, errs string) {
 	t.Helper()
-	file := settingsFile(t, "services: [{name: api}]\nstatus: {address: "+settings+"}\n")
+	file := settingsFile(t, "services: [{name: api}]\napi: {address: "+settings+"}\n")
 	var stdout, stderr strings.Builder
 	code = Run(t.Context(), Env{Args: append(args, "--config", file), Hostname: "lb0", Stdout: &stdout, Stderr: &stderr, Version: "test"})
 	return code, stdout.String(), stderr.String()
@@ -134,7 +134,7 @@ func TestGuardCommands(t *testing.T) {
 		{"something else there", by(address(broken), none), "guard list", ExitFailure, "", `query sidecar at http://` + address(broken) + `: invalid answer`},
 		{"nobody there", by(address(nobody), none), "guard list", ExitFailure, "", "query sidecar at http://" + address(nobody) + ": dial tcp " + address(nobody) + ": connect: connection refused"},
 		{"nobody at the socket either", by(address(nobody), none), "guard list", ExitFailure, "", away},
-		{"a port that is not known", by("127.0.0.1:0", none), "guard list", ExitUsage, "", "status.address"},
+		{"a port that is not known", by("127.0.0.1:0", none), "guard list", ExitUsage, "", "api.address"},
 		{"no service", at, "guard release", ExitUsage, "", "arg"},
 		{"no command", at, "guard", ExitUsage, "", "want list or release"},
 	} {

@@ -48,7 +48,7 @@ services: [{name: api, bind: "127.0.0.1:80", check: {enabled: false}}]
 addresses: {allow: [127.0.0.0/8]} # hostile.Loopback
 settle: {min: 10ms, max: 10ms}
 reload: {min_interval: 0s}
-status: {address: "127.0.0.1:0"}
+api: {address: "127.0.0.1:0"}
 `
 
 func newBetween(t *testing.T, profile haproxytest.Profile) *between {

@@ -65,7 +65,7 @@ listen l
 `), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	cfg := loaded(t, fmt.Sprintf("services: []\nname: lb0\nstatus: {address: ':0', advertise: '192.0.2.1:443'}\nhaproxy: {template: %q, socket: '10.0.0.9:9020', master_socket: 'localhost:9021'}\n", template))
+	cfg := loaded(t, fmt.Sprintf("services: []\nname: lb0\napi: {address: ':0', advertise: '192.0.2.1:443'}\nhaproxy: {template: %q, socket: '10.0.0.9:9020', master_socket: 'localhost:9021'}\n", template))
 	r, err := newRenderer(cfg)
 	if err != nil {
 		t.Fatal(err)
@@ -75,8 +75,8 @@ listen l
 		got = append(got, fmt.Sprintf("%s %d-%d %s", l.Addr, l.First, l.Last, l.What))
 	}
 	want := []string{
-		":: 9600-9600 status.address",
-		"192.0.2.1 443-443 status.advertise",
+		":: 9600-9600 api.address",
+		"192.0.2.1 443-443 api.advertise",
 		"10.0.0.9 9020-9020 haproxy.socket",
 		"0.0.0.0 9021-9021 haproxy.master_socket",
 		"10.0.0.9 9020-9020 global of haproxy.cfg",

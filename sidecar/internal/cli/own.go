@@ -69,7 +69,7 @@ func isAway(err error) bool {
 func ownTarget(cfg config.Config) (status.Target, error) {
 	host, port, err := net.SplitHostPort(cfg.Status.Address)
 	if err != nil || port == "0" {
-		return status.Target{}, fmt.Errorf("status.address %q: a port of 0 does not identify the running sidecar", cfg.Status.Address)
+		return status.Target{}, fmt.Errorf("api.address %q: a port of 0 does not identify the running sidecar", cfg.Status.Address)
 	}
 	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
 		host = "127.0.0.1"

@@ -37,8 +37,8 @@ func policy(cfg config.Config, r *render.Renderer) []plan.Service {
 			MaxConn: s.Options().MaxConn, Static: s.Static(), Operator: r.Operator(s.Backend),
 			Warning:    s.Warning == config.WarningIn,
 			ForceSlots: s.InFile(), Slots: s.Slots.Min, Spare: s.Slots.Spare,
-			DrainTimeout: s.DrainTimeout, ShutdownAfter: s.ShutdownAfter, MoveSticky: s.DrainSticky == config.StickyMove, CloseRole: s.CloseOnRoleChange, ReplacementTimeout: s.ReplacementTimeout,
-			MinServers: s.MinServers, MaxRemoval: s.MaxRemoval, Window: s.Guard.Window, Hold: s.Guard.Hold, HoldDeregistered: s.Guard.HoldDeregistered,
+			DrainTimeout: s.DrainTimeout, SessionKillAfter: s.SessionKillAfter, MoveSticky: s.DrainSticky == config.StickyMove, CloseRole: s.CloseOnRoleChange, ReplacementTimeout: s.ReplacementTimeout,
+			MinServers: s.MinServers, MaxLossRatio: s.MaxLossRatio, Window: s.Guard.Window, Hold: s.Guard.Hold, HoldDeregistered: s.Guard.HoldDeregistered,
 		})
 	}
 	return services
@@ -202,16 +202,16 @@ func ownListeners(cfg config.Config, r *render.Renderer, bound net.Addr) (own []
 		}
 		own = append(own, consul.Listener{Addr: addr, First: port, Last: port, What: what})
 	}
-	add("status.address", cfg.Status.Address)
+	add("api.address", cfg.Status.Address)
 	if bound != nil {
-		add("status.address", bound.String())
+		add("api.address", bound.String())
 	}
 	if host := hostOf(cfg.Status.Advertise); net.ParseIP(host) != nil {
 		at := cfg.Status.Advertise
 		if portOf(at) == 0 {
 			at = net.JoinHostPort(host, strconv.Itoa(portOf(cfg.Status.Address)))
 		}
-		add("status.advertise", at)
+		add("api.advertise", at)
 	}
 	add("haproxy.socket", bindAddress(cfg.HAProxy.Socket))
 	add("haproxy.master_socket", bindAddress(cfg.HAProxy.MasterSocket))
@@ -296,7 +296,7 @@ func (p proxy) Capabilities(ctx context.Context) plan.Capabilities {
 func settings(cfg config.Config, r *render.Renderer) agent.Settings {
 	return agent.Settings{
 		Services: policy(cfg, r), Damping: damping(cfg), Renderer: renderer{r}, Rotation: inRotation(cfg),
-		SettleMin: cfg.Settle.Min, SettleMax: cfg.Settle.Max,
+		ReloadDebounce: cfg.Settle.Min, ReloadMaxDelay: cfg.Settle.Max,
 		ReloadInterval: cfg.Reload.MinInterval, MaxOldWorkers: cfg.Reload.MaxOldWorkers, MaxOldWorkersMemory: cfg.Reload.MaxMemory,
 		Reconcile: cfg.ReconcileInterval, FileDelay: cfg.FileDelay,
 	}

@@ -116,7 +116,7 @@ func dash(s string) string {
 }
 
 type planJSON struct {
-	Running bool                    `json:"haproxy_running"`
+	Running bool                    `json:"haproxy_up"`
 	Version string                  `json:"haproxy_version,omitempty"`
 	Reload  string                  `json:"reload,omitempty"`
 	Steps   []stepJSON              `json:"steps"`

@@ -202,8 +202,8 @@ func (d *daemon) run(ctx context.Context) error {
 	defer lock.Release()
 
 	if isCutOff(d.cfg) {
-		d.log.Warn("status.address unreachable from other machines",
-			"address", d.cfg.Status.Address, "settings", "status.address, status.advertise")
+		d.log.Warn("api.address unreachable from other machines",
+			"address", d.cfg.Status.Address, "settings", "api.address, api.advertise")
 	}
 	d.log.Info("started", "services", len(d.cfg.Services), "consul", d.cfg.Consul.Address, "settings", d.cfg.File)
 	group, ctx := errgroup.WithContext(ctx)
@@ -315,8 +315,8 @@ func (d *daemon) reread() {
 func needRestart(keys []string) (fixed []string) {
 	for _, k := range keys {
 		switch {
-		case k == "status.service", k == "status.advertise", k == "status.hosts":
-		case strings.HasPrefix(k, "consul."), strings.HasPrefix(k, "status."), strings.HasPrefix(k, "log."), k == "name", k == "snapshot",
+		case k == "api.service", k == "api.advertise", k == "api.hosts":
+		case strings.HasPrefix(k, "consul."), strings.HasPrefix(k, "api."), strings.HasPrefix(k, "log."), k == "name", k == "snapshot",
 			k == "haproxy.socket", k == "haproxy.master_socket", k == "haproxy.config", k == "haproxy.base_config", k == "haproxy.check_command",
 			k == "haproxy.reload_command", k == "haproxy.timeout", k == "haproxy.reload_timeout":
 			fixed = append(fixed, k)

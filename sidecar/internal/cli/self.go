@@ -21,7 +21,7 @@ import (
 // does.
 func self(bound func() net.Addr) registrable {
 	return registrable{
-		setting: "status.advertise",
+		setting: "api.advertise",
 		wanted:  func(cfg config.Config) bool { return cfg.Status.Service != "" && bound() != nil },
 		at:      selfHost,
 		entry: func(cfg config.Config, address string) entry {

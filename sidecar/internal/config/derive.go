@@ -17,7 +17,7 @@ func (l *loader) deriveSnapshot() {
 
 // deriveSocket puts the API's socket there, too.
 func (l *loader) deriveSocket() {
-	if _, set := l.origins["status.socket"]; set || l.failed["status.socket"] {
+	if _, set := l.origins["api.socket"]; set || l.failed["api.socket"] {
 		return
 	}
 	if path := l.cfg.HAProxy.Config + ".api.sock"; len(path) <= maxSocketPath {
@@ -30,7 +30,7 @@ func (l *loader) deriveSocket() {
 // could move the clients to its own port. The services have been read.
 func (l *loader) deriveBalancer() {
 	b := &l.cfg.Balancer
-	if b.Service == "" || b.Port != 0 || l.failed["balancer.port"] {
+	if b.Service == "" || b.Port != 0 || l.failed["registration.port"] {
 		return
 	}
 	if ports := l.boundPorts(); len(ports) == 1 {

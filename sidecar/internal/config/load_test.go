@@ -101,8 +101,8 @@ func TestDefaultsAreThoseOfTheIssue(t *testing.T) {
 				DownInter: 250 * time.Millisecond, Timeout: time.Second, Rise: 2, Fall: 3,
 			},
 			Slots:        config.Slots{Min: 10, Spare: 4},
-			DrainTimeout: 30 * time.Second, DrainSticky: config.StickyKeep, ShutdownAfter: 5 * time.Second, ReplacementTimeout: 30 * time.Second,
-			MinServers: 1, MaxRemoval: 0.5, Guard: config.Guard{Window: 30 * time.Second, HoldDeregistered: 10 * time.Minute},
+			DrainTimeout: 30 * time.Second, DrainSticky: config.StickyKeep, SessionKillAfter: 5 * time.Second, ReplacementTimeout: 30 * time.Second,
+			MinServers: 1, MaxLossRatio: 0.5, Guard: config.Guard{Window: 30 * time.Second, HoldDeregistered: 10 * time.Minute},
 			Damping:       config.Damping{Flaps: 3, Min: 10 * time.Second, Max: 5 * time.Minute, Forget: 10 * time.Minute},
 			RetryOn:       []string{"conn-failure", "empty-response"},
 			FrontendExtra: []string{}, BackendExtra: []string{},
@@ -164,7 +164,7 @@ func TestACommandThatRoutesNothingNeedsNoServices(t *testing.T) {
 		t.Errorf("got consul.address %q and %d services, want c:8500 and none", got.Consul.Address, len(got.Services))
 	}
 	// A whole sidecar's file will do, and so will part of one.
-	for _, yaml := range []string{"services:\n- {name: api}\n", "consul: {address: \"d:8500\"}\nbalancer: {service: lb}\n"} {
+	for _, yaml := range []string{"services:\n- {name: api}\n", "consul: {address: \"d:8500\"}\nregistration: {service: lb}\n"} {
 		mustLoad(t, input{noServices: true, yaml: yaml})
 	}
 	for want, in := range map[string]input{
@@ -250,13 +250,13 @@ func TestAnEmptyValueIsNotTheDefault(t *testing.T) {
 func TestTheBalancersPortIsTheOneThatTheServicesBind(t *testing.T) {
 	one := "services:\n- {name: db, bind: /run/db.sock}\n- {name: api, bind: [\"*:80 defer-accept\", \"127.0.0.1:80\"]}\n"
 	several := one + "- {name: web, bind: \":82\"}\n"
-	on := "haproxy: {health: {bind: \":8405\"}}\nbalancer: {service: lb"
+	on := "haproxy: {health: {bind: \":8405\"}}\nregistration: {service: lb"
 	for _, c := range []struct {
 		yaml string
 		want int
 	}{{one + on + "}\n", 80}, {several + on + ", port: 443}\n", 443}, {several, 0}} {
 		if got := mustLoad(t, input{yaml: c.yaml}).Balancer.Port; got != c.want {
-			t.Errorf("with %s balancer.port = %d, want %d", c.yaml, got, c.want)
+			t.Errorf("with %s registration.port = %d, want %d", c.yaml, got, c.want)
 		}
 	}
 }
@@ -309,7 +309,7 @@ func TestLoadTellsAllThatIsWrongAtOnce(t *testing.T) {
 			"  name: api2",        // 9
 		}, "\n"),
 		env:  []string{"POINTSMAN_CONSOLE_TOKEN=hush-hush", "POINTSMAN_LOG_LEVEL=loud"},
-		args: []string{"--settle-min=5s", "--haproxy-global-threads=many"},
+		args: []string{"--reload-debounce=5s", "--haproxy-global-threads=many"},
 	})
 	want := []string{
 		`POINTSMAN_CONSOLE_TOKEN: no such setting; did you mean POINTSMAN_CONSUL_TOKEN?`,
@@ -320,7 +320,7 @@ func TestLoadTellsAllThatIsWrongAtOnce(t *testing.T) {
 		file + `:8: services[api].bind "*:70000": item 1, "*:70000": port "70000" must be a number from 1 to 65535`,
 		`--haproxy-global-threads: haproxy.global.threads "many": must be a whole number, 0 to 4096`,
 		`POINTSMAN_LOG_LEVEL: log.level "loud": must be trace, debug, info, warn or error`,
-		`--settle-min: settle.min "5s": is more than settle.max, 1s`,
+		`--reload-debounce: reload.debounce "5s": is more than reload.max_delay, 1s`,
 	}
 	if diff := cmp.Diff(strings.Split(fmt.Sprint(err), "\n"), want); diff != "" {
 		t.Errorf("errors (-got +want):\n%s", diff)
@@ -367,15 +367,15 @@ func TestLoadRefuses(t *testing.T) {
 		{"an address with a password, without the password", input{yaml: "services: []\n", env: []string{"POINTSMAN_CONSUL_ADDRESS=http://user:hush@10.0.0.1:8500"}}, `POINTSMAN_CONSUL_ADDRESS: consul.address "http://***@10.0.0.1:8500": must be a URL of scheme, host and port; credentials go to consul.http_auth`},
 		{"one without a scheme, too", input{yaml: "consul: {address: \"user:hu/sh@10.0.0.1:8500\"}\nservices: []\n"}, file + `:1: consul.address "***@10.0.0.1:8500": must be host:port`},
 		{"a token with a newline, without the token", input{yaml: "services: []\n", env: []string{"POINTSMAN_CONSUL_TOKEN=hush\n"}}, `POINTSMAN_CONSUL_TOKEN: consul.token "***": must not contain the control character '\n'`},
-		{"a token with a tab, which a header would not have", input{yaml: "services: []\nstatus: {token: \"hu\\tsh\"}\n"}, file + `:2: status.token "***": must not contain the control character '\t'`},
+		{"a token with a tab, which a header would not have", input{yaml: "services: []\napi: {token: \"hu\\tsh\"}\n"}, file + `:2: api.token "***": must not contain the control character '\t'`},
 		{"a token with a space at its end", input{yaml: "services: []\n", env: []string{"CONSUL_HTTP_TOKEN=hush "}}, `CONSUL_HTTP_TOKEN: consul.token "***": must contain only printable ASCII characters and no space`},
-		{"a token in letters that a header does not take", input{yaml: "services: []\n", env: []string{"POINTSMAN_STATUS_TOKEN=hüsh"}}, `POINTSMAN_STATUS_TOKEN: status.token "***": must contain only printable ASCII characters and no space`},
+		{"a token in letters that a header does not take", input{yaml: "services: []\n", env: []string{"POINTSMAN_API_TOKEN=hüsh"}}, `POINTSMAN_API_TOKEN: api.token "***": must contain only printable ASCII characters and no space`},
 		{"a password with a tab", input{yaml: "services: []\n", env: []string{"CONSUL_HTTP_AUTH=user:hu\tsh"}}, `CONSUL_HTTP_AUTH: consul.http_auth "***": must not contain the control character '\t'`},
-		{"a status certificate without its key", input{yaml: "services: []\nstatus: {tls: {cert_file: /c}}\n"}, file + `:2: status.tls.cert_file "/c": needs status.tls.key_file`},
-		{"clients' certificates without TLS", input{yaml: "services: []\nstatus: {tls: {client_ca_file: /c}}\n"}, file + `:2: status.tls.client_ca_file "/c": needs status.tls.cert_file`},
-		{"two status tokens", input{yaml: "services: []\nstatus: {token: se-cret, token_file: /t}\n"}, file + `:2: status.token_file "/t": is set together with status.token: only one can be used`},
-		{"a sidecar registered as its load balancer", input{yaml: "services: [{name: api, bind: ':80'}]\nstatus: {service: lb}\nhaproxy: {health: {bind: ':81'}}\nbalancer: {service: lb}\n"}, file + `:2: status.service "lb": is the load balancer's own service: see balancer.service`},
-		{"an advertised address that is every address", input{yaml: "services: []\nstatus: {advertise: '0.0.0.0:9600'}\n"}, file + `:2: status.advertise "0.0.0.0:9600": must be the address of one machine`},
+		{"a status certificate without its key", input{yaml: "services: []\napi: {tls: {cert_file: /c}}\n"}, file + `:2: api.tls.cert_file "/c": needs api.tls.key_file`},
+		{"clients' certificates without TLS", input{yaml: "services: []\napi: {tls: {client_ca_file: /c}}\n"}, file + `:2: api.tls.client_ca_file "/c": needs api.tls.cert_file`},
+		{"two status tokens", input{yaml: "services: []\napi: {token: se-cret, token_file: /t}\n"}, file + `:2: api.token_file "/t": is set together with api.token: only one can be used`},
+		{"a sidecar registered as its load balancer", input{yaml: "services: [{name: api, bind: ':80'}]\napi: {service: lb}\nhaproxy: {health: {bind: ':81'}}\nregistration: {service: lb}\n"}, file + `:2: api.service "lb": is the load balancer's own service: see registration.service`},
+		{"an advertised address that is every address", input{yaml: "services: []\napi: {advertise: '0.0.0.0:9600'}\n"}, file + `:2: api.advertise "0.0.0.0:9600": must be the address of one machine`},
 		{"a certificate without its key", input{yaml: "services: []\nconsul: {cert_file: /c}\n"}, file + `:2: consul.cert_file "/c": needs consul.key_file`},
 		{"an address of no known scheme", input{yaml: "services: []\nconsul: {address: \"ftp://x:1\"}\n"}, file + `:2: consul.address "ftp://x:1": must be host:port, http://…, https://… or unix:///path`},
 		{"an address without a port", input{yaml: "services: []\nconsul: {address: localhost}\n"}, file + `:2: consul.address "localhost": must be host:port`},
@@ -392,12 +392,12 @@ func TestLoadRefuses(t *testing.T) {
 		{"a name with a space", input{yaml: service("backend: a b")}, file + `:3: services[api].backend "a b": may contain only letters, digits, '-', '_' and '.'`},
 		{"a service of the health answer's name", input{yaml: service("backend: pointsman.rotation")}, file + `:3: services[api].backend "pointsman.rotation": is reserved for Pointsman in haproxy.cfg`},
 		{"a health answer at a service's address", input{yaml: service("bind: \":80\"") + "haproxy: {health: {bind: \"*:80\"}}\n"}, file + `:3: services[api].bind: :80 is already bound by haproxy.health.bind`},
-		{"a registered load balancer without a port", input{yaml: "services: []\nbalancer: {service: lb, check: {url: \"http://lb0/\"}}\n"}, file + `:2: balancer.service "lb": needs balancer.port, because no service binds a port`},
-		{"a registered load balancer with several ports", input{yaml: "services: [{name: api, bind: \":80\"}, {name: web, bind: \":81\"}]\nbalancer: {service: lb, check: {url: \"http://lb0/\"}}\n"}, file + `:2: balancer.service "lb": needs balancer.port, because the services bind 2 ports`},
-		{"a registered load balancer that nothing checks", input{yaml: service("bind: \":80\"") + "balancer: {service: lb}\n"}, file + `:4: balancer.service "lb": needs haproxy.health.bind with a port, or balancer.check.url, for its health check`},
-		{"a load balancer checked by a path", input{yaml: service("bind: \":80\"") + "balancer: {service: lb, check: {url: /healthz}}\n"}, file + `:4: balancer.check.url "/healthz": must be a URL of http:// or https://, without credentials`},
-		{"a load balancer that is everywhere", input{yaml: "services: []\nbalancer: {address: 0.0.0.0}\n"}, file + `:2: balancer.address "0.0.0.0": must be the address of one machine`},
-		{"a load balancer that is forgotten at once", input{yaml: "services: []\nbalancer: {deregister_after: 10s}\n"}, file + `:2: balancer.deregister_after "10s": must be a duration, 1m to 720h`},
+		{"a registered load balancer without a port", input{yaml: "services: []\nregistration: {service: lb, check: {url: \"http://lb0/\"}}\n"}, file + `:2: registration.service "lb": needs registration.port, because no service binds a port`},
+		{"a registered load balancer with several ports", input{yaml: "services: [{name: api, bind: \":80\"}, {name: web, bind: \":81\"}]\nregistration: {service: lb, check: {url: \"http://lb0/\"}}\n"}, file + `:2: registration.service "lb": needs registration.port, because the services bind 2 ports`},
+		{"a registered load balancer that nothing checks", input{yaml: service("bind: \":80\"") + "registration: {service: lb}\n"}, file + `:4: registration.service "lb": needs haproxy.health.bind with a port, or registration.check.url, for its health check`},
+		{"a load balancer checked by a path", input{yaml: service("bind: \":80\"") + "registration: {service: lb, check: {url: /healthz}}\n"}, file + `:4: registration.check.url "/healthz": must be a URL of http:// or https://, without credentials`},
+		{"a load balancer that is everywhere", input{yaml: "services: []\nregistration: {address: 0.0.0.0}\n"}, file + `:2: registration.address "0.0.0.0": must be the address of one machine`},
+		{"a load balancer that is forgotten at once", input{yaml: "services: []\nregistration: {deregister_after: 10s}\n"}, file + `:2: registration.deregister_after "10s": must be a duration, 1m to 720h`},
 		{"an unknown mode", input{yaml: service("mode: http2")}, file + `:3: services[api].mode "http2": must be http or tcp`},
 		{"a newline in a line", input{yaml: service(`backend_extra: ["a\nb"]`)}, file + `:3: services[api].backend_extra: item 1, "a\nb": must not contain the control character '\n'`},
 		{"a line that leaves its section", input{yaml: service(`frontend_extra: ["  backend evil"]`)}, file + `:3: services[api].frontend_extra: item 1, "  backend evil": begins another section of haproxy.cfg (backend); only lines of this section can be added`},
@@ -415,7 +415,7 @@ func TestLoadRefuses(t *testing.T) {
 		{"an item as null", input{yaml: service("tags: [~]")}, file + `:3: services[api].tags: item 1 must be a text`},
 		{"a key without its certificate", input{yaml: "services: []\nconsul: {key_file: /k}\n"}, file + `:2: consul.key_file "/k": needs consul.cert_file`},
 		{"a socket's path that is too long", input{yaml: "services: []\n", args: []string{"--haproxy-socket=/" + strings.Repeat("x", 107)}}, `--haproxy-socket: haproxy.socket "/` + strings.Repeat("x", 99) + `"…: is longer than a unix socket's path may be, 107 bytes`},
-		{"a wrong value, and not what follows from it", input{yaml: "services: []\nsettle: {min: 5s, max: long}\n"}, file + `:2: settle.max "long": must be a duration such as 250ms, 30s or 5m`},
+		{"a wrong value, and not what follows from it", input{yaml: "services: []\nsettle: {min: 5s, max: long}\n"}, file + `:2: reload.max_delay "long": must be a duration such as 250ms, 30s or 5m`},
 		{"unknown variables, in order", input{yaml: "services: []\n", env: []string{"POINTSMAN_ZZZZZZZZZ=1", "POINTSMAN_QQQQQQQQQ=1"}}, "POINTSMAN_QQQQQQQQQ: no such setting\nPOINTSMAN_ZZZZZZZZZ: no such setting"},
 		{"a mode of a file that is none", input{yaml: "services: []\nhaproxy: {global: {stats_socket_mode: 888}}\n"}, file + `:2: haproxy.global.stats_socket_mode "888": must be a file's mode in octal, such as 660`},
 		{"one service twice for one backend", input{yaml: "services:\n- name: api\n- name: api\n  tags: b\n"}, file + `:3: services[1].backend "api": is listed twice: each needs a backend of its own`},
@@ -435,7 +435,7 @@ func TestLoadRefuses(t *testing.T) {
 		{"one path twice", input{yaml: "services:\n- {name: a, bind: /run/a.sock}\n- {name: b, bind: 'unix@/run/a.sock'}\n"}, file + `:3: services[b].bind: unix@/run/a.sock is already bound by services[a].bind`},
 		{"one address twice, spelt differently", input{yaml: "services:\n- {name: a, bind: \"*:80\"}\n- name: b\n  bind: [\":81\", \"0.0.0.0:80 ssl crt /x\"]\n"}, file + `:4: services[b].bind: 0.0.0.0:80 is already bound by services[a].bind`},
 		{"the statistics' address", input{yaml: "haproxy: {stats: {bind: \"127.0.0.1:80\"}}\nservices:\n- {name: a, bind: \"127.0.0.1:80\"}\n"}, file + `:3: services[a].bind: 127.0.0.1:80 is already bound by haproxy.stats.bind`},
-		{"the sidecar's own address", input{yaml: "services:\n- {name: a, bind: \"127.0.0.1:9600\"}\n"}, file + `:2: services[a].bind: 127.0.0.1:9600 is already bound by status.address`},
+		{"the sidecar's own address", input{yaml: "services:\n- {name: a, bind: \"127.0.0.1:9600\"}\n"}, file + `:2: services[a].bind: 127.0.0.1:9600 is already bound by api.address`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			got, err := load(t, c.in)

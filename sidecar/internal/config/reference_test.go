@@ -67,9 +67,9 @@ func reference() string {
 	title("Consul")
 	group(&b, settings(), func(k string) bool { return strings.HasPrefix(k, "consul.") })
 	title("The load balancer in Consul")
-	group(&b, settings(), func(k string) bool { return strings.HasPrefix(k, "balancer.") })
+	group(&b, settings(), func(k string) bool { return strings.HasPrefix(k, "registration.") })
 	title("The sidecar's API")
-	group(&b, settings(), func(k string) bool { return strings.HasPrefix(k, "status.") })
+	group(&b, settings(), func(k string) bool { return strings.HasPrefix(k, "api.") })
 	title("HAProxy")
 	group(&b, settings(), func(k string) bool { return strings.HasPrefix(k, "haproxy.") })
 	title("Services")
@@ -81,7 +81,7 @@ func reference() string {
 }
 
 func inSection(key string) bool {
-	return strings.HasPrefix(key, "consul.") || strings.HasPrefix(key, "status.") || strings.HasPrefix(key, "haproxy.") || strings.HasPrefix(key, "balancer.")
+	return strings.HasPrefix(key, "consul.") || strings.HasPrefix(key, "api.") || strings.HasPrefix(key, "haproxy.") || strings.HasPrefix(key, "registration.")
 }
 
 func group[T any](b *strings.Builder, table []setting[T], take func(key string) bool) {

@@ -12,7 +12,7 @@ import (
 // relations reports values that are right alone and wrong together.
 func (l *loader) relations() {
 	if l.cfg.Settle.Min > l.cfg.Settle.Max {
-		l.conflict("is more than settle.max, "+short(l.cfg.Settle.Max), short(l.cfg.Settle.Min), "settle.min", "settle.max")
+		l.conflict("is more than reload.max_delay, "+short(l.cfg.Settle.Max), short(l.cfg.Settle.Min), "reload.debounce", "reload.max_delay")
 	}
 	l.consulRelations()
 	l.statusRelations()
@@ -56,12 +56,12 @@ func (l *loader) consulRelations() {
 
 func (l *loader) statusRelations() {
 	s := &l.cfg.Status
-	l.needsOther("status.tls.cert_file", s.TLS.CertFile, "status.tls.key_file", s.TLS.KeyFile)
-	l.needsOther("status.tls.key_file", s.TLS.KeyFile, "status.tls.cert_file", s.TLS.CertFile)
-	l.needsOther("status.tls.client_ca_file", s.TLS.ClientCAFile, "status.tls.cert_file", s.TLS.CertFile)
+	l.needsOther("api.tls.cert_file", s.TLS.CertFile, "api.tls.key_file", s.TLS.KeyFile)
+	l.needsOther("api.tls.key_file", s.TLS.KeyFile, "api.tls.cert_file", s.TLS.CertFile)
+	l.needsOther("api.tls.client_ca_file", s.TLS.ClientCAFile, "api.tls.cert_file", s.TLS.CertFile)
 	l.oneToken("status", &s.Token, &s.TokenFile)
 	if s.Service != "" && s.Service == l.cfg.Balancer.Service {
-		l.conflict("is the load balancer's own service: see balancer.service", s.Service, "status.service", "balancer.service")
+		l.conflict("is the load balancer's own service: see registration.service", s.Service, "api.service", "registration.service")
 	}
 }
 
@@ -153,13 +153,13 @@ func (l *loader) balancerRelations() {
 	switch n := len(l.boundPorts()); {
 	case b.Port != 0:
 	case n > 1:
-		l.conflict(fmt.Sprintf("needs balancer.port, because the services bind %d ports", n), b.Service, "balancer.service", "balancer.port", servicesKey)
+		l.conflict(fmt.Sprintf("needs registration.port, because the services bind %d ports", n), b.Service, "registration.service", "registration.port", servicesKey)
 	default:
-		l.conflict("needs balancer.port, because no service binds a port", b.Service, "balancer.service", "balancer.port", servicesKey)
+		l.conflict("needs registration.port, because no service binds a port", b.Service, "registration.service", "registration.port", servicesKey)
 	}
 	if b.Check.URL == "" && !BindAddrPort(h.Bind).IsValid() {
-		l.conflict("needs haproxy.health.bind with a port, or balancer.check.url, for its health check",
-			b.Service, "balancer.service", "balancer.check.url", "haproxy.health.bind")
+		l.conflict("needs haproxy.health.bind with a port, or registration.check.url, for its health check",
+			b.Service, "registration.service", "registration.check.url", "haproxy.health.bind")
 	}
 }
 
@@ -230,7 +230,7 @@ func (l *loader) bindsUnique() {
 			}
 		}
 	}
-	claim(l.cfg.Status.Address, "status.address", "status")
+	claim(l.cfg.Status.Address, "api.address", "status")
 	if l.cfg.HAProxy.Stats.Bind != "" {
 		claim(l.cfg.HAProxy.Stats.Bind, "haproxy.stats.bind", "haproxy")
 	}

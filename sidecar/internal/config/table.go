@@ -37,12 +37,12 @@ func settings() []setting[Config] {
 func ownSettings() []setting[Config] {
 	return []setting[Config]{
 		{
-			key: "settle.min", def: "100ms",
+			key: "reload.debounce", def: "100ms",
 			doc: "Time without further changes before a reload starts. Changes over the runtime socket never wait.",
 			at:  func(c *Config) value { return span{&c.Settle.Min, 0, time.Minute} },
 		},
 		{
-			key: "settle.max", def: "1s",
+			key: "reload.max_delay", def: "1s",
 			doc: "Longest time that a reload waits while changes keep arriving.",
 			at:  func(c *Config) value { return span{&c.Settle.Max, 0, 10 * time.Minute} },
 		},

@@ -91,9 +91,9 @@ func serviceLeave() []setting[Service] {
 			at:  func(s *Service) value { return span{&s.DrainTimeout, 0, haproxyMax} },
 		},
 		{
-			key: "shutdown_after", def: "5s",
+			key: "session_kill_after", def: "5s",
 			doc: "Time after `drain_timeout` until HAProxy ends the remaining sessions, such as WebSockets and streams. 0s leaves them to the node.",
-			at:  func(s *Service) value { return span{&s.ShutdownAfter, 0, haproxyMax} },
+			at:  func(s *Service) value { return span{&s.SessionKillAfter, 0, haproxyMax} },
 		},
 		{
 			key: "drain_sticky", def: "keep",
@@ -102,7 +102,7 @@ func serviceLeave() []setting[Service] {
 		},
 		{
 			key: "close_on_role_change", def: "false",
-			doc: "End the sessions on an instance at once when it loses one of `tags`. By default they may finish within `drain_timeout` and `shutdown_after`. See [primary and replica](guides/primary-replica.md).",
+			doc: "End the sessions on an instance at once when it loses one of `tags`. By default they may finish within `drain_timeout` and `session_kill_after`. See [primary and replica](guides/primary-replica.md).",
 			at:  func(s *Service) value { return yesNo{&s.CloseOnRoleChange} },
 		},
 		{
@@ -118,7 +118,7 @@ func serviceLeave() []setting[Service] {
 		{
 			key: "max_removal", def: "0.5",
 			doc: "Largest share of a service's servers that may disappear at once without draining. The guard keeps the others, and HAProxy's own checks decide. See [guard](guard.md).",
-			at:  func(s *Service) value { return share{&s.MaxRemoval} },
+			at:  func(s *Service) value { return share{&s.MaxLossRatio} },
 		},
 		{
 			key: "guard.window", def: "30s",

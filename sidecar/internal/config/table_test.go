@@ -103,8 +103,8 @@ func TestEverySettingIsTakenFromEverySource(t *testing.T) {
 
 // halves are settings of which neither may stand alone.
 var halves = map[string]string{
-	"status.tls.cert_file": "status.tls.key_file",
-	"status.tls.key_file":  "status.tls.cert_file",
+	"api.tls.cert_file": "api.tls.key_file",
+	"api.tls.key_file":  "api.tls.cert_file",
 }
 
 func settingOf(key string) setting[Config] {
@@ -114,13 +114,13 @@ func settingOf(key string) setting[Config] {
 // needs gives what must be set beside a setting.
 func needs(key string) []string {
 	if key == "haproxy.config" {
-		return []string{"POINTSMAN_SNAPSHOT=/snapshot", "POINTSMAN_STATUS_SOCKET=/socket"} // else they move with it
+		return []string{"POINTSMAN_SNAPSHOT=/snapshot", "POINTSMAN_API_SOCKET=/socket"} // else they move with it
 	}
-	if key == "balancer.service" {
-		return []string{"POINTSMAN_BALANCER_PORT=80", "POINTSMAN_BALANCER_CHECK_URL=http://lb0/"}
+	if key == "registration.service" {
+		return []string{"POINTSMAN_REGISTRATION_PORT=80", "POINTSMAN_REGISTRATION_CHECK_URL=http://lb0/"}
 	}
-	if key == "status.tls.client_ca_file" {
-		return []string{"POINTSMAN_STATUS_TLS_CERT_FILE=/c", "POINTSMAN_STATUS_TLS_KEY_FILE=/k"}
+	if key == "api.tls.client_ca_file" {
+		return []string{"POINTSMAN_API_TLS_CERT_FILE=/c", "POINTSMAN_API_TLS_KEY_FILE=/k"}
 	}
 	return nil
 }

@@ -16,7 +16,7 @@ func networks(texts ...string) (out []netip.Prefix) {
 
 func TestAddresses_EachRule(t *testing.T) {
 	own := []Listener{
-		{Addr: netip.MustParseAddr("127.0.0.1"), First: 9600, Last: 9600, What: "status.address"},
+		{Addr: netip.MustParseAddr("127.0.0.1"), First: 9600, Last: 9600, What: "api.address"},
 		{Addr: netip.IPv4Unspecified(), First: 80, Last: 89, What: "frontend web"},
 		{Addr: netip.IPv6Unspecified(), First: 443, Last: 443, What: "frontend tls"},
 		{Addr: netip.MustParseAddr("10.0.0.100"), First: 8404, Last: 8404, What: "statistics"},
@@ -49,7 +49,7 @@ func TestAddresses_EachRule(t *testing.T) {
 		{"0.1.2.3:80", "own", rules{}, "not the address of one machine"},
 		{"[ff02::1]:80", "own", rules{}, "not the address of one machine"},
 
-		{"127.0.0.1:9600", "own", rules{Own: own}, self + " (status.address)"},
+		{"127.0.0.1:9600", "own", rules{Own: own}, self + " (api.address)"},
 		{"127.0.0.1:9601", "own", rules{Own: own}, ""},
 		{"127.0.0.1:9600", "own", rules{Own: own, Allow: networks("127.0.0.0/8")}, self},
 		{"10.0.0.5:80", "other", rules{Own: own}, self + " (frontend web)"},

@@ -25,7 +25,7 @@ type ages struct {
 
 func newAges(o Options) *ages {
 	return &ages{
-		desc: prometheus.NewDesc(namespace+"_consul_index_age_seconds",
+		desc: prometheus.NewDesc(namespace+"_consul_last_contact_seconds",
 			"Time since Consul's last successful answer, by service; before the first answer, since the start.",
 			[]string{"service"}, nil),
 		snapshot: prometheus.NewDesc(namespace+"_snapshot_age_seconds",

@@ -119,7 +119,7 @@ func TestEveryClosedSeriesStartsAtZero(t *testing.T) {
 	b.want("steps", b.series("pointsman_steps_total"), wantSteps)
 
 	b.want("writes", b.series("pointsman_file_writes_total"), map[string]float64{"result=ok": 0, "result=failed": 0})
-	for _, name := range []string{"ready", "haproxy_running", "old_workers", "apply_seconds"} {
+	for _, name := range []string{"ready", "haproxy_up", "old_workers", "apply_seconds"} {
 		b.want(name, b.series("pointsman_"+name), map[string]float64{"": 0})
 	}
 	b.want("build_info", b.series("pointsman_build_info"), map[string]float64{"version=v1.2.3": 1})
@@ -180,7 +180,7 @@ func TestWhatHappenedIsCounted(t *testing.T) {
 	b.want("steps", b.above("pointsman_steps_total"), map[string]float64{
 		"kind=add,reason=registered": 1, "kind=ready,reason=drift": 1,
 	})
-	b.want("drift", b.series("pointsman_drift_mended_total"), map[string]float64{"service=api": 1})
+	b.want("drift", b.series("pointsman_drift_corrections_total"), map[string]float64{"service=api": 1})
 
 	b.Reload(plan.ServiceAdded, nil)
 	b.Reload(plan.ServiceAdded, broken)
@@ -265,8 +265,8 @@ func TestStateIsShown(t *testing.T) {
 		{Name: "api", Servers: map[string]int{"up": 3}, Rejected: 1, Held: 2, Damped: 4, Saved: true},
 	}})
 	b.want("ready", b.series("pointsman_ready"), map[string]float64{"": 1})
-	b.want("running", b.series("pointsman_haproxy_running"), map[string]float64{"": 1})
-	b.want("left out", b.series("pointsman_services_left_out"), map[string]float64{"": 3})
+	b.want("running", b.series("pointsman_haproxy_up"), map[string]float64{"": 1})
+	b.want("left out", b.series("pointsman_services_rejected"), map[string]float64{"": 3})
 	b.want("servers", b.series("pointsman_servers"), map[string]float64{
 		"phase=up,service=api": 3, "phase=starting,service=api": 0,
 	})
@@ -276,7 +276,7 @@ func TestStateIsShown(t *testing.T) {
 	b.want("held", b.series("pointsman_guard_held_servers"), map[string]float64{"service=api": 2})
 	b.Update(metrics.State{})
 	b.want("ready", b.series("pointsman_ready"), map[string]float64{"": 0})
-	b.want("running", b.series("pointsman_haproxy_running"), map[string]float64{"": 0})
+	b.want("running", b.series("pointsman_haproxy_up"), map[string]float64{"": 0})
 }
 
 func TestTheSeriesOfAServiceThatIsGoneGo(t *testing.T) {
@@ -285,7 +285,7 @@ func TestTheSeriesOfAServiceThatIsGoneGo(t *testing.T) {
 	b.Update(metrics.State{Services: []metrics.Service{{Name: "web"}}})
 	// What is still on its way must not bring it back.
 	b.Step("api", plan.Step{Kind: plan.SetReady, Reason: plan.Drift}, nil)
-	for _, name := range []string{"servers", "instances_rejected", "guard_held_servers", "damped_instances", "snapshot_used", "drift_mended_total", "consul_index_age_seconds"} {
+	for _, name := range []string{"servers", "instances_rejected", "guard_held_servers", "damped_instances", "snapshot_used", "drift_corrections_total", "consul_last_contact_seconds"} {
 		got := b.series("pointsman_" + name)
 		for labels := range got {
 			if strings.Contains(labels, "service=api") {
@@ -303,7 +303,7 @@ func TestTheAgeOfWhatConsulSaidGrowsWithTheClock(t *testing.T) {
 	b.answered["api"] = b.now.Add(-time.Second)
 	b.Update(metrics.State{Services: []metrics.Service{{Name: "api"}, {Name: "silent"}}})
 	b.now = b.now.Add(10 * time.Second)
-	b.want("age", b.series("pointsman_consul_index_age_seconds"), map[string]float64{
+	b.want("age", b.series("pointsman_consul_last_contact_seconds"), map[string]float64{
 		"service=api": 11, "service=silent": 10, // since the start, without an answer
 	})
 }

@@ -65,7 +65,7 @@ func (b *part) judge(candidates []candidate) verdict {
 // isMass reports whether so many losses are more than may be. One at a time is
 // never too many.
 func (b *part) isMass(lost, of int) bool {
-	return lost > 1 && float64(lost) > b.MaxRemoval*float64(of)
+	return lost > 1 && float64(lost) > b.MaxLossRatio*float64(of)
 }
 
 func (b *part) isHeld(c candidate) bool {

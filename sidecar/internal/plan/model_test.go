@@ -220,6 +220,6 @@ func desired() plan.Desired {
 	return plan.Desired{Marker: ours, Services: []plan.Service{{
 		Name: "api", Backend: "api_nodes", Checked: true, Options: "check", Warning: true,
 		Slots: 6, Spare: 2, DrainTimeout: 30 * time.Second, ReplacementTimeout: 30 * time.Second,
-		MinServers: 1, MaxRemoval: 0.5,
+		MinServers: 1, MaxLossRatio: 0.5,
 	}}}
 }

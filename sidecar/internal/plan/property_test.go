@@ -226,7 +226,7 @@ func TestNoMoreThanTheShareIsLostWithinTheWindow(t *testing.T) {
 		s := &d.Services[0]
 		s.Window = 30 * time.Second
 		s.MinServers = 0
-		s.MaxRemoval = rapid.SampledFrom([]float64{0, 0.25, 0.5, 0.75}).Draw(t, "share")
+		s.MaxLossRatio = rapid.SampledFrom([]float64{0, 0.25, 0.5, 0.75}).Draw(t, "share")
 		m := newModel(rapid.Bool().Draw(t, "dynamic"), ours, plan.FileBackend{Backend: backend})
 		n := rapid.IntRange(1, 10).Draw(t, "instances")
 		all := make([]catalog.Instance, n)
@@ -236,7 +236,7 @@ func TestNoMoreThanTheShareIsLostWithinTheWindow(t *testing.T) {
 		if err := settle(m, d, known("api", all...), nil); err != nil {
 			t.Fatal(err)
 		}
-		guard, allowed := plan.Guard{}, max(1, int(s.MaxRemoval*float64(n)))
+		guard, allowed := plan.Guard{}, max(1, int(s.MaxLossRatio*float64(n)))
 		for left := 29; left > 0; {
 			for range rapid.IntRange(1, 3).Draw(t, "lost at once") {
 				all[rapid.IntRange(0, n-1).Draw(t, "lost")].Health = catalog.Critical

@@ -154,11 +154,11 @@ func (b *part) afterMaint(c candidate) {
 // shutdownDue reports whether the sessions on a server in maint have had their time.
 // One that was not in drain before has both times.
 func (b *part) shutdownDue(c candidate) bool {
-	after := b.ShutdownAfter
+	after := b.SessionKillAfter
 	if c.reason == RoleLost || b.MoveSticky {
 		after += b.DrainTimeout
 	}
-	return c.reason == RoleLost && b.CloseRole || b.ShutdownAfter > 0 && c.server.SinceChange >= after
+	return c.reason == RoleLost && b.CloseRole || b.SessionKillAfter > 0 && c.server.SinceChange >= after
 }
 
 // staysAt reports whether an instance that does not leave is at the address by

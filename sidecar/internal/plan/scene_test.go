@@ -229,13 +229,13 @@ func (s *scene) set(words []string) {
 		case "drain":
 			svc.DrainTimeout, err = time.ParseDuration(value)
 		case "shutdown":
-			svc.ShutdownAfter, err = time.ParseDuration(value)
+			svc.SessionKillAfter, err = time.ParseDuration(value)
 		case "replacement":
 			svc.ReplacementTimeout, err = time.ParseDuration(value)
 		case "min":
 			svc.MinServers, err = strconv.Atoi(value)
 		case "removal":
-			svc.MaxRemoval, err = strconv.ParseFloat(value, 64)
+			svc.MaxLossRatio, err = strconv.ParseFloat(value, 64)
 		case "window":
 			svc.Window, err = time.ParseDuration(value)
 		case "hold":

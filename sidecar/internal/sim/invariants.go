@@ -163,7 +163,7 @@ func (w *world) checkMassLoss(s *sidecar, svc plan.Service, steps []plan.Step) {
 	if svc.Hold > 0 {
 		return // they may have been held for so long
 	}
-	if lost > 1 && float64(lost) > svc.MaxRemoval*float64(had) {
+	if lost > 1 && float64(lost) > svc.MaxLossRatio*float64(had) {
 		w.breach(makeBeforeBreak, "%d of %d servers of %s, lost unannounced, are taken out at once", lost, had, svc.Backend)
 	}
 }
@@ -256,7 +256,7 @@ func (w *world) checkShutdown(s *sidecar, svc plan.Service, told catalog.Service
 	if runs == nil || w.unseen(s, runs) {
 		return
 	}
-	if since := w.now() - runs.changed; runs.Admin != plan.Maint || since < svc.ShutdownAfter {
+	if since := w.now() - runs.changed; runs.Admin != plan.Maint || since < svc.SessionKillAfter {
 		w.breach(leaveInOrder, "shutdown %s/%s, %s for %s", st.Backend, st.Server, runs.Admin, since)
 	}
 }

@@ -64,7 +64,7 @@ func (w *world) checkFileLoss(s *sidecar, f plan.FileBackend, in map[netip.AddrP
 			stay++
 		}
 	}
-	if lost > 1 && float64(lost) > svc.MaxRemoval*float64(lost+stay) || lost > 0 && stay < svc.MinServers {
+	if lost > 1 && float64(lost) > svc.MaxLossRatio*float64(lost+stay) || lost > 0 && stay < svc.MinServers {
 		w.breach(makeBeforeBreak, "the file loses %d servers of %s, which HAProxy ran when it ended, and has %d", lost, f.Backend, stay)
 	}
 }

@@ -20,7 +20,7 @@ type scenario struct {
 	rotation bool
 	damping  map[string]agent.Damping
 
-	settleMin, settleMax, reloadInterval, reconcile, fileDelay time.Duration
+	reloadDebounce, reloadMaxDelay, reloadInterval, reconcile, fileDelay time.Duration
 	maxOldWorkers                                              int
 
 	latency time.Duration // of a call, at most; few take longer
@@ -34,10 +34,10 @@ type scenario struct {
 func (s scenario) String() string {
 	var out strings.Builder
 	fmt.Fprintf(&out, "dynamic %v, %d events, latency %s, lag %s, gap %s, reconcile %s, file delay %s, settle %s to %s, reload interval %s, old workers %d",
-		s.dynamic, s.events, s.latency, s.lag, s.gap, s.reconcile, s.fileDelay, s.settleMin, s.settleMax, s.reloadInterval, s.maxOldWorkers)
+		s.dynamic, s.events, s.latency, s.lag, s.gap, s.reconcile, s.fileDelay, s.reloadDebounce, s.reloadMaxDelay, s.reloadInterval, s.maxOldWorkers)
 	for _, svc := range s.services {
 		fmt.Fprintf(&out, "\n            %s: checked %v, options %q, static %v, warning %v, slots %v %d/%d, drain %s, replacement %s, min %d, max removal %.2f, window %s, hold %s, shutdown %s, damping %v, refuses %v",
-			svc.Name, svc.Checked, svc.Options, svc.Static, svc.Warning, svc.ForceSlots, svc.Slots, svc.Spare, svc.DrainTimeout, svc.ReplacementTimeout, svc.MinServers, svc.MaxRemoval, svc.Window, svc.Hold, svc.ShutdownAfter, s.damping[svc.Name].Flaps, s.refuses[svc.Backend])
+			svc.Name, svc.Checked, svc.Options, svc.Static, svc.Warning, svc.ForceSlots, svc.Slots, svc.Spare, svc.DrainTimeout, svc.ReplacementTimeout, svc.MinServers, svc.MaxLossRatio, svc.Window, svc.Hold, svc.SessionKillAfter, s.damping[svc.Name].Flaps, s.refuses[svc.Backend])
 	}
 	return out.String()
 }
@@ -47,7 +47,7 @@ func pick[T any](r *rand.Rand, from ...T) T { return from[r.IntN(len(from))] }
 func drawScenario(r *rand.Rand) scenario {
 	s := scenario{
 		dynamic: r.IntN(2) == 0, refuses: map[string]bool{}, damping: map[string]agent.Damping{}, rotation: r.IntN(4) == 0,
-		settleMin: pick(r, 0, 100*time.Millisecond, time.Second), reloadInterval: pick(r, time.Second, 2*time.Second, 10*time.Second),
+		reloadDebounce: pick(r, 0, 100*time.Millisecond, time.Second), reloadInterval: pick(r, time.Second, 2*time.Second, 10*time.Second),
 		reconcile: pick(r, 2*time.Second, 2*time.Second, 10*time.Second), fileDelay: pick(r, 0, 100*time.Millisecond, 100*time.Millisecond, time.Second),
 		maxOldWorkers: pick(r, 1, 3, 3, 0),
 		latency:       pick(r, 200*time.Microsecond, 200*time.Microsecond, 5*time.Millisecond, 50*time.Millisecond),
@@ -56,7 +56,7 @@ func drawScenario(r *rand.Rand) scenario {
 		events:        5 + r.IntN(25),
 		weights:       map[string]int{},
 	}
-	s.settleMax = max(s.settleMin, pick(r, time.Second, 5*time.Second))
+	s.reloadMaxDelay = max(s.reloadDebounce, pick(r, time.Second, 5*time.Second))
 	for _, name := range []string{"api", "web"}[:1+r.IntN(2)] {
 		s.services = append(s.services, drawService(r, name))
 		if r.IntN(3) == 0 {
@@ -79,9 +79,9 @@ func drawService(r *rand.Rand, name string) plan.Service {
 		Name: name, Backend: name, Checked: r.IntN(8) > 0, Options: "check", Warning: r.IntN(2) == 0,
 		ForceSlots: r.IntN(8) == 0, Slots: pick(r, 1, 4, 10), Spare: pick(r, 0, 2, 4),
 		DrainTimeout: pick(r, 5*time.Second, 30*time.Second), ReplacementTimeout: pick(r, 5*time.Second, 30*time.Second),
-		ShutdownAfter: pick(r, 0, 5*time.Second),
+		SessionKillAfter: pick(r, 0, 5*time.Second),
 		Window:        pick(r, 10*time.Second, 30*time.Second), Hold: pick(r, 0, 0, 20*time.Second),
-		MinServers: pick(r, 1, 1, 1, 2), MaxRemoval: pick(r, 0.3, 0.5, 0.5, 1),
+		MinServers: pick(r, 1, 1, 1, 2), MaxLossRatio: pick(r, 0.3, 0.5, 0.5, 1),
 	}
 	switch r.IntN(8) {
 	case 0:
@@ -93,7 +93,7 @@ func drawService(r *rand.Rand, name string) plan.Service {
 	}
 	if !s.Checked {
 		// Nobody but Consul can tell that a server is dead: nothing is held.
-		s.Options, s.MinServers, s.MaxRemoval = strings.TrimPrefix(s.Options, "check"), 0, 1
+		s.Options, s.MinServers, s.MaxLossRatio = strings.TrimPrefix(s.Options, "check"), 0, 1
 	}
 	return s
 }

@@ -222,7 +222,7 @@ func (s *sidecar) fails(p float64) bool {
 func (s scenario) settings(w *world) agent.Settings {
 	return agent.Settings{
 		Services: s.services, Renderer: w.disk.renderer, Rotation: s.rotation, Damping: s.damping,
-		SettleMin: s.settleMin, SettleMax: s.settleMax, ReloadInterval: s.reloadInterval, MaxOldWorkers: s.maxOldWorkers,
+		ReloadDebounce: s.reloadDebounce, ReloadMaxDelay: s.reloadMaxDelay, ReloadInterval: s.reloadInterval, MaxOldWorkers: s.maxOldWorkers,
 		Reconcile: s.reconcile, FileDelay: s.fileDelay,
 	}
 }

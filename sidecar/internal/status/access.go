@@ -114,12 +114,12 @@ func (g *gate) guard(next http.Handler) http.Handler {
 		case r.URL.Path == openPath, isFromSocket(r):
 			next.ServeHTTP(w, r)
 		case g.clients != nil && !isVerified(r):
-			forbid(w, "client certificate required (status.tls.client_ca_file)")
+			forbid(w, "client certificate required (api.tls.client_ca_file)")
 		case g.token != nil && !isPage(r.URL.Path) && !g.isBearer(r):
 			w.Header().Set("WWW-Authenticate", "Bearer")
-			refuse(w, http.StatusUnauthorized, "bearer token required (status.token_file)")
+			refuse(w, http.StatusUnauthorized, "bearer token required (api.token_file)")
 		case g.token == nil && !g.isCalled(r.Host):
-			forbid(w, fmt.Sprintf("host %.100q: not a name of this sidecar; add it to status.hosts", r.Host))
+			forbid(w, fmt.Sprintf("host %.100q: not a name of this sidecar; add it to api.hosts", r.Host))
 		default:
 			next.ServeHTTP(w, r)
 		}

@@ -84,7 +84,7 @@ func same(own *tls.Certificate) *tls.Config {
 		InsecureSkipVerify: true, //nolint:gosec // the very certificate is compared
 		VerifyConnection: func(s tls.ConnectionState) error {
 			if !bytes.Equal(s.PeerCertificates[0].Raw, own.Certificate[0]) {
-				return errors.New("server certificate is not status.tls.cert_file")
+				return errors.New("server certificate is not api.tls.cert_file")
 			}
 			return nil
 		},

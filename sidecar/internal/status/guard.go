@@ -33,7 +33,7 @@ func mayAct(w http.ResponseWriter, r *http.Request, byToken bool) bool {
 	case http.NewCrossOriginProtection().Check(r) != nil:
 		forbid(w, "request from another site's page refused")
 	case !byToken && !isFromSocket(r):
-		forbid(w, "an action needs the Unix socket (status.socket) or the bearer token (status.token_file): docs/api.md")
+		forbid(w, "an action needs the Unix socket (api.socket) or the bearer token (api.token_file): docs/api.md")
 	default:
 		return true
 	}

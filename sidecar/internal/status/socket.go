@@ -45,7 +45,7 @@ func (s *Server) serveSocket(ctx context.Context, server *http.Server) {
 		}
 		if err.Error() != trouble {
 			trouble = err.Error()
-			s.options.Logger.Error("cannot listen on the Unix socket, retrying", "setting", "status.socket", "error", err)
+			s.options.Logger.Error("cannot listen on the Unix socket, retrying", "setting", "api.socket", "error", err)
 		}
 		select {
 		case <-ctx.Done():
