@@ -23,9 +23,9 @@ var rules = []rule{
 	{
 		place: sidecar + "cli/...",
 		imports: []string{
-			sidecar + "agent/...", sidecar + "config/...", sidecar + "consul/...",
+			sidecar + "reconcile/...", sidecar + "config/...", sidecar + "consul/...",
 			sidecar + "haproxy/...", sidecar + "metrics/...", sidecar + "render/...",
-			sidecar + "status/...", sidecar + "credential/...", sidecar + "snapshot/...", sidecar + "deploy/...", sidecar + "nodes/...", sidecar + "event",
+			sidecar + "api/...", sidecar + "credential/...", sidecar + "snapshot/...", sidecar + "deploy/...", sidecar + "runner/...", sidecar + "event",
 			// The wiring turns settings into the values of the core, and prints plans.
 			sidecar + "catalog/...", sidecar + "plan/...",
 			// It registers the load balancer, as any program registers itself.
@@ -35,19 +35,19 @@ var rules = []rule{
 		},
 		tests: append([]string{sidecar + "serveroption"}, fakes...),
 	},
-	{place: sidecar + "agent/...", imports: core, tests: fakes},
+	{place: sidecar + "reconcile/...", imports: core, tests: fakes},
 	{place: sidecar + "consul/...", imports: append([]string{"registrator/contract/...", sidecar + "credential/..."}, core...), tests: fakes},
 	{place: sidecar + "haproxy/...", imports: core, tests: fakes},
 	{place: sidecar + "render/...", imports: core, tests: append([]string{"templates"}, fakes...)},
 	// The page shows agent.State, a value; the agent knows nothing of the page.
-	{place: sidecar + "status/...", imports: append([]string{sidecar + "agent/...", sidecar + "credential/...", sidecar + "event"}, core...), tests: fakes},
+	{place: sidecar + "api/...", imports: append([]string{sidecar + "reconcile/...", sidecar + "credential/...", sidecar + "event"}, core...), tests: fakes},
 	// It keeps what happened: it reads the agent's State and takes its calls.
-	{place: sidecar + "event", imports: append([]string{sidecar + "agent/..."}, core...)},
+	{place: sidecar + "event", imports: append([]string{sidecar + "reconcile/..."}, core...)},
 	{place: sidecar + "snapshot/...", imports: []string{sidecar + "catalog/..."}},
 	{place: sidecar + "metrics/...", imports: core, tests: fakes},
 	// It decides, over interfaces of its own; cli puts the adapters behind them.
 	{place: sidecar + "deploy/..."},
-	{place: sidecar + "nodes/...", imports: []string{sidecar + "deploy/..."}},
+	{place: sidecar + "runner/...", imports: []string{sidecar + "deploy/..."}},
 	{place: sidecar + "plan/...", imports: []string{sidecar + "catalog/..."}},
 	{place: sidecar + "catalog/..."},
 	{place: sidecar + "config/...", imports: []string{sidecar + "serveroption"}},
@@ -56,7 +56,7 @@ var rules = []rule{
 	{place: "templates"},
 
 	// The world in which the agent's loop is simulated; only tests import it.
-	{place: sidecar + "sim/...", imports: append([]string{sidecar + "agent/..."}, core...)},
+	{place: sidecar + "sim/...", imports: append([]string{sidecar + "reconcile/..."}, core...)},
 
 	// The fakes, which only tests import.
 	{place: sidecar + "consultest/...", imports: append([]string{"test/lab/...", "test/proctest"}, core...), tests: []string{"test/compat"}},

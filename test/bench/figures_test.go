@@ -55,7 +55,7 @@ func TestSpent_PprofTable_OursWithoutTheOuterOnes(t *testing.T) {
 Duration: 20.01s, Total samples = 740ms ( 3.70%)
 Showing nodes accounting for 740ms, 100% of 740ms total
       flat  flat%   sum%        cum   cum%
-         0     0%     0%      260ms 35.14%  github.com/pointsman/pointsman/sidecar/internal/agent.(*Agent).Run
+         0     0%     0%      260ms 35.14%  github.com/pointsman/pointsman/sidecar/internal/reconcile.(*Agent).Run
       10ms  1.35%  1.35%      200ms 27.03%  github.com/pointsman/pointsman/sidecar/internal/haproxy.(*Client).Observe (inline)
       90ms 12.16% 13.51%      110ms 14.86%  runtime.mcall
          0     0% 13.51%      100ms 13.51%  runtime.mallocgc

@@ -15,8 +15,8 @@ import (
 
 	"github.com/pointsman/pointsman/registrator/platform"
 	"github.com/pointsman/pointsman/sidecar/internal/config"
-	"github.com/pointsman/pointsman/sidecar/internal/nodes"
 	"github.com/pointsman/pointsman/sidecar/internal/plan"
+	"github.com/pointsman/pointsman/sidecar/internal/runner"
 )
 
 // Exit codes of the sidecar.
@@ -162,8 +162,8 @@ func foreign() []string {
 	for _, suffix := range credentialVariables {
 		names = append(names, sidecarVariable+suffix)
 	}
-	for _, fact := range nodes.Facts {
-		names = append(names, nodes.Prefix+fact)
+	for _, fact := range runner.Facts {
+		names = append(names, runner.Prefix+fact)
 	}
 	return names
 }

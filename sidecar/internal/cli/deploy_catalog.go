@@ -5,10 +5,10 @@ import (
 	"errors"
 	"time"
 
+	"github.com/pointsman/pointsman/sidecar/internal/api"
 	"github.com/pointsman/pointsman/sidecar/internal/catalog"
 	"github.com/pointsman/pointsman/sidecar/internal/consul"
 	"github.com/pointsman/pointsman/sidecar/internal/deploy"
-	"github.com/pointsman/pointsman/sidecar/internal/status"
 )
 
 // deployCatalog is Consul as a deployment wants it.
@@ -87,7 +87,7 @@ func (c *deployCatalog) Balancers(ctx context.Context) ([]deploy.Balancer, error
 
 // deployBalancers asks the sidecars.
 type deployBalancers struct {
-	client  *status.Client
+	client  *api.Client
 	service string
 	at      map[string]string // the operator's own addresses, by the load balancer's name
 }
@@ -145,12 +145,12 @@ func (d deployBalancers) View(ctx context.Context, b deploy.Balancer) (deploy.Vi
 	return view, nil
 }
 
-func (d deployBalancers) target(b deploy.Balancer) status.Target {
-	return status.Target{LoadBalancer: b.Name, URL: b.URL, Registered: d.at[b.Name] == ""}
+func (d deployBalancers) target(b deploy.Balancer) api.Target {
+	return api.Target{LoadBalancer: b.Name, URL: b.URL, Registered: d.at[b.Name] == ""}
 }
 
 func routed(err error) error {
-	if errors.Is(err, status.ErrNotRouted) {
+	if errors.Is(err, api.ErrNotRouted) {
 		return deploy.ErrNotRouted
 	}
 	return err

@@ -9,17 +9,17 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 
+	"github.com/pointsman/pointsman/sidecar/internal/api"
 	"github.com/pointsman/pointsman/sidecar/internal/config"
 	"github.com/pointsman/pointsman/sidecar/internal/deploy"
-	"github.com/pointsman/pointsman/sidecar/internal/nodes"
-	"github.com/pointsman/pointsman/sidecar/internal/status"
+	"github.com/pointsman/pointsman/sidecar/internal/runner"
 )
 
 // deployParts is what a deployment is put together from.
 type deployParts struct {
 	options deploy.Options
 	catalog *deployCatalog
-	client  *status.Client
+	client  *api.Client
 }
 
 func newDeployParts(ctx context.Context, cfg config.Config, env Env, o *deployOptions, screen *deployScreen) (*deployParts, error) {
@@ -29,7 +29,7 @@ func newDeployParts(ctx context.Context, cfg config.Config, env Env, o *deployOp
 	}
 	at, errAt := parseAt(o.at)
 	order, errOrder := o.order()
-	client, errClient := status.NewClient(o.sidecarCredentials(env))
+	client, errClient := api.NewClient(o.sidecarCredentials(env))
 	catalog, errCatalog := newDeployCatalog(consulOptions(cfg, hclog.NewNullLogger()), o.service, sidecars, at)
 	if sidecars == "" {
 		errCatalog = errors.Join(errCatalog, errors.New("--sidecars: required, because api.service is empty"))
@@ -38,17 +38,17 @@ func newDeployParts(ctx context.Context, cfg config.Config, env Env, o *deployOp
 		return nil, &exitError{code: ExitUsage, err: err}
 	}
 	p := &deployParts{catalog: catalog, client: client}
-	runner := nodes.Runner{Environ: env.Environ, Timeout: o.commandTimeout, Output: screen.output}
+	commands := runner.Runner{Environ: env.Environ, Timeout: o.commandTimeout, Output: screen.output}
 	p.options = deploy.Options{
 		Order:   order,
 		Catalog: catalog, Balancers: deployBalancers{p.client, o.service, at},
 		Say: screen.say, Show: screen.show,
 	}
 	if o.compose == "" {
-		p.options.Nodes = &nodes.Shell{Runner: runner, StartCommand: o.start, StopCommand: o.stop, Once: o.once}
+		p.options.Nodes = &runner.Shell{Runner: commands, StartCommand: o.start, StopCommand: o.stop, Once: o.once}
 		return p, nil
 	}
-	compose := &nodes.Compose{Runner: runner, Service: o.compose, Variable: o.composeVariable()}
+	compose := &runner.Compose{Runner: commands, Service: o.compose, Variable: o.composeVariable()}
 	size, err := compose.Size(ctx)
 	if err != nil {
 		p.close()
@@ -126,7 +126,7 @@ const sidecarVariable = "POINTSMAN_SIDECAR_"
 var credentialVariables = []string{"TOKEN_FILE", "CA_FILE", "CERT_FILE", "KEY_FILE"}
 
 // sidecarCredentials are shown to sidecars. A flag wins over its variable.
-func (o *deployOptions) sidecarCredentials(env Env) status.ClientOptions {
+func (o *deployOptions) sidecarCredentials(env Env) api.ClientOptions {
 	file := func(flag, suffix string) string {
 		for _, e := range env.Environ {
 			if value, found := strings.CutPrefix(e, sidecarVariable+suffix+"="); found && flag == "" {
@@ -135,7 +135,7 @@ func (o *deployOptions) sidecarCredentials(env Env) status.ClientOptions {
 		}
 		return flag
 	}
-	return status.ClientOptions{
+	return api.ClientOptions{
 		TokenFile: file(o.tokenFile, "TOKEN_FILE"), CAFile: file(o.caFile, "CA_FILE"),
 		CertFile: file(o.certFile, "CERT_FILE"), KeyFile: file(o.keyFile, "KEY_FILE"),
 	}

@@ -14,11 +14,11 @@ import (
 	"time"
 
 	"github.com/pointsman/pointsman/registrator/contract"
-	"github.com/pointsman/pointsman/sidecar/internal/agent"
+	"github.com/pointsman/pointsman/sidecar/internal/api"
 	"github.com/pointsman/pointsman/sidecar/internal/config"
 	"github.com/pointsman/pointsman/sidecar/internal/consultest"
 	"github.com/pointsman/pointsman/sidecar/internal/deploy"
-	"github.com/pointsman/pointsman/sidecar/internal/status"
+	"github.com/pointsman/pointsman/sidecar/internal/reconcile"
 )
 
 // deployScene is a Consul, and a sidecar's API that says what it is told to.
@@ -28,23 +28,23 @@ type deployScene struct {
 	url    string
 
 	mu    sync.Mutex
-	state agent.State
+	state reconcile.State
 }
 
-func newDeployScene(t *testing.T, access status.Access) *deployScene {
+func newDeployScene(t *testing.T, access api.Access) *deployScene {
 	t.Helper()
 	s := &deployScene{t: t, consul: consultest.NewFake(t)}
-	s.state = agent.State{LoadBalancer: "lb0", Ready: true, Converged: true, HAProxy: agent.HAProxyState{Running: true}}
-	s.state.Services = []agent.ServiceState{{Name: "api", Known: true, Index: 1 << 40}}
-	get := func() *agent.State {
+	s.state = reconcile.State{LoadBalancer: "lb0", Ready: true, Converged: true, HAProxy: reconcile.HAProxyState{Running: true}}
+	s.state.Services = []reconcile.ServiceState{{Name: "api", Known: true, Index: 1 << 40}}
+	get := func() *reconcile.State {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		now := s.state
 		return &now
 	}
-	s.url = served(t, status.Options{
+	s.url = served(t, api.Options{
 		Access: access, State: func() any { return get() },
-		Watch: func() (status.Facts, <-chan struct{}) {
+		Watch: func() (api.Facts, <-chan struct{}) {
 			soon := make(chan struct{})
 			time.AfterFunc(10*time.Millisecond, func() { close(soon) })
 			return facts{get()}, soon
@@ -69,9 +69,9 @@ func (s *deployScene) node(id, version string) {
 	s.register(fmt.Sprintf(`{"Node":"n","Address":"127.0.0.1","Service":{"ID":%q,"Service":"api","Port":80,"Meta":{"version":%q}}}`, id, version))
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	services := []agent.ServiceState{s.state.Services[0]}
+	services := []reconcile.ServiceState{s.state.Services[0]}
 	services[0].Instances = append(slices.Clip(services[0].Instances),
-		agent.InstanceState{ID: id, Node: "n", Version: version, Phase: agent.PhaseUp, Weight: 1})
+		reconcile.InstanceState{ID: id, Node: "n", Version: version, Phase: reconcile.PhaseUp, Weight: 1})
 	s.state.Services = services
 }
 
@@ -132,7 +132,7 @@ func TestDeployRefusesWhatCannotBe(t *testing.T) {
 		"a bad setting":         {append([]string{"--consul-wait", "30"}, commands...), "has no unit"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := newDeployScene(t, status.Access{})
+			s := newDeployScene(t, api.Access{})
 			s.node("api-0", "1.0")
 			code, _, stderr := s.run(nil, c.args...)
 			if code != ExitUsage || !strings.Contains(stderr, c.says) {
@@ -143,7 +143,7 @@ func TestDeployRefusesWhatCannotBe(t *testing.T) {
 }
 
 func TestDeployNeedsNoServicesInItsSettings(t *testing.T) {
-	s := newDeployScene(t, status.Access{})
+	s := newDeployScene(t, api.Access{})
 	s.node("api-9", "1.1")
 	// What deploy tells its commands is no misspelt setting.
 	code, stdout, stderr := s.run([]string{"POINTSMAN_VERSION=1.0", "POINTSMAN_INSTANCE=x"}, append([]string{"--json"}, commands...)...)
@@ -159,7 +159,7 @@ func TestDeployNeedsNoServicesInItsSettings(t *testing.T) {
 // TestACommandOfADeploymentMayRunTheSidecar: it has variables of deploy's, that
 // begin as settings do.
 func TestACommandOfADeploymentMayRunTheSidecar(t *testing.T) {
-	at := ownStatus(t, status.Access{}, &agent.State{}, nil)
+	at := ownStatus(t, api.Access{}, &reconcile.State{}, nil)
 	var environ []string
 	for _, name := range foreign() {
 		environ = append(environ, name+"=1.1")
@@ -182,7 +182,7 @@ func TestACommandOfADeploymentMayRunTheSidecar(t *testing.T) {
 }
 
 func TestDeploySaysWhatFailed(t *testing.T) {
-	s := newDeployScene(t, status.Access{})
+	s := newDeployScene(t, api.Access{})
 	s.node("api-0", "1.0")
 	code, stdout, stderr := s.run(nil, commands...)
 	if code != ExitFailure || stdout != "" || !strings.Contains(stderr, "start 0: exit status 3, after 0.") || !strings.Contains(stderr, "api 1.1 not deployed; old nodes not touched") {
@@ -191,7 +191,7 @@ func TestDeploySaysWhatFailed(t *testing.T) {
 }
 
 func TestDeploySaysThatItHasFailedHalfway(t *testing.T) {
-	s := newDeployScene(t, status.Access{})
+	s := newDeployScene(t, api.Access{})
 	s.node("api-0", "1.0")
 	s.node("api-9", "1.1")
 	code, _, stderr := s.run(nil, "--start", "true", "--stop", "exit 5")
@@ -201,7 +201,7 @@ func TestDeploySaysThatItHasFailedHalfway(t *testing.T) {
 }
 
 func TestDeployShowsItsToken(t *testing.T) {
-	s := newDeployScene(t, status.Access{Token: "secret"})
+	s := newDeployScene(t, api.Access{Token: "secret"})
 	s.node("api-9", "1.1")
 	file := filepath.Join(t.TempDir(), "token")
 	if err := os.WriteFile(file, []byte("secret"), 0o600); err != nil {
@@ -243,7 +243,7 @@ func TestDeployBeginsNothingWithASidecarThatCannotBeRead(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel() // some wait for the load balancer
-			s := newDeployScene(t, status.Access{})
+			s := newDeployScene(t, api.Access{})
 			s.node("api-9", "1.1")
 			s.sidecar("s1", c.meta)
 			code, _, stderr := s.run(nil, append(c.args, commands...)...)
@@ -267,7 +267,7 @@ func TestTheVariableOfAComposeServicesVersion(t *testing.T) {
 
 // Its HAProxy serves on until a check of what it has left in Consul is critical.
 func TestDeploy_RecordOfStoppedSidecar_AskedUntilItEnds(t *testing.T) {
-	s := newDeployScene(t, status.Access{})
+	s := newDeployScene(t, api.Access{})
 	s.node("api-9", "1.1")
 	s.sidecar("s1", contract.Sidecar{Balancer: "lb1", Services: []string{"api"}, Stopped: time.Now()}.Format())
 	if code, _, stderr := s.run(nil, commands...); code != ExitFailure || !strings.Contains(stderr, "the load balancer lb1 at ") {

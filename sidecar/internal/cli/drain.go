@@ -13,9 +13,9 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/pointsman/pointsman/sidecar/internal/agent"
+	"github.com/pointsman/pointsman/sidecar/internal/api"
 	"github.com/pointsman/pointsman/sidecar/internal/catalog"
-	"github.com/pointsman/pointsman/sidecar/internal/status"
+	"github.com/pointsman/pointsman/sidecar/internal/reconcile"
 )
 
 func drainCommand(env Env) *cobra.Command {
@@ -34,8 +34,8 @@ kept in drain.`,
 			if len(args) > 0 {
 				return setDrain(cmd, env, args[0], true, asJSON)
 			}
-			var s agent.State
-			err := askOwn(cmd, env, func(c *status.Client, to status.Target) error { return c.State(cmd.Context(), to, &s) })
+			var s reconcile.State
+			err := askOwn(cmd, env, func(c *api.Client, to api.Target) error { return c.State(cmd.Context(), to, &s) })
 			if err != nil {
 				return err
 			}
@@ -59,9 +59,9 @@ func readyCommand(env Env) *cobra.Command {
 }
 
 func setDrain(cmd *cobra.Command, env Env, named string, on, asJSON bool) error {
-	var d status.OperatorDrain
-	err := askOwn(cmd, env, func(c *status.Client, to status.Target) error {
-		var s agent.State
+	var d api.OperatorDrain
+	err := askOwn(cmd, env, func(c *api.Client, to api.Target) error {
+		var s reconcile.State
 		err := c.State(cmd.Context(), to, &s)
 		if err != nil {
 			return err
@@ -89,7 +89,7 @@ func setDrain(cmd *cobra.Command, env Env, named string, on, asJSON bool) error 
 
 // findServer finds the service of a server that is named as HAProxy has it, by its
 // instance's ID, or as it is kept in drain.
-func findServer(s agent.State, named string) (service, server string, err error) {
+func findServer(s reconcile.State, named string) (service, server string, err error) {
 	var found []string
 	add := func(service string, names ...string) {
 		for _, name := range names {
@@ -137,9 +137,9 @@ func printDrains(w io.Writer, drains []catalog.OperatorDrain, asJSON bool) error
 }
 
 // drainer is what the status API asks of the agent.
-func drainer(a *agent.Agent) status.SetDrain {
+func drainer(a *reconcile.Agent) api.SetDrain {
 	return func(ctx context.Context, service, server string, on bool) (string, bool, error) {
 		d, err := a.SetDrain(ctx, service, server, on)
-		return d.Server, !errors.Is(err, agent.ErrNotRouted) && !errors.Is(err, agent.ErrNoServer), err
+		return d.Server, !errors.Is(err, reconcile.ErrNotRouted) && !errors.Is(err, reconcile.ErrNoServer), err
 	}
 }

@@ -9,10 +9,10 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/pointsman/pointsman/sidecar/internal/agent"
+	"github.com/pointsman/pointsman/sidecar/internal/api"
 	"github.com/pointsman/pointsman/sidecar/internal/catalog"
 	"github.com/pointsman/pointsman/sidecar/internal/event"
-	"github.com/pointsman/pointsman/sidecar/internal/status"
+	"github.com/pointsman/pointsman/sidecar/internal/reconcile"
 )
 
 // maxExplained is how many events of an instance are shown.
@@ -27,9 +27,9 @@ server in HAProxy or its address: whether it takes traffic, if not why, what it
 waits for, and what happened to it last. Exits with 1 if it is not known here.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			var s agent.State
-			var happened status.Events
-			err := askOwn(cmd, env, func(c *status.Client, to status.Target) (err error) {
+			var s reconcile.State
+			var happened api.Events
+			err := askOwn(cmd, env, func(c *api.Client, to api.Target) (err error) {
 				if err = c.State(cmd.Context(), to, &s); err == nil {
 					happened, err = c.Events(cmd.Context(), to, 0, event.Capacity)
 				}
@@ -47,7 +47,7 @@ waits for, and what happened to it last. Exits with 1 if it is not known here.`,
 }
 
 // explain prints what is known of an instance, and reports whether anything is.
-func explain(w io.Writer, s *agent.State, events []event.Event, name string) (found bool) {
+func explain(w io.Writer, s *reconcile.State, events []event.Event, name string) (found bool) {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	defer func() { _ = t.Flush() }() // to a terminal
 	for i := range s.Services {
@@ -70,7 +70,7 @@ func explain(w io.Writer, s *agent.State, events []event.Event, name string) (fo
 	return found
 }
 
-func explainInstance(w io.Writer, s *agent.State, svc *agent.ServiceState, i *agent.InstanceState) {
+func explainInstance(w io.Writer, s *reconcile.State, svc *reconcile.ServiceState, i *reconcile.InstanceState) {
 	row := func(name, format string, args ...any) {
 		fmt.Fprintf(w, "%s\t%s\n", name, visible(fmt.Sprintf(format, args...)))
 	}
@@ -105,7 +105,7 @@ func explainInstance(w io.Writer, s *agent.State, svc *agent.ServiceState, i *ag
 }
 
 // explainEvents prints the newest events of an instance or its server.
-func explainEvents(w io.Writer, service string, i *agent.InstanceState, events []event.Event) {
+func explainEvents(w io.Writer, service string, i *reconcile.InstanceState, events []event.Event) {
 	var own []event.Event
 	for _, e := range events {
 		if e.Service == service && (i.ID != "" && e.Instance == i.ID || e.Instance == "" && e.Server == i.Server) {

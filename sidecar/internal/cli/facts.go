@@ -1,15 +1,15 @@
 package cli
 
 import (
-	"github.com/pointsman/pointsman/sidecar/internal/agent"
-	"github.com/pointsman/pointsman/sidecar/internal/status"
+	"github.com/pointsman/pointsman/sidecar/internal/api"
+	"github.com/pointsman/pointsman/sidecar/internal/reconcile"
 )
 
 // facts answers the long polls out of the agent's state.
-type facts struct{ *agent.State }
+type facts struct{ *reconcile.State }
 
-func watch(a *agent.Agent) status.Watch {
-	return func() (status.Facts, <-chan struct{}) {
+func watch(a *reconcile.Agent) api.Watch {
+	return func() (api.Facts, <-chan struct{}) {
 		s, newer := a.Watch()
 		return facts{s}, newer
 	}
@@ -28,9 +28,9 @@ func (f facts) Index(service string) (index uint64) {
 }
 
 // Drain tells of one instance by its Consul ID.
-func (f facts) Drain(service, instance string) (status.Drain, bool) {
+func (f facts) Drain(service, instance string) (api.Drain, bool) {
 	d, routed := f.State.Drain(service, instance)
-	return status.Drain{Drained: d.Drained, Phase: string(d.Phase), Sessions: d.Sessions}, routed
+	return api.Drain{Drained: d.Drained, Phase: string(d.Phase), Sessions: d.Sessions}, routed
 }
 
 // Live counts what takes traffic now, in each backend that has it.
@@ -47,7 +47,7 @@ func (f facts) Live(service, version string) (count int, routed bool) {
 			}
 			key := [2]string{i.ID, i.Node}
 			was, known := live[key]
-			live[key] = (was || !known) && i.Phase == agent.PhaseUp && i.Weight > 0 && !i.Leaving
+			live[key] = (was || !known) && i.Phase == reconcile.PhaseUp && i.Weight > 0 && !i.Leaving
 		}
 	}
 	for _, isLive := range live {

@@ -12,8 +12,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/pointsman/pointsman/sidecar/internal/agent"
-	"github.com/pointsman/pointsman/sidecar/internal/status"
+	"github.com/pointsman/pointsman/sidecar/internal/api"
+	"github.com/pointsman/pointsman/sidecar/internal/reconcile"
 )
 
 func guardCommand(env Env) *cobra.Command {
@@ -39,8 +39,8 @@ func guardList(env Env) *cobra.Command {
 		Short: "List held servers by service, with the time since when",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			var s agent.State
-			err := askOwn(cmd, env, func(c *status.Client, to status.Target) error {
+			var s reconcile.State
+			err := askOwn(cmd, env, func(c *api.Client, to api.Target) error {
 				return c.State(cmd.Context(), to, &s)
 			})
 			if err != nil {
@@ -62,8 +62,8 @@ func guardRelease(env Env) *cobra.Command {
 min_servers. Later losses are evaluated again.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			var r status.Released
-			err := askOwn(cmd, env, func(c *status.Client, to status.Target) (err error) {
+			var r api.Released
+			err := askOwn(cmd, env, func(c *api.Client, to api.Target) (err error) {
 				r, err = c.Release(cmd.Context(), to, args[0])
 				return err
 			})
@@ -82,7 +82,7 @@ min_servers. Later losses are evaluated again.`,
 }
 
 // released is what came of letting go, for people.
-func released(r status.Released) string {
+func released(r api.Released) string {
 	if len(r.Servers) == 0 {
 		return fmt.Sprintf("%s: guard holds no servers of %s", r.LoadBalancer, r.Service)
 	}
@@ -92,10 +92,10 @@ func released(r status.Released) string {
 // heldService is one service of which something is held.
 type heldService struct {
 	Service string `json:"service"`
-	agent.GuardState
+	reconcile.GuardState
 }
 
-func holdsOf(s agent.State) []heldService {
+func holdsOf(s reconcile.State) []heldService {
 	out := []heldService{}
 	for _, svc := range s.Services {
 		if len(svc.Guard.Held) > 0 {
@@ -128,9 +128,9 @@ func printHolds(w io.Writer, holds []heldService, asJSON bool) error {
 }
 
 // releaser is what the status API asks of the agent.
-func releaser(a *agent.Agent) status.Release {
+func releaser(a *reconcile.Agent) api.Release {
 	return func(ctx context.Context, service string) ([]string, bool, error) {
 		servers, err := a.Release(ctx, service)
-		return servers, !errors.Is(err, agent.ErrNotRouted), err
+		return servers, !errors.Is(err, reconcile.ErrNotRouted), err
 	}
 }

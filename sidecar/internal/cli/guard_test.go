@@ -14,33 +14,33 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/pointsman/pointsman/sidecar/internal/agent"
+	"github.com/pointsman/pointsman/sidecar/internal/api"
 	"github.com/pointsman/pointsman/sidecar/internal/haproxytest"
-	"github.com/pointsman/pointsman/sidecar/internal/status"
+	"github.com/pointsman/pointsman/sidecar/internal/reconcile"
 	"github.com/pointsman/pointsman/test/certtest"
 )
 
 // ownStatus serves a state and takes orders as the running sidecar does, and
 // gives its address.
-func ownStatus(t *testing.T, access status.Access, s *agent.State, release status.Release) string {
+func ownStatus(t *testing.T, access api.Access, s *reconcile.State, release api.Release) string {
 	t.Helper()
-	return served(t, status.Options{Access: access, State: func() any { return s }, Release: release})
+	return served(t, api.Options{Access: access, State: func() any { return s }, Release: release})
 }
 
 // ownSocket is ownStatus over a Unix socket, too.
-func ownSocket(t *testing.T, socket string, s *agent.State, release status.Release) string {
+func ownSocket(t *testing.T, socket string, s *reconcile.State, release api.Release) string {
 	t.Helper()
-	at := served(t, status.Options{Socket: socket, State: func() any { return s }, Release: release})
+	at := served(t, api.Options{Socket: socket, State: func() any { return s }, Release: release})
 	haproxytest.Until(t, "the socket is there", func() bool { _, err := os.Stat(socket); return err == nil })
 	return at
 }
 
 // served is the status server of lb0 while the test lasts; it gives its address.
-func served(t *testing.T, o status.Options) string {
+func served(t *testing.T, o api.Options) string {
 	t.Helper()
 	o.Address, o.LoadBalancer, o.Metrics = "127.0.0.1:0", "lb0", prometheus.NewRegistry()
 	o.Ready, o.Alive = func() (bool, string) { return true, "" }, func() error { return nil }
-	server, err := status.New(o)
+	server, err := api.New(o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -81,10 +81,10 @@ func settingsFile(t *testing.T, yaml string) string {
 
 func TestGuardCommands(t *testing.T) {
 	since := time.Date(2026, 11, 25, 12, 0, 0, 0, time.UTC)
-	held := &agent.State{Services: []agent.ServiceState{
-		{Name: "api", Guard: agent.GuardState{Held: []string{"api-1", "api-2"}, Since: since, Until: since.Add(time.Hour)}},
-		{Name: "web", Guard: agent.GuardState{Held: []string{}}},
-		{Name: "mail", Guard: agent.GuardState{Held: []string{"m"}, Since: since}},
+	held := &reconcile.State{Services: []reconcile.ServiceState{
+		{Name: "api", Guard: reconcile.GuardState{Held: []string{"api-1", "api-2"}, Since: since, Until: since.Add(time.Hour)}},
+		{Name: "web", Guard: reconcile.GuardState{Held: []string{}}},
+		{Name: "mail", Guard: reconcile.GuardState{Held: []string{"m"}, Since: since}},
 	}}
 	dir := t.TempDir()
 	socket, calmSocket, none := filepath.Join(dir, "a.sock"), filepath.Join(dir, "b.sock"), filepath.Join(dir, "none.sock")
@@ -99,7 +99,7 @@ func TestGuardCommands(t *testing.T) {
 		}
 		return nil, false, nil
 	})
-	calm := by(ownSocket(t, calmSocket, &agent.State{}, nil), calmSocket)
+	calm := by(ownSocket(t, calmSocket, &reconcile.State{}, nil), calmSocket)
 	at := by(tcp, socket)
 	broken := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("<html>")) }))
 	defer broken.Close()
@@ -157,7 +157,7 @@ func TestTheSidecarIsAskedWithItsOwnCredentials(t *testing.T) {
 	if err := os.WriteFile(token, []byte("secret\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	at := ownStatus(t, status.Access{TokenFile: token, CertFile: cert, KeyFile: own.Path("ca-key.pem"), ClientCAFile: cert}, &agent.State{},
+	at := ownStatus(t, api.Access{TokenFile: token, CertFile: cert, KeyFile: own.Path("ca-key.pem"), ClientCAFile: cert}, &reconcile.State{},
 		func(context.Context, string) ([]string, bool, error) { return []string{"api-1"}, true, nil })
 	at = strings.Replace(at, "127.0.0.1", "localhost", 1) // a name that the certificate is not for
 	tls := func(a *certtest.Authority) string {

@@ -7,12 +7,12 @@ import (
 
 	systemd "github.com/coreos/go-systemd/v22/daemon"
 
-	"github.com/pointsman/pointsman/sidecar/internal/agent"
+	"github.com/pointsman/pointsman/sidecar/internal/reconcile"
 )
 
 // notify tells systemd when the sidecar is ready and when it stops, where
 // systemd has started it (sd_notify(3)).
-func notify(ctx context.Context, a *agent.Agent) error {
+func notify(ctx context.Context, a *reconcile.Agent) error {
 	poll := time.NewTicker(50 * time.Millisecond)
 	defer poll.Stop()
 	for !a.State().Ready {

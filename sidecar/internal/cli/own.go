@@ -9,21 +9,21 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/pointsman/pointsman/sidecar/internal/api"
 	"github.com/pointsman/pointsman/sidecar/internal/config"
-	"github.com/pointsman/pointsman/sidecar/internal/status"
 )
 
 // askOwn asks the running sidecar that has the same settings: over its Unix
 // socket, or where that is not to be had, over its address with its
 // credentials. Whoever can open or read these may ask it.
-func askOwn(cmd *cobra.Command, env Env, ask func(*status.Client, status.Target) error) error {
+func askOwn(cmd *cobra.Command, env Env, ask func(*api.Client, api.Target) error) error {
 	cfg, err := load(cmd, env)
 	if err != nil {
 		return err
 	}
 	var away error // why the socket is not to be had
 	if s := cfg.Status.Socket; s != "" {
-		err := askBy(status.ClientOptions{Socket: s}, status.Target{URL: "http://localhost"}, ask)
+		err := askBy(api.ClientOptions{Socket: s}, api.Target{URL: "http://localhost"}, ask)
 		if !isAway(err) {
 			return failure(at(s, err))
 		}
@@ -34,7 +34,7 @@ func askOwn(cmd *cobra.Command, env Env, ask func(*status.Client, status.Target)
 		return &exitError{code: ExitUsage, err: errors.Join(away, err)}
 	}
 	s := cfg.Status
-	err = askBy(status.ClientOptions{
+	err = askBy(api.ClientOptions{
 		Token: s.Token.Reveal(), TokenFile: s.TokenFile,
 		CertFile: s.TLS.CertFile, KeyFile: s.TLS.KeyFile, Same: s.TLS.CertFile != "",
 	}, to, ask)
@@ -44,8 +44,8 @@ func askOwn(cmd *cobra.Command, env Env, ask func(*status.Client, status.Target)
 	return nil
 }
 
-func askBy(o status.ClientOptions, to status.Target, ask func(*status.Client, status.Target) error) error {
-	client, err := status.NewClient(o)
+func askBy(o api.ClientOptions, to api.Target, ask func(*api.Client, api.Target) error) error {
+	client, err := api.NewClient(o)
 	if err != nil {
 		return err
 	}
@@ -66,10 +66,10 @@ func isAway(err error) bool {
 }
 
 // ownTarget is where the sidecar is reached from its own machine.
-func ownTarget(cfg config.Config) (status.Target, error) {
+func ownTarget(cfg config.Config) (api.Target, error) {
 	host, port, err := net.SplitHostPort(cfg.Status.Address)
 	if err != nil || port == "0" {
-		return status.Target{}, fmt.Errorf("api.address %q: a port of 0 does not identify the running sidecar", cfg.Status.Address)
+		return api.Target{}, fmt.Errorf("api.address %q: a port of 0 does not identify the running sidecar", cfg.Status.Address)
 	}
 	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
 		host = "127.0.0.1"
@@ -81,5 +81,5 @@ func ownTarget(cfg config.Config) (status.Target, error) {
 	if cfg.Status.TLS.CertFile != "" {
 		scheme = "https"
 	}
-	return status.Target{URL: scheme + "://" + net.JoinHostPort(host, port)}, nil
+	return api.Target{URL: scheme + "://" + net.JoinHostPort(host, port)}, nil
 }

@@ -16,11 +16,11 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 
-	"github.com/pointsman/pointsman/sidecar/internal/agent"
 	"github.com/pointsman/pointsman/sidecar/internal/config"
 	"github.com/pointsman/pointsman/sidecar/internal/consul"
 	"github.com/pointsman/pointsman/sidecar/internal/haproxy"
 	"github.com/pointsman/pointsman/sidecar/internal/plan"
+	"github.com/pointsman/pointsman/sidecar/internal/reconcile"
 	"github.com/pointsman/pointsman/sidecar/internal/render"
 	"github.com/pointsman/pointsman/sidecar/internal/snapshot"
 	"github.com/pointsman/pointsman/templates"
@@ -45,10 +45,10 @@ func policy(cfg config.Config, r *render.Renderer) []plan.Service {
 }
 
 // damping is how the services' instances are damped.
-func damping(cfg config.Config) map[string]agent.Damping {
-	out := make(map[string]agent.Damping, len(cfg.Services))
+func damping(cfg config.Config) map[string]reconcile.Damping {
+	out := make(map[string]reconcile.Damping, len(cfg.Services))
 	for _, s := range cfg.Services {
-		out[s.Backend] = agent.Damping{Flaps: s.Damping.Flaps, Min: s.Damping.Min, Max: s.Damping.Max, Forget: s.Damping.Forget}
+		out[s.Backend] = reconcile.Damping{Flaps: s.Damping.Flaps, Min: s.Damping.Min, Max: s.Damping.Max, Forget: s.Damping.Forget}
 	}
 	return out
 }
@@ -129,7 +129,7 @@ func newRenderer(cfg config.Config) (*render.Renderer, error) {
 type renderer struct{ *render.Renderer }
 
 // Without gives one of all but one backend.
-func (r renderer) Without(backend string, good []byte) (rest agent.Renderer, options string, isKept bool, err error) {
+func (r renderer) Without(backend string, good []byte) (rest reconcile.Renderer, options string, isKept bool, err error) {
 	without, options, isKept, err := r.Renderer.Without(backend, good)
 	return renderer{without}, options, isKept, err
 }
@@ -139,7 +139,7 @@ func newFile(cfg config.Config) (*render.File, error) {
 }
 
 // newStore keeps the snapshot, if one is to be kept.
-func newStore(cfg config.Config) agent.Store {
+func newStore(cfg config.Config) reconcile.Store {
 	if cfg.Snapshot == "" {
 		return nil
 	}
@@ -237,7 +237,7 @@ type proxy struct {
 	gate   *gate    // nil: any process is read
 }
 
-var _ agent.HAProxy = proxy{}
+var _ reconcile.HAProxy = proxy{}
 
 func newProxy(cfg config.Config, log hclog.Logger, onCommand func(string, bool)) (proxy, error) {
 	h := cfg.HAProxy
@@ -293,8 +293,8 @@ func (p proxy) Capabilities(ctx context.Context) plan.Capabilities {
 	return haproxy.ProgramCapabilities(string(out))
 }
 
-func settings(cfg config.Config, r *render.Renderer) agent.Settings {
-	return agent.Settings{
+func settings(cfg config.Config, r *render.Renderer) reconcile.Settings {
+	return reconcile.Settings{
 		Services: policy(cfg, r), Damping: damping(cfg), Renderer: renderer{r}, Rotation: inRotation(cfg),
 		ReloadDebounce: cfg.Settle.Min, ReloadMaxDelay: cfg.Settle.Max,
 		ReloadInterval: cfg.Reload.MinInterval, MaxOldWorkers: cfg.Reload.MaxOldWorkers, MaxOldWorkersMemory: cfg.Reload.MaxMemory,

@@ -8,9 +8,9 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/pointsman/pointsman/sidecar/internal/agent"
 	"github.com/pointsman/pointsman/sidecar/internal/catalog"
 	"github.com/pointsman/pointsman/sidecar/internal/plan"
+	"github.com/pointsman/pointsman/sidecar/internal/reconcile"
 )
 
 func planCommand(env Env) *cobra.Command {
@@ -42,7 +42,7 @@ and for what, and whether a reload is needed. Changes nothing.`,
 			if err != nil {
 				return failure(err)
 			}
-			o.Drained = agent.Drained(drains, policy(cfg, r))
+			o.Drained = reconcile.Drained(drains, policy(cfg, r))
 			p := plan.Compute(plan.Desired{Marker: r.Marker(), Services: policy(cfg, r), Rotation: inRotation(cfg)}, o, snap)
 			show := printPlan
 			if asJSON {

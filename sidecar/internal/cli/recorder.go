@@ -1,8 +1,8 @@
 package cli
 
 import (
-	"github.com/pointsman/pointsman/sidecar/internal/agent"
 	"github.com/pointsman/pointsman/sidecar/internal/metrics"
+	"github.com/pointsman/pointsman/sidecar/internal/reconcile"
 )
 
 // recorder tells the metrics what the agent does. Its State is called by one
@@ -12,18 +12,18 @@ type recorder struct {
 	counted map[string]counted // by backend
 }
 
-var _ agent.Recorder = (*recorder)(nil)
+var _ reconcile.Recorder = (*recorder)(nil)
 
 // counted is what the series of a service were last made from.
 type counted struct {
-	instances      *agent.InstanceState // the first of them: a slice that has changed is another
+	instances      *reconcile.InstanceState // the first of them: a slice that has changed is another
 	n              int
 	rejected, held int
 	saved          bool
 }
 
 // State counts the servers by phase.
-func (r *recorder) State(s *agent.State) {
+func (r *recorder) State(s *reconcile.State) {
 	out := metrics.State{Ready: s.Ready, Running: s.HAProxy.Running, Maintenance: s.HAProxy.Maintenance, LeftOut: len(s.File.LeftOut), Services: make([]metrics.Service, 0, len(s.Services))}
 	if s.Consul.Snapshot != nil {
 		out.SnapshotWritten = s.Consul.Snapshot.Written
@@ -38,7 +38,7 @@ func (r *recorder) State(s *agent.State) {
 }
 
 // sameName groups services by Name, by which they are sorted: the backends of each.
-func sameName(services []agent.ServiceState) (groups [][]agent.ServiceState) {
+func sameName(services []reconcile.ServiceState) (groups [][]reconcile.ServiceState) {
 	for len(services) > 0 {
 		n := 1
 		for n < len(services) && services[n].Name == services[0].Name {
@@ -51,7 +51,7 @@ func sameName(services []agent.ServiceState) (groups [][]agent.ServiceState) {
 
 // count adds up the numbers of a service's backends, and notes what they were made
 // from.
-func (r *recorder) count(backends []agent.ServiceState, all map[string]counted) metrics.Service {
+func (r *recorder) count(backends []reconcile.ServiceState, all map[string]counted) metrics.Service {
 	out := metrics.Service{Name: backends[0].Name, Servers: map[string]int{}}
 	isUnchanged := true
 	for _, svc := range backends {

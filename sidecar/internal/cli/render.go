@@ -6,10 +6,10 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/pointsman/pointsman/sidecar/internal/agent"
 	"github.com/pointsman/pointsman/sidecar/internal/catalog"
 	"github.com/pointsman/pointsman/sidecar/internal/config"
 	"github.com/pointsman/pointsman/sidecar/internal/plan"
+	"github.com/pointsman/pointsman/sidecar/internal/reconcile"
 )
 
 func renderCommand(env Env) *cobra.Command {
@@ -65,7 +65,7 @@ func rendered(ctx context.Context, cfg config.Config, offline bool) ([]byte, err
 		if err != nil {
 			return nil, failure(err)
 		}
-		o.Drained = agent.Drained(drains, policy(cfg, r))
+		o.Drained = reconcile.Drained(drains, policy(cfg, r))
 	}
 	p := plan.Compute(plan.Desired{Marker: r.Marker(), Services: policy(cfg, r), Rotation: inRotation(cfg)}, o, snap)
 	content, err := r.Render(p.File)

@@ -16,13 +16,13 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
-	"github.com/pointsman/pointsman/sidecar/internal/agent"
+	"github.com/pointsman/pointsman/sidecar/internal/api"
 	"github.com/pointsman/pointsman/sidecar/internal/config"
 	"github.com/pointsman/pointsman/sidecar/internal/consul"
 	"github.com/pointsman/pointsman/sidecar/internal/event"
 	"github.com/pointsman/pointsman/sidecar/internal/metrics"
+	"github.com/pointsman/pointsman/sidecar/internal/reconcile"
 	"github.com/pointsman/pointsman/sidecar/internal/render"
-	"github.com/pointsman/pointsman/sidecar/internal/status"
 )
 
 func runCommand(env Env) *cobra.Command {
@@ -69,8 +69,8 @@ type daemon struct {
 	reload func() (config.Config, error)
 	log    hclog.Logger
 	source *consul.Source
-	agent  *agent.Agent
-	status *status.Server
+	agent  *reconcile.Agent
+	status *api.Server
 	hosts  atomic.Pointer[[]string] // by which the API may be called
 
 	balancer *registrant // the load balancer in Consul
@@ -104,7 +104,7 @@ func newDaemon(cfg config.Config, env Env, adopt bool, reload func() (config.Con
 		p.gate = &gate{render: r, base: base, file: cfg.HAProxy.Config}
 	}
 	happened := event.NewLog(time.Now())
-	d.agent, err = agent.New(agent.Options{
+	d.agent, err = reconcile.New(reconcile.Options{
 		Name: cfg.Name, Version: env.Version, Catalog: d.source, HAProxy: p, File: d.file, Store: newStore(cfg), Drains: newDrains(cfg), OldWorkersMemory: p.OldWorkersMemory,
 		Settings: settings(cfg, r), Recorder: event.NewRecorder(happened, &recorder{Recorder: m}, time.Now), Logger: d.log,
 	})
@@ -116,7 +116,7 @@ func newDaemon(cfg config.Config, env Env, adopt bool, reload func() (config.Con
 	if most < cfg.Status.MaxConnections {
 		d.log.Warn("API connections limited by open files", "limit", openFiles(), "connections", most, "wanted", cfg.Status.MaxConnections)
 	}
-	d.status, err = status.New(status.Options{
+	d.status, err = api.New(api.Options{
 		Address: cfg.Status.Address, Socket: cfg.Status.Socket, MaxConnections: most, MaxPerAddress: perAddress, Access: access(cfg, func() []string { return *d.hosts.Load() }), LoadBalancer: cfg.Name,
 		State: func() any { return judged(d.agent.State()) },
 		Ready: func() (bool, string) { s := d.agent.State(); return s.Ready, s.NotReady },
@@ -146,9 +146,9 @@ func (d *daemon) mayTakeOver(ctx context.Context, adopt bool) error {
 	return err
 }
 
-func access(cfg config.Config, hosts func() []string) status.Access {
+func access(cfg config.Config, hosts func() []string) api.Access {
 	s := cfg.Status
-	return status.Access{
+	return api.Access{
 		Hosts: hosts,
 		Token: s.Token.Reveal(), TokenFile: s.TokenFile,
 		CertFile: s.TLS.CertFile, KeyFile: s.TLS.KeyFile, ClientCAFile: s.TLS.ClientCAFile,
@@ -163,8 +163,8 @@ func (d *daemon) callable(cfg config.Config) {
 }
 
 func phases() []string {
-	names := make([]string, 0, len(agent.Phases))
-	for _, p := range agent.Phases {
+	names := make([]string, 0, len(reconcile.Phases))
+	for _, p := range reconcile.Phases {
 		names = append(names, string(p))
 	}
 	return names

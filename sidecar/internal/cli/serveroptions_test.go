@@ -22,11 +22,11 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/hashicorp/consul/api"
 
-	"github.com/pointsman/pointsman/sidecar/internal/agent"
 	"github.com/pointsman/pointsman/sidecar/internal/config"
 	"github.com/pointsman/pointsman/sidecar/internal/consultest"
 	"github.com/pointsman/pointsman/sidecar/internal/haproxytest"
 	"github.com/pointsman/pointsman/sidecar/internal/plan"
+	"github.com/pointsman/pointsman/sidecar/internal/reconcile"
 	"github.com/pointsman/pointsman/sidecar/internal/serveroption"
 	"github.com/pointsman/pointsman/test/certtest"
 	"github.com/pointsman/pointsman/test/compat"
@@ -194,7 +194,7 @@ type optionSite struct {
 	certs    *certtest.Authority
 	consul   *consultest.Fake
 	haproxy  *haproxytest.Process
-	agent    *agent.Agent
+	agent    *reconcile.Agent
 	log      proctest.Output
 	services []*optionService
 	unknown  []string // keywords that this HAProxy does not know

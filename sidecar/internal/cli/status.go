@@ -15,19 +15,19 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
-	"github.com/pointsman/pointsman/sidecar/internal/agent"
+	"github.com/pointsman/pointsman/sidecar/internal/api"
 	"github.com/pointsman/pointsman/sidecar/internal/catalog"
-	"github.com/pointsman/pointsman/sidecar/internal/status"
+	"github.com/pointsman/pointsman/sidecar/internal/reconcile"
 )
 
 // judgedState is the body of /api/v1/state: what the agent knows, and how the
 // load balancer does.
 type judgedState struct {
-	*agent.State
-	Verdict agent.Verdict `json:"verdict"`
+	*reconcile.State
+	Verdict reconcile.Verdict `json:"verdict"`
 }
 
-func judged(s *agent.State) judgedState { return judgedState{s, s.Verdict()} }
+func judged(s *reconcile.State) judgedState { return judgedState{s, s.Verdict()} }
 
 // watchPace is how often --watch asks.
 const watchPace = time.Second
@@ -69,7 +69,7 @@ With SERVICE, what concerns other services does not count.`,
 func showStatus(cmd *cobra.Command, env Env, o statusOptions) error {
 	screen := newStatusScreen(env, o)
 	var s judgedState
-	err := askOwn(cmd, env, func(c *status.Client, to status.Target) error {
+	err := askOwn(cmd, env, func(c *api.Client, to api.Target) error {
 		ctx, cancel := context.WithTimeout(cmd.Context(), o.timeout)
 		defer cancel()
 		for {
@@ -107,14 +107,14 @@ func showStatus(cmd *cobra.Command, env Env, o statusOptions) error {
 	return nil
 }
 
-var statusCodes = map[agent.Status]int{agent.InStep: ExitOK, agent.Behind: ExitChanges, agent.Degraded: ExitDegraded, agent.NotRunning: ExitNotRunning}
+var statusCodes = map[reconcile.Status]int{reconcile.InStep: ExitOK, reconcile.Behind: ExitChanges, reconcile.Degraded: ExitDegraded, reconcile.NotRunning: ExitNotRunning}
 
 // keep keeps one service, and what of the verdict concerns it or the whole. It
 // reports whether the service is there.
 func (s *judgedState) keep(service string) bool {
-	s.Services = slices.DeleteFunc(s.Services, func(x agent.ServiceState) bool { return x.Name != service })
-	s.Verdict.Reasons = slices.DeleteFunc(s.Verdict.Reasons, func(f agent.Finding) bool { return f.Service != "" && f.Service != service })
-	s.Verdict.Status = agent.InStep
+	s.Services = slices.DeleteFunc(s.Services, func(x reconcile.ServiceState) bool { return x.Name != service })
+	s.Verdict.Reasons = slices.DeleteFunc(s.Verdict.Reasons, func(f reconcile.Finding) bool { return f.Service != "" && f.Service != service })
+	s.Verdict.Status = reconcile.InStep
 	if len(s.Verdict.Reasons) > 0 { // the worst comes first
 		s.Verdict.Status = s.Verdict.Reasons[0].Status
 	}
@@ -123,7 +123,7 @@ func (s *judgedState) keep(service string) bool {
 
 // isFinal reports whether nothing is under way that would end by itself.
 func (s *judgedState) isFinal() bool {
-	return s.Verdict.Status == agent.NotRunning || !slices.ContainsFunc(s.Verdict.Reasons, func(f agent.Finding) bool { return f.Status == agent.Behind })
+	return s.Verdict.Status == reconcile.NotRunning || !slices.ContainsFunc(s.Verdict.Reasons, func(f reconcile.Finding) bool { return f.Status == reconcile.Behind })
 }
 
 // statusScreen shows a status, and with --watch the next ones: on a terminal in

@@ -7,31 +7,31 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/pointsman/pointsman/sidecar/internal/agent"
+	"github.com/pointsman/pointsman/sidecar/internal/api"
 	"github.com/pointsman/pointsman/sidecar/internal/event"
-	"github.com/pointsman/pointsman/sidecar/internal/status"
+	"github.com/pointsman/pointsman/sidecar/internal/reconcile"
 )
 
 var noon = time.Date(2026, 11, 29, 12, 0, 0, 0, time.UTC)
 
 // sampleState is a load balancer amid a deployment of api, with a tenant's
 // instance in mail.
-func sampleState() *agent.State {
-	up := agent.InstanceState{ID: "api-2", Node: "n1", Server: "api-2", Addr: "10.0.0.2:80", Version: "1.1", Health: "passing", Phase: agent.PhaseUp, Weight: 3}
-	draining := agent.InstanceState{
-		ID: "api-1", Node: "n1", Server: "slot-1", Addr: "10.0.0.1:80", Version: "1.0", Health: "passing", Phase: agent.PhaseDraining, Leaving: true,
+func sampleState() *reconcile.State {
+	up := reconcile.InstanceState{ID: "api-2", Node: "n1", Server: "api-2", Addr: "10.0.0.2:80", Version: "1.1", Health: "passing", Phase: reconcile.PhaseUp, Weight: 3}
+	draining := reconcile.InstanceState{
+		ID: "api-1", Node: "n1", Server: "slot-1", Addr: "10.0.0.1:80", Version: "1.0", Health: "passing", Phase: reconcile.PhaseDraining, Leaving: true,
 		Admin: "drain", Weight: 1, Sessions: 2, Reason: "it is leaving; waiting for its sessions to end",
 	}
 	hostile := up
 	hostile.ID, hostile.Server, hostile.Version = "\x1b[2Jx\nroot:", "m", "\x1b]0;t\a"
-	return &agent.State{
+	return &reconcile.State{
 		LoadBalancer: "lb0", Started: noon, Ready: true,
-		HAProxy: agent.HAProxyState{Running: true, Version: "3.4.7", PID: 42, OldWorkers: 1},
-		Consul:  agent.ConsulState{Reachable: true, LastContact: noon.Add(-5 * time.Second)},
-		Reloads: agent.ReloadState{Succeeded: 2, Last: noon.Add(-time.Minute), LastReason: "service_added"},
-		Services: []agent.ServiceState{
-			{Name: "api", Backend: "b_api", Known: true, Instances: []agent.InstanceState{draining, up}},
-			{Name: "mail", Backend: "mail", Known: true, Instances: []agent.InstanceState{hostile}, Rejected: []agent.RejectedState{{ID: "bad", Node: "n2", Error: "no port\x1b[2J"}}},
+		HAProxy: reconcile.HAProxyState{Running: true, Version: "3.4.7", PID: 42, OldWorkers: 1},
+		Consul:  reconcile.ConsulState{Reachable: true, LastContact: noon.Add(-5 * time.Second)},
+		Reloads: reconcile.ReloadState{Succeeded: 2, Last: noon.Add(-time.Minute), LastReason: "service_added"},
+		Services: []reconcile.ServiceState{
+			{Name: "api", Backend: "b_api", Known: true, Instances: []reconcile.InstanceState{draining, up}},
+			{Name: "mail", Backend: "mail", Known: true, Instances: []reconcile.InstanceState{hostile}, Rejected: []reconcile.RejectedState{{ID: "bad", Node: "n2", Error: "no port\x1b[2J"}}},
 		},
 	}
 }
@@ -76,22 +76,22 @@ func TestStatus_ManyInstances_ThoseUpAreCounted(t *testing.T) {
 }
 
 // serveState is the address of a sidecar with a state that the caller changes.
-func serveState(t *testing.T, get func() *agent.State) string {
+func serveState(t *testing.T, get func() *reconcile.State) string {
 	t.Helper()
 	log := event.NewLog(noon)
 	log.Add(noon, event.Event{Kind: event.ServerDraining, Service: "api", Server: "slot-1", Instance: "api-1", Reason: "leaving"}, event.Event{Kind: event.ServerUp, Service: "api", Server: "api-2", Instance: "api-2"})
-	return by(served(t, status.Options{State: func() any { return judged(get()) }, Events: log}), "")
+	return by(served(t, api.Options{State: func() any { return judged(get()) }, Events: log}), "")
 }
 
 func TestStatus_EachVerdict_HasAnExitCode(t *testing.T) {
 	s := sampleState()
-	at := serveState(t, func() *agent.State { return s })
+	at := serveState(t, func() *reconcile.State { return s })
 	calm := sampleState()
-	calm.Services = []agent.ServiceState{{Name: "api", Known: true, Instances: calm.Services[0].Instances[1:]}}
-	calmAt := serveState(t, func() *agent.State { return calm })
+	calm.Services = []reconcile.ServiceState{{Name: "api", Known: true, Instances: calm.Services[0].Instances[1:]}}
+	calmAt := serveState(t, func() *reconcile.State { return calm })
 	stopped := sampleState()
-	stopped.HAProxy = agent.HAProxyState{Stopped: true}
-	stoppedAt := serveState(t, func() *agent.State { return stopped })
+	stopped.HAProxy = reconcile.HAProxyState{Stopped: true}
+	stoppedAt := serveState(t, func() *reconcile.State { return stopped })
 	for _, c := range []struct {
 		name, address, args string
 		code                int
@@ -121,16 +121,16 @@ func TestStatus_EachVerdict_HasAnExitCode(t *testing.T) {
 }
 
 func TestStatus_Watch_EndsWhenNothingIsUnderWay(t *testing.T) {
-	states := make(chan *agent.State, 3)
+	states := make(chan *reconcile.State, 3)
 	for range 2 {
 		s := sampleState()
 		s.Services = s.Services[:1]
 		states <- s
 	}
 	calm := sampleState()
-	calm.Services = []agent.ServiceState{{Name: "api", Known: true, Instances: calm.Services[0].Instances[1:]}}
+	calm.Services = []reconcile.ServiceState{{Name: "api", Known: true, Instances: calm.Services[0].Instances[1:]}}
 	states <- calm
-	at := serveState(t, func() *agent.State { return <-states })
+	at := serveState(t, func() *reconcile.State { return <-states })
 	code, out, errs := sidecar(t, at, "status", "--watch")
 	if code != ExitOK || strings.Count(out, "… behind\n") != 1 || strings.Count(out, "✓ in step\n") != 1 {
 		t.Errorf("got %d %q %q, want it behind once, and then in step", code, out, errs)

@@ -8,8 +8,8 @@ import (
 	"strings"
 	"time"
 
-	"github.com/pointsman/pointsman/sidecar/internal/agent"
 	"github.com/pointsman/pointsman/sidecar/internal/catalog"
+	"github.com/pointsman/pointsman/sidecar/internal/reconcile"
 )
 
 // maxListed is how many instances of a service are listed though they take
@@ -26,13 +26,13 @@ const (
 	noColour = "\x1b[0m"
 )
 
-var statusColours = map[agent.Status]string{agent.InStep: green, agent.Behind: yellow, agent.Degraded: red, agent.NotRunning: red}
+var statusColours = map[reconcile.Status]string{reconcile.InStep: green, reconcile.Behind: yellow, reconcile.Degraded: red, reconcile.NotRunning: red}
 
-var statusMarks = map[agent.Status]string{agent.InStep: "✓", agent.Behind: "…", agent.Degraded: "!", agent.NotRunning: "✗"}
+var statusMarks = map[reconcile.Status]string{reconcile.InStep: "✓", reconcile.Behind: "…", reconcile.Degraded: "!", reconcile.NotRunning: "✗"}
 
-var phaseColours = map[agent.Phase]string{
-	agent.PhaseUp: green, agent.PhaseStarting: yellow, agent.PhaseUnknown: yellow, agent.PhaseDraining: yellow,
-	agent.PhaseDown: red, agent.PhaseDrained: grey, agent.PhaseOut: grey,
+var phaseColours = map[reconcile.Phase]string{
+	reconcile.PhaseUp: green, reconcile.PhaseStarting: yellow, reconcile.PhaseUnknown: yellow, reconcile.PhaseDraining: yellow,
+	reconcile.PhaseDown: red, reconcile.PhaseDrained: grey, reconcile.PhaseOut: grey,
 }
 
 // branch is a line of a tree, and the lines below it.
@@ -66,7 +66,7 @@ func (t *tree) ago(at time.Time) string {
 	return t.now.Sub(at).Round(time.Second).String() + " ago"
 }
 
-func (t *tree) mark(s agent.Status) string {
+func (t *tree) mark(s reconcile.Status) string {
 	return t.paint(statusColours[s], statusMarks[s]+" "+strings.ReplaceAll(string(s), "_", " "))
 }
 
@@ -94,11 +94,11 @@ func (t *tree) state(s judgedState) {
 		consul = "Consul not reachable"
 	}
 	lines := []branch{{text: haproxy + ", " + reloads}, {text: consul + ", oldest answer " + t.ago(s.Consul.LastContact)}}
-	worst := map[string]agent.Status{}
+	worst := map[string]reconcile.Status{}
 	notes := map[string][]branch{}
 	for _, f := range s.Verdict.Reasons {
 		line := branch{text: t.paint(statusColours[f.Status], statusMarks[f.Status]) + " " + visible(f.Text)}
-		if f.Status == agent.InStep {
+		if f.Status == reconcile.InStep {
 			line.text = "- " + visible(f.Text)
 		}
 		if f.Service == "" {
@@ -110,7 +110,7 @@ func (t *tree) state(s judgedState) {
 	}
 	for i := range s.Services {
 		svc := &s.Services[i]
-		lines = append(lines, t.service(svc, cmp.Or(worst[svc.Name], agent.InStep), notes[svc.Name]))
+		lines = append(lines, t.service(svc, cmp.Or(worst[svc.Name], reconcile.InStep), notes[svc.Name]))
 	}
 	fmt.Fprintf(t.out, "%s  %s\n", t.paint(bold, visible(s.LoadBalancer)), t.mark(s.Verdict.Status))
 	t.print(lines, "")
@@ -130,10 +130,10 @@ func (t *tree) print(lines []branch, indent string) {
 // share is what a number of instances have in common.
 type share struct {
 	total, live, weight, sessions int
-	instances                     []*agent.InstanceState
+	instances                     []*reconcile.InstanceState
 }
 
-func (s *share) add(i *agent.InstanceState) {
+func (s *share) add(i *reconcile.InstanceState) {
 	s.total++
 	s.sessions += i.Sessions
 	s.instances = append(s.instances, i)
@@ -143,7 +143,7 @@ func (s *share) add(i *agent.InstanceState) {
 	}
 }
 
-func (t *tree) service(svc *agent.ServiceState, is agent.Status, notes []branch) branch {
+func (t *tree) service(svc *reconcile.ServiceState, is reconcile.Status, notes []branch) branch {
 	var all share
 	versions := map[string]*share{}
 	for i := range svc.Instances {
@@ -192,7 +192,7 @@ func (t *tree) service(svc *agent.ServiceState, is agent.Status, notes []branch)
 	return b
 }
 
-func (t *tree) instance(i *agent.InstanceState) string {
+func (t *tree) instance(i *reconcile.InstanceState) string {
 	line := catalog.Printable(cmp.Or(i.ID, i.Server)) + "  " + t.paint(phaseColours[i.Phase], string(i.Phase))
 	if i.Server != i.ID && i.ID != "" {
 		line += "  " + i.Server

@@ -29,15 +29,15 @@ type Service struct {
 	Slots Slots
 
 	DrainTimeout       time.Duration // from drain to maint at the latest
-	SessionKillAfter      time.Duration // from maint until sessions that are left are ended; 0 never ends them
+	SessionKillAfter   time.Duration // from maint until sessions that are left are ended; 0 never ends them
 	DrainSticky        StickyPolicy  // what becomes of clients that stick to a leaving server
 	CloseOnRoleChange  bool          // end the sessions of an instance at once that has lost one of Tags
 	ReplacementTimeout time.Duration // how long a server that does not come up is waited for
 
-	MinServers int     // an unannounced loss never goes below
+	MinServers   int     // an unannounced loss never goes below
 	MaxLossRatio float64 // share of servers, 0 to 1, that may be lost unannounced at once
-	Guard      Guard
-	Damping    Damping
+	Guard        Guard
+	Damping      Damping
 
 	ServerOptions string   // as written; Options has them checked
 	RetryOn       []string // what is tried again on another server; empty in tcp mode

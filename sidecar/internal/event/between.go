@@ -5,18 +5,18 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/pointsman/pointsman/sidecar/internal/agent"
+	"github.com/pointsman/pointsman/sidecar/internal/reconcile"
 )
 
 // between gives what has changed from one state to the next one.
-func between(was, is *agent.State) []Event {
+func between(was, is *reconcile.State) []Event {
 	events := ofBalancer(was, is)
 	if !was.HAProxy.Running || !is.HAProxy.Running {
 		return events // what was known of the servers has gone with HAProxy
 	}
 	for i := range is.Services {
 		now := &is.Services[i]
-		at, known := slices.BinarySearchFunc(was.Services, now.Name, func(s agent.ServiceState, name string) int { return strings.Compare(s.Name, name) })
+		at, known := slices.BinarySearchFunc(was.Services, now.Name, func(s reconcile.ServiceState, name string) int { return strings.Compare(s.Name, name) })
 		if known && (was.Services[at].Known || !was.Services[at].Saved.IsZero()) { // else all of it would be new
 			events = append(events, ofService(&was.Services[at], now)...)
 		}
@@ -24,7 +24,7 @@ func between(was, is *agent.State) []Event {
 	return events
 }
 
-func ofBalancer(was, is *agent.State) (events []Event) {
+func ofBalancer(was, is *reconcile.State) (events []Event) {
 	turned := func(before, now bool, on, off Kind, why string) {
 		if before != now {
 			e := Event{Kind: on}
@@ -44,7 +44,7 @@ func ofBalancer(was, is *agent.State) (events []Event) {
 	return events
 }
 
-func ofService(was, is *agent.ServiceState) (events []Event) {
+func ofService(was, is *reconcile.ServiceState) (events []Event) {
 	if held := len(is.Guard.Held); held > 0 && !slices.Equal(was.Guard.Held, is.Guard.Held) {
 		events = append(events, Event{Kind: GuardHeld, Service: is.Name, Detail: fmt.Sprintf("%d held", held)})
 	} else if held == 0 && len(was.Guard.Held) > 0 {
@@ -66,20 +66,20 @@ func ofService(was, is *agent.ServiceState) (events []Event) {
 }
 
 // pair is one instance before and now; nil: it was not, or is not there.
-type pair struct{ was, is *agent.InstanceState }
+type pair struct{ was, is *reconcile.InstanceState }
 
 // pairs joins two lists that are sorted by server, and gives who may differ. An
 // instance that moved to another server is one pair.
-func pairs(was, is []agent.InstanceState) (out []pair) {
+func pairs(was, is []reconcile.InstanceState) (out []pair) {
 	type key struct{ id, node, server string }
-	of := func(i *agent.InstanceState) key {
+	of := func(i *reconcile.InstanceState) key {
 		if i.ID == "" {
 			return key{server: i.Server}
 		}
 		return key{id: i.ID, node: i.Node}
 	}
-	gone := map[key]*agent.InstanceState{}
-	var came []*agent.InstanceState
+	gone := map[key]*reconcile.InstanceState{}
+	var came []*reconcile.InstanceState
 	for len(was) > 0 || len(is) > 0 {
 		order := 0
 		switch {
@@ -129,7 +129,7 @@ func (p pair) server() string {
 }
 
 func ofInstance(service string, p pair) (events []Event) {
-	add := func(kind Kind, i *agent.InstanceState, reason, detail string) {
+	add := func(kind Kind, i *reconcile.InstanceState, reason, detail string) {
 		events = append(events, Event{Kind: kind, Service: service, Server: i.Server, Instance: i.ID, Reason: reason, Detail: detail})
 	}
 	was, is := p.was, p.is
@@ -144,7 +144,7 @@ func ofInstance(service string, p pair) (events []Event) {
 			return nil // the server of one that is gone
 		}
 		add(InstanceRegistered, is, "", is.Version)
-		was = &agent.InstanceState{Health: is.Health, Phase: agent.PhaseUnknown}
+		was = &reconcile.InstanceState{Health: is.Health, Phase: reconcile.PhaseUnknown}
 	}
 	if is.Leaving && !was.Leaving {
 		add(InstanceLeaving, is, "", "")
@@ -156,9 +156,9 @@ func ofInstance(service string, p pair) (events []Event) {
 	case is.TakesTraffic() && !was.TakesTraffic():
 		add(ServerUp, is, "", "")
 	case is.Phase == was.Phase:
-	case is.Phase == agent.PhaseDown:
+	case is.Phase == reconcile.PhaseDown:
 		add(ServerDown, is, is.Reason, "")
-	case is.Phase == agent.PhaseDrained:
+	case is.Phase == reconcile.PhaseDrained:
 		add(ServerDrained, is, is.Reason, "")
 	}
 	return events

@@ -9,8 +9,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
-	"github.com/pointsman/pointsman/sidecar/internal/agent"
 	"github.com/pointsman/pointsman/sidecar/internal/plan"
+	"github.com/pointsman/pointsman/sidecar/internal/reconcile"
 )
 
 var begin = time.Date(2026, 11, 29, 12, 0, 0, 0, time.UTC)
@@ -62,14 +62,14 @@ func TestLog_ReaderResumes_GetsTheRestOrIsToldWhatItMissed(t *testing.T) {
 
 // next is the recorder behind ours: it is told all of it.
 type next struct {
-	agent.Recorder
+	reconcile.Recorder
 	told int
 }
 
 func (n *next) Step(string, plan.Step, error)   { n.told++ }
 func (n *next) Reload(plan.ReloadReason, error) { n.told++ }
 func (n *next) FileWritten(error)               { n.told++ }
-func (n *next) State(*agent.State)              { n.told++ }
+func (n *next) State(*reconcile.State)          { n.told++ }
 
 func TestRecorder_WhatTheAgentDoes_IsAnEventEach(t *testing.T) {
 	l, n := NewLog(begin), &next{}
@@ -91,7 +91,7 @@ func TestRecorder_WhatTheAgentDoes_IsAnEventEach(t *testing.T) {
 	r.Reload(plan.ServiceAdded, refused)
 	r.FileWritten(nil)
 	r.FileWritten(refused)
-	r.State(&agent.State{})
+	r.State(&reconcile.State{})
 	got, _, _ := l.After(0, 100)
 	want := []Event{
 		{Kind: ServerAdded, Service: "api", Server: "api-1", Instance: "api-1", Reason: "registered", Detail: "10.0.0.1:80"},
@@ -111,15 +111,17 @@ func TestRecorder_WhatTheAgentDoes_IsAnEventEach(t *testing.T) {
 }
 
 func TestBetween_TwoStates_WhatChangedAndNothingElse(t *testing.T) {
-	up := func(id string) agent.InstanceState {
-		return agent.InstanceState{ID: id, Node: "n", Server: id, Version: "1.0", Health: "passing", Phase: agent.PhaseUp, Weight: 1}
+	up := func(id string) reconcile.InstanceState {
+		return reconcile.InstanceState{ID: id, Node: "n", Server: id, Version: "1.0", Health: "passing", Phase: reconcile.PhaseUp, Weight: 1}
 	}
-	with := func(i agent.InstanceState, change func(*agent.InstanceState)) agent.InstanceState {
+	with := func(i reconcile.InstanceState, change func(*reconcile.InstanceState)) reconcile.InstanceState {
 		change(&i)
 		return i
 	}
-	unplaced := with(up("a"), func(i *agent.InstanceState) { i.Phase = agent.PhaseUnknown })
-	gone := with(up("a"), func(i *agent.InstanceState) { i.ID, i.Node, i.Health, i.Phase = "", "", "gone", agent.PhaseDraining })
+	unplaced := with(up("a"), func(i *reconcile.InstanceState) { i.Phase = reconcile.PhaseUnknown })
+	gone := with(up("a"), func(i *reconcile.InstanceState) {
+		i.ID, i.Node, i.Health, i.Phase = "", "", "gone", reconcile.PhaseDraining
+	})
 	api := func(k Kind, id string, change func(*Event)) Event {
 		e := Event{Kind: k, Service: "api", Server: id, Instance: id}
 		if change != nil {
@@ -127,53 +129,53 @@ func TestBetween_TwoStates_WhatChangedAndNothingElse(t *testing.T) {
 		}
 		return e
 	}
-	list := func(i ...agent.InstanceState) []agent.InstanceState { return i }
+	list := func(i ...agent.InstanceState) []reconcile.InstanceState { return i }
 	for name, c := range map[string]struct {
-		was, is []agent.InstanceState
-		change  func(was, is *agent.State)
+		was, is []reconcile.InstanceState
+		change  func(was, is *reconcile.State)
 		want    []Event
 	}{
 		"nothing":          {list(up("a"), up("b")), list(up("a"), up("b")), nil, nil},
 		"a new instance":   {list(up("b")), list(unplaced, up("b")), nil, []Event{api(InstanceRegistered, "a", func(e *Event) { e.Detail = "1.0" })}},
 		"it takes traffic": {list(unplaced), list(up("a")), nil, []Event{api(ServerUp, "a", nil)}},
 		"it takes it in a slot": {
-			list(up("b"), unplaced), list(up("b"), with(up("a"), func(i *agent.InstanceState) { i.Server = "slot-1" })), nil,
+			list(up("b"), unplaced), list(up("b"), with(up("a"), func(i *reconcile.InstanceState) { i.Server = "slot-1" })), nil,
 			[]Event{api(ServerUp, "a", func(e *Event) { e.Server = "slot-1" })},
 		},
 		"its check fails": {
-			list(up("a")), list(with(up("a"), func(i *agent.InstanceState) { i.Phase, i.Reason = agent.PhaseDown, "why" })), nil,
+			list(up("a")), list(with(up("a"), func(i *reconcile.InstanceState) { i.Phase, i.Reason = reconcile.PhaseDown, "why" })), nil,
 			[]Event{api(ServerDown, "a", func(e *Event) { e.Reason = "why" })},
 		},
 		"it leaves": {
-			list(up("a")), list(with(up("a"), func(i *agent.InstanceState) { i.Leaving, i.Phase = true, agent.PhaseDrained })), nil,
+			list(up("a")), list(with(up("a"), func(i *reconcile.InstanceState) { i.Leaving, i.Phase = true, reconcile.PhaseDrained })), nil,
 			[]Event{api(InstanceLeaving, "a", nil), api(ServerDrained, "a", nil)},
 		},
 		"Consul calls it critical": {
-			list(up("a")), list(with(up("a"), func(i *agent.InstanceState) { i.Health = "critical" })), nil,
+			list(up("a")), list(with(up("a"), func(i *reconcile.InstanceState) { i.Health = "critical" })), nil,
 			[]Event{api(HealthChanged, "a", func(e *Event) { e.Detail = "critical" })},
 		},
 		"Consul has forgotten it":    {list(up("a")), list(gone), nil, []Event{api(InstanceGone, "a", nil)}},
 		"its server goes":            {list(gone, up("b")), list(up("b")), nil, nil},
-		"the first answer of Consul": {nil, list(up("a")), func(was, _ *agent.State) { was.Services[0].Known = false }, nil},
+		"the first answer of Consul": {nil, list(up("a")), func(was, _ *reconcile.State) { was.Services[0].Known = false }, nil},
 		"HAProxy ends": {
-			list(up("a")), list(unplaced), func(_, is *agent.State) { is.HAProxy.Running, is.HAProxy.Error = false, "refused" },
+			list(up("a")), list(unplaced), func(_, is *reconcile.State) { is.HAProxy.Running, is.HAProxy.Error = false, "refused" },
 			[]Event{{Kind: HAProxyDown, Error: "refused"}},
 		},
-		"another worker": {nil, nil, func(_, is *agent.State) { is.HAProxy.PID = 8 }, []Event{{Kind: WorkerChanged, Detail: "pid 8"}}},
-		"Consul is away": {nil, nil, func(_, is *agent.State) { is.Consul.Error = "EOF" }, []Event{{Kind: ConsulLost, Error: "EOF"}}},
-		"maintenance":    {nil, nil, func(_, is *agent.State) { is.HAProxy.Maintenance = true }, []Event{{Kind: MaintenanceOn}}},
-		"not ready":      {nil, nil, func(_, is *agent.State) { is.Ready, is.NotReady = false, "why" }, []Event{{Kind: NotReady, Error: "why"}}},
-		"a hold":         {nil, nil, func(_, is *agent.State) { is.Services[0].Guard.Held = []string{"a"} }, []Event{{Kind: GuardHeld, Service: "api", Detail: "1 held"}}},
-		"its end":        {nil, nil, func(was, _ *agent.State) { was.Services[0].Guard.Held = []string{"a"} }, []Event{{Kind: GuardReleased, Service: "api"}}},
+		"another worker": {nil, nil, func(_, is *reconcile.State) { is.HAProxy.PID = 8 }, []Event{{Kind: WorkerChanged, Detail: "pid 8"}}},
+		"Consul is away": {nil, nil, func(_, is *reconcile.State) { is.Consul.Error = "EOF" }, []Event{{Kind: ConsulLost, Error: "EOF"}}},
+		"maintenance":    {nil, nil, func(_, is *reconcile.State) { is.HAProxy.Maintenance = true }, []Event{{Kind: MaintenanceOn}}},
+		"not ready":      {nil, nil, func(_, is *reconcile.State) { is.Ready, is.NotReady = false, "why" }, []Event{{Kind: NotReady, Error: "why"}}},
+		"a hold":         {nil, nil, func(_, is *reconcile.State) { is.Services[0].Guard.Held = []string{"a"} }, []Event{{Kind: GuardHeld, Service: "api", Detail: "1 held"}}},
+		"its end":        {nil, nil, func(was, _ *reconcile.State) { was.Services[0].Guard.Held = []string{"a"} }, []Event{{Kind: GuardReleased, Service: "api"}}},
 		"a rejected instance": {
-			nil, nil, func(_, is *agent.State) {
-				is.Services[0].Rejected = []agent.RejectedState{{ID: "x", Node: "n", Error: "why"}}
+			nil, nil, func(_, is *reconcile.State) {
+				is.Services[0].Rejected = []reconcile.RejectedState{{ID: "x", Node: "n", Error: "why"}}
 			},
 			[]Event{{Kind: InstanceRejected, Service: "api", Instance: "x", Error: "why"}},
 		},
 	} {
-		state := func(i []agent.InstanceState) *agent.State {
-			return &agent.State{Ready: true, HAProxy: agent.HAProxyState{Running: true, PID: 7}, Services: []agent.ServiceState{{Name: "api", Known: true, Instances: i}}}
+		state := func(i []reconcile.InstanceState) *reconcile.State {
+			return &reconcile.State{Ready: true, HAProxy: reconcile.HAProxyState{Running: true, PID: 7}, Services: []reconcile.ServiceState{{Name: "api", Known: true, Instances: i}}}
 		}
 		was, is := state(c.was), state(c.is)
 		if c.change != nil {

@@ -4,23 +4,23 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/pointsman/pointsman/sidecar/internal/agent"
 	"github.com/pointsman/pointsman/sidecar/internal/plan"
+	"github.com/pointsman/pointsman/sidecar/internal/reconcile"
 )
 
 // Recorder notes in a Log what the agent does, and passes it on. The agent's
 // loop calls it, one call at a time.
 type Recorder struct {
-	agent.Recorder // the next
-	log            *Log
-	now            func() time.Time
+	reconcile.Recorder // the next
+	log                *Log
+	now                func() time.Time
 
-	last   *agent.State      // nil: none was seen
+	last   *reconcile.State  // nil: none was seen
 	failed map[string]string // the last error of a step, by server and kind: each is an event once
 }
 
 // NewRecorder notes events in a log, and passes all on to the next recorder.
-func NewRecorder(log *Log, next agent.Recorder, now func() time.Time) *Recorder {
+func NewRecorder(log *Log, next reconcile.Recorder, now func() time.Time) *Recorder {
 	return &Recorder{Recorder: next, log: log, now: now, failed: map[string]string{}}
 }
 
@@ -88,7 +88,7 @@ func (r *Recorder) FileWritten(err error) {
 }
 
 // State notes what has changed since the last state.
-func (r *Recorder) State(s *agent.State) {
+func (r *Recorder) State(s *reconcile.State) {
 	r.Recorder.State(s)
 	if r.last != nil {
 		r.log.Add(r.now(), between(r.last, s)...)

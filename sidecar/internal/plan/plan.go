@@ -39,15 +39,15 @@ type Service struct {
 	Spare      int  // how many of them are free, at least, after a reload
 
 	DrainTimeout       time.Duration // from drain to maint at the latest, though sessions are left
-	SessionKillAfter      time.Duration // from maint until the sessions that are left are ended; 0 never ends them
+	SessionKillAfter   time.Duration // from maint until the sessions that are left are ended; 0 never ends them
 	MoveSticky         bool          // a leaving server goes to maint at once and not to drain: clients that stick to it move, its sessions have the same time
 	CloseRole          bool          // end the sessions of an instance at once that has lost a tag
 	ReplacementTimeout time.Duration // how long a server that does not come up counts as a replacement that is coming
 
-	MinServers int           // servers that an unannounced loss never goes below
+	MinServers   int           // servers that an unannounced loss never goes below
 	MaxLossRatio float64       // share of the available servers, 0 to 1, that may be lost unannounced at once
-	Window     time.Duration // servers that become unhealthy within it count as lost at once
-	Hold       time.Duration // how long a mass loss is held at most; 0 is without end
+	Window       time.Duration // servers that become unhealthy within it count as lost at once
+	Hold         time.Duration // how long a mass loss is held at most; 0 is without end
 	// HoldDeregistered is the same for servers that Consul does not list.
 	HoldDeregistered time.Duration
 }

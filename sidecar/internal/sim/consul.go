@@ -8,8 +8,8 @@ import (
 	"strings"
 	"time"
 
-	"github.com/pointsman/pointsman/sidecar/internal/agent"
 	"github.com/pointsman/pointsman/sidecar/internal/catalog"
+	"github.com/pointsman/pointsman/sidecar/internal/reconcile"
 )
 
 // consul is the truth about who is registered, and how a sidecar comes to hear
@@ -181,7 +181,7 @@ func (c *consul) lose() {
 	}
 }
 
-// view is what one sidecar knows of Consul: its agent.Catalog.
+// view is what one sidecar knows of Consul: its reconcile.Catalog.
 type view struct {
 	w       *world
 	s       *sidecar
@@ -192,7 +192,7 @@ type view struct {
 	channel chan struct{}
 }
 
-var _ agent.Catalog = (*view)(nil)
+var _ reconcile.Catalog = (*view)(nil)
 
 func newView(w *world, s *sidecar) *view {
 	return &view{w: w, s: s, health: map[string]catalog.SourceHealth{}, epoch: map[string]int{}, fresh: map[string]bool{}, channel: make(chan struct{}, 1)}

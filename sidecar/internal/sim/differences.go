@@ -7,9 +7,9 @@ import (
 	"slices"
 	"time"
 
-	"github.com/pointsman/pointsman/sidecar/internal/agent"
 	"github.com/pointsman/pointsman/sidecar/internal/catalog"
 	"github.com/pointsman/pointsman/sidecar/internal/plan"
+	"github.com/pointsman/pointsman/sidecar/internal/reconcile"
 )
 
 // differs says what HAProxy runs otherwise than Consul has it, or "".
@@ -184,8 +184,8 @@ func (w *world) isStrange(svc plan.Service, told catalog.Service, at netip.AddrP
 // saysHeld reports whether the sidecar, if one runs, says that servers of a service
 // wait for the guard. What else they may wait for comes to an end.
 func (w *world) saysHeld(svc plan.Service) bool {
-	return w.sidecar == nil || slices.ContainsFunc(w.sidecar.agent.State().Services, func(s agent.ServiceState) bool {
-		return s.Name == svc.Name && slices.ContainsFunc(s.Instances, func(i agent.InstanceState) bool { return i.Waiting == string(plan.ForGuard) })
+	return w.sidecar == nil || slices.ContainsFunc(w.sidecar.agent.State().Services, func(s reconcile.ServiceState) bool {
+		return s.Name == svc.Name && slices.ContainsFunc(s.Instances, func(i reconcile.InstanceState) bool { return i.Waiting == string(plan.ForGuard) })
 	})
 }
 

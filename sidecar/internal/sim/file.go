@@ -8,14 +8,14 @@ import (
 	"slices"
 	"time"
 
-	"github.com/pointsman/pointsman/sidecar/internal/agent"
 	"github.com/pointsman/pointsman/sidecar/internal/plan"
+	"github.com/pointsman/pointsman/sidecar/internal/reconcile"
 )
 
-// file is the disk as one sidecar has it: its agent.File.
+// file is the disk as one sidecar has it: its reconcile.File.
 type file struct{ *sidecar }
 
-var _ agent.File = file{}
+var _ reconcile.File = file{}
 
 var errInvalid = errors.New("HAProxy rejects the new configuration")
 
@@ -165,10 +165,10 @@ func (f file) Restore(content []byte, _ error) error {
 	return nil
 }
 
-// recorder is told what the sidecar does: its agent.Recorder.
+// recorder is told what the sidecar does: its reconcile.Recorder.
 type recorder struct{ *sidecar }
 
-var _ agent.Recorder = recorder{}
+var _ reconcile.Recorder = recorder{}
 
 func (r recorder) Step(string, plan.Step, error) {}
 
@@ -190,15 +190,15 @@ func (r recorder) Applied(string, time.Duration) {}
 // nothing. Nor does an index of before Consul lost its data: nobody can compare
 // it with one of after that, and a sidecar that is seconds behind then is no
 // case of ours.
-func (r recorder) isDrained(s *agent.State, n *node) bool {
+func (r recorder) isDrained(s *reconcile.State, n *node) bool {
 	d, _ := s.Drain(n.service, n.id)
-	return d.Drained && r.view.epoch[n.service] == r.w.consul.epoch && slices.ContainsFunc(s.Services, func(svc agent.ServiceState) bool {
+	return d.Drained && r.view.epoch[n.service] == r.w.consul.epoch && slices.ContainsFunc(s.Services, func(svc reconcile.ServiceState) bool {
 		return svc.Name == n.service && svc.Index >= n.asked
 	})
 }
 
 // State is told what people and leaving nodes hear.
-func (r recorder) State(s *agent.State) {
+func (r recorder) State(s *reconcile.State) {
 	r.w.mu.Lock()
 	defer r.w.mu.Unlock()
 	r.checkOwed("State")

@@ -9,14 +9,14 @@ import (
 	"strings"
 	"time"
 
-	"github.com/pointsman/pointsman/sidecar/internal/agent"
 	"github.com/pointsman/pointsman/sidecar/internal/plan"
+	"github.com/pointsman/pointsman/sidecar/internal/reconcile"
 )
 
-// link is the way to HAProxy of one sidecar: its agent.HAProxy.
+// link is the way to HAProxy of one sidecar: its reconcile.HAProxy.
 type link struct{ *sidecar }
 
-var _ agent.HAProxy = link{}
+var _ reconcile.HAProxy = link{}
 
 var (
 	errTimeout = errors.New("i/o timeout")

@@ -6,8 +6,8 @@ import (
 	"strings"
 	"time"
 
-	"github.com/pointsman/pointsman/sidecar/internal/agent"
 	"github.com/pointsman/pointsman/sidecar/internal/plan"
+	"github.com/pointsman/pointsman/sidecar/internal/reconcile"
 )
 
 // scenario is what a history is like: which HAProxy, which policy, and what
@@ -18,10 +18,10 @@ type scenario struct {
 	services []plan.Service
 	refuses  map[string]bool // backends that take no servers at runtime
 	rotation bool
-	damping  map[string]agent.Damping
+	damping  map[string]reconcile.Damping
 
 	reloadDebounce, reloadMaxDelay, reloadInterval, reconcile, fileDelay time.Duration
-	maxOldWorkers                                              int
+	maxOldWorkers                                                        int
 
 	latency time.Duration // of a call, at most; few take longer
 	lag     time.Duration // from a change in Consul to the sidecar, at most
@@ -46,7 +46,7 @@ func pick[T any](r *rand.Rand, from ...T) T { return from[r.IntN(len(from))] }
 
 func drawScenario(r *rand.Rand) scenario {
 	s := scenario{
-		dynamic: r.IntN(2) == 0, refuses: map[string]bool{}, damping: map[string]agent.Damping{}, rotation: r.IntN(4) == 0,
+		dynamic: r.IntN(2) == 0, refuses: map[string]bool{}, damping: map[string]reconcile.Damping{}, rotation: r.IntN(4) == 0,
 		reloadDebounce: pick(r, 0, 100*time.Millisecond, time.Second), reloadInterval: pick(r, time.Second, 2*time.Second, 10*time.Second),
 		reconcile: pick(r, 2*time.Second, 2*time.Second, 10*time.Second), fileDelay: pick(r, 0, 100*time.Millisecond, 100*time.Millisecond, time.Second),
 		maxOldWorkers: pick(r, 1, 3, 3, 0),
@@ -60,7 +60,7 @@ func drawScenario(r *rand.Rand) scenario {
 	for _, name := range []string{"api", "web"}[:1+r.IntN(2)] {
 		s.services = append(s.services, drawService(r, name))
 		if r.IntN(3) == 0 {
-			s.damping[name] = agent.Damping{Flaps: 1 + r.IntN(3), Min: 2 * time.Second, Max: 20 * time.Second, Forget: time.Minute}
+			s.damping[name] = reconcile.Damping{Flaps: 1 + r.IntN(3), Min: 2 * time.Second, Max: 20 * time.Second, Forget: time.Minute}
 		}
 		if s.dynamic && r.IntN(6) == 0 || hasWord(s.services[len(s.services)-1].Options, "namespace") {
 			s.refuses[name] = true
@@ -80,7 +80,7 @@ func drawService(r *rand.Rand, name string) plan.Service {
 		ForceSlots: r.IntN(8) == 0, Slots: pick(r, 1, 4, 10), Spare: pick(r, 0, 2, 4),
 		DrainTimeout: pick(r, 5*time.Second, 30*time.Second), ReplacementTimeout: pick(r, 5*time.Second, 30*time.Second),
 		SessionKillAfter: pick(r, 0, 5*time.Second),
-		Window:        pick(r, 10*time.Second, 30*time.Second), Hold: pick(r, 0, 0, 20*time.Second),
+		Window:           pick(r, 10*time.Second, 30*time.Second), Hold: pick(r, 0, 0, 20*time.Second),
 		MinServers: pick(r, 1, 1, 1, 2), MaxLossRatio: pick(r, 0.3, 0.5, 0.5, 1),
 	}
 	switch r.IntN(8) {

@@ -6,9 +6,9 @@ import (
 	"runtime"
 	"time"
 
-	"github.com/pointsman/pointsman/sidecar/internal/agent"
 	"github.com/pointsman/pointsman/sidecar/internal/catalog"
 	"github.com/pointsman/pointsman/sidecar/internal/plan"
+	"github.com/pointsman/pointsman/sidecar/internal/reconcile"
 )
 
 // sidecar is one process of it, with the real loop. It knows nothing of the one
@@ -16,8 +16,8 @@ import (
 type sidecar struct {
 	w        *world
 	number   int
-	agent    *agent.Agent
-	settings agent.Settings // as it was last told
+	agent    *reconcile.Agent
+	settings reconcile.Settings // as it was last told
 	view     *view
 	cancel   context.CancelFunc
 	ended    bool
@@ -84,7 +84,7 @@ func (w *world) startSidecar() {
 		dice: rand.New(rand.NewPCG(w.Seed, uint64(w.started)<<40)),
 	}
 	s.view = newView(w, s)
-	a, err := agent.New(agent.Options{
+	a, err := reconcile.New(reconcile.Options{
 		Name: "lb", Catalog: s.view, HAProxy: link{s}, File: file{s}, Store: store{s}, Recorder: recorder{s}, Settings: s.settings,
 		Jitter: func(bound time.Duration) time.Duration {
 			w.mu.Lock()
@@ -219,8 +219,8 @@ func (s *sidecar) fails(p float64) bool {
 }
 
 // settings is what a sidecar is told now.
-func (s scenario) settings(w *world) agent.Settings {
-	return agent.Settings{
+func (s scenario) settings(w *world) reconcile.Settings {
+	return reconcile.Settings{
 		Services: s.services, Renderer: w.disk.renderer, Rotation: s.rotation, Damping: s.damping,
 		ReloadDebounce: s.reloadDebounce, ReloadMaxDelay: s.reloadMaxDelay, ReloadInterval: s.reloadInterval, MaxOldWorkers: s.maxOldWorkers,
 		Reconcile: s.reconcile, FileDelay: s.fileDelay,

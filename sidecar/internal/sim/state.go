@@ -3,13 +3,13 @@ package sim
 import (
 	"slices"
 
-	"github.com/pointsman/pointsman/sidecar/internal/agent"
 	"github.com/pointsman/pointsman/sidecar/internal/plan"
+	"github.com/pointsman/pointsman/sidecar/internal/reconcile"
 )
 
 // checkState judges what the sidecar tells: it claims nothing that HAProxy does
 // not show, and no file that does not hold it.
-func (w *world) checkState(s *sidecar, st *agent.State) {
+func (w *world) checkState(s *sidecar, st *reconcile.State) {
 	if !st.HAProxy.Running || !w.proxy.running || w.proxy.pid != s.saw.PID {
 		return
 	}
@@ -19,8 +19,8 @@ func (w *world) checkState(s *sidecar, st *agent.State) {
 			if runs == nil || w.unseen(s, runs) || runs.pending.IsValid() || runs.landed >= s.sawAt[runs] && runs.landed > 0 {
 				continue
 			}
-			takes := i.Phase == agent.PhaseUp || i.Phase == agent.PhaseStarting || i.Phase == agent.PhaseDown
-			if i.Phase != agent.PhaseUnknown && (takes != (runs.Admin == plan.Ready) || runs.Addr.String() != i.Addr) {
+			takes := i.Phase == reconcile.PhaseUp || i.Phase == reconcile.PhaseStarting || i.Phase == reconcile.PhaseDown
+			if i.Phase != reconcile.PhaseUnknown && (takes != (runs.Admin == plan.Ready) || runs.Addr.String() != i.Addr) {
 				w.breach(readBack, "the state has %s/%s@%s %s, HAProxy has it at %s and %s", svc.Backend, i.Server, i.Addr, i.Phase, runs.Addr, runs.Admin)
 			}
 		}

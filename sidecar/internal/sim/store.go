@@ -5,14 +5,14 @@ import (
 	"slices"
 	"time"
 
-	"github.com/pointsman/pointsman/sidecar/internal/agent"
 	"github.com/pointsman/pointsman/sidecar/internal/catalog"
+	"github.com/pointsman/pointsman/sidecar/internal/reconcile"
 )
 
-// store is what a sidecar keeps for the one after it: its agent.Store.
+// store is what a sidecar keeps for the one after it: its reconcile.Store.
 type store struct{ *sidecar }
 
-var _ agent.Store = store{}
+var _ reconcile.Store = store{}
 
 // saving is how long a write takes, always: it is made by a goroutine of its
 // own, and must not draw from the loop's luck.

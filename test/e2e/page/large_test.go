@@ -12,7 +12,7 @@ import (
 )
 
 // pageFiles are the page's, as the sidecar serves them.
-const pageFiles = "../../../sidecar/internal/status/page/"
+const pageFiles = "../../../sidecar/internal/api/page/"
 
 // A fleet of 10,000 servers must stay usable: few rows, and an answer to each key.
 func TestPage_TenThousandServers_FewRowsAndFastSearch(t *testing.T) {

@@ -1,0 +1,66 @@
+package api
+
+import (
+	"context"
+	"net/http"
+	"strings"
+	"time"
+)
+
+// Release lets go what the guard holds of a service, and gives the servers.
+// routed is false for a service that this load balancer does not route.
+type Release func(ctx context.Context, service string) (servers []string, routed bool, err error)
+
+// releaseTimeout bounds how long the agent may take to get round to it.
+const releaseTimeout = 15 * time.Second
+
+// action is a handler of what changes something: it is POSTed to.
+type action struct{ http.Handler }
+
+// Released is the body of /api/v1/guard/{service}/release.
+type Released struct {
+	LoadBalancer string   `json:"load_balancer"`
+	Service      string   `json:"service"`
+	Servers      []string `json:"released"` // HAProxy's names
+}
+
+// mayAct reports whether the one who asks may change something, and answers if not.
+// That takes the bearer token or the Unix socket. byToken says that a token is
+// asked for, so that whoever gets here has shown it. A client's certificate is
+// not enough: HAProxy may have one of the same authority for its servers.
+func mayAct(w http.ResponseWriter, r *http.Request, byToken bool) bool {
+	switch {
+	case http.NewCrossOriginProtection().Check(r) != nil:
+		forbid(w, "request from another site's page refused")
+	case !byToken && !isFromSocket(r):
+		forbid(w, "an action needs the Unix socket (api.socket) or the bearer token (api.token_file): docs/api.md")
+	default:
+		return true
+	}
+	return false
+}
+
+// release answers /api/v1/guard/{service}/release.
+func release(name string, byToken bool, let Release) action {
+	return action{http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		service, ok := strings.CutSuffix(r.PathValue("rest"), "/release")
+		switch {
+		case !ok || !isName(service) || strings.Contains(service, "/"):
+			writeJSON(w, http.StatusBadRequest, problem{"want /api/v1/guard/{service}/release"})
+			return
+		case !mayAct(w, r, byToken):
+			return
+		}
+		ctx, cancel := context.WithTimeout(r.Context(), releaseTimeout)
+		defer cancel()
+		servers, routed, err := let(ctx, service)
+		switch {
+		case !routed:
+			writeJSON(w, http.StatusNotFound, problem{"service not routed by this load balancer"})
+		case err != nil:
+			writeJSON(w, http.StatusServiceUnavailable, problem{err.Error()})
+		default:
+			writeJSON(w, http.StatusOK, Released{LoadBalancer: name, Service: service, Servers: servers})
+		}
+	})}
+}

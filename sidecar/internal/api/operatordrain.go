@@ -1,0 +1,47 @@
+package api
+
+import (
+	"context"
+	"net/http"
+	"strings"
+)
+
+// SetDrain puts a server in drain for an operator, or ends that, and gives the
+// instance's own name for its server. isKnown is false for a service that this load
+// balancer does not route, and for a server that the service does not have.
+type SetDrain func(ctx context.Context, service, server string, on bool) (name string, isKnown bool, err error)
+
+// OperatorDrain is the body of /api/v1/server/{service}/{server}/drain and …/ready.
+type OperatorDrain struct {
+	LoadBalancer string `json:"load_balancer"`
+	Service      string `json:"service"`
+	Server       string `json:"server"`
+	Drain        bool   `json:"drain"` // an operator keeps it in drain
+}
+
+// operatorDrain answers /api/v1/server/{service}/{server}/drain and …/ready, to those
+// who may release the guard.
+func operatorDrain(name string, byToken bool, set SetDrain) action {
+	return action{http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		parts := strings.Split(r.PathValue("rest"), "/")
+		if len(parts) != 3 || !isName(parts[0]) || !isName(parts[1]) || parts[2] != "drain" && parts[2] != "ready" {
+			writeJSON(w, http.StatusBadRequest, problem{"want /api/v1/server/{service}/{server}/drain or …/ready"})
+			return
+		}
+		if !mayAct(w, r, byToken) {
+			return
+		}
+		ctx, cancel := context.WithTimeout(r.Context(), releaseTimeout)
+		defer cancel()
+		on := parts[2] == "drain"
+		server, isKnown, err := set(ctx, parts[0], parts[1], on)
+		switch {
+		case !isKnown:
+			writeJSON(w, http.StatusNotFound, problem{err.Error()})
+		case err != nil:
+			writeJSON(w, http.StatusServiceUnavailable, problem{err.Error()})
+		default:
+			writeJSON(w, http.StatusOK, OperatorDrain{LoadBalancer: name, Service: parts[0], Server: server, Drain: on})
+		}
+	})}
+}

@@ -1,0 +1,74 @@
+package api
+
+import (
+	"errors"
+	"fmt"
+	"net"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/pointsman/pointsman/sidecar/internal/event"
+)
+
+// Options are what a Server shows and where. The functions are called at each
+// request, by several at once, and must not block.
+type Options struct {
+	Address string // host:port; port 0 takes a free one
+	Socket  string // path of a Unix socket for whoever has the sidecar's rights; "" is none
+	Access  Access // who is answered
+
+	// MaxConnections bounds the connections over Address, and MaxPerAddress those
+	// of one address; 0 is the default.
+	MaxConnections, MaxPerAddress int
+
+	LoadBalancer string // its name
+
+	// State gives the body of /api/v1/state, as JSON can encode it; nil is
+	// none yet.
+	State func() any
+	// Ready tells whether HAProxy runs all that Consul says and answers, and if
+	// not, why.
+	Ready func() (ready bool, reason string)
+	// Alive gives an error when the agent's loop has not come round for longer
+	// than it may.
+	Alive func() error
+
+	// Watch gives what the long polls wait for; nil: there are none.
+	Watch Watch
+	// Attend is told +1 when somebody begins to wait and -1 at the end; nil ok.
+	Attend func(change int)
+
+	// Events is what happened; nil: there is no /api/v1/events.
+	Events *event.Log
+
+	// Release lets go what the guard holds; nil: nobody may ask for that.
+	Release Release
+	// SetDrain puts servers in drain for an operator; nil: there is no such action.
+	SetDrain SetDrain
+
+	Metrics prometheus.Gatherer
+	Logger  hclog.Logger // nil: none
+}
+
+func (o *Options) check() error {
+	if _, _, err := net.SplitHostPort(o.Address); err != nil {
+		return fmt.Errorf("status: address %q: %w", o.Address, err)
+	}
+	if o.State == nil || o.Ready == nil || o.Alive == nil || o.Metrics == nil {
+		return errors.New("status: State, Ready, Alive and Metrics must be set")
+	}
+	if o.MaxConnections == 0 {
+		o.MaxConnections = DefaultMaxConnections
+	}
+	if o.MaxPerAddress == 0 {
+		o.MaxPerAddress = DefaultMaxPerAddress
+	}
+	if o.Attend == nil {
+		o.Attend = func(int) {}
+	}
+	if o.Logger == nil {
+		o.Logger = hclog.NewNullLogger()
+	}
+	return nil
+}

@@ -1,0 +1,38 @@
+package api
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"net/http"
+)
+
+// state answers with all that the agent knows; ?pretty indents it. A client
+// that has this state already (If-None-Match) gets 304 and no body.
+func state(get func() any) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body := get()
+		if body == nil {
+			writeJSON(w, http.StatusServiceUnavailable, problem{"no state yet"})
+			return
+		}
+		indent := ""
+		if r.URL.Query().Has("pretty") {
+			indent = "  "
+		}
+		content, ok := encode(body, indent)
+		w.Header().Set("Content-Type", "application/json")
+		if !ok {
+			w.WriteHeader(http.StatusInternalServerError)
+			_, _ = w.Write(content) // the client may have gone
+			return
+		}
+		digest := sha256.Sum256(content)
+		tag := `"` + hex.EncodeToString(digest[:12]) + `"`
+		w.Header().Set("ETag", tag)
+		if r.Header.Get("If-None-Match") == tag {
+			w.WriteHeader(http.StatusNotModified)
+			return
+		}
+		_, _ = w.Write(content) // the client may have gone
+	})
+}

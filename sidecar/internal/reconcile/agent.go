@@ -1,0 +1,351 @@
+// Package reconcile is the loop: it looks at what Consul says and what HAProxy
+// runs, asks plan what to do, does it, and looks again until nothing is left.
+//
+// Its invariants: a change is done only once HAProxy shows it; one goroutine
+// changes HAProxy; nothing is sent that plan has not decided. It declares the
+// interfaces that it consumes and imports plan and catalog only. cli imports
+// it.
+package reconcile
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/pointsman/pointsman/sidecar/internal/catalog"
+	"github.com/pointsman/pointsman/sidecar/internal/plan"
+)
+
+// Settings is what an operator may change while the agent runs.
+type Settings struct {
+	Services []plan.Service
+	Renderer Renderer
+	Damping  map[string]Damping // by service; one that is absent damps nobody
+	Rotation bool               // the file has the backend plan.RotationBackend
+
+	ReloadDebounce, ReloadMaxDelay time.Duration // how long changes that need a reload wait for more of their kind
+	ReloadInterval                 time.Duration // from the end of one reload to the start of the next, at least
+	MaxOldWorkers                  int           // no reload starts while so many old workers live; 0 is no limit
+	MaxOldWorkersMemory            int64         // nor while they take so much memory, in bytes; 0 is no limit
+
+	Reconcile time.Duration // how often everything is compared anyway
+	FileDelay time.Duration // how long a write of haproxy.cfg waits for more changes
+}
+
+// Options is what an Agent is made of.
+type Options struct {
+	Name    string // of the load balancer
+	Version string // of the sidecar
+
+	Catalog Catalog
+	HAProxy HAProxy
+	File    File
+	Store   Store      // nil: nothing is saved
+	Drains  DrainStore // nil: what an operator drains ends with the sidecar
+	// OldWorkersMemory tells how much memory the old workers take, in bytes, as
+	// far as can be known. nil: nothing is known.
+	OldWorkersMemory func(context.Context) (int64, error)
+	Settings         Settings
+	Recorder         Recorder     // nil: none
+	Logger           hclog.Logger // nil: none
+
+	// Jitter draws a time from 0 up to a bound: what is tried again waits so
+	// much longer. nil: by chance. A simulation draws from its seed.
+	Jitter func(bound time.Duration) time.Duration
+}
+
+// Agent keeps one HAProxy right. Create it with New.
+type Agent struct {
+	name, version string
+	catalog       Catalog
+	haproxy       HAProxy
+	file          File
+	store         Store
+	memory        func(context.Context) (int64, error)
+	record        Recorder
+	log           hclog.Logger
+	jitter        func(time.Duration) time.Duration
+
+	reconfigured chan Settings // room for one, the newest
+	releases     chan release
+	drains       drainKeeper
+	tried        chan *trial      // room for more than can be under way
+	compared     chan *comparison // room for one
+	newest       atomic.Pointer[published]
+	attending    atomic.Int32  // how many wait for what is published
+	attended     chan struct{} // one value: somebody has begun to
+	ticked       atomic.Int64  // when the loop last came round, in nanoseconds since 1970
+
+	// The rest belongs to the goroutine of Run.
+	set     Settings
+	ran     map[string]plan.Service // as HAProxy last ran them, by backend
+	known   knowledge
+	decided decided
+
+	isComparing  bool             // beside the loop
+	compareWhole time.Time        // when everything is compared again; until then only who serves
+	shown        map[string]shown // by backend
+	files        fileKeeper
+	reloads      reloadKeeper
+	guard        guardKeeper
+	saved        storeKeeper
+	isolated     isolated
+	flaps        flapKeeper
+	trouble      trouble
+	empty        map[string]bool    // services without an instance, as logged
+	down         map[[2]string]bool // servers by backend and name that HAProxy's check has down, as logged
+	pace         pace
+	started      time.Time
+	converged    bool      // HAProxy was once seen to run all that Consul says
+	away         time.Time // since when HAProxy can't be read; zero: it can
+	stopped      bool      // no HAProxy listened when it was last read
+	old          oldWorkers
+
+	last      map[string][]plan.FileServer       // who took traffic when HAProxy last ran, or is in its file since
+	announced map[string]map[netip.AddrPort]bool // by service, where somebody was who has said that it leaves
+
+	maintenance bool               // as logged
+	applied     map[string]applied // by service
+}
+
+// applied is what was last seen applied of one service.
+type applied struct {
+	change time.Time // the catalog's change that it was
+	at     time.Time
+}
+
+// New checks the options and starts nothing.
+func New(o Options) (*Agent, error) {
+	switch {
+	case o.Catalog == nil, o.HAProxy == nil, o.File == nil, o.Settings.Renderer == nil:
+		return nil, errors.New("agent: Catalog, HAProxy, File and Settings.Renderer must be set")
+	case o.Settings.Reconcile <= 0:
+		return nil, fmt.Errorf("agent: Settings.Reconcile is %s, must be above 0", o.Settings.Reconcile)
+	}
+	if o.Logger == nil {
+		o.Logger = hclog.NewNullLogger()
+	}
+	if o.OldWorkersMemory == nil {
+		o.OldWorkersMemory = func(context.Context) (int64, error) { return 0, nil }
+	}
+	if o.Recorder == nil {
+		o.Recorder = noRecorder{}
+	}
+	if o.Jitter == nil {
+		o.Jitter = rand.N[time.Duration] // needs no secrecy
+	}
+	a := &Agent{
+		name: o.Name, version: o.Version,
+		catalog: o.Catalog, haproxy: o.HAProxy, file: o.File, store: o.Store, memory: o.OldWorkersMemory, record: o.Recorder, log: o.Logger, jitter: o.Jitter,
+		reconfigured: make(chan Settings, 1), releases: make(chan release), drains: drainKeeper{store: o.Drains, changes: make(chan []catalog.OperatorDrain)}, tried: make(chan *trial, 16), attended: make(chan struct{}, 1),
+		set:      o.Settings,
+		isolated: isolated{asked: o.Settings},
+		files:    fileKeeper{done: make(chan fileWrite, 1)},
+		reloads:  reloadKeeper{done: make(chan *reload, 1)},
+		old:      oldWorkers{done: make(chan oldCount, 1)},
+		compared: make(chan *comparison, 1),
+		known:    newKnowledge(),
+		flaps:    newFlapKeeper(),
+		applied:  map[string]applied{},
+		shown:    map[string]shown{},
+		empty:    map[string]bool{},
+
+		announced: map[string]map[netip.AddrPort]bool{},
+	}
+	a.show(&State{LoadBalancer: o.Name, Version: o.Version, NotReady: "agent not started", File: FileState{LeftOut: []LeftOutState{}}, Services: []ServiceState{}, Drains: []catalog.OperatorDrain{}})
+	return a, nil
+}
+
+// Ticked is when the loop last came round; zero before it first did.
+func (a *Agent) Ticked() time.Time {
+	if n := a.ticked.Load(); n != 0 {
+		return time.Unix(0, n)
+	}
+	return time.Time{}
+}
+
+// Reconfigure makes the loop go on with other settings. It never blocks.
+func (a *Agent) Reconfigure(s Settings) {
+	for {
+		select {
+		case a.reconfigured <- s:
+			return
+		default:
+		}
+		select {
+		case <-a.reconfigured: // an older one that was not taken yet
+		default:
+		}
+	}
+}
+
+// Run keeps HAProxy right until the context ends. It changes nothing on its
+// way out: HAProxy serves on.
+func (a *Agent) Run(ctx context.Context) error {
+	a.started = time.Now()
+	a.recallMaintenance()
+	a.recallTraffic()
+	a.recallDrains()
+	a.recallCatalog()
+	defer a.endSaving(ctx)
+	defer a.endBeside()
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	compare := time.NewTimer(a.untilCompared())
+	defer compare.Stop()
+	for {
+		w := a.wake(ctx, timer.C, compare.C)
+		for _, r := range w.releases {
+			a.letGo(r) // also now: somebody waits for the answer
+		}
+		if w.drains != nil {
+			a.noteDrains(*w.drains)
+		}
+		if w.saved {
+			a.noteSaved(w.savedErr)
+		}
+		if w.written != nil {
+			a.noteWritten(ctx, *w.written)
+		}
+		if w.reloaded != nil {
+			a.noteReload(ctx, w.reloaded)
+		}
+		if w.counted != nil && a.noteOldWorkers(ctx, *w.counted) {
+			w.isAside = false
+		}
+		if w.compared != nil {
+			w.isAside = !a.noteCompared(w.compared) && w.isAside
+			compare.Reset(a.untilCompared())
+		}
+		for _, t := range w.tried {
+			a.noteTried(ctx, t)
+		}
+		if ctx.Err() != nil {
+			return nil
+		}
+		if w.settings != nil {
+			a.reloads.unforeseen = 0
+			a.adopt(*w.settings)
+			a.compareWhole = time.Time{}
+			compare.Reset(a.untilCompared())
+		}
+		if w.compare && w.compared == nil {
+			compare.Reset(a.untilCompared())
+			w.isAside = a.compare(ctx) && w.isAside
+		}
+		if w.isAside {
+			continue // the timer runs on
+		}
+		again := a.pass(ctx)
+		a.ticked.Store(time.Now().UnixNano())
+		timer.Reset(again)
+	}
+}
+
+// endBeside waits for what is under way beside the loop. The context has ended, so
+// that does not take long.
+func (a *Agent) endBeside() {
+	if a.files.writing != nil {
+		<-a.files.done
+	}
+	if a.reloads.running != nil {
+		<-a.reloads.done
+	}
+	if a.old.counting {
+		<-a.old.done
+	}
+	if a.isComparing {
+		<-a.compared
+	}
+}
+
+// adopt takes new settings. What failed with the old ones is tried at once.
+func (a *Agent) adopt(s Settings) {
+	a.set, a.isolated = s, isolated{asked: s}
+	a.known.forget()
+	a.takeDrains(a.drains.now)
+	was := a.shown
+	a.shown = make(map[string]shown, len(s.Services))
+	for _, svc := range s.Services {
+		a.shown[svc.Backend] = shown{instances: was[svc.Backend].instances}
+	}
+	a.flaps.keep(s.Services)
+	a.reloads.newSettings()
+	a.files.retry, a.files.due, a.files.rejected = backoff{}, time.Time{}, plan.Marker{}
+	a.trouble.until = time.Time{}
+}
+
+// pass does what can be done now and gives the time until it should look
+// again, if nothing else happens before.
+func (a *Agent) pass(ctx context.Context) time.Duration {
+	// In this order: what changes in between is known to be new next time.
+	changed := a.known.changed(a.set.Services, a.catalog)
+	snap := a.snapshot()
+	for _, svc := range changed {
+		a.observeFlaps(svc, snap.Service(svc.Backend))
+		a.noteAnnounced(svc, snap.Service(svc.Backend))
+		a.noteEmpty(svc, snap.Service(svc.Backend))
+	}
+	a.anticipate(ctx, snap, changed)
+	p, err := a.converge(ctx, snap)
+	if o := a.known.observed; o.Running && o.PID != a.old.of {
+		a.countOldWorkers(ctx) // somebody may have reloaded it
+	}
+	if ctx.Err() != nil {
+		return time.Hour // Run sees it too
+	}
+	again := time.Hour // everything is compared before
+	switch {
+	case errors.Is(err, plan.ErrNotRunning):
+		again = min(again, a.tendFile(ctx, p), notRunningAgain)
+	case err != nil:
+		again = a.trouble.retry.next(a.jitter)
+	default:
+		// A reload that is due comes first: it writes the file, too.
+		again = min(again, a.tendReload(ctx, p), a.tendFile(ctx, p), a.patience(p), a.guard.next(time.Now(), a.set.Services), a.tendFlaps(time.Now()))
+		a.noteApplied(p)
+		a.noteHolds()
+		a.noteDown(p)
+	}
+	again = min(again, a.tendStore(snap), a.untilSaved(), a.tendIsolated(ctx, p))
+	if ctx.Err() != nil {
+		return time.Hour // what was cut short proves nothing
+	}
+	a.publish(snap, p)
+	return max(again, time.Millisecond)
+}
+
+// notRunningAgain is how often a HAProxy that is not there is looked for: one
+// connection to a socket.
+const notRunningAgain = 100 * time.Millisecond
+
+// patience is how soon something that is under way should be looked at again.
+func (a *Agent) patience(p plan.Plan) time.Duration {
+	again := a.pace.next(time.Now(), p.Waiting)
+	if a.attending.Load() > 0 && slices.ContainsFunc(p.Waiting, func(w plan.Waiting) bool { return w.For == plan.ForSessions }) {
+		again = min(again, attendedPace)
+	}
+	switch {
+	case len(a.sendable(p.Steps)) > 0:
+		again = min(again, max(0, a.trouble.wait()))
+	case len(p.Steps) > 0:
+		again = min(again, a.untilTakeover())
+	}
+	return again
+}
+
+type noRecorder struct{}
+
+func (noRecorder) Step(string, plan.Step, error)   {}
+func (noRecorder) Reload(plan.ReloadReason, error) {}
+func (noRecorder) FileWritten(error)               {}
+func (noRecorder) FilePutBack()                    {}
+func (noRecorder) Applied(string, time.Duration)   {}
+func (noRecorder) State(*State)                    {}

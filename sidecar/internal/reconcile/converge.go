@@ -1,0 +1,318 @@
+package reconcile
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/pointsman/pointsman/sidecar/internal/catalog"
+	"github.com/pointsman/pointsman/sidecar/internal/plan"
+)
+
+// maxRounds bounds how often one pass plans and applies. A server's way takes
+// four steps at most; what needs more is stuck and waits for the next pass.
+const maxRounds = 16
+
+// stallWait is how long a step that was sent and does not show yet is waited
+// for, before it is sent again: since 2.9 an address change answers before it
+// is done (docs/haproxy-facts.md, fact 1).
+const stallWait = 2 * time.Millisecond
+
+// converge reads, plans and applies until nothing is left to do or what is
+// left does not go through now. It gives the last plan, also with an error.
+func (a *Agent) converge(ctx context.Context, snap catalog.Snapshot) (plan.Plan, error) {
+	var p plan.Plan
+	var sent []plan.Step
+	stalled := 0
+	for round := range maxRounds {
+		ran := a.known.observed.Running
+		err := a.known.read(ctx, a.haproxy, a.set)
+		if ctx.Err() != nil {
+			return p, ctx.Err() // what fails now fails for that
+		}
+		a.stopped = errors.Is(err, plan.ErrNotRunning)
+		a.files.fresh = a.files.fresh && err != nil && !a.stopped
+		if err != nil {
+			a.note(err)
+			if ran {
+				a.last = a.known.traffic()
+			}
+			a.forgetAnnounced()
+			a.known.absent = nil
+			o := plan.Observed{Caps: a.caps(ctx), Maintenance: a.known.observed.Maintenance, Last: a.last, Drained: a.drains.backend}
+			p = plan.Compute(a.desired(), o, snap)
+			a.keepFiled(p)
+			return p, err
+		}
+		a.note(nil)
+		a.noteRan()
+		a.noteMaintenance()
+		o := a.known.observed
+		p = a.compute(o, snap)
+		if len(p.Steps) == 0 {
+			a.trouble.resolved(a.log)
+			break
+		}
+		due := a.trouble.due(a.sendable(p.Steps))
+		if len(due) == 0 || round == maxRounds-1 { // what is sent is read back
+			break
+		}
+		if slices.Equal(due, sent) {
+			if stalled++; stalled > 4 {
+				break
+			}
+			pause(ctx, stallWait<<stalled)
+		}
+		a.apply(ctx, due)
+		sent = due
+	}
+	a.trouble.stick(a.sendable(p.Steps), a.jitter)
+	for _, w := range p.Waiting {
+		switch w.For {
+		case plan.ForConsul, plan.ForGuard, plan.ForDamping, plan.ForAgent: // nothing in HAProxy will end it
+		case plan.ForSessions, plan.ForReplacement, plan.ForCheck, plan.ForSlot:
+			a.known.touch(w.Backend)
+		}
+	}
+	return p, nil
+}
+
+// anticipate sends the steps that a change in Consul certainly takes, before HAProxy
+// is read: for a large service that takes longer than all else. What has been sent is
+// read back as ever.
+func (a *Agent) anticipate(ctx context.Context, snap catalog.Snapshot, changed []plan.Service) {
+	o := a.known.observed
+	if a.known.stale == nil || !o.Running || o.Marker != a.set.Renderer.Marker() || a.trouble.wait() > 0 {
+		return
+	}
+	now := time.Now()
+	o.Guards, o.Flapping, o.Absent, o.Drained = a.guard.recall(now), a.flapping(now), a.known.absences(now), a.drains.backend
+	var steps []plan.Step
+	for _, s := range changed {
+		if a.decided.settled(s.Backend, o) != nil {
+			steps = append(steps, plan.Decide(s, o, snap.Service(s.Backend)).Certain()...)
+		}
+	}
+	if len(steps) > 0 {
+		a.apply(ctx, steps)
+	}
+}
+
+// compute plans with what is remembered, and remembers what the plan tells. A
+// service for which nothing has changed since it was settled is not planned again.
+func (a *Agent) compute(o plan.Observed, snap catalog.Snapshot) plan.Plan {
+	now := time.Now()
+	o.Guards, o.Flapping, o.Absent, o.Drained = a.guard.recall(now), a.flapping(now), a.known.absences(now), a.drains.backend
+	d := a.desired()
+	a.decided.use(d, o)
+	if len(a.guard.backends) > 0 {
+		o.Listed = listed(snap)
+	}
+	p := a.decide(d, o, snap)
+	if held := p.HeldBackends(); o.Listed == nil && len(held) > 0 {
+		o.Listed = listed(snap) // what is lost now may be reused already
+		for _, backend := range held {
+			delete(a.decided.decisions, backend)
+		}
+		p = a.decide(d, o, snap)
+	}
+	a.guard.remember(now, p)
+	a.known.noteAbsent(now, p)
+	a.known.settled(p)
+	return p
+}
+
+// listed has the addresses at which Consul lists an instance: see plan.Observed.
+func listed(snap catalog.Snapshot) map[netip.AddrPort]string {
+	at := map[netip.AddrPort]string{}
+	for _, s := range snap.Services() {
+		for i := range s.Instances {
+			addr, name := s.Instances[i].Addr, s.Name
+			if other, found := at[addr]; found && other != name {
+				name = ""
+			}
+			at[addr] = name
+		}
+	}
+	return at
+}
+
+// decide plans the services of which something has changed.
+func (a *Agent) decide(d plan.Desired, o plan.Observed, snap catalog.Snapshot) plan.Plan {
+	decisions := make([]*plan.Decision, 0, len(d.Services))
+	for _, s := range d.Services {
+		decision := a.decided.settled(s.Backend, o)
+		if decision == nil || a.known.fresh[s.Backend] {
+			decision = plan.Decide(s, o, snap.Service(s.Backend))
+			a.decided.decisions[s.Backend] = decision
+			a.known.fresh[s.Backend] = true
+		}
+		decisions = append(decisions, decision)
+	}
+	return plan.Combine(d, o, decisions)
+}
+
+// decided holds the last decision for each backend.
+type decided struct {
+	key       decidedFor
+	decisions map[string]*plan.Decision
+}
+
+// decidedFor is what all decisions depend on.
+type decidedFor struct {
+	services *plan.Service // the first of the settings
+	marker   plan.Marker
+	ran      plan.Marker
+	pid      int
+	caps     plan.Capabilities
+}
+
+// use forgets all decisions if what they depend on has changed.
+func (k *decided) use(d plan.Desired, o plan.Observed) {
+	key := decidedFor{marker: d.Marker, ran: o.Marker, pid: o.PID, caps: o.Caps}
+	if len(d.Services) > 0 {
+		key.services = &d.Services[0]
+	}
+	if k.key != key || k.decisions == nil {
+		*k = decided{key, make(map[string]*plan.Decision, len(d.Services))}
+	}
+}
+
+// settled gives a backend's decision if it needs no look at the time, or nil.
+func (k *decided) settled(backend string, o plan.Observed) *plan.Decision {
+	d := k.decisions[backend]
+	_, guarded := o.Guards[backend]
+	if d == nil || !d.IsSettled() || guarded || len(o.Flapping[backend])+len(o.Absent[backend]) > 0 {
+		return nil
+	}
+	return d
+}
+
+func (a *Agent) desired() plan.Desired {
+	d := plan.Desired{Marker: a.set.Renderer.Marker(), Services: a.set.Services, Rotation: a.set.Rotation}
+	if a.known.observed.Marker == d.Marker {
+		return d
+	}
+	// HAProxy runs the settings of before, and the operator's servers of before
+	// until the reload.
+	d.Services = slices.Clone(d.Services)
+	for i := range d.Services {
+		s := &d.Services[i]
+		s.Operator = slices.Concat(s.Operator, a.ran[s.Backend].Operator)
+	}
+	return d
+}
+
+// noteRan remembers the services as HAProxy runs them.
+func (a *Agent) noteRan() {
+	if a.known.observed.Marker != a.set.Renderer.Marker() {
+		return
+	}
+	a.ran = make(map[string]plan.Service, len(a.set.Services))
+	for _, s := range a.set.Services {
+		a.ran[s.Backend] = s
+	}
+}
+
+// caps is what the HAProxy that will start can do: as the last one that ran,
+// else as the program on disk.
+func (a *Agent) caps(ctx context.Context) plan.Capabilities {
+	if a.known.observed.Caps.Version == "" {
+		a.known.observed.Caps = a.haproxy.Capabilities(ctx)
+	}
+	return a.known.observed.Caps
+}
+
+func (a *Agent) apply(ctx context.Context, steps []plan.Step) {
+	services := a.serviceNames()
+	for i, err := range a.haproxy.Apply(ctx, steps) {
+		s := steps[i]
+		a.known.touch(s.Backend)
+		a.record.Step(services[s.Backend], s, err)
+		if errors.Is(err, plan.ErrRefused) {
+			a.known.refused(s.Backend)
+		}
+		if errors.Is(err, plan.ErrStatic) {
+			a.known.refusedWeight(s.Backend)
+		}
+		if err != nil {
+			if ctx.Err() == nil {
+				a.trouble.step(a.log, s, err)
+			}
+			continue
+		}
+		if s.Kind == plan.Add {
+			a.known.adds[s.Backend] = true
+		}
+		if a.trouble.taken(s) {
+			a.logStep(s)
+		}
+	}
+}
+
+// serviceNames gives Consul's name of each backend.
+func (a *Agent) serviceNames() map[string]string {
+	names := make(map[string]string, len(a.set.Services))
+	for _, s := range a.set.Services {
+		names[s.Backend] = s.Name
+	}
+	return names
+}
+
+// logStep writes the one line of a transition.
+func (a *Agent) logStep(s plan.Step) {
+	args := []any{"backend", s.Backend, "server", s.Server, "reason", s.Reason}
+	if s.Instance != "" && s.Instance != s.Server {
+		args = append(args, "instance", catalog.Printable(s.Instance))
+	}
+	switch s.Kind {
+	case plan.Add, plan.SetAddr:
+		args = append(args, "address", s.Addr)
+	case plan.SetWeight:
+		args = append(args, "weight", s.Weight)
+	case plan.SetMaxConn:
+		args = append(args, "maxconn", s.MaxConn)
+	case plan.Shutdown:
+		a.log.Warn("remaining sessions shut down", args...)
+		return
+	case plan.Delete, plan.SetReady, plan.SetDrain, plan.SetMaint, plan.EnableHealth, plan.EnableAgent, plan.DisableAgent:
+	}
+	if s.Reason == plan.Drift {
+		a.log.Warn("drift corrected", append(args, "change", s.Kind)...)
+		return
+	}
+	if s.Kind == plan.DisableAgent {
+		a.log.Debug("server "+string(s.Kind), args...) // one for each free slot after a reload
+		return
+	}
+	a.log.Info("server "+string(s.Kind), args...)
+}
+
+// note logs HAProxy's coming and going, once each.
+func (a *Agent) note(err error) {
+	a.noteAway(err)
+	switch {
+	case err == nil && a.trouble.haproxy != "":
+		a.log.Info("HAProxy connected", "pid", a.known.observed.PID, "version", a.known.observed.Caps.Version)
+		a.trouble.haproxy = ""
+	case err != nil && a.trouble.haproxy != err.Error():
+		a.trouble.haproxy = err.Error()
+		if errors.Is(err, plan.ErrNotRunning) {
+			a.log.Warn("HAProxy not running, waiting", "error", oneLine(err))
+		} else {
+			a.log.Error("HAProxy state read failed", "error", oneLine(err))
+		}
+	}
+}
+
+// pause waits, or less if the context ends.
+func pause(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+	case <-t.C:
+	}
+}

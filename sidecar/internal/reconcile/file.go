@@ -1,0 +1,222 @@
+package reconcile
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/pointsman/pointsman/sidecar/internal/plan"
+)
+
+// fileKeeper is what the agent knows of haproxy.cfg.
+type fileKeeper struct {
+	writing *fileWrite     // under way beside the loop; nil: none
+	done    chan fileWrite // how it went; room for one
+
+	model    []plan.FileBackend // what was last rendered for the file
+	renderer Renderer           // and with what
+	due      time.Time          // when a write that waits for more changes is due; zero: none waits
+	unsure   bool               // the file on disk should be compared
+	fresh    bool               // it was tried to be written after HAProxy was last read
+	written  time.Time
+	putBack  int  // how often someone else had changed it
+	current  bool // the file holds what HAProxy runs
+	err      error
+	retry    backoff
+
+	// rejected is what could not be written when it was last tried.
+	rejected plan.Marker
+	// good renders what HAProxy runs: from the newest settings that it took.
+	good Renderer
+	// content is what good last rendered into the file.
+	content []byte
+}
+
+// fileWrite is one write of haproxy.cfg: what is to be in it, and how that went.
+type fileWrite struct {
+	renderer Renderer
+	model    []plan.FileBackend
+
+	content []byte
+	changed bool
+	err     error
+}
+
+// tendFile keeps haproxy.cfg saying what HAProxy runs, and gives the time
+// until it is to be called again.
+func (a *Agent) tendFile(ctx context.Context, p plan.Plan) time.Duration {
+	f := &a.files
+	r := a.fileRenderer()
+	if r == nil || !a.mayWrite(p) {
+		f.current, f.due = false, time.Time{} // whatever it holds: it follows nobody now
+		return time.Hour
+	}
+	if a.reloads.running != nil {
+		f.current = false // it holds what is being loaded
+		return time.Hour
+	}
+	same := f.renderer == r && plan.SameFile(f.model, p.File)
+	if f.writing != nil {
+		// On disk is what was there, or already what is being written. The end of
+		// the write wakes the loop, and the newest model is written then.
+		f.current = f.current && same && f.writing.renderer == r && plan.SameFile(f.writing.model, p.File)
+		return time.Hour
+	}
+	if same && !f.unsure && f.err == nil {
+		f.current, f.due = true, time.Time{}
+		return time.Hour
+	}
+	now := time.Now()
+	if latest := now.Add(a.fileDelay(same)); f.due.IsZero() || f.err == nil && f.due.After(latest) {
+		f.due = latest // somebody may have begun to wait for it
+	}
+	if wait := f.due.Sub(now); wait > 0 {
+		f.current = f.current && same
+		return wait
+	}
+	f.due, f.current = time.Time{}, f.current && same
+	f.writing = &fileWrite{renderer: r, model: p.File}
+	go func(w fileWrite) { f.done <- a.writeFile(ctx, w) }(*f.writing)
+	return time.Hour
+}
+
+// noteWritten takes how a write beside the loop went.
+func (a *Agent) noteWritten(ctx context.Context, w fileWrite) {
+	f := &a.files
+	f.writing = nil
+	switch err := a.takeWrite(ctx, w); {
+	case ctx.Err() != nil: // it fails for that
+	case err == nil:
+		f.retry = backoff{}
+	case w.renderer == a.set.Renderer && a.isolate(err): // it is planned again, without what was wrong
+	default:
+		f.due = time.Now().Add(f.retry.next(a.jitter))
+	}
+}
+
+// touchChanged has the backends read again that the file has otherwise now, or
+// all where it is not known what it had: somebody may have loaded the one before
+// it meanwhile.
+func (a *Agent) touchChanged(model []plan.FileBackend) {
+	touched := false
+	for _, b := range model {
+		was := slices.IndexFunc(a.files.model, func(f plan.FileBackend) bool { return f.Backend == b.Backend })
+		if b.Service != "" && (was < 0 || !a.files.model[was].Equal(b)) {
+			a.known.touch(b.Backend)
+			touched = true
+		}
+	}
+	if !touched {
+		a.known.forget()
+	}
+}
+
+// fileDelay is how long this write may wait for more. The very first may not:
+// HAProxy waits for it. Nor may one that somebody waits for, see Drain.
+func (a *Agent) fileDelay(same bool) time.Duration {
+	if same || a.files.written.IsZero() || a.attending.Load() > 0 {
+		return 0
+	}
+	return a.set.FileDelay
+}
+
+// fileRenderer is what the file is to be rendered with so that whoever loads
+// it gets what HAProxy runs now; nil while HAProxy runs what we can't render.
+// Settings that HAProxy does not run yet come into the file with their reload.
+func (a *Agent) fileRenderer() Renderer {
+	f, o, wanted := &a.files, a.known.observed, a.set.Renderer
+	switch {
+	case !o.Running && f.good != nil && (a.reloads.failed(wanted.Marker()) || f.rejected == wanted.Marker()):
+		return f.good
+	case !o.Running:
+		return wanted
+	case o.Marker == wanted.Marker():
+		f.setGood(wanted)
+		return wanted
+	case f.good != nil && f.good.Marker() == o.Marker:
+		return f.good
+	case f.renderer != nil && f.renderer.Marker() == o.Marker:
+		f.setGood(f.renderer) // what we wrote while HAProxy did not run
+		return f.good
+	}
+	return nil
+}
+
+// setGood takes what HAProxy runs. The content of another renderer is not kept: it
+// is of before this one's, and may have servers that were called drained since.
+func (f *fileKeeper) setGood(r Renderer) {
+	if f.good != r {
+		f.good, f.content = r, nil
+	}
+}
+
+// mayWrite is false while it is not known what belongs into the file and a
+// file is there that somebody may need.
+func (a *Agent) mayWrite(p plan.Plan) bool {
+	for _, b := range p.File {
+		if b.Known {
+			continue
+		}
+		exists, err := a.file.Exists()
+		if a.known.observed.Running || !exists && err == nil && time.Since(a.started) > firstAnswer {
+			continue
+		}
+		return false
+	}
+	return true
+}
+
+// firstAnswer is how long Consul's first answers are waited for. After that what
+// was saved is used; and where nothing was and there is no file, one without
+// servers is written, so that HAProxy can start.
+const firstAnswer = time.Second
+
+// writeFile renders and writes the file. It touches nothing that is the loop's.
+func (a *Agent) writeFile(ctx context.Context, w fileWrite) fileWrite {
+	if w.content, w.err = w.renderer.Render(w.model); w.err == nil {
+		w.changed, w.err = a.file.Write(ctx, w.content)
+	}
+	return w
+}
+
+// takeWrite remembers how a write went.
+func (a *Agent) takeWrite(ctx context.Context, w fileWrite) error {
+	f, r, model, content, changed, err := &a.files, w.renderer, w.model, w.content, w.changed, w.err
+	if err != nil && ctx.Err() != nil {
+		return err // it fails for that
+	}
+	if changed || err != nil {
+		a.record.FileWritten(err)
+	}
+	if err != nil {
+		if f.err == nil || f.err.Error() != err.Error() {
+			a.log.Error("haproxy.cfg write failed", "path", a.file.Path(), "error", err)
+		}
+		f.err, f.current, f.rejected, a.isolated.content = err, false, r.Marker(), content
+		f.fresh = true
+		a.known.forget()
+		return err
+	}
+	if f.err != nil {
+		a.log.Info("haproxy.cfg write recovered", "path", a.file.Path())
+	}
+	if changed && f.err == nil && f.renderer == r && plan.SameFile(f.model, model) {
+		// It is what we wrote last, and was not there any more.
+		a.record.FilePutBack()
+		f.putBack++
+		a.log.Warn("haproxy.cfg was changed by someone else, put back", "path", a.file.Path())
+	}
+	if changed {
+		f.written, f.fresh = time.Now(), true
+		a.touchChanged(model)
+		a.log.Debug("haproxy.cfg written", "path", a.file.Path(), "bytes", len(content))
+	}
+	f.model, f.renderer, f.err, f.unsure, f.current = model, r, nil, false, true
+	if f.rejected == r.Marker() {
+		f.rejected = plan.Marker{}
+	}
+	if r == f.good {
+		f.content = content
+	}
+	return nil
+}

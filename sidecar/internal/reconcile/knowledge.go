@@ -1,0 +1,224 @@
+package reconcile
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/pointsman/pointsman/sidecar/internal/plan"
+)
+
+// knowledge is what was last read of HAProxy, and which backends must be read
+// again before the next plan. So a change of one service reads one backend,
+// however many there are.
+type knowledge struct {
+	observed plan.Observed
+	stale    map[string]bool // backends to read; nil: all of them
+	fresh    map[string]bool // backends of which something is new since they were last planned
+	seen     map[string]time.Time
+	left     map[string][]plan.FileServer // by backend, when nothing was left to do
+	refuses  map[string]bool              // backends that refuse `add server`
+	adds     map[string]bool              // backends that have taken it
+	static   map[string]bool              // backends that have refused a weight
+	absent   map[plan.Absence]time.Time   // since when instances have no ready server
+
+	// What a comparison beside the loop must know: the clock goes on with each
+	// backend that is read or changed.
+	clock     uint64
+	touched   map[string]uint64 // when that was last
+	forgotten uint64            // when everything was
+	lastRead  uint64            // when anything was last read
+	failed    error             // of a comparison, and not taken yet
+}
+
+func newKnowledge() knowledge {
+	return knowledge{fresh: map[string]bool{}, touched: map[string]uint64{}, seen: map[string]time.Time{}, left: map[string][]plan.FileServer{}, refuses: map[string]bool{}, adds: map[string]bool{}, static: map[string]bool{}}
+}
+
+// forget makes the next pass read everything.
+func (k *knowledge) forget() {
+	k.clock++
+	k.stale, k.forgotten = nil, k.clock
+}
+
+// touch makes the next pass read a backend.
+func (k *knowledge) touch(backend string) {
+	k.clock++
+	k.touched[backend] = k.clock
+	if k.stale != nil {
+		k.stale[backend] = true
+	}
+}
+
+// changed marks the backends whose service has another answer than it had, and
+// gives the services.
+func (k *knowledge) changed(services []plan.Service, c Catalog) (changed []plan.Service) {
+	for _, s := range services {
+		if at := c.Health(s.Backend).Changed; !at.Equal(k.seen[s.Backend]) {
+			k.seen[s.Backend] = at
+			k.touch(s.Backend)
+			k.fresh[s.Backend] = true
+			changed = append(changed, s)
+		}
+	}
+	return changed
+}
+
+// always lists what is read every time.
+func always(set Settings) []string {
+	if set.Rotation {
+		return []string{plan.RotationBackend}
+	}
+	return nil
+}
+
+// backends lists all that are read.
+func (k *knowledge) backends(set Settings) []string {
+	all := always(set)
+	for _, s := range set.Services {
+		all = append(all, s.Backend)
+	}
+	return all
+}
+
+// read brings the knowledge up to date. A process other than the one that was
+// known is read whole.
+func (k *knowledge) read(ctx context.Context, h HAProxy, set Settings) error {
+	all := k.backends(set)
+	ask := all
+	if k.stale != nil && k.observed.Running {
+		if len(k.stale) == 0 {
+			return nil
+		}
+		ask = slices.Concat(always(set), slices.Sorted(maps.Keys(k.stale)))
+	}
+	o, err := plan.Observed{}, k.failed
+	if k.failed = nil; err == nil {
+		o, err = h.Observe(ctx, ask)
+	}
+	if err == nil && len(ask) < len(all) && (o.PID != k.observed.PID || o.Marker != k.observed.Marker) {
+		ask = all
+		o, err = h.Observe(ctx, ask)
+	}
+	if err != nil {
+		k.observed.Running, k.stale = false, nil
+		return err
+	}
+	k.take(o.WithMaintenance(), ask)
+	return nil
+}
+
+func (k *knowledge) take(o plan.Observed, asked []string) {
+	if o.PID != k.observed.PID {
+		// A new process has its file's servers; what we left in the old one is
+		// no measure for it.
+		clear(k.left)
+		k.observed.Backends = nil
+	}
+	if o.Marker != k.observed.Marker || o.Caps != k.observed.Caps {
+		// Another configuration, or another program, has refused nothing yet, and
+		// taken nothing. The same one would again.
+		clear(k.refuses)
+		clear(k.adds)
+		clear(k.static)
+	}
+	backends := maps.Clone(k.observed.Backends)
+	if backends == nil {
+		backends = map[string]plan.Backend{}
+	}
+	k.observed.Backends = backends
+	for _, name := range asked {
+		k.clock++
+		k.fresh[name], k.touched[name] = true, k.clock
+		k.takeBackend(name, o)
+	}
+	o.Backends = k.observed.Backends
+	k.observed = o
+	k.stale, k.lastRead = map[string]bool{}, k.clock
+}
+
+// takeBackend takes one backend as it was read.
+func (k *knowledge) takeBackend(name string, o plan.Observed) {
+	if b, exists := o.Backends[name]; exists {
+		b.Left, b.Refuses, b.Adds, b.Static = k.left[name], k.refuses[name], k.adds[name], k.static[name]
+		k.observed.Backends[name] = b
+	} else {
+		delete(k.observed.Backends, name)
+	}
+}
+
+// settled remembers how the servers are that the plan leaves alone. Those of a
+// backend are told apart: one that is drained for an hour is no reason to take
+// what the sidecar does to the others meanwhile for someone else's doing.
+func (k *knowledge) settled(p plan.Plan) {
+	busy := map[[2]string]bool{}
+	for _, s := range p.Steps {
+		busy[[2]string{s.Backend, s.Server}] = true
+	}
+	for _, w := range p.Waiting {
+		if w.For != plan.ForCheck && w.For != plan.ForDamping {
+			busy[[2]string{w.Backend, w.Server}] = true
+		}
+	}
+	for _, f := range p.File {
+		b, exists := k.observed.Backends[f.Backend]
+		if !k.fresh[f.Backend] {
+			continue // it was planned before
+		}
+		if !exists || busy[[2]string{f.Backend, ""}] {
+			continue
+		}
+		left := make([]plan.FileServer, 0, len(f.Servers))
+		for _, s := range f.Servers {
+			if !busy[[2]string{f.Backend, s.Name}] {
+				left = append(left, s)
+			}
+		}
+		for _, s := range k.left[f.Backend] {
+			if busy[[2]string{f.Backend, s.Name}] {
+				left = append(left, s)
+			}
+		}
+		k.left[f.Backend], b.Left = left, left
+		k.observed.Backends[f.Backend] = b
+	}
+	clear(k.fresh)
+}
+
+// noteAbsent remembers since when the instances of a plan have no ready server.
+func (k *knowledge) noteAbsent(now time.Time, p plan.Plan) {
+	next := make(map[plan.Absence]time.Time, len(p.Absent))
+	for _, a := range p.Absent {
+		since, known := k.absent[a]
+		if !known {
+			since = now
+		}
+		next[a] = since
+	}
+	k.absent = next
+}
+
+// absences gives that memory as a plan wants it.
+func (k *knowledge) absences(now time.Time) map[string]map[string]time.Duration {
+	out := map[string]map[string]time.Duration{}
+	for a, since := range k.absent {
+		if out[a.Backend] == nil {
+			out[a.Backend] = map[string]time.Duration{}
+		}
+		out[a.Backend][a.Server] = now.Sub(since)
+	}
+	return out
+}
+
+// refusedWeight notes that a backend's balance algorithm is static.
+func (k *knowledge) refusedWeight(backend string) {
+	k.static[backend] = true
+	k.touch(backend)
+}
+
+// refused notes that a backend takes no servers at runtime.
+func (k *knowledge) refused(backend string) {
+	k.refuses[backend] = true
+	k.touch(backend)
+}

@@ -1,0 +1,140 @@
+package reconcile_test
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/pointsman/pointsman/sidecar/internal/catalog"
+	"github.com/pointsman/pointsman/sidecar/internal/reconcile"
+)
+
+// fakeDrains is a file of operator drains.
+type fakeDrains struct {
+	list []catalog.OperatorDrain
+	err  error
+}
+
+func (d *fakeDrains) Path() string { return "/etc/haproxy/haproxy.cfg.drains" }
+
+func (d *fakeDrains) Load() ([]catalog.OperatorDrain, error) { return d.list, d.err }
+
+func (d *fakeDrains) Save(list []catalog.OperatorDrain) error {
+	if d.err == nil {
+		d.list = slices.Clone(list)
+	}
+	return d.err
+}
+
+func (b *bench) setDrain(server string, on bool) error {
+	ctx, cancel := context.WithTimeout(b.t.Context(), time.Second)
+	defer cancel()
+	_, err := b.agent.SetDrain(ctx, "api", server, on)
+	return err
+}
+
+// phases gives the phase of each instance, by ID, and whether an operator drains it.
+func (b *bench) phases() string {
+	var out []string
+	for _, i := range b.agent.State().Services[0].Instances {
+		word := i.ID + " " + string(i.Phase)
+		if !i.Drain.IsZero() {
+			word += " by operator"
+		}
+		out = append(out, word)
+	}
+	slices.Sort(out)
+	return strings.Join(out, ", ")
+}
+
+func TestOperatorDrain_SidecarRestarts_ServerStaysInDrainUntilReady(t *testing.T) {
+	inBothModes(t, func(t *testing.T, dynamic bool) {
+		b := newBench(t, dynamic)
+		b.drains = &fakeDrains{}
+		b.catalog.says("api", instance("a", 1), instance("b", 2))
+		b.adoptable()
+		b.start()
+		b.eventually("ready", time.Second, func() bool { return b.agent.State().Ready })
+		if err := b.setDrain("nothing", true); !errors.Is(err, reconcile.ErrNoServer) {
+			t.Errorf("a server that is not there: got %v, want ErrNoServer", err)
+		}
+		if err := b.setDrain("a", true); err != nil {
+			t.Fatal(err)
+		}
+		want := "a drained by operator, b up"
+		b.eventually(want, time.Second, func() bool { return b.phases() == want })
+		b.passes(time.Minute)
+		b.stop()
+		b.start()
+		b.eventually("ready", time.Second, func() bool { return b.agent.State().Ready })
+		b.passes(time.Minute)
+		if got := b.phases(); got != want {
+			t.Errorf("after a restart: got %q, want %q:\n%s", got, want, b.log)
+		}
+		if n := b.log.count("kept in drain by an operator", "server=a"); n != 1 {
+			t.Errorf("got %d lines about it at the start, want 1:\n%s", n, b.log)
+		}
+
+		b.catalog.says("api", instance("a", 1, leaving), instance("b", 2))
+		b.eventually("the instance that leaves is out, or gone", time.Minute, func() bool {
+			return !strings.Contains(b.phases(), "a drain")
+		})
+		if d, _ := b.agent.State().Drain("api", "a"); !d.Drained {
+			t.Errorf("it leaves and is in drain: got %+v, want it drained", d)
+		}
+		b.catalog.says("api", instance("b", 2))
+		b.passes(time.Minute)
+		if err := b.setDrain("a", false); err != nil {
+			t.Errorf("ready of an instance that is gone: %v", err)
+		}
+		b.catalog.says("api", instance("a", 1), instance("b", 2))
+		want = "a up, b up"
+		b.eventually(want, 5*time.Second, func() bool { return b.phases() == want })
+		if len(b.drains.list) != 0 || len(b.agent.State().Drains) != 0 {
+			t.Errorf("got %v kept, want nothing", b.drains.list)
+		}
+	})
+}
+
+func TestOperatorDrain_LastServers_StayUntilOthersAreUp(t *testing.T) {
+	inBothModes(t, func(t *testing.T, dynamic bool) {
+		b := serving(t, dynamic, instance("a", 1), instance("b", 2))
+		for _, server := range []string{"a", "b"} {
+			if err := b.setDrain(server, true); err != nil {
+				t.Fatal(err)
+			}
+			b.passes(10 * time.Second)
+		}
+		if got, want := b.phases(), "a drained by operator, b up by operator"; got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+		b.catalog.says("api", instance("a", 1), instance("b", 2), instance("c", 3))
+		b.passes(10 * time.Second)
+		if got, want := b.phases(), "a drained by operator, b drained by operator, c up"; got != want {
+			t.Errorf("with another one: got %q, want %q", got, want)
+		}
+	})
+}
+
+// What is not on disk is not in drain: a restart would end it without a word.
+func TestOperatorDrain_CannotBeSaved_IsAnError(t *testing.T) {
+	inBothModes(t, func(t *testing.T, dynamic bool) {
+		b := newBench(t, dynamic)
+		b.drains = &fakeDrains{}
+		b.catalog.says("api", instance("a", 1), instance("b", 2))
+		b.adoptable()
+		b.start()
+		b.eventually("ready", time.Second, func() bool { return b.agent.State().Ready })
+		b.drains.err = errors.New("disk full")
+		if err := b.setDrain("a", true); !errors.Is(err, b.drains.err) {
+			t.Errorf("got %v, want that of the disk", err)
+		}
+		b.passes(time.Minute)
+		if got, want := b.phases(), "a up, b up"; got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	})
+}

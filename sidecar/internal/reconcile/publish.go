@@ -1,0 +1,264 @@
+package reconcile
+
+import (
+	"cmp"
+	"maps"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/pointsman/pointsman/sidecar/internal/catalog"
+	"github.com/pointsman/pointsman/sidecar/internal/plan"
+)
+
+// noteApplied records the services that HAProxy was now seen to run as Consul
+// has them, and how long that took since Consul said so.
+func (a *Agent) noteApplied(p plan.Plan) {
+	busy := map[string]bool{}
+	for _, s := range p.Steps {
+		busy[s.Backend] = true
+	}
+	for _, w := range p.Waiting {
+		if w.For == plan.ForSlot || w.For == plan.ForConsul {
+			busy[w.Backend] = true
+		}
+	}
+	all := p.Reload == plan.NoReload
+	for _, s := range a.set.Services {
+		_, exists := a.known.observed.Backends[s.Backend]
+		if !exists || busy[s.Backend] {
+			all = false
+			continue
+		}
+		changed := a.known.seen[s.Backend]
+		was, before := a.applied[s.Backend]
+		if before && was.change.Equal(changed) {
+			continue
+		}
+		now := time.Now()
+		a.applied[s.Backend] = applied{change: changed, at: now}
+		if before {
+			// The first answer is no change: what it took is the start's time.
+			a.record.Applied(s.Name, now.Sub(changed))
+		}
+	}
+	if all && !a.converged {
+		a.converged = true
+		a.log.Info("ready, HAProxy matches Consul", "services", len(a.set.Services))
+	}
+}
+
+// publish makes the new State.
+func (a *Agent) publish(snap catalog.Snapshot, p plan.Plan) {
+	o, f, r := a.known.observed, &a.files, &a.reloads
+	s := &State{
+		LoadBalancer: a.name, Version: a.version, Started: a.started,
+		Converged: a.converged,
+		HAProxy:   HAProxyState{Running: o.Running, Stopped: a.stopped, Version: o.Caps.Version, OldWorkers: a.old.n, OldWorkersUnknown: a.old.unknown, OldWorkersMemory: a.old.memory, Maintenance: o.Maintenance, Error: a.trouble.haproxy},
+		File:      FileState{Path: a.file.Path(), Current: f.current, Pending: f.fresh || f.writing != nil || r.running != nil || !f.due.IsZero() && f.err == nil, Written: f.written, PutBack: f.putBack, Error: text(f.err), LeftOut: a.leftOutState()},
+		Reloads: ReloadState{
+			Succeeded: r.succeeded, Failed: r.failures, Last: r.last, LastReason: string(r.lastReason),
+			Pending: string(r.reason), Error: text(r.err),
+		},
+		Services: make([]ServiceState, 0, len(a.set.Services)), Drains: append([]catalog.OperatorDrain{}, a.drains.now...),
+	}
+	s.Ready, s.NotReady = a.readiness(p)
+	if o.Running {
+		s.HAProxy.PID = o.PID
+	}
+	s.Consul.Reachable, s.Consul.Snapshot = true, a.savedState()
+	waiting := waitingByServer(p)
+	for _, svc := range a.set.Services {
+		state := a.serviceState(svc, snap.Service(svc.Backend), p, waiting[svc.Backend])
+		s.Consul.take(state, a.catalog.Health(svc.Backend))
+		s.Services = append(s.Services, state)
+	}
+	slices.SortFunc(s.Services, func(x, y ServiceState) int {
+		return cmp.Or(cmp.Compare(x.Name, y.Name), cmp.Compare(x.Backend, y.Backend))
+	})
+	a.old.note(s)
+	s.empty = maps.Clone(a.old.empty)
+	a.show(s)
+	a.record.State(s)
+}
+
+// take adds what one service tells of Consul.
+func (c *ConsulState) take(s ServiceState, h catalog.SourceHealth) {
+	if h.Err != nil || h.Answered.IsZero() {
+		c.Reachable = false
+	}
+	if s.Error != "" && c.Error == "" {
+		c.Error = s.Error
+	}
+	if c.LastContact.IsZero() || h.Answered.Before(c.LastContact) {
+		c.LastContact = h.Answered
+	}
+}
+
+// waitingByServer gives what the next change of each server waits for, by backend.
+func waitingByServer(p plan.Plan) map[string]map[string]string {
+	out := map[string]map[string]string{}
+	for _, w := range p.Waiting {
+		if out[w.Backend] == nil {
+			out[w.Backend] = map[string]string{}
+		}
+		out[w.Backend][w.Server] = string(w.For)
+	}
+	return out
+}
+
+// shown is what a service's state was made from, and what of it takes long to make.
+type shown struct {
+	decision  *plan.Decision
+	instances []InstanceState
+	rejected  []RejectedState
+	freeSlots int
+}
+
+func (a *Agent) serviceState(svc plan.Service, want catalog.Service, p plan.Plan, waiting map[string]string) ServiceState {
+	h := a.catalog.Health(svc.Backend)
+	s := ServiceState{
+		Name: svc.Name, Backend: svc.Backend, Known: want.Known && !want.Old, Index: want.Index,
+		Answered: h.Answered, Error: text(h.Err), Applied: a.applied[svc.Backend].at,
+		Instances: make([]InstanceState, 0, len(want.Instances)+1), Rejected: []RejectedState{},
+		Guard: a.guardState(svc),
+	}
+	if want.Old {
+		s.Saved = a.saved.old[svc.Backend].Answered
+	}
+	running, decision := a.known.observed.Running, a.decided.decisions[svc.Backend]
+	was := a.shown[svc.Backend]
+	if running && decision != nil && was.decision == decision && decision.IsSettled() && len(a.flaps.hot[svc.Backend]) == 0 {
+		s.Instances, s.Rejected, s.FreeSlots = was.instances, was.rejected, was.freeSlots
+		return s
+	}
+	for _, r := range want.Rejected {
+		s.Rejected = append(s.Rejected, RejectedState{ID: r.ID, Node: r.Node, Error: r.Err.Error()})
+	}
+	if running { // else what was read last is gone
+		s.addServers(a.known.observed.Backends[svc.Backend], svc, p, was)
+	} else {
+		s.addFiled(p, want)
+	}
+	s.addUnplaced(want)
+	drains := a.drainsOf(svc.Name, want)
+	for i := range s.Instances {
+		inst := &s.Instances[i]
+		inst.Drain = drains[instanceKey{inst.Node, inst.ID}]
+		inst.Waiting = waiting[inst.Server]
+		if f := a.flaps.hot[svc.Backend][instanceKey{inst.Node, inst.ID}]; f != nil {
+			inst.Flaps = f.n
+			if inst.Waiting == string(plan.ForDamping) {
+				inst.DampedUntil = f.until(time.Now(), a.set.Damping[svc.Backend])
+			}
+		}
+		inst.Reason = inst.reason()
+	}
+	slices.SortFunc(s.Instances, func(x, y InstanceState) int { return cmp.Compare(x.Server, y.Server) })
+	a.shown[svc.Backend] = shown{decision, s.Instances, s.Rejected, s.FreeSlots}
+	return s
+}
+
+func (a *Agent) guardState(svc plan.Service) (g GuardState) {
+	g.Held, g.Since = a.guard.held(svc.Backend)
+	if svc.Hold > 0 && !g.Since.IsZero() {
+		g.Until = g.Since.Add(svc.Hold)
+	}
+	return g
+}
+
+// addServers adds what HAProxy runs, with what Consul says of it.
+func (s *ServiceState) addServers(b plan.Backend, svc plan.Service, p plan.Plan, was shown) {
+	placed := make(map[string]*catalog.Instance, len(b.Servers))
+	for i, pl := range p.Placed[svc.Backend] {
+		placed[pl.Server] = &p.Placed[svc.Backend][i].Instance
+	}
+	for _, srv := range b.Servers {
+		inst, listed := placed[srv.Name]
+		if !listed && srv.IsFreeSlot() {
+			s.FreeSlots++
+			continue
+		}
+		st := InstanceState{
+			Server: srv.Name, Addr: srv.Addr.String(), Health: "gone", Own: slices.Contains(svc.Operator, srv.Name),
+			Admin: srv.Admin.String(), Agent: srv.Agent.String(), Weight: srv.Weight, Sessions: srv.Sessions, Phase: phase(srv),
+		}
+		if st.Phase == PhaseStarting && was.wasUp(st.Server, st.Addr) {
+			st.Phase = PhaseDown
+		}
+		if srv.Check.Status != "" {
+			check := srv.Check
+			check.Path = svc.Path
+			st.Check = check.String()
+		}
+		if listed {
+			st.ID, st.Node, st.Version, st.Health = inst.ID, inst.Node, inst.Version, inst.Health.String()
+			st.Leaving = !inst.Leaving.IsZero()
+			if srv.Addr != inst.Addr {
+				st.MovesTo = inst.Addr.String()
+			}
+		}
+		s.Instances = append(s.Instances, st)
+	}
+}
+
+// addFiled adds the servers that the file keeps for a HAProxy that does not run,
+// though Consul does not want them there: it will have them when it starts.
+func (s *ServiceState) addFiled(p plan.Plan, want catalog.Service) {
+	listed := make(map[netip.AddrPort]bool, len(want.Instances))
+	for _, inst := range want.Instances {
+		listed[inst.Addr] = inst.Leaving.IsZero()
+	}
+	i, has := slices.BinarySearchFunc(p.File, s.Backend, func(b plan.FileBackend, name string) int { return cmp.Compare(b.Backend, name) })
+	if !has {
+		return
+	}
+	for _, f := range p.File[i].Servers {
+		if !f.Disabled && !listed[f.Addr] {
+			s.Instances = append(s.Instances, InstanceState{Server: f.Name, Addr: f.Addr.String(), Health: "gone", Phase: PhaseUnknown, Weight: f.Weight})
+		}
+	}
+}
+
+// addUnplaced adds the instances that have no server.
+func (s *ServiceState) addUnplaced(want catalog.Service) {
+	have := make(map[[2]string]bool, len(s.Instances))
+	for _, i := range s.Instances {
+		have[[2]string{i.ID, i.Node}] = true
+	}
+	for _, inst := range want.Instances {
+		if !have[[2]string{inst.ID, inst.Node}] {
+			s.Instances = append(s.Instances, InstanceState{
+				ID: inst.ID, Node: inst.Node, Server: inst.Server, Addr: inst.Addr.String(), Version: inst.Version,
+				Health: inst.Health.String(), Leaving: !inst.Leaving.IsZero(), Phase: PhaseUnknown, Weight: inst.Weight,
+			})
+		}
+	}
+}
+
+// startingFor is how long a server that has just become ready is said to
+// start rather than to be down.
+const startingFor = 30 * time.Second
+
+func phase(s plan.Server) Phase {
+	switch {
+	case s.Admin == plan.Maint:
+		return PhaseOut
+	case s.Admin == plan.Drain && s.Sessions == 0:
+		return PhaseDrained
+	case s.Admin == plan.Drain:
+		return PhaseDraining
+	case s.Up:
+		return PhaseUp
+	case s.SinceChange < startingFor:
+		return PhaseStarting
+	}
+	return PhaseDown
+}
+
+func text(err error) string {
+	if err == nil {
+		return ""
+	}
+	return err.Error()
+}

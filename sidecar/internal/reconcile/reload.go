@@ -1,0 +1,370 @@
+package reconcile
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/pointsman/pointsman/sidecar/internal/plan"
+)
+
+// reloadKeeper is what the agent knows of reloads.
+type reloadKeeper struct {
+	running *reload      // under way beside the loop; nil: none
+	done    chan *reload // how it went; room for one
+	reset   bool         // new settings have come while it was under way
+
+	reason  plan.ReloadReason // of the one that is due, or none
+	first   time.Time         // when it became due
+	changed time.Time         // when what it would load last changed
+	model   []plan.FileBackend
+	held    string    // why it is held back, as it was logged
+	again   time.Time // when it is looked at again whether it is still held back
+
+	succeeded, failures int
+	last                time.Time
+	lastReason          plan.ReloadReason
+	err                 error       // of the last, until HAProxy runs what is wanted
+	errMarker           plan.Marker // what it should have loaded
+	notBefore           time.Time
+	streak              int // failures in a row
+
+	// useless counts the reloads that succeeded, one after another, and loaded the
+	// same as the one before: loaded.
+	useless int
+	loaded  fileWrite
+
+	// unforeseen counts the reloads, since the last settings, whose new worker
+	// could not listen, though nobody knew before.
+	unforeseen int
+}
+
+const (
+	// listenMin and listenMax bound how long what could not be listened on is
+	// left alone where only a reload can tell whether it can be now: each costs
+	// the clients some seconds.
+	listenMin = time.Minute
+	listenMax = time.Hour
+)
+
+// listenWait is how long the next such reload must wait; 0 before the first.
+func (r *reloadKeeper) listenWait() time.Duration {
+	if r.unforeseen == 0 {
+		return 0
+	}
+	return min(listenMin<<min(r.unforeseen-1, 10), listenMax)
+}
+
+// answerWait is how long a reload waits for the first answer about a service
+// that it brings. Consul may be away for long, and the others need theirs.
+const answerWait = 10 * time.Second
+
+// failed reports whether the last reload was to load this, and did not.
+func (r *reloadKeeper) failed(m plan.Marker) bool { return r.err != nil && r.errMarker == m }
+
+// newSettings lets the next reload go ahead at once.
+func (r *reloadKeeper) newSettings() {
+	r.notBefore, r.again, r.streak, r.useless, r.reset = time.Time{}, time.Time{}, 0, 0, r.running != nil
+}
+
+// reload is one reload: what is to be loaded, and how that went. It is made
+// beside the loop, which goes on changing the worker that serves.
+type reload struct {
+	reason plan.ReloadReason
+	fileWrite
+	servers []plan.FileBackend // as HAProxy runs them, for the file that is put back
+	good    lastGood
+	pid     int // of the worker that serves
+	max     oldWorkerLimits
+	began   time.Time
+
+	held  string // why it was not tried: n old workers with so many bytes
+	n     int
+	bytes int64
+
+	isTried, isWritten bool // to write the file, and that succeeded
+	isRestored         bool // the last good file was put back
+	restoreErr         error
+}
+
+// oldWorkerLimits is what old workers may be when a reload starts; 0 is no limit.
+type oldWorkerLimits struct {
+	n      int
+	memory int64 // in bytes
+}
+
+// tendReload starts a reload if one is due, and gives the time until it is to be
+// called again.
+func (a *Agent) tendReload(ctx context.Context, p plan.Plan) time.Duration {
+	r := &a.reloads
+	if p.Reload == plan.NoReload {
+		r.reason, r.held, r.model, r.useless, r.loaded = plan.NoReload, "", nil, 0, fileWrite{}
+		if r.err != nil {
+			// HAProxy runs what is wanted: what was wrong has been put back.
+			a.log.Info("failed reload no longer needed", "reason", r.lastReason)
+			r.err, r.errMarker, r.streak = nil, plan.Marker{}, 0
+		}
+		return time.Hour
+	}
+	now := time.Now()
+	if r.reason == plan.NoReload {
+		r.first, r.changed = now, now
+		a.log.Info("reload needed", "reason", p.Reload)
+	}
+	if !plan.SameFile(r.model, p.File) {
+		r.changed = now
+	}
+	r.reason, r.model = p.Reload, p.File
+	if a.files.writing != nil || r.running != nil {
+		return time.Hour // its end wakes the loop
+	}
+	if wait := max(a.untilReload(now, p), r.again.Sub(now)); wait > 0 {
+		return wait
+	}
+	r.running = &reload{
+		reason:    p.Reload,
+		fileWrite: fileWrite{renderer: a.set.Renderer, model: p.FileToReload()},
+		servers:   p.File, good: a.lastGood(), pid: a.known.observed.PID,
+		max: oldWorkerLimits{a.set.MaxOldWorkers, a.set.MaxOldWorkersMemory}, began: now,
+	}
+	r.reset = false
+	a.files.current = false
+	go func(l reload) {
+		a.reload(ctx, &l)
+		r.done <- &l
+	}(*r.running)
+	return time.Hour
+}
+
+// takeover is how long after its beginning the worker of a reload may begin to
+// serve. A reload that takes longer hangs, and holds up nothing.
+const takeover = 5 * time.Second
+
+// sendable leaves out the steps that are right only for the worker that was read,
+// while a reload brings another one, which they may reach. That has not got the
+// servers that have come meanwhile, and has others at their former addresses.
+func (a *Agent) sendable(steps []plan.Step) []plan.Step {
+	if a.untilTakeover() <= 0 {
+		return steps
+	}
+	return slices.DeleteFunc(slices.Clone(steps), plan.Step.IsForWorker)
+}
+
+// untilTakeover is how long another worker may still begin to serve.
+func (a *Agent) untilTakeover() time.Duration {
+	if r := a.reloads.running; r != nil {
+		return time.Until(r.began.Add(takeover))
+	}
+	return 0
+}
+
+// untilReload is how long the reload must wait: for more changes, for the last
+// reload to lie back far enough, for what is not known yet.
+func (a *Agent) untilReload(now time.Time, p plan.Plan) time.Duration {
+	r := &a.reloads
+	due := r.changed.Add(a.set.ReloadDebounce)
+	if latest := r.first.Add(a.set.ReloadMaxDelay); latest.Before(due) {
+		due = latest
+	}
+	for _, b := range p.File {
+		if unknown := r.first.Add(answerWait); (!b.Known || b.Old) && unknown.After(due) {
+			due = unknown
+		}
+	}
+	if r.notBefore.After(due) {
+		due = r.notBefore
+	}
+	return due.Sub(now)
+}
+
+// reload writes the file and makes HAProxy load it. A failure leaves HAProxy and
+// the file as they were. It touches nothing that is the loop's.
+func (a *Agent) reload(ctx context.Context, l *reload) {
+	if a.hold(ctx, l); l.held != "" {
+		return
+	}
+	good := l.good.read(a.file)
+	if l.content, l.err = l.renderer.Render(l.model); l.err == nil {
+		if l.err = a.bindable(l.content, good, l.pid); l.err != nil {
+			return
+		}
+		l.changed, l.err = a.file.Write(ctx, l.content)
+	}
+	l.isTried, l.isWritten = true, l.err == nil
+	if l.err != nil {
+		return
+	}
+	// What the file names may have gone since it was written.
+	if l.err = a.file.Check(ctx); l.err == nil {
+		l.err = a.haproxy.Reload(ctx, l.renderer.Marker())
+	}
+	if l.err != nil && good != nil && ctx.Err() == nil {
+		l.isRestored, l.restoreErr = true, a.file.Restore(l.good.renewed(good, l.servers), l.err)
+	}
+}
+
+// hold says why the reload must wait for old workers to end. What can't be counted
+// holds nothing: the reload itself will tell.
+func (a *Agent) hold(ctx context.Context, l *reload) {
+	if l.max.n > 0 || l.max.memory > 0 {
+		l.n, _ = a.haproxy.OldWorkers(ctx)
+	}
+	if l.n > 0 && l.max.memory > 0 {
+		l.bytes, _ = a.memory(ctx)
+	}
+	switch {
+	case l.max.n > 0 && l.n >= l.max.n:
+		l.held = "old workers"
+	case l.max.memory > 0 && l.bytes >= l.max.memory:
+		l.held = "memory of old workers"
+	}
+}
+
+// heldAgain is how long a reload that old workers hold back waits until they are
+// counted again.
+const heldAgain = time.Second
+
+// noteHeld takes that a reload was not tried.
+func (a *Agent) noteHeld(l *reload) {
+	r := &a.reloads
+	if r.held != l.held {
+		a.log.Warn("reload delayed by old workers", "reason", l.reason, "because_of", l.held,
+			"old_workers", l.n, "max_old_workers", l.max.n, "memory", l.bytes, "max_memory", l.max.memory)
+	}
+	r.held, r.again = l.held, time.Now().Add(heldAgain)
+	if r.reset {
+		r.again = time.Time{}
+	}
+}
+
+// noteReload takes how a reload went. One that failed is still due.
+func (a *Agent) noteReload(ctx context.Context, l *reload) {
+	r, err := &a.reloads, l.err
+	r.running = nil
+	switch {
+	case ctx.Err() != nil: // it fails for that
+		return
+	case l.held != "":
+		a.noteHeld(l)
+		return
+	}
+	a.known.forget()
+	r.held, a.isolated.content = "", l.content
+	if written := l.fileWrite; l.isTried {
+		if l.isWritten {
+			written.err = nil // else it is the reload's
+		}
+		_ = a.takeWrite(ctx, written)
+	}
+	if l.isRestored {
+		a.noteRestored(l.restoreErr)
+	}
+	isNewest := l.renderer == a.set.Renderer
+	if err != nil && !l.isWritten && isNewest && a.isolate(err) {
+		return // it is planned again, without what was wrong
+	}
+	isolated := false
+	if errors.Is(err, plan.ErrListen) {
+		r.unforeseen++
+		isolated = isNewest && a.isolate(err)
+	}
+	a.record.Reload(l.reason, err)
+	r.last, r.lastReason, r.err, r.errMarker = time.Now(), l.reason, err, l.renderer.Marker()
+	r.notBefore = r.last.Add(a.set.ReloadInterval)
+	if err != nil {
+		a.noteReloadFailed(l, isolated)
+		return
+	}
+	r.succeeded++
+	if len(a.isolated.left) == 0 {
+		r.unforeseen = 0
+	}
+	r.streak, r.reason, r.held, r.model = 0, plan.NoReload, "", nil
+	if r.reset {
+		r.notBefore = time.Time{}
+	}
+	a.files.good, a.files.content = l.renderer, l.content
+	a.log.Info("reloaded", "reason", l.reason)
+	if r.loaded.renderer != l.renderer || !plan.SameFile(r.loaded.model, l.model) {
+		r.useless, r.loaded = 0, fileWrite{renderer: l.renderer, model: l.model}
+	}
+	if r.useless > 0 && !r.reset {
+		// What a reload should bring does not come by it.
+		wait := max(a.set.ReloadInterval, time.Second) << min(r.useless, 6)
+		r.notBefore = r.last.Add(wait)
+		a.log.Warn("reload was needed again", "reason", l.reason, "reloads", r.useless+1, "not_before", wait)
+	}
+	r.useless++
+}
+
+// noteReloadFailed says when the reload is tried again.
+func (a *Agent) noteReloadFailed(l *reload, isolated bool) {
+	r := &a.reloads
+	r.failures++
+	wait := max(a.set.ReloadInterval, time.Second) << min(r.streak, 5)
+	switch {
+	case isolated:
+		wait = a.set.ReloadInterval // it is another one
+	case errors.Is(l.err, plan.ErrListen):
+		wait = max(wait, r.listenWait())
+	}
+	r.notBefore = r.last.Add(wait)
+	r.streak++
+	if r.reset {
+		r.notBefore, r.streak = time.Time{}, 0
+	}
+	a.log.Error("reload failed, previous configuration still active", "reason", l.reason, "error", l.err, "again_in", time.Until(r.notBefore).Round(time.Second))
+}
+
+// lastGood is where to find a content of the file that HAProxy has run: ours, or
+// the one that a sidecar before us wrote for the process that runs.
+type lastGood struct {
+	content  []byte
+	marker   plan.Marker // of the process that runs
+	renderer Renderer    // of the content, if it is of other settings than HAProxy runs
+}
+
+func (a *Agent) lastGood() lastGood {
+	g := lastGood{content: a.files.content, marker: a.known.observed.Marker}
+	if r := a.files.good; r != nil && r.Marker() != g.marker {
+		g.renderer = r
+	}
+	return g
+}
+
+// read gives the content, or nil.
+func (g lastGood) read(file File) []byte {
+	if g.content != nil {
+		return g.content
+	}
+	content, err := file.Read()
+	if err != nil || g.marker == (plan.Marker{}) || !bytes.Contains(content, []byte(g.marker.String())) {
+		return nil
+	}
+	return content
+}
+
+// renewed gives the content with the servers of now where it is of other settings
+// than HAProxy runs. It was not kept up to date then, and could bring back a server
+// that was called drained since.
+func (g lastGood) renewed(content []byte, model []plan.FileBackend) []byte {
+	if g.renderer == nil {
+		return content
+	}
+	renewed, err := g.renderer.Render(model)
+	if err != nil {
+		return content
+	}
+	return renewed
+}
+
+// noteRestored takes that the last good file was put back after a reload that
+// failed, so that a restart of HAProxy gets what runs.
+func (a *Agent) noteRestored(err error) {
+	if err != nil {
+		a.log.Error("haproxy.cfg restore failed", "path", a.file.Path(), "error", err)
+	}
+	a.files.renderer, a.files.model, a.files.current = nil, nil, false
+}

@@ -1,0 +1,183 @@
+package reconcile
+
+import (
+	"time"
+
+	"github.com/pointsman/pointsman/sidecar/internal/catalog"
+)
+
+// State is what the agent knows and has done, for people and scripts: the
+// body of /api/v1/state. A State is immutable; the agent publishes a new one
+// after each pass. Slices are never nil, so that JSON has [] and not null.
+type State struct {
+	LoadBalancer string    `json:"load_balancer"` // this load balancer's name
+	Version      string    `json:"version"`       // the sidecar's
+	Started      time.Time `json:"started"`
+
+	// Converged is true once every service has had a complete answer from
+	// Consul, or its known servers adopted, and HAProxy was seen to run all of
+	// it. It stays true.
+	Converged bool `json:"-"`
+	// Ready is true while the sidecar has converged and HAProxy can be read, or
+	// could a moment ago.
+	Ready bool `json:"ready"`
+	// NotReady says why Ready is false; "" when it is true.
+	NotReady string `json:"not_ready,omitempty"`
+
+	HAProxy  HAProxyState   `json:"haproxy"`
+	Consul   ConsulState    `json:"consul"`
+	File     FileState      `json:"file"`
+	Reloads  ReloadState    `json:"reloads"`
+	Services []ServiceState `json:"services"` // sorted by Name, then Backend
+
+	// Drains is what an operator keeps in drain, also of instances that Consul does not
+	// list, in the order in which that began.
+	Drains []catalog.OperatorDrain `json:"operator_drains"`
+
+	empty map[[2]string]bool // see oldWorkers
+}
+
+// HAProxyState is what was last seen of the HAProxy process.
+type HAProxyState struct {
+	Running bool `json:"running"` // it answers, and was read
+	// Stopped is true while no process listens on its sockets. One that is
+	// neither running nor stopped may serve, and can't be read.
+	Stopped bool   `json:"stopped"`
+	Version string `json:"version,omitempty"`
+	PID     int    `json:"pid,omitempty"` // the current worker's
+	// OldWorkers is how many workers of before a reload still finish what they
+	// have; it is counted when everything is compared, and when another worker
+	// serves.
+	OldWorkers        int  `json:"old_workers"`
+	OldWorkersUnknown bool `json:"old_workers_unknown,omitempty"` // they could not be counted
+	// OldWorkersMemory is how much memory they take, in bytes; 0 also where
+	// that can't be known.
+	OldWorkersMemory int64 `json:"old_workers_memory"`
+	// Maintenance is true while this load balancer is out of rotation; while
+	// HAProxy does not run, whether it will be.
+	Maintenance bool   `json:"maintenance"`
+	Error       string `json:"error,omitempty"`
+}
+
+// ConsulState sums up the watched services.
+type ConsulState struct {
+	Reachable   bool      `json:"reachable"`    // the last query of every service succeeded
+	LastContact time.Time `json:"last_contact"` // the oldest last successful answer among the services; zero before each had one
+	Error       string    `json:"error,omitempty"`
+
+	Snapshot *SnapshotState `json:"snapshot,omitempty"` // nil: none is kept
+}
+
+// SnapshotState is the snapshot that the sidecar after this one begins with,
+// if Consul is away then.
+type SnapshotState struct {
+	Path    string    `json:"path"`
+	Written time.Time `json:"written"`           // zero: there is none
+	Damaged string    `json:"damaged,omitempty"` // what could not be used at the start, and where it is
+	Error   string    `json:"error,omitempty"`   // of the last write
+}
+
+// FileState is the state of haproxy.cfg.
+type FileState struct {
+	Path    string    `json:"path"`
+	Current bool      `json:"current"` // it holds what HAProxy runs
+	Pending bool      `json:"pending"` // it is about to be written, or HAProxy was not read since it was
+	Written time.Time `json:"written"`
+	Error   string    `json:"error,omitempty"` // the last write's or validation's
+
+	// PutBack is how often someone else had changed it, and it was put back.
+	PutBack int `json:"put_back,omitempty"`
+
+	// LeftOut is the services because of which HAProxy would reject the file.
+	LeftOut []LeftOutState `json:"left_out"`
+}
+
+// LeftOutState is a service that the file does not have as the settings say.
+type LeftOutState struct {
+	Service  string `json:"service"`
+	Backend  string `json:"backend"`
+	AsBefore bool   `json:"as_before"` // the file has it as it was; else not at all
+	Error    string `json:"error"`     // HAProxy's words
+}
+
+// ReloadState counts reloads since the sidecar started.
+type ReloadState struct {
+	Succeeded  int       `json:"succeeded"`
+	Failed     int       `json:"failed"`
+	Last       time.Time `json:"last"`
+	LastReason string    `json:"last_reason,omitempty"`
+	Pending    string    `json:"pending,omitempty"` // the reason of the reload that is due
+	Error      string    `json:"error,omitempty"`   // of the last, if it failed and is still needed
+}
+
+// ServiceState is one service on this load balancer.
+type ServiceState struct {
+	Name      string          `json:"name"`
+	Backend   string          `json:"backend"`
+	Known     bool            `json:"known"`          // Consul has given a complete answer
+	Saved     time.Time       `json:"saved,omitzero"` // when Consul gave the one that a sidecar before has saved, if it is used
+	Index     uint64          `json:"index"`
+	Answered  time.Time       `json:"answered"`        // Consul's last successful answer
+	Error     string          `json:"error,omitempty"` // of the last query
+	Applied   time.Time       `json:"applied"`         // when HAProxy was last seen to run it all
+	Instances []InstanceState `json:"instances"`       // sorted by Server; also servers that Consul no longer lists
+	Rejected  []RejectedState `json:"rejected"`
+	FreeSlots int             `json:"free_slots"`
+	Guard     GuardState      `json:"guard"`
+}
+
+// GuardState is what the guard holds of one service.
+type GuardState struct {
+	Held  []string  `json:"held"`           // HAProxy's names of the servers, sorted
+	Since time.Time `json:"since,omitzero"` // since when the first of them is held
+	Until time.Time `json:"until,omitzero"` // when it is let go, as far as min_servers; zero: no end
+}
+
+// Phase is where an instance is in its life on this load balancer.
+type Phase string
+
+// The phases, in the order of a life.
+const (
+	PhaseUnknown  Phase = "unknown"  // not seen in HAProxy yet
+	PhaseStarting Phase = "starting" // in HAProxy, its check has not passed
+	PhaseUp       Phase = "up"       // takes traffic
+	PhaseDown     Phase = "down"     // ready, but HAProxy's check fails
+	PhaseDraining Phase = "draining" // finishes what it has
+	PhaseDrained  Phase = "drained"  // draining, without sessions
+	PhaseOut      Phase = "out"      // in maint
+)
+
+// Phases lists every Phase.
+var Phases = []Phase{PhaseUnknown, PhaseStarting, PhaseUp, PhaseDown, PhaseDraining, PhaseDrained, PhaseOut}
+
+// InstanceState is one instance, as Consul lists it and HAProxy runs it.
+type InstanceState struct {
+	ID       string    `json:"id"` // "" for a server that Consul does not list
+	Node     string    `json:"node,omitempty"`
+	Server   string    `json:"server"` // HAProxy's name for it; in a slot, the slot's
+	Addr     string    `json:"address"`
+	MovesTo  string    `json:"moves_to,omitempty"` // Consul's address for it, where HAProxy has another
+	Version  string    `json:"version,omitempty"`
+	Health   string    `json:"health"` // Consul's word; "gone" if Consul does not list it
+	Phase    Phase     `json:"phase"`
+	Leaving  bool      `json:"leaving"`         // it has said so
+	Own      bool      `json:"own,omitempty"`   // a server of the operator's own, that is left alone
+	Admin    string    `json:"admin,omitempty"` // HAProxy's: ready, drain, maint
+	Agent    string    `json:"agent,omitempty"` // agent check: enabled, disabled, or busy while an answer may still come
+	Weight   int       `json:"weight"`
+	Sessions int       `json:"sessions"`
+	Waiting  string    `json:"waiting,omitempty"`       // what its next change waits for
+	Drain    time.Time `json:"operator_drain,omitzero"` // since when an operator keeps it in drain
+	Check    string    `json:"check,omitempty"`         // HAProxy's last check of a server that is down: status, code and words
+	Reason   string    `json:"reason,omitempty"`        // why it gets no traffic, or what is about to change, in words
+
+	Flaps       int       `json:"flaps,omitempty"`       // how often it became ill, until that is forgotten
+	DampedUntil time.Time `json:"damped_until,omitzero"` // when it is let in, if it stays well
+}
+
+// RejectedState is an instance that was left out.
+type RejectedState struct {
+	ID    string `json:"id"`
+	Node  string `json:"node"`
+	Error string `json:"error"`
+}
