@@ -59,7 +59,7 @@ export ONCE
 endif
 
 # What `make build` makes, by main package; the binary has the directory's name.
-PROGRAMS := ./sidecar ./registrator/cmd/registrator ./services/api ./services/client
+PROGRAMS := ./sidecar/cmd/pointsman ./registrator/cmd/registrator ./services/api ./services/client
 
 # One test binary may take this long. `make test` as a whole takes far less.
 TEST_TIMEOUT := 15m

@@ -3,14 +3,14 @@
 # usage: compose/deploy.sh VERSION
 #
 # Deploys a version of the API without failed requests, by
-# `sidecar deploy --compose` (docs/deploy.md): as many new containers as there
+# `pointsman deploy --compose` (docs/deploy.md): as many new containers as there
 # are old ones; a wait until both load balancers route to all of them; then the
 # old ones are stopped, and it waits until both report them drained.
 #
 # If the new version does not come up, it is removed, the old one is as it was,
 # and the exit code is 1. DEPLOY_TIMEOUT is how many seconds it may take to come
 # up, by default 60; DEPLOY_MIN_HEALTHY is how many it must then stay up before an
-# old one is stopped, by default 10. Other exit codes are those of `sidecar deploy`.
+# old one is stopped, by default 10. Other exit codes are those of `pointsman deploy`.
 #
 # The deployed version is written into the file of settings: .env, or the last that
 # COMPOSE_ENV_FILES names. Else the next `docker compose up` would bring the old
@@ -31,10 +31,10 @@ fetch_program() {
 	program=${SIDECAR:-}
 	[[ -z $program ]] || return 0
 	program=$work/sidecar
-	if [[ $(uname -s) == Linux ]] && docker compose cp lb0-sidecar:/usr/local/bin/sidecar "$program" >/dev/null 2>&1; then
+	if [[ $(uname -s) == Linux ]] && docker compose cp lb0-sidecar:/usr/local/bin/pointsman "$program" >/dev/null 2>&1; then
 		return 0
 	fi
-	program=bin/sidecar
+	program=bin/pointsman
 	[[ -x $program ]] || {
 		note "there is no sidecar to run here: make build"
 		return 1

@@ -19,7 +19,7 @@ type rule struct {
 // test: give it one when you create it, and ask whether the edge points inward.
 var rules = []rule{
 	// The sidecar.
-	{place: "sidecar", imports: []string{sidecar + "cli/..."}},
+	{place: "sidecar/cmd/pointsman", imports: []string{sidecar + "cli/..."}},
 	{
 		place: sidecar + "cli/...",
 		imports: []string{
@@ -117,6 +117,6 @@ var process = []string{"Args", "Environ", "ExpandEnv", "Getenv", "LookupEnv"}
 
 // edges are the places that may read process, and start and end a program.
 var edges = []string{
-	"sidecar", sidecar + "cli/...", "registrator/cmd/...", "services/...",
+	"sidecar/cmd/...", sidecar + "cli/...", "registrator/cmd/...", "services/...",
 	sidecar + "consultest/...", sidecar + "haproxytest/...", "test/...",
 }

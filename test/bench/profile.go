@@ -47,12 +47,12 @@ func programs(ctx context.Context, bin string) (lab.Programs, error) {
 	}
 	source, overlay := filepath.Join(bin, "profile.go"), filepath.Join(bin, "overlay.json")
 	replace, err := json.Marshal(map[string]map[string]string{
-		"Replace": {filepath.Join(root, "sidecar", "bench_profile.go"): source},
+		"Replace": {filepath.Join(root, "sidecar", "cmd", "pointsman", "bench_profile.go"): source},
 	})
 	if err := errors.Join(err, os.WriteFile(source, profileSource, 0o600), os.WriteFile(overlay, replace, 0o600)); err != nil {
 		return p, err
 	}
-	build := exec.CommandContext(ctx, "go", "build", "-overlay", overlay, "-o", p.Sidecar, "./sidecar")
+	build := exec.CommandContext(ctx, "go", "build", "-overlay", overlay, "-o", p.Sidecar, "./sidecar/cmd/pointsman")
 	build.Dir = root
 	if out, err := build.CombinedOutput(); err != nil {
 		return p, fmt.Errorf("build the sidecar: %w\n%s", err, out)

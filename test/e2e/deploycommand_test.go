@@ -19,7 +19,7 @@ import (
 	"github.com/pointsman/pointsman/test/lab"
 )
 
-// fleet is nodes that `sidecar deploy` starts and stops by shell commands.
+// fleet is nodes that `pointsman deploy` starts and stops by shell commands.
 type fleet struct {
 	*world
 	dir      string // of the nodes' pids and logs
@@ -93,7 +93,7 @@ type reason struct {
 	Output   string `json:"output"`
 }
 
-// command is `sidecar deploy` without a sidecar.yaml.
+// command is `pointsman deploy` without a sidecar.yaml.
 func (f *fleet) command(ctx context.Context, version string, args ...string) *exec.Cmd {
 	start := fmt.Sprintf(`%s --listen 127.0.0.1:0 --address 127.0.0.1 --service "$POINTSMAN_SERVICE" \
 		--id "$POINTSMAN_INSTANCE" --instance "$POINTSMAN_INSTANCE" --version-name "$POINTSMAN_VERSION" >%s/"$POINTSMAN_INSTANCE.log" 2>&1 &

@@ -14,7 +14,7 @@ import (
 )
 
 // A service outside of Consul is registered with a host's name. It takes traffic where
-// the service allows that, and else `sidecar check` says why it does not (issue 13,
+// the service allows that, and else `pointsman check` says why it does not (issue 13,
 // section 6).
 func TestResolve_HostNameRegistered_ServesOrCheckTells(t *testing.T) {
 	t.Parallel()

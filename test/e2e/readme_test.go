@@ -51,7 +51,7 @@ func TestReadme_QuickStart_DeploysWithoutFailedRequests(t *testing.T) {
 	).Replace(section)
 	settings := regexp.MustCompile("(?s)```yaml\n(.*?)```").FindStringSubmatch(section)
 	commands := regexp.MustCompile(`(?m)^(sidecar|haproxy|registrator) .*$`).FindAllString(section, -1)
-	if settings == nil || len(commands) != 4 || !strings.HasPrefix(commands[0], "sidecar run") || !strings.HasPrefix(commands[1], "haproxy ") || !strings.HasPrefix(commands[2], "registrator run") || !strings.HasPrefix(commands[3], "registrator run") {
+	if settings == nil || len(commands) != 4 || !strings.HasPrefix(commands[0], "pointsman run") || !strings.HasPrefix(commands[1], "haproxy ") || !strings.HasPrefix(commands[2], "registrator run") || !strings.HasPrefix(commands[3], "registrator run") {
 		t.Fatalf("settings %q, commands %q, want the sidecar's settings, then sidecar, HAProxy and two registrators", settings, commands)
 	}
 	w.must(os.WriteFile(dir+"/sidecar.yaml", []byte(settings[1]), 0o600))
@@ -75,7 +75,7 @@ func TestReadme_QuickStart_DeploysWithoutFailedRequests(t *testing.T) {
 	}
 	w.must(lab.Until(w.ctx, 20*time.Second, "an answer", answers))
 	if out, code := sidecar(t, environ, "check"); code != 0 {
-		t.Errorf("sidecar check: exit code %d:\n%s", code, out)
+		t.Errorf("pointsman check: exit code %d:\n%s", code, out)
 	}
 	w.runLine(environ, programs.Registrator, commands[3])
 	live := fmt.Sprintf("http://127.0.0.1:%d/api/v1/live/api?version=1.1&count=1&wait=1s", status)

@@ -12,7 +12,7 @@ import (
 	"github.com/hashicorp/consul/api"
 )
 
-// Maintenance is what `sidecar maintenance --json` says.
+// Maintenance is what `pointsman maintenance --json` says.
 type Maintenance struct {
 	LoadBalancer string  `json:"load_balancer"`
 	Maintenance  bool    `json:"maintenance"`
@@ -22,7 +22,7 @@ type Maintenance struct {
 	Waited       float64 `json:"waited_seconds"`
 }
 
-// Maintenance runs `sidecar maintenance` with a word (on, off or status) and
+// Maintenance runs `pointsman maintenance` with a word (on, off or status) and
 // perhaps flags. The exit code is an error unless it is 0; what was printed is
 // given all the same.
 func (b *Balancer) Maintenance(ctx context.Context, word string, flags ...string) (Maintenance, error) {

@@ -36,7 +36,7 @@ func FindPrograms(ctx context.Context, bin string, names ...string) (Programs, e
 	}
 	// One command for all: it compiles what they share once, and side by side.
 	args := []string{"build", "-o", bin + string(filepath.Separator)}
-	for target, path := range map[string]*string{"./sidecar": &p.Sidecar, "./services/api": &p.API, "./services/client": &p.Client, "./registrator/cmd/registrator": &p.Registrator} {
+	for target, path := range map[string]*string{"./sidecar/cmd/pointsman": &p.Sidecar, "./services/api": &p.API, "./services/client": &p.Client, "./registrator/cmd/registrator": &p.Registrator} {
 		name := filepath.Base(target)
 		if len(names) == 0 || slices.Contains(names, name) {
 			*path = filepath.Join(bin, name)

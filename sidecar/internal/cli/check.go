@@ -110,7 +110,7 @@ func runChecks(ctx context.Context, cfg config.Config, adopt, offline bool) []fi
 	}
 	note := cfg.HAProxy.Socket
 	if errors.Is(err, plan.ErrNotRunning) {
-		note += " (sidecar run waits for HAProxy)"
+		note += " (pointsman run waits for HAProxy)"
 	}
 	add("haproxy", note, err)
 	return append(findings, checkTakeover(ctx, cfg, adopt))

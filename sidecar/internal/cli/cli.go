@@ -99,13 +99,13 @@ func failure(err error) error {
 // printError prints each line of an error: joined errors have one each.
 func printError(w io.Writer, err error) {
 	for line := range strings.Lines(err.Error()) {
-		_, _ = fmt.Fprintln(w, "sidecar:", strings.TrimRight(line, "\n")) // nobody is left to tell
+		_, _ = fmt.Fprintln(w, "pointsman:", strings.TrimRight(line, "\n")) // nobody is left to tell
 	}
 }
 
 func newRoot(env Env) *cobra.Command {
 	root := &cobra.Command{
-		Use:   "sidecar",
+		Use:   "pointsman",
 		Short: "Keep HAProxy in step with Consul and deploy without failed requests",
 		Long: `The sidecar runs next to one HAProxy. It watches services in Consul and changes
 HAProxy over its runtime socket. Only changes that the runtime socket does not

@@ -91,7 +91,7 @@ func (s *deployScene) register(body string) {
 	}
 }
 
-// run is `sidecar deploy` of api 1.1.
+// run is `pointsman deploy` of api 1.1.
 func (s *deployScene) run(environ []string, args ...string) (code int, stdout, stderr string) {
 	// An empty one, and not that of this machine.
 	settings := filepath.Join(s.t.TempDir(), "sidecar.yaml")

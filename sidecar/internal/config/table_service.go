@@ -62,7 +62,7 @@ func serviceInstances() []setting[Service] {
 		},
 		{
 			key: "resolve", def: "false",
-			doc: "Look up a host name in an instance's `Service.Address`, as external services have it, every 5 s. Of several addresses the server keeps its own while that is among them; else it gets the lowest, IPv4 first. While lookups fail it keeps the last one. The rules of `addresses` hold for what is found. Without it an instance with a host name is left out; `sidecar check` shows it.",
+			doc: "Look up a host name in an instance's `Service.Address`, as external services have it, every 5 s. Of several addresses the server keeps its own while that is among them; else it gets the lowest, IPv4 first. While lookups fail it keeps the last one. The rules of `addresses` hold for what is found. Without it an instance with a host name is left out; `pointsman check` shows it.",
 			at:  func(s *Service) value { return yesNo{&s.Resolve} },
 		},
 		{
@@ -127,7 +127,7 @@ func serviceLeave() []setting[Service] {
 		},
 		{
 			key: "guard.hold", def: "0s",
-			doc: "Time after which the guard releases the servers it holds, down to `min_servers`. 0s holds them until they pass again, HAProxy sees them down too, or `sidecar guard release`.",
+			doc: "Time after which the guard releases the servers it holds, down to `min_servers`. 0s holds them until they pass again, HAProxy sees them down too, or `pointsman guard release`.",
 			at:  func(s *Service) value { return span{&s.Guard.Hold, 0, 30 * 24 * time.Hour} },
 		},
 		{

@@ -10,7 +10,7 @@ func statusSettings() []setting[Config] {
 		},
 		{
 			key: "api.socket", derived: "`haproxy.config` with `.api.sock` appended; none if that is too long for a socket",
-			doc: "Unix socket with the same API, for `sidecar guard release` and other actions. Its mode is 0600, so only the sidecar's user and root can open it. Empty disables it; actions then need `api.token_file`.",
+			doc: "Unix socket with the same API, for `pointsman guard release` and other actions. Its mode is 0600, so only the sidecar's user and root can open it. Empty disables it; actions then need `api.token_file`.",
 			at:  func(c *Config) value { return text{&c.Status.Socket, "path", orEmpty(unixSocket)} },
 		},
 		{

@@ -26,7 +26,7 @@ func rotating(t *testing.T) *bench {
 	return b
 }
 
-// maintain does what `sidecar maintenance` does.
+// maintain does what `pointsman maintenance` does.
 func (b *bench) maintain(on bool) {
 	b.haproxy.with(func() {
 		lb := b.haproxy.server(plan.RotationBackend, plan.RotationServer)

@@ -20,7 +20,7 @@ func TestALoadBalancerIsUpgradedInMaintenance(t *testing.T) {
 	s := startStack(t, []string{"compose.yaml", override})
 	s.requestsCome("lb1")
 
-	s.compose("exec", "-T", "lb1-sidecar", "sidecar", "maintenance", "on")
+	s.compose("exec", "-T", "lb1-sidecar", "pointsman", "maintenance", "on")
 	s.until(20*time.Second, "no requests come to lb1", func() error {
 		before, err := s.requests("lb1")
 		if err != nil {
@@ -43,7 +43,7 @@ func TestALoadBalancerIsUpgradedInMaintenance(t *testing.T) {
 		return err
 	})
 	s.routes(30*time.Second, "1.0", 3)
-	s.compose("exec", "-T", "lb1-sidecar", "sidecar", "maintenance", "off")
+	s.compose("exec", "-T", "lb1-sidecar", "pointsman", "maintenance", "off")
 	s.requestsCome("lb1")
 	s.deploy("1.1")
 	s.mustLoseNothing("lb1 in maintenance, its HAProxy upgraded, then back", s.reloads("lb0")+s.reloads("lb1"))

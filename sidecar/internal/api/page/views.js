@@ -120,7 +120,7 @@ function guard(svc) {
   return held?.length > 0 && h('section', { class: 'note bad' },
     h('h3', null, 'Mass removal blocked'),
     h('p', null, `The guard holds ${plural(held.length, 'server')} since `, ago(since), until && [', until ', new Date(until).toLocaleString()], ': ', held.slice(0, 20).join(', '), held.length > 20 && ' …'),
-    h('p', null, 'If they are really gone: ', h('code', null, `sidecar guard release ${svc.name}`)));
+    h('p', null, 'If they are really gone: ', h('code', null, `pointsman guard release ${svc.name}`)));
 }
 
 function versions(sum) {

@@ -39,7 +39,7 @@ func run() int {
 	}
 	defer func() { _ = os.RemoveAll(bin) }() // a temporary directory
 	fmt.Fprintln(os.Stderr, "Building the sidecar, the API node and the client…")
-	programs, err := lab.FindPrograms(ctx, bin, "sidecar", "api", "client")
+	programs, err := lab.FindPrograms(ctx, bin, "pointsman", "api", "client")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "demo:", err)
 		return 2
