@@ -11,9 +11,9 @@ import (
 // maxAnswer bounds a sidecar's answer, in bytes. It has a few hundred.
 const maxAnswer = 64 << 10
 
-// question is what a sidecar is asked: about which instance of which service,
+// request is what a sidecar is asked: about which instance of which service,
 // and of which load balancer.
-type question struct{ balancer, service, instance string }
+type request struct{ balancer, service, instance string }
 
 // answer is what it says.
 type answer struct {
@@ -27,7 +27,7 @@ func (a answer) hasLetGo() bool { return a.drained || !a.routed }
 
 // parseAnswer reads the body of a 200 from /api/v1/drain. What is said of
 // another load balancer, service or instance is no answer: it proves nothing.
-func parseAnswer(body []byte, q question) (answer, error) {
+func parseAnswer(body []byte, q request) (answer, error) {
 	fields, err := fieldsOf(body)
 	if err != nil {
 		return answer{}, err
@@ -52,7 +52,7 @@ func parseAnswer(body []byte, q question) (answer, error) {
 
 // parseNotRouted reads the body of a 404: whatever else listens there may say
 // 404 as well, so it must have the load balancer's name.
-func parseNotRouted(body []byte, q question) (answer, error) {
+func parseNotRouted(body []byte, q request) (answer, error) {
 	fields, err := fieldsOf(body)
 	if err == nil {
 		err = fields.same("load_balancer", q.balancer)

@@ -24,7 +24,7 @@ func FuzzParseAnswer(f *testing.F) {
 	f.Add([]byte(`{"load_balancer":"lb0","index":1e700}`))
 	f.Add([]byte(`null`))
 	f.Add([]byte(strings.Repeat("[", 5000)))
-	q := question{balancer: "lb0", service: "api", instance: "api-1"}
+	q := request{balancer: "lb0", service: "api", instance: "api-1"}
 	f.Fuzz(func(t *testing.T, body []byte) {
 		got, err := parseAnswer(body, q)
 		if err != nil {

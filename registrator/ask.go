@@ -71,7 +71,7 @@ func (a *asker) close() { a.http.CloseIdleConnections() }
 // ask puts one question, which is answered when everybody has let go, or after
 // wait. The index is Consul's for the service: older knowledge proves nothing.
 // asked reports whether the question was sent, whatever came of it.
-func (a *asker) ask(ctx context.Context, to sidecar, q question, index uint64, wait time.Duration) (got answer, asked bool, err error) {
+func (a *asker) ask(ctx context.Context, to sidecar, q request, index uint64, wait time.Duration) (got answer, asked bool, err error) {
 	request, err := a.request(ctx, to, q, index, wait)
 	if err != nil {
 		return answer{}, false, err
@@ -92,7 +92,7 @@ func (a *asker) ask(ctx context.Context, to sidecar, q question, index uint64, w
 	return got, true, err
 }
 
-func (a *asker) request(ctx context.Context, to sidecar, q question, index uint64, wait time.Duration) (*http.Request, error) {
+func (a *asker) request(ctx context.Context, to sidecar, q request, index uint64, wait time.Duration) (*http.Request, error) {
 	switch {
 	case to.bad != nil:
 		return nil, to.bad
@@ -130,7 +130,7 @@ func (a *asker) request(ctx context.Context, to sidecar, q question, index uint6
 }
 
 // read reads an answer, of which nothing is to be believed but what it must be.
-func (a *asker) read(ctx context.Context, response *http.Response, q question) (answer, error) {
+func (a *asker) read(ctx context.Context, response *http.Response, q request) (answer, error) {
 	switch response.StatusCode {
 	case http.StatusOK, http.StatusNotFound:
 	case http.StatusUnauthorized:

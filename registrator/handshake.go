@@ -68,7 +68,7 @@ func (h *handshake) ask(ctx context.Context, began time.Time, c *catalog, first 
 	a := newAsker(h.sidecars, h.wait, h.dial)
 	defer a.close()
 	asking, end := context.WithCancel(ctx)
-	r := &round{handshake: h, asker: a, began: began, talks: make(map[string]*talk), settled: make(chan LetGo, maxSidecars)}
+	r := &round{handshake: h, asker: a, began: began, talks: make(map[string]*poller), settled: make(chan LetGo, maxSidecars)}
 	defer r.group.Wait()
 	defer end()
 	r.learn(asking, first)
@@ -96,9 +96,9 @@ type round struct {
 	asker *asker
 	began time.Time
 
-	talks   map[string]*talk // by the sidecar's key
-	open    int              // of them, not settled
-	settled chan LetGo       // has room for all
+	talks   map[string]*poller // by the sidecar's key
+	open    int                // of them, not settled
+	settled chan LetGo         // has room for all
 	group   sync.WaitGroup
 	all     []LetGo // that are settled
 	beyond  bool    // there are more than are asked

@@ -135,7 +135,7 @@ func (r *Registration) start() error {
 		return nil
 	}
 	r.watchdog.start(r.config.Watchdog, (&watchdog{r: r, exclusive: exclusive{r: r}}).look)
-	if beats := (&heart{r: r}); beats.period() > 0 {
+	if beats := (&ttlKeeper{r: r}); beats.period() > 0 {
 		r.heartbeats.start(beats.period(), beats.beat)
 	}
 	return nil

@@ -38,7 +38,7 @@ var consulFlags = []string{"-hcl=limits { http_max_conns_per_client = 10000 }", 
 const perService = `    check: {enabled: false}
     damping: {flaps: 0}
     min_servers: 0
-    max_removal: 1
+    guard: {max_loss_ratio: 1}
 `
 
 // otherMachines lets instances at loopback addresses stand for other machines.

@@ -226,7 +226,7 @@ func (c *Client) View(ctx context.Context, to Target, service string) (View, err
 			View
 		} `json:"services"`
 	}
-	if err := c.ask(ctx, to, question{path: []string{"state"}, most: maxState}, &state); err != nil {
+	if err := c.ask(ctx, to, stateRequest{path: []string{"state"}, most: maxState}, &state); err != nil {
 		return View{}, err
 	}
 	if err := is(to, state.LoadBalancer, service, service); err != nil {
@@ -254,7 +254,7 @@ func (c *Client) View(ctx context.Context, to Target, service string) (View, err
 // State asks for all that the sidecar knows, and decodes it into what it is
 // given. Whose it is, that tells: it is not looked at here.
 func (c *Client) State(ctx context.Context, to Target, into any) error {
-	return c.ask(ctx, to, question{path: []string{"state"}, wait: releaseTimeout, most: maxState}, into)
+	return c.ask(ctx, to, stateRequest{path: []string{"state"}, wait: releaseTimeout, most: maxState}, into)
 }
 
 // Events asks for what happened after a number, at most so many; after 0, for
@@ -262,14 +262,14 @@ func (c *Client) State(ctx context.Context, to Target, into any) error {
 func (c *Client) Events(ctx context.Context, to Target, after uint64, limit int) (Events, error) {
 	var a Events
 	query := url.Values{"after": {strconv.FormatUint(after, 10)}, "limit": {strconv.Itoa(limit)}}
-	err := c.ask(ctx, to, question{path: []string{"events"}, query: query, wait: releaseTimeout, most: maxState}, &a)
+	err := c.ask(ctx, to, stateRequest{path: []string{"events"}, query: query, wait: releaseTimeout, most: maxState}, &a)
 	return a, err
 }
 
 // Release lets go what the guard holds of a service.
 func (c *Client) Release(ctx context.Context, to Target, service string) (Released, error) {
 	var a Released
-	q := question{method: http.MethodPost, path: []string{"guard", service, "release"}, wait: releaseTimeout, most: maxState}
+	q := stateRequest{method: http.MethodPost, path: []string{"guard", service, "release"}, wait: releaseTimeout, most: maxState}
 	if err := c.ask(ctx, to, q, &a); err != nil {
 		return Released{}, err
 	}
@@ -283,7 +283,7 @@ func (c *Client) SetDrain(ctx context.Context, to Target, service, server string
 	if on {
 		do = "drain"
 	}
-	q := question{method: http.MethodPost, path: []string{"server", service, server, do}, wait: releaseTimeout, most: maxAnswer}
+	q := stateRequest{method: http.MethodPost, path: []string{"server", service, server, do}, wait: releaseTimeout, most: maxAnswer}
 	if err := c.ask(ctx, to, q, &a); err != nil {
 		return OperatorDrain{}, err
 	}
@@ -304,11 +304,11 @@ func is(to Target, balancer, service, about string) error {
 func (c *Client) poll(ctx context.Context, to Target, path []string, query url.Values, wait time.Duration, into any) error {
 	wait = max(0, min(wait.Round(time.Millisecond), maxWait))
 	query.Set("wait", wait.String())
-	return c.ask(ctx, to, question{path: path, query: query, wait: wait, most: maxAnswer}, into)
+	return c.ask(ctx, to, stateRequest{path: path, query: query, wait: wait, most: maxAnswer}, into)
 }
 
-// question is one request.
-type question struct {
+// stateRequest is one request.
+type stateRequest struct {
 	method string   // "" is GET
 	path   []string // its parts, below /api/v1
 	query  url.Values
@@ -317,7 +317,7 @@ type question struct {
 }
 
 // ask asks once, and decodes the answer.
-func (c *Client) ask(ctx context.Context, to Target, q question, into any) error {
+func (c *Client) ask(ctx context.Context, to Target, q stateRequest, into any) error {
 	limit := q.wait + answerGrace
 	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("no answer within %v", limit))
 	defer cancel()
@@ -345,7 +345,7 @@ func (c *Client) ask(ctx context.Context, to Target, q question, into any) error
 	return nil
 }
 
-func (c *Client) request(ctx context.Context, to Target, q question) (*http.Request, error) {
+func (c *Client) request(ctx context.Context, to Target, q stateRequest) (*http.Request, error) {
 	u, err := url.Parse(to.URL)
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" {
 		return nil, fmt.Errorf("invalid address %s", quote(to.URL))

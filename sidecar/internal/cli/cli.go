@@ -143,7 +143,7 @@ func load(cmd *cobra.Command, env Env) (config.Config, error) {
 func sources(cmd *cobra.Command, env Env) config.Sources {
 	environ, _ := platform.Split(env.Environ, config.EnvPrefix)
 	return config.Sources{
-		Flags: cmd.Flags(), Environ: environ, Foreign: foreign(), ReadFile: os.ReadFile, Hostname: env.Hostname,
+		Flags: cmd.Flags(), Environ: environ, IgnoredEnv: ignoredEnv(), ReadFile: os.ReadFile, Hostname: env.Hostname,
 	}
 }
 
@@ -154,10 +154,10 @@ func passedOver(env Env) string {
 	return strings.Join(taken, ", ")
 }
 
-// foreign are the variables that are not settings: what deploy is told and what
+// ignoredEnv are the variables that are not settings: what deploy is told and what
 // it tells its commands, one of which may be another sidecar's, and HAProxy's
 // own, for a sidecar that HAProxy starts.
-func foreign() []string {
+func ignoredEnv() []string {
 	names := []string{plan.MarkerVariable}
 	for _, suffix := range credentialVariables {
 		names = append(names, sidecarVariable+suffix)

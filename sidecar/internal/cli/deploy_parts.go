@@ -25,7 +25,7 @@ type deployParts struct {
 func newDeployParts(ctx context.Context, cfg config.Config, env Env, o *deployOptions, screen *deployScreen) (*deployParts, error) {
 	sidecars := o.sidecars
 	if sidecars == "" {
-		sidecars = cfg.Status.Service
+		sidecars = cfg.API.Service
 	}
 	at, errAt := parseAt(o.at)
 	order, errOrder := o.order()

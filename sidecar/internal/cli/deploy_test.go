@@ -161,7 +161,7 @@ func TestDeployNeedsNoServicesInItsSettings(t *testing.T) {
 func TestACommandOfADeploymentMayRunTheSidecar(t *testing.T) {
 	at := ownStatus(t, api.Access{}, &reconcile.State{}, nil)
 	var environ []string
-	for _, name := range foreign() {
+	for _, name := range ignoredEnv() {
 		environ = append(environ, name+"=1.1")
 		_, err := config.Load(config.Sources{Environ: environ[len(environ)-1:], NoServices: true, Hostname: "lb0", ReadFile: os.ReadFile})
 		if err == nil || !strings.HasPrefix(err.Error(), name+": no such setting") {

@@ -29,7 +29,7 @@ const (
 // connections is how many connections the API takes in all, and from one
 // address.
 func connections(cfg config.Config, files uint64) (most, perAddress int) {
-	most = cfg.Status.MaxConnections
+	most = cfg.API.MaxConnections
 	kept := uint64(keptFiles + keptPerService*len(cfg.Services))
 	switch {
 	case files < kept+fewConnections:
@@ -37,5 +37,5 @@ func connections(cfg config.Config, files uint64) (most, perAddress int) {
 	case files-kept < uint64(most):
 		most = int(files - kept)
 	}
-	return most, max(1, min(cfg.Status.MaxPerAddress, most/2))
+	return most, max(1, min(cfg.API.MaxPerAddress, most/2))
 }

@@ -22,7 +22,7 @@ func TestConnections_OfFewFiles_LeaveRoom(t *testing.T) {
 		{0, 0, 16, 8},
 	} {
 		cfg := config.Config{Services: make([]config.Service, c.services)}
-		cfg.Status.MaxConnections, cfg.Status.MaxPerAddress = 8192, 1024
+		cfg.API.MaxConnections, cfg.API.MaxPerAddress = 8192, 1024
 		most, perAddress := connections(cfg, c.files)
 		if most != c.most || perAddress != c.perAddress {
 			t.Errorf("%d files, %d services: got %d and %d, want %d and %d", c.files, c.services, most, perAddress, c.most, c.perAddress)

@@ -45,7 +45,7 @@ maintenance too. Idle client connections do not count. Exits with 1 if the wait
 times out; the maintenance stays on.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return maintain(cmd, env, o, func(ctx context.Context, m *maintainer) (maintenance, error) { return m.on(ctx, o.wait) })
+			return maintain(cmd, env, o, func(ctx context.Context, m *maintenanceSwitch) (maintenance, error) { return m.on(ctx, o.wait) })
 		},
 	}
 	o.flags(cmd)
@@ -61,7 +61,7 @@ func maintenanceOff(env Env) *cobra.Command {
 change. Exits with 1 if the wait times out; the maintenance stays off.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return maintain(cmd, env, o, func(ctx context.Context, m *maintainer) (maintenance, error) { return m.off(ctx, o.wait) })
+			return maintain(cmd, env, o, func(ctx context.Context, m *maintenanceSwitch) (maintenance, error) { return m.off(ctx, o.wait) })
 		},
 	}
 	o.flags(cmd)
@@ -75,7 +75,7 @@ func maintenanceStatus(env Env) *cobra.Command {
 		Short: "Show whether it is in rotation, and the requests in flight",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return maintain(cmd, env, o, func(ctx context.Context, m *maintainer) (maintenance, error) { return m.status(ctx) })
+			return maintain(cmd, env, o, func(ctx context.Context, m *maintenanceSwitch) (maintenance, error) { return m.status(ctx) })
 		},
 	}
 	cmd.Flags().BoolVar(&o.json, "json", false, "print JSON")
@@ -93,7 +93,7 @@ func (o *maintenanceOptions) flags(cmd *cobra.Command) {
 }
 
 // maintain runs one of the commands and prints what came of it.
-func maintain(cmd *cobra.Command, env Env, o maintenanceOptions, do func(context.Context, *maintainer) (maintenance, error)) error {
+func maintain(cmd *cobra.Command, env Env, o maintenanceOptions, do func(context.Context, *maintenanceSwitch) (maintenance, error)) error {
 	cfg, err := load(cmd, env)
 	if err != nil {
 		return err
@@ -118,15 +118,15 @@ func maintain(cmd *cobra.Command, env Env, o maintenanceOptions, do func(context
 	return failure(result.failure())
 }
 
-func newMaintainer(cfg config.Config) (*maintainer, error) {
+func newMaintainer(cfg config.Config) (*maintenanceSwitch, error) {
 	p, err := newProxy(cfg, hclog.NewNullLogger(), nil)
 	if err != nil {
 		return nil, err
 	}
-	m := &maintainer{
+	m := &maintenanceSwitch{
 		name: cfg.Name, haproxy: p, file: cfg.HAProxy.Config, read: os.ReadFile,
 		// So long, at most, Consul goes on to send clients here; then a little.
-		quiet: cfg.Balancer.Check.Interval + cfg.Balancer.Check.Timeout + time.Second/2,
+		quiet: cfg.Registration.Check.Interval + cfg.Registration.Check.Timeout + time.Second/2,
 	}
 	for _, s := range cfg.Services {
 		m.backends = append(m.backends, s.Backend)

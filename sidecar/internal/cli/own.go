@@ -22,7 +22,7 @@ func askOwn(cmd *cobra.Command, env Env, ask func(*api.Client, api.Target) error
 		return err
 	}
 	var away error // why the socket is not to be had
-	if s := cfg.Status.Socket; s != "" {
+	if s := cfg.API.Socket; s != "" {
 		err := askBy(api.ClientOptions{Socket: s}, api.Target{URL: "http://localhost"}, ask)
 		if !isAway(err) {
 			return failure(at(s, err))
@@ -33,7 +33,7 @@ func askOwn(cmd *cobra.Command, env Env, ask func(*api.Client, api.Target) error
 	if err != nil {
 		return &exitError{code: ExitUsage, err: errors.Join(away, err)}
 	}
-	s := cfg.Status
+	s := cfg.API
 	err = askBy(api.ClientOptions{
 		Token: s.Token.Reveal(), TokenFile: s.TokenFile,
 		CertFile: s.TLS.CertFile, KeyFile: s.TLS.KeyFile, Same: s.TLS.CertFile != "",
@@ -67,9 +67,9 @@ func isAway(err error) bool {
 
 // ownTarget is where the sidecar is reached from its own machine.
 func ownTarget(cfg config.Config) (api.Target, error) {
-	host, port, err := net.SplitHostPort(cfg.Status.Address)
+	host, port, err := net.SplitHostPort(cfg.API.Address)
 	if err != nil || port == "0" {
-		return api.Target{}, fmt.Errorf("api.address %q: a port of 0 does not identify the running sidecar", cfg.Status.Address)
+		return api.Target{}, fmt.Errorf("api.address %q: a port of 0 does not identify the running sidecar", cfg.API.Address)
 	}
 	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
 		host = "127.0.0.1"
@@ -78,7 +78,7 @@ func ownTarget(cfg config.Config) (api.Target, error) {
 		}
 	}
 	scheme := "http"
-	if cfg.Status.TLS.CertFile != "" {
+	if cfg.API.TLS.CertFile != "" {
 		scheme = "https"
 	}
 	return api.Target{URL: scheme + "://" + net.JoinHostPort(host, port)}, nil

@@ -35,10 +35,10 @@ func policy(cfg config.Config, r *render.Renderer) []plan.Service {
 			Name: s.Name, Backend: s.Backend,
 			Checked: s.Check.Enabled, Path: s.Check.Path, Options: renderService(s).Options(),
 			MaxConn: s.Options().MaxConn, Static: s.Static(), Operator: r.Operator(s.Backend),
-			Warning:    s.Warning == config.WarningIn,
+			Warning:    s.WarningTakesTraffic,
 			ForceSlots: s.InFile(), Slots: s.Slots.Min, Spare: s.Slots.Spare,
 			DrainTimeout: s.DrainTimeout, SessionKillAfter: s.SessionKillAfter, MoveSticky: s.DrainSticky == config.StickyMove, CloseRole: s.CloseOnRoleChange, ReplacementTimeout: s.ReplacementTimeout,
-			MinServers: s.MinServers, MaxLossRatio: s.MaxLossRatio, Window: s.Guard.Window, Hold: s.Guard.Hold, HoldDeregistered: s.Guard.HoldDeregistered,
+			MinServers: s.MinServers, MaxLossRatio: s.Guard.MaxLossRatio, Window: s.Guard.Window, Hold: s.Guard.Hold, HoldDeregistered: s.Guard.HoldDeregistered,
 		})
 	}
 	return services
@@ -202,14 +202,14 @@ func ownListeners(cfg config.Config, r *render.Renderer, bound net.Addr) (own []
 		}
 		own = append(own, consul.Listener{Addr: addr, First: port, Last: port, What: what})
 	}
-	add("api.address", cfg.Status.Address)
+	add("api.address", cfg.API.Address)
 	if bound != nil {
 		add("api.address", bound.String())
 	}
-	if host := hostOf(cfg.Status.Advertise); net.ParseIP(host) != nil {
-		at := cfg.Status.Advertise
+	if host := hostOf(cfg.API.Advertise); net.ParseIP(host) != nil {
+		at := cfg.API.Advertise
 		if portOf(at) == 0 {
-			at = net.JoinHostPort(host, strconv.Itoa(portOf(cfg.Status.Address)))
+			at = net.JoinHostPort(host, strconv.Itoa(portOf(cfg.API.Address)))
 		}
 		add("api.advertise", at)
 	}
@@ -296,7 +296,7 @@ func (p proxy) Capabilities(ctx context.Context) plan.Capabilities {
 func settings(cfg config.Config, r *render.Renderer) reconcile.Settings {
 	return reconcile.Settings{
 		Services: policy(cfg, r), Damping: damping(cfg), Renderer: renderer{r}, Rotation: inRotation(cfg),
-		ReloadDebounce: cfg.Settle.Min, ReloadMaxDelay: cfg.Settle.Max,
+		ReloadDebounce: cfg.Reload.Debounce, ReloadMaxDelay: cfg.Reload.MaxDelay,
 		ReloadInterval: cfg.Reload.MinInterval, MaxOldWorkers: cfg.Reload.MaxOldWorkers, MaxOldWorkersMemory: cfg.Reload.MaxMemory,
 		Reconcile: cfg.ReconcileInterval, FileDelay: cfg.FileDelay,
 	}

@@ -73,8 +73,8 @@ type daemon struct {
 	status *api.Server
 	hosts  atomic.Pointer[[]string] // by which the API may be called
 
-	balancer *registrant // the load balancer in Consul
-	self     *registrant // and the sidecar
+	balancer *registration // the load balancer in Consul
+	self     *registration // and the sidecar
 }
 
 func newDaemon(cfg config.Config, env Env, adopt bool, reload func() (config.Config, error)) (*daemon, error) {
@@ -113,11 +113,11 @@ func newDaemon(cfg config.Config, env Env, adopt bool, reload func() (config.Con
 	}
 	d.callable(cfg)
 	most, perAddress := connections(cfg, openFiles())
-	if most < cfg.Status.MaxConnections {
-		d.log.Warn("API connections limited by open files", "limit", openFiles(), "connections", most, "wanted", cfg.Status.MaxConnections)
+	if most < cfg.API.MaxConnections {
+		d.log.Warn("API connections limited by open files", "limit", openFiles(), "connections", most, "wanted", cfg.API.MaxConnections)
 	}
 	d.status, err = api.New(api.Options{
-		Address: cfg.Status.Address, Socket: cfg.Status.Socket, MaxConnections: most, MaxPerAddress: perAddress, Access: access(cfg, func() []string { return *d.hosts.Load() }), LoadBalancer: cfg.Name,
+		Address: cfg.API.Address, Socket: cfg.API.Socket, MaxConnections: most, MaxPerAddress: perAddress, Access: access(cfg, func() []string { return *d.hosts.Load() }), LoadBalancer: cfg.Name,
 		State: func() any { return judged(d.agent.State()) },
 		Ready: func() (bool, string) { s := d.agent.State(); return s.Ready, s.NotReady },
 		Watch: watch(d.agent), Attend: d.agent.Attend, Events: happened, Release: releaser(d.agent), SetDrain: drainer(d.agent),
@@ -147,7 +147,7 @@ func (d *daemon) mayTakeOver(ctx context.Context, adopt bool) error {
 }
 
 func access(cfg config.Config, hosts func() []string) api.Access {
-	s := cfg.Status
+	s := cfg.API
 	return api.Access{
 		Hosts: hosts,
 		Token: s.Token.Reveal(), TokenFile: s.TokenFile,
@@ -157,7 +157,7 @@ func access(cfg config.Config, hosts func() []string) api.Access {
 
 // callable sets the names by which the API may be called.
 func (d *daemon) callable(cfg config.Config) {
-	s := cfg.Status
+	s := cfg.API
 	hosts := append([]string{cfg.Name, hostOf(s.Address), hostOf(s.Advertise)}, s.Hosts...)
 	d.hosts.Store(&hosts)
 }
@@ -194,7 +194,7 @@ func (d *daemon) run(ctx context.Context) error {
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
 	defer signal.Stop(signals)
-	go d.obey(ctx, signals, stop)
+	go d.handleSignals(ctx, signals, stop)
 	lock, err := d.hold(ctx)
 	if err != nil || ctx.Err() != nil {
 		return err
@@ -203,7 +203,7 @@ func (d *daemon) run(ctx context.Context) error {
 
 	if isCutOff(d.cfg) {
 		d.log.Warn("api.address unreachable from other machines",
-			"address", d.cfg.Status.Address, "settings", "api.address, api.advertise")
+			"address", d.cfg.API.Address, "settings", "api.address, api.advertise")
 	}
 	d.log.Info("started", "services", len(d.cfg.Services), "consul", d.cfg.Consul.Address, "settings", d.cfg.File)
 	group, ctx := errgroup.WithContext(ctx)
@@ -251,7 +251,7 @@ func (d *daemon) hold(ctx context.Context) (*render.Lock, error) {
 // follow watches Consul. A port of the API's that is known only once it is bound
 // is waited for: no instance may be there.
 func (d *daemon) follow(ctx context.Context, cfg config.Config) error {
-	if portOf(cfg.Status.Address) == 0 {
+	if portOf(cfg.API.Address) == 0 {
 		select {
 		case <-d.status.Bound():
 		case <-ctx.Done():
@@ -264,14 +264,14 @@ func (d *daemon) follow(ctx context.Context, cfg config.Config) error {
 	return d.source.Run(ctx)
 }
 
-// obey acts on signals until the context ends, and after it has: a second
+// handleSignals acts on signals until the context ends, and after it has: a second
 // signal to stop is meant.
-func (d *daemon) obey(ctx context.Context, signals <-chan os.Signal, stop context.CancelCauseFunc) {
+func (d *daemon) handleSignals(ctx context.Context, signals <-chan os.Signal, stop context.CancelCauseFunc) {
 	stopping := false
 	for s := range signals {
 		switch {
 		case s == syscall.SIGHUP:
-			d.reread()
+			d.reloadConfig()
 		case stopping || ctx.Err() != nil:
 			d.log.Warn("second signal, exiting immediately", "signal", s)
 			os.Exit(128 + int(s.(syscall.Signal)))
@@ -283,8 +283,8 @@ func (d *daemon) obey(ctx context.Context, signals <-chan os.Signal, stop contex
 	}
 }
 
-// reread takes new settings, or says why not and keeps the old ones.
-func (d *daemon) reread() {
+// reloadConfig takes new settings, or says why not and keeps the old ones.
+func (d *daemon) reloadConfig() {
 	cfg, err := d.reload()
 	if err != nil {
 		d.log.Error("invalid configuration, keeping current", "error", err)

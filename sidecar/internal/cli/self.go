@@ -22,7 +22,7 @@ import (
 func self(bound func() net.Addr) registrable {
 	return registrable{
 		setting: "api.advertise",
-		wanted:  func(cfg config.Config) bool { return cfg.Status.Service != "" && bound() != nil },
+		wanted:  func(cfg config.Config) bool { return cfg.API.Service != "" && bound() != nil },
 		at:      selfHost,
 		entry: func(cfg config.Config, address string) entry {
 			return selfEntry(cfg, address, bound())
@@ -35,7 +35,7 @@ func self(bound func() net.Addr) registrable {
 // selfHost is where others reach the sidecar, or "" where that has to be found
 // out.
 func selfHost(cfg config.Config) string {
-	host := hostOf(cmp.Or(cfg.Status.Advertise, cfg.Status.Address))
+	host := hostOf(cmp.Or(cfg.API.Advertise, cfg.API.Address))
 	if addr, err := netip.ParseAddr(host); err == nil && addr.IsUnspecified() {
 		return ""
 	}
@@ -53,7 +53,7 @@ func hostOf(at string) string {
 // isCutOff reports whether the sidecar registers where nobody else, nor Consul
 // for its check, can reach it.
 func isCutOff(cfg config.Config) bool {
-	if cfg.Status.Service == "" {
+	if cfg.API.Service == "" {
 		return false
 	}
 	host := selfHost(cfg)
@@ -76,9 +76,9 @@ func stoppedEntry(cfg config.Config, e entry, since time.Time, lasts time.Durati
 	e.Checks = []registrator.Check{{Name: "stopped", TTL: lasts}}
 	haproxy := registrator.Check{Name: "haproxy", Interval: selfCheck, Timeout: selfCheck}
 	// HAProxy may be in another container than the sidecar.
-	address := cmp.Or(cfg.Balancer.Address, e.Address)
-	if cfg.Balancer.Check.URL != "" || config.BindAddrPort(cfg.HAProxy.Health.Bind).IsValid() {
-		haproxy.HTTP = checkURL(cfg.Balancer, cfg.HAProxy.Health, address)
+	address := cmp.Or(cfg.Registration.Address, e.Address)
+	if cfg.Registration.Check.URL != "" || config.BindAddrPort(cfg.HAProxy.Health.Bind).IsValid() {
+		haproxy.HTTP = checkURL(cfg.Registration, cfg.HAProxy.Health, address)
 	} else {
 		haproxy.TCP = listens(cfg, cmp.Or(address, "127.0.0.1"))
 	}
@@ -111,14 +111,14 @@ const selfCheck = time.Second
 func selfEntry(cfg config.Config, address string, bound net.Addr) entry {
 	port := portOf(bound.String())
 	scheme, host := "http", address
-	if cfg.Status.TLS.CertFile != "" {
+	if cfg.API.TLS.CertFile != "" {
 		scheme = "https"
 	}
 	if host == "" {
 		host = "127.0.0.1" // Consul's agent is on this machine
 	}
 	registered := port
-	if p := portOf(cfg.Status.Advertise); p != 0 {
+	if p := portOf(cfg.API.Advertise); p != 0 {
 		registered = p
 	}
 	says := contract.Sidecar{Balancer: cfg.Name, HTTPS: scheme == "https"}
@@ -126,7 +126,7 @@ func selfEntry(cfg config.Config, address string, bound net.Addr) entry {
 		says.Services = append(says.Services, s.Name)
 	}
 	return entry{
-		Service: cfg.Status.Service, ID: "pointsman-sidecar-" + cfg.Name, Address: address, Port: registered,
+		Service: cfg.API.Service, ID: "pointsman-sidecar-" + cfg.Name, Address: address, Port: registered,
 		Meta: says.Format(),
 		Checks: []registrator.Check{{
 			Name: "sidecar", HTTP: scheme + "://" + net.JoinHostPort(host, strconv.Itoa(registered)) + "/healthz",

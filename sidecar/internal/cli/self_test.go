@@ -30,7 +30,7 @@ func TestTheSidecarIsRegisteredWhileItAnswersAndLeavesARecord(t *testing.T) {
 	t.Cleanup(answers.Close)
 	cfg := config.Config{
 		Name: "lb0", Consul: config.Consul{Address: consul.Address(), Wait: time.Minute},
-		Status:   config.Status{Address: "127.0.0.1:0", Service: "pointsman-sidecar"},
+		API:      config.API{Address: "127.0.0.1:0", Service: "pointsman-sidecar"},
 		Services: []config.Service{{Name: "web"}, {Name: "api"}},
 	}
 	var log proctest.Output
@@ -94,7 +94,7 @@ func TestTheSidecarIsRegisteredWhileItAnswersAndLeavesARecord(t *testing.T) {
 		return e != nil && e.Service.Meta[contract.KeyStopped] == "" && len(e.Checks) == 2 // its own, and the node's
 	})
 	off := cfg
-	off.Status.Service = ""
+	off.API.Service = ""
 	again.reconfigure(off)
 	w.eventually("its end, as the settings want it", func() bool { return shown() == nil })
 	cancel()
@@ -116,7 +116,7 @@ func recorded(t *testing.T, cfg config.Config, lasts time.Duration) (health func
 		t.Fatal(err)
 	}
 	cfg.Name, cfg.Consul = "lb0", config.Consul{Address: consul.Address(), Wait: time.Minute}
-	cfg.Status = config.Status{Address: "127.0.0.1:9600", Service: "pointsman-sidecar"}
+	cfg.API = config.API{Address: "127.0.0.1:9600", Service: "pointsman-sidecar"}
 	bound := &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 9600}
 	r, err := newRegistrant(cfg, self(func() net.Addr { return bound }), hclog.NewNullLogger())
 	if err != nil {
@@ -180,7 +180,7 @@ func TestRecordOfStoppedSidecar_HAProxyElsewhere_IsAskedThere(t *testing.T) {
 		{"/run/health.sock", "", "", ""},
 		{"", "", "", ""},
 	} {
-		cfg := config.Config{Name: "lb0", HAProxy: config.HAProxy{Health: config.Health{Bind: c.bind, URI: "/"}}, Balancer: config.Balancer{Address: c.address}}
+		cfg := config.Config{Name: "lb0", HAProxy: config.HAProxy{Health: config.Health{Bind: c.bind, URI: "/"}}, Registration: config.Registration{Address: c.address}}
 		e := stoppedEntry(cfg, selfEntry(cfg, c.own, bound), time.Now(), recordFor)
 		got := ""
 		for _, check := range e.Checks {
@@ -200,19 +200,19 @@ func TestWhereTheSidecarIsReached(t *testing.T) {
 	}
 	bound := &net.TCPAddr{IP: net.IPv4zero, Port: 9600}
 	for name, c := range map[string]struct {
-		status  config.Status
+		status  config.API
 		address string // what reach makes of the host
 		want    where
 	}{
-		"on this machine only":          {config.Status{Address: "127.0.0.1:9600"}, "127.0.0.1", where{"127.0.0.1", "127.0.0.1", 9600, "http://127.0.0.1:9600/healthz"}},
-		"everywhere, Consul's node":     {config.Status{Address: ":9600"}, "", where{"", "", 9600, "http://127.0.0.1:9600/healthz"}},
-		"everywhere, found out":         {config.Status{Address: "[::]:9600"}, "10.0.0.1", where{"", "10.0.0.1", 9600, "http://10.0.0.1:9600/healthz"}},
-		"a host that is advertised":     {config.Status{Address: ":9600", Advertise: "lb0-sidecar"}, "10.0.0.2", where{"lb0-sidecar", "10.0.0.2", 9600, "http://10.0.0.2:9600/healthz"}},
-		"a port that is advertised":     {config.Status{Address: ":9600", Advertise: "[fd00::1]:443"}, "fd00::1", where{"fd00::1", "fd00::1", 443, "http://[fd00::1]:443/healthz"}},
-		"by TLS, whatever its name":     {config.Status{Address: "10.0.0.1:9600", TLS: config.StatusTLS{CertFile: "/c", KeyFile: "/k"}}, "10.0.0.1", where{"10.0.0.1", "10.0.0.1", 9600, "https://10.0.0.1:9600/healthz"}},
-		"an address that is advertised": {config.Status{Address: ":9600", Advertise: "10.0.0.3"}, "10.0.0.3", where{"10.0.0.3", "10.0.0.3", 9600, "http://10.0.0.3:9600/healthz"}},
+		"on this machine only":          {config.API{Address: "127.0.0.1:9600"}, "127.0.0.1", where{"127.0.0.1", "127.0.0.1", 9600, "http://127.0.0.1:9600/healthz"}},
+		"everywhere, Consul's node":     {config.API{Address: ":9600"}, "", where{"", "", 9600, "http://127.0.0.1:9600/healthz"}},
+		"everywhere, found out":         {config.API{Address: "[::]:9600"}, "10.0.0.1", where{"", "10.0.0.1", 9600, "http://10.0.0.1:9600/healthz"}},
+		"a host that is advertised":     {config.API{Address: ":9600", Advertise: "lb0-sidecar"}, "10.0.0.2", where{"lb0-sidecar", "10.0.0.2", 9600, "http://10.0.0.2:9600/healthz"}},
+		"a port that is advertised":     {config.API{Address: ":9600", Advertise: "[fd00::1]:443"}, "fd00::1", where{"fd00::1", "fd00::1", 443, "http://[fd00::1]:443/healthz"}},
+		"by TLS, whatever its name":     {config.API{Address: "10.0.0.1:9600", TLS: config.StatusTLS{CertFile: "/c", KeyFile: "/k"}}, "10.0.0.1", where{"10.0.0.1", "10.0.0.1", 9600, "https://10.0.0.1:9600/healthz"}},
+		"an address that is advertised": {config.API{Address: ":9600", Advertise: "10.0.0.3"}, "10.0.0.3", where{"10.0.0.3", "10.0.0.3", 9600, "http://10.0.0.3:9600/healthz"}},
 	} {
-		cfg := config.Config{Name: "lb0", Status: c.status}
+		cfg := config.Config{Name: "lb0", API: c.status}
 		e := selfEntry(cfg, c.address, bound)
 		got := where{selfHost(cfg), e.Address, e.Port, e.Checks[0].HTTP}
 		if diff := cmp.Diff(got, c.want); diff != "" {
@@ -239,7 +239,7 @@ func TestASidecarThatNobodyCanAskSaysSo(t *testing.T) {
 		{"consul:8500", ":9600", "", "s", false},
 		{"consul:8500", "127.0.0.1:9600", "", "", false},
 	} {
-		cfg := config.Config{Consul: config.Consul{Address: c.consul}, Status: config.Status{Address: c.address, Advertise: c.advertise, Service: c.service}}
+		cfg := config.Config{Consul: config.Consul{Address: c.consul}, API: config.API{Address: c.address, Advertise: c.advertise, Service: c.service}}
 		if got := isCutOff(cfg); got != c.want {
 			t.Errorf("%+v: got %v", c, got)
 		}

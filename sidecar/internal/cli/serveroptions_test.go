@@ -243,7 +243,7 @@ func (s *optionSite) settings() []byte {
 	}
 	file, err := json.Marshal(map[string]any{
 		"name": "lb0", "services": services, "file_delay": "10ms", "addresses": map[string]any{"allow": "127.0.0.0/8"}, // n1 is another machine
-		"settle": map[string]any{"min": "10ms", "max": "100ms"}, "reload": map[string]any{"min_interval": "0s"},
+		"reload": map[string]any{"debounce": "10ms", "max_delay": "100ms", "min_interval": "0s"},
 		"consul": map[string]any{"address": s.consul.Address()}, "api": map[string]any{"address": "127.0.0.1:0"},
 		"haproxy": map[string]any{
 			"socket": s.haproxy.Runtime(), "master_socket": s.haproxy.Master(), "config": s.haproxy.ConfigFile(),

@@ -7,32 +7,26 @@ type Config struct {
 	File string // the file that was read, or would have been: it need not exist
 	Name string // of this load balancer; letters, digits, '-', '_' and '.'
 
-	Consul    Consul
-	HAProxy   HAProxy
-	Balancer  Balancer
-	Addresses Addresses // of all services' instances
-	Services  []Service // as ordered in the file; names, backends and binds are unique
+	Consul       Consul
+	HAProxy      HAProxy
+	Registration Registration
+	Addresses    Addresses // of all services' instances
+	Services     []Service // as ordered in the file; names, backends and binds are unique
 
-	Settle Settle
 	Reload Reload
 
 	ReconcileInterval time.Duration // how often everything is compared anyway
 	FileDelay         time.Duration // how long a write of haproxy.cfg waits for more changes
 	Snapshot          string        // path of what Consul last said; "" keeps none
 
-	Status Status
-	Log    Log
-}
-
-// Settle is how long changes that need a reload wait for more of their kind.
-// Changes at runtime never wait.
-type Settle struct {
-	Min time.Duration // without a further change
-	Max time.Duration // from the first change; Min at least
+	API API
+	Log Log
 }
 
 // Reload bounds how often HAProxy is reloaded.
 type Reload struct {
+	Debounce      time.Duration // a reload waits until nothing has changed for this time
+	MaxDelay      time.Duration // but no longer than this from the first change; Debounce at least
 	MinInterval   time.Duration // from the end of one reload to the start of the next
 	MaxOldWorkers int           // no reload is started while so many old workers live
 	MaxMemory     int64         // nor while they take so much memory, in bytes; 0 is no limit

@@ -21,7 +21,7 @@ func (l *loader) deriveSocket() {
 		return
 	}
 	if path := l.cfg.HAProxy.Config + ".api.sock"; len(path) <= maxSocketPath {
-		l.cfg.Status.Socket = path
+		l.cfg.API.Socket = path
 	}
 }
 
@@ -29,7 +29,7 @@ func (l *loader) deriveSocket() {
 // bind only one: with several it has to be said, or a service that is added
 // could move the clients to its own port. The services have been read.
 func (l *loader) deriveBalancer() {
-	b := &l.cfg.Balancer
+	b := &l.cfg.Registration
 	if b.Service == "" || b.Port != 0 || l.failed["registration.port"] {
 		return
 	}

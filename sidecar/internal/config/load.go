@@ -13,9 +13,9 @@ type Sources struct {
 	Flags *pflag.FlagSet
 	// Environ is as os.Environ gives it.
 	Environ []string
-	// Foreign are the names of variables that begin as the settings' do, and are
+	// IgnoredEnv are the names of variables that begin as the settings' do, and are
 	// none: they are passed over, where others are refused.
-	Foreign []string
+	IgnoredEnv []string
 	// ReadFile is as os.ReadFile.
 	ReadFile func(path string) ([]byte, error)
 	// Hostname is the default of the setting "name".
@@ -36,7 +36,7 @@ type Sources struct {
 // zero one then.
 func Load(from Sources) (Config, error) {
 	l := newLoader()
-	env := l.environ(from.Environ, from.Foreign)
+	env := l.environ(from.Environ, from.IgnoredEnv)
 
 	l.fromEnv("config", env)
 	l.fromFlag("config", from.Flags)

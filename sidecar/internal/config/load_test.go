@@ -45,7 +45,7 @@ func load(t *testing.T, in input) (config.Config, error) {
 		in.host = "lb0"
 	}
 	return config.Load(config.Sources{
-		Flags: flags, Environ: in.env, Hostname: in.host, NoServices: in.noServices, Foreign: in.foreign,
+		Flags: flags, Environ: in.env, Hostname: in.host, NoServices: in.noServices, IgnoredEnv: in.foreign,
 		ReadFile: func(path string) ([]byte, error) {
 			if path != in.path || in.yaml == "" {
 				return nil, &fs.PathError{Op: "open", Path: path, Err: fs.ErrNotExist}
@@ -89,30 +89,29 @@ func TestDefaultsAreThoseOfTheIssue(t *testing.T) {
 			Stats:  config.Stats{URI: "/"},
 			Health: config.Health{URI: "/"},
 		},
-		Balancer: config.Balancer{
+		Registration: config.Registration{
 			Tags:  []string{},
 			Check: config.BalancerCheck{Interval: time.Second, Timeout: time.Second}, DeregisterAfter: time.Minute,
 		},
 		Services: []config.Service{{
 			Name: "api", Backend: "api", Bind: []string{}, Mode: config.HTTP, Balance: "roundrobin",
-			Tags: []string{}, Warning: config.WarningIn, Addresses: config.Addresses{Allow: []string{}, Deny: []string{}},
+			Tags: []string{}, WarningTakesTraffic: true, Addresses: config.Addresses{Allow: []string{}, Deny: []string{}},
 			Check: config.Check{
 				Enabled: true, Path: "/healthz", Inter: time.Second, FastInter: 250 * time.Millisecond,
 				DownInter: 250 * time.Millisecond, Timeout: time.Second, Rise: 2, Fall: 3,
 			},
 			Slots:        config.Slots{Min: 10, Spare: 4},
 			DrainTimeout: 30 * time.Second, DrainSticky: config.StickyKeep, SessionKillAfter: 5 * time.Second, ReplacementTimeout: 30 * time.Second,
-			MinServers: 1, MaxLossRatio: 0.5, Guard: config.Guard{Window: 30 * time.Second, HoldDeregistered: 10 * time.Minute},
+			MinServers: 1, Guard: config.Guard{MaxLossRatio: 0.5, Window: 30 * time.Second, HoldDeregistered: 10 * time.Minute},
 			Damping:       config.Damping{Flaps: 3, Min: 10 * time.Second, Max: 5 * time.Minute, Forget: 10 * time.Minute},
 			RetryOn:       []string{"conn-failure", "empty-response"},
 			FrontendExtra: []string{}, BackendExtra: []string{},
 		}},
-		Settle:            config.Settle{Min: 100 * time.Millisecond, Max: time.Second},
-		Reload:            config.Reload{MinInterval: 2 * time.Second, MaxOldWorkers: 3},
+		Reload:            config.Reload{Debounce: 100 * time.Millisecond, MaxDelay: time.Second, MinInterval: 2 * time.Second, MaxOldWorkers: 3},
 		ReconcileInterval: 2 * time.Second, FileDelay: 100 * time.Millisecond,
 		Addresses: config.Addresses{Allow: []string{}, Deny: []string{}},
 		Snapshot:  "/etc/haproxy/haproxy.cfg.snapshot",
-		Status:    config.Status{Address: "127.0.0.1:9600", Socket: "/etc/haproxy/haproxy.cfg.api.sock", MaxConnections: 8192, MaxPerAddress: 1024, Hosts: []string{}, Service: "pointsman-sidecar"},
+		API:       config.API{Address: "127.0.0.1:9600", Socket: "/etc/haproxy/haproxy.cfg.api.sock", MaxConnections: 8192, MaxPerAddress: 1024, Hosts: []string{}, Service: "pointsman-sidecar"},
 		Log:       config.Log{Level: "info", Format: config.LogText},
 	}
 	if diff := cmp.Diff(got, want); diff != "" {
@@ -255,7 +254,7 @@ func TestTheBalancersPortIsTheOneThatTheServicesBind(t *testing.T) {
 		yaml string
 		want int
 	}{{one + on + "}\n", 80}, {several + on + ", port: 443}\n", 443}, {several, 0}} {
-		if got := mustLoad(t, input{yaml: c.yaml}).Balancer.Port; got != c.want {
+		if got := mustLoad(t, input{yaml: c.yaml}).Registration.Port; got != c.want {
 			t.Errorf("with %s registration.port = %d, want %d", c.yaml, got, c.want)
 		}
 	}
@@ -387,8 +386,8 @@ func TestLoadRefuses(t *testing.T) {
 		{"a duration that HAProxy cannot count", input{yaml: service("check: {inter: 1500us}")}, file + `:3: services[api].check.inter "1500us": must be whole milliseconds`},
 		{"a duration below its bound", input{yaml: service("check: {inter: 0s}")}, file + `:3: services[api].check.inter "0s": must be a duration, 1ms to 1h`},
 		{"no rise", input{yaml: service("check: {rise: 0}")}, file + `:3: services[api].check.rise "0": must be a whole number, 1 to 1000`},
-		{"a share that is no number", input{yaml: service("max_removal: NaN")}, file + `:3: services[api].max_removal "NaN": must be a number, 0 to 1`},
-		{"a share above one", input{yaml: service("max_removal: 50")}, file + `:3: services[api].max_removal "50": must be a number, 0 to 1`},
+		{"a share that is no number", input{yaml: service("guard: {max_loss_ratio: NaN}")}, file + `:3: services[api].guard.max_loss_ratio "NaN": must be a number, 0 to 1`},
+		{"a share above one", input{yaml: service("guard: {max_loss_ratio: 50}")}, file + `:3: services[api].guard.max_loss_ratio "50": must be a number, 0 to 1`},
 		{"a name with a space", input{yaml: service("backend: a b")}, file + `:3: services[api].backend "a b": may contain only letters, digits, '-', '_' and '.'`},
 		{"a service of the health answer's name", input{yaml: service("backend: pointsman.rotation")}, file + `:3: services[api].backend "pointsman.rotation": is reserved for Pointsman in haproxy.cfg`},
 		{"a health answer at a service's address", input{yaml: service("bind: \":80\"") + "haproxy: {health: {bind: \"*:80\"}}\n"}, file + `:3: services[api].bind: :80 is already bound by haproxy.health.bind`},
@@ -415,7 +414,7 @@ func TestLoadRefuses(t *testing.T) {
 		{"an item as null", input{yaml: service("tags: [~]")}, file + `:3: services[api].tags: item 1 must be a text`},
 		{"a key without its certificate", input{yaml: "services: []\nconsul: {key_file: /k}\n"}, file + `:2: consul.key_file "/k": needs consul.cert_file`},
 		{"a socket's path that is too long", input{yaml: "services: []\n", args: []string{"--haproxy-socket=/" + strings.Repeat("x", 107)}}, `--haproxy-socket: haproxy.socket "/` + strings.Repeat("x", 99) + `"…: is longer than a unix socket's path may be, 107 bytes`},
-		{"a wrong value, and not what follows from it", input{yaml: "services: []\nsettle: {min: 5s, max: long}\n"}, file + `:2: reload.max_delay "long": must be a duration such as 250ms, 30s or 5m`},
+		{"a wrong value, and not what follows from it", input{yaml: "services: []\nreload: {debounce: 5s, max_delay: long}\n"}, file + `:2: reload.max_delay "long": must be a duration such as 250ms, 30s or 5m`},
 		{"unknown variables, in order", input{yaml: "services: []\n", env: []string{"POINTSMAN_ZZZZZZZZZ=1", "POINTSMAN_QQQQQQQQQ=1"}}, "POINTSMAN_QQQQQQQQQ: no such setting\nPOINTSMAN_ZZZZZZZZZ: no such setting"},
 		{"a mode of a file that is none", input{yaml: "services: []\nhaproxy: {global: {stats_socket_mode: 888}}\n"}, file + `:2: haproxy.global.stats_socket_mode "888": must be a file's mode in octal, such as 660`},
 		{"one service twice for one backend", input{yaml: "services:\n- name: api\n- name: api\n  tags: b\n"}, file + `:3: services[1].backend "api": is listed twice: each needs a backend of its own`},
@@ -519,7 +518,7 @@ haproxy:
   stats: {bind: "127.0.0.1:8404"}
 services:
 - {name: api, backend: api-green, tags: [green], close_on_role_change: true, drain_sticky: move, drain_timeout: 1m}
-- {name: api, bind: ["*:80"], tags: [blue], drain_timeout: 2m, filter: 'Service.Meta.x == "1"', warning: out, max_removal: 0.25, check: {host: api}, server_options: ssl verify none}
+- {name: api, bind: ["*:80"], tags: [blue], drain_timeout: 2m, filter: 'Service.Meta.x == "1"', warning_takes_traffic: false, guard: {max_loss_ratio: 0.25}, check: {host: api}, server_options: ssl verify none}
 - {name: db, mode: tcp, bind: "*:5432", slots: {force: true}}
 `})
 	if a, b := c.Services[0], c.Services[1]; a.DrainTimeout != time.Minute || b.DrainTimeout != 2*time.Minute || b.Backend != "api" {

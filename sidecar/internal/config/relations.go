@@ -11,15 +11,15 @@ import (
 
 // relations reports values that are right alone and wrong together.
 func (l *loader) relations() {
-	if l.cfg.Settle.Min > l.cfg.Settle.Max {
-		l.conflict("is more than reload.max_delay, "+short(l.cfg.Settle.Max), short(l.cfg.Settle.Min), "reload.debounce", "reload.max_delay")
+	if l.cfg.Reload.Debounce > l.cfg.Reload.MaxDelay {
+		l.conflict("is more than reload.max_delay, "+short(l.cfg.Reload.MaxDelay), short(l.cfg.Reload.Debounce), "reload.debounce", "reload.max_delay")
 	}
 	l.consulRelations()
-	l.statusRelations()
+	l.apiRelations()
 	l.servicesSet()
 	l.namesUnique()
 	l.bindsUnique()
-	l.balancerRelations()
+	l.registrationRelations()
 	l.serverLines()
 	l.includeMode()
 	for i, s := range l.cfg.Services {
@@ -54,13 +54,13 @@ func (l *loader) consulRelations() {
 	l.oneToken("consul", &c.Token, &c.TokenFile)
 }
 
-func (l *loader) statusRelations() {
-	s := &l.cfg.Status
+func (l *loader) apiRelations() {
+	s := &l.cfg.API
 	l.needsOther("api.tls.cert_file", s.TLS.CertFile, "api.tls.key_file", s.TLS.KeyFile)
 	l.needsOther("api.tls.key_file", s.TLS.KeyFile, "api.tls.cert_file", s.TLS.CertFile)
 	l.needsOther("api.tls.client_ca_file", s.TLS.ClientCAFile, "api.tls.cert_file", s.TLS.CertFile)
-	l.oneToken("status", &s.Token, &s.TokenFile)
-	if s.Service != "" && s.Service == l.cfg.Balancer.Service {
+	l.oneToken("api", &s.Token, &s.TokenFile)
+	if s.Service != "" && s.Service == l.cfg.Registration.Service {
 		l.conflict("is the load balancer's own service: see registration.service", s.Service, "api.service", "registration.service")
 	}
 }
@@ -143,10 +143,10 @@ func (l *loader) needsOther(key, value, otherKey, other string) {
 	}
 }
 
-// balancerRelations reports a load balancer that is to be registered and has
+// registrationRelations reports a load balancer that is to be registered and has
 // no port, or nothing that would tell whether it serves.
-func (l *loader) balancerRelations() {
-	b, h := &l.cfg.Balancer, &l.cfg.HAProxy.Health
+func (l *loader) registrationRelations() {
+	b, h := &l.cfg.Registration, &l.cfg.HAProxy.Health
 	if b.Service == "" {
 		return
 	}
@@ -230,7 +230,7 @@ func (l *loader) bindsUnique() {
 			}
 		}
 	}
-	claim(l.cfg.Status.Address, "api.address", "status")
+	claim(l.cfg.API.Address, "api.address", "api")
 	if l.cfg.HAProxy.Stats.Bind != "" {
 		claim(l.cfg.HAProxy.Stats.Bind, "haproxy.stats.bind", "haproxy")
 	}

@@ -16,10 +16,10 @@ type Service struct {
 	Mode    Mode
 	Balance string // the words after "balance"
 
-	Tags    []string      // an instance must have them all
-	Filter  string        // Consul's filter expression; "" is none
-	Resolve bool          // look up host names in Service.Address
-	Warning WarningPolicy // what becomes of instances in warning
+	Tags                []string // an instance must have them all
+	Filter              string   // Consul's filter expression; "" is none
+	Resolve             bool     // look up host names in Service.Address
+	WarningTakesTraffic bool     // an instance that Consul has in warning takes traffic
 
 	// Addresses are the service's own: Allow takes the place of that of all
 	// services, if it is not empty; Deny adds to it.
@@ -34,10 +34,9 @@ type Service struct {
 	CloseOnRoleChange  bool          // end the sessions of an instance at once that has lost one of Tags
 	ReplacementTimeout time.Duration // how long a server that does not come up is waited for
 
-	MinServers   int     // an unannounced loss never goes below
-	MaxLossRatio float64 // share of servers, 0 to 1, that may be lost unannounced at once
-	Guard        Guard
-	Damping      Damping
+	MinServers int // an unannounced loss never goes below
+	Guard      Guard
+	Damping    Damping
 
 	ServerOptions string   // as written; Options has them checked
 	RetryOn       []string // what is tried again on another server; empty in tcp mode
@@ -85,15 +84,6 @@ const (
 	TCP  Mode = "tcp"
 )
 
-// WarningPolicy is what becomes of an instance that Consul has in warning.
-type WarningPolicy string
-
-// The policies.
-const (
-	WarningIn  WarningPolicy = "in"
-	WarningOut WarningPolicy = "out"
-)
-
 // StickyPolicy is what becomes of clients that stick to a server that leaves.
 type StickyPolicy string
 
@@ -127,8 +117,9 @@ type Addresses struct {
 
 // Guard is how losses are counted together, and for how long they are held.
 type Guard struct {
-	Window time.Duration // servers that become unhealthy within it count as lost at once
-	Hold   time.Duration // a mass loss is held so long at most; 0 is without end
+	MaxLossRatio float64       // share of servers, 0 to 1, that may be lost unannounced at once
+	Window       time.Duration // servers that become unhealthy within it count as lost at once
+	Hold         time.Duration // a mass loss is held so long at most; 0 is without end
 
 	HoldDeregistered time.Duration // the same for servers that Consul does not list
 }

@@ -27,9 +27,9 @@ func settings() []setting[Config] {
 	}
 	table = append(table, consulSettings()...)
 	table = append(table, haproxySettings()...)
-	table = append(table, balancerSettings()...)
+	table = append(table, registrationSettings()...)
 	table = append(table, addressSettings()...)
-	table = append(table, statusSettings()...)
+	table = append(table, apiSettings()...)
 	return append(table, ownSettings()...)
 }
 
@@ -39,12 +39,12 @@ func ownSettings() []setting[Config] {
 		{
 			key: "reload.debounce", def: "100ms",
 			doc: "Time without further changes before a reload starts. Changes over the runtime socket never wait.",
-			at:  func(c *Config) value { return span{&c.Settle.Min, 0, time.Minute} },
+			at:  func(c *Config) value { return span{&c.Reload.Debounce, 0, time.Minute} },
 		},
 		{
 			key: "reload.max_delay", def: "1s",
 			doc: "Longest time that a reload waits while changes keep arriving.",
-			at:  func(c *Config) value { return span{&c.Settle.Max, 0, 10 * time.Minute} },
+			at:  func(c *Config) value { return span{&c.Reload.MaxDelay, 0, 10 * time.Minute} },
 		},
 		{
 			key: "reload.min_interval", def: "2s",

@@ -66,9 +66,9 @@ func serviceInstances() []setting[Service] {
 			at:  func(s *Service) value { return yesNo{&s.Resolve} },
 		},
 		{
-			key: "warning", def: "in",
+			key: "warning_takes_traffic", def: "true",
 			doc: "Whether an instance whose checks are in warning takes traffic.",
-			at:  func(s *Service) value { return oneOf(&s.Warning, WarningIn, WarningOut) },
+			at:  func(s *Service) value { return yesNo{&s.WarningTakesTraffic} },
 		},
 		{
 			key: "addresses.allow", def: "[]", derived: "`addresses.allow` of all services",
@@ -116,9 +116,9 @@ func serviceLeave() []setting[Service] {
 			at:  func(s *Service) value { return atLeast(&s.MinServers, 0) },
 		},
 		{
-			key: "max_removal", def: "0.5",
+			key: "guard.max_loss_ratio", def: "0.5",
 			doc: "Largest share of a service's servers that may disappear at once without draining. The guard keeps the others, and HAProxy's own checks decide. See [guard](guard.md).",
-			at:  func(s *Service) value { return share{&s.MaxLossRatio} },
+			at:  func(s *Service) value { return share{&s.Guard.MaxLossRatio} },
 		},
 		{
 			key: "guard.window", def: "30s",

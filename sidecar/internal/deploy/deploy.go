@@ -84,7 +84,7 @@ func (d *Deployment) Run(ctx context.Context) Result {
 	case err != nil:
 		d.fail(err)
 	}
-	d.stand(ctx)
+	d.finalState(ctx)
 	d.result.LoadBalancers = d.board.bars()
 	d.result.TookMS = time.Since(begun).Milliseconds()
 	return d.result
@@ -156,7 +156,7 @@ func (d *Deployment) prepare(ctx context.Context) (Listing, error) {
 		d.baseline[i.Key()] = true
 	}
 	d.nameForeign(listing)
-	if err := d.meet(ctx); err != nil {
+	if err := d.checkLoadBalancers(ctx); err != nil {
 		return listing, err
 	}
 	d.say("%s %s: %d to start, %d old to stop, %s", d.Service, d.Version,

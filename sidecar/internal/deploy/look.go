@@ -64,8 +64,8 @@ func (d *Deployment) learn(ctx context.Context, listing Listing) error {
 	return nil
 }
 
-// stand notes what runs at the end, interrupted or not.
-func (d *Deployment) stand(ctx context.Context) {
+// finalState notes what runs at the end, interrupted or not.
+func (d *Deployment) finalState(ctx context.Context) {
 	if d.fleet == nil {
 		return
 	}

@@ -16,9 +16,9 @@ import (
 // may just have been restarted.
 const meetTimeout = 5 * time.Second
 
-// meet finds the load balancers and asks each once. One that can't be asked
+// checkLoadBalancers finds the load balancers and asks each once. One that can't be asked
 // ends the deployment before it has begun.
-func (d *Deployment) meet(ctx context.Context) error {
+func (d *Deployment) checkLoadBalancers(ctx context.Context) error {
 	within, cancel := context.WithTimeout(ctx, meetTimeout)
 	defer cancel()
 	var few error
@@ -51,7 +51,7 @@ func (d *Deployment) greetAll(ctx context.Context) error {
 	}
 	names := d.board.names()
 	errs := make([]error, len(names))
-	each(names, func(i int, name string) { errs[i] = d.greet(ctx, name) })
+	each(names, func(i int, name string) { errs[i] = d.checkReachable(ctx, name) })
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}
@@ -65,8 +65,8 @@ func (d *Deployment) greetAll(ctx context.Context) error {
 	return nil
 }
 
-// greet asks a load balancer until it answers.
-func (d *Deployment) greet(ctx context.Context, name string) error {
+// checkReachable asks a load balancer until it answers.
+func (d *Deployment) checkReachable(ctx context.Context, name string) error {
 	for tries := 0; ; tries++ {
 		b := d.board.balancer(name)
 		_, err := d.Balancers.Live(ctx, b, d.Version, 0, 0)

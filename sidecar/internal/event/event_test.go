@@ -129,7 +129,7 @@ func TestBetween_TwoStates_WhatChangedAndNothingElse(t *testing.T) {
 		}
 		return e
 	}
-	list := func(i ...agent.InstanceState) []reconcile.InstanceState { return i }
+	list := func(i ...reconcile.InstanceState) []reconcile.InstanceState { return i }
 	for name, c := range map[string]struct {
 		was, is []reconcile.InstanceState
 		change  func(was, is *reconcile.State)

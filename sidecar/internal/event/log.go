@@ -4,7 +4,7 @@
 // Its invariant: an event costs the agent's loop no wait and bounded memory. A
 // reader that is too slow is told that it has missed some.
 //
-// It knows agent and plan, whose Recorder it implements. status and cli import
+// It knows reconcile and plan, whose Recorder it implements. status and cli import
 // it.
 package event
 

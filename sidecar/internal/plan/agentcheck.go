@@ -11,7 +11,7 @@ func (s Service) hasAgent() bool { return slices.Contains(words(s.Options), "age
 
 // agentDecides reports whether it is its agent that keeps a server out of
 // traffic, and neither an earlier step nor the file.
-func (b *part) agentDecides(s *Server) bool {
+func (b *backendPlan) agentDecides(s *Server) bool {
 	if s.Agent != AgentOn || s.Admin == Ready {
 		return false
 	}
@@ -23,7 +23,7 @@ func (b *part) agentDecides(s *Server) bool {
 
 // silence disables the agent of a server that is to stay out of traffic. One that
 // is still in traffic keeps its agent until the step that takes it out.
-func (b *part) silence(c candidate) {
+func (b *backendPlan) silence(c candidate) {
 	if c.server.Agent == AgentOn && c.server.Admin != Ready {
 		b.removals = append(b.removals, b.step(DisableAgent, OutOfTraffic, c.server, c.instance))
 	}
@@ -32,7 +32,7 @@ func (b *part) silence(c candidate) {
 // silenceDisabled disables the agents of the servers that the file has disabled,
 // where it is not known what they are for: a new worker asks their agents, and a
 // sidecar before this one had them out of traffic.
-func (b *part) silenceDisabled() {
+func (b *backendPlan) silenceDisabled() {
 	for i := range b.servers {
 		if s := &b.servers[i]; s.FileDisabled && s.Admin == Maint {
 			b.silence(candidate{server: s})

@@ -25,7 +25,7 @@ func (s Server) IsFreeSlot() bool {
 // moved and has a slot there already stays in it. So does one whose ID now stands
 // on more nodes or on fewer, and has another name for that: see formerly. Nothing
 // but HAProxy's own state is asked, so a sidecar that starts anew binds as the one before it did.
-func (b *part) bind() (homeless []*catalog.Instance) {
+func (b *backendPlan) bind() (unassigned []*catalog.Instance) {
 	byName := make(map[string]int, len(b.servers))
 	slotsAt := map[addrKey][]int{}
 	for i := range b.servers {
@@ -55,7 +55,7 @@ func (b *part) bind() (homeless []*catalog.Instance) {
 		case named:
 			b.bound[i] = inst
 		default:
-			homeless = append(homeless, inst)
+			unassigned = append(unassigned, inst)
 		}
 	}
 	for i := range b.servers {
@@ -68,13 +68,13 @@ func (b *part) bind() (homeless []*catalog.Instance) {
 			b.freeSoon++
 		}
 	}
-	return homeless
+	return unassigned
 }
 
 // bindFormer binds an instance to the server at its address that has the name
 // which it had, while its ID stood on another number of nodes. It reports whether
 // there is one. A rename is no loss: nothing has changed for who is served.
-func (b *part) bindFormer(byName map[string]int, inst *catalog.Instance) bool {
+func (b *backendPlan) bindFormer(byName map[string]int, inst *catalog.Instance) bool {
 	i, found := byName[formerly(inst)]
 	if !found || b.bound[i] != nil || b.servers[i].Addr != inst.Addr || !b.canKeep(&b.servers[i], inst) {
 		return false
@@ -93,7 +93,7 @@ func formerly(inst *catalog.Instance) string {
 
 // byRole sorts the instances so that of two at one address the one that should
 // take traffic gets the slot that does.
-func (b *part) byRole() []*catalog.Instance {
+func (b *backendPlan) byRole() []*catalog.Instance {
 	out := make([]*catalog.Instance, len(b.want.Instances))
 	for n := range b.want.Instances {
 		out[n] = &b.want.Instances[n]
@@ -117,15 +117,15 @@ func maintLast(s *Server) int {
 // canKeep reports whether a server of the instance's own name can go on to be
 // its server. Where connections stay with an old address (HAProxy before 3.0:
 // docs/haproxy-facts.md, fact 3), one in use can't be moved, and the instance takes a slot.
-func (b *part) canKeep(s *Server, inst *catalog.Instance) bool {
+func (b *backendPlan) canKeep(s *Server, inst *catalog.Instance) bool {
 	if s.Backup != inst.Backup {
 		return false
 	}
 	return s.Addr == inst.Addr || !b.slots || s.Admin == Maint && s.Sessions == 0
 }
 
-// house finds a place for an instance that has none.
-func (b *part) house(inst *catalog.Instance) {
+// assign finds a place for an instance that has none.
+func (b *backendPlan) assign(inst *catalog.Instance) {
 	if !b.slots {
 		i := slices.IndexFunc(b.servers, func(s Server) bool { return s.Name == inst.Server })
 		switch {
@@ -163,11 +163,11 @@ func (b *part) house(inst *catalog.Instance) {
 		b.freeSoon-- // the last answer of its agent is awaited, or its sessions are being counted
 		return
 	}
-	b.homeless = append(b.homeless, inst)
+	b.unassigned = append(b.unassigned, inst)
 }
 
 // names is the servers that there are or will be, as far as their names go.
-func (b *part) names() []FileServer {
+func (b *backendPlan) names() []FileServer {
 	out := slices.Clone(b.added)
 	for i := range b.servers {
 		out = append(out, FileServer{Name: b.servers[i].Name})
@@ -178,7 +178,7 @@ func (b *part) names() []FileServer {
 	return out
 }
 
-func (b *part) add(inst *catalog.Instance, name string) {
+func (b *backendPlan) add(inst *catalog.Instance, name string) {
 	if b.isOverdue(inst) {
 		b.overdueAdds++
 	}

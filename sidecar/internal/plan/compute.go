@@ -25,7 +25,7 @@ func Compute(d Desired, o Observed, snap catalog.Snapshot) Plan {
 
 // Decision is what is to be done for one service: its part of a Plan.
 type Decision struct {
-	b      *part
+	b      *backendPlan
 	file   FileBackend // unless the whole file is loaded anew
 	placed []Placement
 	lost   []Loss
@@ -52,7 +52,7 @@ func Decide(s Service, o Observed, want catalog.Service) *Decision {
 func (d *Decision) IsSettled() bool {
 	b := d.b
 	return b.exists && b.want.Known && !b.want.Old && !b.reweighed &&
-		len(b.additions)+len(b.removals)+len(b.waiting)+len(b.homeless)+len(d.lost)+len(d.absent) == 0
+		len(b.additions)+len(b.removals)+len(b.waiting)+len(b.unassigned)+len(d.lost)+len(d.absent) == 0
 }
 
 // Certain gives the steps if they are right also where HAProxy has changed since it
@@ -114,7 +114,7 @@ func reloadReason(d Desired, o Observed, decisions []*Decision) ReloadReason {
 	for _, x := range decisions {
 		missing = missing || !x.b.exists
 		unknown = unknown || !x.b.exists && !x.b.want.Known
-		exhausted = exhausted || len(x.b.homeless) > 0
+		exhausted = exhausted || len(x.b.unassigned) > 0
 		reweighed = reweighed || x.b.reweighed
 	}
 	switch {
@@ -141,8 +141,8 @@ func reloadReason(d Desired, o Observed, decisions []*Decision) ReloadReason {
 	return NoReload
 }
 
-// part is the plan for one backend while it is made.
-type part struct {
+// backendPlan is the plan for one backend while it is made.
+type backendPlan struct {
 	Service
 	running bool // HAProxy answers
 	exists  bool // HAProxy has this backend
@@ -183,13 +183,13 @@ type part struct {
 	waiting             []Waiting
 	added               []FileServer        // servers that additions create
 	overdueAdds         int                 // how many of them have failed for too long to be waited for
-	homeless            []*catalog.Instance // instances that wait for a slot
+	unassigned          []*catalog.Instance // instances that wait for a slot
 	reweighed           bool                // a weight needs a reload
 }
 
-func newPart(s Service, o Observed, want catalog.Service) *part {
+func newPart(s Service, o Observed, want catalog.Service) *backendPlan {
 	backend, exists := o.Backends[s.Backend]
-	b := &part{
+	b := &backendPlan{
 		Service: s,
 		running: o.Running,
 		exists:  o.Running && exists,
@@ -224,7 +224,7 @@ func newPart(s Service, o Observed, want catalog.Service) *part {
 }
 
 // decide fills in the steps, or nothing where it is not known what to do.
-func (b *part) decide() {
+func (b *backendPlan) decide() {
 	if !b.want.Known || b.want.Old {
 		b.wait(nil, nil, ForConsul)
 	}
@@ -240,16 +240,16 @@ func (b *part) decide() {
 	}
 	b.roleLost = b.lostRoles()
 	b.available = b.countAvailable()
-	homeless := b.bind()
-	b.damp(homeless)
+	unassigned := b.bind()
+	b.damp(unassigned)
 	for i := range b.servers {
 		if inst := b.bound[i]; inst != nil && b.role(inst) == in {
 			b.keep(i, inst)
 		}
 	}
-	for _, inst := range homeless {
+	for _, inst := range unassigned {
 		if b.role(inst) == in {
-			b.house(inst)
+			b.assign(inst)
 		}
 	}
 	b.waitForOthers()
@@ -258,16 +258,16 @@ func (b *part) decide() {
 }
 
 // isUsed reports whether HAProxy has a server here that is somebody's.
-func (b *part) isUsed() bool {
+func (b *backendPlan) isUsed() bool {
 	return slices.ContainsFunc(b.servers, func(s Server) bool { return !s.IsFreeSlot() })
 }
 
 // fill gives a backend without servers those that were saved: there is nothing
 // newer that they could undo.
-func (b *part) fill() {
+func (b *backendPlan) fill() {
 	for _, inst := range b.bind() {
 		if b.role(inst) == in {
-			b.house(inst)
+			b.assign(inst)
 		}
 	}
 	for i := range b.servers {
@@ -286,7 +286,7 @@ const (
 	out                  // take nothing
 )
 
-func (b *part) role(i *catalog.Instance) role {
+func (b *backendPlan) role(i *catalog.Instance) role {
 	switch {
 	case !i.Leaving.IsZero(), i.Health == catalog.Maintenance:
 		return draining
@@ -298,7 +298,7 @@ func (b *part) role(i *catalog.Instance) role {
 	return in
 }
 
-func (b *part) wait(s *Server, i *catalog.Instance, what WaitReason) {
+func (b *backendPlan) wait(s *Server, i *catalog.Instance, what WaitReason) {
 	w := Waiting{Backend: b.Backend, For: what}
 	if s != nil {
 		w.Server = s.Name
@@ -320,7 +320,7 @@ func (b *part) wait(s *Server, i *catalog.Instance, what WaitReason) {
 	b.waiting = append(b.waiting, w)
 }
 
-func (b *part) step(kind Kind, reason Reason, s *Server, i *catalog.Instance) Step {
+func (b *backendPlan) step(kind Kind, reason Reason, s *Server, i *catalog.Instance) Step {
 	st := Step{Kind: kind, Reason: reason, Backend: b.Backend, Server: s.Name}
 	if i != nil {
 		st.Instance = i.ID
@@ -342,13 +342,13 @@ func (b *part) step(kind Kind, reason Reason, s *Server, i *catalog.Instance) St
 
 // drifted reports whether we left the server other than it is now found, in
 // the sense of differs: someone else has changed it.
-func (b *part) drifted(s *Server, differs func(left FileServer) bool) bool {
+func (b *backendPlan) drifted(s *Server, differs func(left FileServer) bool) bool {
 	left, seen := b.leftAs(s.Name)
 	return seen && differs(left)
 }
 
 // leftAs gives a server as we left it, if we have.
-func (b *part) leftAs(name string) (f FileServer, seen bool) {
+func (b *backendPlan) leftAs(name string) (f FileServer, seen bool) {
 	if b.leftBy == nil {
 		b.leftBy = make(map[string]FileServer, len(b.left))
 		for _, f := range b.left {

@@ -8,7 +8,7 @@ import (
 
 // damp keeps out the instances that flap: those that are not in traffic now,
 // while enough others are. Damping takes nobody out of traffic.
-func (b *part) damp(homeless []*catalog.Instance) {
+func (b *backendPlan) damp(unassigned []*catalog.Instance) {
 	if len(b.flapping) == 0 || b.available < max(1, b.MinServers) {
 		return
 	}
@@ -20,7 +20,7 @@ func (b *part) damp(homeless []*catalog.Instance) {
 			b.wait(s, inst, ForDamping)
 		}
 	}
-	for _, inst := range homeless {
+	for _, inst := range unassigned {
 		if b.flapping[inst.Server] && b.role(inst) == in && !b.takesTraffic(inst) {
 			b.damped[inst] = true
 			b.wait(nil, inst, ForDamping)
@@ -30,6 +30,6 @@ func (b *part) damp(homeless []*catalog.Instance) {
 
 // takesTraffic reports whether a server that is not to stay the instance's sends
 // it requests now: one that can't become a backup, or back.
-func (b *part) takesTraffic(inst *catalog.Instance) bool {
+func (b *backendPlan) takesTraffic(inst *catalog.Instance) bool {
 	return slices.ContainsFunc(b.servers, func(s Server) bool { return s.Addr == inst.Addr && isAvailable(&s) })
 }

@@ -19,21 +19,21 @@ func SameFile(x, y []FileBackend) bool {
 	return slices.EqualFunc(x, y, FileBackend.Equal)
 }
 
-func (b *part) fileServer(inst *catalog.Instance, name string) FileServer {
+func (b *backendPlan) fileServer(inst *catalog.Instance, name string) FileServer {
 	return FileServer{Name: name, Addr: inst.Addr, Weight: inst.Weight, MaxConn: b.limit(inst), Backup: inst.Backup}
 }
 
 // file gives the servers as they will be once the steps are applied. Where the
 // whole file is loaded anew it is also where slots are made and taken away,
 // and where a backend that HAProxy does not have yet begins.
-func (b *part) file(loadedAnew bool) FileBackend {
+func (b *backendPlan) file(loadedAnew bool) FileBackend {
 	f := FileBackend{Service: b.Name, Backend: b.Backend, Known: b.want.Known || b.exists, Old: b.want.Old && !b.isUsed()}
 	if b.exists {
 		f.Servers = append(b.kept(), b.added...)
 	} else if b.want.Known {
 		f.Servers = b.fromCatalog()
 	}
-	for _, inst := range b.homeless {
+	for _, inst := range b.unassigned {
 		f.Servers = append(f.Servers, b.fileServer(inst, b.nextSlot(f.Servers)))
 	}
 	if b.slots && loadedAnew {
@@ -44,7 +44,7 @@ func (b *part) file(loadedAnew bool) FileBackend {
 
 // fromCatalog is a backend that HAProxy does not run. Those that drain have
 // nothing to finish in it.
-func (b *part) fromCatalog() (servers []FileServer) {
+func (b *backendPlan) fromCatalog() (servers []FileServer) {
 	if b.want.Old && len(b.last) > 0 {
 		return b.named(b.last) // the file that HAProxy ran is newer
 	}
@@ -78,7 +78,7 @@ func (b *part) fromCatalog() (servers []FileServer) {
 // holdInFile is the guard where HAProxy does not run, and nobody can say who is
 // up: what is too much stays in the file, and the checks of the HAProxy that
 // will load it decide.
-func (b *part) holdInFile(lost []FileServer, stay int) []FileServer {
+func (b *backendPlan) holdInFile(lost []FileServer, stay int) []FileServer {
 	if b.isMass(len(lost), len(lost)+stay) {
 		return lost
 	}
@@ -87,7 +87,7 @@ func (b *part) holdInFile(lost []FileServer, stay int) []FileServer {
 
 // named gives servers the names that they will have: their own, each once, or
 // those of slots.
-func (b *part) named(servers []FileServer) (out []FileServer) {
+func (b *backendPlan) named(servers []FileServer) (out []FileServer) {
 	taken := map[string]bool{}
 	for _, f := range servers {
 		if b.slots || slices.Contains(b.Operator, f.Name) {
@@ -102,7 +102,7 @@ func (b *part) named(servers []FileServer) (out []FileServer) {
 }
 
 // kept is the servers that HAProxy has, as the steps leave them.
-func (b *part) kept() []FileServer {
+func (b *backendPlan) kept() []FileServer {
 	after := make([]FileServer, 0, len(b.servers))
 	steps := slices.Concat(b.additions, b.removals)
 	drain := map[string]bool{}
@@ -173,7 +173,7 @@ func (b *part) kept() []FileServer {
 
 // forgetFree gives free slots the address of nobody, and leaves out servers
 // that are not slots, are nobody's, and that HAProxy can't delete.
-func (b *part) forgetFree(after []FileServer, gone map[string]bool) {
+func (b *backendPlan) forgetFree(after []FileServer, gone map[string]bool) {
 	for i := range b.servers {
 		s := &b.servers[i]
 		if b.bound[i] != nil || s.Admin != Maint || s.Sessions > 0 || !b.want.Known || b.want.Old {
@@ -194,7 +194,7 @@ func (b *part) forgetFree(after []FileServer, gone map[string]bool) {
 // resize makes room for half as many servers again as there are, and at least
 // for what the operator set. It takes slots away only where more than twice
 // that are free, so that a service that goes up and down keeps its slots.
-func (b *part) resize(servers []FileServer) []FileServer {
+func (b *backendPlan) resize(servers []FileServer) []FileServer {
 	isFree := func(f FileServer) bool { return f.Disabled && f.Addr == freeAddr }
 	free := 0
 	for _, f := range servers {
@@ -221,7 +221,7 @@ func (b *part) resize(servers []FileServer) []FileServer {
 
 // fileWeight is the weight of a server on its line: where the one in use is an
 // agent's or cannot be another, that of its instance.
-func (b *part) fileWeight(i int) int {
+func (b *backendPlan) fileWeight(i int) int {
 	s, inst := &b.servers[i], b.bound[i]
 	switch {
 	case !b.fixesWeight(s):
@@ -236,7 +236,7 @@ func (b *part) fileWeight(i int) int {
 
 // nextSlot is the name of a slot that neither the servers nor the operator's
 // have.
-func (b *part) nextSlot(servers []FileServer) string {
+func (b *backendPlan) nextSlot(servers []FileServer) string {
 	if len(b.Operator) == 0 {
 		return nextSlot(servers)
 	}

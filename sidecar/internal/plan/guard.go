@@ -40,7 +40,7 @@ type verdict struct {
 // Those that deregister one by one are not counted over time: so does a fleet
 // that is made smaller. But one that was unhealthy, or lost with others, when
 // it was held, stays so: whoever cleans up after a false alarm deregisters it.
-func (b *part) judge(candidates []candidate) verdict {
+func (b *backendPlan) judge(candidates []candidate) verdict {
 	fresh, held, unhealthy, recent := 0, 0, 0, b.recentLosses()
 	for _, c := range candidates {
 		switch {
@@ -64,18 +64,18 @@ func (b *part) judge(candidates []candidate) verdict {
 
 // isMass reports whether so many losses are more than may be. One at a time is
 // never too many.
-func (b *part) isMass(lost, of int) bool {
+func (b *backendPlan) isMass(lost, of int) bool {
 	return lost > 1 && float64(lost) > b.MaxLossRatio*float64(of)
 }
 
-func (b *part) isHeld(c candidate) bool {
+func (b *backendPlan) isHeld(c candidate) bool {
 	_, held := b.guard.Holds[c.server.Name]
 	return held
 }
 
 // isReused reports whether a server that Consul does not list is where another
 // service's instance is by now. HAProxy's check does not tell who answers it.
-func (b *part) isReused(c candidate) bool {
+func (b *backendPlan) isReused(c candidate) bool {
 	service, found := b.listed[c.server.Addr]
 	return found && c.reason == Deregistered && service != b.Name
 }
@@ -83,7 +83,7 @@ func (b *part) isReused(c candidate) bool {
 // holds reports whether the guard keeps a server in traffic. stay is how many
 // will be left if it goes. The time of a hold ends it as far as MinServers, an
 // operator altogether.
-func (v verdict) holds(b *part, c candidate, stay int) bool {
+func (v verdict) holds(b *backendPlan, c candidate, stay int) bool {
 	hold, isHeld := b.guard.Holds[c.server.Name]
 	switch {
 	case !c.isLoss(), hold.Released, b.isSpare(c), b.isReused(c):
@@ -103,7 +103,7 @@ func (v verdict) holds(b *part, c candidate, stay int) bool {
 
 // recentLosses counts the servers that were lost within the window, and still
 // are. The window of a hold goes on with it: that time goes by does not end it.
-func (b *part) recentLosses() (n int) {
+func (b *backendPlan) recentLosses() (n int) {
 	window := b.Window
 	for _, h := range b.guard.Holds {
 		window = max(window, b.Window+h.For)
@@ -116,7 +116,7 @@ func (b *part) recentLosses() (n int) {
 	return n
 }
 
-func (b *part) losses() (lost []Loss) {
+func (b *backendPlan) losses() (lost []Loss) {
 	for i := range b.servers {
 		s, inst := &b.servers[i], b.bound[i]
 		if inst == nil || s.Admin != Maint || b.role(inst) != out {

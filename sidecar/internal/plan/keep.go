@@ -6,7 +6,7 @@ import (
 
 // keep brings a server whose instance should take traffic to where it does. A
 // server at another address is left to move.
-func (b *part) keep(i int, inst *catalog.Instance) {
+func (b *backendPlan) keep(i int, inst *catalog.Instance) {
 	s := &b.servers[i]
 	if s.Addr != inst.Addr {
 		return
@@ -40,14 +40,14 @@ func (b *part) keep(i int, inst *catalog.Instance) {
 
 // check has HAProxy check a server that takes traffic, should somebody have
 // switched that off: nobody else decides on one that is held.
-func (b *part) check(s *Server, inst *catalog.Instance) {
+func (b *backendPlan) check(s *Server, inst *catalog.Instance) {
 	if b.Checked && !s.Checked {
 		b.additions = append(b.additions, b.step(EnableHealth, Drift, s, inst))
 	}
 }
 
 // tune sets what can be set on a server in any state.
-func (b *part) tune(s *Server, inst *catalog.Instance) {
+func (b *backendPlan) tune(s *Server, inst *catalog.Instance) {
 	b.weigh(s, inst)
 	if limit := b.limit(inst); s.MaxConn != limit {
 		st := b.step(SetMaxConn, Reweighted, s, inst)
@@ -59,7 +59,7 @@ func (b *part) tune(s *Server, inst *catalog.Instance) {
 	}
 }
 
-func (b *part) readyReason(s *Server) Reason {
+func (b *backendPlan) readyReason(s *Server) Reason {
 	switch {
 	case b.drifted(s, func(l FileServer) bool { return !l.Disabled && l.Weight > 0 }):
 		return Drift
@@ -76,7 +76,7 @@ func (b *part) readyReason(s *Server) Reason {
 // stays. The last one waits for those that are coming; where none is, it is
 // moved as it stands. One that must be replaced goes by the same measure. One of
 // weight 0 takes no traffic where it comes to: it is a loss that MinServers bounds.
-func (b *part) move() {
+func (b *backendPlan) move() {
 	coming := b.coming()
 	half := (b.available + coming + 1) / 2
 	canSpare := func(inst *catalog.Instance) bool {
@@ -125,7 +125,7 @@ func (b *part) move() {
 }
 
 // coming counts the servers that get nothing now and may soon.
-func (b *part) coming() int {
+func (b *backendPlan) coming() int {
 	n := len(b.added) - b.overdueAdds
 	for i := range b.servers {
 		s, inst := &b.servers[i], b.bound[i]
@@ -141,12 +141,12 @@ func (b *part) coming() int {
 
 // mustReplace reports whether a server in traffic has to go, because its
 // instance needs its name for another one. One that has lost its role does not wait.
-func (b *part) mustReplace(s *Server) bool {
+func (b *backendPlan) mustReplace(s *Server) bool {
 	return b.replaced[s.Name] != nil && isAvailable(s) && !b.roleLost[s.Name]
 }
 
 // isHoused reports whether a step of this plan gives the slot its address.
-func (b *part) isHoused(s *Server) bool {
+func (b *backendPlan) isHoused(s *Server) bool {
 	for n := range b.additions {
 		if st := &b.additions[n]; st.Kind == SetAddr && st.Server == s.Name {
 			return true
@@ -163,7 +163,7 @@ func isAvailable(s *Server) bool {
 
 // countAvailable leaves out those that have lost their role: they go whatever
 // becomes of the others.
-func (b *part) countAvailable() (n int) {
+func (b *backendPlan) countAvailable() (n int) {
 	for i := range b.servers {
 		if s := &b.servers[i]; isAvailable(s) && !b.roleLost[s.Name] {
 			n++

@@ -10,7 +10,7 @@ import (
 // drainForOperator notes the instances that an operator keeps in drain. As many of
 // them as the service needs to have its MinServers, and at least one, take traffic all
 // the same, and wait: the last that were to drain.
-func (b *part) drainForOperator(held map[string]int) {
+func (b *backendPlan) drainForOperator(held map[string]int) {
 	if len(held) == 0 {
 		return
 	}
@@ -37,7 +37,7 @@ func (b *part) drainForOperator(held map[string]int) {
 }
 
 // waitForOthers says which instances would drain if the service did not need them.
-func (b *part) waitForOthers() {
+func (b *backendPlan) waitForOthers() {
 	for _, inst := range b.needed {
 		var s *Server
 		for i, bound := range b.bound {

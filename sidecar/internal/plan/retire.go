@@ -35,7 +35,7 @@ func (c candidate) isGood() bool { return c.reason != Unhealthy && c.reason != D
 // retire takes servers out of traffic in order: drain, no session left or the
 // time over, maint, delete. Each call takes the steps that are due by
 // HAProxy's own state.
-func (b *part) retire() {
+func (b *backendPlan) retire() {
 	for i := range b.servers {
 		s, inst := &b.servers[i], b.bound[i]
 		if inst != nil && b.role(inst) == in || b.mustReplace(s) {
@@ -60,7 +60,7 @@ func (b *part) retire() {
 	b.takeOut()
 }
 
-func (b *part) candidate(s *Server, inst *catalog.Instance) candidate {
+func (b *backendPlan) candidate(s *Server, inst *catalog.Instance) candidate {
 	c := candidate{server: s, instance: inst, reason: Deregistered, to: SetDrain}
 	switch {
 	case b.roleLost[s.Name]:
@@ -95,7 +95,7 @@ func (b *part) candidate(s *Server, inst *catalog.Instance) candidate {
 // drainsAt reports whether an instance at the address was meant to go. A slot is
 // found by its address, so nothing tells whose sessions are on which of the
 // slots there: all of them drain.
-func (b *part) drainsAt(addr netip.AddrPort) bool {
+func (b *backendPlan) drainsAt(addr netip.AddrPort) bool {
 	for i, inst := range b.bound {
 		if b.servers[i].Addr == addr && b.role(inst) == draining {
 			return true
@@ -106,7 +106,7 @@ func (b *part) drainsAt(addr netip.AddrPort) bool {
 
 // afterDrain ends a drain that is over. One for Consul's maintenance mode, or by an
 // operator, has no end: sticky clients may stay as long as the operator lets them.
-func (b *part) afterDrain(c candidate) {
+func (b *backendPlan) afterDrain(c candidate) {
 	s := c.server
 	switch {
 	case c.reason == RoleLost, b.MoveSticky && c.reason != Unhealthy:
@@ -126,7 +126,7 @@ func (b *part) afterDrain(c candidate) {
 // afterMaint ends what has outlasted its drain, and deletes a server that
 // Consul no longer lists, where servers can be deleted. Where slots are needed,
 // a slot is free now.
-func (b *part) afterMaint(c candidate) {
+func (b *backendPlan) afterMaint(c candidate) {
 	s := c.server
 	switch {
 	case c.instance != nil && c.reason != Leaving:
@@ -153,7 +153,7 @@ func (b *part) afterMaint(c candidate) {
 
 // shutdownDue reports whether the sessions on a server in maint have had their time.
 // One that was not in drain before has both times.
-func (b *part) shutdownDue(c candidate) bool {
+func (b *backendPlan) shutdownDue(c candidate) bool {
 	after := b.SessionKillAfter
 	if c.reason == RoleLost || b.MoveSticky {
 		after += b.DrainTimeout
@@ -164,7 +164,7 @@ func (b *part) shutdownDue(c candidate) bool {
 // staysAt reports whether an instance that does not leave is at the address by
 // way of another server. The sessions in old workers are told apart by address
 // only, and nobody ends those of one that stays.
-func (b *part) staysAt(addr netip.AddrPort) bool {
+func (b *backendPlan) staysAt(addr netip.AddrPort) bool {
 	for i, inst := range b.bound {
 		if b.servers[i].Addr == addr && inst.Leaving.IsZero() {
 			return true
@@ -173,14 +173,14 @@ func (b *part) staysAt(addr netip.AddrPort) bool {
 	return false
 }
 
-func (b *part) remove(kind Kind, reason Reason, c candidate) {
+func (b *backendPlan) remove(kind Kind, reason Reason, c candidate) {
 	b.removals = append(b.removals, b.step(kind, reason, c.server, c.instance))
 }
 
 // takeOut takes the candidates out of traffic as far as the guard and the
 // replacements that are coming allow. One that gets no requests anyway is
 // never held.
-func (b *part) takeOut() {
+func (b *backendPlan) takeOut() {
 	candidates := b.candidates
 	slices.SortStableFunc(candidates, func(x, y candidate) int { return cmp.Compare(x.order(), y.order()) })
 	announced := 0
@@ -217,7 +217,7 @@ func (b *part) takeOut() {
 
 // stay keeps a candidate for now. One that goes for its weight only is an
 // instance's, and was seen to before.
-func (b *part) stay(c candidate, because WaitReason) {
+func (b *backendPlan) stay(c candidate, because WaitReason) {
 	b.wait(c.server, c.instance, because)
 	if c.to != SetWeight {
 		b.check(c.server, c.instance)
@@ -242,7 +242,7 @@ func (c candidate) order() int64 {
 
 // spare is how many servers in traffic can be spared. While a replacement is
 // coming, as many stay as there will be in the end; when none is, all may go.
-func (b *part) spare() int {
+func (b *backendPlan) spare() int {
 	wanted, coming := 0, 0
 	for n := range b.want.Instances {
 		if inst := &b.want.Instances[n]; b.role(inst) == in && inst.Weight > 0 && !b.isOverdue(inst) {
@@ -278,12 +278,12 @@ func (b *part) spare() int {
 // absences lists the instances that should take traffic and have no ready
 // server at their address, though steps could give them one. One that waits for
 // a slot waits for a reload, and the others wait with it.
-func (b *part) absences() (out []Absence) {
+func (b *backendPlan) absences() (out []Absence) {
 	if !b.exists || !b.want.Known || b.want.Old {
 		return nil
 	}
-	present, waits := b.presentNow(), make(map[*catalog.Instance]bool, len(b.homeless))
-	for _, inst := range b.homeless {
+	present, waits := b.presentNow(), make(map[*catalog.Instance]bool, len(b.unassigned))
+	for _, inst := range b.unassigned {
 		waits[inst] = true
 	}
 	for n := range b.want.Instances {
@@ -295,7 +295,7 @@ func (b *part) absences() (out []Absence) {
 }
 
 // presentNow tells which instances have a ready server at their address.
-func (b *part) presentNow() map[*catalog.Instance]bool {
+func (b *backendPlan) presentNow() map[*catalog.Instance]bool {
 	if b.present == nil {
 		b.present = make(map[*catalog.Instance]bool, len(b.bound))
 		for i, inst := range b.bound {
@@ -309,7 +309,7 @@ func (b *part) presentNow() map[*catalog.Instance]bool {
 // isOverdue reports whether an instance has had no ready server for too long,
 // and nothing waits for it any more: a step keeps failing. The memory is one
 // pass old: an instance whose step has gone through since is not overdue.
-func (b *part) isOverdue(inst *catalog.Instance) bool {
+func (b *backendPlan) isOverdue(inst *catalog.Instance) bool {
 	return b.absent[inst.Server] >= max(b.ReplacementTimeout, time.Second) && !b.presentNow()[inst]
 }
 
@@ -317,6 +317,6 @@ func (b *part) isOverdue(inst *catalog.Instance) bool {
 // soon. One whose check has failed for long is not a replacement. One that is up
 // lacks only its weight, which a step of this plan sets, unless its agent check
 // does.
-func (b *part) isComing(s *Server) bool {
+func (b *backendPlan) isComing(s *Server) bool {
 	return s.Up && s.Agent != AgentOn || s.SinceChange < max(b.ReplacementTimeout, time.Second)
 }

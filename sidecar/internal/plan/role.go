@@ -14,7 +14,7 @@ import (
 //
 // A server goes by the address that it has, for there its requests come. Only where
 // nothing is registered there, its name tells whose it is.
-func (b *part) lostRoles() map[string]bool {
+func (b *backendPlan) lostRoles() map[string]bool {
 	if len(b.want.Untagged) == 0 || len(b.servers) == 0 {
 		return nil
 	}

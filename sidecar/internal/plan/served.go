@@ -12,18 +12,18 @@ import (
 // one there is leaving. HAProxy's check can't tell two at one address apart. An
 // instance that is lost, moves away or gets weight 0 replaces no server: it would
 // go together with that one.
-func (b *part) isReplaced(s *Server) bool {
+func (b *backendPlan) isReplaced(s *Server) bool {
 	now := b.servedNow()
 	return now.names[s.Name] || now.addrs[s.Addr]
 }
 
 // isSpare reports whether a candidate is no loss, whoever has made it ready.
-func (b *part) isSpare(c candidate) bool { return c.instance == nil && b.isReplaced(c.server) }
+func (b *backendPlan) isSpare(c candidate) bool { return c.instance == nil && b.isReplaced(c.server) }
 
 // onlyFor gives the instance at the address of a server in traffic that has no
 // instance, if that one wants traffic and has no ready server yet: it has become a
 // backup or is none any more, or is new there. Its own server may never come.
-func (b *part) onlyFor(s *Server, inst *catalog.Instance) *catalog.Instance {
+func (b *backendPlan) onlyFor(s *Server, inst *catalog.Instance) *catalog.Instance {
 	if inst != nil || !isAvailable(s) || b.isReplaced(s) {
 		return nil
 	}
@@ -38,7 +38,7 @@ type served struct {
 	absent map[netip.AddrPort]*catalog.Instance
 }
 
-func (b *part) servedNow() *served {
+func (b *backendPlan) servedNow() *served {
 	if b.served != nil {
 		return b.served
 	}

@@ -26,7 +26,7 @@ func (p Plan) FileToReload() []FileBackend {
 // noteUnproven lists what is to take traffic and has not passed its check at
 // its address. A backend of which nothing is up has no traffic to protect, and
 // should not wait for anyone; nor has one that HAProxy does not have yet.
-func (p *Plan) noteUnproven(b *part) {
+func (p *Plan) noteUnproven(b *backendPlan) {
 	if !b.exists || !b.Checked {
 		return
 	}

@@ -10,11 +10,11 @@ import (
 // to nothing but 0 % or 100 % of the configured one: under a static balance
 // algorithm HAProxy refuses all others, and an agent check answers in
 // percentages of it.
-func (b *part) fixesWeight(s *Server) bool { return b.Static || s.Agent != NoAgent }
+func (b *backendPlan) fixesWeight(s *Server) bool { return b.Static || s.Agent != NoAgent }
 
 // weigh brings the weight of a server to that of its instance. A configured
 // weight that cannot be changed at runtime takes a reload.
-func (b *part) weigh(s *Server, inst *catalog.Instance) {
+func (b *backendPlan) weigh(s *Server, inst *catalog.Instance) {
 	fixed := b.fixesWeight(s)
 	if fixed && inst.Weight > 0 && s.ConfigWeight != inst.Weight && b.replaced[s.Name] == nil {
 		b.reweighed = true // one that is replaced goes, and its weight with it

@@ -86,7 +86,7 @@ type Agent struct {
 	// The rest belongs to the goroutine of Run.
 	set     Settings
 	ran     map[string]plan.Service // as HAProxy last ran them, by backend
-	known   knowledge
+	known   observedCache
 	decided decided
 
 	isComparing  bool             // beside the loop
@@ -304,12 +304,12 @@ func (a *Agent) pass(ctx context.Context) time.Duration {
 	again := time.Hour // everything is compared before
 	switch {
 	case errors.Is(err, plan.ErrNotRunning):
-		again = min(again, a.tendFile(ctx, p), notRunningAgain)
+		again = min(again, a.syncFile(ctx, p), notRunningAgain)
 	case err != nil:
 		again = a.trouble.retry.next(a.jitter)
 	default:
 		// A reload that is due comes first: it writes the file, too.
-		again = min(again, a.tendReload(ctx, p), a.tendFile(ctx, p), a.patience(p), a.guard.next(time.Now(), a.set.Services), a.tendFlaps(time.Now()))
+		again = min(again, a.tendReload(ctx, p), a.syncFile(ctx, p), a.pollDelay(p), a.guard.next(time.Now(), a.set.Services), a.tendFlaps(time.Now()))
 		a.noteApplied(p)
 		a.noteHolds()
 		a.noteDown(p)
@@ -326,8 +326,8 @@ func (a *Agent) pass(ctx context.Context) time.Duration {
 // connection to a socket.
 const notRunningAgain = 100 * time.Millisecond
 
-// patience is how soon something that is under way should be looked at again.
-func (a *Agent) patience(p plan.Plan) time.Duration {
+// pollDelay is how soon something that is under way should be looked at again.
+func (a *Agent) pollDelay(p plan.Plan) time.Duration {
 	again := a.pace.next(time.Now(), p.Waiting)
 	if a.attending.Load() > 0 && slices.ContainsFunc(p.Waiting, func(w plan.Waiting) bool { return w.For == plan.ForSessions }) {
 		again = min(again, attendedPace)

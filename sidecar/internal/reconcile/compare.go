@@ -92,7 +92,7 @@ func (a *Agent) noteCompared(c *comparison) (isNews bool) {
 
 // compared takes what was read, and gives the backends whose servers have other
 // sessions, or are otherwise.
-func (k *knowledge) compared(c *comparison) (changed []string) {
+func (k *observedCache) compared(c *comparison) (changed []string) {
 	o := c.observed.WithMaintenance()
 	if k.touched[plan.RotationBackend] <= c.began {
 		k.observed.Maintenance = o.Maintenance

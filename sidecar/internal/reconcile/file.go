@@ -42,9 +42,9 @@ type fileWrite struct {
 	err     error
 }
 
-// tendFile keeps haproxy.cfg saying what HAProxy runs, and gives the time
+// syncFile keeps haproxy.cfg saying what HAProxy runs, and gives the time
 // until it is to be called again.
-func (a *Agent) tendFile(ctx context.Context, p plan.Plan) time.Duration {
+func (a *Agent) syncFile(ctx context.Context, p plan.Plan) time.Duration {
 	f := &a.files
 	r := a.fileRenderer()
 	if r == nil || !a.mayWrite(p) {

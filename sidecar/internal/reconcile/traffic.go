@@ -19,7 +19,7 @@ func (a *Agent) recallTraffic() {
 }
 
 // traffic is who takes traffic, by backend.
-func (k *knowledge) traffic() map[string][]plan.FileServer {
+func (k *observedCache) traffic() map[string][]plan.FileServer {
 	out := map[string][]plan.FileServer{}
 	for name, b := range k.observed.Backends {
 		for _, s := range b.Servers {

@@ -100,11 +100,11 @@ func (p *proxy) disableAgent(s *server) {
 		return
 	}
 	s.Agent = plan.AgentOff
-	if p.w.luck.IntN(4) > 0 {
+	if p.w.callRNG.IntN(4) > 0 {
 		return
 	}
 	s.Agent = plan.AgentBusy
-	p.w.after(time.Duration(p.w.luck.Int64N(int64(100*time.Millisecond))), func() {
+	p.w.after(time.Duration(p.w.callRNG.Int64N(int64(100*time.Millisecond))), func() {
 		if s.Agent == plan.AgentBusy {
 			p.answer(s)
 			s.Agent = plan.AgentOff
@@ -115,7 +115,7 @@ func (p *proxy) disableAgent(s *server) {
 
 // agentEvent lets an agent say something else for a while.
 func (w *world) agentEvent(n *node) {
-	n.says = pick(w.dice, saysNothing, saysReady, saysHalf, saysDrain, saysDrain, saysMaint)
+	n.says = pick(w.eventRNG, saysNothing, saysReady, saysHalf, saysDrain, saysDrain, saysMaint)
 	w.note("the agent of %s says %q from here on", n, n.says)
 	w.after(w.upTo(20*time.Second), func() { n.says = saysFull })
 }

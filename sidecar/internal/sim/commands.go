@@ -196,7 +196,7 @@ func (p *proxy) setAddr(s *server, st plan.Step) {
 		return
 	}
 	s.pending = st.Addr
-	p.w.after(time.Duration(p.w.luck.Int64N(int64(addrDelay))), func() {
+	p.w.after(time.Duration(p.w.callRNG.Int64N(int64(addrDelay))), func() {
 		if s.pending == st.Addr {
 			s.Addr, s.pending = st.Addr, netip.AddrPort{}
 			s.turning, s.landed = 0, p.w.now()

@@ -128,7 +128,7 @@ func (c *consul) changed(service, what string) {
 	c.index++
 	c.w.disturb()
 	c.w.note("consul %s: %s", service, what)
-	c.tell(service, time.Duration(c.w.luck.Int64N(int64(c.w.set.lag)+1)))
+	c.tell(service, time.Duration(c.w.callRNG.Int64N(int64(c.w.set.lag)+1)))
 }
 
 // tell lets the sidecar that runs now hear what is so now.
@@ -165,7 +165,7 @@ func (c *consul) back() {
 
 func (c *consul) tellAll(within time.Duration) {
 	for _, s := range c.w.set.services {
-		c.tell(s.Name, time.Duration(c.w.luck.Int64N(int64(within))))
+		c.tell(s.Name, time.Duration(c.w.callRNG.Int64N(int64(within))))
 	}
 }
 

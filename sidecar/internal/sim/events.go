@@ -43,7 +43,7 @@ func init() {
 		{"haproxy-restart", false, (*world).restartProxy},
 		{"haproxy-reload", false, (*world).reloadProxy},
 		{"upgrade", false, (*world).upgrade},
-		{"hands", false, (*world).hands},
+		{"hands", false, (*world).manualChange},
 		{"trouble", false, (*world).getTrouble},
 		{"settings", false, (*world).newSettings},
 		{"file", false, (*world).foreignFile},
@@ -55,7 +55,7 @@ func init() {
 func (w *world) populate() {
 	w.disk.renderer = &renderer{w: w, marker: plan.Marker{Template: "aa", Services: digest(len(w.set.services)), Settings: "01"}}
 	for _, s := range w.set.services {
-		for range w.dice.IntN(6) {
+		for range w.eventRNG.IntN(6) {
 			w.begin(s.Name, w.newID(s.Name), w.upTo(500*time.Millisecond))
 		}
 	}
@@ -93,20 +93,20 @@ func (w *world) arrive() {
 	if w.healed {
 		return
 	}
-	s := w.set.services[w.luck.IntN(len(w.set.services))]
+	s := w.set.services[w.callRNG.IntN(len(w.set.services))]
 	w.proxy.request(s.Backend, w.duration())
-	w.after(time.Duration(w.luck.Int64N(int64(2*time.Second))), w.arrive)
+	w.after(time.Duration(w.callRNG.Int64N(int64(2*time.Second))), w.arrive)
 }
 
 // duration is how long a request takes: most are short, a few are long.
 func (w *world) duration() time.Duration {
-	switch roll := w.luck.IntN(10); {
+	switch roll := w.callRNG.IntN(10); {
 	case roll < 6:
-		return time.Duration(w.luck.Int64N(int64(200 * time.Millisecond)))
+		return time.Duration(w.callRNG.Int64N(int64(200 * time.Millisecond)))
 	case roll < 9:
-		return time.Duration(w.luck.Int64N(int64(5 * time.Second)))
+		return time.Duration(w.callRNG.Int64N(int64(5 * time.Second)))
 	}
-	return time.Duration(w.luck.Int64N(int64(50 * time.Second)))
+	return time.Duration(w.callRNG.Int64N(int64(50 * time.Second)))
 }
 
 // live runs the events.
@@ -131,7 +131,7 @@ func (w *world) event(n int) {
 	for _, k := range kinds {
 		total += w.set.weights[k.name]
 	}
-	roll := w.dice.IntN(total)
+	roll := w.eventRNG.IntN(total)
 	for _, k := range kinds {
 		if roll -= w.set.weights[k.name]; roll >= 0 {
 			continue
@@ -161,12 +161,12 @@ func (w *world) disturb() {
 	}
 }
 
-func (w *world) anyService() string { return w.set.services[w.dice.IntN(len(w.set.services))].Name }
+func (w *world) anyService() string { return w.set.services[w.eventRNG.IntN(len(w.set.services))].Name }
 
 // some does something to one of the nodes.
 func (w *world) some(do func(*node)) {
 	if all := w.living(w.anyService()); len(all) > 0 {
-		do(all[w.dice.IntN(len(all))])
+		do(all[w.eventRNG.IntN(len(all))])
 	}
 }
 
@@ -194,7 +194,7 @@ func (w *world) deploy() {
 }
 
 func (w *world) requests() {
-	for range 2 + w.dice.IntN(8) {
+	for range 2 + w.eventRNG.IntN(8) {
 		s := w.anyService()
 		w.after(w.upTo(time.Second), func() { w.proxy.request(w.service(s).Backend, w.duration()) })
 	}
@@ -212,7 +212,7 @@ func (w *world) mass() {
 
 // flap: Consul's check fails for a while, and the node serves.
 func (w *world) flap(n *node) {
-	to := pick(w.dice, catalog.Critical, catalog.Critical, catalog.Warning)
+	to := pick(w.eventRNG, catalog.Critical, catalog.Critical, catalog.Warning)
 	w.consul.change(n, to.String()+":", func(r *registration) { r.check = to })
 	w.after(w.upTo(5*time.Second), func() {
 		w.consul.change(n, "passing:", func(r *registration) { r.check = catalog.Passing })
@@ -241,9 +241,9 @@ func (w *world) maintenance(n *node) {
 }
 
 func (w *world) reweight(n *node) {
-	n.weight = w.dice.IntN(4)
+	n.weight = w.eventRNG.IntN(4)
 	if w.maybe(0.3) {
-		n.maxConn = 10 * w.dice.IntN(3)
+		n.maxConn = 10 * w.eventRNG.IntN(3)
 	}
 	w.consul.change(n, fmt.Sprintf("weight %d, maxconn %d:", n.weight, n.maxConn), func(r *registration) { r.inst.Weight, r.inst.MaxConn = n.weight, n.maxConn })
 }
@@ -306,7 +306,7 @@ func (w *world) consulLoss() {
 func (w *world) crash() {
 	s := w.sidecar
 	if s != nil {
-		if s.fuse = w.dice.IntN(8); s.fuse == 0 {
+		if s.fuse = w.eventRNG.IntN(8); s.fuse == 0 {
 			s.kill()
 		}
 		w.after(3*time.Second, func() {
@@ -348,8 +348,8 @@ func (w *world) upgrade() {
 	w.after(w.upTo(2*time.Second), w.initSystem)
 }
 
-// hands: an operator changes HAProxy over its socket.
-func (w *world) hands() {
+// manualChange: an operator changes HAProxy over its socket.
+func (w *world) manualChange() {
 	if !w.proxy.running {
 		return
 	}
@@ -357,7 +357,7 @@ func (w *world) hands() {
 	if b == nil || len(b.servers) == 0 {
 		return
 	}
-	s := b.servers[w.dice.IntN(len(b.servers))]
+	s := b.servers[w.eventRNG.IntN(len(b.servers))]
 	s.foreign = w.now()
 	if n := w.where[s.Addr]; n != nil {
 		n.orderly = false // who changes its server by hand answers for it
@@ -366,7 +366,7 @@ func (w *world) hands() {
 	w.said[place{w.serviceOf(b.name), s.Addr}] = true // it may become ready
 	was := fmt.Sprintf("%s@%s %s w%d checked %v", s.Name, s.Addr, s.Admin, s.Weight, s.Checked)
 	st := plan.Step{Backend: b.name, Server: s.Name}
-	switch w.dice.IntN(6) {
+	switch w.eventRNG.IntN(6) {
 	case 0:
 		st.Kind = plan.SetDrain
 	case 1:
@@ -374,9 +374,9 @@ func (w *world) hands() {
 	case 2:
 		st.Kind = plan.SetReady
 	case 3:
-		st.Kind, st.Weight = plan.SetWeight, w.dice.IntN(4)
+		st.Kind, st.Weight = plan.SetWeight, w.eventRNG.IntN(4)
 	case 4:
-		st.Kind, st.Addr = plan.SetAddr, addrOf(w.dice.IntN(8))
+		st.Kind, st.Addr = plan.SetAddr, addrOf(w.eventRNG.IntN(8))
 		w.said[place{w.serviceOf(b.name), st.Addr}] = true
 		delete(w.left, place{w.serviceOf(b.name), st.Addr})
 	case 5:
@@ -397,7 +397,7 @@ func (w *world) getTrouble() {
 	t := trouble{}
 	for _, p := range []*float64{&t.lost, &t.dropped, &t.refused, &t.ignored, &t.unread, &t.slow, &t.uncount, &t.write, &t.reload} {
 		if w.maybe(0.3) {
-			*p = pick(w.dice, 0.05, 0.3, 0.9)
+			*p = pick(w.eventRNG, 0.05, 0.3, 0.9)
 		}
 	}
 	w.trouble = t
@@ -456,7 +456,7 @@ func (w *world) foreignFile() {
 	slices.Sort(texts)
 	text := "not ours"
 	if len(texts) > 0 && w.maybe(0.7) {
-		text = texts[w.dice.IntN(len(texts))]
+		text = texts[w.eventRNG.IntN(len(texts))]
 	}
 	w.disk.text, w.disk.foreign = []byte(text), true
 	w.note("a foreign program writes the file: %s", w.disk)

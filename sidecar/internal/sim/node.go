@@ -66,7 +66,7 @@ func addrOf(n int) netip.AddrPort {
 func (w *world) begin(service, id string, boot time.Duration) {
 	n := w.newNode(service, id, w.fresh())
 	if w.maybe(0.1) {
-		n.weight = 1 + w.dice.IntN(4)
+		n.weight = 1 + w.eventRNG.IntN(4)
 	}
 	n.backup = w.maybe(0.04)
 	w.after(boot, func() {
@@ -158,7 +158,7 @@ func (n *node) attend() {
 func (n *node) released(file bool) {
 	n.waiting, n.filed = false, file
 	n.w.note("node %s gets the answer drained", n)
-	n.w.after(time.Duration(n.w.luck.Int64N(int64(20*time.Millisecond))), n.stop)
+	n.w.after(time.Duration(n.w.callRNG.Int64N(int64(20*time.Millisecond))), n.stop)
 }
 
 // stop ends it: it accepts nothing more, and deregisters.

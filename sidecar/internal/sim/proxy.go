@@ -101,7 +101,7 @@ func (p *proxy) reload() error {
 	if was.busy() {
 		p.old = append(p.old, was)
 	}
-	p.masterBack = p.w.now() + time.Duration(p.w.luck.Int64N(int64(600*time.Millisecond)))
+	p.masterBack = p.w.now() + time.Duration(p.w.callRNG.Int64N(int64(600*time.Millisecond)))
 	p.w.note("haproxy has reloaded, pid %d, %d old workers: %s", p.pid, len(p.old), p.worker)
 	return nil
 }
@@ -228,7 +228,7 @@ func (p *proxy) tend(s *server, now time.Duration) {
 		case answers == s.Up:
 			s.turning = 0
 		case s.turning == 0:
-			took := 250*time.Millisecond + time.Duration(p.w.luck.Int64N(int64(500*time.Millisecond)))
+			took := 250*time.Millisecond + time.Duration(p.w.callRNG.Int64N(int64(500*time.Millisecond)))
 			if s.Up {
 				took += 750 * time.Millisecond // it takes three bad ones, and two good ones
 			}
@@ -280,7 +280,7 @@ func (p *proxy) request(name string, lasts time.Duration) {
 	if len(servers) == 0 {
 		return
 	}
-	s := servers[p.w.luck.IntN(len(servers))]
+	s := servers[p.w.callRNG.IntN(len(servers))]
 	if n := p.w.where[s.Addr]; n == nil || !n.listening {
 		return // a dead node that nobody has noticed yet; checkRoutes knows of the others
 	}

@@ -89,7 +89,7 @@ func (w *world) startSidecar() {
 		Jitter: func(bound time.Duration) time.Duration {
 			w.mu.Lock()
 			defer w.mu.Unlock()
-			return time.Duration(w.luck.Int64N(int64(bound)))
+			return time.Duration(w.callRNG.Int64N(int64(bound)))
 		},
 	})
 	if err != nil {
@@ -101,7 +101,7 @@ func (w *world) startSidecar() {
 	w.sidecar = s
 	w.note("sidecar %d starts; it should find something to do: %v", s.number, !s.clean)
 	if w.consul.up {
-		w.consul.tellAll(pick(w.luck, 5*time.Millisecond, 50*time.Millisecond, 3*time.Second))
+		w.consul.tellAll(pick(w.callRNG, 5*time.Millisecond, 50*time.Millisecond, 3*time.Second))
 	} else {
 		s.view.fail()
 	}
@@ -178,10 +178,10 @@ func (s *sidecar) begin(ctx context.Context) error {
 func (s *sidecar) done() { s.calling-- }
 
 func (s *sidecar) latency() time.Duration {
-	if roll := s.w.luck.Float64(); roll < s.w.trouble.slow {
-		return time.Duration(s.w.luck.Int64N(int64(3 * time.Second)))
+	if roll := s.w.callRNG.Float64(); roll < s.w.trouble.slow {
+		return time.Duration(s.w.callRNG.Int64N(int64(3 * time.Second)))
 	}
-	return time.Duration(s.w.luck.Int64N(int64(s.w.set.latency)))
+	return time.Duration(s.w.callRNG.Int64N(int64(s.w.set.latency)))
 }
 
 // pass lets time go by within a call; here the sidecar may die.
@@ -211,7 +211,7 @@ func (s *sidecar) perhapsDie() {
 
 // fails draws whether a call goes wrong in one way.
 func (s *sidecar) fails(p float64) bool {
-	if p > 0 && s.w.luck.Float64() < p {
+	if p > 0 && s.w.callRNG.Float64() < p {
 		s.failed = s.w.now()
 		return true
 	}

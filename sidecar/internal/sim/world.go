@@ -59,9 +59,9 @@ type world struct {
 	queue queue
 	kick  chan struct{} // one value: the queue's first may be another now
 
-	chance *rand.PCG  // of dice, set anew for each event
-	dice   *rand.Rand // what happens
-	luck   *rand.Rand // how the calls of the sidecar go
+	chance   *rand.PCG  // of dice, set anew for each event
+	eventRNG *rand.Rand // what happens
+	callRNG  *rand.Rand // how the calls of the sidecar go
 
 	set     scenario
 	trouble trouble
@@ -97,12 +97,12 @@ type place struct {
 func Run(o Options) Result {
 	w := &world{
 		Options: o, began: time.Now(), kick: make(chan struct{}, 1),
-		chance: rand.NewPCG(o.Seed, 0), luck: rand.New(rand.NewPCG(o.Seed, 1<<32)),
+		chance: rand.NewPCG(o.Seed, 0), callRNG: rand.New(rand.NewPCG(o.Seed, 1<<32)),
 		where: map[netip.AddrPort]*node{}, said: map[place]bool{}, left: map[place]bool{},
 	}
-	w.dice = rand.New(w.chance)
+	w.eventRNG = rand.New(w.chance)
 	w.mu.Lock()
-	w.set = drawScenario(w.dice)
+	w.set = drawScenario(w.eventRNG)
 	w.consul = newConsul(w)
 	w.disk = &disk{w: w, known: map[string]content{}}
 	w.proxy = &proxy{w: w, pid: 100, dynamic: w.set.dynamic}
@@ -205,10 +205,10 @@ func (w *world) settle() {
 }
 
 // chance draws.
-func (w *world) maybe(p float64) bool { return w.dice.Float64() < p }
+func (w *world) maybe(p float64) bool { return w.eventRNG.Float64() < p }
 
 func (w *world) upTo(d time.Duration) time.Duration {
-	return time.Duration(w.dice.Int64N(int64(d) + 1))
+	return time.Duration(w.eventRNG.Int64N(int64(d) + 1))
 }
 
 func (w *world) between(a, b time.Duration) time.Duration { return a + w.upTo(b-a) }

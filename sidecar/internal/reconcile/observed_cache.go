@@ -9,10 +9,10 @@ import (
 	"github.com/pointsman/pointsman/sidecar/internal/plan"
 )
 
-// knowledge is what was last read of HAProxy, and which backends must be read
+// observedCache is what was last read of HAProxy, and which backends must be read
 // again before the next plan. So a change of one service reads one backend,
 // however many there are.
-type knowledge struct {
+type observedCache struct {
 	observed plan.Observed
 	stale    map[string]bool // backends to read; nil: all of them
 	fresh    map[string]bool // backends of which something is new since they were last planned
@@ -32,18 +32,18 @@ type knowledge struct {
 	failed    error             // of a comparison, and not taken yet
 }
 
-func newKnowledge() knowledge {
-	return knowledge{fresh: map[string]bool{}, touched: map[string]uint64{}, seen: map[string]time.Time{}, left: map[string][]plan.FileServer{}, refuses: map[string]bool{}, adds: map[string]bool{}, static: map[string]bool{}}
+func newKnowledge() observedCache {
+	return observedCache{fresh: map[string]bool{}, touched: map[string]uint64{}, seen: map[string]time.Time{}, left: map[string][]plan.FileServer{}, refuses: map[string]bool{}, adds: map[string]bool{}, static: map[string]bool{}}
 }
 
 // forget makes the next pass read everything.
-func (k *knowledge) forget() {
+func (k *observedCache) forget() {
 	k.clock++
 	k.stale, k.forgotten = nil, k.clock
 }
 
 // touch makes the next pass read a backend.
-func (k *knowledge) touch(backend string) {
+func (k *observedCache) touch(backend string) {
 	k.clock++
 	k.touched[backend] = k.clock
 	if k.stale != nil {
@@ -53,7 +53,7 @@ func (k *knowledge) touch(backend string) {
 
 // changed marks the backends whose service has another answer than it had, and
 // gives the services.
-func (k *knowledge) changed(services []plan.Service, c Catalog) (changed []plan.Service) {
+func (k *observedCache) changed(services []plan.Service, c Catalog) (changed []plan.Service) {
 	for _, s := range services {
 		if at := c.Health(s.Backend).Changed; !at.Equal(k.seen[s.Backend]) {
 			k.seen[s.Backend] = at
@@ -74,7 +74,7 @@ func always(set Settings) []string {
 }
 
 // backends lists all that are read.
-func (k *knowledge) backends(set Settings) []string {
+func (k *observedCache) backends(set Settings) []string {
 	all := always(set)
 	for _, s := range set.Services {
 		all = append(all, s.Backend)
@@ -84,7 +84,7 @@ func (k *knowledge) backends(set Settings) []string {
 
 // read brings the knowledge up to date. A process other than the one that was
 // known is read whole.
-func (k *knowledge) read(ctx context.Context, h HAProxy, set Settings) error {
+func (k *observedCache) read(ctx context.Context, h HAProxy, set Settings) error {
 	all := k.backends(set)
 	ask := all
 	if k.stale != nil && k.observed.Running {
@@ -109,7 +109,7 @@ func (k *knowledge) read(ctx context.Context, h HAProxy, set Settings) error {
 	return nil
 }
 
-func (k *knowledge) take(o plan.Observed, asked []string) {
+func (k *observedCache) take(o plan.Observed, asked []string) {
 	if o.PID != k.observed.PID {
 		// A new process has its file's servers; what we left in the old one is
 		// no measure for it.
@@ -139,7 +139,7 @@ func (k *knowledge) take(o plan.Observed, asked []string) {
 }
 
 // takeBackend takes one backend as it was read.
-func (k *knowledge) takeBackend(name string, o plan.Observed) {
+func (k *observedCache) takeBackend(name string, o plan.Observed) {
 	if b, exists := o.Backends[name]; exists {
 		b.Left, b.Refuses, b.Adds, b.Static = k.left[name], k.refuses[name], k.adds[name], k.static[name]
 		k.observed.Backends[name] = b
@@ -151,7 +151,7 @@ func (k *knowledge) takeBackend(name string, o plan.Observed) {
 // settled remembers how the servers are that the plan leaves alone. Those of a
 // backend are told apart: one that is drained for an hour is no reason to take
 // what the sidecar does to the others meanwhile for someone else's doing.
-func (k *knowledge) settled(p plan.Plan) {
+func (k *observedCache) settled(p plan.Plan) {
 	busy := map[[2]string]bool{}
 	for _, s := range p.Steps {
 		busy[[2]string{s.Backend, s.Server}] = true
@@ -187,7 +187,7 @@ func (k *knowledge) settled(p plan.Plan) {
 }
 
 // noteAbsent remembers since when the instances of a plan have no ready server.
-func (k *knowledge) noteAbsent(now time.Time, p plan.Plan) {
+func (k *observedCache) noteAbsent(now time.Time, p plan.Plan) {
 	next := make(map[plan.Absence]time.Time, len(p.Absent))
 	for _, a := range p.Absent {
 		since, known := k.absent[a]
@@ -200,7 +200,7 @@ func (k *knowledge) noteAbsent(now time.Time, p plan.Plan) {
 }
 
 // absences gives that memory as a plan wants it.
-func (k *knowledge) absences(now time.Time) map[string]map[string]time.Duration {
+func (k *observedCache) absences(now time.Time) map[string]map[string]time.Duration {
 	out := map[string]map[string]time.Duration{}
 	for a, since := range k.absent {
 		if out[a.Backend] == nil {
@@ -212,13 +212,13 @@ func (k *knowledge) absences(now time.Time) map[string]map[string]time.Duration 
 }
 
 // refusedWeight notes that a backend's balance algorithm is static.
-func (k *knowledge) refusedWeight(backend string) {
+func (k *observedCache) refusedWeight(backend string) {
 	k.static[backend] = true
 	k.touch(backend)
 }
 
 // refused notes that a backend takes no servers at runtime.
-func (k *knowledge) refused(backend string) {
+func (k *observedCache) refused(backend string) {
 	k.refuses[backend] = true
 	k.touch(backend)
 }

@@ -11,8 +11,8 @@ import (
 	"github.com/pointsman/pointsman/sidecar/internal/plan"
 )
 
-// maintainer takes one load balancer out of rotation and brings it back.
-type maintainer struct {
+// maintenanceSwitch takes one load balancer out of rotation and brings it back.
+type maintenanceSwitch struct {
 	name     string
 	haproxy  rotation
 	backends []string // the services'
@@ -47,7 +47,7 @@ type maintenance struct {
 }
 
 // on takes it out of rotation and waits until it is quiet.
-func (m *maintainer) on(ctx context.Context, wait time.Duration) (maintenance, error) {
+func (m *maintenanceSwitch) on(ctx context.Context, wait time.Duration) (maintenance, error) {
 	if err := m.haproxy.SetMaintenance(ctx, true); err != nil {
 		return maintenance{}, err
 	}
@@ -55,7 +55,7 @@ func (m *maintainer) on(ctx context.Context, wait time.Duration) (maintenance, e
 }
 
 // off brings it back.
-func (m *maintainer) off(ctx context.Context, wait time.Duration) (maintenance, error) {
+func (m *maintenanceSwitch) off(ctx context.Context, wait time.Duration) (maintenance, error) {
 	if err := m.haproxy.SetMaintenance(ctx, false); err != nil {
 		return maintenance{}, err
 	}
@@ -63,7 +63,7 @@ func (m *maintainer) off(ctx context.Context, wait time.Duration) (maintenance, 
 }
 
 // status asks once.
-func (m *maintainer) status(ctx context.Context) (maintenance, error) {
+func (m *maintenanceSwitch) status(ctx context.Context) (maintenance, error) {
 	on, err := m.haproxy.Maintenance(ctx)
 	if err != nil {
 		return maintenance{}, err
@@ -74,7 +74,7 @@ func (m *maintainer) status(ctx context.Context) (maintenance, error) {
 // await looks until all has come to pass that is waited for, or the wait is
 // over. What cannot be read meanwhile, as for a moment during a reload, is
 // tried again.
-func (m *maintainer) await(ctx context.Context, wait time.Duration, result maintenance) (maintenance, error) {
+func (m *maintenanceSwitch) await(ctx context.Context, wait time.Duration, result maintenance) (maintenance, error) {
 	began := time.Now()
 	var since lull
 	for {
@@ -97,7 +97,7 @@ func (m *maintainer) await(ctx context.Context, wait time.Duration, result maint
 }
 
 // inFile reports whether haproxy.cfg says the same as HAProxy, or nil.
-func (m *maintainer) inFile(on bool) *bool {
+func (m *maintenanceSwitch) inFile(on bool) *bool {
 	content, err := m.read(m.file)
 	if err != nil {
 		return nil

@@ -36,7 +36,7 @@ type registering struct {
 	log     proctest.Output
 
 	cfg      config.Config
-	balancer *registrant
+	balancer *registration
 	stop     func()
 }
 
@@ -58,7 +58,7 @@ func newRegistering(t *testing.T) *registering {
 		Name:    "lb0",
 		Consul:  config.Consul{Address: r.consul.Address(), Wait: time.Minute},
 		HAProxy: config.HAProxy{Health: config.Health{Bind: strings.TrimPrefix(health.URL, "http://"), URI: "/"}},
-		Balancer: config.Balancer{
+		Registration: config.Registration{
 			Service: "lb", Port: 80, Tags: []string{"edge"},
 			Check: config.BalancerCheck{Interval: time.Second, Timeout: time.Second}, DeregisterAfter: time.Minute,
 		},
@@ -225,11 +225,11 @@ func TestAnHAProxyThatIsAwayIsNotRegisteredUntilItIsBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var running atomic.Bool
 		var f agentFake
-		b := &registrant{
+		b := &registration{
 			consul: &api.Config{Address: "127.0.0.1:1", HttpClient: &http.Client{Transport: &f}},
 			is:     balancer(running.Load), log: hclog.NewNullLogger(), changed: make(chan config.Config, 1),
 			reach: func(context.Context, string, string) (string, error) { return "10.0.0.1", nil },
-			cfg: config.Config{Name: "lb0", HAProxy: config.HAProxy{Health: config.Health{Bind: ":8405", URI: "/"}}, Balancer: config.Balancer{
+			cfg: config.Config{Name: "lb0", HAProxy: config.HAProxy{Health: config.Health{Bind: ":8405", URI: "/"}}, Registration: config.Registration{
 				Service: "lb", Port: 80, Check: config.BalancerCheck{Interval: time.Second, Timeout: time.Second}, DeregisterAfter: time.Minute,
 			}},
 		}
@@ -256,7 +256,7 @@ func TestAnHAProxyThatIsAwayIsNotRegisteredUntilItIsBack(t *testing.T) {
 		want("once it is back", 3)
 
 		off := b.cfg
-		off.Balancer.Service = ""
+		off.Registration.Service = ""
 		b.reconfigure(off)
 		time.Sleep(time.Second)
 		f.forget() // an operator took it out
@@ -286,7 +286,7 @@ func TestTheRegistrationFollowsTheAddressAndTheSettings(t *testing.T) {
 		t.Errorf("address: got %q, want what is known", got)
 	}
 
-	r.cfg.Balancer.Service, r.cfg.Balancer.Port = "edge", 443
+	r.cfg.Registration.Service, r.cfg.Registration.Port = "edge", 443
 	r.balancer.reconfigure(r.cfg)
 	r.becomes("edge", "passing")
 	if got := r.shown("edge").Service; got.Port != 443 || got.Address != "10.0.0.2" {
@@ -305,7 +305,7 @@ func TestTheCheckAsksWhereHAProxyBinds(t *testing.T) {
 		{"10.0.0.9:8405", "/", "10.0.0.1", "", "http://10.0.0.9:8405/"},
 		{"*:8405", "/", "10.0.0.1", "https://lb0/ok", "https://lb0/ok"},
 	} {
-		got := checkURL(config.Balancer{Check: config.BalancerCheck{URL: c.url}}, config.Health{Bind: c.bind, URI: c.uri}, c.address)
+		got := checkURL(config.Registration{Check: config.BalancerCheck{URL: c.url}}, config.Health{Bind: c.bind, URI: c.uri}, c.address)
 		if got != c.want {
 			t.Errorf("bind %s, address %q: got %s, want %s", c.bind, c.address, got, c.want)
 		}

@@ -24,10 +24,10 @@ var (
 	errLate  = errors.New("no answer")
 )
 
-// talk is what is said with one sidecar, until its load balancer has let go.
-type talk struct {
+// poller is what is said with one sidecar, until its load balancer has let go.
+type poller struct {
 	asker *asker
-	about question      // but for the load balancer's name
+	about request       // but for the load balancer's name
 	wait  time.Duration // how long it may be silent
 	began time.Time     // when the handshake did
 
@@ -42,9 +42,9 @@ type talk struct {
 	most int
 }
 
-func (r *round) newTalk(ctx context.Context, to sidecar, index uint64) *talk {
-	t := &talk{
-		asker: r.asker, about: question{service: r.service, instance: r.id}, wait: r.wait, began: r.began,
+func (r *round) newTalk(ctx context.Context, to sidecar, index uint64) *poller {
+	t := &poller{
+		asker: r.asker, about: request{service: r.service, instance: r.id}, wait: r.wait, began: r.began,
 		to: to, index: index,
 	}
 	t.here, t.hasGone = context.WithCancelCause(ctx)
@@ -52,7 +52,7 @@ func (r *round) newTalk(ctx context.Context, to sidecar, index uint64) *talk {
 }
 
 // learn takes where it is now, and Consul's index of now.
-func (t *talk) learn(ctx context.Context, to sidecar, index uint64) {
+func (t *poller) learn(ctx context.Context, to sidecar, index uint64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if !t.to.isAt(to) {
@@ -62,7 +62,7 @@ func (t *talk) learn(ctx context.Context, to sidecar, index uint64) {
 	t.to, t.index = to, index
 }
 
-func (t *talk) now() (here context.Context, to sidecar, index uint64) {
+func (t *poller) now() (here context.Context, to sidecar, index uint64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.here, t.to, t.index
@@ -70,7 +70,7 @@ func (t *talk) now() (here context.Context, to sidecar, index uint64) {
 
 // run asks until the load balancer has let go; or was silent, or said nothing
 // that can be used, for the bounded wait without a break; or ctx ends.
-func (t *talk) run(ctx context.Context) LetGo {
+func (t *poller) run(ctx context.Context) LetGo {
 	var silent time.Time // since when; zero while it answers
 	var why error
 	delay := minRetry
@@ -123,7 +123,7 @@ func (t *talk) run(ctx context.Context) LetGo {
 
 // ask asks once, in bounded time: one that is silent has what is left of the
 // wait.
-func (t *talk) ask(ctx context.Context, to sidecar, index uint64, silent time.Time) (answer, bool, error) {
+func (t *poller) ask(ctx context.Context, to sidecar, index uint64, silent time.Time) (answer, bool, error) {
 	limit := askWait + askGrace
 	if !silent.IsZero() {
 		limit = time.Until(silent.Add(t.wait))
@@ -138,19 +138,19 @@ func (t *talk) ask(ctx context.Context, to sidecar, index uint64, silent time.Ti
 	return t.asker.ask(ctx, to, about, index, min(askWait, limit*3/4))
 }
 
-func (t *talk) note(got answer) {
+func (t *poller) note(got answer) {
 	t.got = got
 	t.most = max(t.most, got.sessions)
 }
 
-func (t *talk) letGo(to sidecar) LetGo {
+func (t *poller) letGo(to sidecar) LetGo {
 	if !t.got.routed {
 		return t.end(to, OutcomeNotRouted, nil)
 	}
 	return t.end(to, OutcomeDrained, nil)
 }
 
-func (t *talk) end(to sidecar, outcome Outcome, why error) LetGo {
+func (t *poller) end(to sidecar, outcome Outcome, why error) LetGo {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.hasGone(nil)

@@ -14,9 +14,9 @@ import (
 	"github.com/pointsman/pointsman/sidecar/internal/config"
 )
 
-// registrant keeps one service registered in Consul for as long as it is
+// registration keeps one service registered in Consul for as long as it is
 // wanted there: the load balancer, or the sidecar itself.
-type registrant struct {
+type registration struct {
 	consul  *api.Config
 	is      registrable
 	reach   func(ctx context.Context, setting, last string) (string, error)
@@ -60,13 +60,13 @@ const (
 	stopTimeout = 2 * time.Second
 )
 
-func newRegistrant(cfg config.Config, is registrable, log hclog.Logger) (*registrant, error) {
+func newRegistrant(cfg config.Config, is registrable, log hclog.Logger) (*registration, error) {
 	consul, err := consulOptions(cfg, log).API()
 	if err != nil {
 		return nil, err
 	}
 	at := cfg.Consul.Address
-	return &registrant{
+	return &registration{
 		consul: consul, is: is, log: log, cfg: cfg, changed: make(chan config.Config, 1),
 		reach: func(ctx context.Context, setting, last string) (string, error) { return reach(ctx, setting, at, last) },
 	}, nil
@@ -74,7 +74,7 @@ func newRegistrant(cfg config.Config, is registrable, log hclog.Logger) (*regist
 
 // reconfigure goes on with other settings. It never blocks; only one goroutine
 // may call it.
-func (r *registrant) reconfigure(cfg config.Config) {
+func (r *registration) reconfigure(cfg config.Config) {
 	select {
 	case <-r.changed: // an older one that was not taken yet
 	default:
@@ -84,7 +84,7 @@ func (r *registrant) reconfigure(cfg config.Config) {
 
 // run keeps it registered until ctx ends. Then it leaves its record, if there is
 // one, and else the registration as it is.
-func (r *registrant) run(ctx context.Context) error {
+func (r *registration) run(ctx context.Context) error {
 	look := time.NewTicker(registrantLook)
 	defer look.Stop()
 	var now registered
@@ -116,7 +116,7 @@ func (r *registrant) run(ctx context.Context) error {
 }
 
 // want gives what is to be registered now, if anything is.
-func (r *registrant) want(ctx context.Context) (entry, bool) {
+func (r *registration) want(ctx context.Context) (entry, bool) {
 	if !r.is.wanted(r.cfg) {
 		return entry{}, false
 	}
@@ -136,7 +136,7 @@ func (r *registrant) want(ctx context.Context) (entry, bool) {
 
 // note logs when it is no longer known where others reach it, and when it is
 // again.
-func (r *registrant) note(err error) {
+func (r *registration) note(err error) {
 	switch {
 	case err != nil && r.trouble != err.Error():
 		r.trouble = err.Error()
@@ -163,7 +163,7 @@ func (r registered) end() {
 }
 
 // register keeps the entry registered until it is ended.
-func (r *registrant) register(ctx context.Context, e entry) registered {
+func (r *registration) register(ctx context.Context, e entry) registered {
 	ctx, cancel := context.WithCancel(ctx)
 	now := registered{entry: e, cancel: cancel, done: make(chan struct{})}
 	registration, err := registrator.New(e.config(r.consul, r.log))
@@ -190,7 +190,7 @@ func (r *registrant) register(ctx context.Context, e entry) registered {
 // isAnothers reports whether another process is registered under the entry's ID:
 // its registration is not to be replaced or removed. Where Consul cannot be
 // asked, it is this process's.
-func (r *registrant) isAnothers(ctx context.Context, e entry) bool {
+func (r *registration) isAnothers(ctx context.Context, e entry) bool {
 	client, err := api.NewClient(r.consul)
 	if err != nil {
 		return false
@@ -209,7 +209,7 @@ func (r *registrant) isAnothers(ctx context.Context, e entry) bool {
 
 // leave registers what stays of the entry. Where that fails, the entry itself
 // stays, and its check turns critical.
-func (r *registrant) leave(ctx context.Context, record entry) {
+func (r *registration) leave(ctx context.Context, record entry) {
 	ctx, cancel := context.WithTimeout(ctx, stopTimeout)
 	defer cancel()
 	if r.isAnothers(ctx, record) {
@@ -229,7 +229,7 @@ func (r *registrant) leave(ctx context.Context, record entry) {
 
 // deregister takes the entry out of Consul. It tries once: what stays turns
 // critical, and Consul forgets it.
-func (r *registrant) deregister(ctx context.Context, e entry) {
+func (r *registration) deregister(ctx context.Context, e entry) {
 	ctx, cancel := context.WithTimeout(ctx, stopTimeout)
 	defer cancel()
 	if r.isAnothers(ctx, e) {

@@ -5,9 +5,9 @@ import (
 	"time"
 )
 
-// Balancer is this load balancer as a service in Consul, by which clients find
+// Registration is this load balancer as a service in Consul, by which clients find
 // it.
-type Balancer struct {
+type Registration struct {
 	Service string   // its name; "" registers nothing
 	Address string   // where clients reach HAProxy: an IP address or a host's name; "" is to be found out
 	Port    int      // 0 only where Service is ""

@@ -1,8 +1,8 @@
 package config
 
-// Status is the sidecar's own HTTP server, and its registration in Consul, by
+// API is the sidecar's own HTTP server, and its registration in Consul, by
 // which leaving nodes and deployments find it.
-type Status struct {
+type API struct {
 	Address string // host:port; the host may be empty, the port 0
 	Socket  string // path of the Unix socket that takes actions; "" is none
 	// MaxConnections bounds the connections to Address, MaxPerAddress those of one

@@ -8,16 +8,16 @@ import (
 	"github.com/hashicorp/consul/api"
 )
 
-// heart gives the signs of life of the TTL checks, for as long as the process
+// ttlKeeper gives the signs of life of the TTL checks, for as long as the process
 // runs, and while it leaves.
-type heart struct {
+type ttlKeeper struct {
 	r    *Registration
 	lost error // as the watchdog's
 }
 
 // period is a third of the shortest TTL: two signs may be lost. It is zero if
 // there is no TTL check.
-func (h *heart) period() time.Duration {
+func (h *ttlKeeper) period() time.Duration {
 	var shortest time.Duration
 	for _, c := range h.r.config.Checks {
 		if c.TTL > 0 && (shortest == 0 || c.TTL < shortest) {
@@ -29,7 +29,7 @@ func (h *heart) period() time.Duration {
 
 // beat says that the program lives, to every TTL check. What the agent has
 // forgotten is the watchdog's business.
-func (h *heart) beat() {
+func (h *ttlKeeper) beat() {
 	if h.r.isTaken() {
 		return // the checks under this ID are another process's
 	}

@@ -65,8 +65,8 @@ func (f *fakeRotation) inFile(from time.Duration) func(string) ([]byte, error) {
 	}
 }
 
-func newTestMaintainer(f *fakeRotation, file time.Duration) *maintainer {
-	return &maintainer{name: "lb0", haproxy: f, backends: []string{"api"}, read: f.inFile(file), quiet: 2 * time.Second}
+func newTestMaintainer(f *fakeRotation, file time.Duration) *maintenanceSwitch {
+	return &maintenanceSwitch{name: "lb0", haproxy: f, backends: []string{"api"}, read: f.inFile(file), quiet: 2 * time.Second}
 }
 
 func TestMaintenanceOnWaitsForTheLastRequestAndForTheFile(t *testing.T) {

@@ -18,8 +18,8 @@ import (
 func balancer(running func() bool) registrable {
 	return registrable{
 		setting: "registration.address",
-		wanted:  func(cfg config.Config) bool { return cfg.Balancer.Service != "" && running() },
-		at:      func(cfg config.Config) string { return cfg.Balancer.Address },
+		wanted:  func(cfg config.Config) bool { return cfg.Registration.Service != "" && running() },
+		at:      func(cfg config.Config) string { return cfg.Registration.Address },
 		entry:   balancerEntry,
 	}
 }
@@ -27,7 +27,7 @@ func balancer(running func() bool) registrable {
 // balancerEntry makes the registration. The ID does not have the service's name
 // in it, so that a load balancer that changes it is not registered twice.
 func balancerEntry(cfg config.Config, address string) entry {
-	b := cfg.Balancer
+	b := cfg.Registration
 	return entry{
 		Service: b.Service, ID: "pointsman-lb-" + cfg.Name, Address: address, Port: b.Port, Tags: b.Tags,
 		Meta: map[string]string{contract.KeyBalancer: cfg.Name},
@@ -43,7 +43,7 @@ func balancerEntry(cfg config.Config, address string) entry {
 // checkURL is where HAProxy answers, as Consul's agent reaches it: the address
 // that it binds if that is one, else the one where clients reach it. That of
 // Consul's node is the agent's own machine.
-func checkURL(b config.Balancer, h config.Health, address string) string {
+func checkURL(b config.Registration, h config.Health, address string) string {
 	if b.Check.URL != "" {
 		return b.Check.URL
 	}
