@@ -55,7 +55,7 @@ func TestCheck(t *testing.T) {
 		{"the agent may not import an adapter", "sidecar/internal/reconcile/a.go", ours + `sidecar/internal/consul"`, "sidecar/internal/reconcile may not import sidecar/internal/consul"},
 		{"the one edge between the halves", "sidecar/internal/consul/a.go", ours + `registrator/contract"`, ""},
 		{"no other edge between the halves", "sidecar/internal/reconcile/a.go", ours + `registrator/contract"`, "sidecar/internal/reconcile may not import registrator/contract"},
-		{"main wires nothing", "sidecar/main.go", ours + `sidecar/internal/reconcile"`, "sidecar may not import sidecar/internal/reconcile"},
+		{"main wires nothing", "sidecar/cmd/pointsman/main.go", ours + `sidecar/internal/reconcile"`, "sidecar/cmd/pointsman may not import sidecar/internal/reconcile"},
 		{"a fake in a test", "sidecar/internal/reconcile/a_test.go", ours + `sidecar/internal/haproxytest"`, ""},
 		{"a fake in a program", "sidecar/internal/reconcile/a.go", ours + `sidecar/internal/haproxytest"`, "sidecar/internal/reconcile may not import sidecar/internal/haproxytest: only its tests may"},
 		{"black box tests know programs only", "test/e2e/a_test.go", ours + `sidecar/internal/reconcile"`, "test/e2e may not import sidecar/internal/reconcile"},

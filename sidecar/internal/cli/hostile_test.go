@@ -46,8 +46,7 @@ haproxy:
   check_command: [/bin/sh, -c, "cp \"$1\" \"$2/written.$$\"", check, "{file}", %q]
 services: [{name: api, bind: "127.0.0.1:80", check: {enabled: false}}]
 addresses: {allow: [127.0.0.0/8]} # hostile.Loopback
-reload: {debounce: 10ms, max_delay: 10ms}
-reload: {min_interval: 0s}
+reload: {debounce: 10ms, max_delay: 10ms, min_interval: 0s}
 api: {address: "127.0.0.1:0"}
 `
 

@@ -146,7 +146,7 @@ func TestAgentCheck_LeavingInstance_GetsNoRequestOnceDrained(t *testing.T) {
 }
 
 func TestAgentCheck_AgentDrains_IsNoDrift(t *testing.T) {
-	s := newOptionSite(t, []optionCase{{keyword: "agent", options: "agent-check agent-port AGENT agent-inter 50ms agent-send drain"}})
+	s := newOptionSite(t, []optionCase{{keyword: "agent", options: "agent-check agent-port ECHO agent-inter 50ms agent-send drain"}})
 	c := s.services[0]
 	s.registerOne(c, "one", c.first, nil)
 	haproxytest.Until(t, "its agent has it drained", func() bool { return strings.HasPrefix(s.columns(c.name, c.first.addr())["status"], "DRAIN") })

@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -45,7 +44,7 @@ type optionCase struct {
 	shows   []string // what must be among what HAProxy and the witness show
 }
 
-// optionCases has each keyword that is taken. CERTS, AGENT and OTHER stand for a
+// optionCases has each keyword that is taken. CERTS, AGENT, ECHO and OTHER stand for a
 // directory, for the port of an agent and for that of another witness.
 var optionCases = []optionCase{
 	{keyword: "addr", options: "addr 127.0.0.1 port OTHER"},
@@ -563,7 +562,9 @@ func startAgent(t *testing.T, echoes bool) string {
 				defer func() { _ = c.Close() }()
 				answer := "up ready 100%"
 				if echoes {
-					answer, _ = bufio.NewReader(c).ReadString('\n')
+					question := make([]byte, 64) // it has no end of line
+					n, _ := c.Read(question)
+					answer = string(question[:n])
 				}
 				_, _ = fmt.Fprintln(c, strings.TrimSpace(answer))
 			}()
