@@ -77,7 +77,7 @@ func (b *backendPlan) isHeld(c candidate) bool {
 // service's instance is by now. HAProxy's check does not tell who answers it.
 func (b *backendPlan) isReused(c candidate) bool {
 	service, found := b.listed[c.server.Addr]
-	return found && c.reason == Deregistered && service != b.Name
+	return found && c.instance == nil && (c.reason == Deregistered || c.reason == Drift) && service != b.Name
 }
 
 // holds reports whether the guard keeps a server in traffic. stay is how many

@@ -108,11 +108,11 @@ func (a *Agent) compute(o plan.Observed, snap catalog.Snapshot) plan.Plan {
 	d := a.desired()
 	a.decided.use(d, o)
 	if len(a.guard.backends) > 0 {
-		o.Listed = listed(snap)
+		o.Listed = a.listed(snap)
 	}
 	p := a.decide(d, o, snap)
 	if held := p.HeldBackends(); o.Listed == nil && len(held) > 0 {
-		o.Listed = listed(snap) // what is lost now may be reused already
+		o.Listed = a.listed(snap) // what is lost now may be reused already
 		for _, backend := range held {
 			delete(a.decided.decisions, backend)
 		}
@@ -124,12 +124,17 @@ func (a *Agent) compute(o plan.Observed, snap catalog.Snapshot) plan.Plan {
 	return p
 }
 
-// listed has the addresses at which Consul lists an instance: see plan.Observed.
-func listed(snap catalog.Snapshot) map[netip.AddrPort]string {
+// listed has the addresses at which Consul lists an instance: see plan.Observed. A
+// saved answer does not tell where instances are now.
+func (a *Agent) listed(snap catalog.Snapshot) map[netip.AddrPort]string {
 	at := map[netip.AddrPort]string{}
-	for _, s := range snap.Services() {
+	for _, svc := range a.set.Services {
+		s := snap.Service(svc.Backend)
+		if !s.Known || s.Old {
+			continue
+		}
 		for i := range s.Instances {
-			addr, name := s.Instances[i].Addr, s.Name
+			addr, name := s.Instances[i].Addr, svc.Name
 			if other, found := at[addr]; found && other != name {
 				name = ""
 			}

@@ -153,7 +153,7 @@ func (w *world) checkMassLoss(s *sidecar, svc plan.Service, steps []plan.Step) {
 		if st.Reason == plan.Moved && staysAt(servers[i], servers, steps) {
 			continue // several instances have registered that address
 		}
-		if st.Reason == plan.Deregistered && isListed(s.given, svc.Name, servers[i].Addr) {
+		if isGone(st) && isListed(s.given, svc.Name, servers[i].Addr) {
 			continue // it is another service's by now
 		}
 		if o, has := owner(servers[i], told); (!has || !isAnnounced(servers[i], o, told) && !takesTraffic(svc, o)) && !isReplaced(servers[i], svc, told, servers) {
@@ -167,6 +167,10 @@ func (w *world) checkMassLoss(s *sidecar, svc plan.Service, steps []plan.Step) {
 		w.breach(makeBeforeBreak, "%d of %d servers of %s, lost unannounced, are taken out at once", lost, had, svc.Backend)
 	}
 }
+
+// isGone reports whether a step is for a server that Consul does not list, perhaps
+// where a foreign program has moved it to.
+func isGone(st plan.Step) bool { return st.Reason == plan.Deregistered || st.Reason == plan.Drift && st.Instance == "" }
 
 // isListed reports whether another service has an instance at the address.
 func isListed(snap catalog.Snapshot, but string, at netip.AddrPort) bool {
@@ -312,7 +316,7 @@ func (w *world) checkTakenOut(s *sidecar, svc plan.Service, told catalog.Service
 		if left == 0 {
 			w.breach(makeBeforeBreak, "%s %s/%s (%s): no server is left while it moves", st.Kind, st.Backend, st.Server, st.Reason)
 		}
-	case st.Reason == plan.Deregistered && isListed(s.given, svc.Name, seen.Addr):
+	case isGone(st) && isListed(s.given, svc.Name, seen.Addr):
 		// Requests would go to another service.
 	case left < svc.MinServers && !isReplaced(seen, svc, told, servers):
 		w.breach(makeBeforeBreak, "%s %s/%s (%s): %d are left, the minimum is %d", st.Kind, st.Backend, st.Server, st.Reason, left, svc.MinServers)
