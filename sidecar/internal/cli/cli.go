@@ -124,7 +124,7 @@ ended by a second signal n (deploy: by the first).`,
 	config.RegisterFlags(root.PersistentFlags())
 	root.PersistentPreRun = func(cmd *cobra.Command, _ []string) {
 		if passed := passedOver(env); passed != "" && cmd.Name() != "run" { // which logs it
-			_, _ = fmt.Fprintf(env.Stderr, "sidecar: container platform's environment variables ignored: %s\n", passed)
+			_, _ = fmt.Fprintf(env.Stderr, "pointsman: container platform's environment variables ignored: %s\n", passed)
 		}
 	}
 	root.AddCommand(runCommand(env), statusCommand(env), explainCommand(env), renderCommand(env), planCommand(env), checkCommand(env), maintenanceCommand(env), guardCommand(env), drainCommand(env), readyCommand(env), deployCommand(env), versionCommand(env))

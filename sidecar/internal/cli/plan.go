@@ -66,7 +66,7 @@ func printPlan(w io.Writer, o plan.Observed, p plan.Plan, drains []catalog.Opera
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	switch {
 	case !o.Running:
-		fmt.Fprintln(t, "No HAProxy process answers. HAProxy will start from haproxy.cfg (see sidecar render).")
+		fmt.Fprintln(t, "No HAProxy process answers. HAProxy will start from haproxy.cfg (see pointsman render).")
 	case p.Empty() && len(p.Waiting) == 0:
 		fmt.Fprintf(t, "No changes: HAProxy %s (pid %d) matches Consul.\n", o.Caps.Version, o.PID)
 	}

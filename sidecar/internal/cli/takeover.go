@@ -159,7 +159,7 @@ func (g *gate) admit(ctx context.Context, p proxy, o plan.Observed) error {
 	switch {
 	case o.Marker != plan.Marker{}:
 	case g.base != "":
-		return fmt.Errorf("HAProxy runs without %[2]s: restart it with -f %[1]s -f %[2]s (the file is written by: sidecar render --write)", g.base, g.file)
+		return fmt.Errorf("HAProxy runs without %[2]s: restart it with -f %[1]s -f %[2]s (the file is written by: pointsman render --write)", g.base, g.file)
 	default:
 		s, err := p.site(ctx)
 		if err != nil {
