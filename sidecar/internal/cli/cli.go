@@ -111,6 +111,9 @@ func newRoot(env Env) *cobra.Command {
 HAProxy over its runtime socket. Only changes that the runtime socket does not
 support need a seamless reload with a new haproxy.cfg.
 
+Every setting has a variable, and most have a flag: docs/configuration.md lists
+them. Only the most common flags are shown here.
+
 Exit codes: 0 done, 1 failed, 2 invalid arguments or settings,
 3 changes pending (plan --exit-code) or under way (status), 4 partially deployed
 (deploy), 5 degraded, 6 HAProxy does not run, 7 sidecar not reached (status), 128+n

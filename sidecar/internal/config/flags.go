@@ -1,10 +1,20 @@
 package config
 
 import (
+	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/spf13/pflag"
 )
+
+// shown are the settings whose flags --help shows. The others have flags too:
+// docs/configuration.md lists them.
+var shown = []string{
+	"config", "name", "consul.address", "consul.token_file", "haproxy.config", "haproxy.socket", "haproxy.master_socket",
+	"haproxy.template", "api.address", "log.level", "log.format",
+}
 
 // RegisterFlags adds a flag for every setting that may have one. Parsing takes
 // any text: Load checks it, so that all that is wrong is told at once.
@@ -15,12 +25,26 @@ func RegisterFlags(fs *pflag.FlagSet) {
 			continue
 		}
 		given := &given{kind: kindOf(s.at(&sample))}
-		flag := fs.VarPF(given, s.flag(), "", strings.ReplaceAll(s.doc, "`", "'"))
-		flag.DefValue = s.def
+		flag := fs.VarPF(given, s.flag(), "", usage(s.doc))
+		flag.DefValue, flag.Hidden = s.def, !slices.Contains(shown, s.key)
 		if given.kind == "bool" {
 			flag.NoOptDefVal = "true"
 		}
 	}
+}
+
+var link = regexp.MustCompile(`\[([^\]]+)\]\(([^)]+)\)`)
+
+// usage is a setting's text for a terminal: a link is the path of its page.
+func usage(doc string) string {
+	doc = link.ReplaceAllStringFunc(doc, func(l string) string {
+		m := link.FindStringSubmatch(l)
+		if strings.Contains(m[2], "://") {
+			return m[1]
+		}
+		return filepath.Join("docs", m[2])
+	})
+	return strings.ReplaceAll(doc, "`", "'")
 }
 
 // given is what was given for one flag, as text.
