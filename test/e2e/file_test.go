@@ -40,7 +40,7 @@ func TestFile_CannotBeWritten_LoggedOnce(t *testing.T) {
 		}
 		return err
 	}))
-	if got := strings.Count(w.lb.Sidecar.Tail(1000), "haproxy.cfg could not be written"); got != 1 {
+	if got := strings.Count(w.lb.Sidecar.Tail(1000), "haproxy.cfg write failed"); got != 1 {
 		t.Errorf("%d lines in the log, want 1:\n%s", got, w.lb.Sidecar.Tail(20))
 	}
 }

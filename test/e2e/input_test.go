@@ -41,8 +41,8 @@ func TestWrongInputIsNamedWithItsKeyValueAndPlace(t *testing.T) {
 		want    []string // in what is printed
 	}{
 		{
-			name: "an unknown key", replace: [2]string{"status:", "statsu:"}, args: []string{"run"},
-			code: 2, want: []string{"statsu", "sidecar.yaml:11", "status"},
+			name: "an unknown key", replace: [2]string{"api: {", "ipa: {"}, args: []string{"run"},
+			code: 2, want: []string{"ipa", "sidecar.yaml:11", "api"},
 		},
 		{
 			name: "a malformed value", replace: [2]string{"name: api\n", "name: api\n    drain_timeout: 5 minutes\n"}, args: []string{"run"},

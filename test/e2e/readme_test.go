@@ -50,7 +50,7 @@ func TestReadme_QuickStart_DeploysWithoutFailedRequests(t *testing.T) {
 		"--port 4001", "--port "+strconv.Itoa(next),
 	).Replace(section)
 	settings := regexp.MustCompile("(?s)```yaml\n(.*?)```").FindStringSubmatch(section)
-	commands := regexp.MustCompile(`(?m)^(sidecar|haproxy|registrator) .*$`).FindAllString(section, -1)
+	commands := regexp.MustCompile(`(?m)^(pointsman|haproxy|registrator) .*$`).FindAllString(section, -1)
 	if settings == nil || len(commands) != 4 || !strings.HasPrefix(commands[0], "pointsman run") || !strings.HasPrefix(commands[1], "haproxy ") || !strings.HasPrefix(commands[2], "registrator run") || !strings.HasPrefix(commands[3], "registrator run") {
 		t.Fatalf("settings %q, commands %q, want the sidecar's settings, then sidecar, HAProxy and two registrators", settings, commands)
 	}

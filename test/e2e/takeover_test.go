@@ -104,7 +104,7 @@ func TestTakeover_ForeignFileAndProcess_RefusedUntilAdopt(t *testing.T) {
 
 	// The process alone is enough to refuse: its file has gone.
 	s.must(os.Remove(s.lb.Config()))
-	s.refused(2, "sidecar: HAProxy serves what Pointsman did not write: process ", "run")
+	s.refused(2, "pointsman: HAProxy serves what Pointsman did not write: process ", "run")
 	if _, err := os.Stat(s.lb.Config()); !os.IsNotExist(err) {
 		t.Errorf("haproxy.cfg was written: %v", err)
 	}

@@ -124,7 +124,7 @@ func checkBase(cfg config.Config, rejected error) finding {
 		f.OK, f.Error = false, e.Error()
 		return f
 	}
-	content, err := os.ReadFile(cfg.HAProxy.BaseConfig)
+	content, err := render.ReadRegular(cfg.HAProxy.BaseConfig)
 	if err != nil {
 		f.OK, f.Error = false, err.Error()
 		return f

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"strings"
 	"time"
 
@@ -14,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/pointsman/pointsman/sidecar/internal/config"
+	"github.com/pointsman/pointsman/sidecar/internal/render"
 )
 
 func maintenanceCommand(env Env) *cobra.Command {
@@ -124,7 +124,7 @@ func newMaintainer(cfg config.Config) (*maintenanceSwitch, error) {
 		return nil, err
 	}
 	m := &maintenanceSwitch{
-		name: cfg.Name, haproxy: p, file: cfg.HAProxy.Config, read: os.ReadFile,
+		name: cfg.Name, haproxy: p, file: cfg.HAProxy.Config, read: render.ReadRegular,
 		// So long, at most, Consul goes on to send clients here; then a little.
 		quiet: cfg.Registration.Check.Interval + cfg.Registration.Check.Timeout + time.Second/2,
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -13,6 +12,7 @@ import (
 	"github.com/pointsman/pointsman/sidecar/internal/config"
 	"github.com/pointsman/pointsman/sidecar/internal/consul"
 	"github.com/pointsman/pointsman/sidecar/internal/plan"
+	"github.com/pointsman/pointsman/sidecar/internal/render"
 )
 
 // catalogWait bounds how long a command that runs once waits for Consul.
@@ -77,7 +77,7 @@ func answered(source *consul.Source, cfg config.Config) (bool, error) {
 // willBeInMaintenance reports whether haproxy.cfg says that HAProxy begins out of
 // rotation. A file that is not there or cannot be read does not.
 func willBeInMaintenance(cfg config.Config) bool {
-	content, err := os.ReadFile(cfg.HAProxy.Config)
+	content, err := render.ReadRegular(cfg.HAProxy.Config)
 	return err == nil && inRotation(cfg) && plan.MaintenanceIn(string(content))
 }
 

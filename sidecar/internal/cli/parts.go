@@ -217,7 +217,7 @@ func ownListeners(cfg config.Config, r *render.Renderer, bound net.Addr) (own []
 	add("haproxy.master_socket", bindAddress(cfg.HAProxy.MasterSocket))
 	listeners := r.Listeners()
 	if base := cfg.HAProxy.BaseConfig; base != "" {
-		content, _ := os.ReadFile(base) // one that cannot be read is HAProxy's error
+		content, _ := render.ReadRegular(base) // one that cannot be read is HAProxy's error
 		listeners = append(slices.Clone(listeners), render.ListenersOf(content)...)
 	}
 	for _, l := range listeners {

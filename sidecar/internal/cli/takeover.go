@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -117,7 +116,7 @@ func refusal(r *render.Renderer, sites ...site) error {
 // fileSite reads haproxy.cfg. A file that is ours, or that is not there, serves
 // nothing else.
 func fileSite(cfg config.Config) (site, error) {
-	content, err := os.ReadFile(cfg.HAProxy.Config)
+	content, err := render.ReadRegular(cfg.HAProxy.Config)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return site{}, nil

@@ -2,7 +2,6 @@ package render
 
 import (
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 )
@@ -13,7 +12,7 @@ func isAbout(words, base string) bool {
 	if base == "" {
 		return false
 	}
-	content, _ := os.ReadFile(base) // one that cannot be read is named with its path
+	content, _ := ReadRegular(base) // one that cannot be read is named with its path
 	names := Proxies(content)
 	for line := range strings.Lines(words) {
 		if !strings.HasPrefix(line, "[ALERT]") {

@@ -83,9 +83,12 @@ func (f *File) Exists() (bool, error) {
 }
 
 // Read gives the file's content; errors wrap fs.ErrNotExist and the like.
-func (f *File) Read() ([]byte, error) {
-	// Without waiting for who writes to it, where it is a pipe.
-	file, err := os.OpenFile(f.path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+func (f *File) Read() ([]byte, error) { return ReadRegular(f.path) }
+
+// ReadRegular reads a configuration of HAProxy. A pipe is an error: it does not wait
+// for a writer.
+func ReadRegular(path string) ([]byte, error) {
+	file, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, err
 	}
@@ -95,7 +98,7 @@ func (f *File) Read() ([]byte, error) {
 		return nil, err
 	}
 	if !info.Mode().IsRegular() {
-		return nil, &NotAFileError{Path: f.path, Type: info.Mode().Type()}
+		return nil, &NotAFileError{Path: path, Type: info.Mode().Type()}
 	}
 	return io.ReadAll(file)
 }
@@ -107,7 +110,7 @@ type NotAFileError struct {
 }
 
 func (e *NotAFileError) Error() string {
-	return fmt.Sprintf("haproxy.config %s: want a regular file, not one of type %s", e.Path, e.Type)
+	return fmt.Sprintf("%s: want a regular file, not one of type %s", e.Path, e.Type)
 }
 
 // target is where the file is itself, if its path is a symbolic link: the link

@@ -187,6 +187,7 @@ func (s *sidecar) noteAbsent(backend string) {
 		for _, x := range s.saw.Backends[backend].Servers {
 			switch {
 			case x.Backup != i.Backup:
+				has = has || x.Name == i.Server // it waits for the end of that one
 			case x.Addr == i.Addr && (isSlot(x.Name) || x.Name == i.Server):
 				has, ready = true, ready || x.Admin == plan.Ready
 			case x.IsFreeSlot():
