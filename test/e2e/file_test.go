@@ -54,8 +54,8 @@ func TestFile_IsAPipe_StartRefused(t *testing.T) {
 	if err := w.lb.Sidecar.Wait(10 * time.Second); err != nil && w.lb.Sidecar.Running() {
 		t.Fatalf("it waits: %v", err)
 	}
-	if got := w.lb.Sidecar.Tail(5); w.lb.Sidecar.ExitCode() != 1 || !strings.Contains(got, "want a regular file") || !strings.Contains(got, w.lb.Config()) {
-		t.Errorf("exit code %d, %s; want 1 and the file", w.lb.Sidecar.ExitCode(), got)
+	if got := w.lb.Sidecar.Tail(5); w.lb.Sidecar.ExitCode() != 2 || !strings.Contains(got, "want a regular file") || !strings.Contains(got, w.lb.Config()) {
+		t.Errorf("exit code %d, %s; want 2 and the file", w.lb.Sidecar.ExitCode(), got)
 	}
 }
 
