@@ -56,7 +56,7 @@ func explain(w io.Writer, s *reconcile.State, events []event.Event, name string)
 			if inst := &svc.Instances[j]; inst.ID == name || inst.Server == name || inst.Addr == name {
 				found = true
 				explainInstance(t, s, svc, inst)
-				explainEvents(t, svc.Name, inst, events)
+				explainEvents(t, svc.Backend, inst, events)
 			}
 		}
 		for _, r := range svc.Rejected {
@@ -105,10 +105,10 @@ func explainInstance(w io.Writer, s *reconcile.State, svc *reconcile.ServiceStat
 }
 
 // explainEvents prints the newest events of an instance or its server.
-func explainEvents(w io.Writer, service string, i *reconcile.InstanceState, events []event.Event) {
+func explainEvents(w io.Writer, backend string, i *reconcile.InstanceState, events []event.Event) {
 	var own []event.Event
 	for _, e := range events {
-		if e.Service == service && (i.ID != "" && e.Instance == i.ID || e.Instance == "" && e.Server == i.Server) {
+		if e.Backend == backend && (i.ID != "" && e.Instance == i.ID || e.Instance == "" && e.Server == i.Server) {
 			own = append(own, e)
 		}
 	}

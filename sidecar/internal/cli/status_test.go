@@ -59,6 +59,28 @@ func TestStatus_Tree_ShowsVersionsInstancesAndReasons(t *testing.T) {
 	}
 }
 
+func TestStatus_TwoBackendsOfAService_EachHasItsOwnReasons(t *testing.T) {
+	s := sampleState()
+	up := s.Services[0].Instances[1]
+	out := up
+	out.Phase, out.Reason = reconcile.PhaseOut, "its check in Consul is critical"
+	s.Services = []reconcile.ServiceState{
+		{Name: "pg", Backend: "pg-primary", Known: true, Instances: []reconcile.InstanceState{out}},
+		{Name: "pg", Backend: "pg-replica", Known: true, Instances: []reconcile.InstanceState{up}},
+	}
+	var b strings.Builder
+	tr := tree{out: &b, now: noon}
+	tr.state(judged(s))
+	for _, want := range []string{"├─ pg, backend pg-primary  ! degraded  0 of 1", "└─ pg, backend pg-replica  ✓ in step  1 of 1"} {
+		if !strings.Contains(b.String(), want) {
+			t.Errorf("no %q in\n%s", want, b.String())
+		}
+	}
+	if n := strings.Count(b.String(), "no server takes traffic"); n != 1 {
+		t.Errorf("the reason is there %d times:\n%s", n, b.String())
+	}
+}
+
 func TestStatus_ManyInstances_ThoseUpAreCounted(t *testing.T) {
 	s := sampleState()
 	s.Services = s.Services[:1]
@@ -79,7 +101,7 @@ func TestStatus_ManyInstances_ThoseUpAreCounted(t *testing.T) {
 func serveState(t *testing.T, get func() *reconcile.State) string {
 	t.Helper()
 	log := event.NewLog(noon)
-	log.Add(noon, event.Event{Kind: event.ServerDraining, Service: "api", Server: "slot-1", Instance: "api-1", Reason: "leaving"}, event.Event{Kind: event.ServerUp, Service: "api", Server: "api-2", Instance: "api-2"})
+	log.Add(noon, event.Event{Kind: event.ServerDraining, Service: "api", Backend: "b_api", Server: "slot-1", Instance: "api-1", Reason: "leaving"}, event.Event{Kind: event.ServerUp, Service: "api", Backend: "b_api", Server: "api-2", Instance: "api-2"})
 	return by(served(t, api.Options{State: func() any { return judged(get()) }, Events: log}), "")
 }
 

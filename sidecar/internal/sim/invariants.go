@@ -170,7 +170,9 @@ func (w *world) checkMassLoss(s *sidecar, svc plan.Service, steps []plan.Step) {
 
 // isGone reports whether a step is for a server that Consul does not list, perhaps
 // where a foreign program has moved it to.
-func isGone(st plan.Step) bool { return st.Reason == plan.Deregistered || st.Reason == plan.Drift && st.Instance == "" }
+func isGone(st plan.Step) bool {
+	return st.Reason == plan.Deregistered || st.Reason == plan.Drift && st.Instance == ""
+}
 
 // isListed reports whether another service has an instance at the address.
 func isListed(snap catalog.Snapshot, but string, at netip.AddrPort) bool {
