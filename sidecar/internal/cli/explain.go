@@ -39,7 +39,7 @@ waits for, and what happened to it last. Exits with 1 if it is not known here.`,
 				return err
 			}
 			if !explain(env.Stdout, &s, happened.Events, args[0]) {
-				return failure(fmt.Errorf("explain %s: neither Consul nor HAProxy has it in a service of this load balancer", catalog.Printable(args[0])))
+				return failure(fmt.Errorf("explain %s: no backend of this load balancer has such a server, and Consul lists no such instance with the tags and the filter of one", catalog.Printable(args[0])))
 			}
 			return nil
 		},

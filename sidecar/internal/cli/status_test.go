@@ -131,7 +131,7 @@ func TestStatus_EachVerdict_HasAnExitCode(t *testing.T) {
 		{"what happened to it", at, "explain slot-1", ExitOK, "12:00:00       server draining: leaving\n", ""},
 		{"one that takes traffic, by address", at, "explain 10.0.0.2:80", ExitOK, "takes traffic  yes\n", ""},
 		{"one that is rejected", at, "explain bad", ExitOK, "takes traffic  no: rejected: no port·[2J\n", ""},
-		{"one that is not known", at, "explain api-9", ExitFailure, "", "explain api-9: neither Consul nor HAProxy has it"},
+		{"one that is not known", at, "explain api-9", ExitFailure, "", "explain api-9: no backend of this load balancer has such a server"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			code, out, errs := sidecar(t, c.address, strings.Fields(c.args)...)

@@ -183,9 +183,10 @@ func count(n int, what string) string {
 // TakesTraffic reports whether HAProxy sends new requests to the instance.
 func (i *InstanceState) TakesTraffic() bool { return i.Phase == PhaseUp && i.Weight > 0 }
 
-// isWanted reports whether Consul wants the instance in traffic.
+// isWanted reports whether Consul wants the instance in traffic, and no operator
+// keeps it out.
 func (i *InstanceState) isWanted() bool {
-	return !i.Leaving && i.Health == catalog.Passing.String()
+	return !i.Leaving && i.Drain.IsZero() && i.Health == catalog.Passing.String()
 }
 
 // waitWords say what the next change of a server waits for.

@@ -27,6 +27,7 @@ func TestVerdict_EachState_WorstReasonDecides(t *testing.T) {
 		return reconcile.Finding{Status: s, Service: "api", Backend: "b_api", Text: text}
 	}
 	kept := with(func(i *reconcile.InstanceState) { i.Phase, i.Drain = reconcile.PhaseDrained, time.Unix(1, 0) })
+	moved := with(func(i *reconcile.InstanceState) { i.Phase, i.Drain = reconcile.PhaseOut, time.Unix(1, 0) }) // drain_sticky: move
 	all := func(text string, s reconcile.Status) reconcile.Finding {
 		return reconcile.Finding{Status: s, Text: text}
 	}
@@ -42,6 +43,7 @@ func TestVerdict_EachState_WorstReasonDecides(t *testing.T) {
 		"a server of the operator's own": {[]reconcile.InstanceState{own}, nil, reconcile.InStep, nil},
 		"one that Consul calls critical": {[]reconcile.InstanceState{up, critical}, nil, reconcile.InStep, []reconcile.Finding{api("1 instance out of traffic, as Consul says", reconcile.InStep)}},
 		"one that an operator drained":   {[]reconcile.InstanceState{up, kept}, nil, reconcile.InStep, []reconcile.Finding{api("1 server kept in drain by an operator", reconcile.InStep)}},
+		"and one whose clients moved":    {[]reconcile.InstanceState{up, moved}, nil, reconcile.InStep, []reconcile.Finding{api("1 server kept in drain by an operator", reconcile.InStep)}},
 		"one without a server":           {[]reconcile.InstanceState{up, joining}, nil, reconcile.Behind, []reconcile.Finding{api("1 instance starting", reconcile.Behind)}},
 		"one that drains":                {[]reconcile.InstanceState{up, draining}, nil, reconcile.Behind, []reconcile.Finding{api("1 server draining", reconcile.Behind)}},
 		"one whose check fails":          {[]reconcile.InstanceState{up, down, joining}, nil, reconcile.Degraded, []reconcile.Finding{api("1 server down, HAProxy's check fails", reconcile.Degraded), api("1 instance starting", reconcile.Behind)}},
