@@ -124,6 +124,7 @@ func TestStatus_EachVerdict_HasAnExitCode(t *testing.T) {
 		{"one service that is behind", at, "status api", ExitChanges, "lb0  … behind", ""},
 		{"no colours in a pipe", at, "status --watch --timeout 1ms", ExitDegraded, "lb0  ! degraded\n", ""},
 		{"HAProxy does not run", stoppedAt, "status", ExitNotRunning, "HAProxy is not running", ""},
+		{"HAProxy does not run, a service", stoppedAt, "status api", ExitNotRunning, "api  ✗ not running", ""},
 		{"for programs", calmAt, "status --json", ExitOK, `"status": "in_step"`, ""},
 		{"a service that is not routed", at, "status web", ExitFailure, "", "status web: this load balancer does not route the service"},
 		{"no sidecar", by("127.0.0.1:1", ""), "status", ExitUnreachable, "", "connection refused"},

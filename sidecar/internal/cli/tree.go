@@ -94,7 +94,10 @@ func (t *tree) state(s judgedState) {
 		consul = "Consul not reachable"
 	}
 	lines := []branch{{text: haproxy + ", " + reloads}, {text: consul + ", oldest answer " + t.ago(s.Consul.LastContact)}}
-	worst := map[string]reconcile.Status{}
+	best, worst := reconcile.InStep, map[string]reconcile.Status{}
+	if s.Verdict.Status == reconcile.NotRunning {
+		best = reconcile.NotRunning // nothing takes traffic
+	}
 	notes := map[string][]branch{}
 	for _, f := range s.Verdict.Reasons {
 		line := branch{text: t.paint(statusColours[f.Status], statusMarks[f.Status]) + " " + visible(f.Text)}
@@ -114,7 +117,7 @@ func (t *tree) state(s judgedState) {
 		if slices.ContainsFunc(s.Services, func(o reconcile.ServiceState) bool { return o.Name == svc.Name && o.Backend != svc.Backend }) {
 			name += ", backend " + svc.Backend
 		}
-		lines = append(lines, t.service(name, svc, cmp.Or(worst[svc.Backend], reconcile.InStep), notes[svc.Backend]))
+		lines = append(lines, t.service(name, svc, cmp.Or(worst[svc.Backend], best), notes[svc.Backend]))
 	}
 	fmt.Fprintf(t.out, "%s  %s\n", t.paint(bold, visible(s.LoadBalancer)), t.mark(s.Verdict.Status))
 	t.print(lines, "")

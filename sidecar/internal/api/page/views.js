@@ -84,7 +84,7 @@ export function overview(s, place) {
   const columns = [['Service'], ['State'], ['Take traffic', 'number'], ['Versions'], ['Instances'], ['Sessions', 'number'], ['Applied']];
   const row = (svc) => {
     const sum = summary(svc);
-    const is = statuses[of.get(svc.backend)?.status ?? 'in_step'];
+    const is = statuses[of.get(svc.backend)?.status ?? (s.verdict.status === 'not_running' ? 'not_running' : 'in_step')];
     return [
       serviceLink(svc.name, svc.backend), pill(is.kind, is.mark + ' ', is.word), `${number(sum.live)} of ${number(sum.total)}`,
       h('span', { class: 'pills' }, sum.versions.slice(0, 4).map((v) => h('span', { class: 'version' }, version(v.name), h('small', null, ` ${number(v.live)}/${number(v.total)}`))), sum.versions.length > 4 && h('small', null, `and ${sum.versions.length - 4} more`)),
