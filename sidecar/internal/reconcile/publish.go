@@ -142,10 +142,15 @@ func (a *Agent) serviceState(svc plan.Service, want catalog.Service, p plan.Plan
 	}
 	s.addUnplaced(want)
 	drains := a.drainsOf(svc.Name, want)
+	untagged := make(map[string]bool, len(want.Untagged))
+	for i := range want.Untagged {
+		untagged[want.Untagged[i].Addr.String()] = true
+	}
 	for i := range s.Instances {
 		inst := &s.Instances[i]
 		inst.Drain = drains[instanceKey{inst.Node, inst.ID}]
 		inst.Waiting = waiting[inst.Server]
+		inst.RoleLost = inst.ID == "" && !inst.Own && untagged[inst.Addr]
 		if f := a.flaps.hot[svc.Backend][instanceKey{inst.Node, inst.ID}]; f != nil {
 			inst.Flaps = f.n
 			if inst.Waiting == string(plan.ForDamping) {

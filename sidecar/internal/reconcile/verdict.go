@@ -228,6 +228,8 @@ func (i *InstanceState) outOfTraffic() string {
 		return "an operator keeps it in drain"
 	case i.Leaving:
 		return "it is leaving"
+	case i.RoleLost:
+		return "its instance lacks a tag of the backend"
 	case i.Health == "gone":
 		return "Consul no longer lists it"
 	case i.Health == catalog.Maintenance.String():
