@@ -119,7 +119,7 @@ func (a *Agent) drainOf(service, server string) (catalog.OperatorDrain, error) {
 	case 1:
 		return d, nil
 	}
-	return d, fmt.Errorf("%w: several instances have this ID, name one by its server", ErrNoServer)
+	return d, fmt.Errorf("%w: several instances have this name, use another of ID, server and BACKEND/SERVER", ErrNoServer)
 }
 
 // recallDrains makes what the sidecar before has left known to the loop.
