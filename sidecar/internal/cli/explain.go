@@ -95,7 +95,11 @@ func explainInstance(w io.Writer, s *reconcile.State, svc *reconcile.ServiceStat
 		row("waits", "%s", i.Reason)
 	}
 	row("HAProxy", "phase %s, state %s, weight %d, sessions %d", i.Phase, dash(i.Admin), i.Weight, i.Sessions)
-	row("Consul", "%s%s", i.Health, map[bool]string{true: ", leaving"}[i.Leaving])
+	if i.RoleLost {
+		row("Consul", "listed, without a tag of the backend")
+	} else {
+		row("Consul", "%s%s", i.Health, map[bool]string{true: ", leaving"}[i.Leaving])
+	}
 	if !i.DampedUntil.IsZero() {
 		row("flapping", "%d times, suppressed until %s", i.Flaps, i.DampedUntil.Format(time.RFC3339))
 	}

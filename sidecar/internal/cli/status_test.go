@@ -81,6 +81,21 @@ func TestStatus_TwoBackendsOfAService_EachHasItsOwnReasons(t *testing.T) {
 	}
 }
 
+func TestStatus_RoleLost_IsNotCalledGone(t *testing.T) {
+	s := sampleState()
+	s.Services = s.Services[:1]
+	s.Services[0].Instances = []reconcile.InstanceState{{Server: "api-1", Addr: "10.0.0.1:80", Health: "gone", RoleLost: true, Phase: reconcile.PhaseOut}}
+	var b strings.Builder
+	tr := tree{out: &b, now: noon}
+	tr.state(judged(s))
+	explain(&b, s, nil, "api-1")
+	for _, want := range []string{"   └─ without the backend's tags  0 of 1", "Consul         listed, without a tag of the backend\n"} {
+		if !strings.Contains(b.String(), want) {
+			t.Errorf("no %q in\n%s", want, b.String())
+		}
+	}
+}
+
 func TestStatus_ManyInstances_ThoseUpAreCounted(t *testing.T) {
 	s := sampleState()
 	s.Services = s.Services[:1]

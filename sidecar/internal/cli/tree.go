@@ -159,6 +159,8 @@ func (t *tree) service(name string, svc *reconcile.ServiceState, is reconcile.St
 		switch {
 		case inst.Own:
 			name = "the operator's own"
+		case inst.RoleLost:
+			name = "without the backend's tags"
 		case inst.ID == "":
 			name = "not in Consul"
 		case name == "":
