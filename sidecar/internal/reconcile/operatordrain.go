@@ -115,7 +115,7 @@ func (a *Agent) drainOf(service, server string) (catalog.OperatorDrain, error) {
 	}
 	switch len(found) {
 	case 0:
-		return d, fmt.Errorf("%w of an instance that Consul lists for it", ErrNoServer)
+		return d, fmt.Errorf("%w, or Consul does not list its instance", ErrNoServer)
 	case 1:
 		return d, nil
 	}
