@@ -41,7 +41,7 @@ func held(t *testing.T, extra string) (w *world, at []string) {
 	_, err = w.consul.Client.Catalog().Deregister(&api.CatalogDeregistration{Node: "gone"}, nil)
 	w.must(err)
 	w.must(lab.Until(w.ctx, 10*time.Second, "the guard holds them", func() error {
-		if !strings.Contains(w.lb.Sidecar.Tail(200), "too many servers are lost at once") {
+		if !strings.Contains(w.lb.Sidecar.Tail(200), "mass removal blocked") {
 			return errors.New("the log does not say so")
 		}
 		return nil
