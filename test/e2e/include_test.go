@@ -94,22 +94,48 @@ func TestInclude_HAProxyWithoutTheSecondFile_NothingChanged(t *testing.T) {
 	s := newSite(t)
 	base := s.lb.Path("haproxy.cfg")
 	s.must(s.lb.SetConfig("pointsman.cfg"))
-	s.must(s.lb.SetServices(lab.Service{Name: service, Backend: "api_nodes", BackendOnly: true}))
+	s.must(s.lb.SetServices(lab.Service{Name: service, Backend: "ours", BackendOnly: true}))
 	s.must(s.lb.SetHAProxy(fmt.Sprintf("  base_config: %s\n", base)))
 	s.must(os.WriteFile(base, []byte(s.file), 0o644))
 	var err error
 	s.lb.HAProxy, err = s.Start("haproxy", programs.HAProxy, "-W", "-S", s.lb.Master(), "-f", base)
 	s.must(err)
 	s.must(lab.Until(s.ctx, 10*time.Second, "HAProxy answers", s.served))
-	pid := s.workerPID()
-	s.must(s.lb.StartSidecar())
-	s.must(lab.Until(s.ctx, 15*time.Second, "the sidecar says why it waits", func() error {
-		if log := s.lb.Sidecar.Tail(20); !strings.Contains(log, "HAProxy runs without "+s.lb.Config()) {
-			return fmt.Errorf("it logs:\n%s", log)
+	waits := func(times int) {
+		t.Helper()
+		pid := s.workerPID()
+		s.must(lab.Until(s.ctx, 15*time.Second, "the sidecar says why it waits", func() error {
+			if log := s.lb.Sidecar.Tail(50); strings.Count(log, "error=\"HAProxy runs without "+s.lb.Config()) < times {
+				return fmt.Errorf("it logs:\n%s", log)
+			}
+			return nil
+		}))
+		if got := s.workerPID(); got != pid {
+			t.Errorf("HAProxy's worker is %d, was %d: it was reloaded", got, pid)
 		}
-		return nil
-	}))
-	if got := s.workerPID(); got != pid {
-		t.Errorf("HAProxy's worker is %d, was %d: it was reloaded", got, pid)
 	}
+	if out, code := sidecar(t, nil, "check", "--config", s.lb.Settings()); code != 1 || !strings.Contains(out, "FAIL  haproxy      HAProxy runs without "+s.lb.Config()) {
+		t.Errorf("check: exit code %d, want 1 and what HAProxy lacks:\n%s", code, out)
+	}
+	if out, code := sidecar(t, nil, "plan", "--config", s.lb.Settings()); code != 1 || !strings.Contains(out, "HAProxy runs without "+s.lb.Config()) {
+		t.Errorf("plan: exit code %d, want 1 and what HAProxy lacks:\n%s", code, out)
+	}
+	s.must(s.lb.StartSidecar())
+	waits(1)
+
+	// It is started as it should be, and later without the file again.
+	if out, code := sidecar(t, nil, "render", "--write", "--config", s.lb.Settings()); code != 0 {
+		t.Fatalf("render --write: exit code %d:\n%s", code, out)
+	}
+	restart := func(args ...string) {
+		t.Helper()
+		s.must(s.lb.HAProxy.Stop(10 * time.Second))
+		s.lb.HAProxy, err = s.Start("haproxy", programs.HAProxy, append([]string{"-W", "-S", s.lb.Master(), "-f", base}, args...)...)
+		s.must(err)
+		s.must(lab.Until(s.ctx, 10*time.Second, "HAProxy answers", s.served))
+	}
+	restart("-f", s.lb.Config())
+	s.must(s.lb.Ready(s.ctx, 15*time.Second))
+	restart()
+	waits(2)
 }

@@ -108,6 +108,12 @@ func runChecks(ctx context.Context, cfg config.Config, adopt, offline bool) []fi
 	if err == nil {
 		err = p.Probe(ctx)
 	}
+	if base := cfg.HAProxy.BaseConfig; err == nil && base != "" {
+		served, problem := p.Proxies(ctx)
+		if err = problem; err == nil && !served.Marked {
+			err = withoutOurs(base, cfg.HAProxy.Config)
+		}
+	}
 	note := cfg.HAProxy.Socket
 	if errors.Is(err, plan.ErrNotRunning) {
 		note += " (pointsman run waits for HAProxy)"

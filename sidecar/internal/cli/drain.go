@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -21,7 +22,7 @@ import (
 func drainCommand(env Env) *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
-		Use:   "drain [[SERVICE/]SERVER]",
+		Use:   "drain [[SERVICE/]SERVER | BACKEND/SERVER]",
 		Short: "Keep a server in drain on this load balancer; without a name, list those that are",
 		Long: `Keep a server in drain on this load balancer: it finishes what it has and gets no
 new sessions, until "ready". The running sidecar keeps it in drain across its own
@@ -49,7 +50,7 @@ kept in drain.`,
 func readyCommand(env Env) *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
-		Use:   "ready [SERVICE/]SERVER",
+		Use:   "ready [SERVICE/]SERVER | BACKEND/SERVER",
 		Short: "End what \"drain\" began: the server takes traffic again",
 		Args:  cobra.ExactArgs(1),
 		RunE:  func(cmd *cobra.Command, args []string) error { return setDrain(cmd, env, args[0], false, asJSON) },
@@ -104,6 +105,10 @@ func findServer(s reconcile.State, named string) (service, server string, err er
 	for _, svc := range s.Services {
 		for _, i := range svc.Instances {
 			add(svc.Name, i.Server, i.ID)
+			if svc.Backend != svc.Name && (named == svc.Backend+"/"+i.Server || named == svc.Backend+"/"+i.ID) {
+				add(svc.Name, named)
+				server = cmp.Or(i.ID, i.Server) // the other backend may have this name for another instance
+			}
 		}
 	}
 	for _, d := range s.Drains {

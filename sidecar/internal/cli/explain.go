@@ -39,7 +39,7 @@ waits for, and what happened to it last. Exits with 1 if it is not known here.`,
 				return err
 			}
 			if !explain(env.Stdout, &s, happened.Events, args[0]) {
-				return failure(fmt.Errorf("explain %s: neither Consul nor HAProxy has it in a service of this load balancer", catalog.Printable(args[0])))
+				return failure(fmt.Errorf("explain %s: no backend of this load balancer has such a server, and Consul lists no such instance with the tags and the filter of one", catalog.Printable(args[0])))
 			}
 			return nil
 		},
@@ -56,7 +56,7 @@ func explain(w io.Writer, s *reconcile.State, events []event.Event, name string)
 			if inst := &svc.Instances[j]; inst.ID == name || inst.Server == name || inst.Addr == name {
 				found = true
 				explainInstance(t, s, svc, inst)
-				explainEvents(t, svc.Name, inst, events)
+				explainEvents(t, svc.Backend, inst, events)
 			}
 		}
 		for _, r := range svc.Rejected {
@@ -95,7 +95,11 @@ func explainInstance(w io.Writer, s *reconcile.State, svc *reconcile.ServiceStat
 		row("waits", "%s", i.Reason)
 	}
 	row("HAProxy", "phase %s, state %s, weight %d, sessions %d", i.Phase, dash(i.Admin), i.Weight, i.Sessions)
-	row("Consul", "%s%s", i.Health, map[bool]string{true: ", leaving"}[i.Leaving])
+	if i.RoleLost {
+		row("Consul", "listed, without a tag of the backend")
+	} else {
+		row("Consul", "%s%s", i.Health, map[bool]string{true: ", leaving"}[i.Leaving])
+	}
 	if !i.DampedUntil.IsZero() {
 		row("flapping", "%d times, suppressed until %s", i.Flaps, i.DampedUntil.Format(time.RFC3339))
 	}
@@ -105,10 +109,10 @@ func explainInstance(w io.Writer, s *reconcile.State, svc *reconcile.ServiceStat
 }
 
 // explainEvents prints the newest events of an instance or its server.
-func explainEvents(w io.Writer, service string, i *reconcile.InstanceState, events []event.Event) {
+func explainEvents(w io.Writer, backend string, i *reconcile.InstanceState, events []event.Event) {
 	var own []event.Event
 	for _, e := range events {
-		if e.Service == service && (i.ID != "" && e.Instance == i.ID || e.Instance == "" && e.Server == i.Server) {
+		if e.Backend == backend && (i.ID != "" && e.Instance == i.ID || e.Instance == "" && e.Server == i.Server) {
 			own = append(own, e)
 		}
 	}

@@ -92,6 +92,7 @@ func released(r api.Released) string {
 // heldService is one service of which something is held.
 type heldService struct {
 	Service string `json:"service"`
+	Backend string `json:"backend"`
 	reconcile.GuardState
 }
 
@@ -99,7 +100,7 @@ func holdsOf(s reconcile.State) []heldService {
 	out := []heldService{}
 	for _, svc := range s.Services {
 		if len(svc.Guard.Held) > 0 {
-			out = append(out, heldService{svc.Name, svc.Guard})
+			out = append(out, heldService{svc.Name, svc.Backend, svc.Guard})
 		}
 	}
 	return out
@@ -116,13 +117,13 @@ func printHolds(w io.Writer, holds []heldService, asJSON bool) error {
 		return err
 	}
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "SERVICE\tSINCE\tUNTIL\tSERVERS")
+	fmt.Fprintln(t, "SERVICE\tBACKEND\tSINCE\tUNTIL\tSERVERS")
 	for _, h := range holds {
 		until := "-"
 		if !h.Until.IsZero() {
 			until = h.Until.Format(time.RFC3339)
 		}
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\n", h.Service, h.Since.Format(time.RFC3339), until, strings.Join(h.Held, " "))
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", h.Service, h.Backend, h.Since.Format(time.RFC3339), until, strings.Join(h.Held, " "))
 	}
 	return t.Flush() // the writer keeps the first error
 }

@@ -82,9 +82,9 @@ func settingsFile(t *testing.T, yaml string) string {
 func TestGuardCommands(t *testing.T) {
 	since := time.Date(2026, 11, 25, 12, 0, 0, 0, time.UTC)
 	held := &reconcile.State{Services: []reconcile.ServiceState{
-		{Name: "api", Guard: reconcile.GuardState{Held: []string{"api-1", "api-2"}, Since: since, Until: since.Add(time.Hour)}},
+		{Name: "api", Backend: "api", Guard: reconcile.GuardState{Held: []string{"api-1", "api-2"}, Since: since, Until: since.Add(time.Hour)}},
 		{Name: "web", Guard: reconcile.GuardState{Held: []string{}}},
-		{Name: "mail", Guard: reconcile.GuardState{Held: []string{"m"}, Since: since}},
+		{Name: "mail", Backend: "mailers", Guard: reconcile.GuardState{Held: []string{"m"}, Since: since}},
 	}}
 	dir := t.TempDir()
 	socket, calmSocket, none := filepath.Join(dir, "a.sock"), filepath.Join(dir, "b.sock"), filepath.Join(dir, "none.sock")
@@ -115,9 +115,9 @@ func TestGuardCommands(t *testing.T) {
 	}{
 		{
 			"what is held", at, "guard list", ExitOK,
-			"SERVICE  SINCE                 UNTIL                 SERVERS\n" +
-				"api      2026-11-25T12:00:00Z  2026-11-25T13:00:00Z  api-1 api-2\n" +
-				"mail     2026-11-25T12:00:00Z  -                     m\n", "",
+			"SERVICE  BACKEND  SINCE                 UNTIL                 SERVERS\n" +
+				"api      api      2026-11-25T12:00:00Z  2026-11-25T13:00:00Z  api-1 api-2\n" +
+				"mail     mailers  2026-11-25T12:00:00Z  -                     m\n", "",
 		},
 		{"nothing is held", calm, "guard list", ExitOK, "The guard holds no servers.\n", ""},
 		{"nothing is held, for programs", calm, "guard list --json", ExitOK, "[]\n", ""},

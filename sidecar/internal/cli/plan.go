@@ -38,6 +38,9 @@ and for what, and whether a reload is needed. Changes nothing.`,
 			if err != nil {
 				return err
 			}
+			if base := cfg.HAProxy.BaseConfig; base != "" && o.Running && o.Marker == (plan.Marker{}) {
+				return failure(withoutOurs(base, cfg.HAProxy.Config))
+			}
 			drains, err := newDrains(cfg).Read()
 			if err != nil {
 				return failure(err)

@@ -5,12 +5,14 @@ import (
 	"maps"
 	"net"
 	"net/netip"
+	"os"
 	"strconv"
 	"time"
 
 	"github.com/pointsman/pointsman/registrator"
 	"github.com/pointsman/pointsman/registrator/contract"
 	"github.com/pointsman/pointsman/sidecar/internal/config"
+	"github.com/pointsman/pointsman/sidecar/internal/render"
 )
 
 // self is the sidecar as a service in Consul, for leaving nodes and deployments
@@ -90,16 +92,25 @@ func stoppedEntry(cfg config.Config, e entry, since time.Time, lasts time.Durati
 
 // listens is an address at which HAProxy listens for clients, or "".
 func listens(cfg config.Config, host string) string {
+	var all []netip.AddrPort
 	for _, s := range cfg.Services {
 		for _, bind := range s.Bind {
-			at := config.BindAddrPort(bind)
-			switch {
-			case !at.IsValid():
-			case at.Addr().IsUnspecified():
-				return net.JoinHostPort(host, strconv.Itoa(int(at.Port())))
-			default:
-				return at.String()
-			}
+			all = append(all, config.BindAddrPort(bind))
+		}
+	}
+	if base := cfg.HAProxy.BaseConfig; base != "" {
+		content, _ := os.ReadFile(base) // one that cannot be read is HAProxy's error
+		for _, l := range render.ListenersOf(content) {
+			all = append(all, netip.AddrPortFrom(l.Addr, l.First))
+		}
+	}
+	for _, at := range all {
+		switch {
+		case !at.IsValid():
+		case at.Addr().IsUnspecified():
+			return net.JoinHostPort(host, strconv.Itoa(int(at.Port())))
+		default:
+			return at.String()
 		}
 	}
 	return ""

@@ -5,6 +5,8 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"reflect"
 	"testing"
 	"time"
@@ -189,6 +191,18 @@ func TestRecordOfStoppedSidecar_HAProxyElsewhere_IsAskedThere(t *testing.T) {
 		if got != c.want {
 			t.Errorf("%+v: it asks %q", c, got)
 		}
+	}
+}
+
+func TestRecordOfStoppedSidecar_IncludeMode_OperatorsListenerIsAsked(t *testing.T) {
+	base := filepath.Join(t.TempDir(), "haproxy.cfg")
+	if err := os.WriteFile(base, []byte("frontend www\n    bind *:80\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cfg := config.Config{Name: "lb0", HAProxy: config.HAProxy{BaseConfig: base}, Services: []config.Service{{Name: "api"}}}
+	e := stoppedEntry(cfg, selfEntry(cfg, "10.0.0.2", &net.TCPAddr{IP: net.IPv4zero, Port: 9600}), time.Now(), recordFor)
+	if len(e.Checks) != 2 || e.Checks[1].TCP != "10.0.0.2:80" {
+		t.Errorf("got the checks %+v, want one of 10.0.0.2:80", e.Checks)
 	}
 }
 

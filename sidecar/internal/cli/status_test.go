@@ -59,6 +59,43 @@ func TestStatus_Tree_ShowsVersionsInstancesAndReasons(t *testing.T) {
 	}
 }
 
+func TestStatus_TwoBackendsOfAService_EachHasItsOwnReasons(t *testing.T) {
+	s := sampleState()
+	up := s.Services[0].Instances[1]
+	out := up
+	out.Phase, out.Reason = reconcile.PhaseOut, "its check in Consul is critical"
+	s.Services = []reconcile.ServiceState{
+		{Name: "pg", Backend: "pg-primary", Known: true, Instances: []reconcile.InstanceState{out}},
+		{Name: "pg", Backend: "pg-replica", Known: true, Instances: []reconcile.InstanceState{up}},
+	}
+	var b strings.Builder
+	tr := tree{out: &b, now: noon}
+	tr.state(judged(s))
+	for _, want := range []string{"├─ pg, backend pg-primary  ! degraded  0 of 1", "└─ pg, backend pg-replica  ✓ in step  1 of 1"} {
+		if !strings.Contains(b.String(), want) {
+			t.Errorf("no %q in\n%s", want, b.String())
+		}
+	}
+	if n := strings.Count(b.String(), "no server takes traffic"); n != 1 {
+		t.Errorf("the reason is there %d times:\n%s", n, b.String())
+	}
+}
+
+func TestStatus_RoleLost_IsNotCalledGone(t *testing.T) {
+	s := sampleState()
+	s.Services = s.Services[:1]
+	s.Services[0].Instances = []reconcile.InstanceState{{Server: "api-1", Addr: "10.0.0.1:80", Health: "gone", RoleLost: true, Phase: reconcile.PhaseOut}}
+	var b strings.Builder
+	tr := tree{out: &b, now: noon}
+	tr.state(judged(s))
+	explain(&b, s, nil, "api-1")
+	for _, want := range []string{"   └─ without the backend's tags  0 of 1", "Consul         listed, without a tag of the backend\n"} {
+		if !strings.Contains(b.String(), want) {
+			t.Errorf("no %q in\n%s", want, b.String())
+		}
+	}
+}
+
 func TestStatus_ManyInstances_ThoseUpAreCounted(t *testing.T) {
 	s := sampleState()
 	s.Services = s.Services[:1]
@@ -79,7 +116,7 @@ func TestStatus_ManyInstances_ThoseUpAreCounted(t *testing.T) {
 func serveState(t *testing.T, get func() *reconcile.State) string {
 	t.Helper()
 	log := event.NewLog(noon)
-	log.Add(noon, event.Event{Kind: event.ServerDraining, Service: "api", Server: "slot-1", Instance: "api-1", Reason: "leaving"}, event.Event{Kind: event.ServerUp, Service: "api", Server: "api-2", Instance: "api-2"})
+	log.Add(noon, event.Event{Kind: event.ServerDraining, Service: "api", Backend: "b_api", Server: "slot-1", Instance: "api-1", Reason: "leaving"}, event.Event{Kind: event.ServerUp, Service: "api", Backend: "b_api", Server: "api-2", Instance: "api-2"})
 	return by(served(t, api.Options{State: func() any { return judged(get()) }, Events: log}), "")
 }
 
@@ -102,6 +139,7 @@ func TestStatus_EachVerdict_HasAnExitCode(t *testing.T) {
 		{"one service that is behind", at, "status api", ExitChanges, "lb0  … behind", ""},
 		{"no colours in a pipe", at, "status --watch --timeout 1ms", ExitDegraded, "lb0  ! degraded\n", ""},
 		{"HAProxy does not run", stoppedAt, "status", ExitNotRunning, "HAProxy is not running", ""},
+		{"HAProxy does not run, a service", stoppedAt, "status api", ExitNotRunning, "api  ✗ not running", ""},
 		{"for programs", calmAt, "status --json", ExitOK, `"status": "in_step"`, ""},
 		{"a service that is not routed", at, "status web", ExitFailure, "", "status web: this load balancer does not route the service"},
 		{"no sidecar", by("127.0.0.1:1", ""), "status", ExitUnreachable, "", "connection refused"},
@@ -109,7 +147,7 @@ func TestStatus_EachVerdict_HasAnExitCode(t *testing.T) {
 		{"what happened to it", at, "explain slot-1", ExitOK, "12:00:00       server draining: leaving\n", ""},
 		{"one that takes traffic, by address", at, "explain 10.0.0.2:80", ExitOK, "takes traffic  yes\n", ""},
 		{"one that is rejected", at, "explain bad", ExitOK, "takes traffic  no: rejected: no port·[2J\n", ""},
-		{"one that is not known", at, "explain api-9", ExitFailure, "", "explain api-9: neither Consul nor HAProxy has it"},
+		{"one that is not known", at, "explain api-9", ExitFailure, "", "explain api-9: no backend of this load balancer has such a server"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			code, out, errs := sidecar(t, c.address, strings.Fields(c.args)...)

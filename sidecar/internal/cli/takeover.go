@@ -139,7 +139,8 @@ func (p proxy) site(ctx context.Context) (site, error) {
 
 // gate holds back a sidecar from a HAProxy that began to answer after the start
 // and serves something that is not ours. What was once ours, or agreed to,
-// stays so.
+// stays so. In include mode each process is looked at: it loads our file only if it
+// was started with it, and a reload does not change that.
 type gate struct {
 	render     *render.Renderer
 	base, file string // in include mode: the operator's file and ours
@@ -152,13 +153,13 @@ type gate struct {
 func (g *gate) admit(ctx context.Context, p proxy, o plan.Observed) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.open {
+	if g.open && g.base == "" {
 		return nil
 	}
 	switch {
 	case o.Marker != plan.Marker{}:
 	case g.base != "":
-		return fmt.Errorf("HAProxy runs without %[2]s: restart it with -f %[1]s -f %[2]s (the file is written by: pointsman render --write)", g.base, g.file)
+		return withoutOurs(g.base, g.file)
 	default:
 		s, err := p.site(ctx)
 		if err != nil {
@@ -170,4 +171,9 @@ func (g *gate) admit(ctx context.Context, p proxy, o plan.Observed) error {
 	}
 	g.open = true
 	return nil
+}
+
+// withoutOurs is the refusal of a process that has the operator's file only.
+func withoutOurs(base, file string) error {
+	return fmt.Errorf("HAProxy runs without %[2]s: restart it with -f %[1]s -f %[2]s (the file is written by: pointsman render --write)", base, file)
 }

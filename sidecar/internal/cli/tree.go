@@ -94,7 +94,10 @@ func (t *tree) state(s judgedState) {
 		consul = "Consul not reachable"
 	}
 	lines := []branch{{text: haproxy + ", " + reloads}, {text: consul + ", oldest answer " + t.ago(s.Consul.LastContact)}}
-	worst := map[string]reconcile.Status{}
+	best, worst := reconcile.InStep, map[string]reconcile.Status{}
+	if s.Verdict.Status == reconcile.NotRunning {
+		best = reconcile.NotRunning // nothing takes traffic
+	}
 	notes := map[string][]branch{}
 	for _, f := range s.Verdict.Reasons {
 		line := branch{text: t.paint(statusColours[f.Status], statusMarks[f.Status]) + " " + visible(f.Text)}
@@ -105,12 +108,16 @@ func (t *tree) state(s judgedState) {
 			lines = append(lines, line)
 			continue
 		}
-		worst[f.Service] = cmp.Or(worst[f.Service], f.Status) // the worst comes first
-		notes[f.Service] = append(notes[f.Service], line)
+		worst[f.Backend] = cmp.Or(worst[f.Backend], f.Status) // the worst comes first
+		notes[f.Backend] = append(notes[f.Backend], line)
 	}
 	for i := range s.Services {
 		svc := &s.Services[i]
-		lines = append(lines, t.service(svc, cmp.Or(worst[svc.Name], reconcile.InStep), notes[svc.Name]))
+		name := svc.Name
+		if slices.ContainsFunc(s.Services, func(o reconcile.ServiceState) bool { return o.Name == svc.Name && o.Backend != svc.Backend }) {
+			name += ", backend " + svc.Backend
+		}
+		lines = append(lines, t.service(name, svc, cmp.Or(worst[svc.Backend], best), notes[svc.Backend]))
 	}
 	fmt.Fprintf(t.out, "%s  %s\n", t.paint(bold, visible(s.LoadBalancer)), t.mark(s.Verdict.Status))
 	t.print(lines, "")
@@ -143,7 +150,7 @@ func (s *share) add(i *reconcile.InstanceState) {
 	}
 }
 
-func (t *tree) service(svc *reconcile.ServiceState, is reconcile.Status, notes []branch) branch {
+func (t *tree) service(name string, svc *reconcile.ServiceState, is reconcile.Status, notes []branch) branch {
 	var all share
 	versions := map[string]*share{}
 	for i := range svc.Instances {
@@ -152,6 +159,8 @@ func (t *tree) service(svc *reconcile.ServiceState, is reconcile.Status, notes [
 		switch {
 		case inst.Own:
 			name = "the operator's own"
+		case inst.RoleLost:
+			name = "without the backend's tags"
 		case inst.ID == "":
 			name = "not in Consul"
 		case name == "":
@@ -163,7 +172,7 @@ func (t *tree) service(svc *reconcile.ServiceState, is reconcile.Status, notes [
 		all.add(inst)
 		versions[name].add(inst)
 	}
-	b := branch{text: fmt.Sprintf("%s  %s  %d of %d take traffic", t.paint(bold, visible(svc.Name)), t.mark(is), all.live, all.total), below: notes}
+	b := branch{text: fmt.Sprintf("%s  %s  %d of %d take traffic", t.paint(bold, visible(name)), t.mark(is), all.live, all.total), below: notes}
 	names := make([]string, 0, len(versions))
 	for name := range versions {
 		names = append(names, name)

@@ -1,6 +1,7 @@
 package event
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -16,7 +17,9 @@ func between(was, is *reconcile.State) []Event {
 	}
 	for i := range is.Services {
 		now := &is.Services[i]
-		at, known := slices.BinarySearchFunc(was.Services, now.Name, func(s reconcile.ServiceState, name string) int { return strings.Compare(s.Name, name) })
+		at, known := slices.BinarySearchFunc(was.Services, now, func(s reconcile.ServiceState, now *reconcile.ServiceState) int {
+			return cmp.Or(strings.Compare(s.Name, now.Name), strings.Compare(s.Backend, now.Backend))
+		})
 		if known && (was.Services[at].Known || !was.Services[at].Saved.IsZero()) { // else all of it would be new
 			events = append(events, ofService(&was.Services[at], now)...)
 		}
@@ -46,13 +49,13 @@ func ofBalancer(was, is *reconcile.State) (events []Event) {
 
 func ofService(was, is *reconcile.ServiceState) (events []Event) {
 	if held := len(is.Guard.Held); held > 0 && !slices.Equal(was.Guard.Held, is.Guard.Held) {
-		events = append(events, Event{Kind: GuardHeld, Service: is.Name, Detail: fmt.Sprintf("%d held", held)})
+		events = append(events, Event{Kind: GuardHeld, Service: is.Name, Backend: is.Backend, Detail: fmt.Sprintf("%d held", held)})
 	} else if held == 0 && len(was.Guard.Held) > 0 {
-		events = append(events, Event{Kind: GuardReleased, Service: is.Name})
+		events = append(events, Event{Kind: GuardReleased, Service: is.Name, Backend: is.Backend})
 	}
 	for _, r := range is.Rejected {
 		if !slices.Contains(was.Rejected, r) {
-			events = append(events, Event{Kind: InstanceRejected, Service: is.Name, Instance: r.ID, Error: r.Error})
+			events = append(events, Event{Kind: InstanceRejected, Service: is.Name, Backend: is.Backend, Instance: r.ID, Error: r.Error})
 		}
 	}
 	// A slice that has not changed is the same one.
@@ -60,7 +63,7 @@ func ofService(was, is *reconcile.ServiceState) (events []Event) {
 		return events
 	}
 	for _, p := range pairs(was.Instances, is.Instances) {
-		events = append(events, ofInstance(is.Name, p)...)
+		events = append(events, ofInstance(is, p)...)
 	}
 	return events
 }
@@ -128,9 +131,9 @@ func (p pair) server() string {
 	return p.was.Server
 }
 
-func ofInstance(service string, p pair) (events []Event) {
+func ofInstance(svc *reconcile.ServiceState, p pair) (events []Event) {
 	add := func(kind Kind, i *reconcile.InstanceState, reason, detail string) {
-		events = append(events, Event{Kind: kind, Service: service, Server: i.Server, Instance: i.ID, Reason: reason, Detail: detail})
+		events = append(events, Event{Kind: kind, Service: svc.Name, Backend: svc.Backend, Server: i.Server, Instance: i.ID, Reason: reason, Detail: detail})
 	}
 	was, is := p.was, p.is
 	switch {

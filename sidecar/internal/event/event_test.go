@@ -94,10 +94,10 @@ func TestRecorder_WhatTheAgentDoes_IsAnEventEach(t *testing.T) {
 	r.State(&reconcile.State{})
 	got, _, _ := l.After(0, 100)
 	want := []Event{
-		{Kind: ServerAdded, Service: "api", Server: "api-1", Instance: "api-1", Reason: "registered", Detail: "10.0.0.1:80"},
-		{Kind: WeightChanged, Service: "api", Server: "api-1", Instance: "api-1", Reason: "reweighted", Detail: "5"},
-		{Kind: StepFailed, Service: "api", Server: "api-1", Instance: "api-1", Reason: "registered", Detail: "drain", Error: "no such server"},
-		{Kind: ServerDraining, Service: "api", Server: "api-1", Instance: "api-1", Reason: "registered"},
+		{Kind: ServerAdded, Service: "api", Backend: "b", Server: "api-1", Instance: "api-1", Reason: "registered", Detail: "10.0.0.1:80"},
+		{Kind: WeightChanged, Service: "api", Backend: "b", Server: "api-1", Instance: "api-1", Reason: "reweighted", Detail: "5"},
+		{Kind: StepFailed, Service: "api", Backend: "b", Server: "api-1", Instance: "api-1", Reason: "registered", Detail: "drain", Error: "no such server"},
+		{Kind: ServerDraining, Service: "api", Backend: "b", Server: "api-1", Instance: "api-1", Reason: "registered"},
 		{Kind: ReloadDone, Reason: "service_added"},
 		{Kind: ReloadFailed, Reason: "service_added", Error: "no such server"},
 		{Kind: FileFailed, Error: "no such server"},
@@ -107,6 +107,25 @@ func TestRecorder_WhatTheAgentDoes_IsAnEventEach(t *testing.T) {
 	}
 	if n.told != 10 {
 		t.Errorf("the next recorder was told %d times, want 10", n.told)
+	}
+}
+
+func TestBetween_TwoBackendsOfAService_EachIsComparedWithItself(t *testing.T) {
+	state := func(phase reconcile.Phase) *reconcile.State {
+		up := reconcile.InstanceState{ID: "a", Node: "n", Server: "slot-1", Health: "passing", Phase: reconcile.PhaseUp, Weight: 1}
+		replica := up
+		replica.Phase = phase
+		return &reconcile.State{Ready: true, HAProxy: reconcile.HAProxyState{Running: true, PID: 7}, Services: []reconcile.ServiceState{
+			{Name: "pg", Backend: "primary", Known: true, Instances: []reconcile.InstanceState{up}},
+			{Name: "pg", Backend: "replica", Known: true, Instances: []reconcile.InstanceState{replica}},
+		}}
+	}
+	if got := between(state(reconcile.PhaseDrained), state(reconcile.PhaseDrained)); len(got) != 0 {
+		t.Errorf("nothing has changed: got %+v", got)
+	}
+	want := []Event{{Kind: ServerDrained, Service: "pg", Backend: "replica", Server: "slot-1", Instance: "a"}}
+	if diff := cmp.Diff(want, between(state(reconcile.PhaseUp), state(reconcile.PhaseDrained))); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
 	}
 }
 

@@ -64,6 +64,7 @@ type Event struct {
 	At       time.Time `json:"at"`
 	Kind     Kind      `json:"kind"`
 	Service  string    `json:"service,omitempty"`
+	Backend  string    `json:"backend,omitempty"` // a service may have several
 	Server   string    `json:"server,omitempty"`
 	Instance string    `json:"instance,omitempty"`
 	Reason   string    `json:"reason,omitempty"`

@@ -37,7 +37,7 @@ var stepKinds = map[plan.Kind]Kind{
 // Step notes a runtime command.
 func (r *Recorder) Step(service string, s plan.Step, err error) {
 	r.Recorder.Step(service, s, err)
-	e := Event{Kind: stepKinds[s.Kind], Service: service, Server: s.Server, Instance: s.Instance, Reason: string(s.Reason)}
+	e := Event{Kind: stepKinds[s.Kind], Service: service, Backend: s.Backend, Server: s.Server, Instance: s.Instance, Reason: string(s.Reason)}
 	key := s.Backend + "/" + s.Server + " " + string(s.Kind)
 	if err != nil {
 		if r.failed[key] == err.Error() {

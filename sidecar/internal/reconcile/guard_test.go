@@ -94,6 +94,32 @@ func TestAHoldEndsWithItsTime(t *testing.T) {
 	})
 }
 
+func TestGuardState_AllHeldAreDeregistered_UntilIsTheirTime(t *testing.T) {
+	inBothModes(t, func(t *testing.T, dynamic bool) {
+		b := newBench(t, dynamic)
+		b.settings.Services[0].HoldDeregistered = 10 * time.Minute
+		all := many(4)
+		b.catalog.says("api", all...)
+		b.adoptable()
+		b.start()
+		b.eventually("ready", time.Second, func() bool { return b.agent.State().Ready })
+		b.catalog.says("api", all[0])
+		b.passes(time.Minute)
+		g := b.agent.State().Services[0].Guard
+		if len(g.Held) != 3 || g.Until.Sub(g.Since) != 10*time.Minute {
+			t.Fatalf("got %+v, want 3 held until 10 minutes after their loss", g)
+		}
+		b.passes(time.Until(g.Until) - time.Second)
+		if got := b.ready(); got != 4 {
+			t.Errorf("a second before: %d in traffic, want 4", got)
+		}
+		b.passes(2 * time.Second)
+		if got := b.ready(); got != 1 {
+			t.Errorf("a second after: %d in traffic, want 1", got)
+		}
+	})
+}
+
 func TestAnOperatorLetsGoWhatIsHeldAndNoMore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := serving(t, true, many(10)...)

@@ -115,11 +115,11 @@ func (a *Agent) drainOf(service, server string) (catalog.OperatorDrain, error) {
 	}
 	switch len(found) {
 	case 0:
-		return d, ErrNoServer
+		return d, fmt.Errorf("%w, or Consul does not list its instance", ErrNoServer)
 	case 1:
 		return d, nil
 	}
-	return d, fmt.Errorf("%w: several instances have this ID, name one by its server", ErrNoServer)
+	return d, fmt.Errorf("%w: several instances have this name, use another of ID, server and BACKEND/SERVER", ErrNoServer)
 }
 
 // recallDrains makes what the sidecar before has left known to the loop.

@@ -142,10 +142,15 @@ func (a *Agent) serviceState(svc plan.Service, want catalog.Service, p plan.Plan
 	}
 	s.addUnplaced(want)
 	drains := a.drainsOf(svc.Name, want)
+	untagged := make(map[string]bool, len(want.Untagged))
+	for i := range want.Untagged {
+		untagged[want.Untagged[i].Addr.String()] = true
+	}
 	for i := range s.Instances {
 		inst := &s.Instances[i]
 		inst.Drain = drains[instanceKey{inst.Node, inst.ID}]
 		inst.Waiting = waiting[inst.Server]
+		inst.RoleLost = inst.ID == "" && !inst.Own && untagged[inst.Addr]
 		if f := a.flaps.hot[svc.Backend][instanceKey{inst.Node, inst.ID}]; f != nil {
 			inst.Flaps = f.n
 			if inst.Waiting == string(plan.ForDamping) {
@@ -154,6 +159,7 @@ func (a *Agent) serviceState(svc plan.Service, want catalog.Service, p plan.Plan
 		}
 		inst.Reason = inst.reason()
 	}
+	s.Guard.Until = s.heldUntil(svc)
 	slices.SortFunc(s.Instances, func(x, y InstanceState) int { return cmp.Compare(x.Server, y.Server) })
 	a.shown[svc.Backend] = shown{decision, s.Instances, s.Rejected, s.FreeSlots}
 	return s
@@ -165,6 +171,23 @@ func (a *Agent) guardState(svc plan.Service) (g GuardState) {
 		g.Until = g.Since.Add(svc.Hold)
 	}
 	return g
+}
+
+// heldUntil is when the hold ends by its time. Where Consul lists none of the held
+// servers, theirs counts, if that is sooner.
+func (s *ServiceState) heldUntil(svc plan.Service) time.Time {
+	g := s.Guard
+	isListed := func(i InstanceState) bool {
+		_, isHeld := slices.BinarySearch(g.Held, i.Server) // they are sorted
+		return isHeld && i.ID != ""
+	}
+	if svc.HoldDeregistered == 0 || len(g.Held) == 0 || slices.ContainsFunc(s.Instances, isListed) {
+		return g.Until
+	}
+	if until := g.Since.Add(svc.HoldDeregistered); g.Until.IsZero() || until.Before(g.Until) {
+		return until
+	}
+	return g.Until
 }
 
 // addServers adds what HAProxy runs, with what Consul says of it.

@@ -160,10 +160,11 @@ type InstanceState struct {
 	Version  string    `json:"version,omitempty"`
 	Health   string    `json:"health"` // Consul's word; "gone" if Consul does not list it
 	Phase    Phase     `json:"phase"`
-	Leaving  bool      `json:"leaving"`         // it has said so
-	Own      bool      `json:"own,omitempty"`   // a server of the operator's own, that is left alone
-	Admin    string    `json:"admin,omitempty"` // HAProxy's: ready, drain, maint
-	Agent    string    `json:"agent,omitempty"` // agent check: enabled, disabled, or busy while an answer may still come
+	Leaving  bool      `json:"leaving"`             // it has said so
+	RoleLost bool      `json:"role_lost,omitempty"` // Consul lists its instance, without a tag of the backend
+	Own      bool      `json:"own,omitempty"`       // a server of the operator's own, that is left alone
+	Admin    string    `json:"admin,omitempty"`     // HAProxy's: ready, drain, maint
+	Agent    string    `json:"agent,omitempty"`     // agent check: enabled, disabled, or busy while an answer may still come
 	Weight   int       `json:"weight"`
 	Sessions int       `json:"sessions"`
 	Waiting  string    `json:"waiting,omitempty"`       // what its next change waits for

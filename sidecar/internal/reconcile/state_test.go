@@ -202,3 +202,17 @@ func TestNewNamesWhatIsMissing(t *testing.T) {
 		})
 	}
 }
+
+// An instance without a tag of the backend is listed by Consul all the same.
+func TestState_RoleLost_ReasonNamesTheTag(t *testing.T) {
+	inBothModes(t, func(t *testing.T, dynamic bool) {
+		b := serving(t, dynamic, instance("a", 1), instance("b", 2))
+		b.haproxy.with(func() { b.haproxy.server("api_nodes", b.agent.State().Services[0].Instances[0].Server).Sessions = 1 })
+		b.catalog.answers(catalog.Service{Name: "api", Known: true, Instances: []catalog.Instance{instance("b", 2)}, Untagged: []catalog.Instance{instance("a", 1)}})
+		b.passes(3 * time.Second)
+		i := b.agent.State().Services[0].Instances[0]
+		if want := "its instance lacks a tag of the backend; waiting for its sessions to end"; i.Reason != want || !i.RoleLost {
+			t.Errorf("got %q, want %q: %+v", i.Reason, want, i)
+		}
+	})
+}

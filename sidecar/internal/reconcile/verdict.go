@@ -33,6 +33,7 @@ type Verdict struct {
 type Finding struct {
 	Status  Status `json:"status"` // in_step: it is only a note
 	Service string `json:"service,omitempty"`
+	Backend string `json:"backend,omitempty"` // of the service, which may have several
 	Text    string `json:"text"`
 }
 
@@ -42,16 +43,16 @@ func (s *State) Verdict() Verdict {
 	v := Verdict{Status: InStep, Reasons: []Finding{}}
 	v.haproxy(s)
 	if !s.Ready && s.HAProxy.Running {
-		v.add(Behind, "", "not ready: "+s.NotReady)
+		v.add(Behind, "not ready: "+s.NotReady)
 	}
 	if c := s.Consul; c.Error != "" {
-		v.add(Degraded, "", "Consul query failed, keeping last known instances: "+c.Error)
+		v.add(Degraded, "Consul query failed, keeping last known instances: "+c.Error)
 	}
 	v.file(s.File)
 	if r := s.Reloads; r.Error != "" {
-		v.add(Degraded, "", "reload failed, previous configuration still active: "+r.Error)
+		v.add(Degraded, "reload failed, previous configuration still active: "+r.Error)
 	} else if r.Pending != "" {
-		v.add(Behind, "", "reload due: "+r.Pending)
+		v.add(Behind, "reload due: "+r.Pending)
 	}
 	for i := range s.Services {
 		v.service(&s.Services[i], s.HAProxy.Running)
@@ -62,11 +63,13 @@ func (s *State) Verdict() Verdict {
 	return v
 }
 
-func (v *Verdict) add(status Status, service, text string) {
+func (v *Verdict) add(status Status, text string) { v.addTo(status, "", "", text) }
+
+func (v *Verdict) addTo(status Status, service, backend, text string) {
 	if slices.Index(statuses, status) > slices.Index(statuses, v.Status) {
 		v.Status = status
 	}
-	v.Reasons = append(v.Reasons, Finding{status, service, text})
+	v.Reasons = append(v.Reasons, Finding{Status: status, Service: service, Backend: backend, Text: text})
 }
 
 func (v *Verdict) haproxy(s *State) {
@@ -74,14 +77,14 @@ func (v *Verdict) haproxy(s *State) {
 	switch {
 	case h.Running:
 	case s.Started.IsZero():
-		v.add(Behind, "", s.NotReady)
+		v.add(Behind, s.NotReady)
 	case h.Stopped:
-		v.add(NotRunning, "", "HAProxy is not running")
+		v.add(NotRunning, "HAProxy is not running")
 	default:
-		v.add(NotRunning, "", "HAProxy cannot be read: "+cmp.Or(h.Error, s.NotReady))
+		v.add(NotRunning, "HAProxy cannot be read: "+cmp.Or(h.Error, s.NotReady))
 	}
 	if h.Maintenance {
-		v.add(InStep, "", "maintenance: this load balancer is out of rotation")
+		v.add(InStep, "maintenance: this load balancer is out of rotation")
 	}
 }
 
@@ -91,18 +94,20 @@ func (v *Verdict) file(f FileState) {
 		if l.AsBefore {
 			kept = "previous version kept"
 		}
-		v.add(Degraded, l.Service, "service configuration rejected, "+kept+": "+l.Error)
+		v.addTo(Degraded, l.Service, l.Backend, "service configuration rejected, "+kept+": "+l.Error)
 	}
 	switch {
 	case f.Error != "":
-		v.add(Degraded, "", "haproxy.cfg not written: "+f.Error)
+		v.add(Degraded, "haproxy.cfg not written: "+f.Error)
 	case f.Pending:
-		v.add(Behind, "", "haproxy.cfg is about to be written")
+		v.add(Behind, "haproxy.cfg is about to be written")
 	}
 }
 
 func (v *Verdict) service(s *ServiceState, running bool) {
-	add := func(status Status, format string, args ...any) { v.add(status, s.Name, fmt.Sprintf(format, args...)) }
+	add := func(status Status, format string, args ...any) {
+		v.addTo(status, s.Name, s.Backend, fmt.Sprintf(format, args...))
+	}
 	if !s.Saved.IsZero() {
 		add(Degraded, "no answer from Consul yet, instances of a saved snapshot are used")
 	} else if !s.Known {
@@ -117,7 +122,7 @@ func (v *Verdict) service(s *ServiceState, running bool) {
 	if !running {
 		return // nothing is known of servers
 	}
-	live, total, ill, phases := 0, 0, 0, map[Phase]int{}
+	live, total, ill, kept, phases := 0, 0, 0, 0, map[Phase]int{}
 	for i := range s.Instances {
 		inst := &s.Instances[i]
 		if inst.Own {
@@ -133,7 +138,11 @@ func (v *Verdict) service(s *ServiceState, running bool) {
 		case inst.Phase == PhaseOut && inst.isWanted(), inst.Phase == PhaseUnknown && inst.isWanted():
 			phases[PhaseStarting]++
 		case inst.Phase == PhaseOut, inst.Phase == PhaseDrained, inst.Phase == PhaseUnknown:
-			if !inst.Leaving && inst.Health != "gone" {
+			switch {
+			case inst.Leaving, inst.Health == "gone":
+			case !inst.Drain.IsZero():
+				kept++
+			default:
 				ill++
 			}
 		default:
@@ -156,6 +165,9 @@ func (v *Verdict) service(s *ServiceState, running bool) {
 	if n := phases[PhaseDraining]; n > 0 {
 		add(Behind, "%s draining", count(n, "server"))
 	}
+	if kept > 0 {
+		add(InStep, "%s kept in drain by an operator", count(kept, "server"))
+	}
 	if ill > 0 {
 		add(InStep, "%s out of traffic, as Consul says", count(ill, "instance"))
 	}
@@ -171,9 +183,10 @@ func count(n int, what string) string {
 // TakesTraffic reports whether HAProxy sends new requests to the instance.
 func (i *InstanceState) TakesTraffic() bool { return i.Phase == PhaseUp && i.Weight > 0 }
 
-// isWanted reports whether Consul wants the instance in traffic.
+// isWanted reports whether Consul wants the instance in traffic, and no operator
+// keeps it out.
 func (i *InstanceState) isWanted() bool {
-	return !i.Leaving && i.Health == catalog.Passing.String()
+	return !i.Leaving && i.Drain.IsZero() && i.Health == catalog.Passing.String()
 }
 
 // waitWords say what the next change of a server waits for.
@@ -215,6 +228,8 @@ func (i *InstanceState) outOfTraffic() string {
 		return "an operator keeps it in drain"
 	case i.Leaving:
 		return "it is leaving"
+	case i.RoleLost:
+		return "its instance lacks a tag of the backend"
 	case i.Health == "gone":
 		return "Consul no longer lists it"
 	case i.Health == catalog.Maintenance.String():

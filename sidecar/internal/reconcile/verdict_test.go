@@ -24,8 +24,10 @@ func TestVerdict_EachState_WorstReasonDecides(t *testing.T) {
 	light := with(func(i *reconcile.InstanceState) { i.Weight = 0 })
 	own := with(func(i *reconcile.InstanceState) { i.Own, i.Phase = true, reconcile.PhaseDown })
 	api := func(text string, s reconcile.Status) reconcile.Finding {
-		return reconcile.Finding{Status: s, Service: "api", Text: text}
+		return reconcile.Finding{Status: s, Service: "api", Backend: "b_api", Text: text}
 	}
+	kept := with(func(i *reconcile.InstanceState) { i.Phase, i.Drain = reconcile.PhaseDrained, time.Unix(1, 0) })
+	moved := with(func(i *reconcile.InstanceState) { i.Phase, i.Drain = reconcile.PhaseOut, time.Unix(1, 0) }) // drain_sticky: move
 	all := func(text string, s reconcile.Status) reconcile.Finding {
 		return reconcile.Finding{Status: s, Text: text}
 	}
@@ -40,6 +42,8 @@ func TestVerdict_EachState_WorstReasonDecides(t *testing.T) {
 		"one that left and is drained":   {[]reconcile.InstanceState{up, gone}, nil, reconcile.InStep, nil},
 		"a server of the operator's own": {[]reconcile.InstanceState{own}, nil, reconcile.InStep, nil},
 		"one that Consul calls critical": {[]reconcile.InstanceState{up, critical}, nil, reconcile.InStep, []reconcile.Finding{api("1 instance out of traffic, as Consul says", reconcile.InStep)}},
+		"one that an operator drained":   {[]reconcile.InstanceState{up, kept}, nil, reconcile.InStep, []reconcile.Finding{api("1 server kept in drain by an operator", reconcile.InStep)}},
+		"and one whose clients moved":    {[]reconcile.InstanceState{up, moved}, nil, reconcile.InStep, []reconcile.Finding{api("1 server kept in drain by an operator", reconcile.InStep)}},
 		"one without a server":           {[]reconcile.InstanceState{up, joining}, nil, reconcile.Behind, []reconcile.Finding{api("1 instance starting", reconcile.Behind)}},
 		"one that drains":                {[]reconcile.InstanceState{up, draining}, nil, reconcile.Behind, []reconcile.Finding{api("1 server draining", reconcile.Behind)}},
 		"one whose check fails":          {[]reconcile.InstanceState{up, down, joining}, nil, reconcile.Degraded, []reconcile.Finding{api("1 server down, HAProxy's check fails", reconcile.Degraded), api("1 instance starting", reconcile.Behind)}},
@@ -55,14 +59,14 @@ func TestVerdict_EachState_WorstReasonDecides(t *testing.T) {
 		"HAProxy is not running":         {[]reconcile.InstanceState{joining}, func(s *reconcile.State) { s.HAProxy = reconcile.HAProxyState{Stopped: true} }, reconcile.NotRunning, []reconcile.Finding{all("HAProxy is not running", reconcile.NotRunning)}},
 		"HAProxy that cannot be read":    {nil, func(s *reconcile.State) { s.HAProxy = reconcile.HAProxyState{Error: "no"} }, reconcile.NotRunning, []reconcile.Finding{all("HAProxy cannot be read: no", reconcile.NotRunning)}},
 		"a service that HAProxy rejects": {[]reconcile.InstanceState{up}, func(s *reconcile.State) {
-			s.File.LeftOut = []reconcile.LeftOutState{{Service: "api", AsBefore: true, Error: "no"}}
+			s.File.LeftOut = []reconcile.LeftOutState{{Service: "api", Backend: "b_api", AsBefore: true, Error: "no"}}
 		}, reconcile.Degraded, []reconcile.Finding{api("service configuration rejected, previous version kept: no", reconcile.Degraded)}},
 		"a file that is about to be made": {[]reconcile.InstanceState{up}, func(s *reconcile.State) { s.File.Pending = true }, reconcile.Behind, []reconcile.Finding{all("haproxy.cfg is about to be written", reconcile.Behind)}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := &reconcile.State{
 				Started: time.Unix(1, 0), Ready: true, HAProxy: reconcile.HAProxyState{Running: true},
-				Services: []reconcile.ServiceState{{Name: "api", Known: true, Instances: c.instances}},
+				Services: []reconcile.ServiceState{{Name: "api", Backend: "b_api", Known: true, Instances: c.instances}},
 			}
 			if c.change != nil {
 				c.change(s)

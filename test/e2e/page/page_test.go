@@ -34,7 +34,8 @@ func TestPage_DeploymentAndFailingServer_ShownLive(t *testing.T) {
 	t.Cleanup(func() { must(l.Close()) })
 	consul, err := l.StartConsul(ctx, 0)
 	must(err)
-	lb, err := l.NewBalancer("lb0", consul, lab.Service{Name: service}, lab.Service{Name: "mail", BackendOnly: true, Extra: "    check: {enabled: false}"})
+	lb, err := l.NewBalancer("lb0", consul, lab.Service{Name: service}, lab.Service{Name: "mail", BackendOnly: true, Extra: "    check: {enabled: false}"},
+		lab.Service{Name: "mail", BackendOnly: true, Extra: "    backend: mail-two\n    check: {enabled: false}"})
 	must(err)
 	must(lb.Start(ctx))
 	node := func(name, version string) *lab.Node {
@@ -64,6 +65,10 @@ func TestPage_DeploymentAndFailingServer_ShownLive(t *testing.T) {
 		t.Errorf("got %d elements from a registration, want none", n)
 	}
 
+	b.sees("both backends of the service", `[...document.querySelectorAll('#view h2')].map((x) => x.innerText).join() === 'mail backend mail,mail backend mail-two'`)
+	b.do("look at one of them", chromedp.Navigate(lb.StatusURL()+"/#/service/mail-two"))
+	b.sees("it alone", `[...document.querySelectorAll('#view h2')].map((x) => x.innerText).join() === 'mail backend mail-two'`)
+
 	// A deployment, and a server that fails.
 	b.do("look at the service", chromedp.Navigate(lb.StatusURL()+"/#/service/api"))
 	fresh := node("api-3", "1.1")
@@ -76,7 +81,7 @@ func TestPage_DeploymentAndFailingServer_ShownLive(t *testing.T) {
 		cmd := exec.CommandContext(ctx, programs.Sidecar, append(args, "--config", lb.Settings())...)
 		out, _ := cmd.CombinedOutput() // the exit code tells
 		if cmd.ProcessState.ExitCode() != code || !strings.Contains(string(out), want) {
-			t.Errorf("sidecar %v: exit code %d, want %d, and %q in:\n%s", args, cmd.ProcessState.ExitCode(), code, want, out)
+			t.Errorf("pointsman %v: exit code %d, want %d, and %q in:\n%s", args, cmd.ProcessState.ExitCode(), code, want, out)
 		}
 	}
 	says(0, "takes traffic  no: its check in Consul is critical", "explain", "api-1")

@@ -59,10 +59,10 @@ export const isDeploying = (sum) => sum.versions.filter((v) => v.name !== null).
 // holders are the instances that leave and still have sessions.
 export const holders = (service) => service.instances.filter((i) => i.phase === 'draining' || ((i.leaving || i.health === 'gone') && i.sessions > 0));
 
-// findings gives the worst status of each service in a verdict.
+// findings gives the worst status of each backend in a verdict.
 export function findings(verdict) {
   const of = new Map();
-  for (const f of verdict.reasons) if (f.service && !of.has(f.service)) of.set(f.service, f); // the worst come first
+  for (const f of verdict.reasons) if (f.backend && !of.has(f.backend)) of.set(f.backend, f); // the worst come first
   return of;
 }
 

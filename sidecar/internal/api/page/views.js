@@ -9,7 +9,8 @@ const link = (path, query = {}) => {
   const set = Object.entries(query).filter(([, v]) => v);
   return '#' + path + (set.length ? '?' + new URLSearchParams(set) : '');
 };
-const serviceLink = (name) => h('a', { href: link('/service/' + encodeURIComponent(name)) }, name);
+// serviceLink names the backend where it has another name: a service may have several.
+const serviceLink = (name, backend = name) => h('a', { href: link('/service/' + encodeURIComponent(backend)) }, name, backend !== name && [' ', h('small', null, backend)]);
 const pill = (kind, ...text) => h('span', { class: 'pill ' + kind }, ...text);
 const number = (n) => n.toLocaleString('en');
 const plural = (n, what) => `${number(n)} ${what}${n === 1 ? '' : 's'}`;
@@ -51,7 +52,7 @@ export function verdict(state) {
       h('span', { class: 'quiet' }, is.kind === 'good' && !reasons.length ? ' HAProxy runs what Consul says.' : '')],
     reasons: reasons.length > 0 && h('ul', null,
       reasons.slice(0, most).map((r) => h('li', { class: (statuses[r.status] ?? statuses.degraded).kind },
-        r.service && [serviceLink(r.service), ': '], r.text)),
+        r.service && [serviceLink(r.service, r.backend), ': '], r.text)),
       reasons.length > most && h('li', { class: 'quiet' }, `and ${number(reasons.length - most)} more`)),
   };
 }
@@ -79,13 +80,13 @@ export function overview(s, place) {
   const { q = '', problems } = place.query;
   const rows = s.services
     .filter((svc) => matches(q, svc.name, svc.backend, ...new Set(svc.instances.map((i) => i.version))))
-    .filter((svc) => !problems || of.has(svc.name) || svc.instances.some(isProblem));
+    .filter((svc) => !problems || of.has(svc.backend) || svc.instances.some(isProblem));
   const columns = [['Service'], ['State'], ['Take traffic', 'number'], ['Versions'], ['Instances'], ['Sessions', 'number'], ['Applied']];
   const row = (svc) => {
     const sum = summary(svc);
-    const is = statuses[of.get(svc.name)?.status ?? 'in_step'];
+    const is = statuses[of.get(svc.backend)?.status ?? (s.verdict.status === 'not_running' ? 'not_running' : 'in_step')];
     return [
-      serviceLink(svc.name), pill(is.kind, is.mark + ' ', is.word), `${number(sum.live)} of ${number(sum.total)}`,
+      serviceLink(svc.name, svc.backend), pill(is.kind, is.mark + ' ', is.word), `${number(sum.live)} of ${number(sum.total)}`,
       h('span', { class: 'pills' }, sum.versions.slice(0, 4).map((v) => h('span', { class: 'version' }, version(v.name), h('small', null, ` ${number(v.live)}/${number(v.total)}`))), sum.versions.length > 4 && h('small', null, `and ${sum.versions.length - 4} more`)),
       phasePills(sum.phases), number(sum.sessions), ago(svc.applied),
     ];
@@ -97,8 +98,12 @@ export function overview(s, place) {
 }
 
 export function service(s, place) {
-  const svc = s.services.find((x) => x.name === place.name);
-  if (!svc) return [h('h2', null, place.name), h('p', { class: 'empty' }, 'This load balancer does not route the service.')];
+  const backends = s.services.filter((x) => x.backend === place.name || x.name === place.name);
+  if (backends.length) return backends.flatMap((svc) => backend(svc, place));
+  return [h('h2', null, place.name), h('p', { class: 'empty' }, 'This load balancer does not route the service.')];
+}
+
+function backend(svc, place) {
   const sum = summary(svc);
   const { q = '', problems } = place.query;
   const rows = svc.instances.filter((i) => (!problems || isProblem(i)) && matches(q, i.id, i.node, i.server, i.address, i.version, i.phase, i.reason)).sort(order);
@@ -156,7 +161,7 @@ function deployment([svc, sum]) {
   const left = holders(svc).sort((a, b) => b.sessions - a.sessions);
   const most = 10;
   return h('section', { class: 'card' },
-    h('h3', null, serviceLink(svc.name)),
+    h('h3', null, serviceLink(svc.name, svc.backend)),
     h('div', { class: 'sides' }, sum.versions.toReversed().map((v) => h('div', { class: 'side' },
       h('h4', null, version(v.name)), meter(sum.weight ? v.weight / sum.weight : 0, `Share of ${version(v.name)}`),
       h('p', null, `${number(v.live)} of ${number(v.total)} take traffic, ${plural(v.sessions, 'session')}`), phasePills(v.phases)))),
@@ -168,7 +173,7 @@ function deployment([svc, sum]) {
 // events shows what happened, the newest first.
 export function events(s, place, happened) {
   const { q = '', problems } = place.query;
-  const rows = happened.list.filter((e) => (!problems || isTrouble(e)) && matches(q, e.kind, words(e.kind), e.service, e.server, e.instance, e.reason, e.detail, e.error)).reverse();
+  const rows = happened.list.filter((e) => (!problems || isTrouble(e)) && matches(q, e.kind, words(e.kind), e.service, e.backend, e.server, e.instance, e.reason, e.detail, e.error)).reverse();
   return [
     h('h2', null, 'Events ', h('small', null, number(rows.length))),
     happened.missed && h('p', { class: 'quiet' }, 'Some events came too fast to be kept, or are of a sidecar that has ended.'),
@@ -185,7 +190,7 @@ function eventTable(rows) {
     return [
       h('time', { datetime: e.at, title: at.toLocaleString() }, at.toLocaleTimeString('en-GB') + '.' + String(at.getMilliseconds()).padStart(3, '0')),
       isTrouble(e) ? pill('bad', words(e.kind)) : words(e.kind),
-      e.service && serviceLink(e.service), [e.server || e.instance, e.instance && e.instance !== e.server && e.server && h('small', null, e.instance)],
+      e.service && serviceLink(e.service, e.backend), [e.server || e.instance, e.instance && e.instance !== e.server && e.server && h('small', null, e.instance)],
       [e.detail, e.detail && e.reason && ', ', e.reason?.replaceAll('_', ' '), e.error && h('small', null, e.error)],
     ];
   }));
