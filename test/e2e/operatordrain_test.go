@@ -17,9 +17,9 @@ func TestOperatorDrain_SidecarRestarts_LosesNothing(t *testing.T) {
 	server := lab.NodeIDs(w.nodes[0])[0]
 	others := lab.NodeIDs(w.nodes[1:]...)
 
-	out, err := w.lb.Operate(w.ctx, "drain", server)
+	out, err := w.lb.Operate(w.ctx, "drain", "--wait", "10s", server)
 	w.must(err)
-	if !strings.Contains(out, "is kept in drain") {
+	if !strings.Contains(out, "is kept in drain; api_nodes: drained") {
 		t.Errorf("drain said %q", out)
 	}
 	w.must(w.lb.Routes(w.ctx, 5*time.Second, service, others...))

@@ -177,7 +177,7 @@ func versionCommand(env Env) *cobra.Command {
 		Short: "Print the version",
 		Args:  cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
-			_, err := fmt.Fprintln(env.Stdout, "pointsman sidecar", env.Version)
+			_, err := fmt.Fprintln(env.Stdout, "pointsman", env.Version)
 			return failure(err)
 		},
 	}

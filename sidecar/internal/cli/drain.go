@@ -21,6 +21,7 @@ import (
 
 func drainCommand(env Env) *cobra.Command {
 	var asJSON bool
+	var wait time.Duration
 	cmd := &cobra.Command{
 		Use:   "drain [[SERVICE/]SERVER | BACKEND/SERVER]",
 		Short: "Keep a server in drain on this load balancer; without a name, list those that are",
@@ -29,11 +30,14 @@ new sessions, until "ready". The running sidecar keeps it in drain across its ow
 restarts and HAProxy's. Name the server as HAProxy has it, or by its instance's
 Consul ID. It waits while the service would be left with fewer servers than
 min_servers, and at least one. Without a name, the servers are listed that are
-kept in drain.`,
+kept in drain.
+
+With --wait the command returns when the server has no session left, in old workers
+too. Exit codes: 0 done, 1 failed or not drained within --wait.`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 {
-				return setDrain(cmd, env, args[0], true, asJSON)
+				return setDrain(cmd, env, args[0], true, asJSON, wait)
 			}
 			var s reconcile.State
 			err := askOwn(cmd, env, func(c *api.Client, to api.Target) error { return c.State(cmd.Context(), to, &s) })
@@ -44,6 +48,7 @@ kept in drain.`,
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	cmd.Flags().DurationVar(&wait, "wait", 0, "longest wait until the server has no session left (default: no wait)")
 	return cmd
 }
 
@@ -53,14 +58,16 @@ func readyCommand(env Env) *cobra.Command {
 		Use:   "ready [SERVICE/]SERVER | BACKEND/SERVER",
 		Short: "End what \"drain\" began: the server takes traffic again",
 		Args:  cobra.ExactArgs(1),
-		RunE:  func(cmd *cobra.Command, args []string) error { return setDrain(cmd, env, args[0], false, asJSON) },
+		RunE:  func(cmd *cobra.Command, args []string) error { return setDrain(cmd, env, args[0], false, asJSON, 0) },
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
 }
 
-func setDrain(cmd *cobra.Command, env Env, named string, on, asJSON bool) error {
+func setDrain(cmd *cobra.Command, env Env, named string, on, asJSON bool, wait time.Duration) error {
 	var d api.OperatorDrain
+	var drained bool
+	what := "is not kept in drain"
 	err := askOwn(cmd, env, func(c *api.Client, to api.Target) error {
 		var s reconcile.State
 		err := c.State(cmd.Context(), to, &s)
@@ -72,20 +79,73 @@ func setDrain(cmd *cobra.Command, env Env, named string, on, asJSON bool) error 
 			return err
 		}
 		d, err = c.SetDrain(cmd.Context(), to, service, server, on)
+		if err == nil && on {
+			what, drained, err = followDrain(cmd.Context(), func(s *reconcile.State) error { return c.State(cmd.Context(), to, s) }, d, wait)
+		}
 		return err
 	})
 	if err != nil {
 		return err
 	}
 	if asJSON {
-		return failure(json.NewEncoder(env.Stdout).Encode(d))
+		err = json.NewEncoder(env.Stdout).Encode(d)
+	} else {
+		_, err = fmt.Fprintf(env.Stdout, "%s: %s/%s %s\n", d.LoadBalancer, d.Service, d.Server, what)
 	}
-	what := "is not kept in drain"
-	if on {
-		what = "is kept in drain"
+	if err == nil && on && wait > 0 && !drained {
+		err = fmt.Errorf("not drained within %s", wait)
 	}
-	_, err = fmt.Fprintf(env.Stdout, "%s: %s/%s %s\n", d.LoadBalancer, d.Service, d.Server, what)
 	return failure(err)
+}
+
+// settleTime is how long a drain that has just begun may take to show.
+const settleTime = 2 * time.Second
+
+// followDrain says how far an operator's drain is, once it shows, or after wait.
+func followDrain(ctx context.Context, read func(*reconcile.State) error, d api.OperatorDrain, wait time.Duration) (what string, drained bool, err error) {
+	began := time.Now()
+	for {
+		var s reconcile.State
+		if err := read(&s); err != nil {
+			return "", false, err
+		}
+		what, begun, drained := drainProgress(s, d)
+		took := time.Since(began)
+		if drained || took >= wait && (begun || took >= settleTime) {
+			return what, drained, nil
+		}
+		select {
+		case <-ctx.Done():
+			return "", false, ctx.Err()
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+}
+
+// drainProgress says how a server is that an operator keeps in drain: in every
+// backend of the service. A reason why it still takes traffic counts as begun.
+func drainProgress(s reconcile.State, d api.OperatorDrain) (what string, begun, drained bool) {
+	what, begun, drained = "is kept in drain", true, true
+	found := false
+	for _, svc := range s.Services {
+		for _, i := range svc.Instances {
+			if svc.Name != d.Service || i.ID == "" || d.Server != catalog.ServerName(i.ID, "") && d.Server != catalog.ServerName(i.ID, i.Node) {
+				continue
+			}
+			found = true
+			sessions := ""
+			if i.Sessions > 0 {
+				sessions = fmt.Sprintf(", sessions %d", i.Sessions)
+			}
+			what += fmt.Sprintf("; %s: %s%s", svc.Backend, i.Phase, sessions)
+			if i.Reason != "" {
+				what += ", " + i.Reason
+			}
+			begun = begun && !i.Drain.IsZero() && (i.Phase != reconcile.PhaseUp || i.Waiting != "")
+			drained = drained && !i.Drain.IsZero() && i.Sessions == 0 && (i.Phase == reconcile.PhaseDrained || i.Phase == reconcile.PhaseOut)
+		}
+	}
+	return what, begun, drained && found
 }
 
 // findServer finds the service of a server that is named as HAProxy has it, by its
