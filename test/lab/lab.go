@@ -43,15 +43,13 @@ type Lab struct {
 
 	mu        sync.Mutex
 	processes []*Process // in the order started
-	ports     map[int]bool
 }
 
 // New makes a lab in which nothing runs yet.
 func New(cfg Config) (*Lab, error) {
 	l := &Lab{
 		programs: cfg.Programs, dir: cfg.Dir, log: cfg.Log, started: time.Now(),
-		http:  &http.Client{Timeout: 10 * time.Second},
-		ports: map[int]bool{},
+		http: &http.Client{Timeout: 10 * time.Second},
 	}
 	if l.log == nil {
 		l.log = io.Discard

@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"strconv"
+	"sync"
 )
 
 // The lab takes its ports below the range that the kernel gives to outgoing
@@ -12,13 +13,23 @@ import (
 // stays free then.
 const lowestPort, highestPort = 12000, 32000
 
-// Port gives a free port on loopback that this lab has given to nobody else.
+// given are the ports that the labs of this process have given away. Tests run labs
+// side by side, and HAProxy shares a port with another HAProxy (SO_REUSEPORT).
+var given struct {
+	sync.Mutex
+	ports map[int]bool
+}
+
+// Port gives a free port on loopback that no lab of this process has given before.
 func (l *Lab) Port() (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
+	given.Lock()
+	defer given.Unlock()
+	if given.ports == nil {
+		given.ports = map[int]bool{}
+	}
 	for range 1000 {
 		port := lowestPort + rand.IntN(highestPort-lowestPort)
-		if l.ports[port] {
+		if given.ports[port] {
 			continue
 		}
 		listener, err := net.Listen("tcp", local(port)) //nolint:noctx // loopback answers at once
@@ -28,7 +39,7 @@ func (l *Lab) Port() (int, error) {
 		if err := listener.Close(); err != nil {
 			return 0, fmt.Errorf("lab: %w", err)
 		}
-		l.ports[port] = true
+		given.ports[port] = true
 		return port, nil
 	}
 	return 0, fmt.Errorf("lab: no free port between %d and %d", lowestPort, highestPort)

@@ -49,11 +49,14 @@ func TestObserve_ServerDown_TellsItsLastCheck(t *testing.T) {
 	for name, want := range map[string]plan.Check{
 		"good": {}, "maint": {},
 		"bad": {Status: "L7STS", Code: 404, Words: "Not Found"},
-		"tls": {Status: "L6RSP", Words: "SSL handshake failure"},
 	} {
 		if got[name].Check != want {
 			t.Errorf("%s: got %+v, want %+v", name, got[name].Check, want)
 		}
+	}
+	// 2.6 does not always say why.
+	if c := got["tls"].Check; c.Status != "L6RSP" || c.Words != "" && c.Words != "SSL handshake failure" {
+		t.Errorf("tls: got %+v, want L6RSP: SSL handshake failure", c)
 	}
 	if c := got["agent"].Check; c.Status != "L7STS" || !strings.Contains(c.Words, "broken") {
 		t.Errorf("agent: got %+v, want L7STS with its agent's words", c)
