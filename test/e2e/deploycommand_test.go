@@ -95,12 +95,12 @@ type reason struct {
 
 // command is `pointsman deploy` without a sidecar.yaml.
 func (f *fleet) command(ctx context.Context, version string, args ...string) *exec.Cmd {
-	start := fmt.Sprintf(`%s --listen 127.0.0.1:0 --address 127.0.0.1 --service "$POINTSMAN_SERVICE" \
-		--id "$POINTSMAN_INSTANCE" --instance "$POINTSMAN_INSTANCE" --version-name "$POINTSMAN_VERSION" >%s/"$POINTSMAN_INSTANCE.log" 2>&1 &
-		echo $! >%s/"$POINTSMAN_INSTANCE.new" && mv %s/"$POINTSMAN_INSTANCE.new" %s/"$POINTSMAN_INSTANCE.pid"
+	start := fmt.Sprintf(`%s --listen 127.0.0.1:0 --address 127.0.0.1 --service "$DEPLOY_SERVICE" \
+		--id "$DEPLOY_INSTANCE" --instance "$DEPLOY_INSTANCE" --version-name "$DEPLOY_VERSION" >%s/"$DEPLOY_INSTANCE.log" 2>&1 &
+		echo $! >%s/"$DEPLOY_INSTANCE.new" && mv %s/"$DEPLOY_INSTANCE.new" %s/"$DEPLOY_INSTANCE.pid"
 		%s`, programs.API, f.dir, f.dir, f.dir, f.dir, f.started)
-	stop := fmt.Sprintf(`file=%s/"$POINTSMAN_INSTANCE.pid"; echo "$POINTSMAN_INSTANCE" >>%s/stopped; pid=$(cat "$file") && kill "$pid" && rm "$file" &&
-		while kill -0 "$pid" 2>/dev/null; do sleep 0.05; done; echo "$POINTSMAN_ADDRESS is free"`, f.dir, f.dir)
+	stop := fmt.Sprintf(`file=%s/"$DEPLOY_INSTANCE.pid"; echo "$DEPLOY_INSTANCE" >>%s/stopped; pid=$(cat "$file") && kill "$pid" && rm "$file" &&
+		while kill -0 "$pid" 2>/dev/null; do sleep 0.05; done; echo "$DEPLOY_ADDRESS is free"`, f.dir, f.dir)
 	return f.commandOf(ctx, version, start, stop, args...)
 }
 
@@ -325,7 +325,7 @@ func TestDeploy_NewInstanceDiesWhileLastOldDrains_ExitsPartial(t *testing.T) {
 }
 
 // Whoever may register in Consul chooses an instance's ID, and a stop command
-// such as `systemctl stop "$POINTSMAN_INSTANCE"` stops what it is given.
+// such as `systemctl stop "$DEPLOY_INSTANCE"` stops what it is given.
 func TestDeploy_ForeignInstances_NeitherStoppedNorCounted(t *testing.T) {
 	f := newFleet(t, 2)
 	for id, version := range map[string]string{"sshd.service": "1.0", "apiary": "1.0", "stranger": "1.1"} {
@@ -363,9 +363,9 @@ func TestDeploy_NewNodeOnPortOfOld_OldUntouched(t *testing.T) {
 	if !found {
 		t.Fatalf("no port: %+v", s.Instances(service))
 	}
-	start := fmt.Sprintf(`%s run --service api --id "$POINTSMAN_INSTANCE" --version "$POINTSMAN_VERSION" --port %s --check http:/healthz \
-		--leave-wait 1s -- sleep 100 >%s/wrapper.log 2>&1 & echo $! >%s/"$POINTSMAN_INSTANCE.pid"`, programs.Registrator, port, f.dir, f.dir)
-	stop := fmt.Sprintf(`kill "$(cat %s/"$POINTSMAN_INSTANCE.pid")"; rm %s/"$POINTSMAN_INSTANCE.pid"`, f.dir, f.dir)
+	start := fmt.Sprintf(`%s run --service api --id "$DEPLOY_INSTANCE" --version "$DEPLOY_VERSION" --port %s --check http:/healthz \
+		--leave-wait 1s -- sleep 100 >%s/wrapper.log 2>&1 & echo $! >%s/"$DEPLOY_INSTANCE.pid"`, programs.Registrator, port, f.dir, f.dir)
+	stop := fmt.Sprintf(`kill "$(cat %s/"$DEPLOY_INSTANCE.pid")"; rm %s/"$DEPLOY_INSTANCE.pid"`, f.dir, f.dir)
 	out, code, said := f.result(f.commandOf(f.ctx, "1.1", start, stop, "--timeout", "5s"))
 	if code != 1 || len(out.Stopped) != 0 {
 		t.Errorf("got exit code %d, %+v, want 1 and none stopped:\n%s", code, out, said)

@@ -16,7 +16,6 @@ import (
 	"github.com/pointsman/pointsman/registrator/platform"
 	"github.com/pointsman/pointsman/sidecar/internal/config"
 	"github.com/pointsman/pointsman/sidecar/internal/plan"
-	"github.com/pointsman/pointsman/sidecar/internal/runner"
 )
 
 // Exit codes of the sidecar.
@@ -157,19 +156,9 @@ func passedOver(env Env) string {
 	return strings.Join(taken, ", ")
 }
 
-// ignoredEnv are the variables that are not settings: what deploy is told and what
-// it tells its commands, one of which may be another sidecar's, and HAProxy's
-// own, for a sidecar that HAProxy starts.
-func ignoredEnv() []string {
-	names := []string{plan.MarkerVariable}
-	for _, suffix := range credentialVariables {
-		names = append(names, sidecarVariable+suffix)
-	}
-	for _, fact := range runner.Facts {
-		names = append(names, runner.Prefix+fact)
-	}
-	return names
-}
+// ignoredEnv are the variables that begin like settings and are none: HAProxy's own,
+// for a sidecar that HAProxy starts.
+func ignoredEnv() []string { return []string{plan.MarkerVariable} }
 
 func versionCommand(env Env) *cobra.Command {
 	return &cobra.Command{

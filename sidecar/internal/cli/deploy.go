@@ -33,7 +33,7 @@ is stopped.
 
 Two shell commands or Docker Compose start and stop the nodes. A command runs
 once for each node and gets its data in environment variables
-(POINTSMAN_VERSION, POINTSMAN_INSTANCE and others; see docs/deploy.md).
+(DEPLOY_VERSION, DEPLOY_INSTANCE and others; see docs/deploy.md).
 
 The load balancers are the sidecars registered in Consul. Only this machine's
 Consul settings are used; the settings file may be missing.

@@ -121,7 +121,7 @@ func parseAt(list []string) (map[string]string, error) {
 
 // sidecarVariable begins the variables that stand for flags of deploy, and
 // credentialVariables is the rest of their names.
-const sidecarVariable = "POINTSMAN_SIDECAR_"
+const sidecarVariable = "DEPLOY_SIDECAR_"
 
 var credentialVariables = []string{"TOKEN_FILE", "CA_FILE", "CERT_FILE", "KEY_FILE"}
 

@@ -15,10 +15,11 @@ import (
 
 	"github.com/pointsman/pointsman/registrator/contract"
 	"github.com/pointsman/pointsman/sidecar/internal/api"
-	"github.com/pointsman/pointsman/sidecar/internal/config"
 	"github.com/pointsman/pointsman/sidecar/internal/consultest"
 	"github.com/pointsman/pointsman/sidecar/internal/deploy"
+	"github.com/pointsman/pointsman/sidecar/internal/plan"
 	"github.com/pointsman/pointsman/sidecar/internal/reconcile"
+	"github.com/pointsman/pointsman/sidecar/internal/runner"
 )
 
 // deployScene is a Consul, and a sidecar's API that says what it is told to.
@@ -146,7 +147,7 @@ func TestDeployNeedsNoServicesInItsSettings(t *testing.T) {
 	s := newDeployScene(t, api.Access{})
 	s.node("api-9", "1.1")
 	// What deploy tells its commands is no misspelt setting.
-	code, stdout, stderr := s.run([]string{"POINTSMAN_VERSION=1.0", "POINTSMAN_INSTANCE=x"}, append([]string{"--json"}, commands...)...)
+	code, stdout, stderr := s.run([]string{"DEPLOY_VERSION=1.0", "DEPLOY_INSTANCE=x"}, append([]string{"--json"}, commands...)...)
 	if code != ExitOK || !strings.Contains(stderr, "api 1.1 already deployed: 1 live on 1 load balancer; no changes made") {
 		t.Errorf("got exit code %d, %q", code, stderr)
 	}
@@ -156,22 +157,12 @@ func TestDeployNeedsNoServicesInItsSettings(t *testing.T) {
 	}
 }
 
-// TestACommandOfADeploymentMayRunTheSidecar: it has variables of deploy's, that
-// begin as settings do.
+// TestACommandOfADeploymentMayRunTheSidecar: what it is told is no setting.
 func TestACommandOfADeploymentMayRunTheSidecar(t *testing.T) {
 	at := ownStatus(t, api.Access{}, &reconcile.State{}, nil)
-	var environ []string
-	for _, name := range ignoredEnv() {
-		environ = append(environ, name+"=1.1")
-		_, err := config.Load(config.Sources{Environ: environ[len(environ)-1:], NoServices: true, Hostname: "lb0", ReadFile: os.ReadFile})
-		if err == nil || !strings.HasPrefix(err.Error(), name+": no such setting") {
-			t.Errorf("got %v, want that %s is no setting: deploy would change it", err, name)
-		}
-	}
-	for _, name := range []string{"POINTSMAN_VERSION", "POINTSMAN_UNDO", "POINTSMAN_SIDECAR_KEY_FILE"} {
-		if !slices.Contains(environ, name+"=1.1") {
-			t.Errorf("%s is not among the variables of deploy, %v", name, environ)
-		}
+	environ := []string{plan.MarkerVariable + "=x", sidecarVariable + "KEY_FILE=/k"}
+	for _, fact := range runner.Facts {
+		environ = append(environ, runner.Prefix+fact+"=1.1")
 	}
 	var stdout, stderr strings.Builder
 	environ = append(environ, "POINTSMAN_API_ADDRESS="+at)
@@ -208,14 +199,14 @@ func TestDeployShowsItsToken(t *testing.T) {
 		t.Fatal(err)
 	}
 	// An address that is registered in Consul is sent none: it may be anybody's.
-	if code, _, stderr := s.run([]string{"POINTSMAN_SIDECAR_TOKEN_FILE=" + file}, commands...); code != ExitFailure || !strings.Contains(stderr, "--sidecar-ca-file") {
+	if code, _, stderr := s.run([]string{"DEPLOY_SIDECAR_TOKEN_FILE=" + file}, commands...); code != ExitFailure || !strings.Contains(stderr, "--sidecar-ca-file") {
 		t.Errorf("to a registered address: got exit code %d, %q, want no token sent", code, stderr)
 	}
 	commands := append([]string{"--load-balancer", "lb0=" + s.url}, commands...)
-	if code, _, stderr := s.run([]string{"POINTSMAN_SIDECAR_TOKEN_FILE=" + file}, commands...); code != ExitOK {
+	if code, _, stderr := s.run([]string{"DEPLOY_SIDECAR_TOKEN_FILE=" + file}, commands...); code != ExitOK {
 		t.Errorf("by the variable: got exit code %d, %q", code, stderr)
 	}
-	if code, _, stderr := s.run([]string{"POINTSMAN_SIDECAR_TOKEN_FILE=/nowhere"}, append([]string{"--sidecar-token-file", file}, commands...)...); code != ExitOK {
+	if code, _, stderr := s.run([]string{"DEPLOY_SIDECAR_TOKEN_FILE=/nowhere"}, append([]string{"--sidecar-token-file", file}, commands...)...); code != ExitOK {
 		t.Errorf("by the flag: got exit code %d, %q", code, stderr)
 	}
 	if code, _, stderr := s.run(nil, commands...); code != ExitFailure || !strings.Contains(stderr, "status 401") {

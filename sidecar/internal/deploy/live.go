@@ -201,7 +201,7 @@ func (d *Deployment) explainStrays(listing Listing) {
 	for _, i := range foreign[:min(len(foreign), maxExplained)] {
 		reason := fmt.Sprintf("%s has registered since, as version %s", Quote(i.ID), Quote(i.Version))
 		if i.Version == d.Version {
-			reason += ", but is not one of the started nodes: a new node registers under its POINTSMAN_INSTANCE (or see --include-foreign)"
+			reason += ", but is not one of the started nodes: a new node registers under its DEPLOY_INSTANCE (or see --include-foreign)"
 		}
 		d.problem(Problem{Instance: i.ID, Reason: reason})
 	}

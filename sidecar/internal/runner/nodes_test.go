@@ -55,7 +55,7 @@ func stop() deploy.Stop {
 }
 
 // facts prints every fact.
-const facts = `echo "$POINTSMAN_SERVICE,$POINTSMAN_VERSION,$POINTSMAN_OLD_VERSION,$POINTSMAN_COUNT,$POINTSMAN_BATCH,$POINTSMAN_NODE_INDEX,$POINTSMAN_INSTANCE,$POINTSMAN_ADDRESS,$POINTSMAN_NODE,$POINTSMAN_UNDO"`
+const facts = `echo "$DEPLOY_SERVICE,$DEPLOY_VERSION,$DEPLOY_OLD_VERSION,$DEPLOY_COUNT,$DEPLOY_BATCH,$DEPLOY_NODE_INDEX,$DEPLOY_INSTANCE,$DEPLOY_ADDRESS,$DEPLOY_NODE,$DEPLOY_UNDO"`
 
 func TestCommandsAreToldWhatToDo(t *testing.T) {
 	undo := stop()
@@ -110,7 +110,7 @@ func TestWhatACommandIsToldNamesItself(t *testing.T) {
 
 func TestACommandThatFailsIsNamedWithItsLastOutput(t *testing.T) {
 	var out printed
-	s := &Shell{Runner: runner(&out), StartCommand: `echo "starting $POINTSMAN_NODE_INDEX"; [ $POINTSMAN_NODE_INDEX = 3 ] || { printf 'no \033room' >&2; exit 7; }`, StopCommand: "exit 5"}
+	s := &Shell{Runner: runner(&out), StartCommand: `echo "starting $DEPLOY_NODE_INDEX"; [ $DEPLOY_NODE_INDEX = 3 ] || { printf 'no \033room' >&2; exit 7; }`, StopCommand: "exit 5"}
 	err := s.Start(t.Context(), start())
 	if err == nil || !strings.HasPrefix(err.Error(), "start 4: exit status 7, after 0.") || !strings.HasSuffix(err.Error(), `its last output: "starting 4\nno \x1broom"`) {
 		t.Errorf("got %v", err)
@@ -131,7 +131,7 @@ func TestStop_MayTurnsNo_RestIsKept(t *testing.T) {
 	}
 	var mu sync.Mutex
 	what.May = func() bool { mu.Lock(); defer mu.Unlock(); asked++; return asked <= maxCommands }
-	s := &Shell{Runner: runner(&out), StopCommand: "echo $POINTSMAN_INSTANCE"}
+	s := &Shell{Runner: runner(&out), StopCommand: "echo $DEPLOY_INSTANCE"}
 	err := s.Stop(t.Context(), what)
 	if got := len(out.sorted()); got != maxCommands || !errors.Is(err, deploy.ErrKept) {
 		t.Errorf("got %d stopped, %v, want %d and that the rest was kept", got, err, maxCommands)
@@ -169,7 +169,7 @@ func runs(pid int) bool {
 func TestANodeInTheBackgroundLivesOn(t *testing.T) {
 	dir := t.TempDir()
 	var out printed
-	s := &Shell{Runner: runner(&out), StartCommand: `sh -c 'while :; do echo tick; sleep 0.05; done' & echo $! >` + dir + `/"$POINTSMAN_NODE_INDEX"`}
+	s := &Shell{Runner: runner(&out), StartCommand: `sh -c 'while :; do echo tick; sleep 0.05; done' & echo $! >` + dir + `/"$DEPLOY_NODE_INDEX"`}
 	begun := time.Now()
 	if err := s.Start(t.Context(), start()); err != nil {
 		t.Fatal(err)

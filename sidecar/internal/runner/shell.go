@@ -109,7 +109,7 @@ func (s *Shell) sh(ctx context.Context, label, command string, facts []string) e
 
 // Prefix is what the variables of a command begin with, and Facts is the rest
 // of their names.
-const Prefix = "POINTSMAN_"
+const Prefix = "DEPLOY_"
 
 // Facts are what a command is told; docs/deploy.md explains them.
 var Facts = []string{"SERVICE", "VERSION", "OLD_VERSION", "COUNT", "BATCH", "NODE_INDEX", "INSTANCE", "ADDRESS", "NODE", "UNDO"}
