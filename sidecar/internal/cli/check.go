@@ -108,6 +108,7 @@ func runChecks(ctx context.Context, cfg config.Config, adopt, offline bool) []fi
 	if err == nil {
 		err = p.Probe(ctx)
 	}
+	answers := err == nil
 	if base := cfg.HAProxy.BaseConfig; err == nil && base != "" {
 		served, problem := p.Proxies(ctx)
 		if err = problem; err == nil && !served.Marked {
@@ -119,7 +120,7 @@ func runChecks(ctx context.Context, cfg config.Config, adopt, offline bool) []fi
 		note += " (pointsman run waits for HAProxy)"
 	}
 	add("haproxy", note, err)
-	return append(findings, checkTakeover(ctx, cfg, adopt))
+	return append(findings, checkTakeover(ctx, cfg, adopt, answers))
 }
 
 // checkBase looks at the operator's half, in include mode: what HAProxy rejects in
@@ -145,15 +146,16 @@ func checkBase(cfg config.Config, rejected error) finding {
 	return f
 }
 
-// checkTakeover looks whether running would replace what is not ours.
-func checkTakeover(ctx context.Context, cfg config.Config, adopt bool) finding {
+// checkTakeover looks whether running would replace what is not ours. A process that
+// does not answer is not asked again.
+func checkTakeover(ctx context.Context, cfg config.Config, adopt, answers bool) finding {
 	f := finding{Check: "takeover", OK: true}
 	r, err := newRenderer(cfg)
 	if err != nil {
 		f.Note = "not looked at: the template is wrong"
 		return f
 	}
-	err = takeover(ctx, cfg, r)
+	err = takeover(ctx, cfg, r, answers)
 	refused, isRefused := errors.AsType[*TakeoverError](err)
 	if isRefused {
 		f.GoesAway, f.IsReplaced = refused.Lost(), refused.Replaced()

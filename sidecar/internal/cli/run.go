@@ -137,7 +137,7 @@ func newDaemon(cfg config.Config, env Env, adopt bool, reload func() (config.Con
 // mayTakeOver returns the refusal of a HAProxy that serves what is not ours. What
 // the operator has agreed to is logged.
 func (d *daemon) mayTakeOver(ctx context.Context, adopt bool) error {
-	err := takeover(ctx, d.cfg, d.render)
+	err := takeover(ctx, d.cfg, d.render, true)
 	if e, ok := errors.AsType[*TakeoverError](err); ok && adopt {
 		d.log.Warn("taking over HAProxy", "from", e.What(),
 			"goes_away", strings.Join(e.Lost(), ", "), "is_replaced", strings.Join(e.Replaced(), ", "))

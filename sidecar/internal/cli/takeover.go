@@ -83,10 +83,13 @@ func adoptFlag(cmd *cobra.Command, adopt *bool) {
 // takeover returns a *TakeoverError if the file or the running process serves
 // something that is not ours, and nil if neither does. A process that cannot be
 // asked is not looked at: gate looks at it once it can be.
-func takeover(ctx context.Context, cfg config.Config, r *render.Renderer) error {
+func takeover(ctx context.Context, cfg config.Config, r *render.Renderer, answers bool) error {
 	file, err := fileSite(cfg)
 	if err != nil {
 		return err
+	}
+	if !answers {
+		return refusal(r, file)
 	}
 	p, err := newProxy(cfg, hclog.NewNullLogger(), nil)
 	if err != nil {

@@ -9,7 +9,7 @@ import (
 )
 
 func TestProxies_OfARealHAProxy_NamedWithTheMarker(t *testing.T) {
-	const config = "frontend same\n  bind unix@a.sock\nbackend same\nlisten both\n  bind unix@b.sock\nbackend last\n"
+	const config = "frontend front\n  bind unix@a.sock\nbackend back\nlisten both\n  bind unix@b.sock\nbackend last\n"
 	for name, o := range map[string]haproxytest.Options{
 		"not ours":             {},
 		"ours":                 marked(testMark),
@@ -24,7 +24,7 @@ func TestProxies_OfARealHAProxy_NamedWithTheMarker(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		want := Proxies{PID: pid, Marked: o.Global != "", Names: []string{"frontend same", "backend same", "listen both", "backend last"}}
+		want := Proxies{PID: pid, Marked: o.Global != "", Names: []string{"frontend front", "backend back", "listen both", "backend last"}}
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("%s: (-want +got)\n%s", name, diff)
 		}
