@@ -33,6 +33,10 @@ func TestOperatorDrain_SidecarRestarts_LosesNothing(t *testing.T) {
 	}
 	w.must(lab.Until(w.ctx, 10*time.Second, server+" is drained", drained))
 
+	if out, err := w.lb.Operate(w.ctx, "events", service); err != nil || !strings.Contains(out, "server draining: operator") {
+		t.Errorf("events said %q, %v, want the drain in it", out, err)
+	}
+
 	w.must(w.lb.Sidecar.Stop(10 * time.Second))
 	w.must(w.lb.StartSidecar())
 	w.must(w.lb.Ready(w.ctx, 20*time.Second))

@@ -119,11 +119,8 @@ func parseAt(list []string) (map[string]string, error) {
 	return at, errors.Join(errs...)
 }
 
-// sidecarVariable begins the variables that stand for flags of deploy, and
-// credentialVariables is the rest of their names.
+// sidecarVariable begins the variables that stand for flags of deploy.
 const sidecarVariable = "DEPLOY_SIDECAR_"
-
-var credentialVariables = []string{"TOKEN_FILE", "CA_FILE", "CERT_FILE", "KEY_FILE"}
 
 // sidecarCredentials are shown to sidecars. A flag wins over its variable.
 func (o *deployOptions) sidecarCredentials(env Env) api.ClientOptions {
