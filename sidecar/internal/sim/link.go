@@ -130,7 +130,7 @@ func (l link) Observe(ctx context.Context, backends []string) (plan.Observed, er
 	}
 	w.note("sidecar: looks at %s", strings.Join(backends, " "))
 	if prompt {
-		l.owes = l.mustAct()
+		l.owes = l.mustAct(backends)
 	}
 	return o, nil
 }

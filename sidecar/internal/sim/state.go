@@ -73,8 +73,9 @@ func (s *sidecar) checkOwed(call string) {
 }
 
 // mustAct reports whether what was just read asks for steps that nothing holds
-// back: none has failed lately, so none is being waited with.
-func (s *sidecar) mustAct() bool {
+// back: none has failed lately, so none is being waited with. The other backends
+// were read before, and acted on then.
+func (s *sidecar) mustAct(backends []string) bool {
 	if s.w.now()-s.failed < calm || s.told || len(s.w.set.refuses)+len(s.w.set.damping) > 0 {
 		return false
 	}
@@ -92,7 +93,7 @@ func (s *sidecar) mustAct() bool {
 		}
 	}
 	d := plan.Desired{Marker: s.settings.Renderer.Marker(), Services: s.settings.Services, Rotation: s.settings.Rotation}
-	steps := plan.Compute(d, s.saw, s.given).Steps
+	steps := slices.DeleteFunc(plan.Compute(d, s.saw, s.given).Steps, func(st plan.Step) bool { return !slices.Contains(backends, st.Backend) })
 	if s.beside > 0 || s.reloadEnded >= s.passed || s.agent.State().Reloads.Pending != "" {
 		// While a new worker may begin to serve, what is for the one before it waits.
 		steps = slices.DeleteFunc(steps, plan.Step.IsForWorker)
