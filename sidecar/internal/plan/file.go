@@ -46,7 +46,12 @@ func (b *backendPlan) file(loadedAnew bool) FileBackend {
 // nothing to finish in it.
 func (b *backendPlan) fromCatalog() (servers []FileServer) {
 	if b.want.Old && len(b.last) > 0 {
-		return b.named(b.last) // the file that HAProxy ran is newer
+		// The file that HAProxy ran is newer. Who was down may be up when it runs again.
+		last := slices.Clone(b.last)
+		for i := range last {
+			last[i].Down = false
+		}
+		return b.named(last)
 	}
 	// Nobody is lost who is there, be it as a backup now, or none any more, nor one
 	// who has moved.
@@ -68,7 +73,7 @@ func (b *backendPlan) fromCatalog() (servers []FileServer) {
 	}
 	var lost []FileServer
 	for _, f := range b.last {
-		if !placed[f.Addr] && !moved[f.Name] {
+		if !f.Down && !placed[f.Addr] && !moved[f.Name] {
 			lost = append(lost, f)
 		}
 	}
