@@ -46,12 +46,7 @@ func (b *backendPlan) file(loadedAnew bool) FileBackend {
 // nothing to finish in it.
 func (b *backendPlan) fromCatalog() (servers []FileServer) {
 	if b.want.Old && len(b.last) > 0 {
-		// The file that HAProxy ran is newer. Who was down may be up when it runs again.
-		last := slices.Clone(b.last)
-		for i := range last {
-			last[i].Down = false
-		}
-		return b.named(last)
+		return b.named(b.last) // the file that HAProxy ran is newer
 	}
 	// Nobody is lost who is there, be it as a backup now, or none any more, nor one
 	// who has moved.
@@ -73,7 +68,7 @@ func (b *backendPlan) fromCatalog() (servers []FileServer) {
 	}
 	var lost []FileServer
 	for _, f := range b.last {
-		if !f.Down && !placed[f.Addr] && !moved[f.Name] {
+		if !placed[f.Addr] && !moved[f.Name] {
 			lost = append(lost, f)
 		}
 	}

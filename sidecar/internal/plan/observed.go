@@ -42,7 +42,7 @@ type Observed struct {
 	// which that began, from 1. It is looked at also while HAProxy does not run.
 	Drained map[string]map[string]int
 
-	// Last is the servers that were ready when HAProxy last ran, by backend,
+	// Last is the servers that took traffic when HAProxy last ran, by backend,
 	// less those that have announced since that they leave. It is looked at
 	// while HAProxy does not run.
 	Last map[string][]FileServer

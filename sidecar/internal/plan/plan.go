@@ -178,7 +178,6 @@ type FileServer struct {
 	MaxConn  int
 	Backup   bool
 	Disabled bool // in maint
-	Down     bool // in Observed.Last only: HAProxy's check had it down
 }
 
 // FileBackend is the servers of a backend as haproxy.cfg must have them.

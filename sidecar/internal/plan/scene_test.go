@@ -147,11 +147,11 @@ func (s *scene) pass(d time.Duration) {
 	}
 }
 
-// lastTraffic is the servers that were ready when HAProxy ended.
+// lastTraffic is the servers that took traffic when HAProxy ended.
 func (s *scene) lastTraffic() (out []plan.FileServer) {
 	for _, srv := range s.m.o.Backends[backend].Servers {
-		if srv.Admin == plan.Ready && srv.Weight > 0 {
-			out = append(out, plan.FileServer{Name: srv.Name, Addr: srv.Addr, Weight: srv.Weight, MaxConn: srv.MaxConn, Backup: srv.Backup, Down: !srv.Up})
+		if srv.Admin == plan.Ready && srv.Up && srv.Weight > 0 {
+			out = append(out, plan.FileServer{Name: srv.Name, Addr: srv.Addr, Weight: srv.Weight, MaxConn: srv.MaxConn, Backup: srv.Backup})
 		}
 	}
 	return out

@@ -471,22 +471,3 @@ func TestAnAnswerThatComesWhileTheOneBeforeIsSavedIsSavedToo(t *testing.T) {
 		}
 	})
 }
-
-// A server that was down may be up when HAProxy runs again, and Consul has not yet
-// told who belongs there.
-func TestFileOfStoppedHAProxy_ConsulSilent_ServersThatWereDownStay(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t, true)
-		b.catalog.says("api", many(3)...)
-		b.adoptable()
-		b.catalog.answers(catalog.Service{Name: backendOf("api")})
-		b.store = &fakeStore{saved: []catalog.Saved{saved("api", instance("api-9", 9))}}
-		b.start()
-		b.passes(5 * time.Second)
-		b.haproxy.with(func() { b.haproxy.nodes[addr(2)] = false })
-		b.passes(20 * time.Second)
-		b.haproxy.stop()
-		b.passes(20 * time.Second)
-		b.wantFile("api-1 10.0.0.1:4000", "api-2 10.0.0.2:4000", "api-3 10.0.0.3:4000")
-	})
-}

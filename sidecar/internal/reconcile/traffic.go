@@ -18,13 +18,13 @@ func (a *Agent) recallTraffic() {
 	}
 }
 
-// traffic is who takes traffic, or would if HAProxy's check passed, by backend.
+// traffic is who takes traffic, by backend.
 func (k *observedCache) traffic() map[string][]plan.FileServer {
 	out := map[string][]plan.FileServer{}
 	for name, b := range k.observed.Backends {
 		for _, s := range b.Servers {
-			if s.Admin == plan.Ready && s.Weight > 0 && s.Addr.IsValid() {
-				out[name] = append(out[name], plan.FileServer{Name: s.Name, Addr: s.Addr, Weight: s.Weight, MaxConn: s.MaxConn, Backup: s.Backup, Down: !s.Up})
+			if s.Admin == plan.Ready && s.Up && s.Weight > 0 && s.Addr.IsValid() {
+				out[name] = append(out[name], plan.FileServer{Name: s.Name, Addr: s.Addr, Weight: s.Weight, MaxConn: s.MaxConn, Backup: s.Backup})
 			}
 		}
 	}
