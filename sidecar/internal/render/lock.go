@@ -43,8 +43,9 @@ const (
 func (f *File) Lock(ctx context.Context, name string, patience time.Duration) (*Lock, error) {
 	path := f.target() + lockSuffix
 	// The file is never removed: who has it open would lock another one. And only
-	// the same user may open it: who can read a file can lock it.
-	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|syscall.O_NONBLOCK|syscall.O_NOFOLLOW, 0o600)
+	// the same user may open it: who can read a file can lock it. It is open for
+	// reading, because one for writing keeps its disk from becoming read-only.
+	file, err := os.OpenFile(path, os.O_RDONLY|os.O_CREATE|syscall.O_NONBLOCK|syscall.O_NOFOLLOW, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("render: lock: %w", err)
 	}
@@ -67,11 +68,19 @@ func (f *File) Lock(ctx context.Context, name string, patience time.Duration) (*
 		case <-time.After(lockRetry):
 		}
 	}
-	// A disk that is full takes no text, and the lock holds all the same.
-	if err := file.Truncate(0); err == nil {
-		_, _ = fmt.Fprintf(file, "pid %d, name %s, since %s\n", os.Getpid(), strconv.Quote(name), time.Now().UTC().Format(time.RFC3339))
-	}
+	sayHolder(path, name)
 	return &Lock{file: file}, nil
+}
+
+// sayHolder writes who holds the lock. A disk that is full or read-only takes no
+// text, and the lock holds all the same.
+func sayHolder(path, name string) {
+	file, err := os.OpenFile(path, os.O_WRONLY|os.O_TRUNC|syscall.O_NONBLOCK|syscall.O_NOFOLLOW, 0)
+	if err != nil {
+		return
+	}
+	_, _ = fmt.Fprintf(file, "pid %d, name %s, since %s\n", os.Getpid(), strconv.Quote(name), time.Now().UTC().Format(time.RFC3339))
+	_ = file.Close() // see above
 }
 
 // holderIn reads who holds the lock.
