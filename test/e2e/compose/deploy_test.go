@@ -39,7 +39,7 @@ func TestABadVersionIsNotDeployed(t *testing.T) {
 	if err == nil {
 		t.Errorf("the deployment succeeded:\n%s", out)
 	}
-	if !strings.Contains(out, "1.1 is not deployed") || !strings.Contains(out, "lb0") {
+	if !strings.Contains(out, "1.1 not deployed") || !strings.Contains(out, "lb0") {
 		t.Errorf("the output does not say what was wrong:\n%s", out)
 	}
 	s.routes(20*time.Second, "1.0", 3)
