@@ -3,7 +3,9 @@
 package compose
 
 import (
+	"encoding/json"
 	"fmt"
+	"net/http"
 	"testing"
 	"time"
 
@@ -48,6 +50,10 @@ func TestTheNodesAreHealthyInConsulsUIAndOnHAProxysPage(t *testing.T) {
 	b := newBrowser(s.ctx, t)
 	s.routes(30*time.Second, "1.0", 3)
 
+	// Consul's page may stay empty where services change while it loads.
+	for name, count := range map[string]int{"api": 3, "lb": 2, "pointsman-sidecar": 2} {
+		s.until(30*time.Second, fmt.Sprintf("%d instances of %s pass in Consul", count, name), func() error { return s.passing(name, count) })
+	}
 	b.open(fmt.Sprintf("http://127.0.0.1:%d/ui/dc1/services?sortBy=Name:asc", s.ports["CONSUL_PORT"]))
 	passing := []string{"passing"}
 	s.shows(b, "consul-services", servicesShown, []row{
@@ -68,6 +74,27 @@ func TestTheNodesAreHealthyInConsulsUIAndOnHAProxysPage(t *testing.T) {
 	s.shows(b, "haproxy-lb0", serversShown, []row{{Name: "api/api0", Health: up}, {Name: "api/api1", Health: up}, {Name: "api/api2", Health: up}})
 
 	s.mustLoseNothing("consul's UI and haproxy's page, seen in a browser", s.reloads("lb0")+s.reloads("lb1"))
+}
+
+// passing is nil if Consul has so many passing instances of a service.
+func (s *stack) passing(service string, count int) error {
+	request, err := http.NewRequestWithContext(s.ctx, http.MethodGet, fmt.Sprintf("http://127.0.0.1:%d/v1/health/service/%s?passing", s.ports["CONSUL_PORT"], service), nil)
+	if err != nil {
+		return err
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = response.Body.Close() }()
+	var entries []any
+	if err := json.NewDecoder(response.Body).Decode(&entries); err != nil {
+		return err
+	}
+	if len(entries) != count {
+		return fmt.Errorf("it has %d", len(entries))
+	}
+	return nil
 }
 
 // shows waits until the list in the page is this one, and takes a picture of it.
