@@ -105,9 +105,12 @@ func TestAPI_FloodedByConnections_NewNodeIsRouted(t *testing.T) {
 
 			open := w.flood("127.0.0.2", 1200, c.request)
 			w.must(w.takes(w.startNodes("1.0", "new", 1)[0]))
-			if n := open(); n > c.stay {
-				t.Errorf("%d connections are open, want %d at most", n, c.stay)
-			}
+			w.must(lab.Until(w.ctx, 5*time.Second, "the others are closed", func() error {
+				if n := open(); n > c.stay {
+					return fmt.Errorf("%d connections are open, want %d at most", n, c.stay)
+				}
+				return nil
+			}))
 			if err := w.answersTo("127.0.0.3", c.token); err != nil {
 				t.Errorf("the API, asked from another address: %v", err)
 			}

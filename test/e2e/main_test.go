@@ -5,10 +5,8 @@ package e2e
 
 import (
 	"context"
-	"flag"
 	"fmt"
 	"os"
-	"strconv"
 	"testing"
 	"time"
 
@@ -19,15 +17,7 @@ var programs lab.Programs
 
 func TestMain(m *testing.M) { os.Exit(run(m)) }
 
-// atOnce is how many tests run at a time. They mostly wait: two of them leave two
-// processors idle for two thirds of the time.
-const atOnce = 4
-
 func run(m *testing.M) int {
-	if err := flag.Set("test.parallel", strconv.Itoa(atOnce)); err != nil { // a flag of the command line wins
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
 	bin, err := os.MkdirTemp("", "pm-bin-")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
