@@ -13,11 +13,16 @@ import (
 // processes may replace each other's registration without end.
 const restoredAgain = time.Minute
 
+// missing is what differs where the catalog has nothing.
+const missing = "all of it"
+
 // exclusive finds what is under an ID that no other process may hold. Only the
 // watchdog's goroutine uses it.
 type exclusive struct {
-	r    *Registration
-	node string // where the catalog has the registration; "" before it was seen there
+	r *Registration
+
+	shown bool   // the catalog has had it as it is registered
+	other string // what the catalog had otherwise before that, in the last look
 
 	last   string // the change that was logged last
 	logged time.Time
@@ -30,31 +35,38 @@ func (e *exclusive) changed(ctx context.Context, atAgent *api.AgentService) (wha
 	if field := e.r.differs(atAgent); field != "" {
 		return field + " at the agent", atAgent
 	}
+	node := e.r.seen.agentsNode()
+	if node == "" {
+		return "", atAgent // any node's entry could be another agent's
+	}
 	entries, _, err := e.r.health.Service(e.r.config.Service, "", false,
 		(&api.QueryOptions{Filter: isID("Service.ID", e.r.config.ID)}).WithContext(ctx))
 	if err != nil {
 		return "", atAgent // unknown is not changed
 	}
+	now, what = atAgent, missing
 	for _, s := range entries {
-		if s == nil || s.Node == nil || s.Service == nil || s.Service.ID != e.r.config.ID || e.node != "" && s.Node.Node != e.node {
-			continue
+		if s != nil && s.Node != nil && s.Service != nil && s.Service.ID == e.r.config.ID && s.Node.Node == node {
+			now, what = s.Service, e.r.differs(s.Service)
 		}
-		field := e.r.differs(s.Service)
-		switch {
-		case e.node == "" && field == "":
-			e.node = s.Node.Node
-			return "", atAgent
-		case e.node == "":
-			continue // perhaps another node's
-		case field != "":
-			return field + " in the catalog", s.Service
-		}
+	}
+	if !e.isChange(what) {
 		return "", atAgent
 	}
-	if e.node != "" {
-		return "all of it in the catalog", atAgent
+	return what + " in the catalog", now
+}
+
+// isChange reports whether another has changed what the catalog has. The agent
+// brings a registration there after a moment: until it has, none may be there, or
+// an earlier run's, which counts once two looks have found it.
+func (e *exclusive) isChange(what string) bool {
+	before := e.other
+	e.other = what
+	if what == "" {
+		e.shown = true
+		return false
 	}
-	return "", atAgent
+	return e.shown || what == before && what != missing
 }
 
 // isNews reports whether a change is to be logged.

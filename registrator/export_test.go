@@ -19,3 +19,8 @@ const (
 	AskWait     = askWait
 	AskGrace    = askGrace
 )
+
+// FirstLook gives a watchdog that has looked at nothing yet. Each call looks once.
+func (r *Registration) FirstLook() func() {
+	return (&watchdog{r: r, exclusive: exclusive{r: r}}).look
+}

@@ -32,6 +32,16 @@ func (r *Registration) owner() contract.Owner {
 	return contract.Owner{Token: r.config.Owner, Since: r.since}
 }
 
+// setSince moves the time that the registration says, by a second at least.
+func (r *Registration) setSince(now time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if next := r.since.Add(time.Second); now.Before(next) {
+		now = next
+	}
+	r.since = now
+}
+
 // held gives what the agent has under the ID, or nil for nothing.
 func (r *Registration) held(ctx context.Context) (*api.AgentService, error) {
 	now, _, err := r.agent.Service(r.config.ID, (&api.QueryOptions{}).WithContext(ctx))

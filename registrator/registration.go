@@ -36,7 +36,7 @@ type Registration struct {
 	writing chan struct{}
 
 	mu         sync.Mutex
-	since      time.Time // of the first call that registers; zero before
+	since      time.Time // of the first call that registers, or the last that restores; zero before
 	taken      bool      // another process has registered under the ID, when the watchdog last looked
 	sent       bool      // a call was sent: Consul may know the service, though the call failed
 	registered bool      // a call has succeeded

@@ -9,11 +9,12 @@ import (
 	"github.com/hashicorp/consul/api"
 )
 
-// seen is which checks were critical when the agent was last asked. It may be
-// used by any number of goroutines.
+// seen is what the agent last said of the checks. It may be used by any number of
+// goroutines.
 type seen struct {
 	mu       sync.Mutex
 	critical map[string]bool // by the check's ID
+	node     string          // the agent's; "" where no check was seen
 }
 
 // look asks the agent. Where it cannot tell, what was seen before stands.
@@ -26,6 +27,7 @@ func (s *seen) look(ctx context.Context, agent *api.Agent, service string) {
 	defer s.mu.Unlock()
 	s.critical = make(map[string]bool)
 	for _, c := range info.Checks {
+		s.node = c.Node
 		if c.Status == api.HealthCritical {
 			s.critical[c.CheckID] = true
 		}
@@ -37,6 +39,13 @@ func (s *seen) isCritical(check string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.critical[check]
+}
+
+// agentsNode is the name of the agent's node, or "" where it is not known.
+func (s *seen) agentsNode() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.node
 }
 
 // names are the checks that were critical, sorted.

@@ -3,6 +3,7 @@ package registrator
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/hashicorp/consul/api"
 )
@@ -45,12 +46,14 @@ func (w *watchdog) look() {
 	w.note(err)
 }
 
-// restore registers again what another has changed.
+// restore registers again what another has changed, with another time: the agent
+// brings to the catalog only what differs from what it has itself.
 func (w *watchdog) restore(ctx context.Context, now *api.AgentService) error {
 	what, changed := w.exclusive.changed(ctx, now)
 	if what == "" {
 		return nil
 	}
+	w.r.setSince(time.Now())
 	err := w.r.register(ctx)
 	if err == nil && w.exclusive.isNews(what) {
 		w.r.log.Warn("registration was changed by another, restored", append([]any{"changed", what}, w.r.about(changed)...)...)

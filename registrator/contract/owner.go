@@ -10,7 +10,7 @@ import (
 // finds another owner's under its ID leaves it alone.
 const (
 	KeyOwner = "pointsman-owner" // a random text of the process: 1 to MaxOwner printable ASCII characters
-	KeySince = "pointsman-since" // an RFC 3339 time: when that process registered first
+	KeySince = "pointsman-since" // an RFC 3339 time: when that process registered first, or put its registration back last
 )
 
 // MaxOwner bounds an owner, in characters.

@@ -88,7 +88,11 @@ func (w *world) registeredAt(port int) error {
 			return nil
 		}
 	}
-	return fmt.Errorf("it is not at port %d: %d registrations, the first %+v", port, len(all), all[0].Service)
+	var found []string
+	for _, e := range all {
+		found = append(found, fmt.Sprintf("%s at port %d, meta %v", e.Service.ID, e.Service.Port, e.Service.Meta))
+	}
+	return fmt.Errorf("it is not at port %d: Consul has %q", port, found)
 }
 
 // A node that leaves asks what is registered as its load balancers' sidecars.
@@ -109,7 +113,7 @@ func TestSidecarRegistration_ChangedByAnother_Restored(t *testing.T) {
 		}},
 		{"in the catalog", func() error {
 			all, _, err := w.consul.Client.Health().Service("pointsman-sidecar", "", false, nil)
-			if err != nil {
+			if err != nil || len(all) == 0 {
 				return err
 			}
 			_, err = w.consul.Client.Catalog().Register(&api.CatalogRegistration{
@@ -119,14 +123,14 @@ func TestSidecarRegistration_ChangedByAnother_Restored(t *testing.T) {
 			return err
 		}},
 	} {
-		w.must(c.change())
-		w.must(lab.Until(w.ctx, 5*time.Second, "it is changed "+c.name, func() error { return w.registeredAt(9) }))
-		w.must(lab.Until(w.ctx, 8*time.Second, "it is restored "+c.name, func() error { return w.registeredAt(w.lb.StatusPort) }))
-		w.must(lab.Until(w.ctx, 5*time.Second, "the log says so", func() error {
+		// Consul's agent may restore the catalog before the sidecar looks.
+		w.must(lab.Until(w.ctx, 20*time.Second, "the log says that it was changed "+c.name, func() error {
+			w.must(c.change())
 			if got := w.lb.Sidecar.Tail(100); !strings.Contains(got, "registration was changed by another, restored") || !strings.Contains(got, c.name) {
 				return errors.New("it does not: " + got)
 			}
 			return nil
 		}))
+		w.must(lab.Until(w.ctx, 8*time.Second, "it is restored "+c.name, func() error { return w.registeredAt(w.lb.StatusPort) }))
 	}
 }
