@@ -104,7 +104,7 @@ func (s *site) leastStart(ctx context.Context) (seconds float64, err error) {
 // forget removes what the sidecar has written.
 func (s *site) forget() error {
 	var errs []error
-	for _, name := range []string{s.lb.Config(), s.lb.Config() + ".snapshot", s.lb.Socket(), s.lb.Master()} {
+	for _, name := range []string{s.lb.Config(), s.lb.Socket(), s.lb.Master()} {
 		if err := os.Remove(name); !errors.Is(err, os.ErrNotExist) {
 			errs = append(errs, err)
 		}

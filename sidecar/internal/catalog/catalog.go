@@ -80,10 +80,6 @@ type Service struct {
 	// The other fields say nothing before that: unknown is not empty.
 	Known bool
 
-	// Old is set where the answer is not Consul's but of a file that a sidecar
-	// left before it ended. It is better than nothing, and no more.
-	Old bool
-
 	Instances []Instance // sorted by Server, each name once
 	// Untagged are the instances that lack a tag which the backend asks for. They are
 	// registered, and have another role. Of them only ID, Node, Server and Addr are
@@ -145,7 +141,7 @@ func (s Snapshot) find(name string) (int, bool) {
 // Equal reports whether two answers say the same of the service. The index is
 // not compared: Consul raises it for changes that do not matter here.
 func (s Service) Equal(o Service) bool {
-	return s.Name == o.Name && s.Known == o.Known && s.Old == o.Old &&
+	return s.Name == o.Name && s.Known == o.Known &&
 		slices.EqualFunc(s.Instances, o.Instances, Instance.Equal) &&
 		slices.EqualFunc(s.Untagged, o.Untagged, Instance.Equal) &&
 		slices.EqualFunc(s.Rejected, o.Rejected, func(a, b Rejection) bool {

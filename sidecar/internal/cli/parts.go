@@ -22,7 +22,7 @@ import (
 	"github.com/pointsman/pointsman/sidecar/internal/plan"
 	"github.com/pointsman/pointsman/sidecar/internal/reconcile"
 	"github.com/pointsman/pointsman/sidecar/internal/render"
-	"github.com/pointsman/pointsman/sidecar/internal/snapshot"
+	"github.com/pointsman/pointsman/sidecar/internal/statefile"
 	"github.com/pointsman/pointsman/templates"
 )
 
@@ -138,18 +138,9 @@ func newFile(cfg config.Config) (*render.File, error) {
 	return render.NewFile(cfg.HAProxy.Config, cfg.HAProxy.CheckCommand, cfg.HAProxy.BaseConfig)
 }
 
-// newStore keeps the snapshot, if one is to be kept.
-func newStore(cfg config.Config) reconcile.Store {
-	if cfg.Snapshot == "" {
-		return nil
-	}
-	return snapshot.New(cfg.Snapshot, time.Now)
-}
-
-// newDrains keeps what an operator has put in drain, beside haproxy.cfg: the sidecar
-// writes there.
-func newDrains(cfg config.Config) *snapshot.Drains {
-	return snapshot.NewDrains(cfg.HAProxy.Config+".drains", time.Now)
+// newStateFile is beside haproxy.cfg: the sidecar writes there anyhow.
+func newStateFile(cfg config.Config) *statefile.File {
+	return statefile.New(cfg.HAProxy.Config+".state", time.Now)
 }
 
 func newSource(cfg config.Config, own []consul.Listener, log hclog.Logger) (*consul.Source, error) {

@@ -41,7 +41,7 @@ and for what, and whether a reload is needed. Changes nothing.`,
 			if base := cfg.HAProxy.BaseConfig; base != "" && o.Running && o.Marker == (plan.Marker{}) {
 				return failure(withoutOurs(base, cfg.HAProxy.Config))
 			}
-			drains, err := newDrains(cfg).Read()
+			drains, err := newStateFile(cfg).Read()
 			if err != nil {
 				return failure(err)
 			}

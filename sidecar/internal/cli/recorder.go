@@ -19,15 +19,11 @@ type counted struct {
 	instances      *reconcile.InstanceState // the first of them: a slice that has changed is another
 	n              int
 	rejected, held int
-	saved          bool
 }
 
 // State counts the servers by phase.
 func (r *recorder) State(s *reconcile.State) {
 	out := metrics.State{Ready: s.Ready, Running: s.HAProxy.Running, Maintenance: s.HAProxy.Maintenance, LeftOut: len(s.File.LeftOut), Services: make([]metrics.Service, 0, len(s.Services))}
-	if s.Consul.Snapshot != nil {
-		out.SnapshotWritten = s.Consul.Snapshot.Written
-	}
 	all := make(map[string]counted, len(s.Services))
 	for _, same := range sameName(s.Services) {
 		out.Services = append(out.Services, r.count(same, all))
@@ -55,7 +51,7 @@ func (r *recorder) count(backends []reconcile.ServiceState, all map[string]count
 	out := metrics.Service{Name: backends[0].Name, Servers: map[string]int{}}
 	isUnchanged := true
 	for _, svc := range backends {
-		c := counted{n: len(svc.Instances), rejected: len(svc.Rejected), held: len(svc.Guard.Held), saved: !svc.Saved.IsZero()}
+		c := counted{n: len(svc.Instances), rejected: len(svc.Rejected), held: len(svc.Guard.Held)}
 		if c.n > 0 {
 			c.instances = &svc.Instances[0]
 		}
@@ -68,7 +64,7 @@ func (r *recorder) count(backends []reconcile.ServiceState, all map[string]count
 	}
 	for _, svc := range backends {
 		c := all[svc.Backend]
-		out.Rejected, out.Held, out.Saved = out.Rejected+c.rejected, out.Held+c.held, out.Saved || c.saved
+		out.Rejected, out.Held = out.Rejected+c.rejected, out.Held+c.held
 		for _, i := range svc.Instances {
 			out.Servers[string(i.Phase)]++
 			if !i.DampedUntil.IsZero() {

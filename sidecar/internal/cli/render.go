@@ -61,7 +61,7 @@ func rendered(ctx context.Context, cfg config.Config, offline bool) ([]byte, err
 		if o, err = observeOnce(ctx, cfg); err != nil {
 			return nil, err
 		}
-		drains, err := newDrains(cfg).Read()
+		drains, err := newStateFile(cfg).Read()
 		if err != nil {
 			return nil, failure(err)
 		}

@@ -105,7 +105,7 @@ func newDaemon(cfg config.Config, env Env, adopt bool, reload func() (config.Con
 	}
 	happened := event.NewLog(time.Now())
 	d.agent, err = reconcile.New(reconcile.Options{
-		Name: cfg.Name, Version: env.Version, Catalog: d.source, HAProxy: p, File: d.file, Store: newStore(cfg), Drains: newDrains(cfg), OldWorkersMemory: p.OldWorkersMemory,
+		Name: cfg.Name, Version: env.Version, Catalog: d.source, HAProxy: p, File: d.file, Drains: newStateFile(cfg), OldWorkersMemory: p.OldWorkersMemory,
 		Settings: settings(cfg, r), Recorder: event.NewRecorder(happened, &recorder{Recorder: m}, time.Now), Logger: d.log,
 	})
 	if err != nil {
@@ -316,7 +316,7 @@ func needRestart(keys []string) (fixed []string) {
 	for _, k := range keys {
 		switch {
 		case k == "api.service", k == "api.advertise", k == "api.hosts":
-		case strings.HasPrefix(k, "consul."), strings.HasPrefix(k, "api."), strings.HasPrefix(k, "log."), k == "name", k == "snapshot",
+		case strings.HasPrefix(k, "consul."), strings.HasPrefix(k, "api."), strings.HasPrefix(k, "log."), k == "name",
 			k == "haproxy.socket", k == "haproxy.master_socket", k == "haproxy.config", k == "haproxy.base_config", k == "haproxy.check_command",
 			k == "haproxy.reload_command", k == "haproxy.timeout", k == "haproxy.reload_timeout":
 			fixed = append(fixed, k)

@@ -17,7 +17,6 @@ type Config struct {
 
 	ReconcileInterval time.Duration // how often everything is compared anyway
 	FileDelay         time.Duration // how long a write of haproxy.cfg waits for more changes
-	Snapshot          string        // path of what Consul last said; "" keeps none
 
 	API API
 	Log Log

@@ -7,15 +7,8 @@ func (l *loader) derive(hostname string) {
 	}
 }
 
-// deriveSnapshot puts the snapshot beside haproxy.cfg: the sidecar writes there
+// deriveSocket puts the API's socket beside haproxy.cfg: the sidecar writes there
 // anyhow.
-func (l *loader) deriveSnapshot() {
-	if _, set := l.origins["snapshot"]; !set && !l.failed["snapshot"] {
-		l.cfg.Snapshot = l.cfg.HAProxy.Config + ".snapshot"
-	}
-}
-
-// deriveSocket puts the API's socket there, too.
 func (l *loader) deriveSocket() {
 	if _, set := l.origins["api.socket"]; set || l.failed["api.socket"] {
 		return

@@ -49,7 +49,6 @@ func Load(from Sources) (Config, error) {
 		l.fromConsulEnv(s, env)
 	}
 	l.derive(from.Hostname)
-	l.deriveSnapshot()
 	l.deriveSocket()
 	l.deriveBalancer()
 	if from.NoServices {

@@ -110,7 +110,6 @@ func TestDefaultsAreThoseOfTheIssue(t *testing.T) {
 		Reload:            config.Reload{Debounce: 100 * time.Millisecond, MaxDelay: time.Second, MinInterval: 2 * time.Second, MaxOldWorkers: 3},
 		ReconcileInterval: 2 * time.Second, FileDelay: 100 * time.Millisecond,
 		Addresses: config.Addresses{Allow: []string{}, Deny: []string{}},
-		Snapshot:  "/etc/haproxy/haproxy.cfg.snapshot",
 		API:       config.API{Address: "127.0.0.1:9600", Socket: "/etc/haproxy/haproxy.cfg.api.sock", MaxConnections: 8192, MaxPerAddress: 1024, Hosts: []string{}, Service: "pointsman-sidecar"},
 		Log:       config.Log{Level: "info", Format: config.LogText},
 	}

@@ -72,11 +72,6 @@ func ownSettings() []setting[Config] {
 			at:  func(c *Config) value { return span{&c.FileDelay, 0, time.Minute} },
 		},
 		{
-			key: "snapshot", derived: "`haproxy.config` with `.snapshot` after it",
-			doc: "File with the last known instances, for a start while Consul is unavailable. Empty disables it. See [guard](guard.md).",
-			at:  func(c *Config) value { return text{&c.Snapshot, "path", orEmpty(path)} },
-		},
-		{
 			key: "log.level", def: "info",
 			doc: "Minimum level of log messages.",
 			at:  func(c *Config) value { return oneOf(&c.Log.Level, "trace", "debug", "info", "warn", "error") },

@@ -114,7 +114,7 @@ func settingOf(key string) setting[Config] {
 // needs gives what must be set beside a setting.
 func needs(key string) []string {
 	if key == "haproxy.config" {
-		return []string{"POINTSMAN_SNAPSHOT=/snapshot", "POINTSMAN_API_SOCKET=/socket"} // else they move with it
+		return []string{"POINTSMAN_API_SOCKET=/socket"} // else they move with it
 	}
 	if key == "registration.service" {
 		return []string{"POINTSMAN_REGISTRATION_PORT=80", "POINTSMAN_REGISTRATION_CHECK_URL=http://lb0/"}

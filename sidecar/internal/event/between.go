@@ -20,7 +20,7 @@ func between(was, is *reconcile.State) []Event {
 		at, known := slices.BinarySearchFunc(was.Services, now, func(s reconcile.ServiceState, now *reconcile.ServiceState) int {
 			return cmp.Or(strings.Compare(s.Name, now.Name), strings.Compare(s.Backend, now.Backend))
 		})
-		if known && (was.Services[at].Known || !was.Services[at].Saved.IsZero()) { // else all of it would be new
+		if known && was.Services[at].Known { // else all of it would be new
 			events = append(events, ofService(&was.Services[at], now)...)
 		}
 	}

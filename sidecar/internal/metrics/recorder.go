@@ -41,7 +41,6 @@ type Recorder struct {
 	rejected *prometheus.GaugeVec   // service
 	held     *prometheus.GaugeVec   // service
 	damped   *prometheus.GaugeVec   // service
-	saved    *prometheus.GaugeVec   // service
 	ready    prometheus.Gauge
 	running  prometheus.Gauge
 	workers  prometheus.Gauge
@@ -78,7 +77,6 @@ func New(reg *prometheus.Registry, o Options) (*Recorder, error) {
 		servers:     gauges("servers", "Servers in HAProxy, by service and phase.", "service", "phase"),
 		rejected:    gauges("instances_rejected", "Instances ignored because their registration is invalid, by service.", "service"),
 		held:        gauges("guard_held_servers", "Servers that the guard keeps although Consul reports them lost, by service.", "service"),
-		saved:       gauges("snapshot_used", "1 while Consul has not answered since the start and the saved snapshot is used, else 0, by service.", "service"),
 		damped:      gauges("damped_instances", "Passing instances that are suppressed because of flapping, by service.", "service"),
 		ready:       gauge("ready", "1 while HAProxy answers and has matched Consul at least once, else 0."),
 		running:     gauge("haproxy_up", "1 while HAProxy answers, else 0."),
@@ -99,7 +97,7 @@ func New(reg *prometheus.Registry, o Options) (*Recorder, error) {
 	})
 	info.Set(1)
 	for _, c := range []prometheus.Collector{
-		r.apply, r.drain, r.commands, r.steps, r.reloads, r.writes, r.edits, r.drift, r.servers, r.rejected, r.held, r.damped, r.saved,
+		r.apply, r.drain, r.commands, r.steps, r.reloads, r.writes, r.edits, r.drift, r.servers, r.rejected, r.held, r.damped,
 		r.ready, r.running, r.maintenance, r.leftOut, r.workers, r.memory, r.ages, info,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	} {

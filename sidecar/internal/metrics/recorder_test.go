@@ -262,7 +262,7 @@ func TestADrainIsMeasuredFromItsFirstStepToItsLast(t *testing.T) {
 func TestStateIsShown(t *testing.T) {
 	b := newBench(t)
 	b.Update(metrics.State{Ready: true, Running: true, LeftOut: 3, Services: []metrics.Service{
-		{Name: "api", Servers: map[string]int{"up": 3}, Rejected: 1, Held: 2, Damped: 4, Saved: true},
+		{Name: "api", Servers: map[string]int{"up": 3}, Rejected: 1, Held: 2, Damped: 4},
 	}})
 	b.want("ready", b.series("pointsman_ready"), map[string]float64{"": 1})
 	b.want("running", b.series("pointsman_haproxy_up"), map[string]float64{"": 1})
@@ -271,7 +271,6 @@ func TestStateIsShown(t *testing.T) {
 		"phase=up,service=api": 3, "phase=starting,service=api": 0,
 	})
 	b.want("rejected", b.series("pointsman_instances_rejected"), map[string]float64{"service=api": 1})
-	b.want("saved", b.series("pointsman_snapshot_used"), map[string]float64{"service=api": 1})
 	b.want("damped", b.series("pointsman_damped_instances"), map[string]float64{"service=api": 4})
 	b.want("held", b.series("pointsman_guard_held_servers"), map[string]float64{"service=api": 2})
 	b.Update(metrics.State{})
@@ -285,7 +284,7 @@ func TestTheSeriesOfAServiceThatIsGoneGo(t *testing.T) {
 	b.Update(metrics.State{Services: []metrics.Service{{Name: "web"}}})
 	// What is still on its way must not bring it back.
 	b.Step("api", plan.Step{Kind: plan.SetReady, Reason: plan.Drift}, nil)
-	for _, name := range []string{"servers", "instances_rejected", "guard_held_servers", "damped_instances", "snapshot_used", "drift_corrections_total", "consul_last_contact_seconds"} {
+	for _, name := range []string{"servers", "instances_rejected", "guard_held_servers", "damped_instances", "drift_corrections_total", "consul_last_contact_seconds"} {
 		got := b.series("pointsman_" + name)
 		for labels := range got {
 			if strings.Contains(labels, "service=api") {
@@ -306,15 +305,6 @@ func TestTheAgeOfWhatConsulSaidGrowsWithTheClock(t *testing.T) {
 	b.want("age", b.series("pointsman_consul_last_contact_seconds"), map[string]float64{
 		"service=api": 11, "service=silent": 10, // since the start, without an answer
 	})
-}
-
-func TestTheAgeOfTheSnapshotIsThereWhereThereIsOne(t *testing.T) {
-	b := newBench(t)
-	b.Update(metrics.State{})
-	b.want("age", b.series("pointsman_snapshot_age_seconds"), map[string]float64{})
-	b.Update(metrics.State{SnapshotWritten: b.now})
-	b.now = b.now.Add(10 * time.Second)
-	b.want("age", b.series("pointsman_snapshot_age_seconds"), map[string]float64{"": 10})
 }
 
 func TestNewRefusesARegistryThatHasTheMetrics(t *testing.T) {

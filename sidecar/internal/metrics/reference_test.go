@@ -51,7 +51,7 @@ func TestThePageIsTheRegistry(t *testing.T) {
 func reference(t *testing.T) (page string, names []string) {
 	t.Helper()
 	b := newBench(t)
-	b.Update(metrics.State{Services: []metrics.Service{{Name: "api"}}, SnapshotWritten: b.now})
+	b.Update(metrics.State{Services: []metrics.Service{{Name: "api"}}})
 	families, err := b.reg.Gather()
 	if err != nil {
 		t.Fatal(err)

@@ -1,7 +1,5 @@
 package metrics
 
-import "time"
-
 // State is what is so at one moment.
 type State struct {
 	Ready    bool
@@ -11,8 +9,6 @@ type State struct {
 	Maintenance bool // this load balancer is out of rotation
 
 	LeftOut int // services that haproxy.cfg does not have as the settings say
-
-	SnapshotWritten time.Time // when the snapshot on disk was; zero: there is none
 }
 
 // Service is one service at one moment.
@@ -22,7 +18,6 @@ type Service struct {
 	Rejected int            // instances left out
 	Held     int            // servers that the guard holds
 	Damped   int            // instances that are kept out because they flap
-	Saved    bool           // only what a sidecar before has saved is known of it
 
 	// IsUnchanged stands for the numbers of the State before: the others are not set.
 	IsUnchanged bool
@@ -35,7 +30,6 @@ func (r *Recorder) Update(s State) {
 	r.running.Set(number(s.Running))
 	r.maintenance.Set(number(s.Maintenance))
 	r.leftOut.Set(float64(s.LeftOut))
-	r.ages.saved(s.SnapshotWritten)
 
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -63,7 +57,6 @@ func (r *Recorder) take(s Service) {
 	r.rejected.WithLabelValues(s.Name).Set(float64(s.Rejected))
 	r.held.WithLabelValues(s.Name).Set(float64(s.Held))
 	r.damped.WithLabelValues(s.Name).Set(float64(s.Damped))
-	r.saved.WithLabelValues(s.Name).Set(number(s.Saved))
 	r.drift.WithLabelValues(s.Name)
 }
 
@@ -74,7 +67,6 @@ func (r *Recorder) forget(service string) {
 	r.rejected.DeleteLabelValues(service)
 	r.held.DeleteLabelValues(service)
 	r.damped.DeleteLabelValues(service)
-	r.saved.DeleteLabelValues(service)
 	r.drift.DeleteLabelValues(service)
 }
 

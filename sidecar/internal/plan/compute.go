@@ -51,7 +51,7 @@ func Decide(s Service, o Observed, want catalog.Service) *Decision {
 // is the same at any later time.
 func (d *Decision) IsSettled() bool {
 	b := d.b
-	return b.exists && b.want.Known && !b.want.Old && !b.reweighed &&
+	return b.exists && b.want.Known && !b.reweighed &&
 		len(b.additions)+len(b.removals)+len(b.waiting)+len(b.unassigned)+len(d.lost)+len(d.absent) == 0
 }
 
@@ -225,15 +225,10 @@ func newPart(s Service, o Observed, want catalog.Service) *backendPlan {
 
 // decide fills in the steps, or nothing where it is not known what to do.
 func (b *backendPlan) decide() {
-	if !b.want.Known || b.want.Old {
+	if !b.want.Known {
 		b.wait(nil, nil, ForConsul)
-	}
-	if b.want.Old && b.exists && !b.isUsed() {
-		b.fill()
-	}
-	if !b.want.Known || b.want.Old {
 		b.silenceDisabled()
-		return // what HAProxy runs is newer than what was saved
+		return
 	}
 	if !b.exists {
 		return // the file brings the whole backend
@@ -255,26 +250,6 @@ func (b *backendPlan) decide() {
 	b.waitForOthers()
 	b.move()
 	b.retire()
-}
-
-// isUsed reports whether HAProxy has a server here that is somebody's.
-func (b *backendPlan) isUsed() bool {
-	return slices.ContainsFunc(b.servers, func(s Server) bool { return !s.IsFreeSlot() })
-}
-
-// fill gives a backend without servers those that were saved: there is nothing
-// newer that they could undo.
-func (b *backendPlan) fill() {
-	for _, inst := range b.bind() {
-		if b.role(inst) == in {
-			b.assign(inst)
-		}
-	}
-	for i := range b.servers {
-		if inst := b.bound[i]; inst != nil && b.role(inst) == in {
-			b.keep(i, inst)
-		}
-	}
 }
 
 // role is what an instance should do on this load balancer.

@@ -27,7 +27,7 @@ func (b *backendPlan) fileServer(inst *catalog.Instance, name string) FileServer
 // whole file is loaded anew it is also where slots are made and taken away,
 // and where a backend that HAProxy does not have yet begins.
 func (b *backendPlan) file(loadedAnew bool) FileBackend {
-	f := FileBackend{Service: b.Name, Backend: b.Backend, Known: b.want.Known || b.exists, Old: b.want.Old && !b.isUsed()}
+	f := FileBackend{Service: b.Name, Backend: b.Backend, Known: b.want.Known || b.exists}
 	if b.exists {
 		f.Servers = append(b.kept(), b.added...)
 	} else if b.want.Known {
@@ -45,9 +45,6 @@ func (b *backendPlan) file(loadedAnew bool) FileBackend {
 // fromCatalog is a backend that HAProxy does not run. Those that drain have
 // nothing to finish in it.
 func (b *backendPlan) fromCatalog() (servers []FileServer) {
-	if b.want.Old && len(b.last) > 0 {
-		return b.named(b.last) // the file that HAProxy ran is newer
-	}
 	// Nobody is lost who is there, be it as a backup now, or none any more, nor one
 	// who has moved.
 	placed, moved := map[netip.AddrPort]bool{}, map[string]bool{}
@@ -176,7 +173,7 @@ func (b *backendPlan) kept() []FileServer {
 func (b *backendPlan) forgetFree(after []FileServer, gone map[string]bool) {
 	for i := range b.servers {
 		s := &b.servers[i]
-		if b.bound[i] != nil || s.Admin != Maint || s.Sessions > 0 || !b.want.Known || b.want.Old {
+		if b.bound[i] != nil || s.Admin != Maint || s.Sessions > 0 || !b.want.Known {
 			continue
 		}
 		if !isSlot(s) {

@@ -189,14 +189,12 @@ type FileBackend struct {
 	// Known is false where neither Consul nor HAProxy has told what belongs
 	// here. The file that exists is better than an empty backend then.
 	Known bool
-	// Old is true where only what a sidecar before has saved tells it.
-	Old bool
 }
 
 // Equal reports whether both say the same. It costs little where one has been copied
 // from the other.
 func (f FileBackend) Equal(o FileBackend) bool {
-	if f.Service != o.Service || f.Backend != o.Backend || f.Known != o.Known || f.Old != o.Old || len(f.Servers) != len(o.Servers) {
+	if f.Service != o.Service || f.Backend != o.Backend || f.Known != o.Known || len(f.Servers) != len(o.Servers) {
 		return false
 	}
 	return len(f.Servers) == 0 || &f.Servers[0] == &o.Servers[0] || slices.Equal(f.Servers, o.Servers)

@@ -279,7 +279,7 @@ func (b *backendPlan) spare() int {
 // server at their address, though steps could give them one. One that waits for
 // a slot waits for a reload, and the others wait with it.
 func (b *backendPlan) absences() (out []Absence) {
-	if !b.exists || !b.want.Known || b.want.Old {
+	if !b.exists || !b.want.Known {
 		return nil
 	}
 	present, waits := b.presentNow(), make(map[*catalog.Instance]bool, len(b.unassigned))

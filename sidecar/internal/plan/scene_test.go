@@ -378,9 +378,6 @@ func (s *scene) consul(what string, lines []string) {
 		s.snap = catalog.NewSnapshot(svc)
 	case "has not answered":
 		s.snap = catalog.NewSnapshot()
-	case "has not answered, but a file has":
-		s.consul("", lines)
-		s.snap = catalog.NewSnapshot().OrSaved([]catalog.Saved{{Service: s.snap.Service(backend)}})
 	default:
 		s.t.Fatalf("consul: no such words: %s", what)
 	}

@@ -47,7 +47,6 @@ type Options struct {
 	Catalog Catalog
 	HAProxy HAProxy
 	File    File
-	Store   Store      // nil: nothing is saved
 	Drains  DrainStore // nil: what an operator drains ends with the sidecar
 	// OldWorkersMemory tells how much memory the old workers take, in bytes, as
 	// far as can be known. nil: nothing is known.
@@ -67,7 +66,6 @@ type Agent struct {
 	catalog       Catalog
 	haproxy       HAProxy
 	file          File
-	store         Store
 	memory        func(context.Context) (int64, error)
 	record        Recorder
 	log           hclog.Logger
@@ -95,7 +93,6 @@ type Agent struct {
 	files        fileKeeper
 	reloads      reloadKeeper
 	guard        guardKeeper
-	saved        storeKeeper
 	isolated     isolated
 	flaps        flapKeeper
 	trouble      trouble
@@ -143,7 +140,7 @@ func New(o Options) (*Agent, error) {
 	}
 	a := &Agent{
 		name: o.Name, version: o.Version,
-		catalog: o.Catalog, haproxy: o.HAProxy, file: o.File, store: o.Store, memory: o.OldWorkersMemory, record: o.Recorder, log: o.Logger, jitter: o.Jitter,
+		catalog: o.Catalog, haproxy: o.HAProxy, file: o.File, memory: o.OldWorkersMemory, record: o.Recorder, log: o.Logger, jitter: o.Jitter,
 		reconfigured: make(chan Settings, 1), releases: make(chan release), drains: drainKeeper{store: o.Drains, changes: make(chan []catalog.OperatorDrain)}, tried: make(chan *trial, 16), attended: make(chan struct{}, 1),
 		set:      o.Settings,
 		isolated: isolated{asked: o.Settings},
@@ -193,8 +190,6 @@ func (a *Agent) Run(ctx context.Context) error {
 	a.recallMaintenance()
 	a.recallTraffic()
 	a.recallDrains()
-	a.recallCatalog()
-	defer a.endSaving(ctx)
 	defer a.endBeside()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -207,9 +202,6 @@ func (a *Agent) Run(ctx context.Context) error {
 		}
 		if w.drains != nil {
 			a.noteDrains(*w.drains)
-		}
-		if w.saved {
-			a.noteSaved(w.savedErr)
 		}
 		if w.written != nil {
 			a.noteWritten(ctx, *w.written)
@@ -287,7 +279,7 @@ func (a *Agent) adopt(s Settings) {
 func (a *Agent) pass(ctx context.Context) time.Duration {
 	// In this order: what changes in between is known to be new next time.
 	changed := a.known.changed(a.set.Services, a.catalog)
-	snap := a.snapshot()
+	snap := a.catalog.Snapshot()
 	for _, svc := range changed {
 		a.observeFlaps(svc, snap.Service(svc.Backend))
 		a.noteAnnounced(svc, snap.Service(svc.Backend))
@@ -314,7 +306,7 @@ func (a *Agent) pass(ctx context.Context) time.Duration {
 		a.noteHolds()
 		a.noteDown(p)
 	}
-	again = min(again, a.tendStore(snap), a.untilSaved(), a.tendIsolated(ctx, p))
+	again = min(again, a.tendIsolated(ctx, p))
 	if ctx.Err() != nil {
 		return time.Hour // what was cut short proves nothing
 	}

@@ -31,8 +31,7 @@ type bench struct {
 	file     *fakeFile
 	recorder *fakeRecorder
 	renderer *fakeRenderer
-	store    reconcile.Store // nil: none
-	drains   *fakeDrains     // nil: none
+	drains   *fakeDrains // nil: none
 	settings reconcile.Settings
 	jitter   func(time.Duration) time.Duration // nil: by chance
 	log      *logBuffer
@@ -96,7 +95,7 @@ func (b *bench) start() {
 	b.t.Helper()
 	var err error
 	b.agent, err = reconcile.New(reconcile.Options{
-		Name: "lb-1", Version: "1.2.3", Catalog: b.catalog, HAProxy: b.haproxy, File: b.file, Store: b.store, Drains: b.drainStore(), OldWorkersMemory: b.haproxy.oldWorkersMemory, Settings: b.settings, Recorder: b.recorder, Jitter: b.jitter,
+		Name: "lb-1", Version: "1.2.3", Catalog: b.catalog, HAProxy: b.haproxy, File: b.file, Drains: b.drainStore(), OldWorkersMemory: b.haproxy.oldWorkersMemory, Settings: b.settings, Recorder: b.recorder, Jitter: b.jitter,
 		Logger: hclog.New(&hclog.LoggerOptions{Output: b.log, DisableTime: true}),
 	})
 	if err != nil {

@@ -124,13 +124,12 @@ func (a *Agent) compute(o plan.Observed, snap catalog.Snapshot) plan.Plan {
 	return p
 }
 
-// listed has the addresses at which Consul lists an instance: see plan.Observed. A
-// saved answer does not tell where instances are now.
+// listed has the addresses at which Consul lists an instance: see plan.Observed.
 func (a *Agent) listed(snap catalog.Snapshot) map[netip.AddrPort]string {
 	at := map[netip.AddrPort]string{}
 	for _, svc := range a.set.Services {
 		s := snap.Service(svc.Backend)
-		if !s.Known || s.Old {
+		if !s.Known {
 			continue
 		}
 		for i := range s.Instances {

@@ -8,7 +8,7 @@ import (
 // noteEmpty logs a service that has no instance, once: its name may be wrong. Those
 // that are left out are logged by themselves.
 func (a *Agent) noteEmpty(svc plan.Service, want catalog.Service) {
-	if !want.Known || want.Old {
+	if !want.Known {
 		return
 	}
 	isEmpty := len(want.Instances)+len(want.Rejected) == 0

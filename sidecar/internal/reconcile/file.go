@@ -166,9 +166,8 @@ func (a *Agent) mayWrite(p plan.Plan) bool {
 	return true
 }
 
-// firstAnswer is how long Consul's first answers are waited for. After that what
-// was saved is used; and where nothing was and there is no file, one without
-// servers is written, so that HAProxy can start.
+// firstAnswer is how long Consul's first answers are waited for where there is no
+// file. After that one without servers is written, so that HAProxy can start.
 const firstAnswer = time.Second
 
 // writeFile renders and writes the file. It touches nothing that is the loop's.

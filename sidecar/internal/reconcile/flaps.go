@@ -103,7 +103,7 @@ func (a *Agent) observeFlaps(svc plan.Service, want catalog.Service) {
 	case d.Flaps == 0:
 		delete(a.flaps.services, svc.Backend)
 		delete(a.flaps.hot, svc.Backend)
-	case want.Known && !want.Old:
+	case want.Known:
 		a.flaps.observe(time.Now(), svc, d, want.Instances)
 	}
 }

@@ -65,16 +65,6 @@ type File interface {
 	Restore(content []byte, because error) error
 }
 
-// Store keeps what Consul last said for the sidecar after this one.
-type Store interface {
-	Path() string
-	// Load gives what was saved; nothing if nothing was. With an error it gives
-	// nothing either, and whoever saves next replaces what was there.
-	Load() ([]catalog.Saved, error)
-	// Save replaces what was saved. It is called by one goroutine at a time.
-	Save(saved []catalog.Saved) error
-}
-
 // DrainStore keeps what an operator has put in drain.
 type DrainStore interface {
 	Path() string

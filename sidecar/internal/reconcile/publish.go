@@ -66,7 +66,7 @@ func (a *Agent) publish(snap catalog.Snapshot, p plan.Plan) {
 	if o.Running {
 		s.HAProxy.PID = o.PID
 	}
-	s.Consul.Reachable, s.Consul.Snapshot = true, a.savedState()
+	s.Consul.Reachable = true
 	waiting := waitingByServer(p)
 	for _, svc := range a.set.Services {
 		state := a.serviceState(svc, snap.Service(svc.Backend), p, waiting[svc.Backend])
@@ -118,13 +118,10 @@ type shown struct {
 func (a *Agent) serviceState(svc plan.Service, want catalog.Service, p plan.Plan, waiting map[string]string) ServiceState {
 	h := a.catalog.Health(svc.Backend)
 	s := ServiceState{
-		Name: svc.Name, Backend: svc.Backend, Known: want.Known && !want.Old, Index: want.Index,
+		Name: svc.Name, Backend: svc.Backend, Known: want.Known, Index: want.Index,
 		Answered: h.Answered, Error: text(h.Err), Applied: a.applied[svc.Backend].at,
 		Instances: make([]InstanceState, 0, len(want.Instances)+1), Rejected: []RejectedState{},
 		Guard: a.guardState(svc),
-	}
-	if want.Old {
-		s.Saved = a.saved.old[svc.Backend].Answered
 	}
 	running, decision := a.known.observed.Running, a.decided.decisions[svc.Backend]
 	was := a.shown[svc.Backend]

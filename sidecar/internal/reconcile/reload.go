@@ -169,7 +169,7 @@ func (a *Agent) untilReload(now time.Time, p plan.Plan) time.Duration {
 		due = latest
 	}
 	for _, b := range p.File {
-		if unknown := r.first.Add(answerWait); (!b.Known || b.Old) && unknown.After(due) {
+		if unknown := r.first.Add(answerWait); !b.Known && unknown.After(due) {
 			due = unknown
 		}
 	}

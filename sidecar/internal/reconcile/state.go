@@ -64,17 +64,6 @@ type ConsulState struct {
 	Reachable   bool      `json:"reachable"`    // the last query of every service succeeded
 	LastContact time.Time `json:"last_contact"` // the oldest last successful answer among the services; zero before each had one
 	Error       string    `json:"error,omitempty"`
-
-	Snapshot *SnapshotState `json:"snapshot,omitempty"` // nil: none is kept
-}
-
-// SnapshotState is the snapshot that the sidecar after this one begins with,
-// if Consul is away then.
-type SnapshotState struct {
-	Path    string    `json:"path"`
-	Written time.Time `json:"written"`           // zero: there is none
-	Damaged string    `json:"damaged,omitempty"` // what could not be used at the start, and where it is
-	Error   string    `json:"error,omitempty"`   // of the last write
 }
 
 // FileState is the state of haproxy.cfg.
@@ -114,8 +103,7 @@ type ReloadState struct {
 type ServiceState struct {
 	Name      string          `json:"name"`
 	Backend   string          `json:"backend"`
-	Known     bool            `json:"known"`          // Consul has given a complete answer
-	Saved     time.Time       `json:"saved,omitzero"` // when Consul gave the one that a sidecar before has saved, if it is used
+	Known     bool            `json:"known"` // Consul has given a complete answer
 	Index     uint64          `json:"index"`
 	Answered  time.Time       `json:"answered"`        // Consul's last successful answer
 	Error     string          `json:"error,omitempty"` // of the last query

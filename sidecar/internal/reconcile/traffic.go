@@ -34,7 +34,7 @@ func (k *observedCache) traffic() map[string][]plan.FileServer {
 // noteAnnounced remembers which addresses were left by somebody who had said so,
 // also when Consul has forgotten it.
 func (a *Agent) noteAnnounced(svc plan.Service, want catalog.Service) {
-	if !want.Known || want.Old {
+	if !want.Known {
 		return
 	}
 	is := map[netip.AddrPort]bool{}
@@ -66,8 +66,7 @@ func (a *Agent) forgetAnnounced() {
 }
 
 // keepFiled adds who has come into the file of a HAProxy that does not run: it
-// will take traffic, and is not lost with the next answer. That holds also for
-// servers of the saved snapshot: a sidecar that starts now reads them from the file.
+// will take traffic, and is not lost with the next answer.
 func (a *Agent) keepFiled(p plan.Plan) {
 	if a.last == nil {
 		a.last = map[string][]plan.FileServer{}

@@ -108,9 +108,7 @@ func (v *Verdict) service(s *ServiceState, running bool) {
 	add := func(status Status, format string, args ...any) {
 		v.addTo(status, s.Name, s.Backend, fmt.Sprintf(format, args...))
 	}
-	if !s.Saved.IsZero() {
-		add(Degraded, "no answer from Consul yet, instances of a saved snapshot are used")
-	} else if !s.Known {
+	if !s.Known {
 		add(Behind, "no complete answer from Consul yet")
 	}
 	if n := len(s.Guard.Held); n > 0 {

@@ -13,12 +13,10 @@ type wake struct {
 	settings *Settings // new ones
 	releases []release
 	drains   *[]catalog.OperatorDrain // an operator has changed them
-	saved    bool                     // a write of the snapshot has ended
-	savedErr error
-	written  *fileWrite  // a write of haproxy.cfg has ended
-	reloaded *reload     // a reload has
-	counted  *oldCount   // the old workers were counted
-	compared *comparison // everything was read
+	written  *fileWrite               // a write of haproxy.cfg has ended
+	reloaded *reload                  // a reload has
+	counted  *oldCount                // the old workers were counted
+	compared *comparison              // everything was read
 
 	tried []*trial // looks at what was rejected have ended
 
@@ -41,8 +39,6 @@ func (a *Agent) wake(ctx context.Context, timer, compare <-chan time.Time) (w wa
 		w.drains = &d
 	case r := <-a.releases:
 		w.releases = append(w.releases, r)
-	case err := <-a.saved.done:
-		w.saved, w.savedErr = true, err
 	case f := <-a.files.done:
 		w.written = &f
 	case w.reloaded = <-a.reloads.done:
@@ -65,8 +61,6 @@ func (a *Agent) wake(ctx context.Context, timer, compare <-chan time.Time) (w wa
 			w.drains = &d
 		case r := <-a.releases:
 			w.releases = append(w.releases, r)
-		case err := <-a.saved.done:
-			w.saved, w.savedErr = true, err
 		case f := <-a.files.done:
 			w.written = &f
 		case w.reloaded = <-a.reloads.done:

@@ -4,17 +4,15 @@ import (
 	"slices"
 	"strconv"
 
-	"github.com/pointsman/pointsman/sidecar/internal/catalog"
 	"github.com/pointsman/pointsman/sidecar/internal/plan"
 )
 
 // disk holds haproxy.cfg.
 type disk struct {
 	w        *world
-	text     []byte          // nil: there is none
-	renderer *renderer       // of the newest settings
-	foreign  bool            // somebody else has written it, and no sidecar has since
-	saved    []catalog.Saved // what Consul last said, for the next sidecar
+	text     []byte    // nil: there is none
+	renderer *renderer // of the newest settings
+	foreign  bool      // somebody else has written it, and no sidecar has since
 
 	// known holds what each text that was rendered means: HAProxy's parser.
 	known map[string]content

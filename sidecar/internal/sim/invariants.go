@@ -198,15 +198,6 @@ func (w *world) checkStep(s *sidecar, st plan.Step) {
 	servers := s.saw.Backends[st.Backend].Servers
 	i := slices.IndexFunc(servers, func(x plan.Server) bool { return x.Name == st.Server })
 	if !told.Known && st.Kind != plan.EnableHealth && st.Kind != plan.DisableAgent {
-		out := takesOut(st) && (st.Kind != plan.SetWeight || i >= 0 && available(servers[i]))
-		if !out && st.Kind != plan.Shutdown && !w.isUsed(s, st.Backend) {
-			for at := range w.left {
-				if at.service == svc.Name {
-					delete(w.left, at) // what was saved is better than a backend without servers
-				}
-			}
-			return
-		}
 		w.breach(unknownIsNotEmpty, "%s %s/%s though nothing is known of the service", st.Kind, st.Backend, st.Server)
 		return
 	}
@@ -241,14 +232,6 @@ func (w *world) checkAddress(svc plan.Service, told catalog.Service, st plan.Ste
 		}
 	}
 	w.breach(leaveInOrder, "%s %s/%s at %s, where Consul has no such instance that takes traffic", st.Kind, st.Backend, st.Server, at)
-}
-
-// isUsed reports whether a backend had a server of somebody when the sidecar,
-// that knows nothing of the service, first looked.
-func (w *world) isUsed(s *sidecar, backend string) bool {
-	return slices.ContainsFunc(s.saw.Backends[backend].Servers, func(x plan.Server) bool {
-		return !x.IsFreeSlot() && x.Admin == plan.Ready && !w.said[place{w.serviceOf(backend), x.Addr}]
-	})
 }
 
 // checkShutdown: sessions are ended on a server that leaves, and has been in

@@ -4,7 +4,6 @@ import (
 	"net/netip"
 	"slices"
 
-	"github.com/pointsman/pointsman/sidecar/internal/catalog"
 	"github.com/pointsman/pointsman/sidecar/internal/plan"
 )
 
@@ -34,7 +33,7 @@ func (w *world) checkFile(s *sidecar, text []byte) {
 			continue
 		}
 		for _, srv := range s.saw.Backends[f.Backend].Servers {
-			if s.saw.Running && available(srv) && srv.Addr != nobodys && !in[srv.Addr] && !s.remembersLeaving(f.Service, srv.Addr) {
+			if s.saw.Running && available(srv) && srv.Addr != nobodys && !in[srv.Addr] {
 				w.breach(unknownIsNotEmpty, "the file loses %s/%s@%s though nothing is known of the service", f.Backend, srv.Name, srv.Addr)
 			}
 		}
@@ -86,25 +85,9 @@ func (w *world) checkNotEmptied(s *sidecar, f plan.FileBackend, in map[netip.Add
 	}
 	for _, old := range was.backends {
 		for _, srv := range old.Servers {
-			if old.Backend == f.Backend && !srv.Disabled && srv.Weight > 0 && srv.Addr != nobodys && !in[srv.Addr] && !s.remembersLeaving(f.Service, srv.Addr) {
+			if old.Backend == f.Backend && !srv.Disabled && srv.Weight > 0 && srv.Addr != nobodys && !in[srv.Addr] {
 				w.breach(unknownIsNotEmpty, "the file loses %s/%s@%s, nothing is known of the service and HAProxy does not run", f.Backend, srv.Name, srv.Addr)
 			}
 		}
 	}
-}
-
-// remembered is what the sidecar before has left of a service.
-func (s *sidecar) remembered(service string) catalog.Service {
-	for _, saved := range s.recalled {
-		if saved.Service.Name == service {
-			return saved.Service
-		}
-	}
-	return catalog.Service{}
-}
-
-// remembersLeaving reports whether the sidecar before has left the word that an
-// instance is meant to go.
-func (s *sidecar) remembersLeaving(service string, at netip.AddrPort) bool {
-	return slices.ContainsFunc(s.remembered(service).Instances, func(i catalog.Instance) bool { return i.Addr == at && announced(i) })
 }

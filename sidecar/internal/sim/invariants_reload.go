@@ -38,9 +38,6 @@ func (w *world) needsReload(s *sidecar) bool {
 		}
 		slots := svc.ForceSlots || !s.saw.Caps.Dynamic || w.set.refuses[svc.Backend]
 		told := s.given.Service(svc.Name)
-		if !told.Known && !slices.ContainsFunc(b.Servers, func(x plan.Server) bool { return !x.IsFreeSlot() }) {
-			told = s.remembered(svc.Name)
-		}
 		if slices.ContainsFunc(b.Servers, func(x plan.Server) bool { return needsWeight(svc, x, told) }) {
 			return true
 		}

@@ -48,8 +48,6 @@ type sidecar struct {
 	comparedAt time.Duration        // when that read HAProxy
 	comparedOf map[string][]*server // and which servers
 
-	recalled []catalog.Saved // what the sidecar before has left it
-
 	away         bool                     // HAProxy did not run when it last looked
 	filed        map[string][]plan.Server // who took traffic when HAProxy last ran, or is in the file since
 	heardLeaving map[place]bool           // instances that it was told are meant to go
@@ -85,7 +83,7 @@ func (w *world) startSidecar() {
 	}
 	s.view = newView(w, s)
 	a, err := reconcile.New(reconcile.Options{
-		Name: "lb", Catalog: s.view, HAProxy: link{s}, File: file{s}, Store: store{s}, Recorder: recorder{s}, Settings: s.settings,
+		Name: "lb", Catalog: s.view, HAProxy: link{s}, File: file{s}, Recorder: recorder{s}, Settings: s.settings,
 		Jitter: func(bound time.Duration) time.Duration {
 			w.mu.Lock()
 			defer w.mu.Unlock()

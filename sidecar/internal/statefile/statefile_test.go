@@ -1,4 +1,4 @@
-package snapshot
+package statefile
 
 import (
 	"errors"
@@ -13,7 +13,7 @@ import (
 )
 
 func TestDrains_Saved_AreReadBack(t *testing.T) {
-	d := NewDrains(filepath.Join(t.TempDir(), "drains"), time.Now)
+	d := New(filepath.Join(t.TempDir(), "drains"), time.Now)
 	if got, err := d.Load(); got != nil || err != nil {
 		t.Errorf("without a file: got %v, %v, want nothing", got, err)
 	}
@@ -34,7 +34,7 @@ func TestDrains_Damaged_ArePutAside(t *testing.T) {
 		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		d := NewDrains(path, time.Now)
+		d := New(path, time.Now)
 		if _, err := d.Read(); err == nil {
 			t.Errorf("%q: read without an error", content)
 		}
