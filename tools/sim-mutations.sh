@@ -26,34 +26,33 @@ a server moves by way of maint @ plan/keep.go @ s/case s.Admin == Maint, isAvail
 who has moved into a slot stays there @ plan/bind.go @ s/case len(at) > 0:/case len(at) > 0 \&\& !named:/
 a check that somebody has switched off comes back @ plan/keep.go @ s/if b.Checked \&\& !s.Checked {/if false {/
 free slots stay until servers were added @ plan/retire.go @ s/(b.slots || !b.adds)/b.slots/
-nothing is done where Consul has not answered @ plan/compute.go @ s/if !b.want.Known || b.want.Old {$/if false {/
-what was saved waits a second for Consul @ agent/saved.go @ s/ || time.Since(a.started) < firstAnswer//
-what is sent is read back @ agent/converge.go @ s/		a.known.touch(s.Backend)$/		_ = s/
-another worker is read whole @ agent/knowledge.go @ s/ \&\& (o.PID != k.observed.PID || o.Marker != k.observed.Marker)/ \&\& false/
-what fails is tried again @ agent/trouble.go @ s/t.until = .*/t.until = time.Now().Add(time.Hour)/
-our own steps are no drift @ agent/knowledge.go @ s/if !busy\[\[2\]string{f.Backend, s.Name}\] {/if false {/
-drained: the file knows it too @ agent/drain.go @ s/ \&\& !s.File.Pending//
-drained: HAProxy was read after the file was written @ agent/publish.go @ s/Pending: f.fresh || /Pending: /
-drained: old workers may have it @ agent/drain.go @ s/s.HAProxy.OldWorkers == 0/true/
-drained: the file of an HAProxy that does not run has it not @ agent/publish.go @ s/s.addFiled(p, want)//
-drained: nobody at its address @ agent/drain.go @ s/case at\[i.Addr\]:/case false:/
-reloads are spaced @ agent/reload.go @ s/if r.notBefore.After(due) {/if false {/
-reloads wait for old workers @ agent/reload.go @ s/case l.max.n > 0 .*/case false:/
-the last good file comes back @ agent/reload.go @ s/if l.err != nil \&\& good != nil .*/if false {/
-a file that nobody knows better stays @ agent/file.go @ s/		return false$/		continue/
-the file is compared again and again @ agent/compare.go @ s/a.files.unsure = true/a.files.unsure = false/
-a comparison is not newer than what the loop did meanwhile @ agent/compare.go @ s/ || k.touched\[name\] > c.began//
-what a comparison finds is planned @ agent/compare.go @ s/^			k.fresh\[name\] = true$/			_ = exists/
-a service is planned again when it was read @ agent/converge.go @ s/ || a.known.fresh\[s.Backend\]//
-drained: no reload is under way @ agent/publish.go @ s/ || r.running != nil//
-the file is not written while HAProxy reloads @ agent/file.go @ s/if a.reloads.running != nil {/if false {/
-drained: no write of the file is under way @ agent/publish.go @ s/f.fresh || f.writing != nil ||/f.fresh ||/
-drained: no answer of its agent can bring it back @ agent/drain.go @ s/if i.Agent == plan.AgentOn.String() || .*/if i.Agent == plan.AgentOn.String() \&\& false {/
+nothing is done where Consul has not answered @ plan/compute.go @ s/^	if !b.want.Known {$/	if false {/
+what is sent is read back @ reconcile/converge.go @ s/		a.known.touch(s.Backend)$/		_ = s/
+another worker is read whole @ reconcile/observed_cache.go @ s/ \&\& (o.PID != k.observed.PID || o.Marker != k.observed.Marker)/ \&\& false/
+what fails is tried again @ reconcile/trouble.go @ s/t.until = .*/t.until = time.Now().Add(time.Hour)/
+our own steps are no drift @ reconcile/observed_cache.go @ s/if !busy\[\[2\]string{f.Backend, s.Name}\] {/if false {/
+drained: the file knows it too @ reconcile/drain.go @ s/ \&\& !s.File.Pending//
+drained: HAProxy was read after the file was written @ reconcile/publish.go @ s/Pending: f.fresh || /Pending: /
+drained: old workers may have it @ reconcile/drain.go @ s/s.HAProxy.OldWorkers == 0/true/
+drained: the file of an HAProxy that does not run has it not @ reconcile/publish.go @ s/s.addFiled(p, want)//
+drained: nobody at its address @ reconcile/drain.go @ s/case at\[i.Addr\]:/case false:/
+reloads are spaced @ reconcile/reload.go @ s/if r.notBefore.After(due) {/if false {/
+reloads wait for old workers @ reconcile/reload.go @ s/case l.max.n > 0 .*/case false:/
+the last good file comes back @ reconcile/reload.go @ s/if l.err != nil \&\& good != nil .*/if false {/
+a file that nobody knows better stays @ reconcile/file.go @ s/		return false$/		continue/
+the file is compared again and again @ reconcile/compare.go @ s/a.files.unsure = true/a.files.unsure = false/
+a comparison is not newer than what the loop did meanwhile @ reconcile/compare.go @ s/ || k.touched\[name\] > c.began//
+what a comparison finds is planned @ reconcile/compare.go @ s/^			k.fresh\[name\] = true$/			_ = exists/
+a service is planned again when it was read @ reconcile/converge.go @ s/ || a.known.fresh\[s.Backend\]//
+drained: no reload is under way @ reconcile/publish.go @ s/ || r.running != nil//
+the file is not written while HAProxy reloads @ reconcile/file.go @ s/if a.reloads.running != nil {/if false {/
+drained: no write of the file is under way @ reconcile/publish.go @ s/f.fresh || f.writing != nil ||/f.fresh ||/
+drained: no answer of its agent can bring it back @ reconcile/drain.go @ s/if i.Agent == plan.AgentOn.String() || .*/if i.Agent == plan.AgentOn.String() \&\& false {/
 an agent is disabled where its server is out of traffic @ plan/agentcheck.go @ s/if c.server.Agent == AgentOn .*/if false {/
 a static algorithm takes percentages only @ plan/weight.go @ s/return b.Static || s.Agent != NoAgent/return false/
 a weight of 0 stays in the file of an unknown service @ plan/file.go @ s/case s.Weight == 0 \&\& s.Agent != AgentOn:/case false:/
-the file is written beside the loop @ agent/file.go @ s/go func(w fileWrite)/func(w fileWrite)/
-the guard remembers @ agent/guard.go @ s/^	g.backends = next$/	g.backends = nil/
+the file is written beside the loop @ reconcile/file.go @ s/go func(w fileWrite)/func(w fileWrite)/
+the guard remembers @ reconcile/guard.go @ s/^	g.backends = next$/	g.backends = nil/
 '
 
 fails=0
@@ -63,7 +62,7 @@ if [ "$seeds" = check ]; then
 		[ -n "$line" ] || continue
 		file=${line#* @ }
 		file=sidecar/internal/${file%% @ *}
-		if sed "${line##* @ }" "$file" | cmp -s - "$file"; then
+		if [ ! -f "$file" ] || sed "${line##* @ }" "$file" | cmp -s - "$file"; then
 			echo "sim-mutations: ${line%% @ *}: the pattern finds nothing in $file, correct the script's list" >&2
 			fails=1
 		fi
