@@ -199,26 +199,10 @@ func (c *fakeCatalog) Snapshot() catalog.Snapshot {
 	return snap
 }
 
-// with changes it from outside.
-func (c *fakeCatalog) with(change func()) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	change()
-}
-
 func (c *fakeCatalog) Health(service string) catalog.SourceHealth {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.health[service]
-}
-
-// answersTheSame is an answer that brings nothing new.
-func (c *fakeCatalog) answersTheSame(service string) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	h := c.health[backendOf(service)]
-	h.Answered = time.Now()
-	c.health[backendOf(service)] = h
 }
 
 // fails is that Consul is away.
