@@ -33,6 +33,9 @@ type Options struct {
 	// Alive gives an error when the agent's loop has not come round for longer
 	// than it may.
 	Alive func() error
+	// Summary gives the state in one line, for /healthz, which anyone may read;
+	// nil: none.
+	Summary func() string
 
 	// Watch gives what the long polls wait for; nil: there are none.
 	Watch Watch

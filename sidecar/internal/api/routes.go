@@ -17,7 +17,7 @@ func routes(o Options) (http.Handler, error) {
 		Timeout:             writeTimeout / 2,
 	})
 	paths := map[string]http.Handler{
-		"/healthz":      health(o.Alive),
+		"/healthz":      health(o.Alive, o.Summary),
 		"/readyz":       readiness(o.Ready),
 		"/metrics":      metrics,
 		"/api/v1/state": state(o.State),

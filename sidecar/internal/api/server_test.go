@@ -103,6 +103,9 @@ func TestAnswers(t *testing.T) {
 	broken := options()
 	broken.State = func() any { return func() {} }
 	bad := start(t, broken)
+	told := options()
+	told.Summary = func() string { return "ready; 3 services" }
+	tells := start(t, told)
 
 	for _, c := range []struct {
 		name, method, url string
@@ -110,6 +113,7 @@ func TestAnswers(t *testing.T) {
 		kind, body        string
 	}{
 		{"healthz of one that is alive", "GET", well + "/healthz", 200, "application/json", `{"status":"ok"}` + "\n"},
+		{"healthz of one that says how it does", "GET", tells + "/healthz", 200, "application/json", `{"status":"ok","state":"ready; 3 services"}` + "\n"},
 		{"healthz of one that is stuck", "GET", ill + "/healthz", 503, "application/json", `{"status":"stuck","reason":"no pass for 30s"}` + "\n"},
 		{"readyz of one that is ready", "GET", well + "/readyz", 200, "application/json", `{"ready":true}` + "\n"},
 		{"readyz of one that is not", "GET", ill + "/readyz", 503, "application/json", `{"ready":false,"reason":"Consul has not answered"}` + "\n"},

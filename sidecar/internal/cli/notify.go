@@ -3,6 +3,8 @@ package cli
 import (
 	"context"
 	"fmt"
+	"strings"
+	"sync"
 	"time"
 
 	systemd "github.com/coreos/go-systemd/v22/daemon"
@@ -10,29 +12,103 @@ import (
 	"github.com/pointsman/pointsman/sidecar/internal/reconcile"
 )
 
-// notify tells systemd when the sidecar is ready and when it stops, where
-// systemd has started it (sd_notify(3)).
-func notify(ctx context.Context, a *reconcile.Agent) error {
-	poll := time.NewTicker(50 * time.Millisecond)
-	defer poll.Stop()
-	for !a.State().Ready {
+// notifier tells systemd how the sidecar does, where systemd has started it
+// (sd_notify(3)): ready, reloading, stopping, a line for `systemctl status`, and
+// the watchdog's sign of life.
+type notifier struct {
+	state func() *reconcile.State
+	alive func() error
+
+	mu     sync.Mutex
+	ready  bool   // READY=1 was sent
+	status string // the last STATUS
+}
+
+// notifyPace is how often the notifier looks for something to tell.
+const notifyPace = 50 * time.Millisecond
+
+// run tells until ctx ends. Where systemd has not started the sidecar it returns
+// at once.
+func (n *notifier) run(ctx context.Context) error {
+	watchdog, err := systemd.SdWatchdogEnabled(false)
+	if err != nil {
+		return fmt.Errorf("notify systemd: %w", err)
+	}
+	if sent, err := notify("STATUS=starting"); err != nil || !sent {
+		return err
+	}
+	look := time.NewTicker(notifyPace)
+	defer look.Stop()
+	var fed time.Time
+	var seen *reconcile.State
+	for {
+		if s := n.state(); s != seen {
+			seen = s
+			if err := n.tell(s); err != nil {
+				return err
+			}
+		}
+		if watchdog > 0 && time.Since(fed) >= watchdog/3 && n.alive() == nil {
+			fed = time.Now()
+			if _, err := notify(systemd.SdNotifyWatchdog); err != nil {
+				return err
+			}
+		}
 		select {
 		case <-ctx.Done():
-			return nil
-		case <-poll.C:
+			_, err := notify(systemd.SdNotifyStopping, "STATUS=stopping, HAProxy keeps running")
+			return err
+		case <-look.C:
 		}
 	}
-	sent, err := systemd.SdNotify(false, systemd.SdNotifyReady)
+}
+
+// tell tells what is new of a state.
+func (n *notifier) tell(s *reconcile.State) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	var lines []string
+	if s.Ready && !n.ready {
+		n.ready = true
+		lines = append(lines, systemd.SdNotifyReady)
+	}
+	text := s.Summary()
+	if !s.Ready && s.NotReady != "" {
+		text += ": " + strings.ReplaceAll(s.NotReady, "\n", " ")
+	}
+	if text != n.status {
+		n.status = text
+		lines = append(lines, "STATUS="+text)
+	}
+	if len(lines) == 0 {
+		return nil
+	}
+	_, err := notify(lines...)
+	return err
+}
+
+// reloading tells systemd that the settings are read again, and calls read
+// meanwhile. Before the sidecar is ready there is nothing that systemd expects.
+func (n *notifier) reloading(read func()) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if !n.ready {
+		read()
+		return nil
+	}
+	_, err := notify(systemd.SdNotifyReloading, systemd.SdNotifyMonotonicUsec())
+	read()
+	if err == nil {
+		_, err = notify(systemd.SdNotifyReady)
+	}
+	return err
+}
+
+// notify sends lines to systemd, and reports whether it has started us.
+func notify(lines ...string) (bool, error) {
+	sent, err := systemd.SdNotify(false, strings.Join(lines, "\n"))
 	if err != nil {
-		return fmt.Errorf("notify systemd: %w", err)
+		return sent, fmt.Errorf("notify systemd: %w", err)
 	}
-	if !sent {
-		return nil // systemd has not started us
-	}
-	<-ctx.Done()
-	_, err = systemd.SdNotify(false, systemd.SdNotifyStopping)
-	if err != nil {
-		return fmt.Errorf("notify systemd: %w", err)
-	}
-	return nil
+	return sent, nil
 }

@@ -73,6 +73,8 @@ type daemon struct {
 	status *api.Server
 	hosts  atomic.Pointer[[]string] // by which the API may be called
 
+	systemd notifier
+
 	balancer *registration // the load balancer in Consul
 	self     *registration // and the sidecar
 }
@@ -111,6 +113,7 @@ func newDaemon(cfg config.Config, env Env, adopt bool, reload func() (config.Con
 	if err != nil {
 		return nil, err
 	}
+	d.systemd.state, d.systemd.alive = d.agent.State, d.alive
 	d.callable(cfg)
 	most, perAddress := connections(cfg, openFiles())
 	if most < cfg.API.MaxConnections {
@@ -121,7 +124,7 @@ func newDaemon(cfg config.Config, env Env, adopt bool, reload func() (config.Con
 		State: func() any { return judged(d.agent.State()) },
 		Ready: func() (bool, string) { s := d.agent.State(); return s.Ready, s.NotReady },
 		Watch: watch(d.agent), Attend: d.agent.Attend, Events: happened, Release: releaser(d.agent), SetDrain: drainer(d.agent),
-		Alive: d.alive, Metrics: registry, Logger: d.log.Named("status"),
+		Alive: d.alive, Summary: func() string { return d.agent.State().Summary() }, Metrics: registry, Logger: d.log.Named("status"),
 	})
 	if err != nil {
 		return nil, err
@@ -214,7 +217,7 @@ func (d *daemon) run(ctx context.Context) error {
 	group.Go(func() error { return d.status.Run(serving) })
 	group.Go(func() error { defer stopServing(); return d.self.run(ctx) })
 	group.Go(func() error { return d.balancer.run(ctx) })
-	group.Go(func() error { return notify(ctx, d.agent) })
+	group.Go(func() error { return d.systemd.run(ctx) })
 	err = group.Wait()
 	cause := context.Cause(ctx)
 	if err != nil && !errors.Is(err, errStopped) && !errors.Is(err, context.Canceled) {
@@ -271,7 +274,9 @@ func (d *daemon) handleSignals(ctx context.Context, signals <-chan os.Signal, st
 	for s := range signals {
 		switch {
 		case s == syscall.SIGHUP:
-			d.reloadConfig()
+			if err := d.systemd.reloading(d.reloadConfig); err != nil {
+				d.log.Warn("systemd not notified", "error", err)
+			}
 		case stopping || ctx.Err() != nil:
 			d.log.Warn("second signal, exiting immediately", "signal", s)
 			os.Exit(128 + int(s.(syscall.Signal)))
