@@ -99,7 +99,7 @@ func renderService(s config.Service) render.Service {
 			Timeout: s.Check.Timeout, Rise: s.Check.Rise, Fall: s.Check.Fall,
 		},
 		ServerOptions: s.Options().String(), ServerFiles: s.Options().Files, InFile: s.InFile(),
-		FrontendExtra: s.FrontendExtra, BackendExtra: s.BackendExtra,
+		FrontendExtra: s.FrontendExtra, BackendExtra: slices.Concat(s.PolicyLines(), s.BackendExtra), Beside: s.PolicySections(),
 	}
 }
 

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -42,6 +43,16 @@ type optionCase struct {
 	weight  int      // of the instances in Consul; 0 is 1
 	maxconn string   // of the instances' meta
 	shows   []string // what must be among what HAProxy and the witness show
+
+	settings map[string]any // further settings of the service
+}
+
+// fact is the case's row of docs/compatibility.md.
+func (c optionCase) fact() string {
+	if c.settings != nil {
+		return "setting " + c.keyword
+	}
+	return "server option " + c.keyword
 }
 
 // optionCases has each keyword that is taken. CERTS, AGENT, ECHO and OTHER stand for a
@@ -158,7 +169,12 @@ var optionCases = []optionCase{
 // at runtime and after a reload, must not differ in what HAProxy says of them
 // and in how checks and traffic arrive at them.
 func TestServerOptions_EachKeyword_SameServerInFileAndAtRuntime(t *testing.T) {
-	s := newOptionSite(t, optionCases)
+	sameInFileAndAtRuntime(t, optionCases)
+}
+
+func sameInFileAndAtRuntime(t *testing.T, cases []optionCase) {
+	t.Helper()
+	s := newOptionSite(t, cases)
 	s.register("one", func(c *optionService) *witness { return c.first })
 	runtime := s.look("added at runtime to an empty backend")
 	s.haproxy.Reload()
@@ -177,11 +193,11 @@ func TestServerOptions_EachKeyword_SameServerInFileAndAtRuntime(t *testing.T) {
 			value = "same, in haproxy.cfg"
 		}
 		if !c.failed {
-			compat.HAProxy(t, "server option "+c.keyword, value)
+			compat.HAProxy(t, c.fact(), value)
 		}
 	}
-	for _, keyword := range s.unknown {
-		compat.HAProxy(t, "server option "+keyword, "not known to it")
+	for _, fact := range s.unknown {
+		compat.HAProxy(t, fact, "not known to it")
 	}
 }
 
@@ -196,7 +212,7 @@ type optionSite struct {
 	agent    *reconcile.Agent
 	log      proctest.Output
 	services []*optionService
-	unknown  []string // keywords that this HAProxy does not know
+	unknown  []string // facts of keywords that this HAProxy does not know
 	other    *witness
 }
 
@@ -215,9 +231,10 @@ func newOptionSite(t *testing.T, cases []optionCase) *optionSite {
 	s.certs.Write("client-both.pem", append(s.certs.Read("client.pem"), s.certs.Read("client-key.pem")...))
 	s.certs.RevokeNone("crl.pem")
 	s.other = newWitness(t, s.certs)
-	replace := strings.NewReplacer("CERTS", filepath.Dir(s.certs.Path("x")), "AGENT", startAgent(t, false), "ECHO", startAgent(t, true), "OTHER", strconv.Itoa(int(s.other.addr().Port())))
+	replace := strings.NewReplacer("CERTS", filepath.Dir(s.certs.Path("x")), "AGENT", startAgent(t, false), "ECHO", startAgent(t, true), "OTHER", strconv.Itoa(int(s.other.addr().Port())), "MYSQL", startMySQL(t))
 	for i, c := range cases {
 		c.options = replace.Replace(c.options)
+		c.settings = replaceIn(c.settings, replace)
 		s.services = append(s.services, &optionService{optionCase: c, name: fmt.Sprintf("s%d", i), first: newWitness(t, s.certs), second: newWitness(t, s.certs)})
 	}
 	s.haproxy = haproxytest.Prepare(t, haproxytest.Options{Raw: true}, "")
@@ -238,6 +255,7 @@ func (s *optionSite) settings() []byte {
 		if c.balance != "" {
 			service["balance"] = c.balance
 		}
+		merge(service, c.settings)
 		services = append(services, service)
 	}
 	file, err := json.Marshal(map[string]any{
@@ -254,6 +272,36 @@ func (s *optionSite) settings() []byte {
 		s.t.Fatal(err)
 	}
 	return file
+}
+
+// merge puts the settings of a case over those of all.
+func merge(to, from map[string]any) {
+	for key, value := range from {
+		section, isSection := value.(map[string]any)
+		if below, ok := to[key].(map[string]any); ok && isSection {
+			merge(below, section)
+			continue
+		}
+		to[key] = value
+	}
+}
+
+// replaceIn gives settings with what the names of files stand for.
+func replaceIn(settings map[string]any, replace *strings.Replacer) map[string]any {
+	if settings == nil {
+		return nil
+	}
+	out := map[string]any{}
+	for key, value := range settings {
+		switch v := value.(type) {
+		case string:
+			value = replace.Replace(v)
+		case map[string]any:
+			value = replaceIn(v, replace)
+		}
+		out[key] = value
+	}
+	return out
 }
 
 func (s *optionSite) socket(c *optionService) string { return filepath.Join(s.haproxy.Dir(), c.name) }
@@ -301,7 +349,7 @@ func (s *optionSite) leaveOutUnknown() {
 			s.t.Fatalf("line %d is none of a service:\n%s", n, output)
 		}
 		s.t.Logf("%s: %s", s.services[i].keyword, m[0])
-		s.unknown = append(s.unknown, s.services[i].keyword)
+		s.unknown = append(s.unknown, s.services[i].fact())
 		s.services = slices.Delete(s.services, i, i+1)
 	}
 }
@@ -388,7 +436,7 @@ type serverLook struct {
 }
 
 // volatile are columns that tell of the moment, of the past or of the name.
-var volatile = regexp.MustCompile(`^(be_id|be_name|srv_id|srv_name|srv_addr|srv_port|srv_admin_state|srv_time_since_last_change|srv_check_health|srv_f_forced_id|srv_check_status|srv_check_result|srv_op_state|.*cur|.*max|.*tot|bin|bout|rate|lastchg|downtime|last_.*|check_duration|check_code|agent_duration|agent_code|lastsess|.?time|iid|sid|pid|svname|addr|chkfail|chkdown|hanafail|hrsp_.*|cli_abrt|srv_abrt|wretr|wredis|econ|eresp|lbtot|.*time_max|reuse|connect|need_conn_est|srv_icur|idle_conn_cur|safe_conn_cur|used_conn_cur|.*_bytes.*|agg_.*|check_desc|agent_desc|act|.*sess.*|eint|cache_.*|h1.*|h2.*|h3.*|quic.*|http_.*|ssl_.*|intercepted|dcon|dses|comp_.*|status|-|req_.*|throttle|src_ilim|desc|guid)$`)
+var volatile = regexp.MustCompile(`^(be_id|be_name|srv_id|srv_name|srv_addr|srv_port|srv_admin_state|srv_time_since_last_change|srv_check_health|srv_f_forced_id|srv_check_status|srv_check_result|srv_op_state|.*cur|.*max|.*tot|bin|bout|rate|lastchg|downtime|last_.*|check_duration|check_code|agent_duration|agent_code|lastsess|.?time|iid|sid|pid|svname|addr|chkfail|chkdown|hanafail|hrsp_.*|cli_abrt|srv_abrt|wretr|wredis|econ|eresp|lbtot|.*time_max|reuse|connect|need_conn_est|srv_icur|idle_conn_cur|safe_conn_cur|used_conn_cur|.*_bytes.*|agg_.*|check_desc|agent_desc|act|.*sess.*|eint|cache_.*|h1.*|h2.*|h3.*|quic.*|http_.*|ssl_.*|intercepted|dcon|dses|comp_.*|status|-|req_.*|req(bin|bout)|res(bin|bout)|throttle|src_ilim|desc|guid)$`)
 
 // look waits until all servers are up and each has had checks and traffic, and
 // gives what is to be seen of the first server of each service.
@@ -425,7 +473,7 @@ func (s *optionSite) look(when string) map[string]serverLook {
 		c.first.reset()
 		s.traffic(c)
 		wanted := 2
-		if strings.Contains(c.options, "port ") && !strings.Contains(c.options, "agent") || slices.Contains(c.lines, "option tcp-check") {
+		if strings.Contains(c.options, "port ") && !strings.Contains(c.options, "agent") || slices.Contains(c.lines, "option tcp-check") || c.keyword == "check.type tcp" {
 			wanted = 1 // its checks go elsewhere, or do not ask
 		}
 		haproxytest.Until(s.t, c.keyword+" has had checks "+when, func() bool { return len(c.first.arrivals()) >= wanted })
@@ -440,6 +488,10 @@ func (s *optionSite) look(when string) map[string]serverLook {
 				c.failed = true
 				s.t.Errorf("%s (%s), %s: no %q in %s", c.keyword, c.options, when, part, all)
 			}
+		}
+		if c.settings["sticky"] != nil && look.HAProxy["cookie"] == "" {
+			c.failed = true
+			s.t.Errorf("%s, %s: the server has no cookie", c.keyword, when)
 		}
 		out[c.name] = look
 	}
@@ -567,6 +619,37 @@ func startAgent(t *testing.T, echoes bool) string {
 					answer = string(question[:n])
 				}
 				_, _ = fmt.Fprintln(c, strings.TrimSpace(answer))
+			}()
+		}
+	}()
+	_, port, _ := net.SplitHostPort(listener.Addr().String())
+	return port
+}
+
+// startMySQL starts a server that greets and says OK, as MySQL does, and gives its
+// port. The greeting is that of MySQL 5.7, protocol version 10.
+func startMySQL(t *testing.T) string {
+	t.Helper()
+	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = listener.Close() })
+	greeting := "\x0a5.7.0\x00\x01\x00\x00\x00abcdefgh\x00\xff\xf7\x08\x02\x00\x0f\x80\x15" + strings.Repeat("\x00", 10) + "abcdefghijkl\x00"
+	go func() {
+		for {
+			c, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer func() { _ = c.Close() }()
+				_, _ = fmt.Fprintf(c, "%c\x00\x00\x00%s", len(greeting), greeting)
+				login := make([]byte, 256)
+				if n, _ := c.Read(login); bytes.Contains(login[:n], []byte("haproxy\x00")) {
+					_, _ = c.Write([]byte("\x07\x00\x00\x02\x00\x00\x00\x02\x00\x00\x00"))
+				}
+				_, _ = io.Copy(io.Discard, c)
 			}()
 		}
 	}()

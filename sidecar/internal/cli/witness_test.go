@@ -138,6 +138,13 @@ func (l *witnessListener) open(c net.Conn) {
 		_ = c.Close() // a check that only connects, or nothing that is taken here
 		return
 	}
+	if check := arrival.answerData(); check != "" {
+		l.mu.Lock()
+		l.seen["check "+check] = true
+		l.mu.Unlock()
+		_ = c.Close()
+		return
+	}
 	var opened net.Conn = arrival
 	if secure {
 		opened = tls.Server(arrival, l.tls)
@@ -199,6 +206,33 @@ func (c *witnessConn) open() (secure bool, err error) {
 	}
 	first, err = c.buffered.Peek(1)
 	return err == nil && first[0] == 0x16, err
+}
+
+// answerData answers the check of a data store as one does, and names it; "" if what
+// came is none. Redis is asked by a command, PostgreSQL by the start of a session.
+func (c *witnessConn) answerData() string {
+	first, err := c.buffered.Peek(1)
+	switch {
+	case err != nil:
+	case first[0] == '*':
+		_, _ = c.Write([]byte("+PONG\r\n"))
+		return "redis"
+	case first[0] == 0:
+		head, err := c.buffered.Peek(4)
+		if err != nil {
+			return ""
+		}
+		start := make([]byte, binary.BigEndian.Uint32(head))
+		if _, err := io.ReadFull(c.buffered, start); err != nil {
+			return ""
+		}
+		_, _ = c.Write([]byte("R\x00\x00\x00\x08\x00\x00\x00\x00"))
+		if _, after, found := bytes.Cut(start, []byte("user\x00")); found {
+			user, _, _ := bytes.Cut(after, []byte{0})
+			return "pgsql user=" + string(user)
+		}
+	}
+	return ""
 }
 
 // extensions names the types of what follows the addresses (PROXY protocol,

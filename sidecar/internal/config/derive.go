@@ -59,11 +59,18 @@ func (l *loader) deriveService(prefix string, s *Service) {
 	if !isSet("backend") {
 		s.Backend = s.Name
 	}
+	wantsHTTP := s.Check.Type == CheckHTTP || s.Check.Type == "" && s.Mode == HTTP
+	if !isSet("check.path") && wantsHTTP {
+		s.Check.Path = "/healthz"
+	}
+	if s.Check.Type == "" {
+		s.Check.Type = CheckTCP
+		if s.Check.Path != "" {
+			s.Check.Type = CheckHTTP
+		}
+	}
 	if s.Mode != HTTP {
 		return
-	}
-	if !isSet("check.path") {
-		s.Check.Path = "/healthz"
 	}
 	if !isSet("retry_on") {
 		// Not response-timeout: the server may be at work on the request still,

@@ -52,8 +52,11 @@ func newLoader() *loader {
 // shown is the value as given.
 func (l *loader) put(key string, v value, shown string, from origin, set func(value) error) {
 	if err := set(v); err != nil {
-		if _, hide := v.(secret); hide && shown != "" {
-			shown = mask
+		switch v.(type) {
+		case secret, users:
+			if shown != "" {
+				shown = mask
+			}
 		}
 		l.fail(&Error{Key: key, Value: shown, Source: from.source, Reason: err.Error()})
 		return

@@ -27,6 +27,7 @@ func (l *loader) relations() {
 			key := l.prefixes[i]
 			l.conflict("needs mode http", "", key+".retry_on", key+".mode")
 		}
+		l.policyRelations(l.prefixes[i], &s)
 		if d := s.Damping; d.Min > d.Max {
 			key := l.prefixes[i]
 			l.conflict("is more than damping.max, "+short(d.Max), short(d.Min), key+".damping.min", key+".damping.max")
@@ -166,7 +167,8 @@ func (l *loader) registrationRelations() {
 // isOwn reports whether a backend's name is one that the template uses for
 // HAProxy's health answer.
 func isOwn(backend string) bool {
-	return backend == "pointsman.health" || backend == "pointsman.rotation" || strings.HasPrefix(backend, "pointsman.files.")
+	own := func(prefix string) bool { return strings.HasPrefix(backend, prefix) }
+	return backend == "pointsman.health" || backend == "pointsman.rotation" || own("pointsman.files.") || own(RatePrefix)
 }
 
 // oneToken leaves the token of the stronger source. Consul's own clients

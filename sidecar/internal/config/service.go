@@ -38,6 +38,8 @@ type Service struct {
 	Guard      Guard
 	Damping    Damping
 
+	Policy Policy
+
 	ServerOptions string   // as written; Options has them checked
 	RetryOn       []string // what is tried again on another server; empty in tcp mode
 
@@ -45,10 +47,10 @@ type Service struct {
 	BackendExtra  []string
 }
 
-// Options returns server_options, checked. Load has refused what Options could
-// not read.
+// Options returns the words of the policy and of server_options, checked. Load has
+// refused what Options could not read.
 func (s Service) Options() serveroption.Options {
-	o, _ := serveroption.Parse(s.ServerOptions, s.InFile())
+	o, _ := serveroption.Parse(s.words()+" "+s.ServerOptions, s.InFile())
 	return o
 }
 
@@ -93,10 +95,24 @@ const (
 	StickyMove StickyPolicy = "move"
 )
 
+// CheckType is the protocol of a health check.
+type CheckType string
+
+// The protocols.
+const (
+	CheckHTTP     CheckType = "http"
+	CheckTCP      CheckType = "tcp"
+	CheckRedis    CheckType = "redis"
+	CheckPostgres CheckType = "pgsql"
+	CheckMySQL    CheckType = "mysql"
+)
+
 // Check is HAProxy's own health check of a service's servers. Its times are
 // whole milliseconds.
 type Check struct {
 	Enabled bool
+	Type    CheckType
+	User    string // "" is none
 	Path    string // "" checks that a connection is accepted
 	Host    string // the Host header; "" sends the backend's name, since HTTP/1.1 needs one
 

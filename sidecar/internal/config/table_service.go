@@ -10,6 +10,7 @@ func serviceSettings() []setting[Service] {
 	table = append(table, serviceLeave()...)
 	table = append(table, serviceDamping()...)
 	table = append(table, serviceCheck()...)
+	table = append(table, servicePolicy()...)
 	table = append(table, serviceRoom()...)
 	return append(table, serviceLines()...)
 }

@@ -1,9 +1,6 @@
 package render
 
-import (
-	"fmt"
-	"strings"
-)
+import "fmt"
 
 // PreloadPrefix begins the names of the backends that are there for the files
 // they load.
@@ -19,10 +16,4 @@ func (s Service) preload() string {
 	}
 	return fmt.Sprintf("\n# Loads the files of server_options for the servers that are added at runtime.\n"+
 		"backend %s%s\n    mode %s\n    server files 127.0.0.1:9 ssl verify none %s disabled\n", PreloadPrefix, s.Backend, s.Mode, s.ServerFiles)
-}
-
-// isPreload reports whether a section is the preload of a backend.
-func (s section) isPreload(backend string) bool {
-	name, is := strings.CutPrefix(s.name, PreloadPrefix)
-	return is && s.kind == "backend" && name == backend
 }

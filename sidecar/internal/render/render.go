@@ -158,7 +158,7 @@ func (r *Renderer) Render(backends []plan.FileBackend) ([]byte, error) {
 		out.WriteByte('\n')
 	}
 	for _, s := range r.settings.Services {
-		out.WriteString(s.preload())
+		out.WriteString(s.preload() + s.Beside)
 	}
 	for _, k := range r.kept {
 		fmt.Fprintf(&out, "\n# Previous version: HAProxy rejects the current one.\n%s", k.text)

@@ -56,8 +56,8 @@ func (s section) owner(isOurs func(backend string) bool) string {
 	switch {
 	case s.kind == "backend" && isOurs(s.name):
 		return s.name
-	case s.kind == "backend" && isOurs(strings.TrimPrefix(s.name, PreloadPrefix)):
-		return strings.TrimPrefix(s.name, PreloadPrefix)
+	case isOurs(s.besideOf()):
+		return s.besideOf()
 	case s.kind != "frontend":
 		return ""
 	}
@@ -68,6 +68,20 @@ func (s section) owner(isOurs func(backend string) bool) string {
 		return to[0]
 	}
 	return ""
+}
+
+// besideOf is the backend that a section of ours is there for: pointsman.KIND.BACKEND;
+// "" if it is none.
+func (s section) besideOf() string {
+	if s.kind != "backend" && s.kind != "userlist" {
+		return ""
+	}
+	rest, ok := strings.CutPrefix(s.name, "pointsman.")
+	if !ok {
+		return ""
+	}
+	_, backend, _ := strings.Cut(rest, ".")
+	return backend
 }
 
 // trimmed is the lines without those at the end that say something of the next

@@ -53,7 +53,8 @@ type Service struct {
 	ServerFiles   string // those of them that name files, with the names; "" is none
 	InFile        bool   // servers are never added at runtime
 	FrontendExtra []string
-	BackendExtra  []string
+	BackendExtra  []string // the lines of the policy, and the operator's
+	Beside        string   // whole sections that they need, named after the backend
 }
 
 // Check is HAProxy's own check of each server.

@@ -63,7 +63,7 @@ func (r *Renderer) keep(backend string, good []byte) (k kept, found bool, err er
 			}
 			continue
 		}
-		if s.kind == "frontend" || s.isPreload(backend) {
+		if s.kind == "frontend" || s.besideOf() == backend {
 			fronts.WriteString(strings.Join(s.trimmed(), "\n") + "\n\n")
 			continue
 		}
