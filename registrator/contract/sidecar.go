@@ -3,6 +3,7 @@ package contract
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -24,6 +25,8 @@ const (
 	// KeyStopped is an RFC 3339 time: the sidecar has stopped in order since then,
 	// and its HAProxy serves on for as long as no check is critical.
 	KeyStopped = "pointsman-stopped"
+	// KeyPeer is the IP address and port at which its HAProxy exchanges stick tables.
+	KeyPeer = "pointsman-peer"
 )
 
 // The bounds of these values.
@@ -46,6 +49,9 @@ type Sidecar struct {
 	Services []string
 	Unlisted bool
 
+	// Peer is where its HAProxy exchanges stick tables; not valid if it does not.
+	Peer netip.AddrPort
+
 	// Stopped is when the sidecar stopped, in UTC; zero while it runs.
 	Stopped time.Time
 }
@@ -61,6 +67,9 @@ func (s Sidecar) Format() map[string]string {
 	out := map[string]string{KeyBalancer: s.Balancer}
 	if s.HTTPS {
 		out[KeyScheme] = "https"
+	}
+	if s.Peer.IsValid() {
+		out[KeyPeer] = s.Peer.String()
 	}
 	if !s.Stopped.IsZero() {
 		out[KeyStopped] = s.Stopped.UTC().Format(time.RFC3339Nano)
@@ -117,6 +126,14 @@ func ParseSidecar(meta map[string]string) (Sidecar, error) {
 			bad(KeyStopped, "an RFC 3339 time such as 2026-01-02T15:04:05Z")
 		} else {
 			s.Stopped = t.UTC()
+		}
+	}
+	if text := meta[KeyPeer]; text != "" {
+		at, err := netip.ParseAddrPort(text)
+		if err != nil || at.Addr().IsUnspecified() || at.Addr().Zone() != "" || at.Port() == 0 {
+			bad(KeyPeer, "an IP address and port such as 10.0.0.5:10000")
+		} else {
+			s.Peer = at
 		}
 	}
 	for i := range maxRoutes {

@@ -1,19 +1,24 @@
 package e2e
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/cookiejar"
 	"net/http/httptest"
 	"net/netip"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/hashicorp/consul/api"
 
+	"github.com/pointsman/pointsman/test/compat"
 	"github.com/pointsman/pointsman/test/lab"
 )
 
@@ -28,9 +33,7 @@ func TestDrainSticky_NodeLeaves_ClientStaysOrMoves(t *testing.T) {
 			var err error
 			w.lb, err = w.NewBalancer("lb0", w.consul, lab.Service{Name: "shop", Extra: "    drain_sticky: " + policy + `
     drain_timeout: 1m
-    backend_extra: |
-      cookie SRV insert indirect nocache dynamic
-      dynamic-cookie-key some-words
+    sticky: {cookie: SRV}
 `})
 			w.must(err)
 			w.must(w.lb.Start(w.ctx))
@@ -127,4 +130,234 @@ func newStickyNode(t *testing.T, name string) *stickyNode {
 	}))
 	t.Cleanup(n.Close)
 	return n
+}
+
+// A client comes back to its node on each of two load balancers: by a cookie, which both
+// make alike, or by its address, which they tell each other. It does so after a reload
+// of one, and after the next deployment it keeps to one of the new nodes; no request
+// fails (issue 16, section 6).
+func TestSticky_TwoBalancers_SameNodeAcrossReloadAndDeployment(t *testing.T) {
+	for by, sticky := range map[string]string{"cookie": "{cookie: SRV}", "source": "{source: true}"} {
+		t.Run(by, func(t *testing.T) {
+			t.Parallel()
+			w := bareWorld(t)
+			var lbs []*lab.Balancer
+			for n := range 2 {
+				lb, err := w.NewBalancer(fmt.Sprint("lb", n), w.consul, lab.Service{Name: "shop", Extra: "    drain_sticky: move\n    sticky: " + sticky + "\n"})
+				w.must(err)
+				if by == "source" {
+					w.must(lb.ExchangeTables())
+				}
+				lbs = append(lbs, lb)
+			}
+			for _, lb := range lbs {
+				w.must(lb.Start(w.ctx))
+			}
+			w.lb = lbs[0]
+			nodes := map[string]*stickyNode{}
+			for _, name := range []string{"a", "b", "c", "d"} {
+				nodes[name] = newStickyNode(t, name)
+			}
+			register := func(name string, meta map[string]string) {
+				t.Helper()
+				at := netip.MustParseAddrPort(nodes[name].Listener.Addr().String())
+				w.must(w.consul.Client.Agent().ServiceRegister(&api.AgentServiceRegistration{
+					ID: "shop-" + name, Name: "shop", Address: at.Addr().String(), Port: int(at.Port()), Meta: meta,
+				}))
+			}
+			routes := func(ids ...string) {
+				t.Helper()
+				for _, lb := range lbs {
+					w.must(lb.Routes(w.ctx, 20*time.Second, "shop", ids...))
+				}
+			}
+			register("a", nil)
+			register("b", nil)
+			routes("shop-a", "shop-b")
+			if by == "source" {
+				for _, lb := range lbs {
+					w.must(lab.Until(w.ctx, 30*time.Second, lb.Name+" is connected with its peer", func() error {
+						return w.shows(lb, "show peers", "(remote,", "last_status=ESTA")
+					}))
+				}
+			}
+			clients := make([]*stickyClient, 12)
+			for i := range clients {
+				clients[i] = newStickyClient(t, fmt.Sprint("127.0.0.", 100+i))
+			}
+			// ask sends a request of a client, and gives the node that answers.
+			ask := func(c *stickyClient, lb *lab.Balancer) string {
+				t.Helper()
+				node, err := c.get(w.ctx, lb.URL("shop"))
+				if err != nil {
+					t.Errorf("client %s, %s: %v", c.from, lb.Name, err)
+				}
+				return node
+			}
+			// known waits until a load balancer has a client in its table, without a request.
+			known := func(lb *lab.Balancer, c *stickyClient) {
+				t.Helper()
+				if by == "source" {
+					w.must(lab.Until(w.ctx, 10*time.Second, lb.Name+" knows "+c.from, func() error { return w.shows(lb, "show table shop", ":"+c.from+" ") }))
+				}
+			}
+			// settle has each client find its node by the first load balancer, and asks the
+			// other one for the same.
+			settle := func(when string) {
+				t.Helper()
+				used := map[string]bool{}
+				for _, c := range clients {
+					c.node = ask(c, lbs[0])
+					used[c.node] = true
+				}
+				for _, c := range clients {
+					known(lbs[1], c) // it is told within a moment
+					if got := ask(c, lbs[1]); got != c.node {
+						t.Errorf("%s, client %s: %s by %s, and %s by %s", when, c.from, c.node, lbs[0].Name, got, lbs[1].Name)
+					}
+				}
+				if len(used) != 2 {
+					t.Errorf("%s: all clients are on one node, %v", when, used)
+				}
+			}
+			keep := func(when string) {
+				t.Helper()
+				for _, c := range clients {
+					for _, lb := range lbs {
+						if got := ask(c, lb); got != c.node {
+							t.Errorf("%s, client %s, %s: got node %s, want %s", when, c.from, lb.Name, got, c.node)
+						}
+					}
+				}
+			}
+			settle("at the start")
+			load := w.stickyLoad(lbs)
+
+			var pids []int
+			for _, lb := range lbs {
+				before, err := lb.WorkerPID(w.ctx)
+				w.must(err)
+				services := lb.Services()
+				services[0].Extra += "    backend_extra: [http-response set-header X-Reloaded yes]\n"
+				w.must(lb.SetServices(services...))
+				w.must(lb.Reread())
+				w.must(lab.Until(w.ctx, 20*time.Second, lb.Name+" has reloaded", func() error {
+					pid, err := lb.WorkerPID(w.ctx)
+					if err == nil && pid == before {
+						err = errors.New("the worker is the same")
+					}
+					return err
+				}))
+				w.must(lb.Ready(w.ctx, 15*time.Second))
+				for _, c := range clients {
+					known(lb, c) // the old worker passes the table on, within a moment
+					// An open connection gets its next answer from the old worker, and HAProxy
+					// 3.0 and older have emptied the table there (docs/guides/sticky-sessions.md).
+					c.http.CloseIdleConnections()
+				}
+				keep("after a reload of " + lb.Name)
+			}
+			for _, lb := range lbs {
+				pid, err := lb.WorkerPID(w.ctx)
+				w.must(err)
+				pids = append(pids, pid)
+			}
+
+			register("c", nil)
+			register("d", nil)
+			routes("shop-a", "shop-b", "shop-c", "shop-d")
+			keep("with new nodes beside the old ones")
+			for _, name := range []string{"a", "b"} {
+				register(name, map[string]string{"pointsman-drain": time.Now().UTC().Format(time.RFC3339)})
+			}
+			for _, lb := range lbs {
+				for _, id := range []string{"shop-a", "shop-b"} {
+					w.must(lb.Drained(w.ctx, "shop", id, 20*time.Second))
+				}
+			}
+			settle("after the deployment")
+			keep("after the deployment, again")
+			load()
+			for i, lb := range lbs {
+				pid, err := lb.WorkerPID(w.ctx)
+				w.must(err)
+				if pid != pids[i] {
+					t.Errorf("%s: the deployment took a reload", lb.Name)
+				}
+			}
+			if !t.Failed() {
+				compat.HAProxy(t, "sticky sessions by "+by+" on two load balancers, across a reload and a deployment", "same node, no request lost")
+			}
+		})
+	}
+}
+
+// shows reports what is missing in the answer to a runtime command.
+func (w *world) shows(lb *lab.Balancer, command string, parts ...string) error {
+	answer, err := lb.Runtime(w.ctx, command)
+	for _, part := range parts {
+		if err == nil && !strings.Contains(answer, part) {
+			err = fmt.Errorf("no %q in %s", part, answer)
+		}
+	}
+	return err
+}
+
+// stickyLoad sends requests by all load balancers, until the function that it gives is
+// called: none may fail.
+func (w *world) stickyLoad(lbs []*lab.Balancer) (stop func()) {
+	var over atomic.Bool
+	var sent atomic.Int64
+	var running sync.WaitGroup
+	for i := range 4 {
+		c := newStickyClient(w.T, fmt.Sprint("127.0.0.", 50+i))
+		running.Go(func() {
+			for n := 0; !over.Load(); n++ {
+				if _, err := c.get(w.ctx, lbs[n%len(lbs)].URL("shop")); err != nil && !over.Load() {
+					w.Errorf("under load, client %s, %s: %v", c.from, lbs[n%len(lbs)].Name, err)
+					return
+				}
+				sent.Add(1)
+			}
+		})
+	}
+	end := func() { over.Store(true); running.Wait() }
+	w.Cleanup(end)
+	return func() { end(); w.Logf("%d requests", sent.Load()) }
+}
+
+// stickyClient is a browser at an address of its own.
+type stickyClient struct {
+	from string
+	node string // that it is on
+	http http.Client
+}
+
+func newStickyClient(t *testing.T, from string) *stickyClient {
+	t.Helper()
+	jar, err := cookiejar.New(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dialer := &net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}}
+	transport := &http.Transport{DialContext: dialer.DialContext}
+	t.Cleanup(transport.CloseIdleConnections)
+	return &stickyClient{from: from, http: http.Client{Jar: jar, Transport: transport, Timeout: 30 * time.Second}}
+}
+
+func (c *stickyClient) get(ctx context.Context, url string) (string, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, http.NoBody)
+	if err != nil {
+		return "", err
+	}
+	resp, err := c.http.Do(req)
+	if err != nil {
+		return "", err
+	}
+	defer func() { _ = resp.Body.Close() }()
+	body, err := io.ReadAll(resp.Body)
+	if err == nil && resp.StatusCode != http.StatusOK {
+		err = errors.New(resp.Status)
+	}
+	return string(body), err
 }

@@ -28,6 +28,7 @@ type Balancer struct {
 
 	StatsPort, StatusPort int
 	HealthPort            int // of HAProxy's health answer; 0 before Join
+	PeerPort              int // where stick tables are exchanged; 0 before ExchangeTables
 }
 
 // Service is one service as the sidecar's file has it.
@@ -70,6 +71,14 @@ func (b *Balancer) Join(service string) error {
 		return err
 	}
 	b.joined = service
+	return b.writeSettings()
+}
+
+// ExchangeTables makes its HAProxy a peer of the other load balancers' that do so.
+func (b *Balancer) ExchangeTables() error {
+	if err := b.lab.portsFor(&b.PeerPort); err != nil {
+		return err
+	}
 	return b.writeSettings()
 }
 
@@ -156,6 +165,9 @@ func (b *Balancer) writeSettings() error {
 		y.WriteString("  global: {user: \"\", group: \"\", chroot: \"\", stats_socket_group: \"\"}\n")
 	}
 	fmt.Fprintf(&y, "  stats: {bind: %q}\n%s", local(b.StatsPort), b.haproxy)
+	if b.PeerPort != 0 {
+		fmt.Fprintf(&y, "  peers: {address: %q}\n", local(b.PeerPort))
+	}
 	if b.joined != "" {
 		fmt.Fprintf(&y, "  health: {bind: %q}\nregistration: {service: %s, port: %d}\n", local(b.HealthPort), b.joined, b.services[0].Port)
 	}

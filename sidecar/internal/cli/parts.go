@@ -69,6 +69,7 @@ func renderSettings(cfg config.Config) render.Settings {
 		DefaultsExtra: h.Defaults.Extra,
 		StatsBind:     h.Stats.Bind, StatsURI: h.Stats.URI,
 		HealthBind: h.Health.Bind, HealthURI: h.Health.URI,
+		Sections: h.Sections,
 	}
 	for _, timeout := range []render.Timeout{
 		{Name: "connect", Value: t.Connect},
@@ -112,8 +113,13 @@ func bindAddress(socket string) string {
 	return socket
 }
 
-// newRenderer reads the operator's template, if there is one.
+// newRenderer reads the operator's template, if there is one. The peers are those of
+// the file, so that all commands make the same of it.
 func newRenderer(cfg config.Config) (*render.Renderer, error) {
+	return newRendererWith(cfg, savedPeers(cfg))
+}
+
+func newRendererWith(cfg config.Config, peers []render.Peer) (*render.Renderer, error) {
 	name, text := "built-in haproxy.cfg.tmpl", templates.HAProxy
 	if path := cfg.HAProxy.Template; path != "" {
 		content, err := os.ReadFile(path)
@@ -122,7 +128,9 @@ func newRenderer(cfg config.Config) (*render.Renderer, error) {
 		}
 		name, text = path, string(content)
 	}
-	return render.New(name, text, renderSettings(cfg))
+	s := renderSettings(cfg)
+	s.Peers = peersOf(cfg, peers)
+	return render.New(name, text, s)
 }
 
 // renderer is a Renderer as the agent wants it.
@@ -204,6 +212,7 @@ func ownListeners(cfg config.Config, r *render.Renderer, bound net.Addr) (own []
 		}
 		add("api.advertise", at)
 	}
+	add("haproxy.peers.address", cfg.HAProxy.Peers.Address)
 	add("haproxy.socket", bindAddress(cfg.HAProxy.Socket))
 	add("haproxy.master_socket", bindAddress(cfg.HAProxy.MasterSocket))
 	listeners := r.Listeners()

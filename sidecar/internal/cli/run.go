@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/signal"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -75,6 +76,9 @@ type daemon struct {
 
 	systemd notifier
 
+	mu    sync.Mutex // of what changes after the start: cfg, peers
+	peers []render.Peer
+
 	balancer *registration // the load balancer in Consul
 	self     *registration // and the sidecar
 }
@@ -84,7 +88,7 @@ func newDaemon(cfg config.Config, env Env, adopt bool, reload func() (config.Con
 	if err != nil {
 		return nil, err
 	}
-	d := &daemon{cfg: cfg, render: r, reload: reload, log: newLogger(cfg, env)}
+	d := &daemon{cfg: cfg, render: r, reload: reload, log: newLogger(cfg, env), peers: savedPeers(cfg)}
 	if d.file, err = newFile(cfg); err != nil {
 		return nil, err
 	}
@@ -212,6 +216,7 @@ func (d *daemon) run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return d.follow(ctx, cfg) })
 	group.Go(func() error { return d.agent.Run(ctx) })
+	group.Go(func() error { return d.followPeers(ctx, cfg) })
 	// Nobody is sent to a server that has ended: its registration goes first.
 	serving, stopServing := context.WithCancel(context.WithoutCancel(ctx))
 	group.Go(func() error { return d.status.Run(serving) })
@@ -290,12 +295,14 @@ func (d *daemon) handleSignals(ctx context.Context, signals <-chan os.Signal, st
 
 // reloadConfig takes new settings, or says why not and keeps the old ones.
 func (d *daemon) reloadConfig() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	cfg, err := d.reload()
 	if err != nil {
 		d.log.Error("invalid configuration, keeping current", "error", err)
 		return
 	}
-	r, err := newRenderer(cfg)
+	r, err := newRendererWith(cfg, d.peers)
 	if err != nil {
 		d.log.Error("invalid template, keeping current configuration", "error", err)
 		return
@@ -323,7 +330,7 @@ func needRestart(keys []string) (fixed []string) {
 		case k == "api.service", k == "api.advertise", k == "api.hosts":
 		case strings.HasPrefix(k, "consul."), strings.HasPrefix(k, "api."), strings.HasPrefix(k, "log."), k == "name",
 			k == "haproxy.socket", k == "haproxy.master_socket", k == "haproxy.config", k == "haproxy.base_config", k == "haproxy.check_command",
-			k == "haproxy.reload_command", k == "haproxy.timeout", k == "haproxy.reload_timeout":
+			k == "haproxy.reload_command", k == "haproxy.peers.address", k == "haproxy.timeout", k == "haproxy.reload_timeout":
 			fixed = append(fixed, k)
 		}
 	}

@@ -133,6 +133,9 @@ func selfEntry(cfg config.Config, address string, bound net.Addr) entry {
 		registered = p
 	}
 	says := contract.Sidecar{Balancer: cfg.Name, HTTPS: scheme == "https"}
+	if at := cfg.HAProxy.Peers.Address; at != "" {
+		says.Peer, _ = netip.ParseAddrPort(at) // Load has passed it
+	}
 	for _, s := range cfg.Services {
 		says.Services = append(says.Services, s.Name)
 	}

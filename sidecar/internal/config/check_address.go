@@ -131,3 +131,15 @@ func consulAddress(s string) error {
 	}
 	return hostName(u.Hostname())
 }
+
+// peerAddress passes the address of one machine that others reach.
+func peerAddress(s string) error {
+	at, err := netip.ParseAddrPort(s)
+	if err != nil || at.Port() == 0 || at.Addr().Zone() != "" {
+		return errors.New("must be an IP address and port, such as 10.0.0.5:10000")
+	}
+	if at.Addr().IsUnspecified() {
+		return errors.New("must be the address of one machine")
+	}
+	return nil
+}

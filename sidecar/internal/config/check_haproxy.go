@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -18,6 +19,31 @@ func beginsSection(s string) bool {
 		return true
 	}
 	return false
+}
+
+// wholeSections passes lines that are whole sections, of kinds that nothing else in
+// the settings makes.
+func wholeSections(lines []string) error {
+	begun := false
+	for i, line := range lines {
+		words := strings.Fields(line)
+		at := func(reason string) error { return fmt.Errorf("item %d, %s: %s", i+1, quote(line), reason) }
+		switch {
+		case len(words) == 0 || strings.HasPrefix(words[0], "#"):
+		case !beginsSection(words[0]) && !begun:
+			return at("must begin a section, such as `userlist NAME`")
+		case !beginsSection(words[0]):
+		case words[0] == "global" || words[0] == "defaults":
+			return at("its lines go to haproxy." + words[0] + ".extra")
+		case slices.Contains([]string{"frontend", "backend", "listen", "program", "healthcheck"}, words[0]):
+			return at("a section " + words[0] + " cannot be added; services make frontends and backends, and haproxy.template is for all else")
+		case len(words) > 1 && strings.HasPrefix(words[1], "pointsman"):
+			return at("the name is reserved for Pointsman in haproxy.cfg")
+		default:
+			begun = true
+		}
+	}
+	return nil
 }
 
 // extraLine passes a line that is put into a section of haproxy.cfg as it is.

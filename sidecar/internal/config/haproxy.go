@@ -26,6 +26,8 @@ type HAProxy struct {
 	Defaults Defaults
 	Stats    Stats
 	Health   Health
+	Peers    Peers
+	Sections []string // lines of whole sections
 }
 
 // Global is what goes into haproxy.cfg's global section.
@@ -57,6 +59,11 @@ type Timeouts struct {
 	HTTPRequest   time.Duration
 	HTTPKeepAlive time.Duration
 	Tunnel        time.Duration
+}
+
+// Peers is how stick tables are exchanged between load balancers.
+type Peers struct {
+	Address string // IP address and port of this HAProxy; "" is no exchange
 }
 
 // Stats is HAProxy's statistics page.

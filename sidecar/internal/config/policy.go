@@ -60,6 +60,10 @@ type Sticky struct {
 	Secure  bool
 	MaxIdle time.Duration
 	MaxLife time.Duration
+
+	Source  bool          // by the client's address
+	Clients int           // addresses that are remembered
+	Expire  time.Duration // without a request
 }
 
 // RateLimit is what one client may do.

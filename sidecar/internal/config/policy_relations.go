@@ -29,6 +29,12 @@ func (l *loader) policyRelations(prefix string, s *Service) {
 	l.checkRelations(prefix, s)
 	l.upstreamRelations(prefix, s)
 	p := s.Policy
+	if p.Sticky.Source && l.cfg.HAProxy.Peers.Address == "" {
+		l.conflict("needs haproxy.peers.address: without it HAProxy forgets its clients at each reload, and each load balancer has servers of its own", "true", prefix+".sticky.source", "haproxy.peers.address", prefix)
+	}
+	if p.Sticky.Source && p.Sticky.Cookie != "" {
+		l.conflict("is not used with sticky.cookie: choose one", "true", prefix+".sticky.source", prefix+".sticky.cookie", prefix)
+	}
 	switch {
 	case p.Outlier.Observe != ObserveNone && !s.Check.Enabled:
 		l.conflict("needs check.enabled: a server that is down comes back by its health check", string(p.Outlier.Observe), prefix+".outlier.observe", prefix+".check.enabled", prefix)

@@ -75,6 +75,9 @@ func (l *loader) includeMode() {
 	if filepath.Base(h.BaseConfig) == filepath.Base(h.Config) { // HAProxy's alerts would not tell them apart
 		l.conflict("needs a haproxy.config with another file name, such as pointsman.cfg", h.BaseConfig, "haproxy.base_config", "haproxy.config")
 	}
+	if h.Peers.Address != "" {
+		l.conflict("must not be set with haproxy.base_config: write the section peers there", h.Peers.Address, "haproxy.peers.address", "haproxy.base_config")
+	}
 	for i, s := range l.cfg.Services {
 		if len(s.Bind) > 0 {
 			key := l.prefixes[i]
@@ -238,6 +241,9 @@ func (l *loader) bindsUnique() {
 	}
 	if l.cfg.HAProxy.Health.Bind != "" {
 		claim(l.cfg.HAProxy.Health.Bind, "haproxy.health.bind", "haproxy")
+	}
+	if l.cfg.HAProxy.Peers.Address != "" {
+		claim(l.cfg.HAProxy.Peers.Address, "haproxy.peers.address", "haproxy")
 	}
 	for i, s := range l.cfg.Services {
 		for _, line := range s.Bind {

@@ -184,6 +184,20 @@ func haproxyStats() []setting[Config] {
 			doc: "Path of HAProxy's health answer.",
 			at:  func(c *Config) value { return text{&c.HAProxy.Health.URI, "path in a URL", urlPath} },
 		},
+		{
+			key: "haproxy.sections", def: "[]",
+			doc: "Whole sections of haproxy.cfg, with their first lines: `peers`, `userlist`, `resolvers`, `mailers`, `cache`, `http-errors`, `ring`, `log-forward`, `fcgi-app`, `crt-store`, `log-profile`, `acme` or `traces`. An error of HAProxy about one names the line here.",
+			at: func(c *Config) value {
+				return list{p: &c.HAProxy.Sections, what: "list of lines, or a text of lines", item: oneLine, whole: wholeSections, block: true}
+			},
+		},
+		{
+			key: "haproxy.peers.address", derived: "no exchange",
+			doc: "Address at which the other load balancers' HAProxy reaches this one to exchange stick tables, such as `10.0.0.5:10000`. HAProxy listens there. The sidecars find each other's in Consul. See [sticky sessions](guides/sticky-sessions.md).",
+			at: func(c *Config) value {
+				return text{&c.HAProxy.Peers.Address, "IP address and port", orEmpty(peerAddress)}
+			},
+		},
 	}
 }
 

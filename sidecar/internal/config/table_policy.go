@@ -263,7 +263,38 @@ func policySticky() []policy {
 			doc: "HAProxy `maxlife`: age at which a client's cookie is ignored. 0s is without end.",
 			at:  func(s *Service) value { return wholeSeconds(&s.Policy.Sticky.MaxLife) },
 		}},
+		{
+			setting: setting[Service]{
+				key: "sticky.source", def: "false",
+				doc: "A client's address comes back to the same server, on all load balancers. Needs `haproxy.peers.address`. See [sticky sessions](guides/sticky-sessions.md).",
+				at:  func(s *Service) value { return yesNo{&s.Policy.Sticky.Source} },
+			},
+			backend: stickySourceLines,
+		},
+		{needs: "sticky.source", setting: setting[Service]{
+			key: "sticky.clients", def: "100000",
+			doc: "Addresses that are remembered at a time, the newest.",
+			at:  func(s *Service) value { return number{&s.Policy.Sticky.Clients, 1, 10_000_000} },
+		}},
+		{needs: "sticky.source", setting: setting[Service]{
+			key: "sticky.expire", def: "30m",
+			doc: "Time without a request after which an address is forgotten.",
+			at:  func(s *Service) value { return span{&s.Policy.Sticky.Expire, time.Second, haproxyMax} },
+		}},
 	}
+}
+
+// PeersName is the section of the load balancers that exchange stick tables.
+const PeersName = "pointsman"
+
+// stickySourceLines keep addresses of servers, as names of slots differ between load
+// balancers.
+func stickySourceLines(s *Service) []string {
+	k := s.Policy.Sticky
+	if !k.Source {
+		return nil
+	}
+	return []string{fmt.Sprintf("stick-table type ipv6 size %d expire %s srvkey addr peers %s", k.Clients, ms(k.Expire), PeersName), "stick on src"}
 }
 
 func stickyCookieLines(s *Service) []string {

@@ -148,7 +148,7 @@ func loadFrom(t *testing.T, args, env []string, yaml string) Config {
 // sampleOf gives a text that the setting takes and that is not its default.
 func sampleOf(t *testing.T, s setting[Config], base Config) string {
 	t.Helper()
-	for _, text := range []string{"true", "700ms", "7s", "7m", "7", "77", "debug", "json", "/x", "127.0.0.1:7", "7MiB", "http://x/", `["{file}"]`, "10.7.0.0/16", "x"} {
+	for _, text := range []string{"true", "700ms", "7s", "7m", "7", "77", "debug", "json", "/x", "127.0.0.1:7", "7MiB", "http://x/", `["{file}"]`, "10.7.0.0/16", "x", "cache x"} {
 		c := base
 		if s.at(&c).set(text) == nil && len(Changed(base, c)) == 1 {
 			return text

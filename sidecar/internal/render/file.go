@@ -248,6 +248,7 @@ func (f *File) validate(ctx context.Context, path string, content []byte) error 
 	if err != nil || words == "" {
 		return err
 	}
+	words = inSettings(words, f.path, content)
 	kept, err := f.reject(content, words)
 	if err != nil {
 		return err

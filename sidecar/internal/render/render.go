@@ -149,7 +149,7 @@ func (r *Renderer) Render(backends []plan.FileBackend) ([]byte, error) {
 	var out bytes.Buffer
 	// A global section of its own, so that an operator's template need not
 	// know of it: HAProxy merges them.
-	fmt.Fprintf(&out, "%s\nglobal\n    setenv %s %s\n\n", Header, plan.MarkerVariable, r.marker)
+	fmt.Fprintf(&out, "%s\nglobal\n    setenv %s %s\n%s\n", Header, plan.MarkerVariable, r.marker, r.settings.localPeer())
 	if err := r.tmpl.Execute(&out, v); err != nil {
 		return nil, fmt.Errorf("render: template: %w", err)
 	}
@@ -157,6 +157,7 @@ func (r *Renderer) Render(backends []plan.FileBackend) ([]byte, error) {
 		// HAProxy refuses a last line without an end.
 		out.WriteByte('\n')
 	}
+	out.WriteString(r.settings.peers() + r.settings.operatorSections())
 	for _, s := range r.settings.Services {
 		out.WriteString(s.preload() + s.Beside)
 	}

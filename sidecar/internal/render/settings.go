@@ -31,6 +31,12 @@ type Settings struct {
 	HealthBind string // of HAProxy's own health answer; "" is none
 	HealthURI  string
 
+	// Peers are the load balancers that exchange stick tables, this one first; none
+	// is no exchange.
+	Peers []Peer
+
+	Sections []string // lines of whole sections of the operator's
+
 	Services []Service
 }
 

@@ -35,7 +35,7 @@ func TestParse_Words_GiveBothLinesAlike(t *testing.T) {
 		{text: "weight 100", wantErr: `"weight" is not supported: Pointsman sets it from Consul`},
 		{text: "fall 3 backup", wantErr: `"backup" is not supported`},
 		{text: "check", wantErr: "check.enabled"},
-		{text: "cookie a", wantErr: "dynamic-cookie-key"},
+		{text: "cookie a", wantErr: "sticky.cookie"},
 		{text: "ssl verify", wantErr: `"verify" needs 1 argument`},
 		{text: "maxconn many", wantErr: `"many" is not a number of 0 to 1000000`},
 		{text: "maxconn -1", wantErr: `"-1" is not a number`},

@@ -1,0 +1,58 @@
+package render
+
+import (
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// The comments around the operator's sections, by which a line of the file is found
+// again in the settings.
+const (
+	sectionsBegin = "# begin haproxy.sections"
+	sectionsEnd   = "# end haproxy.sections"
+)
+
+// operatorSections is the sections that the settings have whole.
+func (s Settings) operatorSections() string {
+	if len(s.Sections) == 0 {
+		return ""
+	}
+	var out strings.Builder
+	out.WriteString("\n" + sectionsBegin + "\n")
+	for _, line := range s.Sections {
+		indent := "    "
+		if words := strings.Fields(line); len(words) > 0 && beginsSection(words[0]) {
+			indent = ""
+		}
+		out.WriteString(indent + strings.TrimSpace(line) + "\n")
+	}
+	out.WriteString(sectionsEnd + "\n")
+	return out.String()
+}
+
+// inSettings adds to HAProxy's words about a file the line of haproxy.sections that
+// they are about.
+func inSettings(output, path string, content []byte) string {
+	lines := strings.Split(string(content), "\n")
+	first, last := slices.Index(lines, sectionsBegin), slices.Index(lines, sectionsEnd)
+	if first < 0 {
+		return output
+	}
+	var out strings.Builder
+	for line := range strings.Lines(output) {
+		text, end, _ := strings.Cut(line, "\n")
+		if m := placeInFile.FindStringSubmatch(line); len(m) == 3 && filepath.Base(m[1]) == filepath.Base(path) {
+			if n, err := strconv.Atoi(m[2]); err == nil && n-1 > first && n-1 < last {
+				text += fmt.Sprintf(" (line %d of haproxy.sections)", n-1-first)
+			}
+		}
+		out.WriteString(text + end)
+		if strings.HasSuffix(line, "\n") {
+			out.WriteString("\n")
+		}
+	}
+	return out.String()
+}
