@@ -25,7 +25,7 @@ var rules = []rule{
 		imports: []string{
 			sidecar + "reconcile/...", sidecar + "config/...", sidecar + "consul/...",
 			sidecar + "haproxy/...", sidecar + "metrics/...", sidecar + "render/...",
-			sidecar + "api/...", sidecar + "credential/...", sidecar + "statefile/...", sidecar + "deploy/...", sidecar + "runner/...", sidecar + "event",
+			sidecar + "api/...", sidecar + "credential/...", sidecar + "statefile/...", sidecar + "deploy/...", sidecar + "runner/...", sidecar + "event", sidecar + "fleet", sidecar + "history",
 			// The wiring turns settings into the values of the core, and prints plans.
 			sidecar + "catalog/...", sidecar + "plan/...",
 			// It registers the load balancer, as any program registers itself.
@@ -43,6 +43,10 @@ var rules = []rule{
 	{place: sidecar + "api/...", imports: append([]string{sidecar + "reconcile/...", sidecar + "credential/...", sidecar + "event"}, core...), tests: fakes},
 	// It keeps what happened: it reads the agent's State and takes its calls.
 	{place: sidecar + "event", imports: append([]string{sidecar + "reconcile/..."}, core...)},
+	// It keeps what deploy did, in Consul.
+	{place: sidecar + "history", imports: []string{sidecar + "deploy/...", sidecar + "consul/..."}, tests: fakes},
+	// It sums up States, and gathers over interfaces of its own.
+	{place: sidecar + "fleet", imports: []string{sidecar + "reconcile/..."}},
 	{place: sidecar + "statefile/...", imports: []string{sidecar + "catalog/..."}},
 	{place: sidecar + "metrics/...", imports: core, tests: fakes},
 	// It decides, over interfaces of its own; cli puts the adapters behind them.

@@ -24,6 +24,7 @@ const (
 	// answerGrace is how long beyond its wait an answer may take.
 	answerGrace = 5 * time.Second
 	maxAnswer   = 64 << 10
+	maxSummary  = 4 << 20
 	maxState    = 128 << 20 // 10,000 instances have some 4 MB
 )
 
@@ -257,6 +258,16 @@ func (c *Client) State(ctx context.Context, to Target, into any) error {
 	return c.ask(ctx, to, stateRequest{path: []string{"state"}, wait: releaseTimeout, most: maxState}, into)
 }
 
+// Summary asks for how the load balancer does, without its instances.
+func (c *Client) Summary(ctx context.Context, to Target, into any) error {
+	return c.ask(ctx, to, stateRequest{path: []string{"summary"}, most: maxSummary}, into)
+}
+
+// Fleet asks for all load balancers that the sidecar finds.
+func (c *Client) Fleet(ctx context.Context, to Target, into any) error {
+	return c.ask(ctx, to, stateRequest{path: []string{"fleet"}, wait: releaseTimeout, most: maxState}, into)
+}
+
 // Events asks for what happened after a number, at most so many; after 0, for
 // the newest.
 func (c *Client) Events(ctx context.Context, to Target, after uint64, limit int) (Events, error) {
@@ -402,7 +413,7 @@ func refusal(to Target, code int, body []byte) error {
 	case code == http.StatusNotFound && said.LoadBalancer != "" && said.LoadBalancer == to.LoadBalancer:
 		return ErrNotRouted
 	case code == http.StatusUnauthorized && to.Registered:
-		return errors.New("status 401: it wants a bearer token, which an address from Consul is sent only over TLS and with --sidecar-ca-file; or name its address by --load-balancer")
+		return errors.New("status 401: it wants a bearer token, which an address from Consul is sent only over TLS and with a CA file (deploy: --sidecar-ca-file, or name the address by --load-balancer; the sidecar's view of the fleet: api.tls.ca_file)")
 	case code == http.StatusUnauthorized:
 		return errors.New("status 401: bearer token rejected")
 	}

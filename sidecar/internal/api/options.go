@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -27,6 +28,14 @@ type Options struct {
 	// State gives the body of /api/v1/state, as JSON can encode it; nil is
 	// none yet.
 	State func() any
+	// Short gives the body of /api/v1/summary, a short State; nil: there is none.
+	Short func() any
+	// Fleet gives the body of /api/v1/fleet, all load balancers; nil: there is none.
+	// It may wait for others, within its own bounds.
+	Fleet func(context.Context) any
+	// Deployments gives the body of /api/v1/deployments; nil: there is none. An error is
+	// Consul's.
+	Deployments func(context.Context) (any, error)
 	// Ready tells whether HAProxy runs all that Consul says and answers, and if
 	// not, why.
 	Ready func() (ready bool, reason string)

@@ -30,6 +30,15 @@ func routes(o Options) (http.Handler, error) {
 		paths["/api/v1/drain/*"] = http.HandlerFunc(p.drain)
 		paths["/api/v1/live/*"] = http.HandlerFunc(p.live)
 	}
+	if o.Short != nil {
+		paths["/api/v1/summary"] = state(o.Short)
+	}
+	if o.Fleet != nil {
+		paths["/api/v1/fleet"] = fleet(o.Fleet)
+	}
+	if o.Deployments != nil {
+		paths["/api/v1/deployments"] = deployments(o.Deployments)
+	}
 	if o.Events != nil {
 		paths["/api/v1/events"] = newEvents(o.LoadBalancer, o.Events)
 	}

@@ -1,10 +1,34 @@
 package api
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"net/http"
 )
+
+// fleet answers with all load balancers; ?pretty indents it.
+func fleet(get func(context.Context) any) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		indent := ""
+		if r.URL.Query().Has("pretty") {
+			indent = "  "
+		}
+		write(w, http.StatusOK, get(r.Context()), indent)
+	})
+}
+
+// deployments answers with what was deployed, as Consul has it.
+func deployments(get func(context.Context) (any, error)) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, err := get(r.Context())
+		if err != nil {
+			writeJSON(w, http.StatusServiceUnavailable, problem{err.Error()})
+			return
+		}
+		writeJSON(w, http.StatusOK, body)
+	})
+}
 
 // state answers with all that the agent knows; ?pretty indents it. A client
 // that has this state already (If-None-Match) gets 304 and no body.

@@ -29,6 +29,7 @@ const (
 	ExitDegraded    = 5 // `status`: an operator should look
 	ExitNotRunning  = 6 // `status`: HAProxy does not run, or cannot be read
 	ExitUnreachable = 7 // `status`: the sidecar cannot be asked
+	ExitLocked      = 8 // `deploy`: another deployment of the service is under way
 	// 128+n: ended at once by a second signal n; for deploy, by the first.
 )
 
@@ -115,8 +116,8 @@ them. Only the most common flags are shown here.
 
 Exit codes: 0 done, 1 failed, 2 invalid arguments or settings,
 3 changes pending (plan --exit-code) or under way (status), 4 partially deployed
-(deploy), 5 degraded, 6 HAProxy does not run, 7 sidecar not reached (status), 128+n
-ended by a second signal n (deploy: by the first).`,
+(deploy), 5 degraded, 6 HAProxy does not run, 7 sidecar not reached (status), 8 another
+deployment is under way (deploy), 128+n ended by a second signal n (deploy: by the first).`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}

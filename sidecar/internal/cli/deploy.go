@@ -38,13 +38,18 @@ once for each node and gets its data in environment variables
 The load balancers are the sidecars registered in Consul. Only this machine's
 Consul settings are used; the settings file may be missing.
 
+A lock in Consul keeps two deployments of a service apart. What happens is recorded
+there: deploy status, history and undo use it, and the page shows it.
+
 Exit codes: 0 deployed, 1 failed and the old nodes are not touched, 2 invalid
 arguments or settings, 4 partially deployed: both versions may run,
+8 another deployment of the service is under way, nothing was done,
 128+n interrupted by signal n: run the command again to continue.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return runDeploy(cmd, env, &o) },
 	}
 	o.flags(cmd)
+	cmd.AddCommand(deployStatusCommand(env), deployHistoryCommand(env), deployUndoCommand(env))
 	return cmd
 }
 
@@ -61,12 +66,11 @@ func runDeploy(cmd *cobra.Command, env Env, o *deployOptions) error {
 		return err
 	}
 	defer parts.close()
-	d, err := deploy.New(parts.options)
-	if err != nil {
-		return &exitError{code: ExitUsage, err: err}
-	}
-	result := d.Run(ctx)
+	result, err := runRecorded(ctx, cfg, env, o, parts, screen)
 	screen.end()
+	if err != nil {
+		return err
+	}
 	if o.json {
 		e := json.NewEncoder(env.Stdout)
 		e.SetIndent("", "  ")
@@ -178,6 +182,9 @@ type deployOptions struct {
 
 	tokenFile, caFile, certFile, keyFile string
 
+	noLock bool
+	undoes string // the ID of the deployment that this one takes back
+
 	json bool
 }
 
@@ -210,6 +217,7 @@ func (o *deployOptions) flags(cmd *cobra.Command) {
 	f.StringVar(&o.caFile, "sidecar-ca-file", "", "PEM file with the authorities of the sidecars' certificates; requires TLS on every sidecar")
 	f.StringVar(&o.certFile, "sidecar-cert-file", "", "PEM file with the client certificate for the sidecars' API")
 	f.StringVar(&o.keyFile, "sidecar-key-file", "", "PEM file with the client certificate's key")
+	f.BoolVar(&o.noLock, "no-lock", false, "deploy without the lock and the record in Consul's key/value store")
 	f.BoolVar(&o.json, "json", false, "print the result as JSON")
 }
 

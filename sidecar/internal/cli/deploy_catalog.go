@@ -66,8 +66,8 @@ func (c *deployCatalog) Balancers(ctx context.Context) ([]deploy.Balancer, error
 			b.Problem = e.NoSidecar.Error()
 		case !e.Sidecar.MayRoute(c.service) && e.NoSidecar == nil:
 			continue
-		case !e.Sidecar.Stopped.IsZero() && e.Health == catalog.Critical:
-			continue // its HAProxy has gone as well
+		case isGone(e):
+			continue
 		case c.at[b.Name] != "":
 			b.URL = c.at[b.Name]
 		case e.Address == "":
@@ -83,6 +83,12 @@ func (c *deployCatalog) Balancers(ctx context.Context) ([]deploy.Balancer, error
 		list = append(list, b)
 	}
 	return list, nil
+}
+
+// isGone reports whether a sidecar has stopped in order and its HAProxy has gone as
+// well.
+func isGone(e consul.ReportEntry) bool {
+	return !e.Sidecar.Stopped.IsZero() && e.Health == catalog.Critical
 }
 
 // deployBalancers asks the sidecars.

@@ -21,6 +21,7 @@ import (
 	"github.com/pointsman/pointsman/sidecar/internal/config"
 	"github.com/pointsman/pointsman/sidecar/internal/consul"
 	"github.com/pointsman/pointsman/sidecar/internal/event"
+	"github.com/pointsman/pointsman/sidecar/internal/fleet"
 	"github.com/pointsman/pointsman/sidecar/internal/metrics"
 	"github.com/pointsman/pointsman/sidecar/internal/reconcile"
 	"github.com/pointsman/pointsman/sidecar/internal/render"
@@ -123,9 +124,21 @@ func newDaemon(cfg config.Config, env Env, adopt bool, reload func() (config.Con
 	if most < cfg.API.MaxConnections {
 		d.log.Warn("API connections limited by open files", "limit", openFiles(), "connections", most, "wanted", cfg.API.MaxConnections)
 	}
+	summary := func() fleet.Summary { return fleet.Summarize(d.agent.State()) }
+	all, err := newGatherer(cfg, summary)
+	if err != nil {
+		return nil, err
+	}
+	book, err := newBook(cfg)
+	if err != nil {
+		return nil, err
+	}
+	deployed := &deploymentReader{book: book}
 	d.status, err = api.New(api.Options{
 		Address: cfg.API.Address, Socket: cfg.API.Socket, MaxConnections: most, MaxPerAddress: perAddress, Access: access(cfg, func() []string { return *d.hosts.Load() }), LoadBalancer: cfg.Name,
 		State: func() any { return judged(d.agent.State()) },
+		Short: func() any { return summary() },
+		Fleet: func(ctx context.Context) any { return all.Gather(ctx) }, Deployments: deployed.read,
 		Ready: func() (bool, string) { s := d.agent.State(); return s.Ready, s.NotReady },
 		Watch: watch(d.agent), Attend: d.agent.Attend, Events: happened, Release: releaser(d.agent), SetDrain: drainer(d.agent),
 		Alive: d.alive, Summary: func() string { return d.agent.State().Summary() }, Metrics: registry, Logger: d.log.Named("status"),

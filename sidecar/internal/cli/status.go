@@ -17,6 +17,7 @@ import (
 
 	"github.com/pointsman/pointsman/sidecar/internal/api"
 	"github.com/pointsman/pointsman/sidecar/internal/catalog"
+	"github.com/pointsman/pointsman/sidecar/internal/fleet"
 	"github.com/pointsman/pointsman/sidecar/internal/reconcile"
 )
 
@@ -33,9 +34,9 @@ func judged(s *reconcile.State) judgedState { return judgedState{s, s.Verdict()}
 const watchPace = time.Second
 
 type statusOptions struct {
-	json, watch, all bool
-	timeout          time.Duration
-	service          string // "" is all
+	json, watch, all, fleet bool
+	timeout                 time.Duration
+	service                 string // "" is all
 }
 
 func statusCommand(env Env) *cobra.Command {
@@ -49,17 +50,25 @@ Of a service with more than %d instances those that take traffic are only counte
 
 Exit codes: %d in step, %d behind (something is under way), %d degraded (an operator
 should look), %d HAProxy does not run or cannot be read, %d the sidecar cannot be asked.
-With SERVICE, what concerns other services does not count.`,
+With SERVICE, what concerns other services does not count.
+
+With --fleet the sidecar asks all others that are registered in Consul, and the
+status is the worst of all load balancers. One that is not reachable, or runs
+something else than the others for longer than 15 s, is degraded.`,
 			maxListed, ExitOK, ExitChanges, ExitDegraded, ExitNotRunning, ExitUnreachable),
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 {
 				o.service = args[0]
 			}
+			if o.fleet {
+				return showFleet(cmd, env, o)
+			}
 			return showStatus(cmd, env, o)
 		},
 	}
 	cmd.Flags().BoolVar(&o.json, "json", false, "print JSON, as /api/v1/state has it")
+	cmd.Flags().BoolVar(&o.fleet, "fleet", false, "show all load balancers; --json as /api/v1/fleet has it")
 	cmd.Flags().BoolVar(&o.all, "all", false, "list every instance")
 	cmd.Flags().BoolVarP(&o.watch, "watch", "w", false, "show it again when it changes; ends when nothing is under way any more")
 	cmd.Flags().DurationVar(&o.timeout, "timeout", 10*time.Minute, "with --watch: ends after this time at the latest")
@@ -67,26 +76,79 @@ With SERVICE, what concerns other services does not count.`,
 }
 
 func showStatus(cmd *cobra.Command, env Env, o statusOptions) error {
-	screen := newStatusScreen(env, o)
 	var s judgedState
+	err := watchStatus(cmd, env, o, func(c *api.Client, to api.Target) (view, error) {
+		s = judgedState{}
+		if err := c.State(cmd.Context(), to, &s); err != nil {
+			return view{}, err
+		}
+		if s.State == nil {
+			return view{}, errors.New("the answer has no state")
+		}
+		isThere := o.service == "" || s.keep(o.service)
+		return view{body: s, isThere: isThere, isFinal: s.isFinal(), tree: func(t *tree) { t.state(s) }}, nil
+	})
+	if err != nil {
+		return err
+	}
+	return statusError(s.Verdict.Status)
+}
+
+func showFleet(cmd *cobra.Command, env Env, o statusOptions) error {
+	var f fleet.Fleet
+	err := watchStatus(cmd, env, o, func(c *api.Client, to api.Target) (view, error) {
+		f = fleet.Fleet{}
+		if err := c.Fleet(cmd.Context(), to, &f); err != nil {
+			return view{}, err
+		}
+		isThere := o.service == "" || keepOfFleet(&f, o.service)
+		return view{body: f, isThere: isThere, isFinal: isFleetFinal(&f), tree: func(t *tree) { t.fleet(f) }}, nil
+	})
+	if err != nil {
+		return err
+	}
+	return statusError(f.Status)
+}
+
+// statusError gives the exit code of a status.
+func statusError(s reconcile.Status) error {
+	code, known := statusCodes[s]
+	if !known {
+		code = ExitDegraded
+	}
+	if code != ExitOK {
+		return &exitError{code: code}
+	}
+	return nil
+}
+
+// view is one answer, to be shown.
+type view struct {
+	body    any // for --json
+	tree    func(*tree)
+	isThere bool // it has the service that was asked for
+	isFinal bool // nothing is under way
+}
+
+// watchStatus asks and shows, with --watch until nothing is under way.
+func watchStatus(cmd *cobra.Command, env Env, o statusOptions, ask func(*api.Client, api.Target) (view, error)) error {
+	screen := newStatusScreen(env, o)
+	isThere := true
 	err := askOwn(cmd, env, func(c *api.Client, to api.Target) error {
 		ctx, cancel := context.WithTimeout(cmd.Context(), o.timeout)
 		defer cancel()
 		for {
-			s = judgedState{}
-			if err := c.State(cmd.Context(), to, &s); err != nil {
+			v, err := ask(c, to)
+			if err != nil {
 				return err
 			}
-			if s.State == nil {
-				return errors.New("the answer has no state")
-			}
-			if o.service != "" && !s.keep(o.service) {
+			if isThere = v.isThere; !isThere {
 				return nil
 			}
-			if err := screen.show(s); err != nil {
+			if err := screen.show(v); err != nil {
 				return err
 			}
-			if !o.watch || s.isFinal() || ctx.Err() != nil {
+			if !o.watch || v.isFinal || ctx.Err() != nil {
 				return nil
 			}
 			pause(ctx, watchPace)
@@ -98,11 +160,12 @@ func showStatus(cmd *cobra.Command, env Env, o statusOptions) error {
 		}
 		return err
 	}
-	if o.service != "" && len(s.Services) == 0 {
-		return failure(fmt.Errorf("status %s: this load balancer does not route the service", catalog.Printable(o.service)))
-	}
-	if code := statusCodes[s.Verdict.Status]; code != ExitOK {
-		return &exitError{code: code}
+	if !isThere {
+		who := "this load balancer does not route"
+		if o.fleet {
+			who = "no load balancer that was reached routes"
+		}
+		return failure(fmt.Errorf("status %s: %s the service", catalog.Printable(o.service), who))
 	}
 	return nil
 }
@@ -154,14 +217,14 @@ func newStatusScreen(env Env, o statusOptions) *statusScreen {
 	return s
 }
 
-func (s *statusScreen) show(state judgedState) error {
+func (s *statusScreen) show(v view) error {
 	var b bytes.Buffer
 	if s.options.json {
 		e := json.NewEncoder(&b)
 		if !s.options.watch {
 			e.SetIndent("", "  ")
 		}
-		if err := e.Encode(state); err != nil {
+		if err := e.Encode(v.body); err != nil {
 			return err
 		}
 	} else {
@@ -169,7 +232,7 @@ func (s *statusScreen) show(state judgedState) error {
 		if !s.options.watch || s.size != nil { // else it would differ each second
 			t.now = time.Now()
 		}
-		t.state(state)
+		v.tree(&t)
 	}
 	text := b.String()
 	if s.options.watch && s.size != nil && !s.options.json {

@@ -71,39 +71,18 @@ func (t *tree) mark(s reconcile.Status) string {
 }
 
 func (t *tree) state(s judgedState) {
-	h := s.HAProxy
-	haproxy := "HAProxy not running"
-	if h.Running {
-		old := fmt.Sprint(h.OldWorkers)
-		if h.OldWorkersUnknown {
-			old = "unknown"
-		}
-		haproxy = fmt.Sprintf("HAProxy %s, pid %d, old workers %s", h.Version, h.PID, old)
-	} else if !h.Stopped {
-		haproxy = "HAProxy cannot be read"
-	}
-	if h.Maintenance {
-		haproxy += ", in maintenance"
-	}
-	reloads := fmt.Sprintf("reloads %d, failed %d", s.Reloads.Succeeded, s.Reloads.Failed)
-	if s.Reloads.LastReason != "" {
-		reloads += fmt.Sprintf(", last %s (%s)", t.ago(s.Reloads.Last), s.Reloads.LastReason)
-	}
 	consul := "Consul reachable"
 	if !s.Consul.Reachable {
 		consul = "Consul not reachable"
 	}
-	lines := []branch{{text: haproxy + ", " + reloads}, {text: consul + ", oldest answer " + t.ago(s.Consul.LastContact)}}
+	lines := []branch{{text: t.haproxy(s.HAProxy, s.Reloads)}, {text: consul + ", oldest answer " + t.ago(s.Consul.LastContact)}}
 	best, worst := reconcile.InStep, map[string]reconcile.Status{}
 	if s.Verdict.Status == reconcile.NotRunning {
 		best = reconcile.NotRunning // nothing takes traffic
 	}
 	notes := map[string][]branch{}
 	for _, f := range s.Verdict.Reasons {
-		line := branch{text: t.paint(statusColours[f.Status], statusMarks[f.Status]) + " " + visible(f.Text)}
-		if f.Status == reconcile.InStep {
-			line.text = "- " + visible(f.Text)
-		}
+		line := branch{text: t.finding(f)}
 		if f.Service == "" {
 			lines = append(lines, line)
 			continue

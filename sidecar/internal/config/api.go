@@ -25,5 +25,6 @@ type API struct {
 type StatusTLS struct {
 	CertFile     string // set if and only if KeyFile is; "" speaks plain HTTP
 	KeyFile      string
+	CAFile       string // authorities of the other sidecars' certificates; "": no token is sent to them
 	ClientCAFile string // clients need a certificate of these authorities; "" lets in all
 }

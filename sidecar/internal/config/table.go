@@ -29,7 +29,7 @@ func settings() []setting[Config] {
 	table = append(table, haproxySettings()...)
 	table = append(table, registrationSettings()...)
 	table = append(table, addressSettings()...)
-	table = append(table, apiSettings()...)
+	table = append(append(table, apiSettings()...), apiTLSSettings()...)
 	return append(table, ownSettings()...)
 }
 

@@ -52,6 +52,12 @@ func apiSettings() []setting[Config] {
 			doc: "File with the bearer token. The sidecar reads the file again when it changes.",
 			at:  func(c *Config) value { return text{&c.API.TokenFile, "path", orEmpty(path)} },
 		},
+	}
+}
+
+// apiTLSSettings are those of the API's TLS.
+func apiTLSSettings() []setting[Config] {
+	return []setting[Config]{
 		{
 			key: "api.tls.cert_file",
 			doc: "PEM file with the API's certificate. The API then uses TLS only. The sidecar reads the file again when it changes.",
@@ -61,6 +67,11 @@ func apiSettings() []setting[Config] {
 			key: "api.tls.key_file",
 			doc: "PEM file with the key of `api.tls.cert_file`.",
 			at:  func(c *Config) value { return text{&c.API.TLS.KeyFile, "path", orEmpty(path)} },
+		},
+		{
+			key: "api.tls.ca_file",
+			doc: "PEM file with the authorities of the other sidecars' certificates, for the [view of the fleet](page.md#all-load-balancers). The sidecar asks them with its own token and certificate then, over TLS only. Without it no token is sent.",
+			at:  func(c *Config) value { return text{&c.API.TLS.CAFile, "path", orEmpty(path)} },
 		},
 		{
 			key: "api.tls.client_ca_file",

@@ -197,9 +197,14 @@ func (c *client) request(ctx context.Context, s Service, from cursor) (*http.Req
 	if err != nil {
 		return nil, fmt.Errorf("ask %s: %w", c.endpoint, err)
 	}
+	return req, c.sign(req)
+}
+
+// sign adds the credentials to a request.
+func (c *client) sign(req *http.Request) error {
 	secret, err := c.token.Current()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if secret != "" {
 		req.Header.Set("X-Consul-Token", secret)
@@ -208,7 +213,7 @@ func (c *client) request(ctx context.Context, s Service, from cursor) (*http.Req
 		password, _ := c.auth.Password()
 		req.SetBasicAuth(c.auth.Username(), password)
 	}
-	return req, nil
+	return nil
 }
 
 // failed names the agent, and the deadline where that was the cause. The URL

@@ -26,6 +26,7 @@ type Fake struct {
 	index     uint64            // the catalog's, raised by every change
 	nodes     map[string]string // address by node
 	services  map[key]*service
+	store     store
 	forgotten map[string]uint64 // index at which a service lost its last instance
 	checks    map[key]*api.HealthCheck
 	changed   chan struct{} // closed and made anew by every change
@@ -48,6 +49,7 @@ func NewFake(t testing.TB) *Fake {
 	f := &Fake{done: make(chan struct{}), changed: make(chan struct{})}
 	f.clear()
 	f.index = 10
+	f.store = store{keys: map[string]*kvEntry{}, sessions: map[string]bool{}}
 	f.server = httptest.NewServer(f)
 	t.Cleanup(func() {
 		close(f.done)
@@ -126,6 +128,10 @@ func (f *Fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	mux.HandleFunc("PUT /v1/catalog/register", f.catalogRegister)
 	mux.HandleFunc("GET /v1/health/service/{name}", f.health)
 	mux.HandleFunc("GET /v1/status/leader", func(w http.ResponseWriter, _ *http.Request) { reply(w, "127.0.0.1:8300") })
+	mux.HandleFunc("GET /v1/kv/{key...}", f.readKV)
+	mux.HandleFunc("PUT /v1/kv/{key...}", f.writeKV)
+	mux.HandleFunc("PUT /v1/session/{what}", f.session)
+	mux.HandleFunc("PUT /v1/session/{what}/{id}", f.session)
 	mux.ServeHTTP(w, r)
 }
 

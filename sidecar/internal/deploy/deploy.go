@@ -16,6 +16,7 @@ type Options struct {
 	Nodes     Nodes
 
 	Say  func(line string) // one for each transition; nil ok
+	Step func(Step)        // when one begins, by one goroutine; nil ok
 	Show func(bars []Bar)  // whenever one has changed, by one goroutine at a time; nil ok
 }
 
@@ -48,6 +49,9 @@ func New(o Options) (*Deployment, error) {
 	}
 	if o.Say == nil {
 		o.Say = func(string) {}
+	}
+	if o.Step == nil {
+		o.Step = func(Step) {}
 	}
 	if o.Show == nil {
 		o.Show = func([]Bar) {}
@@ -144,6 +148,7 @@ func (d *Deployment) reallyGone(ctx context.Context, listing Listing) (Listing, 
 // prepare finds out what is there, and that every load balancer can be asked.
 // Nothing has been done yet, so that whatever fails here needs no undoing.
 func (d *Deployment) prepare(ctx context.Context) (Listing, error) {
+	d.step(Step{Name: "check"}, 0)
 	listing, err := d.list(ctx, lookTimeout)
 	if err != nil {
 		return listing, err
@@ -209,6 +214,7 @@ func (d *Deployment) start(ctx context.Context, listing Listing, n int) error {
 		Total: d.fleet.count, First: d.fleet.first, IDs: d.proposed,
 	}
 	d.say("starting nodes: %d", n)
+	d.step(Step{Name: "start", Detail: fmt.Sprintf("%d nodes of %s", n, d.Version)}, 0)
 	d.fleet.started(n)
 	d.result.Started += n
 	return d.Nodes.Start(ctx, s)

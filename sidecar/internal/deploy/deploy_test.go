@@ -22,7 +22,7 @@ func TestAVersionTakesThePlaceOfAnother(t *testing.T) {
 		w.mustBe(r, Deployed, "api 1.1 deployed: live on 2 load balancers")
 		w.mustRun(map[string]int{"1.1": 3})
 		w.mustCall("start 3 of 3", "stop old-0,old-1,old-2 undo=false last=true missing=0")
-		if got := fmt.Sprint(r.LoadBalancers); got != "[{lb0 3 3 3 3 } {lb1 3 3 3 3 }]" {
+		if got := fmt.Sprint(r.LoadBalancers); got != "[{lb0 3 3 3 3  } {lb1 3 3 3 3  }]" {
 			t.Errorf("load balancers: got %s", got)
 		}
 		if r.OldVersion != "1.0" || r.Started != 3 || len(r.Stopped) != 3 || len(r.New) != 3 || len(r.Old) != 0 {

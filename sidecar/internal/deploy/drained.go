@@ -23,6 +23,7 @@ func (d *Deployment) awaitDrained(ctx context.Context, list []Instance, now List
 		return nil
 	}
 	begun := time.Now()
+	d.step(Step{Name: "wait until drained", Detail: fmt.Sprintf("%d old nodes on every load balancer", len(list)), AtDeadline: atDrainDeadline}, d.DrainTimeout)
 	within, cancel := context.WithTimeout(ctx, d.DrainTimeout)
 	defer cancel()
 	_ = d.refresh(within) // those that are known are asked in any case
@@ -39,7 +40,7 @@ func (d *Deployment) awaitDrained(ctx context.Context, list []Instance, now List
 				defer func() { <-slots }()
 				p, ok := d.drainedOn(within, name, i, now.Index, shared[i.ID])
 				if ok {
-					d.board.set(name, func(b *Bar) { b.Drained++ })
+					d.board.set(name, func(b *Bar) { b.Drained, b.Waits = b.Drained+1, "" })
 					return
 				}
 				mu.Lock()
@@ -76,6 +77,7 @@ func (d *Deployment) drainedOn(ctx context.Context, name string, i Instance, ind
 			failures = 0
 			p.Phase = drain.Phase
 			p.Reason = fmt.Sprintf("%s on %s: not drained: phase %s, %d sessions", Quote(i.ID), name, safeOr(drain.Phase, "unknown"), drain.Sessions)
+			d.board.set(name, func(b *Bar) { b.Waits, b.Trouble = p.Reason, "" })
 			wait(ctx, breath)
 		case ctx.Err() != nil: // our own end
 		default:

@@ -21,6 +21,7 @@ const viewEvery = 300 * time.Millisecond
 // timeout to become live again.
 func (d *Deployment) awaitLive(ctx context.Context, minHealthy time.Duration) error {
 	begun := time.Now()
+	d.step(Step{Name: "wait until live", Detail: fmt.Sprintf("%d of %s on every load balancer", d.fleet.goal, d.Version), AtDeadline: atLiveDeadline}, d.Timeout)
 	within, cancel := context.WithDeadline(ctx, begun.Add(d.Timeout))
 	defer cancel()
 	holding, cancel := context.WithDeadline(ctx, begun.Add(d.Timeout+minHealthy))
@@ -32,6 +33,9 @@ func (d *Deployment) awaitLive(ctx context.Context, minHealthy time.Duration) er
 		if minHealthy > 0 {
 			d.say("%d of %s live on %s, after %s: watching for %s",
 				d.fleet.goal, d.Version, balancers(d.board.bars()), seconds(time.Since(begun)), seconds(minHealthy))
+		}
+		if minHealthy > 0 {
+			d.step(Step{Name: "watch", Detail: fmt.Sprintf("the new nodes must stay live for %s", seconds(minHealthy)), AtDeadline: "the old nodes are stopped"}, minHealthy)
 		}
 		steady, err := d.hold(holding, minHealthy)
 		gone, isLost := errors.AsType[*lostError](err)

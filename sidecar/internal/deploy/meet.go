@@ -67,9 +67,13 @@ func (d *Deployment) greetAll(ctx context.Context) error {
 
 // checkReachable asks a load balancer until it answers.
 func (d *Deployment) checkReachable(ctx context.Context, name string) error {
+	var said error // the last time that it was not the time which was over
 	for tries := 0; ; tries++ {
 		b := d.board.balancer(name)
 		_, err := d.Balancers.Live(ctx, b, d.Version, 0, 0)
+		if ctx.Err() == nil || said == nil {
+			said = err
+		}
 		switch {
 		case errors.Is(err, ErrNotRouted):
 			d.board.unrouted(name)
@@ -81,7 +85,7 @@ func (d *Deployment) checkReachable(ctx context.Context, name string) error {
 			if b.URL != "" {
 				where = " at " + b.URL
 			}
-			return fmt.Errorf("the load balancer %s%s %w: %w", name, where, errUnasked, err)
+			return fmt.Errorf("the load balancer %s%s %w: %w", name, where, errUnasked, said)
 		}
 		_ = d.refresh(ctx) // what is known is asked again
 	}

@@ -61,6 +61,7 @@ type Bar struct {
 	Drained int    `json:"drained"` // old instances that nobody is on any more
 	Of      int    `json:"of"`
 	Trouble string `json:"trouble,omitempty"` // why it could not be asked the last time
+	Waits   string `json:"waits,omitempty"`   // what it waits for: an instance that is not drained yet
 }
 
 // Problem is one reason why a deployment failed. What comes from outside is

@@ -58,6 +58,7 @@ func (d *Deployment) stop(ctx context.Context, listing Listing, list []Instance,
 	}
 	rest := len(d.fleet.old(listing)) - len(list)
 	d.say("stopping old nodes: %d", len(list))
+	d.step(Step{Name: "stop", Detail: fmt.Sprintf("%d old nodes, %d left after", len(list), rest)}, 0)
 	d.touched = true
 	err := d.Nodes.Stop(ctx, Stop{
 		Service: d.Service, Version: d.Version, Total: d.fleet.count, Instances: list,
@@ -116,6 +117,7 @@ func (d *Deployment) sortOut(failed map[Key]error, now Listing) (stuck map[Key]b
 // takeBack stops the new ones of this wave again.
 func (d *Deployment) takeBack(ctx context.Context) {
 	d.say("%s does not become live: stopping the new nodes", d.Version)
+	d.step(Step{Name: "take back", Detail: "the new nodes are stopped, the old ones are not touched"}, 0)
 	var back []Instance
 	missing := map[string]bool{}
 	for _, id := range d.proposed {

@@ -52,7 +52,41 @@ function draw() {
   icon(v.kind);
   const view = p.name ? service : { '/deployments': deployments, '/events': events }[p.path] ?? overview;
   show(at('facts'), view === overview && facts(state));
-  show(at('view'), view(state, p, happened));
+  show(at('view'), view(state, p, happened, fleet.is, recorded.is));
+}
+
+// recorded is what was deployed, as Consul has it.
+const recorded = { is: null, asked: 0 };
+
+async function lookUp() {
+  const isOpen = recorded.is?.services?.some((r) => r.deployments[0]?.state === 'under_way');
+  if (place().path !== '/deployments' || performance.now() - recorded.asked < (isOpen ? 900 : 2000)) return;
+  recorded.asked = performance.now();
+  try {
+    const response = await ask('/api/v1/deployments', {}, AbortSignal.timeout(15000));
+    const body = await response.json();
+    recorded.is = response.ok ? body : { services: recorded.is?.services ?? [], error: body.error };
+    draw();
+  } catch { /* the state tells of a sidecar that is away */ }
+}
+
+// fleet is all load balancers, as this sidecar last found them.
+const fleet = { is: null, asked: 0 };
+const fleetPace = 3000;
+
+// look asks for all load balancers, beside the state: one may take its time.
+async function look() {
+  const p = place().path;
+  if (performance.now() - fleet.asked < fleetPace || !(p === '/' || p.startsWith('/service/') || p === '/deployments')) return;
+  fleet.asked = performance.now();
+  try {
+    const response = await ask('/api/v1/fleet', {}, AbortSignal.timeout(15000));
+    if (!response.ok) return;
+    fleet.is = await response.json();
+    draw();
+  } catch { /* the state tells of a sidecar that is away */ } finally {
+    fleet.asked = performance.now();
+  }
 }
 
 // icon colours the tab as the verdict is.
@@ -110,6 +144,8 @@ async function tick() {
   let trouble = '';
   try {
     await refresh();
+    look();
+    lookUp();
   } catch (error) {
     trouble = error.message;
   }
@@ -209,6 +245,8 @@ at('skip').addEventListener('click', (e) => {
   at('view').focus();
 });
 addEventListener('hashchange', () => {
+  look();
+  lookUp();
   draw();
   scrollTo(0, 0);
 });

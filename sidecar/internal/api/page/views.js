@@ -75,7 +75,56 @@ export function facts(s) {
     fact('Sidecar', s.ready ? 'ready' : 'not ready', ['started ', ago(s.started)]));
 }
 
-export function overview(s, place) {
+// balancerLink leads to the page of a load balancer.
+const balancerLink = (lb) => (/^https?:/.test(lb.url ?? '') ? h('a', { href: lb.url + '/#/', rel: 'noreferrer' }, lb.name) : lb.name);
+const shareOf = (v, svc) => {
+  const all = svc.versions.reduce((sum, x) => sum + x.weight, 0);
+  return all ? v.weight / all : 0;
+};
+
+// fleet gives all load balancers, from any sidecar; the one that differs stands out.
+export function fleet(f) {
+  if (!f || (f.load_balancers.length < 2 && f.status === 'in_step')) return null;
+  const is = statuses[f.status] ?? statuses.degraded;
+  const columns = [['Load balancer'], ['State'], ['HAProxy'], ['Old workers', 'number'], ['Reloads', 'number'], ['Consul'], ['haproxy.cfg'], ['Differs or fails', 'wide']];
+  const row = (lb) => {
+    const s = lb.summary;
+    if (!s) {
+      const stopped = ago(lb.stopped, '');
+      return [lb.name, pill('bad', '✕ ', stopped ? 'sidecar stopped' : 'not reachable'), '', '', '', '', '', stopped ? ['stopped ', stopped, ', HAProxy keeps running'] : lb.error];
+    }
+    const v = statuses[s.verdict.status] ?? statuses.degraded;
+    return [
+      [balancerLink(lb), lb.name === f.by && h('small', null, 'this one')], pill(v.kind, v.mark + ' ', v.word),
+      [s.haproxy.version || '–', s.haproxy.pid && h('small', null, `pid ${s.haproxy.pid}`), s.haproxy.maintenance && h('small', null, 'in maintenance')],
+      s.haproxy.old_workers_unknown ? 'unknown' : number(s.haproxy.old_workers),
+      [number(s.reloads.succeeded), s.reloads.failed > 0 && h('small', null, `${number(s.reloads.failed)} failed`)],
+      [s.consul.reachable ? 'reachable' : 'not reachable', h('small', null, 'answer ', ago(s.consul.last_contact))],
+      s.file_current ? 'current' : 'not current',
+      [(lb.differs ?? []).map((d) => h('p', { class: 'differs' }, '≠ ', d)), s.verdict.status !== 'in_step' && s.verdict.reasons.slice(0, 2).map((r) => h('small', null, r.service && r.service + ': ', r.text))],
+    ];
+  };
+  const rows = f.load_balancers.toSorted((a, b) => Number(Boolean(b.differs) || !b.reached) - Number(Boolean(a.differs) || !a.reached));
+  return h('section', { id: 'fleet', 'aria-label': 'All load balancers' },
+    h('h2', null, 'Load balancers ', h('small', null, number(f.load_balancers.length)), ' ', pill(is.kind, is.mark + ' ', is.word)),
+    table('Load balancers', columns, rows.slice(0, perPage).map(row)));
+}
+
+// everywhere gives the versions of a backend on each load balancer.
+function everywhere(f, svc) {
+  const rows = (f?.load_balancers ?? []).flatMap((lb) => {
+    const its = lb.summary?.services.find((x) => x.name === svc.name && x.backend === svc.backend);
+    if (!its) return lb.summary ? [] : [[lb.name, pill('bad', 'not reachable'), '', '', '', '', '', '']];
+    return its.versions.map((v) => [balancerLink(lb), v.listed ? v.version || 'no version' : 'not in Consul',
+      `${number(v.live)} of ${number(v.total)}`, number(v.starting), number(v.draining), number(v.down), meter(shareOf(v, its), `Share of ${v.version} on ${lb.name}`), number(v.sessions)]);
+  });
+  return (f?.load_balancers ?? []).length > 1 && rows.length > 0 && [
+    h('h3', null, 'On each load balancer'),
+    table('On each load balancer', [['Load balancer'], ['Version'], ['Take traffic', 'number'], ['Starting', 'number'], ['Draining', 'number'], ['Down', 'number'], ['Share of the weight'], ['Sessions', 'number']], rows.slice(0, perPage)),
+  ];
+}
+
+export function overview(s, place, happened, all) {
   const of = findings(s.verdict);
   const { q = '', problems } = place.query;
   const rows = s.services
@@ -92,18 +141,19 @@ export function overview(s, place) {
     ];
   };
   return [
+    fleet(all),
     h('h2', null, 'Services ', h('small', null, number(rows.length))),
     rows.length ? paged(rows, place, (shown) => table('Services', columns, shown.map(row))) : h('p', { class: 'empty' }, s.services.length ? 'No service matches.' : 'No service is configured.'),
   ];
 }
 
-export function service(s, place) {
+export function service(s, place, happened, all) {
   const backends = s.services.filter((x) => x.backend === place.name || x.name === place.name);
-  if (backends.length) return backends.flatMap((svc) => backend(svc, place));
+  if (backends.length) return backends.flatMap((svc) => backend(svc, place, all));
   return [h('h2', null, place.name), h('p', { class: 'empty' }, 'This load balancer does not route the service.')];
 }
 
-function backend(svc, place) {
+function backend(svc, place, all) {
   const sum = summary(svc);
   const { q = '', problems } = place.query;
   const rows = svc.instances.filter((i) => (!problems || isProblem(i)) && matches(q, i.id, i.node, i.server, i.address, i.version, i.phase, i.reason)).sort(order);
@@ -115,6 +165,7 @@ function backend(svc, place) {
       h('ul', null, svc.rejected.slice(0, perPage).map((r) => h('li', null, h('b', null, r.id), ` on ${r.node}: ${r.error}`)))),
     h('h3', null, 'Versions'),
     versions(sum),
+    everywhere(all, svc),
     h('h3', null, 'Instances ', h('small', null, number(rows.length))),
     rows.length ? paged(rows, place, instances) : h('p', { class: 'empty' }, svc.instances.length ? 'No instance matches.' : 'Consul lists no instance.'),
   ];
@@ -146,15 +197,57 @@ function instances(rows) {
     ]));
 }
 
-export function deployments(s, place) {
+export function deployments(s, place, happened, all, recorded) {
+  const found = (name) => matches(place.query.q ?? '', name);
+  const known = (recorded?.services ?? []).filter((r) => found(r.service) && (r.problem || r.deployments.length));
   const rows = s.services.map((svc) => [svc, summary(svc)])
-    .filter(([svc, sum]) => isDeploying(sum) && matches(place.query.q ?? '', svc.name))
+    .filter(([svc, sum]) => isDeploying(sum) && found(svc.name))
     .sort(([a], [b]) => byName.compare(a.name, b.name));
+  const underWay = known.filter((r) => r.deployments[0]?.state === 'under_way');
+  const last = known.flatMap((r) => r.deployments.slice(r.deployments[0]?.state === 'under_way' ? 1 : 0)).toSorted((a, b) => new Date(b.started) - new Date(a.started));
   return [
-    h('h2', null, 'Deployments ', h('small', null, number(rows.length))),
-    h('p', { class: 'quiet' }, 'Services with more than one version, or with instances that leave, on this load balancer.'),
+    underWay.length > 0 && [h('h2', null, 'Under way ', h('small', null, number(underWay.length))), underWay.map((r) => steps(s, r.deployments[0], all))],
+    h('h2', null, 'On this load balancer ', h('small', null, number(rows.length))),
+    h('p', { class: 'quiet' }, 'Services with more than one version, or with instances that leave.'),
     rows.length ? paged(rows, place, (shown) => shown.map(deployment)) : h('p', { class: 'empty' }, 'None: each service has one version, and no instance leaves.'),
+    known.filter((r) => r.problem).map((r) => h('p', { class: 'note bad' }, `The record of ${r.service} in Consul cannot be read: ${r.problem}`)),
+    recorded?.error && h('p', { class: 'note bad' }, `The records of deployments cannot be read: ${recorded.error}`),
+    last.length > 0 && [h('h2', null, 'Last deployments ', h('small', null, number(last.length))), paged(last, place, lastOnes)],
   ];
+}
+
+const deploymentKinds = { under_way: 'busy', done: 'good', failed: 'bad', lost: 'bad' };
+const outcome = (d) => ({ under_way: 'under way', lost: 'ended without a result' })[d.state] ?? d.outcome;
+const change = (d) => [d.old_version && d.old_version !== d.version && `${d.old_version} → `, d.version, d.undoes && h('small', null, ' undo')];
+const between = (from, to) => span((new Date(to) - new Date(from)) / 1000);
+
+// steps shows a deployment that is under way: what is done, what it waits for, and
+// what happens when the time is over.
+function steps(s, d, all) {
+  const current = d.steps.findLastIndex((x) => !x.ended);
+  const svc = s.services.filter((x) => x.name === d.service);
+  return h('section', { class: 'card', id: `deployment-${d.id}` },
+    h('h3', null, serviceLink(d.service), ' ', change(d), ' ', pill(deploymentKinds[d.state] ?? 'bad', outcome(d))),
+    h('p', { class: 'quiet' }, `Started by ${d.by}, `, ago(d.started), '.'),
+    h('ol', { class: 'steps' }, d.steps.map((x, i) => h('li', { 'aria-current': i === current ? 'step' : null, class: x.failed ? 'bad' : x.ended ? 'good' : 'busy' },
+      h('b', null, x.name), x.detail && `: ${x.detail}`, ' ',
+      x.ended ? h('small', null, between(x.started, x.ended)) : [h('small', null, between(x.started, Date.now())),
+        x.deadline && h('small', { class: 'deadline' }, `${between(Date.now(), x.deadline)} left, then: ${x.at_deadline}`)]))),
+    d.load_balancers.length > 0 && table('Progress', [['Load balancer'], ['New nodes live'], ['Old nodes drained'], ['Blocked by', 'wide']], d.load_balancers.map((b) => [
+      b.name, progress(b.live, b.want, `live on ${b.name}`), b.of > 0 ? progress(b.drained, b.of, `drained on ${b.name}`) : '–',
+      b.trouble ? pill('bad', `not reachable: ${b.trouble}`) : b.waits ?? (b.live < b.want ? `${number(b.want - b.live)} of ${d.version} not live yet` : ''),
+    ])),
+    svc.map((x) => everywhere(all, x)),
+    d.problems.length > 0 && h('ul', null, d.problems.map((p) => h('li', { class: 'bad' }, p))));
+}
+
+const progress = (n, of, label) => h('span', { class: 'share' },
+  h('progress', { max: of || 1, value: n, 'aria-label': label }), h('span', { class: 'number' }, `${number(n)} of ${number(of)}`));
+
+function lastOnes(rows) {
+  return table('Last deployments', [['Service'], ['Version'], ['Result'], ['Took', 'number'], ['Started'], ['By'], ['Why', 'wide']], rows.map((d) => [
+    d.service, change(d), pill(deploymentKinds[d.state] ?? 'bad', outcome(d)), span(d.took_ms / 1000), ago(d.started), d.by, d.problems.slice(0, 2).map((p) => h('small', null, p)),
+  ]));
 }
 
 function deployment([svc, sum]) {
