@@ -27,7 +27,7 @@ var rules = []rule{
 			sidecar + "haproxy/...", sidecar + "metrics/...", sidecar + "render/...",
 			sidecar + "api/...", sidecar + "credential/...", sidecar + "statefile/...", sidecar + "deploy/...", sidecar + "runner/...", sidecar + "event", sidecar + "fleet", sidecar + "history",
 			// The wiring turns settings into the values of the core, and prints plans.
-			sidecar + "catalog/...", sidecar + "plan/...",
+			sidecar + "catalog/...", sidecar + "plan/...", sidecar + "route",
 			// It registers the load balancer, as any program registers itself.
 			"registrator", "registrator/contract/...", "registrator/platform",
 			// It hands the template over, so that render knows any template alike.
@@ -54,7 +54,8 @@ var rules = []rule{
 	{place: sidecar + "runner/...", imports: []string{sidecar + "deploy/..."}},
 	{place: sidecar + "plan/...", imports: []string{sidecar + "catalog/..."}},
 	{place: sidecar + "catalog/..."},
-	{place: sidecar + "config/...", imports: []string{sidecar + "serveroption"}},
+	{place: sidecar + "config/...", imports: []string{sidecar + "serveroption", sidecar + "route"}},
+	{place: sidecar + "route"},
 	{place: sidecar + "serveroption"},
 	{place: sidecar + "credential/...", tests: fakes},
 	{place: "templates"},
@@ -91,7 +92,7 @@ const sidecar = "sidecar/internal/"
 
 var (
 	// core is what every adapter may know.
-	core = []string{sidecar + "catalog/...", sidecar + "plan/..."}
+	core = []string{sidecar + "catalog/...", sidecar + "plan/...", sidecar + "route"}
 	// fakes is what only tests may import; test/lab and test/proctest start the
 	// real programs, test/hostile is a table, test/compat keeps what is seen of
 	// versions.

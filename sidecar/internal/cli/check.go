@@ -181,16 +181,16 @@ func noInstance(leftOut int) string {
 
 // checkTemplate renders a file without servers and lets HAProxy look at it.
 func checkTemplate(ctx context.Context, cfg config.Config) error {
-	content, err := rendered(ctx, cfg, true)
-	if err != nil {
-		return err
-	}
 	dir, err := os.MkdirTemp("", "pointsman-check-")
 	if err != nil {
 		return err
 	}
-	defer func() { _ = os.RemoveAll(dir) }() // a temporary directory
-	cfg.HAProxy.Config = filepath.Join(dir, filepath.Base(cfg.HAProxy.Config))
+	defer func() { _ = os.RemoveAll(dir) }()                                   // a temporary directory
+	cfg.HAProxy.Config = filepath.Join(dir, filepath.Base(cfg.HAProxy.Config)) // its map files are there, too
+	content, err := rendered(ctx, cfg, true)
+	if err != nil {
+		return err
+	}
 	file, err := newFile(cfg)
 	if err != nil {
 		return err

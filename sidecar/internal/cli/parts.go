@@ -87,7 +87,24 @@ func renderSettings(cfg config.Config) render.Settings {
 	for _, svc := range cfg.Services {
 		s.Services = append(s.Services, renderService(svc))
 	}
+	s.MapPath = mapPath(h.Config)
+	for _, f := range cfg.Frontends {
+		s.Frontends = append(s.Frontends, render.Frontend{
+			Name: f.Name, Bind: f.Bind, Mode: string(f.Mode), LoadBalancer: cfg.Name,
+			RedirectHTTPS: f.RedirectHTTPS, ALPN: f.ALPN, HSTS: f.HSTS, Forwarded: string(f.Forwarded), LogFormat: f.LogFormat,
+			Extra: f.Extra, Default: f.Default, Routes: f.Compiled(),
+		})
+	}
 	return s
+}
+
+// mapPath is what the paths of the map files begin with. HAProxy may have another
+// working directory.
+func mapPath(config string) string {
+	if path, err := filepath.Abs(config); err == nil {
+		return path
+	}
+	return config
 }
 
 func renderService(s config.Service) render.Service {

@@ -93,10 +93,8 @@ func stoppedEntry(cfg config.Config, e entry, since time.Time, lasts time.Durati
 // listens is an address at which HAProxy listens for clients, or "".
 func listens(cfg config.Config, host string) string {
 	var all []netip.AddrPort
-	for _, s := range cfg.Services {
-		for _, bind := range s.Bind {
-			all = append(all, config.BindAddrPort(bind))
-		}
+	for _, bind := range cfg.Binds() {
+		all = append(all, config.BindAddrPort(bind))
 	}
 	if base := cfg.HAProxy.BaseConfig; base != "" {
 		content, _ := os.ReadFile(base) // one that cannot be read is HAProxy's error

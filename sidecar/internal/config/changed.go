@@ -3,7 +3,7 @@ package config
 import "reflect"
 
 // Changed gives the keys of the settings in which two Configs differ, in the
-// order of the table; "services" stands for all of theirs.
+// order of the table; "services" and "frontends" stand for all of theirs.
 func Changed(before, after Config) []string {
 	var keys []string
 	for _, s := range settings() {
@@ -13,6 +13,9 @@ func Changed(before, after Config) []string {
 	}
 	if !reflect.DeepEqual(before.Services, after.Services) {
 		keys = append(keys, servicesKey)
+	}
+	if !reflect.DeepEqual(before.Frontends, after.Frontends) {
+		keys = append(keys, frontendsKey)
 	}
 	return keys
 }

@@ -12,6 +12,7 @@ type Config struct {
 	Registration Registration
 	Addresses    Addresses // of all services' instances
 	Services     []Service // as ordered in the file; names, backends and binds are unique
+	Frontends    []Frontend
 
 	Reload Reload
 

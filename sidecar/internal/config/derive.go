@@ -31,23 +31,32 @@ func (l *loader) deriveBalancer() {
 	}
 }
 
-// boundPorts is the ports that the services bind, each once.
+// boundPorts is the ports that services and frontends bind, each once.
 func (l *loader) boundPorts() (ports []int) {
 	seen := map[int]bool{}
-	for _, s := range l.cfg.Services {
-		for _, line := range s.Bind {
-			all, _ := listeners(line) // what is wrong was reported
-			for _, l := range all {
-				for port := int(l.at.Port()); l.at.IsValid() && port <= int(l.last); port++ {
-					if !seen[port] {
-						seen[port] = true
-						ports = append(ports, port)
-					}
+	for _, line := range l.cfg.Binds() {
+		all, _ := listeners(line) // what is wrong was reported
+		for _, l := range all {
+			for port := int(l.at.Port()); l.at.IsValid() && port <= int(l.last); port++ {
+				if !seen[port] {
+					seen[port] = true
+					ports = append(ports, port)
 				}
 			}
 		}
 	}
 	return ports
+}
+
+// Binds returns the bind lines of all services and frontends.
+func (c Config) Binds() (lines []string) {
+	for _, s := range c.Services {
+		lines = append(lines, s.Bind...)
+	}
+	for _, f := range c.Frontends {
+		lines = append(lines, f.Bind...)
+	}
+	return lines
 }
 
 // deriveService does the same for a service. prefix is its key.

@@ -15,6 +15,17 @@ func (c Config) MarshalJSON() ([]byte, error) {
 		services[i] = nested(serviceSettings(), &c.Services[i])
 	}
 	out[servicesKey] = services
+	frontends := make([]map[string]any, len(c.Frontends))
+	for i := range c.Frontends {
+		f := &c.Frontends[i]
+		frontends[i] = nested(frontendSettings(), f)
+		routes := make([]map[string]any, len(f.Routes))
+		for k := range f.Routes {
+			routes[k] = nested(routeSettings(), &f.Routes[k])
+		}
+		frontends[i][routesKey] = routes
+	}
+	out[frontendsKey] = frontends
 	return json.Marshal(out)
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"regexp"
 	"slices"
 	"strings"
@@ -13,8 +14,12 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// servicesKey is the one key that holds a list of sections.
-const servicesKey = "services"
+// These keys hold lists of sections.
+const (
+	servicesKey  = "services"
+	frontendsKey = "frontends"
+	routesKey    = "routes" // of a frontend
+)
 
 // file reads and takes the settings of the file. That the default file is
 // missing is left to servicesSet, which has a better word for it.
@@ -83,15 +88,19 @@ func reasonOf(err error) string {
 
 // document takes the settings of the whole file.
 func (l *loader) document(root *yaml.Node) {
-	keys := []string{servicesKey}
+	keys := []string{servicesKey, frontendsKey}
 	for _, s := range l.settings {
 		if !s.noFile {
 			keys = append(keys, s.key)
 		}
 	}
 	for _, e := range l.entries(root, "", keys) {
-		if e.key == servicesKey {
+		switch e.key {
+		case servicesKey:
 			l.services(e)
+			continue
+		case frontendsKey:
+			l.frontends(e)
 			continue
 		}
 		l.putNode(e.key, l.byKey[e.key].at(&l.cfg), e)
@@ -100,57 +109,89 @@ func (l *loader) document(root *yaml.Node) {
 
 // services takes the list of services.
 func (l *loader) services(list entry) {
+	l.cfg.Services = []Service{}
+	l.sections(servicesKey, list, func(i int, node *yaml.Node) {
+		prefix := l.sectionPrefix(servicesKey, i, node, l.prefixes)
+		service := section(l, prefix, node, serviceSettings(), nil)
+		l.deriveService(prefix, &service)
+		l.cfg.Services = append(l.cfg.Services, service)
+		l.prefixes = append(l.prefixes, prefix)
+	})
+}
+
+// frontends takes the list of frontends, each with its routes.
+func (l *loader) frontends(list entry) {
+	l.sections(frontendsKey, list, func(i int, node *yaml.Node) {
+		prefix := l.sectionPrefix(frontendsKey, i, node, l.frontendKeys)
+		var routes []Route
+		frontend := section(l, prefix, node, frontendSettings(), map[string]func(entry){
+			routesKey: func(e entry) { routes = l.routes(prefix+"."+routesKey, e) },
+		})
+		frontend.Routes = routes
+		l.cfg.Frontends = append(l.cfg.Frontends, frontend)
+		l.frontendKeys = append(l.frontendKeys, prefix)
+	})
+}
+
+func (l *loader) routes(key string, list entry) (routes []Route) {
+	l.sections(key, list, func(i int, node *yaml.Node) {
+		routes = append(routes, section(l, fmt.Sprintf("%s[%d]", key, i), node, routeSettings(), nil))
+	})
+	return routes
+}
+
+// sections takes each section of a list.
+func (l *loader) sections(key string, list entry, take func(i int, node *yaml.Node)) {
 	from := l.at(list.line)
 	if list.node.Kind != yaml.SequenceNode {
-		l.fail(&Error{Key: servicesKey, Source: from.source, Reason: "must be a list; write [] for none"})
+		l.fail(&Error{Key: key, Source: from.source, Reason: "must be a list; write [] for none"})
 		return
 	}
-	l.origins[servicesKey] = from
-	l.cfg.Services = []Service{}
+	l.origins[key] = from
 	for i, node := range list.node.Content {
-		l.service(i, node)
+		take(i, node)
 	}
 }
 
-// service takes one service. It is named by its name in errors, or else by
-// its place.
-func (l *loader) service(i int, node *yaml.Node) {
-	table := serviceSettings()
-	service, err := defaults(table)
+// section takes one section of a list by its table; lists has what takes the keys
+// that hold lists of sections themselves.
+func section[T any](l *loader, prefix string, node *yaml.Node, table []setting[T], lists map[string]func(entry)) T {
+	out, err := defaults(table)
 	if err != nil {
 		l.problems = append(l.problems, err)
 	}
-	keys := make([]string, 0, len(table))
-	byKey := map[string]setting[Service]{}
+	keys := slices.Collect(maps.Keys(lists))
+	byKey := map[string]setting[T]{}
 	for _, s := range table {
 		keys = append(keys, s.key)
 		byKey[s.key] = s
 	}
-	prefix := l.servicePrefix(i, node)
 	l.origins[prefix] = l.at(node.Line)
 	for _, e := range l.entries(node, prefix+".", keys) {
-		l.putNode(prefix+"."+e.key, byKey[e.key].at(&service), e)
+		if take, isList := lists[e.key]; isList {
+			take(e)
+			continue
+		}
+		l.putNode(prefix+"."+e.key, byKey[e.key].at(&out), e)
 	}
-	l.deriveService(prefix, &service)
-	l.cfg.Services = append(l.cfg.Services, service)
-	l.prefixes = append(l.prefixes, prefix)
+	return out
 }
 
-// servicePrefix gives services[api], or services[0] where the service has no
-// name that can be shown, or another one has it.
-func (l *loader) servicePrefix(i int, node *yaml.Node) string {
+// sectionPrefix gives services[api], or services[0] where the service has no
+// name that can be shown, or another one has it; the same of frontends.
+func (l *loader) sectionPrefix(list string, i int, node *yaml.Node, taken []string) string {
 	node = resolve(node)
 	if node.Kind == yaml.MappingNode {
 		for k := 0; k+1 < len(node.Content); k += 2 {
 			v := resolve(node.Content[k+1])
 			if node.Content[k].Value == "name" && v.Kind == yaml.ScalarNode && name(v.Value) == nil {
-				if prefix := fmt.Sprintf("%s[%s]", servicesKey, v.Value); !slices.Contains(l.prefixes, prefix) {
+				if prefix := fmt.Sprintf("%s[%s]", list, v.Value); !slices.Contains(taken, prefix) {
 					return prefix
 				}
 			}
 		}
 	}
-	return fmt.Sprintf("%s[%d]", servicesKey, i)
+	return fmt.Sprintf("%s[%d]", list, i)
 }
 
 // putNode stores a value that the file gives.

@@ -28,6 +28,8 @@ type loader struct {
 	problems []error           // each an *Error, in the order found
 	noFile   bool              // there is no file, and none was named
 	prefixes []string          // the key of each service in cfg.Services
+
+	frontendKeys []string // likewise of each frontend
 }
 
 func newLoader() *loader {

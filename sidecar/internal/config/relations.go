@@ -18,6 +18,7 @@ func (l *loader) relations() {
 	l.apiRelations()
 	l.servicesSet()
 	l.namesUnique()
+	l.frontendRelations()
 	l.bindsUnique()
 	l.registrationRelations()
 	l.serverLines()
@@ -157,9 +158,9 @@ func (l *loader) registrationRelations() {
 	switch n := len(l.boundPorts()); {
 	case b.Port != 0:
 	case n > 1:
-		l.conflict(fmt.Sprintf("needs registration.port, because the services bind %d ports", n), b.Service, "registration.service", "registration.port", servicesKey)
+		l.conflict(fmt.Sprintf("needs registration.port, because services and frontends bind %d ports", n), b.Service, "registration.service", "registration.port", servicesKey)
 	default:
-		l.conflict("needs registration.port, because no service binds a port", b.Service, "registration.service", "registration.port", servicesKey)
+		l.conflict("needs registration.port, because no service or frontend binds a port", b.Service, "registration.service", "registration.port", servicesKey)
 	}
 	if b.Check.URL == "" && !BindAddrPort(h.Bind).IsValid() {
 		l.conflict("needs haproxy.health.bind with a port, or registration.check.url, for its health check",
@@ -248,6 +249,11 @@ func (l *loader) bindsUnique() {
 	for i, s := range l.cfg.Services {
 		for _, line := range s.Bind {
 			claim(line, l.prefixes[i]+".bind", l.prefixes[i])
+		}
+	}
+	for i, f := range l.cfg.Frontends {
+		for _, line := range f.Bind {
+			claim(line, l.frontendKeys[i]+".bind", l.frontendKeys[i])
 		}
 	}
 }

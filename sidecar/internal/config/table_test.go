@@ -13,9 +13,13 @@ import (
 
 func TestEveryFieldHasOneSetting(t *testing.T) {
 	var c Config
-	every(t, settings(), &c, "Services")
+	every(t, settings(), &c, "Services", "Frontends")
 	var s Service
 	every(t, serviceSettings(), &s)
+	var f Frontend
+	every(t, frontendSettings(), &f, "Routes")
+	var r Route
+	every(t, routeSettings(), &r)
 }
 
 // every checks that the settings of a table point at each field of the tree

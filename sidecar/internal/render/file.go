@@ -136,7 +136,8 @@ const maxLinks = 16
 // Write puts the content in place if it differs from what is there, and
 // reports whether it did. HAProxy validates it first, from the same directory,
 // so that relative names in it mean the same; what is rejected is kept beside
-// the file, with the error, as a *RejectedError. The first time, a file that is
+// the file, with the error, as a *RejectedError. The map files that the content
+// names go in place just before it. The first time, a file that is
 // not ours is kept as PATH.before-pointsman.
 func (f *File) Write(ctx context.Context, content []byte) (bool, error) {
 	old, err := f.Read()
@@ -144,7 +145,7 @@ func (f *File) Write(ctx context.Context, content []byte) (bool, error) {
 	case errors.Is(err, fs.ErrNotExist):
 	case err != nil:
 		return false, fmt.Errorf("render: %w", err)
-	case bytes.Equal(old, content):
+	case bytes.Equal(old, content) && f.mapsCurrent(content):
 		return false, nil
 	case !bytes.HasPrefix(old, []byte(Header)):
 		if err := f.keep(old); err != nil {
@@ -154,6 +155,7 @@ func (f *File) Write(ctx context.Context, content []byte) (bool, error) {
 	if err := f.replace(ctx, content); err != nil {
 		return false, err
 	}
+	f.removeMaps(old, content)
 	return true, nil
 }
 
@@ -177,6 +179,11 @@ func (f *File) Try(ctx context.Context, content []byte) error {
 		return err
 	}
 	defer func() { _ = pending.Cleanup() }() // nothing is put in place
+	removeMaps, err := f.addMaps(content)
+	if err != nil {
+		return err
+	}
+	defer removeMaps()
 	out, err := f.run(ctx, pending.Name())
 	if err != nil {
 		return err
@@ -195,6 +202,9 @@ func (f *File) Restore(content []byte, because error) error {
 			return err
 		}
 	}
+	if err := f.writeMaps(content); err != nil {
+		return err
+	}
 	if err := renameio.WriteFile(f.target(), content, 0o644, renameio.WithExistingPermissions()); err != nil {
 		return besideError(f.path, err)
 	}
@@ -207,7 +217,15 @@ func (f *File) replace(ctx context.Context, content []byte) error {
 		return err
 	}
 	defer func() { _ = pending.Cleanup() }() // does nothing once it is in place
+	removeMaps, err := f.addMaps(content)
+	if err != nil {
+		return err
+	}
 	if err := f.validate(ctx, pending.Name(), content); err != nil {
+		removeMaps()
+		return err
+	}
+	if err := f.writeMaps(content); err != nil {
 		return err
 	}
 	if err := pending.CloseAtomicallyReplace(); err != nil {

@@ -102,7 +102,8 @@ func (r *Renderer) Marker() plan.Marker { return r.marker }
 // view is what a template sees.
 type view struct {
 	Settings
-	Services []serviceView
+	Services  []serviceView
+	Frontends []frontendView
 	// Rotation is the whole server line of the backend by which the health
 	// answer knows whether this load balancer is in rotation.
 	Rotation string
@@ -146,6 +147,9 @@ func (r *Renderer) Render(backends []plan.FileBackend) ([]byte, error) {
 		}
 		v.Services = append(v.Services, sv)
 	}
+	for _, f := range r.settings.Frontends {
+		v.Frontends = append(v.Frontends, f.view(r.settings.MapPath))
+	}
 	var out bytes.Buffer
 	// A global section of its own, so that an operator's template need not
 	// know of it: HAProxy merges them.
@@ -161,6 +165,7 @@ func (r *Renderer) Render(backends []plan.FileBackend) ([]byte, error) {
 	for _, s := range r.settings.Services {
 		out.WriteString(s.preload() + s.Beside)
 	}
+	writeRoutes(&out, r.settings.Frontends)
 	for _, k := range r.kept {
 		fmt.Fprintf(&out, "\n# Previous version: HAProxy rejects the current one.\n%s", k.text)
 		for _, f := range byName[k.backend].Servers {

@@ -1,6 +1,7 @@
 package render_test
 
 import (
+	"bytes"
 	"errors"
 	"flag"
 	"net/netip"
@@ -16,6 +17,7 @@ import (
 	"github.com/pointsman/pointsman/sidecar/internal/haproxytest"
 	"github.com/pointsman/pointsman/sidecar/internal/plan"
 	"github.com/pointsman/pointsman/sidecar/internal/render"
+	"github.com/pointsman/pointsman/sidecar/internal/route"
 	"github.com/pointsman/pointsman/templates"
 )
 
@@ -115,6 +117,26 @@ func TestRender(t *testing.T) {
 			s.Services = append(s.Services, tcp)
 		})},
 		{name: "health_answer", servers: one, settings: settings(func(s *render.Settings) { s.HealthBind, s.HealthURI = "127.0.0.1:8405", "/health" })},
+		{name: "frontends", servers: one, settings: settings(func(s *render.Settings) {
+			tcp := s.Services[0]
+			tcp.Backend, tcp.Bind, tcp.Mode, tcp.RetryOn, tcp.Check.Path = "db_nodes", nil, "tcp", nil, ""
+			s.Services[0].Bind = nil
+			s.Services = append(s.Services, tcp)
+			s.Log, s.MapPath = "127.0.0.1:514 local0", mapPath
+			s.Frontends = []render.Frontend{
+				{
+					Name: "web", Bind: []string{"127.0.0.1:8080"}, Mode: "http", LoadBalancer: "lb0",
+					RedirectHTTPS: true, ALPN: []string{"h2", "http/1.1"}, HSTS: 365 * 24 * time.Hour, Forwarded: "replace",
+					LogFormat: "%ci %[var(txn.pm_route)]", Extra: []string{"http-request deny if { path /.git }"},
+					Routes: []route.Route{
+						{Host: "*.example.com", Path: "/cart", Backend: "api_nodes", Strip: 1},
+						{Host: "api.example.com", Backend: "api_nodes", Methods: []string{"GET"}, Headers: []route.Header{{Name: "X-A"}}},
+					},
+				},
+				{Name: "tls", Bind: []string{"127.0.0.1:8443"}, Mode: "tcp", LoadBalancer: "lb0", Default: "db_nodes", Routes: []route.Route{{Host: "db.example.com", Backend: "db_nodes"}}},
+				{Name: "append", Bind: []string{"127.0.0.1:8081"}, Mode: "http", LoadBalancer: "lb0", Forwarded: "append", Default: "api_nodes"},
+			}
+		})},
 		{name: "operators_template", servers: one, settings: settings(), template: operators},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -170,10 +192,17 @@ func withoutMarker(cfg string) string {
 	return b.String()
 }
 
+// mapPath is where the golden files have their map files.
+const mapPath = "/etc/haproxy/haproxy.cfg"
+
 func haproxyAccepts(t *testing.T, cfg []byte) {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "haproxy.cfg")
-	if err := os.WriteFile(path, cfg, 0o644); err != nil {
+	file, err := render.NewFile(path, nil, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := file.Write(t.Context(), bytes.ReplaceAll(cfg, []byte(mapPath), []byte(path))); err != nil {
 		t.Fatal(err)
 	}
 	out, err := exec.CommandContext(t.Context(), haproxytest.Binary(t), "-c", "-f", path).CombinedOutput()

@@ -38,6 +38,9 @@ type Settings struct {
 	Sections []string // lines of whole sections of the operator's
 
 	Services []Service
+
+	Frontends []Frontend
+	MapPath   string // what the paths of the map files begin with: that of haproxy.cfg
 }
 
 // Timeout is one of HAProxy's timeouts.

@@ -43,6 +43,11 @@ func (r *Renderer) checkPrinted(empty []byte) error {
 		return slices.ContainsFunc(proxies(file), func(p proxy) bool { return p.name == backend && is(p) })
 	}
 	var errs []error
+	for _, f := range r.settings.Frontends {
+		if !slices.ContainsFunc(sections(empty), func(s section) bool { return s.kind == "frontend" && s.name == f.Name }) {
+			errs = append(errs, fmt.Errorf("render: template %s: it prints no `frontend %s`: add a `frontend {{.Name}}` for each of .Frontends, with {{range .Rules}}; see docs/template.md", r.tmpl.Name(), f.Name))
+		}
+	}
 	for _, s := range r.settings.Services {
 		switch {
 		case !prints(empty, s.Backend, func(proxy) bool { return true }):

@@ -31,6 +31,8 @@ func (r *Renderer) Without(backend string, good []byte) (rest *Renderer, options
 	if isKept {
 		out.kept = append(out.kept, k)
 		out.operator[backend] = k.servers()
+	} else {
+		out.settings.Frontends = withoutDefault(r.settings.Frontends, backend)
 	}
 	if out.marker, err = marker(out.text, out.settings, out.kept...); err != nil {
 		return nil, "", false, err
@@ -57,6 +59,9 @@ func (r *Renderer) keep(backend string, good []byte) (k kept, found bool, err er
 	k.backend = backend
 	var fronts, back strings.Builder
 	for _, s := range sections(good) {
+		if s.kind == "frontend" && r.hasFrontend(s.name) {
+			continue
+		}
 		if owner := s.owner(r.has); owner != backend {
 			if owner == "" && slices.Contains(s.leadsTo(), backend) {
 				return kept{}, false, fmt.Errorf("render: %s %s uses backend %s and others, so it cannot be kept alone", s.kind, s.name, backend)
