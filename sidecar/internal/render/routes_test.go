@@ -49,7 +49,7 @@ func startRouted(t *testing.T, f render.Frontend, servers ...map[string]string) 
 			seen[r.Backend] = true
 			svc := render.Service{Name: r.Backend, Backend: r.Backend, Mode: f.Mode, Balance: "roundrobin"}
 			if f.Mode == "http" {
-				svc.BackendExtra = []string{fmt.Sprintf(`http-request return status 200 content-type text/plain lf-string "%s %%[pathq] %%[req.hdr(X-Forwarded-For)] %%[req.hdr(X-Forwarded-Proto)]"`, r.Backend)}
+				svc.BackendExtra = []string{fmt.Sprintf(`http-request return status 200 content-type text/plain lf-string "%s %%[pathq] %%[req.hdr(X-Forwarded-For)] %%[req.hdr(X-Forwarded-Proto)] %%[req.hdr_cnt(X-Forwarded-For)]"`, r.Backend)}
 			}
 			for _, at := range servers {
 				svc.BackendExtra = append(svc.BackendExtra, "server one "+at[r.Backend])
@@ -251,7 +251,7 @@ func TestRoutes_MethodsAndHeaders_ChooseAmongRoutesOfOneHostAndPath(t *testing.T
 func TestFrontend_ForwardedHeaders_AreTheLoadBalancers(t *testing.T) {
 	spoofed := []string{"X-Forwarded-For: 192.0.2.9", "X-Forwarded-Proto: gopher"}
 	for mode, want := range map[string]string{
-		"replace": "a / 127.0.0.1 http", "append": "a / 192.0.2.9 gopher", "off": "a / 192.0.2.9 gopher",
+		"replace": "a / 127.0.0.1 http 1", "append": "a / 192.0.2.9 gopher 1", "off": "a / 192.0.2.9 gopher 1",
 	} {
 		r := startRouted(t, render.Frontend{Forwarded: mode, Routes: []route.Route{{Backend: "a"}}})
 		if _, body := r.raw(t, get("/", "h.test", spoofed...)); body != want {
