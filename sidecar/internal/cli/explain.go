@@ -19,7 +19,7 @@ import (
 const maxExplained = 10
 
 func explainCommand(env Env) *cobra.Command {
-	return &cobra.Command{
+	cmd := &cobra.Command{
 		Use:   "explain INSTANCE|SERVER|ADDRESS",
 		Short: "Show why a server gets no traffic",
 		Long: `Ask the running sidecar about one instance, by its ID in Consul, the name of its
@@ -44,6 +44,8 @@ waits for, and what happened to it last. Exits with 1 if it is not known here.`,
 			return nil
 		},
 	}
+	cmd.AddCommand(explainRouteCommand(env))
+	return cmd
 }
 
 // explain prints what is known of an instance, and reports whether anything is.

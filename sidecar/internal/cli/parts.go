@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -22,6 +23,7 @@ import (
 	"github.com/pointsman/pointsman/sidecar/internal/plan"
 	"github.com/pointsman/pointsman/sidecar/internal/reconcile"
 	"github.com/pointsman/pointsman/sidecar/internal/render"
+	"github.com/pointsman/pointsman/sidecar/internal/route"
 	"github.com/pointsman/pointsman/sidecar/internal/statefile"
 	"github.com/pointsman/pointsman/templates"
 )
@@ -316,7 +318,26 @@ func settings(cfg config.Config, r *render.Renderer) reconcile.Settings {
 		ReloadDebounce: cfg.Reload.Debounce, ReloadMaxDelay: cfg.Reload.MaxDelay,
 		ReloadInterval: cfg.Reload.MinInterval, MaxOldWorkers: cfg.Reload.MaxOldWorkers, MaxOldWorkersMemory: cfg.Reload.MaxMemory,
 		Reconcile: cfg.ReconcileInterval, FileDelay: cfg.FileDelay,
+		Maps: routeMaps(cfg),
 	}
+}
+
+// routeMaps is the routes of the frontends.
+func routeMaps(cfg config.Config) []reconcile.RouteMap {
+	out := make([]reconcile.RouteMap, 0, len(cfg.Frontends))
+	for _, f := range cfg.Frontends {
+		routes := f.Compiled()
+		want, _ := route.Compile(routes)
+		m := reconcile.RouteMap{Frontend: f.Name, File: render.MapFile(mapPath(cfg.HAProxy.Config), f.Name), Default: f.Default, Want: want, Routes: []reconcile.RouteState{}}
+		for i, r := range routes {
+			m.Routes = append(m.Routes, reconcile.RouteState{
+				Host: cmp.Or(r.Host, "*"), Path: cmp.Or(r.Path, "/"), Backend: r.Backend, Strip: r.Strip,
+				Methods: r.Methods, Headers: f.Routes[i].Headers, Source: "settings",
+			})
+		}
+		out = append(out, m)
+	}
+	return out
 }
 
 func newLogger(cfg config.Config, env Env) hclog.Logger {

@@ -112,7 +112,7 @@ func newDaemon(cfg config.Config, env Env, adopt bool, reload func() (config.Con
 	}
 	happened := event.NewLog(time.Now())
 	d.agent, err = reconcile.New(reconcile.Options{
-		Name: cfg.Name, Version: env.Version, Catalog: d.source, HAProxy: p, File: d.file, Drains: newStateFile(cfg), OldWorkersMemory: p.OldWorkersMemory,
+		Name: cfg.Name, Version: env.Version, Catalog: d.source, HAProxy: p, Maps: p, File: d.file, Drains: newStateFile(cfg), OldWorkersMemory: p.OldWorkersMemory,
 		Settings: settings(cfg, r), Recorder: event.NewRecorder(happened, &recorder{Recorder: m}, time.Now), Logger: d.log,
 	})
 	if err != nil {

@@ -98,8 +98,33 @@ func (t *tree) state(s judgedState) {
 		}
 		lines = append(lines, t.service(name, svc, cmp.Or(worst[svc.Backend], best), notes[svc.Backend]))
 	}
+	for i := range s.Frontends {
+		lines = append(lines, t.frontend(&s.Frontends[i]))
+	}
 	fmt.Fprintf(t.out, "%s  %s\n", t.paint(bold, visible(s.LoadBalancer)), t.mark(s.Verdict.Status))
 	t.print(lines, "")
+}
+
+// maxRoutes is how many routes of a frontend are shown.
+const maxRoutes = 20
+
+// frontend is a frontend with its routes.
+func (t *tree) frontend(f *reconcile.FrontendState) branch {
+	b := branch{text: fmt.Sprintf("frontend %s, %d routes", visible(f.Name), len(f.Routes))}
+	if f.Error != "" {
+		b.text += ", not applied: " + visible(f.Error)
+	}
+	for i, r := range f.Routes {
+		if i == maxRoutes {
+			b.below = append(b.below, branch{text: fmt.Sprintf("and %d more: see `pointsman explain route` and --json", len(f.Routes)-maxRoutes)})
+			break
+		}
+		b.below = append(b.below, branch{text: visible(fmt.Sprintf("%s → %s (%s)", routeText(r), r.Backend, r.Source))})
+	}
+	if f.Default != "" {
+		b.below = append(b.below, branch{text: "otherwise → " + visible(f.Default)})
+	}
+	return b
 }
 
 func (t *tree) print(lines []branch, indent string) {

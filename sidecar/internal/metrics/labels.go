@@ -19,9 +19,9 @@ func result(hasFailed bool) string {
 // kind shows and the labels stay bounded.
 const other = "other"
 
-// commandKinds are the kinds of commands: a step's, and two that are none.
+// commandKinds are the kinds of commands: a step's, and those that are none.
 func commandKinds() []string {
-	kinds := []string{"observe", "reload", other}
+	kinds := []string{"observe", "reload", "read_map", "update_map", other}
 	for _, k := range plan.Kinds {
 		kinds = append(kinds, string(k))
 	}

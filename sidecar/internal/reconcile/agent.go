@@ -3,7 +3,7 @@
 //
 // Its invariants: a change is done only once HAProxy shows it; one goroutine
 // changes HAProxy; nothing is sent that plan has not decided. It declares the
-// interfaces that it consumes and imports plan and catalog only. cli imports
+// interfaces that it consumes and imports plan, catalog and route only. cli imports
 // it.
 package reconcile
 
@@ -29,6 +29,7 @@ type Settings struct {
 	Renderer Renderer
 	Damping  map[string]Damping // by service; one that is absent damps nobody
 	Rotation bool               // the file has the backend plan.RotationBackend
+	Maps     []RouteMap         // the routes of each frontend
 
 	ReloadDebounce, ReloadMaxDelay time.Duration // how long changes that need a reload wait for more of their kind
 	ReloadInterval                 time.Duration // from the end of one reload to the start of the next, at least
@@ -46,6 +47,7 @@ type Options struct {
 
 	Catalog Catalog
 	HAProxy HAProxy
+	Maps    Maps // nil: no routes are changed at runtime
 	File    File
 	Drains  DrainStore // nil: what an operator drains ends with the sidecar
 	// OldWorkersMemory tells how much memory the old workers take, in bytes, as
@@ -65,6 +67,7 @@ type Agent struct {
 	name, version string
 	catalog       Catalog
 	haproxy       HAProxy
+	maps          Maps
 	file          File
 	memory        func(context.Context) (int64, error)
 	record        Recorder
@@ -92,6 +95,7 @@ type Agent struct {
 	shown        map[string]shown // by backend
 	files        fileKeeper
 	reloads      reloadKeeper
+	routes       routeKeeper
 	guard        guardKeeper
 	isolated     isolated
 	flaps        flapKeeper
@@ -140,7 +144,7 @@ func New(o Options) (*Agent, error) {
 	}
 	a := &Agent{
 		name: o.Name, version: o.Version,
-		catalog: o.Catalog, haproxy: o.HAProxy, file: o.File, memory: o.OldWorkersMemory, record: o.Recorder, log: o.Logger, jitter: o.Jitter,
+		catalog: o.Catalog, haproxy: o.HAProxy, maps: o.Maps, file: o.File, memory: o.OldWorkersMemory, record: o.Recorder, log: o.Logger, jitter: o.Jitter,
 		reconfigured: make(chan Settings, 1), releases: make(chan release), drains: drainKeeper{store: o.Drains, changes: make(chan []catalog.OperatorDrain)}, tried: make(chan *trial, 16), attended: make(chan struct{}, 1),
 		set:      o.Settings,
 		isolated: isolated{asked: o.Settings},
@@ -156,7 +160,7 @@ func New(o Options) (*Agent, error) {
 
 		announced: map[string]map[netip.AddrPort]bool{},
 	}
-	a.show(&State{LoadBalancer: o.Name, Version: o.Version, NotReady: "agent not started", File: FileState{LeftOut: []LeftOutState{}}, Services: []ServiceState{}, Drains: []catalog.OperatorDrain{}})
+	a.show(&State{LoadBalancer: o.Name, Version: o.Version, NotReady: "agent not started", File: FileState{LeftOut: []LeftOutState{}}, Services: []ServiceState{}, Frontends: []FrontendState{}, Drains: []catalog.OperatorDrain{}})
 	return a, nil
 }
 
@@ -270,6 +274,7 @@ func (a *Agent) adopt(s Settings) {
 	}
 	a.flaps.keep(s.Services)
 	a.reloads.newSettings()
+	a.routes.ofPID, a.routes.fresh = 0, true
 	a.files.retry, a.files.due, a.files.rejected = backoff{}, time.Time{}, plan.Marker{}
 	a.trouble.until = time.Time{}
 }
@@ -301,7 +306,7 @@ func (a *Agent) pass(ctx context.Context) time.Duration {
 		again = a.trouble.retry.next(a.jitter)
 	default:
 		// A reload that is due comes first: it writes the file, too.
-		again = min(again, a.tendReload(ctx, p), a.syncFile(ctx, p), a.pollDelay(p), a.guard.next(time.Now(), a.set.Services), a.tendFlaps(time.Now()))
+		again = min(again, a.tendReload(ctx, p), a.syncFile(ctx, p), a.pollDelay(p), a.guard.next(time.Now(), a.set.Services), a.tendFlaps(time.Now()), a.syncRoutes(ctx))
 		a.noteApplied(p)
 		a.noteHolds()
 		a.noteDown(p)

@@ -61,6 +61,7 @@ func (a *Agent) publish(snap catalog.Snapshot, p plan.Plan) {
 			Pending: string(r.reason), Error: text(r.err),
 		},
 		Services: make([]ServiceState, 0, len(a.set.Services)), Drains: append([]catalog.OperatorDrain{}, a.drains.now...),
+		Frontends: a.frontendStates(),
 	}
 	s.Ready, s.NotReady = a.readiness(p)
 	if o.Running {

@@ -30,6 +30,9 @@ type State struct {
 	Reloads  ReloadState    `json:"reloads"`
 	Services []ServiceState `json:"services"` // sorted by Name, then Backend
 
+	// Frontends is the frontends with routes, as ordered in the settings.
+	Frontends []FrontendState `json:"frontends"`
+
 	// Drains is what an operator keeps in drain, also of instances that Consul does not
 	// list, in the order in which that began.
 	Drains []catalog.OperatorDrain `json:"operator_drains"`
@@ -119,6 +122,26 @@ type GuardState struct {
 	Held  []string  `json:"held"`           // HAProxy's names of the servers, sorted
 	Since time.Time `json:"since,omitzero"` // since when the first of them is held
 	Until time.Time `json:"until,omitzero"` // when it is let go, as far as min_servers; zero: no end
+}
+
+// FrontendState is one frontend with routes.
+type FrontendState struct {
+	Name    string       `json:"name"`
+	Default string       `json:"default,omitempty"` // backend of what no route matches
+	Applied time.Time    `json:"applied,omitzero"`  // when HAProxy was seen to have these routes; zero: not yet
+	Error   string       `json:"error,omitempty"`   // why it has not
+	Routes  []RouteState `json:"routes"`            // in the order of the settings
+}
+
+// RouteState is one route.
+type RouteState struct {
+	Host    string   `json:"host"` // "*" is every host
+	Path    string   `json:"path"`
+	Backend string   `json:"backend"`
+	Strip   int      `json:"strip,omitempty"` // segments of the path that are taken off
+	Methods []string `json:"methods,omitempty"`
+	Headers []string `json:"headers,omitempty"`
+	Source  string   `json:"source"` // who has defined it: settings
 }
 
 // Phase is where an instance is in its life on this load balancer.

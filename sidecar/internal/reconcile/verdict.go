@@ -57,6 +57,9 @@ func (s *State) Verdict() Verdict {
 	for i := range s.Services {
 		v.service(&s.Services[i], s.HAProxy.Running)
 	}
+	if i := slices.IndexFunc(s.Frontends, func(f FrontendState) bool { return f.Error != "" }); i >= 0 {
+		v.add(Degraded, "routes not applied: "+s.Frontends[i].Error) // all have the same
+	}
 	slices.SortStableFunc(v.Reasons, func(a, b Finding) int {
 		return cmp.Compare(slices.Index(statuses, b.Status), slices.Index(statuses, a.Status))
 	})

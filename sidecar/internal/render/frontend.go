@@ -35,12 +35,12 @@ type frontendView struct {
 }
 
 func (f Frontend) view(mapPath string) frontendView {
-	return frontendView{f, mapFile(mapPath, f.Name)}
+	return frontendView{f, MapFile(mapPath, f.Name)}
 }
 
-// mapFile is the path of a frontend's map: beside haproxy.cfg, which the sidecar
+// MapFile returns the path of the map of a frontend: beside haproxy.cfg, which the sidecar
 // writes and HAProxy reads at the same path.
-func mapFile(config, frontend string) string { return config + "." + frontend + ".map" }
+func MapFile(config, frontend string) string { return config + "." + frontend + ".map" }
 
 // BindLines is the bind lines, with the protocols that TLS offers.
 func (f frontendView) BindLines() []string {
@@ -82,7 +82,7 @@ func (f frontendView) httpRules() (lines []string) {
 		add(`http-after-response set-header Strict-Transport-Security "max-age=%d" if { ssl_fc }`, int64(f.HSTS/time.Second))
 	}
 	add("# The routes: exact host, wildcard, every host; the longest path (docs/routes.md).")
-	add("http-request set-var(txn.pm_host) req.hdr(host),host_only,lower,rtrim(.)")
+	add("http-request set-var(txn.pm_host) req.hdr(host),host_only,rtrim(.)")
 	// Before 3.3 HAProxy takes a '/' in the Host header, which would move the border
 	// between host and path.
 	add(`http-request return status 400 content-type text/plain string "Invalid Host header.\n" if { var(txn.pm_host) -m sub / }`)
@@ -137,18 +137,18 @@ func (f frontendView) tcpRules() (lines []string) {
 
 // conditions is what a route wants besides host and path.
 func conditions(r route.Route) string {
-	out := ""
+	var out strings.Builder
 	if len(r.Methods) > 0 {
-		out += " { method " + strings.Join(r.Methods, " ") + " }"
+		fmt.Fprintf(&out, " { method %s }", strings.Join(r.Methods, " "))
 	}
 	for _, h := range r.Headers {
 		if h.Value == "" {
-			out += fmt.Sprintf(" { req.hdr(%s) -m found }", h.Name)
+			fmt.Fprintf(&out, " { req.hdr(%s) -m found }", h.Name)
 		} else {
-			out += fmt.Sprintf(` { req.fhdr(%s) -m str "%s" }`, h.Name, h.Value)
+			fmt.Fprintf(&out, ` { req.fhdr(%s) -m str "%s" }`, h.Name, h.Value)
 		}
 	}
-	return out
+	return out.String()
 }
 
 func (f Frontend) groups() []route.Group {
@@ -195,6 +195,20 @@ func routesIn(content []byte) map[string][]byte {
 // hasFrontend reports whether a frontend is one of the settings.
 func (r *Renderer) hasFrontend(name string) bool {
 	return slices.ContainsFunc(r.settings.Frontends, func(f Frontend) bool { return f.Name == name })
+}
+
+// withoutRoutes gives the frontends with only those routes that rules of haproxy.cfg
+// are made from.
+func withoutRoutes(frontends []Frontend) []Frontend {
+	out := slices.Clone(frontends)
+	for i := range out {
+		groups := out[i].groups()
+		out[i].Routes = nil
+		for _, g := range groups {
+			out[i].Routes = append(out[i].Routes, g.Routes...)
+		}
+	}
+	return out
 }
 
 // withoutDefault gives the frontends without a default that is not rendered.

@@ -12,7 +12,7 @@ import (
 // mapsCurrent reports whether the map files are as a content says.
 func (f *File) mapsCurrent(content []byte) bool {
 	for frontend, want := range routesIn(content) {
-		if got, err := ReadRegular(mapFile(f.path, frontend)); err != nil || !bytes.Equal(got, want) {
+		if got, err := ReadRegular(MapFile(f.path, frontend)); err != nil || !bytes.Equal(got, want) {
 			return false
 		}
 	}
@@ -23,7 +23,7 @@ func (f *File) mapsCurrent(content []byte) bool {
 // them, so that a HAProxy that starts in between finds them.
 func (f *File) writeMaps(content []byte) error {
 	for frontend, want := range routesIn(content) {
-		path := mapFile(f.path, frontend)
+		path := MapFile(f.path, frontend)
 		if got, err := ReadRegular(path); err == nil && bytes.Equal(got, want) {
 			continue
 		}
@@ -52,7 +52,7 @@ func (f *File) addMaps(content []byte) (remove func(), err error) {
 		}
 	}
 	for frontend, want := range routesIn(content) {
-		path := mapFile(f.path, frontend)
+		path := MapFile(f.path, frontend)
 		if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
@@ -70,7 +70,7 @@ func (f *File) removeMaps(before, after []byte) {
 	have := routesIn(after)
 	for frontend := range routesIn(before) {
 		if _, still := have[frontend]; !still {
-			_ = os.Remove(mapFile(f.path, frontend)) // one that stays is named by no file
+			_ = os.Remove(MapFile(f.path, frontend)) // one that stays is named by no file
 		}
 	}
 }

@@ -60,7 +60,8 @@ func New(name, text string, settings Settings) (*Renderer, error) {
 	return r, nil
 }
 
-// marker digests all that the file is made from but the servers.
+// marker digests all that the file is made from but what the runtime can change:
+// the servers, and the routes in the maps.
 func marker(text string, s Settings, before ...kept) (plan.Marker, error) {
 	names := make([]string, 0, len(s.Services)+len(before))
 	for _, svc := range s.Services {
@@ -70,6 +71,7 @@ func marker(text string, s Settings, before ...kept) (plan.Marker, error) {
 		names = append(names, k.backend)
 	}
 	slices.Sort(names)
+	s.Frontends = withoutRoutes(s.Frontends)
 	settings, err := json.Marshal(s)
 	if err != nil {
 		return plan.Marker{}, fmt.Errorf("render: settings: %w", err)

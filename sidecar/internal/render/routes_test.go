@@ -2,6 +2,7 @@ package render_test
 
 import (
 	"bufio"
+	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -76,7 +77,7 @@ func startRouted(t *testing.T, f render.Frontend, servers ...map[string]string) 
 // raw sends a request as it is written and gives the status and the body.
 func (r routed) raw(t *testing.T, request string) (status int, body string) {
 	t.Helper()
-	c, err := net.DialTimeout("tcp", r.address, 5*time.Second)
+	c, err := (&net.Dialer{Timeout: 5 * time.Second}).DialContext(t.Context(), "tcp", r.address)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -209,12 +210,20 @@ func TestRoutes_UnusualRequests_KeepHostAndPathApart(t *testing.T) {
 func TestRoutes_StripPrefix_TakesWholeSegmentsAndKeepsTheQuery(t *testing.T) {
 	long := strings.Repeat("/s", route.MaxStrip)
 	r := startRouted(t, render.Frontend{Routes: []route.Route{
-		{Path: "/cart", Backend: "cart", Strip: 1}, {Path: "/a/b", Backend: "ab", Strip: 2}, {Path: "/a/b/c", Backend: "c", Strip: 1},
+		{Path: "/cart", Backend: "cart", Strip: 1},
+		{Path: "/a/b", Backend: "ab", Strip: 2},
+		{Path: "/a/b/c", Backend: "c", Strip: 1},
 		{Path: long, Backend: "long", Strip: route.MaxStrip},
 	}})
 	for _, c := range []struct{ path, want string }{
-		{"/cart", "cart / "}, {"/cart/", "cart / "}, {"/cart/x/y?q=1", "cart /x/y?q=1 "}, {"/cart//x", "cart //x "},
-		{"/a/b/x", "ab /x "}, {"/a/b/c/x", "c /b/c/x "}, {"/cart?q", "cart /?q "}, {long + "/x", "long /x "},
+		{"/cart", "cart / "},
+		{"/cart/", "cart / "},
+		{"/cart/x/y?q=1", "cart /x/y?q=1 "},
+		{"/cart//x", "cart //x "},
+		{"/a/b/x", "ab /x "},
+		{"/a/b/c/x", "c /b/c/x "},
+		{"/cart?q", "cart /?q "},
+		{long + "/x", "long /x "},
 	} {
 		if status, body := r.raw(t, get(c.path, "h.test")); status != 200 || !strings.HasPrefix(body, c.want) {
 			t.Errorf("%s: %d %q, want %q", c.path, status, body, c.want)
@@ -295,7 +304,7 @@ func TestRoutes_SNI_PassesTLSThroughToTheServiceOfTheName(t *testing.T) {
 				if err != nil {
 					return // closed
 				}
-				_ = c.(*tls.Conn).Handshake() // the client says what it got
+				_ = c.(*tls.Conn).HandshakeContext(context.Background()) // the client says what it got
 				_ = c.Close()
 			}
 		}()
@@ -305,8 +314,13 @@ func TestRoutes_SNI_PassesTLSThroughToTheServiceOfTheName(t *testing.T) {
 	for _, c := range []struct {
 		fallback, name, want string
 	}{
-		{"rest", "db.example.com", "db"}, {"rest", "DB.example.com", "db"}, {"rest", "a.b.example.com", "wild"},
-		{"rest", "example.com", "rest"}, {"rest", "", "rest"}, {"", "db.example.com", "db"}, {"", "other.test", ""},
+		{"rest", "db.example.com", "db"},
+		{"rest", "DB.example.com", "db"},
+		{"rest", "a.b.example.com", "wild"},
+		{"rest", "example.com", "rest"},
+		{"rest", "", "rest"},
+		{"", "db.example.com", "db"},
+		{"", "other.test", ""},
 	} {
 		r := startRouted(t, render.Frontend{Mode: "tcp", Routes: routes, Default: c.fallback}, servers)
 		dialer := &tls.Dialer{Config: &tls.Config{ServerName: c.name, InsecureSkipVerify: true}} //nolint:gosec // it looks at the certificate itself

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"slices"
 )
 
 // Group is the routes of one host and path, where one of them has conditions.
@@ -49,6 +50,7 @@ func Compile(routes []Route) (Map, []Group) {
 		}
 		m[key], last[key] = r.Value(), r
 	}
+	slices.Sort(order) // so that another order of the routes gives the same rules
 	groups := make([]Group, 0, len(order))
 	for _, key := range order {
 		g := Group{Key: key, Routes: byKey[key]}

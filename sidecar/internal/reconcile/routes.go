@@ -1,0 +1,171 @@
+package reconcile
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/pointsman/pointsman/sidecar/internal/route"
+)
+
+// Maps is how HAProxy's maps are read and changed. Every call is bounded by its
+// context and by the adapter's own deadlines.
+type Maps interface {
+	// ReadMap gives the entries of a map, which is named by its file.
+	ReadMap(ctx context.Context, file string) ([]route.Entry, error)
+	// UpdateMap sends an update. A nil error means that HAProxy took it; only
+	// ReadMap proves that it has acted.
+	UpdateMap(ctx context.Context, file string, u route.Update, want route.Map) error
+}
+
+// RouteMap is the routes of one frontend.
+type RouteMap struct {
+	Frontend string
+	File     string // of the map
+	Default  string // backend of what no route matches; "" is none
+	Want     route.Map
+	Routes   []RouteState
+}
+
+// routeKeeper is what the agent knows of the maps in HAProxy.
+type routeKeeper struct {
+	ofPID   int       // the worker whose maps were compared last
+	due     time.Time // when they are compared again
+	fresh   bool      // the settings are new: a difference is theirs
+	err     error
+	retry   backoff
+	applied map[string]time.Time // by frontend, since when HAProxy has what is wanted
+}
+
+// mapShare bounds what the comparison of maps takes of the loop's time.
+const mapShare = 200
+
+// syncRoutes compares HAProxy's maps with the routes and corrects them, and gives
+// the time until it is to be called again. Routes that come with other settings
+// come into HAProxy by their reload.
+func (a *Agent) syncRoutes(ctx context.Context) time.Duration {
+	r, o := &a.routes, a.known.observed
+	if len(a.set.Maps) == 0 || a.maps == nil || !o.Running || o.Marker != a.set.Renderer.Marker() {
+		r.ofPID, r.applied = 0, nil
+		return time.Hour
+	}
+	if wait := a.untilTakeover(); wait > 0 { // a change could miss the worker that is about to begin
+		r.ofPID = 0
+		return wait
+	}
+	now := time.Now()
+	if r.ofPID == o.PID && now.Before(r.due) {
+		return r.due.Sub(now)
+	}
+	isNew := r.fresh || r.ofPID != o.PID
+	if isNew || r.applied == nil {
+		r.applied = map[string]time.Time{}
+	}
+	r.ofPID = o.PID
+	var failed error
+	for _, m := range a.set.Maps {
+		if err := a.syncMap(ctx, m, isNew); err != nil && failed == nil {
+			failed = err
+		}
+	}
+	if ctx.Err() != nil {
+		return time.Hour
+	}
+	wait := max(a.set.Reconcile, mapShare*time.Since(now))
+	if failed != nil {
+		wait = r.retry.next(a.jitter)
+	} else {
+		r.fresh, r.retry = false, backoff{}
+	}
+	r.due = time.Now().Add(wait)
+	a.noteRoutes(failed)
+	return wait
+}
+
+// syncMap brings one map to what is wanted.
+func (a *Agent) syncMap(ctx context.Context, m RouteMap, isNew bool) error {
+	have, err := a.maps.ReadMap(ctx, m.File)
+	if err != nil {
+		return err
+	}
+	u := route.UpdateOf(have, m.Want)
+	if len(u.Changes) > 0 {
+		if err := a.maps.UpdateMap(ctx, m.File, u, m.Want); err != nil {
+			return err
+		}
+		a.logRoutes(m, u, isNew)
+		if have, err = a.maps.ReadMap(ctx, m.File); err != nil {
+			return err
+		}
+		if left := route.UpdateOf(have, m.Want); len(left.Changes) > 0 {
+			return fmt.Errorf("haproxy: map %s: %d routes do not show", m.File, len(left.Changes))
+		}
+	}
+	if _, known := a.routes.applied[m.Frontend]; !known || len(u.Changes) > 0 {
+		a.routes.applied[m.Frontend] = time.Now()
+	}
+	return nil
+}
+
+// logRoutes writes a line for one route, or one for several.
+func (a *Agent) logRoutes(m RouteMap, u route.Update, isNew bool) {
+	log, prefix := a.log.Info, "route "
+	if !isNew {
+		log, prefix = a.log.Warn, "drift corrected: route "
+	}
+	if len(u.Changes) == 1 {
+		c := u.Changes[0]
+		log(prefix+string(c.Kind), "frontend", m.Frontend, "route", c.Key, "to", c.Value)
+		return
+	}
+	counts := map[route.ChangeKind]int{}
+	for _, c := range u.Changes {
+		counts[c.Kind]++
+	}
+	log(prefix+"table changed", "frontend", m.Frontend, "added", counts[route.Add], "changed", counts[route.Set], "removed", counts[route.Del])
+}
+
+// noteRoutes logs once that maps cannot be brought to what is wanted.
+func (a *Agent) noteRoutes(err error) {
+	r := &a.routes
+	switch {
+	case err != nil && text(r.err) != err.Error():
+		a.log.Error("routes update failed", "error", oneLine(err))
+	case err == nil && r.err != nil:
+		a.log.Info("routes update recovered")
+	}
+	r.err = err
+}
+
+// frontendStates gives the frontends as they are published.
+func (a *Agent) frontendStates() []FrontendState {
+	states := make([]FrontendState, 0, len(a.set.Maps))
+	for _, m := range a.set.Maps {
+		states = append(states, FrontendState{
+			Name: m.Frontend, Default: m.Default, Applied: a.routes.applied[m.Frontend], Error: text(a.routes.err), Routes: m.Routes,
+		})
+	}
+	return states
+}
+
+// Find gives the routes of the host and path that a request with these is led by, in
+// the order of the settings; none if no route matches. Which of several counts is
+// for its method and headers to say.
+func (f *FrontendState) Find(host, path string) (found []RouteState) {
+	keys := make(route.Map, len(f.Routes))
+	for _, r := range f.Routes {
+		keys[r.key()] = r.Backend
+	}
+	key, _ := keys.Lookup(host, path)
+	for _, r := range f.Routes {
+		if key != "" && r.key() == key {
+			found = append(found, r)
+		}
+	}
+	return found
+}
+
+func (r RouteState) key() string {
+	return r.Host + strings.TrimSuffix(r.Path, "/") + "/" // as route.Route.Key, with "*" for every host
+}
