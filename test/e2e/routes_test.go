@@ -101,6 +101,7 @@ type routedLoad struct {
 }
 
 func (w *routedWorld) hammer(want map[[2]string][]string) *routedLoad {
+	uncut := context.WithoutCancel(w.ctx)
 	ctx, cancel := context.WithCancel(w.ctx)
 	h := &routedLoad{cancel: cancel, wrong: map[string]int{}}
 	for target, instances := range want {
@@ -110,7 +111,7 @@ func (w *routedWorld) hammer(want map[[2]string][]string) *routedLoad {
 			tick := time.NewTicker(5 * time.Millisecond)
 			defer tick.Stop()
 			for ctx.Err() == nil {
-				status, got, err := w.ask(w.ctx, client, target[0], target[1]) // one that has begun is not cut
+				status, got, err := w.ask(uncut, client, target[0], target[1]) // one that has begun is not cut
 				h.mu.Lock()
 				h.requests++
 				if err != nil || status != http.StatusOK || !slices.Contains(instances, got) {

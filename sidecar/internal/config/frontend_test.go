@@ -62,6 +62,7 @@ func TestFrontends_WhatCannotBe_IsRefusedWithKeyAndPlace(t *testing.T) {
 		{"a reserved name", "services: []\nfrontends:\n- {name: pointsman.x, bind: \":80\"}\n", file + `:3: frontends[pointsman.x].name "pointsman.x": is reserved for Pointsman in haproxy.cfg`},
 		{"a port of a service", "services:\n- {name: api, bind: \":80\"}\nfrontends:\n- {name: web, bind: \":80\"}\n", file + `:4: frontends[web].bind: :80 is already bound by services[api].bind`},
 		{"include mode", "services: []\nhaproxy: {base_config: /etc/haproxy/mine.cfg}\nfrontends:\n- {name: web, bind: \":80\"}\n", file + `:4: frontends[web].name "web": must not be set with haproxy.base_config: write the frontend there`},
+		{"a file whose name ends a rule", "services: []\nhaproxy: {config: \"/etc/a,b/haproxy.cfg\"}\nfrontends:\n- {name: web, bind: \":80\"}\n", file + `:2: haproxy.config "/etc/a,b/haproxy.cfg": may contain only letters, digits, '/', '-', '_' and '.' with frontends: HAProxy's rules name the map files beside it`},
 		{"no list", "services: []\nfrontends: {web: {}}\n", file + `:2: frontends: must be a list; write [] for none`},
 		{"an unknown key", withFrontend("redirect: a"), file + `:9: frontends[web].redirect: no such setting`},
 		{"an unknown key of a route", withFrontend("routes:", "- {hots: a.test, service: shop}"), file + `:10: frontends[web].routes[0].hots: no such setting; did you mean host?`},

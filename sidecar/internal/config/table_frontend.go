@@ -171,6 +171,9 @@ func parseHeader(s string) route.Header {
 
 // frontendRelations reports what is wrong with frontends beside their services.
 func (l *loader) frontendRelations() {
+	if at := l.cfg.HAProxy.Config; len(l.cfg.Frontends) > 0 && strings.ContainsFunc(at, unfitForMap) {
+		l.conflict("may contain only letters, digits, '/', '-', '_' and '.' with frontends: HAProxy's rules name the map files beside it", at, "haproxy.config", frontendsKey)
+	}
 	names := map[string]bool{}
 	for _, s := range l.cfg.Services {
 		names[s.Backend], names[s.Backend+".front"] = true, true
@@ -200,6 +203,12 @@ func (l *loader) frontendRelations() {
 		}
 		l.routeRelations(f, key)
 	}
+}
+
+// unfitForMap reports whether a character of a path would end it in a rule of
+// haproxy.cfg, or on the runtime socket.
+func unfitForMap(r rune) bool {
+	return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && !strings.ContainsRune("/-_.", r)
 }
 
 // onlyHTTP reports what mode tcp can't have.

@@ -32,6 +32,7 @@ type bench struct {
 	recorder *fakeRecorder
 	renderer *fakeRenderer
 	drains   *fakeDrains // nil: none
+	maps     *fakeMaps   // nil: none
 	settings reconcile.Settings
 	jitter   func(time.Duration) time.Duration // nil: by chance
 	log      *logBuffer
@@ -94,7 +95,12 @@ func (b *bench) adoptable() {
 func (b *bench) start() {
 	b.t.Helper()
 	var err error
+	var maps reconcile.Maps
+	if b.maps != nil {
+		maps = b.maps
+	}
 	b.agent, err = reconcile.New(reconcile.Options{
+		Maps: maps,
 		Name: "lb-1", Version: "1.2.3", Catalog: b.catalog, HAProxy: b.haproxy, File: b.file, Drains: b.drainStore(), OldWorkersMemory: b.haproxy.oldWorkersMemory, Settings: b.settings, Recorder: b.recorder, Jitter: b.jitter,
 		Logger: hclog.New(&hclog.LoggerOptions{Output: b.log, DisableTime: true}),
 	})

@@ -391,3 +391,25 @@ func TestFile_MapFiles_FollowTheFile(t *testing.T) {
 		t.Errorf("the map of a frontend that is gone: %v, %q", err, read())
 	}
 }
+
+// What the runtime can change takes no reload: routes by host and path. Rules of
+// haproxy.cfg, which conditions are, take one.
+func TestMarker_RoutesInTheMap_AreNoPartOfIt(t *testing.T) {
+	of := func(routes ...route.Route) string {
+		s := settings(func(s *render.Settings) {
+			s.MapPath, s.Frontends = mapPath, []render.Frontend{{Name: "web", Bind: []string{":80"}, Mode: "http", Routes: routes}}
+		})
+		return newRenderer(t, templates.HAProxy, s).Marker().String()
+	}
+	a, b := route.Route{Host: "a.test", Backend: "api_nodes"}, route.Route{Host: "b.test", Path: "/x", Backend: "api_nodes", Strip: 1}
+	conditional := route.Route{Host: "b.test", Path: "/x", Backend: "api_nodes", Methods: []string{"GET"}}
+	if of() != of(a) || of(a) != of(b, a) {
+		t.Error("a route of host and path changes the marker")
+	}
+	if of(a) == of(a, conditional) {
+		t.Error("a route with a method does not change the marker")
+	}
+	if of(a, conditional) != of(conditional) {
+		t.Error("a route beside one with a method changes the marker")
+	}
+}

@@ -1,0 +1,49 @@
+package cli
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/pointsman/pointsman/sidecar/internal/reconcile"
+)
+
+func TestExplainRoute_EachRequest_IsLedAsHAProxyLeadsIt(t *testing.T) {
+	s := &reconcile.State{
+		Services: []reconcile.ServiceState{{Name: "shop", Backend: "shop", Instances: []reconcile.InstanceState{{Phase: reconcile.PhaseUp, Weight: 1, Admin: "ready"}, {Phase: reconcile.PhaseDown}}}},
+		Frontends: []reconcile.FrontendState{{Name: "web", Applied: time.Unix(1, 0), Routes: []reconcile.RouteState{
+			{Host: "shop.test", Path: "/", Backend: "shop", Source: "settings"},
+			{Host: "shop.test", Path: "/cart", Backend: "basket", Strip: 1, Source: "settings"},
+			{Host: "*.test", Path: "/", Backend: "wild", Source: "settings"},
+			{Host: "xn--bcher-kva.example", Path: "/", Backend: "books", Source: "settings"},
+			{Host: "*", Path: "/only", Backend: "any", Methods: []string{"GET"}, Source: "settings"},
+		}}},
+	}
+	for request, want := range map[string][]string{
+		"shop.test":                        {"shop.test/\n", "shop, 1 of 2 servers take traffic", "settings"},
+		"https://SHOP.test:443/cart/x?y=1": {"shop.test/cart, 1 segments taken off", "basket, which has no state"},
+		"a.b.test/cart":                    {"*.test/\n", "wild"},
+		"bücher.example/":                  {"books"},
+		"other.example/only":               {"*/only, method GET", "otherwise   404"},
+	} {
+		var out strings.Builder
+		host, path := hostAndPath(request)
+		if !explainRoute(&out, s, host, path) {
+			t.Errorf("%s: not found", request)
+		}
+		for _, w := range want {
+			if !strings.Contains(out.String(), w) {
+				t.Errorf("%s: want %q in\n%s", request, w, out.String())
+			}
+		}
+	}
+	var out strings.Builder
+	if explainRoute(&out, s, "other.example", "/") || !strings.Contains(out.String(), "none: 404") {
+		t.Errorf("a request without a route:\n%s", out.String())
+	}
+	s.Frontends[0].Default, s.Frontends[0].Error = "shop", "Permission denied"
+	out.Reset()
+	if !explainRoute(&out, s, "other.example", "/") || !strings.Contains(out.String(), "the default: shop") || !strings.Contains(out.String(), "not applied") {
+		t.Errorf("a request for the default:\n%s", out.String())
+	}
+}

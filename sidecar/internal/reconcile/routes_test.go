@@ -1,0 +1,175 @@
+package reconcile_test
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/pointsman/pointsman/sidecar/internal/plan"
+	"github.com/pointsman/pointsman/sidecar/internal/reconcile"
+	"github.com/pointsman/pointsman/sidecar/internal/route"
+)
+
+// fakeMaps is HAProxy's maps.
+type fakeMaps struct {
+	mu      sync.Mutex
+	entries map[string][]route.Entry // by file
+	updates int
+	refuse  error // of UpdateMap
+	ignore  bool  // it takes updates and does nothing
+}
+
+func (m *fakeMaps) ReadMap(_ context.Context, file string) ([]route.Entry, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.Clone(m.entries[file]), nil
+}
+
+func (m *fakeMaps) UpdateMap(_ context.Context, file string, _ route.Update, want route.Map) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.updates++
+	if m.refuse != nil {
+		return m.refuse
+	}
+	if !m.ignore {
+		m.entries[file] = want.Entries()
+	}
+	return nil
+}
+
+func (m *fakeMaps) with(change func()) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	change()
+}
+
+func (m *fakeMaps) has(file string, want route.Map) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return cmp.Equal(m.entries[file], want.Entries())
+}
+
+func (m *fakeMaps) sent() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.updates
+}
+
+const webMap = "/etc/haproxy/haproxy.cfg.web.map"
+
+func routes(want route.Map) []reconcile.RouteMap {
+	return []reconcile.RouteMap{{Frontend: "web", File: webMap, Want: want, Routes: []reconcile.RouteState{}}}
+}
+
+// routing is serving with a frontend whose map HAProxy has.
+func routing(t *testing.T, have, want route.Map) *bench {
+	b := newBench(t, true)
+	b.maps = &fakeMaps{entries: map[string][]route.Entry{webMap: have.Entries()}}
+	b.settings.Maps = routes(want)
+	b.catalog.says("api", many(1)...)
+	b.adoptable()
+	b.start()
+	b.eventually("ready", time.Second, func() bool { return b.agent.State().Ready })
+	return b
+}
+
+func TestRoutes_HAProxyHasThem_NothingIsSent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := routing(t, route.Map{"a.test/": "api_nodes"}, route.Map{"a.test/": "api_nodes"})
+		b.passes(2 * time.Minute)
+		if got := b.maps.sent(); got != 0 {
+			t.Errorf("%d updates", got)
+		}
+		if f := b.agent.State().Frontends; len(f) != 1 || f[0].Applied.IsZero() || f[0].Error != "" {
+			t.Errorf("the state has %+v", f)
+		}
+	})
+}
+
+func TestRoutes_NewSettings_AreInHAProxyAtOnceWithoutReload(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := routing(t, route.Map{"a.test/": "api_nodes"}, route.Map{"a.test/": "api_nodes"})
+		want := route.Map{"b.test/": "api_nodes", "a.test/v1/": "api_nodes/1"}
+		b.settings.Maps = routes(want)
+		b.agent.Reconfigure(b.settings)
+		b.eventually("the routes are there", 10*time.Millisecond, func() bool { return b.maps.has(webMap, want) })
+		b.passes(time.Minute)
+		b.wantTold("reload")
+		if got := b.maps.sent(); got != 1 {
+			t.Errorf("%d updates, want one", got)
+		}
+		if strings.Contains(b.log.String(), "drift") {
+			t.Errorf("new settings are called drift:\n%s", b.log)
+		}
+	})
+}
+
+func TestRoutes_ChangedByAnotherProgram_ArePutBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		want := route.Map{"a.test/": "api_nodes"}
+		b := routing(t, want, want)
+		b.maps.with(func() { b.maps.entries[webMap] = nil })
+		b.eventually("put back", b.settings.Reconcile+time.Second, func() bool { return b.maps.has(webMap, want) })
+		if !strings.Contains(b.log.String(), "drift corrected: route added") {
+			t.Errorf("the log says nothing:\n%s", b.log)
+		}
+	})
+}
+
+func TestRoutes_UpdateFails_IsReportedOnceAndTriedAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for name, fault := range map[string]func(m *fakeMaps){
+			"refused": func(m *fakeMaps) { m.refuse = errors.New("Permission denied") },
+			"ignored": func(m *fakeMaps) { m.ignore = true },
+		} {
+			b := routing(t, route.Map{}, route.Map{})
+			want := route.Map{"a.test/": "api_nodes"}
+			b.maps.with(func() { fault(b.maps) })
+			b.settings.Maps = routes(want)
+			b.agent.Reconfigure(b.settings)
+			b.passes(time.Minute)
+			if f := b.agent.State().Frontends[0]; f.Error == "" {
+				t.Errorf("%s: the state has no error", name)
+			}
+			if v := b.agent.State().Verdict(); v.Status != reconcile.Degraded {
+				t.Errorf("%s: the verdict is %s", name, v.Status)
+			}
+			if got := strings.Count(b.log.String(), "routes update failed"); got != 1 {
+				t.Errorf("%s: logged %d times", name, got)
+			}
+			b.maps.with(func() { b.maps.refuse, b.maps.ignore = nil, false })
+			b.eventually("applied", 2*time.Minute, func() bool {
+				return b.maps.has(webMap, want) && b.agent.State().Frontends[0].Error == ""
+			})
+			b.stop()
+		}
+	})
+}
+
+// Routes that come with other settings come by the reload: HAProxy may lack their
+// backend until then.
+func TestRoutes_WithSettingsThatTakeAReload_WaitForIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := routing(t, route.Map{}, route.Map{})
+		want := route.Map{"a.test/": "web_nodes"}
+		b.settings.Maps = routes(want)
+		b.settings.Renderer = &fakeRenderer{marker: plan.Marker{Template: "t", Services: "other", Settings: "s"}}
+		b.agent.Reconfigure(b.settings)
+		b.passes(b.settings.ReloadDebounce - time.Millisecond)
+		if got := b.maps.sent(); got != 0 {
+			t.Errorf("%d updates before the reload", got)
+		}
+		b.eventually("the routes are there after the reload", 10*time.Second, func() bool { return b.maps.has(webMap, want) })
+		if got := b.recorder.told("reload"); len(got) != 1 {
+			t.Errorf("reloads: %q", got)
+		}
+	})
+}
