@@ -166,9 +166,9 @@ type backendPlan struct {
 
 	last []FileServer // while HAProxy does not run
 
-	bound    map[int]*catalog.Instance // by index in servers
-	free     []int                     // indices of slots that may be given away, best first
-	freeSoon int                       // slots that may be once their agent check is off, or their sessions are counted
+	bound    []*catalog.Instance // of each server; nil: it has none
+	free     []int               // indices of slots that may be given away, best first
+	freeSoon int                 // slots that may be once their agent check is off, or their sessions are counted
 
 	// replaced holds, by name, the instances whose server must go before they
 	// can have one of that name.
@@ -202,7 +202,6 @@ func newPart(s Service, o Observed, want catalog.Service) *backendPlan {
 		listed:  o.Listed,
 
 		flapping: o.Flapping[s.Backend],
-		bound:    make(map[int]*catalog.Instance, len(want.Instances)),
 		left:     backend.Left,
 	}
 	b.Static = b.Static || backend.Static
@@ -220,6 +219,7 @@ func newPart(s Service, o Observed, want catalog.Service) *backendPlan {
 			b.servers = slices.SortedFunc(slices.Values(b.servers), byID)
 		}
 	}
+	b.bound = make([]*catalog.Instance, len(b.servers))
 	return b
 }
 

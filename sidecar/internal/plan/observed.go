@@ -2,6 +2,7 @@ package plan
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 )
 
@@ -81,6 +82,12 @@ type Backend struct {
 
 	// Static is set when this backend has refused a weight: see Service.Static.
 	Static bool
+}
+
+// Equal reports whether both are the same, in all that a plan is made from.
+func (b Backend) Equal(o Backend) bool {
+	return b.Refuses == o.Refuses && b.Adds == o.Adds && b.Static == o.Static &&
+		slices.Equal(b.Servers, o.Servers) && slices.Equal(b.Left, o.Left)
 }
 
 // Admin is the administrative state of a server.

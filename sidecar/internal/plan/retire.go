@@ -97,7 +97,7 @@ func (b *backendPlan) candidate(s *Server, inst *catalog.Instance) candidate {
 // slots there: all of them drain.
 func (b *backendPlan) drainsAt(addr netip.AddrPort) bool {
 	for i, inst := range b.bound {
-		if b.servers[i].Addr == addr && b.role(inst) == draining {
+		if inst != nil && b.servers[i].Addr == addr && b.role(inst) == draining {
 			return true
 		}
 	}
@@ -166,7 +166,7 @@ func (b *backendPlan) shutdownDue(c candidate) bool {
 // only, and nobody ends those of one that stays.
 func (b *backendPlan) staysAt(addr netip.AddrPort) bool {
 	for i, inst := range b.bound {
-		if b.servers[i].Addr == addr && inst.Leaving.IsZero() {
+		if inst != nil && b.servers[i].Addr == addr && inst.Leaving.IsZero() {
 			return true
 		}
 	}
@@ -299,6 +299,9 @@ func (b *backendPlan) presentNow() map[*catalog.Instance]bool {
 	if b.present == nil {
 		b.present = make(map[*catalog.Instance]bool, len(b.bound))
 		for i, inst := range b.bound {
+			if inst == nil {
+				continue
+			}
 			s := &b.servers[i]
 			b.present[inst] = s.Addr == inst.Addr && (s.Admin == Ready || b.agentDecides(s))
 		}

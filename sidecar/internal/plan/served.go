@@ -45,7 +45,7 @@ func (b *backendPlan) servedNow() *served {
 	b.served = &served{names: map[string]bool{}, addrs: map[netip.AddrPort]bool{}, absent: map[netip.AddrPort]*catalog.Instance{}}
 	for i, inst := range b.bound {
 		s := &b.servers[i]
-		if s.Addr != inst.Addr || b.role(inst) != in || inst.Weight == 0 {
+		if inst == nil || s.Addr != inst.Addr || b.role(inst) != in || inst.Weight == 0 {
 			continue
 		}
 		if isAvailable(s) {

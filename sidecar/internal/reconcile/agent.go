@@ -87,6 +87,7 @@ type Agent struct {
 	// The rest belongs to the goroutine of Run.
 	set     Settings
 	ran     map[string]plan.Service // as HAProxy last ran them, by backend
+	ranOf   *plan.Service           // the first of the settings that ran is of
 	known   observedCache
 	decided decided
 

@@ -114,7 +114,7 @@ func (a *Agent) compute(o plan.Observed, snap catalog.Snapshot) plan.Plan {
 	if held := p.HeldBackends(); o.Listed == nil && len(held) > 0 {
 		o.Listed = a.listed(snap) // what is lost now may be reused already
 		for _, backend := range held {
-			delete(a.decided.decisions, backend)
+			a.decided.forget(backend)
 		}
 		p = a.decide(d, o, snap)
 	}
@@ -149,9 +149,15 @@ func (a *Agent) decide(d plan.Desired, o plan.Observed, snap catalog.Snapshot) p
 	for _, s := range d.Services {
 		decision := a.decided.settled(s.Backend, o)
 		if decision == nil || a.known.fresh[s.Backend] {
-			decision = plan.Decide(s, o, snap.Service(s.Backend))
-			a.decided.decisions[s.Backend] = decision
-			a.known.fresh[s.Backend] = true
+			want := snap.Service(s.Backend)
+			inputs := inputsOf(s.Backend, o, want, a.known.seen[s.Backend])
+			if decision = a.decided.same(s.Backend, inputs); decision != nil {
+				delete(a.known.fresh, s.Backend)
+			} else {
+				decision = plan.Decide(s, o, want)
+				a.decided.keep(s.Backend, decision, inputs)
+				a.known.fresh[s.Backend] = true
+			}
 		}
 		decisions = append(decisions, decision)
 	}
@@ -162,6 +168,23 @@ func (a *Agent) decide(d plan.Desired, o plan.Observed, snap catalog.Snapshot) p
 type decided struct {
 	key       decidedFor
 	decisions map[string]*plan.Decision
+	inputs    map[string]decisionInputs // of those that can be compared
+}
+
+// decisionInputs is what a decision was made from, besides decidedFor.
+type decisionInputs struct {
+	isWhole bool // it was made from nothing else: nothing is remembered of the backend
+	exists  bool
+	backend plan.Backend
+	seen    time.Time // when Consul's answer changed
+}
+
+func inputsOf(backend string, o plan.Observed, want catalog.Service, seen time.Time) decisionInputs {
+	_, isGuarded := o.Guards[backend]
+	in := decisionInputs{seen: seen}
+	in.isWhole = want.Known && !isGuarded && o.Listed == nil && len(o.Flapping[backend])+len(o.Absent[backend])+len(o.Drained[backend]) == 0
+	in.backend, in.exists = o.Backends[backend]
+	return in
 }
 
 // decidedFor is what all decisions depend on.
@@ -180,8 +203,31 @@ func (k *decided) use(d plan.Desired, o plan.Observed) {
 		key.services = &d.Services[0]
 	}
 	if k.key != key || k.decisions == nil {
-		*k = decided{key, make(map[string]*plan.Decision, len(d.Services))}
+		*k = decided{key, make(map[string]*plan.Decision, len(d.Services)), make(map[string]decisionInputs, len(d.Services))}
 	}
+}
+
+// same gives a backend's decision if it was made from just that, or nil. Compute is
+// a pure function: it would decide the same.
+func (k *decided) same(backend string, in decisionInputs) *plan.Decision {
+	was, has := k.inputs[backend]
+	if !has || !in.isWhole || was.exists != in.exists || !was.seen.Equal(in.seen) || !was.backend.Equal(in.backend) {
+		return nil
+	}
+	return k.decisions[backend]
+}
+
+func (k *decided) keep(backend string, d *plan.Decision, in decisionInputs) {
+	k.forget(backend)
+	k.decisions[backend] = d
+	if in.isWhole {
+		k.inputs[backend] = in
+	}
+}
+
+func (k *decided) forget(backend string) {
+	delete(k.decisions, backend)
+	delete(k.inputs, backend)
 }
 
 // settled gives a backend's decision if it needs no look at the time, or nil.
@@ -214,6 +260,14 @@ func (a *Agent) noteRan() {
 	if a.known.observed.Marker != a.set.Renderer.Marker() {
 		return
 	}
+	var first *plan.Service
+	if len(a.set.Services) > 0 {
+		first = &a.set.Services[0]
+	}
+	if a.ran != nil && a.ranOf == first {
+		return
+	}
+	a.ranOf = first
 	a.ran = make(map[string]plan.Service, len(a.set.Services))
 	for _, s := range a.set.Services {
 		a.ran[s.Backend] = s

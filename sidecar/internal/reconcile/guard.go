@@ -28,6 +28,9 @@ type hold struct {
 
 // recall gives the memory as it is now, by backend.
 func (g *guardKeeper) recall(now time.Time) map[string]plan.Guard {
+	if len(g.backends) == 0 {
+		return nil
+	}
 	out := make(map[string]plan.Guard, len(g.backends))
 	for backend, l := range g.backends {
 		m := plan.Guard{Lost: make(map[string]time.Duration, len(l.lost)), Holds: make(map[string]plan.Hold, len(l.holds))}

@@ -123,11 +123,9 @@ func (k *observedCache) take(o plan.Observed, asked []string) {
 		clear(k.adds)
 		clear(k.static)
 	}
-	backends := maps.Clone(k.observed.Backends)
-	if backends == nil {
-		backends = map[string]plan.Backend{}
+	if k.observed.Backends == nil {
+		k.observed.Backends = map[string]plan.Backend{}
 	}
-	k.observed.Backends = backends
 	for _, name := range asked {
 		k.clock++
 		k.fresh[name], k.touched[name] = true, k.clock
@@ -201,6 +199,9 @@ func (k *observedCache) noteAbsent(now time.Time, p plan.Plan) {
 
 // absences gives that memory as a plan wants it.
 func (k *observedCache) absences(now time.Time) map[string]map[string]time.Duration {
+	if len(k.absent) == 0 {
+		return nil
+	}
 	out := map[string]map[string]time.Duration{}
 	for a, since := range k.absent {
 		if out[a.Backend] == nil {

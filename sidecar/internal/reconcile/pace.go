@@ -13,6 +13,7 @@ import (
 type pace struct {
 	waiting []plan.Waiting // what is awaited, without its numbers
 	since   time.Time      // since when just that
+	polled  []plan.Waiting // room for the next look's
 }
 
 const (
@@ -22,7 +23,7 @@ const (
 
 // next is how long to wait before the next look.
 func (c *pace) next(now time.Time, waiting []plan.Waiting) time.Duration {
-	var polled []plan.Waiting
+	polled := c.polled[:0]
 	for _, w := range waiting {
 		switch w.For {
 		case plan.ForSessions, plan.ForReplacement, plan.ForCheck:
@@ -31,8 +32,9 @@ func (c *pace) next(now time.Time, waiting []plan.Waiting) time.Duration {
 		case plan.ForGuard, plan.ForDamping, plan.ForSlot, plan.ForConsul:
 		}
 	}
+	c.polled = polled
 	if !slices.Equal(polled, c.waiting) {
-		c.waiting, c.since = polled, now
+		c.polled, c.waiting, c.since = c.waiting, polled, now
 	}
 	if len(polled) == 0 {
 		return time.Hour

@@ -121,15 +121,15 @@ func (a *Agent) serviceState(svc plan.Service, want catalog.Service, p plan.Plan
 	s := ServiceState{
 		Name: svc.Name, Backend: svc.Backend, Known: want.Known, Index: want.Index,
 		Answered: h.Answered, Error: text(h.Err), Applied: a.applied[svc.Backend].at,
-		Instances: make([]InstanceState, 0, len(want.Instances)+1), Rejected: []RejectedState{},
 		Guard: a.guardState(svc),
 	}
 	running, decision := a.known.observed.Running, a.decided.decisions[svc.Backend]
 	was := a.shown[svc.Backend]
-	if running && decision != nil && was.decision == decision && decision.IsSettled() && len(a.flaps.hot[svc.Backend]) == 0 {
+	if running && decision != nil && was.decision == decision && len(a.flaps.hot[svc.Backend]) == 0 {
 		s.Instances, s.Rejected, s.FreeSlots = was.instances, was.rejected, was.freeSlots
 		return s
 	}
+	s.Instances, s.Rejected = make([]InstanceState, 0, len(want.Instances)+1), []RejectedState{}
 	for _, r := range want.Rejected {
 		s.Rejected = append(s.Rejected, RejectedState{ID: r.ID, Node: r.Node, Error: r.Err.Error()})
 	}
@@ -137,6 +137,7 @@ func (a *Agent) serviceState(svc plan.Service, want catalog.Service, p plan.Plan
 		s.addServers(a.known.observed.Backends[svc.Backend], svc, p, was)
 	} else {
 		s.addFiled(p, want)
+		decision = nil // this is not made from it
 	}
 	s.addUnplaced(want)
 	drains := a.drainsOf(svc.Name, want)

@@ -144,7 +144,7 @@ func (w *world) keepsLow(s *server) bool {
 
 // serving counts the instances that get requests. To the others their agent gives
 // a weight of 0, and min_servers keeps others in their place.
-func (w *world) serving(svc plan.Service, in []catalog.Instance) (n int) {
+func (w *world) serving(svc plan.Service, in []*catalog.Instance) (n int) {
 	for _, i := range in {
 		if at := w.where[i.Addr]; !hasAgents(svc) || at == nil || at.says != saysLow || i.Weight > 1 {
 			n++
@@ -167,8 +167,11 @@ func agentDiffers(s *server) string {
 
 // needsWeight reports whether an instance's weight cannot be set at runtime.
 func needsWeight(svc plan.Service, x plan.Server, told catalog.Service) bool {
+	if !svc.Static && x.Agent == plan.NoAgent {
+		return false
+	}
 	o, has := owner(x, told)
-	return has && takesTraffic(svc, o) && o.Weight > 0 && o.Weight != x.ConfigWeight && (svc.Static || x.Agent != plan.NoAgent)
+	return has && takesTraffic(svc, o) && o.Weight > 0 && o.Weight != x.ConfigWeight
 }
 
 // absent notes since when the instances that the sidecar was told of have no
@@ -207,7 +210,7 @@ func (s *sidecar) noteAbsent(backend string) {
 
 // isOverdue reports whether an instance may have been absent for too long to be
 // waited for.
-func (s *sidecar) isOverdue(svc plan.Service, i catalog.Instance) bool {
+func (s *sidecar) isOverdue(svc plan.Service, i *catalog.Instance) bool {
 	since, absent := s.absent[svc.Backend][i.Server]
 	return absent && s.w.now()-since >= max(svc.ReplacementTimeout, time.Second)-time.Second
 }

@@ -203,6 +203,9 @@ func (v *view) Snapshot() catalog.Snapshot {
 	v.w.mu.Lock()
 	defer v.w.mu.Unlock()
 	v.s.given = v.snap
+	if len(v.fresh) > 0 {
+		v.s.need = need{}
+	}
 	for name := range v.fresh {
 		v.s.takes(v.snap.Service(name))
 	}

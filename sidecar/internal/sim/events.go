@@ -438,7 +438,7 @@ func (w *world) validSettings() {
 
 func (w *world) reconfigure() {
 	if s := w.sidecar; s != nil {
-		s.settings = w.set.settings(w)
+		s.settings, s.need = w.set.settings(w), need{}
 		s.reloaded, s.reset, s.clean = 0, true, false
 		s.agent.Reconfigure(s.settings)
 	}

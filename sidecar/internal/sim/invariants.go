@@ -33,9 +33,9 @@ const (
 
 // wants gives the instances of a service that should take traffic, as the
 // sidecar was told.
-func wants(svc plan.Service, told catalog.Service) (in []catalog.Instance) {
-	for _, i := range told.Instances {
-		if takesTraffic(svc, i) {
+func wants(svc plan.Service, told catalog.Service) (in []*catalog.Instance) {
+	for n := range told.Instances {
+		if i := &told.Instances[n]; takesTraffic(svc, *i) {
 			in = append(in, i)
 		}
 	}
@@ -78,9 +78,9 @@ func countAvailable(servers []plan.Server) (n int) {
 // owner gives the instance that a server is for, among those that the sidecar
 // was told of: by its name, a slot by its address.
 func owner(s plan.Server, told catalog.Service) (catalog.Instance, bool) {
-	for _, i := range told.Instances {
-		if i.Server == s.Name || isSlot(s.Name) && i.Addr == s.Addr && i.Backup == s.Backup {
-			return i, true
+	for n := range told.Instances {
+		if i := &told.Instances[n]; i.Server == s.Name || i.Addr == s.Addr && i.Backup == s.Backup && isSlot(s.Name) {
+			return *i, true
 		}
 	}
 	return catalog.Instance{}, false
@@ -102,8 +102,8 @@ func isReplaced(s plan.Server, svc plan.Service, told catalog.Service, servers [
 // these checks to tell which of them a server is for.
 func isShared(told catalog.Service, at netip.AddrPort) bool {
 	n := 0
-	for _, i := range told.Instances {
-		if i.Addr == at {
+	for i := range told.Instances {
+		if told.Instances[i].Addr == at {
 			n++
 		}
 	}
@@ -310,7 +310,7 @@ func (w *world) checkTakenOut(s *sidecar, svc plan.Service, told catalog.Service
 
 // coming reports whether an instance that should take traffic does not yet,
 // and may soon.
-func (s *sidecar) coming(svc plan.Service, in []catalog.Instance, servers []plan.Server) bool {
+func (s *sidecar) coming(svc plan.Service, in []*catalog.Instance, servers []plan.Server) bool {
 	for _, i := range in {
 		soon := i.Weight > 0 && !s.ill[i.ID] && !s.isOverdue(svc, i)
 		for _, x := range servers {

@@ -27,7 +27,24 @@ func (w *world) checkReload(s *sidecar) {
 	}
 }
 
+// needsReload reports whether a sidecar has seen a reason. It is asked at each of
+// its looks, most of which show what the one before did.
 func (w *world) needsReload(s *sidecar) bool {
+	if !s.need.isKnown || s.need.worker != w.proxy.worker {
+		s.need = need{isKnown: true, worker: w.proxy.worker, isReload: w.findsReload(s)}
+	}
+	return s.need.isReload
+}
+
+// need is what was found for what a sidecar has seen and was told, and for the
+// worker that ran. It is not known where any of that has changed since.
+type need struct {
+	isKnown  bool
+	worker   *worker
+	isReload bool
+}
+
+func (w *world) findsReload(s *sidecar) bool {
 	if s.saw.Marker != s.settings.Renderer.Marker() {
 		return true
 	}
@@ -53,7 +70,7 @@ func (w *world) needsReload(s *sidecar) bool {
 
 // canServe reports whether a server is the instance's, or can become it. Where
 // there are slots, one of its name that was elsewhere must be out and empty.
-func canServe(x plan.Server, i catalog.Instance, slots bool) bool {
+func canServe(x plan.Server, i *catalog.Instance, slots bool) bool {
 	switch {
 	case x.Backup != i.Backup:
 		return false

@@ -157,15 +157,25 @@ func (l link) take(o plan.Observed, asked []string, runs map[string][]*server, a
 	}
 	if o.PID != l.saw.PID || l.saw.Backends == nil {
 		l.saw.Backends = map[string]plan.Backend{}
+		l.need = need{}
+	}
+	if o.Marker != l.saw.Marker || o.Caps != l.saw.Caps || o.Running != l.saw.Running {
+		l.need = need{}
 	}
 	backends := l.saw.Backends
 	for _, name := range asked {
+		was, existed := backends[name]
+		b, exists := o.Backends[name]
+		for _, srv := range runs[name] {
+			l.sawAt[srv] = at
+		}
+		if exists && existed && slices.Equal(b.Servers, was.Servers) {
+			continue
+		}
+		l.need = need{}
 		delete(backends, name)
-		if b, exists := o.Backends[name]; exists {
-			for _, srv := range runs[name] {
-				l.sawAt[srv] = at
-			}
-			backends[name] = plan.Backend{Servers: append([]plan.Server(nil), b.Servers...)}
+		if exists {
+			backends[name] = plan.Backend{Servers: slices.Clone(b.Servers)}
 		}
 	}
 	l.saw = o

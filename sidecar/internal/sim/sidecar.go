@@ -36,6 +36,7 @@ type sidecar struct {
 	sawAt  map[*server]time.Duration
 	oldSaw int // old workers, as last counted
 
+	need     need
 	neededAt time.Duration // when a look at HAProxy last gave a reason for a reload
 	needed   bool          // there was one when a write of the file began
 	oldHeld  int           // old workers, as they were counted before it
