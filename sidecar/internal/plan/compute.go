@@ -38,6 +38,7 @@ func Decide(s Service, o Observed, want catalog.Service) *Decision {
 	b := newPart(s, o, want)
 	b.decide()
 	d := &Decision{b: b, file: b.file(false), lost: b.losses(), absent: b.absences()}
+	d.placed = make([]Placement, 0, len(b.want.Instances))
 	for i := range b.servers {
 		if inst := b.bound[i]; inst != nil {
 			d.placed = append(d.placed, Placement{Backend: b.Backend, Server: b.servers[i].Name, Instance: *inst})

@@ -56,6 +56,17 @@ type server struct {
 	foreign     time.Duration // when somebody else last touched it
 	answered    time.Duration // when its agent last changed it
 	fileAgent   bool          // its agent is on because the file has it so, though it is disabled there
+
+	text   string // Addr, when that was textOf
+	textOf netip.AddrPort
+}
+
+// address is Addr as text: each state that is told is compared with it.
+func (s *server) address() string {
+	if s.text == "" || s.textOf != s.Addr {
+		s.text, s.textOf = s.Addr.String(), s.Addr
+	}
+	return s.text
 }
 
 // session is one request under way.

@@ -20,7 +20,7 @@ func (w *world) checkState(s *sidecar, st *reconcile.State) {
 				continue
 			}
 			takes := i.Phase == reconcile.PhaseUp || i.Phase == reconcile.PhaseStarting || i.Phase == reconcile.PhaseDown
-			if i.Phase != reconcile.PhaseUnknown && (takes != (runs.Admin == plan.Ready) || runs.Addr.String() != i.Addr) {
+			if i.Phase != reconcile.PhaseUnknown && (takes != (runs.Admin == plan.Ready) || runs.address() != i.Addr) {
 				w.breach(readBack, "the state has %s/%s@%s %s, HAProxy has it at %s and %s", svc.Backend, i.Server, i.Addr, i.Phase, runs.Addr, runs.Admin)
 			}
 		}
