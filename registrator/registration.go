@@ -119,7 +119,11 @@ func (r *Registration) Register(ctx context.Context) error {
 	if err := retry(ctx, r.register, func(err error) { r.log.Warn("registration failed, retrying", "error", err) }); err != nil {
 		return fmt.Errorf("registrator: register %q: %w", r.config.ID, err)
 	}
-	r.log.Info("registered", "version", r.config.Version, "port", r.config.Port)
+	fields := []any{"port", r.config.Port}
+	if r.config.Version != "" {
+		fields = append(fields, "version", r.config.Version)
+	}
+	r.log.Info("registered", fields...)
 	return r.start()
 }
 

@@ -57,6 +57,14 @@ func TestWrongInputIsNamedWithItsKeyValueAndPlace(t *testing.T) {
 			code: 2, want: []string{"--frobnicate"},
 		},
 		{
+			name: "a misspelt flag", args: []string{"run", "--consul-adress=x"},
+			code: 2, want: []string{"unknown flag: --consul-adress; did you mean --consul-address?"},
+		},
+		{
+			name: "a renamed flag", args: []string{"run", "--status-address=x"},
+			code: 2, want: []string{"unknown flag: --status-address; it was renamed: --api-address"},
+		},
+		{
 			name: "an unknown command", args: []string{"frobnicate"},
 			code: 2, want: []string{"frobnicate"},
 		},

@@ -100,6 +100,10 @@ func TestTakeover_ForeignFileAndProcess_RefusedUntilAdopt(t *testing.T) {
 	s.refused(1, "file "+s.lb.Config()+", process ", "check")
 	s.refused(2, "file "+s.lb.Config()+", process ", "run")
 	s.refused(2, "file "+s.lb.Config()+"\n", "render", "--write")
+	s.refused(0, "pointsman run refuses this plan: HAProxy serves what", "plan")
+	if out, code := sidecar(t, nil, "plan", "--json", "--config", s.lb.Settings()); code != 0 || !strings.Contains(out, `"refused": "HAProxy serves what`) {
+		t.Errorf("plan --json: exit code %d, want that run refuses in\n%s", code, out)
+	}
 	s.unchanged(pid)
 
 	// The process alone is enough to refuse: its file has gone.

@@ -277,7 +277,7 @@ func (c *Client) Events(ctx context.Context, to Target, after uint64, limit int)
 	return a, err
 }
 
-// Release lets go what the guard holds of a service.
+// Release releases what the guard holds of a service or a backend.
 func (c *Client) Release(ctx context.Context, to Target, service string) (Released, error) {
 	var a Released
 	q := stateRequest{method: http.MethodPost, path: []string{"guard", service, "release"}, wait: releaseTimeout, most: maxState}

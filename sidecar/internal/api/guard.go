@@ -7,9 +7,9 @@ import (
 	"time"
 )
 
-// Release lets go what the guard holds of a service, and gives the servers.
-// routed is false for a service that this load balancer does not route.
-type Release func(ctx context.Context, service string) (servers []string, routed bool, err error)
+// Release releases what the guard holds of a service or a backend, and gives the
+// servers. routed is false for a name that this load balancer does not route.
+type Release func(ctx context.Context, name string) (servers []string, routed bool, err error)
 
 // releaseTimeout bounds how long the agent may take to get round to it.
 const releaseTimeout = 15 * time.Second
@@ -20,8 +20,8 @@ type action struct{ http.Handler }
 // Released is the body of /api/v1/guard/{service}/release.
 type Released struct {
 	LoadBalancer string   `json:"load_balancer"`
-	Service      string   `json:"service"`
-	Servers      []string `json:"released"` // HAProxy's names
+	Service      string   `json:"service"` // or the backend, as it was asked for
+	Servers      []string `json:"released"` // as BACKEND/SERVER
 }
 
 // mayAct reports whether the one who asks may change something, and answers if not.

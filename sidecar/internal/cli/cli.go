@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/pointsman/pointsman/registrator/platform"
 	"github.com/pointsman/pointsman/sidecar/internal/config"
@@ -125,6 +126,7 @@ deployment is under way (deploy), 128+n ended by a second signal n (deploy: by t
 	root.SetOut(env.Stdout)
 	root.SetErr(env.Stderr)
 	config.RegisterFlags(root.PersistentFlags())
+	root.SetFlagErrorFunc(unknownFlag)
 	root.PersistentPreRun = func(cmd *cobra.Command, _ []string) {
 		if passed := passedOver(env); passed != "" && cmd.Name() != "run" { // which logs it
 			_, _ = fmt.Fprintf(env.Stderr, "pointsman: container platform's environment variables ignored: %s\n", passed)
@@ -132,6 +134,17 @@ deployment is under way (deploy), 128+n ended by a second signal n (deploy: by t
 	}
 	root.AddCommand(runCommand(env), statusCommand(env), explainCommand(env), eventsCommand(env), renderCommand(env), planCommand(env), checkCommand(env), maintenanceCommand(env), guardCommand(env), drainCommand(env), readyCommand(env), deployCommand(env), versionCommand(env))
 	return root
+}
+
+// unknownFlag adds to the error of an unknown flag what was probably meant.
+func unknownFlag(cmd *cobra.Command, err error) error {
+	unknown, ok := errors.AsType[*pflag.NotExistError](err)
+	if !ok || len(unknown.GetSpecifiedName()) < 2 { // a shorthand
+		return err
+	}
+	var known []string
+	cmd.Flags().VisitAll(func(f *pflag.Flag) { known = append(known, f.Name) })
+	return fmt.Errorf("%w%s", err, config.FlagHint(unknown.GetSpecifiedName(), known))
 }
 
 // load reads the settings for a command.

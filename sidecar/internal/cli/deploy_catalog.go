@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/pointsman/pointsman/sidecar/internal/api"
@@ -58,7 +59,7 @@ func (c *deployCatalog) Balancers(ctx context.Context) ([]deploy.Balancer, error
 	}
 	var list []deploy.Balancer
 	for _, e := range report.Entries {
-		b := deploy.Balancer{Name: e.Sidecar.Balancer, Passing: e.Health == catalog.Passing && e.Sidecar.Stopped.IsZero()}
+		b := deploy.Balancer{Name: e.Sidecar.Balancer, Stopped: e.Sidecar.Stopped, Passing: e.Health == catalog.Passing && e.Sidecar.Stopped.IsZero()}
 		switch {
 		case b.Name == "":
 			// Nobody can tell whose it is: it may be one that routes the service.
@@ -106,7 +107,7 @@ func (d deployBalancers) Live(ctx context.Context, b deploy.Balancer, version st
 		return deploy.Live{}, errors.New(b.Problem)
 	}
 	live, err := d.client.Live(ctx, d.target(b), d.service, version, count, wait)
-	return deploy.Live{Live: live.Live, Count: live.Count}, routed(err)
+	return deploy.Live{Live: live.Live, Count: live.Count}, failed(b, err)
 }
 
 // Drained implements deploy.Balancers.
@@ -115,7 +116,7 @@ func (d deployBalancers) Drained(ctx context.Context, b deploy.Balancer, instanc
 		return deploy.Drain{}, errors.New(b.Problem)
 	}
 	drain, err := d.client.Drain(ctx, d.target(b), d.service, instance, index, wait)
-	return deploy.Drain{Drained: drain.Drained, Phase: drain.Phase, Sessions: drain.Sessions}, routed(err)
+	return deploy.Drain{Drained: drain.Drained, Phase: drain.Phase, Sessions: drain.Sessions}, failed(b, err)
 }
 
 // View implements deploy.Balancers.
@@ -125,7 +126,7 @@ func (d deployBalancers) View(ctx context.Context, b deploy.Balancer) (deploy.Vi
 	}
 	got, err := d.client.View(ctx, d.target(b), d.service)
 	if err != nil {
-		return deploy.View{}, routed(err)
+		return deploy.View{}, failed(b, err)
 	}
 	view := deploy.View{Index: got.Index, Instances: map[deploy.Key]deploy.Seen{}, Rejected: map[deploy.Key]string{}}
 	for _, i := range got.Instances {
@@ -155,9 +156,14 @@ func (d deployBalancers) target(b deploy.Balancer) api.Target {
 	return api.Target{LoadBalancer: b.Name, URL: b.URL, Registered: d.at[b.Name] == ""}
 }
 
-func routed(err error) error {
-	if errors.Is(err, api.ErrNotRouted) {
+// failed is a deployment's error of a request.
+func failed(b deploy.Balancer, err error) error {
+	switch {
+	case errors.Is(err, api.ErrNotRouted):
 		return deploy.ErrNotRouted
+	case err != nil && !b.Stopped.IsZero():
+		return fmt.Errorf("its sidecar stopped at %s and its HAProxy keeps running: start the sidecar, or leave the load balancer out with --without: %w",
+			b.Stopped.Format(time.RFC3339), err)
 	}
 	return err
 }

@@ -261,7 +261,7 @@ func TestDeploy_RecordOfStoppedSidecar_AskedUntilItEnds(t *testing.T) {
 	s := newDeployScene(t, api.Access{})
 	s.node("api-9", "1.1")
 	s.sidecar("s1", contract.Sidecar{Balancer: "lb1", Services: []string{"api"}, Stopped: time.Now()}.Format())
-	if code, _, stderr := s.run(nil, commands...); code != ExitFailure || !strings.Contains(stderr, "the load balancer lb1 at ") {
+	if code, _, stderr := s.run(nil, commands...); code != ExitFailure || !strings.Contains(stderr, "the load balancer lb1 at ") || !strings.Contains(stderr, "its sidecar stopped at 20") {
 		t.Errorf("while its HAProxy serves: got exit code %d, %q, want that it is asked", code, stderr)
 	}
 	s.register(`{"Node":"n","Address":"127.0.0.1","Check":{"CheckID":"s1:haproxy","ServiceID":"s1","Status":"critical"}}`)

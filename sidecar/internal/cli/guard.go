@@ -56,10 +56,10 @@ func guardList(env Env) *cobra.Command {
 func guardRelease(env Env) *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
-		Use:   "release SERVICE",
+		Use:   "release SERVICE | BACKEND",
 		Short: "Remove the held servers of a service from traffic",
-		Long: `Remove the servers of a service that the guard holds from traffic, even below
-min_servers. Later losses are evaluated again.`,
+		Long: `Remove the servers that the guard holds from traffic, even below min_servers: of a
+service, in all its backends, or of one backend. Later losses are evaluated again.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var r api.Released
@@ -81,7 +81,7 @@ min_servers. Later losses are evaluated again.`,
 	return cmd
 }
 
-// released is what came of letting go, for people.
+// released is what came of a release, for people.
 func released(r api.Released) string {
 	if len(r.Servers) == 0 {
 		return fmt.Sprintf("%s: guard holds no servers of %s", r.LoadBalancer, r.Service)

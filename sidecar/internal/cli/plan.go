@@ -2,6 +2,7 @@ package cli
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"text/tabwriter"
@@ -45,13 +46,18 @@ and for what, and whether a reload is needed. Changes nothing.`,
 			if err != nil {
 				return failure(err)
 			}
+			foreign := takeover(cmd.Context(), cfg, r, o.Running)
+			if _, is := errors.AsType[*TakeoverError](foreign); foreign != nil && !is {
+				return failure(foreign)
+			}
 			o.Drained = reconcile.Drained(drains, policy(cfg, r))
 			p := plan.Compute(plan.Desired{Marker: r.Marker(), Services: policy(cfg, r), Rotation: inRotation(cfg)}, o, snap)
-			show := printPlan
+			shown := shownPlan{observed: o, plan: p, drains: drains, refused: foreign}
+			show := shown.print
 			if asJSON {
-				show = printPlanJSON
+				show = shown.printJSON
 			}
-			if err := show(env.Stdout, o, p, drains); err != nil {
+			if err := show(env.Stdout); err != nil {
 				return failure(err)
 			}
 			if code && (!p.Empty() || !o.Running) {
@@ -65,7 +71,21 @@ and for what, and whether a reload is needed. Changes nothing.`,
 	return cmd
 }
 
-func printPlan(w io.Writer, o plan.Observed, p plan.Plan, drains []catalog.OperatorDrain) error {
+// shownPlan is what the command shows.
+type shownPlan struct {
+	observed plan.Observed
+	plan     plan.Plan
+	drains   []catalog.OperatorDrain
+	refused  error // why run does not do it; nil where it does
+}
+
+func (s shownPlan) print(w io.Writer) error {
+	o, p, drains := s.observed, s.plan, s.drains
+	if s.refused != nil {
+		if _, err := fmt.Fprintf(w, "pointsman run refuses this plan: %v\n\n", s.refused); err != nil {
+			return err
+		}
+	}
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	switch {
 	case !o.Running:
@@ -125,6 +145,7 @@ type planJSON struct {
 	Steps   []stepJSON              `json:"steps"`
 	Waiting []waitingJSON           `json:"waiting"`
 	Drains  []catalog.OperatorDrain `json:"operator_drains"`
+	Refused string                  `json:"refused,omitempty"` // why run does not do it
 }
 
 type stepJSON struct {
@@ -145,13 +166,17 @@ type waitingJSON struct {
 	Check    string          `json:"check,omitempty"` // HAProxy's last one, of a server that is down
 }
 
-func printPlanJSON(w io.Writer, o plan.Observed, p plan.Plan, drains []catalog.OperatorDrain) error {
+func (s shownPlan) printJSON(w io.Writer) error {
+	o, p, drains := s.observed, s.plan, s.drains
 	out := planJSON{Running: o.Running, Version: o.Caps.Version, Reload: string(p.Reload), Steps: []stepJSON{}, Waiting: []waitingJSON{}, Drains: append([]catalog.OperatorDrain{}, drains...)}
 	for _, s := range p.Steps {
 		out.Steps = append(out.Steps, stepJSON{Kind: s.Kind, Reason: s.Reason, Backend: s.Backend, Server: s.Server, Instance: s.Instance, Value: stepValue(s)})
 	}
 	for _, x := range p.Waiting {
 		out.Waiting = append(out.Waiting, waitingJSON{For: x.For, Backend: x.Backend, Server: x.Server, Instance: x.Instance, Sessions: x.Sessions, Check: x.Check.String()})
+	}
+	if s.refused != nil {
+		out.Refused = s.refused.Error()
 	}
 	e := json.NewEncoder(w)
 	e.SetIndent("", "  ")

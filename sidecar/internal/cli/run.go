@@ -141,12 +141,12 @@ func newDaemon(cfg config.Config, env Env, adopt bool, reload func() (config.Con
 		Fleet: func(ctx context.Context) any { return all.Gather(ctx) }, Deployments: deployed.read,
 		Ready: func() (bool, string) { s := d.agent.State(); return s.Ready, s.NotReady },
 		Watch: watch(d.agent), Attend: d.agent.Attend, Events: happened, Release: releaser(d.agent), SetDrain: drainer(d.agent),
-		Alive: d.alive, Summary: func() string { return d.agent.State().Summary() }, Metrics: registry, Logger: d.log.Named("status"),
+		Alive: d.alive, Summary: func() string { return d.agent.State().Summary() }, Metrics: registry, Logger: d.log.Named("api"),
 	})
 	if err != nil {
 		return nil, err
 	}
-	d.balancer, err = newRegistrant(cfg, balancer(func() bool { return d.agent.State().HAProxy.Running }), d.log.Named("balancer"))
+	d.balancer, err = newRegistrant(cfg, balancer(func() bool { return d.agent.State().HAProxy.Running }), d.log.Named("registration"))
 	if err != nil {
 		return nil, err
 	}

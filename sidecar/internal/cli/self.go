@@ -96,8 +96,10 @@ func listens(cfg config.Config, host string) string {
 	for _, bind := range cfg.Binds() {
 		all = append(all, config.BindAddrPort(bind))
 	}
-	if base := cfg.HAProxy.BaseConfig; base != "" {
-		content, _ := os.ReadFile(base) // one that cannot be read is HAProxy's error
+	// Without a bind in the settings, clients come by the operator's own file or by
+	// what the template says.
+	for _, file := range []string{cfg.HAProxy.BaseConfig, cfg.HAProxy.Config} {
+		content, _ := os.ReadFile(file) // one that cannot be read is HAProxy's error
 		for _, l := range render.ListenersOf(content) {
 			all = append(all, netip.AddrPortFrom(l.Addr, l.First))
 		}

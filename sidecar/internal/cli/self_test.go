@@ -206,6 +206,19 @@ func TestRecordOfStoppedSidecar_IncludeMode_OperatorsListenerIsAsked(t *testing.
 	}
 }
 
+// A template of one's own may bind, where no service does.
+func TestRecordOfStoppedSidecar_TemplateBinds_ItsListenerIsAsked(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "haproxy.cfg")
+	if err := os.WriteFile(file, []byte("global\n    stats socket /run/haproxy.sock\nfrontend www\n    bind :8080\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cfg := config.Config{Name: "lb0", HAProxy: config.HAProxy{Config: file}, Services: []config.Service{{Name: "api"}}}
+	e := stoppedEntry(cfg, selfEntry(cfg, "10.0.0.2", &net.TCPAddr{IP: net.IPv4zero, Port: 9600}), time.Now(), recordFor)
+	if len(e.Checks) != 2 || e.Checks[1].TCP != "10.0.0.2:8080" {
+		t.Errorf("got the checks %+v, want one of 10.0.0.2:8080", e.Checks)
+	}
+}
+
 func TestWhereTheSidecarIsReached(t *testing.T) {
 	type where struct {
 		Host, Address string

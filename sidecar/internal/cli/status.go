@@ -36,13 +36,13 @@ const watchPace = time.Second
 type statusOptions struct {
 	json, watch, all, fleet bool
 	timeout                 time.Duration
-	service                 string // "" is all
+	service                 string // or a backend; "" is all
 }
 
 func statusCommand(env Env) *cobra.Command {
 	var o statusOptions
 	cmd := &cobra.Command{
-		Use:   "status [SERVICE]",
+		Use:   "status [SERVICE | BACKEND]",
 		Short: "Show how this load balancer does, as a tree",
 		Long: fmt.Sprintf(`Ask the running sidecar and show how this load balancer does: the verdict with
 its reasons, HAProxy, Consul, and the services with their versions and instances.
@@ -50,7 +50,7 @@ Of a service with more than %d instances those that take traffic are only counte
 
 Exit codes: %d in step, %d behind (something is under way), %d degraded (an operator
 should look), %d HAProxy does not run or cannot be read, %d the sidecar cannot be asked.
-With SERVICE, what concerns other services does not count.
+With SERVICE or BACKEND, what concerns others does not count.
 
 With --fleet the sidecar asks all others that are registered in Consul, and the
 status is the worst of all load balancers. One that is not reachable, or runs
@@ -172,11 +172,15 @@ func watchStatus(cmd *cobra.Command, env Env, o statusOptions, ask func(*api.Cli
 
 var statusCodes = map[reconcile.Status]int{reconcile.InStep: ExitOK, reconcile.Behind: ExitChanges, reconcile.Degraded: ExitDegraded, reconcile.NotRunning: ExitNotRunning}
 
-// keep keeps one service, and what of the verdict concerns it or the whole. It
-// reports whether the service is there.
-func (s *judgedState) keep(service string) bool {
-	s.Services = slices.DeleteFunc(s.Services, func(x reconcile.ServiceState) bool { return x.Name != service })
-	s.Verdict.Reasons = slices.DeleteFunc(s.Verdict.Reasons, func(f reconcile.Finding) bool { return f.Service != "" && f.Service != service })
+// keep keeps one service, or one backend, and what of the verdict concerns it or
+// the whole. It reports whether it is there.
+func (s *judgedState) keep(name string) bool {
+	isService := slices.ContainsFunc(s.Services, func(x reconcile.ServiceState) bool { return x.Name == name })
+	isIt := func(service, backend string) bool {
+		return isService && service == name || !isService && backend == name
+	}
+	s.Services = slices.DeleteFunc(s.Services, func(x reconcile.ServiceState) bool { return !isIt(x.Name, x.Backend) })
+	s.Verdict.Reasons = slices.DeleteFunc(s.Verdict.Reasons, func(f reconcile.Finding) bool { return f.Service != "" && !isIt(f.Service, f.Backend) })
 	s.Verdict.Status = reconcile.InStep
 	if len(s.Verdict.Reasons) > 0 { // the worst comes first
 		s.Verdict.Status = s.Verdict.Reasons[0].Status

@@ -137,6 +137,7 @@ func TestStatus_EachVerdict_HasAnExitCode(t *testing.T) {
 		{"in step", calmAt, "status", ExitOK, "lb0  ✓ in step", ""},
 		{"degraded", at, "status", ExitDegraded, "lb0  ! degraded", ""},
 		{"one service that is behind", at, "status api", ExitChanges, "lb0  … behind", ""},
+		{"its backend", at, "status b_api", ExitChanges, "lb0  … behind", ""},
 		{"no colours in a pipe", at, "status --watch --timeout 1ms", ExitDegraded, "lb0  ! degraded\n", ""},
 		{"HAProxy does not run", stoppedAt, "status", ExitNotRunning, "HAProxy is not running", ""},
 		{"HAProxy does not run, a service", stoppedAt, "status api", ExitNotRunning, "api  ✗ not running", ""},

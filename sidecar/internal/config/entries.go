@@ -76,11 +76,14 @@ func (w *walk) isSection(key string) bool {
 	return slices.ContainsFunc(w.known, func(k string) bool { return strings.HasPrefix(k, key+".") })
 }
 
-// hint gives the known key or section that was probably meant: one beside it,
-// or one of the same name elsewhere.
+// hint gives the known key or section that was probably meant: what the key is
+// called now, one beside it, or one of the same name elsewhere.
 func (w *walk) hint(path, written string) string {
 	if slices.Contains(w.known, path+written) { // it is known, and was refused for its dot
 		return "; keys are nested and not written with dots"
+	}
+	if hint := renamedTo(w.prefix + path + written); hint != "" {
+		return hint
 	}
 	var beside []string
 	for _, k := range w.known {

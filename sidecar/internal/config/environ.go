@@ -1,13 +1,14 @@
 package config
 
 import (
+	"cmp"
 	"slices"
 	"strconv"
 	"strings"
 )
 
 // environ sorts the variables by name and refuses those that have our prefix
-// and mean nothing to anybody. Of two with one name the first counts, as in os.Getenv.
+// and mean nothing. Of two with one name the first counts, as in os.Getenv.
 func (l *loader) environ(environ, foreign []string) map[string]string {
 	known := make([]string, 0, len(l.settings))
 	for _, s := range l.settings {
@@ -28,7 +29,7 @@ func (l *loader) environ(environ, foreign []string) map[string]string {
 	slices.Sort(unknown)
 	for _, k := range unknown {
 		// Its value is not shown: it may be a misspelt token.
-		l.fail(&Error{Source: k, Reason: "no such setting" + didYouMean(k, known)})
+		l.fail(&Error{Source: k, Reason: "no such setting" + cmp.Or(renamedAlike(k, envName), didYouMean(k, known))})
 	}
 	return out
 }

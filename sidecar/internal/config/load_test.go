@@ -189,7 +189,7 @@ func TestAForeignVariableIsPassedOverAndNoOther(t *testing.T) {
 	}
 	in.env = append(in.env, "POINTSMAN_VERSIONS=1.1")
 	if _, err := load(t, in); err == nil || err.Error() != "POINTSMAN_VERSIONS: no such setting" {
-		t.Errorf("got %v, want one error, of the variable that is nobody's", err)
+		t.Errorf("got %v, want one error, of the variable that is no setting", err)
 	}
 }
 
@@ -362,6 +362,11 @@ func TestLoadRefuses(t *testing.T) {
 		{"an unknown key far from all", input{yaml: "services: []\nquux: x\n"}, file + `:2: quux: no such setting`},
 		{"an unknown section, once", input{yaml: "services: []\nquux: {a: 1, b: 2}\n"}, file + `:2: quux: no such setting`},
 		{"an unknown key of a service", input{yaml: service("check: {riese: 1}")}, file + `:3: services[api].check.riese: no such setting; did you mean rise?`},
+		{"a renamed section", input{yaml: "services: []\nstatus: {address: \":1\"}\n"}, file + `:2: status: no such setting; it was renamed: api`},
+		{"a section of renamed settings", input{yaml: "services: []\nsettle: {min: 1s}\n"}, file + `:2: settle: no such setting; it was renamed: reload.debounce and reload.max_delay`},
+		{"a renamed setting of a service", input{yaml: service("max_removal: 0.3")}, file + `:3: services[api].max_removal: no such setting; it was renamed: guard.max_loss_ratio`},
+		{"a renamed section's variable", input{yaml: "services: []\n", env: []string{"POINTSMAN_BALANCER_SERVICE=lb"}}, `POINTSMAN_BALANCER_SERVICE: no such setting; it was renamed: POINTSMAN_REGISTRATION_SERVICE`},
+		{"a renamed variable", input{yaml: "services: []\n", env: []string{"POINTSMAN_SETTLE_MAX=1s"}}, `POINTSMAN_SETTLE_MAX: no such setting; it was renamed: POINTSMAN_RELOAD_MAX_DELAY`},
 		{"the file's own name in the file", input{yaml: "services: []\nconfig: x\n"}, file + `:2: config: no such setting; did you mean haproxy.config?`},
 		{"a host name that is no name", input{yaml: "services: []\n", host: "a b"}, `host name: name "a b": may contain only letters, digits, '-', '_' and '.'`},
 		{"a malformed variable of Consul's", input{yaml: "services: []\n", env: []string{"CONSUL_HTTP_SSL_VERIFY=perhaps"}}, `CONSUL_HTTP_SSL_VERIFY: consul.insecure_skip_verify "perhaps": must be true or false`},

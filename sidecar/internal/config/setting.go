@@ -27,7 +27,11 @@ const EnvPrefix = "POINTSMAN_"
 
 // env gives the name of the environment variable.
 func (s setting[T]) env() string {
-	return EnvPrefix + strings.ToUpper(strings.ReplaceAll(s.key, ".", "_"))
+	return envName(s.key)
+}
+
+func envName(key string) string {
+	return EnvPrefix + strings.ToUpper(strings.ReplaceAll(key, ".", "_"))
 }
 
 // flag gives the name of the flag, or "" if there is none.
@@ -35,8 +39,10 @@ func (s setting[T]) flag() string {
 	if s.noFlag {
 		return ""
 	}
-	return strings.NewReplacer(".", "-", "_", "-").Replace(s.key)
+	return flagName(s.key)
 }
+
+func flagName(key string) string { return strings.NewReplacer(".", "-", "_", "-").Replace(key) }
 
 // defaults sets every setting of the table to its default.
 func defaults[T any](table []setting[T]) (T, error) {

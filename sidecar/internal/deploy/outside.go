@@ -19,9 +19,10 @@ type Catalog interface {
 // Balancer is a load balancer, as its sidecar has registered itself.
 type Balancer struct {
 	Name    string
-	URL     string // of its API, without a path
-	Passing bool   // its check passes in Consul
-	Problem string // why it can't be asked, or ""
+	URL     string    // of its API, without a path
+	Passing bool      // its check passes in Consul
+	Problem string    // why it can't be asked, or ""
+	Stopped time.Time // since when the sidecar is stopped while its HAProxy runs; else zero
 }
 
 // Balancers asks load balancers. An answer of another than the one asked for is

@@ -203,7 +203,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	for {
 		w := a.wake(ctx, timer.C, compare.C)
 		for _, r := range w.releases {
-			a.letGo(r) // also now: somebody waits for the answer
+			a.doRelease(r) // also now: somebody waits for the answer
 		}
 		if w.drains != nil {
 			a.noteDrains(*w.drains)

@@ -120,12 +120,15 @@ func TestGuardState_AllHeldAreDeregistered_UntilIsTheirTime(t *testing.T) {
 	})
 }
 
-func TestAnOperatorLetsGoWhatIsHeldAndNoMore(t *testing.T) {
+func TestGuard_ReleasedByBackend_HeldServersGoAndNoMore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := serving(t, true, many(10)...)
 		b.loseOneByOne(0, 7, 10)
-		got, err := b.agent.Release(t.Context(), "api")
-		if diff := cmp.Diff([]string{"api-6", "api-7"}, got); diff != "" || err != nil {
+		if got, err := b.agent.Release(t.Context(), "nothing"); !errors.Is(err, reconcile.ErrNotRouted) {
+			t.Errorf("got %q and %v, want no such service", got, err)
+		}
+		got, err := b.agent.Release(t.Context(), "api_nodes")
+		if diff := cmp.Diff([]string{"api_nodes/api-6", "api_nodes/api-7"}, got); diff != "" || err != nil {
 			t.Errorf("released (-want +got), error %v:\n%s", err, diff)
 		}
 		b.passes(time.Second)
@@ -142,8 +145,21 @@ func TestAnOperatorLetsGoWhatIsHeldAndNoMore(t *testing.T) {
 	})
 }
 
-// What was let go stays so though HAProxy does not take it at first.
-func TestALetGoSurvivesAStepThatFails(t *testing.T) {
+// With nothing held there is nothing to warn of, nor a null for programs.
+func TestGuard_ReleasedWithNothingHeld_NoWarning(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := serving(t, true, many(2)...)
+		if got, err := b.agent.Release(t.Context(), "api"); err != nil || got == nil || len(got) > 0 {
+			t.Errorf("released %#v, error %v, want an empty list", got, err)
+		}
+		if log := b.log.String(); strings.Contains(log, "guard released") {
+			t.Errorf("log: got %s, want no release", log)
+		}
+	})
+}
+
+// What was released stays so though HAProxy does not take it at first.
+func TestGuard_ReleasedWhileHAProxyIsUnread_StaysReleased(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := serving(t, true, many(4)...)
 		b.loseOneByOne(0, 3, 4)

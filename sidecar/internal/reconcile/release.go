@@ -4,14 +4,17 @@ import (
 	"context"
 	"errors"
 	"slices"
+
+	"github.com/pointsman/pointsman/sidecar/internal/plan"
 )
 
 // ErrNotRouted says that this load balancer has no such service.
 var ErrNotRouted = errors.New("service not routed by this load balancer")
 
-// release is an operator's order to let go what the guard holds of a service.
+// release is an operator's order to release what the guard holds of a service, or
+// of a backend.
 type release struct {
-	service string
+	name   string
 	answer  chan<- released // room for one
 }
 
@@ -20,13 +23,13 @@ type released struct {
 	err     error
 }
 
-// Release lets go what the guard holds of a service now, and gives HAProxy's
-// names of the servers, sorted; none may be held. What is lost later is judged
-// anew. It waits for the loop to come round, or until ctx ends.
-func (a *Agent) Release(ctx context.Context, service string) ([]string, error) {
+// Release releases what the guard holds now of a service, in all its backends, or
+// of one backend. It gives the servers as BACKEND/SERVER, sorted; none may be held.
+// Later losses are evaluated again. It waits for the loop, or until ctx ends.
+func (a *Agent) Release(ctx context.Context, name string) ([]string, error) {
 	answer := make(chan released, 1)
 	select {
-	case a.releases <- release{service, answer}:
+	case a.releases <- release{name, answer}:
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
 	}
@@ -34,19 +37,28 @@ func (a *Agent) Release(ctx context.Context, service string) ([]string, error) {
 	return r.servers, r.err
 }
 
-func (a *Agent) letGo(r release) {
+func (a *Agent) doRelease(r release) {
+	isIts := func(s plan.Service) bool { return s.Name == r.name }
+	if !slices.ContainsFunc(a.set.Services, isIts) {
+		isIts = func(s plan.Service) bool { return s.Backend == r.name }
+	}
 	answer := released{err: ErrNotRouted}
-	for _, s := range a.set.Services { // each backend of the service
-		if s.Name != r.service {
+	for _, s := range a.set.Services {
+		if !isIts(s) {
 			continue
 		}
 		servers := a.guard.release(s.Backend)
-		a.log.Warn("guard released", "service", s.Name, "backend", s.Backend, "servers", len(servers))
-		answer = released{servers: slices.Sorted(slices.Values(append(servers, answer.servers...)))}
+		if len(servers) > 0 {
+			a.log.Warn("guard released", "service", s.Name, "backend", s.Backend, "servers", len(servers))
+		}
+		if answer.err != nil {
+			answer = released{servers: []string{}}
+		}
+		for _, server := range servers {
+			answer.servers = append(answer.servers, s.Backend+"/"+server)
+		}
 	}
-	if answer.servers == nil && answer.err == nil {
-		answer.servers = []string{}
-	}
+	slices.Sort(answer.servers)
 	r.answer <- answer
 }
 

@@ -69,6 +69,11 @@ func TestPage_DeploymentAndFailingServer_ShownLive(t *testing.T) {
 	b.do("look at one of them", chromedp.Navigate(lb.StatusURL()+"/#/service/mail-two"))
 	b.sees("it alone", `[...document.querySelectorAll('#view h2')].map((x) => x.innerText).join() === 'mail backend mail-two'`)
 
+	read[bool](b, `import('/ui/model.js').then((m) => {
+		window.labels = m.summary({ instances: [{ server: 'slot-1', phase: 'out', role_lost: true }, { server: 'slot-2', phase: 'out' }] }).versions.map((v) => v.label).join();
+	}), true`)
+	b.sees("that it is in Consul", `window.labels === "without the backend's tags,not in Consul"`)
+
 	// A deployment, and a server that fails.
 	b.do("look at the service", chromedp.Navigate(lb.StatusURL()+"/#/service/api"))
 	fresh := node("api-3", "1.1")

@@ -25,18 +25,27 @@ export const isProblem = (i) => !takes(i) || Boolean(i.reason) || Boolean(i.move
 
 // summary counts the instances of a service, in all and by version.
 export function summary(service) {
-  const all = group('');
+  const all = group();
   const versions = new Map();
   for (const i of service.instances) {
-    const name = i.id || i.own ? i.version || '' : i.version || null; // null: Consul no longer says
-    if (!versions.has(name)) versions.set(name, group(name));
-    for (const g of [all, versions.get(name)]) count(g, i);
+    const is = kindOf(i);
+    if (!versions.has(is.label)) versions.set(is.label, { ...group(), ...is });
+    for (const g of [all, versions.get(is.label)]) count(g, i);
   }
-  all.versions = [...versions.values()].sort((a, b) => byName.compare(b.name ?? '', a.name ?? ''));
+  all.versions = [...versions.values()].sort((a, b) => byName.compare(b.label, a.label));
   return all;
 }
 
-const group = (name) => ({ name, total: 0, live: 0, weight: 0, sessions: 0, leaving: 0, phases: {} });
+// kindOf says under what label an instance is counted, and whether that is a
+// version. pointsman status has the same words.
+function kindOf(i) {
+  if (i.own) return { label: 'the operator\'s own', isVersion: true };
+  if (i.role_lost) return { label: 'without the backend\'s tags', isVersion: false };
+  if (!i.id && !i.version) return { label: 'not in Consul', isVersion: false };
+  return { label: i.version || 'no version', isVersion: true };
+}
+
+const group = () => ({ total: 0, live: 0, weight: 0, sessions: 0, leaving: 0, phases: {} });
 
 function count(g, i) {
   g.total++;
@@ -54,7 +63,7 @@ export const byName = new Intl.Collator('en', { numeric: true });
 
 // isDeploying reports whether a service changes from one version to another, or
 // instances leave it.
-export const isDeploying = (sum) => sum.versions.filter((v) => v.name !== null).length > 1 || sum.leaving > 0 || Boolean(sum.phases.draining);
+export const isDeploying = (sum) => sum.versions.filter((v) => v.isVersion).length > 1 || sum.leaving > 0 || Boolean(sum.phases.draining);
 
 // holders are the instances that leave and still have sessions.
 export const holders = (service) => service.instances.filter((i) => i.phase === 'draining' || ((i.leaving || i.health === 'gone') && i.sessions > 0));

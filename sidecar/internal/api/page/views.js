@@ -14,7 +14,6 @@ const serviceLink = (name, backend = name) => h('a', { href: link('/service/' + 
 const pill = (kind, ...text) => h('span', { class: 'pill ' + kind }, ...text);
 const number = (n) => n.toLocaleString('en');
 const plural = (n, what) => `${number(n)} ${what}${n === 1 ? '' : 's'}`;
-const version = (name) => (name === null ? 'not in Consul' : name || 'no version');
 
 const phasePills = (counts) => h('span', { class: 'pills' },
   phases.filter((p) => counts[p]).map((p) => pill(kinds[p], `${number(counts[p])} ${p}`)));
@@ -136,7 +135,7 @@ export function overview(s, place, happened, all) {
     const is = statuses[of.get(svc.backend)?.status ?? (s.verdict.status === 'not_running' ? 'not_running' : 'in_step')];
     return [
       serviceLink(svc.name, svc.backend), pill(is.kind, is.mark + ' ', is.word), `${number(sum.live)} of ${number(sum.total)}`,
-      h('span', { class: 'pills' }, sum.versions.slice(0, 4).map((v) => h('span', { class: 'version' }, version(v.name), h('small', null, ` ${number(v.live)}/${number(v.total)}`))), sum.versions.length > 4 && h('small', null, `and ${sum.versions.length - 4} more`)),
+      h('span', { class: 'pills' }, sum.versions.slice(0, 4).map((v) => h('span', { class: 'version' }, v.label, h('small', null, ` ${number(v.live)}/${number(v.total)}`))), sum.versions.length > 4 && h('small', null, `and ${sum.versions.length - 4} more`)),
       phasePills(sum.phases), number(sum.sessions), ago(svc.applied),
     ];
   };
@@ -176,14 +175,14 @@ function guard(svc) {
   return held?.length > 0 && h('section', { class: 'note bad' },
     h('h3', null, 'Mass removal blocked'),
     h('p', null, `The guard holds ${plural(held.length, 'server')} since `, ago(since), until && [', until ', new Date(until).toLocaleString()], ': ', held.slice(0, 20).join(', '), held.length > 20 && ' …'),
-    h('p', null, 'If they are really gone: ', h('code', null, `pointsman guard release ${svc.name}`)));
+    h('p', null, 'If they are really gone: ', h('code', null, `pointsman guard release ${svc.backend}`)));
 }
 
 function versions(sum) {
   return table('Versions', [['Version'], ['Take traffic', 'number'], ['Share of the weight'], ['Sessions', 'number'], ['Instances']],
     sum.versions.map((v) => [
-      version(v.name), `${number(v.live)} of ${number(v.total)}`,
-      meter(sum.weight ? v.weight / sum.weight : 0, `Share of ${version(v.name)}`), number(v.sessions), phasePills(v.phases),
+      v.label, `${number(v.live)} of ${number(v.total)}`,
+      meter(sum.weight ? v.weight / sum.weight : 0, `Share of ${v.label}`), number(v.sessions), phasePills(v.phases),
     ]));
 }
 
@@ -256,7 +255,7 @@ function deployment([svc, sum]) {
   return h('section', { class: 'card' },
     h('h3', null, serviceLink(svc.name, svc.backend)),
     h('div', { class: 'sides' }, sum.versions.toReversed().map((v) => h('div', { class: 'side' },
-      h('h4', null, version(v.name)), meter(sum.weight ? v.weight / sum.weight : 0, `Share of ${version(v.name)}`),
+      h('h4', null, v.label), meter(sum.weight ? v.weight / sum.weight : 0, `Share of ${v.label}`),
       h('p', null, `${number(v.live)} of ${number(v.total)} take traffic, ${plural(v.sessions, 'session')}`), phasePills(v.phases)))),
     left.length > 0 && [h('h4', null, 'Not drained yet'),
       h('ul', { class: 'plain' }, left.slice(0, most).map((i) => h('li', null, h('b', null, i.id || i.server), ` ${i.version ?? ''}: ${plural(i.sessions, 'session')}`, i.reason && h('small', null, i.reason))),

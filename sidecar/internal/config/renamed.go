@@ -1,0 +1,53 @@
+package config
+
+import (
+	"regexp"
+	"strings"
+)
+
+// renamed are sections and settings of the file that had another name, with
+// what takes their place.
+var renamed = map[string]string{
+	"status":                    "api",
+	"balancer":                  "registration",
+	"settle":                    "reload.debounce and reload.max_delay",
+	"settle.min":                "reload.debounce",
+	"settle.max":                "reload.max_delay",
+	"services[].max_removal":    "guard.max_loss_ratio",
+	"services[].shutdown_after": "session_kill_after",
+	"services[].warning":        "warning_takes_traffic: true or false",
+}
+
+var inBrackets = regexp.MustCompile(`\[[^\]]*\]`)
+
+// renamedTo gives a hint at what a key of the file is called now, or "".
+func renamedTo(key string) string {
+	if now := renamed[inBrackets.ReplaceAllString(key, "[]")]; now != "" {
+		return "; it was renamed: " + now
+	}
+	return ""
+}
+
+// renamedAlike does it for a variable or a flag, whose name is made of a key's. A
+// section's begins the names of its settings.
+func renamedAlike(written string, nameOf func(key string) string) string {
+	for _, key := range []string{"settle.min", "settle.max", "status", "balancer"} {
+		was, now := nameOf(key), nameOf(renamed[key])
+		if rest, is := strings.CutPrefix(written, was); is && strings.Contains(key, ".") == (rest == "") {
+			return "; it was renamed: " + now + rest
+		}
+	}
+	return ""
+}
+
+// FlagHint says what an unknown flag is called now, or which of the known ones
+// was probably meant; else it is "".
+func FlagHint(written string, known []string) string {
+	if hint := renamedAlike("--"+written, func(key string) string { return "--" + flagName(key) }); hint != "" {
+		return hint
+	}
+	for i, k := range known {
+		known[i] = "--" + k
+	}
+	return didYouMean("--"+written, known)
+}
