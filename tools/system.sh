@@ -3,7 +3,8 @@
 # usage: tools/system.sh PROGRAM...
 #
 # Makes sure of programs that come from the packages of the system: haproxy, cc,
-# python3, shellcheck, chromium, and nginx, which tools/nginx.sh asks for where
+# python3, shellcheck, chromium, curl, keepalived (of which Debian's package starts
+# nothing without a configuration), and nginx, which tools/nginx.sh asks for where
 # it can't get it in another way. What is missing is installed by the system's
 # package manager as root, or by sudo; where neither is at hand it says what to
 # install and fails.
@@ -26,7 +27,7 @@ have() {
 		binary=$(haproxy_path) && at_least "$(haproxy_version "$binary")" "$oldest_haproxy"
 		;;
 	# A user's PATH often lacks the place for servers.
-	nginx) command -v nginx >/dev/null || [[ -x /usr/sbin/nginx ]] ;;
+	nginx | keepalived) command -v "$1" >/dev/null || [[ -x /usr/sbin/$1 ]] ;;
 	# Under any name that the tests find by themselves.
 	chromium) command -v chromium chromium-browser google-chrome >/dev/null ;;
 	*) command -v "$1" >/dev/null ;;

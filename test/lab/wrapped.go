@@ -41,6 +41,9 @@ func Nginx() (string, error) {
 	return find("NGINX", "nginx", filepath.Join(root, ".tools", "nginx", "nginx"), "/usr/sbin/nginx")
 }
 
+// Keepalived finds keepalived.
+func Keepalived() (string, error) { return find("KEEPALIVED", "keepalived", "/usr/sbin/keepalived") }
+
 // Python finds Python's interpreter.
 func Python() (string, error) { return exec.LookPath("python3") }
 

@@ -100,9 +100,20 @@ func TestServiceID_RegisteredAgainByHand_StaysThePrograms(t *testing.T) {
 	}); err != nil {
 		t.Fatal(err)
 	}
-	time.Sleep(2 * registrator.DefaultWatchdog)
-	if e := c.entry(t, "api", id); e == nil || e.Service.Meta[contract.KeyDrain] == "" {
-		t.Errorf("got %+v, want it drained as before", e)
+	drained := func() bool {
+		e := c.entry(t, "api", id)
+		return e != nil && e.Service.Meta[contract.KeyDrain] != ""
+	}
+	eventually(t, "drained instance", drained)
+	for range 3 { // looks of the wrapper: a query returns as soon as one has changed it
+		_, at, err := c.Client.Health().Service("api", "", false, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _, err = c.Client.Health().Service("api", "", false, &api.QueryOptions{WaitIndex: at.LastIndex, WaitTime: registrator.DefaultWatchdog})
+		if err != nil || !drained() {
+			t.Fatalf("got %+v (%v), want it drained as before", c.entry(t, "api", id), err)
+		}
 	}
 	p.Signal(syscall.SIGTERM)
 	if got := p.wait(); got != 0 {
