@@ -78,7 +78,14 @@ func (m *maintenanceSwitch) await(ctx context.Context, wait time.Duration, resul
 	began := time.Now()
 	var since lull
 	for {
-		traffic, err := m.haproxy.Traffic(ctx, m.backends)
+		again, err := m.keep(ctx, result)
+		if again {
+			since = lull{}
+		}
+		var traffic haproxy.Traffic
+		if err == nil {
+			traffic, err = m.haproxy.Traffic(ctx, m.backends)
+		}
 		now := time.Now()
 		if err == nil {
 			result.UnderWay, result.Quiet = traffic.UnderWay, since.look(now, traffic) >= m.quiet
@@ -94,6 +101,19 @@ func (m *maintenanceSwitch) await(ctx context.Context, wait time.Duration, resul
 		}
 		pause(ctx, min(100*time.Millisecond, wait-now.Sub(began)))
 	}
+}
+
+// keep sets what is wanted again where HAProxy has it otherwise: a worker that a
+// reload has started knows only what its file said, before the command.
+func (m *maintenanceSwitch) keep(ctx context.Context, wanted maintenance) (again bool, err error) {
+	if !wanted.wanted {
+		return false, nil
+	}
+	on, err := m.haproxy.Maintenance(ctx)
+	if err != nil || on == wanted.Maintenance {
+		return false, err
+	}
+	return true, m.haproxy.SetMaintenance(ctx, wanted.Maintenance)
 }
 
 // inFile reports whether haproxy.cfg says the same as HAProxy, or nil.

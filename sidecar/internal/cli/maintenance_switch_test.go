@@ -69,6 +69,26 @@ func newTestMaintainer(f *fakeRotation, file time.Duration) *maintenanceSwitch {
 	return &maintenanceSwitch{name: "lb0", haproxy: f, backends: []string{"api"}, read: f.inFile(file), quiet: 2 * time.Second}
 }
 
+// A worker that a reload starts while the command waits has what its file said
+// before the command.
+func TestMaintenance_LostToNewWorker_SetAgain(t *testing.T) {
+	for _, on := range []bool{true, false} {
+		synctest.Test(t, func(t *testing.T) {
+			f := &fakeRotation{on: !on, tell: calm(0, 0)}
+			m := newTestMaintainer(f, time.Second)
+			time.AfterFunc(500*time.Millisecond, func() { f.on = !on })
+			do := m.off
+			if on {
+				do = m.on
+			}
+			got, err := do(t.Context(), 30*time.Second)
+			if err := errors.Join(err, got.failure()); err != nil || f.on != on {
+				t.Errorf("wanted %v, HAProxy has %v: %+v, %v", on, f.on, got, err)
+			}
+		})
+	}
+}
+
 func TestMaintenanceOnWaitsForTheLastRequestAndForTheFile(t *testing.T) {
 	yes, no := true, false
 	for _, c := range []struct {
