@@ -18,7 +18,7 @@ type request struct{ balancer, service, instance string }
 // answer is what it says.
 type answer struct {
 	routed   bool // it routes to the service
-	drained  bool // nobody is on the instance and nobody new comes
+	drained  bool // the instance has no session and gets no new one
 	sessions int  // on the instance
 }
 

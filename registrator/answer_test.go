@@ -12,7 +12,7 @@ import (
 )
 
 // FuzzParseAnswer: only an answer that says it of this load balancer, service
-// and instance, in so many words, ends the wait for it.
+// and instance, word for word, ends the wait for it.
 func FuzzParseAnswer(f *testing.F) {
 	const good = `{"load_balancer":"lb0","service":"api","instance":"api-1","drained":true,"phase":"out","sessions":0,"index":42,"waited_ms":412.3}`
 	f.Add([]byte(good))

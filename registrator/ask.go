@@ -68,7 +68,7 @@ func newAsker(config Sidecars, patience time.Duration, dial dialer) *asker {
 
 func (a *asker) close() { a.http.CloseIdleConnections() }
 
-// ask puts one question, which is answered when everybody has let go, or after
+// ask puts one question, which is answered when the last session has gone, or after
 // wait. The index is Consul's for the service: older knowledge proves nothing.
 // asked reports whether the question was sent, whatever came of it.
 func (a *asker) ask(ctx context.Context, to sidecar, q request, index uint64, wait time.Duration) (got answer, asked bool, err error) {

@@ -66,7 +66,7 @@ type Config struct {
 	Watchdog time.Duration
 
 	// Sidecars is how the load balancers are asked, while the program leaves,
-	// whether anybody is on it still.
+	// whether they have sessions on it still.
 	Sidecars Sidecars
 
 	// LeaveWait is how long, after the mark that says it leaves, the program
@@ -76,15 +76,15 @@ type Config struct {
 	LeaveWait time.Duration
 
 	// LeaveTimeout bounds the time from the beginning of Leave to the stop of
-	// the program, and so the wait for load balancers from which somebody is on
-	// it still. Default DefaultLeaveTimeout, or twice LeaveWait if that is
+	// the program, and so the wait for load balancers that have sessions on it
+	// still. Default DefaultLeaveTimeout, or twice LeaveWait if that is
 	// longer: for the mark, and for the wait after it.
 	LeaveTimeout time.Duration
 
-	// OnLetGo hears of each load balancer that was to be asked, once it has let
-	// go or is not waited for any more: for metrics. Leave calls it, one call at
+	// OnLetGo hears of each load balancer that was to be asked, once it has
+	// drained or is not waited for any more: for metrics. Leave calls it, one call at
 	// a time, and goes on when it returns. It may be nil. It is not called where
-	// there is nobody to ask.
+	// there is no sidecar to ask.
 	OnLetGo func(LetGo)
 
 	Logger hclog.Logger // default: none

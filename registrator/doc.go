@@ -12,7 +12,7 @@
 //	err = reg.Leave(ctx, server.Shutdown)
 //
 // Its invariants: the service is registered with its checks in one call and
-// passing, so that nobody ever sees it critical before it has failed; once
+// passing, so that no watcher ever sees it critical before it has failed; once
 // leaving has begun nothing registers it again or takes the mark away; and the
 // program is stopped and Leave returns, whatever Consul does.
 //

@@ -127,7 +127,7 @@ func (r *round) learn(ctx context.Context, v view) {
 	}
 }
 
-// settle notes that one has let go, or will not be waited for any more.
+// settle notes that one has drained, or will not be waited for any more.
 func (r *round) settle(l LetGo) {
 	r.open--
 	r.all = append(r.all, l)

@@ -126,7 +126,7 @@ func TestStopsOnceAllHaveLetGoAndNoLater(t *testing.T) {
 	})
 }
 
-func TestStopsAtOnceWhenNobodyIsOnIt(t *testing.T) {
+func TestLeave_NoSessionAnywhere_StopsAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLeaver()
 		l.with("lb0", lb0At, newSidecar("lb0").drainsIn(0, 0).ServeHTTP)
@@ -169,7 +169,7 @@ func TestAsksWithTheIndexThatHasTheMark(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLeaver()
 		late := newSidecar("lb0").drainsIn(0, 0)
-		late.index = 0 // it has heard of nothing, and so knows nobody who is on it
+		late.index = 0 // it has heard of nothing, and so knows of no session
 		l.with("lb0", lb0At, late.ServeHTTP)
 		time.AfterFunc(3*time.Second, func() {
 			l.agentFake.mu.Lock()
@@ -225,7 +225,7 @@ func TestWhoCannotBeAskedGetsItsTimeAndIsNamed(t *testing.T) {
 		says    string
 		until   time.Duration // until the stop; 0: the wait
 	}{
-		"nobody listens":           {refuse: true, says: "connection refused"},
+		"nothing listens":          {refuse: true, says: "connection refused"},
 		"a black hole":             {says: "no connection within 3s"},
 		"it wants a token":         {handler: text(401, ""), says: "Sidecars.TokenFile (--sidecar-token-file)"},
 		"it wants a certificate":   {handler: text(403, ""), says: "Sidecars.CertFile (--sidecar-cert-file)"},
@@ -274,7 +274,7 @@ func TestWhoCannotBeAskedGetsItsTimeAndIsNamed(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				l := newLeaver()
 				l.known(balancer("lb0", lb0At))
-				l.put(lb1At, text(200, good)) // which nobody may be led to
+				l.put(lb1At, text(200, good)) // to which no request may be led
 				switch {
 				case c.raw != nil:
 					l.raw[lb0At] = c.raw
@@ -303,7 +303,7 @@ func TestOneThatCannotBeAskedDoesNotHoldUpTheOthersNorIsSaved(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLeaver()
 		l.with("lb0", lb0At, newSidecar("lb0").drainsIn(0, 0).ServeHTTP)
-		l.known(balancer("lb1", lb1At)) // nobody listens
+		l.known(balancer("lb1", lb1At)) // nothing listens
 		took, err := l.leaves(t, t.Context())
 		if err != nil {
 			t.Error(err)
@@ -353,7 +353,7 @@ func TestARegistrationThatCannotBeReadGetsItsTime(t *testing.T) {
 					t.Errorf("got %+v, want one that waited for %q", l.outcomes, c.says)
 				}
 				if len(l.dials) > 0 {
-					t.Errorf("dialled %v, want nobody", l.dials)
+					t.Errorf("dialled %v, want none", l.dials)
 				}
 				for line := range strings.Lines(l.log.String()) {
 					if !strings.HasPrefix(line, "[") {
@@ -665,7 +665,7 @@ func TestLeaveTimeoutBoundsTheWhole(t *testing.T) {
 		took, err := l.leaves(t, t.Context())
 		within(t, took, 12*time.Second, 12*time.Second)
 		if err == nil || !strings.Contains(err.Error(), `leave "api-1": drain: not drained on lb0 (7 sessions): leave timeout of 12s expired`) {
-			t.Errorf("Leave = %v, want who has not let go, and why it ended", err)
+			t.Errorf("Leave = %v, want which have not drained, and why it ended", err)
 		}
 		l.want(t, "lb1 drained", "lb0 cut")
 	})

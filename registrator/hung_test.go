@@ -104,7 +104,7 @@ func TestAProgramThatHangsComesBackCriticalAfterConsulHasDroppedIt(t *testing.T)
 	}
 }
 
-// Only the check that was critical begins so, whoever registers: the mark of a
+// Only the check that was critical begins so, by any registration: the mark of a
 // program that is told to leave is a registration, too.
 func TestOnlyWhatWasCriticalIsRegisteredSo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

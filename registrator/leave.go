@@ -12,13 +12,13 @@ import (
 )
 
 // letGo is the step between the mark that says "leaving" and the program's
-// stop: it returns when the load balancers have let go of the program, or when
+// stop: it returns when the load balancers have drained the program, or when
 // it has waited long enough. mark is the time in the mark, as Consul has it.
 type letGo interface {
 	await(ctx context.Context, mark string) error
 }
 
-// boundedWait gives Consul's watchers time to see the mark, and asks nobody.
+// boundedWait gives Consul's watchers time to see the mark, and asks no sidecar.
 type boundedWait struct{ wait time.Duration }
 
 func (b boundedWait) await(ctx context.Context, _ string) error { return b.rest(ctx, time.Now()) }
@@ -39,13 +39,13 @@ const deregisterLimit = 5 * time.Second
 //  1. nothing registers it again from here on;
 //  2. it is marked as leaving; its checks go on, and it serves on;
 //  3. every load balancer that routes to it is asked whether anybody is on it
-//     still, until each has let go of it (Config.Sidecars);
+//     still, until each has drained it (Config.Sidecars);
 //  4. stop is called with ctx: it must stop accepting and return once what is
 //     in flight has been answered, as http.Server.Shutdown does;
 //  5. it is deregistered.
 //
 // Each step is bounded, 2 and 3 together by LeaveTimeout. If Consul cannot be
-// reached, step 2 is tried for LeaveWait and step 3 is left out, since nobody
+// reached, step 2 is tried for LeaveWait and step 3 is left out, since no sidecar
 // could have seen a mark. In step 3 a load balancer that cannot be asked gets
 // LeaveWait, and so do all of them where none is registered or Consul does not
 // say which there are. When ctx ends, what is left of 2 and 3 is cut short; stop
@@ -55,7 +55,7 @@ const deregisterLimit = 5 * time.Second
 // neither marked nor removed, and 2 and 3 are a wait of LeaveWait.
 //
 // That a load balancer could not be asked is no error, but a warning in the log;
-// that one had not let go when the time was over is one.
+// that one had not drained when the time was over is one.
 //
 // The error joins those of all the steps. A second Leave does nothing and
 // returns ErrLeft. stop may be nil.

@@ -11,17 +11,17 @@ type Outcome string
 
 // The outcomes.
 const (
-	// OutcomeDrained: it says that nobody is on the program and nobody new comes.
+	// OutcomeDrained: it says that the program has no session and gets no new one.
 	OutcomeDrained Outcome = "drained"
 	// OutcomeNotRouted: it says that it does not route to the service.
 	OutcomeNotRouted Outcome = "not_routed"
-	// OutcomeWaited: it could not be asked, and got LeaveWait to let go.
+	// OutcomeWaited: it could not be asked, and got LeaveWait to drain.
 	OutcomeWaited Outcome = "waited"
-	// OutcomeCut: the time was over before it had let go.
+	// OutcomeCut: the time was over before it had drained.
 	OutcomeCut Outcome = "cut"
 )
 
-// LetGo is how one load balancer let go of a program that leaves.
+// LetGo is how one load balancer drained a program that leaves.
 type LetGo struct {
 	Balancer string // its name; where its registration has none, the registration's ID
 	Address  string // host:port at which it was asked last; "" if it could not be

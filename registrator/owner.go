@@ -57,7 +57,7 @@ func (r *Registration) held(ctx context.Context) (*api.AgentService, error) {
 }
 
 // owns reports whether a registration under the ID is this process's. One that
-// says no owner is, at this process's address: somebody has edited it by hand.
+// says no owner is, at this process's address: an operator has edited it by hand.
 func (r *Registration) owns(s *api.AgentService) bool {
 	token := contract.ParseOwner(s.Meta).Token
 	return token == r.config.Owner || token == "" && r.isHere(s)

@@ -24,7 +24,7 @@ var (
 	errLate  = errors.New("no answer")
 )
 
-// poller is what is said with one sidecar, until its load balancer has let go.
+// poller is what is said with one sidecar, until its load balancer has drained.
 type poller struct {
 	asker *asker
 	about request       // but for the load balancer's name
@@ -68,7 +68,7 @@ func (t *poller) now() (here context.Context, to sidecar, index uint64) {
 	return t.here, t.to, t.index
 }
 
-// run asks until the load balancer has let go; or was silent, or said nothing
+// run asks until the load balancer has drained; or was silent, or said nothing
 // that can be used, for the bounded wait without a break; or ctx ends.
 func (t *poller) run(ctx context.Context) LetGo {
 	var silent time.Time // since when; zero while it answers

@@ -233,10 +233,10 @@ func TestCloseKeepsTheRegistration(t *testing.T) {
 	}
 }
 
-// TestLeaveWithRealConsulStopsAtOnceWhenNobodyIsOnIt: the index that is asked
+// TestLeave_NoSessions_StopsAtOnce: the index that is asked
 // with is one of Consul's servers that has the mark, whatever time the agent
 // takes to pass it on.
-func TestLeaveWithRealConsulStopsAtOnceWhenNobodyIsOnIt(t *testing.T) {
+func TestLeave_NoSessions_StopsAtOnce(t *testing.T) {
 	c := newConsul(t).start()
 	s := newSidecar("lb0")
 	s.drained = true

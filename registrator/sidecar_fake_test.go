@@ -19,7 +19,7 @@ import (
 )
 
 // pipes is a network in memory, so that time can be the test's: a socket would
-// hold the bubble's clock. Nobody listens where nobody was put.
+// hold the bubble's clock. Nothing listens where nothing was put.
 type pipes struct {
 	mu    sync.Mutex
 	hosts map[string]http.HandlerFunc // by host:port; nil swallows every connection
@@ -118,7 +118,7 @@ type sidecarFake struct {
 	drained  bool
 	unrouted bool
 	token    string
-	busy     int // so many times it answers 503
+	busy     int // how many times it answers 503
 	asked    []string
 	newer    chan struct{}
 }
@@ -135,7 +135,7 @@ func (s *sidecarFake) becomes(change func()) {
 	s.newer = make(chan struct{})
 }
 
-// drainsIn makes it say drained after so long, and that so many are on it before.
+// drainsIn makes it say drained after a time, and how many sessions are on it before.
 func (s *sidecarFake) drainsIn(d time.Duration, sessions int) *sidecarFake {
 	s.sessions = sessions
 	time.AfterFunc(d, func() { s.becomes(func() { s.drained, s.sessions = true, 0 }) })

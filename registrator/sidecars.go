@@ -114,7 +114,7 @@ func (s Sidecars) tls() (*tls.Config, error) {
 	return config, nil
 }
 
-// readSome reads a file of at most so many bytes.
+// readSome reads a file of at most a number of bytes.
 func readSome(path string, most int64) (string, error) {
 	f, err := os.Open(path)
 	if err != nil {

@@ -12,7 +12,7 @@ const (
 )
 
 // InstanceKeys are the keys that the registrator writes into an instance's meta
-// itself. Nobody else may use them.
+// itself. No other program may use them.
 func InstanceKeys() []string {
 	return []string{KeyVersion, KeyBackup, KeyMaxConn, KeyDrain, KeyOwner, KeySince}
 }

@@ -51,7 +51,7 @@ func set[T any](field *T, v T) bool { *field = v; return true }
 
 func isVersion(v string) bool { return isText(v, MaxVersion) }
 
-// isText passes at most so many printable ASCII characters.
+// isText passes at most a number of printable ASCII characters.
 func isText(v string, most int) bool {
 	if len(v) > most {
 		return false

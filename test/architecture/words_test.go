@@ -3,11 +3,13 @@ package architecture
 import (
 	"fmt"
 	"go/ast"
+	"go/parser"
 	"go/token"
 	"io/fs"
 	"os"
 	"path"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -50,6 +52,67 @@ func TestWords_PhraseInEachPlace_IsFound(t *testing.T) {
 			}
 		})
 	}
+}
+
+// plainInComments are the trees whose comments and names of tests keep to plain words.
+var plainInComments = []string{"registrator", "test"}
+
+// unclear are phrases that those comments had.
+var (
+	unclear     = regexp.MustCompile(`(?i)\bnobody\b|\bso many\b|\blet(?:s|ting)? go\b`)
+	unclearName = regexp.MustCompile("Nobody|SoMany|LetsGo|HasLetGo")
+)
+
+func TestWords_CommentsAndTests_ArePlain(t *testing.T) {
+	for _, line := range checkComments(t, os.DirFS(root)) {
+		t.Errorf("%s; testdata/phrases.txt has what to write instead", line)
+	}
+	for text, want := range map[string]string{
+		"package a // nobody asks":               `registrator/a.go:1: "nobody"`,
+		"package a\n/* one\nlets go\n*/":         `registrator/a.go:3: "lets go"`,
+		"package a\nfunc TestNobodyAsks() {}":    `registrator/a.go:2: "TestNobodyAsks"`,
+		"package a\nvar s = \"nobody\" // plain": "",
+	} {
+		tree := fstest.MapFS{"registrator/a.go": {Data: []byte(text)}, "sidecar/a.go": {Data: []byte(text)}}
+		if got := strings.Join(checkComments(t, tree), "\n"); got != want {
+			t.Errorf("%q: got %q, want %q", text, got, want)
+		}
+	}
+}
+
+// checkComments gives a line for each phrase in a comment or a test's name.
+func checkComments(t *testing.T, tree fs.FS) (found []string) {
+	t.Helper()
+	walk(t, tree, func(name string) {
+		if path.Ext(name) != ".go" || !slices.ContainsFunc(plainInComments, func(dir string) bool { return strings.HasPrefix(name, dir+"/") }) {
+			return
+		}
+		text, err := fs.ReadFile(tree, name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		set := token.NewFileSet()
+		file, err := parser.ParseFile(set, name, text, parser.ParseComments)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, group := range file.Comments {
+			for _, comment := range group.List {
+				for i, line := range strings.Split(comment.Text, "\n") {
+					for _, phrase := range unclear.FindAllString(line, -1) {
+						found = append(found, fmt.Sprintf("%s:%d: %q", name, set.Position(comment.Pos()).Line+i, phrase))
+					}
+				}
+			}
+		}
+		for _, d := range file.Decls {
+			f, is := d.(*ast.FuncDecl)
+			if is && strings.HasPrefix(f.Name.Name, "Test") && unclearName.MatchString(f.Name.Name) {
+				found = append(found, fmt.Sprintf("%s:%d: %q", name, set.Position(f.Pos()).Line, f.Name.Name))
+			}
+		}
+	})
+	return found
 }
 
 // readPhrases makes one expression of the list.

@@ -91,7 +91,7 @@ func (a *Authority) Pair(name string) tls.Certificate {
 	return pair
 }
 
-// Pool trusts the authority, and nobody else.
+// Pool trusts the authority alone.
 func (a *Authority) Pool() *x509.CertPool {
 	a.tb.Helper()
 	pool := x509.NewCertPool()

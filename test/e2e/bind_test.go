@@ -11,7 +11,7 @@ import (
 	"github.com/pointsman/pointsman/test/lab"
 )
 
-// occupied is a port that somebody else listens on until free is called.
+// occupied is a port that another program listens on until free is called.
 func occupied(t *testing.T) (port int, free func()) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // it does not block
@@ -39,7 +39,7 @@ func (w *world) leftOut(limit time.Duration, words string, services ...string) {
 	}))
 }
 
-// reloaded waits until so many reloads have succeeded, and none is due.
+// reloaded waits until that number of reloads has succeeded, and none is due.
 func (w *world) reloaded(limit time.Duration, n int) {
 	w.Helper()
 	w.must(lab.Until(w.ctx, limit, fmt.Sprintf("%d reloads have succeeded", n), func() error {
@@ -127,7 +127,7 @@ func TestAStatisticsPageWhosePortIsTakenHoldsTheReloadAndNoRequestIsLost(t *test
 	w.mustLoseNothing(clients)
 }
 
-// Where nobody but HAProxy can tell that it cannot bind, a reload fails once,
+// Where only HAProxy can tell that it cannot bind, a reload fails once,
 // and the service is found by HAProxy's words. 2.6 tells those its log only.
 func TestAServiceThatOnlyAReloadFindsUnbindableIsLeftOutAfterIt(t *testing.T) {
 	t.Parallel()

@@ -44,7 +44,7 @@ func TestAllNodesStoppedAtOnceAfterTheirReplacementsStartLoseNothing(t *testing.
 	w := newWorld(t, 3)
 	clients := w.load()
 
-	// Nobody waits until 1.1 is live: the sidecar has to.
+	// Nothing here waits until 1.1 is live: the sidecar has to.
 	fresh := w.startNodes("1.1", "new", 3)
 	for _, n := range w.nodes {
 		w.must(n.Terminate())

@@ -213,7 +213,7 @@ func TestAnInterruptedDeployIsFinishedByAnother(t *testing.T) {
 	cmd.Stdout, cmd.Stderr = nil, &stderr
 	f.must(cmd.Start())
 	// Not before: a command that starts one is ended with all that it has started,
-	// and who is not registered yet is known to nobody.
+	// and who is not registered yet is not known.
 	f.must(lab.Until(f.ctx, 20*time.Second, "the new nodes are registered", func() error {
 		all, _, err := f.consul.Client.Catalog().Service(service, "", nil)
 		if err == nil && len(all) != 6 {

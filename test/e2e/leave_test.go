@@ -82,7 +82,7 @@ func TestALeavingNodeWaitsForNoLongerThanTheLastLoadBalancerAndNoShorter(t *test
 	}
 }
 
-func TestASidecarThatDiesInTheMiddleOfADrainHoldsNobodyUp(t *testing.T) {
+func TestASidecarThatDiesInTheMiddleOfADrainHoldsUpNoNode(t *testing.T) {
 	b := newBusyLeave(t, 10*time.Second)
 	b.must(b.lb.Sidecar.Kill())
 	b.mustFinish(30 * time.Second)
@@ -105,7 +105,7 @@ func TestAReloadInTheMiddleOfADrainIsWaitedForInTheOldWorker(t *testing.T) {
 	b.mustFinish(30 * time.Second)
 }
 
-func TestConsulAwayInTheMiddleOfADrainHoldsNobodyUp(t *testing.T) {
+func TestConsulAwayInTheMiddleOfADrainHoldsUpNoNode(t *testing.T) {
 	b := newBusyLeave(t, 8*time.Second)
 	b.must(b.consul.Kill())
 	if err := b.busy.Wait(40 * time.Second); err == nil {

@@ -74,7 +74,7 @@ func TestSidecarStop_HAProxyServesOn_NodeGivesItLeaveWait(t *testing.T) {
 	}
 }
 
-// A load balancer that is scaled down slows nobody.
+// A load balancer that is scaled down slows no node.
 func TestSidecarStop_HAProxyStopsToo_NodeDoesNotWait(t *testing.T) {
 	p := newPair(t)
 	p.stopSidecar()

@@ -24,7 +24,7 @@ type Hammering struct {
 // hammerPause is between two requests of one connection.
 const hammerPause = 10 * time.Millisecond
 
-// Hammer sends GETs for a URL, one after another on each of so many
+// Hammer sends GETs for a URL, one after another on each of a number of
 // connections, until Stop.
 func Hammer(ctx context.Context, url string, connections int) *Hammering {
 	uncut := context.WithoutCancel(ctx)

@@ -139,7 +139,7 @@ func (l *Lab) Instance(ctx context.Context, url string) (string, error) {
 }
 
 // Drained asks the sidecar as a leaving node does, and waits until it says that
-// nobody is on the instance any more.
+// the instance has no session any more.
 func (b *Balancer) Drained(ctx context.Context, service, id string, wait time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, wait+5*time.Second)
 	defer cancel()

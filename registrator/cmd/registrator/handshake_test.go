@@ -93,18 +93,18 @@ func (s *sidecar) leaving(t *testing.T, c consul, flags ...string) *process {
 	return p
 }
 
-func TestProgramHearsOfItsEndWhenTheLoadBalancerHasLetGo(t *testing.T) {
+func TestStop_LoadBalancerDrained_ProgramGetsSignal(t *testing.T) {
 	c := sharedConsul(t)
 	s := startSidecar(t, c)
 	p := s.leaving(t, c)
 	if strings.Contains(p.Stdout.String(), "got ") {
-		t.Error("the program heard of its end while somebody was on it")
+		t.Error("the program heard of its end while a session was on it")
 	}
 	began := time.Now()
 	s.drained.Store(true)
 	p.got("SIGTERM")
 	if took := time.Since(began); took > 20*time.Second {
-		t.Errorf("it heard of it %v after nobody was on it any more, want at once", took)
+		t.Errorf("it heard of it %v after the last session was gone, want at once", took)
 	}
 	if got := p.wait(); got != 6 {
 		t.Errorf("exit code %d, want the program's 6", got)
@@ -144,7 +144,7 @@ func TestProgramThatEndsByItselfEndsWhatIsAsked(t *testing.T) {
 		t.Errorf("it took %v, want at once", took)
 	}
 	if strings.Contains(p.Stderr.String(), "graceful shutdown incomplete") {
-		t.Error("the log calls it an error that nobody was waited for")
+		t.Error("the log calls it an error that no session was waited for")
 	}
 }
 

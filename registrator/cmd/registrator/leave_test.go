@@ -116,7 +116,7 @@ func TestLeavesBeforeTheProgramHearsOfIt(t *testing.T) {
 		t.Errorf("exit code %d, want the program's 6", got)
 	}
 	// Consul's check may come by when the program has ended, and the registration
-	// has not. Everybody has let go by then.
+	// has not. All have drained by then.
 	got := slices.DeleteFunc(seen(), func(s string) bool { return s == "critical leaving" })
 	if want := []string{"passing", "passing leaving", "absent"}; !slices.Equal(got, want) {
 		t.Errorf("a watcher saw %q, want %q", got, want)
@@ -157,7 +157,7 @@ func TestCrashDeregistersAtOnce(t *testing.T) {
 				t.Error("it is registered after its end")
 			}
 			if strings.Contains(p.Stderr.String(), "graceful shutdown incomplete") {
-				t.Error("the log calls it an error that nobody was waited for")
+				t.Error("the log calls it an error that no session was waited for")
 			}
 		})
 	}

@@ -93,7 +93,7 @@ func (p *process) said(word string) string {
 }
 
 // got waits until the child has got the signal. It may be after the SIGCONT
-// that follows: the order of signals that are pending at a time is nobody's.
+// that follows: the order of signals that are pending at a time is not defined.
 func (p *process) got(signal string) {
 	p.t.Helper()
 	eventually(p.t, "got "+signal+" by the child", func() bool { return strings.Contains(p.Stdout.String(), "got "+signal+"\n") })

@@ -173,7 +173,7 @@ func TestNotify_ProgramSilentAndNoConsul_Ready(t *testing.T) {
 	p.wait()
 }
 
-// A manager that does not read, or is gone, holds nobody up.
+// A manager that does not read, or is gone, holds up nothing.
 func TestNotify_ManagerGone_ProgramRuns(t *testing.T) {
 	m := newManager(t)
 	began := time.Now()

@@ -156,7 +156,7 @@ func TestOrphansAreReapedAndTheProgramsOwnEndIsNotTakenForOne(t *testing.T) {
 	}
 }
 
-func TestWithoutInitOrphansAreNobodysBusiness(t *testing.T) {
+func TestOrphans_WithoutInit_NotReaped(t *testing.T) {
 	p := start(t, nil, idle("orphan")...)
 	orphan := p.saidPID("orphan")
 	t.Cleanup(func() { _ = syscall.Kill(orphan, syscall.SIGKILL) })

@@ -7,7 +7,7 @@ import (
 	"github.com/pointsman/pointsman/sidecar/internal/reconcile"
 )
 
-func TestAnInstanceIsDrainedWhenNobodyIsOnItAndNobodyComes(t *testing.T) {
+func TestDrained_NoSessionAndNoNewOne_IsSaid(t *testing.T) {
 	for _, c := range []struct {
 		name      string
 		instances []reconcile.InstanceState

@@ -54,7 +54,7 @@ func TestAllNodesAreReplacedAtOnceByNewAddresses(t *testing.T) {
 	s := newStack(t)
 	old := s.nodes()
 	s.compose("up", "-d", "--no-deps", "--no-recreate", "--scale", "api=6", "api")
-	// Nobody waits for the new ones to be live.
+	// Nothing waits for the new ones to be live.
 	s.docker(append([]string{"stop", "--time", "45"}, old...)...)
 	s.docker(append([]string{"rm"}, old...)...)
 	s.routes(30*time.Second, "1.0", 3)

@@ -76,7 +76,7 @@ func TestTheNodesAreHealthyInConsulsUIAndOnHAProxysPage(t *testing.T) {
 	s.mustLoseNothing("consul's UI and haproxy's page, seen in a browser", s.reloads("lb0")+s.reloads("lb1"))
 }
 
-// passing is nil if Consul has so many passing instances of a service.
+// passing is nil if Consul has that number of passing instances of a service.
 func (s *stack) passing(service string, count int) error {
 	request, err := http.NewRequestWithContext(s.ctx, http.MethodGet, fmt.Sprintf("http://127.0.0.1:%d/v1/health/service/%s?passing", s.ports["CONSUL_PORT"], service), nil)
 	if err != nil {

@@ -63,7 +63,7 @@ func startStack(t *testing.T, files []string, variables ...string) *stack {
 	}
 	s.environ = append(s.environ, variables...)
 	s.reports = t.TempDir()
-	// The clients run as nobody.
+	// The clients do not run as root.
 	if err := os.Chmod(s.reports, 0o777); err != nil {
 		t.Fatal(err)
 	}
@@ -252,7 +252,7 @@ func (s *stack) until(limit time.Duration, what string, fact func() error) {
 	}
 }
 
-// routes waits until the load balancers route the service to so many instances
+// routes waits until the load balancers route the service to that number of instances
 // of a version, and to none of another.
 func (s *stack) routes(limit time.Duration, version string, count int, lbs ...string) {
 	s.Helper()

@@ -75,7 +75,7 @@ func run() int {
 type config struct {
 	once       bool
 	rate       int // requests a second of each client
-	requests   int // at least so many in all
+	requests   int // at least this number in all
 	consulPort int
 	port       int // that lb0 serves on
 	statsPort  int

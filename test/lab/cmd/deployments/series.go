@@ -46,7 +46,7 @@ type deployment struct {
 	Reloads    int       `json:"reloads"`
 	Seconds    float64   `json:"seconds"`
 	LeaveMS    []float64 `json:"leave_ms"` // of each node, from SIGTERM to its exit
-	AckMS      []float64 `json:"ack_ms"`   // to the last load balancer's word that it has let go
+	AckMS      []float64 `json:"ack_ms"`   // to the last load balancer's word that it has drained
 }
 
 func (s *series) run(ctx context.Context) error {
@@ -159,7 +159,7 @@ func (s *series) deploy(ctx context.Context, number int) (deployment, error) {
 }
 
 // leave stops nodes, all at once. Each has to be there until every load
-// balancer has told us too, whom it knows nothing of, that nobody is on it.
+// balancer has told us too, whom it knows nothing of, that it has no session.
 func (s *series) leave(ctx context.Context, nodes []*lab.Node, d *deployment) error {
 	d.LeaveMS, d.AckMS = make([]float64, len(nodes)), make([]float64, len(nodes))
 	var group errgroup.Group

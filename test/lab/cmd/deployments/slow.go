@@ -29,7 +29,7 @@ const (
 	slowMean = 500 * time.Millisecond
 )
 
-// startSlow sends one request after another, so many at a time, to the load
+// startSlow sends one request after another, several at a time, to the load
 // balancers in turn.
 func startSlow(ctx context.Context, count int, lbs []*lab.Balancer) *slowClients {
 	uncut := context.WithoutCancel(ctx)

@@ -65,7 +65,7 @@ func directoryAway(ctx context.Context, s *site, f fault, _ *hold) error {
 	if err := os.Rename(dir, dir+".away"); err != nil {
 		return err
 	}
-	// A file in its place, so that nobody makes the directory again.
+	// A file in its place, so that no program makes the directory again.
 	blocked := os.WriteFile(dir, nil, 0o644)
 	pause(ctx, f.length)
 	if err := errors.Join(blocked, os.Remove(dir), os.Rename(dir+".away", dir)); err != nil {

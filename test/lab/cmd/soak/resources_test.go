@@ -103,7 +103,7 @@ func TestWhoHoldsTakesMoreBeforeAllWhoWait(t *testing.T) {
 	})
 }
 
-func TestWhoGivesUpIsInNobodysWay(t *testing.T) {
+func TestResources_WaiterGivesUp_OthersGoOn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newResources(map[string]int{"a": 1, "b": 1})
 		first, _ := taking(t, r, "a")

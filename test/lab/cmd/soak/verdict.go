@@ -133,7 +133,7 @@ func (s *site) serving(service string) (all []string) {
 	return all
 }
 
-// leftovers waits until the last old worker has ended: nobody has a request
+// leftovers waits until the last old worker has ended: no client has a request
 // any more, and hard-stop-after ends it at the latest.
 func (s *site) leftovers(ctx context.Context, lb *balancer) {
 	if err := lab.Until(ctx, 40*time.Second, lb.Name+" has no old workers", func() error {

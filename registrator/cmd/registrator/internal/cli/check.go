@@ -118,7 +118,7 @@ func (c check) at(at string, made *registrator.Check) ready.Check {
 	case c.tcp:
 		made.TCP = at
 	default:
-		// A sign of life says nothing of being ready; that somebody listens is the
+		// A sign of life says nothing of being ready; that the program listens is the
 		// least.
 		made.TTL = c.ttl
 	}

@@ -161,7 +161,7 @@ func TestChecksOfConsulAreThoseThatAreProbed(t *testing.T) {
 		consul []registrator.Check
 		probes []ready.Check
 	}{
-		"by default somebody must listen": {
+		"by default the program must listen": {
 			nil, []registrator.Check{{Name: "tcp", TCP: "[::1]:4000"}}, []ready.Check{{TCP: "[::1]:4000"}},
 		},
 		"a path is on the program's port": {
@@ -184,7 +184,7 @@ func TestChecksOfConsulAreThoseThatAreProbed(t *testing.T) {
 		"gRPC": {
 			[]string{"grpc"}, []registrator.Check{{Name: "grpc", GRPC: "[::1]:4000"}}, []ready.Check{{GRPC: "[::1]:4000"}},
 		},
-		"a sign of life begins when somebody listens": {
+		"a sign of life begins when the program listens": {
 			[]string{"ttl", "ttl:1m"},
 			[]registrator.Check{{Name: "ttl", TTL: 10 * second}, {Name: "ttl-2", TTL: time.Minute}},
 			[]ready.Check{{TCP: "[::1]:4000"}, {TCP: "[::1]:4000"}},

@@ -116,7 +116,7 @@ func family(processes procfs.Procs, program int) procfs.Procs {
 	for _, p := range processes {
 		stat, err := p.Stat()
 		parents[p.PID], groups[p.PID] = stat.PPID, stat.PGRP
-		ended[p.PID] = err != nil || stat.State == "Z" // nobody may look into a zombie
+		ended[p.PID] = err != nil || stat.State == "Z" // a zombie cannot be looked into
 	}
 	self := os.Getpid()
 	var own procfs.Procs

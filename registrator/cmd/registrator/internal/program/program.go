@@ -38,7 +38,7 @@ type Program struct {
 	log     hclog.Logger
 	pid     int
 	done    chan struct{}       // closed when status is set
-	stopped chan syscall.Signal // has room for one; one that nobody takes is dropped
+	stopped chan syscall.Signal // has room for one; one that is not taken is dropped
 	quit    chan struct{}
 	gone    chan struct{} // closed when the goroutine has ended
 

@@ -19,7 +19,7 @@ func (p *Program) Signal(s syscall.Signal) error {
 
 // SignalGroup sends a signal to the program and to those that it started in
 // its group, as a terminal does. If the group is ours too, the program alone
-// gets it. Once the program has ended nobody does.
+// gets it. Once the program has ended nothing gets it.
 func (p *Program) SignalGroup(s syscall.Signal) error {
 	if p.config.SameGroup {
 		return p.Signal(s)

@@ -69,9 +69,9 @@ func TestAwaitEndsWithItsContextAndSaysWhatWasWrong(t *testing.T) {
 		timeout time.Duration
 		want    string
 	}{
-		"status":         {ready.Check{HTTP: health(t, always(http.StatusNotFound))}, time.Second, "status 404"},
-		"nobody listens": {ready.Check{TCP: "127.0.0.1:1"}, time.Second, "connection refused"},
-		"no answer":      {ready.Check{HTTP: hanging.URL}, 20 * time.Millisecond, "no answer within 20ms"},
+		"status":          {ready.Check{HTTP: health(t, always(http.StatusNotFound))}, time.Second, "status 404"},
+		"nothing listens": {ready.Check{TCP: "127.0.0.1:1"}, time.Second, "connection refused"},
+		"no answer":       {ready.Check{HTTP: hanging.URL}, 20 * time.Millisecond, "no answer within 20ms"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			ctx, cancel := context.WithTimeoutCause(t.Context(), 300*time.Millisecond, gaveUp)

@@ -121,7 +121,7 @@ func get(ctx context.Context, c Check) error {
 		return fmt.Errorf("GET %s: %w", c.HTTP, statusError(response.StatusCode))
 	}
 	// A health page is short, and a program that writes one hears of an error
-	// if nobody reads it.
+	// if it is not read.
 	_, err = io.Copy(io.Discard, io.LimitReader(response.Body, 1<<20))
 	return err
 }

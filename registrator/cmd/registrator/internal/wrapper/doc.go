@@ -3,7 +3,7 @@
 //
 // Its invariants: the program is registered only after it was ready, and never
 // again once it has ended or is to stop; told to stop, it hears of it only
-// after the load balancers have let go of it; and the wrapper ends with it, in
+// after the load balancers have drained it; and the wrapper ends with it, in
 // bounded time whatever Consul and the program do.
 //
 // Only the cli of registrator imports it.

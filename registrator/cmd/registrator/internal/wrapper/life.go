@@ -27,7 +27,7 @@ type life struct {
 	told     bool // it was told to stop: the second time is the end
 	leaving  bool
 	cutShort context.CancelCauseFunc // of what Leave waits for; nil before
-	failure  error                   // why it leaves although nobody asked for it
+	failure  error                   // why it leaves although it was not told to
 }
 
 var errEnded = errors.New("program ended")

@@ -61,7 +61,7 @@ const killLimit = 5 * time.Second
 // Run starts the program and returns when it has ended and is out of Consul.
 // The end of ctx is as a first SIGTERM.
 // The error is program.Start's; Killed; or why the program was stopped
-// although nobody asked for it: ErrNeverReady, or Consul's refusal.
+// although it was not told to: ErrNeverReady, or Consul's refusal.
 func Run(ctx context.Context, c Config) (program.Status, error) {
 	if c.Logger == nil {
 		c.Logger = hclog.NewNullLogger()

@@ -66,10 +66,10 @@ func TestEndOfTheContextIsAsAFirstSignal(t *testing.T) {
 	}
 }
 
-// hasty leaves only once nobody waits for the program to become ready.
+// hasty leaves only once nothing waits for the program to become ready.
 type hasty struct {
 	registration
-	waits chan struct{} // closed when nobody does
+	waits chan struct{} // closed when nothing does
 }
 
 func (h *hasty) Leave(ctx context.Context, stop func(context.Context) error) error {
@@ -81,7 +81,7 @@ func (h *hasty) Leave(ctx context.Context, stop func(context.Context) error) err
 	return h.registration.Leave(ctx, stop)
 }
 
-func TestNobodyWaitsForAProgramThatIsToStop(t *testing.T) {
+func TestStop_ProgramNotReady_NotWaitedFor(t *testing.T) {
 	h := &hasty{waits: make(chan struct{})}
 	signals := make(chan os.Signal, 1)
 	_, err := wrapper.Run(t.Context(), wrapper.Config{
