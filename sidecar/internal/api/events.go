@@ -53,7 +53,10 @@ func (e *events) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if follow {
-		e.follow(w, r, after)
+		if after == 0 {
+			after = e.log.Last()
+		}
+		streamTo(w, r, e.name, e.followers, func(send func(string) bool, end <-chan time.Time) { e.stream(r, after, send, end) })
 		return
 	}
 	all, missed, _ := e.log.After(after, event.Capacity)
@@ -71,19 +74,16 @@ func (e *events) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	writeJSON(w, http.StatusOK, answer)
 }
 
-// follow sends what happened after a number, and what happens, until the client
-// or the sidecar ends. A client that reads too slowly misses events and is told.
-func (e *events) follow(w http.ResponseWriter, r *http.Request, after uint64) {
+// streamTo answers with server-sent events, at most so many clients at a time. The
+// stream that is given writes them, until the client, its time or the sidecar ends.
+func streamTo(w http.ResponseWriter, r *http.Request, name string, followers chan struct{}, stream func(send func(string) bool, end <-chan time.Time)) {
 	select {
-	case e.followers <- struct{}{}:
-		defer func() { <-e.followers }()
+	case followers <- struct{}{}:
+		defer func() { <-followers }()
 	default:
 		w.Header().Set("Retry-After", "5")
-		writeJSON(w, http.StatusServiceUnavailable, problem{fmt.Sprintf("%d clients follow the events already", maxFollowers)})
+		writeJSON(w, http.StatusServiceUnavailable, problem{fmt.Sprintf("%d clients follow already", maxFollowers)})
 		return
-	}
-	if after == 0 {
-		after = e.log.Last()
 	}
 	w.Header().Set("Content-Type", "text/event-stream")
 	w.WriteHeader(http.StatusOK)
@@ -98,11 +98,17 @@ func (e *events) follow(w http.ResponseWriter, r *http.Request, after uint64) {
 		_, err := w.Write([]byte(text))
 		return err == nil && control.Flush() == nil
 	}
-	if !send(": " + e.name + "\n\n") {
+	if !send(": " + name + "\n\n") {
 		return
 	}
 	end := time.NewTimer(followFor)
 	defer end.Stop()
+	stream(send, end.C)
+}
+
+// stream sends what happened after a number, and what happens. A client that reads
+// too slowly misses events and is told.
+func (e *events) stream(r *http.Request, after uint64, send func(string) bool, end <-chan time.Time) {
 	idle := time.NewTicker(followIdle)
 	defer idle.Stop()
 	for {
@@ -120,7 +126,7 @@ func (e *events) follow(w http.ResponseWriter, r *http.Request, after uint64) {
 			if !send(":\n\n") { // so that a client that has gone is noticed
 				return
 			}
-		case <-end.C:
+		case <-end:
 			return
 		case <-r.Context().Done():
 			return

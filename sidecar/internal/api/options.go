@@ -28,6 +28,8 @@ type Options struct {
 	// State gives the body of /api/v1/state, as JSON can encode it; nil is
 	// none yet.
 	State func() any
+	// Parts gives the state in parts, for those who follow it; nil: it cannot be followed.
+	Parts Parts
 	// Short gives the body of /api/v1/summary, a short State; nil: there is none.
 	Short func() any
 	// Fleet gives the body of /api/v1/fleet, all load balancers; nil: there is none.

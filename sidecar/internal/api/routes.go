@@ -30,6 +30,9 @@ func routes(o Options) (http.Handler, error) {
 		paths["/api/v1/drain/*"] = http.HandlerFunc(p.drain)
 		paths["/api/v1/live/*"] = http.HandlerFunc(p.live)
 	}
+	if o.Parts != nil && o.Watch != nil {
+		paths["/api/v1/state/stream"] = stateStream(o.LoadBalancer, o.Parts, o.Watch)
+	}
 	if o.Short != nil {
 		paths["/api/v1/summary"] = state(o.Short)
 	}

@@ -137,6 +137,7 @@ func newDaemon(cfg config.Config, env Env, adopt bool, reload func() (config.Con
 	d.status, err = api.New(api.Options{
 		Address: cfg.API.Address, Socket: cfg.API.Socket, MaxConnections: most, MaxPerAddress: perAddress, Access: access(cfg, func() []string { return *d.hosts.Load() }), LoadBalancer: cfg.Name,
 		State: func() any { return judged(d.agent.State()) },
+		Parts: func() (any, []reconcile.ServiceState) { return headOf(d.agent.State()) },
 		Short: func() any { return summary() },
 		Fleet: func(ctx context.Context) any { return all.Gather(ctx) }, Deployments: deployed.read,
 		Ready: func() (bool, string) { s := d.agent.State(); return s.Ready, s.NotReady },

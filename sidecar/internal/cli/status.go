@@ -30,6 +30,13 @@ type judgedState struct {
 
 func judged(s *reconcile.State) judgedState { return judgedState{s, s.Verdict()} }
 
+// headOf is the judged state without its services, and these.
+func headOf(s *reconcile.State) (any, []reconcile.ServiceState) {
+	head := *s
+	head.Services = []reconcile.ServiceState{}
+	return judgedState{&head, s.Verdict()}, s.Services
+}
+
 // watchPace is how often --watch asks.
 const watchPace = time.Second
 

@@ -57,6 +57,8 @@ func TestPage_DeploymentAndFailingServer_ShownLive(t *testing.T) {
 	b.sees("the service", `document.querySelector('#view table')?.innerText.includes('2 of 2')`)
 	b.sees("the title", `document.title === 'In step: lb0'`)
 	b.shoot("overview")
+	asked := `performance.getEntriesByType('resource').filter((r) => r.name.endsWith('/api/v1/state')).length`
+	before := read[int](b, asked)
 
 	// What a tenant has registered is text.
 	b.do("look at the tenant's service", chromedp.Navigate(lb.StatusURL()+"/#/service/mail"))
@@ -96,6 +98,9 @@ func TestPage_DeploymentAndFailingServer_ShownLive(t *testing.T) {
 	b.shoot("problems")
 	b.do("all again", chromedp.Click("#problems"))
 	b.shoot("service")
+	if n := read[int](b, asked) - before; n > 1 {
+		t.Errorf("the state was asked for %d times, want that the stream brings it", n)
+	}
 	must(old[1].Leave(20 * time.Second))
 	b.sees("that one has left", `!document.getElementById('view').innerText.includes('api-2')`)
 	b.do("deployments", chromedp.Navigate(lb.StatusURL()+"/#/deployments"))

@@ -120,6 +120,52 @@ async function refresh() {
   received = Date.now();
 }
 
+// states reads the stream of the state: the whole at first, then what has changed. It
+// goes on after the last one when it ends; until then the state is asked for.
+const states = { id: '', isLive: false };
+
+async function followState(signal) {
+  const response = await ask('/api/v1/state/stream', states.id ? { 'Last-Event-ID': states.id } : {}, signal);
+  if (!response.ok) throw new Error(response.statusText);
+  try {
+    await read(response.body.pipeThrough(new TextDecoderStream()).getReader(), (blocks) => {
+      for (const block of blocks) {
+        const data = block.indexOf('data: ');
+        if (data < 0) continue;
+        merge(JSON.parse(block.slice(data + 6)));
+        states.id = /^id: (.*)$/m.exec(block)?.[1] ?? '';
+      }
+      states.isLive = Boolean(state);
+      received = Date.now(); // also a comment says that this is still the state
+      tell('');
+      if (blocks.some((b) => b.includes('data: '))) paint();
+    });
+  } finally {
+    states.isLive = false;
+  }
+}
+
+function merge(delta) {
+  const known = new Map((state?.services ?? []).map((s) => [s.backend, s]));
+  const order = delta.backends ?? [...known.keys()];
+  for (const s of delta.services) known.set(s.backend, s);
+  state = { ...delta.state, services: order.map((b) => known.get(b)).filter(Boolean) };
+  etag = '';
+}
+
+// paint draws once for each frame at most.
+let isDue = false;
+function paint() {
+  if (isDue) return;
+  isDue = true;
+  requestAnimationFrame(() => {
+    isDue = false;
+    draw();
+    look();
+    lookUp();
+  });
+}
+
 // tell says whether what is shown is of now.
 function tell(trouble) {
   at('trouble').hidden = !trouble || !at('ask').hidden;
@@ -143,7 +189,8 @@ async function tick() {
   isNews = false;
   let trouble = '';
   try {
-    await refresh();
+    // A stream says at least every 15 s that it lives.
+    if (!states.isLive || Date.now() - received > 20000) await refresh();
     look();
     lookUp();
   } catch (error) {
@@ -154,7 +201,7 @@ async function tick() {
   } finally {
     tell(trouble);
     running = false;
-    spacing = Math.max(200, restraint * (performance.now() - asked));
+    spacing = states.isLive ? 200 : Math.max(200, restraint * (performance.now() - asked));
     if (!document.hidden) timer = setTimeout(tick, isNews ? spacing : Math.max(pace[state?.verdict.status] ?? usualPace, spacing));
   }
 }
@@ -175,48 +222,63 @@ function note(events) {
 
 let stream = null; // ends the stream of events
 
-// follow reads the events, and goes on after the last one when the stream ends.
-async function follow() {
+// follow reads the events and the state, and goes on after the last ones when a stream
+// ends.
+function follow() {
   if (stream || document.hidden) return;
-  const controller = stream = new AbortController();
-  let wait = 1000;
-  while (!controller.signal.aborted) {
-    try {
-      if (!happened.last) {
-        const response = await ask(`/api/v1/events?limit=${kept}`, {}, controller.signal);
-        if (!response.ok) throw new Error(response.statusText);
-        const first = await response.json();
-        note(first.events);
-        happened.last = first.last;
-      }
-      const response = await ask(`/api/v1/events?follow&after=${happened.last}`, {}, controller.signal);
-      if (!response.ok) throw new Error(response.statusText);
-      wait = 1000;
-      await read(response.body.pipeThrough(new TextDecoderStream()).getReader());
-    } catch { /* the state tells of a sidecar that is away */ }
-    await new Promise((resolve) => setTimeout(resolve, wait));
-    wait = Math.min(2 * wait, 30000);
+  stream = new AbortController();
+  again(followEvents, stream.signal);
+  again(followState, stream.signal);
+}
+
+async function followEvents(signal) {
+  if (!happened.last) {
+    const response = await ask(`/api/v1/events?limit=${kept}`, {}, signal);
+    if (!response.ok) throw new Error(response.statusText);
+    const first = await response.json();
+    note(first.events);
+    happened.last = first.last;
   }
+  const response = await ask(`/api/v1/events?follow&after=${happened.last}`, {}, signal);
+  if (!response.ok) throw new Error(response.statusText);
+  await read(response.body.pipeThrough(new TextDecoderStream()).getReader(), take);
+}
+
+// take notes what has happened.
+function take(blocks) {
+  const events = [];
+  for (const block of blocks) {
+    if (block.startsWith('event: missed')) happened.missed = true;
+    else if (block.includes('data: ')) events.push(JSON.parse(block.slice(block.indexOf('data: ') + 6)));
+  }
+  if (!events.length) return;
+  note(events);
+  if (states.isLive) paint();
+  else soon();
 }
 
 // read takes server-sent events apart, until the stream ends. EventSource would
 // do so too, but it cannot show a token.
-async function read(reader) {
+async function read(reader, take) {
   let rest = '';
   for (;;) {
     const { value, done } = await reader.read();
     if (done) return;
     const blocks = (rest + value).split('\n\n');
     rest = blocks.pop();
-    const events = [];
-    for (const block of blocks) {
-      if (block.startsWith('event: missed')) happened.missed = true;
-      else if (block.includes('data: ')) events.push(JSON.parse(block.slice(block.indexOf('data: ') + 6)));
-    }
-    if (events.length) {
-      note(events);
-      soon();
-    }
+    if (blocks.length) take(blocks);
+  }
+}
+
+// again runs a stream until the page is left, and begins it anew when it ends.
+async function again(run, signal) {
+  for (let wait = 1000; !signal.aborted; wait = Math.min(2 * wait, 30000)) {
+    const begun = Date.now();
+    try {
+      await run(signal);
+    } catch { /* the state tells of a sidecar that is away */ }
+    if (Date.now() - begun > 60000) wait = 1000;
+    await new Promise((resolve) => setTimeout(resolve, wait));
   }
 }
 
