@@ -413,3 +413,44 @@ func TestMarker_RoutesInTheMap_AreNoPartOfIt(t *testing.T) {
 		t.Error("a route beside one with a method changes the marker")
 	}
 }
+
+// HTTP/2 over TLS is led as HTTP/1.1 is, and responses have HSTS, also the 404.
+func TestFrontend_TLS_OffersHTTP2AndSendsHSTS(t *testing.T) {
+	ca := certtest.New(t)
+	ca.Sign("web")
+	ca.Write("both.pem", append(ca.Read("web.pem"), ca.Read("web-key.pem")...))
+	for _, c := range []struct {
+		alpn     []string
+		protocol string
+	}{{[]string{"h2", "http/1.1"}, "HTTP/2.0"}, {[]string{"http/1.1"}, "HTTP/1.1"}} {
+		address := haproxytest.FreeAddr(t).String()
+		startRouted(t, render.Frontend{
+			Bind: []string{address + " ssl crt " + ca.Path("both.pem")}, ALPN: c.alpn, HSTS: time.Hour, Forwarded: "replace", RedirectHTTPS: true,
+			Routes: []route.Route{{Host: "shop.example.com", Path: "/cart", Backend: "cart", Strip: 1}},
+		})
+		client := &http.Client{Transport: &http.Transport{ForceAttemptHTTP2: true, TLSClientConfig: &tls.Config{RootCAs: ca.Pool(), MinVersion: tls.VersionTLS12}}}
+		for path, want := range map[string]struct {
+			status int
+			body   string
+		}{"/cart/x?y": {200, "cart /x?y 127.0.0.1 https 1"}, "/": {404, "No route"}} {
+			req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "https://"+address+path, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			req.Host = "Shop.example.com:443"
+			res, err := client.Do(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			body, err := io.ReadAll(res.Body)
+			_ = res.Body.Close() // it was read
+			if err != nil || res.StatusCode != want.status || !strings.HasPrefix(string(body), want.body) {
+				t.Errorf("%s: %d %q, %v; want %d %q", path, res.StatusCode, body, err, want.status, want.body)
+			}
+			if hsts := res.Header.Get("Strict-Transport-Security"); res.Proto != c.protocol || hsts != "max-age=3600" {
+				t.Errorf("%s: %s, HSTS %q", path, res.Proto, hsts)
+			}
+		}
+		client.CloseIdleConnections()
+	}
+}
