@@ -47,3 +47,22 @@ func TestExplainRoute_EachRequest_IsLedAsHAProxyLeadsIt(t *testing.T) {
 		t.Errorf("a request for the default:\n%s", out.String())
 	}
 }
+
+func TestStatus_Tree_ShowsFrontendsWithTheirRoutes(t *testing.T) {
+	s := &reconcile.State{LoadBalancer: "lb0", Frontends: []reconcile.FrontendState{{Name: "web", Default: "shop", Error: "Permission denied\x1b[2J"}}}
+	for range maxRoutes + 5 {
+		s.Frontends[0].Routes = append(s.Frontends[0].Routes, reconcile.RouteState{Host: "a.test", Path: "/x", Backend: "shop", Source: "settings"})
+	}
+	var out strings.Builder
+	(&tree{out: &out, now: noon}).state(judged(s))
+	for _, want := range []string{
+		"frontend web, 25 routes, not applied: Permission denied·[2J\n", "a.test/x → shop (settings)", "and 5 more", "otherwise → shop", "routes not applied",
+	} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("want %q in\n%s", want, out.String())
+		}
+	}
+	if n := strings.Count(out.String(), "a.test/x"); n != maxRoutes {
+		t.Errorf("%d routes are shown", n)
+	}
+}

@@ -35,7 +35,9 @@ type routeKeeper struct {
 	fresh   bool      // the settings are new: a difference is theirs
 	err     error
 	retry   backoff
-	applied map[string]time.Time // by frontend, since when HAProxy has what is wanted
+	seenIn  int                      // the worker that seen is of
+	seen    map[string][]route.Entry // by file, what this worker had when nothing was left to do
+	applied map[string]time.Time     // by frontend, since when HAProxy has what is wanted
 }
 
 // mapShare bounds what the comparison of maps takes of the loop's time.
@@ -57,6 +59,9 @@ func (a *Agent) syncRoutes(ctx context.Context) time.Duration {
 	now := time.Now()
 	if r.ofPID == o.PID && now.Before(r.due) {
 		return r.due.Sub(now)
+	}
+	if r.seenIn != o.PID || r.seen == nil {
+		r.seenIn, r.seen = o.PID, map[string][]route.Entry{}
 	}
 	isNew := r.fresh || r.ofPID != o.PID
 	if isNew || r.applied == nil {
@@ -83,30 +88,46 @@ func (a *Agent) syncRoutes(ctx context.Context) time.Duration {
 	return wait
 }
 
-// syncMap brings one map to what is wanted.
+// syncMap brings one map to what is wanted. New routes go by what the map had when
+// it was last read: reading a large one takes longer than all else. What was sent is
+// read back.
 func (a *Agent) syncMap(ctx context.Context, m RouteMap, isNew bool) error {
-	have, err := a.maps.ReadMap(ctx, m.File)
-	if err != nil {
-		return err
-	}
-	u := route.UpdateOf(have, m.Want)
-	if len(u.Changes) > 0 {
-		if err := a.maps.UpdateMap(ctx, m.File, u, m.Want); err != nil {
+	r := &a.routes
+	have, known := r.seen[m.File]
+	delete(r.seen, m.File) // not known any more, unless it is read again
+	changed := false
+	for range mapRounds {
+		var err error
+		if !known || !isNew {
+			if have, err = a.maps.ReadMap(ctx, m.File); err != nil {
+				return err
+			}
+		}
+		u := route.UpdateOf(have, m.Want)
+		if len(u.Changes) > 0 {
+			changed = true
+			if err = a.maps.UpdateMap(ctx, m.File, u, m.Want); err == nil {
+				a.logRoutes(m, u, isNew)
+			}
+		}
+		if err != nil && (!known || !isNew) {
 			return err
 		}
-		a.logRoutes(m, u, isNew)
-		if have, err = a.maps.ReadMap(ctx, m.File); err != nil {
-			return err
+		if len(u.Changes) == 0 {
+			r.seen[m.File] = have
+			if _, was := r.applied[m.Frontend]; !was || changed {
+				r.applied[m.Frontend] = time.Now()
+			}
+			return nil
 		}
-		if left := route.UpdateOf(have, m.Want); len(left.Changes) > 0 {
-			return fmt.Errorf("haproxy: map %s: %d routes do not show", m.File, len(left.Changes))
-		}
+		known = false
 	}
-	if _, known := a.routes.applied[m.Frontend]; !known || len(u.Changes) > 0 {
-		a.routes.applied[m.Frontend] = time.Now()
-	}
-	return nil
+	return fmt.Errorf("haproxy: map %s: routes that were sent do not show", m.File)
 }
+
+// mapRounds is how often one pass reads and updates a map: once as it is known, once
+// as it is read, and a last look.
+const mapRounds = 3
 
 // logRoutes writes a line for one route, or one for several.
 func (a *Agent) logRoutes(m RouteMap, u route.Update, isNew bool) {

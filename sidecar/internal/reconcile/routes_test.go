@@ -22,25 +22,43 @@ type fakeMaps struct {
 	mu      sync.Mutex
 	entries map[string][]route.Entry // by file
 	updates int
-	refuse  error // of UpdateMap
-	ignore  bool  // it takes updates and does nothing
+	calls   []string // read, update
+	refuse  error    // of UpdateMap
+	ignore  bool     // it takes updates and does nothing
 }
 
 func (m *fakeMaps) ReadMap(_ context.Context, file string) ([]route.Entry, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.calls = append(m.calls, "read")
 	return slices.Clone(m.entries[file]), nil
 }
 
-func (m *fakeMaps) UpdateMap(_ context.Context, file string, _ route.Update, want route.Map) error {
+func (m *fakeMaps) UpdateMap(_ context.Context, file string, u route.Update, want route.Map) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.updates++
-	if m.refuse != nil {
+	m.calls = append(m.calls, "update")
+	switch {
+	case m.refuse != nil:
 		return m.refuse
-	}
-	if !m.ignore {
+	case m.ignore:
+		return nil
+	case u.Replace:
 		m.entries[file] = want.Entries()
+		return nil
+	}
+	c := u.Changes[0]
+	i := slices.IndexFunc(m.entries[file], func(e route.Entry) bool { return e.Key == c.Key })
+	switch {
+	case c.Kind == route.Add:
+		m.entries[file] = append(m.entries[file], route.Entry{Key: c.Key, Value: c.Value})
+	case i < 0:
+		return errors.New("entry not found")
+	case c.Kind == route.Set:
+		m.entries[file][i].Value = c.Value
+	case c.Kind == route.Del:
+		m.entries[file] = slices.Delete(m.entries[file], i, i+1)
 	}
 	return nil
 }
@@ -54,7 +72,8 @@ func (m *fakeMaps) with(change func()) {
 func (m *fakeMaps) has(file string, want route.Map) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return cmp.Equal(m.entries[file], want.Entries())
+	got := slices.SortedFunc(slices.Values(m.entries[file]), func(a, b route.Entry) int { return strings.Compare(a.Key, b.Key) })
+	return len(got) == len(want) && (len(got) == 0 || cmp.Equal(got, want.Entries()))
 }
 
 func (m *fakeMaps) sent() int {
@@ -170,6 +189,43 @@ func TestRoutes_WithSettingsThatTakeAReload_WaitForIt(t *testing.T) {
 		b.eventually("the routes are there after the reload", 10*time.Second, func() bool { return b.maps.has(webMap, want) })
 		if got := b.recorder.told("reload"); len(got) != 1 {
 			t.Errorf("reloads: %q", got)
+		}
+	})
+}
+
+// A large map takes long to be read: a new route does not wait for that, and what was
+// sent is read back. Where another program has changed the map meanwhile, it is read,
+// and ends right all the same.
+func TestRoutes_NewSettings_DoNotWaitForTheMapToBeRead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		have := route.Map{"a.test/": "api_nodes"}
+		want := route.Map{"a.test/": "api_nodes", "b.test/": "api_nodes"}
+		for name, drift := range map[string]func(m *fakeMaps){
+			"as it was": func(*fakeMaps) {},
+			"added by another program": func(m *fakeMaps) {
+				m.entries[webMap] = append(m.entries[webMap], route.Entry{Key: "b.test/", Value: "other"})
+			},
+			"removed by another program": func(m *fakeMaps) { m.entries[webMap] = nil },
+		} {
+			b := routing(t, have, have)
+			b.maps.with(func() {
+				m := b.maps
+				drift(m)
+				m.calls = nil
+			})
+			b.settings.Maps = routes(want)
+			b.agent.Reconfigure(b.settings)
+			b.eventually(name, 10*time.Millisecond, func() bool { return b.maps.has(webMap, want) })
+			b.passes(time.Second)
+			b.maps.with(func() {
+				if calls := b.maps.calls; len(calls) < 2 || calls[0] != "update" || calls[len(calls)-1] != "read" {
+					t.Errorf("%s: %q, want an update first and a read last", name, calls)
+				}
+			})
+			if strings.Contains(b.log.String(), "failed") {
+				t.Errorf("%s: the log has\n%s", name, b.log)
+			}
+			b.stop()
 		}
 	})
 }
