@@ -25,7 +25,7 @@ var rules = []rule{
 		imports: []string{
 			sidecar + "reconcile/...", sidecar + "config/...", sidecar + "consul/...",
 			sidecar + "haproxy/...", sidecar + "metrics/...", sidecar + "render/...",
-			sidecar + "api/...", sidecar + "credential/...", sidecar + "statefile/...", sidecar + "deploy/...", sidecar + "runner/...", sidecar + "event", sidecar + "fleet", sidecar + "history",
+			sidecar + "api/...", sidecar + "certificate", sidecar + "credential/...", sidecar + "statefile/...", sidecar + "deploy/...", sidecar + "runner/...", sidecar + "event", sidecar + "fleet", sidecar + "history",
 			// The wiring turns settings into the values of the core, and prints plans.
 			sidecar + "catalog/...", sidecar + "plan/...", sidecar + "route",
 			// It registers the load balancer, as any program registers itself.
@@ -58,6 +58,7 @@ var rules = []rule{
 	{place: sidecar + "route"},
 	{place: sidecar + "serveroption"},
 	{place: sidecar + "credential/...", tests: fakes},
+	{place: sidecar + "certificate", tests: fakes},
 	{place: "templates"},
 
 	// The world in which the agent's loop is simulated; only tests import it.
@@ -79,7 +80,7 @@ var rules = []rule{
 	// The tests of the whole, which see only programs and HTTP.
 	{place: "test/lab/..."},
 	{place: "test/proctest", imports: []string{"test/lab/..."}},
-	{place: "test/e2e/...", imports: []string{"test/lab/...", "test/hostile", "test/compat"}},
+	{place: "test/e2e/...", imports: []string{"test/lab/...", "test/certtest", "test/hostile", "test/compat"}},
 	{place: "test/bench", imports: []string{"test/lab/..."}},
 	{place: "test/certtest"},
 	{place: "test/hostile"},

@@ -149,6 +149,9 @@ func newRendererWith(cfg config.Config, peers []render.Peer) (*render.Renderer, 
 	}
 	s := renderSettings(cfg)
 	s.Peers = peersOf(cfg, peers)
+	if err := withCertificates(cfg, &s); err != nil {
+		return nil, err
+	}
 	return render.New(name, text, s)
 }
 

@@ -80,6 +80,8 @@ type daemon struct {
 	mu    sync.Mutex // of what changes after the start: cfg, peers
 	peers []render.Peer
 
+	certificates *certificates
+
 	balancer *registration // the load balancer in Consul
 	self     *registration // and the sidecar
 }
@@ -99,6 +101,7 @@ func newDaemon(cfg config.Config, env Env, adopt bool, reload func() (config.Con
 	registry := prometheus.NewRegistry()
 	m, err := metrics.New(registry, metrics.Options{
 		Version: env.Version, Phases: phases(), Health: d.source.OldestHealth, Now: time.Now,
+		Certificates: func() ([]metrics.Certificate, int) { return d.certificates.expiry() },
 	})
 	if err != nil {
 		return nil, err
@@ -110,6 +113,7 @@ func newDaemon(cfg config.Config, env Env, adopt bool, reload func() (config.Con
 	if base := cfg.HAProxy.BaseConfig; base != "" || !adopt {
 		p.gate = &gate{render: r, base: base, file: cfg.HAProxy.Config}
 	}
+	d.certificates = newCertificates(whileRunning(p.Ask), d.log.Named("certificates"))
 	happened := event.NewLog(time.Now())
 	d.agent, err = reconcile.New(reconcile.Options{
 		Name: cfg.Name, Version: env.Version, Catalog: d.source, HAProxy: p, Maps: p, File: d.file, Drains: newStateFile(cfg), OldWorkersMemory: p.OldWorkersMemory,
@@ -136,10 +140,18 @@ func newDaemon(cfg config.Config, env Env, adopt bool, reload func() (config.Con
 	deployed := &deploymentReader{book: book}
 	d.status, err = api.New(api.Options{
 		Address: cfg.API.Address, Socket: cfg.API.Socket, MaxConnections: most, MaxPerAddress: perAddress, Access: access(cfg, func() []string { return *d.hosts.Load() }), LoadBalancer: cfg.Name,
-		State: func() any { return judged(d.agent.State()) },
-		Parts: func() (any, []reconcile.ServiceState) { return headOf(d.agent.State()) },
+		Parts: func() (any, []reconcile.ServiceState) {
+			head, services := headOf(d.agent.State())
+			head.Certificates, head.CertificateProblems = d.certificates.state()
+			return head, services
+		},
 		Short: func() any { return summary() },
 		Fleet: func(ctx context.Context) any { return all.Gather(ctx) }, Deployments: deployed.read,
+		State: func() any {
+			s := judged(d.agent.State())
+			s.Certificates, s.CertificateProblems = d.certificates.state()
+			return s
+		},
 		Ready: func() (bool, string) { s := d.agent.State(); return s.Ready, s.NotReady },
 		Watch: watch(d.agent), Attend: d.agent.Attend, Events: happened, Release: releaser(d.agent), SetDrain: drainer(d.agent),
 		Alive: d.alive, Summary: func() string { return d.agent.State().Summary() }, Metrics: registry, Logger: d.log.Named("api"),
@@ -231,6 +243,7 @@ func (d *daemon) run(ctx context.Context) error {
 	group.Go(func() error { return d.follow(ctx, cfg) })
 	group.Go(func() error { return d.agent.Run(ctx) })
 	group.Go(func() error { return d.followPeers(ctx, cfg) })
+	group.Go(func() error { return d.keepCertificates(ctx) })
 	// Nobody is sent to a server that has ended: its registration goes first.
 	serving, stopServing := context.WithCancel(context.WithoutCancel(ctx))
 	group.Go(func() error { return d.status.Run(serving) })
@@ -335,6 +348,7 @@ func (d *daemon) reloadConfig() {
 	}
 	d.log.Info("configuration reloaded", "changed", strings.Join(changed, ", "))
 	d.cfg = cfg
+	d.certificates.again()
 }
 
 // needRestart picks the settings that are read at the start only.

@@ -26,15 +26,18 @@ import (
 type judgedState struct {
 	*reconcile.State
 	Verdict reconcile.Verdict `json:"verdict"`
+
+	Certificates        []certificateState   `json:"certificates,omitempty"`
+	CertificateProblems []certificateProblem `json:"certificate_problems,omitempty"`
 }
 
-func judged(s *reconcile.State) judgedState { return judgedState{s, s.Verdict()} }
+func judged(s *reconcile.State) judgedState { return judgedState{State: s, Verdict: s.Verdict()} }
 
 // headOf is the judged state without its services, and these.
-func headOf(s *reconcile.State) (any, []reconcile.ServiceState) {
+func headOf(s *reconcile.State) (judgedState, []reconcile.ServiceState) {
 	head := *s
 	head.Services = []reconcile.ServiceState{}
-	return judgedState{&head, s.Verdict()}, s.Services
+	return judgedState{State: &head, Verdict: s.Verdict()}, s.Services
 }
 
 // watchPace is how often --watch asks.

@@ -27,6 +27,7 @@ func (l *loader) policyRelations(prefix string, s *Service) {
 		l.setTwice(prefix, key, words, lines, s)
 	}
 	l.checkRelations(prefix, s)
+	l.certificateRelations(prefix, s)
 	l.upstreamRelations(prefix, s)
 	p := s.Policy
 	if p.Sticky.Source && l.cfg.HAProxy.Peers.Address == "" {
@@ -110,5 +111,25 @@ func (l *loader) upstreamRelations(prefix string, s *Service) {
 		l.conflict("needs upstream.ca_file, which signs the servers' certificates; upstream.verify: false accepts any", "true", tls, ca, verify, prefix)
 	case u.Verify && u.SNI == "":
 		l.conflict("needs upstream.sni, the name in the servers' certificates; upstream.verify: false accepts any", "true", tls, prefix+".upstream.sni", verify, prefix)
+	}
+}
+
+// certificateRelations reports a directory that no address would use.
+func (l *loader) certificateRelations(prefix string, s *Service) {
+	if s.Certificates.Directory == "" {
+		return
+	}
+	key, used := prefix+".certificates.directory", false
+	for _, line := range s.Bind {
+		words := strings.Fields(line)
+		for _, own := range []string{"crt", "crt-list"} {
+			if slices.Contains(words, own) {
+				l.conflict(quote(own)+" is set by certificates.directory", line, prefix+".bind", key, prefix)
+			}
+		}
+		used = used || slices.Contains(words, "ssl")
+	}
+	if !used {
+		l.conflict("needs a bind address with the word ssl, such as `*:443 ssl`", s.Certificates.Directory, key, prefix+".bind", prefix)
 	}
 }

@@ -13,6 +13,8 @@ type Service struct {
 	Backend string   // HAProxy's
 	Bind    []string // each an address and perhaps words after it, as on a bind line; empty is a backend without frontend
 
+	Certificates Certificates
+
 	Mode    Mode
 	Balance string // the words after "balance"
 
@@ -94,6 +96,11 @@ const (
 	StickyKeep StickyPolicy = "keep"
 	StickyMove StickyPolicy = "move"
 )
+
+// Certificates is where the certificates of a service's TLS addresses are.
+type Certificates struct {
+	Directory string // "" is none
+}
 
 // CheckType is the protocol of a health check.
 type CheckType string

@@ -35,6 +35,11 @@ func serviceRoute() []setting[Service] {
 			},
 		},
 		{
+			key: "certificates.directory", derived: "none",
+			doc: "Directory of certificates for those `bind` addresses that have the word `ssl`. New, renewed and removed ones are changed in HAProxy without a reload. See [certificates](guides/certificates.md).",
+			at:  func(s *Service) value { return text{&s.Certificates.Directory, "path", orEmpty(path)} },
+		},
+		{
 			key: "mode", def: "http",
 			doc: "HAProxy `mode`.",
 			at:  func(s *Service) value { return oneOf(&s.Mode, HTTP, TCP) },

@@ -24,6 +24,10 @@ type Options struct {
 	// scrape and must not block.
 	Health func(service string) catalog.SourceHealth
 	Now    func() time.Time
+
+	// Certificates tells the certificates, and how many problems there are with them.
+	// It is called at each scrape and must not block.
+	Certificates func() ([]Certificate, int)
 }
 
 // Recorder holds the metrics. Its methods are named after what happened; they
@@ -62,8 +66,8 @@ type Recorder struct {
 // New registers the metrics, and those of the Go runtime and the process, with
 // reg. The error is about the options, or reg's about a name that is taken.
 func New(reg *prometheus.Registry, o Options) (*Recorder, error) {
-	if o.Health == nil || o.Now == nil || len(o.Phases) == 0 {
-		return nil, errors.New("metrics: Health, Now and Phases must be set")
+	if o.Health == nil || o.Now == nil || o.Certificates == nil || len(o.Phases) == 0 {
+		return nil, errors.New("metrics: Health, Now, Certificates and Phases must be set")
 	}
 	r := &Recorder{
 		apply:       applySeconds(),
@@ -98,7 +102,7 @@ func New(reg *prometheus.Registry, o Options) (*Recorder, error) {
 	info.Set(1)
 	for _, c := range []prometheus.Collector{
 		r.apply, r.drain, r.commands, r.steps, r.reloads, r.writes, r.edits, r.drift, r.servers, r.rejected, r.held, r.damped,
-		r.ready, r.running, r.maintenance, r.leftOut, r.workers, r.memory, r.ages, info,
+		r.ready, r.running, r.maintenance, r.leftOut, r.workers, r.memory, r.ages, newExpiries(o.Certificates), info,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	} {
 		if err := reg.Register(c); err != nil {

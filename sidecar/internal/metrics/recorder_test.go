@@ -43,6 +43,9 @@ func newBench(t *testing.T) *bench {
 		Version: "v1.2.3", Phases: []string{"starting", "up"},
 		Health: func(s string) catalog.SourceHealth { return catalog.SourceHealth{Answered: b.answered[s]} },
 		Now:    func() time.Time { return b.now },
+		Certificates: func() ([]metrics.Certificate, int) {
+			return []metrics.Certificate{{Backend: "api", Name: "api.test", NotAfter: time.Unix(1_800_000_000, 0)}}, 1
+		},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -307,9 +310,15 @@ func TestTheAgeOfWhatConsulSaidGrowsWithTheClock(t *testing.T) {
 	})
 }
 
+func TestCertificates_Scrape_GivesExpiryAndProblems(t *testing.T) {
+	b := newBench(t)
+	b.want("expiry", b.series("pointsman_certificate_expiry_timestamp_seconds"), map[string]float64{"backend=api,certificate=api.test": 1_800_000_000})
+	b.want("problems", b.series("pointsman_certificate_problems"), map[string]float64{"": 1})
+}
+
 func TestNewRefusesARegistryThatHasTheMetrics(t *testing.T) {
 	b := newBench(t)
-	o := metrics.Options{Version: "x", Phases: []string{"up"}, Health: func(string) catalog.SourceHealth { return catalog.SourceHealth{} }, Now: time.Now}
+	o := metrics.Options{Version: "x", Phases: []string{"up"}, Health: func(string) catalog.SourceHealth { return catalog.SourceHealth{} }, Now: time.Now, Certificates: func() ([]metrics.Certificate, int) { return nil, 0 }}
 	if _, err := metrics.New(b.reg, o); !errors.As(err, &prometheus.AlreadyRegisteredError{}) {
 		t.Errorf("a second New on one registry: %v, want an AlreadyRegisteredError", err)
 	}

@@ -54,6 +54,7 @@ type Service struct {
 	Name          string // in Consul
 	Backend       string
 	Bind          []string
+	Certificate   string // the name of HAProxy's default certificate, which only a reload changes
 	Mode          string // http or tcp
 	Balance       string
 	RetryOn       []string

@@ -1,0 +1,201 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/pointsman/pointsman/sidecar/internal/certificate"
+	"github.com/pointsman/pointsman/sidecar/internal/config"
+	"github.com/pointsman/pointsman/sidecar/internal/metrics"
+	"github.com/pointsman/pointsman/sidecar/internal/plan"
+	"github.com/pointsman/pointsman/sidecar/internal/render"
+)
+
+// certificateCopies is the directory of the copies that HAProxy loads for a service.
+func certificateCopies(cfg config.Config, backend string) string {
+	path, err := filepath.Abs(cfg.HAProxy.Config)
+	if err != nil {
+		path = cfg.HAProxy.Config
+	}
+	return filepath.Join(path+".certificates", backend)
+}
+
+// withCertificates names the crt-list on the TLS addresses of the services that have a
+// directory. Copies that are not there yet are made, as HAProxy validates the file with
+// them; the error is that none can be.
+func withCertificates(cfg config.Config, s *render.Settings) error {
+	for i, svc := range cfg.Services {
+		if svc.Certificates.Directory == "" {
+			continue
+		}
+		store := certificate.NewStore(certificateCopies(cfg, svc.Backend))
+		saved, err := store.Saved()
+		if err == nil && len(saved) == 0 {
+			k := newKeeper(cfg, svc, nil, hclog.NewNullLogger())
+			err = k.Sync()
+			saved = k.State().Certificates
+		}
+		if err != nil {
+			return err
+		}
+		s.Services[i].Certificate = saved[0].Name
+		s.Services[i].Bind = slices.Clone(svc.Bind)
+		for j, line := range svc.Bind {
+			if slices.Contains(strings.Fields(line), "ssl") {
+				s.Services[i].Bind[j] = line + " crt-list " + store.List()
+			}
+		}
+	}
+	return nil
+}
+
+func newKeeper(cfg config.Config, s config.Service, runtime certificate.Runtime, log hclog.Logger) *certificate.Keeper {
+	return certificate.New(certificate.Options{
+		Directory: s.Certificates.Directory, Store: certificateCopies(cfg, s.Backend), Runtime: runtime, Logger: log.With("service", s.Name),
+	})
+}
+
+// certificates keeps the certificates of the services that have a directory, beside the
+// loop.
+type certificates struct {
+	runtime certificate.Runtime
+	log     hclog.Logger
+	look    chan struct{} // holds a value while a look is wanted at once
+
+	mu      sync.Mutex
+	keepers map[keeperKey]*certificate.Keeper
+}
+
+type keeperKey struct{ backend, directory string }
+
+// certificatePause is the time between two looks at the directories and at HAProxy.
+const certificatePause = time.Second
+
+func newCertificates(runtime certificate.Runtime, log hclog.Logger) *certificates {
+	return &certificates{runtime: runtime, log: log, look: make(chan struct{}, 1), keepers: map[keeperKey]*certificate.Keeper{}}
+}
+
+// whileRunning makes an answer without a list of a HAProxy that does not run: it loads
+// the files when it starts.
+func whileRunning(ask certificate.Runtime) certificate.Runtime {
+	return func(ctx context.Context, command string) (string, error) {
+		answer, err := ask(ctx, command)
+		if errors.Is(err, plan.ErrNotRunning) {
+			return "", nil
+		}
+		return answer, err
+	}
+}
+
+// again asks for a look at once. It never blocks.
+func (c *certificates) again() {
+	select {
+	case c.look <- struct{}{}:
+	default:
+	}
+}
+
+// of gives the keepers of the settings. Those of other settings are forgotten; their
+// copies stay.
+func (c *certificates) of(cfg config.Config) map[keeperKey]*certificate.Keeper {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	now := map[keeperKey]*certificate.Keeper{}
+	for _, s := range cfg.Services {
+		if s.Certificates.Directory == "" {
+			continue
+		}
+		key := keeperKey{s.Backend, s.Certificates.Directory}
+		if now[key] = c.keepers[key]; now[key] == nil {
+			now[key] = newKeeper(cfg, s, c.runtime, c.log)
+		}
+	}
+	c.keepers = now
+	return now
+}
+
+// keepCertificates keeps directories, files and HAProxy in step until ctx ends. Another
+// default certificate takes a reload.
+func (d *daemon) keepCertificates(ctx context.Context) error {
+	for ctx.Err() == nil {
+		d.mu.Lock()
+		keepers := d.certificates.of(d.cfg)
+		d.mu.Unlock()
+		for _, k := range keepers {
+			if k.Step(ctx) {
+				d.renderAgain()
+			}
+		}
+		select {
+		case <-ctx.Done():
+		case <-d.certificates.look:
+		case <-time.After(certificatePause):
+		}
+	}
+	return nil
+}
+
+// renderAgain makes haproxy.cfg of what is beside the settings now.
+func (d *daemon) renderAgain() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	r, err := newRendererWith(d.cfg, d.peers)
+	if err != nil {
+		d.log.Error("haproxy.cfg cannot be rendered, keeping current", "error", err)
+		return
+	}
+	d.agent.Reconfigure(settings(d.cfg, r))
+}
+
+// certificateState is one certificate in the state.
+type certificateState struct {
+	Backend  string    `json:"backend"`
+	Name     string    `json:"name"`
+	File     string    `json:"file"`
+	Hosts    []string  `json:"hosts"`
+	NotAfter time.Time `json:"not_after"`
+}
+
+// certificateProblem is a file that is not used, or a directory that is not in step.
+type certificateProblem struct {
+	Backend string `json:"backend"`
+	File    string `json:"file"`
+	Error   string `json:"error"`
+}
+
+// state is the certificates of all services, by backend.
+func (c *certificates) state() (all []certificateState, problems []certificateProblem) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for key, k := range c.keepers {
+		s := k.State()
+		for _, one := range s.Certificates {
+			all = append(all, certificateState{Backend: key.backend, Name: one.Name, File: one.Source, Hosts: one.Names, NotAfter: one.NotAfter.UTC()})
+		}
+		for _, p := range s.Problems {
+			problems = append(problems, certificateProblem{Backend: key.backend, File: p.Source, Error: p.Err.Error()})
+		}
+		if s.Err != nil {
+			problems = append(problems, certificateProblem{Backend: key.backend, File: key.directory, Error: s.Err.Error()})
+		}
+	}
+	slices.SortFunc(all, func(a, b certificateState) int { return strings.Compare(a.Backend+" "+a.Name, b.Backend+" "+b.Name) })
+	slices.SortFunc(problems, func(a, b certificateProblem) int { return strings.Compare(a.Backend+" "+a.File, b.Backend+" "+b.File) })
+	return all, problems
+}
+
+// expiry is the same for the metrics.
+func (c *certificates) expiry() (all []metrics.Certificate, problems int) {
+	certs, bad := c.state()
+	for _, s := range certs {
+		all = append(all, metrics.Certificate{Backend: s.Backend, Name: s.Name, NotAfter: s.NotAfter})
+	}
+	return all, len(bad)
+}
