@@ -65,7 +65,7 @@ PROGRAMS := ./sidecar/cmd/pointsman ./registrator/cmd/registrator ./services/api
 TEST_TIMEOUT := 15m
 
 GOLANGCI_LINT := .tools/bin/golangci-lint
-SCRIPTS := $(wildcard tools/*.sh compose/*.sh compose/*/*.sh compose/images/*/*.sh) .ci/run
+SCRIPTS := $(wildcard tools/*.sh compose/*.sh compose/*/*.sh compose/images/*/*.sh deploy/*/*.sh test/packages/*.sh) .ci/run
 
 .PHONY: help
 help: ## List the targets
@@ -108,6 +108,14 @@ sim: ## Simulate histories of the sidecar in virtual time: SEEDS=10000, or for T
 build: ## Build the programs into bin/, static
 	@mkdir -p bin
 	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(or $(VERSION),$(DESCRIBED))' -o bin/ $(PROGRAMS)
+
+.PHONY: packages
+packages: ## Make debs, rpms, archives, bills of materials and SHA256SUMS in bin/packages
+	tools/packages.sh
+
+.PHONY: test-packages
+test-packages: ## Install the packages in a clean Debian, start it and deploy in it; needs root
+	tools/test-packages.sh
 
 .PHONY: engine
 engine: ## Make sure of a Docker engine and of Docker Compose
@@ -177,11 +185,12 @@ microbench: ## Run the benchmarks of single functions
 CHOSEN_TOOLS = $(if $(HAPROXY_MINOR),tools/haproxy-versions.sh .tools/haproxy $(HAPROXY_MINOR) >/dev/null)$(if $(CONSUL_MINOR),$(if $(HAPROXY_MINOR), && )tools/consul.sh $(CONSUL_MINOR) >/dev/null)
 
 .PHONY: tools
-tools: ## Install or build what demo and test need (HAProxy, Consul, Chromium, keepalived, nginx)
+tools: ## Install or build what demo and test need (HAProxy, Consul, Chromium, keepalived, nginx, promtool)
 	@$(CHOSEN_TOOLS)
-	@tools/system.sh cc chromium curl haproxy keepalived python3
+	@tools/system.sh cc chromium curl haproxy keepalived python3 systemd-analyze
 	@tools/consul.sh >/dev/null
 	@tools/nginx.sh
+	@tools/prometheus.sh
 
 # Only what the demo needs: it is the first thing that is tried.
 .PHONY: tools-demo

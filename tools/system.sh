@@ -4,8 +4,9 @@
 #
 # Makes sure of programs that come from the packages of the system: haproxy, cc,
 # python3, shellcheck, chromium, curl, keepalived (of which Debian's package starts
-# nothing without a configuration), and nginx, which tools/nginx.sh asks for where
-# it can't get it in another way. What is missing is installed by the system's
+# nothing without a configuration), systemd-analyze, debootstrap, systemd-nspawn,
+# rpm, and nginx, which tools/nginx.sh asks for where it can't get it in another way.
+# What is missing is installed by the system's
 # package manager as root, or by sudo; where neither is at hand it says what to
 # install and fails.
 # HAPROXY=PATH names an HAProxy to use instead of the system's.
@@ -66,6 +67,8 @@ package() {
 	apk:cc) echo gcc musl-dev ;;
 	# What it recommends is a desktop of a hundred packages. It does need a font.
 	apt-get:chromium) echo --no-install-recommends chromium fonts-liberation ;;
+	apt-get:systemd-nspawn | dnf:systemd-nspawn) echo systemd-container ;;
+	*:systemd-analyze | *:systemd-nspawn) echo systemd ;;
 	*:cc) echo gcc ;;
 	dnf:shellcheck) echo ShellCheck ;;
 	zypper:shellcheck) echo ShellCheck ;;

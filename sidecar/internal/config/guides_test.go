@@ -39,3 +39,22 @@ func TestPages_SettingsFiles_AreValid(t *testing.T) {
 		t.Errorf("%d settings files found, want 3 at least", n)
 	}
 }
+
+// The settings in the Nomad job are ones that Load takes, with Nomad's words filled in.
+func TestNomadJob_Settings_AreValid(t *testing.T) {
+	job, err := os.ReadFile("../../../deploy/nomad/sidecar.nomad.hcl")
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := regexp.MustCompile(`(?s)<<-EOT\n(.*?)\n *EOT\n`).FindSubmatch(job)
+	if m == nil {
+		t.Fatal("no settings found")
+	}
+	text := strings.NewReplacer(
+		`{{ env "node.unique.name" }}`, "node1", `{{ env "NOMAD_ADDR_pointsman" }}`, "10.0.0.1:9600", `{{ env "NOMAD_ALLOC_DIR" }}`, "/alloc",
+	).Replace(string(m[1]))
+	cfg, err := config.Load(config.Sources{Hostname: "lb0", ReadFile: func(string) ([]byte, error) { return []byte(text), nil }})
+	if err != nil || len(cfg.Services) == 0 {
+		t.Errorf("%v\n%s", err, text)
+	}
+}
