@@ -47,6 +47,16 @@ func Keepalived() (string, error) { return find("KEEPALIVED", "keepalived", "/us
 // Python finds Python's interpreter.
 func Python() (string, error) { return exec.LookPath("python3") }
 
+// Promtool finds the promtool that PROMTOOL names, or that of the PATH, or the one
+// that tools/prometheus.sh provides.
+func Promtool() (string, error) {
+	root, err := Root()
+	if err != nil {
+		return "", err
+	}
+	return find("PROMTOOL", "promtool", filepath.Join(root, ".tools", "prometheus", "promtool"))
+}
+
 // WriteNginx writes a configuration of nginx that answers with a name, all of
 // whose files are below dir, and gives the command that runs it.
 func WriteNginx(nginx, dir, name string, port int) ([]string, error) {

@@ -50,6 +50,8 @@ type Options struct {
 
 	// Watch gives what the long polls wait for; nil: there are none.
 	Watch Watch
+	// Drained is told of each instance that an answer has called drained; nil ok.
+	Drained func(service, instance string)
 	// Attend is told +1 when somebody begins to wait and -1 at the end; nil ok.
 	Attend func(change int)
 
@@ -77,6 +79,9 @@ func (o *Options) check() error {
 	}
 	if o.MaxPerAddress == 0 {
 		o.MaxPerAddress = DefaultMaxPerAddress
+	}
+	if o.Drained == nil {
+		o.Drained = func(string, string) {}
 	}
 	if o.Attend == nil {
 		o.Attend = func(int) {}

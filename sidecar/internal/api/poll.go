@@ -76,10 +76,11 @@ type polls struct {
 	name   string // the load balancer's
 	watch  Watch
 	attend func(change int)
+	told   func(service, instance string) // that it is drained
 }
 
-func newPolls(name string, watch Watch, attend func(int)) *polls {
-	return &polls{name: name, watch: watch, attend: attend}
+func newPolls(name string, watch Watch, attend func(int), told func(service, instance string)) *polls {
+	return &polls{name: name, watch: watch, attend: attend, told: told}
 }
 
 // drain answers once nobody is on the instance any more, or when the wait is
@@ -103,6 +104,9 @@ func (p *polls) drain(w http.ResponseWriter, r *http.Request) {
 		answer.Drain, routed = f.Drain(service, instance)
 		answer.Index = f.Index(service)
 		answer.Drained = answer.Drained && answer.Index >= index
+		if answer.Drained {
+			p.told(service, instance)
+		}
 		return answer.Drained, routed
 	}, func() any {
 		answer.WaitedMS = milliseconds(time.Since(begun))

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -22,6 +23,7 @@ type world struct {
 	index    uint64
 	newer    chan struct{}
 	waiting  int
+	drained  []string // of whom an answer has said so
 }
 
 func newWorld() *world { return &world{newer: make(chan struct{})} }
@@ -45,6 +47,8 @@ func (w *world) attend(change int) {
 	defer w.mu.Unlock()
 	w.waiting += change
 }
+
+func (w *world) told(service, instance string) { w.drained = append(w.drained, service+"/"+instance) }
 
 type moment struct {
 	drain  Drain
@@ -93,9 +97,12 @@ func TestADrainIsAnsweredAtTheMomentThatItIsOver(t *testing.T) {
 		w.drain = Drain{Phase: "draining", Sessions: 3}
 		time.AfterFunc(2*time.Second, func() { w.becomes(func() { w.drain.Sessions = 1 }) })
 		time.AfterFunc(5*time.Second, func() { w.becomes(func() { w.drain = Drain{Drained: true, Phase: "drained"} }) })
-		code, got := ask(t, w, newPolls("lb0", w.watch, w.attend), "/api/v1/drain/api/api-1?wait=30s")
+		code, got := ask(t, w, newPolls("lb0", w.watch, w.attend, w.told), "/api/v1/drain/api/api-1?wait=30s")
 		if code != http.StatusOK || !says(got, map[string]any{"drained": true, "waited_ms": 5000.0, "load_balancer": "lb0", "instance": "api-1"}) {
 			t.Errorf("got %d %v, want drained after 5 s", code, got)
+		}
+		if want := []string{"api/api-1"}; !slices.Equal(w.drained, want) {
+			t.Errorf("told that %v are drained, want %v", w.drained, want)
 		}
 	})
 }
@@ -108,7 +115,7 @@ func TestADrainIsNotClaimedByFactsThatAreOlderThanTheQuestion(t *testing.T) {
 			w.becomes(func() { w.drain, w.index = Drain{Phase: "draining", Sessions: 1}, 42 })
 		})
 		time.AfterFunc(3*time.Second, func() { w.becomes(func() { w.drain = Drain{Drained: true, Phase: "drained"} }) })
-		code, got := ask(t, w, newPolls("lb0", w.watch, w.attend), "/api/v1/drain/api/api-1?wait=30s&index=42")
+		code, got := ask(t, w, newPolls("lb0", w.watch, w.attend, w.told), "/api/v1/drain/api/api-1?wait=30s&index=42")
 		if code != http.StatusOK || !says(got, map[string]any{"drained": true, "waited_ms": 3000.0, "index": 42.0}) {
 			t.Errorf("got %d %v, want drained after 3 s, as of index 42", code, got)
 		}
@@ -119,7 +126,7 @@ func TestADrainThatIsNotOverAtTheDeadlineSaysWhatIsLeft(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld()
 		w.drain = Drain{Phase: "draining", Sessions: 3}
-		code, got := ask(t, w, newPolls("lb0", w.watch, w.attend), "/api/v1/drain/api/api-1?wait=7s")
+		code, got := ask(t, w, newPolls("lb0", w.watch, w.attend, w.told), "/api/v1/drain/api/api-1?wait=7s")
 		if code != http.StatusOK || !says(got, map[string]any{"drained": false, "sessions": 3.0, "waited_ms": 7000.0}) {
 			t.Errorf("got %d %v, want 3 sessions left after 7 s", code, got)
 		}
@@ -132,7 +139,7 @@ func TestLiveIsAnsweredOnceEnoughTakeTraffic(t *testing.T) {
 		for n := range 4 {
 			time.AfterFunc(time.Duration(n)*time.Second, func() { w.becomes(func() { w.live = n }) })
 		}
-		code, got := ask(t, w, newPolls("lb0", w.watch, w.attend), "/api/v1/live/api?version=1.1&count=2")
+		code, got := ask(t, w, newPolls("lb0", w.watch, w.attend, w.told), "/api/v1/live/api?version=1.1&count=2")
 		if code != http.StatusOK || !says(got, map[string]any{"live": true, "count": 2.0, "waited_ms": 2000.0}) {
 			t.Errorf("got %d %v, want 2 live after 2 s", code, got)
 		}
@@ -141,7 +148,7 @@ func TestLiveIsAnsweredOnceEnoughTakeTraffic(t *testing.T) {
 
 func TestAPollThatAsksForNothingSensibleIsRefused(t *testing.T) {
 	w := newWorld()
-	p := newPolls("lb0", w.watch, w.attend)
+	p := newPolls("lb0", w.watch, w.attend, w.told)
 	for path, want := range map[string]int{
 		"/api/v1/drain/api":                            http.StatusBadRequest,
 		"/api/v1/drain/api/":                           http.StatusBadRequest,
@@ -171,7 +178,7 @@ func TestThousandsThatWaitAreAllAnsweredAtTheMoment(t *testing.T) {
 		const waiters = 5000
 		w := newWorld()
 		w.drain = Drain{Phase: "draining", Sessions: 3}
-		p := newPolls("lb0", w.watch, w.attend)
+		p := newPolls("lb0", w.watch, w.attend, w.told)
 		var group sync.WaitGroup
 		var late atomic.Int32
 		began := time.Now()
@@ -199,7 +206,7 @@ func TestThousandsThatWaitAreAllAnsweredAtTheMoment(t *testing.T) {
 func TestAPollEndsWithItsClient(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld()
-		p := newPolls("lb0", w.watch, w.attend)
+		p := newPolls("lb0", w.watch, w.attend, w.told)
 		ctx, cancel := context.WithCancel(t.Context())
 		time.AfterFunc(time.Second, cancel)
 		begun := time.Now()

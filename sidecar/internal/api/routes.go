@@ -26,7 +26,7 @@ func routes(o Options) (http.Handler, error) {
 		return nil, err
 	}
 	if o.Watch != nil {
-		p := newPolls(o.LoadBalancer, o.Watch, o.Attend)
+		p := newPolls(o.LoadBalancer, o.Watch, o.Attend, o.Drained)
 		paths["/api/v1/drain/*"] = http.HandlerFunc(p.drain)
 		paths["/api/v1/live/*"] = http.HandlerFunc(p.live)
 	}

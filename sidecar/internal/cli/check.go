@@ -79,6 +79,9 @@ func runChecks(ctx context.Context, cfg config.Config, adopt, offline bool) []fi
 		}
 		findings = append(findings, f)
 	}
+	if cfg.HAProxy.Exporter.Bind != "" {
+		add("exporter", cfg.HAProxy.Exporter.Bind, checkExporter(ctx, cfg))
+	}
 	rejected := checkTemplate(ctx, cfg)
 	if base := cfg.HAProxy.BaseConfig; base != "" {
 		f := checkBase(cfg, rejected)

@@ -70,6 +70,7 @@ func renderSettings(cfg config.Config) render.Settings {
 		HardStopAfter: h.Global.HardStopAfter, MaxReloads: h.Global.MaxReloads, GlobalExtra: h.Global.Extra,
 		DefaultsExtra: h.Defaults.Extra,
 		StatsBind:     h.Stats.Bind, StatsURI: h.Stats.URI,
+		ExporterBind: h.Exporter.Bind, ExporterURI: h.Exporter.URI,
 		HealthBind: h.Health.Bind, HealthURI: h.Health.URI,
 		Sections: h.Sections,
 	}

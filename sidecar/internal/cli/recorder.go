@@ -9,7 +9,8 @@ import (
 // goroutine.
 type recorder struct {
 	*metrics.Recorder
-	counted map[string]counted // by backend
+	invariants *reconcile.InvariantWatch
+	counted    map[string]counted // by backend
 }
 
 var _ reconcile.Recorder = (*recorder)(nil)
@@ -30,6 +31,9 @@ func (r *recorder) State(s *reconcile.State) {
 	}
 	r.counted = all
 	r.Update(out)
+	if r.invariants != nil {
+		r.invariants.Look(s)
+	}
 	r.OldWorkers(s.HAProxy.OldWorkers, s.HAProxy.OldWorkersMemory)
 }
 

@@ -51,6 +51,9 @@ that would go away, and exits with 2.`,
 			}
 			d, err := newDaemon(cfg, env, adopt, func() (config.Config, error) { return load(cmd, env) })
 			if err == nil {
+				err = checkExporter(cmd.Context(), cfg)
+			}
+			if err == nil {
 				err = d.mayTakeOver(cmd.Context(), adopt)
 			}
 			if err != nil {
@@ -100,7 +103,7 @@ func newDaemon(cfg config.Config, env Env, adopt bool, reload func() (config.Con
 	}
 	registry := prometheus.NewRegistry()
 	m, err := metrics.New(registry, metrics.Options{
-		Version: env.Version, Phases: phases(), Health: d.source.OldestHealth, Now: time.Now,
+		Version: env.Version, Phases: phases(), Invariants: invariants(), Health: d.source.OldestHealth, Now: time.Now,
 		Certificates: func() ([]metrics.Certificate, int) { return d.certificates.expiry() },
 	})
 	if err != nil {
@@ -115,9 +118,13 @@ func newDaemon(cfg config.Config, env Env, adopt bool, reload func() (config.Con
 	}
 	d.certificates = newCertificates(whileRunning(p.Ask), d.log.Named("certificates"))
 	happened := event.NewLog(time.Now())
+	watched := reconcile.NewInvariantWatch(time.Now, func(i reconcile.Invariant, what string) {
+		m.Violation(string(i))
+		d.log.Error("invariant violated", "invariant", i, "what", what)
+	})
 	d.agent, err = reconcile.New(reconcile.Options{
 		Name: cfg.Name, Version: env.Version, Catalog: d.source, HAProxy: p, Maps: p, File: d.file, Drains: newStateFile(cfg), OldWorkersMemory: p.OldWorkersMemory,
-		Settings: settings(cfg, r), Recorder: event.NewRecorder(happened, &recorder{Recorder: m}, time.Now), Logger: d.log,
+		Settings: settings(cfg, r), Recorder: event.NewRecorder(happened, &recorder{Recorder: m, invariants: watched}, time.Now), Logger: d.log,
 	})
 	if err != nil {
 		return nil, err
@@ -153,7 +160,7 @@ func newDaemon(cfg config.Config, env Env, adopt bool, reload func() (config.Con
 			return s
 		},
 		Ready: func() (bool, string) { s := d.agent.State(); return s.Ready, s.NotReady },
-		Watch: watch(d.agent), Attend: d.agent.Attend, Events: happened, Release: releaser(d.agent), SetDrain: drainer(d.agent),
+		Watch: watch(d.agent), Drained: watched.Drained, Attend: d.agent.Attend, Events: happened, Release: releaser(d.agent), SetDrain: drainer(d.agent),
 		Alive: d.alive, Summary: func() string { return d.agent.State().Summary() }, Metrics: registry, Logger: d.log.Named("api"),
 	})
 	if err != nil {
@@ -199,6 +206,14 @@ func phases() []string {
 	names := make([]string, 0, len(reconcile.Phases))
 	for _, p := range reconcile.Phases {
 		names = append(names, string(p))
+	}
+	return names
+}
+
+func invariants() []string {
+	names := make([]string, 0, len(reconcile.Invariants))
+	for _, i := range reconcile.Invariants {
+		names = append(names, string(i))
 	}
 	return names
 }
@@ -306,7 +321,7 @@ func (d *daemon) handleSignals(ctx context.Context, signals <-chan os.Signal, st
 	for s := range signals {
 		switch {
 		case s == syscall.SIGHUP:
-			if err := d.systemd.reloading(d.reloadConfig); err != nil {
+			if err := d.systemd.reloading(func() { d.reloadConfig(ctx) }); err != nil {
 				d.log.Warn("systemd not notified", "error", err)
 			}
 		case stopping || ctx.Err() != nil:
@@ -321,11 +336,15 @@ func (d *daemon) handleSignals(ctx context.Context, signals <-chan os.Signal, st
 }
 
 // reloadConfig takes new settings, or says why not and keeps the old ones.
-func (d *daemon) reloadConfig() {
+func (d *daemon) reloadConfig(ctx context.Context) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	cfg, err := d.reload()
 	if err != nil {
+		d.log.Error("invalid configuration, keeping current", "error", err)
+		return
+	}
+	if err := checkExporter(ctx, cfg); err != nil {
 		d.log.Error("invalid configuration, keeping current", "error", err)
 		return
 	}

@@ -25,6 +25,7 @@ type HAProxy struct {
 	Global   Global
 	Defaults Defaults
 	Stats    Stats
+	Exporter Exporter
 	Health   Health
 	Peers    Peers
 	Sections []string // lines of whole sections
@@ -64,6 +65,12 @@ type Timeouts struct {
 // Peers is how stick tables are exchanged between load balancers.
 type Peers struct {
 	Address string // IP address and port of this HAProxy; "" is no exchange
+}
+
+// Exporter is HAProxy's own Prometheus exporter.
+type Exporter struct {
+	Bind string // as on a bind line; "" is none
+	URI  string
 }
 
 // Stats is HAProxy's statistics page.

@@ -86,7 +86,7 @@ func TestDefaultsAreThoseOfTheIssue(t *testing.T) {
 				},
 				Extra: []string{},
 			},
-			Stats:  config.Stats{URI: "/"},
+			Stats: config.Stats{URI: "/"}, Exporter: config.Exporter{URI: "/metrics"},
 			Health: config.Health{URI: "/"}, Sections: []string{},
 		},
 		Registration: config.Registration{

@@ -240,6 +240,9 @@ func (l *loader) bindsUnique() {
 	if l.cfg.HAProxy.Stats.Bind != "" {
 		claim(l.cfg.HAProxy.Stats.Bind, "haproxy.stats.bind", "haproxy")
 	}
+	if l.cfg.HAProxy.Exporter.Bind != "" {
+		claim(l.cfg.HAProxy.Exporter.Bind, "haproxy.exporter.bind", "haproxy")
+	}
 	if l.cfg.HAProxy.Health.Bind != "" {
 		claim(l.cfg.HAProxy.Health.Bind, "haproxy.health.bind", "haproxy")
 	}

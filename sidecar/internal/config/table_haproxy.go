@@ -175,6 +175,16 @@ func haproxyStats() []setting[Config] {
 			at:  func(c *Config) value { return text{&c.HAProxy.Stats.URI, "path in a URL", urlPath} },
 		},
 		{
+			key: "haproxy.exporter.bind", derived: "no exporter",
+			doc: "Bind address of HAProxy's own Prometheus exporter, such as `127.0.0.1:8406`. HAProxy must be built with it: `haproxy -vv` lists the service `prometheus-exporter`.",
+			at:  func(c *Config) value { return text{&c.HAProxy.Exporter.Bind, "bind line", orEmpty(bind)} },
+		},
+		{
+			key: "haproxy.exporter.uri", def: "/metrics",
+			doc: "Path of HAProxy's Prometheus exporter.",
+			at:  func(c *Config) value { return text{&c.HAProxy.Exporter.URI, "path in a URL", urlPath} },
+		},
+		{
 			key: "haproxy.health.bind", derived: "no answer",
 			doc: "Bind address of HAProxy's health answer, such as `*:8405`: 200 if this load balancer takes traffic, 503 in [maintenance](maintenance.md).",
 			at:  func(c *Config) value { return text{&c.HAProxy.Health.Bind, "bind line", orEmpty(bind)} },

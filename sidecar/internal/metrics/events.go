@@ -60,6 +60,9 @@ func (r *Recorder) FileWritten(err error) {
 // FilePutBack counts that haproxy.cfg had been changed by someone else.
 func (r *Recorder) FilePutBack() { r.edits.Inc() }
 
+// Violation counts that an invariant did not hold.
+func (r *Recorder) Violation(invariant string) { r.violated.WithLabelValues(invariant).Inc() }
+
 // Applied is told how long a change in Consul took until HAProxy was seen to
 // run it. The service is no label: there may be thousands.
 func (r *Recorder) Applied(_ string, took time.Duration) { r.apply.Observe(took.Seconds()) }

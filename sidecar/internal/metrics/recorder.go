@@ -19,6 +19,8 @@ const namespace = "pointsman"
 type Options struct {
 	Version string   // the sidecar's
 	Phases  []string // of a server's life, all there are
+	// Invariants are the names of what must hold, all there are.
+	Invariants []string
 
 	// Health tells how the queries of one service go. It is called at each
 	// scrape and must not block.
@@ -45,6 +47,7 @@ type Recorder struct {
 	rejected *prometheus.GaugeVec   // service
 	held     *prometheus.GaugeVec   // service
 	damped   *prometheus.GaugeVec   // service
+	violated *prometheus.CounterVec // invariant
 	ready    prometheus.Gauge
 	running  prometheus.Gauge
 	workers  prometheus.Gauge
@@ -82,6 +85,7 @@ func New(reg *prometheus.Registry, o Options) (*Recorder, error) {
 		rejected:    gauges("instances_rejected", "Instances ignored because their registration is invalid, by service.", "service"),
 		held:        gauges("guard_held_servers", "Servers that the guard keeps although Consul reports them lost, by service.", "service"),
 		damped:      gauges("damped_instances", "Passing instances that are suppressed because of flapping, by service.", "service"),
+		violated:    counters("invariant_violations_total", "How often something did not hold that must hold, by invariant; each is a defect, see the log.", "invariant"),
 		ready:       gauge("ready", "1 while HAProxy answers and has matched Consul at least once, else 0."),
 		running:     gauge("haproxy_up", "1 while HAProxy answers, else 0."),
 		workers:     gauge("old_workers", "Old HAProxy workers that still have connections after a reload."),
@@ -95,6 +99,9 @@ func New(reg *prometheus.Registry, o Options) (*Recorder, error) {
 		services:    map[string]bool{},
 	}
 	r.startAtZero()
+	for _, i := range o.Invariants {
+		r.violated.WithLabelValues(i)
+	}
 	info := prometheus.NewGauge(prometheus.GaugeOpts{
 		Namespace: namespace, Name: "build_info", Help: "Always 1; the label version has the sidecar's version.",
 		ConstLabels: prometheus.Labels{"version": o.Version},
@@ -102,7 +109,7 @@ func New(reg *prometheus.Registry, o Options) (*Recorder, error) {
 	info.Set(1)
 	for _, c := range []prometheus.Collector{
 		r.apply, r.drain, r.commands, r.steps, r.reloads, r.writes, r.edits, r.drift, r.servers, r.rejected, r.held, r.damped,
-		r.ready, r.running, r.maintenance, r.leftOut, r.workers, r.memory, r.ages, newExpiries(o.Certificates), info,
+		r.violated, r.ready, r.running, r.maintenance, r.leftOut, r.workers, r.memory, r.ages, newExpiries(o.Certificates), info,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	} {
 		if err := reg.Register(c); err != nil {

@@ -40,7 +40,7 @@ func newBench(t *testing.T) *bench {
 		answered: map[string]time.Time{},
 	}
 	r, err := metrics.New(b.reg, metrics.Options{
-		Version: "v1.2.3", Phases: []string{"starting", "up"},
+		Version: "v1.2.3", Phases: []string{"starting", "up"}, Invariants: []string{"ready_file_current"},
 		Health: func(s string) catalog.SourceHealth { return catalog.SourceHealth{Answered: b.answered[s]} },
 		Now:    func() time.Time { return b.now },
 		Certificates: func() ([]metrics.Certificate, int) {
@@ -318,7 +318,7 @@ func TestCertificates_Scrape_GivesExpiryAndProblems(t *testing.T) {
 
 func TestNewRefusesARegistryThatHasTheMetrics(t *testing.T) {
 	b := newBench(t)
-	o := metrics.Options{Version: "x", Phases: []string{"up"}, Health: func(string) catalog.SourceHealth { return catalog.SourceHealth{} }, Now: time.Now, Certificates: func() ([]metrics.Certificate, int) { return nil, 0 }}
+	o := metrics.Options{Version: "x", Phases: []string{"up"}, Invariants: []string{"ready_file_current"}, Health: func(string) catalog.SourceHealth { return catalog.SourceHealth{} }, Now: time.Now, Certificates: func() ([]metrics.Certificate, int) { return nil, 0 }}
 	if _, err := metrics.New(b.reg, o); !errors.As(err, &prometheus.AlreadyRegisteredError{}) {
 		t.Errorf("a second New on one registry: %v, want an AlreadyRegisteredError", err)
 	}

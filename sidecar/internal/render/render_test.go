@@ -116,6 +116,7 @@ func TestRender(t *testing.T) {
 			tcp.Check.Path, tcp.ServerOptions, tcp.FrontendExtra, tcp.BackendExtra = "", "", nil, nil
 			s.Services = append(s.Services, tcp)
 		})},
+		{name: "exporter", servers: one, settings: settings(func(s *render.Settings) { s.ExporterBind, s.ExporterURI = "127.0.0.1:8406", "/metrics" })},
 		{name: "health_answer", servers: one, settings: settings(func(s *render.Settings) { s.HealthBind, s.HealthURI = "127.0.0.1:8405", "/health" })},
 		{name: "frontends", servers: one, settings: settings(func(s *render.Settings) {
 			tcp := s.Services[0]

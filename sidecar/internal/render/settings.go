@@ -28,6 +28,9 @@ type Settings struct {
 	StatsBind string // of the statistics page; "" is none
 	StatsURI  string
 
+	ExporterBind string // of HAProxy's Prometheus exporter; "" is none
+	ExporterURI  string
+
 	HealthBind string // of HAProxy's own health answer; "" is none
 	HealthURI  string
 

@@ -1,0 +1,196 @@
+package reconcile
+
+import (
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/pointsman/pointsman/sidecar/internal/catalog"
+)
+
+// Invariant is something that must hold in production, by the name that its metric
+// has.
+type Invariant string
+
+// The invariants.
+const (
+	// ReadyFileCurrent: a sidecar that is ready has haproxy.cfg as HAProxy runs it,
+	// or is about to.
+	ReadyFileCurrent Invariant = "ready_file_current"
+	// WantedServerPresent: an instance that Consul wants has a server that is not in
+	// maint, or a reason why not.
+	WantedServerPresent Invariant = "wanted_server_present"
+	// DrainedNoRequest: an instance that was called drained gets no request.
+	DrainedNoRequest Invariant = "drained_no_request"
+)
+
+// Invariants lists every Invariant.
+var Invariants = []Invariant{ReadyFileCurrent, WantedServerPresent, DrainedNoRequest}
+
+const (
+	// invariantBound is how long the file may be behind, and a server missing.
+	invariantBound = time.Minute
+	// drainedFor is how long an instance that was called drained is looked at.
+	drainedFor = 5 * time.Minute
+	// drainedMost bounds how many are looked at.
+	drainedMost = 1000
+)
+
+// InvariantWatch looks at each published state whether what must hold does. It is
+// beside the loop: it changes nothing, and reads nothing but states. A violation is
+// reported once, until what was violated holds again.
+type InvariantWatch struct {
+	now    func() time.Time
+	report func(Invariant, string)
+
+	stale   time.Time // since when the file is behind; zero: it is not
+	told    bool      // and that was reported
+	missing map[string]missingIn
+
+	mu      sync.Mutex
+	drained map[[2]string]time.Time // when an instance of a service was called drained
+}
+
+// missingIn is what is missing of one backend.
+type missingIn struct {
+	first *InstanceState // of the slice that it was made from: another one is new
+	n     int
+	since map[[2]string]time.Time // by ID and node
+	told  map[[2]string]bool
+}
+
+// NewInvariantWatch reports violations to report, with what was seen.
+func NewInvariantWatch(now func() time.Time, report func(Invariant, string)) *InvariantWatch {
+	return &InvariantWatch{now: now, report: report, missing: map[string]missingIn{}, drained: map[[2]string]time.Time{}}
+}
+
+// Drained notes that an instance was called drained. Any goroutine may call it.
+func (w *InvariantWatch) Drained(service, instance string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(w.drained) < drainedMost {
+		w.drained[[2]string{service, instance}] = w.now()
+	}
+}
+
+// Look looks at a state. One goroutine calls it, with each state that is published.
+func (w *InvariantWatch) Look(s *State) {
+	now := w.now()
+	w.file(s, now)
+	w.servers(s, now)
+	w.requests(s, now)
+}
+
+// isExcused reports whether the state itself says why HAProxy is not as Consul is.
+func (s *State) isExcused() bool {
+	return !s.Ready || !s.HAProxy.Running || s.HAProxy.Error != "" || s.Reloads.Pending != "" || s.Reloads.Error != ""
+}
+
+// file looks at the file. While changes come one after the other it is behind all the
+// time, and written all the time.
+func (w *InvariantWatch) file(s *State, now time.Time) {
+	isUnknown := false
+	for i := range s.Services {
+		isUnknown = isUnknown || !s.Services[i].Known
+	}
+	if s.File.Current || s.File.Error != "" || s.isExcused() || isUnknown {
+		w.stale, w.told = time.Time{}, false
+		return
+	}
+	if w.stale.IsZero() || s.File.Written.After(w.stale) {
+		w.stale = now
+	}
+	if behind := now.Sub(w.stale); behind >= invariantBound && !w.told {
+		w.told = true
+		w.report(ReadyFileCurrent, fmt.Sprintf("%s is behind since %s, and nothing says why", s.File.Path, behind.Round(time.Second)))
+	}
+}
+
+func (w *InvariantWatch) servers(s *State, now time.Time) {
+	if s.isExcused() {
+		clear(w.missing)
+		return
+	}
+	present := make(map[string]bool, len(s.Services))
+	for i := range s.Services {
+		svc := &s.Services[i]
+		present[svc.Backend] = true
+		in := missingIn{n: len(svc.Instances)}
+		if in.n > 0 {
+			in.first = &svc.Instances[0]
+		}
+		was := w.missing[svc.Backend]
+		if was.first == in.first && was.n == in.n {
+			in = was
+		} else {
+			in.find(svc, was, now)
+		}
+		for key, since := range in.since {
+			if absent := now.Sub(since); absent >= invariantBound && !in.told[key] {
+				in.told[key] = true
+				w.report(WantedServerPresent, fmt.Sprintf("instance %s on %s of %s has no server in traffic since %s, and nothing says why", key[0], key[1], svc.Backend, absent.Round(time.Second)))
+			}
+		}
+		w.missing[svc.Backend] = in
+	}
+	for backend := range w.missing {
+		if !present[backend] {
+			delete(w.missing, backend)
+		}
+	}
+}
+
+// find gathers what is missing now, with the times of what was missing before.
+func (in *missingIn) find(svc *ServiceState, was missingIn, now time.Time) {
+	in.since, in.told = map[[2]string]time.Time{}, map[[2]string]bool{}
+	for i := range svc.Instances {
+		inst := &svc.Instances[i]
+		isMissing := inst.Phase == PhaseUnknown || inst.Phase == PhaseOut
+		if !isMissing || inst.ID == "" || inst.Own || !inst.isWanted() || inst.RoleLost || inst.Waiting != "" || !inst.DampedUntil.IsZero() {
+			continue
+		}
+		key := [2]string{inst.ID, inst.Node}
+		in.since[key] = now
+		if since, before := was.since[key]; before {
+			in.since[key], in.told[key] = since, was.told[key]
+		}
+	}
+}
+
+func (w *InvariantWatch) requests(s *State, now time.Time) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !s.HAProxy.Running {
+		return
+	}
+	for key, since := range w.drained {
+		switch sessions, isBack := s.sessionsOf(key[0], key[1]); {
+		case isBack, now.Sub(since) > drainedFor:
+			delete(w.drained, key)
+		case sessions > 0:
+			delete(w.drained, key)
+			w.report(DrainedNoRequest, fmt.Sprintf("instance %s of %s was called drained, and has %s %s later", key[1], key[0], count(sessions, "session"), now.Sub(since).Round(time.Millisecond)))
+		}
+	}
+}
+
+// sessionsOf counts the sessions on an instance that should have none, and reports
+// whether it is in traffic again, or may come.
+func (s *State) sessionsOf(service, instance string) (sessions int, isBack bool) {
+	for i := range s.Services {
+		if s.Services[i].Name != service {
+			continue
+		}
+		for j := range s.Services[i].Instances {
+			inst := &s.Services[i].Instances[j]
+			switch {
+			case inst.Own, inst.ID != instance && (inst.ID != "" || !catalog.MayBeNamed(inst.Server, instance)):
+			case inst.isWanted(), inst.Phase == PhaseUp, inst.Phase == PhaseStarting:
+				return 0, true
+			default:
+				sessions += inst.Sessions
+			}
+		}
+	}
+	return sessions, false
+}
