@@ -39,7 +39,7 @@ func FuzzRequest(f *testing.F) {
 	if err := o.check(); err != nil {
 		f.Fatal(err)
 	}
-	handler, err := routes(o)
+	paths, err := routes(o)
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -60,7 +60,7 @@ func FuzzRequest(f *testing.F) {
 		cancel()
 		r := (&http.Request{Method: method, URL: u, Header: http.Header{}, Host: "x", RequestURI: target}).WithContext(ctx)
 		rec := deadlineRecorder{httptest.NewRecorder()}
-		handler.ServeHTTP(rec, r)
+		dispatch(paths).ServeHTTP(rec, r)
 
 		// The metrics give up on a client that has gone.
 		gone := rec.Code == http.StatusServiceUnavailable && u.Path == "/metrics"

@@ -20,7 +20,7 @@ type action struct{ http.Handler }
 // Released is the body of /api/v1/guard/{service}/release.
 type Released struct {
 	LoadBalancer string   `json:"load_balancer"`
-	Service      string   `json:"service"` // or the backend, as it was asked for
+	Service      string   `json:"service"`  // or the backend, as it was asked for
 	Servers      []string `json:"released"` // as BACKEND/SERVER
 }
 

@@ -22,7 +22,7 @@ func TestRelease_WithoutTokenOrSocket_IsForbidden(t *testing.T) {
 		}
 		return nil, false, nil
 	}
-	handler, err := routes(o)
+	paths, err := routes(o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -55,7 +55,7 @@ func TestRelease_WithoutTokenOrSocket_IsForbidden(t *testing.T) {
 				c.change(r)
 			}
 			w := httptest.NewRecorder()
-			handler.ServeHTTP(w, r)
+			dispatch(paths).ServeHTTP(w, r)
 			if got := strings.TrimSpace(w.Body.String()); w.Code != c.code || c.body != "" && got != c.body {
 				t.Errorf("got %d %s, want %d %s", w.Code, got, c.code, c.body)
 			}

@@ -22,7 +22,7 @@ func TestOperatorDrain_WithoutTokenOrSocket_IsForbidden(t *testing.T) {
 		}
 		return "", false, errors.New("the service has no such server")
 	}
-	handler, err := routes(o)
+	paths, err := routes(o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -48,7 +48,7 @@ func TestOperatorDrain_WithoutTokenOrSocket_IsForbidden(t *testing.T) {
 			ctx = t.Context()
 		}
 		w := httptest.NewRecorder()
-		handler.ServeHTTP(w, httptest.NewRequestWithContext(ctx, c.method, "http://127.0.0.1:9600/api/v1/server/"+c.path, http.NoBody))
+		dispatch(paths).ServeHTTP(w, httptest.NewRequestWithContext(ctx, c.method, "http://127.0.0.1:9600/api/v1/server/"+c.path, http.NoBody))
 		if got := strings.TrimSpace(w.Body.String()); w.Code != c.code || c.body != "" && got != c.body {
 			t.Errorf("%s: got %d %s, want %d %s", c.name, w.Code, got, c.code, c.body)
 		}

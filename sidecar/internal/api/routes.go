@@ -10,8 +10,9 @@ import (
 // maxScrapes bounds how many gather the metrics at once; more get a 503.
 const maxScrapes = 4
 
-// routes is everything that the server answers.
-func routes(o Options) (http.Handler, error) {
+// routes is everything that the server answers, by path; one that ends in a star is
+// the beginning of others.
+func routes(o Options) (map[string]http.Handler, error) {
 	metrics := promhttp.HandlerFor(o.Metrics, promhttp.HandlerOpts{
 		MaxRequestsInFlight: maxScrapes,
 		Timeout:             writeTimeout / 2,
@@ -51,7 +52,7 @@ func routes(o Options) (http.Handler, error) {
 	if o.SetDrain != nil {
 		paths["/api/v1/server/*"] = operatorDrain(o.LoadBalancer, o.Access.asksToken(), o.SetDrain)
 	}
-	return dispatch(paths), nil
+	return paths, nil
 }
 
 // find gives the handler of a path. What stands for the star of a path that

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -28,6 +30,7 @@ const stopTimeout = 3 * time.Second
 type Server struct {
 	options Options
 	gate    *gate
+	paths   []string
 	handler http.Handler
 
 	addr  net.Addr      // set before bound is closed
@@ -43,12 +46,15 @@ func New(o Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	handler, err := routes(o)
+	paths, err := routes(o)
 	if err != nil {
 		return nil, err
 	}
-	return &Server{options: o, gate: gate, handler: gate.guard(handler), bound: make(chan struct{})}, nil
+	return &Server{options: o, gate: gate, paths: slices.Sorted(maps.Keys(paths)), handler: gate.guard(dispatch(paths)), bound: make(chan struct{})}, nil
 }
+
+// Paths returns what the server answers, sorted; a star stands for the rest of a path.
+func (s *Server) Paths() []string { return s.paths }
 
 // Bound is closed once the server listens.
 func (s *Server) Bound() <-chan struct{} { return s.bound }

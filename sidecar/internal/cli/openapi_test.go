@@ -1,0 +1,286 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"flag"
+	"net/http"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/getkin/kin-openapi/openapi3"
+	"github.com/getkin/kin-openapi/openapi3gen"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/pointsman/pointsman/sidecar/internal/api"
+	"github.com/pointsman/pointsman/sidecar/internal/deploy"
+	"github.com/pointsman/pointsman/sidecar/internal/event"
+	"github.com/pointsman/pointsman/sidecar/internal/fleet"
+	"github.com/pointsman/pointsman/sidecar/internal/history"
+	"github.com/pointsman/pointsman/sidecar/internal/reconcile"
+)
+
+var update = flag.Bool("update", false, "write docs/openapi.json")
+
+const openAPIFile = "../../../docs/openapi.json"
+
+// operation is a path of the API as the document has it.
+type operation struct {
+	path    string // with parameters in braces
+	route   string // of the server; "" is path
+	method  string
+	summary string
+	query   []string
+	answer  any    // of 200; nil: no JSON
+	kind    string // of 200, where it is no JSON
+	ask     string // what a test asks for; "" is not asked
+}
+
+type healthAnswer struct {
+	Status  string `json:"status"`
+	Reason  string `json:"reason,omitempty"`
+	Summary string `json:"summary,omitempty"`
+}
+
+type readyAnswer struct {
+	Ready  bool   `json:"ready"`
+	Reason string `json:"reason,omitempty"`
+}
+
+type problemAnswer struct {
+	Error string `json:"error"`
+}
+
+type drainedAnswer struct {
+	LoadBalancer string  `json:"load_balancer"`
+	Service      string  `json:"service"`
+	Instance     string  `json:"instance"`
+	Drained      bool    `json:"drained"`
+	Phase        string  `json:"phase,omitempty"`
+	Sessions     int     `json:"sessions"`
+	Index        uint64  `json:"index"`
+	WaitedMS     float64 `json:"waited_ms"`
+}
+
+type liveAnswer struct {
+	LoadBalancer string  `json:"load_balancer"`
+	Service      string  `json:"service"`
+	Version      string  `json:"version"`
+	Live         bool    `json:"live"`
+	Count        int     `json:"count"`
+	Want         int     `json:"want"`
+	Index        uint64  `json:"index"`
+	WaitedMS     float64 `json:"waited_ms"`
+}
+
+var operations = []operation{
+	{path: "/healthz", method: "GET", summary: "Whether the process lives and its loop comes round", answer: healthAnswer{}, ask: "/healthz"},
+	{path: "/readyz", method: "GET", summary: "Whether HAProxy runs all that Consul says", answer: readyAnswer{}, ask: "/readyz"},
+	{path: "/metrics", method: "GET", summary: "Metrics in Prometheus's format", kind: "text/plain"},
+	{path: "/api/v1/state", method: "GET", summary: "All that the sidecar knows", query: []string{"pretty"}, answer: judgedState{}, ask: "/api/v1/state"},
+	{path: "/api/v1/state/stream", method: "GET", summary: "The state as server-sent events: the whole, then each change", kind: "text/event-stream"},
+	{path: "/api/v1/summary", method: "GET", summary: "The state without instances", query: []string{"pretty"}, answer: fleet.Summary{}, ask: "/api/v1/summary"},
+	{path: "/api/v1/fleet", method: "GET", summary: "All load balancers", query: []string{"pretty"}, answer: fleet.Fleet{}, ask: "/api/v1/fleet"},
+	{path: "/api/v1/deployments", method: "GET", summary: "What was deployed, as recorded in Consul", answer: deployments{}, ask: "/api/v1/deployments"},
+	{path: "/api/v1/events", method: "GET", summary: "What has happened; with follow as server-sent events", query: []string{"after", "limit", "follow"}, answer: api.Events{}, ask: "/api/v1/events"},
+	{path: "/api/v1/drain/{service}/{instance}", route: "/api/v1/drain/*", method: "GET", summary: "Waits until an instance is drained on this load balancer", query: []string{"wait", "index"}, answer: drainedAnswer{}, ask: "/api/v1/drain/api/api-1?wait=0s"},
+	{path: "/api/v1/live/{service}", route: "/api/v1/live/*", method: "GET", summary: "Waits until instances of a version take traffic", query: []string{"version", "count", "wait", "index"}, answer: liveAnswer{}, ask: "/api/v1/live/api?version=1.1&wait=0s"},
+	{path: "/api/v1/guard/{service}/release", route: "/api/v1/guard/*", method: "POST", summary: "Releases the servers that the guard holds", answer: api.Released{}, ask: "/api/v1/guard/api/release"},
+	{path: "/api/v1/server/{service}/{server}/drain", route: "/api/v1/server/*", method: "POST", summary: "Keeps a server in drain for an operator", answer: api.OperatorDrain{}, ask: "/api/v1/server/api/api-1/drain"},
+	{path: "/api/v1/server/{service}/{server}/ready", route: "/api/v1/server/*", method: "POST", summary: "Ends an operator's drain", answer: api.OperatorDrain{}, ask: "/api/v1/server/api/api-1/ready"},
+}
+
+// strict makes the fields required that are always there, and allows no others.
+func strict(_ string, t reflect.Type, _ reflect.StructTag, schema *openapi3.Schema) error {
+	if t.Kind() == reflect.Pointer {
+		schema.Nullable = true
+		t = t.Elem()
+	}
+	if t.Kind() != reflect.Struct || len(schema.Properties) == 0 {
+		return nil
+	}
+	isFalse := false
+	schema.AdditionalProperties = openapi3.AdditionalProperties{Has: &isFalse}
+	schema.Required = nil
+	for _, f := range reflect.VisibleFields(t) {
+		name, options, _ := strings.Cut(f.Tag.Get("json"), ",")
+		if schema.Properties[name] != nil && !strings.Contains(options, "omit") {
+			schema.Required = append(schema.Required, name)
+		}
+	}
+	slices.Sort(schema.Required)
+	return nil
+}
+
+// fill makes the lists empty that are nil, as those of a sidecar are.
+func fill(v reflect.Value) {
+	switch v.Kind() {
+	case reflect.Pointer:
+		if !v.IsNil() {
+			fill(v.Elem())
+		}
+	case reflect.Struct:
+		for _, field := range v.Fields() {
+			if field.CanSet() {
+				fill(field)
+			}
+		}
+	case reflect.Slice:
+		if v.IsNil() {
+			v.Set(reflect.MakeSlice(v.Type(), 0, 0))
+		}
+		for i := range v.Len() {
+			fill(v.Index(i))
+		}
+	default:
+	}
+}
+
+// openAPI makes the document from the Go types.
+func openAPI(t *testing.T) *openapi3.T {
+	t.Helper()
+	doc := &openapi3.T{
+		OpenAPI: "3.0.3", Info: &openapi3.Info{Title: "Pointsman's API", Version: "v1", Description: "docs/api.md says what each answer means."},
+		Paths:      openapi3.NewPaths(),
+		Components: &openapi3.Components{Schemas: openapi3.Schemas{}, SecuritySchemes: openapi3.SecuritySchemes{"bearer": {Value: openapi3.NewSecurityScheme().WithType("http").WithScheme("bearer")}}},
+	}
+	schema := func(v any) *openapi3.SchemaRef {
+		ref, err := openapi3gen.NewSchemaRefForValue(v, nil, openapi3gen.UseAllExportedFields(), openapi3gen.SchemaCustomizer(strict))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return ref
+	}
+	wrong := openapi3.NewResponse().WithDescription("why not").WithJSONSchemaRef(schema(problemAnswer{}))
+	for _, o := range operations {
+		op := &openapi3.Operation{Summary: o.summary, OperationID: strings.ToLower(o.method) + strings.NewReplacer("/", "_", "{", "", "}", "").Replace(o.path)}
+		for part := range strings.SplitSeq(o.path, "/") {
+			if name, found := strings.CutPrefix(part, "{"); found {
+				op.AddParameter(openapi3.NewPathParameter(strings.TrimSuffix(name, "}")).WithSchema(openapi3.NewStringSchema()))
+			}
+		}
+		for _, q := range o.query {
+			op.AddParameter(openapi3.NewQueryParameter(q).WithSchema(openapi3.NewStringSchema()))
+		}
+		good := openapi3.NewResponse().WithDescription("the answer")
+		if o.answer != nil {
+			good = good.WithJSONSchemaRef(schema(o.answer))
+		} else {
+			good = good.WithContent(openapi3.NewContentWithSchema(openapi3.NewStringSchema(), []string{o.kind}))
+		}
+		op.Responses = openapi3.NewResponses(openapi3.WithStatus(200, &openapi3.ResponseRef{Value: good}), openapi3.WithName("default", wrong))
+		if o.path != "/healthz" {
+			op.Security = openapi3.NewSecurityRequirements().With(openapi3.NewSecurityRequirement().Authenticate("bearer"))
+		}
+		item := doc.Paths.Value(o.path)
+		if item == nil {
+			item = &openapi3.PathItem{}
+			doc.Paths.Set(o.path, item)
+		}
+		item.SetOperation(o.method, op)
+	}
+	return doc
+}
+
+func TestOpenAPI_Document_IsWhatTheTypesSay(t *testing.T) {
+	doc := openAPI(t)
+	if err := doc.Validate(t.Context()); err != nil {
+		t.Fatalf("it is no OpenAPI document: %v", err)
+	}
+	text, err := json.MarshalIndent(doc, "", "  ")
+	if err != nil {
+		t.Fatal(err)
+	}
+	text = append(text, '\n')
+	if *update {
+		if err := os.WriteFile(filepath.FromSlash(openAPIFile), text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	is, err := os.ReadFile(filepath.FromSlash(openAPIFile))
+	if err != nil || !bytes.Equal(is, text) {
+		t.Errorf("docs/openapi.json is not what the types say (%v): run the test with -update", err)
+	}
+}
+
+// Every path of the server is in the document, and the other way round; and what a
+// server answers is what the document says.
+func TestOpenAPI_Server_AnswersAsTheDocumentSays(t *testing.T) {
+	s := sampleState()
+	fill(reflect.ValueOf(s))
+	own := fleet.Summarize(s)
+	all := sampleFleet()
+	fill(reflect.ValueOf(&all))
+	page := history.Page{Document: history.Document{Service: "api", Deployments: []history.Deployment{{
+		ID: "x", Service: "api", Version: "1.1", Started: noon, Outcome: deploy.Deployed, Steps: []deploy.Step{{Name: "start"}}, LoadBalancers: []deploy.Bar{{Name: "lb0"}}, Problems: []string{"y"},
+	}}}}
+	log := event.NewLog(noon)
+	log.Add(noon, event.Event{Kind: event.ServerUp, Service: "api"})
+	o := api.Options{
+		Address: "127.0.0.1:0", LoadBalancer: "lb0", Metrics: prometheus.NewRegistry(), Access: api.Access{Token: "secret"},
+		State: func() any { return judged(s) }, Short: func() any { return own },
+		Fleet:       func(context.Context) any { return all },
+		Deployments: func(context.Context) (any, error) { return deploymentsOf([]history.Page{page}, noon), nil },
+		Parts:       func() (any, []reconcile.ServiceState) { return headOf(s) },
+		Watch:       func() (api.Facts, <-chan struct{}) { return facts{s}, nil }, Events: log,
+		Ready: func() (bool, string) { return true, "" }, Alive: func() error { return nil },
+		Release: func(context.Context, string) ([]string, bool, error) { return []string{"api-1"}, true, nil },
+		SetDrain: func(_ context.Context, _, server string, _ bool) (string, bool, error) {
+			return server, true, nil
+		},
+	}
+	server, err := api.New(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var documented []string
+	for _, op := range operations {
+		route := op.route
+		if route == "" {
+			route = op.path
+		}
+		documented = append(documented, route)
+		if !slices.Contains(server.Paths(), route) {
+			t.Errorf("%s is documented, and the server does not have it", route)
+		}
+	}
+	for _, path := range server.Paths() {
+		if path != "/" && !strings.HasPrefix(path, "/ui/") && !slices.Contains(documented, path) {
+			t.Errorf("%s is not documented", path)
+		}
+	}
+	doc := openAPI(t)
+	url := "http://" + served(t, o)
+	for _, op := range operations {
+		if op.ask == "" {
+			continue
+		}
+		req, err := http.NewRequestWithContext(t.Context(), op.method, url+op.ask, http.NoBody)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Authorization", "Bearer secret")
+		client := http.Client{Timeout: 10 * time.Second}
+		resp, err := client.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var body any
+		err = json.NewDecoder(resp.Body).Decode(&body)
+		_ = resp.Body.Close() // it has been read
+		if err != nil || resp.StatusCode != http.StatusOK {
+			t.Errorf("%s %s: status %d, %v", op.method, op.ask, resp.StatusCode, err)
+			continue
+		}
+		is := doc.Paths.Value(op.path).GetOperation(op.method).Responses.Status(200).Value.Content.Get("application/json").Schema.Value
+		if err := is.VisitJSON(body); err != nil {
+			t.Errorf("%s %s: %.600v", op.method, op.ask, err)
+		}
+	}
+}
