@@ -15,12 +15,13 @@ type candidate struct {
 	instance *catalog.Instance // nil if Consul does not list it
 	reason   Reason
 	to       Kind // SetDrain, SetMaint, or SetWeight for a weight of 0
+	strayed  bool // its instance leaves, and somebody has let it in, or pointed the server there
 }
 
 // announced reports whether somebody meant the instance to go: then nothing
 // but a replacement that is coming holds it back.
 func (c candidate) announced() bool {
-	return c.reason == Leaving || c.reason == InMaintenance || c.reason == ByOperator
+	return c.reason == Leaving || c.reason == InMaintenance || c.reason == ByOperator || c.strayed
 }
 
 // isLoss reports whether the guard judges the candidate: nothing is known of why it
@@ -74,6 +75,9 @@ func (b *backendPlan) candidate(s *Server, inst *catalog.Instance) candidate {
 		case b.isReplaced(s):
 			c.reason = Moved
 		}
+	case !inst.Leaving.IsZero() && s.Admin == Ready && b.drifted(s, func(l FileServer) bool { return l.Addr != s.Addr || l.Disabled }):
+		// The instance may have been called drained.
+		c.reason, c.strayed = Drift, true
 	case !inst.Leaving.IsZero():
 		c.reason = Leaving
 	case inst.Health == catalog.Maintenance:
@@ -230,7 +234,7 @@ func (c candidate) order() int64 {
 	switch {
 	case !isAvailable(c.server):
 		return -3
-	case c.reason == Unhealthy:
+	case c.reason == Unhealthy, c.strayed:
 		return -2
 	case c.reason == Leaving:
 		return max(0, c.instance.Leaving.Unix())
