@@ -131,22 +131,35 @@ func newDaemon(cfg config.Config, env Env, adopt bool, reload func() (config.Con
 	}
 	d.systemd.state, d.systemd.alive = d.agent.State, d.alive
 	d.callable(cfg)
-	most, perAddress := connections(cfg, openFiles())
-	if most < cfg.API.MaxConnections {
-		d.log.Warn("API connections limited by open files", "limit", openFiles(), "connections", most, "wanted", cfg.API.MaxConnections)
+	if d.status, err = d.newAPI(happened, watched, registry); err != nil {
+		return nil, err
 	}
-	summary := func() fleet.Summary { return fleet.Summarize(d.agent.State()) }
-	all, err := newGatherer(cfg, summary)
+	d.balancer, err = newRegistrant(cfg, balancer(func() bool { return d.agent.State().HAProxy.Running }), d.log.Named("registration"))
 	if err != nil {
 		return nil, err
 	}
-	book, err := newBook(cfg)
+	d.self, err = newRegistrant(cfg, self(d.status.Addr), d.log.Named("self"))
+	return d, err
+}
+
+// newAPI is the API and the page, over what the other parts know.
+func (d *daemon) newAPI(happened *event.Log, watched *reconcile.InvariantWatch, registry *prometheus.Registry) (*api.Server, error) {
+	most, perAddress := connections(d.cfg, openFiles())
+	if most < d.cfg.API.MaxConnections {
+		d.log.Warn("API connections limited by open files", "limit", openFiles(), "connections", most, "wanted", d.cfg.API.MaxConnections)
+	}
+	summary := func() fleet.Summary { return fleet.Summarize(d.agent.State()) }
+	all, err := newGatherer(d.cfg, summary)
+	if err != nil {
+		return nil, err
+	}
+	book, err := newBook(d.cfg)
 	if err != nil {
 		return nil, err
 	}
 	deployed := &deploymentReader{book: book}
-	d.status, err = api.New(api.Options{
-		Address: cfg.API.Address, Socket: cfg.API.Socket, MaxConnections: most, MaxPerAddress: perAddress, Access: access(cfg, func() []string { return *d.hosts.Load() }), LoadBalancer: cfg.Name,
+	return api.New(api.Options{
+		Address: d.cfg.API.Address, Socket: d.cfg.API.Socket, MaxConnections: most, MaxPerAddress: perAddress, Access: access(d.cfg, func() []string { return *d.hosts.Load() }), LoadBalancer: d.cfg.Name,
 		Parts: func() (any, []reconcile.ServiceState) {
 			head, services := headOf(d.agent.State())
 			head.Certificates, head.CertificateProblems = d.certificates.state()
@@ -163,15 +176,6 @@ func newDaemon(cfg config.Config, env Env, adopt bool, reload func() (config.Con
 		Watch: watch(d.agent), Drained: watched.Drained, Attend: d.agent.Attend, Events: happened, Release: releaser(d.agent), SetDrain: drainer(d.agent),
 		Alive: d.alive, Summary: func() string { return d.agent.State().Summary() }, Metrics: registry, Logger: d.log.Named("api"),
 	})
-	if err != nil {
-		return nil, err
-	}
-	d.balancer, err = newRegistrant(cfg, balancer(func() bool { return d.agent.State().HAProxy.Running }), d.log.Named("registration"))
-	if err != nil {
-		return nil, err
-	}
-	d.self, err = newRegistrant(cfg, self(d.status.Addr), d.log.Named("self"))
-	return d, err
 }
 
 // mayTakeOver returns the refusal of a HAProxy that serves what is not ours. What

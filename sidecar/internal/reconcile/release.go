@@ -15,7 +15,7 @@ var ErrNotRouted = errors.New("service not routed by this load balancer")
 // of a backend.
 type release struct {
 	name   string
-	answer  chan<- released // room for one
+	answer chan<- released // room for one
 }
 
 type released struct {
