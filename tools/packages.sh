@@ -13,7 +13,7 @@
 #   FORMATS   default "deb rpm"
 #   SBOM=0    leaves out the bills of materials
 #
-# The same commit gives the same bytes: all times in the packages are the commit's.
+# All times in the packages are the commit's.
 # nfpm and cyclonedx-gomod are run from their modules, at these versions and with the
 # dependencies that they were released with.
 set -euo pipefail

@@ -77,6 +77,8 @@ func TestFrontends_WhatCannotBe_IsRefusedWithKeyAndPlace(t *testing.T) {
 		{"the same requests twice", withFrontend("routes:", "- {host: A.test, path: /x/, service: shop}", "- {host: a.test., path: /x, service: pair-a}"), file + `:11: frontends[web].routes[1] "a.test/x": matches the same requests as frontends[web].routes[0]`},
 		{"a server name in mode http", withFrontend("routes:", "- {sni: a.test, service: shop}"), file + `:10: frontends[web].routes[0].sni "a.test": needs a frontend of mode tcp: write host`},
 		{"a host in mode tcp", withFrontend("mode: tcp", "routes:", "- {host: a.test, service: db}"), file + `:11: frontends[web].routes[0]: may have only sni and service in a frontend of mode tcp`},
+		{"ALPN in mode tcp", withFrontend("mode: tcp", "alpn: [http/1.1]"), file + `:10: frontends[web].alpn: needs mode http`},
+		{"forwarded headers in mode tcp", withFrontend("mode: tcp", "forwarded: append"), file + `:10: frontends[web].forwarded: needs mode http`},
 		{"a redirect in mode tcp", withFrontend("mode: tcp", "redirect_https: true"), file + `:10: frontends[web].redirect_https: needs mode http`},
 		{"too much to strip", withFrontend("routes:", "- {path: /1/2/3/4/5/6/7/8/9, strip_prefix: true, service: shop}"), file + `:10: frontends[web].routes[0].strip_prefix "/1/2/3/4/5/6/7/8/9": can take off 8 segments at most`},
 		{"nothing to strip", withFrontend("routes:", "- {strip_prefix: true, service: shop}"), file + `:10: frontends[web].routes[0].strip_prefix: needs path`},

@@ -219,6 +219,8 @@ func (l *loader) onlyHTTP(key string, f *Frontend) {
 	}{
 		{"redirect_https", f.RedirectHTTPS},
 		{"hsts", f.HSTS != 0},
+		{"alpn", !slices.Equal(f.ALPN, []string{"h2", "http/1.1"})},
+		{"forwarded", f.Forwarded != ForwardedReplace},
 	} {
 		if k.set {
 			l.conflict("needs mode http", "", key+"."+k.key, key+".mode")
