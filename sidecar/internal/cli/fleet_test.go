@@ -63,6 +63,7 @@ func TestStatusFleet_ExitCodes_AsTheWorstLoadBalancer(t *testing.T) {
 		{"status --fleet", "fleet  ! degraded", "", ExitDegraded},
 		{"status --fleet --json", `"by": "lb0"`, "", ExitDegraded},
 		{"status api --fleet", "└─ api, backend b_api", "", ExitDegraded},
+		{"status b_api --fleet", "└─ api, backend b_api", "", ExitDegraded},
 		{"status web --fleet", "", "status web: no load balancer that was reached routes the service", ExitFailure},
 		{"status --fleet --watch", "fleet  ! degraded", "", ExitDegraded},
 	} {

@@ -11,13 +11,14 @@ import (
 	"github.com/pointsman/pointsman/sidecar/internal/reconcile"
 )
 
-// keepOfFleet keeps one service of each load balancer, and reports whether one has it.
+// keepOfFleet keeps the backends of one service, or the one of that name, of each load
+// balancer, and reports whether one has it.
 func keepOfFleet(f *fleet.Fleet, service string) (found bool) {
 	for _, lb := range f.LoadBalancers {
 		if lb.Summary == nil {
 			continue
 		}
-		lb.Summary.Services = slices.DeleteFunc(lb.Summary.Services, func(s fleet.Service) bool { return s.Name != service })
+		lb.Summary.Services = slices.DeleteFunc(lb.Summary.Services, func(s fleet.Service) bool { return s.Name != service && s.Backend != service })
 		found = found || len(lb.Summary.Services) > 0
 	}
 	return found
