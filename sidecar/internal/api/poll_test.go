@@ -48,7 +48,11 @@ func (w *world) attend(change int) {
 	w.waiting += change
 }
 
-func (w *world) told(service, instance string) { w.drained = append(w.drained, service+"/"+instance) }
+func (w *world) told(service, instance string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.drained = append(w.drained, service+"/"+instance)
+}
 
 type moment struct {
 	drain  Drain

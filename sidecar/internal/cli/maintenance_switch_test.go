@@ -21,7 +21,8 @@ type fakeRotation struct {
 	on    bool
 	set   time.Time
 	tell  func(since time.Duration) (haproxy.Traffic, error)
-	fails error // of SetMaintenance and Maintenance
+	fails error     // of SetMaintenance and Maintenance
+	loses time.Time // when a new worker has what was before; zero: none comes
 }
 
 func (f *fakeRotation) SetMaintenance(_ context.Context, on bool) error {
@@ -31,12 +32,22 @@ func (f *fakeRotation) SetMaintenance(_ context.Context, on bool) error {
 	return f.fails
 }
 
-func (f *fakeRotation) Maintenance(context.Context) (bool, error) { return f.on, f.fails }
+func (f *fakeRotation) Maintenance(context.Context) (bool, error) {
+	f.lose()
+	return f.on, f.fails
+}
+
+func (f *fakeRotation) lose() {
+	if !f.loses.IsZero() && !time.Now().Before(f.loses) {
+		f.on, f.loses = !f.on, time.Time{}
+	}
+}
 
 func (f *fakeRotation) Traffic(_ context.Context, backends []string) (haproxy.Traffic, error) {
 	if len(backends) != 1 || backends[0] != "api" {
 		return haproxy.Traffic{}, errors.New("not the services' backends")
 	}
+	f.lose()
 	return f.tell(time.Since(f.set))
 }
 
@@ -74,9 +85,8 @@ func newTestMaintainer(f *fakeRotation, file time.Duration) *maintenanceSwitch {
 func TestMaintenance_LostToNewWorker_SetAgain(t *testing.T) {
 	for _, on := range []bool{true, false} {
 		synctest.Test(t, func(t *testing.T) {
-			f := &fakeRotation{on: !on, tell: calm(0, 0)}
+			f := &fakeRotation{on: !on, tell: calm(0, 0), loses: time.Now().Add(500 * time.Millisecond)}
 			m := newTestMaintainer(f, time.Second)
-			time.AfterFunc(500*time.Millisecond, func() { f.on = !on })
 			do := m.off
 			if on {
 				do = m.on
