@@ -24,7 +24,8 @@ type maintenanceSwitch struct {
 // rotation is what maintenance needs of HAProxy.
 type rotation interface {
 	SetMaintenance(ctx context.Context, on bool) error
-	Maintenance(ctx context.Context) (bool, error)
+	// Maintenance tells also which worker says so.
+	Maintenance(ctx context.Context) (on bool, pid int, err error)
 	Traffic(ctx context.Context, backends []string) (haproxy.Traffic, error)
 }
 
@@ -43,6 +44,7 @@ type maintenance struct {
 
 	wanted   bool // both of them were waited for
 	fileOnly bool // only the file was
+	pid      int  // the worker that was seen to have it
 	trouble  error
 }
 
@@ -64,7 +66,7 @@ func (m *maintenanceSwitch) off(ctx context.Context, wait time.Duration) (mainte
 
 // status asks once.
 func (m *maintenanceSwitch) status(ctx context.Context) (maintenance, error) {
-	on, err := m.haproxy.Maintenance(ctx)
+	on, _, err := m.haproxy.Maintenance(ctx)
 	if err != nil {
 		return maintenance{}, err
 	}
@@ -78,7 +80,10 @@ func (m *maintenanceSwitch) await(ctx context.Context, wait time.Duration, resul
 	began := time.Now()
 	var since lull
 	for {
-		again, err := m.keep(ctx, result)
+		again, err := m.keep(ctx, &result)
+		if errors.Is(err, errOtherCommand) {
+			return result, err
+		}
 		if again {
 			since = lull{}
 		}
@@ -103,15 +108,24 @@ func (m *maintenanceSwitch) await(ctx context.Context, wait time.Duration, resul
 	}
 }
 
-// keep sets what is wanted again where HAProxy has it otherwise: a worker that a
-// reload has started knows only what its file said, before the command.
-func (m *maintenanceSwitch) keep(ctx context.Context, wanted maintenance) (again bool, err error) {
+var errOtherCommand = errors.New("another command has changed it meanwhile")
+
+// keep sets what is wanted again in another worker: one that a reload has started
+// knows only what its file said, before the command. In the same worker someone else
+// has decided otherwise, and the last command counts.
+func (m *maintenanceSwitch) keep(ctx context.Context, wanted *maintenance) (again bool, err error) {
 	if !wanted.wanted {
 		return false, nil
 	}
-	on, err := m.haproxy.Maintenance(ctx)
-	if err != nil || on == wanted.Maintenance {
+	on, pid, err := m.haproxy.Maintenance(ctx)
+	switch {
+	case err != nil:
 		return false, err
+	case on == wanted.Maintenance:
+		wanted.pid = pid
+		return false, nil
+	case pid == wanted.pid:
+		return false, errOtherCommand
 	}
 	return true, m.haproxy.SetMaintenance(ctx, wanted.Maintenance)
 }

@@ -23,6 +23,8 @@ type fakeRotation struct {
 	tell  func(since time.Duration) (haproxy.Traffic, error)
 	fails error     // of SetMaintenance and Maintenance
 	loses time.Time // when a new worker has what was before; zero: none comes
+	other bool      // it is another operator, in the same worker
+	pid   int
 }
 
 func (f *fakeRotation) SetMaintenance(_ context.Context, on bool) error {
@@ -32,14 +34,17 @@ func (f *fakeRotation) SetMaintenance(_ context.Context, on bool) error {
 	return f.fails
 }
 
-func (f *fakeRotation) Maintenance(context.Context) (bool, error) {
+func (f *fakeRotation) Maintenance(context.Context) (on bool, pid int, err error) {
 	f.lose()
-	return f.on, f.fails
+	return f.on, f.pid, f.fails
 }
 
 func (f *fakeRotation) lose() {
 	if !f.loses.IsZero() && !time.Now().Before(f.loses) {
 		f.on, f.loses = !f.on, time.Time{}
+		if !f.other {
+			f.pid++
+		}
 	}
 }
 
@@ -97,6 +102,20 @@ func TestMaintenance_LostToNewWorker_SetAgain(t *testing.T) {
 			}
 		})
 	}
+}
+
+// The last command counts.
+func TestMaintenance_AnotherCommandMeanwhile_IsNotUndone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := &fakeRotation{tell: calm(time.Hour, time.Hour), loses: time.Now().Add(500 * time.Millisecond), other: true, pid: 7}
+		_, err := newTestMaintainer(f, time.Second).on(t.Context(), 10*time.Minute)
+		if !errors.Is(err, errOtherCommand) || f.on {
+			t.Errorf("got %v, in maintenance: %v", err, f.on)
+		}
+		if took := time.Since(f.set); took > time.Second {
+			t.Errorf("told after %s", took)
+		}
+	})
 }
 
 func TestMaintenanceOnWaitsForTheLastRequestAndForTheFile(t *testing.T) {

@@ -90,7 +90,9 @@ func renderSettings(cfg config.Config) render.Settings {
 	for _, svc := range cfg.Services {
 		s.Services = append(s.Services, renderService(svc))
 	}
-	s.MapPath = mapPath(h.Config)
+	if len(cfg.Frontends) > 0 {
+		s.MapPath = mapPath(h.Config)
+	}
 	for _, f := range cfg.Frontends {
 		s.Frontends = append(s.Frontends, render.Frontend{
 			Name: f.Name, Bind: f.Bind, Mode: string(f.Mode), LoadBalancer: cfg.Name,

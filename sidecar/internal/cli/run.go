@@ -68,15 +68,16 @@ that would go away, and exits with 2.`,
 
 // daemon is the running sidecar.
 type daemon struct {
-	cfg    config.Config
-	render *render.Renderer // of the settings at the start
-	file   *render.File
-	reload func() (config.Config, error)
-	log    hclog.Logger
-	source *consul.Source
-	agent  *reconcile.Agent
-	status *api.Server
-	hosts  atomic.Pointer[[]string] // by which the API may be called
+	started config.Config // the settings at the start
+	cfg     config.Config
+	render  *render.Renderer // of the settings at the start
+	file    *render.File
+	reload  func() (config.Config, error)
+	log     hclog.Logger
+	source  *consul.Source
+	agent   *reconcile.Agent
+	status  *api.Server
+	hosts   atomic.Pointer[[]string] // by which the API may be called
 
 	systemd notifier
 
@@ -94,7 +95,7 @@ func newDaemon(cfg config.Config, env Env, adopt bool, reload func() (config.Con
 	if err != nil {
 		return nil, err
 	}
-	d := &daemon{cfg: cfg, render: r, reload: reload, log: newLogger(cfg, env), peers: savedPeers(cfg)}
+	d := &daemon{started: cfg, cfg: cfg, render: r, reload: reload, log: newLogger(cfg, env), peers: savedPeers(cfg)}
 	if d.file, err = newFile(cfg); err != nil {
 		return nil, err
 	}
@@ -352,7 +353,8 @@ func (d *daemon) reloadConfig(ctx context.Context) {
 		d.log.Error("invalid configuration, keeping current", "error", err)
 		return
 	}
-	r, err := newRendererWith(cfg, d.peers)
+	rendered := asStarted(cfg, d.started)
+	r, err := newRendererWith(rendered, d.peers)
 	if err != nil {
 		d.log.Error("invalid template, keeping current configuration", "error", err)
 		return
@@ -362,7 +364,7 @@ func (d *daemon) reloadConfig(ctx context.Context) {
 		return
 	}
 	changed := config.Changed(d.cfg, cfg)
-	d.agent.Reconfigure(settings(cfg, r))
+	d.agent.Reconfigure(settings(rendered, r))
 	d.callable(cfg)
 	d.balancer.reconfigure(cfg)
 	d.self.reconfigure(cfg)
@@ -372,6 +374,13 @@ func (d *daemon) reloadConfig(ctx context.Context) {
 	d.log.Info("configuration reloaded", "changed", strings.Join(changed, ", "))
 	d.cfg = cfg
 	d.certificates.again()
+}
+
+// asStarted gives new settings with those old ones that haproxy.cfg must go on saying:
+// the file stays where it is, and HAProxy's sockets stay, until a restart.
+func asStarted(cfg, started config.Config) config.Config {
+	cfg.HAProxy.Config, cfg.HAProxy.Socket, cfg.HAProxy.BaseConfig = started.HAProxy.Config, started.HAProxy.Socket, started.HAProxy.BaseConfig
+	return cfg
 }
 
 // needRestart picks the settings that are read at the start only.

@@ -77,6 +77,8 @@ func TestFrontends_WhatCannotBe_IsRefusedWithKeyAndPlace(t *testing.T) {
 		{"the same requests twice", withFrontend("routes:", "- {host: A.test, path: /x/, service: shop}", "- {host: a.test., path: /x, service: pair-a}"), file + `:11: frontends[web].routes[1] "a.test/x": matches the same requests as frontends[web].routes[0]`},
 		{"a server name in mode http", withFrontend("routes:", "- {sni: a.test, service: shop}"), file + `:10: frontends[web].routes[0].sni "a.test": needs a frontend of mode tcp: write host`},
 		{"a host in mode tcp", withFrontend("mode: tcp", "routes:", "- {host: a.test, service: db}"), file + `:11: frontends[web].routes[0]: may have only sni and service in a frontend of mode tcp`},
+		{"a method like a flag", withFrontend("routes:", "- {host: a.test, methods: -F, service: shop}"), file + `:10: frontends[web].routes[0].methods "-F": item 1, "-F": must be a method in capitals, such as GET`},
+		{"a header that ends the condition", withFrontend("routes:", "- {host: a.test, headers: 'X-A: }', service: shop}"), file + `:10: frontends[web].routes[0].headers "X-A: }": item 1, "X-A: }": must not be "}", with which HAProxy ends a condition`},
 		{"ALPN in mode tcp", withFrontend("mode: tcp", "alpn: [http/1.1]"), file + `:10: frontends[web].alpn: needs mode http`},
 		{"forwarded headers in mode tcp", withFrontend("mode: tcp", "forwarded: append"), file + `:10: frontends[web].forwarded: needs mode http`},
 		{"a redirect in mode tcp", withFrontend("mode: tcp", "redirect_https: true"), file + `:10: frontends[web].redirect_https: needs mode http`},

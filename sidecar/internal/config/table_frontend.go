@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -146,7 +147,7 @@ func isToken(s string) bool {
 }
 
 func method(s string) error {
-	if !isToken(s) || s != strings.ToUpper(s) {
+	if !isToken(s) || s != strings.ToUpper(s) || s[0] == '-' { // HAProxy's flags begin with it
 		return errors.New("must be a method in capitals, such as GET")
 	}
 	return nil
@@ -157,8 +158,11 @@ func headerField(s string) error {
 	if !isToken(field) {
 		return errors.New("must be NAME or NAME: VALUE, and NAME may contain only letters, digits, '-', '_' and '.'")
 	}
-	if hasValue && strings.TrimSpace(value) == "" {
+	switch value = strings.TrimSpace(value); {
+	case hasValue && value == "":
 		return errors.New("has no value after the ':'")
+	case value == "}":
+		return errors.New("must not be \"}\", with which HAProxy ends a condition")
 	}
 	return plainWords(s)
 }
@@ -171,7 +175,11 @@ func parseHeader(s string) route.Header {
 
 // frontendRelations reports what is wrong with frontends beside their services.
 func (l *loader) frontendRelations() {
-	if at := l.cfg.HAProxy.Config; len(l.cfg.Frontends) > 0 && strings.ContainsFunc(at, unfitForMap) {
+	at := l.cfg.HAProxy.Config
+	if whole, err := filepath.Abs(at); err == nil {
+		at = whole
+	}
+	if len(l.cfg.Frontends) > 0 && strings.ContainsFunc(at, unfitForMap) {
 		l.conflict("may contain only letters, digits, '/', '-', '_' and '.' with frontends: HAProxy's rules name the map files beside it", at, "haproxy.config", frontendsKey)
 	}
 	names := map[string]bool{}

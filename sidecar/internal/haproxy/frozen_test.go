@@ -32,7 +32,7 @@ func calls(c *Client) []call {
 		{"OldWorkers", func(ctx context.Context) error { _, err := c.OldWorkers(ctx); return err }},
 		{"Traffic", func(ctx context.Context) error { _, err := c.Traffic(ctx, []string{"api"}); return err }},
 		{"Probe", c.Probe},
-		{"Maintenance", func(ctx context.Context) error { _, err := c.Maintenance(ctx); return err }},
+		{"Maintenance", func(ctx context.Context) error { _, _, err := c.Maintenance(ctx); return err }},
 		{"SetMaintenance", func(ctx context.Context) error { return c.SetMaintenance(ctx, true) }},
 		{"Apply", func(ctx context.Context) error {
 			return errors.Join(c.Apply(ctx, []plan.Step{

@@ -32,22 +32,22 @@ func (c *Client) SetMaintenance(ctx context.Context, on bool) error {
 	case reply != "":
 		return fmt.Errorf("haproxy: %s: %w", what, unexpected(reply))
 	}
-	now, err := c.Maintenance(ctx)
+	now, _, err := c.Maintenance(ctx)
 	if err == nil && now != on {
 		err = fmt.Errorf("haproxy: %s %s: command accepted, but state unchanged", what, state)
 	}
 	return err
 }
 
-// Maintenance reports whether the load balancer is out of rotation. The error
-// wraps ErrNoRotation where HAProxy cannot be.
-func (c *Client) Maintenance(ctx context.Context) (bool, error) {
+// Maintenance reports whether the load balancer is out of rotation, and which worker
+// says so. The error wraps ErrNoRotation where HAProxy cannot be.
+func (c *Client) Maintenance(ctx context.Context) (on bool, pid int, err error) {
 	o, err := c.Observe(ctx, []string{plan.RotationBackend})
 	if err != nil {
-		return false, err
+		return false, 0, err
 	}
 	if _, exists := o.Backends[plan.RotationBackend]; !exists {
-		return false, fmt.Errorf("haproxy: %w", ErrNoRotation)
+		return false, 0, fmt.Errorf("haproxy: %w", ErrNoRotation)
 	}
-	return o.WithMaintenance().Maintenance, nil
+	return o.WithMaintenance().Maintenance, o.PID, nil
 }

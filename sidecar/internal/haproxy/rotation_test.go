@@ -73,7 +73,7 @@ func TestMaintenanceTurnsTheHealthAnswerAndNothingElse(t *testing.T) {
 		if got := r.healthy(t); got != want {
 			t.Errorf("health answer with maintenance %v: got %d, want %d", on, got, want)
 		}
-		if now, err := r.client.Maintenance(t.Context()); err != nil || now != on {
+		if now, _, err := r.client.Maintenance(t.Context()); err != nil || now != on {
 			t.Errorf("Maintenance: got %v, %v, want %v", now, err, on)
 		}
 		conn := r.connect(t)
@@ -93,7 +93,7 @@ func TestMaintenanceNeedsTheBackend(t *testing.T) {
 	if err := c.SetMaintenance(t.Context(), true); !errors.Is(err, ErrNoRotation) {
 		t.Errorf("SetMaintenance: got %v, want ErrNoRotation", err)
 	}
-	if _, err := c.Maintenance(t.Context()); !errors.Is(err, ErrNoRotation) {
+	if _, _, err := c.Maintenance(t.Context()); !errors.Is(err, ErrNoRotation) {
 		t.Errorf("Maintenance: got %v, want ErrNoRotation", err)
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -47,6 +48,9 @@ type File struct {
 	path  string
 	check []string
 	base  string // the operator's file, which is loaded before ours; "" is none
+
+	// mu is held by whoever makes map files: Try removes those that it made.
+	mu sync.Mutex
 }
 
 // NewFile names the file and the command that validates it, in which
@@ -140,6 +144,8 @@ const maxLinks = 16
 // names go in place just before it. The first time, a file that is
 // not ours is kept as PATH.before-pointsman.
 func (f *File) Write(ctx context.Context, content []byte) (bool, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	old, err := f.Read()
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -174,6 +180,8 @@ func (f *File) Check(ctx context.Context) error {
 // Try asks HAProxy whether a content would be valid in place of the file,
 // which stays as it is.
 func (f *File) Try(ctx context.Context, content []byte) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	pending, err := f.pending(content)
 	if err != nil {
 		return err
@@ -197,6 +205,8 @@ func (f *File) Try(ctx context.Context, content []byte) error {
 // Restore puts back a content that HAProxy has run, without asking it again,
 // and keeps the present one beside the file with the error that it led to.
 func (f *File) Restore(content []byte, because error) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	if now, err := f.Read(); err == nil && !bytes.Equal(now, content) {
 		if _, err := f.reject(now, because.Error()); err != nil {
 			return err

@@ -125,7 +125,9 @@ func (f frontendView) tcpRules() (lines []string) {
 	add := func(format string, args ...any) { lines = append(lines, fmt.Sprintf(format, args...)) }
 	add("# The routes: exact server name of TLS, wildcard, every name (docs/routes.md).")
 	add("tcp-request inspect-delay 5s")
-	add("tcp-request content set-var(txn.pm_host) req.ssl_sni,lower,rtrim(.)")
+	// The condition waits for the client's first message: HAProxy begins these rules
+	// again when more of it arrives, and would keep what they found without the name.
+	add("tcp-request content set-var(txn.pm_host) req.ssl_sni,lower,rtrim(.) if { req.ssl_sni -m found }")
 	f.lookup(add, "tcp-request content")
 	if f.Default == "" {
 		add("tcp-request content reject if { req.ssl_hello_type 1 } !{ var(txn.pm_route) -m found }")
@@ -145,7 +147,7 @@ func conditions(r route.Route) string {
 		if h.Value == "" {
 			fmt.Fprintf(&out, " { req.hdr(%s) -m found }", h.Name)
 		} else {
-			fmt.Fprintf(&out, ` { req.fhdr(%s) -m str "%s" }`, h.Name, h.Value)
+			fmt.Fprintf(&out, ` { req.fhdr(%s) -m str -- '%s' }`, h.Name, h.Value)
 		}
 	}
 	return out.String()

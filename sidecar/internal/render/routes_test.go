@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -235,6 +236,8 @@ func TestRoutes_MethodsAndHeaders_ChooseAmongRoutesOfOneHostAndPath(t *testing.T
 	r := startRouted(t, render.Frontend{Default: "fallback", Routes: []route.Route{
 		{Host: "a.test", Path: "/api", Backend: "write", Methods: []string{"POST", "PUT"}},
 		{Host: "a.test", Path: "/api", Backend: "canary", Headers: []route.Header{{Name: "X-Canary", Value: "always on"}, {Name: "X-Two"}}},
+		{Host: "a.test", Path: "/api", Backend: "flag", Headers: []route.Header{{Name: "X-Flag", Value: "-i"}}},
+		{Host: "a.test", Path: "/api", Backend: "dollar", Headers: []route.Header{{Name: "X-Flag", Value: "a$b {x}"}}},
 		{Host: "a.test", Path: "/api", Backend: "read"},
 		{Host: "a.test", Path: "/only", Backend: "only", Methods: []string{"GET"}},
 		{Host: "a.test", Backend: "root"},
@@ -245,6 +248,9 @@ func TestRoutes_MethodsAndHeaders_ChooseAmongRoutesOfOneHostAndPath(t *testing.T
 		{get("/api/x", "a.test", "X-Canary: always on", "X-Two: 1"), "canary"},
 		{get("/api/x", "a.test", "X-Canary: always on"), "read"},
 		{get("/api/x", "a.test", "X-Canary: always", "X-Two: 1"), "read"},
+		{get("/api/x", "a.test", "X-Flag: -i"), "flag"},
+		{get("/api/x", "a.test", "X-Flag: a$b {x}"), "dollar"},
+		{get("/api/x", "a.test", "X-Flag: a"), "read"},
 		{get("/only", "a.test"), "only"},
 		{strings.Replace(get("/only", "a.test"), "GET", "POST", 1), "fallback"}, // not the shorter path
 		{get("/", "a.test"), "root"},
@@ -321,18 +327,51 @@ func TestRoutes_SNI_PassesTLSThroughToTheServiceOfTheName(t *testing.T) {
 		{"rest", "", "rest"},
 		{"", "db.example.com", "db"},
 		{"", "other.test", ""},
+		{"every name", "db.example.com", "db"},
+		{"every name", "a.example.com", "wild"},
+		{"every name", "other.test", "rest"},
+		{"every name", "", "rest"},
 	} {
-		r := startRouted(t, render.Frontend{Mode: "tcp", Routes: routes, Default: c.fallback}, servers)
-		dialer := &tls.Dialer{Config: &tls.Config{ServerName: c.name, InsecureSkipVerify: true}} //nolint:gosec // it looks at the certificate itself
+		frontend := render.Frontend{Mode: "tcp", Routes: routes, Default: c.fallback}
+		if c.fallback == "every name" {
+			frontend.Routes, frontend.Default = append(slices.Clone(routes), route.Route{Backend: "rest"}), ""
+		}
+		r := startRouted(t, frontend, servers)
 		got := ""
-		if conn, err := dialer.DialContext(t.Context(), "tcp", r.address); err == nil {
-			got = conn.(*tls.Conn).ConnectionState().PeerCertificates[0].Subject.CommonName
+		if raw, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", r.address); err == nil {
+			conn := tls.Client(&slowStart{Conn: raw}, &tls.Config{ServerName: c.name, InsecureSkipVerify: true}) //nolint:gosec // it looks at the certificate itself
+			if conn.HandshakeContext(t.Context()) == nil {
+				got = conn.ConnectionState().PeerCertificates[0].Subject.CommonName
+			}
 			_ = conn.Close() // it has said what it is
 		}
 		if got != c.want {
 			t.Errorf("%q with default %q: %q, want %q", c.name, c.fallback, got, c.want)
 		}
 	}
+}
+
+// slowStart sends the first message in two parts, as a network does with one that is
+// larger than a packet.
+type slowStart struct {
+	net.Conn
+	isOpen bool
+}
+
+func (s *slowStart) Write(b []byte) (int, error) {
+	if s.isOpen {
+		return s.Conn.Write(b)
+	}
+	s.isOpen = true
+	// HAProxy looks at each part alone: nothing tells when it has.
+	time.Sleep(20 * time.Millisecond)
+	n, err := s.Conn.Write(b[:len(b)/2])
+	if err != nil {
+		return n, err
+	}
+	time.Sleep(20 * time.Millisecond)
+	rest, err := s.Conn.Write(b[n:])
+	return n + rest, err
 }
 
 // The map files are in place before the file that names them, and a file that is
