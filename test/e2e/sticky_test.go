@@ -309,11 +309,15 @@ func (w *world) stickyLoad(lbs []*lab.Balancer) (stop func()) {
 	var over atomic.Bool
 	var sent atomic.Int64
 	var running sync.WaitGroup
+	urls := make([]string, len(lbs)) // the settings change under the load
+	for i, lb := range lbs {
+		urls[i] = lb.URL("shop")
+	}
 	for i := range 4 {
 		c := newStickyClient(w.T, fmt.Sprint("127.0.0.", 50+i))
 		running.Go(func() {
 			for n := 0; !over.Load(); n++ {
-				if _, err := c.get(w.ctx, lbs[n%len(lbs)].URL("shop")); err != nil && !over.Load() {
+				if _, err := c.get(w.ctx, urls[n%len(urls)]); err != nil && !over.Load() {
 					w.Errorf("under load, client %s, %s: %v", c.from, lbs[n%len(lbs)].Name, err)
 					return
 				}

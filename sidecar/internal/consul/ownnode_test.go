@@ -15,6 +15,7 @@ import (
 	"github.com/pointsman/pointsman/sidecar/internal/catalog"
 	"github.com/pointsman/pointsman/sidecar/internal/consul"
 	"github.com/pointsman/pointsman/sidecar/internal/consultest"
+	"github.com/pointsman/pointsman/test/proctest"
 )
 
 func onLoopback(r *api.AgentServiceRegistration) { r.Address = "127.0.0.1" }
@@ -70,6 +71,11 @@ func TestLoopback_WithoutAgentRead_NodeIsFoundByItsChecks(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	// Consul 1.8 begins in the legacy mode of ACLs, also after it has a leader.
+	proctest.Until(t, 20*time.Second, "the ACL system", func() bool {
+		_, _, err := agent.ACL().PolicyList(nil)
+		return err == nil
+	})
 	policy, _, err := agent.ACL().PolicyCreate(&api.ACLPolicy{Name: "sidecar", Rules: `node_prefix "" { policy = "read" } service_prefix "" { policy = "read" }`}, nil)
 	if err != nil {
 		t.Fatal(err)
