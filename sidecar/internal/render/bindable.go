@@ -39,7 +39,7 @@ func (f *File) Bindable(content, runs []byte, pid int) error {
 	var e BindError
 	for _, b := range wanted {
 		has := func(h bind) bool { return h.at.Port() == b.at.Port() }
-		if !b.plain || slices.ContainsFunc(held, has) {
+		if !b.plain || b.remote || slices.ContainsFunc(held, has) {
 			continue
 		}
 		inUse, err := tryBind(b)

@@ -3,6 +3,7 @@ package render_test
 import (
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"slices"
 	"strings"
@@ -116,6 +117,24 @@ func TestAllThatCannotBeListenedOnIsToldAtOnce(t *testing.T) {
 	}
 	if got := r.Blame(content, err); got != nil {
 		t.Errorf("blamed %q, want nobody: without web it could not be loaded either", got)
+	}
+}
+
+// HAProxy connects to the other peers. Their addresses come from Consul, so that a
+// wrong one would keep it from all reloads.
+func TestBindable_OtherPeers_AreNotTried(t *testing.T) {
+	api := haproxytest.FreeAddr(t).String()
+	own, other := haproxytest.FreeAddr(t), netip.MustParseAddrPort("203.0.113.7:1")
+	s := bindWeb(api, haproxytest.FreeAddr(t).String())
+	s.Peers = []render.Peer{{Name: "lb0", Address: own}}
+	before, pid := render2(t, newRenderer(t, templates.HAProxy, s)), worker(t, api)
+	s.Peers = append(s.Peers, render.Peer{Name: "lb1", Address: other})
+	if err := newCfg(t).Bindable(render2(t, newRenderer(t, templates.HAProxy, s)), before, pid); err != nil {
+		t.Errorf("another load balancer: got %v, want nothing", err)
+	}
+	s.Peers[0].Address, s.Peers[1].Address = other, own
+	if err := newCfg(t).Bindable(render2(t, newRenderer(t, templates.HAProxy, s)), before, pid); err == nil || !strings.Contains(err.Error(), "203.0.113.7:1") {
+		t.Errorf("this load balancer at an address that it does not have: got %v, want so", err)
 	}
 }
 

@@ -15,6 +15,7 @@ type bind struct {
 	at      netip.AddrPort
 	plain   bool // no word on the line makes it bind in another way
 	v6only  bool
+	remote  bool // a peer that is another machine, which HAProxy connects to
 }
 
 // binds gives the TCP addresses that a file has HAProxy listen on, as far as
@@ -22,10 +23,13 @@ type bind struct {
 // variable, a range of ports.
 func binds(content []byte) (all []bind, whole bool) {
 	whole = true
-	for _, s := range sections(content) {
+	every := sections(content)
+	local := localPeerOf(every)
+	for _, s := range every {
 		for i, line := range s.lines {
 			words := strings.Fields(line)
 			addresses, options := listens(words)
+			remote := len(addresses) > 0 && words[0] == "peer" && words[1] != local
 			for _, words := range addresses {
 				at, isTCP := bindAddr(words)
 				if !at.IsValid() {
@@ -36,6 +40,7 @@ func binds(content []byte) (all []bind, whole bool) {
 					section: s, line: s.first + i, words: words, at: at,
 					plain:  !slices.ContainsFunc(options, bindsOtherwise),
 					v6only: slices.Contains(options, "v6only"),
+					remote: remote,
 				})
 			}
 		}

@@ -24,6 +24,16 @@ func (s Settings) localPeer() string {
 	return "    localpeer " + s.Peers[0].Name + "\n"
 }
 
+// localPeerOf is which peer HAProxy is by its file; "" leaves it to HAProxy.
+func localPeerOf(file []section) (name string) {
+	for _, s := range file {
+		if d, ok := s.last("localpeer"); ok && s.kind == "global" && len(d.words) > 1 {
+			name = d.words[1]
+		}
+	}
+	return name
+}
+
 // peers is the section. Its order is the same on each load balancer.
 func (s Settings) peers() string {
 	if len(s.Peers) == 0 {
