@@ -3,6 +3,8 @@ package config
 import (
 	"slices"
 	"strings"
+
+	"github.com/pointsman/pointsman/sidecar/internal/serveroption"
 )
 
 // policyRelations reports settings of the policy that contradict each other, or
@@ -14,14 +16,15 @@ func (l *loader) policyRelations(prefix string, s *Service) {
 		if p.needs != "" && isSet(p.key) && !isSet(p.needs) {
 			l.conflict("needs "+p.needs, "", key, prefix)
 		}
-		var words, lines []string
+		var words string
+		var lines []string
 		if p.server != nil {
-			words = strings.Fields(p.server(s))
+			words = p.server(s)
 		}
 		if p.backend != nil {
 			lines = p.backend(s)
 		}
-		if p.onlyHTTP && s.Mode == TCP && len(words)+len(lines) > 0 {
+		if p.onlyHTTP && s.Mode == TCP && (words != "" || len(lines) > 0) {
 			l.conflict("needs mode http", "", key, prefix+".mode", prefix)
 		}
 		l.setTwice(prefix, key, words, lines, s)
@@ -49,10 +52,12 @@ func (l *loader) policyRelations(prefix string, s *Service) {
 
 // setTwice reports a keyword that a setting gives and that the operator's own words
 // or lines give, too. HAProxy would take one of them, and say nothing.
-func (l *loader) setTwice(prefix, key string, words, lines []string, s *Service) {
-	own := strings.Fields(s.ServerOptions)
-	if len(words) > 0 && slices.Contains(own, words[0]) {
-		l.conflict(quote(words[0])+" is set by "+strings.TrimPrefix(key, prefix+"."), s.ServerOptions, prefix+".server_options", key, prefix)
+func (l *loader) setTwice(prefix, key, words string, lines []string, s *Service) {
+	own := serveroption.Keywords(s.ServerOptions)
+	for _, k := range serveroption.Keywords(words) {
+		if slices.Contains(own, k) {
+			l.conflict(quote(k)+" is set by "+strings.TrimPrefix(key, prefix+"."), s.ServerOptions, prefix+".server_options", key, prefix)
+		}
 	}
 	for _, line := range lines {
 		for _, other := range s.BackendExtra {

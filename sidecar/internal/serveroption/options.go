@@ -67,6 +67,17 @@ func Parse(text string, inFile bool) (Options, error) {
 	return o, nil
 }
 
+// Keywords returns the keywords among the words of a server's line, without their
+// arguments.
+func Keywords(text string) (names []string) {
+	for words := strings.Fields(text); len(words) > 0; {
+		name, _, _ := strings.Cut(words[0], "(")
+		names = append(names, name)
+		words = words[min(keywords[name].length(words), len(words)):]
+	}
+	return names
+}
+
 // maxMaxConn is the highest limit that an instance's meta can have, too.
 const maxMaxConn = 1_000_000
 
