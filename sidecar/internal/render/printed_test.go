@@ -29,3 +29,33 @@ func TestNew_TemplateLeavesOutBackendOrServers_IsRefused(t *testing.T) {
 		}
 	}
 }
+
+// Access rules of the settings come by .BackendExtra: without them a service would be
+// open to all. Certificates come by .Bind.
+func TestNew_TemplateLeavesOutLinesOfSettings_IsRefused(t *testing.T) {
+	const backend, end = "{{range .Services}}\nbackend {{.Backend}}\n", "{{range .Servers}} {{.}}\n{{end}}{{end}}"
+	const front, lines = "{{range .Services}}\nfrontend {{.Name}}\n{{range .Bind}} bind {{.}}\n{{end}}{{end}}", "{{range .BackendExtra}} {{.}}\n{{end}}"
+	for _, c := range []struct{ name, template, want string }{
+		{"all is there", front + backend + lines + end, ""},
+		{"in a listen section", strings.ReplaceAll(front+backend, "backend ", "listen ") + lines + end, ""},
+		{"no lines", front + backend + end, "own.tmpl: backend api_nodes: it does not print the line `http-request …`"},
+		{"the first only", front + backend + "{{with .BackendExtra}}{{index . 0}}{{end}}\n" + end, "the line `dynamic-cookie-key …`"},
+		{"in another section", "{{range .Services}}\nbackend b.{{.Backend}}\n" + lines + "{{end}}" + front + backend + end, "backend api_nodes: it does not print"},
+		{"only with servers", front + backend + "{{if .Servers}}" + lines + "{{end}}" + end, "backend api_nodes: it does not print"},
+		{"in a comment", front + backend + "{{range .BackendExtra}}# {{.}}\n{{end}}" + end, "backend api_nodes: it does not print"},
+		{"no addresses", backend + lines + end, "no bind address with `crt-list /x/crt-list`, the certificates of backend api_nodes"},
+	} {
+		_, err := render.New("own.tmpl", c.template, render.Settings{Services: []render.Service{{
+			Name: "api", Backend: "api_nodes", Mode: "http", Bind: []string{"*:443 ssl crt-list /x/crt-list", "*:80"},
+			BackendExtra: []string{"http-request auth realm x unless { http_auth(pointsman.users.api) }", "", "# a comment", "dynamic-cookie-key hush"},
+		}}})
+		switch {
+		case c.want == "" && err != nil:
+			t.Errorf("%s: %v", c.name, err)
+		case c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)):
+			t.Errorf("%s: got %v, want an error with %q", c.name, err, c.want)
+		case err != nil && strings.Contains(err.Error(), "hush"):
+			t.Errorf("%s: the error tells a secret: %v", c.name, err)
+		}
+	}
+}

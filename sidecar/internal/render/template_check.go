@@ -28,7 +28,8 @@ func (r *Renderer) checkTemplate(rendered []byte) error {
 }
 
 // checkPrinted refuses a template that leaves out the backend of a service, or its
-// servers. empty is the file without servers. HAProxy would lack them after each reload.
+// servers: HAProxy would lack them after each reload. Or its lines: the service would be
+// open to all, and nothing would tell. empty is the file without servers.
 func (r *Renderer) checkPrinted(empty []byte) error {
 	probe := plan.FileServer{Name: "pointsman.probe", Addr: netip.AddrPortFrom(netip.IPv4Unspecified(), 9), Weight: 1}
 	backends := make([]plan.FileBackend, 0, len(r.settings.Services))
@@ -39,8 +40,9 @@ func (r *Renderer) checkPrinted(empty []byte) error {
 	if err != nil {
 		return err
 	}
-	prints := func(file []byte, backend string, is func(proxy) bool) bool {
-		return slices.ContainsFunc(proxies(file), func(p proxy) bool { return p.name == backend && is(p) })
+	inEmpty, inFilled, lists := proxies(empty), proxies(filled), listsOf(filled)
+	prints := func(all []proxy, backend string, is func(proxy) bool) bool {
+		return slices.ContainsFunc(all, func(p proxy) bool { return p.name == backend && is(p) })
 	}
 	var errs []error
 	for _, f := range r.settings.Frontends {
@@ -49,14 +51,60 @@ func (r *Renderer) checkPrinted(empty []byte) error {
 		}
 	}
 	for _, s := range r.settings.Services {
+		var lacks string
+		hasLines := func(p proxy) bool { lacks = p.lacks(s.BackendExtra); return lacks == "" }
 		switch {
-		case !prints(empty, s.Backend, func(proxy) bool { return true }):
+		case !prints(inEmpty, s.Backend, func(proxy) bool { return true }):
 			errs = append(errs, fmt.Errorf("render: template %s: it prints no `backend %s`: add a `backend {{.Backend}}` for each of .Services, also while it has no servers; see docs/template.md", r.tmpl.Name(), s.Backend))
-		case !prints(filled, s.Backend, func(p proxy) bool { return slices.Contains(p.servers(), probe.Name) }):
+		case !prints(inFilled, s.Backend, func(p proxy) bool { return slices.Contains(p.servers(), probe.Name) }):
 			errs = append(errs, fmt.Errorf("render: template %s: backend %s: it does not print the service's servers: add {{range .Servers}} and {{.}} to the backend; see docs/template.md", r.tmpl.Name(), s.Backend))
+		case !prints(inEmpty, s.Backend, hasLines) || !prints(inFilled, s.Backend, hasLines):
+			errs = append(errs, fmt.Errorf("render: template %s: backend %s: it does not print the line `%s …` that the settings give it: add {{range .BackendExtra}} and {{.}} to the backend; see docs/template.md", r.tmpl.Name(), s.Backend, lacks))
+		}
+		for _, list := range listsIn(s.Bind) {
+			if !slices.Contains(lists, list) {
+				errs = append(errs, fmt.Errorf("render: template %s: it has no bind address with `crt-list %s`, the certificates of backend %s: add a frontend with {{range .Bind}} and bind {{.}}; see docs/template.md", r.tmpl.Name(), list, s.Backend))
+			}
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// lacks is the keyword of the first of some lines that is not in the proxy's section; ""
+// if all are. The rest of the line may be a secret.
+func (p proxy) lacks(lines []string) string {
+	has := make(map[string]bool, len(p.lines))
+	for _, line := range p.lines {
+		has[strings.Join(strings.Fields(line), " ")] = true
+	}
+	for _, line := range lines {
+		if words := wordsOf(line); len(words) > 0 && !has[strings.Join(strings.Fields(line), " ")] {
+			return words[0]
+		}
+	}
+	return ""
+}
+
+// listsOf is the lists of certificates that the bind lines of a file load.
+func listsOf(file []byte) (lists []string) {
+	for _, s := range sections(file) {
+		for _, d := range s.directives() {
+			if d.words[0] == "bind" {
+				lists = append(lists, listsIn([]string{d.text()})...)
+			}
+		}
+	}
+	return lists
+}
+
+func listsIn(binds []string) (lists []string) {
+	for _, line := range binds {
+		words := wordsOf(line)
+		if i := slices.Index(words, "crt-list"); i >= 0 && i+1 < len(words) {
+			lists = append(lists, words[i+1])
+		}
+	}
+	return lists
 }
 
 // retryGuard is the line without which retry-on repeats a POST too.
