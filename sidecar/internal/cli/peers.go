@@ -17,8 +17,7 @@ import (
 
 const (
 	maxPeers = 64 // load balancers that exchange stick tables
-	// peersPause is the shortest time between two looks, and after a failed one: each
-	// change is a reload.
+	// peersPause is the shortest time between two looks, and after a failed one.
 	peersPause = 2 * time.Second
 )
 
@@ -90,7 +89,10 @@ func (d *daemon) followPeers(ctx context.Context, cfg config.Config) error {
 	if err != nil {
 		return err
 	}
-	followPeers(ctx, client, cfg, d.log.Named("peers"), d.setPeers)
+	d.mu.Lock()
+	saved := d.peers
+	d.mu.Unlock()
+	followPeers(ctx, client, cfg, saved, d.log.Named("peers"), d.setPeers)
 	return nil
 }
 
@@ -109,35 +111,37 @@ func (d *daemon) setPeers(peers []render.Peer) {
 	}
 	d.log.Info("peers changed", "peers", len(now), "was", len(before))
 	d.peers = peers
-	d.agent.Reconfigure(settings(d.cfg, r))
+	set := settings(d.cfg, r)
+	set.Automatic = true
+	d.agent.Reconfigure(set)
 }
 
-// followPeers gives the peers in Consul each time they change, until ctx ends. While
+// followPeers gives the peers in Consul when they change, until ctx ends. While
 // Consul does not answer, or does not know this sidecar, those stay that are known: it
 // has forgotten the others as well. A sidecar that has stopped stays
 // registered, and so its HAProxy stays a peer.
-func followPeers(ctx context.Context, client *api.Client, cfg config.Config, log hclog.Logger, found func([]render.Peer)) {
+func followPeers(ctx context.Context, client *api.Client, cfg config.Config, saved []render.Peer, log hclog.Logger, found func([]render.Peer)) {
 	var index uint64
-	var known []render.Peer
+	known := newPeerKeeper(peerName(cfg.Name), saved)
 	failed := false
 	for ctx.Err() == nil {
-		sidecars, meta, err := client.Catalog().Service(cfg.API.Service, "", (&api.QueryOptions{WaitIndex: index, WaitTime: time.Minute}).WithContext(ctx))
+		sidecars, meta, err := client.Catalog().Service(cfg.API.Service, "", (&api.QueryOptions{WaitIndex: index, WaitTime: known.wait(time.Now())}).WithContext(ctx))
 		switch {
 		case err != nil:
 			if !failed && ctx.Err() == nil {
 				log.Warn("peers unknown, keeping last known", "error", err)
 			}
 			failed, index = true, 0
+			known.unsure()
 		case meta.LastIndex < index:
 			index = 0 // Consul's was reset
+			known.unsure()
 		default:
 			failed, index = false, meta.LastIndex
-			peers := registeredPeers(sidecars)
-			isComplete := slices.ContainsFunc(peers, func(p render.Peer) bool { return p.Name == peerName(cfg.Name) })
-			if isComplete && !slices.Equal(peers, known) {
-				known = peers
-				found(peers)
-			}
+			known.note(registeredPeers(sidecars), time.Now())
+		}
+		if known.isDue(time.Now()) {
+			found(known.take(time.Now()))
 		}
 		select {
 		case <-ctx.Done():

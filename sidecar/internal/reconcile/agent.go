@@ -38,6 +38,16 @@ type Settings struct {
 
 	Reconcile time.Duration // how often everything is compared anyway
 	FileDelay time.Duration // how long a write of haproxy.cfg waits for more changes
+
+	// Automatic says that no operator has changed them: reloads keep their pace, so that
+	// whoever made the change cannot have HAProxy reload all the time.
+	Automatic bool
+}
+
+// replacing is the settings in place of others that were not taken yet.
+func (s Settings) replacing(older Settings) Settings {
+	s.Automatic = s.Automatic && older.Automatic
+	return s
 }
 
 // Options is what an Agent is made of.
@@ -182,7 +192,8 @@ func (a *Agent) Reconfigure(s Settings) {
 		default:
 		}
 		select {
-		case <-a.reconfigured: // an older one that was not taken yet
+		case older := <-a.reconfigured: // was not taken yet
+			s = s.replacing(older)
 		default:
 		}
 	}
@@ -228,7 +239,9 @@ func (a *Agent) Run(ctx context.Context) error {
 			return nil
 		}
 		if w.settings != nil {
-			a.reloads.unforeseen = 0
+			if !w.settings.Automatic {
+				a.reloads.unforeseen = 0
+			}
 			a.adopt(*w.settings)
 			a.compareWhole = time.Time{}
 			compare.Reset(a.untilCompared())
@@ -263,8 +276,10 @@ func (a *Agent) endBeside() {
 	}
 }
 
-// adopt takes new settings. What failed with the old ones is tried at once.
+// adopt takes new settings. What failed with the old ones of an operator is tried at once.
 func (a *Agent) adopt(s Settings) {
+	isAutomatic := s.Automatic
+	s.Automatic = false // it is of this once
 	a.set, a.isolated = s, isolated{asked: s}
 	a.known.forget()
 	a.takeDrains(a.drains.now)
@@ -274,7 +289,9 @@ func (a *Agent) adopt(s Settings) {
 		a.shown[svc.Backend] = shown{instances: was[svc.Backend].instances}
 	}
 	a.flaps.keep(s.Services)
-	a.reloads.newSettings()
+	if !isAutomatic {
+		a.reloads.newSettings()
+	}
 	a.routes.ofPID, a.routes.fresh = 0, true
 	a.files.retry, a.files.due, a.files.rejected = backoff{}, time.Time{}, plan.Marker{}
 	a.trouble.until = time.Time{}

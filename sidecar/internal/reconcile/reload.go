@@ -36,7 +36,7 @@ type reloadKeeper struct {
 	useless int
 	loaded  fileWrite
 
-	// unforeseen counts the reloads, since the last settings, whose new worker
+	// unforeseen counts the reloads, since an operator's last settings, whose new worker
 	// could not listen, though nobody knew before.
 	unforeseen int
 }

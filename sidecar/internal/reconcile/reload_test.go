@@ -439,6 +439,49 @@ func TestReconfigureNeverBlocksAndTheNewestCounts(t *testing.T) {
 	})
 }
 
+// Whoever can register a load balancer changes the peers.
+func TestReconfigure_NotByAnOperator_ReloadsKeepTheirPace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := serving(t, true, instance("api-1", 1))
+		b.passes(time.Minute)
+		b.settings.Automatic, b.settings.ReloadInterval = true, 10*time.Second
+		change := func(n int) {
+			b.settings.Renderer = &fakeRenderer{marker: plan.Marker{Template: "t1", Services: "s1", Settings: fmt.Sprint("g", n)}}
+			b.agent.Reconfigure(b.settings)
+		}
+		began := time.Now()
+		for n := range 12 {
+			change(2 + n)
+			b.passes(2 * time.Second)
+		}
+		first := b.settings.ReloadDebounce
+		b.wantReloads(began, first, first+b.settings.ReloadInterval, first+2*b.settings.ReloadInterval)
+
+		b.haproxy.with(func() { b.haproxy.failLoad = func([]byte) error { return errors.New("cannot bind *:80") } })
+		b.passes(time.Minute)
+		began = time.Now()
+		for n := range 30 {
+			change(100 + n)
+			b.passes(2 * time.Second)
+		}
+		if got := slices.DeleteFunc(b.since(began), func(d time.Duration) bool { return d < 0 }); len(got) > 4 {
+			t.Errorf("got reloads after %v, want that they fail more and more rarely", got)
+		}
+
+		// An operator's settings count as theirs, also when others come before they are taken.
+		b.haproxy.with(func() { b.haproxy.failLoad = nil })
+		began = time.Now()
+		b.settings.Automatic = false
+		change(200)
+		b.settings.Automatic = true
+		change(201)
+		b.passes(b.settings.ReloadDebounce + 50*time.Millisecond)
+		if got := b.since(began); got[len(got)-1] < 0 {
+			t.Error("an operator's settings wait for the next reload")
+		}
+	})
+}
+
 func TestReconfigureTriesAtOnceWhatFailedBefore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := serving(t, true, instance("api-1", 1))

@@ -56,6 +56,9 @@ func (a *Agent) wake(ctx context.Context, timer, compare <-chan time.Time) (w wa
 		case <-compare:
 			w.compare = true
 		case s := <-a.reconfigured:
+			if w.settings != nil {
+				s = s.replacing(*w.settings)
+			}
 			w.settings = &s
 		case d := <-a.drains.changes:
 			w.drains = &d
