@@ -387,7 +387,7 @@ func asStarted(cfg, started config.Config) config.Config {
 func needRestart(keys []string) (fixed []string) {
 	for _, k := range keys {
 		switch {
-		case k == "api.service", k == "api.advertise", k == "api.hosts":
+		case k == "api.advertise", k == "api.hosts":
 		case strings.HasPrefix(k, "consul."), strings.HasPrefix(k, "api."), strings.HasPrefix(k, "log."), k == "name",
 			k == "haproxy.socket", k == "haproxy.master_socket", k == "haproxy.config", k == "haproxy.base_config", k == "haproxy.check_command",
 			k == "haproxy.reload_command", k == "haproxy.peers.address", k == "haproxy.timeout", k == "haproxy.reload_timeout":

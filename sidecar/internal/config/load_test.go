@@ -448,6 +448,7 @@ func TestLoadRefuses(t *testing.T) {
 		{"a client's address and a cookie", input{yaml: service("sticky: {source: true, cookie: x}") + "haproxy: {peers: {address: '10.0.0.1:1'}}\n"}, file + `:3: services[api].sticky.source "true": is not used with sticky.cookie: choose one`},
 		{"a peer that is everywhere", input{yaml: "services: []\nhaproxy: {peers: {address: '0.0.0.0:10000'}}\n"}, file + `:2: haproxy.peers.address "0.0.0.0:10000": must be the address of one machine`},
 		{"a peer at a service's address", input{yaml: service("bind: '10.0.0.1:80'") + "haproxy: {peers: {address: '10.0.0.1:80'}}\n"}, file + `:3: services[api].bind: 10.0.0.1:80 is already bound by haproxy.peers.address`},
+		{"peers that cannot be found", input{yaml: "services: []\napi: {service: ''}\nhaproxy: {peers: {address: '10.0.0.1:1'}}\n"}, file + `:3: haproxy.peers.address "10.0.0.1:1": needs api.service: the load balancers find each other by it`},
 		{"peers in include mode", input{yaml: "services: []\nhaproxy: {base_config: /x.cfg, peers: {address: '10.0.0.1:1'}}\n"}, file + `:2: haproxy.peers.address "10.0.0.1:1": must not be set with haproxy.base_config: write the section peers there`},
 		{"a cookie in mode tcp", input{yaml: service("mode: tcp\n  sticky: {cookie: SRV}")}, file + `:4: services[api].sticky.cookie: needs mode http`},
 		{"a keyword by a setting and by server_options", input{yaml: service("slow_start: 10s\n  server_options: slowstart 5s")}, file + `:4: services[api].server_options "slowstart 5s": "slowstart" is set by slow_start`},

@@ -16,6 +16,7 @@ func (l *loader) relations() {
 	}
 	l.consulRelations()
 	l.apiRelations()
+	l.peerRelations()
 	l.servicesSet()
 	l.namesUnique()
 	l.frontendRelations()
@@ -64,6 +65,17 @@ func (l *loader) apiRelations() {
 	l.oneToken("api", &s.Token, &s.TokenFile)
 	if s.Service != "" && s.Service == l.cfg.Registration.Service {
 		l.conflict("is the load balancer's own service: see registration.service", s.Service, "api.service", "registration.service")
+	}
+}
+
+// peerRelations reports what keeps load balancers from exchanging stick tables.
+func (l *loader) peerRelations() {
+	at := l.cfg.HAProxy.Peers.Address
+	if at == "" {
+		return
+	}
+	if l.cfg.API.Service == "" {
+		l.conflict("needs api.service: the load balancers find each other by it", at, "haproxy.peers.address", "api.service")
 	}
 }
 
