@@ -77,6 +77,9 @@ func (l *loader) peerRelations() {
 	if l.cfg.API.Service == "" {
 		l.conflict("needs api.service: the load balancers find each other by it", at, "haproxy.peers.address", "api.service")
 	}
+	if line := lineWith("localpeer", l.cfg.HAProxy.Global.Extra); line != "" {
+		l.conflict("localpeer is set by haproxy.peers.address: HAProxy would not know which of the peers it is", line, "haproxy.global.extra", "haproxy.peers.address")
+	}
 }
 
 // includeMode reports what can't be while the operator's own file is kept.

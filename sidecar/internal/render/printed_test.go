@@ -59,3 +59,23 @@ func TestNew_TemplateLeavesOutLinesOfSettings_IsRefused(t *testing.T) {
 		}
 	}
 }
+
+// With another name HAProxy drops the peers, and says so in a warning only.
+func TestNew_TemplateSetsAnotherLocalPeer_IsRefused(t *testing.T) {
+	peers := []render.Peer{{Name: "lb0"}, {Name: "lb1"}}
+	for _, c := range []struct {
+		name, template string
+		peers          []render.Peer
+		want           string
+	}{
+		{"none", "global\n maxconn 9\n", peers, ""},
+		{"its own", "global\n localpeer lb0\n", peers, ""},
+		{"another", "global\n localpeer lb9\n", peers, "own.tmpl: localpeer lb9: it is set by haproxy.peers.address"},
+		{"another, for peers of the template's own", "global\n localpeer lb9\n", nil, ""},
+	} {
+		_, err := render.New("own.tmpl", c.template, render.Settings{Peers: c.peers})
+		if (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: got %v, want %q", c.name, err, c.want)
+		}
+	}
+}

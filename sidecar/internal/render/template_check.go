@@ -14,6 +14,9 @@ import (
 // accepts and a service must not have. Other proxies are the operator's.
 func (r *Renderer) checkTemplate(rendered []byte) error {
 	var errs []error
+	if name := localPeerOf(sections(rendered)); len(r.settings.Peers) > 0 && name != r.settings.Peers[0].Name {
+		errs = append(errs, fmt.Errorf("render: template %s: localpeer %s: it is set by haproxy.peers.address; remove the line", r.tmpl.Name(), name))
+	}
 	for _, p := range proxies(rendered) {
 		if !r.has(p.name) {
 			continue
