@@ -18,9 +18,9 @@ read -r -a pairs <<<"${PAIRS:-2.6+1.8 2.6+1.22 3.0+1.22 3.2+1.22 3.4+1.22}"
 # What is started by these is what the versions are about. An old Consul is
 # tried on all that speaks to it, an HAProxy on all that speaks to one.
 readonly on_haproxy="./sidecar/internal/haproxy ./sidecar/internal/render"
-readonly options='-run=TestServerOptions|TestRollingDeployment|TestAgentCheck|TestOperatorServer|TestStaticBalance'
+readonly options='-run=TestServerOptions|TestRollingDeployment|TestAgentCheck|TestOperatorServer|TestStaticBalance|TestPolicy_'
 whole=''
-[[ ${QUICK:-} != 1 ]] || whole='-run=TestADeployment|TestAllNodesStopped|TestARestarted|TestChangesMadeByHand|TestAServiceIsAdded|Hostile|TestATunnel|TestAReloadInTheMiddle|TestAFrozen'
+[[ ${QUICK:-} != 1 ]] || whole='-run=TestADeployment|TestAllNodesStopped|TestARestarted|TestChangesMadeByHand|TestAServiceIsAdded|Hostile|TestATunnel|TestAReloadInTheMiddle|TestAFrozen|TestCertificates_|TestSticky_|TestRoutes_'
 readonly whole
 readonly on_consul="./sidecar/internal/consul ./sidecar/internal/consultest ./sidecar/internal/cli ./registrator/..."
 
