@@ -31,6 +31,24 @@ func TestAVersionTakesThePlaceOfAnother(t *testing.T) {
 	})
 }
 
+// Who records the steps knows what is replaced before anything is done.
+func TestStep_TellsWhatIsReplacedBeforeAnythingStarts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, "1.0", 1, "lb0")
+		var steps []Step
+		d, err := New(Options{Order: order(), Catalog: w, Balancers: w, Nodes: w, Step: func(s Step) { steps = append(steps, s) }})
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.mustBe(d.Run(t.Context()), Deployed)
+		for _, s := range steps {
+			if s.Name != "check" && s.OldVersion != "1.0" {
+				t.Errorf("step %s: old version %q, want 1.0", s.Name, s.OldVersion)
+			}
+		}
+	})
+}
+
 func TestItReturnsOnlyWhenEveryLoadBalancerHasLetGo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, "1.0", 1, "lb0", "lb1")

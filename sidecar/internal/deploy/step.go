@@ -12,6 +12,8 @@ type Step struct {
 
 	Deadline   time.Time `json:"deadline,omitzero"`
 	AtDeadline string    `json:"at_deadline,omitempty"` // what happens then
+
+	OldVersion string `json:"-"` // what the deployment replaces; "" where that is not known yet
 }
 
 // What happens at the deadlines.
@@ -22,7 +24,7 @@ const (
 
 // step tells of a step that begins, with a deadline if there is one.
 func (d *Deployment) step(s Step, within time.Duration) {
-	s.Started = time.Now()
+	s.Started, s.OldVersion = time.Now(), d.result.OldVersion
 	if within > 0 {
 		s.Deadline = s.Started.Add(within)
 	}

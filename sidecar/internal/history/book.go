@@ -63,14 +63,33 @@ func page(service string, e consul.Entry) Page {
 }
 
 // Before returns the version that ran before the newest deployment that changed
-// something, and the ID of that.
+// something, and the ID of that. Where such a deployment does not say what it has
+// replaced, that is the version which was last deployed before it.
 func (p Page) Before() (version, id string, found bool) {
-	for _, d := range p.Deployments {
-		if d.OldVersion != "" && d.OldVersion != d.Version && d.StateOf(p.IsLocked) != UnderWay && d.touched() {
-			return d.OldVersion, d.ID, true
+	for i, d := range p.Deployments {
+		isUnderWay := d.StateOf(p.IsLocked && i == 0) == UnderWay // the lock is the newest one's
+		if isUnderWay || !d.touched() {
+			continue
+		}
+		old := d.OldVersion
+		if old == "" {
+			old = lastDone(p.Deployments[i+1:])
+		}
+		if old != d.Version {
+			return old, d.ID, old != ""
 		}
 	}
 	return "", "", false
+}
+
+// lastDone is the version of the newest deployment that is done, or "".
+func lastDone(list []Deployment) string {
+	for _, d := range list {
+		if d.StateOf(false) == Done {
+			return d.Version
+		}
+	}
+	return ""
 }
 
 // touched reports whether new nodes may run of it, or old ones have gone.

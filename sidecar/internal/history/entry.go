@@ -1,6 +1,7 @@
 package history
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -125,12 +126,14 @@ func (p Page) unreadable() error {
 	return fmt.Errorf("record of %s: key %s in Consul: %s; delete it, or deploy with --no-lock", p.Service, keyOf(p.Service), p.Problem)
 }
 
-// Begins notes that a step begins, and that the one before has ended.
+// Begins notes that a step begins, and that the one before has ended. What the
+// deployment replaces is noted, too: a process that is killed writes no result.
 func (e *Entry) Begins(s deploy.Step) {
 	e.Update(func(d *Deployment) {
 		if n := len(d.Steps); n > 0 && d.Steps[n-1].Ended.IsZero() {
 			d.Steps[n-1].Ended = s.Started
 		}
+		d.OldVersion = cmp.Or(s.OldVersion, d.OldVersion)
 		d.Steps = append(d.Steps, s)
 	})
 }

@@ -96,6 +96,53 @@ func TestBegin_TheLastOneWasKilled_LostAndTheNextMayBegin(t *testing.T) {
 	}
 }
 
+// An undo that passes over a killed deployment rolls back one version too far.
+func TestBefore_TheNewestWasKilled_ItIsWhatIsUndone(t *testing.T) {
+	at := func(id, old, version string, o deploy.Outcome) Deployment {
+		d := order(id, version)
+		d.OldVersion, d.Outcome = old, o
+		return d
+	}
+	first, second := at("a", "", "1.0", deploy.Deployed), at("b", "1.0", "1.1", deploy.Deployed)
+	for name, c := range map[string]struct {
+		list     []Deployment
+		isLocked bool
+		version  string
+		id       string
+	}{
+		"it says what it replaces":      {list: []Deployment{at("c", "1.1", "1.2", ""), second, first}, version: "1.1", id: "c"},
+		"it does not":                   {list: []Deployment{at("c", "", "1.2", ""), second, first}, version: "1.1", id: "c"},
+		"nor does the one before":       {list: []Deployment{at("d", "", "1.3", ""), at("c", "", "1.2", ""), second, first}, version: "1.1", id: "d"},
+		"another began after it":        {list: []Deployment{at("d", "", "1.3", ""), at("c", "", "1.2", ""), second}, isLocked: true, version: "1.1", id: "c"},
+		"it was a second go":            {list: []Deployment{at("c", "", "1.1", ""), second, first}, version: "1.0", id: "b"},
+		"nothing was deployed before":   {list: []Deployment{at("c", "", "1.2", ""), at("b", "1.0", "1.1", deploy.Halfway)}, id: "c"},
+		"the first of all":              {list: []Deployment{first}, id: "a"},
+		"a failed one changed nothing":  {list: []Deployment{at("c", "", "1.2", deploy.Failed), second, first}, version: "1.0", id: "b"},
+		"the same version was replaced": {list: []Deployment{at("c", "1.1", "1.1", deploy.Deployed), second, first}, version: "1.0", id: "b"},
+	} {
+		p := Page{IsLocked: c.isLocked}
+		p.Deployments = c.list
+		if version, id, found := p.Before(); version != c.version || id != c.id || found != (c.version != "") {
+			t.Errorf("%s: got %q of %q, %v; want %q of %q", name, version, id, found, c.version, c.id)
+		}
+	}
+}
+
+func TestEntry_Killed_WhatItReplacesIsOnRecord(t *testing.T) {
+	b := newBook(t, consultest.NewFake(t).Address())
+	_, killed := begin(t, b, order("one", "1.1"))
+	killed.Begins(deploy.Step{Name: "check", Started: time.Now()})
+	killed.Begins(deploy.Step{Name: "start", Started: time.Now(), OldVersion: "1.0"})
+	killed.end()
+	<-killed.done
+	if err := killed.write(t.Context()); err != nil { // as keep does, twice a second
+		t.Fatal(err)
+	}
+	if d := read(t, b).Deployments[0]; d.OldVersion != "1.0" {
+		t.Errorf("old version %q, want 1.0", d.OldVersion)
+	}
+}
+
 // Consul forgets sessions, as when its agent restarts. The lock is taken again; if
 // another has it, the deployment ends instead of going on beside it.
 func TestEntry_SessionLost_TakesTheLockAgainOrEnds(t *testing.T) {
