@@ -24,7 +24,7 @@ const (
 	// answerGrace is how long beyond its wait an answer may take.
 	answerGrace = 5 * time.Second
 	maxAnswer   = 64 << 10
-	maxSummary  = 4 << 20
+	maxSummary  = 1 << 20   // 1,000 services in two versions each have some 400 KB
 	maxState    = 128 << 20 // 10,000 instances have some 4 MB
 )
 

@@ -38,9 +38,9 @@ func newGatherer(cfg config.Config, own func() fleet.Summary) (*fleet.Gatherer, 
 			return members(report), nil
 		},
 		Ask: func(ctx context.Context, m fleet.Member) (*fleet.Summary, error) {
-			var summary fleet.Summary
-			err := client.Summary(ctx, api.Target{LoadBalancer: m.Name, URL: m.URL, Registered: true}, &summary)
-			return &summary, err
+			var answer fleet.Answer
+			err := client.Summary(ctx, api.Target{LoadBalancer: m.Name, URL: m.URL, Registered: true}, &answer)
+			return (*fleet.Summary)(&answer), err
 		},
 	}, nil
 }

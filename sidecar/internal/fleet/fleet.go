@@ -113,21 +113,29 @@ func (f *Fleet) compare() {
 		n     int
 		index uint64
 	}
-	of := map[string][]group{} // by service and backend
+	of := map[[2]string]map[string]group{} // by service and backend, and by text
 	for _, lb := range f.LoadBalancers {
 		if lb.Summary == nil {
 			continue
 		}
 		for _, svc := range lb.Summary.Services {
-			key, text := svc.Name+"\x00"+svc.Backend, svc.text()
-			i := slices.IndexFunc(of[key], func(g group) bool { return g.text == text })
-			if i < 0 {
-				i = len(of[key])
-				of[key] = append(of[key], group{text: text})
+			key, text := [2]string{svc.Name, svc.Backend}, svc.text()
+			if of[key] == nil {
+				of[key] = map[string]group{}
 			}
-			of[key][i].n++
-			of[key][i].index = max(of[key][i].index, svc.Index)
+			was := of[key][text]
+			of[key][text] = group{text: text, n: was.n + 1, index: max(was.index, svc.Index)}
 		}
+	}
+	most := make(map[[2]string]string, len(of))
+	for key, groups := range of {
+		var best group
+		for _, g := range groups {
+			if cmp.Or(cmp.Compare(g.n, best.n), cmp.Compare(g.index, best.index), cmp.Compare(g.text, best.text)) > 0 {
+				best = g
+			}
+		}
+		most[key] = best.text
 	}
 	for i := range f.LoadBalancers {
 		lb := &f.LoadBalancers[i]
@@ -135,12 +143,9 @@ func (f *Fleet) compare() {
 			continue
 		}
 		for _, svc := range lb.Summary.Services {
-			groups := of[svc.Name+"\x00"+svc.Backend]
-			most := slices.MaxFunc(groups, func(a, b group) int {
-				return cmp.Or(cmp.Compare(a.n, b.n), cmp.Compare(a.index, b.index), cmp.Compare(a.text, b.text))
-			})
-			if text := svc.text(); text != most.text && len(lb.Differs) < maxDiffers {
-				lb.Differs = append(lb.Differs, fmt.Sprintf("%s: %s, elsewhere %s", svc.Backend, text, most.text))
+			want := most[[2]string{svc.Name, svc.Backend}]
+			if text := svc.text(); text != want && len(lb.Differs) < maxDiffers {
+				lb.Differs = append(lb.Differs, fmt.Sprintf("%s: %s, elsewhere %s", svc.Backend, cut(text), cut(want)))
 			}
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -20,6 +21,9 @@ const (
 	lookTimeout = 10 * time.Second
 	atOnce      = 64
 	maxMembers  = 256
+	// maxAll bounds the summaries of all others, in bytes of memory: a registration
+	// costs nothing.
+	maxAll = 20 << 20
 	// fresh is how long a look is used for all who ask.
 	fresh = time.Second
 )
@@ -92,6 +96,7 @@ func (g *Gatherer) ask(ctx context.Context) []LoadBalancer {
 	if n := len(all) - maxMembers; n > 0 {
 		all = append(all[:maxMembers], LoadBalancer{Name: "others", Error: fmt.Sprintf("%d more are registered than the %d that are asked", n, maxMembers)})
 	}
+	var taken atomic.Int64 // of maxAll
 	group := errgroup.Group{}
 	group.SetLimit(atOnce)
 	for i := range all {
@@ -106,6 +111,9 @@ func (g *Gatherer) ask(ctx context.Context) []LoadBalancer {
 			s, err := g.Ask(ctx, Member{Name: lb.Name, URL: lb.URL})
 			if err == nil && s.LoadBalancer != lb.Name {
 				err = errors.New("another load balancer answers there")
+			}
+			if err == nil && taken.Add(int64(s.size())) > maxAll {
+				err = fmt.Errorf("the summaries of all load balancers take more than %d MB", maxAll>>20)
 			}
 			lb.TookMS = float64(time.Since(begun).Microseconds()) / 1000
 			if err != nil {
