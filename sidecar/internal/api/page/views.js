@@ -100,7 +100,7 @@ export function fleet(f) {
       [number(s.reloads.succeeded), s.reloads.failed > 0 && h('small', null, `${number(s.reloads.failed)} failed`)],
       [s.consul.reachable ? 'reachable' : 'not reachable', h('small', null, 'answer ', ago(s.consul.last_contact))],
       s.file_current ? 'current' : 'not current',
-      [(lb.differs ?? []).map((d) => h('p', { class: 'differs' }, '≠ ', d)), s.verdict.status !== 'in_step' && s.verdict.reasons.slice(0, 2).map((r) => h('small', null, r.service && r.service + ': ', r.text))],
+      [(lb.differs ?? []).map((d) => h('p', { class: 'differs' }, '≠ ', d)), s.verdict.status !== 'in_step' && (s.verdict.reasons ?? []).slice(0, 2).map((r) => h('small', null, r.service && r.service + ': ', r.text))],
     ];
   };
   const rows = f.load_balancers.toSorted((a, b) => Number(Boolean(b.differs) || !b.reached) - Number(Boolean(a.differs) || !a.reached));
@@ -112,9 +112,9 @@ export function fleet(f) {
 // everywhere gives the versions of a backend on each load balancer.
 function everywhere(f, svc) {
   const rows = (f?.load_balancers ?? []).flatMap((lb) => {
-    const its = lb.summary?.services.find((x) => x.name === svc.name && x.backend === svc.backend);
+    const its = lb.summary?.services?.find((x) => x.name === svc.name && x.backend === svc.backend);
     if (!its) return lb.summary ? [] : [[lb.name, pill('bad', 'not reachable'), '', '', '', '', '', '']];
-    return its.versions.map((v) => [balancerLink(lb), v.listed ? v.version || 'no version' : 'not in Consul',
+    return (its.versions ?? []).map((v) => [balancerLink(lb), v.listed ? v.version || 'no version' : 'not in Consul',
       `${number(v.live)} of ${number(v.total)}`, number(v.starting), number(v.draining), number(v.down), meter(shareOf(v, its), `Share of ${v.version} on ${lb.name}`), number(v.sessions)]);
   });
   return (f?.load_balancers ?? []).length > 1 && rows.length > 0 && [
