@@ -53,6 +53,20 @@ func TestStatusFleet_Tree_ShowsEveryLoadBalancer(t *testing.T) {
 	}
 }
 
+// The sidecar that is asked has not checked the others' words, if it is an old one.
+func TestStatusFleet_MadeUpStatus_PrintedAsText(t *testing.T) {
+	var out strings.Builder
+	tr := tree{out: &out, now: noon}
+	f := sampleFleet()
+	f.Status, f.LoadBalancers[0].Summary.Verdict.Status = "x\x1b[2J", "in_\x1b]0;step\a"
+	tr.fleet(f)
+	for _, want := range []string{"fleet  ! x·[2J  1 of 3", "lb0  ! in ·]0;step·  HAProxy"} {
+		if !strings.Contains(out.String(), want) || strings.ContainsAny(out.String(), "\x1b\a") {
+			t.Errorf("want %q:\n%q", want, out.String())
+		}
+	}
+}
+
 func TestStatusFleet_ExitCodes_AsTheWorstLoadBalancer(t *testing.T) {
 	f := sampleFleet()
 	at := `"` + served(t, api.Options{State: func() any { return nil }, Fleet: func(context.Context) any { return f }}) + `", socket: ""`

@@ -67,7 +67,7 @@ func (t *tree) ago(at time.Time) string {
 }
 
 func (t *tree) mark(s reconcile.Status) string {
-	return t.paint(statusColours[s], statusMarks[s]+" "+strings.ReplaceAll(string(s), "_", " "))
+	return t.paint(statusColours[s], cmp.Or(statusMarks[s], "!")+" "+visible(strings.ReplaceAll(string(s), "_", " ")))
 }
 
 func (t *tree) state(s judgedState) {
