@@ -42,8 +42,9 @@ A lock in Consul keeps two deployments of a service apart. What happens is recor
 there: deploy status, history and undo use it, and the page shows it.
 
 Exit codes: 0 deployed, 1 failed and the old nodes are not touched, 2 invalid
-arguments or settings, 4 partially deployed: both versions may run,
-8 another deployment of the service is under way, nothing was done,
+arguments or settings, 4 partially deployed: both versions may run, also if
+another deployment has taken the lock meanwhile, 8 another deployment of the
+service is under way, nothing was done,
 128+n interrupted by signal n: run the command again to continue.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return runDeploy(cmd, env, &o) },
@@ -98,6 +99,7 @@ func ended(r deploy.Result, caught *interrupt, screen *deployScreen) error {
 		if s := caught.signal(); s != 0 {
 			return &exitError{code: 128 + int(s)}
 		}
+		return &exitError{code: ExitHalfway} // the lock is lost: old nodes may have been stopped
 	case deploy.Failed:
 	}
 	return &exitError{code: ExitFailure}

@@ -3,13 +3,16 @@ package cli
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -188,6 +191,23 @@ func TestDeploySaysThatItHasFailedHalfway(t *testing.T) {
 	code, _, stderr := s.run(nil, "--start", "true", "--stop", "exit 5")
 	if code != ExitHalfway || !strings.Contains(stderr, `stop "api-0": stop api-0: exit status 5`) || !strings.Contains(stderr, "new version: api-9 runs; old version: api-0 runs") {
 		t.Errorf("got exit code %d, %q", code, stderr)
+	}
+}
+
+// Exit code 1 says that no old node was touched.
+func TestDeploy_Interrupted_ExitCodeOfTheSignalOrPartially(t *testing.T) {
+	for _, c := range []struct {
+		signal syscall.Signal // 0: the lock was lost
+		want   int
+	}{{0, ExitHalfway}, {syscall.SIGTERM, 128 + 15}} {
+		caught := &interrupt{got: make(chan syscall.Signal, 1)}
+		if c.signal != 0 {
+			caught.got <- c.signal
+		}
+		err := ended(deploy.Result{Outcome: deploy.Interrupted}, caught, newDeployScreen(io.Discard))
+		if e, is := errors.AsType[*exitError](err); !is || e.code != c.want {
+			t.Errorf("signal %d: %v, want exit code %d", c.signal, e, c.want)
+		}
 	}
 }
 
