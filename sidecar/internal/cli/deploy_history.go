@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 	"strings"
 	"sync"
 	"text/tabwriter"
@@ -59,35 +58,36 @@ func deploymentsOf(pages []history.Page, now time.Time) deployments {
 	return out
 }
 
-// deploymentsFor is how long what was read of Consul is used for all who ask.
-const deploymentsFor = 500 * time.Millisecond
+// What was read of Consul is used for all who ask: for deploymentsFor, and for ten
+// times as long as it took. It takes no longer than deploymentsWithin.
+const (
+	deploymentsFor    = 500 * time.Millisecond
+	deploymentsWithin = 10 * time.Second
+)
 
 // deploymentReader reads the records for the API, at most so often.
 type deploymentReader struct {
 	book *history.Book
 
-	mu   sync.Mutex
-	last time.Time
-	is   deployments
-	err  error
+	mu    sync.Mutex
+	until time.Time
+	is    deployments
+	err   error
 }
 
 func (r *deploymentReader) read(ctx context.Context) (any, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if time.Since(r.last) < deploymentsFor {
+	begun := time.Now()
+	if begun.Before(r.until) {
 		return r.is, r.err
 	}
-	pages, err := r.book.All(context.WithoutCancel(ctx)) // others get the same answer
-	r.is, r.err, r.last = deploymentsOf(pages, time.Now()), err, time.Now()
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), deploymentsWithin) // others get the same answer
+	defer cancel()
+	pages, err := r.book.All(ctx)
+	now := time.Now()
+	r.is, r.err, r.until = deploymentsOf(pages, now), err, now.Add(max(deploymentsFor, 10*now.Sub(begun)))
 	return r.is, r.err
-}
-
-// keep keeps one service, "" is all.
-func (d *deployments) keep(service string) {
-	if service != "" {
-		d.Services = slices.DeleteFunc(d.Services, func(s serviceDeployments) bool { return s.Service != service })
-	}
 }
 
 // status gives the exit code: of the newest deployment of each service, the worst.
@@ -231,13 +231,15 @@ func readDeployments(cmd *cobra.Command, env Env, service string) (deployments, 
 		return deployments{}, err
 	}
 	defer book.KV.Close()
-	pages, err := book.All(cmd.Context())
-	if err != nil {
-		return deployments{}, failure(err)
+	if service == "" {
+		pages, err := book.All(cmd.Context())
+		return deploymentsOf(pages, time.Now()), failure(err)
 	}
-	all := deploymentsOf(pages, time.Now())
-	all.keep(service)
-	return all, nil
+	page, err := book.Read(cmd.Context(), service)
+	if err != nil || !page.IsThere() {
+		return deploymentsOf(nil, time.Now()), failure(err)
+	}
+	return deploymentsOf([]history.Page{page}, time.Now()), nil
 }
 
 // writeDeployments prints the newest deployment of each service. What stands in the

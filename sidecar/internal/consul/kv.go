@@ -50,24 +50,26 @@ type Entry struct {
 
 // Get returns a key, or an Entry with Index 0 if there is none.
 func (k *KV) Get(ctx context.Context, key string) (Entry, error) {
-	all, err := k.read(ctx, key, url.Values{"consistent": {""}})
+	var all []Entry
+	err := unlessMissing(k.call(ctx, http.MethodGet, "/v1/kv/"+key, url.Values{"consistent": {""}}, nil, &all))
 	if err != nil || len(all) == 0 {
 		return Entry{Key: key}, err
 	}
 	return all[0], nil
 }
 
-// List returns all keys below a prefix.
-func (k *KV) List(ctx context.Context, prefix string) ([]Entry, error) {
-	return k.read(ctx, prefix, url.Values{"recurse": {""}})
+// Keys returns the names of all keys below a prefix, sorted.
+func (k *KV) Keys(ctx context.Context, prefix string) (all []string, err error) {
+	err = unlessMissing(k.call(ctx, http.MethodGet, "/v1/kv/"+prefix, url.Values{"keys": {""}}, nil, &all))
+	return all, err
 }
 
-func (k *KV) read(ctx context.Context, key string, params url.Values) (all []Entry, err error) {
-	err = k.call(ctx, http.MethodGet, "/v1/kv/"+key, params, nil, &all)
+// unlessMissing takes away the error of a key that is not there.
+func unlessMissing(err error) error {
 	if s, is := errors.AsType[*statusError](err); is && s.code == http.StatusNotFound {
-		return nil, nil
+		return nil
 	}
-	return all, err
+	return err
 }
 
 // Swap writes a value if the key is still as it was at the index, 0 for a key that

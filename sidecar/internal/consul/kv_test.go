@@ -65,9 +65,9 @@ func TestKV_LockAndSwap_FakeAndRealAlike(t *testing.T) {
 			if e = get(); string(e.Value) != "z" || e.Session != "" {
 				t.Fatalf("after its end: %q, session %q, want z and none", e.Value, e.Session)
 			}
-			all, err := kv.List(ctx, "a/")
-			must("the list", len(all) == 1 && all[0].Key == "a/b%2Fc", true, err)
-			all, err = kv.List(ctx, "nothing/")
+			all, err := kv.Keys(ctx, "a/")
+			must("the list", len(all) == 1 && all[0] == "a/b%2Fc", true, err)
+			all, err = kv.Keys(ctx, "nothing/")
 			must("an empty list", len(all) == 0, true, err)
 		})
 	}

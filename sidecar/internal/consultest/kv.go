@@ -64,13 +64,13 @@ func (f *Fake) session(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// readKV is GET /v1/kv/KEY, with ?recurse too.
+// readKV is GET /v1/kv/KEY, with ?keys too.
 func (f *Fake) readKV(w http.ResponseWriter, r *http.Request) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	var found []kvEntry
 	for key, e := range f.store.keys {
-		if key == r.PathValue("key") || r.URL.Query().Has("recurse") && strings.HasPrefix(key, r.PathValue("key")) {
+		if key == r.PathValue("key") || r.URL.Query().Has("keys") && strings.HasPrefix(key, r.PathValue("key")) {
 			found = append(found, *e)
 		}
 	}
@@ -79,7 +79,15 @@ func (f *Fake) readKV(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	slices.SortFunc(found, func(a, b kvEntry) int { return strings.Compare(a.Key, b.Key) })
-	reply(w, found)
+	if !r.URL.Query().Has("keys") {
+		reply(w, found)
+		return
+	}
+	names := make([]string, 0, len(found))
+	for _, e := range found {
+		names = append(names, e.Key)
+	}
+	reply(w, names)
 }
 
 // writeKV is PUT /v1/kv/KEY, with ?cas or ?acquire.

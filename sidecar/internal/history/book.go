@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/pointsman/pointsman/sidecar/internal/consul"
 )
 
@@ -37,21 +39,48 @@ func (b *Book) Read(ctx context.Context, service string) (Page, error) {
 	return page(service, e), nil
 }
 
-// All reads the documents of all services, sorted by name.
+// The bounds of All.
+const (
+	readAtOnce = 8
+	maxRead    = 5000 // documents
+)
+
+// All reads the documents of all services, sorted by name. Each is read by itself: one
+// answer with all of them would have no bound. Of those beyond maxRead the last page
+// tells how many they are.
 func (b *Book) All(ctx context.Context) ([]Page, error) {
-	entries, err := b.KV.List(ctx, prefix)
+	keys, err := b.KV.Keys(ctx, prefix)
 	if err != nil {
 		return nil, fmt.Errorf("deployments: %w", err)
 	}
-	var all []Page
-	for _, e := range entries {
-		if service, err := url.PathUnescape(strings.TrimPrefix(e.Key, prefix)); err == nil && service != "" {
-			all = append(all, page(service, e))
+	beyond := max(0, len(keys)-maxRead)
+	keys = keys[:len(keys)-beyond]
+	all := make([]Page, len(keys))
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(readAtOnce)
+	for i, key := range keys {
+		service, err := url.PathUnescape(strings.TrimPrefix(key, prefix))
+		if err != nil || service == "" || keyOf(service) != key {
+			continue
 		}
+		group.Go(func() (err error) {
+			all[i], err = b.Read(ctx, service)
+			return err
+		})
 	}
+	if err := group.Wait(); err != nil {
+		return nil, err
+	}
+	all = slices.DeleteFunc(all, func(p Page) bool { return !p.IsThere() }) // none, or deleted meanwhile
 	slices.SortFunc(all, func(a, b Page) int { return strings.Compare(a.Service, b.Service) })
+	if beyond > 0 {
+		all = append(all, Page{Document: Document{Service: "others"}, Problem: fmt.Sprintf("%d more services have a record than the %d that are read", beyond, maxRead)})
+	}
 	return all, nil
 }
+
+// IsThere reports whether the service has a record.
+func (p Page) IsThere() bool { return p.index > 0 }
 
 func page(service string, e consul.Entry) Page {
 	p := Page{IsLocked: e.Session != "", index: e.Index, value: e.Value}

@@ -2,6 +2,7 @@ package history
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -220,5 +221,25 @@ func TestBegin_RecordUnreadable_RefusedAndKept(t *testing.T) {
 	_, _, err := b.Begin(t.Context(), order("one", "1.1"))
 	if err == nil || !strings.Contains(err.Error(), "pointsman/deployments/api in Consul: format 9: this program reads 1") {
 		t.Errorf("got %v", err)
+	}
+}
+
+// With 300 services one answer with all documents was larger than what is read of Consul.
+func TestAll_MoreThanOneAnswerTakes_EveryServiceIsThere(t *testing.T) {
+	b := newBook(t, consultest.NewFake(t).Address())
+	const n = 64 // of 200 KB, which base64 makes 17 MB
+	for i := range n {
+		d := Document{Format: Format, Service: fmt.Sprintf("s/%03d", i), Deployments: []Deployment{{ID: strings.Repeat("x", 200<<10)}}}
+		value, err := json.Marshal(d)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := b.KV.Swap(t.Context(), keyOf(d.Service), value, 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	all, err := b.All(t.Context())
+	if err != nil || len(all) != n || all[0].Service != "s/000" || all[n-1].Service != "s/063" || len(all[n-1].Deployments) != 1 {
+		t.Errorf("%d services, %v", len(all), err)
 	}
 }
