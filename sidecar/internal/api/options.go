@@ -50,7 +50,8 @@ type Options struct {
 
 	// Watch gives what the long polls wait for; nil: there are none.
 	Watch Watch
-	// Drained is told of each instance that an answer has called drained; nil ok.
+	// Drained is told of each instance that an answer has called drained while
+	// HAProxy has a server for it; nil ok.
 	Drained func(service, instance string)
 	// Attend is told +1 when somebody begins to wait and -1 at the end; nil ok.
 	Attend func(change int)

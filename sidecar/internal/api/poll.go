@@ -76,7 +76,7 @@ type polls struct {
 	name   string // the load balancer's
 	watch  Watch
 	attend func(change int)
-	told   func(service, instance string) // that it is drained
+	told   func(service, instance string) // that it is drained, and has a server
 }
 
 func newPolls(name string, watch Watch, attend func(int), told func(service, instance string)) *polls {
@@ -104,7 +104,7 @@ func (p *polls) drain(w http.ResponseWriter, r *http.Request) {
 		answer.Drain, routed = f.Drain(service, instance)
 		answer.Index = f.Index(service)
 		answer.Drained = answer.Drained && answer.Index >= index
-		if answer.Drained {
+		if answer.Drained && answer.Phase != "" { // without a server there is nothing to look at, and anyone can ask
 			p.told(service, instance)
 		}
 		return answer.Drained, routed

@@ -160,37 +160,62 @@ func (in *missingIn) find(svc *ServiceState, was missingIn, now time.Time) {
 func (w *InvariantWatch) requests(s *State, now time.Time) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if !s.HAProxy.Running {
+	if !s.HAProxy.Running || len(w.drained) == 0 {
 		return
 	}
+	left := w.left(s)
 	for key, since := range w.drained {
-		switch sessions, isBack := s.sessionsOf(key[0], key[1]); {
-		case isBack, now.Sub(since) > drainedFor:
+		switch l := left[key]; {
+		case l.isBack, now.Sub(since) > drainedFor:
 			delete(w.drained, key)
-		case sessions > 0:
+		case l.sessions > 0:
 			delete(w.drained, key)
-			w.report(DrainedNoRequest, fmt.Sprintf("instance %s of %s was called drained, and has %s %s later", key[1], key[0], count(sessions, "session"), now.Sub(since).Round(time.Millisecond)))
+			w.report(DrainedNoRequest, fmt.Sprintf("instance %s of %s was called drained, and has %s %s later", key[1], key[0], count(l.sessions, "session"), now.Sub(since).Round(time.Millisecond)))
 		}
 	}
 }
 
-// sessionsOf counts the sessions on an instance that should have none, and reports
-// whether it is in traffic again, or may come.
-func (s *State) sessionsOf(service, instance string) (sessions int, isBack bool) {
+// leftOf is what is left of an instance that was called drained.
+type leftOf struct {
+	sessions int
+	isBack   bool // it is in traffic again, or may come
+}
+
+func (l leftOf) with(inst *InstanceState) leftOf {
+	l.isBack = l.isBack || inst.isWanted() || inst.Phase == PhaseUp || inst.Phase == PhaseStarting
+	l.sessions += inst.Sessions
+	return l
+}
+
+// left finds what is left of those that were called drained, in one pass through the
+// instances of their services.
+func (w *InvariantWatch) left(s *State) map[[2]string]leftOf {
+	of := map[string][][2]string{}
+	for key := range w.drained {
+		of[key[0]] = append(of[key[0]], key)
+	}
+	left := map[[2]string]leftOf{}
 	for i := range s.Services {
-		if s.Services[i].Name != service {
+		svc := &s.Services[i]
+		if of[svc.Name] == nil {
 			continue
 		}
-		for j := range s.Services[i].Instances {
-			inst := &s.Services[i].Instances[j]
-			switch {
-			case inst.Own, inst.ID != instance && (inst.ID != "" || !catalog.MayBeNamed(inst.Server, instance)):
-			case inst.isWanted(), inst.Phase == PhaseUp, inst.Phase == PhaseStarting:
-				return 0, true
-			default:
-				sessions += inst.Sessions
+		for j := range svc.Instances {
+			inst := &svc.Instances[j]
+			switch key := [2]string{svc.Name, inst.ID}; {
+			case inst.Own:
+			case inst.ID != "":
+				if _, was := w.drained[key]; was {
+					left[key] = left[key].with(inst)
+				}
+			default: // Consul does not list it
+				for _, key := range of[svc.Name] {
+					if catalog.MayBeNamed(inst.Server, key[1]) {
+						left[key] = left[key].with(inst)
+					}
+				}
 			}
 		}
 	}
-	return sessions, false
+	return left
 }
