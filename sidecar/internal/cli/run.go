@@ -78,6 +78,7 @@ type daemon struct {
 	agent   *reconcile.Agent
 	status  *api.Server
 	hosts   atomic.Pointer[[]string] // by which the API may be called
+	limit   atomic.Int64             // for one round of the agent's loop, a time.Duration
 
 	systemd notifier
 
@@ -132,6 +133,7 @@ func newDaemon(cfg config.Config, env Env, adopt bool, reload func() (config.Con
 	}
 	d.systemd.state, d.systemd.alive = d.agent.State, d.alive
 	d.callable(cfg)
+	d.limitRound(cfg)
 	if d.status, err = d.newAPI(happened, watched, registry); err != nil {
 		return nil, err
 	}
@@ -223,10 +225,15 @@ func invariants() []string {
 	return names
 }
 
-// alive tells whether the agent's loop comes round. One round may wait for a
+// limitRound sets how long one round of the agent's loop may take: it may wait for a
 // reload and for a validation of the file.
+func (d *daemon) limitRound(cfg config.Config) {
+	d.limit.Store(int64(cfg.HAProxy.ReloadTimeout + cfg.ReconcileInterval + time.Minute))
+}
+
+// alive tells whether the agent's loop comes round. Any goroutine may call it.
 func (d *daemon) alive() error {
-	limit := d.cfg.HAProxy.ReloadTimeout + d.cfg.ReconcileInterval + time.Minute
+	limit := time.Duration(d.limit.Load())
 	last := d.agent.Ticked()
 	if last.IsZero() {
 		last = d.agent.State().Started
@@ -248,17 +255,17 @@ func (d *daemon) run(ctx context.Context) error {
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
 	defer signal.Stop(signals)
 	go d.handleSignals(ctx, signals, stop)
-	lock, err := d.hold(ctx)
+	lock, err := d.hold(ctx, cfg.Name)
 	if err != nil || ctx.Err() != nil {
 		return err
 	}
 	defer lock.Release()
 
-	if isCutOff(d.cfg) {
+	if isCutOff(cfg) {
 		d.log.Warn("api.address unreachable from other machines",
-			"address", d.cfg.API.Address, "settings", "api.address, api.advertise")
+			"address", cfg.API.Address, "settings", "api.address, api.advertise")
 	}
-	d.log.Info("started", "services", len(d.cfg.Services), "consul", d.cfg.Consul.Address, "settings", d.cfg.File)
+	d.log.Info("started", "services", len(cfg.Services), "consul", cfg.Consul.Address, "settings", cfg.File)
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return d.follow(ctx, cfg) })
 	group.Go(func() error { return d.agent.Run(ctx) })
@@ -284,13 +291,13 @@ const lockPatience = stopTimeout + 3*time.Second
 
 // hold makes this the only sidecar that writes haproxy.cfg. Two would reload
 // HAProxy against each other.
-func (d *daemon) hold(ctx context.Context) (*render.Lock, error) {
+func (d *daemon) hold(ctx context.Context, name string) (*render.Lock, error) {
 	if _, err := d.file.Read(); err != nil {
 		if _, ok := errors.AsType[*render.NotAFileError](err); ok {
 			return nil, err
 		}
 	}
-	lock, err := d.file.Lock(ctx, d.cfg.Name, lockPatience)
+	lock, err := d.file.Lock(ctx, name, lockPatience)
 	if _, held := errors.AsType[*render.HeldError](err); held {
 		if ctx.Err() != nil {
 			return nil, nil //nolint:nilerr,nilnil // stopped while it waited
@@ -366,6 +373,7 @@ func (d *daemon) reloadConfig(ctx context.Context) {
 	changed := config.Changed(d.cfg, cfg)
 	d.agent.Reconfigure(settings(rendered, r))
 	d.callable(cfg)
+	d.limitRound(cfg)
 	d.balancer.reconfigure(cfg)
 	d.self.reconfigure(cfg)
 	if fixed := needRestart(changed); len(fixed) > 0 {
