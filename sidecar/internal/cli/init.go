@@ -3,6 +3,7 @@ package cli
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -258,9 +259,7 @@ func settingsText(cfg config.Config, m initMatched) string {
 	line("# The name of this load balancer in Consul, in logs and on the status page.")
 	line("# Default: the host name.")
 	line("#name: lb0")
-	if cfg.Consul.Address != def.Consul.Address {
-		line("\nconsul:\n  address: %s", strconv.Quote(cfg.Consul.Address))
-	}
+	consulText(cfg, def, line)
 	line("\nhaproxy:")
 	line("  # Your haproxy.cfg, which stays yours. It has the frontends, and sends traffic to the")
 	line("  # services' backends by default_backend and use_backend.")
@@ -293,6 +292,36 @@ func settingsText(cfg config.Config, m initMatched) string {
 		line("\n  # Consul also lists: %s", strings.Join(m.others, ", "))
 	}
 	return t.String()
+}
+
+// consulText has each setting of Consul's that is not as by default. Secrets are named
+// only: the file may be read by others.
+func consulText(cfg, def config.Config, line func(string, ...any)) {
+	values, err := json.Marshal(cfg)
+	if err != nil {
+		panic(err) // settings are texts, numbers and lists of them
+	}
+	var is struct{ Consul map[string]json.RawMessage }
+	if err := json.Unmarshal(values, &is); err != nil {
+		panic(err)
+	}
+	var lines, secrets []string
+	for _, key := range config.Changed(def, cfg) {
+		switch name, isConsuls := strings.CutPrefix(key, "consul."); {
+		case !isConsuls:
+		case key == "consul.token", key == "consul.http_auth":
+			secrets = append(secrets, key)
+		default:
+			lines = append(lines, fmt.Sprintf("  %s: %s", name, is.Consul[name])) // JSON's values are YAML's
+		}
+	}
+	for _, key := range secrets {
+		line("\n# %s was given to `pointsman init`, and is not written here: a secret.", key)
+		line("# Give it to `pointsman run`, too: by its variable or, for the token, by consul.token_file.")
+	}
+	if len(lines) > 0 {
+		line("\nconsul:\n%s", strings.Join(lines, "\n"))
+	}
 }
 
 func (s initService) text(line func(string, ...any)) {
