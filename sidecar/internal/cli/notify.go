@@ -8,6 +8,7 @@ import (
 	"time"
 
 	systemd "github.com/coreos/go-systemd/v22/daemon"
+	"github.com/hashicorp/go-hclog"
 
 	"github.com/pointsman/pointsman/sidecar/internal/reconcile"
 )
@@ -18,6 +19,9 @@ import (
 type notifier struct {
 	state func() *reconcile.State
 	alive func() error
+	log   hclog.Logger
+
+	failed sync.Once // so that a failure is logged once
 
 	mu     sync.Mutex
 	ready  bool   // READY=1 was sent
@@ -28,14 +32,17 @@ type notifier struct {
 const notifyPace = 50 * time.Millisecond
 
 // run tells until ctx ends. Where systemd has not started the sidecar it returns
-// at once.
-func (n *notifier) run(ctx context.Context) error {
+// at once. What cannot be told is no reason to end: the socket may be that of a
+// service manager which is gone, in a variable that the sidecar has inherited.
+func (n *notifier) run(ctx context.Context) {
 	watchdog, err := systemd.SdWatchdogEnabled(false)
 	if err != nil {
-		return fmt.Errorf("notify systemd: %w", err)
+		n.fails(fmt.Errorf("notify systemd: %w", err))
 	}
-	if sent, err := notify("STATUS=starting"); err != nil || !sent {
-		return err
+	if sent, err := notify("STATUS=starting"); err != nil {
+		n.fails(err)
+	} else if !sent {
+		return
 	}
 	look := time.NewTicker(notifyPace)
 	defer look.Stop()
@@ -44,22 +51,27 @@ func (n *notifier) run(ctx context.Context) error {
 	for {
 		if s := n.state(); s != seen {
 			seen = s
-			if err := n.tell(s); err != nil {
-				return err
-			}
+			n.fails(n.tell(s))
 		}
 		if watchdog > 0 && time.Since(fed) >= watchdog/3 && n.alive() == nil {
 			fed = time.Now()
-			if _, err := notify(systemd.SdNotifyWatchdog); err != nil {
-				return err
-			}
+			_, err := notify(systemd.SdNotifyWatchdog)
+			n.fails(err)
 		}
 		select {
 		case <-ctx.Done():
 			_, err := notify(systemd.SdNotifyStopping, "STATUS=stopping, HAProxy keeps running")
-			return err
+			n.fails(err)
+			return
 		case <-look.C:
 		}
+	}
+}
+
+// fails logs the first failure.
+func (n *notifier) fails(err error) {
+	if err != nil {
+		n.failed.Do(func() { n.log.Warn("systemd not notified", "error", err) })
 	}
 }
 

@@ -131,7 +131,7 @@ func newDaemon(cfg config.Config, env Env, adopt bool, reload func() (config.Con
 	if err != nil {
 		return nil, err
 	}
-	d.systemd.state, d.systemd.alive = d.agent.State, d.alive
+	d.systemd.state, d.systemd.alive, d.systemd.log = d.agent.State, d.alive, d.log
 	d.callable(cfg)
 	d.limitRound(cfg)
 	if d.status, err = d.newAPI(happened, watched, registry); err != nil {
@@ -276,7 +276,7 @@ func (d *daemon) run(ctx context.Context) error {
 	group.Go(func() error { return d.status.Run(serving) })
 	group.Go(func() error { defer stopServing(); return d.self.run(ctx) })
 	group.Go(func() error { return d.balancer.run(ctx) })
-	group.Go(func() error { return d.systemd.run(ctx) })
+	group.Go(func() error { d.systemd.run(ctx); return nil })
 	err = group.Wait()
 	cause := context.Cause(ctx)
 	if err != nil && !errors.Is(err, errStopped) && !errors.Is(err, context.Canceled) {
