@@ -3,19 +3,27 @@ package cli
 import (
 	"context"
 	"errors"
+	"fmt"
+	"sync"
 
 	"github.com/hashicorp/go-hclog"
 
 	"github.com/pointsman/pointsman/sidecar/internal/api"
+	"github.com/pointsman/pointsman/sidecar/internal/catalog"
 	"github.com/pointsman/pointsman/sidecar/internal/config"
 	"github.com/pointsman/pointsman/sidecar/internal/consul"
 	"github.com/pointsman/pointsman/sidecar/internal/fleet"
 )
 
+// errNoSidecar is all that is told of a registered address that is of no use. Anybody may
+// register one, and would learn which ports are open where he can't reach; the log
+// has the reason.
+var errNoSidecar = errors.New("no answer within 2s of a sidecar of this name; the log of the sidecar that has asked says why")
+
 // newGatherer looks at all load balancers: the sidecars that are registered in
 // Consul as this one is. The token goes to them only over TLS and with
 // api.tls.ca_file.
-func newGatherer(cfg config.Config, own func() fleet.Summary) (*fleet.Gatherer, error) {
+func newGatherer(cfg config.Config, rules func() consul.Addresses, log hclog.Logger, own func() fleet.Summary) (*fleet.Gatherer, error) {
 	s := cfg.API
 	reader, errReader := consul.NewReader(consulOptions(cfg, hclog.NewNullLogger()))
 	client, errClient := api.NewClient(api.ClientOptions{
@@ -25,13 +33,14 @@ func newGatherer(cfg config.Config, own func() fleet.Summary) (*fleet.Gatherer, 
 	if err := errors.Join(errReader, errClient); err != nil {
 		return nil, err
 	}
+	told := toldOnce{}
 	return &fleet.Gatherer{
 		Name: cfg.Name, Own: own,
 		Members: func(ctx context.Context) ([]fleet.Member, error) {
 			if s.Service == "" {
 				return nil, errors.New("api.service is empty: sidecars do not register")
 			}
-			report, err := reader.Service(ctx, s.Service)
+			report, err := reader.Judged(ctx, s.Service, rules())
 			if err != nil {
 				return nil, err
 			}
@@ -40,9 +49,38 @@ func newGatherer(cfg config.Config, own func() fleet.Summary) (*fleet.Gatherer, 
 		Ask: func(ctx context.Context, m fleet.Member) (*fleet.Summary, error) {
 			var answer fleet.Answer
 			err := client.Summary(ctx, api.Target{LoadBalancer: m.Name, URL: m.URL, Registered: true}, &answer)
-			return (*fleet.Summary)(&answer), err
+			if err == nil && answer.LoadBalancer != m.Name {
+				err = fmt.Errorf("the load balancer %s answers there", catalog.Printable(answer.LoadBalancer))
+			}
+			told.tell(log, m, err)
+			if err != nil {
+				return nil, errNoSidecar
+			}
+			return (*fleet.Summary)(&answer), nil
 		},
 	}, nil
+}
+
+// toldOnce logs why a sidecar can't be asked, once until it can be.
+type toldOnce struct {
+	mu   sync.Mutex
+	told map[fleet.Member]bool
+}
+
+func (t *toldOnce) tell(log hclog.Logger, m fleet.Member, err error) {
+	const most = 1000 // then all is told again
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	switch {
+	case err == nil:
+		delete(t.told, m)
+	case !t.told[m]:
+		if t.told == nil || len(t.told) >= most {
+			t.told = map[fleet.Member]bool{}
+		}
+		t.told[m] = true
+		log.Warn("load balancer's sidecar not reached", "load_balancer", catalog.Printable(m.Name), "url", m.URL, "error", err)
+	}
 }
 
 // members are the registered sidecars. One that stopped and whose HAProxy has gone
@@ -57,6 +95,9 @@ func members(report consul.Report) (out []fleet.Member) {
 			continue
 		case e.Address == "":
 			m.Problem = "registration without a usable address"
+			if e.Rejected != nil {
+				m.Problem += ": " + e.Rejected.Error()
+			}
 		case e.NoSidecar != nil:
 			m.Problem = e.NoSidecar.Error()
 		case e.Sidecar.HTTPS:

@@ -1,19 +1,24 @@
 package cli
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/hashicorp/go-hclog"
 
 	"github.com/pointsman/pointsman/sidecar/internal/api"
 	"github.com/pointsman/pointsman/sidecar/internal/config"
+	"github.com/pointsman/pointsman/sidecar/internal/consul"
 	"github.com/pointsman/pointsman/sidecar/internal/fleet"
 	"github.com/pointsman/pointsman/sidecar/internal/reconcile"
 	"github.com/pointsman/pointsman/test/certtest"
@@ -88,6 +93,66 @@ func TestStatusFleet_ExitCodes_AsTheWorstLoadBalancer(t *testing.T) {
 	}
 }
 
+// Anybody may register any address as a sidecar's: what is there is not told to those who
+// can't reach it.
+func TestFleet_NoSidecarThere_OneErrorAndTheReasonInTheLog(t *testing.T) {
+	closed := httptest.NewServer(http.NotFoundHandler())
+	closed.Close()
+	var log bytes.Buffer
+	cfg := config.Config{Name: "lb0", API: config.API{Service: "pointsman-sidecar"}}
+	cfg.Consul.Address = "127.0.0.1:1"
+	g, err := newGatherer(cfg, func() consul.Addresses { return consul.Addresses{} }, hclog.New(&hclog.LoggerOptions{Output: &log}), func() fleet.Summary { return fleet.Summary{} })
+	if err != nil {
+		t.Fatal(err)
+	}
+	urls := map[string]string{"lb1": closed.URL}
+	for name, answer := range map[string]string{"lb2": "SSH-2.0-x", "lb3": `{}`, "lb4": `{"load_balancer":"lb9"}`} {
+		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(answer)) }))
+		t.Cleanup(s.Close)
+		urls[name] = s.URL
+	}
+	for name, url := range urls {
+		for range 3 {
+			if _, err := g.Ask(t.Context(), fleet.Member{Name: name, URL: url}); err == nil || err.Error() != errNoSidecar.Error() {
+				t.Errorf("%s: %v, want %v", name, err, errNoSidecar)
+			}
+		}
+	}
+	if got := log.String(); strings.Count(got, "\n") != len(urls) || !strings.Contains(got, "connection refused") || !strings.Contains(got, "the load balancer lb9 answers there") {
+		t.Errorf("the log:\n%s", got)
+	}
+}
+
+// Loopback of another machine is not this one's, and would be asked on this one.
+func TestFleet_LoopbackOfAnotherNodeAndDeniedAddress_NotAsked(t *testing.T) {
+	s := newDeployScene(t, api.Access{})
+	for id, at := range map[string]string{"away": "127.0.0.1", "denied": "10.66.0.1", "good": "10.1.0.1"} {
+		s.register(fmt.Sprintf(`{"Node":"another","Address":"10.1.0.9","Service":{"ID":%q,"Service":"pointsman-sidecar","Address":%q,"Port":9600,"Meta":{"pointsman-lb":%q}}}`, id, at, id))
+	}
+	cfg := config.Config{Name: "lb9", API: config.API{Service: "pointsman-sidecar"}}
+	cfg.Consul.Address, cfg.Consul.Wait = s.consul.Address(), time.Minute
+	rules := consul.Addresses{Deny: []netip.Prefix{netip.MustParsePrefix("10.66.0.0/16")}}
+	g, err := newGatherer(cfg, func() consul.Addresses { return rules }, hclog.NewNullLogger(), func() fleet.Summary { return fleet.Summary{} })
+	if err != nil {
+		t.Fatal(err)
+	}
+	all, err := g.Members(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]string{}
+	for _, m := range all {
+		got[m.Name] = m.URL + m.Problem
+	}
+	for name, want := range map[string]string{
+		"good": "http://10.1.0.1:9600", "denied": "denied by 10.66.0.0/16 of addresses.deny", "away": "loopback addresses are accepted only from the Consul node of this machine",
+	} {
+		if !strings.Contains(got[name], want) {
+			t.Errorf("%s: %q, want %q", name, got[name], want)
+		}
+	}
+}
+
 // Anybody may register as a sidecar. The token is for those only whose certificate
 // an authority of the operator's has signed.
 func TestFleet_Token_IsSentOverVerifiedTLSOnly(t *testing.T) {
@@ -123,7 +188,7 @@ func TestFleet_Token_IsSentOverVerifiedTLSOnly(t *testing.T) {
 			seen.Store("")
 			cfg := config.Config{Name: "lb0", API: config.API{Token: "s3cret", Service: "pointsman-sidecar", TLS: config.StatusTLS{CAFile: c.ca}}}
 			cfg.Consul.Address = "127.0.0.1:1"
-			g, err := newGatherer(cfg, func() fleet.Summary { return fleet.Summary{} })
+			g, err := newGatherer(cfg, func() consul.Addresses { return consul.Addresses{} }, hclog.NewNullLogger(), func() fleet.Summary { return fleet.Summary{} })
 			if err != nil {
 				t.Fatal(err)
 			}

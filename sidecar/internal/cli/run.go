@@ -80,6 +80,8 @@ type daemon struct {
 	hosts   atomic.Pointer[[]string] // by which the API may be called
 	limit   atomic.Int64             // for one round of the agent's loop, a time.Duration
 
+	members atomic.Pointer[consul.Addresses] // where other sidecars may be
+
 	systemd notifier
 
 	mu    sync.Mutex // of what changes after the start: cfg, peers
@@ -152,7 +154,7 @@ func (d *daemon) newAPI(happened *event.Log, watched *reconcile.InvariantWatch, 
 		d.log.Warn("API connections limited by open files", "limit", openFiles(), "connections", most, "wanted", d.cfg.API.MaxConnections)
 	}
 	summary := func() fleet.Summary { return fleet.Summarize(d.agent.State()) }
-	all, err := newGatherer(d.cfg, summary)
+	all, err := newGatherer(d.cfg, func() consul.Addresses { return *d.members.Load() }, d.log.Named("fleet"), summary)
 	if err != nil {
 		return nil, err
 	}
@@ -202,11 +204,13 @@ func access(cfg config.Config, hosts func() []string) api.Access {
 	}
 }
 
-// callable sets the names by which the API may be called.
+// callable sets the names by which the API may be called, and where it may look for
+// other sidecars.
 func (d *daemon) callable(cfg config.Config) {
 	s := cfg.API
 	hosts := append([]string{cfg.Name, hostOf(s.Address), hostOf(s.Advertise)}, s.Hosts...)
 	d.hosts.Store(&hosts)
+	d.members.Store(&consul.Addresses{Allow: config.Prefixes(cfg.Addresses.Allow), Deny: config.Prefixes(cfg.Addresses.Deny)})
 }
 
 func phases() []string {

@@ -2,6 +2,7 @@ package consul
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -13,7 +14,10 @@ import (
 
 // Reader asks about a service once at a time, and the leader, and gives more
 // than a Source does: what each check says. It is for commands that run once.
-type Reader struct{ client *client }
+type Reader struct {
+	client *client
+	own    *ownNode
+}
 
 // NewReader checks the options and reads the TLS files. It asks nothing yet.
 func NewReader(o Options) (*Reader, error) {
@@ -25,7 +29,7 @@ func NewReader(o Options) (*Reader, error) {
 	if err != nil {
 		return nil, fmt.Errorf("consul: %w", err)
 	}
-	return &Reader{c}, nil
+	return &Reader{client: c, own: &ownNode{client: c}}, nil
 }
 
 // Close lets the connections go.
@@ -65,6 +69,23 @@ type reportEntry struct {
 
 // Service asks about one service.
 func (r *Reader) Service(ctx context.Context, name string) (Report, error) {
+	return r.service(ctx, name, admission{})
+}
+
+// Judged asks about one service, and takes an address only by the rules by which a
+// Source does: a loopback address only from the node of the agent on this machine.
+func (r *Reader) Judged(ctx context.Context, name string, rules Addresses) (Report, error) {
+	var unknown error
+	isHere := here()
+	report, err := r.service(ctx, name, admission{Addresses: rules, isHere: isHere, isOwnNode: func(node, datacenter string) (bool, string) {
+		is, why, err := r.own.is(ctx, node, datacenter, isHere)
+		unknown = errors.Join(unknown, err)
+		return is, why
+	}})
+	return report, errors.Join(err, unknown)
+}
+
+func (r *Reader) service(ctx context.Context, name string, admits admission) (Report, error) {
 	s := Service{Name: name}
 	if _, err := checkServices([]Service{s}); err != nil {
 		return Report{}, err
@@ -85,16 +106,16 @@ func (r *Reader) Service(ctx context.Context, name string) (Report, error) {
 	if err != nil {
 		return Report{}, fmt.Errorf("consul: service %q: %w", name, err)
 	}
-	return report(m.index, entries), nil
+	return report(m.index, entries, admits), nil
 }
 
-func report(index uint64, entries []reportEntry) Report {
+func report(index uint64, entries []reportEntry, admits admission) Report {
 	plain := make([]entry, 0, len(entries))
 	for _, e := range entries {
 		plain = append(plain, e.plain())
 	}
 	rejected := map[[2]string]error{}
-	for _, r := range list(plain, admission{}).rejected {
+	for _, r := range list(plain, admits).rejected {
 		rejected[[2]string{r.ID, r.Node}] = r.Err
 	}
 	out := Report{Index: index}
@@ -103,7 +124,7 @@ func report(index uint64, entries []reportEntry) Report {
 			ID: e.Service.ID, Node: e.Node.Node,
 			Health: aggregate(plain[i].Checks), Rejected: rejected[[2]string{e.Service.ID, e.Node.Node}],
 		}
-		if at, err := address(plain[i], admission{}); err == nil {
+		if at, err := address(plain[i], admits); err == nil {
 			one.Address = net.JoinHostPort(at.Addr().String(), strconv.Itoa(int(at.Port())))
 		}
 		one.Meta, _ = contract.Parse(e.Service.Meta) // what is wrong with it is in Rejected, or does no harm

@@ -115,12 +115,12 @@ func (g *Gatherer) ask(ctx context.Context) []LoadBalancer {
 			if err == nil && taken.Add(int64(s.size())) > maxAll {
 				err = fmt.Errorf("the summaries of all load balancers take more than %d MB", maxAll>>20)
 			}
-			lb.TookMS = float64(time.Since(begun).Microseconds()) / 1000
 			if err != nil {
 				lb.Error = err.Error()
 				return nil
 			}
 			lb.Reached, lb.Summary = true, s
+			lb.TookMS = float64(time.Since(begun).Microseconds()) / 1000 // of no use else, but to a scan of ports
 			return nil
 		})
 	}
