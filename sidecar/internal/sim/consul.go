@@ -202,6 +202,9 @@ func newView(w *world, s *sidecar) *view {
 func (v *view) Snapshot() catalog.Snapshot {
 	v.w.mu.Lock()
 	defer v.w.mu.Unlock()
+	if len(v.fresh) > 0 && v.w.needsReload(v.s) {
+		v.s.neededAt = v.w.now() // one that was decided just now has had a reason
+	}
 	v.s.given = v.snap
 	if len(v.fresh) > 0 {
 		v.s.need = need{}

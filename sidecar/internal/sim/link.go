@@ -141,6 +141,16 @@ func (s *sidecar) proxyEnded() {
 		return
 	}
 	s.away, s.filed = true, map[string][]plan.Server{}
+	if s.saw.Backends == nil { // it has not seen HAProxy run, and goes by the file
+		c, _ := s.w.disk.on()
+		for _, b := range c.backends {
+			for _, srv := range b.Servers {
+				if !srv.Disabled && srv.Weight > 0 {
+					s.filed[b.Backend] = append(s.filed[b.Backend], plan.Server{Name: srv.Name, Addr: srv.Addr, Backup: srv.Backup})
+				}
+			}
+		}
+	}
 	for name, b := range s.saw.Backends {
 		for _, srv := range b.Servers {
 			if available(srv) {
