@@ -10,6 +10,7 @@ package certificate
 
 import (
 	"bytes"
+	"crypto/rsa"
 	"crypto/sha1" //nolint:gosec // HAProxy shows it, and it is compared, not trusted
 	"crypto/tls"
 	"crypto/x509"
@@ -149,10 +150,10 @@ func parse(name, source string, content []byte) (Certificate, error) {
 	if err != nil {
 		return Certificate{}, errors.New(strings.TrimPrefix(err.Error(), "tls: "))
 	}
-	leaf, err := x509.ParseCertificate(pair.Certificate[0])
-	if err != nil {
+	if err := accepted(pair.Certificate); err != nil {
 		return Certificate{}, err
 	}
+	leaf := pair.Leaf
 	names := slices.Clone(leaf.DNSNames)
 	for _, ip := range leaf.IPAddresses {
 		names = append(names, ip.String())
@@ -165,6 +166,39 @@ func parse(name, source string, content []byte) (Certificate, error) {
 		Name: name, Source: source, Names: names, NotAfter: leaf.NotAfter,
 		fingerprint: strings.ToUpper(hex.EncodeToString(sum[:])), pem: append(chain.Bytes(), key.Bytes()...),
 	}, nil
+}
+
+// minRSA is the size of the smallest RSA key that OpenSSL takes at its level 2.
+const minRSA = 2048
+
+// accepted checks each certificate of a chain as OpenSSL does when HAProxy loads it: one
+// that it refuses keeps HAProxy from starting.
+func accepted(chain [][]byte) error {
+	for i, der := range chain {
+		c, err := x509.ParseCertificate(der)
+		if err == nil {
+			err = strong(c)
+		}
+		if err != nil {
+			return fmt.Errorf("certificate %d of %d: %w", i+1, len(chain), err)
+		}
+	}
+	return nil
+}
+
+func strong(c *x509.Certificate) error {
+	if key, is := c.PublicKey.(*rsa.PublicKey); is && key.N.BitLen() < minRSA {
+		return fmt.Errorf("RSA key of %d bits, OpenSSL refuses those below %d by default", key.N.BitLen(), minRSA)
+	}
+	if bytes.Equal(c.RawIssuer, c.RawSubject) {
+		return nil // its own signature is not looked at
+	}
+	switch c.SignatureAlgorithm {
+	case x509.MD2WithRSA, x509.MD5WithRSA, x509.SHA1WithRSA, x509.DSAWithSHA1, x509.ECDSAWithSHA1:
+		return fmt.Errorf("signed with %s, which OpenSSL refuses by default", c.SignatureAlgorithm)
+	default:
+		return nil
+	}
 }
 
 // isName passes what can stand in a crt-list and in a runtime command as it is.

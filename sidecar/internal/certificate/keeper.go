@@ -60,19 +60,32 @@ func (k *Keeper) Default() string {
 	return ""
 }
 
-// Sync reads the directory and puts the files in place. A directory that cannot be
-// read, or has no certificate that can be used, changes nothing: unknown is not empty.
-func (k *Keeper) Sync() error {
-	saved, err := k.store.Saved()
+// Seed makes the copies where there are none: HAProxy validates its file with them, and
+// starts with them. The error is that none can be made.
+func (k *Keeper) Seed() error {
+	saved, want, problems, err := k.read()
+	if len(saved) > 0 && err == nil {
+		want = saved
+	} else if err == nil {
+		err = k.store.Save(want)
+	}
+	k.note(want, problems, err)
+	return err
+}
+
+// read reads the directory and the copies. A directory that cannot be read, or has no
+// certificate that can be used, changes nothing: unknown is not empty.
+func (k *Keeper) read() (saved, want []Certificate, problems []Problem, err error) {
+	saved, err = k.store.Saved()
 	if err != nil {
-		return err
+		return nil, nil, nil, err
 	}
 	good, problems, err := Read(k.o.Directory)
 	var broken []string
 	for _, p := range problems {
 		broken = append(broken, nameOf(p.Source))
 	}
-	want := Want(saved, good, broken)
+	want = Want(saved, good, broken)
 	if err == nil && len(want) == 0 {
 		err = errors.New("certificates: " + k.o.Directory + ": no certificate can be used")
 		for _, p := range problems {
@@ -81,11 +94,8 @@ func (k *Keeper) Sync() error {
 	}
 	if err != nil {
 		want = saved
-	} else {
-		err = k.store.Save(want)
 	}
-	k.note(want, problems, err)
-	return err
+	return saved, want, problems, err
 }
 
 // nameOf is the name of the certificate that a file would be.
@@ -126,31 +136,54 @@ func (k *Keeper) fail(err error) {
 // Step puts directory, files and HAProxy in step once. It reports whether HAProxy's
 // default certificate is another one than before, which takes a reload.
 func (k *Keeper) Step(ctx context.Context) (newDefault bool) {
-	saved, err := k.store.Saved()
+	saved, want, problems, err := k.read()
 	if err == nil {
-		err = k.Sync()
+		var refused []Problem
+		want, refused, err = k.apply(ctx, saved, want)
+		problems = append(problems, refused...)
 	}
-	if err == nil {
-		k.apply(ctx)
-	}
-	return len(saved) > 0 && k.Default() != "" && k.Default() != saved[0].Name
+	k.note(want, problems, err)
+	return len(saved) > 0 && len(want) > 0 && want[0].Name != saved[0].Name
 }
 
-func (k *Keeper) apply(ctx context.Context) {
-	want := k.State().Certificates
-	changed, loaded, needsReload, err := k.store.Apply(ctx, k.o.Runtime, want)
-	for _, name := range changed {
-		i := slices.IndexFunc(want, func(c Certificate) bool { return c.Name == name })
-		if i < 0 {
-			k.o.Logger.Info("certificate removed", "name", name)
-			continue
+// apply puts HAProxy in step, and then the copies: those of what it has accepted. Where
+// it does not have the list, or does not run, it will load the copies. Those that are
+// kept are what it has.
+func (k *Keeper) apply(ctx context.Context, saved, want []Certificate) (kept []Certificate, refused []Problem, err error) {
+	has, loaded, err := k.store.listed(ctx, k.o.Runtime)
+	switch {
+	case err != nil:
+		return saved, nil, err
+	case !loaded:
+		return want, nil, k.store.Save(want)
+	}
+	r, err := k.store.renew(ctx, k.o.Runtime, has, saved, want)
+	k.loaded(r.changed, want)
+	if isOver(ctx, err) {
+		return saved, nil, err
+	}
+	if len(r.kept) == 0 {
+		return saved, r.refused, errors.Join(errors.New("certificates: HAProxy takes none"), err)
+	}
+	if failed := k.store.Save(r.kept); failed != nil {
+		return saved, r.refused, errors.Join(failed, err)
+	}
+	// What is wanted and refused now stays where HAProxy has it.
+	removed, needsReload, failed := k.store.remove(ctx, k.o.Runtime, has, want)
+	for _, name := range removed {
+		k.o.Logger.Info("certificate removed", "name", name)
+	}
+	err = errors.Join(err, failed)
+	if err == nil && !needsReload {
+		err = k.store.Clean(r.kept)
+	}
+	return r.kept, r.refused, err
+}
+
+func (k *Keeper) loaded(names []string, want []Certificate) {
+	for _, c := range want {
+		if slices.Contains(names, c.Name) {
+			k.o.Logger.Info("certificate loaded", "name", c.Name, "names", strings.Join(c.Names, ","), "not_after", c.NotAfter.UTC().Format(time.RFC3339))
 		}
-		k.o.Logger.Info("certificate loaded", "name", name, "names", strings.Join(want[i].Names, ","), "not_after", want[i].NotAfter.UTC().Format(time.RFC3339))
 	}
-	if err == nil && loaded && !needsReload {
-		err = k.store.Clean(want)
-	}
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	k.fail(err)
 }

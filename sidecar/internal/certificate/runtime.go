@@ -2,6 +2,7 @@ package certificate
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -10,59 +11,112 @@ import (
 // Runtime sends a command to the running HAProxy, and gives its answer.
 type Runtime func(ctx context.Context, command string) (string, error)
 
-// Apply makes the running HAProxy have the certificates that are wanted, and reports
-// what it has changed. What is there already gets no command but questions. loaded is
-// false where HAProxy does not have the list: it will, once it has been reloaded.
-// needsReload is set where the default certificate is to go, which HAProxy cannot
-// remove.
-func (s Store) Apply(ctx context.Context, ask Runtime, want []Certificate) (changed []string, loaded, needsReload bool, err error) {
+// ErrNotRunning is a Runtime's error where no HAProxy answers.
+var ErrNotRunning = errors.New("HAProxy does not run")
+
+// listed is the certificates that the running HAProxy has. loaded is false where it does
+// not have the list: it will, once it has been started or reloaded.
+func (s Store) listed(ctx context.Context, ask Runtime) (has []string, loaded bool, err error) {
 	answer, err := ask(ctx, "show ssl crt-list "+s.list)
+	if errors.Is(err, ErrNotRunning) {
+		return nil, false, nil
+	}
 	if err != nil {
-		return nil, false, false, err
+		return nil, false, err
 	}
-	has, loaded := s.entries(answer)
-	if !loaded {
-		return nil, false, false, nil
-	}
+	has, loaded = s.entries(answer)
+	return has, loaded, nil
+}
+
+// renewal is what has become of the certificates that are wanted.
+type renewal struct {
+	kept    []Certificate // those that HAProxy has, or the saved ones in their place
+	changed []string
+	refused []Problem // by HAProxy
+}
+
+// maxPayload is the size up to which HAProxy takes a certificate at runtime, with a
+// buffer of the usual size. A larger one is loaded by the next reload.
+const maxPayload = 15 << 10
+
+// renew makes the running HAProxy have the certificates that are wanted. What is there
+// already gets no command but a question. One that fails keeps none of the others from
+// it, unless no HAProxy answers: then the error is that alone.
+func (s Store) renew(ctx context.Context, ask Runtime, has []string, saved, want []Certificate) (r renewal, err error) {
+	var errs []error
 	for _, c := range want {
-		isListed := slices.Contains(has, s.path(c.Name))
-		if isListed {
-			shown, err := ask(ctx, "show ssl cert "+s.path(c.Name))
-			if err != nil {
-				return changed, true, false, err
+		changed, err := s.renewOne(ctx, ask, c, slices.Contains(has, s.path(c.Name)))
+		if isOver(ctx, err) {
+			return renewal{kept: saved, changed: r.changed}, err
+		}
+		if changed {
+			r.changed = append(r.changed, c.Name)
+		}
+		refused, isRefused := errors.AsType[*refusalError](err)
+		switch {
+		case err == nil:
+		case len(c.pem) > maxPayload:
+			errs = append(errs, err)
+		default:
+			if isRefused {
+				r.refused = append(r.refused, Problem{Source: c.Source, Err: refused})
+			} else {
+				errs = append(errs, err)
 			}
-			if strings.Contains(shown, c.fingerprint) {
+			i := slices.IndexFunc(saved, func(o Certificate) bool { return o.Name == c.Name })
+			if i < 0 {
 				continue
 			}
+			c = saved[i]
 		}
-		if err := s.put(ctx, ask, c, isListed); err != nil {
-			return changed, true, false, err
-		}
-		changed = append(changed, c.Name)
+		r.kept = append(r.kept, c)
 	}
+	return r, errors.Join(errs...)
+}
+
+// isOver reports whether the other certificates need not be tried.
+func isOver(ctx context.Context, err error) bool {
+	return err != nil && (ctx.Err() != nil || errors.Is(err, ErrNotRunning))
+}
+
+func (s Store) renewOne(ctx context.Context, ask Runtime, c Certificate, isListed bool) (changed bool, err error) {
+	if isListed {
+		shown, err := ask(ctx, "show ssl cert "+s.path(c.Name))
+		if err != nil || strings.Contains(shown, c.fingerprint) {
+			return false, err
+		}
+	}
+	err = s.put(ctx, ask, c, isListed)
+	return err == nil, err
+}
+
+// remove takes from the running HAProxy what is not wanted. needsReload is set where the
+// default certificate is to go, which HAProxy cannot remove.
+func (s Store) remove(ctx context.Context, ask Runtime, has []string, want []Certificate) (removed []string, needsReload bool, err error) {
+	var errs []error
 	for _, path := range has {
 		if slices.ContainsFunc(want, func(c Certificate) bool { return s.path(c.Name) == path }) {
 			continue
 		}
 		answer, err := ask(ctx, "del ssl crt-list "+s.list+" "+path)
 		switch {
-		case err != nil:
-			return changed, true, needsReload, err
-		case strings.Contains(answer, "default certificate"):
+		case err == nil && strings.Contains(answer, "default certificate"):
 			needsReload = true
 			continue
-		case !strings.Contains(answer, "deleted in crtlist"):
-			return changed, true, needsReload, refusal("del ssl crt-list", path, answer)
+		case err == nil && !strings.Contains(answer, "deleted in crtlist"):
+			err = refusal("del ssl crt-list", path, answer)
+		case err == nil:
+			removed = append(removed, strings.TrimSuffix(strings.TrimPrefix(path, s.dir+"/"), ".pem"))
+			if answer, err = ask(ctx, "del ssl cert "+path); err == nil && !strings.Contains(answer, "deleted") {
+				err = refusal("del ssl cert", path, answer)
+			}
 		}
-		changed = append(changed, strings.TrimSuffix(strings.TrimPrefix(path, s.dir+"/"), ".pem"))
-		if answer, err = ask(ctx, "del ssl cert "+path); err == nil && !strings.Contains(answer, "deleted") {
-			err = refusal("del ssl cert", path, answer)
+		if isOver(ctx, err) {
+			return removed, needsReload, err
 		}
-		if err != nil {
-			return changed, true, needsReload, err
-		}
+		errs = append(errs, err)
 	}
-	return changed, true, needsReload, nil
+	return removed, needsReload, errors.Join(errs...)
 }
 
 // entries is the certificates of the list as HAProxy has them.
@@ -113,6 +167,11 @@ func (s Store) put(ctx context.Context, ask Runtime, c Certificate, isListed boo
 	return step("add ssl crt-list "+s.list+" "+path, "Success!")
 }
 
+// refusalError is what HAProxy does not do.
+type refusalError struct{ text string }
+
+func (e *refusalError) Error() string { return e.text }
+
 func refusal(command, path, answer string) error {
-	return fmt.Errorf("certificates: %s %s: HAProxy refuses: %s", command, path, strings.Join(strings.Fields(answer), " "))
+	return &refusalError{fmt.Sprintf("certificates: %s: HAProxy refuses: %s", strings.TrimSpace(command+" "+path), strings.Join(strings.Fields(answer), " "))}
 }

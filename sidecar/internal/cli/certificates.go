@@ -39,7 +39,7 @@ func withCertificates(cfg config.Config, s *render.Settings) error {
 		saved, err := store.Saved()
 		if err == nil && len(saved) == 0 {
 			k := newKeeper(cfg, svc, nil, hclog.NewNullLogger())
-			err = k.Sync()
+			err = k.Seed()
 			saved = k.State().Certificates
 		}
 		if err != nil {
@@ -82,13 +82,13 @@ func newCertificates(runtime certificate.Runtime, log hclog.Logger) *certificate
 	return &certificates{runtime: runtime, log: log, look: make(chan struct{}, 1), keepers: map[keeperKey]*certificate.Keeper{}}
 }
 
-// whileRunning makes an answer without a list of a HAProxy that does not run: it loads
-// the files when it starts.
+// whileRunning tells the keepers of a HAProxy that does not run: it loads the files when
+// it starts.
 func whileRunning(ask certificate.Runtime) certificate.Runtime {
 	return func(ctx context.Context, command string) (string, error) {
 		answer, err := ask(ctx, command)
 		if errors.Is(err, plan.ErrNotRunning) {
-			return "", nil
+			err = certificate.ErrNotRunning
 		}
 		return answer, err
 	}
