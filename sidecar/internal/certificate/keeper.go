@@ -64,9 +64,10 @@ func (k *Keeper) Default() string {
 // starts with them. The error is that none can be made.
 func (k *Keeper) Seed() error {
 	saved, want, problems, err := k.read()
-	if len(saved) > 0 && err == nil {
-		want = saved
-	} else if err == nil {
+	if len(saved) > 0 {
+		return nil
+	}
+	if err == nil {
 		err = k.store.Save(want)
 	}
 	k.note(want, problems, err)

@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"errors"
+	"fmt"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -27,25 +28,42 @@ func certificateCopies(cfg config.Config, backend string) string {
 	return filepath.Join(path+".certificates", backend)
 }
 
+// seedCertificates makes the copies that are not there yet, as HAProxy validates its file
+// with them. Only what writes haproxy.cfg does it: the copies are to be the sidecar's.
+func seedCertificates(cfg config.Config) error {
+	for _, svc := range cfg.Services {
+		if svc.Certificates.Directory == "" {
+			continue
+		}
+		if err := newKeeper(cfg, svc, nil, hclog.NewNullLogger()).Seed(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // withCertificates names the crt-list on the TLS addresses of the services that have a
-// directory. Copies that are not there yet are made, as HAProxy validates the file with
-// them; the error is that none can be.
-func withCertificates(cfg config.Config, s *render.Settings) error {
+// directory. It writes nothing. mustHave makes it an error that there are no copies; else
+// the default is the one that it will be.
+func withCertificates(cfg config.Config, s *render.Settings, mustHave bool) error {
 	for i, svc := range cfg.Services {
 		if svc.Certificates.Directory == "" {
 			continue
 		}
 		store := certificate.NewStore(certificateCopies(cfg, svc.Backend))
-		saved, err := store.Saved()
-		if err == nil && len(saved) == 0 {
-			k := newKeeper(cfg, svc, nil, hclog.NewNullLogger())
-			err = k.Seed()
-			saved = k.State().Certificates
+		has, err := store.Saved()
+		if err == nil && len(has) == 0 {
+			err = fmt.Errorf("certificates: %s names no certificate that can be used", store.List())
 		}
-		if err != nil {
+		if err != nil && mustHave {
 			return err
 		}
-		s.Services[i].Certificate = saved[0].Name
+		if len(has) == 0 {
+			has, _, _ = certificate.Read(svc.Certificates.Directory) // checkCertificates says what is wrong
+		}
+		if len(has) > 0 {
+			s.Services[i].Certificate = has[0].Name
+		}
 		s.Services[i].Bind = slices.Clone(svc.Bind)
 		for j, line := range svc.Bind {
 			if slices.Contains(strings.Fields(line), "ssl") {
@@ -54,6 +72,25 @@ func withCertificates(cfg config.Config, s *render.Settings) error {
 		}
 	}
 	return nil
+}
+
+// checkCertificates looks whether HAProxy has or will have certificates of a service.
+func checkCertificates(cfg config.Config, svc config.Service) (note string, err error) {
+	note = svc.Certificates.Directory
+	good, problems, err := certificate.Read(svc.Certificates.Directory)
+	for _, p := range problems {
+		note += "\ncannot be used: " + p.Error()
+	}
+	if err == nil && len(good) == 0 {
+		err = errors.New("certificates: " + note + ": no certificate can be used")
+	}
+	if err == nil {
+		return note, nil
+	}
+	if saved, _ := certificate.NewStore(certificateCopies(cfg, svc.Backend)).Saved(); len(saved) > 0 {
+		return note + "\nHAProxy keeps its copies: " + err.Error(), nil
+	}
+	return note, err
 }
 
 func newKeeper(cfg config.Config, s config.Service, runtime certificate.Runtime, log hclog.Logger) *certificate.Keeper {

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/pointsman/pointsman/sidecar/internal/catalog"
+	"github.com/pointsman/pointsman/sidecar/internal/certificate"
 	"github.com/pointsman/pointsman/sidecar/internal/config"
 	"github.com/pointsman/pointsman/sidecar/internal/plan"
 	"github.com/pointsman/pointsman/sidecar/internal/render"
@@ -95,6 +96,12 @@ func runChecks(ctx context.Context, cfg config.Config, adopt, offline bool) []fi
 		return findings
 	}
 	add("haproxy.cfg", cfg.HAProxy.Config, checkDirectory(cfg.HAProxy.Config))
+	for _, s := range cfg.Services {
+		if s.Certificates.Directory != "" {
+			note, err := checkCertificates(cfg, s)
+			add("certificates", s.Name+": "+note, err)
+		}
+	}
 	snap, err := catalogOnce(ctx, cfg)
 	add("consul", cfg.Consul.Address, err)
 	for _, s := range snap.Services() {
@@ -190,6 +197,14 @@ func checkTemplate(ctx context.Context, cfg config.Config) error {
 	}
 	defer func() { _ = os.RemoveAll(dir) }()                                   // a temporary directory
 	cfg.HAProxy.Config = filepath.Join(dir, filepath.Base(cfg.HAProxy.Config)) // its map files are there, too
+	for _, svc := range cfg.Services {
+		if svc.Certificates.Directory == "" {
+			continue
+		}
+		if err := certificate.StandIn(certificateCopies(cfg, svc.Backend)); err != nil { // no key of the operator's goes there
+			return err
+		}
+	}
 	content, err := rendered(ctx, cfg, true)
 	if err != nil {
 		return err

@@ -135,13 +135,20 @@ func bindAddress(socket string) string {
 	return socket
 }
 
-// newRenderer reads the operator's template, if there is one. The peers are those of
-// the file, so that all commands make the same of it.
+// newRenderer is the one of a command: it reads the operator's template, if there is one,
+// and writes nothing. The peers are those of the file, so that all commands make the same
+// of it.
 func newRenderer(cfg config.Config) (*render.Renderer, error) {
-	return newRendererWith(cfg, savedPeers(cfg))
+	return makeRenderer(cfg, savedPeers(cfg), false)
 }
 
+// newRendererWith is the one of what writes haproxy.cfg. The copies of certificates have
+// to be there.
 func newRendererWith(cfg config.Config, peers []render.Peer) (*render.Renderer, error) {
+	return makeRenderer(cfg, peers, true)
+}
+
+func makeRenderer(cfg config.Config, peers []render.Peer, withCopies bool) (*render.Renderer, error) {
 	name, text := "built-in haproxy.cfg.tmpl", templates.HAProxy
 	if path := cfg.HAProxy.Template; path != "" {
 		content, err := os.ReadFile(path)
@@ -152,7 +159,7 @@ func newRendererWith(cfg config.Config, peers []render.Peer) (*render.Renderer, 
 	}
 	s := renderSettings(cfg)
 	s.Peers = peersOf(cfg, peers)
-	if err := withCertificates(cfg, &s); err != nil {
+	if err := withCertificates(cfg, &s, withCopies); err != nil {
 		return nil, err
 	}
 	return render.New(name, text, s)

@@ -27,14 +27,20 @@ not write is replaced only with --adopt.`,
 			if err != nil {
 				return err
 			}
+			if write {
+				err := mayWrite(cfg, adopt)
+				if err == nil {
+					err = seedCertificates(cfg)
+				}
+				if err != nil {
+					return &exitError{code: ExitUsage, err: err}
+				}
+			}
 			content, err := rendered(cmd.Context(), cfg, offline)
 			if err != nil {
 				return err
 			}
 			if write {
-				if err := mayWrite(cfg, adopt); err != nil {
-					return &exitError{code: ExitUsage, err: err}
-				}
 				return writeOnce(cmd.Context(), env, cfg, content)
 			}
 			_, err = env.Stdout.Write(content)

@@ -94,7 +94,10 @@ type daemon struct {
 }
 
 func newDaemon(cfg config.Config, env Env, adopt bool, reload func() (config.Config, error)) (*daemon, error) {
-	r, err := newRenderer(cfg)
+	if err := seedCertificates(cfg); err != nil {
+		return nil, err
+	}
+	r, err := newRendererWith(cfg, savedPeers(cfg))
 	if err != nil {
 		return nil, err
 	}
@@ -365,6 +368,10 @@ func (d *daemon) reloadConfig(ctx context.Context) {
 		return
 	}
 	rendered := asStarted(cfg, d.started)
+	if err := seedCertificates(rendered); err != nil {
+		d.log.Error("certificates cannot be used, keeping current configuration", "error", err)
+		return
+	}
 	r, err := newRendererWith(rendered, d.peers)
 	if err != nil {
 		d.log.Error("invalid template, keeping current configuration", "error", err)
