@@ -93,12 +93,15 @@ func pairOf(directory string, e fs.DirEntry) (name string, files []string) {
 	if strings.HasPrefix(e.Name(), ".") {
 		return "", nil
 	}
-	if info, err := os.Stat(at); err == nil && info.IsDir() {
-		chain := filepath.Join(at, "fullchain.pem")
-		if _, err := os.Lstat(chain); err != nil {
-			return "", nil
+	if info, err := os.Stat(at); e.IsDir() || err == nil && info.IsDir() {
+		pair := []string{filepath.Join(at, "fullchain.pem"), filepath.Join(at, "privkey.pem")}
+		// One that is half there, or that cannot be looked at, is broken and not gone.
+		for _, file := range pair {
+			if _, err := os.Lstat(file); !errors.Is(err, fs.ErrNotExist) {
+				return e.Name(), pair
+			}
 		}
-		return e.Name(), []string{chain, filepath.Join(at, "privkey.pem")}
+		return "", nil
 	}
 	if base, ok := strings.CutSuffix(e.Name(), ".pem"); ok {
 		return base, []string{at}

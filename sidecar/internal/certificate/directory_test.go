@@ -55,6 +55,15 @@ func TestRead_Directory_GivesGoodAndNamesBroken(t *testing.T) {
 	put("lonely.crt", cert("one.test"))
 	link("nowhere", "dangling.pem")
 
+	put("half.test/privkey.pem", key("one.test"))
+	put("closed.test/fullchain.pem", cert("one.test"))
+	put("file.test", []byte("x"))
+	closed := filepath.Join(dir, "closed.test")
+	if err := os.Chmod(closed, 0); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.Chmod(closed, 0o755) })
+
 	good, problems, err := Read(dir)
 	if err != nil {
 		t.Fatal(err)
@@ -72,13 +81,21 @@ func TestRead_Directory_GivesGoodAndNamesBroken(t *testing.T) {
 	want := map[string]string{
 		"mixed.pem": "private key does not match", "nokey.pem": "no private key", "half.pem": "no certificate", "empty.pem": "no certificate",
 		"large.pem": "larger than 64 KiB", "a b.pem": "may have only letters", "lonely.crt": "lonely.key: no such file", "dangling.pem": "no such file",
+		"half.test": "fullchain.pem: no such file", "closed.test": "permission denied",
+	}
+	if os.Getuid() == 0 {
+		want["closed.test"] = "privkey.pem: no such file" // root reads it
 	}
 	for _, p := range problems {
-		reason, expected := want[filepath.Base(p.Source)]
+		file := filepath.Base(p.Source)
+		if file == "fullchain.pem" {
+			file = nameOf(p.Source)
+		}
+		reason, expected := want[file]
 		if !expected || !strings.Contains(p.Error(), reason) || strings.Contains(p.Error(), "PRIVATE") {
 			t.Errorf("unexpected problem: %v", p)
 		}
-		delete(want, filepath.Base(p.Source))
+		delete(want, file)
 	}
 	if len(want) > 0 {
 		t.Errorf("no problem with %v", want)

@@ -25,6 +25,8 @@ type Keeper struct {
 	o     Options
 	store Store
 
+	missing map[string]int // looks in a row that have not seen a certificate that is kept
+
 	mu    sync.Mutex
 	state State
 	fails string // what failed the last time, as logged
@@ -86,6 +88,9 @@ func (k *Keeper) read() (saved, want []Certificate, problems []Problem, err erro
 	for _, p := range problems {
 		broken = append(broken, nameOf(p.Source))
 	}
+	if err == nil {
+		broken = append(broken, k.recent(saved, good, broken)...)
+	}
 	want = Want(saved, good, broken)
 	if err == nil && len(want) == 0 {
 		err = errors.New("certificates: " + k.o.Directory + ": no certificate can be used")
@@ -97,6 +102,26 @@ func (k *Keeper) read() (saved, want []Certificate, problems []Problem, err erro
 		want = saved
 	}
 	return saved, want, problems, err
+}
+
+// looksToRemove is how many looks in a row must miss a certificate before it is removed:
+// a program that renews one may take its files away and put others there.
+const looksToRemove = 3
+
+// recent gives the saved certificates that the directory no longer has, but has had a
+// moment ago.
+func (k *Keeper) recent(saved, good []Certificate, broken []string) (names []string) {
+	missing := map[string]int{}
+	for _, c := range saved {
+		if slices.Contains(broken, c.Name) || slices.ContainsFunc(good, func(o Certificate) bool { return o.Name == c.Name }) {
+			continue
+		}
+		if missing[c.Name] = k.missing[c.Name] + 1; missing[c.Name] < looksToRemove {
+			names = append(names, c.Name)
+		}
+	}
+	k.missing = missing
+	return names
 }
 
 // nameOf is the name of the certificate that a file would be.

@@ -300,3 +300,27 @@ func TestRead_HAProxyWouldNotLoad_Refused(t *testing.T) {
 		}
 	}
 }
+
+// A file that is gone for a moment is about to be replaced; one that stays away is removed.
+func TestStep_GoneForAMoment_StaysUntilThreeLooksMissIt(t *testing.T) {
+	s := newSite(t, "a.test", "b.test")
+	isThere := func() bool { return slices.Contains(s.proxy.order, s.store.path("b.test")) }
+	gone := func() { s.must(os.Remove(filepath.Join(s.dir, "b.test.pem"))) }
+	gone()
+	for range 2 {
+		s.keeper.Step(t.Context())
+	}
+	s.sign("b.test")
+	s.keeper.Step(t.Context())
+	gone()
+	for range 2 {
+		s.keeper.Step(t.Context())
+	}
+	if !isThere() {
+		t.Fatal("removed before three looks in a row missed it")
+	}
+	s.keeper.Step(t.Context())
+	if isThere() {
+		t.Error("not removed")
+	}
+}
