@@ -25,6 +25,7 @@ type Keeper struct {
 	o     Options
 	store Store
 
+	unsent  []Certificate  // copied while HAProxy could not be told
 	missing map[string]int // looks in a row that have not seen a certificate that is kept
 
 	mu    sync.Mutex
@@ -181,9 +182,16 @@ func (k *Keeper) apply(ctx context.Context, saved, want []Certificate) (kept []C
 	case err != nil:
 		return saved, nil, err
 	case !loaded:
-		return want, nil, k.store.Save(want)
+		err = k.store.Save(want)
+		for _, c := range want {
+			if !slices.ContainsFunc(saved, c.Equal) {
+				k.unsent = append(k.unsent, c)
+			}
+		}
+		return want, nil, err
 	}
-	r, err := k.store.renew(ctx, k.o.Runtime, has, saved, want)
+	r, err := k.store.renew(ctx, k.o.Runtime, has, saved, want, func(c Certificate) bool { return slices.ContainsFunc(k.unsent, c.Equal) })
+	k.unsent = slices.DeleteFunc(k.unsent, func(c Certificate) bool { return slices.Contains(r.changed, c.Name) })
 	k.loaded(r.changed, want)
 	if isOver(ctx, err) {
 		return saved, nil, err

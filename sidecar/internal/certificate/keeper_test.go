@@ -324,3 +324,26 @@ func TestStep_GoneForAMoment_StaysUntilThreeLooksMissIt(t *testing.T) {
 		t.Error("not removed")
 	}
 }
+
+// HAProxy tells of the leaf only what is certain: a chain that has become whole is told,
+// also one that was copied while HAProxy did not answer.
+func TestStep_TheChainAloneChanges_Told(t *testing.T) {
+	s := newSite(t, "a.test")
+	for _, down := range []bool{false, true} {
+		s.certs.Sign("other.test")
+		s.put("a.test", s.certs.Read("a.test.pem"), s.certs.Read("other.test.pem"), s.certs.Read("a.test-key.pem"))
+		if s.proxy.down = down; down {
+			s.keeper.Step(t.Context())
+			s.proxy.down = false
+		}
+		s.keeper.Step(t.Context())
+		if s.proxy.has[s.store.path("a.test")] != s.source("a.test") {
+			t.Errorf("down %v: HAProxy was not told of the chain", down)
+		}
+		s.proxy.commands = nil
+		s.keeper.Step(t.Context())
+		if slices.ContainsFunc(s.proxy.commands, func(c string) bool { return strings.HasPrefix(c, "set ") }) {
+			t.Errorf("down %v: told again: %q", down, s.proxy.commands)
+		}
+	}
+}

@@ -39,13 +39,15 @@ type renewal struct {
 // buffer of the usual size. A larger one is loaded by the next reload.
 const maxPayload = 15 << 10
 
-// renew makes the running HAProxy have the certificates that are wanted. What is there
-// already gets no command but a question. One that fails keeps none of the others from
-// it, unless no HAProxy answers: then the error is that alone.
-func (s Store) renew(ctx context.Context, ask Runtime, has []string, saved, want []Certificate) (r renewal, err error) {
+// renew makes the running HAProxy have the certificates that are wanted. One that is as it
+// was saved gets no command but a question, unless it is new to HAProxy: of the chain,
+// HAProxy's answer tells too little. One that fails keeps none of the others from it,
+// unless no HAProxy answers: then the error is that alone.
+func (s Store) renew(ctx context.Context, ask Runtime, has []string, saved, want []Certificate, isNew func(Certificate) bool) (r renewal, err error) {
 	var errs []error
 	for _, c := range want {
-		changed, err := s.renewOne(ctx, ask, c, slices.Contains(has, s.path(c.Name)))
+		isSaved := slices.ContainsFunc(saved, c.Equal) && !isNew(c)
+		changed, err := s.renewOne(ctx, ask, c, slices.Contains(has, s.path(c.Name)), isSaved)
 		if isOver(ctx, err) {
 			return renewal{kept: saved, changed: r.changed}, err
 		}
@@ -79,8 +81,8 @@ func isOver(ctx context.Context, err error) bool {
 	return err != nil && (ctx.Err() != nil || errors.Is(err, ErrNotRunning))
 }
 
-func (s Store) renewOne(ctx context.Context, ask Runtime, c Certificate, isListed bool) (changed bool, err error) {
-	if isListed {
+func (s Store) renewOne(ctx context.Context, ask Runtime, c Certificate, isListed, isSaved bool) (changed bool, err error) {
+	if isListed && isSaved {
 		shown, err := ask(ctx, "show ssl cert "+s.path(c.Name))
 		if err != nil || strings.Contains(shown, c.fingerprint) {
 			return false, err
