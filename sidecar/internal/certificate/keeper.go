@@ -82,7 +82,8 @@ func (k *Keeper) Seed() error {
 func (k *Keeper) read() (saved, want []Certificate, problems []Problem, err error) {
 	saved, err = k.store.Saved()
 	if err != nil {
-		return nil, nil, nil, err
+		last := k.State()
+		return nil, last.Certificates, last.Problems, err
 	}
 	good, problems, err := Read(k.o.Directory)
 	var broken []string

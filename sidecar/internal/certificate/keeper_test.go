@@ -347,3 +347,20 @@ func TestStep_TheChainAloneChanges_Told(t *testing.T) {
 		}
 	}
 }
+
+// A list that cannot be read stops renewal, and is told.
+func TestStep_ListUnreadable_LoggedAndInTheState(t *testing.T) {
+	s := newSite(t, "a.test")
+	s.must(os.Remove(s.store.List()))
+	s.must(os.Mkdir(s.store.List(), 0o700))
+	if s.keeper.Step(t.Context()) {
+		t.Error("the default has changed")
+	}
+	state := s.keeper.State()
+	if state.Err == nil || !strings.Contains(state.Err.Error(), "crt-list") || !strings.Contains(s.log.String(), "crt-list") {
+		t.Errorf("state: %v, log: %s", state.Err, s.log.String())
+	}
+	if len(state.Certificates) != 1 {
+		t.Errorf("the state has lost what HAProxy has: %v", state.Certificates)
+	}
+}
