@@ -364,3 +364,30 @@ func TestStep_ListUnreadable_LoggedAndInTheState(t *testing.T) {
 		t.Errorf("the state has lost what HAProxy has: %v", state.Certificates)
 	}
 }
+
+// A transaction that is left open would keep HAProxy from any other certificate.
+func TestStep_StoppedWithinATransaction_LeavesNoneOpen(t *testing.T) {
+	s := newSite(t, "a.test", "b.test")
+	ctx, stop := context.WithCancel(t.Context())
+	s.proxy.stops, s.proxy.stop = "set ssl cert", stop
+	s.sign("b.test")
+	s.keeper.Step(ctx)
+	if len(s.proxy.pending) > 0 || ctx.Err() == nil {
+		t.Errorf("open: %d, stopped: %v", len(s.proxy.pending), ctx.Err())
+	}
+	s.proxy.stops = ""
+	s.proxy.pending[s.store.path("b.test")] = "what a sidecar that was killed left"
+	s.sign("a.test")
+	s.keeper.Step(t.Context())
+	for _, name := range []string{"a.test", "b.test"} {
+		if s.proxy.has[s.store.path(name)] != s.source(name) {
+			t.Errorf("%s was not renewed", name)
+		}
+	}
+	s.proxy.pending["/of/the/operator.pem"] = "x"
+	s.sign("a.test")
+	s.keeper.Step(t.Context())
+	if s.proxy.pending["/of/the/operator.pem"] == "" || !strings.Contains(s.problems(), "ongoing transaction") {
+		t.Errorf("the operator's transaction was aborted; problems: %s", s.problems())
+	}
+}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 )
 
 // Runtime sends a command to the running HAProxy, and gives its answer.
@@ -140,9 +141,9 @@ func (s Store) entries(answer string) (has []string, loaded bool) {
 // put renews a certificate, or adds it to the list.
 func (s Store) put(ctx context.Context, ask Runtime, c Certificate, isListed bool) error {
 	path := s.path(c.Name)
-	step := func(command, wants string) error {
+	step := func(command string, wants ...string) error {
 		answer, err := ask(ctx, command)
-		if err == nil && !strings.Contains(answer, wants) {
+		if err == nil && !slices.ContainsFunc(wants, func(w string) bool { return strings.Contains(answer, w) }) {
 			command, _, _ = strings.Cut(command, " <<")
 			err = refusal(command, "", answer)
 		}
@@ -156,17 +157,50 @@ func (s Store) put(ctx context.Context, ask Runtime, c Certificate, isListed boo
 			return refusal("new ssl cert", path, answer)
 		}
 	}
-	if err := step("set ssl cert "+path+" <<\n"+string(c.pem), "Transaction"); err != nil {
-		return err
+	set := "set ssl cert " + path + " <<\n" + string(c.pem)
+	err := step(set, "Transaction created for", "Transaction updated for")
+	if other := s.openTransaction(err); other != "" {
+		s.abort(ctx, ask, other)
+		err = step(set, "Transaction created for", "Transaction updated for")
 	}
-	if err := step("commit ssl cert "+path, "Success!"); err != nil {
-		_, _ = ask(ctx, "abort ssl cert "+path) // or the next try finds a transaction under way
+	if err == nil {
+		err = step("commit ssl cert "+path, "Success!")
+	}
+	if err != nil {
+		s.abort(ctx, ask, path) // or the next try finds a transaction under way
 		return err
 	}
 	if isListed {
 		return nil
 	}
 	return step("add ssl crt-list "+s.list+" "+path, "Success!")
+}
+
+// abortWait bounds how long HAProxy is waited for when the sidecar is about to stop.
+const abortWait = 2 * time.Second
+
+// abort ends a transaction, also where ctx has ended: HAProxy keeps it open, and takes no
+// other.
+func (s Store) abort(ctx context.Context, ask Runtime, path string) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), abortWait)
+	defer cancel()
+	_, _ = ask(ctx, "abort ssl cert "+path) // most often there is none
+}
+
+// openTransaction is the path of one of ours that HAProxy still has under way, by its
+// refusal of another.
+func (s Store) openTransaction(err error) string {
+	refused, is := errors.AsType[*refusalError](err)
+	if !is {
+		return ""
+	}
+	_, rest, found := strings.Cut(refused.text, "ongoing transaction is about '")
+	path, _, _ := strings.Cut(rest, "'")
+	name, isOurs := strings.CutSuffix(strings.TrimPrefix(path, s.dir+"/"), ".pem")
+	if !found || !isOurs || !isName(name) || path != s.path(name) {
+		return ""
+	}
+	return path
 }
 
 // refusalError is what HAProxy does not do.
