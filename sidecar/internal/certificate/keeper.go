@@ -28,6 +28,8 @@ type Keeper struct {
 	unsent  []Certificate  // copied while HAProxy could not be told
 	missing map[string]int // looks in a row that have not seen a certificate that is kept
 
+	isDue bool // the default is another one than in haproxy.cfg
+
 	mu    sync.Mutex
 	state State
 	fails string // what failed the last time, as logged
@@ -162,7 +164,7 @@ func (k *Keeper) fail(err error) {
 }
 
 // Step puts directory, files and HAProxy in step once. It reports whether HAProxy's
-// default certificate is another one than before, which takes a reload.
+// default certificate is another one than before, which takes a reload, until Rendered.
 func (k *Keeper) Step(ctx context.Context) (newDefault bool) {
 	saved, want, problems, err := k.read()
 	if err == nil {
@@ -171,8 +173,14 @@ func (k *Keeper) Step(ctx context.Context) (newDefault bool) {
 		problems = append(problems, refused...)
 	}
 	k.note(want, problems, err)
-	return len(saved) > 0 && len(want) > 0 && want[0].Name != saved[0].Name
+	if len(saved) > 0 && len(want) > 0 && want[0].Name != saved[0].Name {
+		k.isDue = true
+	}
+	return k.isDue
 }
+
+// Rendered tells that haproxy.cfg is to have the new default.
+func (k *Keeper) Rendered() { k.isDue = false }
 
 // apply puts HAProxy in step, and then the copies: those of what it has accepted. Where
 // it does not have the list, or does not run, it will load the copies. Those that are

@@ -391,3 +391,18 @@ func TestStep_StoppedWithinATransaction_LeavesNoneOpen(t *testing.T) {
 		t.Errorf("the operator's transaction was aborted; problems: %s", s.problems())
 	}
 }
+
+// A default that has gone may be revoked: it is told again until haproxy.cfg is without it.
+func TestStep_DefaultGone_ToldUntilRendered(t *testing.T) {
+	s := newSite(t, "a.test", "b.test")
+	s.must(os.Remove(filepath.Join(s.dir, "a.test.pem")))
+	var told []bool
+	for range 5 {
+		told = append(told, s.keeper.Step(t.Context()))
+	}
+	s.keeper.Rendered()
+	told = append(told, s.keeper.Step(t.Context()))
+	if want := []bool{false, false, true, true, true, false}; !slices.Equal(told, want) {
+		t.Errorf("told %v, want %v", told, want)
+	}
+}

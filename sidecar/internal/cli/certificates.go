@@ -106,6 +106,8 @@ type certificates struct {
 	log     hclog.Logger
 	look    chan struct{} // holds a value while a look is wanted at once
 
+	fails string // why haproxy.cfg could not be rendered the last time, as logged
+
 	mu      sync.Mutex
 	keepers map[keeperKey]*certificate.Keeper
 }
@@ -166,8 +168,8 @@ func (d *daemon) keepCertificates(ctx context.Context) error {
 		keepers := d.certificates.of(d.cfg)
 		d.mu.Unlock()
 		for _, k := range keepers {
-			if k.Step(ctx) {
-				d.renderAgain()
+			if k.Step(ctx) && d.renderAgain() {
+				k.Rendered()
 			}
 		}
 		select {
@@ -179,16 +181,22 @@ func (d *daemon) keepCertificates(ctx context.Context) error {
 	return nil
 }
 
-// renderAgain makes haproxy.cfg of what is beside the settings now.
-func (d *daemon) renderAgain() {
+// renderAgain makes haproxy.cfg of what is beside the settings now. It reports whether
+// that can be.
+func (d *daemon) renderAgain() bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	r, err := newRendererWith(d.cfg, d.peers)
 	if err != nil {
-		d.log.Error("haproxy.cfg cannot be rendered, keeping current", "error", err)
-		return
+		if text := err.Error(); text != d.certificates.fails {
+			d.log.Error("haproxy.cfg cannot be rendered, keeping current", "error", err)
+			d.certificates.fails = text
+		}
+		return false
 	}
+	d.certificates.fails = ""
 	d.agent.Reconfigure(settings(d.cfg, r))
+	return true
 }
 
 // certificateState is one certificate in the state.
