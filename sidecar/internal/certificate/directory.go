@@ -61,6 +61,13 @@ const (
 // NAME/privkey.pem (as certbot makes them, by symbolic links). It gives what can be
 // used, sorted by name, and what cannot. The error is about the directory itself.
 func Read(directory string) (good []Certificate, problems []Problem, err error) {
+	return read(directory, load)
+}
+
+// loader reads a certificate from its files.
+type loader func(name string, files []string) (Certificate, error)
+
+func read(directory string, load loader) (good []Certificate, problems []Problem, err error) {
 	entries, err := os.ReadDir(directory)
 	if err != nil {
 		return nil, nil, fmt.Errorf("certificates: %w", err)

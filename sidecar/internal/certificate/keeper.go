@@ -14,9 +14,11 @@ import (
 
 // Options are those of a Keeper.
 type Options struct {
-	Directory string  // of the operator's certificates
-	Store     string  // directory of the copies, absolute
-	Runtime   Runtime // nil: files only
+	Directory string           // of the operator's certificates
+	Store     string           // directory of the copies, absolute
+	Runtime   Runtime          // nil: files only
+	Worker    func() int       // HAProxy's process id: another one is asked at once; may be nil
+	Now       func() time.Time // nil: time.Now
 	Logger    hclog.Logger
 }
 
@@ -25,10 +27,11 @@ type Keeper struct {
 	o     Options
 	store Store
 
+	cache   cache
+	settled *outcome       // nil while something is still to be done
 	unsent  []Certificate  // copied while HAProxy could not be told
 	missing map[string]int // looks in a row that have not seen a certificate that is kept
-
-	isDue bool // the default is another one than in haproxy.cfg
+	isDue   bool           // the default is another one than in haproxy.cfg
 
 	mu    sync.Mutex
 	state State
@@ -44,7 +47,13 @@ type State struct {
 
 // New checks nothing and starts nothing.
 func New(o Options) *Keeper {
-	return &Keeper{o: o, store: NewStore(o.Store)}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Worker == nil {
+		o.Worker = func() int { return 0 }
+	}
+	return &Keeper{o: o, store: NewStore(o.Store), cache: cache{load: load, now: o.Now}}
 }
 
 // List is the path of the crt-list that haproxy.cfg names.
@@ -82,12 +91,13 @@ func (k *Keeper) Seed() error {
 // read reads the directory and the copies. A directory that cannot be read, or has no
 // certificate that can be used, changes nothing: unknown is not empty.
 func (k *Keeper) read() (saved, want []Certificate, problems []Problem, err error) {
-	saved, err = k.store.Saved()
+	k.cache.turn()
+	saved, err = k.store.saved(k.cache.get)
 	if err != nil {
 		last := k.State()
 		return nil, last.Certificates, last.Problems, err
 	}
-	good, problems, err := Read(k.o.Directory)
+	good, problems, err := read(k.o.Directory, k.cache.get)
 	var broken []string
 	for _, p := range problems {
 		broken = append(broken, nameOf(p.Source))
@@ -169,7 +179,7 @@ func (k *Keeper) Step(ctx context.Context) (newDefault bool) {
 	saved, want, problems, err := k.read()
 	if err == nil {
 		var refused []Problem
-		want, refused, err = k.apply(ctx, saved, want)
+		want, refused, err = k.step(ctx, saved, want)
 		problems = append(problems, refused...)
 	}
 	k.note(want, problems, err)
@@ -182,14 +192,40 @@ func (k *Keeper) Step(ctx context.Context) (newDefault bool) {
 // Rendered tells that haproxy.cfg is to have the new default.
 func (k *Keeper) Rendered() { k.isDue = false }
 
+// outcome is what HAProxy has made of the certificates that are wanted.
+type outcome struct {
+	want, kept []Certificate
+	refused    []Problem
+	worker     int
+	at         time.Time
+}
+
+// askAgain is the time after which HAProxy is asked though nothing has changed.
+const askAgain = 30 * time.Second
+
+// step is apply, unless nothing has changed since all was done.
+func (k *Keeper) step(ctx context.Context, saved, want []Certificate) (kept []Certificate, refused []Problem, err error) {
+	worker, now := k.o.Worker(), k.o.Now()
+	if s := k.settled; s != nil && s.worker == worker && now.Sub(s.at) < askAgain &&
+		slices.EqualFunc(s.kept, saved, Certificate.Equal) && slices.EqualFunc(s.want, want, Certificate.Equal) {
+		return s.kept, s.refused, nil
+	}
+	k.settled = nil
+	kept, refused, isDone, err := k.apply(ctx, saved, want)
+	if isDone && err == nil {
+		k.settled = &outcome{want: want, kept: kept, refused: refused, worker: worker, at: now}
+	}
+	return kept, refused, err
+}
+
 // apply puts HAProxy in step, and then the copies: those of what it has accepted. Where
 // it does not have the list, or does not run, it will load the copies. Those that are
-// kept are what it has.
-func (k *Keeper) apply(ctx context.Context, saved, want []Certificate) (kept []Certificate, refused []Problem, err error) {
+// kept are what it has. isDone is false where HAProxy has still to load something.
+func (k *Keeper) apply(ctx context.Context, saved, want []Certificate) (kept []Certificate, refused []Problem, isDone bool, err error) {
 	has, loaded, err := k.store.listed(ctx, k.o.Runtime)
 	switch {
 	case err != nil:
-		return saved, nil, err
+		return saved, nil, false, err
 	case !loaded:
 		err = k.store.Save(want)
 		for _, c := range want {
@@ -197,19 +233,19 @@ func (k *Keeper) apply(ctx context.Context, saved, want []Certificate) (kept []C
 				k.unsent = append(k.unsent, c)
 			}
 		}
-		return want, nil, err
+		return want, nil, false, err
 	}
 	r, err := k.store.renew(ctx, k.o.Runtime, has, saved, want, func(c Certificate) bool { return slices.ContainsFunc(k.unsent, c.Equal) })
 	k.unsent = slices.DeleteFunc(k.unsent, func(c Certificate) bool { return slices.Contains(r.changed, c.Name) })
 	k.loaded(r.changed, want)
 	if isOver(ctx, err) {
-		return saved, nil, err
+		return saved, nil, false, err
 	}
 	if len(r.kept) == 0 {
-		return saved, r.refused, errors.Join(errors.New("certificates: HAProxy takes none"), err)
+		return saved, r.refused, false, errors.Join(errors.New("certificates: HAProxy takes none"), err)
 	}
 	if failed := k.store.Save(r.kept); failed != nil {
-		return saved, r.refused, errors.Join(failed, err)
+		return saved, r.refused, false, errors.Join(failed, err)
 	}
 	// What is wanted and refused now stays where HAProxy has it.
 	removed, needsReload, failed := k.store.remove(ctx, k.o.Runtime, has, want)
@@ -220,7 +256,7 @@ func (k *Keeper) apply(ctx context.Context, saved, want []Certificate) (kept []C
 	if err == nil && !needsReload {
 		err = k.store.Clean(r.kept)
 	}
-	return r.kept, r.refused, err
+	return r.kept, r.refused, !needsReload, err
 }
 
 func (k *Keeper) loaded(names []string, want []Certificate) {

@@ -110,6 +110,9 @@ type site struct {
 	proxy  *proxy
 	log    bytes.Buffer
 	keeper *Keeper
+	now    time.Time
+	worker int
+	parsed int
 }
 
 // newSite has HAProxy started with the certificates of these names.
@@ -117,7 +120,9 @@ func newSite(t *testing.T, names ...string) *site {
 	t.Helper()
 	s := &site{T: t, certs: certtest.New(t), dir: t.TempDir(), store: NewStore(filepath.Join(t.TempDir(), "copies"))}
 	s.proxy = &proxy{list: s.store.List(), has: map[string]string{}, pending: map[string]string{}}
-	s.keeper = New(Options{Directory: s.dir, Store: s.store.dir, Runtime: s.proxy.ask, Logger: hclog.New(&hclog.LoggerOptions{Output: &s.log})})
+	s.keeper = New(Options{Directory: s.dir, Store: s.store.dir, Runtime: s.proxy.ask, Now: func() time.Time { return s.now }, Worker: func() int { return s.worker }, Logger: hclog.New(&hclog.LoggerOptions{Output: &s.log})})
+	s.now, s.worker = time.Now(), 1
+	s.keeper.cache.load = func(name string, files []string) (Certificate, error) { s.parsed++; return load(name, files) }
 	for _, name := range names {
 		s.sign(name)
 	}
@@ -194,6 +199,7 @@ func TestStep_HAProxyRefuses_KeepsTheCopyAndNamesTheFile(t *testing.T) {
 		t.Errorf("problems: %s", got)
 	}
 	s.proxy.refuses = nil
+	s.now = s.now.Add(askAgain)
 	s.keeper.Step(t.Context())
 	if s.read(s.store.path("a.test")) != s.source("a.test") || !strings.Contains(s.read(s.store.List()), "new.test") {
 		t.Error("what HAProxy takes now was not copied")
@@ -404,5 +410,40 @@ func TestStep_DefaultGone_ToldUntilRendered(t *testing.T) {
 	told = append(told, s.keeper.Step(t.Context()))
 	if want := []bool{false, false, true, true, true, false}; !slices.Equal(told, want) {
 		t.Errorf("told %v, want %v", told, want)
+	}
+}
+
+// A second in which nothing changes parses no key and asks HAProxy nothing.
+func TestStep_NothingChanges_NeitherParsedNorAsked(t *testing.T) {
+	s := newSite(t, "a.test", "b.test")
+	s.now = s.now.Add(freshness + time.Second)
+	step := func() (parsed, asked int) {
+		s.parsed, s.proxy.commands = 0, nil
+		s.keeper.Step(t.Context())
+		return s.parsed, len(s.proxy.commands)
+	}
+	step()
+	for range 5 {
+		if parsed, asked := step(); parsed > 0 || asked > 0 {
+			t.Fatalf("parsed %d, asked %d", parsed, asked)
+		}
+	}
+	s.worker++
+	if parsed, asked := step(); parsed > 0 || asked == 0 {
+		t.Errorf("another worker: parsed %d, asked %d", parsed, asked)
+	}
+	s.now = s.now.Add(askAgain)
+	if parsed, asked := step(); parsed > 0 || asked == 0 {
+		t.Errorf("after a while: parsed %d, asked %d", parsed, asked)
+	}
+	s.sign("b.test")
+	if parsed, asked := step(); parsed != 1 || asked == 0 {
+		t.Errorf("renewed: parsed %d, asked %d", parsed, asked)
+	}
+	if s.proxy.has[s.store.path("b.test")] != s.source("b.test") {
+		t.Error("b.test was not renewed")
+	}
+	if asked := s.keeper.State(); len(asked.Certificates) != 2 || asked.Err != nil {
+		t.Errorf("state: %+v", asked)
 	}
 }

@@ -31,7 +31,9 @@ func (s Store) List() string { return s.list }
 func (s Store) path(name string) string { return filepath.Join(s.dir, name+".pem") }
 
 // Saved reads the copies, in the order of the list. The first is HAProxy's default.
-func (s Store) Saved() ([]Certificate, error) {
+func (s Store) Saved() ([]Certificate, error) { return s.saved(load) }
+
+func (s Store) saved(load loader) ([]Certificate, error) {
 	content, err := os.ReadFile(s.list)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil

@@ -35,7 +35,7 @@ func seedCertificates(cfg config.Config) error {
 		if svc.Certificates.Directory == "" {
 			continue
 		}
-		if err := newKeeper(cfg, svc, nil, hclog.NewNullLogger()).Seed(); err != nil {
+		if err := newKeeper(cfg, svc, nil, nil, hclog.NewNullLogger()).Seed(); err != nil {
 			return err
 		}
 	}
@@ -93,9 +93,9 @@ func checkCertificates(cfg config.Config, svc config.Service) (note string, err 
 	return note, err
 }
 
-func newKeeper(cfg config.Config, s config.Service, runtime certificate.Runtime, log hclog.Logger) *certificate.Keeper {
+func newKeeper(cfg config.Config, s config.Service, runtime certificate.Runtime, worker func() int, log hclog.Logger) *certificate.Keeper {
 	return certificate.New(certificate.Options{
-		Directory: s.Certificates.Directory, Store: certificateCopies(cfg, s.Backend), Runtime: runtime, Logger: log.With("service", s.Name),
+		Directory: s.Certificates.Directory, Store: certificateCopies(cfg, s.Backend), Runtime: runtime, Worker: worker, Logger: log.With("service", s.Name),
 	})
 }
 
@@ -103,6 +103,7 @@ func newKeeper(cfg config.Config, s config.Service, runtime certificate.Runtime,
 // loop.
 type certificates struct {
 	runtime certificate.Runtime
+	worker  func() int // HAProxy's process id
 	log     hclog.Logger
 	look    chan struct{} // holds a value while a look is wanted at once
 
@@ -117,8 +118,8 @@ type keeperKey struct{ backend, directory string }
 // certificatePause is the time between two looks at the directories and at HAProxy.
 const certificatePause = time.Second
 
-func newCertificates(runtime certificate.Runtime, log hclog.Logger) *certificates {
-	return &certificates{runtime: runtime, log: log, look: make(chan struct{}, 1), keepers: map[keeperKey]*certificate.Keeper{}}
+func newCertificates(runtime certificate.Runtime, worker func() int, log hclog.Logger) *certificates {
+	return &certificates{runtime: runtime, worker: worker, log: log, look: make(chan struct{}, 1), keepers: map[keeperKey]*certificate.Keeper{}}
 }
 
 // whileRunning tells the keepers of a HAProxy that does not run: it loads the files when
@@ -153,7 +154,7 @@ func (c *certificates) of(cfg config.Config) map[keeperKey]*certificate.Keeper {
 		}
 		key := keeperKey{s.Backend, s.Certificates.Directory}
 		if now[key] = c.keepers[key]; now[key] == nil {
-			now[key] = newKeeper(cfg, s, c.runtime, c.log)
+			now[key] = newKeeper(cfg, s, c.runtime, c.worker, c.log)
 		}
 	}
 	c.keepers = now

@@ -123,7 +123,7 @@ func newDaemon(cfg config.Config, env Env, adopt bool, reload func() (config.Con
 	if base := cfg.HAProxy.BaseConfig; base != "" || !adopt {
 		p.gate = &gate{render: r, base: base, file: cfg.HAProxy.Config}
 	}
-	d.certificates = newCertificates(whileRunning(p.Ask), d.log.Named("certificates"))
+	d.certificates = newCertificates(whileRunning(p.Ask), func() int { return d.agent.State().HAProxy.PID }, d.log.Named("certificates"))
 	happened := event.NewLog(time.Now())
 	watched := reconcile.NewInvariantWatch(time.Now, func(i reconcile.Invariant, what string) {
 		m.Violation(string(i))
