@@ -199,3 +199,36 @@ func walk(t *testing.T, tree fs.FS, visit func(name string)) {
 		t.Fatal(err)
 	}
 }
+
+// A script on a page gives files to users and groups that the package makes, or has.
+func TestPages_OwnersInScripts_AreThoseOfThePackage(t *testing.T) {
+	tree := os.DirFS(root)
+	install, err := fs.ReadFile(tree, "deploy/nfpm/pointsman.postinstall.sh")
+	if err != nil {
+		t.Fatal(err)
+	}
+	made := regexp.MustCompile(`useradd --system --gid (\w+) [^&|;]* (\w+)\n`).FindSubmatch(install)
+	if made == nil {
+		t.Fatal("the package makes no user")
+	}
+	command, count := regexp.MustCompile(`(?m)^(chown|chgrp) (?:-R )?([\w:]+) `), 0
+	for _, page := range pagesOf(t, tree) {
+		text, err := fs.ReadFile(tree, page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range command.FindAllStringSubmatch(string(text), -1) {
+			count++
+			user, group, _ := strings.Cut(m[2], ":")
+			if m[1] == "chgrp" {
+				user, group = "", m[2]
+			}
+			if user != "" && user != "root" && user != string(made[2]) || group != "" && group != "root" && group != string(made[1]) {
+				t.Errorf("%s: %s: the package makes the user %s of the group %s", page, m[0], made[2], made[1])
+			}
+		}
+	}
+	if count == 0 {
+		t.Error("no script found")
+	}
+}
