@@ -166,7 +166,7 @@ func (c *certificates) of(cfg config.Config) map[keeperKey]*certificate.Keeper {
 func (d *daemon) keepCertificates(ctx context.Context) error {
 	for ctx.Err() == nil {
 		d.mu.Lock()
-		keepers := d.certificates.of(d.cfg)
+		keepers := d.certificates.of(asStarted(d.cfg, d.started))
 		d.mu.Unlock()
 		for _, k := range keepers {
 			if k.Step(ctx) && d.renderAgain() {
@@ -187,7 +187,8 @@ func (d *daemon) keepCertificates(ctx context.Context) error {
 func (d *daemon) renderAgain() bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	r, err := newRendererWith(d.cfg, d.peers)
+	cfg := asStarted(d.cfg, d.started)
+	r, err := newRendererWith(cfg, d.peers)
 	if err != nil {
 		if text := err.Error(); text != d.certificates.fails {
 			d.log.Error("haproxy.cfg cannot be rendered, keeping current", "error", err)
@@ -196,7 +197,7 @@ func (d *daemon) renderAgain() bool {
 		return false
 	}
 	d.certificates.fails = ""
-	d.agent.Reconfigure(settings(d.cfg, r))
+	d.agent.Reconfigure(settings(cfg, r))
 	return true
 }
 

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -93,5 +94,19 @@ func TestCertificates_NoDirectory_OfflineCheckPasses(t *testing.T) {
 	}
 	if note, err := checkCertificates(cfg, cfg.Services[0]); err != nil || !strings.Contains(note, "keeps its copies") {
 		t.Errorf("with copies: %q, %v", note, err)
+	}
+}
+
+// A SIGHUP with another haproxy.config leaves the copies, like the file, where they are.
+func TestCertificates_AnotherFileAfterSIGHUP_CopiesStay(t *testing.T) {
+	cfg, dir := certified(t)
+	putPair(t, dir)
+	d, err := newDaemon(cfg, Env{Stderr: io.Discard}, true, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.cfg.HAProxy.Config = filepath.Join(t.TempDir(), "other.cfg")
+	if !d.renderAgain() {
+		t.Error("the copies were looked for beside the other file")
 	}
 }
