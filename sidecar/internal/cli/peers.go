@@ -104,14 +104,15 @@ func (d *daemon) setPeers(peers []render.Peer) {
 	if slices.Equal(before, now) {
 		return
 	}
-	r, err := newRendererWith(d.cfg, peers)
+	cfg := asStarted(d.cfg, d.started)
+	r, err := newRendererWith(cfg, peers)
 	if err != nil {
 		d.log.Error("invalid template, keeping current peers", "error", err)
 		return
 	}
 	d.log.Info("peers changed", "peers", len(now), "was", len(before))
 	d.peers = peers
-	set := settings(d.cfg, r)
+	set := settings(cfg, r)
 	set.Automatic = true
 	d.agent.Reconfigure(set)
 }
