@@ -21,3 +21,13 @@ service "pointsman-sidecar" {
 node_prefix "" {
   policy = "read"
 }
+
+# The sample deploys with this token: compose/deploy.sh. The record of deployments,
+# which the page shows, is also the lock of a deployment, held by a session.
+key_prefix "pointsman/deployments/" {
+  policy = "write"
+}
+
+session_prefix "" {
+  policy = "write"
+}

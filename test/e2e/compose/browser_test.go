@@ -23,6 +23,7 @@ const pageTimeout = 45 * time.Second
 type browser struct {
 	*testing.T
 	ctx context.Context
+	url string // of its page
 }
 
 // newBrowser prepares a browser that ends with the test. Its profile is new, in
@@ -55,6 +56,7 @@ func (b *browser) open(url string) {
 	b.Helper()
 	ctx, cancel := context.WithTimeout(b.ctx, pageTimeout)
 	defer cancel()
+	b.url = url
 	if err := chromedp.Do(ctx, chromedp.Navigate(url)); err != nil {
 		b.Fatalf("open %s: %v", url, err)
 	}
