@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -109,6 +110,27 @@ func TestStatus_ManyInstances_ThoseUpAreCounted(t *testing.T) {
 		if got := strings.Count(out.String(), "api-2  up"); got != want || strings.Contains(out.String(), "11 up (--all lists them)") == all || !strings.Contains(out.String(), "api-1  draining") {
 			t.Errorf("all %v: %d instances that are up are listed, want %d:\n%s", all, got, want, out.String())
 		}
+	}
+}
+
+func TestStatus_Tree_ShowsCertificatesTheFirstToExpireFirst(t *testing.T) {
+	s := judged(&reconcile.State{LoadBalancer: "lb0"})
+	for i := range maxCertificates + 2 {
+		s.Certificates = append(s.Certificates, certificateState{Backend: "shop", Name: fmt.Sprintf("c%d.test", i), Hosts: []string{"a.test", "b.test\x1b[2J"}, NotAfter: noon.AddDate(0, 0, -i)})
+	}
+	s.CertificateProblems = []certificateProblem{{Backend: "shop", File: "/certs/x.pem", Error: "no certificate\x1b[2J"}}
+	var out strings.Builder
+	(&tree{out: &out, now: noon}).state(s)
+	for _, want := range []string{
+		"certificates 22, cannot be used 1\n   ├─ ! /certs/x.pem of shop cannot be used: no certificate·[2J\n   ├─ c21.test of shop (a.test, b.test·[2J) expires 2026-11-08T12:00:00Z\n   ├─ c20.test of",
+		"c2.test of shop", "and 2 more: see --json\n",
+	} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("want %q in\n%s", want, out.String())
+		}
+	}
+	if strings.Contains(out.String(), "c1.test of") {
+		t.Errorf("more than %d are shown:\n%s", maxCertificates, out.String())
 	}
 }
 

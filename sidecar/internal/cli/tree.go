@@ -101,6 +101,9 @@ func (t *tree) state(s judgedState) {
 	for i := range s.Frontends {
 		lines = append(lines, t.frontend(&s.Frontends[i]))
 	}
+	if len(s.Certificates)+len(s.CertificateProblems) > 0 {
+		lines = append(lines, t.certificates(s.Certificates, s.CertificateProblems))
+	}
 	fmt.Fprintf(t.out, "%s  %s\n", t.paint(bold, visible(s.LoadBalancer)), t.mark(s.Verdict.Status))
 	t.print(lines, "")
 }
@@ -124,6 +127,29 @@ func (t *tree) frontend(f *reconcile.FrontendState) branch {
 	if f.Default != "" {
 		b.below = append(b.below, branch{text: "otherwise → " + visible(f.Default)})
 	}
+	return b
+}
+
+// maxCertificates is how many certificates are shown, and how many that cannot be used.
+const maxCertificates = 20
+
+// certificates is those of all services, the first to expire first.
+func (t *tree) certificates(all []certificateState, problems []certificateProblem) branch {
+	b := branch{text: fmt.Sprintf("certificates %d, cannot be used %d", len(all), len(problems))}
+	and := func(n int) {
+		if n > maxCertificates {
+			b.below = append(b.below, branch{text: fmt.Sprintf("and %d more: see --json", n-maxCertificates)})
+		}
+	}
+	for _, p := range problems[:min(len(problems), maxCertificates)] {
+		b.below = append(b.below, branch{text: t.paint(red, "!") + " " + visible(fmt.Sprintf("%s of %s cannot be used: %s", p.File, p.Backend, p.Error))})
+	}
+	and(len(problems))
+	byEnd := slices.SortedStableFunc(slices.Values(all), func(x, y certificateState) int { return x.NotAfter.Compare(y.NotAfter) })
+	for _, c := range byEnd[:min(len(byEnd), maxCertificates)] {
+		b.below = append(b.below, branch{text: visible(fmt.Sprintf("%s of %s (%s) expires %s", c.Name, c.Backend, strings.Join(c.Hosts, ", "), c.NotAfter.Format(time.RFC3339)))})
+	}
+	and(len(byEnd))
 	return b
 }
 

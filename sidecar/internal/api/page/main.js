@@ -1,6 +1,7 @@
 // Keeps the page up to date: reads the place from the address, the state from
 // /api/v1/state, and shows one view.
 import { show, span } from './dom.js';
+import { certificates, routes } from './routing.js';
 import { deployments, events, facts, overview, service, verdict } from './views.js';
 
 const at = (id) => document.getElementById(id);
@@ -50,7 +51,7 @@ function draw() {
   at('version').textContent = `Pointsman ${state.version}`;
   document.title = `${v.word}: ${state.load_balancer}`;
   icon(v.kind);
-  const view = p.name ? service : { '/deployments': deployments, '/events': events }[p.path] ?? overview;
+  const view = p.name ? service : { '/deployments': deployments, '/events': events, '/routes': routes, '/certificates': certificates }[p.path] ?? overview;
   show(at('facts'), view === overview && facts(state));
   show(at('view'), view(state, p, happened, fleet.is, recorded.is));
 }

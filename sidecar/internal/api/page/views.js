@@ -10,9 +10,9 @@ const link = (path, query = {}) => {
   return '#' + path + (set.length ? '?' + new URLSearchParams(set) : '');
 };
 // serviceLink names the backend where it has another name: a service may have several.
-const serviceLink = (name, backend = name) => h('a', { href: link('/service/' + encodeURIComponent(backend)) }, name, backend !== name && [' ', h('small', null, backend)]);
-const pill = (kind, ...text) => h('span', { class: 'pill ' + kind }, ...text);
-const number = (n) => n.toLocaleString('en');
+export const serviceLink = (name, backend = name) => h('a', { href: link('/service/' + encodeURIComponent(backend)) }, name, backend !== name && [' ', h('small', null, backend)]);
+export const pill = (kind, ...text) => h('span', { class: 'pill ' + kind }, ...text);
+export const number = (n) => n.toLocaleString('en');
 const plural = (n, what) => `${number(n)} ${what}${n === 1 ? '' : 's'}`;
 
 const phasePills = (counts) => h('span', { class: 'pills' },
@@ -25,7 +25,7 @@ function meter(share, label) {
 }
 
 // paged shows one page of the rows, and the way to the others.
-function paged(rows, place, make) {
+export function paged(rows, place, make) {
   const last = Math.max(1, Math.ceil(rows.length / perPage));
   const page = Math.min(Math.max(1, place.page), last);
   const to = (n, text) => (n < 1 || n > last

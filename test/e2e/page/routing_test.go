@@ -1,0 +1,91 @@
+package page
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/chromedp/chromedp"
+
+	"github.com/pointsman/pointsman/test/certtest"
+	"github.com/pointsman/pointsman/test/lab"
+)
+
+// The page and `pointsman status` show the routes with the state of HAProxy's map, and
+// the certificates with their end.
+func TestPage_RoutesAndCertificates_ShownWithMapStateAndExpiry(t *testing.T) {
+	s := newSite(t, 0)
+	port, err := s.lab.Port()
+	s.must(err)
+	certs, dir := certtest.New(t), t.TempDir()
+	certs.Sign("shop.test")
+	pem := append(certs.Read("shop.test.pem"), certs.Read("shop.test-key.pem")...)
+	s.must(os.WriteFile(filepath.Join(dir, "shop.test.pem"), pem, 0o600))
+	s.must(os.WriteFile(filepath.Join(dir, "broken.pem"), []byte("broken"), 0o600))
+	lb, err := s.lab.NewBalancer("lb0", s.consul, lab.Service{Name: service, BackendOnly: true},
+		lab.Service{Name: "empty", BackendOnly: true},
+		lab.Service{Name: "shop", BackendOnly: true, Extra: fmt.Sprintf("    bind: %q\n    certificates: {directory: %q}\n", filepath.Join(t.TempDir(), "tls")+" ssl", dir)})
+	s.must(err)
+	s.lbs = append(s.lbs, lb)
+	settings := func(route string) {
+		s.must(lb.SetExtra(fmt.Sprintf(`frontends:
+  - name: web
+    bind: "127.0.0.1:%d"
+    routes:
+      - {host: api.test, path: /v1, service: api, strip_prefix: true}
+      - {host: api.test, path: /v1, service: shop, methods: [POST], headers: "X-Canary: 1"}
+      - {host: "*.test", service: empty}
+%s`, port, route)))
+	}
+	settings("")
+	s.must(lb.Start(s.ctx))
+	s.node("api-1", "1.0")
+	s.must(lb.Routes(s.ctx, 20*time.Second, service, "api-1"))
+
+	b := newBrowser(s.ctx, t)
+	complaints := b.console()
+	b.do("routes", chromedp.Navigate(lb.StatusURL()+"/#/routes"))
+	row := func(has, pattern string) string {
+		return fmt.Sprintf(`[...document.querySelectorAll('#view tbody tr')].some((r) => r.innerText.includes(%q) && /%s/.test(r.innerText))`, has, pattern)
+	}
+	b.sees("that HAProxy's map has them", `/Frontend web 3 routes ✓ in HAProxy.s map/.test(document.querySelector('#view h2')?.innerText.replace(/\s+/g, ' '))`)
+	b.sees("a route with its service", row("api.test/v1", `api\s+1 of 1`))
+	b.sees("its conditions", row("api.test/v1", `shop[^]*method POST, header`))
+	b.sees("a service without a server", row("*.test/", `empty[^]*0 of 0`))
+	b.sees("what happens else", `document.querySelector('#view').innerText.includes('Other requests get 404')`)
+	b.shoot("routes")
+	s.says(5, "api.test/v1, 1 segments taken off → api (settings)", "status")
+
+	settings("      - {host: new.test, service: api}\n    default: api\n")
+	s.must(lb.Reread())
+	b.sees("a new route, live", row("new.test/", `1 of 1`))
+	b.sees("the default", row("otherwise", `1 of 1`))
+	b.do("only problems", chromedp.Click("#problems"))
+	b.sees("only those without a server", `[...document.querySelectorAll('#view tbody th')].map((x) => x.innerText.split('\n')[0]).join() === 'api.test/v1,*.test/'`)
+
+	b.do("certificates", chromedp.Navigate(lb.StatusURL()+"/#/certificates"))
+	b.sees("a certificate with its host and end", row("shop.test", `in [0-9]+ [a-z]+`))
+	b.sees("a file that cannot be used", `/broken.pem of shop: .*no certificate/.test(document.querySelector('#view .note')?.innerText)`)
+	b.shoot("certificates")
+	s.says(5, "shop.test of shop (shop.test, 127.0.0.1) expires 20", "status")
+	s.says(5, "broken.pem of shop cannot be used", "status")
+
+	for _, look := range []string{"light", "dark"} {
+		b.do(look, scheme(look), chromedp.EmulateViewport(390, 844))
+		for _, view := range []string{"routes", "certificates"} {
+			b.do(view, chromedp.Navigate(lb.StatusURL()+"/#/"+view))
+			b.sees(view, `document.querySelector('#view table') !== null && document.querySelector('nav [aria-current]').hash === '#/`+view+`'`)
+			if w := read[int](b, `document.documentElement.scrollWidth`); w > 390 {
+				t.Errorf("%s is %d pixels wide on a phone of 390", view, w)
+			}
+			b.shoot(view + "-phone-" + look)
+		}
+		b.do("desktop", chromedp.EmulateViewport(1280, 900))
+		b.shoot("certificates-" + look)
+	}
+	for _, c := range complaints() {
+		t.Errorf("the browser complains: %s", c)
+	}
+}
