@@ -22,8 +22,8 @@ type answer struct {
 	sessions int  // on the instance
 }
 
-// hasLetGo reports whether the program may stop, as far as this one goes.
-func (a answer) hasLetGo() bool { return a.drained || !a.routed }
+// mayStop reports whether the program may stop, as far as this one goes.
+func (a answer) mayStop() bool { return a.drained || !a.routed }
 
 // parseAnswer reads the body of a 200 from /api/v1/drain. What is said of
 // another load balancer, service or instance is no answer: it proves nothing.

@@ -59,8 +59,8 @@ func FuzzParseAnswer(f *testing.F) {
 	})
 }
 
-// FuzzSidecarsOf: whatever is registered, what is dialled is one host and one
-// port, and what is logged is one line.
+// FuzzSidecarsOf: whatever is registered, the dialled address is one host and one
+// port, and the log has one line.
 func FuzzSidecarsOf(f *testing.F) {
 	f.Add("id", "lb0", "192.0.2.1", 9600, "api", "")
 	f.Add("id", "lb0", "fe80::1%eth0", 9600, "*", "https")

@@ -33,7 +33,7 @@ type asker struct {
 	broken error // why none can be asked by TLS
 }
 
-// newAsker reads the files anew: certificates change while a program runs.
+// newAsker reads the files again: certificates change while a program runs.
 // patience bounds how long a connection may take.
 func newAsker(config Sidecars, patience time.Duration, dial dialer) *asker {
 	a := &asker{config: config}

@@ -28,7 +28,7 @@ type Check struct {
 	HTTP string        // URL that the agent gets; 2xx is passing, 429 warning, all else critical
 	TCP  string        // host:port that the agent connects to
 	GRPC string        // host:port or host:port/SERVICE that the agent asks by gRPC's health protocol
-	TTL  time.Duration // how long one sign of life lasts; the library gives them while the program runs
+	TTL  time.Duration // how long one TTL check update lasts; the library sends them while the program runs
 
 	Interval time.Duration // of HTTP, TCP and GRPC; default DefaultInterval
 	Timeout  time.Duration // of HTTP, TCP and GRPC; default DefaultTimeout

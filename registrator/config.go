@@ -70,7 +70,7 @@ type Config struct {
 	Sidecars Sidecars
 
 	// LeaveWait is how long, after the mark that says it leaves, the program
-	// serves on for a load balancer that cannot be asked: the time that it has
+	// keeps serving for a load balancer that cannot be asked: the time that it has
 	// to see the mark in Consul and to stop sending. It also bounds how long the
 	// mark is tried. Default DefaultLeaveWait.
 	LeaveWait time.Duration
@@ -81,11 +81,11 @@ type Config struct {
 	// longer: for the mark, and for the wait after it.
 	LeaveTimeout time.Duration
 
-	// OnLetGo hears of each load balancer that was to be asked, once it has
+	// OnDrain hears of each load balancer that was to be asked, once it has
 	// drained or is not waited for any more: for metrics. Leave calls it, one call at
 	// a time, and goes on when it returns. It may be nil. It is not called where
 	// there is no sidecar to ask.
-	OnLetGo func(LetGo)
+	OnDrain func(Drain)
 
 	Logger hclog.Logger // default: none
 }

@@ -7,7 +7,7 @@ import (
 
 // SetDial lets the sidecars be in memory.
 func (r *Registration) SetDial(dial func(ctx context.Context, network, address string) (net.Conn, error)) {
-	if h, asks := r.letGo.(*handshake); asks {
+	if h, asks := r.wait.(*handshake); asks {
 		h.dial = dial
 	}
 }

@@ -14,8 +14,8 @@ import (
 )
 
 // handshake asks every load balancer that may route to the service whether
-// anybody is on the program still, all at once, and waits until each has let
-// go. Its goroutines have ended when await returns.
+// a session is on the program still, all at once, and waits until each has
+// drained it. Its goroutines have ended when await returns.
 type handshake struct {
 	boundedWait // what a load balancer gets that can't be asked
 
@@ -23,7 +23,7 @@ type handshake struct {
 	sidecars    Sidecars
 	health      *api.Health
 	dial        dialer
-	tell        func(LetGo) // may be nil
+	tell        func(Drain) // may be nil
 	log         hclog.Logger
 }
 
@@ -68,7 +68,7 @@ func (h *handshake) ask(ctx context.Context, began time.Time, c *catalog, first 
 	a := newAsker(h.sidecars, h.wait, h.dial)
 	defer a.close()
 	asking, end := context.WithCancel(ctx)
-	r := &round{handshake: h, asker: a, began: began, talks: make(map[string]*poller), settled: make(chan LetGo, maxSidecars)}
+	r := &round{handshake: h, asker: a, began: began, talks: make(map[string]*poller), settled: make(chan Drain, maxSidecars)}
 	defer r.group.Wait()
 	defer end()
 	r.learn(asking, first)
@@ -98,9 +98,9 @@ type round struct {
 
 	talks   map[string]*poller // by the sidecar's key
 	open    int                // of them, not settled
-	settled chan LetGo         // has room for all
+	settled chan Drain         // has room for all
 	group   sync.WaitGroup
-	all     []LetGo // that are settled
+	all     []Drain // that are settled
 	beyond  bool    // there are more than are asked
 }
 
@@ -128,7 +128,7 @@ func (r *round) learn(ctx context.Context, v view) {
 }
 
 // settle notes that one has drained, or will not be waited for any more.
-func (r *round) settle(l LetGo) {
+func (r *round) settle(l Drain) {
 	r.open--
 	r.all = append(r.all, l)
 	switch l.Outcome {
@@ -159,8 +159,8 @@ func (r *round) twice() (name string, found bool) {
 	return "", false
 }
 
-// result says in one line how long each took, and gives those that have not let
-// go as an error.
+// result says in one line how long each took, and gives those that have not
+// drained it as an error.
 func (r *round) result(ctx context.Context) error {
 	var unproven error
 	if name, twice := r.twice(); twice && !r.beyond {
@@ -171,10 +171,10 @@ func (r *round) result(ctx context.Context) error {
 		unproven = fmt.Errorf("more than %d sidecars are registered as %q", maxSidecars, r.sidecars.Service)
 	}
 	if unproven != nil {
-		// The answers prove nothing, so the program serves on while it may.
+		// The answers prove nothing, so the program keeps serving while it may.
 		<-ctx.Done()
 	}
-	slices.SortFunc(r.all, func(a, b LetGo) int { return cmp.Compare(a.Balancer, b.Balancer) })
+	slices.SortFunc(r.all, func(a, b Drain) int { return cmp.Compare(a.Balancer, b.Balancer) })
 	count := make(map[Outcome]int)
 	var each, cut []string
 	for _, l := range r.all {

@@ -32,7 +32,7 @@ type leaver struct {
 	config registrator.Config
 	log    proctest.Output
 
-	outcomes []registrator.LetGo
+	outcomes []registrator.Drain
 
 	supersede bool // another registers under its ID meanwhile
 }
@@ -41,7 +41,7 @@ func newLeaver() *leaver {
 	l := &leaver{agentFake: &agentFake{lag: 20 * time.Millisecond}, pipes: newPipes()}
 	l.config = fakeConfig(l.agentFake)
 	l.config.Logger = hclog.New(&hclog.LoggerOptions{Output: &l.log, DisableTime: true})
-	l.config.OnLetGo = func(g registrator.LetGo) { l.outcomes = append(l.outcomes, g) }
+	l.config.OnDrain = func(g registrator.Drain) { l.outcomes = append(l.outcomes, g) }
 	return l
 }
 
@@ -103,7 +103,7 @@ const (
 	lb1At = "192.0.2.2:9600"
 )
 
-func TestStopsOnceAllHaveLetGoAndNoLater(t *testing.T) {
+func TestStopsOnceAllHaveDrainedAndNoLater(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLeaver()
 		idle := newSidecar("lb0").drainsIn(0, 0)
@@ -466,7 +466,7 @@ func TestQuestionThatHangsIsGivenUpWhenTheSidecarHasMoved(t *testing.T) {
 	})
 }
 
-func TestSidecarThatEndsForGoodGetsItsTime(t *testing.T) {
+func TestSidecarThatEndsPermanentlyGetsItsTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLeaver()
 		s := newSidecar("lb0")
@@ -614,7 +614,7 @@ func TestNoSidecarOrNoneAskedCostsTheLeaveWait(t *testing.T) {
 	}
 }
 
-// Nothing answers where a sidecar was that has stopped. Its HAProxy serves on,
+// Nothing answers where a sidecar was that has stopped. Its HAProxy still serves,
 // for as long as no check of the record is critical.
 func TestStoppedSidecar_GetsLeaveWaitUntilItsRecordEnds(t *testing.T) {
 	for status, waits := range map[string]bool{api.HealthPassing: true, api.HealthWarning: true, api.HealthCritical: false} {
@@ -641,7 +641,7 @@ func TestStoppedSidecar_GetsLeaveWaitUntilItsRecordEnds(t *testing.T) {
 	}
 }
 
-// One whose own check fails may only be slow: its HAProxy serves on.
+// One whose own check fails may only be slow: its HAProxy still serves.
 func TestRunningSidecar_CheckCritical_IsAsked(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLeaver()
@@ -715,7 +715,7 @@ func TestSidecars_MoreThanAreAsked_ProgramServesUntilLeaveTimeout(t *testing.T) 
 	})
 }
 
-func TestTokenIsReadAnewForEachQuestionAndNeverShown(t *testing.T) {
+func TestTokenIsReadAgainForEachQuestionAndNeverShown(t *testing.T) {
 	t.Parallel()
 	file := t.TempDir() + "/token"
 	write(t, file, "old-secret\n")
@@ -732,11 +732,11 @@ func TestTokenIsReadAnewForEachQuestionAndNeverShown(t *testing.T) {
 	f := &agentFake{}
 	f.sidecars = append(f.sidecars, entry("sc", server.Listener.Addr().String(), contract.Sidecar{Balancer: "lb0", HTTPS: true, Unlisted: true}))
 	var log proctest.Output
-	var got []registrator.LetGo
+	var got []registrator.Drain
 	config := fakeConfig(f)
 	config.Logger = hclog.New(&hclog.LoggerOptions{Output: &log})
 	config.Sidecars = registrator.Sidecars{TokenFile: file, CAFile: authority}
-	config.OnLetGo = func(l registrator.LetGo) { got = append(got, l) }
+	config.OnDrain = func(l registrator.Drain) { got = append(got, l) }
 	if err := registered(t, config).Leave(t.Context(), nil); err != nil {
 		t.Error(err)
 	}

@@ -105,7 +105,7 @@ func TestAProgramThatHangsComesBackCriticalAfterConsulHasDroppedIt(t *testing.T)
 }
 
 // Only the check that was critical begins so, by any registration: the mark of a
-// program that is told to leave is a registration, too.
+// program that has to leave is a registration, too.
 func TestOnlyWhatWasCriticalIsRegisteredSo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &agentFake{checks: `{"CheckID":"api-1:http","Status":"critical"},{"CheckID":"api-1:tcp","Status":"warning"}`}

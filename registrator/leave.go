@@ -11,10 +11,10 @@ import (
 	"github.com/pointsman/pointsman/registrator/contract"
 )
 
-// letGo is the step between the mark that says "leaving" and the program's
+// drainWait is the step between the mark that says "leaving" and the program's
 // stop: it returns when the load balancers have drained the program, or when
 // it has waited long enough. mark is the time in the mark, as Consul has it.
-type letGo interface {
+type drainWait interface {
 	await(ctx context.Context, mark string) error
 }
 
@@ -37,7 +37,7 @@ const deregisterLimit = 5 * time.Second
 // Leave takes the program away in the right order:
 //
 //  1. nothing registers it again from here on;
-//  2. it is marked as leaving; its checks go on, and it serves on;
+//  2. it is marked as leaving; its checks go on, and it keeps serving;
 //  3. every load balancer that routes to it is asked whether anybody is on it
 //     still, until each has drained it (Config.Sidecars);
 //  4. stop is called with ctx: it must stop accepting and return once what is
@@ -72,7 +72,7 @@ func (r *Registration) Leave(ctx context.Context, stop func(context.Context) err
 		}
 	}
 	if sent {
-		r.beLetGo(ctx, failed)
+		r.drain(ctx, failed)
 	}
 	if stop != nil {
 		r.log.Info("stopping")
@@ -85,8 +85,8 @@ func (r *Registration) Leave(ctx context.Context, stop func(context.Context) err
 	return errors.Join(errs...)
 }
 
-// beLetGo is steps 2 and 3.
-func (r *Registration) beLetGo(ctx context.Context, failed func(step string, err error)) {
+// drain is steps 2 and 3.
+func (r *Registration) drain(ctx context.Context, failed func(step string, err error)) {
 	ctx, cancel := context.WithTimeoutCause(ctx, r.config.LeaveTimeout, fmt.Errorf("leave timeout of %v expired", r.config.LeaveTimeout))
 	defer cancel()
 	since, err := r.mark(ctx)
@@ -99,7 +99,7 @@ func (r *Registration) beLetGo(ctx context.Context, failed func(step string, err
 		failed("mark", err)
 	default:
 		mark := r.config.said(since).Format()[contract.KeyDrain]
-		failed("drain", r.letGo.await(ctx, mark))
+		failed("drain", r.wait.await(ctx, mark))
 	}
 }
 

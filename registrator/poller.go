@@ -27,7 +27,7 @@ var (
 // poller is what is said with one sidecar, until its load balancer has drained.
 type poller struct {
 	asker *asker
-	about request       // but for the load balancer's name
+	about request       // except the load balancer's name
 	wait  time.Duration // how long it may be silent
 	began time.Time     // when the handshake did
 
@@ -70,7 +70,7 @@ func (t *poller) now() (here context.Context, to sidecar, index uint64) {
 
 // run asks until the load balancer has drained; or was silent, or said nothing
 // that can be used, for the bounded wait without a break; or ctx ends.
-func (t *poller) run(ctx context.Context) LetGo {
+func (t *poller) run(ctx context.Context) Drain {
 	var silent time.Time // since when; zero while it answers
 	var why error
 	delay := minRetry
@@ -84,8 +84,8 @@ func (t *poller) run(ctx context.Context) LetGo {
 		switch {
 		case err == nil:
 			t.note(got)
-			if got.hasLetGo() {
-				return t.letGo(to)
+			if got.mayStop() {
+				return t.drained(to)
 			}
 			silent, why = time.Time{}, nil
 			if time.Since(began) >= time.Second {
@@ -107,7 +107,7 @@ func (t *poller) run(ctx context.Context) LetGo {
 			if silent.IsZero() {
 				silent = began
 				if asked {
-					silent = time.Now() // there was somebody until now
+					silent = time.Now() // there was a load balancer until now
 				}
 			}
 			if left := time.Until(silent.Add(t.wait)); left < next+minRetry {
@@ -143,18 +143,18 @@ func (t *poller) note(got answer) {
 	t.most = max(t.most, got.sessions)
 }
 
-func (t *poller) letGo(to sidecar) LetGo {
+func (t *poller) drained(to sidecar) Drain {
 	if !t.got.routed {
 		return t.end(to, OutcomeNotRouted, nil)
 	}
 	return t.end(to, OutcomeDrained, nil)
 }
 
-func (t *poller) end(to sidecar, outcome Outcome, why error) LetGo {
+func (t *poller) end(to sidecar, outcome Outcome, why error) Drain {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.hasGone(nil)
-	return LetGo{
+	return Drain{
 		Balancer: to.name, Address: to.at, Outcome: outcome, Took: time.Since(t.began),
 		Sessions: t.got.sessions, MaxSessions: t.most, Reason: why,
 	}

@@ -29,7 +29,7 @@ type Registration struct {
 	health *api.Health
 	http   *http.Client
 	log    hclog.Logger
-	letGo  letGo
+	wait   drainWait
 
 	// writing has a value during a call that changes the registration, so that
 	// two never overtake each other on their way to the agent.
@@ -70,15 +70,15 @@ func New(c Config) (*Registration, error) {
 		health: client.Health(),
 		http:   consul.HttpClient, // NewClient has put it there
 		log:    c.Logger.With("service", c.Service, "id", c.ID),
-		letGo:  boundedWait{c.LeaveWait},
+		wait:   boundedWait{c.LeaveWait},
 
 		writing: make(chan struct{}, 1),
 	}
 	if !c.Sidecars.Off {
-		r.letGo = &handshake{
+		r.wait = &handshake{
 			boundedWait: boundedWait{c.LeaveWait},
 			service:     c.Service, id: c.ID, sidecars: c.Sidecars,
-			health: client.Health(), dial: new(net.Dialer).DialContext, tell: c.OnLetGo, log: r.log,
+			health: client.Health(), dial: new(net.Dialer).DialContext, tell: c.OnDrain, log: r.log,
 		}
 	}
 	return r, nil

@@ -257,8 +257,8 @@ func TestLeave_NoSessions_StopsAtOnce(t *testing.T) {
 
 	config := configFor(t, c, program(t))
 	config.LeaveWait = 20 * time.Second
-	var got registrator.LetGo
-	config.OnLetGo = func(l registrator.LetGo) { got = l }
+	var got registrator.Drain
+	config.OnDrain = func(l registrator.Drain) { got = l }
 	r := registered(t, config)
 	began := time.Now()
 	err := r.Leave(t.Context(), func(context.Context) error {

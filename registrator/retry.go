@@ -16,13 +16,13 @@ const (
 	maxRetry = 2 * time.Second
 )
 
-// retry calls until a call succeeds, fails for good, or ctx ends. Between two
+// retry calls until a call succeeds, fails permanently, or ctx ends. Between two
 // calls it waits 100 ms, doubled up to 2 s, each less up to half by chance.
 // onFirst hears of the first failure; it may be nil.
 func retry(ctx context.Context, call func(context.Context) error, onFirst func(error)) error {
 	for delay := minRetry; ; delay = min(2*delay, maxRetry) {
 		err := call(ctx)
-		if err == nil || isForGood(err) {
+		if err == nil || isPermanent(err) {
 			return err
 		}
 		if onFirst != nil {
@@ -47,8 +47,8 @@ func pause(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// isForGood reports whether trying again cannot help.
-func isForGood(err error) bool {
+// isPermanent reports whether trying again cannot help.
+func isPermanent(err error) bool {
 	refused, ok := errors.AsType[api.StatusError](err)
 	return errors.Is(err, ErrLeft) || errors.Is(err, errAnothers) || ok && refused.Code == http.StatusBadRequest
 }

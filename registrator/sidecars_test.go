@@ -122,8 +122,8 @@ func TestAccessToASidecar(t *testing.T) {
 			f.change(func() {
 				f.sidecars = append(f.sidecars, entry("sc", at, contract.Sidecar{Balancer: "lb0", HTTPS: https, Unlisted: true}))
 			})
-			var got registrator.LetGo
-			config.OnLetGo = func(l registrator.LetGo) { got = l }
+			var got registrator.Drain
+			config.OnDrain = func(l registrator.Drain) { got = l }
 			r := registered(t, config)
 			if err := r.Leave(t.Context(), nil); err != nil {
 				t.Error(err)

@@ -30,9 +30,9 @@ func TestTheTemplateHasTheZeroLossRecipe(t *testing.T) {
 		"server-state-file":    "a state file restores ports without addresses (docs/haproxy-facts.md, fact 4)",
 		"default-server":       "add server ignores it, and the file would differ from the runtime",
 		"shutdown-sessions":    "requests in flight would be cut",
-		"http-reuse never":     "each request would connect anew",
-		"option httpclose":     "each request would connect anew",
-		"option forceclose":    "each request would connect anew",
+		"http-reuse never":     "each request would connect again",
+		"option httpclose":     "each request would connect again",
+		"option forceclose":    "each request would connect again",
 		"no option redispatch": "a dead server would keep its requests",
 	} {
 		if strings.Contains(templates.HAProxy, word) {

@@ -9,7 +9,7 @@
 #
 # It comes out of Debian bullseye, the last suite that carries Consul, and
 # needs nothing but the C library, which is the machine's own. Nothing is
-# installed. What is there and works is left alone; REFRESH=1 takes it anew.
+# installed. A version that works is left alone; REFRESH=1 takes it again.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)

@@ -53,7 +53,7 @@ quickest() {
 case ${1:-} in
 "" | demo)
 	if [[ -n ${CONSUL:-} ]]; then
-		# Whoever names one wants that one, old or not.
+		# A user who names one wants that one, old or not.
 		[[ -n $(version "$CONSUL") ]] || { echo "CONSUL=$CONSUL: not a Consul that starts here" >&2; exit 1; }
 		echo "$CONSUL"
 	elif [[ ${1:-} == demo ]]; then

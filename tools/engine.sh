@@ -49,7 +49,7 @@ ours() {
 }
 
 # installed makes sure of dockerd, and of the client and the packet filter that
-# it calls. Only what is missing is installed.
+# it calls. It installs only what is missing.
 installed() {
 	local packages=()
 	command -v dockerd >/dev/null || packages+=(docker.io)
@@ -75,7 +75,7 @@ apt_get() { DEBIAN_FRONTEND=noninteractive timeout "$apt_timeout" apt-get -q "$@
 
 # started starts dockerd and waits until it answers. It gets a session of its
 # own, so that Ctrl-C in the terminal does not reach it, and no file that we or
-# whoever called us has open: it would keep a lock that they hold.
+# the caller has open: it would keep a lock that they hold.
 started() {
 	[[ $(uname) == Linux ]] || fail "no Docker engine answers: start Docker, or set DOCKER_HOST"
 	[[ $(id -u) == 0 ]] || fail "no Docker engine answers: start Docker, or run 'make engine' as root"

@@ -16,8 +16,8 @@
 # that called the dynamic loader would start as well, but not reload: the
 # master re-executes its own argv[0].
 #
-# Run it again as often as you like: what is there and works is left alone.
-# REFRESH=1 takes everything anew.
+# Run it again as often as you like: versions that work are left alone.
+# REFRESH=1 takes everything again.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)

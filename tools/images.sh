@@ -17,8 +17,8 @@
 # tools/images.sh haproxy makes another haproxy beside the first.
 #
 # Where a registry answers there is nothing to do, since Docker fetches what it
-# misses; LOCAL=1 makes them nevertheless. What is there is left alone, but
-# golang is made anew when go.mod changes. REFRESH=1 makes all anew.
+# misses; LOCAL=1 makes them nevertheless. Existing ones are left alone, but
+# golang is made again when go.mod changes. REFRESH=1 makes all again.
 #
 # Nothing is installed, and of the packages nothing is run: they are unpacked,
 # and the programs taken out together with the libraries that they load.
@@ -175,7 +175,7 @@ make_golang() {
 	for part in LICENSE VERSION bin lib pkg src; do
 		cp -a "$goroot/$part" "$rootfs/usr/local/go/"
 	done
-	# The programs of `go tool` are there compiled, and nobody tests Go here.
+	# The programs of `go tool` are there compiled, and no test of Go runs here.
 	rm -rf "$rootfs/usr/local/go/src/cmd"
 	find "$rootfs/usr/local/go/src" \( -name testdata -o -name '*_test.go' \) -prune -exec rm -rf {} +
 	printf 'GOPROXY=off\nGOSUMDB=off\nGOTOOLCHAIN=local\n' >"$rootfs/usr/local/go/go.env"

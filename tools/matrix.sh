@@ -15,7 +15,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 mode=${1:-write}
 read -r -a pairs <<<"${PAIRS:-2.6+1.8 2.6+1.22 3.0+1.22 3.2+1.22 3.4+1.22}"
 
-# What is started by these is what the versions are about. An old Consul is
+# The programs that these start are what the versions are about. An old Consul is
 # tried on all that speaks to it, an HAProxy on all that speaks to one.
 readonly on_haproxy="./sidecar/internal/haproxy ./sidecar/internal/render"
 readonly options='-run=TestServerOptions|TestRollingDeployment|TestAgentCheck|TestOperatorServer|TestStaticBalance|TestPolicy_'

@@ -24,10 +24,10 @@ sessions of one who stays are not shut down @ plan/retire.go @ s/ \&\& !b.staysA
 no slot with sessions is given away @ plan/bind.go @ s/ \&\& s.Sessions == 0 \&\& !s.Agent.Decides()/ \&\& !s.Agent.Decides()/
 a server moves by way of maint @ plan/keep.go @ s/case s.Admin == Maint, isAvailable(s) \&\& b.available == 1 \&\& coming == 0:/case true:/
 who has moved into a slot stays there @ plan/bind.go @ s/case len(at) > 0:/case len(at) > 0 \&\& !named:/
-a check that somebody has switched off comes back @ plan/keep.go @ s/if b.Checked \&\& !s.Checked {/if false {/
+a check that an operator has switched off comes back @ plan/keep.go @ s/if b.Checked \&\& !s.Checked {/if false {/
 free slots stay until servers were added @ plan/retire.go @ s/(b.slots || !b.adds)/b.slots/
 nothing is done where Consul has not answered @ plan/compute.go @ s/^	if !b.want.Known {$/	if false {/
-what is sent is read back @ reconcile/converge.go @ s/		a.known.touch(s.Backend)$/		_ = s/
+sent steps are read back @ reconcile/converge.go @ s/		a.known.touch(s.Backend)$/		_ = s/
 another worker is read whole @ reconcile/observed_cache.go @ s/ \&\& (o.PID != k.observed.PID || o.Marker != k.observed.Marker)/ \&\& false/
 what fails is tried again @ reconcile/trouble.go @ s/t.until = .*/t.until = time.Now().Add(time.Hour)/
 our own steps are no drift @ reconcile/observed_cache.go @ s/if !busy\[\[2\]string{f.Backend, s.Name}\] {/if false {/
@@ -35,11 +35,11 @@ drained: the file knows it too @ reconcile/drain.go @ s/ \&\& !s.File.Pending//
 drained: HAProxy was read after the file was written @ reconcile/publish.go @ s/Pending: f.fresh || /Pending: /
 drained: old workers may have it @ reconcile/drain.go @ s/s.HAProxy.OldWorkers == 0/true/
 drained: the file of an HAProxy that does not run has it not @ reconcile/publish.go @ s/s.addFiled(p, want)//
-drained: nobody at its address @ reconcile/drain.go @ s/case at\[i.Addr\]:/case false:/
+drained: no instance at its address @ reconcile/drain.go @ s/case at\[i.Addr\]:/case false:/
 reloads are spaced @ reconcile/reload.go @ s/if r.notBefore.After(due) {/if false {/
 reloads wait for old workers @ reconcile/reload.go @ s/case l.max.n > 0 .*/case false:/
 the last good file comes back @ reconcile/reload.go @ s/if l.err != nil \&\& good != nil .*/if false {/
-a file that nobody knows better stays @ reconcile/file.go @ s/		return false$/		continue/
+a file that is not known to be older stays @ reconcile/file.go @ s/		return false$/		continue/
 the file is compared again and again @ reconcile/compare.go @ s/a.files.unsure = true/a.files.unsure = false/
 a comparison is not newer than what the loop did meanwhile @ reconcile/compare.go @ s/ || k.touched\[name\] > c.began//
 what a comparison finds is planned @ reconcile/compare.go @ s/^			k.fresh\[name\] = true$/			_ = exists/

@@ -6,7 +6,7 @@
 # python3, shellcheck, chromium, curl, keepalived (of which Debian's package starts
 # nothing without a configuration), systemd-analyze, debootstrap, systemd-nspawn,
 # rpm, and nginx, which tools/nginx.sh asks for where it can't get it in another way.
-# What is missing is installed by the system's
+# Missing ones are installed by the system's
 # package manager as root, or by sudo; where neither is at hand it says what to
 # install and fails.
 # HAPROXY=PATH names an HAProxy to use instead of the system's.

@@ -3,7 +3,7 @@ package contract
 import "time"
 
 // The meta keys. An absent key and an empty value mean the same: not said.
-// Every other key belongs to whoever registers.
+// Every other key belongs to the program that registers.
 const (
 	KeyVersion = "version"         // the program's version: at most MaxVersion printable ASCII characters
 	KeyBackup  = "backup"          // a Boolean, as strconv.ParseBool reads it: take traffic only when no other can

@@ -23,7 +23,7 @@ const (
 	// A value of "*" says nothing: ask the sidecar.
 	KeyRoutes = "pointsman-routes"
 	// KeyStopped is an RFC 3339 time: the sidecar has stopped in order since then,
-	// and its HAProxy serves on for as long as no check is critical.
+	// and its HAProxy still serves as long as no check is critical.
 	KeyStopped = "pointsman-stopped"
 	// KeyPeer is the IP address and port at which its HAProxy exchanges stick tables.
 	KeyPeer = "pointsman-peer"
@@ -38,14 +38,14 @@ const (
 	maxRoutes = 32
 )
 
-// Sidecar is what a sidecar says of itself to those that leave, and to whoever
+// Sidecar is what a sidecar says of itself to those that leave, and to what
 // deploys.
 type Sidecar struct {
 	Balancer string // the load balancer's name
 	HTTPS    bool   // its API speaks TLS
 
 	// Services is what it routes, sorted, each once. Unlisted is set where there
-	// are too many to list: whoever wants to know has to ask.
+	// are too many to list: a client that wants to know has to ask.
 	Services []string
 	Unlisted bool
 

@@ -132,9 +132,9 @@ func TestNodeIsInConsulWhileItServesAndLeavesInOrder(t *testing.T) {
 	}
 }
 
-// TestNodeServesOnUntilItsLoadBalancerHasLetGo: and a second signal ends the
+// TestNode_Leaves_ServesUntilItsLoadBalancerHasDrained: and a second signal ends the
 // wait for that.
-func TestNodeServesOnUntilItsLoadBalancerHasLetGo(t *testing.T) {
+func TestNode_Leaves_ServesUntilItsLoadBalancerHasDrained(t *testing.T) {
 	agent := proctest.PrepareConsul(t)
 	if err := agent.Restart(t.Context()); err != nil {
 		t.Fatal(err)
@@ -181,7 +181,7 @@ func TestNodeServesOnUntilItsLoadBalancerHasLetGo(t *testing.T) {
 			t.Fatal("the sidecar was not asked within 30s")
 		}
 		if got := get(t, url+"/"); got.code != 200 {
-			t.Errorf("while somebody may be on it: got %+v, want 200", got)
+			t.Errorf("while a session may be on it: got %+v, want 200", got)
 		}
 		return node, url
 	}
@@ -199,10 +199,10 @@ func TestNodeServesOnUntilItsLoadBalancerHasLetGo(t *testing.T) {
 		t.Errorf("exit code: got %d, want 0", got)
 	}
 	if took := time.Since(began); took > 20*time.Second {
-		t.Errorf("the end came %s after the load balancer had let go, want at once", took)
+		t.Errorf("the end came %s after the load balancer had drained it, want at once", took)
 	}
 	if got := node.logged("drained on load balancer"); got["lb"] != "lb0" || strings.Contains(node.Stderr.String(), "hush") {
-		t.Errorf("log: got\n%s\nwant lb0 to have let go, and no token", node.Stderr.String())
+		t.Errorf("log: got\n%s\nwant lb0 to have drained it, and no token", node.Stderr.String())
 	}
 }
 

@@ -72,7 +72,7 @@ func counted(t *testing.T) (*httptest.Server, *atomic.Int64) {
 	return server, n
 }
 
-// risen waits until a count has risen by so many.
+// risen waits until a count has risen by n.
 func risen(t *testing.T, what string, n *atomic.Int64, by int64) {
 	t.Helper()
 	from := n.Load()
@@ -114,7 +114,7 @@ func TestDiscoveredTargetsComeAndLeaveWithTheirChecks(t *testing.T) {
 	}
 }
 
-// Its index begins anew, and a query with the old one would be held for its
+// Its index begins again, and a query with the old one would be held for its
 // whole wait.
 func TestAConsulRestartedWithoutMemoryIsHeardAtOnce(t *testing.T) {
 	consul := startConsul(t)
@@ -132,7 +132,7 @@ func TestAConsulRestartedWithoutMemoryIsHeardAtOnce(t *testing.T) {
 	}
 	risen(t, "requests to lb0, without Consul", onOne, 50)
 	consul.start()
-	risen(t, "requests to lb0, though nobody is registered", onOne, 50)
+	risen(t, "requests to lb0, though it is not registered", onOne, 50)
 	consul.register("lb1", two)
 	risen(t, "requests to lb1", onTwo, 10) // within 10 s; a wait has 30
 

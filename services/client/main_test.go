@@ -276,7 +276,7 @@ func TestSecondSignalExitsAtOnce(t *testing.T) {
 
 func TestRefusedConnectionExitsOneWithASummary(t *testing.T) {
 	server := api(t)
-	server.Close() // nobody listens there any more
+	server.Close() // nothing listens there any more
 	c := start(t, nil, "--target", server.URL, "--rate", "1", "--duration", "1ms", "--progress", "none")
 	if got := c.Wait(); got != 1 {
 		t.Errorf("exit code: got %d, want 1", got)

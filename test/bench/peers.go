@@ -46,7 +46,7 @@ func (l latency) startPeer(ctx context.Context, b *bench, s *site, name string, 
 		return nil, err
 	}
 	peer := l.watched(s, name, l.targets([][]instance{service}), look)
-	// It has taken in what is there before anything is measured.
+	// It has taken in the whole state before the first measurement.
 	return peer, lab.Until(ctx, time.Minute, name+" routes to the service", func() error {
 		values, err := look([]string{peer.targets[0].server})
 		if err == nil && values[0] != 1 {

@@ -18,7 +18,7 @@ const (
 	end   = "<!-- end: made by make matrix -->\n"
 )
 
-// Page gives the page with its tables made of the facts anew.
+// Page gives the page with its tables made of the facts.
 func Page(page string, facts io.Reader) (string, error) {
 	tables, err := tables(facts)
 	if err != nil {

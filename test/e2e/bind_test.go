@@ -153,7 +153,7 @@ func TestAServiceThatOnlyAReloadFindsUnbindableIsLeftOutAfterIt(t *testing.T) {
 		w.logged("reload failed", "cannot bind, clients were refused meanwhile")
 		w.leftOut(5*time.Second, "for frontend web_nodes.front: protocol tcpv4: cannot bind socket (Address already in use)", "web")
 	}
-	// HAProxy serves on, though its runtime socket may be dead.
+	// HAProxy still serves, though its runtime socket may be dead.
 	fresh := w.startNodes("1.1", "new", 1)
 	w.must(w.lb.Routes(w.ctx, 20*time.Second, service, lab.NodeIDs(append(w.nodes, fresh...)...)...))
 	if s := w.state(); s.HAProxy.PID != pid || s.Reloads.Failed != 1 {

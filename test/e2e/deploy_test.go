@@ -274,7 +274,7 @@ func TestARestartedHAProxyServesTheCurrentServersWithoutASidecar(t *testing.T) {
 	}
 }
 
-func TestChangesMadeByHandAreMendedCountedAndLogged(t *testing.T) {
+func TestChangesMadeByHandAreCorrectedCountedAndLogged(t *testing.T) {
 	for _, c := range []struct{ name, command string }{
 		{"a server disabled", "disable server api_nodes/%s"},
 		{"a server drained", "set server api_nodes/%s state drain"},

@@ -324,7 +324,7 @@ func TestDeploy_NewInstanceDiesWhileLastOldDrains_ExitsPartial(t *testing.T) {
 	}
 }
 
-// Whoever may register in Consul chooses an instance's ID, and a stop command
+// Any program that may register in Consul chooses an instance's ID, and a stop command
 // such as `systemctl stop "$DEPLOY_INSTANCE"` stops what it is given.
 func TestDeploy_ForeignInstances_NeitherStoppedNorCounted(t *testing.T) {
 	f := newFleet(t, 2)

@@ -75,7 +75,7 @@ func (w *world) answersTo(from, token string) error {
 	return nil
 }
 
-// Whoever reaches the API must not blind the sidecar by connections (issue 14,
+// A client that reaches the API must not blind the sidecar by connections (issue 14,
 // point 2).
 func TestAPI_FloodedByConnections_NewNodeIsRouted(t *testing.T) {
 	const token = "of-the-api"

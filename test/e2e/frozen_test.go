@@ -14,7 +14,7 @@ import (
 // A frozen HAProxy takes connections and answers none. The sidecar must stay
 // well beside it, say what is wrong, and bring HAProxy to the present once it
 // goes on. The clients wait for their answers and lose none.
-func TestAFrozenHAProxyHoldsNothingUpAndIsMendedWhenItGoesOn(t *testing.T) {
+func TestAFrozenHAProxyHoldsNothingUpAndIsCorrectedWhenItGoesOn(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 2)
 	clients := w.load("--timeout=30s", "--max-in-flight=5000")

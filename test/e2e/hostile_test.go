@@ -203,7 +203,7 @@ func (w *world) tellsOfWhatWasLeftOut() {
 		}
 	}
 	if leftOut < 20 {
-		w.Errorf("%d instances are told of as left out, want 20 or more", leftOut)
+		w.Errorf("%d instances are reported as left out, want 20 or more", leftOut)
 	}
 	text, err := w.lb.Metrics(w.ctx)
 	w.must(err)

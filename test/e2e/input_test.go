@@ -14,7 +14,7 @@ import (
 	"github.com/pointsman/pointsman/test/lab"
 )
 
-// settings is a sidecar.yaml that is right but for what a test breaks.
+// settings is a sidecar.yaml that is right except for what a test breaks.
 func settings(dir, haproxy, consul string) string {
 	return fmt.Sprintf(`name: lb0
 consul: {address: %q}
@@ -144,7 +144,7 @@ func sidecar(t *testing.T, environ []string, args ...string) (output string, cod
 func TestASocketWithoutPermissionIsNamed(t *testing.T) {
 	t.Parallel()
 	if os.Getuid() != 0 {
-		// Whoever is not root can't make a socket that is another's; but then
+		// A user who is not root can't make a socket that is another's; but then
 		// root's own is one.
 		t.Fatal("this test has to run as root, as CI does")
 	}
@@ -218,7 +218,7 @@ func TestATemplateThatHAProxyRejectsStopsNothing(t *testing.T) {
 	withTemplate := strings.Replace(string(settings), "haproxy:\n", "haproxy:\n  template: "+path+"\n", 1)
 	w.must(os.WriteFile(w.lb.Settings(), []byte(withTemplate), 0o600))
 	w.must(w.lb.Reread())
-	w.must(lab.Until(w.ctx, 15*time.Second, "the rejection is told", func() error {
+	w.must(lab.Until(w.ctx, 15*time.Second, "the rejection is reported", func() error {
 		if s := w.state(); !strings.Contains(s.Reloads.Error, "ballance") {
 			return fmt.Errorf("%+v", s.Reloads)
 		}
@@ -245,10 +245,10 @@ func TestATemplateThatHAProxyRejectsStopsNothing(t *testing.T) {
 		t.Errorf("HAProxy's worker is pid %d, was %d: it was reloaded", got, pid)
 	}
 
-	// Mended, it is loaded.
-	w.must(os.WriteFile(path, append(built, []byte("\n# mended\n")...), 0o600))
+	// Corrected, it is loaded.
+	w.must(os.WriteFile(path, append(built, []byte("\n# corrected\n")...), 0o600))
 	w.must(w.lb.Reread())
-	w.must(lab.Until(w.ctx, 15*time.Second, "the mended template is loaded", func() error {
+	w.must(lab.Until(w.ctx, 15*time.Second, "the corrected template is loaded", func() error {
 		if s := w.state(); s.Reloads.Succeeded != 1 || s.Reloads.Error != "" {
 			return fmt.Errorf("%+v", s.Reloads)
 		}

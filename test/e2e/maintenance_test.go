@@ -140,7 +140,7 @@ func TestMaintenanceLosesNoRequest(t *testing.T) {
 		}
 	}
 	if sum := p.driftOf(p.lb1); sum != 0 {
-		t.Errorf("drift mended: got %v, want 0", sum)
+		t.Errorf("drift corrections: got %v, want 0", sum)
 	}
 }
 
@@ -184,7 +184,7 @@ func TestAKilledSidecarDoesNotTakeItsLoadBalancerOut(t *testing.T) {
 	p.mustLoseNothing(clients)
 }
 
-// A sidecar that stops in order leaves the registration: HAProxy serves on.
+// A sidecar that stops in order leaves the registration: HAProxy keeps running.
 func TestAStoppedSidecarLeavesItsLoadBalancerIn(t *testing.T) {
 	p := newPair(t)
 	clients := p.discovering()

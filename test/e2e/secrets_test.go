@@ -71,7 +71,7 @@ func TestSecretsAreNeverShown(t *testing.T) {
 		}
 	}
 
-	// What goes wrong is told of, with all but the secret.
+	// An error shows everything except the secret.
 	good, err := os.ReadFile(w.lb.Settings())
 	w.must(err)
 	for name, wrong := range misplaced(w) {

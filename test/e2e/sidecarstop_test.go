@@ -66,7 +66,7 @@ func TestSidecarUpgrade_NodeLeavesMeanwhile_LosesNothing(t *testing.T) {
 	p.mustLoseNothing(clients)
 }
 
-func TestSidecarStop_HAProxyServesOn_NodeGivesItLeaveWait(t *testing.T) {
+func TestSidecarStop_HAProxyRuns_NodeGivesItLeaveWait(t *testing.T) {
 	p := newPair(t)
 	p.stopSidecar()
 	if took := p.leaves(p.nodes[0]); took < leaveWait || took > 2*leaveWait {

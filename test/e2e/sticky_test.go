@@ -24,7 +24,7 @@ import (
 
 // A client with the cookie of a node that leaves stays there until the drain ends,
 // or goes to another one, as the operator chooses. A request that is open ends well
-// either way, and the node is told that it may stop only then (issue 13, section 4).
+// either way, and only then does the node hear that it may stop (issue 13, section 4).
 func TestDrainSticky_NodeLeaves_ClientStaysOrMoves(t *testing.T) {
 	for policy, next := range map[string]string{"keep": "a", "move": "b"} {
 		t.Run(policy, func(t *testing.T) {
@@ -211,7 +211,7 @@ func TestSticky_TwoBalancers_SameNodeAcrossReloadAndDeployment(t *testing.T) {
 					used[c.node] = true
 				}
 				for _, c := range clients {
-					known(lbs[1], c) // it is told within a moment
+					known(lbs[1], c) // it hears within a moment
 					if got := ask(c, lbs[1]); got != c.node {
 						t.Errorf("%s, client %s: %s by %s, and %s by %s", when, c.from, c.node, lbs[0].Name, got, lbs[1].Name)
 					}

@@ -17,7 +17,7 @@ import (
 )
 
 // A WebSocket, as far as HAProxy sees one, works on while its server drains,
-// until the drain's deadline; then it is cut, and whoever waits to leave is told
+// until the drain's deadline; then it is cut, and a node that waits to leave hears
 // that no session is left.
 func TestATunnelLastsUntilTheDrainsDeadlineAndIsCutThen(t *testing.T) {
 	const drain, cut = 3 * time.Second, time.Second

@@ -30,9 +30,9 @@ func TestUsers_SidecarInHAProxysGroup_RoutesAndReloads(t *testing.T) {
 	for _, dir := range []string{w.Dir(), w.lb.Path("")} {
 		w.must(os.Chmod(dir, 0o755))
 	}
-	const nobody = 65534
-	w.must(os.Chown(w.lb.Path(""), nobody, -1))
-	w.lb.Sidecar, err = w.Start("sidecar-of-nobody", "setpriv", "--reuid="+strconv.Itoa(nobody), "--regid="+haproxy.Gid, "--clear-groups",
+	const other = 65534
+	w.must(os.Chown(w.lb.Path(""), other, -1))
+	w.lb.Sidecar, err = w.Start("sidecar-of-other-user", "setpriv", "--reuid="+strconv.Itoa(other), "--regid="+haproxy.Gid, "--clear-groups",
 		programs.Sidecar, "run", "--config", w.lb.Settings())
 	w.must(err)
 	w.must(lab.Until(w.ctx, 15*time.Second, "the sidecar has written haproxy.cfg", func() error {

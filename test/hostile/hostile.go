@@ -1,4 +1,4 @@
-// Package hostile is what somebody registers in Consul who wants to reach the
+// Package hostile is what an attacker registers in Consul who wants to reach the
 // HAProxy behind it, or who does not know better. One table for three levels of
 // tests: how entries are read, what the sidecar sends and writes, and the whole
 // on real processes.
@@ -26,7 +26,7 @@ type Instance struct {
 	Meta              map[string]string
 	Kind              string
 
-	// Legal is set where everything that HAProxy is told of it is well-formed:
+	// Legal is set where everything that HAProxy gets of it is well-formed:
 	// it is served, under whatever name. The others must be left out, and named.
 	Legal bool
 }

@@ -50,7 +50,7 @@ func (l *Lab) NewConsul(port int) (*Consul, error) {
 // nodeName is Consul's for the machine.
 const nodeName = "lab"
 
-// Restart starts it anew at the same address, with no memory. It must have
+// Restart starts it again at the same address, with no memory. It must have
 // ended.
 func (c *Consul) Restart(ctx context.Context) error {
 	flags, err := WithoutGRPCTLS(ctx, c.lab.programs.Consul)

@@ -29,7 +29,7 @@ func (l *Lab) StartNode(ctx context.Context, consul *Consul, service, name, vers
 	return n, n.Restart(ctx)
 }
 
-// Restart starts it anew, as it was, and waits until it answers. It must have
+// Restart starts it again, as it was, and waits until it answers. It must have
 // ended.
 func (n *Node) Restart(ctx context.Context) error {
 	var err error

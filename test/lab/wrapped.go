@@ -8,7 +8,7 @@ import (
 	"strconv"
 )
 
-// Wrapped is somebody else's program under the registrator's exec wrapper.
+// Wrapped is a foreign program under the registrator's exec wrapper.
 type Wrapped struct {
 	*Process
 	Name string
@@ -16,7 +16,7 @@ type Wrapped struct {
 }
 
 // StartWrapped starts a program under `registrator run`, as the instance of its
-// name of a service, with flags for the wrapper. command is told the port on
+// name of a service, with flags for the wrapper. command gets the port on
 // which the program is to listen, and gives its arguments. It does not wait.
 func (l *Lab) StartWrapped(consul *Consul, service, name string, flags []string, command func(port int) []string) (*Wrapped, error) {
 	w := &Wrapped{Name: name}

@@ -58,7 +58,7 @@ func TestCtrlCReachesTheWrapperAndNotTheProgram(t *testing.T) {
 	}
 }
 
-func TestProgramThatReadsTheTerminalIsToldHow(t *testing.T) {
+func TestProgramThatReadsTheTerminalGetsAHint(t *testing.T) {
 	p := command(t, nil, idle("cat")...)
 	terminal := p.terminal()
 	p.start()

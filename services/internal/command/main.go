@@ -21,7 +21,7 @@ type Process struct {
 // Main runs a command that takes flags only, and gives the exit code. Every
 // flag is settable by an environment variable with the prefix, and its help
 // says so. The context of run ends as Signals says. An error goes to Stderr,
-// but for ErrFailed.
+// except ErrFailed.
 func Main(ctx context.Context, p Process, prefix string, cmd *cobra.Command, run func(context.Context) error) int {
 	ctx, release := Signals(ctx, p.Exit)
 	defer release()
@@ -50,7 +50,7 @@ func Main(ctx context.Context, p Process, prefix string, cmd *cobra.Command, run
 	err := cmd.ExecuteContext(ctx)
 	code := exitCode(err)
 	if err != nil && !errors.Is(err, ErrFailed) {
-		_, _ = fmt.Fprintf(p.Stderr, "%s: %v\n", cmd.Name(), err) // nobody is left to hear of a broken stderr
+		_, _ = fmt.Fprintf(p.Stderr, "%s: %v\n", cmd.Name(), err) // a broken stderr has no reader
 	}
 	if code == ExitUsage {
 		_, _ = fmt.Fprintf(p.Stderr, "Try '%s --help'.\n", cmd.Name())

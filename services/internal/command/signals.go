@@ -15,7 +15,7 @@ func (s Signalled) Error() string { return "got " + signalName(s.Signal) }
 
 // Signals gives a context that the first SIGTERM or SIGINT cancels, with
 // Signalled as its cause. The second one ends the process at once by calling
-// exit with 128 plus the signal's number: whoever sends it no longer wants to
+// exit with 128 plus the signal's number: the sender no longer wants to
 // wait. Call release when no signal matters any more.
 func Signals(ctx context.Context, exit func(code int)) (_ context.Context, release func()) {
 	ctx, cancel := context.WithCancelCause(ctx)

@@ -37,7 +37,7 @@ type Access struct {
 // asksToken reports whether who is answered has shown the token.
 func (a Access) asksToken() bool { return a.Token != "" || a.TokenFile != "" }
 
-// openPath is answered to everybody: whoever supervises the process may ask
+// openPath is answered to everybody: a supervisor of the process may ask
 // whether it lives, and Consul's agent has no credentials.
 const openPath = "/healthz"
 
@@ -50,7 +50,7 @@ type gate struct {
 	log         hclog.Logger
 }
 
-// newGate reads all files once, so that what is wrong is told at the start.
+// newGate reads all files once, so that errors show at the start.
 func newGate(a Access, log hclog.Logger) (*gate, error) {
 	g := &gate{log: log, hosts: a.Hosts}
 	var errs []error

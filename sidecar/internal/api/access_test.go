@@ -38,7 +38,7 @@ func answer(t *testing.T, by http.RoundTripper, url, authorization string) (int,
 	return resp.StatusCode, resp.Header
 }
 
-func TestATokenIsAskedForEverywhereButForHealth(t *testing.T) {
+func TestATokenIsAskedForEverywhereExceptHealth(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "token")
 	write := func(token string) {
 		if err := os.WriteFile(file, []byte(token+"\n"), 0o600); err != nil {
@@ -96,7 +96,7 @@ func TestATokenIsAskedForEverywhereButForHealth(t *testing.T) {
 	}
 }
 
-func TestAClientsCertificateIsAskedForEverywhereButForHealth(t *testing.T) {
+func TestAClientsCertificateIsAskedForEverywhereExceptHealth(t *testing.T) {
 	ca, stranger := certtest.New(t), certtest.New(t)
 	ca.Sign("server")
 	ca.Sign("node")

@@ -31,15 +31,15 @@ const (
 // ErrNotRouted says that the load balancer does not route the service.
 var ErrNotRouted = errors.New("does not route the service")
 
-// ClientOptions say who asks. What is in files is read again when they change,
-// but for the authorities.
+// ClientOptions say who asks. Files are read again when they change,
+// except the authorities.
 type ClientOptions struct {
 	Socket string // path of the Unix socket that is asked, whatever a Target says
 
 	Token     string // the bearer token; a secret
 	TokenFile string // wins over Token
 
-	// With any of these nobody is asked without TLS: the token would be read by
+	// With any of these no request goes without TLS: the token would be read by
 	// others. CAFile "" trusts whom the system trusts.
 	CAFile, CertFile, KeyFile string
 	// Same is set by who asks for itself: the sidecar must have the certificate
@@ -97,7 +97,7 @@ func same(own *tls.Certificate) *tls.Config {
 type Client struct {
 	http  *http.Client
 	token *credential.Token
-	tls   bool // asks nobody without
+	tls   bool // sends no request without
 	knows bool // who the sidecars are, by an authority of its own
 }
 
@@ -111,7 +111,7 @@ type Target struct {
 	Registered bool
 }
 
-// NewClient reads the files, so that what is wrong is told at the start. It
+// NewClient reads the files, so that errors show at the start. It
 // opens no connection yet; close it at the end.
 func NewClient(o ClientOptions) (*Client, error) {
 	token := credential.NewToken(o.Token, o.TokenFile)
@@ -173,7 +173,7 @@ func (c *Client) Live(ctx context.Context, to Target, service, version string, c
 	return Live{Live: a.Live, Count: a.Count, Want: a.Want}, nil
 }
 
-// Drain asks until nobody is on the instance, by what Consul knew at the index
+// Drain asks until no session is on the instance, by what Consul knew at the index
 // or later, or for wait.
 func (c *Client) Drain(ctx context.Context, to Target, service, instance string, index uint64, wait time.Duration) (Drain, error) {
 	var a drainAnswer
@@ -268,7 +268,7 @@ func (c *Client) Fleet(ctx context.Context, to Target, into any) error {
 	return c.ask(ctx, to, stateRequest{path: []string{"fleet"}, wait: releaseTimeout, most: maxState}, into)
 }
 
-// Events asks for what happened after a number, at most so many; after 0, for
+// Events asks for what happened after a number, at most max of them; after 0, for
 // the newest.
 func (c *Client) Events(ctx context.Context, to Target, after uint64, limit int) (Events, error) {
 	var a Events
@@ -420,7 +420,7 @@ func refusal(to Target, code int, body []byte) error {
 	return fmt.Errorf("status %d: %s", code, quote(said.Error))
 }
 
-// quote shows what somebody else has said.
+// quote shows what another program has said.
 func quote(s string) string {
 	const most = 200 // bytes
 	return fmt.Sprintf("%q", s[:min(len(s), most)])

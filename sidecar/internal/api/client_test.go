@@ -112,8 +112,8 @@ func TestTheClientBelievesNothingElse(t *testing.T) {
 		{"drained with sessions", `{"load_balancer":"lb0","service":"api","instance":"api-1","drained":true,"sessions":1,"index":7}`, 200, drain, "inconsistent answer"},
 		{"drained by old knowledge", `{"load_balancer":"lb0","service":"api","instance":"api-1","drained":true,"sessions":0,"index":6}`, 200, drain, "inconsistent answer"},
 		{"a state of another", `{"load_balancer":"lb1","services":[{"name":"api"}]}`, 200, view, `the load balancer "lb1"`},
-		{"let go of by another", `{"load_balancer":"lb1","service":"api","released":[]}`, 200, release, `the load balancer "lb1"`},
-		{"another service let go of", `{"load_balancer":"lb0","service":"web","released":["w"]}`, 200, release, `about the service "web"`},
+		{"released by another", `{"load_balancer":"lb1","service":"api","released":[]}`, 200, release, `the load balancer "lb1"`},
+		{"another service released", `{"load_balancer":"lb0","service":"web","released":["w"]}`, 200, release, `about the service "web"`},
 		{"no token", `{"error":"x"}`, 401, live, "bearer token rejected"},
 		{"no certificate", `{"error":"a client certificate is needed"}`, 403, live, `status 403: "a client certificate is needed"`},
 		{"a 404 of anything else", `not found`, 404, drain, "status 404"},
@@ -194,7 +194,7 @@ func TestTheClientShowsItsTokenToWhomItIsMeantFor(t *testing.T) {
 	}
 }
 
-func TestTheClientAsksByTLSOnlyWhereItIsTold(t *testing.T) {
+func TestTheClientAsksByTLSOnlyWhereItIsSet(t *testing.T) {
 	a := certtest.New(t)
 	a.Sign("server")
 	a.Sign("client")

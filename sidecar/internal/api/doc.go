@@ -2,7 +2,7 @@
 // Prometheus and whatever supervises the process. Its Client asks that of
 // others, and of the sidecar on this machine.
 //
-// Its invariant: it only reads, but for one POST that lets go what the guard
+// Its invariant: it only reads, except one POST that releases what the guard
 // holds, and that needs the bearer token or the Unix socket. No request can hold
 // up the agent's loop, and each is bounded in time and size.
 //

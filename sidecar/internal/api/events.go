@@ -74,7 +74,7 @@ func (e *events) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	writeJSON(w, http.StatusOK, answer)
 }
 
-// streamTo answers with server-sent events, at most so many clients at a time. The
+// streamTo answers with server-sent events, at most maxStreams clients at a time. The
 // stream that is given writes them, until the client, its time or the sidecar ends.
 func streamTo(w http.ResponseWriter, r *http.Request, name string, followers chan struct{}, stream func(send func(string) bool, end <-chan time.Time)) {
 	select {
@@ -107,7 +107,7 @@ func streamTo(w http.ResponseWriter, r *http.Request, name string, followers cha
 }
 
 // stream sends what happened after a number, and what happens. A client that reads
-// too slowly misses events and is told.
+// too slowly misses events and gets an event that says so.
 func (e *events) stream(r *http.Request, after uint64, send func(string) bool, end <-chan time.Time) {
 	idle := time.NewTicker(followIdle)
 	defer idle.Stop()

@@ -89,7 +89,7 @@ func TestEvents_FollowerConnectsAgain_GoesOnAfterTheLastOne(t *testing.T) {
 	// One that comes again says what it has, as browsers do or in the address.
 	follow(t, url+"/api/v1/events?follow", fmt.Sprint(last)).wants(fmt.Sprintf("id: %d", last+1), "server_down")
 	follow(t, url+"/api/v1/events?follow&after="+fmt.Sprint(last), "").wants(fmt.Sprintf("id: %d", last+1), "server_down")
-	// One that had another sidecar's is told.
+	// One that had another sidecar's gets an event that says so.
 	follow(t, url+"/api/v1/events?follow", "5").wants("event: missed", "data: {}", fmt.Sprintf("id: %d", last-1))
 }
 

@@ -14,7 +14,7 @@ import (
 
 // FuzzRequest: whatever is asked, the answer is one of the known codes, an
 // /api answer is JSON that says about which service and instance it is, and
-// nobody is left waiting.
+// no request is left waiting.
 func FuzzRequest(f *testing.F) {
 	for _, seed := range []struct{ method, path, query string }{
 		{"GET", "/", ""},

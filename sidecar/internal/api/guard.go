@@ -26,7 +26,7 @@ type Released struct {
 
 // mayAct reports whether the one who asks may change something, and answers if not.
 // That takes the bearer token or the Unix socket. byToken says that a token is
-// asked for, so that whoever gets here has shown it. A client's certificate is
+// asked for, so that a request that gets here has shown it. A client's certificate is
 // not enough: HAProxy may have one of the same authority for its servers.
 func mayAct(w http.ResponseWriter, r *http.Request, byToken bool) bool {
 	switch {

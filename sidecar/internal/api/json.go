@@ -23,7 +23,7 @@ func write(w http.ResponseWriter, code int, body any, indent string) {
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(code)
-	_, _ = w.Write(content) // the client is gone; nobody is left to tell
+	_, _ = w.Write(content) // the client is gone
 }
 
 // encode gives a body as JSON, or the answer that it cannot be encoded.

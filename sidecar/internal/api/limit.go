@@ -19,7 +19,7 @@ const (
 // fill the log.
 const refusalsEvery = time.Minute
 
-// limitedListener closes the connections beyond its bounds at once. Whoever
+// limitedListener closes the connections beyond its bounds at once. A client that
 // opens many can take the API's connections, and not the descriptors by which
 // the sidecar reaches Consul, HAProxy and its files.
 type limitedListener struct {

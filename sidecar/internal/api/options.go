@@ -16,7 +16,7 @@ import (
 // request, by several at once, and must not block.
 type Options struct {
 	Address string // host:port; port 0 takes a free one
-	Socket  string // path of a Unix socket for whoever has the sidecar's rights; "" is none
+	Socket  string // path of a Unix socket for programs with the sidecar's rights; "" is none
 	Access  Access // who is answered
 
 	// MaxConnections bounds the connections over Address, and MaxPerAddress those
@@ -50,16 +50,16 @@ type Options struct {
 
 	// Watch gives what the long polls wait for; nil: there are none.
 	Watch Watch
-	// Drained is told of each instance that an answer has called drained while
+	// Drained gets each instance that an answer has called drained while
 	// HAProxy has a server for it; nil ok.
 	Drained func(service, instance string)
-	// Attend is told +1 when somebody begins to wait and -1 at the end; nil ok.
+	// Attend gets +1 when a client begins to wait and -1 at the end; nil ok.
 	Attend func(change int)
 
 	// Events is what happened; nil: there is no /api/v1/events.
 	Events *event.Log
 
-	// Release lets go what the guard holds; nil: nobody may ask for that.
+	// Release releases what the guard holds; nil: no client may ask for that.
 	Release Release
 	// SetDrain puts servers in drain for an operator; nil: there is no such action.
 	SetDrain SetDrain

@@ -24,7 +24,7 @@ type Facts interface {
 
 // Drain is what is left of an instance's traffic.
 type Drain struct {
-	Drained  bool   `json:"drained"`         // nobody is on it in any worker, and nobody new comes
+	Drained  bool   `json:"drained"`         // no session on it in any worker, and no new one possible
 	Phase    string `json:"phase,omitempty"` // where it is in its life; "" if HAProxy has no server for it
 	Sessions int    `json:"sessions"`        // left, in all workers
 }
@@ -51,7 +51,7 @@ type drainAnswer struct {
 	WaitedMS float64 `json:"waited_ms"`
 }
 
-// unroutedAnswer is the body of a 404. It says whose it is: whoever else
+// unroutedAnswer is the body of a 404. It says whose it is: a program that is not a sidecar
 // listens at an address may answer 404 as well, and prove nothing.
 type unroutedAnswer struct {
 	LoadBalancer string `json:"load_balancer"`
@@ -83,7 +83,7 @@ func newPolls(name string, watch Watch, attend func(int), told func(service, ins
 	return &polls{name: name, watch: watch, attend: attend, told: told}
 }
 
-// drain answers once nobody is on the instance any more, or when the wait is
+// drain answers once no session is on the instance, or when the wait is
 // over; "drained" says which. An index makes it claim nothing before the facts
 // are at least as new as Consul's answer of that index: an instance that has
 // registered a moment ago is not known here yet, and that is no proof.
@@ -173,7 +173,7 @@ func (p *polls) poll(w http.ResponseWriter, r *http.Request, ask func(Facts) (do
 		select {
 		case <-newer:
 		case <-ctx.Done():
-			// Also when the sidecar stops: what is not proven is not claimed.
+			// Also when the sidecar stops: it claims only what is proven.
 			writeJSON(w, http.StatusOK, answer())
 			return
 		}

@@ -111,7 +111,7 @@ func TestADrainIsAnsweredAtTheMomentThatItIsOver(t *testing.T) {
 		// Anyone can ask for instances that there never were.
 		w.drain, w.drained = Drain{Drained: true}, nil
 		if _, got := ask(t, w, newPolls("lb0", w.watch, w.attend, w.told), "/api/v1/drain/api/x"); !says(got, map[string]any{"drained": true}) || w.drained != nil {
-			t.Errorf("got %v, told %v, want drained and nobody told", got, w.drained)
+			t.Errorf("got %v, told %v, want drained and no call of Drained", got, w.drained)
 		}
 	})
 }

@@ -30,8 +30,8 @@ func markSocket(ctx context.Context, c net.Conn) context.Context {
 
 func isFromSocket(r *http.Request) bool { return r.Context().Value(fromSocket{}) != nil }
 
-// serveSocket serves on the Unix socket until ctx ends or the server stops. The
-// rest of the API works without: what is wrong with it is logged, and tried
+// serveSocket answers on the Unix socket until ctx ends or the server stops. The
+// rest of the API works without: its error is logged, and tried
 // again.
 func (s *Server) serveSocket(ctx context.Context, server *http.Server) {
 	trouble := ""

@@ -17,7 +17,7 @@ import (
 // deltaPace is how often a client that follows the state gets a delta at most.
 const deltaPace = 200 * time.Millisecond
 
-// Parts gives the state in parts: as JSON has it but for the services, and these. A
+// Parts gives the state in parts: as JSON has it except the services, and these. A
 // slice of instances that has not changed is the same one.
 type Parts func() (head any, services []reconcile.ServiceState)
 
@@ -129,7 +129,7 @@ func (c *changes) stream(r *http.Request, watch Watch, send func(string) bool, e
 			return
 		}
 		generation = now
-		// What is large is sent less often.
+		// A large state is sent less often.
 		if !rest(r, max(deltaPace, 20*time.Since(begun))) {
 			return
 		}

@@ -67,7 +67,7 @@ type Instance struct {
 // Rejection is an instance that was left out because something in its
 // registration could not be trusted or used.
 type Rejection struct {
-	ID, Node string // as registered, quoted by whoever prints them
+	ID, Node string // as registered, quoted where they are printed
 	Err      error  // names the field and the value
 }
 

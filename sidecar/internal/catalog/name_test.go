@@ -105,7 +105,7 @@ func TestTwoInstancesNeverShareAServerName(t *testing.T) {
 				t.Fatalf("%q and %q: got %q for both, want two names", other, i, name)
 			}
 			owners[name] = i
-			// Whoever sees the name may register under it.
+			// Any program that sees the name may register under it.
 			owners[catalog.ServerName(name, "")] = instance{name, ""}
 		}
 	})

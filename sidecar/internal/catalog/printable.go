@@ -10,7 +10,7 @@ const maxPrintable = 100
 
 // Printable gives a text that anyone can have registered, such as an ID, for a
 // line of a log or a terminal: as it is where it can stand there, else quoted
-// and cut. Nobody's registration begins a line or moves a cursor.
+// and cut. No registration begins a line or moves a cursor.
 func Printable(text string) string {
 	if len(text) > maxPrintable {
 		return strconv.Quote(text[:maxPrintable]) + "…"

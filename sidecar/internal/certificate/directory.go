@@ -4,7 +4,7 @@
 //
 // Its invariants: HAProxy's copies are always whole pairs of certificate and key, so
 // that HAProxy can start with them at any moment; a certificate that cannot be read any
-// more stays as it was; the files of a change are in place before HAProxy is told. No
+// more stays as it was; the files of a change are in place before HAProxy gets the change. No
 // error shows a key. It imports nothing of ours.
 package certificate
 

@@ -209,7 +209,7 @@ func TestStep_HAProxyRefuses_KeepsTheCopyAndNamesTheFile(t *testing.T) {
 	}
 }
 
-// Nobody can be asked: what we have checked is what HAProxy starts with.
+// No HAProxy can be asked: what we have checked is what HAProxy starts with.
 func TestStep_HAProxyDoesNotRun_CopiesWhatItStartsWith(t *testing.T) {
 	s := newSite(t, "a.test")
 	s.proxy.down = true
@@ -331,7 +331,7 @@ func TestStep_GoneForAMoment_StaysUntilThreeLooksMissIt(t *testing.T) {
 	}
 }
 
-// HAProxy tells of the leaf only what is certain: a chain that has become whole is told,
+// HAProxy reports only the leaf for certain: a chain that has become whole is sent,
 // also one that was copied while HAProxy did not answer.
 func TestStep_TheChainAloneChanges_Told(t *testing.T) {
 	s := newSite(t, "a.test")
@@ -354,7 +354,7 @@ func TestStep_TheChainAloneChanges_Told(t *testing.T) {
 	}
 }
 
-// A list that cannot be read stops renewal, and is told.
+// A list that cannot be read stops renewal, and is reported.
 func TestStep_ListUnreadable_LoggedAndInTheState(t *testing.T) {
 	s := newSite(t, "a.test")
 	s.must(os.Remove(s.store.List()))
@@ -398,7 +398,7 @@ func TestStep_StoppedWithinATransaction_LeavesNoneOpen(t *testing.T) {
 	}
 }
 
-// A default that has gone may be revoked: it is told again until haproxy.cfg is without it.
+// A default that has gone may be revoked: it is reported again until haproxy.cfg is without it.
 func TestStep_DefaultGone_ToldUntilRendered(t *testing.T) {
 	s := newSite(t, "a.test", "b.test")
 	s.must(os.Remove(filepath.Join(s.dir, "a.test.pem")))

@@ -11,7 +11,7 @@ import (
 	"math/big"
 )
 
-// StandIn makes the copies of a certificate that is nobody's, so that HAProxy can
+// StandIn makes the copies of a certificate that no client trusts, so that HAProxy can
 // validate a file that names them where there are none.
 func StandIn(dir string) error {
 	c, err := standIn()

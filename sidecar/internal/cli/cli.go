@@ -100,7 +100,7 @@ func failure(err error) error {
 // printError prints each line of an error: joined errors have one each.
 func printError(w io.Writer, err error) {
 	for line := range strings.Lines(err.Error()) {
-		_, _ = fmt.Fprintln(w, "pointsman:", strings.TrimRight(line, "\n")) // nobody is left to tell
+		_, _ = fmt.Fprintln(w, "pointsman:", strings.TrimRight(line, "\n")) // a broken stderr has no reader
 	}
 }
 

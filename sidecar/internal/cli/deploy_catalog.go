@@ -62,7 +62,7 @@ func (c *deployCatalog) Balancers(ctx context.Context) ([]deploy.Balancer, error
 		b := deploy.Balancer{Name: e.Sidecar.Balancer, Stopped: e.Sidecar.Stopped, Passing: e.Health == catalog.Passing && e.Sidecar.Stopped.IsZero()}
 		switch {
 		case b.Name == "":
-			// Nobody can tell whose it is: it may be one that routes the service.
+			// It is unknown whose it is: it may be one that routes the service.
 			b.Name = "of sidecar " + deploy.Quote(e.ID)
 			b.Problem = e.NoSidecar.Error()
 		case !e.Sidecar.MayRoute(c.service) && e.NoSidecar == nil:

@@ -113,7 +113,7 @@ func milestone(was, now deploy.Bar) string {
 	return ""
 }
 
-// The terminal's orders (ECMA-48): up so many lines, and erase to the end.
+// The terminal's orders (ECMA-48): up by a number of lines, and erase to the end.
 const (
 	up         = "\x1b[%dA"
 	eraseBelow = "\r\x1b[J"

@@ -25,7 +25,7 @@ import (
 	"github.com/pointsman/pointsman/sidecar/internal/runner"
 )
 
-// deployScene is a Consul, and a sidecar's API that says what it is told to.
+// deployScene is a Consul, and a sidecar's API that says what the test sets.
 type deployScene struct {
 	t      *testing.T
 	consul *consultest.Fake
@@ -160,7 +160,7 @@ func TestDeployNeedsNoServicesInItsSettings(t *testing.T) {
 	}
 }
 
-// TestACommandOfADeploymentMayRunTheSidecar: what it is told is no setting.
+// TestACommandOfADeploymentMayRunTheSidecar: its variables are no settings.
 func TestACommandOfADeploymentMayRunTheSidecar(t *testing.T) {
 	at := ownStatus(t, api.Access{}, &reconcile.State{}, nil)
 	environ := []string{plan.MarkerVariable + "=x", sidecarVariable + "KEY_FILE=/k"}
@@ -184,7 +184,7 @@ func TestDeploySaysWhatFailed(t *testing.T) {
 	}
 }
 
-func TestDeploySaysThatItHasFailedHalfway(t *testing.T) {
+func TestDeploySaysThatItIsPartial(t *testing.T) {
 	s := newDeployScene(t, api.Access{})
 	s.node("api-0", "1.0")
 	s.node("api-9", "1.1")
@@ -234,7 +234,7 @@ func TestDeployShowsItsToken(t *testing.T) {
 	}
 }
 
-// Whoever registers as a sidecar may be anybody; what can't be read is not passed
+// Any program may register as a sidecar; what can't be read is not passed
 // over, for it may be one that routes the service.
 func TestDeployBeginsNothingWithASidecarThatCannotBeRead(t *testing.T) {
 	for name, c := range map[string]struct {
@@ -276,7 +276,7 @@ func TestTheVariableOfAComposeServicesVersion(t *testing.T) {
 	}
 }
 
-// Its HAProxy serves on until a check of what it has left in Consul is critical.
+// Its HAProxy keeps running until a check of what it has left in Consul is critical.
 func TestDeploy_RecordOfStoppedSidecar_AskedUntilItEnds(t *testing.T) {
 	s := newDeployScene(t, api.Access{})
 	s.node("api-9", "1.1")

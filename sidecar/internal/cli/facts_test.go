@@ -51,7 +51,7 @@ func TestDrained_NoSessionAndNoNewOne_IsSaid(t *testing.T) {
 	}
 }
 
-func TestWhatIsNotSeenIsNotCalledDrained(t *testing.T) {
+func TestDrained_Unseen_IsNotReported(t *testing.T) {
 	gone := []reconcile.InstanceState{{ID: "a", Server: "a", Phase: reconcile.PhaseUnknown, Leaving: true}}
 	for _, c := range []struct {
 		name  string

@@ -15,7 +15,7 @@ import (
 	"github.com/pointsman/pointsman/sidecar/internal/fleet"
 )
 
-// errNoSidecar is all that is told of a registered address that is of no use. Anybody may
+// errNoSidecar is all that is shown of a registered address that is of no use. Anybody may
 // register one, and would learn which ports are open where he can't reach; the log
 // has the reason.
 var errNoSidecar = errors.New("no answer within 2s of a sidecar of this name; the log of the sidecar that has asked says why")
@@ -68,7 +68,7 @@ type toldOnce struct {
 }
 
 func (t *toldOnce) tell(log hclog.Logger, m fleet.Member, err error) {
-	const most = 1000 // then all is told again
+	const most = 1000 // then all is logged again
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	switch {

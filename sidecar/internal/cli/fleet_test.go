@@ -93,7 +93,7 @@ func TestStatusFleet_ExitCodes_AsTheWorstLoadBalancer(t *testing.T) {
 	}
 }
 
-// Anybody may register any address as a sidecar's: what is there is not told to those who
+// Anybody may register any address as a sidecar's: what answers there is not shown to those who
 // can't reach it.
 func TestFleet_NoSidecarThere_OneErrorAndTheReasonInTheLog(t *testing.T) {
 	closed := httptest.NewServer(http.NotFoundHandler())
@@ -178,11 +178,11 @@ func TestFleet_Token_IsSentOverVerifiedTLSOnly(t *testing.T) {
 		ca, url, token string
 		fails          bool
 	}{
-		"plain HTTP, no authority":  {"", plain.URL, "", false},
-		"plain HTTP, an authority":  {ca, plain.URL, "", true},
-		"TLS of our authority":      {ca, secure(authority), "Bearer s3cret", false},
-		"TLS of another authority":  {ca, secure(stranger), "", true},
-		"TLS, no authority is told": {"", secure(authority), "", true},
+		"plain HTTP, no authority": {"", plain.URL, "", false},
+		"plain HTTP, an authority": {ca, plain.URL, "", true},
+		"TLS of our authority":     {ca, secure(authority), "Bearer s3cret", false},
+		"TLS of another authority": {ca, secure(stranger), "", true},
+		"TLS, no authority is set": {"", secure(authority), "", true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			seen.Store("")

@@ -103,8 +103,8 @@ func TestGuardCommands(t *testing.T) {
 	at := by(tcp, socket)
 	broken := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("<html>")) }))
 	defer broken.Close()
-	nobody := httptest.NewServer(http.NotFoundHandler())
-	nobody.Close()
+	closed := httptest.NewServer(http.NotFoundHandler())
+	closed.Close()
 	address := func(s *httptest.Server) string { return strings.TrimPrefix(s.URL, "http://") }
 	away := "query sidecar at " + none + ": dial unix " + none + ": connect: no such file or directory"
 
@@ -121,19 +121,19 @@ func TestGuardCommands(t *testing.T) {
 		},
 		{"nothing is held", calm, "guard list", ExitOK, "The guard holds no servers.\n", ""},
 		{"nothing is held, for programs", calm, "guard list --json", ExitOK, "[]\n", ""},
-		{"let go", at, "guard release api", ExitOK, "lb0: released servers of api: api-1, api-2\n", ""},
-		{"let go, for programs", at, "guard release api --json", ExitOK, `{"load_balancer":"lb0","service":"api","released":["api-1","api-2"]}` + "\n", ""},
-		{"nothing to let go", at, "guard release web", ExitOK, "lb0: guard holds no servers of web\n", ""},
+		{"released", at, "guard release api", ExitOK, "lb0: released servers of api: api-1, api-2\n", ""},
+		{"released, for programs", at, "guard release api --json", ExitOK, `{"load_balancer":"lb0","service":"api","released":["api-1","api-2"]}` + "\n", ""},
+		{"nothing to release", at, "guard release web", ExitOK, "lb0: guard holds no servers of web\n", ""},
 		{"a service that is not routed", at, "guard release nothing", ExitFailure, "", "service not routed"},
 		{"a name that is a path", at, "guard release a/b", ExitFailure, "", "want /api/v1/guard"},
 		{"a sidecar that has no time", at, "guard release busy", ExitFailure, "", "no time"},
 		{"a sidecar that takes no orders", calm, "guard release api", ExitFailure, "", "no such page"},
 		{"what is held, without the socket", by(tcp, none), "guard list --json", ExitOK, "[", ""},
-		{"let go, without the socket", by(tcp, none), "guard release api", ExitFailure, "", "an action needs the Unix socket"},
-		{"let go, with no socket at all", by(tcp, ""), "guard release api", ExitFailure, "", "an action needs the Unix socket"},
+		{"release, without the socket", by(tcp, none), "guard release api", ExitFailure, "", "an action needs the Unix socket"},
+		{"release, with no socket at all", by(tcp, ""), "guard release api", ExitFailure, "", "an action needs the Unix socket"},
 		{"something else there", by(address(broken), none), "guard list", ExitFailure, "", `query sidecar at http://` + address(broken) + `: invalid answer`},
-		{"nobody there", by(address(nobody), none), "guard list", ExitFailure, "", "query sidecar at http://" + address(nobody) + ": dial tcp " + address(nobody) + ": connect: connection refused"},
-		{"nobody at the socket either", by(address(nobody), none), "guard list", ExitFailure, "", away},
+		{"no sidecar there", by(address(closed), none), "guard list", ExitFailure, "", "query sidecar at http://" + address(closed) + ": dial tcp " + address(closed) + ": connect: connection refused"},
+		{"no sidecar at the socket either", by(address(closed), none), "guard list", ExitFailure, "", away},
 		{"a port that is not known", by("127.0.0.1:0", none), "guard list", ExitUsage, "", "api.address"},
 		{"no service", at, "guard release", ExitUsage, "", "arg"},
 		{"no command", at, "guard", ExitUsage, "", "want list or release"},
@@ -165,10 +165,10 @@ func TestTheSidecarIsAskedWithItsOwnCredentials(t *testing.T) {
 	}
 	code, out, errs := sidecar(t, tls(own), "guard", "release", "api")
 	if code != ExitOK || out != "lb0: released servers of api: api-1\n" {
-		t.Errorf("got %d %q %q, want it let go", code, out, errs)
+		t.Errorf("got %d %q %q, want it released", code, out, errs)
 	}
 	code, _, errs = sidecar(t, tls(other), "guard", "list")
 	if code != ExitFailure || !strings.Contains(errs, "server certificate is not") {
-		t.Errorf("one with another certificate: got %d %q, want that it is told nothing", code, errs)
+		t.Errorf("one with another certificate: got %d %q, want no answer", code, errs)
 	}
 }

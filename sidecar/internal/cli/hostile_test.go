@@ -120,7 +120,7 @@ func (b *between) register(i hostile.Instance) {
 	}
 }
 
-// serves waits until so many are up.
+// serves waits until n servers are up.
 func (b *between) serves(count int) {
 	b.t.Helper()
 	haproxytest.Until(b.t, fmt.Sprintf("%d instances are up", count), func() bool {
@@ -235,7 +235,7 @@ func frameOf(t *testing.T, file string) string {
 	return frame.String()
 }
 
-// logIsWellFormed: no line of the log is one that somebody has registered.
+// logIsWellFormed: no line of the log is text that a client has registered.
 func (b *between) logIsWellFormed() {
 	b.t.Helper()
 	begins := regexp.MustCompile(`^\d{4}-\d\d-\d\dT\S+ \[[A-Z]+\] `)

@@ -6,7 +6,7 @@ import (
 )
 
 // Without them the sidecar would not reach the Consul that init has asked.
-func TestInit_SettingsOfConsul_AreWrittenButForSecrets(t *testing.T) {
+func TestInit_SettingsOfConsul_AreWrittenWithoutSecrets(t *testing.T) {
 	given := loaded(t, `services: []
 consul:
   address: "https://consul.example:8501"

@@ -125,7 +125,7 @@ func newMaintainer(cfg config.Config) (*maintenanceSwitch, error) {
 	}
 	m := &maintenanceSwitch{
 		name: cfg.Name, haproxy: p, file: cfg.HAProxy.Config, read: render.ReadRegular,
-		// So long, at most, Consul goes on to send clients here; then a little.
+		// The longest time that Consul goes on to send clients here; then a little.
 		quiet: cfg.Registration.Check.Interval + cfg.Registration.Check.Timeout + time.Second/2,
 	}
 	for _, s := range cfg.Services {

@@ -18,7 +18,7 @@ type maintenanceSwitch struct {
 	backends []string // the services'
 	file     string   // path of haproxy.cfg
 	read     func(path string) ([]byte, error)
-	quiet    time.Duration // without a new request for so long, nobody sends here any more
+	quiet    time.Duration // without a new request for this time, no client sends here any more
 }
 
 // rotation is what maintenance needs of HAProxy.
@@ -34,7 +34,7 @@ type maintenance struct {
 	LoadBalancer string `json:"load_balancer"`
 	Maintenance  bool   `json:"maintenance"`
 	UnderWay     int    `json:"under_way"` // requests, in TCP mode connections
-	// Quiet is set once nothing was under way and nobody sent anything for a
+	// Quiet is set once nothing was under way and no client sent anything for a
 	// while; it is waited for by "on".
 	Quiet bool `json:"quiet"`
 	// InFile is whether haproxy.cfg says the same; absent where it cannot be

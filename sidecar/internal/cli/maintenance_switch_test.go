@@ -57,7 +57,7 @@ func (f *fakeRotation) Traffic(_ context.Context, backends []string) (haproxy.Tr
 }
 
 // calm is a load balancer with a request every 10 ms until stop, none of which
-// is under way at the moment that somebody looks; and one that lasts until end.
+// is under way at the moment of a look; and one that lasts until end.
 func calm(stop, end time.Duration) func(time.Duration) (haproxy.Traffic, error) {
 	return func(since time.Duration) (haproxy.Traffic, error) {
 		t := haproxy.Traffic{Begun: 1000 + uint64(min(since, stop)/(10*time.Millisecond))}
@@ -134,7 +134,7 @@ func TestMaintenanceOnWaitsForTheLastRequestAndForTheFile(t *testing.T) {
 		{"a request that does not end", time.Second, time.Hour, 0, 30 * time.Second, maintenance{UnderWay: 1, InFile: &yes, Waited: 30}, "lb0 is in maintenance, but 1 requests are still in flight"},
 		{"a client that does not move on", time.Hour, 0, 0, 30 * time.Second, maintenance{InFile: &yes, Waited: 30}, "lb0 is in maintenance, but still receives requests"},
 		{"no sidecar", 0, 0, time.Hour, 30 * time.Second, maintenance{Quiet: true, InFile: &no, Waited: 30}, "is the sidecar running?"},
-		{"nobody waits", time.Hour, 0, time.Hour, 0, maintenance{InFile: &no}, ""},
+		{"no client waits", time.Hour, 0, time.Hour, 0, maintenance{InFile: &no}, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

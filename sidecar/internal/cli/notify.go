@@ -15,7 +15,7 @@ import (
 
 // notifier tells systemd how the sidecar does, where systemd has started it
 // (sd_notify(3)): ready, reloading, stopping, a line for `systemctl status`, and
-// the watchdog's sign of life.
+// the watchdog's keep-alive.
 type notifier struct {
 	state func() *reconcile.State
 	alive func() error

@@ -39,7 +39,7 @@ func catalogOnce(ctx context.Context, cfg config.Config) (catalog.Snapshot, erro
 		cancel()
 		<-done
 	}()
-	// The first error is shown at once: whoever runs a command by hand does
+	// The first error is shown at once: a user who runs a command by hand does
 	// not want to watch retries.
 	poll := time.NewTicker(20 * time.Millisecond)
 	defer poll.Stop()

@@ -15,7 +15,7 @@ import (
 
 // askOwn asks the running sidecar that has the same settings: over its Unix
 // socket, or where that is not to be had, over its address with its
-// credentials. Whoever can open or read these may ask it.
+// credentials. A user who can open or read these may ask it.
 func askOwn(cmd *cobra.Command, env Env, ask func(*api.Client, api.Target) error) error {
 	cfg, err := load(cmd, env)
 	if err != nil {
@@ -60,7 +60,7 @@ func at(where string, err error) error {
 	return fmt.Errorf("query sidecar at %s: %w", where, err)
 }
 
-// isAway reports whether nobody could be asked.
+// isAway reports whether no sidecar could be asked.
 func isAway(err error) bool {
 	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.ECONNREFUSED)
 }

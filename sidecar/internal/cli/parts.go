@@ -302,7 +302,7 @@ func (p proxy) admitted(ctx context.Context, o plan.Observed, err error) (plan.O
 	return o, nil
 }
 
-// OldWorkers counts them; without a master socket there is nobody to ask.
+// OldWorkers counts them; without a master socket there is no process to ask.
 func (p proxy) OldWorkers(ctx context.Context) (int, error) {
 	workers, err := p.Client.OldWorkers(ctx)
 	if errors.Is(err, haproxy.ErrNoMaster) {

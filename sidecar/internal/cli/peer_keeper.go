@@ -71,7 +71,7 @@ func (k *peerKeeper) note(registered []render.Peer, now time.Time) {
 	}
 }
 
-// unsure takes that Consul could not say who is registered: nobody counts as missing.
+// unsure takes that Consul could not say who is registered: none counts as missing.
 func (k *peerKeeper) unsure() { k.missing = nil }
 
 // due is when the change is to be made.

@@ -93,7 +93,7 @@ func TestPeers_RegistrationsComeAndGo_FewChanges(t *testing.T) {
 		{"a new name at the address of one that went", func(time.Duration) []render.Peer {
 			return []render.Peer{own, at("new", "10.0.0.1:2")}
 		}, []string{"5s new"}},
-		{"Consul knows nobody", func(time.Duration) []render.Peer { return []render.Peer{} }, nil},
+		{"Consul knows no peer", func(time.Duration) []render.Peer { return []render.Peer{} }, nil},
 	} {
 		k := newPeerKeeper("lb0", saved)
 		began := time.Now()
@@ -120,7 +120,7 @@ func TestPeers_RegistrationsComeAndGo_FewChanges(t *testing.T) {
 	}
 }
 
-// Whoever registers another address all the time has HAProxy reload only so often.
+// A load balancer that changes its address all the time has HAProxy reload only now and then.
 func TestPeers_AddressChangesAllTheTime_ChangesAreSpaced(t *testing.T) {
 	k := newPeerKeeper("lb0", nil)
 	began, changes := time.Now(), 0

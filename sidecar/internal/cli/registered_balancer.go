@@ -13,8 +13,8 @@ import (
 //
 // It is registered while HAProxy answers, and never taken away: HAProxy
 // outlives the sidecar, and it is HAProxy that Consul's check asks. A HAProxy
-// that is gone for good is forgotten by Consul (deregister_after), and
-// registered again by whoever sees it answer again.
+// that is gone permanently is forgotten by Consul (deregister_after), and
+// registered again by the sidecar that sees it answer again.
 func balancer(running func() bool) registrable {
 	return registrable{
 		setting: "registration.address",

@@ -278,7 +278,7 @@ func (d *daemon) run(ctx context.Context) error {
 	group.Go(func() error { return d.agent.Run(ctx) })
 	group.Go(func() error { return d.followPeers(ctx, cfg) })
 	group.Go(func() error { return d.keepCertificates(ctx) })
-	// Nobody is sent to a server that has ended: its registration goes first.
+	// No client is sent to a server that has ended: its registration goes first.
 	serving, stopServing := context.WithCancel(context.WithoutCancel(ctx))
 	group.Go(func() error { return d.status.Run(serving) })
 	group.Go(func() error { defer stopServing(); return d.self.run(ctx) })

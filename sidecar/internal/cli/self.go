@@ -16,7 +16,7 @@ import (
 )
 
 // self is the sidecar as a service in Consul, for leaving nodes and deployments
-// to find. When the sidecar stops, a record of it stays: its HAProxy serves on,
+// to find. When the sidecar stops, a record of it stays: its HAProxy keeps running,
 // and nodes that leave meanwhile give that HAProxy their leave_wait.
 //
 // bound gives the address that the status server listens on, or nil before it
@@ -52,7 +52,7 @@ func hostOf(at string) string {
 	return at
 }
 
-// isCutOff reports whether the sidecar registers where nobody else, nor Consul
+// isCutOff reports whether the sidecar registers where no other host, nor Consul
 // for its check, can reach it.
 func isCutOff(cfg config.Config) bool {
 	if cfg.API.Service == "" {
@@ -70,7 +70,7 @@ func isCutOff(cfg config.Config) bool {
 const recordFor = 10 * time.Minute
 
 // stoppedEntry is what stays registered of a sidecar that has stopped. Its
-// checks are HAProxy's own answer, and one that nobody answers after the time.
+// checks are HAProxy's own answer, and one that is not answered after the time.
 func stoppedEntry(cfg config.Config, e entry, since time.Time, lasts time.Duration) entry {
 	meta := maps.Clone(e.Meta)
 	maps.Copy(meta, contract.Sidecar{Balancer: cfg.Name, Stopped: since}.Format())

@@ -160,7 +160,7 @@ func TestRecordOfStoppedSidecar_HAProxyStops_EndsWithItsHealthCheck(t *testing.T
 	}
 }
 
-func TestRecordOfStoppedSidecar_HAProxyServesOn_EndsAfterItsTime(t *testing.T) {
+func TestRecordOfStoppedSidecar_HAProxyRuns_EndsAfterItsTime(t *testing.T) {
 	haproxy := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
 	t.Cleanup(haproxy.Close)
 	cfg := config.Config{HAProxy: config.HAProxy{Health: config.Health{Bind: haproxy.Listener.Addr().String(), URI: "/"}}}
@@ -254,7 +254,7 @@ func TestWhereTheSidecarIsReached(t *testing.T) {
 	}
 }
 
-func TestASidecarThatNobodyCanAskSaysSo(t *testing.T) {
+func TestSidecar_ThatCannotBeAsked_SaysSo(t *testing.T) {
 	for _, c := range []struct {
 		consul, address, advertise, service string
 		want                                bool

@@ -96,7 +96,7 @@ func takeover(ctx context.Context, cfg config.Config, r *render.Renderer, answer
 		return err
 	}
 	process, err := p.site(ctx)
-	if err != nil || cfg.HAProxy.BaseConfig != "" { // what is served is the operator's, and stays
+	if err != nil || cfg.HAProxy.BaseConfig != "" { // HAProxy serves the operator's, which stays
 		process = site{}
 	}
 	return refusal(r, file, process)

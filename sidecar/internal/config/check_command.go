@@ -26,7 +26,7 @@ func command(s string) error {
 }
 
 // program passes a command as a whole. One item with spaces is a command line
-// that nobody will split.
+// that no shell will split.
 func program(items []string) error {
 	if len(items) == 1 && strings.ContainsRune(items[0], ' ') {
 		return fmt.Errorf("is run without a shell: write a list, [%s]", strings.Join(strings.Fields(items[0]), ", "))

@@ -59,7 +59,7 @@ func plainWords(s string) error {
 // maxName is the longest name that is taken: that of a host.
 const maxName = 253
 
-// name passes names that are legal in Consul and, but for ':', as HAProxy
+// name passes names that are legal in Consul and, except ':', as HAProxy
 // spells them (its manual, section 2).
 func name(s string) error {
 	if s == "" {

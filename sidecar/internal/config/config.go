@@ -28,7 +28,7 @@ type Reload struct {
 	Debounce      time.Duration // a reload waits until nothing has changed for this time
 	MaxDelay      time.Duration // but no longer than this from the first change; Debounce at least
 	MinInterval   time.Duration // from the end of one reload to the start of the next
-	MaxOldWorkers int           // no reload is started while so many old workers live
+	MaxOldWorkers int           // no reload is started while this number of old workers live
 	MaxMemory     int64         // nor while they take so much memory, in bytes; 0 is no limit
 }
 

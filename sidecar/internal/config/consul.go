@@ -25,8 +25,8 @@ type Consul struct {
 	Namespace  string
 	Partition  string
 
-	// MaxStale allows answers of followers that last heard from the leader so
-	// long ago; 0 asks the leader.
+	// MaxStale allows answers of followers that last heard from the leader at
+	// most this time ago; 0 asks the leader.
 	MaxStale time.Duration
 	Wait     time.Duration // how long Consul may hold a blocking query
 }

@@ -17,7 +17,7 @@ var shown = []string{
 }
 
 // RegisterFlags adds a flag for every setting that may have one. Parsing takes
-// any text: Load checks it, so that all that is wrong is told at once.
+// any text: Load checks it, so that all errors show at once.
 func RegisterFlags(fs *pflag.FlagSet) {
 	var sample Config
 	for _, s := range settings() {

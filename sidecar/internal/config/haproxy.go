@@ -39,7 +39,7 @@ type Global struct {
 	MaxConn          int // 0 leaves it to HAProxy
 	Threads          int // 0 leaves it to HAProxy
 	HardStopAfter    time.Duration
-	MaxReloads       int    // a worker older than so many reloads is ended
+	MaxReloads       int    // a worker older than this number of reloads is ended
 	StatsSocketMode  string // octal
 	StatsSocketGroup string // "" leaves it to HAProxy
 	Extra            []string

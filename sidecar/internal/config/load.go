@@ -21,8 +21,8 @@ type Sources struct {
 	// Hostname is the default of the setting "name".
 	Hostname string
 	// NoServices is set by commands that route nothing: there need be no
-	// services and no file, and settings are not compared with one another but
-	// for Consul's.
+	// services and no file, and settings are not compared with one another,
+	// except Consul's.
 	NoServices bool
 }
 

@@ -12,7 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-var update = flag.Bool("update", false, "write the tables in docs/configuration.md anew")
+var update = flag.Bool("update", false, "write the tables in docs/configuration.md")
 
 const begin = "<!-- The rest is written by `go test ./sidecar/internal/config -update`. -->\n"
 

@@ -142,17 +142,17 @@ type Addresses struct {
 type Guard struct {
 	MaxLossRatio float64       // share of servers, 0 to 1, that may be lost unannounced at once
 	Window       time.Duration // servers that become unhealthy within it count as lost at once
-	Hold         time.Duration // a mass loss is held so long at most; 0 is without end
+	Hold         time.Duration // longest hold of a mass loss; 0 is without end
 
 	HoldDeregistered time.Duration // the same for servers that Consul does not list
 }
 
 // Damping is how instances are kept out whose health changes often.
 type Damping struct {
-	Flaps  int           // becoming ill so many times is too often; 0 damps nobody
+	Flaps  int           // number of failures that is too many; 0 damps no instance
 	Min    time.Duration // how long such a one must stay well before it is let in, at first
 	Max    time.Duration // and at most; Min at least
-	Forget time.Duration // after so long without another all is forgotten
+	Forget time.Duration // time without another failure after which all are forgotten
 }
 
 // Slots is the room for servers where HAProxy cannot add them at runtime.

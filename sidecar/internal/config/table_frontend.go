@@ -11,7 +11,7 @@ import (
 	"github.com/pointsman/pointsman/sidecar/internal/route"
 )
 
-// frontendSettings is the table of the settings of one frontend, but for its
+// frontendSettings is the table of the settings of one frontend, except its
 // routes. They stand in the file only.
 func frontendSettings() []setting[Frontend] {
 	return []setting[Frontend]{

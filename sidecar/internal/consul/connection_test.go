@@ -87,7 +87,7 @@ func TestServicesKeepTheirConnections(t *testing.T) {
 	w.await("all answers", allKnown)
 	w.awaitHealthOf("blocked queries", func() error { return blocked(f) })
 	// net/http dials beside waiting for a connection to become free, so a start
-	// may leave some that nobody uses; they end when they have been idle.
+	// may leave some that no request uses; they end when they have been idle.
 	if got := connections(); got.open > 100 {
 		t.Errorf("%+v connections for 50 services, want about one each", got)
 	}

@@ -14,7 +14,7 @@ import (
 )
 
 // However an answer is cut into reads, its elements are those that encoding/json
-// finds, and what is no list is an error for both.
+// finds, and a value that is no list is an error for both.
 func FuzzElements_AnyReads_SameAsEncodingJSON(f *testing.F) {
 	for _, body := range []string{
 		`[]`, ` [ {"a":"]\\\"}"} , 7 ,"x\\", null,[1,[2]],{} ]` + "\n", `[1,]`, `[,1]`, `[1 2]`, `[{]}]`, `[{"a":1}`, `["\\\\"]`, `["\\\""]x`, `[tru]`, `{"a":1}`,

@@ -47,7 +47,7 @@ func (e entry) hasTags(tags []string) bool {
 	})
 }
 
-// untagged is what is told of an instance that lacks a tag. An address that cannot
+// untagged is the reason shown for an instance that lacks a tag. An address that cannot
 // be read stands for none: its server is known by its name, too.
 func (e entry) untagged(node string) catalog.Instance {
 	addr, _ := parseAddress(cmp.Or(e.Service.Address, e.Node.Address))

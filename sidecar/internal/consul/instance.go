@@ -76,7 +76,7 @@ func isTwin(a, b entry) bool {
 
 // nodesOf counts the nodes that each ID stands on, in entries sorted by ID and
 // node. Bad ones count too: an instance is not renamed because another one's
-// registration was mended.
+// registration was corrected.
 func nodesOf(entries []entry) map[string]int {
 	nodes := make(map[string]int, len(entries))
 	for i, e := range entries {
@@ -125,10 +125,10 @@ func instance(e entry, node string, admits admission) (inst catalog.Instance, re
 //   - version is for people; without it the instance serves all the same;
 //   - maxconn: no limit, as for an instance that never named one, since a typo
 //     should not take capacity away;
-//   - backup: it is one. Whoever wrote the key did not want a share of the
+//   - backup: it is one. The owner who wrote the key did not want a share of the
 //     normal traffic there, and as a backup it still serves when nothing else does;
 //   - pointsman-drain: the instance is left out. Someone has begun to take it
-//     away, and what is left out is drained like what leaves.
+//     away, and an instance left out is drained like one that leaves.
 func readMeta(keys map[string]string) (m contract.Meta, remark, err error) {
 	m, all := contract.Parse(keys)
 	for _, bad := range keyErrors(all) {

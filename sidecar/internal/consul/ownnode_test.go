@@ -136,7 +136,7 @@ func TestAddresses_ChangedForRunningSource_AreAppliedAtOnce(t *testing.T) {
 	}
 	w.await("it back", are("a=passing"))
 
-	// Listeners that are nobody's address, as those of another service, disturb
+	// Listeners that have no instance's address, as those of another service, disturb
 	// no query.
 	before := len(f.Requests())
 	other := consul.Service{Name: "web", Addresses: consul.Addresses{Own: []consul.Listener{{Addr: netip.MustParseAddr("10.0.0.1"), First: 81, Last: 81, What: "frontend y"}}}}

@@ -43,7 +43,7 @@ type Report struct {
 }
 
 // ReportEntry is one registration. Everything in it but Address may be anything
-// that somebody has registered.
+// that a client has registered.
 type ReportEntry struct {
 	ID, Node  string
 	Address   string // host:port, of a literal address; "" if it has none that can be used
@@ -127,7 +127,7 @@ func report(index uint64, entries []reportEntry, admits admission) Report {
 		if at, err := address(plain[i], admits); err == nil {
 			one.Address = net.JoinHostPort(at.Addr().String(), strconv.Itoa(int(at.Port())))
 		}
-		one.Meta, _ = contract.Parse(e.Service.Meta) // what is wrong with it is in Rejected, or does no harm
+		one.Meta, _ = contract.Parse(e.Service.Meta) // its errors are in Rejected, or do no harm
 		one.Sidecar, one.NoSidecar = contract.ParseSidecar(e.Service.Meta)
 		for _, c := range e.Checks {
 			one.Checks = append(one.Checks, ReportCheck{Name: c.Name, Status: c.Status, Output: c.Output})

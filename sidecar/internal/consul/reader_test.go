@@ -84,7 +84,7 @@ func TestTheReaderTellsOfEveryRegistration(t *testing.T) {
 	})
 }
 
-// Unknown is not empty: whoever counts old nodes must not be told of none.
+// Unknown is not empty: a deployment that counts old nodes must not hear of none.
 func TestTheReaderTakesNoDoubtfulAnswerForOne(t *testing.T) {
 	for name, c := range map[string]struct {
 		header map[string]string
@@ -98,7 +98,7 @@ func TestTheReaderTakesNoDoubtfulAnswerForOne(t *testing.T) {
 		"without a leader":      {header: map[string]string{"X-Consul-KnownLeader": "false"}, body: "[]"},
 		"of an old follower":    {header: map[string]string{"X-Consul-LastContact": "100"}, body: "[]"},
 		"without an index":      {header: map[string]string{"X-Consul-Index": "0"}, body: "[]"},
-		"of somebody else's":    {header: map[string]string{"X-Consul-Index": ""}, body: "[]"},
+		"of another program":    {header: map[string]string{"X-Consul-Index": ""}, body: "[]"},
 		"an ID that is no text": {body: `[{"Service":{"ID":7}}]`},
 	} {
 		t.Run(name, func(t *testing.T) {

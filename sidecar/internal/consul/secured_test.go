@@ -72,7 +72,7 @@ func TestCertificatesAreRotatedWithoutARestart(t *testing.T) {
 	w.register("c")
 	w.await("three, over those that were last read", are("a=passing", "b=passing", "c=passing"))
 
-	// What is no longer trusted is refused: the CA is read again, too.
+	// A server that is no longer trusted is refused: the CA is read again, too.
 	rotated(files, old)
 	https.CloseClientConnections()
 	w.awaitHealth("an error", func(h catalog.SourceHealth) bool { return h.Err != nil })

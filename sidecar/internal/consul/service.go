@@ -48,7 +48,7 @@ func backendsOf(services []Service) map[string][]string {
 }
 
 // checkServices gives the services with their defaults, or everything that is
-// wrong with them. What is known is kept by backend.
+// wrong with them. The last known state is kept by backend.
 func checkServices(services []Service) ([]Service, error) {
 	var errs []error
 	services = slices.Clone(services)

@@ -142,7 +142,7 @@ func are(want ...string) func(catalog.Snapshot) bool {
 // TestSourceFollowsCatalog runs each case on the fake and on the real program.
 func TestSourceFollowsCatalog(t *testing.T) {
 	cases := map[string]func(*testing.T, string){
-		"a service that nobody registered is known and empty": func(t *testing.T, at string) {
+		"a service without a registration is known and empty": func(t *testing.T, at string) {
 			w := start(t, at, consul.Options{})
 			if w.Snapshot().Service("web").Known && w.Health("web").Answered.IsZero() {
 				t.Error("known before an answer")
@@ -740,7 +740,7 @@ func TestQueryAfterFailureStartsFromTheBeginning(t *testing.T) {
 }
 
 // TestNoFailureIsLoggedAtAnOrdinaryStart: what the source gives up and asks
-// anew by itself is no failure.
+// again by itself is no failure.
 func TestNoFailureIsLoggedAtAnOrdinaryStart(t *testing.T) {
 	f := consultest.NewFake(t)
 	var log proctest.Output

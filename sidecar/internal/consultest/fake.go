@@ -29,7 +29,7 @@ type Fake struct {
 	store     store
 	forgotten map[string]uint64 // index at which a service lost its last instance
 	checks    map[key]*api.HealthCheck
-	changed   chan struct{} // closed and made anew by every change
+	changed   chan struct{} // closed and replaced by every change
 	fault     Fault
 	requests  []string // path?query of each, in order
 	tokens    []string // the token of each, in order

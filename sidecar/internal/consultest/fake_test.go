@@ -36,7 +36,7 @@ func TestFakeAnswersAsConsul(t *testing.T) {
 		"an agent knows its service, and not one that it never had": agentKnows,
 		"an unknown service is an empty list with an index":         unknownService,
 		"a query that waits returns when its service changes":       blockedQueryReturns,
-		"a query that waits is not let go by another service":       otherServiceChanges,
+		"a query that waits is not answered for another service":    otherServiceChanges,
 		"a wait that runs out gives the same index":                 waitRunsOut,
 		"one ID can stand on two nodes":                             twoNodes,
 	}

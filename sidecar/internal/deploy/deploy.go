@@ -31,7 +31,7 @@ type Deployment struct {
 	proposed []string     // IDs given to the nodes of this wave
 	steady   keySet       // new ones that every load balancer has had live for MinHealthy
 	named    map[Key]bool // foreign ones that were named
-	gone     []Key        // new ones that were live, but not for so long
+	gone     []Key        // new ones that were live, but not for the whole time
 	touched  bool         // an old one was told to stop
 	undo     bool         // new ones could not be taken back
 }
@@ -125,7 +125,7 @@ func (d *Deployment) run(ctx context.Context) error {
 	}
 }
 
-// goneFor is how long old ones that nobody here has stopped must be missing from
+// goneFor is how long old ones that were not stopped here must be missing from
 // Consul's list until they count as gone. A Consul that has just started lists its
 // instances one after another.
 const goneFor = 10 * time.Second
@@ -189,7 +189,7 @@ func (d *Deployment) bringIn(ctx context.Context, listing Listing) error {
 		return d.keep(ctx)
 	}
 	if ctx.Err() != nil {
-		return err // whoever has ended it goes on later
+		return err // the caller that has ended it goes on later
 	}
 	if errors.Is(err, errNotLive) {
 		d.explain(ctx, begun)

@@ -31,7 +31,7 @@ func TestAVersionTakesThePlaceOfAnother(t *testing.T) {
 	})
 }
 
-// Who records the steps knows what is replaced before anything is done.
+// The recorder of the steps knows what will be replaced before the first step.
 func TestStep_TellsWhatIsReplacedBeforeAnythingStarts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, "1.0", 1, "lb0")
@@ -49,7 +49,7 @@ func TestStep_TellsWhatIsReplacedBeforeAnythingStarts(t *testing.T) {
 	})
 }
 
-func TestItReturnsOnlyWhenEveryLoadBalancerHasLetGo(t *testing.T) {
+func TestItReturnsOnlyWhenEveryLoadBalancerHasDrained(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, "1.0", 1, "lb0", "lb1")
 		w.lbs["lb1"].lag, w.stopTakes = 7*time.Second, 0
@@ -190,7 +190,7 @@ func TestALoadBalancerThatDies(t *testing.T) {
 	for _, c := range []struct {
 		name  string
 		after time.Duration
-		back  time.Duration // it comes back after so long more; 0: never
+		back  time.Duration // time after which it comes back; 0: never
 		want  Outcome
 		texts []string
 		run   map[string]int
@@ -241,7 +241,7 @@ func TestALoadBalancersSidecarThatMovesIsFoundAgain(t *testing.T) {
 	}
 }
 
-func TestALoadBalancerThatStopsRoutingTheServiceHasLetGo(t *testing.T) {
+func TestALoadBalancerThatStopsRoutingTheServiceHasDrained(t *testing.T) {
 	for _, at := range []time.Duration{time.Second, 2 * time.Second} {
 		synctest.Test(t, func(t *testing.T) {
 			w := newWorld(t, "1.0", 2, "lb0", "lb1")
@@ -312,7 +312,7 @@ func TestAStopCommandThatFails(t *testing.T) {
 	})
 }
 
-func TestAStopCommandThatFailsForWhatIsGoneIsNoFailure(t *testing.T) {
+func TestAStopCommandThatFailsForAGoneInstanceIsNoFailure(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, "1.0", 2, "lb0")
 		w.stopFail["old-1"] = errors.New("no such container")

@@ -8,14 +8,14 @@ import (
 	"time"
 )
 
-// errNotDrained says that not every load balancer has let go of the old ones;
+// errNotDrained says that not every load balancer reports the old ones as drained;
 // the problems tell which.
 var errNotDrained = errors.New("old version not drained on every load balancer")
 
 // maxAsked is of how many instances one load balancer is asked at a time.
 const maxAsked = 16
 
-// awaitDrained waits until nobody is on these instances on any load balancer.
+// awaitDrained waits until no session is on these instances on any load balancer.
 // now is what Consul lists after they were stopped: what a load balancer knew
 // before that proves nothing.
 func (d *Deployment) awaitDrained(ctx context.Context, list []Instance, now Listing) error {
@@ -63,7 +63,7 @@ func (d *Deployment) awaitDrained(ctx context.Context, list []Instance, now List
 	return nil
 }
 
-// drainedOn waits until nobody is on one instance on one load balancer, or says
+// drainedOn waits until no session is on one instance on one load balancer, or says
 // what is left.
 func (d *Deployment) drainedOn(ctx context.Context, name string, i Instance, index uint64, shared bool) (Problem, bool) {
 	p := Problem{LoadBalancer: name, Instance: i.ID, Reason: fmt.Sprintf("%s on %s: no answer yet", Quote(i.ID), name)}

@@ -22,7 +22,7 @@ type fleet struct {
 	came map[Key]string // the node of each instance of the version that came later; "": none of ours
 
 	first int          // the number of the next new node
-	goal  int          // so many new ones are to be live now
+	goal  int          // number of new ones that are to be live now
 	done  map[Key]bool // old, and drained
 }
 
@@ -64,7 +64,7 @@ func newFleet(o Order, listing Listing) (*fleet, error) {
 }
 
 // isOurs reports whether an instance may be one of the operator's nodes, by its
-// ID: whoever may register in Consul chooses that, and a command that stops
+// ID: any program that may register in Consul chooses that, and a command that stops
 // nodes stops what it is given.
 func (f *fleet) isOurs(i Instance) bool {
 	return f.order.IncludeForeign || f.order.Pattern.MatchString(i.ID) && CheckWord(i.ID) == nil
@@ -244,7 +244,7 @@ func (f *fleet) toStart() int {
 	return missing
 }
 
-// started notes that so many more were started.
+// started notes that n more were started.
 func (f *fleet) started(n int) { f.goal += n; f.first += n }
 
 // toStop gives the old ones to stop now that goal new ones are live: no more

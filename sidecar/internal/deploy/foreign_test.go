@@ -162,7 +162,7 @@ func TestForeign_NewVersionUnderOldID_NotCounted(t *testing.T) {
 	})
 }
 
-// Somebody has read a new node's ID in Consul, and registers under it on another
+// Another program has read a new node's ID in Consul, and registers under it on another
 // node.
 func TestForeign_IDOfANewNodeOnAnotherMachine_CountsOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -178,7 +178,7 @@ func (d *Deployment) explain(ctx context.Context, begun time.Time) {
 	}
 }
 
-// maxExplained is of how many instances more than their number is told.
+// maxExplained is of how many instances more than their number is shown.
 const maxExplained = 20
 
 // views asks every load balancer for what it knows, and leaves out those that

@@ -25,7 +25,7 @@ const (
 	firstPause, longestPause = 100 * time.Millisecond, 2 * time.Second
 )
 
-// list asks Consul until it answers, for so long.
+// list asks Consul until it answers, or the time is over.
 func (d *Deployment) list(ctx context.Context, limit time.Duration) (Listing, error) {
 	within, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()

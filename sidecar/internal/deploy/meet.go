@@ -87,13 +87,13 @@ func (d *Deployment) checkReachable(ctx context.Context, name string) error {
 			}
 			return fmt.Errorf("the load balancer %s%s %w: %w", name, where, errUnasked, said)
 		}
-		_ = d.refresh(ctx) // what is known is asked again
+		_ = d.refresh(ctx) // known ones are asked again
 	}
 }
 
 // refresh reads the load balancers again: there may be more of them, or one may
 // have come back elsewhere. One that is gone from the list is kept: its HAProxy
-// serves on without its sidecar.
+// keeps running without its sidecar.
 func (d *Deployment) refresh(ctx context.Context) error {
 	list, err := d.Catalog.Balancers(ctx)
 	if err != nil {

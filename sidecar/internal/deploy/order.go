@@ -13,8 +13,8 @@ type Order struct {
 	Service, Version string
 
 	Count    int  // nodes of the version in the end; 0: as many as there are old ones
-	Size     int  // so many nodes there are now, by who starts them; 0: as Consul lists them
-	Batch    int  // so many at a time; 0: all at once
+	Size     int  // number of nodes now, by the runner that starts them; 0: as Consul lists them
+	Batch    int  // number at a time; 0: all at once
 	Redeploy bool // where all are of the version already, replace them
 
 	Timeout      time.Duration // for a wave to become live everywhere

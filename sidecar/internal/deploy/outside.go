@@ -28,10 +28,10 @@ type Balancer struct {
 // Balancers asks load balancers. An answer of another than the one asked for is
 // an error, and no answer.
 type Balancers interface {
-	// Live waits, at most so long, until count instances of the version take
+	// Live waits, at most the given time, until count instances of the version take
 	// traffic there. ErrNotRouted: it does not route the service.
 	Live(ctx context.Context, b Balancer, version string, count int, wait time.Duration) (Live, error)
-	// Drained waits, at most so long, until nobody is on the instance, by what
+	// Drained waits, at most the given time, until no session is on the instance, by what
 	// Consul knew at the index or later. ErrNotRouted as above.
 	Drained(ctx context.Context, b Balancer, instance string, index uint64, wait time.Duration) (Drain, error)
 	// View gives what it knows of every instance of the service.
@@ -86,7 +86,7 @@ type Nodes interface {
 	// joins one for each that failed.
 	Start(ctx context.Context, s Start) error
 	// Started gives the node that each instance is, of those that Start has
-	// started, by what can't be chosen by whoever registers. Others are left out.
+	// started, by what a registration can't choose. Others are left out.
 	Started(ctx context.Context, list []Instance) (map[Key]string, error)
 	// Stop likewise, with a *StopError for each node that it failed for, where
 	// that can be told.
@@ -97,7 +97,7 @@ type Nodes interface {
 type Start struct {
 	Service, Version string
 	OldVersion       string   // of the nodes that are to be replaced; "" if there are none
-	Total            int      // so many there are to be in the end
+	Total            int      // number that there is to be in the end
 	First            int      // the first new node's number, from 0; the others follow
 	IDs              []string // one for each node to start: an ID under which it may register
 }
@@ -118,7 +118,7 @@ type Stop struct {
 	Last bool
 	Keep []Instance
 
-	// May is asked before each instance is told to stop; nil always says yes.
+	// May is asked before each instance gets its stop command; nil always says yes.
 	// One that it says no to is left alone, and its StopError is ErrKept.
 	May func() bool
 }

@@ -25,7 +25,7 @@ type Result struct {
 	Service    string  `json:"service"`
 	Version    string  `json:"version"`
 	OldVersion string  `json:"old_version,omitempty"`
-	Count      int     `json:"count"` // so many there were to be in the end
+	Count      int     `json:"count"` // number that there was to be in the end
 
 	Started int      `json:"started"` // nodes started by this run
 	Stopped []string `json:"stopped"` // old instances that were stopped by this run
@@ -58,7 +58,7 @@ type Bar struct {
 	Name    string `json:"name"`
 	Live    int    `json:"live"` // instances of the version that take traffic
 	Want    int    `json:"want"`
-	Drained int    `json:"drained"` // old instances that nobody is on any more
+	Drained int    `json:"drained"` // old instances without a session left
 	Of      int    `json:"of"`
 	Trouble string `json:"trouble,omitempty"` // why it could not be asked the last time
 	Waits   string `json:"waits,omitempty"`   // what it waits for: an instance that is not drained yet

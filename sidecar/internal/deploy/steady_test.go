@@ -11,7 +11,7 @@ import (
 
 func minHealthy(d time.Duration) func(*Order) { return func(o *Order) { o.MinHealthy = d } }
 
-// down takes a node out of traffic for a while, or for good if that is 0.
+// down takes a node out of traffic for a while, or permanently if that is 0.
 func (w *world) down(id string, from, lasts time.Duration) {
 	w.after(from, func() { w.nodes[Key{id, "n"}].healthy = time.Now().Add(time.Hour) })
 	if lasts > 0 {
@@ -68,7 +68,7 @@ func TestMinHealthy_NothingToDo_NotWaitedFor(t *testing.T) {
 	})
 }
 
-// The old ones are told to stop after 1.3 s and drain for 15 s.
+// The old ones get their stop command after 1.3 s and drain for 15 s.
 func TestNewInstanceLostWhileOldDrain(t *testing.T) {
 	for _, c := range []struct {
 		name  string
@@ -76,7 +76,7 @@ func TestNewInstanceLostWhileOldDrain(t *testing.T) {
 		want  Outcome
 		texts []string
 	}{
-		{"for good", 0, Halfway, []string{`"api-1.1-xyz-0" was live, but is no longer`, `"api-1.1-xyz-0" on lb1: phase down`, "api-1.1-xyz-0 (failing)"}},
+		{"permanently", 0, Halfway, []string{`"api-1.1-xyz-0" was live, but is no longer`, `"api-1.1-xyz-0" on lb1: phase down`, "api-1.1-xyz-0 (failing)"}},
 		{"for one check", time.Second, Deployed, nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -12,7 +12,7 @@ import (
 var errNotStopped = errors.New("some old nodes could not be stopped")
 
 // takeOut stops the old ones that may go now, and waits until every load
-// balancer has let go of them. It gives what Consul lists then.
+// balancer reports them as drained. It gives what Consul lists then.
 func (d *Deployment) takeOut(ctx context.Context, listing Listing) (Listing, error) {
 	stop, leaving := d.fleet.toStop(listing)
 	if len(stop)+len(leaving) == 0 {

@@ -44,7 +44,7 @@ type world struct {
 	ownIDs    bool // nodes register under IDs of their own
 	given     []string
 	next      int
-	least     int // so many must always take traffic on each load balancer that lives
+	least     int // number that must always take traffic on each load balancer that lives
 }
 
 type node struct {
@@ -377,7 +377,7 @@ func (w *world) mustBe(r Result, want Outcome, texts ...string) {
 	}
 }
 
-// mustRun fails the test unless so many of each version run, and no others.
+// mustRun fails the test unless the given number of each version runs, and no others.
 func (w *world) mustRun(want map[string]int) {
 	w.t.Helper()
 	if got := w.running(); fmt.Sprint(got) != fmt.Sprint(want) {

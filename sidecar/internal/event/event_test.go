@@ -15,7 +15,7 @@ import (
 
 var begin = time.Date(2026, 11, 29, 12, 0, 0, 0, time.UTC)
 
-func TestLog_ReaderResumes_GetsTheRestOrIsToldWhatItMissed(t *testing.T) {
+func TestLog_ReaderResumes_GetsTheRestOrHearsWhatItMissed(t *testing.T) {
 	l := NewLog(begin)
 	start := l.Last()
 	if events, missed, _ := l.After(0, 10); len(events) != 0 || missed {
@@ -60,7 +60,7 @@ func TestLog_ReaderResumes_GetsTheRestOrIsToldWhatItMissed(t *testing.T) {
 	}
 }
 
-// next is the recorder behind ours: it is told all of it.
+// next is the recorder behind ours: it gets all of it.
 type next struct {
 	reconcile.Recorder
 	told int

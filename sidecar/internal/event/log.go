@@ -2,7 +2,7 @@
 // numbered, for the API, the page and the command line.
 //
 // Its invariant: an event costs the agent's loop no wait and bounded memory. A
-// reader that is too slow is told that it has missed some.
+// reader that is too slow gets an event that says that it has missed some.
 //
 // It knows reconcile and plan, whose Recorder it implements. status and cli import
 // it.
@@ -118,7 +118,7 @@ func (l *Log) Last() uint64 {
 	return l.last
 }
 
-// After gives the events after a number, at most so many, the oldest first.
+// After gives the events after a number, at most max of them, the oldest first.
 // missed says that some after it are no longer kept, or were another sidecar's;
 // 0 asks for all that are kept and misses none. newer is closed when there are
 // newer ones than these.

@@ -37,7 +37,7 @@ func TestAnswer_Hostile_RefusedBeforeItIsLarge(t *testing.T) {
 	}
 }
 
-// Whoever reads the answer counts on lists, and on a status that there is.
+// A script that reads the answer counts on lists, and on a status that there is.
 func TestAnswer_Sparse_ListsAndAStatus(t *testing.T) {
 	for _, text := range []string{
 		`{"load_balancer":"x","verdict":{"status":"behind"}}`, `{"verdict":{"status":"\u001b[2J","reasons":null},"services":null}`, `null`, `{}`,

@@ -13,7 +13,7 @@ import (
 	"github.com/pointsman/pointsman/sidecar/internal/reconcile"
 )
 
-// summaryOf is a load balancer that has so many live instances of 1.1.
+// summaryOf is a load balancer that has a number of live instances of 1.1.
 func summaryOf(name string, live int, index uint64) Summary {
 	return Summary{
 		LoadBalancer: name, Verdict: reconcile.Verdict{Status: reconcile.InStep},
@@ -72,7 +72,7 @@ func TestGather_OneHangsAndOneIsAnother_NotReachableAndTheRestIsThere(t *testing
 		if !strings.Contains(f.Reasons[0].Text, "lb2: not reachable: no answer within 2s") {
 			t.Errorf("reasons %+v", f.Reasons)
 		}
-		// Whoever asks within a second gets the same.
+		// A client that asks within a second gets the same.
 		n := asked.Load()
 		if g.Gather(t.Context()); asked.Load() != n {
 			t.Error("a second look at once asked again")

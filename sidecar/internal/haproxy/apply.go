@@ -21,7 +21,7 @@ var (
 // same server are not sent: never an address before maint. Where the
 // connection breaks, nothing after it is sent.
 //
-// An error that wraps plan.ErrRefused is for good; one that wraps
+// An error that wraps plan.ErrRefused is permanent; one that wraps
 // plan.ErrNotRunning means that no process answers.
 func (c *Client) Apply(ctx context.Context, steps []plan.Step) []error {
 	errs := make([]error, len(steps))
@@ -191,11 +191,11 @@ func (a *applying) send(ctx context.Context, l line) {
 	}
 	// What came before the break counts as long as all of it is good; from the
 	// first that is not, no reply can be told to belong to its command.
-	good := 0
-	for good < min(len(replies), len(l.commands)) && l.commands[good].check(tidy(replies[good])) == nil {
-		good++
+	passed := 0
+	for passed < min(len(replies), len(l.commands)) && l.commands[passed].check(tidy(replies[passed])) == nil {
+		passed++
 	}
-	a.failAll(l.from(good), err)
+	a.failAll(l.from(passed), err)
 	a.broken = err
 }
 

@@ -11,9 +11,9 @@ import (
 )
 
 // ask sends one line of commands to the current worker and gives its whole
-// answer. It goes through the runtime socket, or, where nobody listens there,
+// answer. It goes through the runtime socket, or, where nothing listens there,
 // through the master: since 3.1 a reload that fails to bind leaves the runtime
-// socket dead though the worker behind it serves on (docs/haproxy-facts.md, fact 5).
+// socket dead though the worker behind it still serves (docs/haproxy-facts.md, fact 5).
 func (c *Client) ask(ctx context.Context, commands []string) (string, error) {
 	reply, err := c.askRuntime(ctx, commands)
 	if err == nil {
@@ -38,7 +38,7 @@ func (c *Client) ask(ctx context.Context, commands []string) (string, error) {
 }
 
 // askRuntime sends a line to the runtime socket. The error wraps
-// plan.ErrNotRunning if nobody listens there.
+// plan.ErrNotRunning if nothing listens there.
 func (c *Client) askRuntime(ctx context.Context, commands []string) (string, error) {
 	reply, err := c.exchange(ctx, c.runtime, strings.Join(commands, "; "), false, c.timeout)
 	if err == nil {

@@ -18,7 +18,7 @@ const (
 	// what is wanted: someone else's reload may have come just before ours.
 	otherMarkerGrace = 2 * time.Second
 
-	// goneGrace is how long nobody at all may answer. A restart takes less;
+	// goneGrace is how long no worker at all may answer. A restart takes less;
 	// a master of 3.2 or 3.4 that crashed over its file does not come back by
 	// itself.
 	goneGrace = 5 * time.Second

@@ -32,7 +32,7 @@ type Client struct {
 	up           map[string]bool   // servers that the last Observe of their backend saw up, by "backend/server"
 	byMaster     bool              // the last exchange had to go through the master
 	countsBroken bool              // the last count of old workers' sessions failed
-	counting     *sessionCount     // the one under way, or whose result nobody has taken yet
+	counting     *sessionCount     // the one under way, or whose result no call has taken yet
 	masterGone   bool              // the master has not answered for longer than a restart takes
 }
 

@@ -171,7 +171,7 @@ func addServer(s plan.Step) command {
 }
 
 // removableWait is how long HAProxy is given to close the connections that a
-// server in maint still has. It does so at once but for those in use.
+// server in maint still has. It does so at once except for those in use.
 const removableWait = "500ms"
 
 func deleteStages(at string, dynamic bool) []stage {
@@ -186,7 +186,7 @@ func deleteStages(at string, dynamic bool) []stage {
 	return []stage{{[]command{wait, del}, true}}
 }
 
-// checkStep refuses what must not reach HAProxy, though whoever planned it has
+// checkStep refuses what must not reach HAProxy, though the package that planned it has
 // checked it too: HAProxy itself truncates a port above 65535 and takes
 // whatever follows a ';' for another command.
 func checkStep(s plan.Step) error {

@@ -8,7 +8,7 @@
 // that worker alive (management manual 9.3; seen on 2.6 to 3.4).
 //
 // Names, addresses and options come from the outside and are checked once more
-// before they are sent, though whoever made them has checked them too.
+// before they are sent, though the package that made them has checked them too.
 //
 // It has adapter's rank: it imports catalog and plan, and only cli, which
 // wires it, may import it. It implements agent.HAProxy.

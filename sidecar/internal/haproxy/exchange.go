@@ -20,7 +20,7 @@ var errTooLong = fmt.Errorf("reply longer than %d MB", maxReply>>20)
 // closes. halfClose tells the other side, once it has begun to answer, that no
 // more comes: the master does not close by itself, and `wait` is interrupted by
 // it (docs/haproxy-facts.md, facts 13 and 14). It must not be told before: a master of 3.0 to 3.4 that
-// is asked for a worker it does not have then keeps the connection for good,
+// is asked for a worker it does not have then never closes the connection,
 // one time in ten, and ten of them are all it takes.
 func (c *Client) exchange(ctx context.Context, e endpoint, line string, halfClose bool, timeout time.Duration) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, timeout)

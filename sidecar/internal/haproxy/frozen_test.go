@@ -25,7 +25,7 @@ type call struct {
 }
 
 // calls is everything. The reload is the last: it may bring a new worker, which
-// nobody has frozen.
+// no test has frozen.
 func calls(c *Client) []call {
 	return []call{
 		{"Observe", func(ctx context.Context) error { _, err := c.Observe(ctx, []string{"api"}); return err }},

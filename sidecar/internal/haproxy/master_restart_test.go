@@ -112,7 +112,7 @@ func TestMasterRestart_OldWorkersAsked_AllAreCounted(t *testing.T) {
 }
 
 // Observe does not wait for a master that starts itself again, nor for an old worker
-// that hangs: what is not counted yet is unknown. The count comes with a later call.
+// that hangs: an unfinished count is unknown. The count comes with a later call.
 func TestObserve_MasterRestartsAndOldWorkerHangs_DoesNotWait(t *testing.T) {
 	front, node := haproxytest.FreeAddr(t).String(), haproxytest.StartNode(t, "n")
 	config := func(disabled string) string {
@@ -201,7 +201,7 @@ func TestMasterRestart_SessionsShutDown_NoError(t *testing.T) {
 }
 
 // Since 3.1 the runtime socket stays dead after a reload that could not bind,
-// and the worker is reached by the master only. It serves on also in the moment
+// and the worker is reached by the master only. It still serves in the moment
 // in which the next reload has the master start itself again.
 func TestMasterRestart_RuntimeSocketDead_HAProxyStillRuns(t *testing.T) {
 	taken, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // it does not block

@@ -6,7 +6,7 @@ import (
 )
 
 // checkName refuses what is not a legal name of a backend or server
-// (configuration manual, section 2). Whoever made the name has checked it too;
+// (configuration manual, section 2). The package that made the name has checked it too;
 // here a newline or a ';' would be another command.
 func checkName(what, name string) error {
 	if name == "" {

@@ -178,7 +178,7 @@ func TestAServerThatMustBeProvedIsUpOnlyOnceHAProxysCheckHasPassed(t *testing.T)
 	})
 }
 
-func TestNothingRunsWhereNoSocketIsAndWhereNobodyListens(t *testing.T) {
+func TestNothingRunsWhereNoSocketIsAndWhereNothingListens(t *testing.T) {
 	p := haproxytest.Start(t, "backend api\n")
 	missing := newTestClient(t, Options{Runtime: p.Runtime() + "x", Master: p.Master() + "x"})
 	dead := newTestClient(t, Options{Runtime: p.Runtime(), Master: p.Master()})

@@ -13,7 +13,7 @@ import (
 )
 
 // place is where a session goes: a server's name may mean another address in
-// another worker, so sessions are told apart by address.
+// another worker, so only the address tells sessions apart.
 type place struct {
 	backend string
 	addr    netip.AddrPort
@@ -52,7 +52,7 @@ func (c *Client) addOldSessions(ctx context.Context, observed plan.Observed) {
 }
 
 // sessionCount is one count of the sessions in old workers. The master may not
-// answer for seconds, and an old worker may hang, so it is made beside whoever asks.
+// answer for seconds, and an old worker may hang, so it runs beside its callers.
 type sessionCount struct {
 	worker   int // the one that serves, by PID
 	backends []string
@@ -66,7 +66,7 @@ type sessionCount struct {
 const (
 	// countWait is how long Observe waits for a count. Most take a millisecond.
 	countWait = 20 * time.Millisecond
-	// countAge is how old one may be that nobody has taken.
+	// countAge is how old one may be that no call has taken.
 	countAge = 2 * time.Second
 )
 

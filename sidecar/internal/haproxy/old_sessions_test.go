@@ -145,7 +145,7 @@ func TestWhatOldWorkersDoIsNeverTakenForNothing(t *testing.T) {
 	}
 }
 
-// A master of 3.0 to 3.4 keeps the connection for good, now and then, and no
+// A master of 3.0 to 3.4 never closes the connection, now and then, and no
 // longer answers anybody after ten of them.
 func TestTheMasterSurvivesQuestionsForWorkersThatHaveEnded(t *testing.T) {
 	p := haproxytest.Start(t, "backend api\n  server one 127.0.0.1:9 disabled\n")

@@ -30,7 +30,7 @@ type Options struct {
 
 	Logger hclog.Logger // nil: none
 
-	// OnCommand is told of every step that was sent (its plan.Kind), of every
+	// OnCommand gets every step that was sent (its plan.Kind), of every
 	// "observe" and every "reload", and whether it failed. It may be nil and
 	// must not block.
 	OnCommand func(kind string, failed bool)

@@ -43,7 +43,7 @@ func FuzzParseInfo(f *testing.F) {
 			return
 		}
 		if i.pid <= 0 || i.version == "" || i.uptime < 0 {
-			t.Errorf("taken for good: %+v", i)
+			t.Errorf("accepted: %+v", i)
 		}
 		if !strings.Contains(reply, i.version) {
 			t.Errorf("version %q is not in the reply", i.version)
@@ -69,7 +69,7 @@ func FuzzParseServersState(f *testing.F) {
 				t.Errorf("name %q", s.name)
 			}
 			if s.weight < 0 || s.id < 0 || s.sinceChange < 0 || v.Admin > plan.Maint {
-				t.Errorf("taken for good: %+v", s)
+				t.Errorf("accepted: %+v", s)
 			}
 			if v.Admin == plan.Ready && s.admin&(adminMaint|adminDrain) != 0 {
 				t.Errorf("srv_admin_state %d taken for ready", s.admin)
@@ -92,7 +92,7 @@ func FuzzParseStat(f *testing.F) {
 		}
 		for key, s := range stats {
 			if key.server == "" || key != (statKey{s.backend, s.name}) || s.sessions < 0 || s.queued < 0 || s.maxConn < 0 {
-				t.Errorf("taken for good: %q %+v", key, s)
+				t.Errorf("accepted: %q %+v", key, s)
 			}
 		}
 	})
@@ -110,11 +110,11 @@ func FuzzParseProc(f *testing.F) {
 			return
 		}
 		if p.masterPID <= 0 || p.reloads < 0 || p.failed < 0 {
-			t.Errorf("taken for good: %+v", p)
+			t.Errorf("accepted: %+v", p)
 		}
 		for _, w := range p.all() {
 			if w.PID <= 0 || w.Reloads < 0 || w.Age < 0 || w.Version == "" {
-				t.Errorf("taken for good: %+v", w)
+				t.Errorf("accepted: %+v", w)
 			}
 		}
 	})

@@ -23,7 +23,7 @@ func refused(log []string) *ReloadError {
 const cannotListen = "Some protocols failed to start their listeners"
 
 // ReloadError is a reload after which no new worker runs what was wanted. The
-// old worker serves on.
+// old worker still serves.
 type ReloadError struct {
 	// Reason says what went wrong, in a few words.
 	Reason string

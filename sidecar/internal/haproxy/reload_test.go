@@ -48,7 +48,7 @@ func TestAReloadIsDoneOnceANewWorkerRunsWhatIsWanted(t *testing.T) {
 	}
 }
 
-func TestAFileThatHAProxyRefusesFailsTheReloadSoonAndTheWorkerServesOn(t *testing.T) {
+func TestReload_FileThatHAProxyRefuses_FailsSoonAndTheWorkerStays(t *testing.T) {
 	p, s := startMarked(t, "backend api\n")
 	before := s.observe(t)
 	p.WriteConfig(markedFile(p, otherMark, "backend api\n  nonsense here\n"))
@@ -209,7 +209,7 @@ func TestAMasterThatFailsSilentlyIsFoundOutByItsCount(t *testing.T) {
 
 // HAProxy 3.2 and 3.4 crash, the workers with the master, when they are to
 // load a file that is not there; 2.6 and 3.0 refuse it.
-func TestAReloadOfAMissingFileIsToldSoon(t *testing.T) {
+func TestAReloadOfAMissingFileFailsSoon(t *testing.T) {
 	p, s := startMarked(t, "backend api\n")
 	if err := os.Remove(p.ConfigFile()); err != nil {
 		t.Fatal(err)

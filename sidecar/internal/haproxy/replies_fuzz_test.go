@@ -123,7 +123,7 @@ func FuzzReadWorker(f *testing.F) {
 			return
 		}
 		if view.info.pid <= 0 || len(view.backends) > 1 {
-			t.Errorf("taken for good: %+v", view)
+			t.Errorf("accepted: %+v", view)
 		}
 		seen := map[string]bool{}
 		for _, s := range view.backends["b"] {
@@ -131,7 +131,7 @@ func FuzzReadWorker(f *testing.F) {
 				t.Errorf("server %q of %q", s.serverState.name, s.serverStat.name)
 			}
 			if s.sessions < 0 || s.queued < 0 {
-				t.Errorf("taken for good: %+v", s)
+				t.Errorf("accepted: %+v", s)
 			}
 			seen[s.serverState.name] = true
 		}
@@ -170,7 +170,7 @@ func FuzzReloadReply(f *testing.F) {
 	})
 }
 
-// FuzzSessionsOn: what is ended is a session on one of the servers, and its
+// FuzzSessionsOn: only a session ends that is on one of the servers, and its
 // name is one word.
 func FuzzSessionsOn(f *testing.F) {
 	f.Add("0x55d0c8: proto=tcpv4 src=127.0.0.1:1 fe=f be=api srv=one ts=00 age=1s calls=1\n0x55d0c9: proto=unix_stream src=unix:1 fe=GLOBAL be=<NONE> srv=<none> ts=02 \n\n")

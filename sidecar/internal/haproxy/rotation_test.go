@@ -176,7 +176,7 @@ func (r rotating) traffic(t *testing.T) Traffic {
 	return got
 }
 
-// underWay waits until so many requests are: HAProxy begins and ends one in its
+// underWay waits until n requests are: HAProxy begins and ends one in its
 // own time, and its master does not answer while it loads its file.
 func (r rotating) underWay(t *testing.T, want int) (got Traffic) {
 	t.Helper()

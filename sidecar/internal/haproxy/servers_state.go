@@ -30,7 +30,7 @@ type serverState struct {
 const (
 	// adminMaint is FMAINT (1), IMAINT (2) and RMAINT (32). CMAINT (4) is not
 	// among them: it only says that the file has `disabled`, and stays set on
-	// a server that has been made ready. Nor is 64, set for good once a
+	// a server that has been made ready. Nor is 64, never cleared once a
 	// server's name in DNS was changed.
 	adminMaint = 0x01 | 0x02 | 0x20
 	adminDrain = 0x08 | 0x10 // FDRAIN, IDRAIN

@@ -5,7 +5,7 @@ import (
 	"syscall"
 )
 
-// ownNetwork makes a process begin in a network namespace of its own; whoever
+// ownNetwork makes a process begin in a network namespace of its own; a program that
 // is not root needs a user namespace for that.
 func ownNetwork(attr *syscall.SysProcAttr) {
 	attr.Cloneflags |= syscall.CLONE_NEWNET

@@ -182,7 +182,7 @@ func (p *Process) Freeze(pids ...int) {
 }
 
 // isStopped reads the state of each thread (proc(5), stat); where there is no
-// /proc nobody can tell, and it is taken for so.
+// /proc it is unknown, and it is taken for so.
 func isStopped(pid int) bool {
 	stats, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
 	if err != nil {

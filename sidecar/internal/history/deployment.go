@@ -137,7 +137,7 @@ func (d *Deployment) bound() {
 	}
 }
 
-// bounded gives a list of its own that is not nil, with at most so many: the first
+// bounded gives a list of its own that is not nil, with at most max elements: the first
 // half of that, and the last.
 func bounded[T any](list []T, most int) []T {
 	if n := len(list); n > most {

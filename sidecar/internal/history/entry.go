@@ -197,7 +197,7 @@ func (e *Entry) keep(ctx context.Context) {
 	}
 }
 
-// again takes the lock anew: Consul has lost the session, as in a restart of its
+// again takes the lock once more: Consul has lost the session, as in a restart of its
 // agent. If another deployment has it by now, this one ends.
 func (e *Entry) again(ctx context.Context) {
 	err := e.lock(ctx)

@@ -63,11 +63,11 @@ func (r *Recorder) FilePutBack() { r.edits.Inc() }
 // Violation counts that an invariant did not hold.
 func (r *Recorder) Violation(invariant string) { r.violated.WithLabelValues(invariant).Inc() }
 
-// Applied is told how long a change in Consul took until HAProxy was seen to
+// Applied gets how long a change in Consul took until HAProxy was seen to
 // run it. The service is no label: there may be thousands.
 func (r *Recorder) Applied(_ string, took time.Duration) { r.apply.Observe(took.Seconds()) }
 
-// OldWorkers is told how many there are, and how much memory they take, in
+// OldWorkers gets how many there are, and how much memory they take, in
 // bytes.
 func (r *Recorder) OldWorkers(n int, memory int64) {
 	r.workers.Set(float64(n))

@@ -172,7 +172,7 @@ func TestWhatHappenedIsCounted(t *testing.T) {
 
 	b.Command("add", false)
 	b.Command("observe", true)
-	b.Command("a kind that nobody knows", false)
+	b.Command("an unknown kind", false)
 	b.want("commands", b.above("pointsman_commands_total"), map[string]float64{
 		"kind=add,result=ok": 1, "kind=observe,result=failed": 1, "kind=other,result=ok": 1,
 	})

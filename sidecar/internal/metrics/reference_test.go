@@ -15,7 +15,7 @@ import (
 	"github.com/pointsman/pointsman/sidecar/internal/metrics"
 )
 
-var update = flag.Bool("update", false, "write the table in docs/metrics.md anew")
+var update = flag.Bool("update", false, "write the table in docs/metrics.md")
 
 const begin = "<!-- The rest is written by `go test ./sidecar/internal/metrics -update`. -->\n"
 

@@ -23,7 +23,7 @@ type Service struct {
 	IsUnchanged bool
 }
 
-// Update is told each new State. The series of services that are no longer in
+// Update gets each new State. The series of services that are no longer in
 // it go.
 func (r *Recorder) Update(s State) {
 	r.ready.Set(number(s.Ready))

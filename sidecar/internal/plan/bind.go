@@ -9,10 +9,10 @@ import (
 	"github.com/pointsman/pointsman/sidecar/internal/catalog"
 )
 
-// isSlot reports whether a server is one that the file keeps for whoever comes.
+// isSlot reports whether a server is one that the file keeps spare.
 func isSlot(s *Server) bool { return strings.HasPrefix(s.Name, catalog.SlotPrefix) }
 
-// IsFreeSlot reports whether the server is a slot that nobody uses: in maint,
+// IsFreeSlot reports whether the server is a slot that no instance uses: in maint,
 // without sessions, and with an agent check that makes it ready no more. An
 // instance may still be bound to it by its address.
 func (s Server) IsFreeSlot() bool {
@@ -24,7 +24,7 @@ func (s Server) IsFreeSlot() bool {
 // by its address. Of the two the one that is where the instance is: one that has
 // moved and has a slot there already stays in it. So does one whose ID now stands
 // on more nodes or on fewer, and has another name for that: see formerly. Nothing
-// but HAProxy's own state is asked, so a sidecar that starts anew binds as the one before it did.
+// but HAProxy's own state is asked, so a sidecar that starts again binds as the one before it did.
 func (b *backendPlan) bind() (unassigned []*catalog.Instance) {
 	byName := make(map[string]int, len(b.servers))
 	slotsAt := map[addrKey][]int{}
@@ -141,7 +141,7 @@ func (b *backendPlan) assign(inst *catalog.Instance) {
 			}
 			b.replaced[inst.Server] = inst
 			if b.available == 1 && isAvailable(&b.servers[i]) {
-				b.add(inst, nextSlot(b.names())) // nobody else could serve until it has its name
+				b.add(inst, nextSlot(b.names())) // no other could serve until it has its name
 			}
 		}
 		return

@@ -26,7 +26,7 @@ func Compute(d Desired, o Observed, snap catalog.Snapshot) Plan {
 // Decision is what is to be done for one service: its part of a Plan.
 type Decision struct {
 	b      *backendPlan
-	file   FileBackend // unless the whole file is loaded anew
+	file   FileBackend // unless the whole file is loaded again
 	placed []Placement
 	lost   []Loss
 	absent []Absence

@@ -35,7 +35,7 @@ func settle(m *model, d plan.Desired, snap catalog.Snapshot, each func(st plan.S
 	}
 	p := plan.Compute(d, m.observed(), snap)
 	if p.Empty() {
-		return nil // what waits, waits for good
+		return nil // the rest waits permanently
 	}
 	return fmt.Errorf("no end after 200 passes: %+v", p.Steps)
 }
@@ -119,7 +119,7 @@ func TestPlanConvergesFromAnyStateAndIsThenEmpty(t *testing.T) {
 }
 
 // isAlone reports whether an instance that became a backup, or is none any
-// more, waits because nobody else would serve while its server is replaced.
+// more, waits because no other would serve while its server is replaced.
 func isAlone(m *model, p plan.Plan, i catalog.Instance) bool {
 	return m.serving(backend) == 1 && slices.Contains(p.Waiting, plan.Waiting{Backend: backend, Server: i.Server, Instance: i.ID, For: plan.ForReplacement})
 }
@@ -130,7 +130,7 @@ func serves(m *model, i catalog.Instance) bool {
 	})
 }
 
-// The file must say what HAProxy runs once the steps are applied: whoever
+// The file must say what HAProxy runs once the steps are applied: a worker that
 // restarts HAProxy then gets servers that need no mending of traffic.
 func TestFileServesWhatHAProxyServes(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
@@ -170,8 +170,8 @@ func routesOf(m *model) (out []string) {
 }
 
 // While healthy instances exist before and after a change, there is no moment,
-// not even between two steps of one plan, in which nobody serves.
-func TestNoStepLeavesNobodyToServe(t *testing.T) {
+// not even between two steps of one plan, in which no server serves.
+func TestNoStepLeavesNoServerToServe(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		m := newModel(rapid.Bool().Draw(t, "dynamic"), ours, plan.FileBackend{Backend: "api_nodes"})
 		first := known("api", instance("api-0", 1), instance("api-1", 2))
@@ -183,7 +183,7 @@ func TestNoStepLeavesNobodyToServe(t *testing.T) {
 			snap := known("api", after...)
 			err := settle(m, desired(), snap, func(st plan.Step) {
 				if m.serving("api_nodes") == 0 {
-					t.Fatalf("nobody serves after %+v: %+v", st, m.servers("api_nodes"))
+					t.Fatalf("no server serves after %+v: %+v", st, m.servers("api_nodes"))
 				}
 			})
 			if err != nil {

@@ -7,7 +7,7 @@ import (
 )
 
 // damp keeps out the instances that flap: those that are not in traffic now,
-// while enough others are. Damping takes nobody out of traffic.
+// while enough others are. Damping takes no instance out of traffic.
 func (b *backendPlan) damp(unassigned []*catalog.Instance) {
 	if len(b.flapping) == 0 || b.available < max(1, b.MinServers) {
 		return

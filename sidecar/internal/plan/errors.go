@@ -13,7 +13,7 @@ var (
 	// 0 % and 100 % of the configured one.
 	ErrStatic = errors.New("balance algorithm does not support weights at runtime")
 	// ErrListen: a new worker could not bind all that its file has, or may not
-	// have. While it tried, some 2 s long, the one that serves had to let go of
+	// have. While it tried, some 2 s long, the one that serves had to release
 	// what it listens on itself: clients were refused.
 	ErrListen = errors.New("new worker cannot bind, clients were refused meanwhile")
 )

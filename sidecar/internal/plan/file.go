@@ -10,7 +10,7 @@ import (
 	"github.com/pointsman/pointsman/sidecar/internal/catalog"
 )
 
-// freeAddr stands in the file for the address of a slot that nobody has. The
+// freeAddr stands in the file for the address of a slot that no instance has. The
 // server is disabled, and nothing listens on the discard port of loopback.
 var freeAddr = netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), 9)
 
@@ -24,9 +24,9 @@ func (b *backendPlan) fileServer(inst *catalog.Instance, name string) FileServer
 }
 
 // file gives the servers as they will be once the steps are applied. Where the
-// whole file is loaded anew it is also where slots are made and taken away,
+// whole file is loaded again it is also where slots are made and taken away,
 // and where a backend that HAProxy does not have yet begins.
-func (b *backendPlan) file(loadedAnew bool) FileBackend {
+func (b *backendPlan) file(wholeFile bool) FileBackend {
 	f := FileBackend{Service: b.Name, Backend: b.Backend, Known: b.want.Known || b.exists}
 	if b.exists {
 		f.Servers = append(b.kept(), b.added...)
@@ -36,7 +36,7 @@ func (b *backendPlan) file(loadedAnew bool) FileBackend {
 	for _, inst := range b.unassigned {
 		f.Servers = append(f.Servers, b.fileServer(inst, b.nextSlot(f.Servers)))
 	}
-	if b.slots && loadedAnew {
+	if b.slots && wholeFile {
 		f.Servers = b.resize(f.Servers)
 	}
 	return f
@@ -45,7 +45,7 @@ func (b *backendPlan) file(loadedAnew bool) FileBackend {
 // fromCatalog is a backend that HAProxy does not run. Those that drain have
 // nothing to finish in it.
 func (b *backendPlan) fromCatalog() (servers []FileServer) {
-	// Nobody is lost who is there, be it as a backup now, or none any more, nor one
+	// No instance is lost that is there, even if it is a backup now, or none any more, nor one
 	// who has moved.
 	placed, moved := map[netip.AddrPort]bool{}, map[string]bool{}
 	for _, inst := range b.want.Untagged { // nor whose role is another one now
@@ -72,7 +72,7 @@ func (b *backendPlan) fromCatalog() (servers []FileServer) {
 	return b.named(append(servers, b.holdInFile(lost, len(servers))...))
 }
 
-// holdInFile is the guard where HAProxy does not run, and nobody can say who is
+// holdInFile is the guard where HAProxy does not run, and it is unknown which is
 // up: what is too much stays in the file, and the checks of the HAProxy that
 // will load it decide.
 func (b *backendPlan) holdInFile(lost []FileServer, stay int) []FileServer {
@@ -148,7 +148,7 @@ func (b *backendPlan) kept() []FileServer {
 		case SetMaxConn:
 			f.MaxConn = st.MaxConn
 		case SetAddr:
-			// The next pass makes it ready; whoever loads the file meanwhile
+			// The next pass makes it ready; an HAProxy that loads the file meanwhile
 			// should not have to wait for that.
 			f.Addr, f.Disabled, drain[f.Name] = st.Addr, false, false
 		case Delete:
@@ -161,15 +161,15 @@ func (b *backendPlan) kept() []FileServer {
 		if drain[f.Name] {
 			f.Weight = 0
 		}
-		// Whoever made it ready did not know that it is nobody's any more.
+		// The step that made it ready did not know that no instance has it any more.
 		f.Disabled = f.Disabled || f.Addr == freeAddr
 	}
 	b.forgetFree(after, gone)
 	return slices.DeleteFunc(after, func(f FileServer) bool { return gone[f.Name] })
 }
 
-// forgetFree gives free slots the address of nobody, and leaves out servers
-// that are not slots, are nobody's, and that HAProxy can't delete.
+// forgetFree gives free slots the free address, and leaves out servers
+// that are not slots, are no instance's, and that HAProxy can't delete.
 func (b *backendPlan) forgetFree(after []FileServer, gone map[string]bool) {
 	for i := range b.servers {
 		s := &b.servers[i]

@@ -34,7 +34,7 @@ func TestServersInReadsWhatTakesTraffic(t *testing.T) {
 			map[string][]plan.FileServer{"api": {server("a", 1, 10, 0, false)}},
 		},
 		{
-			"the rotation, and what is in no backend, are nobody's",
+			"the rotation, and what is in no backend, are no instance's",
 			head + "backend " + plan.RotationBackend + "\n    server lb 127.0.0.1:9 weight 1\nlisten x\n    server a 10.0.0.1:4000 weight 1\n", nil,
 		},
 		{

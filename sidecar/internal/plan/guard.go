@@ -17,7 +17,7 @@ type Guard struct {
 
 // Hold is how it stands with a server that is held.
 type Hold struct {
-	For      time.Duration // so long
+	For      time.Duration // how long the hold lasts at most
 	Released bool          // an operator has let it go
 }
 
@@ -39,7 +39,7 @@ type verdict struct {
 //
 // Those that deregister one by one are not counted over time: so does a fleet
 // that is made smaller. But one that was unhealthy, or lost with others, when
-// it was held, stays so: whoever cleans up after a false alarm deregisters it.
+// it was held, stays so: an operator who cleans up after a false alarm deregisters it.
 func (b *backendPlan) judge(candidates []candidate) verdict {
 	fresh, held, unhealthy, recent := 0, 0, 0, b.recentLosses()
 	for _, c := range candidates {
@@ -62,7 +62,7 @@ func (b *backendPlan) judge(candidates []candidate) verdict {
 	}
 }
 
-// isMass reports whether so many losses are more than may be. One at a time is
+// isMass reports whether the losses are more than may be. One at a time is
 // never too many.
 func (b *backendPlan) isMass(lost, of int) bool {
 	return lost > 1 && float64(lost) > b.MaxLossRatio*float64(of)

@@ -38,8 +38,8 @@ func (b *backendPlan) keep(i int, inst *catalog.Instance) {
 	}
 }
 
-// check has HAProxy check a server that takes traffic, should somebody have
-// switched that off: nobody else decides on one that is held.
+// check has HAProxy check a server that takes traffic, should an operator have
+// switched that off: no check of Consul's decides on one that is held.
 func (b *backendPlan) check(s *Server, inst *catalog.Instance) {
 	if b.Checked && !s.Checked {
 		b.additions = append(b.additions, b.step(EnableHealth, Drift, s, inst))
@@ -72,7 +72,7 @@ func (b *backendPlan) readyReason(s *Server) Reason {
 // move brings servers whose instance has another address now over to it. A
 // server out of traffic is given its address; one in traffic is taken out
 // first, so that it comes back only when its check has passed at the new
-// place, but never so many at once that less than half of those that will be
+// place, but never enough at once that less than half of those that will be
 // stays. The last one waits for those that are coming; where none is, it is
 // moved as it stands. One that must be replaced goes by the same measure. One of
 // weight 0 takes no traffic where it comes to: it is a loss that MinServers bounds.

@@ -19,7 +19,7 @@ type Capabilities struct {
 // Observed is what one HAProxy runs at one moment.
 type Observed struct {
 	// Running is false while HAProxy does not answer. The other fields say
-	// nothing then, but for Caps and Maintenance.
+	// nothing then, except Caps and Maintenance.
 	Running bool
 
 	Caps   Capabilities

@@ -52,7 +52,7 @@ type Service struct {
 	HoldDeregistered time.Duration
 }
 
-// Desired is the whole of what HAProxy should run but for the instances, which
+// Desired is the whole of what HAProxy should run except the instances, which
 // come from Consul.
 type Desired struct {
 	Marker   Marker

@@ -113,7 +113,7 @@ func printPlaced(all map[string][]plan.Placement) (out []string) {
 		}
 	}
 	if len(out) == 0 {
-		return []string{"nobody"}
+		return []string{"none"}
 	}
 	return out
 }

@@ -147,7 +147,7 @@ func TestLoadingTheFileOfASettledHAProxyChangesNoRoute(t *testing.T) {
 	})
 }
 
-// Nobody is held back for good: a node that is to leave, while others stay, is
+// No node is held back permanently: a node that is to leave, while others stay, is
 // out at its deadline and the time that its replacements have to come up.
 func TestALeavingInstanceIsOutInTime(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
@@ -182,9 +182,9 @@ func TestALeavingInstanceIsOutInTime(t *testing.T) {
 	})
 }
 
-// Instances that move to addresses where nothing answers yet take nobody out
+// Instances that move to addresses where nothing answers yet take no server out
 // who still serves: not before a replacement has had its time.
-func TestAMoveToAddressesThatDoNotAnswerLeavesSomebodyToServe(t *testing.T) {
+func TestAMoveToAddressesThatDoNotAnswerLeavesAServerToServe(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		m := newModel(rapid.Bool().Draw(t, "dynamic"), ours, plan.FileBackend{Backend: backend})
 		n := rapid.IntRange(2, 6).Draw(t, "instances")
@@ -207,7 +207,7 @@ func TestAMoveToAddressesThatDoNotAnswerLeavesSomebodyToServe(t *testing.T) {
 					t.Fatal(err)
 				}
 				if m.serving(backend) == 0 {
-					t.Fatalf("nobody serves after %s: %v", printStep(st), printServers(m.servers(backend)))
+					t.Fatalf("no server serves after %s: %v", printStep(st), printServers(m.servers(backend)))
 				}
 			}
 			if p.Reload != plan.NoReload {

@@ -15,10 +15,10 @@ type candidate struct {
 	instance *catalog.Instance // nil if Consul does not list it
 	reason   Reason
 	to       Kind // SetDrain, SetMaint, or SetWeight for a weight of 0
-	strayed  bool // its instance leaves, and somebody has let it in, or pointed the server there
+	strayed  bool // its instance leaves, and an operator made it ready, or pointed the server there
 }
 
-// announced reports whether somebody meant the instance to go: then nothing
+// announced reports whether the instance was meant to go: then nothing
 // but a replacement that is coming holds it back.
 func (c candidate) announced() bool {
 	return c.reason == Leaving || c.reason == InMaintenance || c.reason == ByOperator || c.strayed
@@ -30,7 +30,7 @@ func (c candidate) isLoss() bool { return !c.announced() && c.reason != RoleLost
 
 // isGood reports whether the server still does what it was meant to, so that
 // it may stay until its replacement is up. An unhealthy one does not, nor does
-// one that somebody has pointed elsewhere.
+// one that an operator has pointed elsewhere.
 func (c candidate) isGood() bool { return c.reason != Unhealthy && c.reason != Drift }
 
 // retire takes servers out of traffic in order: drain, no session left or the
@@ -166,8 +166,8 @@ func (b *backendPlan) shutdownDue(c candidate) bool {
 }
 
 // staysAt reports whether an instance that does not leave is at the address by
-// way of another server. The sessions in old workers are told apart by address
-// only, and nobody ends those of one that stays.
+// way of another server. Only the address tells sessions in old workers
+// apart, and those of one that stays must not end.
 func (b *backendPlan) staysAt(addr netip.AddrPort) bool {
 	for i, inst := range b.bound {
 		if inst != nil && b.servers[i].Addr == addr && inst.Leaving.IsZero() {
@@ -270,7 +270,7 @@ func (b *backendPlan) spare() int {
 			wanted--
 		case s.Addr != inst.Addr: // it will be moved
 		case s.Admin == Ready && !b.isComing(s):
-			wanted-- // it has had its time, and nobody waits for it
+			wanted-- // it has had its time, and no step waits for it
 		}
 	}
 	if coming = wanted - up; coming <= 0 {

@@ -424,7 +424,7 @@ func (s *scene) instance(words []string) catalog.Instance {
 
 func (s *scene) addr(text string) netip.AddrPort { return shortAddr(text) }
 
-// shortAddr: ".7" is 10.0.0.7:4000, "none" that of a slot that nobody has.
+// shortAddr: ".7" is 10.0.0.7:4000, "none" that of a slot that no instance has.
 func shortAddr(text string) netip.AddrPort {
 	switch {
 	case text == "none":

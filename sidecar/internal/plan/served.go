@@ -17,7 +17,7 @@ func (b *backendPlan) isReplaced(s *Server) bool {
 	return now.names[s.Name] || now.addrs[s.Addr]
 }
 
-// isSpare reports whether a candidate is no loss, whoever has made it ready.
+// isSpare reports whether a candidate is no loss, whatever made it ready.
 func (b *backendPlan) isSpare(c candidate) bool { return c.instance == nil && b.isReplaced(c.server) }
 
 // onlyFor gives the instance at the address of a server in traffic that has no

@@ -6,7 +6,7 @@ import "slices"
 // nothing has proved begin in maint, to be made ready as any newcomer. A new
 // worker takes every server of its file for up until a check says otherwise, so
 // it would send requests to servers that are down. It is not the file that
-// stays: whoever else loads that is to have them all.
+// stays: another program that loads it is to have them all.
 func (p Plan) FileToReload() []FileBackend {
 	out := slices.Clone(p.File)
 	for i := range out {

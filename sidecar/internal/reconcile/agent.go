@@ -27,20 +27,20 @@ import (
 type Settings struct {
 	Services []plan.Service
 	Renderer Renderer
-	Damping  map[string]Damping // by service; one that is absent damps nobody
+	Damping  map[string]Damping // by service; one that is absent damps no instance
 	Rotation bool               // the file has the backend plan.RotationBackend
 	Maps     []RouteMap         // the routes of each frontend
 
 	ReloadDebounce, ReloadMaxDelay time.Duration // how long changes that need a reload wait for more of their kind
 	ReloadInterval                 time.Duration // from the end of one reload to the start of the next, at least
-	MaxOldWorkers                  int           // no reload starts while so many old workers live; 0 is no limit
+	MaxOldWorkers                  int           // no reload starts while this number of old workers live; 0 is no limit
 	MaxOldWorkersMemory            int64         // nor while they take so much memory, in bytes; 0 is no limit
 
 	Reconcile time.Duration // how often everything is compared anyway
 	FileDelay time.Duration // how long a write of haproxy.cfg waits for more changes
 
 	// Automatic says that no operator has changed them: reloads keep their pace, so that
-	// whoever made the change cannot have HAProxy reload all the time.
+	// the source of the change cannot have HAProxy reload all the time.
 	Automatic bool
 }
 
@@ -91,7 +91,7 @@ type Agent struct {
 	compared     chan *comparison // room for one
 	newest       atomic.Pointer[published]
 	attending    atomic.Int32  // how many wait for what is published
-	attended     chan struct{} // one value: somebody has begun to
+	attended     chan struct{} // one value: a client has begun to
 	ticked       atomic.Int64  // when the loop last came round, in nanoseconds since 1970
 
 	// The rest belongs to the goroutine of Run.
@@ -121,7 +121,7 @@ type Agent struct {
 	old          oldWorkers
 
 	last      map[string][]plan.FileServer       // who took traffic when HAProxy last ran, or is in its file since
-	announced map[string]map[netip.AddrPort]bool // by service, where somebody was who has said that it leaves
+	announced map[string]map[netip.AddrPort]bool // by service, where an instance was that has said that it leaves
 
 	maintenance bool               // as logged
 	applied     map[string]applied // by service
@@ -200,7 +200,7 @@ func (a *Agent) Reconfigure(s Settings) {
 }
 
 // Run keeps HAProxy right until the context ends. It changes nothing on its
-// way out: HAProxy serves on.
+// way out: HAProxy keeps running.
 func (a *Agent) Run(ctx context.Context) error {
 	a.started = time.Now()
 	a.recallMaintenance()
@@ -214,7 +214,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	for {
 		w := a.wake(ctx, timer.C, compare.C)
 		for _, r := range w.releases {
-			a.doRelease(r) // also now: somebody waits for the answer
+			a.doRelease(r) // also now: a client waits for the answer
 		}
 		if w.drains != nil {
 			a.noteDrains(*w.drains)
@@ -311,7 +311,7 @@ func (a *Agent) pass(ctx context.Context) time.Duration {
 	a.anticipate(ctx, snap, changed)
 	p, err := a.converge(ctx, snap)
 	if o := a.known.observed; o.Running && o.PID != a.old.of {
-		a.countOldWorkers(ctx) // somebody may have reloaded it
+		a.countOldWorkers(ctx) // another program may have reloaded it
 	}
 	if ctx.Err() != nil {
 		return time.Hour // Run sees it too

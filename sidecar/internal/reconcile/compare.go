@@ -24,7 +24,7 @@ const (
 	// comparedShare is how many times as long as it took nothing is compared: so it
 	// takes 1 % of a processor.
 	comparedShare = 99
-	// comparedMax bounds that: what somebody has changed by hand is corrected then.
+	// comparedMax bounds that: what an operator has changed by hand is corrected then.
 	comparedMax = 30 * time.Second
 )
 
@@ -63,7 +63,7 @@ func (a *Agent) untilCompared() time.Duration {
 	return a.set.Reconcile
 }
 
-// noteCompared takes what a comparison has read, but for the backends that the loop
+// noteCompared takes what a comparison has read, except for the backends that the loop
 // has read or changed since it began. It reports whether a pass is due.
 func (a *Agent) noteCompared(c *comparison) (isNews bool) {
 	k := &a.known

@@ -43,7 +43,7 @@ func TestCompare_TakesLong_IsDoneLessOften(t *testing.T) {
 	}
 }
 
-// What somebody changes by hand on a small fleet is corrected within two seconds.
+// What an operator changes by hand on a small fleet is corrected within two seconds.
 func TestCompare_Drift_IsCorrectedWithinTheInterval(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := serving(t, true, many(3)...)
@@ -118,7 +118,7 @@ func TestCompare_LargeFleet_WorkerAndMaintenanceAreSeenWithinTheInterval(t *test
 		for range 20 {
 			b.passes(7 * time.Second)
 			before := b.agent.State().HAProxy.PID
-			b.haproxy.start() // somebody reloads it
+			b.haproxy.start() // an operator reloads it
 			b.eventually("another worker", 3*time.Second, func() bool { return b.agent.State().HAProxy.PID != before })
 			b.passes(7 * time.Second)
 			on := !b.agent.State().HAProxy.Maintenance

@@ -56,7 +56,7 @@ func (a *Agent) converge(ctx context.Context, snap catalog.Snapshot) (plan.Plan,
 			break
 		}
 		due := a.trouble.due(a.sendable(p.Steps))
-		if len(due) == 0 || round == maxRounds-1 { // what is sent is read back
+		if len(due) == 0 || round == maxRounds-1 { // sent steps are read back
 			break
 		}
 		if slices.Equal(due, sent) {
@@ -81,7 +81,7 @@ func (a *Agent) converge(ctx context.Context, snap catalog.Snapshot) (plan.Plan,
 
 // anticipate sends the steps that a change in Consul certainly takes, before HAProxy
 // is read: for a large service that takes longer than all else. What has been sent is
-// read back as ever.
+// still read back.
 func (a *Agent) anticipate(ctx context.Context, snap catalog.Snapshot, changed []plan.Service) {
 	o := a.known.observed
 	if a.known.stale == nil || !o.Running || o.Marker != a.set.Renderer.Marker() || a.trouble.wait() > 0 {

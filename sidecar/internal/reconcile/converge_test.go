@@ -208,7 +208,7 @@ func TestAFailingStepIsRetriedThoughOtherChangesComeAllTheTime(t *testing.T) {
 			}
 		}
 		if got := b.haproxy.shows("api_nodes"); len(got) != 2 {
-			t.Errorf("got %q twenty seconds after it was mended, want api-2 too", got)
+			t.Errorf("got %q twenty seconds after it was corrected, want api-2 too", got)
 		}
 	})
 }
@@ -278,7 +278,7 @@ func TestAnAddressThatGoesThereAndBackEndsRight(t *testing.T) {
 	}
 }
 
-func TestWhatSomeoneElseChangedIsMendedOnTheNextReconcileAndCounted(t *testing.T) {
+func TestDrift_ChangeByAnotherProgram_IsCorrectedOnTheNextReconcileAndCounted(t *testing.T) {
 	inBothModes(t, func(t *testing.T, dynamic bool) {
 		b := serving(t, dynamic, instance("api-1", 1), instance("api-2", 2))
 		name := map[bool]string{false: "slot-2", true: "api-2"}[dynamic]
@@ -297,7 +297,7 @@ func TestWhatSomeoneElseChangedIsMendedOnTheNextReconcileAndCounted(t *testing.T
 	})
 }
 
-func TestWhatTheSidecarDidWhileAnotherServerDrainsIsNobodyElsesDoing(t *testing.T) {
+func TestDrift_SidecarsOwnStepWhileAnotherServerDrains_IsNone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := serving(t, true, instance("api-1", 1), instance("api-2", 2))
 		b.haproxy.with(func() { b.haproxy.server("api_nodes", "api-2").Sessions = 1 })
@@ -378,7 +378,7 @@ func TestOnlyTheBackendOfTheServiceThatChangedIsRead(t *testing.T) {
 }
 
 // Another process may have loaded an older file: one look at it is enough to
-// compare all of it, and what differs is nobody's drift.
+// compare all of it, and the differences are no drift.
 func TestAnHAProxyThatWasRestartedIsComparedWhole(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, true, "api", "web")
@@ -462,10 +462,10 @@ func TestABackendThatRefusesToAddServersUsesSlotsFromThenOn(t *testing.T) {
 		b.wantTold("reload", "reload slots_exhausted: ok")
 		for _, s := range b.haproxy.steps() {
 			if strings.HasPrefix(s, "delete") {
-				t.Errorf("sent %q, want the slots kept for who comes", s)
+				t.Errorf("sent %q, want the slots kept for new instances", s)
 			}
 		}
-		// Another sidecar finds that out anew, and gives away no slot for it.
+		// Another sidecar finds that out again, and gives away no slot for it.
 		sent := len(b.haproxy.steps())
 		b.stop()
 		b.start()

@@ -9,7 +9,7 @@ import (
 
 // Drain is what is left of an instance's traffic on this load balancer.
 type Drain struct {
-	Drained  bool // nobody is on it in any worker, and nobody new comes
+	Drained  bool // no session on it in any worker, and no new one possible
 	Phase    Phase
 	Sessions int
 }
@@ -19,7 +19,7 @@ type Drain struct {
 //
 // It claims nothing before HAProxy was seen to run all that Consul says: an
 // instance that is not there yet may still come. Nor does it while HAProxy
-// can't be read: it may serve all the same. One that has stopped serves nobody,
+// can't be read: it may serve all the same. One that has stopped serves no client,
 // and gets whom the file names when it comes back. That holds for one that is
 // reloaded too, so the file that has it must have been there before HAProxy was
 // last read.
@@ -100,7 +100,7 @@ func (s ServiceState) drain(instance string, d *Drain) {
 	d.Drained = d.Drained && d.Sessions == 0
 }
 
-// isDrained reports whether nobody new comes by way of this entry.
+// isDrained reports whether no new session is possible by this entry.
 func (i InstanceState) isDrained() bool {
 	if i.Agent == plan.AgentOn.String() || i.Agent == plan.AgentBusy.String() {
 		return false // an answer of its agent could make it ready

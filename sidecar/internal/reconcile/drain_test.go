@@ -12,13 +12,13 @@ import (
 	"github.com/pointsman/pointsman/sidecar/internal/reconcile"
 )
 
-// drained reports what a node that leaves is told now.
+// drained reports the answer to a node that leaves now.
 func (b *bench) drained(id string) bool {
 	d, _ := b.agent.State().Drain("api", id)
 	return d.Drained
 }
 
-func TestNobodyIsDrainedWhomTheFileWouldBringBack(t *testing.T) {
+func TestDrained_FileWouldBringItBack_IsNotReported(t *testing.T) {
 	inBothModes(t, func(t *testing.T, dynamic bool) {
 		b := serving(t, dynamic, instance("api-1", 1))
 		b.catalog.says("api", instance("api-1", 1), instance("api-2", 2))
@@ -29,7 +29,7 @@ func TestNobodyIsDrainedWhomTheFileWouldBringBack(t *testing.T) {
 		b.catalog.says("api", instance("api-1", 1), instance("api-2", 2, leaving))
 		b.passes(5 * time.Second)
 		if servers, _ := b.file.shows("api_nodes"); len(servers) != 2 || b.drained("api-2") {
-			t.Fatalf("the file has %q, drained %v: want both in it, and nobody drained", servers, b.drained("api-2"))
+			t.Fatalf("the file has %q, drained %v: want both in it, and neither drained", servers, b.drained("api-2"))
 		}
 		b.passes(10 * time.Second)
 		if servers, _ := b.file.shows("api_nodes"); len(servers) != 1 || !b.drained("api-2") {
@@ -38,7 +38,7 @@ func TestNobodyIsDrainedWhomTheFileWouldBringBack(t *testing.T) {
 	})
 }
 
-// Somebody reloads HAProxy after it was last read, and before the file that
+// An operator reloads HAProxy after it was last read, and before the file that
 // knows of the drain is in place.
 func TestAReloadJustBeforeTheFileIsWrittenIsSeenBeforeAnybodyIsCalledDrained(t *testing.T) {
 	inBothModes(t, func(t *testing.T, dynamic bool) {
@@ -73,7 +73,7 @@ func TestWhoMayHaveSessionsInOldWorkersOnlyIsNotDrained(t *testing.T) {
 		b.haproxy.with(func() { b.haproxy.old, b.haproxy.unread = 1, errors.New("not now") })
 		b.catalog.says("api", instance("api-1", 1), instance("api-2", 2, leaving), instance("api-3", 3, leaving))
 		b.passes(time.Second)
-		b.haproxy.startWith(before) // somebody reloads it, with a file that does not have api-3
+		b.haproxy.startWith(before) // an operator reloads it, with a file that does not have api-3
 		b.haproxy.with(func() { b.haproxy.unread = nil })
 		b.passes(4 * time.Second)
 		if !b.drained("api-2") {
@@ -90,7 +90,7 @@ func TestWhoMayHaveSessionsInOldWorkersOnlyIsNotDrained(t *testing.T) {
 	})
 }
 
-// Whoever asks after the node has gone, as a deployment does, is not to wait for
+// A client that asks after the node has gone, as a deployment does, is not to wait for
 // old workers that have others' sessions.
 func TestWhoWasSeenEmptyInAllWorkersStaysDrained(t *testing.T) {
 	inBothModes(t, func(t *testing.T, dynamic bool) {
@@ -110,7 +110,7 @@ func TestWhoWasSeenEmptyInAllWorkersStaysDrained(t *testing.T) {
 		if b.drained("api-9") {
 			t.Error("api-9, which was never seen, is drained while an old worker lives")
 		}
-		b.haproxy.start() // somebody reloads it: another worker is old now, that may have had it
+		b.haproxy.start() // an operator reloads it: another worker is old now, that may have had it
 		b.passes(b.settings.Reconcile)
 		if b.drained("api-2") {
 			t.Error("api-2 is drained by what was counted before a reload")
@@ -119,8 +119,8 @@ func TestWhoWasSeenEmptyInAllWorkersStaysDrained(t *testing.T) {
 }
 
 // A write that is due later is not waited for when it is needed no more, nor when
-// somebody waits.
-func TestAWriteThatIsNotNeededAnyMoreHoldsUpNobody(t *testing.T) {
+// a client waits.
+func TestAWriteThatIsNotNeededAnyMoreHoldsNothingUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := serving(t, true, many(1)...)
 		b.catalog.says("api", many(2)...)
@@ -145,7 +145,7 @@ func TestAWriteThatIsNotNeededAnyMoreHoldsUpNobody(t *testing.T) {
 		defer b.agent.Attend(-1)
 		b.passes(time.Second)
 		if b.agent.State().File.Pending {
-			t.Error("somebody waits, and the file is not written")
+			t.Error("a client waits, and the file is not written")
 		}
 	})
 }
@@ -153,11 +153,11 @@ func TestAWriteThatIsNotNeededAnyMoreHoldsUpNobody(t *testing.T) {
 func TestOldWorkersThatCannotBeCountedMayHaveAnybody(t *testing.T) {
 	s := reconcile.State{Converged: true, HAProxy: reconcile.HAProxyState{Running: true, OldWorkersUnknown: true}, Services: []reconcile.ServiceState{{Name: "api", Known: true}}}
 	if d, _ := s.Drain("api", "api-1"); d.Drained {
-		t.Error("drained, and nobody could count the old workers")
+		t.Error("drained, and the old workers could not be counted")
 	}
 }
 
-func TestAFileThatFollowsNobodyIsNotCurrent(t *testing.T) {
+func TestAFileThatFollowsNoPlanIsNotCurrent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, true)
 		b.catalog.says("api", instance("api-1", 1))
@@ -212,7 +212,7 @@ func TestWhomTheFileOfAnHAProxyThatHasEndedKeepsIsNotDrained(t *testing.T) {
 			t.Errorf("the file has %q, api-1 drained %v: want all three, and not drained", servers, b.drained("api-1"))
 		}
 		if !b.drained("api-9") && dynamic { // a slot may be anybody's
-			t.Error("api-9, which nobody knows, is not drained")
+			t.Error("api-9, which is unknown, is not drained")
 		}
 	})
 }

@@ -179,7 +179,7 @@ type fakeCatalog struct {
 	health  map[string]catalog.SourceHealth
 	changed chan struct{}
 
-	afterSnapshot func() // once, when somebody has asked
+	afterSnapshot func() // once, when a caller has asked
 }
 
 var _ reconcile.Catalog = (*fakeCatalog)(nil)
@@ -238,7 +238,7 @@ func (c *fakeCatalog) answers(s catalog.Service) {
 	}
 }
 
-// fakeRecorder keeps what it is told, a line each.
+// fakeRecorder keeps what it gets, a line each.
 type fakeRecorder struct {
 	mu     sync.Mutex
 	lines  []string

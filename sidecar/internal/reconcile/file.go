@@ -48,7 +48,7 @@ func (a *Agent) syncFile(ctx context.Context, p plan.Plan) time.Duration {
 	f := &a.files
 	r := a.fileRenderer()
 	if r == nil || !a.mayWrite(p) {
-		f.current, f.due = false, time.Time{} // whatever it holds: it follows nobody now
+		f.current, f.due = false, time.Time{} // whatever it holds: it follows no plan now
 		return time.Hour
 	}
 	if a.reloads.running != nil {
@@ -68,7 +68,7 @@ func (a *Agent) syncFile(ctx context.Context, p plan.Plan) time.Duration {
 	}
 	now := time.Now()
 	if latest := now.Add(a.fileDelay(same)); f.due.IsZero() || f.err == nil && f.due.After(latest) {
-		f.due = latest // somebody may have begun to wait for it
+		f.due = latest // a client may have begun to wait for it
 	}
 	if wait := f.due.Sub(now); wait > 0 {
 		f.current = f.current && same
@@ -95,7 +95,7 @@ func (a *Agent) noteWritten(ctx context.Context, w fileWrite) {
 }
 
 // touchChanged has the backends read again that the file has otherwise now, or
-// all where it is not known what it had: somebody may have loaded the one before
+// all where it is not known what it had: HAProxy may have loaded the one before
 // it meanwhile.
 func (a *Agent) touchChanged(model []plan.FileBackend) {
 	touched := false
@@ -112,7 +112,7 @@ func (a *Agent) touchChanged(model []plan.FileBackend) {
 }
 
 // fileDelay is how long this write may wait for more. The very first may not:
-// HAProxy waits for it. Nor may one that somebody waits for, see Drain.
+// HAProxy waits for it. Nor may one that a client waits for, see Drain.
 func (a *Agent) fileDelay(same bool) time.Duration {
 	if same || a.files.written.IsZero() || a.attending.Load() > 0 {
 		return 0
@@ -120,7 +120,7 @@ func (a *Agent) fileDelay(same bool) time.Duration {
 	return a.set.FileDelay
 }
 
-// fileRenderer is what the file is to be rendered with so that whoever loads
+// fileRenderer is what the file is to be rendered with so that a worker that loads
 // it gets what HAProxy runs now; nil while HAProxy runs what we can't render.
 // Settings that HAProxy does not run yet come into the file with their reload.
 func (a *Agent) fileRenderer() Renderer {
@@ -151,7 +151,7 @@ func (f *fileKeeper) setGood(r Renderer) {
 }
 
 // mayWrite is false while it is not known what belongs into the file and a
-// file is there that somebody may need.
+// file is there that an operator may need.
 func (a *Agent) mayWrite(p plan.Plan) bool {
 	for _, b := range p.File {
 		if b.Known {

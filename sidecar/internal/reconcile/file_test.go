@@ -98,7 +98,7 @@ func TestTheFileFollowsConsulWhileHAProxyIsAway(t *testing.T) {
 	})
 }
 
-func TestAnHAProxyThatComesBackWithAnOldFileIsMended(t *testing.T) {
+func TestAnHAProxyThatComesBackWithAnOldFileIsCorrected(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := serving(t, true, many(2)...)
 		old, _ := b.file.Read()

@@ -10,9 +10,9 @@ import (
 // Damping is how instances of one service are kept out whose health changes
 // often. Each is judged by itself.
 type Damping struct {
-	Flaps    int           // so many times well and ill again are too often; 0 damps nobody
+	Flaps    int           // number of failures that is too many; 0 damps no instance
 	Min, Max time.Duration // how long such a one must stay well before it is let in: at first, and at most
-	Forget   time.Duration // after so long without another all is forgotten
+	Forget   time.Duration // time without another failure after which all are forgotten
 }
 
 // flapKeeper remembers how often instances became ill. It lives as long as the

@@ -71,7 +71,7 @@ func TestAnInstanceThatFlapsIsKeptOutLongerEachTimeAndBounded(t *testing.T) {
 }
 
 // It must stay well all the time.
-func TestTheTimeOfAnInstanceThatFlapsBeginsAnewWithEachFlap(t *testing.T) {
+func TestTheTimeOfAnInstanceThatFlapsBeginsAgainWithEachFlap(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := damping(t, true)
 		for range 20 {

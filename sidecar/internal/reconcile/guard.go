@@ -69,7 +69,7 @@ func (g *guardKeeper) remember(now time.Time, p plan.Plan) {
 		}
 		return known
 	}
-	for _, s := range p.Steps { // it may fail, and is to be let go all the same
+	for _, s := range p.Steps { // it may fail, and is to be released all the same
 		keep(s.Backend, s.Server)
 	}
 	for _, w := range p.Waiting {
@@ -80,7 +80,7 @@ func (g *guardKeeper) remember(now time.Time, p plan.Plan) {
 	g.backends = next
 }
 
-// release lets go what is held of a backend, and gives the servers.
+// release frees what is held of a backend, and gives the servers.
 func (g *guardKeeper) release(backend string) []string {
 	holds := g.backends[backend].holds
 	for server, h := range holds {
@@ -91,7 +91,7 @@ func (g *guardKeeper) release(backend string) []string {
 }
 
 // held gives the servers that are held of a backend, sorted, and since when
-// the first is. One that was let go and is on its way out is none.
+// the first is. One that was released and is on its way out is none.
 func (g *guardKeeper) held(backend string) (servers []string, since time.Time) {
 	servers = []string{}
 	for server, h := range g.backends[backend].holds {

@@ -15,7 +15,7 @@ import (
 	"github.com/pointsman/pointsman/sidecar/internal/reconcile"
 )
 
-// loseOneByOne makes n instances critical, a second apart, but for those that
+// loseOneByOne makes n instances critical, a second apart, except for those that
 // are and those that stay well.
 func (b *bench) loseOneByOne(are, lost, n int) {
 	all := many(n)

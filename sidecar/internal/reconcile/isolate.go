@@ -70,7 +70,7 @@ const (
 
 // isolate goes on without the services because of which HAProxy has rejected
 // what was rendered last, and reports whether it can. A service that HAProxy
-// runs is kept as it was; where that can't be, nobody is left out.
+// runs is kept as it was; where that can't be, none is left out.
 func (a *Agent) isolate(err error) bool {
 	k := &a.isolated
 	set, left, blamed := a.without(err)
@@ -95,7 +95,7 @@ func (a *Agent) isolate(err error) bool {
 }
 
 // without gives the settings without those who are to blame, and who they are;
-// nobody, if it can't do without them.
+// none, if it can't do without them.
 func (a *Agent) without(err error) (set Settings, left map[string]leftOut, blamed []string) {
 	d, ok := a.set.Renderer.(divisible)
 	if !ok || a.isolated.hopeless {

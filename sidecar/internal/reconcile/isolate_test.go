@@ -159,7 +159,7 @@ func TestAServiceThatHAProxyRejectsStaysAsItWasAndTheRestGoesOn(t *testing.T) {
 		if n := b.log.count("service configuration rejected", "api_nodes", "as_before=true"); n != 1 {
 			t.Errorf("got %d lines, want 1:\n%s", n, b.log)
 		}
-		// Its instances come and go as ever, with the options that it had.
+		// Its instances still come and go, with the options that it had.
 		var options []string
 		b.haproxy.with(func() {
 			b.haproxy.fail = func(st plan.Step) error {
@@ -177,7 +177,7 @@ func TestAServiceThatHAProxyRejectsStaysAsItWasAndTheRestGoesOn(t *testing.T) {
 		if s := b.agent.State(); !s.File.Current || s.File.Error != "" || s.Reloads.Failed != 0 || s.Reloads.Succeeded != 1 {
 			t.Errorf("got %+v, %+v, want the file current, and one reload", s.File, s.Reloads)
 		}
-		// It is mended.
+		// It is corrected.
 		b.reconfigure("api_nodes=3 web_nodes=2")
 		b.wantRuns("api_nodes=3 web_nodes=2")
 		b.wantLeftOut("")
@@ -238,7 +238,7 @@ func TestWhatBecomesValidByItselfIsTaken(t *testing.T) {
 	})
 }
 
-// A sidecar that starts anew knows the settings of before from the file only.
+// A sidecar that starts again knows the settings of before from the file only.
 func TestANewSidecarKeepsARejectedServiceAsItWasWithoutAReload(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := poisoned(t)
@@ -255,9 +255,9 @@ func TestANewSidecarKeepsARejectedServiceAsItWasWithoutAReload(t *testing.T) {
 	})
 }
 
-func TestNobodyIsLeftOutWhereThatCannotBe(t *testing.T) {
+func TestIsolate_CannotBe_LeavesNoServiceOut(t *testing.T) {
 	for name, spoil := range map[string]func(*bench){
-		"the words name nobody": func(b *bench) {
+		"the words name no service": func(b *bench) {
 			b.file.reject = func(content []byte) error {
 				if rejectBad(content) != nil {
 					return errors.New("no memory")
@@ -274,7 +274,7 @@ func TestNobodyIsLeftOutWhereThatCannotBe(t *testing.T) {
 			}
 		},
 		"it cannot be told from the rest": func(b *bench) { b.settings.Renderer.(*partRenderer).shared = true },
-		"HAProxy runs it, and nobody knows as what": func(b *bench) {
+		"HAProxy runs it, with unknown settings": func(b *bench) {
 			b.file.content = []byte("{}")
 		},
 	} {
@@ -284,7 +284,7 @@ func TestNobodyIsLeftOutWhereThatCannotBe(t *testing.T) {
 			r := &partRenderer{settings: map[string]string{"api_nodes": "bad", "web_nodes": "2"}}
 			b.settings.Renderer = r
 			b.file.with(func() { spoil(b) })
-			if name == "HAProxy runs it, and nobody knows as what" {
+			if name == "HAProxy runs it, with unknown settings" {
 				b.stop() // what it knows is in its memory
 				b.start()
 			} else {

@@ -54,7 +54,7 @@ func TestAServiceThatCannotBeListenedForIsLeftOutWithoutAReload(t *testing.T) {
 	})
 }
 
-func TestWhatIsNoServicesFaultIsNotReloadedBeforeItCanBeListenedOn(t *testing.T) {
+func TestListen_NoServicesFault_IsNotReloadedBeforeItCanBeListenedOn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := serving(t, false, instance("api-1", 1))
 		b.passes(time.Minute)
@@ -77,7 +77,7 @@ func TestWhatIsNoServicesFaultIsNotReloadedBeforeItCanBeListenedOn(t *testing.T)
 	})
 }
 
-// Where nobody but HAProxy can tell, each try costs the clients seconds.
+// Where only HAProxy can tell, each try costs the clients seconds.
 func TestAReloadThatCannotListenIsTriedAgainMoreAndMoreRarely(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := serving(t, false, instance("api-1", 1))
@@ -89,7 +89,7 @@ func TestAReloadThatCannotListenIsTriedAgainMoreAndMoreRarely(t *testing.T) {
 		if got, want := gaps(times), []time.Duration{m, 2 * m, 4 * m, 8 * m, 16 * m, 32 * m, time.Hour}; len(got) < len(want) || !slices.Equal(got[:len(want)], want) || slices.Max(got) > time.Hour {
 			t.Errorf("got tries %v apart, want %v, and an hour from then on", got[:min(len(got), 10)], want)
 		}
-		// New settings are tried at once, and begin anew.
+		// New settings are tried at once, and begin again.
 		b.agent.Reconfigure(b.settings)
 		began := time.Now()
 		b.passes(90 * time.Second)

@@ -43,7 +43,7 @@ func (b *bench) inMaintenance() bool {
 	return len(enabled) == 0
 }
 
-func TestMaintenanceIsSeenWrittenAndLoggedAndNeverMended(t *testing.T) {
+func TestMaintenanceIsSeenWrittenAndLoggedAndNeverCorrected(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := rotating(t)
 		if b.inMaintenance() || b.agent.State().HAProxy.Maintenance {
@@ -84,7 +84,7 @@ func TestAnHAProxyReplacedInMaintenanceComesBackInMaintenance(t *testing.T) {
 		if !b.inMaintenance() || !b.agent.State().HAProxy.Maintenance {
 			t.Error("without a HAProxy: the file or the state has forgotten it")
 		}
-		b.catalog.says("api", instance("a", 1), instance("b", 2)) // the file is written anew
+		b.catalog.says("api", instance("a", 1), instance("b", 2)) // the file is written again
 		b.passes(10 * time.Second)
 		b.haproxy.start()
 		b.passes(10 * time.Second)

@@ -147,7 +147,7 @@ func (k *observedCache) takeBackend(name string, o plan.Observed) {
 }
 
 // settled remembers how the servers are that the plan leaves alone. Those of a
-// backend are told apart: one that is drained for an hour is no reason to take
+// backend are kept apart: one that is drained for an hour is no reason to take
 // what the sidecar does to the others meanwhile for someone else's doing.
 func (k *observedCache) settled(p plan.Plan) {
 	busy := map[[2]string]bool{}

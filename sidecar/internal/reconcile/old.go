@@ -58,7 +58,7 @@ func (a *Agent) countOldWorkers(ctx context.Context) {
 	case a.stopped:
 		o.oldCount = oldCount{} // what comes is counted, whatever its PID
 	case !a.known.observed.Running: // it can't be asked, and they live on
-	case !o.counting: // else it begins anew after that
+	case !o.counting: // else it begins again after that
 		o.counting = true
 		go func() {
 			c := oldCount{of: pid}

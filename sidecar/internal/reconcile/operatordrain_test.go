@@ -119,7 +119,7 @@ func TestOperatorDrain_LastServers_StayUntilOthersAreUp(t *testing.T) {
 	})
 }
 
-// What is not on disk is not in drain: a restart would end it without a word.
+// A server is in drain only once that is on disk: a restart would end it without a word.
 func TestOperatorDrain_CannotBeSaved_IsAnError(t *testing.T) {
 	inBothModes(t, func(t *testing.T, dynamic bool) {
 		b := newBench(t, dynamic)

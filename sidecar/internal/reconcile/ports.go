@@ -31,11 +31,11 @@ type HAProxy interface {
 	Compare(ctx context.Context, backends []string) (plan.Observed, error)
 	// Apply sends the steps in order and gives one error, or nil, for each. A
 	// nil error means that HAProxy took the command, not that it has acted:
-	// only Observe proves that. An error that wraps plan.ErrRefused is for good.
+	// only Observe proves that. An error that wraps plan.ErrRefused is permanent.
 	Apply(ctx context.Context, steps []plan.Step) []error
 	// Reload makes HAProxy load its file again and returns once a new worker
 	// runs what has the given marker, or with the reason why none does. The
-	// old worker serves on in that case.
+	// old worker still serves in that case.
 	Reload(ctx context.Context, want plan.Marker) error
 	// OldWorkers counts the workers that still finish what they have; 0 where
 	// that can't be known.
@@ -81,9 +81,9 @@ type Recorder interface {
 	FileWritten(err error)
 	// FilePutBack is called where someone else had changed haproxy.cfg.
 	FilePutBack()
-	// Applied is told how long a change in Consul took until HAProxy was seen
+	// Applied gets how long a change in Consul took until HAProxy was seen
 	// to run it.
 	Applied(service string, took time.Duration)
-	// State is told each new State.
+	// State gets each new State.
 	State(s *State)
 }

@@ -37,7 +37,7 @@ type reloadKeeper struct {
 	loaded  fileWrite
 
 	// unforeseen counts the reloads, since an operator's last settings, whose new worker
-	// could not listen, though nobody knew before.
+	// could not listen, though that was unknown before.
 	unforeseen int
 }
 
@@ -80,7 +80,7 @@ type reload struct {
 	max     oldWorkerLimits
 	began   time.Time
 
-	held  string // why it was not tried: n old workers with so many bytes
+	held  string // why it was not tried: n old workers with their bytes
 	n     int
 	bytes int64
 

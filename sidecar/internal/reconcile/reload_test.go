@@ -208,7 +208,7 @@ func TestAFailedReloadKeepsTheLastGoodFileAndIsTriedAgainMoreAndMoreRarely(t *te
 		b.passes(time.Minute)
 		got := slices.DeleteFunc(b.since(began), func(d time.Duration) bool { return d < 0 })
 		if len(got) != 3 {
-			t.Errorf("got tries after %v, want three in a minute: the waits begin anew", got)
+			t.Errorf("got tries after %v, want three in a minute: the waits begin again", got)
 		}
 	})
 }
@@ -341,7 +341,7 @@ func TestARejectedTemplateHoldsUpNothingElse(t *testing.T) {
 }
 
 // Found by the soak: a template that HAProxy rejects was put back, and the state
-// told of its error for good.
+// its error stays reported.
 func TestTheErrorOfAReloadEndsWhenWhatWasWrongIsPutBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := serving(t, true, instance("api-1", 1))
@@ -404,7 +404,7 @@ func TestReconfigureBringsInAServiceByAReload(t *testing.T) {
 }
 
 // A service that Consul does not answer for must not keep the others waiting.
-func TestAReloadWaitsOnlySoLongForTheFirstAnswerAboutAService(t *testing.T) {
+func TestReload_FirstAnswerAboutAServiceIsLate_WaitsABoundedTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := serving(t, true, instance("api-1", 1))
 		b.settings.Services = append(slices.Clone(b.settings.Services), policyOf("web"))
@@ -425,7 +425,7 @@ func TestReconfigureNeverBlocksAndTheNewestCounts(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, every := range []time.Duration{time.Hour, 2 * time.Hour, time.Second} { // nobody takes them yet
+		for _, every := range []time.Duration{time.Hour, 2 * time.Hour, time.Second} { // no reader takes them yet
 			b.settings.Reconcile = every
 			a.Reconfigure(b.settings)
 		}
@@ -439,7 +439,7 @@ func TestReconfigureNeverBlocksAndTheNewestCounts(t *testing.T) {
 	})
 }
 
-// Whoever can register a load balancer changes the peers.
+// Any program that can register a load balancer changes the peers.
 func TestReconfigure_NotByAnOperator_ReloadsKeepTheirPace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := serving(t, true, instance("api-1", 1))
@@ -629,7 +629,7 @@ func TestReload_NewWorkerServesBetweenReadingAndSteps_KeepsItsServers(t *testing
 	})
 }
 
-// While somebody waits for a drain, each change is written at once. A reload does not
+// While a client waits for a drain, each change is written at once. A reload does not
 // wait until the changes end.
 func TestReload_FileIsWrittenAllTheTime_DoesNotWaitForMoreThanSettleMax(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -658,7 +658,7 @@ func TestReload_FileIsWrittenAllTheTime_DoesNotWaitForMoreThanSettleMax(t *testi
 }
 
 // What a reload should bring may not come by it: a template that leaves a backend out.
-func TestReload_DoesNotBringWhatIsNeeded_IsTriedAgainMoreAndMoreRarely(t *testing.T) {
+func TestReload_DoesNotBringTheNeeded_IsTriedAgainMoreAndMoreRarely(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, true)
 		b.settings.ReloadInterval = 2 * time.Second

@@ -121,7 +121,7 @@ type ServiceState struct {
 type GuardState struct {
 	Held  []string  `json:"held"`           // HAProxy's names of the servers, sorted
 	Since time.Time `json:"since,omitzero"` // since when the first of them is held
-	Until time.Time `json:"until,omitzero"` // when it is let go, as far as min_servers; zero: no end
+	Until time.Time `json:"until,omitzero"` // when it is released, as far as min_servers; zero: no end
 }
 
 // FrontendState is one frontend with routes.

@@ -109,7 +109,7 @@ func TestStateShowsEachPhase(t *testing.T) {
 			reconcile.PhaseUnknown, reconcile.PhaseStarting, reconcile.PhaseUp, reconcile.PhaseDown, reconcile.PhaseDraining, reconcile.PhaseDrained, reconcile.PhaseOut,
 		} {
 			if !got[want] {
-				t.Errorf("nobody is %s", want)
+				t.Errorf("no server is %s", want)
 			}
 		}
 	})

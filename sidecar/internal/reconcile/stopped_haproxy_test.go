@@ -58,7 +58,7 @@ func TestFileOfStoppedHAProxy_MovedInstanceLost_KeptWhereItWasLast(t *testing.T)
 	})
 }
 
-// Consul forgets it before HAProxy ends: nobody has lost it all the same.
+// Consul forgets it before HAProxy ends: it is no loss all the same.
 func TestFileOfStoppedHAProxy_LeftBeforeItStopped_NotKept(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := serving(t, true, instance("api-1", 1))

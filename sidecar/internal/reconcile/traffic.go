@@ -31,7 +31,7 @@ func (k *observedCache) traffic() map[string][]plan.FileServer {
 	return out
 }
 
-// noteAnnounced remembers which addresses were left by somebody who had said so,
+// noteAnnounced remembers which addresses were left by an instance that had said so,
 // also when Consul has forgotten it.
 func (a *Agent) noteAnnounced(svc plan.Service, want catalog.Service) {
 	if !want.Known {
@@ -56,7 +56,7 @@ func (a *Agent) noteAnnounced(svc plan.Service, want catalog.Service) {
 }
 
 // forgetAnnounced takes out of who last took traffic those that have said that
-// they leave: once they are gone, nobody has lost them.
+// they leave: once they are gone, that is no loss.
 func (a *Agent) forgetAnnounced() {
 	for _, s := range a.set.Services {
 		if announced := a.announced[s.Backend]; len(announced) > 0 && len(a.last[s.Backend]) > 0 {

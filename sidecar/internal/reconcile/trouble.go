@@ -18,7 +18,7 @@ type trouble struct {
 	logged  map[plan.Step]bool // that HAProxy took, whether or not it shows them yet
 
 	stuck map[plan.Step]bool // that do not go through, and wait
-	until time.Time          // so long
+	until time.Time          // when it ends
 	retry backoff
 }
 

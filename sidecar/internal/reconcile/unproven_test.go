@@ -39,7 +39,7 @@ func TestAReloadSendsNothingToServersThatNoCheckHasPassedFor(t *testing.T) {
 		if slices.ContainsFunc(up, func(a string) bool { return a != addr(1).String() }) || len(up) == 0 {
 			t.Errorf("up after a reload: %q, want %s only", up, addr(1))
 		}
-		// The file for whoever else loads it has them all.
+		// The file for another program that loads it has them all.
 		b.passes(time.Minute)
 		servers, _ := b.file.shows("api_nodes")
 		if len(servers) != 60 {
@@ -47,7 +47,7 @@ func TestAReloadSendsNothingToServersThatNoCheckHasPassedFor(t *testing.T) {
 		}
 		for _, line := range b.recorder.told("step") {
 			if strings.Contains(line, "drift") {
-				t.Errorf("taken for somebody else's change: %s", line)
+				t.Errorf("taken for another program's change: %s", line)
 			}
 		}
 	})(t)

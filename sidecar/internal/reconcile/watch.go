@@ -26,11 +26,11 @@ func (a *Agent) show(s *State) {
 	}
 }
 
-// attendedPace is how often HAProxy is read while somebody waits to hear that
-// a server has no session left: they are told within about this time.
+// attendedPace is how often HAProxy is read while a client waits to hear that
+// a server has no session left: they hear of it within about this time.
 const attendedPace = 5 * time.Millisecond
 
-// Attend tells the agent that so many more wait for what it publishes, or with
+// Attend tells the agent that n more wait for what it publishes, or with
 // a negative number, fewer. It never blocks.
 func (a *Agent) Attend(change int) {
 	if a.attending.Add(int32(change)) > 0 {

@@ -74,7 +74,7 @@ func TestFileWrite_ChangesDuringWrite_NewestIsWrittenNext(t *testing.T) {
 	})
 }
 
-// A sidecar that is told to end does not wait for a write that hangs.
+// A sidecar that has to end does not wait for a write that hangs.
 func TestFileWrite_Hangs_SidecarEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := serving(t, true, many(1)...)
@@ -167,7 +167,7 @@ func TestReload_NewSettingsMeanwhile_NextStartsAtOnce(t *testing.T) {
 	})
 }
 
-// A sidecar that is told to end does not wait for a reload that hangs.
+// A sidecar that has to end does not wait for a reload that hangs.
 func TestReload_Hangs_SidecarEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := serving(t, true, many(1)...)

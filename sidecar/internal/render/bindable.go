@@ -26,7 +26,7 @@ func (e *BindError) Words() string { return "[ALERT] " + strings.Join(e.words, "
 // with all that is in use or not on this machine.
 //
 // `haproxy -c` does not try that, and a reload is no way to find it out: while
-// a new worker cannot bind one address, for 2 s, the old one is told to let go
+// a new worker cannot bind one address, for 2 s, the old one has to release
 // of all of its own, and clients are refused (2.6 to 3.4, seen). What can't be
 // tried is passed: HAProxy's network is another one, it may bind what we may
 // not, or it has the port itself.

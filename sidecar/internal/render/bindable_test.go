@@ -17,7 +17,7 @@ import (
 // notHere is an address for documentation, which no machine has.
 const notHere = "203.0.113.7:8080"
 
-// taken is an address that somebody else listens on.
+// taken is an address that another program listens on.
 func taken(t *testing.T, network, address string) string {
 	t.Helper()
 	l, err := net.Listen(network, address) //nolint:noctx // it does not block
@@ -51,7 +51,7 @@ func started(t *testing.T, o haproxytest.Options, address string) int {
 	return pid
 }
 
-func TestWhatANewWorkerCannotListenOnIsToldBeforeAReload(t *testing.T) {
+func TestWhatANewWorkerCannotListenOnIsReportedBeforeAReload(t *testing.T) {
 	api := haproxytest.FreeAddr(t).String()
 	_, apiPort, _ := net.SplitHostPort(api)
 	pid, four, six := worker(t, api), taken(t, "tcp4", "127.0.0.1:0"), taken(t, "tcp6", "[::1]:0")
@@ -75,7 +75,7 @@ func TestWhatANewWorkerCannotListenOnIsToldBeforeAReload(t *testing.T) {
 		{notHere, away},
 		{"[2001:db8::7]:80", away},
 		// HAProxy has the port itself, or binds in another way than we do, or
-		// nobody but HAProxy can say where that is.
+		// only HAProxy can say where that is.
 		{"127.0.0.2:" + apiPort, ""},
 		{"*:" + apiPort, ""},
 		{four + " interface lo", ""},
@@ -104,7 +104,7 @@ func TestWhatANewWorkerCannotListenOnIsToldBeforeAReload(t *testing.T) {
 	}
 }
 
-func TestAllThatCannotBeListenedOnIsToldAtOnce(t *testing.T) {
+func TestAllThatCannotBeListenedOnIsReportedAtOnce(t *testing.T) {
 	api := haproxytest.FreeAddr(t).String()
 	s := bindWeb(api, notHere)
 	before := render2(t, newRenderer(t, templates.HAProxy, bindWeb(api, haproxytest.FreeAddr(t).String())))
@@ -116,7 +116,7 @@ func TestAllThatCannotBeListenedOnIsToldAtOnce(t *testing.T) {
 		t.Fatalf("got %v, want both", err)
 	}
 	if got := r.Blame(content, err); got != nil {
-		t.Errorf("blamed %q, want nobody: without web it could not be loaded either", got)
+		t.Errorf("blamed %q, want none: without web it could not be loaded either", got)
 	}
 }
 
@@ -151,7 +151,7 @@ func TestNothingIsSaidOfAnotherNetwork(t *testing.T) {
 	for name, err := range map[string]error{
 		"no such process":                   c.Bindable(content, before, 1<<30),
 		"another program":                   c.Bindable(content, before, os.Getpid()),
-		"nobody knows what it has":          c.Bindable(content, nil, pid),
+		"unknown what it has":               c.Bindable(content, nil, pid),
 		"a HAProxy of a network of its own": c.Bindable(content, before, started(t, haproxytest.Options{Network: true}, "*:80")),
 	} {
 		if err != nil {
@@ -160,9 +160,9 @@ func TestNothingIsSaidOfAnotherNetwork(t *testing.T) {
 	}
 }
 
-// HAProxy may have an address that its file does not tell: then nobody else
+// HAProxy may have an address that its file does not tell: then no other program
 // need be the one who has it.
-func TestWhatHAProxyMayHaveItselfIsNotTakenForSomebodyElses(t *testing.T) {
+func TestWhatHAProxyMayHaveItselfIsNotTakenForAnotherPrograms(t *testing.T) {
 	api, four := haproxytest.FreeAddr(t).String(), taken(t, "tcp", "127.0.0.1:0")
 	before := render2(t, newRenderer(t, templates.HAProxy, bindWeb(api, "localhost:9999")))
 	pid, c := worker(t, api), newCfg(t)

@@ -49,7 +49,7 @@ type File struct {
 	check []string
 	base  string // the operator's file, which is loaded before ours; "" is none
 
-	// mu is held by whoever makes map files: Try removes those that it made.
+	// mu is held while map files are made: Try removes those that it made.
 	mu sync.Mutex
 }
 
@@ -139,7 +139,7 @@ const maxLinks = 16
 
 // Write puts the content in place if it differs from what is there, and
 // reports whether it did. HAProxy validates it first, from the same directory,
-// so that relative names in it mean the same; what is rejected is kept beside
+// so that relative names in it mean the same; a rejected file is kept beside
 // the file, with the error, as a *RejectedError. The map files that the content
 // names go in place just before it. The first time, a file that is
 // not ours is kept as PATH.before-pointsman.

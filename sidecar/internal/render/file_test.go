@@ -157,7 +157,7 @@ func TestWriteLeavesAFileThatIsAsItShouldBe(t *testing.T) {
 	}
 }
 
-// Whoever has the file open reads the old one to its end: it is replaced, and
+// A program that has the file open reads the old one to its end: it is replaced, and
 // not written over.
 func TestWriteReplacesTheFileInOneStep(t *testing.T) {
 	c := newCfg(t)
@@ -209,7 +209,7 @@ func TestWriteKeepsWhatWasThereBeforeUsOnce(t *testing.T) {
 	c.write(valid)
 	c.wantContent("haproxy.cfg.before-pointsman", theirs)
 	// Whatever stands there later does not push it out.
-	c.put("haproxy.cfg", "# somebody's again\n", 0o644)
+	c.put("haproxy.cfg", "# the operator's again\n", 0o644)
 	c.write(valid)
 	c.wantContent("haproxy.cfg.before-pointsman", theirs)
 	c.wantContent("haproxy.cfg", valid)

@@ -158,7 +158,7 @@ func (f Frontend) groups() []route.Group {
 	return groups
 }
 
-// The lines of haproxy.cfg that hold the routes, as comments: whoever puts the file
+// The lines of haproxy.cfg that hold the routes, as comments: an operator who puts the file
 // in place writes the map files from them. So one content says all, and whatever
 // puts a file back puts its routes back.
 const (

@@ -95,7 +95,7 @@ func TestTheServiceThatHAProxyRejectsIsFound(t *testing.T) {
 	}
 }
 
-func TestAnErrorThatIsNoRejectionBlamesNobody(t *testing.T) {
+func TestAnErrorThatIsNoRejectionBlamesNoService(t *testing.T) {
 	r := newRenderer(t, templates.HAProxy, two(nil))
 	content := render2(t, r)
 	for _, err := range []error{
@@ -103,18 +103,18 @@ func TestAnErrorThatIsNoRejectionBlamesNobody(t *testing.T) {
 		&render.RejectedError{Path: "/etc/haproxy/haproxy.cfg.rejected"},
 		&render.RejectedError{Path: "/etc/haproxy/haproxy.cfg.rejected", Output: "[ALERT] (1) : config : parsing [/etc/haproxy/other.cfg:40] : bad"},
 		&render.RejectedError{Path: "/etc/haproxy/haproxy.cfg.rejected", Output: "[ALERT] (1) : config : parsing [/etc/haproxy/haproxy.cfg:99999] : bad"},
-		&render.RejectedError{Path: "/etc/haproxy/haproxy.cfg.rejected", Output: "[ALERT] (1) : config : Proxy 'nobody': bad"},
+		&render.RejectedError{Path: "/etc/haproxy/haproxy.cfg.rejected", Output: "[ALERT] (1) : config : Proxy 'unknown': bad"},
 		&render.RejectedError{Path: "/etc/haproxy/haproxy.cfg.rejected", Output: "[WARNING] (1) : config : Proxy 'web_nodes': odd"},
 	} {
 		if got := r.Blame(content, err); got != nil {
-			t.Errorf("%v: got %q, want nobody", err, got)
+			t.Errorf("%v: got %q, want none", err, got)
 		}
 	}
 }
 
-// What is kept is the text of before, with the servers of now, and it is the
+// It keeps the text of before, with the servers of now, and it is the
 // same however often it is taken out of a file again.
-func TestWhatIsKeptIsAsItWasWithTheServersOfNow(t *testing.T) {
+func TestAKeptServiceIsAsItWasWithTheServersOfNow(t *testing.T) {
 	good := render2(t, newRenderer(t, templates.HAProxy, two(func(s *render.Service) {
 		s.BackendExtra, s.ServerOptions = []string{"http-response set-header X-Was yes"}, "maxqueue 7 weight 3"
 	})))
@@ -174,7 +174,7 @@ func TestWhatCannotBeKeptAloneIsRefused(t *testing.T) {
 			t.Errorf("%s: got kept %v, no error", name, kept)
 		}
 	}
-	if _, _, _, err := r.Without("nobody", nil); err == nil {
+	if _, _, _, err := r.Without("unknown", nil); err == nil {
 		t.Error("a backend that is not rendered: got no error")
 	}
 }

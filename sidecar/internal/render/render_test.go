@@ -167,7 +167,7 @@ func TestRender(t *testing.T) {
 	}
 }
 
-// operators is a template of somebody's own, which ends without a line's end.
+// operators is an operator's own template, which ends without a line's end.
 const operators = `global
     stats socket {{.RuntimeSocket}} mode {{.SocketMode}} level admin
 defaults

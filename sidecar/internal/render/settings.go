@@ -86,7 +86,7 @@ type Check struct {
 const purgeDelay = time.Second
 
 // Options gives the words that follow the address on each of the service's
-// server lines, but for those that differ by server. `add server` takes the
+// server lines, except those that differ by server. `add server` takes the
 // same words: it ignores default-server (management manual, 9.3).
 func (s Service) Options() string {
 	var words []string

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// Port 80 only HAProxy may bind, often; whether somebody listens there anybody
+// Port 80 only HAProxy may bind, often; whether a program listens there any user
 // may see.
 func TestWhoListensIsSeenWithoutTheRightToBind(t *testing.T) {
 	for _, address := range []string{"127.0.0.1:0", "0.0.0.0:0", "[::1]:0", "[::]:0"} {

@@ -97,7 +97,7 @@ func (r Runner) await(ctx context.Context, pid int, ended <-chan error, f *follo
 			_ = syscall.Kill(-pid, syscall.SIGTERM) // ESRCH: it is ending
 			kill = time.After(cmp.Or(r.KillAfter, DefaultKillAfter))
 		case <-kill:
-			// Nothing of it is left after this, but for the shell's own end.
+			// Only the shell's own end is left after this.
 			_ = syscall.Kill(-pid, syscall.SIGKILL)
 			kill = nil
 		}
@@ -128,7 +128,7 @@ func (r Runner) say(label, line string) {
 	}
 }
 
-// unnamed gives a file that is gone once nobody has it open.
+// unnamed gives a file that is gone once no process has it open.
 func unnamed() (*os.File, error) {
 	f, err := os.CreateTemp("", "pointsman-deploy-")
 	if err != nil {

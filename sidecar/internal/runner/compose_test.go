@@ -44,7 +44,7 @@ case "$1 $2" in
 esac
 `
 
-// newCompose is Compose over the fake, with so many containers of 1.0.
+// newCompose is Compose over the fake, with a number of containers of 1.0.
 func newCompose(t *testing.T, count int) (c *Compose, dir string) {
 	t.Helper()
 	dir, bin := t.TempDir(), t.TempDir()
@@ -96,7 +96,7 @@ func at(n int, version string) deploy.Instance {
 	return deploy.Instance{ID: fmt.Sprintf("api%d", n), Address: fmt.Sprintf("10.0.0.%d:4000", n), Version: version}
 }
 
-func TestComposeStartsBesideTheOldAndStopsThoseThatItIsTold(t *testing.T) {
+func TestComposeStartsBesideTheOldAndStopsThoseThatItIsGiven(t *testing.T) {
 	c, dir := newCompose(t, 3)
 	if n, err := c.Size(t.Context()); n != 3 || err != nil {
 		t.Errorf("Size: got %d, %v, want 3", n, err)
@@ -169,7 +169,7 @@ func TestCompose_Started_OnlyContainersThatWereMade(t *testing.T) {
 	}
 }
 
-// Whoever may register can name the address of a new container for an old
+// Any program that may register can name the address of a new container for an old
 // instance.
 func TestCompose_OldInstanceAtAddressOfContainerThatStays_NothingIsStopped(t *testing.T) {
 	c, dir := newCompose(t, 2)

@@ -57,7 +57,7 @@ func stop() deploy.Stop {
 // facts prints every fact.
 const facts = `echo "$DEPLOY_SERVICE,$DEPLOY_VERSION,$DEPLOY_OLD_VERSION,$DEPLOY_COUNT,$DEPLOY_BATCH,$DEPLOY_NODE_INDEX,$DEPLOY_INSTANCE,$DEPLOY_ADDRESS,$DEPLOY_NODE,$DEPLOY_UNDO"`
 
-func TestCommandsAreToldWhatToDo(t *testing.T) {
+func TestCommandsGetWhatToDo(t *testing.T) {
 	undo := stop()
 	undo.Undo, undo.Missing = true, []string{"api-c"}
 	for _, c := range []struct {
@@ -97,7 +97,7 @@ func TestCommandsAreToldWhatToDo(t *testing.T) {
 	}
 }
 
-func TestWhatACommandIsToldNamesItself(t *testing.T) {
+func TestTheVariablesOfACommandNameThemselves(t *testing.T) {
 	for _, list := range [][]string{environment(map[string]string{"SERVICE": "api"}), stopFacts(stop(), stop().Instances)} {
 		for _, e := range list {
 			name, _, _ := strings.Cut(strings.TrimPrefix(e, Prefix), "=")

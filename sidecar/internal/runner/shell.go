@@ -111,7 +111,7 @@ func (s *Shell) sh(ctx context.Context, label, command string, facts []string) e
 // of their names.
 const Prefix = "DEPLOY_"
 
-// Facts are what a command is told; docs/deploy.md explains them.
+// Facts are a command's variables; docs/deploy.md explains them.
 var Facts = []string{"SERVICE", "VERSION", "OLD_VERSION", "COUNT", "BATCH", "NODE_INDEX", "INSTANCE", "ADDRESS", "NODE", "UNDO"}
 
 // environment makes variables of facts. IDs have been checked; a version or a

@@ -19,7 +19,7 @@ type consul struct {
 	up       bool // the sidecar has an answer from it
 	services map[string]map[string]*registration
 	index    uint64
-	epoch    int // another one: its data were lost, and its index began anew
+	epoch    int // another one: its data were lost, and its index began again
 }
 
 // registration is one service instance in the catalog.
@@ -170,7 +170,7 @@ func (c *consul) tellAll(within time.Duration) {
 }
 
 // lose is what happens when a cluster has lost its data: it says, truly, that
-// nobody is registered, at an index that begins anew.
+// no instance is registered, at an index that begins again.
 func (c *consul) lose() {
 	c.w.note("consul has lost its data")
 	c.epoch++
@@ -226,7 +226,7 @@ func (v *view) Health(service string) catalog.SourceHealth {
 // Changed is the same channel each time.
 func (v *view) Changed() <-chan struct{} { return v.channel }
 
-// take is a good answer. One that is older than what is known is not used, as
+// take is a good answer. One that is older than the known state is not used, as
 // by the real source: an index that is lower only counts after a reset.
 func (v *view) take(a answer) {
 	if v.s.ended || v.s != v.w.sidecar {

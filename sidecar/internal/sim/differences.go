@@ -33,7 +33,7 @@ func (w *world) differs() string {
 }
 
 // rests reports whether a sidecar that starts now has nothing to do: all is as
-// Consul has it, nobody is on the way out, and nothing has changed for so long
+// Consul has it, no instance is on the way out, and nothing has changed for as long
 // that nothing is left to come.
 func (w *world) rests() bool {
 	if w.now()-w.changed < 3*time.Second+2*w.set.reconcile || !w.consul.up || w.disk.foreign || w.differs() != "" {
@@ -138,7 +138,7 @@ func (w *world) serviceDiffers(svc plan.Service, c content) string {
 	return ""
 }
 
-// fileRoutes is what a file would send requests to, but for the servers that drain.
+// fileRoutes is what a file would send requests to, except to the servers that drain.
 func fileRoutes(c content, b *backend) (out []route) {
 	for _, f := range c.backends {
 		if f.Backend != b.name {
@@ -175,7 +175,7 @@ func (w *world) routesAlike(a, b content) bool {
 }
 
 // isStrange reports whether another service's node answers at an address where
-// this one has nobody any more: the guard may hold who was there.
+// this one has no instance any more: the guard may hold those that were there.
 func (w *world) isStrange(svc plan.Service, told catalog.Service, at netip.AddrPort) bool {
 	n := w.where[at]
 	return n != nil && n.listening && n.service != svc.Name && !slices.ContainsFunc(told.Instances, func(i catalog.Instance) bool { return i.Addr == at })
@@ -189,7 +189,7 @@ func (w *world) saysHeld(svc plan.Service) bool {
 	})
 }
 
-// holdsAll reports whether the guard may hold what is more than is wanted.
+// holdsAll reports whether the guard may hold the servers beyond the wanted ones.
 func (w *world) holdsAll(got, want []route) bool {
 	for _, r := range got {
 		if n := w.where[r.addr]; n == nil || !n.listening {

@@ -12,7 +12,7 @@ type disk struct {
 	w        *world
 	text     []byte    // nil: there is none
 	renderer *renderer // of the newest settings
-	foreign  bool      // somebody else has written it, and no sidecar has since
+	foreign  bool      // another program has written it, and no sidecar has since
 
 	// known holds what each text that was rendered means: HAProxy's parser.
 	known map[string]content

@@ -266,7 +266,7 @@ func (w *world) again(n *node) {
 	}
 }
 
-// move: a container is made anew, with another address under the same name.
+// move: a container is made again, with another address under the same name.
 func (w *world) move(n *node) {
 	n.die()
 	next := w.newNode(n.service, n.id, w.fresh())
@@ -444,7 +444,7 @@ func (w *world) reconfigure() {
 	}
 }
 
-// foreignFile: somebody else writes haproxy.cfg, an older one of ours or one
+// foreignFile: another program writes haproxy.cfg, an older one of ours or one
 // that is not.
 func (w *world) foreignFile() {
 	var texts []string

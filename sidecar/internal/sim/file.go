@@ -165,7 +165,7 @@ func (f file) Restore(content []byte, _ error) error {
 	return nil
 }
 
-// recorder is told what the sidecar does: its reconcile.Recorder.
+// recorder gets what the sidecar does: its reconcile.Recorder.
 type recorder struct{ *sidecar }
 
 var _ reconcile.Recorder = recorder{}
@@ -187,7 +187,7 @@ func (r recorder) FilePutBack() {}
 func (r recorder) Applied(string, time.Duration) {}
 
 // isDrained is the answer to a leaving node: what is older than its word says
-// nothing. Nor does an index of before Consul lost its data: nobody can compare
+// nothing. Nor does an index of before Consul lost its data: no sidecar can compare
 // it with one of after that, and a sidecar that is seconds behind then is no
 // case of ours.
 func (r recorder) isDrained(s *reconcile.State, n *node) bool {
@@ -197,7 +197,7 @@ func (r recorder) isDrained(s *reconcile.State, n *node) bool {
 	})
 }
 
-// State is told what people and leaving nodes hear.
+// State gets what people and leaving nodes hear.
 func (r recorder) State(s *reconcile.State) {
 	r.w.mu.Lock()
 	defer r.w.mu.Unlock()
@@ -207,10 +207,10 @@ func (r recorder) State(s *reconcile.State) {
 	for _, n := range r.w.nodes {
 		if n.waiting && r.isDrained(s, n) {
 			if p := r.w.proxy; p.strange && p.running && p.pid != r.saw.PID {
-				n.orderly = false // the sidecar has not seen yet what somebody has loaded
+				n.orderly = false // the sidecar has not seen yet what an operator has loaded
 			}
 			if at := (place{n.service, n.addr}); !s.HAProxy.Running && !r.heardLeaving[at] && !r.w.disk.has(at) {
-				n.orderly = false // nobody has told the sidecar, so it may take it for one that is lost the next time
+				n.orderly = false // the sidecar did not hear of it, so it may take it for one that is lost the next time
 			}
 			n.released(s.File.Error == "" && (s.File.Current || s.HAProxy.Running && s.Reloads.Pending == ""))
 		}

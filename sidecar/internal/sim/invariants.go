@@ -16,7 +16,7 @@ type invariant string
 const (
 	unknownIsNotEmpty invariant = "1 unknown is not empty"
 	makeBeforeBreak   invariant = "2 make before break"
-	leaveInOrder      invariant = "3 order of leaving"
+	leaveOrder        invariant = "3 order of leaving"
 	readBack          invariant = "4 applied means read back"
 	fileAgrees        invariant = "5 file and runtime agree"
 	adopts            invariant = "6 adopt"
@@ -28,8 +28,8 @@ const (
 )
 
 // The checks judge the sidecar by what it knew: what Consul had told it, and
-// what HAProxy had shown it and taken from it. Where somebody else changed
-// HAProxy after that, nobody could have known.
+// what HAProxy had shown it and taken from it. Where another program changed
+// HAProxy after that, it could not have known.
 
 // wants gives the instances of a service that should take traffic, as the
 // sidecar was told.
@@ -46,7 +46,7 @@ func takesTraffic(svc plan.Service, i catalog.Instance) bool {
 	return i.Leaving.IsZero() && (i.Health == catalog.Passing || i.Health == catalog.Warning && svc.Warning)
 }
 
-// announced reports whether somebody meant the instance to go.
+// announced reports whether the instance was meant to go.
 func announced(i catalog.Instance) bool {
 	return !i.Leaving.IsZero() || i.Health == catalog.Maintenance
 }
@@ -57,13 +57,13 @@ func isAnnounced(s plan.Server, o catalog.Instance, told catalog.Service) bool {
 	return announced(o) || isSlot(s.Name) && slices.ContainsFunc(told.Instances, func(i catalog.Instance) bool { return i.Addr == s.Addr && announced(i) })
 }
 
-// nobodys is the address of a slot that nobody has.
-var nobodys = netip.MustParseAddrPort("127.0.0.1:9")
+// freeAddr is the address of a slot that no instance has.
+var freeAddr = netip.MustParseAddrPort("127.0.0.1:9")
 
 func isSlot(name string) bool { return strings.HasPrefix(name, catalog.SlotPrefix) }
 
 func available(s plan.Server) bool {
-	return s.Up && s.Admin == plan.Ready && s.Weight > 0 && s.Addr != nobodys
+	return s.Up && s.Admin == plan.Ready && s.Weight > 0 && s.Addr != freeAddr
 }
 
 func countAvailable(servers []plan.Server) (n int) {
@@ -138,7 +138,7 @@ func (w *world) checkBatch(s *sidecar, steps []plan.Step) {
 	}
 }
 
-// checkMassLoss: so many are not lost unannounced at once.
+// checkMassLoss: a large part is not lost unannounced at once.
 func (w *world) checkMassLoss(s *sidecar, svc plan.Service, steps []plan.Step) {
 	servers, told := s.saw.Backends[svc.Backend].Servers, s.given.Service(svc.Name)
 	lost, had := 0, countAvailable(servers)
@@ -161,7 +161,7 @@ func (w *world) checkMassLoss(s *sidecar, svc plan.Service, steps []plan.Step) {
 		}
 	}
 	if svc.Hold > 0 {
-		return // they may have been held for so long
+		return // they may have been held all this time
 	}
 	if lost > 1 && float64(lost) > svc.MaxLossRatio*float64(had) {
 		w.breach(makeBeforeBreak, "%d of %d servers of %s, lost unannounced, are taken out at once", lost, had, svc.Backend)
@@ -231,7 +231,7 @@ func (w *world) checkAddress(svc plan.Service, told catalog.Service, st plan.Ste
 			return
 		}
 	}
-	w.breach(leaveInOrder, "%s %s/%s at %s, where Consul has no such instance that takes traffic", st.Kind, st.Backend, st.Server, at)
+	w.breach(leaveOrder, "%s %s/%s at %s, where Consul has no such instance that takes traffic", st.Kind, st.Backend, st.Server, at)
 }
 
 // checkShutdown: sessions are ended on a server that leaves, and has been in
@@ -239,14 +239,14 @@ func (w *world) checkAddress(svc plan.Service, told catalog.Service, st plan.Ste
 func (w *world) checkShutdown(s *sidecar, svc plan.Service, told catalog.Service, st plan.Step, seen plan.Server) {
 	o, has := owner(seen, told)
 	if has && o.Leaving.IsZero() && o.Backup == seen.Backup && o.Addr == seen.Addr && !isShared(told, seen.Addr) {
-		w.breach(leaveInOrder, "shutdown %s/%s, whose instance does not leave", st.Backend, st.Server)
+		w.breach(leaveOrder, "shutdown %s/%s, whose instance does not leave", st.Backend, st.Server)
 	}
 	runs := w.proxy.find(st.Backend, st.Server)
 	if runs == nil || w.unseen(s, runs) {
 		return
 	}
 	if since := w.now() - runs.changed; runs.Admin != plan.Maint || since < svc.SessionKillAfter {
-		w.breach(leaveInOrder, "shutdown %s/%s, %s for %s", st.Backend, st.Server, runs.Admin, since)
+		w.breach(leaveOrder, "shutdown %s/%s, %s for %s", st.Backend, st.Server, runs.Admin, since)
 	}
 }
 
@@ -263,14 +263,14 @@ func (w *world) checkTrueAddress(s *sidecar, svc plan.Service, told catalog.Serv
 	w.checkAddress(svc, told, st, at)
 }
 
-// unseen reports whether somebody has changed HAProxy, or this server of it,
+// unseen reports whether an operator has changed HAProxy, or this server of it,
 // since the sidecar has looked.
 func (w *world) unseen(s *sidecar, runs *server) bool {
 	return w.proxy.pid != s.saw.PID || max(runs.foreign, runs.answered) > 0 && max(runs.foreign, runs.answered) >= s.sawAt[runs]
 }
 
-// checkTakenOut: nobody is taken out whom Consul wants where it is, and not so
-// many that nobody is left.
+// checkTakenOut: no instance is taken out that Consul wants where it is, and never
+// the last one.
 func (w *world) checkTakenOut(s *sidecar, svc plan.Service, told catalog.Service, st plan.Step, seen plan.Server) {
 	servers := s.saw.Backends[st.Backend].Servers
 	in := wants(svc, told)
@@ -292,7 +292,7 @@ func (w *world) checkTakenOut(s *sidecar, svc plan.Service, told catalog.Service
 	left := countAvailable(servers) - 1
 	switch {
 	case has && st.Reason == plan.Drift && (announced(o) || takesTraffic(svc, o)):
-		// Somebody has pointed it elsewhere, so it does no good where it is.
+		// An operator has pointed it elsewhere, so it does no good where it is.
 	case has && announced(o):
 		if left == 0 && s.coming(svc, in, servers) {
 			w.breach(makeBeforeBreak, "%s %s/%s (%s): no server is left, and replacements are coming", st.Kind, st.Backend, st.Server, st.Reason)
@@ -333,7 +333,7 @@ func (w *world) checkOrder(s *sidecar, svc plan.Service, told catalog.Service, s
 	o, has := owner(seen, told)
 	orderly := !has || announced(o)
 	if st.Kind == plan.SetMaint && seen.Admin == plan.Ready && orderly {
-		w.breach(leaveInOrder, "maint %s/%s (%s) before drain", st.Backend, st.Server, st.Reason)
+		w.breach(leaveOrder, "maint %s/%s (%s) before drain", st.Backend, st.Server, st.Reason)
 	}
 	runs := w.proxy.find(st.Backend, st.Server)
 	if runs == nil || w.unseen(s, runs) {
@@ -345,9 +345,9 @@ func (w *world) checkOrder(s *sidecar, svc plan.Service, told catalog.Service, s
 	}
 	switch {
 	case st.Kind == plan.Delete:
-		w.breach(leaveInOrder, "delete %s/%s with %d sessions", st.Backend, st.Server, open)
+		w.breach(leaveOrder, "delete %s/%s with %d sessions", st.Backend, st.Server, open)
 	case st.Kind == plan.SetMaint && orderly && w.now()-runs.routed < svc.DrainTimeout-time.Second:
-		w.breach(leaveInOrder, "maint %s/%s with %d sessions, %s after its last request", st.Backend, st.Server, open, w.now()-runs.routed)
+		w.breach(leaveOrder, "maint %s/%s with %d sessions, %s after its last request", st.Backend, st.Server, open, w.now()-runs.routed)
 	}
 }
 
@@ -357,7 +357,7 @@ func (w *world) checkMove(s *sidecar, st plan.Step, seen plan.Server) {
 	if seen.Admin != plan.Maint {
 		alone := available(seen) && countAvailable(s.saw.Backends[st.Backend].Servers) == 1
 		if !alone || isSlot(st.Server) || !w.proxy.dynamic && !w.unseenProxy(s) {
-			w.breach(leaveInOrder, "addr %s/%s while it is %s", st.Backend, st.Server, seen.Admin)
+			w.breach(leaveOrder, "addr %s/%s while it is %s", st.Backend, st.Server, seen.Admin)
 		}
 	}
 	runs := w.proxy.find(st.Backend, st.Server)
@@ -365,7 +365,7 @@ func (w *world) checkMove(s *sidecar, st plan.Step, seen plan.Server) {
 		return
 	}
 	if open := len(runs.sessions); open > 0 && (isSlot(st.Server) || !w.proxy.dynamic) {
-		w.breach(leaveInOrder, "addr %s/%s with %d sessions", st.Backend, st.Server, open)
+		w.breach(leaveOrder, "addr %s/%s with %d sessions", st.Backend, st.Server, open)
 	}
 }
 

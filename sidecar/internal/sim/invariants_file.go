@@ -7,7 +7,7 @@ import (
 	"github.com/pointsman/pointsman/sidecar/internal/plan"
 )
 
-// checkFile judges what is to become the file: whoever starts HAProxy from it
+// checkFile judges what is to become the file: an HAProxy that starts from it
 // gets servers that Consul knows, or knew, and loses none.
 func (w *world) checkFile(s *sidecar, text []byte) {
 	c := w.disk.known[string(text)]
@@ -33,7 +33,7 @@ func (w *world) checkFile(s *sidecar, text []byte) {
 			continue
 		}
 		for _, srv := range s.saw.Backends[f.Backend].Servers {
-			if s.saw.Running && available(srv) && srv.Addr != nobodys && !in[srv.Addr] {
+			if s.saw.Running && available(srv) && srv.Addr != freeAddr && !in[srv.Addr] {
 				w.breach(unknownIsNotEmpty, "the file loses %s/%s@%s though nothing is known of the service", f.Backend, srv.Name, srv.Addr)
 			}
 		}
@@ -42,7 +42,7 @@ func (w *world) checkFile(s *sidecar, text []byte) {
 }
 
 // checkFileLoss: what HAProxy ran before it ended is not lost unannounced from the
-// file that it will start with, not so many at once.
+// file that it will start with, not a large part at once.
 func (w *world) checkFileLoss(s *sidecar, f plan.FileBackend, in map[netip.AddrPort]bool) {
 	svc, told := w.service(f.Service), s.given.Service(f.Service)
 	if w.proxy.running || !s.away {
@@ -85,7 +85,7 @@ func (w *world) checkNotEmptied(s *sidecar, f plan.FileBackend, in map[netip.Add
 	}
 	for _, old := range was.backends {
 		for _, srv := range old.Servers {
-			if old.Backend == f.Backend && !srv.Disabled && srv.Weight > 0 && srv.Addr != nobodys && !in[srv.Addr] {
+			if old.Backend == f.Backend && !srv.Disabled && srv.Weight > 0 && srv.Addr != freeAddr && !in[srv.Addr] {
 				w.breach(unknownIsNotEmpty, "the file loses %s/%s@%s, nothing is known of the service and HAProxy does not run", f.Backend, srv.Name, srv.Addr)
 			}
 		}

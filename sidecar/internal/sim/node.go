@@ -10,7 +10,7 @@ import (
 
 // node is one process that serves, and registers itself as the registrator
 // does. While orderly it keeps the contract: it stops only after the load
-// balancer has said that nobody is on it. What is lost on a node that does not
+// balancer has said that no session is on it. What is lost on a node that does not
 // is not the sidecar's fault.
 type node struct {
 	w           *world
@@ -41,7 +41,7 @@ func (w *world) newNode(service, id string, addr netip.AddrPort) *node {
 	return n
 }
 
-// fresh gives an address that nobody has, or at times one that somebody had.
+// fresh gives an address that no node has, or at times one that a node had.
 func (w *world) fresh() netip.AddrPort {
 	if w.maybe(0.4) {
 		for n := range 12 {
@@ -114,7 +114,7 @@ func (n *node) leave() {
 	}
 	n.leaving, n.waiting = true, true
 	if n.w.consul.registrationOf(n) == nil {
-		// Nobody knows it, so nobody can tell it anything.
+		// It is unknown, so it hears nothing.
 		n.orderly, n.waiting = false, false
 		n.stop()
 		return
@@ -154,7 +154,7 @@ func (n *node) attend() {
 	n.w.after(400*time.Millisecond, done)
 }
 
-// released is the load balancer's word that nobody is on the node any more.
+// released is the load balancer's word that no session is on the node any more.
 func (n *node) released(file bool) {
 	n.waiting, n.filed = false, file
 	n.w.note("node %s gets the answer drained", n)
@@ -168,11 +168,11 @@ func (n *node) stop() {
 	}
 	at := place{n.service, n.addr}
 	if (n.shared || n.w.proxy.hasOthersAt(at, n.id)) && n.w.consul.registrationOf(n) == nil {
-		n.orderly = false // it asks for itself, and nobody knows that it is at that address
+		n.orderly = false // it asks for itself, and no sidecar knows that it is at that address
 	}
 	if n.orderly {
 		if k := len(n.w.proxy.sessionsOn(at)); k > 0 {
-			n.w.breach(leaveInOrder, "node %s got the answer drained with %d sessions", n, k)
+			n.w.breach(leaveOrder, "node %s got the answer drained with %d sessions", n, k)
 		}
 		if !n.w.consul.routesTo(n) {
 			n.w.left[at] = n.filed

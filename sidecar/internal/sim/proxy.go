@@ -20,10 +20,10 @@ type proxy struct {
 	pid     int
 	worker  *worker
 	old     []*worker
-	// foreign is when somebody else last started or reloaded it.
+	// foreign is when another program last started or reloaded it.
 	foreign time.Duration
 	// masterBack is when the master has started itself again after a reload. Until
-	// then nobody can count the sessions in old workers.
+	// then the sessions in old workers can't be counted.
 	masterBack time.Duration
 	strange    bool // and from a file that is not ours, as it is
 }
@@ -53,7 +53,7 @@ type server struct {
 	routed      time.Duration  // when it last could get new sessions
 	turning     time.Duration  // when its check turns Up; 0: it does not
 	sessions    []*session
-	foreign     time.Duration // when somebody else last touched it
+	foreign     time.Duration // when another program last touched it
 	answered    time.Duration // when its agent last changed it
 	fileAgent   bool          // its agent is on because the file has it so, though it is disabled there
 
@@ -61,7 +61,7 @@ type server struct {
 	textOf netip.AddrPort
 }
 
-// address is Addr as text: each state that is told is compared with it.
+// address is Addr as text: each reported state is compared with it.
 func (s *server) address() string {
 	if s.text == "" || s.textOf != s.Addr {
 		s.text, s.textOf = s.Addr.String(), s.Addr
@@ -150,7 +150,7 @@ func (p *proxy) load(c content) {
 				srv.Agent, srv.fileAgent = plan.AgentOn, s.Disabled
 			}
 			if at := (place{f.Service, s.Addr}); p.w.disk.foreign || !p.w.left[at] {
-				// Whoever has written that file may bring back anybody.
+				// The writer of that file may bring back any instance.
 				delete(p.w.left, at)
 			}
 			b.servers = append(b.servers, srv)
@@ -293,7 +293,7 @@ func (p *proxy) request(name string, lasts time.Duration) {
 	}
 	s := servers[p.w.callRNG.IntN(len(servers))]
 	if n := p.w.where[s.Addr]; n == nil || !n.listening {
-		return // a dead node that nobody has noticed yet; checkRoutes knows of the others
+		return // a dead node that is not noticed yet; checkRoutes knows of the others
 	}
 	x := &session{addr: s.Addr, worker: p.worker, server: s}
 	s.sessions = append(s.sessions, x)

@@ -92,7 +92,7 @@ func drawService(r *rand.Rand, name string) plan.Service {
 		s.Options += " namespace blue" // as an operator's own template may have it
 	}
 	if !s.Checked {
-		// Nobody but Consul can tell that a server is dead: nothing is held.
+		// Only Consul can tell that a server is dead: nothing is held.
 		s.Options, s.MinServers, s.MaxLossRatio = strings.TrimPrefix(s.Options, "check"), 0, 1
 	}
 	return s

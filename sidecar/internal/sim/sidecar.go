@@ -28,7 +28,7 @@ type sidecar struct {
 	beside  int  // calls under way that the loop does not wait for
 	dice    *rand.Rand
 	doomed  bool // it dies where it is now, or where it comes by next
-	fuse    int  // so many points until it dies; 0: it does not
+	fuse    int  // points until it dies; 0: it does not
 
 	// What it acts on: what was last read, and what was sent since.
 	given  catalog.Snapshot
@@ -137,7 +137,7 @@ func (s *sidecar) terminate() {
 	s.cancel()
 }
 
-// heard is told each answer that brings it something new.
+// heard gets each answer that brings it something new.
 func (s *sidecar) heard(told catalog.Service) {
 	for _, i := range told.Instances {
 		if i.Health != catalog.Passing {
@@ -217,7 +217,7 @@ func (s *sidecar) fails(p float64) bool {
 	return false
 }
 
-// settings is what a sidecar is told now.
+// settings is what a sidecar has now.
 func (s scenario) settings(w *world) reconcile.Settings {
 	return reconcile.Settings{
 		Services: s.services, Renderer: w.disk.renderer, Rotation: s.rotation, Damping: s.damping,

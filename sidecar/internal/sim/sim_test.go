@@ -21,7 +21,7 @@ var (
 	from    = flag.Uint64("from", 1, "the first one's seed; 0: a random one")
 	stop    = flag.Bool("stop", false, "stop at the first that fails")
 	replay  = flag.Uint64("seed", 0, "run this history only, and print it")
-	events  = flag.Int("events", -1, "of a replay: so many events at most")
+	events  = flag.Int("events", -1, "of a replay: the largest number of events")
 	with    = flag.String("with", "", "only histories in which all these kinds of events happen, by commas")
 	without = flag.String("without", "", "of a replay: kinds of events that do not happen, by commas")
 )
@@ -67,7 +67,7 @@ type campaign struct {
 // maxDrawn bounds the first seed that is drawn, so that it is short to type.
 const maxDrawn = 1_000_000_000
 
-// maxTold is how many failures are told with all that is known of them: what
+// maxTold is how many failures are shown with all that is known of them: what
 // fails a thousand times fails for few reasons.
 const maxTold = 10
 
@@ -155,7 +155,7 @@ func (c *campaign) report() {
 }
 
 // shrink looks for fewer events that end with a violation too: the rest of the
-// history is in the way of whoever reads it.
+// history is in the way of its reader.
 func shrink(t *testing.T, seed uint64, failed Result) (Options, Result) {
 	t.Helper()
 	o, last := Options{Seed: seed, Events: -1}, failed

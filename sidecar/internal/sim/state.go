@@ -31,7 +31,7 @@ func (w *world) checkState(s *sidecar, st *reconcile.State) {
 }
 
 // checkCurrent: a file that is said to be current has who takes traffic, and
-// nobody who was taken out.
+// none that was taken out.
 func (w *world) checkCurrent(s *sidecar) {
 	c, _ := w.disk.on()
 	for _, svc := range s.settings.Services {

@@ -15,7 +15,7 @@ import (
 // Options says which history to run, and how much of it.
 type Options struct {
 	Seed    uint64
-	Events  int      // so many events at most; below 0: as many as the seed has
+	Events  int      // largest number of events; below 0: as many as the seed has
 	Without []string // kinds of events that do not happen
 	Trace   bool     // write down what happens
 }
@@ -59,7 +59,7 @@ type world struct {
 	queue queue
 	kick  chan struct{} // one value: the queue's first may be another now
 
-	chance   *rand.PCG  // of dice, set anew for each event
+	chance   *rand.PCG  // of dice, set again for each event
 	eventRNG *rand.Rand // what happens
 	callRNG  *rand.Rand // how the calls of the sidecar go
 
@@ -78,10 +78,10 @@ type world struct {
 	loops   sync.WaitGroup           // of sidecars
 
 	// said holds every address that Consul ever gave for a service, and those
-	// that somebody has set by hand.
+	// that an operator has set by hand.
 	said map[place]bool
 	// left holds the addresses of nodes that left in order, and were told that
-	// nobody is on them any more: true if the file was said to know it, too.
+	// no session is on them any more: true if the file was said to know it, too.
 	left map[place]bool
 
 	res Result

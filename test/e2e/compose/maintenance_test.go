@@ -11,7 +11,7 @@ import (
 )
 
 // lb1 goes into maintenance, another version of HAProxy takes its place, and it
-// comes back only when it is told to.
+// comes back only by a command.
 func TestALoadBalancerIsUpgradedInMaintenance(t *testing.T) {
 	override := filepath.Join(t.TempDir(), "upgrade.yaml")
 	if err := os.WriteFile(override, []byte("services:\n  lb1:\n    image: haproxy:${LB1_HAPROXY:-3.2}\n"), 0o600); err != nil {

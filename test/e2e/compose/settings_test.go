@@ -78,7 +78,7 @@ func TestAServiceIsAddedBySeamlessReload(t *testing.T) {
 	s.mustLoseNothing("a new service added, by seamless reload", reloads)
 }
 
-func TestATemplateThatHAProxyRejectsIsMended(t *testing.T) {
+func TestTemplate_HAProxyRejectsIt_IsReplaced(t *testing.T) {
 	dir, files := ownSettings(t)
 	s := startStack(t, files)
 	built, err := os.ReadFile("../../../templates/haproxy.cfg.tmpl")
@@ -98,12 +98,12 @@ func TestATemplateThatHAProxyRejectsIsMended(t *testing.T) {
 		return err
 	})
 	s.deploy("1.1") // it stops nothing
-	if err := os.WriteFile(template, append(built, "\n# mended\n"...), 0o644); err != nil {
+	if err := os.WriteFile(template, append(built, "\n# corrected\n"...), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	s.compose("kill", "--signal", "HUP", "lb0-sidecar", "lb1-sidecar")
 	for _, lb := range []string{"lb0", "lb1"} {
-		s.until(30*time.Second, lb+" has loaded the mended template", func() error {
+		s.until(30*time.Second, lb+" has loaded the corrected template", func() error {
 			st, err := s.state(lb)
 			if err == nil && (st.Reloads.Succeeded != 1 || st.Reloads.Error != "") {
 				err = fmt.Errorf("%+v", st.Reloads)
@@ -112,5 +112,5 @@ func TestATemplateThatHAProxyRejectsIsMended(t *testing.T) {
 		})
 	}
 	s.routes(20*time.Second, "1.1", 3)
-	s.mustLoseNothing("a template that HAProxy rejects, then mended", s.reloads("lb0")+s.reloads("lb1"))
+	s.mustLoseNothing("a template that HAProxy rejects, then corrected", s.reloads("lb0")+s.reloads("lb1"))
 }

@@ -78,14 +78,14 @@ func (s *settings) run(ctx context.Context, flags *pflag.FlagSet, p command.Proc
 	if err != nil {
 		return fmt.Errorf("%s: %w", command.Name(prefix, flags, "listen"), err)
 	}
-	var all letGo
+	var all drains
 	registration, err := s.registration(ctx, log, listener.Addr(), all.note)
 	if err != nil {
 		return errors.Join(command.UsageError{Err: err}, listener.Close())
 	}
 	server, err := serve.New(serve.Config{
 		Listener: listener, Node: n, Registration: registration,
-		Linger: s.linger, LetGo: all.have, StopTimeout: s.stopTimeout, Logger: log,
+		Linger: s.linger, Drained: all.complete, StopTimeout: s.stopTimeout, Logger: log,
 	})
 	if err != nil {
 		return errors.Join(err, listener.Close())
@@ -95,7 +95,7 @@ func (s *settings) run(ctx context.Context, flags *pflag.FlagSet, p command.Proc
 
 // registration gives the node's entry in Consul, or nil if there is to be
 // none.
-func (s *settings) registration(ctx context.Context, log *zap.Logger, listening net.Addr, letGo func(registrator.LetGo)) (serve.Registration, error) {
+func (s *settings) registration(ctx context.Context, log *zap.Logger, listening net.Addr, noted func(registrator.Drain)) (serve.Registration, error) {
 	if s.noRegister {
 		return nil, nil
 	}
@@ -116,7 +116,7 @@ func (s *settings) registration(ctx context.Context, log *zap.Logger, listening 
 		Service: s.service, ID: s.id, Address: at.address, Port: at.port, Version: s.version,
 		Checks:    []registrator.Check{{HTTP: at.healthURL()}},
 		LeaveWait: s.leaveWait, LeaveTimeout: s.leaveTimeout, Sidecars: sidecars,
-		OnLetGo: letGo,
+		OnDrain: noted,
 		Logger:  zaphclog.New(log.Named("registrator")), // it tells of each load balancer too
 	})
 }

@@ -52,7 +52,7 @@ func (f *failure) end(mine chan struct{}) {
 	}
 }
 
-// replace changes the mode and wakes whoever hangs. f.mu is held.
+// replace changes the mode and wakes the requests that hang. f.mu is held.
 func (f *failure) replace(mode string) {
 	if f.revert != nil {
 		f.revert.Stop()

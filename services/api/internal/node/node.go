@@ -3,7 +3,7 @@
 //
 // Its invariant: an answer always says which instance and version gave it, in
 // headers and body alike, and a body can be matched to its request. Every size
-// and every wait is bounded, but for the one that is asked for: a node that
+// and every wait is bounded, except the one that is asked for: a node that
 // hangs.
 //
 // It knows nothing of Consul, signals or listeners. The cli of services/api
@@ -149,7 +149,7 @@ func (n *Node) refuse(w http.ResponseWriter, a answer, err error) {
 }
 
 // writeJSON writes the whole answer, or gives up on a client that doesn't take
-// it. There is nobody to report that to.
+// it. There is no reader to report that to.
 func writeJSON(w http.ResponseWriter, code int, body any) {
 	w.Header().Set("Content-Type", "application/json")
 	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(patience))

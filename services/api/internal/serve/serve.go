@@ -4,13 +4,13 @@
 // Its invariant is that order. On the way in: serve, then register. On the way
 // out:
 //
-//  1. The node is told that it leaves: each answer closes its connection from
+//  1. The node hears that it leaves: each answer closes its connection from
 //     here on, and says so (`Connection: close`).
 //  2. The registration is marked as leaving, with its check still green and the
 //     node still accepting, until the load balancers have drained it.
-//  3. Where a load balancer has not said that it has let go, linger: requests that come on connections that were open before are
+//  3. Where a load balancer has not reported the node as drained, linger: requests that come on connections that were open before are
 //     still answered, until no connection is left or the time is over.
-//  4. The listener is closed, and what is in flight is finished.
+//  4. The listener is closed, and requests in flight are finished.
 //  5. The node is deregistered.
 //
 // Why step 3 and not http.Server.Shutdown or SetKeepAlivesEnabled(false) at
@@ -24,8 +24,8 @@
 // safe to repeat.
 //
 // So this loses nothing behind a load balancer that has drained the server:
-// no request comes any more, and step 4 closes connections that nobody uses.
-// Behind one that has not, what is left is the race of step 4 on connections
+// no request comes any more, and step 4 closes connections that no request uses.
+// Behind one that has not, only the race of step 4 is left, on connections
 // that stayed idle through the whole of steps 1 to 3, and on those that the
 // kernel took but we had not yet: it resets them when the listener is closed.
 //
@@ -66,7 +66,7 @@ type Config struct {
 	Node         Node
 	Registration Registration  // nil: the node isn't registered
 	Linger       time.Duration // the longest step 3, at least 0
-	LetGo        func() bool   // whether every load balancer has said so; nil: none has
+	Drained      func() bool   // whether every load balancer has said so; nil: none has
 	StopTimeout  time.Duration // the longest steps 1 to 4 together, above 0; the Registration bounds step 5
 	Logger       *zap.Logger   // nil logs nowhere
 }
@@ -94,8 +94,8 @@ func New(c Config) (*Server, error) {
 	if c.Logger == nil {
 		c.Logger = zap.NewNop()
 	}
-	if c.LetGo == nil {
-		c.LetGo = func() bool { return false }
+	if c.Drained == nil {
+		c.Drained = func() bool { return false }
 	}
 	s := &Server{config: c, log: c.Logger, connections: newConnections()}
 	s.http = &http.Server{

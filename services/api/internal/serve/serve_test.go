@@ -206,9 +206,9 @@ func TestRequestOnAnIdleConnectionIsAnsweredDuringLinger(t *testing.T) {
 	})
 }
 
-func TestNodeThatAllHaveLetGoOfDoesNotLinger(t *testing.T) {
+func TestNodeThatAllHaveDrainedDoesNotLinger(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := start(t, nil, 20*time.Second, time.Minute, func(c *serve.Config) { c.LetGo = func() bool { return true } })
+		l := start(t, nil, 20*time.Second, time.Minute, func(c *serve.Config) { c.Drained = func() bool { return true } })
 		if _, _, err := l.get("/"); err != nil {
 			t.Fatal(err)
 		}
@@ -264,7 +264,7 @@ func TestStopIsBoundedThoughARequestHangs(t *testing.T) {
 	})
 }
 
-func TestServesOnUntilTheCatalogIsThere(t *testing.T) {
+func TestServesUntilTheCatalogIsThere(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := &registry{absent: time.Minute}
 		l := start(t, r, 0, time.Second)
@@ -299,7 +299,7 @@ func TestRegistrationHasEndedBeforeTheLeaveBegins(t *testing.T) {
 	})
 }
 
-func TestServesOnThoughTheCatalogRefusesIt(t *testing.T) {
+func TestServesThoughTheCatalogRefusesIt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := start(t, &registry{refuse: errors.New("bad request")}, 0, time.Second)
 		if code, _, err := l.get("/"); code != 200 || err != nil {

@@ -38,9 +38,9 @@ func (s *Server) stop(done context.Context) error {
 	return err
 }
 
-// finish lingers if somebody may come still, closes the listener and waits for what is in flight.
+// finish lingers if a request may still come, closes the listener and waits for what is in flight.
 func (s *Server) finish(ctx context.Context) error {
-	if !s.config.LetGo() {
+	if !s.config.Drained() {
 		lingering, cancel := context.WithTimeout(ctx, s.config.Linger)
 		s.connections.none(lingering)
 		cancel()

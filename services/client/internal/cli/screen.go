@@ -100,7 +100,7 @@ func (s *sharing) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// fit cuts the line to so many characters.
+// fit cuts the line to width characters.
 func fit(line string, width int) string {
 	runes := []rune(line)
 	if width > 0 && len(runes) > width {

@@ -23,7 +23,7 @@ type Config struct {
 const (
 	// wait is how long Consul may hold a query. Should the index come from
 	// another Consul than the one that is asked, which the connection does not
-	// tell, nothing is heard for so long at most.
+	// tell, the longest time without an answer.
 	wait = 30 * time.Second
 	// limit bounds one query: Consul adds up to a sixteenth to its wait (API
 	// documentation, "Blocking Queries"), and holds one for some seconds while

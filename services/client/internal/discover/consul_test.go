@@ -23,7 +23,7 @@ type consul struct {
 	index   uint64
 	entries []*api.ServiceEntry
 	broken  bool
-	cuts    int           // so many blocked queries lose their connection at the next change
+	cuts    int           // number of blocked queries that lose their connection at the next change
 	changed chan struct{} // closed at each change
 	queries []query
 }

@@ -132,7 +132,7 @@ func TestAnAddressIsTheServicesElseTheNodesAndHasThePath(t *testing.T) {
 	})
 }
 
-// Whoever can register chooses address and port.
+// Any program that can register chooses address and port.
 func TestAnInstanceThatCannotBeUsedIsLeftOutAndNamedOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		consul, config := newConsul(t)
@@ -156,7 +156,7 @@ func TestAnInstanceThatCannotBeUsedIsLeftOutAndNamedOnce(t *testing.T) {
 	})
 }
 
-func TestAFailedQueryKeepsWhatIsKnownAndIsLoggedOnce(t *testing.T) {
+func TestAFailedQueryKeepsTheKnownAndIsLoggedOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		consul, config := newConsul(t)
 		consul.set(at("lb0", "10.0.0.1", 80))
@@ -185,7 +185,7 @@ func TestAFailedQueryKeepsWhatIsKnownAndIsLoggedOnce(t *testing.T) {
 	})
 }
 
-// A Consul that was restarted in memory knows nobody until they have
+// A Consul that was restarted in memory knows no instance until they have
 // registered again.
 func TestAnEmptyAnswerKeepsTheLastKnownTargets(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -209,8 +209,8 @@ func TestAnEmptyAnswerKeepsTheLastKnownTargets(t *testing.T) {
 	})
 }
 
-// Its index begins anew, and a query with the old one is held for its wait.
-func TestAConsulThatHasBegunAnewUnnoticedIsFollowedAfterOneWait(t *testing.T) {
+// Its index begins again, and a query with the old one is held for its wait.
+func TestConsul_LostItsDataUnnoticed_IsFollowedAfterOneWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		consul, config := newConsul(t)
 		consul.set(at("lb0", "10.0.0.1", 80))
@@ -285,8 +285,8 @@ func TestFirstIsBoundedAndSaysWhatThereWasInstead(t *testing.T) {
 		broken bool
 		want   string
 	}{
-		"nobody passes": {false, `no instance of "lb" passes its checks`},
-		"no leader":     {true, "No cluster leader"},
+		"none passes": {false, `no instance of "lb" passes its checks`},
+		"no leader":   {true, "No cluster leader"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

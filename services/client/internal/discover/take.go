@@ -76,7 +76,7 @@ func (w *Watch) transitions(next map[string]*url.URL) (changed bool) {
 }
 
 // target is where an instance is: its service's address, else its node's
-// (API documentation, "List Service Instances for Service"). Whoever can
+// (API documentation, "List Service Instances for Service"). Any program that can
 // register chooses both.
 func (w *Watch) target(e *api.ServiceEntry) (*url.URL, error) {
 	host := e.Service.Address

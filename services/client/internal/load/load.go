@@ -54,7 +54,7 @@ func (l *Load) Run(ctx context.Context) (Report, error) {
 		}
 		flying.Go(func() {
 			defer l.flying.Add(-1)
-			// Not ctx: its end stops the schedule, and what is under way is
+			// Not ctx: its end stops the schedule, and requests under way are
 			// to be answered.
 			l.carryOut(context.WithoutCancel(ctx), r)
 		})

@@ -258,7 +258,7 @@ func TestEndOfTheRunWaitsForWhatIsUnderWay(t *testing.T) {
 	})
 }
 
-func TestFirstAnswerFromEachServerIsToldOnce(t *testing.T) {
+func TestFirstAnswerFromEachServerIsReportedOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		one, two := newAPI(), newAPI()
 		two.instance, two.version = "api1", "1.1"

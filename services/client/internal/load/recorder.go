@@ -10,7 +10,7 @@ import (
 )
 
 const (
-	// maxNames bounds the instances and versions that are told apart, since
+	// maxNames bounds the instances and versions that are counted apart, since
 	// the servers name themselves.
 	maxNames   = 1000
 	otherNames = "(other)"
@@ -18,7 +18,7 @@ const (
 	// maxSeries is how many seconds a report tells of: the last hour.
 	maxSeries = 3600
 
-	// maxLatency is the longest latency that is told apart.
+	// maxLatency is the longest latency that is counted apart.
 	maxLatency = 10 * time.Minute
 
 	// unsent stands for the latency of a request that was never sent. It
@@ -118,7 +118,7 @@ func (r *recorder) roll(at time.Time) {
 	}
 	r.past = append(r.past, r.now.second(r.nth))
 	r.now.reset()
-	// Seconds in which nothing was answered are told, too.
+	// Seconds in which nothing was answered are reported, too.
 	for empty := max(r.nth+1, nth-maxSeries); empty < nth; empty++ {
 		r.past = append(r.past, r.now.second(empty))
 	}

@@ -88,7 +88,7 @@ type connection struct {
 // it had kept ended before the first byte of an answer. A load balancer that
 // drops connections would look perfect. Its documentation says when: the
 // request is "idempotent and either has no body or has its Request.GetBody
-// defined". So each request gets a body, be it an empty one, and no GetBody. An
+// defined". So each request gets a body, even if it is empty, and no GetBody. An
 // empty body leaves no trace on the wire: the Transport looks for a first byte
 // and, since there is none, sends a GET without a body.
 //

@@ -8,7 +8,7 @@ const at = (id) => document.getElementById(id);
 const tokenKey = 'pointsman-token';
 
 // pace is how often the state is asked for, in milliseconds. A state that takes
-// long to get is asked for less often: this many times as long. What is under
+// long to get is asked for less often: this many times as long. A change under
 // way is looked at sooner, as the status says.
 const pace = { behind: 500 };
 const usualPace = 2000;
@@ -167,7 +167,7 @@ function paint() {
   });
 }
 
-// tell says whether what is shown is of now.
+// tell says whether the page shows the state of now.
 function tell(trouble) {
   at('trouble').hidden = !trouble || !at('ask').hidden;
   const text = trouble ? `The sidecar does not answer: ${trouble}.${state ? ` What follows is ${span((Date.now() - received) / 1000)} old.` : ''}` : '';
@@ -271,7 +271,7 @@ async function read(reader, take) {
   }
 }
 
-// again runs a stream until the page is left, and begins it anew when it ends.
+// again runs a stream until the page is left, and begins it again when it ends.
 async function again(run, signal) {
   for (let wait = 1000; !signal.aborted; wait = Math.min(2 * wait, 30000)) {
     const begun = Date.now();

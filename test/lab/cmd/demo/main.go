@@ -77,7 +77,7 @@ type config struct {
 	rate       int // requests a second of each client
 	requests   int // at least this number in all
 	consulPort int
-	port       int // that lb0 serves on
+	port       int // where lb0 serves
 	statsPort  int
 	statusPort int
 }

@@ -13,7 +13,7 @@ import (
 )
 
 // screen writes what a person follows: lines that stay, and on a terminal one
-// line at the bottom that is drawn anew.
+// line at the bottom that is drawn again.
 type screen struct {
 	mu      sync.Mutex
 	out     io.Writer
@@ -67,7 +67,7 @@ func (s *screen) clear() {
 }
 
 // watch shows the status once a second until the context ends. Where nothing
-// can be drawn anew, every fifth is a line.
+// can be drawn again, every fifth is a line.
 func (s *screen) watch(ctx context.Context, status func(context.Context) string) {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()

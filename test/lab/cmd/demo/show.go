@@ -29,7 +29,7 @@ type stage struct {
 	result  result
 }
 
-// marks are the moments that the figures are told apart by.
+// marks are the moments that split the figures.
 type marks struct {
 	load   time.Time // all clients send
 	deploy time.Time // the first node of 1.1 starts

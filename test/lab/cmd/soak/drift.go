@@ -8,7 +8,7 @@ import (
 	"github.com/pointsman/pointsman/test/lab"
 )
 
-// driftKinds are changes over the runtime socket, as somebody makes them with
+// driftKinds are changes over the runtime socket, as an operator makes them with
 // socat. They last until the sidecar has undone them.
 func driftKinds() []kind {
 	var all []kind

@@ -1,5 +1,5 @@
 // Command soak lets real programs run under load while one fault after the
-// other befalls each of them: Consul, two load balancers, nodes of two
+// other happens to each of them: Consul, two load balancers, nodes of two
 // services. No idempotent request may fail, and once the faults stop, HAProxy
 // and its file must say what Consul says.
 //

@@ -7,7 +7,7 @@ import (
 )
 
 // resources is what faults take while they last, so that no two of them meet
-// in a way in which no request could be saved. Who comes first is served
+// in a way in which no request could be saved. The first to come is served
 // first: one that waits for much is not passed by those that want a part of it.
 type resources struct {
 	mu      sync.Mutex

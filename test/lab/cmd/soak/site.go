@@ -124,7 +124,7 @@ func (s *site) tearDown() {
 	s.stop()
 	s.watching.Wait()
 	for _, lb := range s.lbs {
-		_ = lb.saveDisk() // for whoever looks at the logs
+		_ = lb.saveDisk() // for a reader of the logs
 		if s.disk {
 			_ = lb.takeDisk() // it goes with us
 		}

@@ -22,7 +22,7 @@ type check struct {
 	url  string        // elsewhere
 	tcp  bool          // a connection to the program's address and port
 	grpc *string       // of gRPC's health protocol there: the service, or "" for all
-	ttl  time.Duration // the wrapper's sign of life
+	ttl  time.Duration // of the wrapper's TTL check
 	tls  bool          // with path or grpc
 }
 
@@ -118,7 +118,7 @@ func (c check) at(at string, made *registrator.Check) ready.Check {
 	case c.tcp:
 		made.TCP = at
 	default:
-		// A sign of life says nothing of being ready; that the program listens is the
+		// A TTL check update says nothing of being ready; that the program listens is the
 		// least.
 		made.TTL = c.ttl
 	}

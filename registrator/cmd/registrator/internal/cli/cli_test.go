@@ -184,7 +184,7 @@ func TestChecksOfConsulAreThoseThatAreProbed(t *testing.T) {
 		"gRPC": {
 			[]string{"grpc"}, []registrator.Check{{Name: "grpc", GRPC: "[::1]:4000"}}, []ready.Check{{GRPC: "[::1]:4000"}},
 		},
-		"a sign of life begins when the program listens": {
+		"TTL check updates begin when the program listens": {
 			[]string{"ttl", "ttl:1m"},
 			[]registrator.Check{{Name: "ttl", TTL: 10 * second}, {Name: "ttl-2", TTL: time.Minute}},
 			[]ready.Check{{TCP: "[::1]:4000"}, {TCP: "[::1]:4000"}},

@@ -57,7 +57,7 @@ func Await(ctx context.Context, c Config) (place int, err error) {
 	}
 }
 
-// hintAfter is when a program is not ready for so long that the settings may be
+// hintAfter is the time without readiness after which the settings may be
 // wrong.
 const hintAfter = 10 * time.Second
 

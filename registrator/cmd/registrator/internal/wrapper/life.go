@@ -13,7 +13,7 @@ import (
 )
 
 // life is one run of one program. Its fields belong to the goroutine of run,
-// but for the channels, and what never changes.
+// except the channels, and what never changes.
 type life struct {
 	Config
 	program *program.Program

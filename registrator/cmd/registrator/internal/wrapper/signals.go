@@ -59,7 +59,7 @@ func (l *life) pass(send func(syscall.Signal) error, s syscall.Signal) {
 // continueAfter is how long a program that is to end stays stopped.
 const continueAfter = 20 * time.Millisecond
 
-// stopped: somebody has stopped the program.
+// stopped: the program was stopped.
 func (l *life) stopped(by syscall.Signal) {
 	switch by {
 	case syscall.SIGTTIN, syscall.SIGTTOU:
@@ -68,7 +68,7 @@ func (l *life) stopped(by syscall.Signal) {
 		l.Logger.Info("program suspended", "signal", program.SignalName(by))
 	}
 	if l.leaving {
-		// It may read the terminal anew before it hears of its end. The pause
+		// It may read the terminal again before it hears of its end. The pause
 		// keeps two that insist from filling the time with it.
 		time.AfterFunc(continueAfter, func() { l.pass(l.program.Signal, syscall.SIGCONT) })
 	}

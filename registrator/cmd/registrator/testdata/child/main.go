@@ -1,4 +1,4 @@
-// Command child is what the tests of registrator wrap: it does as it is told,
+// Command child is what the tests of registrator wrap: it does what its arguments say,
 // and says what happens to it on standard output, a line each.
 package main
 
@@ -43,7 +43,7 @@ func main() {
 		orphan()
 	case "storm":
 		storm(args)
-	case "start": // and end, so that what is started is an orphan
+	case "start": // and end, so that the started program is an orphan
 		c := exec.Command(os.Args[0], args...)
 		must(c.Start())
 		say("orphan", c.Process.Pid)

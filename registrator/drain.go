@@ -21,8 +21,8 @@ const (
 	OutcomeCut Outcome = "cut"
 )
 
-// LetGo is how one load balancer drained a program that leaves.
-type LetGo struct {
+// Drain is how one load balancer drained a program that leaves.
+type Drain struct {
 	Balancer string // its name; where its registration has none, the registration's ID
 	Address  string // host:port at which it was asked last; "" if it could not be
 	Outcome  Outcome
@@ -37,7 +37,7 @@ type LetGo struct {
 }
 
 // brief tells of it in a few words.
-func (l LetGo) brief() string {
+func (l Drain) brief() string {
 	took := l.Took.Round(time.Millisecond)
 	if l.Outcome == OutcomeDrained {
 		return fmt.Sprintf("%s %v", l.Balancer, took)
