@@ -35,6 +35,8 @@ type Options struct {
 	// Fleet gives the body of /api/v1/fleet, all load balancers; nil: there is none.
 	// It may wait for others, within its own bounds.
 	Fleet func(context.Context) any
+	// Counters reads what HAProxy has counted of a service's instances; nil: there is none.
+	Counters Counters
 	// Deployments gives the body of /api/v1/deployments; nil: there is none. An error is
 	// Consul's.
 	Deployments func(context.Context) (any, error)

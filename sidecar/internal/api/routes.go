@@ -40,6 +40,9 @@ func routes(o Options) (map[string]http.Handler, error) {
 	if o.Fleet != nil {
 		paths["/api/v1/fleet"] = fleet(o.Fleet)
 	}
+	if o.Counters != nil {
+		paths["/api/v1/counters/*"] = serviceCounters(o.LoadBalancer, o.Counters)
+	}
 	if o.Deployments != nil {
 		paths["/api/v1/deployments"] = deployments(o.Deployments)
 	}

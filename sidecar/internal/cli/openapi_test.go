@@ -87,6 +87,7 @@ var operations = []operation{
 	{path: "/api/v1/state/stream", method: "GET", summary: "The state as server-sent events: the whole, then each change", kind: "text/event-stream"},
 	{path: "/api/v1/summary", method: "GET", summary: "The state without instances", query: []string{"pretty"}, answer: fleet.Summary{}, ask: "/api/v1/summary"},
 	{path: "/api/v1/fleet", method: "GET", summary: "All load balancers", query: []string{"pretty"}, answer: fleet.Fleet{}, ask: "/api/v1/fleet"},
+	{path: "/api/v1/counters/{service}", route: "/api/v1/counters/*", method: "GET", summary: "What HAProxy has counted of a service's instances", answer: api.ServiceCounters{}, ask: "/api/v1/counters/api"},
 	{path: "/api/v1/deployments", method: "GET", summary: "What was deployed, as recorded in Consul", answer: deployments{}, ask: "/api/v1/deployments"},
 	{path: "/api/v1/events", method: "GET", summary: "What has happened; with follow as server-sent events", query: []string{"after", "limit", "follow"}, answer: api.Events{}, ask: "/api/v1/events"},
 	{path: "/api/v1/drain/{service}/{instance}", route: "/api/v1/drain/*", method: "GET", summary: "Waits until an instance is drained on this load balancer", query: []string{"wait", "index"}, answer: drainedAnswer{}, ask: "/api/v1/drain/api/api-1?wait=0s"},
@@ -225,7 +226,10 @@ func TestOpenAPI_Server_AnswersAsTheDocumentSays(t *testing.T) {
 	o := api.Options{
 		Address: "127.0.0.1:0", LoadBalancer: "lb0", Metrics: prometheus.NewRegistry(), Access: api.Access{Token: "secret"},
 		State: func() any { return judged(s) }, Short: func() any { return own },
-		Fleet:       func(context.Context) any { return all },
+		Fleet: func(context.Context) any { return all },
+		Counters: func(context.Context, string) ([]api.InstanceCounters, bool, error) {
+			return []api.InstanceCounters{{Instance: "api-1"}}, true, nil
+		},
 		Deployments: func(context.Context) (any, error) { return deploymentsOf([]history.Page{page}, noon), nil },
 		Parts:       func() (any, []reconcile.ServiceState) { return headOf(s) },
 		Watch:       func() (api.Facts, <-chan struct{}) { return facts{s}, nil }, Events: log,

@@ -76,6 +76,7 @@ type daemon struct {
 	log     hclog.Logger
 	source  *consul.Source
 	agent   *reconcile.Agent
+	haproxy proxy
 	status  *api.Server
 	hosts   atomic.Pointer[[]string] // by which the API may be called
 	limit   atomic.Int64             // for one round of the agent's loop, a time.Duration
@@ -120,6 +121,7 @@ func newDaemon(cfg config.Config, env Env, adopt bool, reload func() (config.Con
 	if err != nil {
 		return nil, err
 	}
+	d.haproxy = p
 	if base := cfg.HAProxy.BaseConfig; base != "" || !adopt {
 		p.gate = &gate{render: r, base: base, file: cfg.HAProxy.Config}
 	}
@@ -175,6 +177,7 @@ func (d *daemon) newAPI(happened *event.Log, watched *reconcile.InvariantWatch, 
 		},
 		Short: func() any { return summary() },
 		Fleet: func(ctx context.Context) any { return all.Gather(ctx) }, Deployments: deployed.read,
+		Counters: countersOf(d.agent.State, d.haproxy.Counters),
 		State: func() any {
 			s := judged(d.agent.State())
 			s.Certificates, s.CertificateProblems = d.certificates.state()
