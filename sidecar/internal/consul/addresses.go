@@ -43,7 +43,6 @@ func (a Addresses) judgesAlike(known catalog.Service) bool {
 // admission decides about the instances of one answer.
 type admission struct {
 	Addresses
-	tags []string // that each must have
 	// resolve gives the address of a host name; nil: host names are refused.
 	resolve func(host string) (netip.Addr, error)
 	// isHere reports whether an address is one of this machine's; nil: only

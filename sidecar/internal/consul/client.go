@@ -92,7 +92,10 @@ func newTransport(o Options, at endpoint) (*http.Transport, error) {
 		IdleConnTimeout:     idleTimeout,
 		ForceAttemptHTTP2:   true,
 		DisableCompression:  at.isNear(),
-		HTTP2:               &http.HTTP2Config{SendPingTimeout: 15 * time.Second, PingTimeout: 15 * time.Second},
+		// Each connection keeps both for as long as its query waits. A header fits;
+		// a body goes around the buffer where it is read in larger pieces.
+		ReadBufferSize: 1 << 10, WriteBufferSize: 1 << 10,
+		HTTP2: &http.HTTP2Config{SendPingTimeout: 15 * time.Second, PingTimeout: 15 * time.Second},
 	}
 	if at.socket != "" {
 		t.DialContext = dated(func(ctx context.Context, _, _ string) (net.Conn, error) {
@@ -115,7 +118,7 @@ func (c *client) close() { c.http.CloseIdleConnections() }
 // answer is all that Consul said to one query.
 type answer struct {
 	meta
-	entries  []entry
+	all      []*registration // sorted by compare
 	received time.Time
 }
 
@@ -125,7 +128,7 @@ func (c *client) ask(ctx context.Context, s Service, from cursor, d *decoder) (a
 	var a answer
 	var err error
 	a.meta, err = c.get(ctx, s, from, func(body io.Reader) (err error) {
-		a.entries, err = d.decode(body, maxBody)
+		a.all, err = d.decode(body, maxBody)
 		return err
 	})
 	if err != nil {

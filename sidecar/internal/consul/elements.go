@@ -5,15 +5,19 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"hash/maphash"
 	"io"
+	"sync"
 )
 
 // decodeList reads a whole answer of at most the given number of bytes. One that ends early,
 // goes on after its end, or is anything but a list is an error: null is not an
 // empty list.
 func decodeList[T any](r io.Reader, most int64) (list []T, err error) {
-	err = eachElement(r, most, func(raw []byte) error {
+	err = eachElement(r, most, func(s *scanner) error {
+		raw, err := s.element()
+		if err != nil {
+			return err
+		}
 		one, err := decodeOne[T](raw)
 		list = append(list, one)
 		return err
@@ -29,49 +33,13 @@ func decodeOne[T any](raw []byte) (one T, err error) {
 	return one, err
 }
 
-// decoder reads the answers about one service, one after another. A blocking
-// query gives the whole service for a change of one instance: what stands in the
-// answer byte for byte as in the last one is not decoded again.
-type decoder struct {
-	seeds [2]maphash.Seed // random, so that a collision cannot be registered
-	known map[[2]uint64]*entry
-}
-
-func newDecoder() *decoder {
-	return &decoder{seeds: [2]maphash.Seed{maphash.MakeSeed(), maphash.MakeSeed()}}
-}
-
-// decode gives the entries of an answer. Their maps and slices are shared with the
-// answers before, and must not be changed.
-func (d *decoder) decode(r io.Reader, most int64) ([]entry, error) {
-	entries := make([]entry, 0, len(d.known))
-	now := make(map[[2]uint64]*entry, len(d.known))
-	err := eachElement(r, most, func(raw []byte) error {
-		key := [2]uint64{maphash.Bytes(d.seeds[0], raw), maphash.Bytes(d.seeds[1], raw)}
-		one, known := d.known[key]
-		if !known {
-			decoded, err := decodeOne[entry](raw)
-			if err != nil {
-				return err
-			}
-			one = &decoded
-		}
-		now[key] = one
-		entries = append(entries, *one)
-		return nil
-	})
-	if err != nil {
-		return nil, err
-	}
-	d.known = now
-	return entries, nil
-}
-
-// eachElement gives the elements of a JSON list one after another, while it is
-// read. take may not keep what it is given.
-func eachElement(r io.Reader, most int64, take func(raw []byte) error) error {
+// eachElement goes through the elements of a JSON list one after another, while it
+// is read. take takes one off the scanner.
+func eachElement(r io.Reader, most int64, take func(*scanner) error) error {
 	limited := &io.LimitedReader{R: r, N: most}
-	s := scanner{r: limited, buf: make([]byte, 0, 64<<10)}
+	buf := scanBuffers.Get().(*[scanBuffer]byte)
+	defer scanBuffers.Put(buf)
+	s := &scanner{r: limited, buf: buf[:0]}
 	switch open, err := s.skipSpace(); {
 	case err != nil:
 		return fmt.Errorf("invalid JSON: %w", err)
@@ -100,22 +68,25 @@ func eachElement(r io.Reader, most int64, take func(raw []byte) error) error {
 		if err != nil {
 			return tooLong(limited, most, fmt.Errorf("the answer's list does not end: %w", err))
 		}
-		raw, err := s.element()
-		if err == nil {
-			err = take(raw)
-		}
-		if err != nil {
+		if err := take(s); err != nil {
 			return tooLong(limited, most, fmt.Errorf("the answer's element %d: %w", n, err))
 		}
 	}
 }
+
+// scanBuffers are what answers are read into. One with a longer element than that
+// grows a buffer of its own, which is not kept.
+var scanBuffers = sync.Pool{New: func() any { return new([scanBuffer]byte) }}
+
+const scanBuffer = 64 << 10 // bytes
 
 // scanner finds where the elements of a JSON list begin and end. Whether they
 // are valid is for who decodes them.
 type scanner struct {
 	r   io.Reader
 	buf []byte
-	at  int // what comes next
+	at  int   // what comes next
+	err error // of the last read: there is no more
 }
 
 // skipSpace gives the next byte that is no white space, and leaves it there.
@@ -132,7 +103,18 @@ func (s *scanner) skipSpace() (byte, error) {
 	}
 }
 
-// element gives the bytes of the element that begins here.
+// peek gives the next bytes, as many, and leaves them there; nil if there are less.
+func (s *scanner) peek(n int) []byte {
+	for len(s.buf)-s.at < n {
+		if s.fill() != nil {
+			return nil
+		}
+	}
+	return s.buf[s.at : s.at+n]
+}
+
+// element takes the element that begins here. Its bytes are good until anything
+// else is taken.
 func (s *scanner) element() ([]byte, error) {
 	depth, inString := 0, false
 	for i := s.at; ; {
@@ -194,6 +176,9 @@ func (s *scanner) took(end int) []byte {
 // fill reads more. What comes next moves to the front of the buffer, which grows
 // to the longest element.
 func (s *scanner) fill() error {
+	if s.err != nil {
+		return s.err
+	}
 	rest := copy(s.buf[:cap(s.buf)], s.buf[s.at:])
 	s.buf, s.at = s.buf[:rest], 0
 	if rest == cap(s.buf) {
@@ -205,11 +190,13 @@ func (s *scanner) fill() error {
 	case n > 0:
 		return nil
 	case err == nil:
-		return io.ErrNoProgress
+		s.err = io.ErrNoProgress
 	case errors.Is(err, io.EOF):
-		return io.ErrUnexpectedEOF
+		s.err = io.ErrUnexpectedEOF
+	default:
+		s.err = err
 	}
-	return err
+	return s.err
 }
 
 // ends checks that nothing follows the list.

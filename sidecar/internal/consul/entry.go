@@ -49,9 +49,9 @@ func (e entry) hasTags(tags []string) bool {
 
 // untagged is the reason shown for an instance that lacks a tag. An address that cannot
 // be read stands for none: its server is known by its name, too.
-func (e entry) untagged(node string) catalog.Instance {
+func (e entry) untagged(server string) catalog.Instance {
 	addr, _ := parseAddress(cmp.Or(e.Service.Address, e.Node.Address))
-	inst := catalog.Instance{ID: e.Service.ID, Node: e.Node.Node, Server: catalog.ServerName(e.Service.ID, node)}
+	inst := catalog.Instance{ID: e.Service.ID, Node: e.Node.Node, Server: server}
 	if port := e.Service.Port; addr.IsValid() && port > 0 && port <= 65535 {
 		inst.Addr = netip.AddrPortFrom(addr.Unmap(), uint16(port))
 	}

@@ -36,7 +36,7 @@ func TestDecodeEntries(t *testing.T) {
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
-			got, err := newDecoder().decode(strings.NewReader(tc.body), maxBody)
+			got, err := newDecoder(nil).decode(strings.NewReader(tc.body), maxBody)
 			if (err != nil) != (tc.err != "") || err != nil && !strings.Contains(err.Error(), tc.err) {
 				t.Fatalf("decode %q: %v, want an error with %q", tc.body, err, tc.err)
 			}
@@ -50,7 +50,7 @@ func TestDecodeEntries(t *testing.T) {
 func TestDecodeEntriesIsBounded(t *testing.T) {
 	x := repeat('x')
 	endless := io.MultiReader(strings.NewReader(`[{"Service":{"ID":"`), io.LimitReader(&x, 1<<20))
-	if _, err := newDecoder().decode(endless, 1<<16); err == nil || !strings.Contains(err.Error(), "larger than 65536 bytes") {
+	if _, err := newDecoder(nil).decode(endless, 1<<16); err == nil || !strings.Contains(err.Error(), "larger than 65536 bytes") {
 		t.Errorf("decode of an endless answer: %v, want an error that names the bound", err)
 	}
 }
@@ -72,13 +72,13 @@ func FuzzAnswerBecomesSafeInstances(f *testing.F) {
 	f.Add(`[{"Service":{"ID":"a b;c\n#","Address":"::1","Port":65535}},{"Service":{"ID":"a b;c\n#","Address":"1.2.3.4","Port":1}},{"Node":{"Node":"n"},"Service":{"ID":"slot-1","Address":"fe80::1%x","Port":1}}]`)
 	f.Add(`[{"Service":{"ID":"-hdeadbeef0000","Address":"255.255.255.255","Port":1,"Weights":{"Passing":-9,"Warning":99999}},"Checks":[{"CheckID":"_service_maintenance:","Status":"x"}]},null]`)
 	f.Fuzz(func(t *testing.T, body string) {
-		entries, err := newDecoder().decode(strings.NewReader(body), maxBody)
+		all, err := newDecoder(nil).decode(strings.NewReader(body), maxBody)
 		if err != nil {
 			return
 		}
-		got := list(entries, admission{})
-		if len(got.instances)+len(got.rejected) != len(entries) {
-			t.Errorf("%d instances and %d rejected of %d entries", len(got.instances), len(got.rejected), len(entries))
+		got := list(all, admission{})
+		if len(got.instances)+len(got.rejected) != len(all) {
+			t.Errorf("%d instances and %d rejected of %d entries", len(got.instances), len(got.rejected), len(all))
 		}
 		seen := make(map[string]bool)
 		for _, i := range got.instances {
@@ -91,8 +91,12 @@ func FuzzAnswerBecomesSafeInstances(f *testing.F) {
 		if !slices.IsSortedFunc(got.instances, func(a, b catalog.Instance) int { return strings.Compare(a.Server, b.Server) }) {
 			t.Errorf("instances are not sorted: %+v", got.instances)
 		}
+		entries, err := decodeList[entry](strings.NewReader(body), maxBody)
+		if err != nil {
+			t.Fatal(err)
+		}
 		slices.Reverse(entries)
-		again := list(entries, admission{})
+		again := list(registrations(entries), admission{})
 		if !(catalog.Service{Instances: got.instances, Rejected: got.rejected}).Equal(catalog.Service{Instances: again.instances, Rejected: again.rejected}) {
 			t.Errorf("list depends on the order: %+v and %+v", got, again)
 		}

@@ -33,7 +33,7 @@ func answerOf(t *testing.T, instances []hostile.Instance) []entry {
 	if err != nil {
 		t.Fatal(err)
 	}
-	entries, err := newDecoder().decode(strings.NewReader(string(body)), maxBody)
+	entries, err := decodeList[entry](strings.NewReader(string(body)), maxBody)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -50,7 +50,7 @@ var abroad = admission{
 // The first of three levels: see package hostile.
 func TestAHostileCatalogBecomesCheckedValuesOrIsLeftOut(t *testing.T) {
 	all := hostile.Instances()
-	got := list(answerOf(t, all), abroad)
+	got := list(registrations(answerOf(t, all)), abroad)
 	servers := map[string]string{} // server name by ID and node
 	for _, i := range got.instances {
 		checkSafe(t, i)
@@ -90,7 +90,7 @@ func TestNoHostileInstanceTakesAGoodOneWithIt(t *testing.T) {
 	for _, i := range hostile.Instances() {
 		t.Run(fmt.Sprintf("%.60s", i.Why), func(t *testing.T) {
 			entries := append(answerOf(t, []hostile.Instance{i}), at("good", "n1"))
-			got := list(entries, abroad)
+			got := list(registrations(entries), abroad)
 			if !slices.ContainsFunc(got.instances, func(i catalog.Instance) bool { return i.Server == "good" }) {
 				t.Errorf("the good one is not there: %+v", got)
 			}

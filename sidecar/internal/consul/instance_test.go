@@ -142,7 +142,7 @@ func TestListOfOneInstance(t *testing.T) {
 			if tc.change != nil {
 				tc.change(&e)
 			}
-			got := list([]entry{e}, admission{})
+			got := list(registrations([]entry{e}), admission{})
 			if tc.rejected != "" {
 				if len(got.instances) != 0 || len(got.rejected) != 1 || !strings.Contains(got.rejected[0].Err.Error(), tc.rejected) {
 					t.Fatalf("list = %+v, want one rejection with %q", got, tc.rejected)
@@ -209,7 +209,7 @@ func TestListOfSeveral(t *testing.T) {
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
-			got := list(tc.entries, admission{})
+			got := list(registrations(tc.entries), admission{})
 			if diff := cmp.Diff(tc.instances, got.instances, cmpopts.EquateComparable(netip.AddrPort{}), cmpopts.EquateEmpty()); diff != "" {
 				t.Errorf("instances differ (-want +got):\n%s", diff)
 			}
@@ -231,10 +231,10 @@ func sorted(in ...catalog.Instance) []catalog.Instance {
 
 func TestListDoesNotDependOnOrder(t *testing.T) {
 	entries := []entry{at("a", "n1"), at("a", "n2"), at("b", "n1", port(0)), at("c", "n3"), at("c", "n3", address4("10.9.9.9")), at("d", "n1", said("maxconn", "x"))}
-	want := list(entries, admission{})
+	want := list(registrations(entries), admission{})
 	for range 50 {
 		rand.Shuffle(len(entries), func(i, j int) { entries[i], entries[j] = entries[j], entries[i] })
-		got := list(entries, admission{})
+		got := list(registrations(entries), admission{})
 		a, b := catalog.Service{Instances: got.instances, Rejected: got.rejected}, catalog.Service{Instances: want.instances, Rejected: want.rejected}
 		if !a.Equal(b) {
 			t.Fatalf("list of the same entries in another order = %+v, want %+v", got, want)

@@ -124,11 +124,11 @@ func choose(addrs []netip.Addr, last netip.Addr) netip.Addr {
 	return slices.MinFunc(out, netip.Addr.Compare)
 }
 
-// hostsOf lists the host names among the service addresses of entries, each once.
-func hostsOf(entries []entry) (hosts []string) {
-	for i := range entries {
-		if text := entries[i].Service.Address; isHostName(text) {
-			hosts = append(hosts, text)
+// hostsOf lists the host names among the service addresses, each once.
+func hostsOf(all []*registration) (hosts []string) {
+	for _, r := range all {
+		if r.entry != nil && isHostName(r.entry.Service.Address) {
+			hosts = append(hosts, r.entry.Service.Address)
 		}
 	}
 	slices.Sort(hosts)
@@ -165,7 +165,7 @@ func (w *watch) lookUpNames(ctx context.Context) {
 		case <-w.unknown:
 		}
 		w.mu.Lock()
-		hosts := hostsOf(w.last.entries)
+		hosts := hostsOf(w.last.all)
 		w.mu.Unlock()
 		if w.names.refresh(ctx, hosts) && ctx.Err() == nil {
 			w.republish(ctx)
@@ -179,7 +179,7 @@ func (w *watch) republish(ctx context.Context) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	rules := w.rules()
-	listed, err := w.list(ctx, w.last.entries, rules)
+	listed, err := w.list(ctx, w.last.all, rules)
 	if err != nil {
 		return // the next lookup tries again, if anything is different then
 	}

@@ -115,7 +115,7 @@ func report(index uint64, entries []reportEntry, admits admission) Report {
 		plain = append(plain, e.plain())
 	}
 	rejected := map[[2]string]error{}
-	for _, r := range list(plain, admits).rejected {
+	for _, r := range list(registrations(plain), admits).rejected {
 		rejected[[2]string{r.ID, r.Node}] = r.Err
 	}
 	out := Report{Index: index}

@@ -162,7 +162,7 @@ func (s *Source) reconcile(ctx context.Context, watches *sync.WaitGroup) {
 	for name, service := range wanted {
 		if s.watches[name] == nil {
 			ctx, cancel := context.WithCancel(ctx)
-			w := &watch{service: service, own: service.Addresses.Own, source: s, decoder: newDecoder(), log: service.log(s.log), cancel: cancel}
+			w := &watch{service: service, own: service.Addresses.Own, source: s, decoder: newDecoder(service.Tags), log: service.log(s.log), cancel: cancel}
 			if service.Resolve {
 				w.names, w.unknown = &names{lookup: s.options.Lookup, log: w.log}, make(chan struct{}, 1)
 			}

@@ -25,10 +25,10 @@ type watch struct {
 
 	names   *names        // nil: host names are refused
 	unknown chan struct{} // one value: an answer has a name that was never looked up
-	mu      sync.Mutex    // held while an answer is judged and published
+	mu      sync.Mutex    // held while an answer is judged and published; guards what registrations are named
 	last    struct {
-		entries []entry
-		index   uint64
+		all   []*registration
+		index uint64
 	}
 
 	// Both are run's own.
@@ -95,14 +95,14 @@ func (w *watch) once(ctx context.Context, from cursor) (next cursor, news bool, 
 	before := w.source.Snapshot().Service(w.service.Backend)
 	var hosts []string
 	if w.names != nil {
-		if hosts = hostsOf(got.entries); from == (cursor{}) && w.names.lacks(hosts) {
+		if hosts = hostsOf(got.all); from == (cursor{}) && w.names.lacks(hosts) {
 			w.names.refresh(ctx, hosts) // nothing of ours may seem gone
 		}
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	rules := w.rules()
-	listed, err := w.list(ctx, got.entries, rules)
+	listed, err := w.list(ctx, got.all, rules)
 	if err != nil {
 		return cursor{}, false, err
 	}
@@ -112,7 +112,7 @@ func (w *watch) once(ctx context.Context, from cursor) (next cursor, news bool, 
 		// leader's may take an instance away, and it is asked at once.
 		return cursor{}, false, nil
 	}
-	w.last.entries, w.last.index = got.entries, got.index
+	w.last.all, w.last.index = got.all, got.index
 	news, current := w.publish(w.service.answer(listed, got.index), rules)
 	if w.names != nil && w.names.lacks(hosts) {
 		notify(w.unknown)
@@ -134,11 +134,11 @@ func (w *watch) rules() Addresses {
 
 // list gives the instances that have the service's tags and that its rules admit. An error is that this
 // cannot be said now.
-func (w *watch) list(ctx context.Context, entries []entry, rules Addresses) (listing, error) {
+func (w *watch) list(ctx context.Context, all []*registration, rules Addresses) (listing, error) {
 	var unknown error
 	isHere := here()
-	listed := list(entries, admission{
-		Addresses: rules, tags: w.service.Tags, resolve: w.names.resolver(), isHere: isHere,
+	listed := list(all, admission{
+		Addresses: rules, resolve: w.names.resolver(), isHere: isHere,
 		isOwnNode: func(name, datacenter string) (bool, string) {
 			is, why, err := w.source.own.is(ctx, name, datacenter, isHere)
 			unknown = errors.Join(unknown, err)
