@@ -61,8 +61,8 @@ var rules = []rule{
 	{place: sidecar + "certificate", tests: fakes},
 	{place: "templates"},
 
-	// The world in which the agent's loop is simulated; only tests import it.
-	{place: sidecar + "sim/...", imports: append([]string{sidecar + "reconcile/..."}, core...)},
+	// The world in which the agent's loop is simulated: tests only.
+	{place: sidecar + "sim/...", tests: append([]string{sidecar + "reconcile/..."}, core...)},
 
 	// The fakes, which only tests import.
 	{place: sidecar + "consultest/...", imports: append([]string{"test/lab/...", "test/proctest"}, core...), tests: []string{"test/compat"}},

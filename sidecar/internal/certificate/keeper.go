@@ -56,22 +56,11 @@ func New(o Options) *Keeper {
 	return &Keeper{o: o, store: NewStore(o.Store), cache: cache{load: load, now: o.Now}}
 }
 
-// List is the path of the crt-list that haproxy.cfg names.
-func (k *Keeper) List() string { return k.store.List() }
-
 // State is what was last seen.
 func (k *Keeper) State() State {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return k.state
-}
-
-// Default names HAProxy's default certificate; "" if there is none.
-func (k *Keeper) Default() string {
-	if all := k.State().Certificates; len(all) > 0 {
-		return all[0].Name
-	}
-	return ""
 }
 
 // Seed makes the copies where there are none: HAProxy validates its file with them, and

@@ -1,7 +1,6 @@
 package consultest
 
 import (
-	"context"
 	"encoding/json"
 	"net/http"
 	"net/http/httptest"
@@ -20,7 +19,7 @@ const nodeName = "test"
 // a catalog, blocking queries and an index, and faults on request.
 type Fake struct {
 	server *httptest.Server
-	done   chan struct{} // closed when the fake ends, to let blocked queries go
+	done   chan struct{} // closed when the fake ends, to release blocked queries
 
 	mu        sync.Mutex
 	index     uint64            // the catalog's, raised by every change
@@ -160,14 +159,6 @@ func (f *Fake) touchNode(node string) {
 func (f *Fake) wake() {
 	close(f.changed)
 	f.changed = make(chan struct{})
-}
-
-// hang waits for the client to give up, or for the test to end.
-func (f *Fake) hang(ctx context.Context) {
-	select {
-	case <-ctx.Done():
-	case <-f.done:
-	}
 }
 
 func reply(w http.ResponseWriter, v any) {

@@ -67,11 +67,6 @@ func Denied() Fault {
 	}}
 }
 
-// Hang takes requests and never answers.
-func Hang() Fault {
-	return Fault{name: "hang", everywhere: true, instead: func(f *Fake, _ http.ResponseWriter, r *http.Request) { f.hang(r.Context()) }}
-}
-
 // Close closes the connection instead of answering.
 func Close() Fault {
 	return Fault{name: "close", everywhere: true, instead: func(*Fake, http.ResponseWriter, *http.Request) {

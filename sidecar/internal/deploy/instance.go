@@ -47,11 +47,3 @@ func sorted(list []Instance) []Instance {
 	slices.SortFunc(list, func(a, b Instance) int { return compareKeys(a.Key(), b.Key()) })
 	return list
 }
-
-func idsOf(list []Instance) []string {
-	ids := make([]string, 0, len(list))
-	for _, i := range list {
-		ids = append(ids, i.ID)
-	}
-	return ids
-}

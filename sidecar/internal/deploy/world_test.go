@@ -391,3 +391,11 @@ func (w *world) mustCall(want ...string) {
 		w.t.Errorf("calls:\n got %s\nwant %s", strings.Join(w.calls, "\n     "), strings.Join(want, "\n     "))
 	}
 }
+
+func idsOf(list []Instance) []string {
+	ids := make([]string, 0, len(list))
+	for _, i := range list {
+		ids = append(ids, i.ID)
+	}
+	return ids
+}

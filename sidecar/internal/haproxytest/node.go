@@ -7,35 +7,22 @@ import (
 	"net/http/httptest"
 	"net/netip"
 	"sync"
-	"sync/atomic"
 	"testing"
 )
 
 // Node is a small HTTP server that HAProxy can send requests to. "/" answers
 // its name; "/hold" answers it once Release is called.
 type Node struct {
-	Name     string
-	server   *httptest.Server
-	release  chan struct{}
-	once     sync.Once
-	requests atomic.Int64
+	Name    string
+	server  *httptest.Server
+	release chan struct{}
+	once    sync.Once
 }
 
 // StartNode starts a Node on a free port of 127.0.0.1. The test's end stops it.
 func StartNode(tb testing.TB, name string) *Node {
 	tb.Helper()
-	return startNode(tb, name, "127.0.0.1:0")
-}
-
-// StartNode6 is StartNode on ::1.
-func StartNode6(tb testing.TB, name string) *Node {
-	tb.Helper()
-	return startNode(tb, name, "[::1]:0")
-}
-
-func startNode(tb testing.TB, name, address string) *Node {
-	tb.Helper()
-	listener, err := net.Listen("tcp", address) //nolint:noctx // it does not block
+	listener, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // it does not block
 	if err != nil {
 		tb.Fatalf("node %s: %v", name, err)
 	}
@@ -56,7 +43,6 @@ func startNode(tb testing.TB, name, address string) *Node {
 }
 
 func (n *Node) answer(w http.ResponseWriter) {
-	n.requests.Add(1)
 	_, _ = fmt.Fprintln(w, n.Name) // the client may be gone
 }
 
@@ -64,9 +50,6 @@ func (n *Node) answer(w http.ResponseWriter) {
 func (n *Node) Addr() netip.AddrPort {
 	return n.server.Listener.Addr().(*net.TCPAddr).AddrPort()
 }
-
-// Requests is how many it has answered, HAProxy's checks among them.
-func (n *Node) Requests() int64 { return n.requests.Load() }
 
 // Release lets all requests to /hold go, the later ones too.
 func (n *Node) Release() { n.once.Do(func() { close(n.release) }) }

@@ -1,4 +1,4 @@
-// Package sim runs the sidecar's own loop, agent.Agent with plan in it, in a
+// Package sim runs the sidecar's own loop, reconcile.Agent with plan in it, in a
 // world made of plain values: a Consul, an HAProxy with its workers, a disk,
 // and nodes that come and go. All of that world's chance comes from one seed,
 // and its time is the bubble's of testing/synctest. So one seed is one history,
@@ -11,6 +11,6 @@
 // invariants of the design are checked, and at the end, when nothing goes wrong
 // any more, HAProxy must come to run just what Consul says.
 //
-// Its invariant: nothing in it depends on anything but the seed. Only tests
-// import it; see docs/simulation.md.
+// Its invariant: nothing in it depends on anything but the seed. All of it is
+// in files of tests; see docs/simulation.md.
 package sim
