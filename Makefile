@@ -136,7 +136,8 @@ deploy: ## Deploy a version of the API under Docker Compose: VERSION=1.1
 
 .PHONY: test
 test: tools ## Run all tests, with the race detector, in random order
-	go test -race -shuffle=on -timeout=$(TEST_TIMEOUT) $(TESTFLAGS) $(PKG)
+	@# The longest begins first; it waits most of its time.
+	go test -race -shuffle=on -timeout=$(TEST_TIMEOUT) $(TESTFLAGS) $(if $(filter ./...,$(PKG)),./test/e2e) $(PKG)
 
 # Packages whose tests need no other program, or leave out with -short those
 # that do. The others build our programs and run them.

@@ -158,6 +158,7 @@ func (f *fleet) mustDeploy(version string, args ...string) deployed {
 }
 
 func TestDeployByShellCommandsLosesNothing(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, 3)
 	clients := f.load()
 	if out := f.mustDeploy("1.1"); out.Started != 3 || len(out.Stopped) != 3 {
@@ -182,6 +183,7 @@ func TestDeployByShellCommandsLosesNothing(t *testing.T) {
 }
 
 func TestDeployOfABadVersionLeavesTheOldOneUntouched(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, 3)
 	clients := f.load()
 	before := f.pids()
@@ -206,6 +208,7 @@ func TestDeployOfABadVersionLeavesTheOldOneUntouched(t *testing.T) {
 }
 
 func TestAnInterruptedDeployIsFinishedByAnother(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, 3)
 	clients := f.load()
 	cmd := f.command(f.ctx, "1.1")
@@ -234,6 +237,7 @@ func TestAnInterruptedDeployIsFinishedByAnother(t *testing.T) {
 }
 
 func TestDeployBeginsNothingWithALoadBalancerThatCannotBeAsked(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, 3)
 	before := f.pids()
 	f.must(f.balancer[1].Sidecar.Kill())
@@ -264,6 +268,7 @@ func (f *fleet) live() map[string][]string {
 }
 
 func TestDeploy_NewInstanceDiesWithinMinHealthy_OldUntouched(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, 1)
 	before := f.pids()
 	f.dying()
@@ -282,6 +287,7 @@ func TestDeploy_NewInstanceDiesWithinMinHealthy_OldUntouched(t *testing.T) {
 }
 
 func TestDeploy_NewInstanceDiesWhileOldDrains_ExitsPartial(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, 2)
 	slow := make(chan error, 2)
 	for range 2 {
@@ -308,6 +314,7 @@ func TestDeploy_NewInstanceDiesWhileOldDrains_ExitsPartial(t *testing.T) {
 // All old ones have been told to stop when the new one dies: nothing is left to
 // keep, and it must not say that it is deployed.
 func TestDeploy_NewInstanceDiesWhileLastOldDrains_ExitsPartial(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, 1)
 	slow := make(chan error, 1)
 	go func() { slow <- f.slowRequest(f.ctx, 14*time.Second) }()
@@ -327,6 +334,7 @@ func TestDeploy_NewInstanceDiesWhileLastOldDrains_ExitsPartial(t *testing.T) {
 // Any program that may register in Consul chooses an instance's ID, and a stop command
 // such as `systemctl stop "$DEPLOY_INSTANCE"` stops what it is given.
 func TestDeploy_ForeignInstances_NeitherStoppedNorCounted(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, 2)
 	for id, version := range map[string]string{"sshd.service": "1.0", "apiary": "1.0", "stranger": "1.1"} {
 		_, err := f.StartNode(f.ctx, f.consul, service, id, version)
@@ -355,6 +363,7 @@ func TestDeploy_ForeignInstances_NeitherStoppedNorCounted(t *testing.T) {
 // The new program never gets the port, and the checks of its wrapper reach the
 // old one.
 func TestDeploy_NewNodeOnPortOfOld_OldUntouched(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, 1)
 	old := f.live()["1.0"][0]
 	s, err := f.lb.State(f.ctx)

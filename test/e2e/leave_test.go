@@ -74,6 +74,7 @@ func (b *busyLeave) mustFinish(bound time.Duration) {
 }
 
 func TestALeavingNodeWaitsForNoLongerThanTheLastLoadBalancerAndNoShorter(t *testing.T) {
+	t.Parallel()
 	b := newBusyLeave(t, 8*time.Second)
 	b.mustFinish(20 * time.Second)
 	// 3 s is the fixed wait that it would have had without asking.
@@ -83,12 +84,14 @@ func TestALeavingNodeWaitsForNoLongerThanTheLastLoadBalancerAndNoShorter(t *test
 }
 
 func TestASidecarThatDiesInTheMiddleOfADrainHoldsUpNoNode(t *testing.T) {
+	t.Parallel()
 	b := newBusyLeave(t, 10*time.Second)
 	b.must(b.lb.Sidecar.Kill())
 	b.mustFinish(30 * time.Second)
 }
 
 func TestAReloadInTheMiddleOfADrainIsWaitedForInTheOldWorker(t *testing.T) {
+	t.Parallel()
 	b := newBusyLeave(t, 10*time.Second)
 	pid := b.workerPID()
 	web, err := b.StartNode(b.ctx, b.consul, "web", "web0", "1.0")
@@ -106,6 +109,7 @@ func TestAReloadInTheMiddleOfADrainIsWaitedForInTheOldWorker(t *testing.T) {
 }
 
 func TestConsulAwayInTheMiddleOfADrainHoldsUpNoNode(t *testing.T) {
+	t.Parallel()
 	b := newBusyLeave(t, 8*time.Second)
 	b.must(b.consul.Kill())
 	if err := b.busy.Wait(40 * time.Second); err == nil {
@@ -124,6 +128,7 @@ func TestConsulAwayInTheMiddleOfADrainHoldsUpNoNode(t *testing.T) {
 // The replacement has the leaving node's own ID, as a supervisor's restart that
 // does not wait for the end.
 func TestANodeThatComesBackWhileItIsLeavingIsNotTakenAwayByItsOwnEnd(t *testing.T) {
+	t.Parallel()
 	b := newBusyLeave(t, 6*time.Second)
 	again, err := b.StartNode(b.ctx, b.consul, service, b.busy.Name, "1.2")
 	b.must(err)

@@ -82,6 +82,7 @@ func (p *pair) health(lb *lab.Balancer) error {
 // TestMaintenanceLosesNoRequest is the upkeep of one of two load balancers, its
 // HAProxy replaced meanwhile.
 func TestMaintenanceLosesNoRequest(t *testing.T) {
+	t.Parallel()
 	p := newPair(t)
 	clients := p.discovering()
 	pid, err := p.lb1.WorkerPID(p.ctx)
@@ -153,6 +154,7 @@ func (p *pair) driftOf(lb *lab.Balancer) float64 {
 
 // What Consul checks is HAProxy, and not the sidecar.
 func TestAKilledSidecarDoesNotTakeItsLoadBalancerOut(t *testing.T) {
+	t.Parallel()
 	p := newPair(t)
 	clients := p.discovering()
 	p.must(p.lb1.Sidecar.Kill())
@@ -186,6 +188,7 @@ func TestAKilledSidecarDoesNotTakeItsLoadBalancerOut(t *testing.T) {
 
 // A sidecar that stops in order leaves the registration: HAProxy keeps running.
 func TestAStoppedSidecarLeavesItsLoadBalancerIn(t *testing.T) {
+	t.Parallel()
 	p := newPair(t)
 	clients := p.discovering()
 	p.must(p.lb1.Sidecar.Stop(10 * time.Second))

@@ -20,6 +20,7 @@ import (
 // until the drain's deadline; then it is cut, and a node that waits to leave hears
 // that no session is left.
 func TestATunnelLastsUntilTheDrainsDeadlineAndIsCutThen(t *testing.T) {
+	t.Parallel()
 	const drain, cut = 3 * time.Second, time.Second
 	w := bareWorld(t)
 	var err error

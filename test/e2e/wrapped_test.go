@@ -13,6 +13,7 @@ import (
 // Programs that know nothing of Consul, nor of leaving: under `registrator run`
 // their second version takes the place of the first, and no request is lost.
 func TestNginxUnderTheWrapperIsDeployedWithoutALoss(t *testing.T) {
+	t.Parallel()
 	nginx, err := lab.Nginx()
 	if err != nil {
 		t.Fatal(err)
@@ -29,6 +30,7 @@ func TestNginxUnderTheWrapperIsDeployedWithoutALoss(t *testing.T) {
 
 // Python's server ends at once on SIGTERM, with what it has in hand.
 func TestPythonsServerUnderTheWrapperIsDeployedWithoutALoss(t *testing.T) {
+	t.Parallel()
 	python, err := lab.Python()
 	if err != nil {
 		t.Fatal(err)
@@ -49,6 +51,7 @@ func TestPythonsServerUnderTheWrapperIsDeployedWithoutALoss(t *testing.T) {
 // Issue 13: three programs under one service ID, as of containers with a fixed
 // host name. The first to leave took the registration of the one that served.
 func TestOneServiceID_FirstOfThreeLeaves_NoRequestFails(t *testing.T) {
+	t.Parallel()
 	nginx, err := lab.Nginx()
 	if err != nil {
 		t.Fatal(err)
