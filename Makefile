@@ -193,6 +193,10 @@ tools: ## Install or build what demo and test need (HAProxy, Consul, Chromium, k
 	@tools/nginx.sh
 	@tools/prometheus.sh
 
+.PHONY: axe
+axe: ## Fetch axe-core again, by which the browser tests check accessibility (needs npm)
+	tools/axe.sh
+
 # Only what the demo needs: it is the first thing that is tried.
 .PHONY: tools-demo
 tools-demo:

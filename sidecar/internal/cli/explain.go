@@ -3,6 +3,7 @@ package cli
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -39,13 +40,22 @@ waits for, and what happened to it last. Exits with 1 if it is not known here.`,
 				return err
 			}
 			if !explain(env.Stdout, &s, happened.Events, args[0]) {
-				return failure(fmt.Errorf("explain %s: no backend of this load balancer has such a server, and Consul lists no such instance with the tags and the filter of one", catalog.Printable(args[0])))
+				return failure(unexplained(&s, args[0]))
 			}
 			return nil
 		},
 	}
 	cmd.AddCommand(explainRouteCommand(env))
 	return cmd
+}
+
+// unexplained is the error for an instance that is not known here.
+func unexplained(s *reconcile.State, name string) error {
+	isUnknown := func(x reconcile.ServiceState) bool { return !x.Known }
+	if slices.ContainsFunc(s.Services, isUnknown) {
+		return fmt.Errorf("explain %s: not known, and Consul has not answered for all services yet", catalog.Printable(name))
+	}
+	return fmt.Errorf("explain %s: no backend of this load balancer has such a server, and Consul lists no such instance with the tags and the filter of one", catalog.Printable(name))
 }
 
 // explain prints what is known of an instance, and reports whether anything is.
@@ -85,7 +95,7 @@ func explainInstance(w io.Writer, s *reconcile.State, svc *reconcile.ServiceStat
 	}
 	switch {
 	case !s.HAProxy.Running:
-		row("takes traffic", "unknown: HAProxy does not run or cannot be read")
+		row("takes traffic", "unknown: %s", i.Reason)
 	case i.Own:
 		row("takes traffic", "as HAProxy decides: a server of the operator's own, left alone")
 	case i.TakesTraffic():

@@ -191,6 +191,8 @@ func (t *tree) service(name string, svc *reconcile.ServiceState, is reconcile.St
 			name = "the operator's own"
 		case inst.RoleLost:
 			name = "without the backend's tags"
+		case inst.Health == "unknown":
+			name = "not known before Consul answers"
 		case inst.ID == "":
 			name = "not in Consul"
 		case name == "":

@@ -135,6 +135,9 @@ func (a *Agent) serviceState(svc plan.Service, want catalog.Service, p plan.Plan
 	}
 	if running { // else what was read last is gone
 		s.addServers(a.known.observed.Backends[svc.Backend], svc, p, was)
+		if !want.Known {
+			s.unlisted()
+		}
 	} else {
 		s.addFiled(p, want)
 		decision = nil // this is not made from it
@@ -149,6 +152,9 @@ func (a *Agent) serviceState(svc plan.Service, want catalog.Service, p plan.Plan
 		inst := &s.Instances[i]
 		inst.Drain = drains[instanceKey{inst.Node, inst.ID}]
 		inst.Waiting = waiting[inst.Server]
+		if inst.Health == healthUnknown {
+			inst.Waiting = string(plan.ForConsul)
+		}
 		inst.RoleLost = inst.ID == "" && !inst.Own && untagged[inst.Addr]
 		if f := a.flaps.hot[svc.Backend][instanceKey{inst.Node, inst.ID}]; f != nil {
 			inst.Flaps = f.n
@@ -156,7 +162,7 @@ func (a *Agent) serviceState(svc plan.Service, want catalog.Service, p plan.Plan
 				inst.DampedUntil = f.until(time.Now(), a.set.Damping[svc.Backend])
 			}
 		}
-		inst.Reason = inst.reason()
+		inst.Reason = inst.reason(running)
 	}
 	s.Guard.Until = s.heldUntil(svc)
 	slices.SortFunc(s.Instances, func(x, y InstanceState) int { return cmp.Compare(x.Server, y.Server) })
@@ -202,7 +208,7 @@ func (s *ServiceState) addServers(b plan.Backend, svc plan.Service, p plan.Plan,
 			continue
 		}
 		st := InstanceState{
-			Server: srv.Name, Addr: srv.Addr.String(), Health: "gone", Own: slices.Contains(svc.Operator, srv.Name),
+			Server: srv.Name, Addr: srv.Addr.String(), Health: healthGone, Own: slices.Contains(svc.Operator, srv.Name),
 			Admin: srv.Admin.String(), Agent: srv.Agent.String(), Weight: srv.Weight, Sessions: srv.Sessions, Phase: phase(srv),
 		}
 		if st.Phase == PhaseStarting && was.wasUp(st.Server, st.Addr) {
@@ -224,6 +230,15 @@ func (s *ServiceState) addServers(b plan.Backend, svc plan.Service, p plan.Plan,
 	}
 }
 
+// unlisted takes back that Consul does not list the servers: it has not answered yet.
+func (s *ServiceState) unlisted() {
+	for i := range s.Instances {
+		if inst := &s.Instances[i]; inst.Health == healthGone && !inst.Own {
+			inst.Health = healthUnknown
+		}
+	}
+}
+
 // addFiled adds the servers that the file keeps for a HAProxy that does not run,
 // though Consul does not want them there: it will have them when it starts.
 func (s *ServiceState) addFiled(p plan.Plan, want catalog.Service) {
@@ -237,7 +252,7 @@ func (s *ServiceState) addFiled(p plan.Plan, want catalog.Service) {
 	}
 	for _, f := range p.File[i].Servers {
 		if !f.Disabled && !listed[f.Addr] {
-			s.Instances = append(s.Instances, InstanceState{Server: f.Name, Addr: f.Addr.String(), Health: "gone", Phase: PhaseUnknown, Weight: f.Weight})
+			s.Instances = append(s.Instances, InstanceState{Server: f.Name, Addr: f.Addr.String(), Health: healthGone, Phase: PhaseUnknown, Weight: f.Weight})
 		}
 	}
 }

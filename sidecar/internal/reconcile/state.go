@@ -161,6 +161,12 @@ const (
 // Phases lists every Phase.
 var Phases = []Phase{PhaseUnknown, PhaseStarting, PhaseUp, PhaseDown, PhaseDraining, PhaseDrained, PhaseOut}
 
+// What Consul says of a server without an instance.
+const (
+	healthGone    = "gone"    // it is not listed
+	healthUnknown = "unknown" // no complete answer yet
+)
+
 // InstanceState is one instance, as Consul lists it and HAProxy runs it.
 type InstanceState struct {
 	ID       string    `json:"id"` // "" for a server that Consul does not list
@@ -169,7 +175,7 @@ type InstanceState struct {
 	Addr     string    `json:"address"`
 	MovesTo  string    `json:"moves_to,omitempty"` // Consul's address for it, where HAProxy has another
 	Version  string    `json:"version,omitempty"`
-	Health   string    `json:"health"` // Consul's word; "gone" if Consul does not list it
+	Health   string    `json:"health"` // Consul's word; "gone" if Consul does not list it, "unknown" before Consul has answered
 	Phase    Phase     `json:"phase"`
 	Leaving  bool      `json:"leaving"`             // it has said so
 	RoleLost bool      `json:"role_lost,omitempty"` // Consul lists its instance, without a tag of the backend

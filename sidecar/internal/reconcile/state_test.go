@@ -216,3 +216,27 @@ func TestState_RoleLost_ReasonNamesTheTag(t *testing.T) {
 		}
 	})
 }
+
+// Such a server was called one that Consul no longer lists.
+func TestState_ConsulHasNotAnswered_ServerIsNotCalledGone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, true, "api")
+		b.catalog.says("api", instance("a", 1), instance("b", 2))
+		b.adoptable()
+		b.haproxy.with(func() { b.haproxy.server("api_nodes", "a").Admin = plan.Drain })
+		b.catalog.answers(catalog.Service{Name: "api"})
+		b.start()
+		b.passes(2 * time.Second)
+		got := map[string]string{}
+		for _, i := range b.agent.State().Services[0].Instances {
+			got[i.Server] = i.Health + ": " + i.Reason
+		}
+		want := map[string]string{
+			"a": "unknown: HAProxy has it in drain; waiting for a complete answer from Consul",
+			"b": "unknown: waiting for a complete answer from Consul",
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("-want +got:\n%s", diff)
+		}
+	})
+}

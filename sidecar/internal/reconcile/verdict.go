@@ -140,7 +140,7 @@ func (v *Verdict) service(s *ServiceState, running bool) {
 			phases[PhaseStarting]++
 		case inst.Phase == PhaseOut, inst.Phase == PhaseDrained, inst.Phase == PhaseUnknown:
 			switch {
-			case inst.Leaving, inst.Health == "gone":
+			case inst.Leaving, inst.Health == healthGone, inst.Health == healthUnknown:
 			case !inst.Drain.IsZero():
 				kept++
 			default:
@@ -190,11 +190,11 @@ func (i *InstanceState) isWanted() bool {
 	return !i.Leaving && i.Drain.IsZero() && i.Health == catalog.Passing.String()
 }
 
-// waitWords say what the next change of a server waits for.
+// waitWords say what the next change of a server waits for. One that waits for HAProxy's
+// check is starting or down, and outOfTraffic says so.
 var waitWords = map[plan.WaitReason]string{
 	plan.ForSessions:    "waiting for its sessions to end",
 	plan.ForReplacement: "waiting for a replacement that is up",
-	plan.ForCheck:       "waiting for HAProxy's check to pass",
 	plan.ForGuard:       "held by the guard, HAProxy's check decides",
 	plan.ForDamping:     "flapping, suppressed until stable",
 	plan.ForSlot:        "waiting for a slot, which takes a reload",
@@ -203,14 +203,16 @@ var waitWords = map[plan.WaitReason]string{
 }
 
 // reason says why the instance gets no traffic, or what is about to change;
-// "" for one that takes traffic and stays.
-func (i *InstanceState) reason() string {
+// "" for one that takes traffic and stays. running is whether HAProxy was read.
+func (i *InstanceState) reason(running bool) string {
+	if !running {
+		return "HAProxy does not run or cannot be read"
+	}
 	var parts []string
 	if !i.TakesTraffic() {
 		parts = append(parts, i.outOfTraffic())
 	}
-	wait := plan.WaitReason(i.Waiting)
-	if w := waitWords[wait]; w != "" && (wait != plan.ForCheck || i.Phase != PhaseStarting && i.Phase != PhaseDown) {
+	if w := waitWords[plan.WaitReason(i.Waiting)]; w != "" {
 		parts = append(parts, w)
 	}
 	return strings.Join(parts, "; ")
@@ -231,11 +233,11 @@ func (i *InstanceState) outOfTraffic() string {
 		return "it is leaving"
 	case i.RoleLost:
 		return "its instance lacks a tag of the backend"
-	case i.Health == "gone":
+	case i.Health == healthGone:
 		return "Consul no longer lists it"
 	case i.Health == catalog.Maintenance.String():
 		return "maintenance mode in Consul"
-	case i.Health != catalog.Passing.String():
+	case i.Health != catalog.Passing.String() && i.Health != healthUnknown:
 		return "its check in Consul is " + i.Health
 	case i.Phase == PhaseUnknown:
 		return "HAProxy has no server for it yet"

@@ -79,6 +79,7 @@ func TestPage_Deploy_StepsAndBlockedDrainAreShownLive(t *testing.T) {
 	b.sees("that it waits for the drain, and what happens at the deadline", `/wait until drained/.test(`+current+`) && /no further node is stopped: exit code 4/.test(`+current+`)`)
 	b.sees("what blocks it, and where", `[...document.querySelectorAll('#view tr')].some((r) => r.innerText.includes('lb1') && /"api-1" on lb1: not drained: phase draining, [1-9]/.test(r.innerText))`)
 	b.shoot("deployment")
+	b.accessible("a deployment")
 	s.says(3, `waits: "api-1" on lb1: not drained`, "deploy", "status")
 	s.says(8, `another deployment is under way: version "1.1"`, "deploy", "--service", service, "--version", "1.2", "--start", "true", "--stop", "true")
 	if err := <-answered; err != nil {

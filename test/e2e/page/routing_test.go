@@ -1,9 +1,11 @@
 package page
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -73,17 +75,22 @@ func TestPage_RoutesAndCertificates_ShownWithMapStateAndExpiry(t *testing.T) {
 	s.says(5, "broken.pem of shop cannot be used", "status")
 
 	for _, look := range []string{"light", "dark"} {
-		b.do(look, scheme(look), chromedp.EmulateViewport(390, 844))
-		for _, view := range []string{"routes", "certificates"} {
-			b.do(view, chromedp.Navigate(lb.StatusURL()+"/#/"+view))
-			b.sees(view, `document.querySelector('#view table') !== null && document.querySelector('nav [aria-current]').hash === '#/`+view+`'`)
-			if w := read[int](b, `document.documentElement.scrollWidth`); w > 390 {
-				t.Errorf("%s is %d pixels wide on a phone of 390", view, w)
+		b.do(look, scheme(look))
+		for width, height := range map[int64]int64{390: 844, 1280: 900} {
+			b.do("resize", chromedp.EmulateViewport(width, height))
+			for view, has := range map[string]string{
+				"": ".facts", "service/api": "table", "service/shop": "#view h2", "routes": "table", "certificates": "table", "events": "table", "deployments": "#view h2",
+			} {
+				what := fmt.Sprintf("%s-%d-%s", strings.NewReplacer("/", "-").Replace(cmp.Or(view, "overview")), width, look)
+				b.do(what, chromedp.Navigate(lb.StatusURL()+"/#/"+view))
+				b.sees(what, `document.querySelector('`+has+`') !== null && (document.querySelector('nav [aria-current]')?.hash ?? '#/`+view+`') === '#/`+view+`'`)
+				if w := read[int64](b, `document.documentElement.scrollWidth`); w > width {
+					t.Errorf("%s is %d pixels wide", what, w)
+				}
+				b.accessible(what)
+				b.shoot(what)
 			}
-			b.shoot(view + "-phone-" + look)
 		}
-		b.do("desktop", chromedp.EmulateViewport(1280, 900))
-		b.shoot("certificates-" + look)
 	}
 	for _, c := range complaints() {
 		t.Errorf("the browser complains: %s", c)

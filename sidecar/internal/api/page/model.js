@@ -41,6 +41,7 @@ export function summary(service) {
 function kindOf(i) {
   if (i.own) return { label: 'the operator\'s own', isVersion: true };
   if (i.role_lost) return { label: 'without the backend\'s tags', isVersion: false };
+  if (i.health === 'unknown') return { label: 'not known before Consul answers', isVersion: false };
   if (!i.id && !i.version) return { label: 'not in Consul', isVersion: false };
   return { label: i.version || 'no version', isVersion: true };
 }

@@ -192,7 +192,7 @@ function instances(rows) {
       [i.id || i.server, i.node && h('small', null, `on ${i.node}`), i.id && i.server !== i.id && h('small', null, `server ${i.server}`)],
       i.version || h('span', { class: 'quiet' }, '–'), [pill(kinds[i.phase] ?? 'off', i.phase), i.leaving && h('small', null, 'leaving')],
       [h('code', null, i.address), i.moves_to && h('small', null, `moves to ${i.moves_to}`)], number(i.weight), number(i.sessions), healths[i.health] ? pill(healths[i.health], i.health) : i.health,
-      i.own ? 'the operator\'s own server, left alone' : [i.reason, i.damped_until && [' (', span((new Date(i.damped_until) - Date.now()) / 1000), ' left)']],
+      i.own ? 'as HAProxy decides: a server of the operator\'s own, left alone' : [i.reason, i.damped_until && [' (', span((new Date(i.damped_until) - Date.now()) / 1000), ' left)']],
     ]));
 }
 
