@@ -173,3 +173,26 @@ func TestTakeover_FileThatServesNothing_Taken(t *testing.T) {
 	s.must(os.WriteFile(s.lb.Config(), []byte(head), 0o644))
 	s.must(s.lb.Start(s.ctx))
 }
+
+// A server of the operator's without a health check serves an instance until the reload
+// brings ours. Until then HAProxy refuses to check it, and that is no fault to warn of.
+func TestTakeover_ServerWithoutCheck_AdoptedWithoutWarning(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	node, err := s.StartNode(s.ctx, s.consul, service, "n0", "1.0")
+	s.must(err)
+	s.must(node.Registered(s.ctx, 20*time.Second, "passing"))
+	s.file = strings.Replace(s.file, "server static 127.0.0.1:9\n", "server static "+node.Addr()+"\n", 1)
+	s.must(os.WriteFile(s.lb.Config(), []byte(s.file), 0o644))
+	s.must(s.lb.StartHAProxy(s.ctx))
+	s.lb.Sidecar, err = s.Start("adopting", programs.Sidecar, "run", "--adopt", "--config", s.lb.Settings())
+	s.must(err)
+	s.must(s.lb.Ready(s.ctx, 15*time.Second))
+	s.reloaded(15*time.Second, 1)
+	s.must(s.lb.Routes(s.ctx, 20*time.Second, service, node.Name))
+	for line := range strings.Lines(s.lb.Sidecar.Tail(1000)) {
+		if strings.Contains(line, "[WARN]") && !strings.Contains(line, "taking over HAProxy") && !strings.Contains(line, "service=other") {
+			t.Errorf("it logs %s", line)
+		}
+	}
+}

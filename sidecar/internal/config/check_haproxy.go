@@ -79,19 +79,31 @@ type listener struct {
 	path  string // of a unix socket; "" for an address
 	at    netip.AddrPort
 	last  uint16 // of the ports, which begin at at's
+
+	within string // the interface and the namespace, as they are written; "" is all
+	only6  bool   // it says v6only
 }
 
 // listeners parses the addresses of a bind line, in the forms that HAProxy
 // takes (configuration manual, 4.2 "bind"): a comma between two, ipv4@, ipv6@ or
-// unix@ before one, and a range of ports. Words after them do not matter.
+// unix@ before one, and a range of ports. Of the words after them only those matter that
+// tell two listeners apart.
 func listeners(bind string) ([]listener, error) {
-	addresses, _, _ := strings.Cut(strings.TrimSpace(bind), " ")
+	addresses, rest, _ := strings.Cut(strings.TrimSpace(bind), " ")
+	words := strings.Fields(rest)
+	var within []string
+	for i, word := range words[:max(0, len(words)-1)] {
+		if word == "interface" || word == "namespace" {
+			within = append(within, word, words[i+1])
+		}
+	}
 	var all []listener
-	for words := range strings.SplitSeq(addresses, ",") {
-		l, err := parseListener(words)
+	for address := range strings.SplitSeq(addresses, ",") {
+		l, err := parseListener(address)
 		if err != nil {
 			return nil, err
 		}
+		l.within, l.only6 = strings.Join(within, " "), slices.Contains(words, "v6only")
 		all = append(all, l)
 	}
 	return all, nil
@@ -150,17 +162,37 @@ func parseListener(words string) (listener, error) {
 	return l, nil
 }
 
-// each gives the single addresses in one spelling, so that two that mean the
-// same are equal.
-func (l listener) each() []string {
+// places gives what two listeners must have in common to meet: a path, or one of the
+// ports.
+func (l listener) places() []string {
 	if l.path != "" {
 		return []string{l.path}
 	}
 	all := make([]string, 0, int(l.last-l.at.Port())+1)
 	for port := int(l.at.Port()); port <= int(l.last); port++ {
-		all = append(all, netip.AddrPortFrom(l.at.Addr(), uint16(port)).String())
+		all = append(all, strconv.Itoa(port))
 	}
 	return all
+}
+
+// isSame reports whether two listeners that share a place are at one address.
+func (l listener) isSame(o listener) bool {
+	return l.path == o.path && l.at.Addr() == o.at.Addr()
+}
+
+// isApart reports whether two listeners are on different interfaces or namespaces.
+func (l listener) isApart(o listener) bool {
+	return l.within != "" && o.within != "" && l.within != o.within
+}
+
+// covers reports whether a listener at every address of a family takes the other's
+// connections. On Linux `:::80` takes those of IPv4, too, unless it says v6only
+// (configuration manual, 5.1).
+func (l listener) covers(o listener) bool {
+	if l.path != "" || o.path != "" || !l.at.Addr().IsUnspecified() {
+		return false
+	}
+	return l.at.Addr().Is4() == o.at.Addr().Is4() || l.at.Addr().Is6() && !l.only6
 }
 
 // urlPath passes a path in a URL.

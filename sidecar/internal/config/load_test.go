@@ -473,6 +473,11 @@ func TestLoadRefuses(t *testing.T) {
 		{"a network that is a name", input{yaml: service("addresses: {deny: [10.0.0.1, office]}")}, file + `:3: services[api].addresses.deny: item 2, "office": must be a network such as 10.0.0.0/8, or an address`},
 		{"a comma too many", input{yaml: service("bind: '*:80,'")}, file + `:3: services[api].bind "*:80,": item 1, "*:80,": must be address:port, such as *:80 or 127.0.0.1:8080, or a path`},
 		{"one port of two ranges", input{yaml: "services:\n- {name: a, bind: '*:80-90'}\n- {name: b, bind: '*:79,ipv4@*:90-99'}\n"}, file + `:3: services[b].bind: ipv4@*:90-99 is already bound by services[a].bind`},
+		{"one address of all", input{yaml: "services:\n- {name: a, bind: '*:80'}\n- {name: b, bind: '10.0.0.1:79-81'}\n"}, file + `:3: services[b].bind: 10.0.0.1:79-81 overlaps *:80 of services[a].bind: HAProxy would listen on both, and a connection reaches only one of them`},
+		{"all of one address", input{yaml: "services:\n- {name: a, bind: '10.0.0.1:80 ssl crt /x'}\n- {name: b, bind: ':80'}\n"}, file + `:3: services[b].bind: :80 overlaps 10.0.0.1:80 of services[a].bind: HAProxy would listen on both, and a connection reaches only one of them`},
+		{"IPv4 of all addresses", input{yaml: "services:\n- {name: a, bind: ':::80'}\n- {name: b, bind: '10.0.0.1:80'}\n"}, file + `:3: services[b].bind: 10.0.0.1:80 overlaps :::80 of services[a].bind: HAProxy would listen on both, and a connection reaches only one of them`},
+		{"all addresses and an interface", input{yaml: "services:\n- {name: a, bind: '*:80 interface eth0'}\n- {name: b, bind: '10.0.0.1:80'}\n"}, file + `:3: services[b].bind: 10.0.0.1:80 overlaps *:80 of services[a].bind: HAProxy would listen on both, and a connection reaches only one of them`},
+		{"a frontend over a service", input{yaml: "services:\n- {name: a, bind: '127.0.0.1:80'}\nfrontends:\n- {name: web, bind: '*:80'}\n"}, file + `:4: frontends[web].bind: *:80 overlaps 127.0.0.1:80 of services[a].bind: HAProxy would listen on both, and a connection reaches only one of them`},
 		{"one path twice", input{yaml: "services:\n- {name: a, bind: /run/a.sock}\n- {name: b, bind: 'unix@/run/a.sock'}\n"}, file + `:3: services[b].bind: unix@/run/a.sock is already bound by services[a].bind`},
 		{"one address twice, spelt differently", input{yaml: "services:\n- {name: a, bind: \"*:80\"}\n- name: b\n  bind: [\":81\", \"0.0.0.0:80 ssl crt /x\"]\n"}, file + `:4: services[b].bind: 0.0.0.0:80 is already bound by services[a].bind`},
 		{"the statistics' address", input{yaml: "haproxy: {stats: {bind: \"127.0.0.1:80\"}}\nservices:\n- {name: a, bind: \"127.0.0.1:80\"}\n"}, file + `:3: services[a].bind: 127.0.0.1:80 is already bound by haproxy.stats.bind`},
@@ -499,6 +504,18 @@ func TestBindTakesWhatHAProxyDoes(t *testing.T) {
 		if want := []string{bind}; !cmp.Equal(got, want) {
 			t.Errorf("bind = %q, want %q", got, want)
 		}
+	}
+}
+
+func TestBind_OnePortInSeveralPlaces_TakenWhereNoConnectionIsMeantForTwo(t *testing.T) {
+	for _, binds := range [][2]string{
+		{`[":80", ":::80 v6only", "10.0.0.1:80"]`, `":81"`}, // of one service
+		{`"*:80"`, `"[::]:80 v6only"`},
+		{`"*:80"`, `"[fd00::1]:80"`},
+		{`"*:80 interface eth0"`, `"*:80 interface eth1"`},
+		{`"10.0.0.1:80"`, `"10.0.0.2:80"`},
+	} {
+		mustLoad(t, input{yaml: fmt.Sprintf("services:\n- {name: a, bind: %s}\n- {name: b, bind: %s}\n", binds[0], binds[1])})
 	}
 }
 

@@ -233,21 +233,34 @@ func (l *loader) namesUnique() {
 	}
 }
 
-// bindsUnique reports addresses that two would listen on.
+// bindsUnique reports addresses that two would listen on. HAProxy takes `*:80` and
+// `10.0.0.1:80` side by side, because it listens with SO_REUSEPORT: each connection
+// reaches one of the two, and nothing tells.
 func (l *loader) bindsUnique() {
-	taken := map[string]string{} // by whom, by address
+	type claimed struct {
+		listener
+		key string
+	}
+	taken := map[string][]claimed{} // by port, or path
 	claim := func(line, key, parent string) {
 		all, err := listeners(line)
 		if err != nil {
 			return // reported as the value was read, or a host's name
 		}
 		for _, one := range all {
-			for _, address := range one.each() {
-				if other, again := taken[address]; again {
-					l.conflict(fmt.Sprintf("%s is already bound by %s", one.words, other), "", key, parent)
-					return
+			for _, place := range one.places() {
+				for _, other := range taken[place] {
+					switch {
+					case one.isApart(other.listener):
+					case one.isSame(other.listener):
+						l.conflict(fmt.Sprintf("%s is already bound by %s", one.words, other.key), "", key, parent)
+						return
+					case other.key != key && (one.covers(other.listener) || other.covers(one)):
+						l.conflict(fmt.Sprintf("%s overlaps %s of %s: HAProxy would listen on both, and a connection reaches only one of them", one.words, other.words, other.key), "", key, parent)
+						return
+					}
 				}
-				taken[address] = key
+				taken[place] = append(taken[place], claimed{one, key})
 			}
 		}
 	}

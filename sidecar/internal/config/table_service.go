@@ -29,7 +29,7 @@ func serviceRoute() []setting[Service] {
 		},
 		{
 			key: "bind", def: "[]",
-			doc: "HAProxy `bind` addresses of the service, such as `*:80`, with optional bind options after each address. Without an address there is only a backend.",
+			doc: "HAProxy `bind` addresses of the service, such as `*:80`, with optional bind options after each address. One port may belong to one service, frontend or listener of HAProxy only, `*:80` and `10.0.0.1:80` included. Without an address there is only a backend.",
 			at: func(s *Service) value {
 				return list{p: &s.Bind, what: "bind line, or a list of them", item: bind}
 			},

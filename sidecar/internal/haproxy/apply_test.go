@@ -23,8 +23,8 @@ type applyCase struct {
 func applyCases(live netip.AddrPort) []applyCase {
 	one := plan.Server{Name: "one", Addr: live, Up: true, Weight: 10, ConfigWeight: 10, MaxConn: 5, Checked: true}
 	two := plan.Server{Name: "two", Addr: addr("127.0.0.1:9"), Admin: plan.Maint, Weight: 1, ConfigWeight: 1, Checked: true, FileDisabled: true}
-	plain := plan.Server{Name: "plain", Addr: addr("127.0.0.3:80"), Up: true, Weight: 1, ConfigWeight: 1, Backup: true}
-	asked := plan.Server{Name: "asked", Addr: addr("127.0.0.5:80"), Up: true, Weight: 4, ConfigWeight: 4, Agent: plan.AgentOn}
+	plain := plan.Server{Name: "plain", Addr: addr("127.0.0.3:80"), Up: true, Weight: 1, ConfigWeight: 1, Backup: true, NoCheck: true}
+	asked := plan.Server{Name: "asked", Addr: addr("127.0.0.5:80"), Up: true, Weight: 4, ConfigWeight: 4, Agent: plan.AgentOn, NoCheck: true}
 	rest := func(changed plan.Server) []plan.Server {
 		all := []plan.Server{one, two, plain, asked}
 		for i := range all {
@@ -117,7 +117,7 @@ func applyCases(live netip.AddrPort) []applyCase {
 		},
 		{"add with an agent", []plan.Step{add("new", func(s *plan.Step) {
 			s.Agent, s.Options = true, "agent-check agent-port 9 agent-inter 1h"
-		})}, nil, append(rest(one), plan.Server{Name: "new", Addr: addr("127.0.0.4:8080"), Up: true, Weight: 7, ConfigWeight: 7, Agent: plan.AgentOn})},
+		})}, nil, append(rest(one), plan.Server{Name: "new", Addr: addr("127.0.0.4:8080"), Up: true, Weight: 7, ConfigWeight: 7, Agent: plan.AgentOn, NoCheck: true})},
 		{"maxconn", []plan.Step{{Kind: plan.SetMaxConn, Backend: "api", Server: "two", MaxConn: 9}}, nil, rest(with(two, func(s *plan.Server) { s.MaxConn = 9 }))},
 		{"maxconn 0 is no limit", []plan.Step{{Kind: plan.SetMaxConn, Backend: "api", Server: "one"}}, nil, rest(with(one, func(s *plan.Server) { s.MaxConn = 0 }))},
 		{"address and port", []plan.Step{to("two", "127.0.0.7:8081")}, nil, rest(with(two, func(s *plan.Server) { s.Addr = addr("127.0.0.7:8081") }))},
@@ -155,7 +155,7 @@ func applyCases(live netip.AddrPort) []applyCase {
 			"add",
 			[]plan.Step{add("new", nil)},
 			nil,
-			append(rest(one), plan.Server{Name: "new", Addr: addr("127.0.0.4:8080"), Up: true, Weight: 7, ConfigWeight: 7}),
+			append(rest(one), plan.Server{Name: "new", Addr: addr("127.0.0.4:8080"), Up: true, Weight: 7, ConfigWeight: 7, NoCheck: true}),
 		},
 		{"add with everything, to be proved", []plan.Step{add("new", func(s *plan.Step) {
 			s.Addr, s.MaxConn, s.Backup, s.Prove, s.Options = addr("[::1]:8080"), 3, true, true, "check inter 1h  fall 3"
@@ -182,7 +182,7 @@ func applyCases(live netip.AddrPort) []applyCase {
 			"delete and others in one call",
 			[]plan.Step{step(plan.SetDrain, "one"), step(plan.Delete, "none"), step(plan.Delete, "two"), add("new", nil), step(plan.SetMaint, "one")},
 			[]string{"", "No such server.", "", "", ""},
-			[]plan.Server{with(one, func(s *plan.Server) { s.Admin, s.Up = plan.Maint, false }), {Name: "new", Addr: addr("127.0.0.4:8080"), Up: true, Weight: 7, ConfigWeight: 7}, plain, asked},
+			[]plan.Server{with(one, func(s *plan.Server) { s.Admin, s.Up = plan.Maint, false }), {Name: "new", Addr: addr("127.0.0.4:8080"), Up: true, Weight: 7, ConfigWeight: 7, NoCheck: true}, plain, asked},
 		},
 		{
 			"an option that would be another command is not sent",
@@ -279,7 +279,7 @@ func contains(servers []plan.Server, name string) bool {
 func TestApply_SlotBecomesReady_ForTheAddressOfTheStep(t *testing.T) {
 	backends := []backendSpec{{name: "api", servers: []serverSpec{{name: "slot-1", addr: addr("127.0.0.1:9"), weight: 1, disabled: true}}}}
 	onEach(t, backends, func(t *testing.T, s subject) {
-		want := plan.Server{Name: "slot-1", Addr: addr("127.0.0.1:9"), Up: true, Weight: 1, ConfigWeight: 1, FileDisabled: true}
+		want := plan.Server{Name: "slot-1", Addr: addr("127.0.0.1:9"), Up: true, Weight: 1, ConfigWeight: 1, FileDisabled: true, NoCheck: true}
 		if !s.dynamic {
 			want.Addr = addr("127.0.0.8:80")
 		}

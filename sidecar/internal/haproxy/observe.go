@@ -84,6 +84,7 @@ func (v serverView) plan() plan.Server {
 		MaxConn:      v.maxConn,
 		Backup:       v.backup,
 		Checked:      v.check&checkOn == checkOn,
+		NoCheck:      v.check&checkConfigured == 0,
 		Agent:        v.agentState(),
 		FileDisabled: v.admin&adminFileMaint != 0,
 		SinceChange:  v.sinceChange,

@@ -231,8 +231,8 @@ func throughMaster(t *testing.T, s subject) {
 		}
 	}
 	s.expect(t, "api", []plan.Server{
-		{Name: "one", Addr: addr("127.0.0.1:9"), Admin: plan.Drain, Up: true, Weight: 1, ConfigWeight: 1},
-		{Name: "two", Addr: addr("127.0.0.9:90"), Admin: plan.Maint, FileDisabled: true, Weight: 1, ConfigWeight: 1},
+		{Name: "one", Addr: addr("127.0.0.1:9"), Admin: plan.Drain, Up: true, Weight: 1, ConfigWeight: 1, NoCheck: true},
+		{Name: "two", Addr: addr("127.0.0.9:90"), Admin: plan.Maint, FileDisabled: true, Weight: 1, ConfigWeight: 1, NoCheck: true},
 	})
 	if got := s.observe(t, "api").Marker; got != testMark {
 		t.Errorf("got marker %+v", got)

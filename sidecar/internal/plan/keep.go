@@ -33,15 +33,16 @@ func (b *backendPlan) keep(i int, inst *catalog.Instance) {
 		b.additions = append(b.additions, b.step(SetReady, b.readyReason(s), s, inst))
 	case Maint:
 		st := b.step(SetReady, b.readyReason(s), s, inst)
-		st.Prove = b.Checked
+		st.Prove = b.Checked && !s.NoCheck
 		b.additions = append(b.additions, st)
 	}
 }
 
 // check has HAProxy check a server that takes traffic, should an operator have
-// switched that off: no check of Consul's decides on one that is held.
+// switched that off: no check of Consul's decides on one that is held. A server that
+// came without a check, in a file before ours, gets it by a reload only.
 func (b *backendPlan) check(s *Server, inst *catalog.Instance) {
-	if b.Checked && !s.Checked {
+	if b.Checked && !s.Checked && !s.NoCheck {
 		b.additions = append(b.additions, b.step(EnableHealth, Drift, s, inst))
 	}
 }

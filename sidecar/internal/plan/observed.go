@@ -140,6 +140,7 @@ type Server struct {
 	MaxConn      int // 0 is no limit
 	Backup       bool
 	Checked      bool // HAProxy's own health check is running
+	NoCheck      bool // the server has none that could run
 	Agent        Agent
 
 	// FileDisabled is whether the server's line in the file has `disabled`, also

@@ -330,6 +330,8 @@ func change(srv *plan.Server, word string) (err error) {
 		srv.Backup = true
 	case "unchecked":
 		srv.Checked = false
+	case "nocheck":
+		srv.Checked, srv.NoCheck = false, true
 	case "weight":
 		srv.Weight, err = strconv.Atoi(value)
 	case "config":

@@ -142,7 +142,7 @@ func (p *proxy) load(c content) {
 		for n, s := range f.Servers {
 			srv := &server{worker: p.worker, service: f.Service, checked: checked, changed: now, Server: plan.Server{
 				ID: n + 1, Name: s.Name, Addr: s.Addr, Weight: s.Weight, ConfigWeight: s.Weight, MaxConn: s.MaxConn, Backup: s.Backup,
-				Checked: checked, Up: !s.Disabled, FileDisabled: s.Disabled,
+				Checked: checked, NoCheck: !checked, Up: !s.Disabled, FileDisabled: s.Disabled,
 			}}
 			if s.Disabled {
 				srv.Admin = plan.Maint
