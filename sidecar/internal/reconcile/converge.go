@@ -301,8 +301,12 @@ func (a *Agent) apply(ctx context.Context, steps []plan.Step) {
 			}
 			continue
 		}
-		if s.Kind == plan.Add {
+		switch s.Kind {
+		case plan.Add:
 			a.known.adds[s.Backend] = true
+		case plan.SetReady:
+			a.known.letIn(s)
+		case plan.Delete, plan.SetDrain, plan.SetMaint, plan.SetWeight, plan.SetMaxConn, plan.SetAddr, plan.EnableHealth, plan.EnableAgent, plan.DisableAgent, plan.Shutdown:
 		}
 		if a.trouble.taken(s) {
 			a.logStep(s)

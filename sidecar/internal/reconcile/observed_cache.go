@@ -184,6 +184,21 @@ func (k *observedCache) settled(p plan.Plan) {
 	clear(k.fresh)
 }
 
+// letIn remembers that the sidecar itself has made a server ready, also one that waits
+// for something ever since and is not settled: no one else has let it in.
+func (k *observedCache) letIn(s plan.Step) {
+	i := slices.IndexFunc(k.left[s.Backend], func(l plan.FileServer) bool { return l.Name == s.Server })
+	if i < 0 {
+		return
+	}
+	left := slices.Clone(k.left[s.Backend]) // what was decided from it stays as it was
+	left[i].Disabled = false
+	if s.Addr.IsValid() {
+		left[i].Addr = s.Addr
+	}
+	k.left[s.Backend] = left
+}
+
 // noteAbsent remembers since when the instances of a plan have no ready server.
 func (k *observedCache) noteAbsent(now time.Time, p plan.Plan) {
 	next := make(map[plan.Absence]time.Time, len(p.Absent))

@@ -138,3 +138,34 @@ func TestOperatorDrain_CannotBeSaved_IsAnError(t *testing.T) {
 		}
 	})
 }
+
+// The sidecar itself has made the last server ready, against an operator's drain. That is
+// not someone else's doing: when its instance leaves, it stays until another one is up.
+func TestOperatorDrain_LastServerLeaves_StaysUntilAnotherIsUp(t *testing.T) {
+	inBothModes(t, func(t *testing.T, dynamic bool) {
+		b := newBench(t, dynamic)
+		b.settings.Services[0].MoveSticky = true // a drain is maint then
+		b.catalog.says("api", instance("a", 1), instance("b", 2))
+		b.adoptable()
+		b.start()
+		b.eventually("ready", time.Second, func() bool { return b.agent.State().Ready })
+		if err := b.setDrain("a", true); err != nil {
+			t.Fatal(err)
+		}
+		b.passes(10 * time.Second)
+		b.catalog.says("api", instance("a", 1))
+		want := "a up by operator"
+		b.eventually(want, 10*time.Second, func() bool { return strings.HasPrefix(b.phases(), want) })
+		b.haproxy.with(func() { b.haproxy.nodes[addr(3)] = false })
+		b.catalog.says("api", instance("a", 1, leaving), instance("c", 3))
+		b.passes(2 * time.Second)
+		if got, want := b.phases(), "a up by operator, c starting"; got != want {
+			t.Errorf("got %q, want %q:\n%s", got, want, b.log)
+		}
+		if n := b.log.count("drift corrected"); n != 0 {
+			t.Errorf("got %d lines of drift, want none:\n%s", n, b.log)
+		}
+		b.haproxy.with(func() { b.haproxy.nodes[addr(3)] = true })
+		b.eventually("c is up and a is out", time.Minute, func() bool { return !strings.Contains(b.phases(), "a up") && strings.Contains(b.phases(), "c up") })
+	})
+}
