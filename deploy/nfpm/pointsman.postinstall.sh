@@ -18,6 +18,11 @@ if [ ! -e /var/lib/pointsman/pointsman.cfg ]; then
 	chown pointsman:haproxy /var/lib/pointsman/pointsman.cfg
 	chmod 0640 /var/lib/pointsman/pointsman.cfg
 fi
+# The package has it again, see its preremove script.
+kept=/etc/systemd/system/haproxy.service.d/10-pointsman.conf
+if grep -qs '^# Kept when the package pointsman was removed' "$kept"; then
+	rm "$kept"
+fi
 
 if [ -d /run/systemd/system ]; then
 	systemctl daemon-reload

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Debian calls it with "remove" or "upgrade", rpm with the number of versions that
-# stay. HAProxy goes on with what it has.
+# stay. HAProxy goes on with what it has, also after a restart.
 set -e
 case "$1" in
 remove | 0) ;;
@@ -8,4 +8,32 @@ remove | 0) ;;
 esac
 if [ -d /run/systemd/system ]; then
 	systemctl disable --now pointsman.service
+fi
+
+# Without the package's drop-in HAProxy loads its own file only. One that names backends
+# of the sidecar's would keep it from starting.
+ours=/var/lib/pointsman/pointsman.cfg
+dropin=haproxy.service.d/10-pointsman.conf
+alone() (
+	CONFIG=/etc/haproxy/haproxy.cfg
+	for defaults in /etc/default/haproxy /etc/sysconfig/haproxy; do
+		if [ -r "$defaults" ]; then
+			# shellcheck source=/dev/null
+			. "$defaults"
+		fi
+	done
+	haproxy -c -q -f "$CONFIG" >/dev/null 2>&1
+)
+if command -v haproxy >/dev/null && ! alone; then
+	mkdir -p /etc/systemd/system/haproxy.service.d
+	{
+		echo '# Kept when the package pointsman was removed.'
+		cat "/usr/lib/systemd/system/$dropin"
+	} >"/etc/systemd/system/$dropin"
+	cat >&2 <<END
+pointsman: WARNING: HAProxy's own configuration is not valid without $ours.
+pointsman: HAProxy goes on loading that file, with the servers as they are now, by
+pointsman: /etc/systemd/system/$dropin.
+pointsman: Take the backends out of HAProxy's configuration, then remove both files.
+END
 fi

@@ -136,12 +136,38 @@ before=$(status_of pointsman MainPID)
 dpkg --install /root/pointsman_*.deb >/dev/null
 until_ok 20 came_back
 
-step "the package is removed, HAProxy serves with what it has"
+# removed removes the package, and prints what its scripts say.
+removed() { DEBIAN_FRONTEND=noninteractive apt-get -q -y remove pointsman 2>&1; }
+dropin=/etc/systemd/system/haproxy.service.d/10-pointsman.conf
+
+step "the package is removed, HAProxy serves with what it has, also after a restart"
 systemctl stop api@4001
-DEBIAN_FRONTEND=noninteractive apt-get -q -y remove pointsman >/dev/null
+removed | grep -F "pointsman: WARNING: HAProxy's own configuration is not valid without /var/lib/pointsman/pointsman.cfg."
 [[ $(status_of pointsman ActiveState) == inactive ]]
 get http://127.0.0.1/ >/dev/null
-dpkg --purge pointsman >/dev/null
+systemctl restart haproxy
+until_ok 15 get http://127.0.0.1/
+
+step "what HAProxy needs is kept by a purge"
+dpkg --purge pointsman 2>&1 | grep -F '/var/lib/pointsman is kept'
+systemctl reload haproxy
+systemctl restart haproxy
+until_ok 15 get http://127.0.0.1/
+
+step "installed again, the drop-in is the package's"
+dpkg --install /root/pointsman_*.deb >/dev/null
+[[ ! -e $dropin ]]
+tr '\0' ' ' </proc/"$(status_of haproxy MainPID)"/cmdline | grep -qF -- '-f /var/lib/pointsman/pointsman.cfg'
+
+step "a HAProxy that needs nothing of ours: all goes, once it runs without"
+sed -i 's/default_backend api/default_backend site/' /etc/haproxy/haproxy.cfg
+if removed | grep -F WARNING; then failed "a warning without a cause"; fi
+[[ ! -e $dropin ]]
+systemctl reload haproxy
+[[ $(get http://127.0.0.1/own/1) == ours ]]
+systemctl restart haproxy
+until_ok 15 get http://127.0.0.1/own/1
+dpkg --purge pointsman
 [[ ! -e /var/lib/pointsman ]]
 
 trap - ERR
