@@ -24,7 +24,7 @@ sessions of one who stays are not shut down @ plan/retire.go @ s/ \&\& !b.staysA
 no slot with sessions is given away @ plan/bind.go @ s/ \&\& s.Sessions == 0 \&\& !s.Agent.Decides()/ \&\& !s.Agent.Decides()/
 a server moves by way of maint @ plan/keep.go @ s/case s.Admin == Maint, isAvailable(s) \&\& b.available == 1 \&\& coming == 0:/case true:/
 who has moved into a slot stays there @ plan/bind.go @ s/case len(at) > 0:/case len(at) > 0 \&\& !named:/
-a check that an operator has switched off comes back @ plan/keep.go @ s/if b.Checked \&\& !s.Checked {/if false {/
+a check that an operator has switched off comes back @ plan/keep.go @ s/if b.Checked \&\& !s.Checked \&\& !s.NoCheck {/if false {/
 free slots stay until servers were added @ plan/retire.go @ s/(b.slots || !b.adds)/b.slots/
 nothing is done where Consul has not answered @ plan/compute.go @ s/^	if !b.want.Known {$/	if false {/
 sent steps are read back @ reconcile/converge.go @ s/		a.known.touch(s.Backend)$/		_ = s/

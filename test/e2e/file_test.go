@@ -77,3 +77,57 @@ func TestFile_IsASymbolicLink_LinkStays(t *testing.T) {
 		t.Errorf("got %v, %v, want the link", info.Mode(), err)
 	}
 }
+
+// An edit of the file by hand is undone, logged and counted.
+func TestFile_EditedByHand_PutBackLoggedAndCounted(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 1)
+	w.must(lab.Until(w.ctx, 10*time.Second, "the file is current", func() error {
+		if s := w.state(); !s.File.Current {
+			return fmt.Errorf("%+v", s.File)
+		}
+		return nil
+	}))
+	before, err := os.ReadFile(w.lb.Config())
+	w.must(err)
+	w.must(os.WriteFile(w.lb.Config(), append(before, "# by hand\n"...), 0o644))
+	w.must(w.lb.Reread()) // it compares the file, as every reconcile_interval
+	w.logged("[WARN]", "haproxy.cfg was changed by someone else, put back", w.lb.Config())
+	if now, err := os.ReadFile(w.lb.Config()); err != nil || string(now) != string(before) {
+		t.Errorf("haproxy.cfg (%v):\n%s", err, now)
+	}
+	if n, err := w.lb.Metric(w.ctx, "pointsman_file_drift_corrections_total"); err != nil || n != 1 {
+		t.Errorf("counted %v (%v), want 1", n, err)
+	}
+}
+
+// A directory that is not there is one error of check, and one line in the log for each
+// thing that needs it.
+func TestFile_DirectoryMissing_OneError(t *testing.T) {
+	t.Parallel()
+	w := fileWorld(t)
+	w.must(w.lb.SetConfig("missing/haproxy.cfg"))
+	const words = "no such file or directory"
+	out, code := sidecar(t, nil, "check", "--config", w.lb.Settings())
+	if code != 1 || strings.Count(out, words) != 1 || !strings.Contains(out, filepath.Dir(w.lb.Config())) {
+		t.Errorf("check: exit code %d, want 1 and one error of the directory:\n%s", code, out)
+	}
+	w.must(w.lb.StartSidecar())
+	w.must(lab.Until(w.ctx, 30*time.Second, "the file was tried several times", func() error {
+		n, err := w.lb.Metric(w.ctx, `pointsman_file_writes_total{result="failed"}`)
+		if err == nil && n < 3 {
+			err = fmt.Errorf("%v times", n)
+		}
+		return err
+	}))
+	log := w.lb.Sidecar.Tail(1000)
+	told := []string{"haproxy.cfg write failed", "haproxy.cfg cannot be locked", "cannot listen on the Unix socket"} // all that need it
+	for _, each := range told {
+		if got := strings.Count(log, each); got != 1 {
+			t.Errorf("%d lines with %q, want 1", got, each)
+		}
+	}
+	if got := strings.Count(log, words); got != len(told) {
+		t.Errorf("%d lines of the directory, want %d:\n%s", got, len(told), log)
+	}
+}

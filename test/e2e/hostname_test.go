@@ -50,3 +50,26 @@ func TestResolve_HostNameRegistered_ServesOrCheckTells(t *testing.T) {
 		t.Errorf("check printed\n%s\nwant what is left out of db_literal, and nothing of db_resolved", output)
 	}
 }
+
+// Some write an address of IPv6 in brackets, as in a URL.
+func TestAddress_IPv6InBrackets_Serves(t *testing.T) {
+	t.Parallel()
+	w := bareWorld(t)
+	var err error
+	w.lb, err = w.NewBalancer("lb0", w.consul, lab.Service{Name: service, Backend: "api_nodes", Extra: "    mode: tcp\n"})
+	w.must(err)
+	w.must(w.lb.SetExtra("addresses: {allow: ['::1/128']}"))
+	w.must(w.lb.Start(w.ctx))
+	listener, err := (&net.ListenConfig{}).Listen(w.ctx, "tcp6", "[::1]:0")
+	w.must(err)
+	t.Cleanup(func() { _ = listener.Close() })
+	at := listener.Addr().(*net.TCPAddr)
+	w.must(w.consul.Client.Agent().ServiceRegister(&api.AgentServiceRegistration{ID: "six", Name: service, Address: "[::1]", Port: at.Port}))
+	w.must(lab.Until(w.ctx, 20*time.Second, "the address takes traffic", func() error {
+		servers, err := w.lb.Servers(w.ctx, "api_nodes")
+		if nameAt(servers, at.String()) == "" {
+			err = errors.Join(err, fmt.Errorf("%+v", servers))
+		}
+		return err
+	}))
+}

@@ -77,6 +77,22 @@ func TestWrongInputIsNamedWithItsKeyValueAndPlace(t *testing.T) {
 			code: 1, want: []string{"FAIL  template", "prints no `backend api`", "nobackend.tmpl"},
 		},
 		{
+			name: "a template without the backend's servers", environ: "POINTSMAN_HAPROXY_TEMPLATE=testdata/noservers.tmpl", args: []string{"check", "--offline"},
+			code: 1, want: []string{"FAIL  template", "backend api: it does not print the service's servers", "noservers.tmpl"},
+		},
+		{
+			name: "a cookie that makes no server sticky", replace: [2]string{"name: api\n", "name: api\n    backend_extra: [cookie SRV insert]\n"}, args: []string{"check", "--offline"},
+			code: 2, want: []string{"backend_extra", "cookie SRV insert", "no server would be sticky", "sidecar.yaml:10"},
+		},
+		{
+			name: "one port in two services", replace: [2]string{"services:\n", "services:\n  - {name: web, bind: \"*:9999\"}\n"}, args: []string{"check", "--offline"},
+			code: 2, want: []string{"services[api].bind: 127.0.0.1:9999 overlaps *:9999 of services[web].bind"},
+		},
+		{
+			name: "no master socket", replace: [2]string{"master_socket: ", "master_socket: \"\" #"}, args: []string{"check"},
+			code: 1, want: []string{"FAIL  haproxy", "admin.sock", "haproxy.master_socket is not set"},
+		},
+		{
 			name: "settings and template alone", args: []string{"check", "--offline"},
 			code: 0, want: []string{"ok    settings", "ok    template"},
 		},

@@ -191,7 +191,7 @@ func TestTakeover_ServerWithoutCheck_AdoptedWithoutWarning(t *testing.T) {
 	s.reloaded(15*time.Second, 1)
 	s.must(s.lb.Routes(s.ctx, 20*time.Second, service, node.Name))
 	for line := range strings.Lines(s.lb.Sidecar.Tail(1000)) {
-		if strings.Contains(line, "[WARN]") && !strings.Contains(line, "taking over HAProxy") && !strings.Contains(line, "service=other") {
+		if strings.Contains(line, "enable_health") {
 			t.Errorf("it logs %s", line)
 		}
 	}
