@@ -41,11 +41,11 @@ const callTimeout = 45 * time.Second
 
 // browser is a Chromium without a window, with one page.
 type browser struct {
-	*testing.T
+	testing.TB
 	ctx context.Context
 }
 
-func newBrowser(ctx context.Context, t *testing.T) *browser {
+func newBrowser(ctx context.Context, t testing.TB) *browser {
 	t.Helper()
 	options := append(chromedp.DefaultExecAllocatorOptions[:], // headless, no first run, no background networking
 		chromedp.DisableGPU,
@@ -58,7 +58,7 @@ func newBrowser(ctx context.Context, t *testing.T) *browser {
 	t.Cleanup(end)
 	ctx, closePage := chromedp.NewContext(ctx)
 	t.Cleanup(closePage)
-	b := &browser{T: t, ctx: ctx}
+	b := &browser{TB: t, ctx: ctx}
 	// The browser lives as long as the context of the first call.
 	if err := chromedp.Do(ctx, chromedp.EmulateViewport(1280, 900)); err != nil {
 		t.Fatalf("start Chromium (tools/system.sh chromium installs it): %v", err)
