@@ -28,6 +28,11 @@ key_prefix "pointsman/deployments/" {
   policy = "write"
 }
 
+# It gives versions the shares that an operator has set: pointsman rollout.
+key_prefix "pointsman/rollouts/" {
+  policy = "read"
+}
+
 session_prefix "" {
   policy = "write"
 }

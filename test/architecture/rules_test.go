@@ -25,7 +25,7 @@ var rules = []rule{
 		imports: []string{
 			sidecar + "reconcile/...", sidecar + "config/...", sidecar + "consul/...",
 			sidecar + "haproxy/...", sidecar + "metrics/...", sidecar + "render/...",
-			sidecar + "api/...", sidecar + "certificate", sidecar + "credential/...", sidecar + "statefile/...", sidecar + "deploy/...", sidecar + "runner/...", sidecar + "event", sidecar + "fleet", sidecar + "history",
+			sidecar + "api/...", sidecar + "certificate", sidecar + "credential/...", sidecar + "statefile/...", sidecar + "deploy/...", sidecar + "runner/...", sidecar + "event", sidecar + "fleet", sidecar + "history", sidecar + "rollout",
 			// The wiring turns settings into the values of the core, and prints plans.
 			sidecar + "catalog/...", sidecar + "plan/...", sidecar + "route",
 			// It registers the load balancer, as any program registers itself.
@@ -45,6 +45,8 @@ var rules = []rule{
 	{place: sidecar + "event", imports: append([]string{sidecar + "reconcile/..."}, core...)},
 	// It keeps what deploy did, in Consul.
 	{place: sidecar + "history", imports: []string{sidecar + "deploy/...", sidecar + "consul/..."}, tests: fakes},
+	// It lays the weights of versions over the catalog, by documents in Consul.
+	{place: sidecar + "rollout", imports: []string{sidecar + "catalog/...", sidecar + "consul/..."}, tests: fakes},
 	// It sums up States, and gathers over interfaces of its own.
 	{place: sidecar + "fleet", imports: []string{sidecar + "reconcile/..."}},
 	{place: sidecar + "statefile/...", imports: []string{sidecar + "catalog/..."}},

@@ -59,6 +59,9 @@ type Instance struct {
 	Backup  bool   // contract meta "backup"
 	MaxConn int    // contract meta "maxconn"; 0 is no limit
 
+	// ByShare says that Weight was made from its version's share of a rollout.
+	ByShare bool
+
 	// Leaving is when the instance began to leave (contract meta
 	// "pointsman-drain"), or zero.
 	Leaving time.Time
@@ -87,6 +90,8 @@ type Service struct {
 	Untagged []Instance
 	Rejected []Rejection // sorted by ID, then Node
 	Index    uint64      // Consul's index of the answer
+
+	Rollout *Rollout // how its versions share the traffic; nil: no rollout is recorded
 }
 
 // Snapshot is what is known of all watched services. It is immutable: a new
@@ -134,6 +139,22 @@ func (s Snapshot) Service(name string) Service {
 // instances in it are shared and must not be changed.
 func (s Snapshot) Services() []Service { return slices.Clone(s.services) }
 
+// Replace gives a Snapshot in which services that it has have others in their place.
+func (s Snapshot) Replace(services ...Service) Snapshot {
+	out := slices.Clone(s.services)
+	for _, service := range services {
+		if i, found := s.find(service.Name); found {
+			out[i] = service
+		}
+	}
+	return Snapshot{services: out}
+}
+
+// Same reports whether two snapshots are one value, without looking at what they hold.
+func (s Snapshot) Same(o Snapshot) bool {
+	return len(s.services) == len(o.services) && (len(s.services) == 0 || &s.services[0] == &o.services[0])
+}
+
 func (s Snapshot) find(name string) (int, bool) {
 	return slices.BinarySearchFunc(s.services, name, func(x Service, n string) int { return cmp.Compare(x.Name, n) })
 }
@@ -143,7 +164,7 @@ func (s Snapshot) find(name string) (int, bool) {
 func (s Service) Equal(o Service) bool {
 	return s.Name == o.Name && s.Known == o.Known &&
 		slices.EqualFunc(s.Instances, o.Instances, Instance.Equal) &&
-		slices.EqualFunc(s.Untagged, o.Untagged, Instance.Equal) &&
+		slices.EqualFunc(s.Untagged, o.Untagged, Instance.Equal) && s.Rollout.Equal(o.Rollout) &&
 		slices.EqualFunc(s.Rejected, o.Rejected, func(a, b Rejection) bool {
 			return a.ID == b.ID && a.Node == b.Node && a.Err.Error() == b.Err.Error()
 		})

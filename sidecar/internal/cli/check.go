@@ -114,6 +114,7 @@ func runChecks(ctx context.Context, cfg config.Config, adopt, offline bool) []fi
 			add("service", fmt.Sprintf("%s: %s", s.Name, noInstance(len(want.Rejected))), nil)
 		}
 	}
+	findings = append(findings, checkRollouts(cfg, snap)...)
 	p, err := newProxy(cfg, hclog.NewNullLogger(), nil)
 	if err == nil {
 		err = p.Probe(ctx)
@@ -131,6 +132,23 @@ func runChecks(ctx context.Context, cfg config.Config, adopt, offline bool) []fi
 	}
 	add("haproxy", note, err)
 	return append(findings, checkTakeover(ctx, cfg, adopt, answers))
+}
+
+// checkRollouts notes what is wrong with the rollouts. It is no failure: the instances
+// are used.
+func checkRollouts(cfg config.Config, snap catalog.Snapshot) (notes []finding) {
+	for _, b := range shared(cfg) {
+		r := snap.Service(b.Name).Rollout
+		if r == nil {
+			continue
+		}
+		for _, note := range []string{r.Refused, r.Ignored} {
+			if note != "" {
+				notes = append(notes, finding{Check: "rollout", OK: true, Note: b.Service + ": " + note})
+			}
+		}
+	}
+	return notes
 }
 
 // checkBase looks at the operator's half, in include mode: what HAProxy rejects in

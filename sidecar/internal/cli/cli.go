@@ -118,7 +118,7 @@ them. Only the most common flags are shown here.
 Exit codes: 0 done, 1 failed, 2 invalid arguments or settings,
 3 changes pending (plan --exit-code) or under way (status), 4 partially deployed
 (deploy), 5 degraded, 6 HAProxy does not run, 7 sidecar not reached (status), 8 another
-deployment is under way (deploy), 128+n ended by a second signal n (deploy: by the first).`,
+deployment is under way (deploy) or the rollout was changed meanwhile (rollout), 128+n ended by a second signal n (deploy: by the first).`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
@@ -132,7 +132,7 @@ deployment is under way (deploy), 128+n ended by a second signal n (deploy: by t
 			_, _ = fmt.Fprintf(env.Stderr, "pointsman: container platform's environment variables ignored: %s\n", passed)
 		}
 	}
-	root.AddCommand(runCommand(env), statusCommand(env), explainCommand(env), eventsCommand(env), renderCommand(env), planCommand(env), checkCommand(env), maintenanceCommand(env), guardCommand(env), drainCommand(env), readyCommand(env), deployCommand(env), initCommand(env), versionCommand(env))
+	root.AddCommand(runCommand(env), statusCommand(env), explainCommand(env), eventsCommand(env), renderCommand(env), planCommand(env), checkCommand(env), maintenanceCommand(env), guardCommand(env), drainCommand(env), readyCommand(env), deployCommand(env), rolloutCommand(env), initCommand(env), versionCommand(env))
 	return root
 }
 

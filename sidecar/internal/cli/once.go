@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -28,16 +29,18 @@ func catalogOnce(ctx context.Context, cfg config.Config) (catalog.Snapshot, erro
 	if err != nil {
 		return catalog.Snapshot{}, &exitError{code: ExitUsage, err: err}
 	}
+	all, err := newOverlay(cfg, source, hclog.NewNullLogger())
+	if err != nil {
+		return catalog.Snapshot{}, &exitError{code: ExitUsage, err: err}
+	}
 	ctx, cancel := context.WithTimeout(ctx, catalogWait)
 	defer cancel()
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		_ = source.Run(ctx) // its only end is ctx's
-	}()
+	var running sync.WaitGroup
+	running.Go(func() { _ = source.Run(ctx) }) // their only end is ctx's
+	running.Go(func() { _ = all.Run(ctx) })
 	defer func() {
 		cancel()
-		<-done
+		running.Wait()
 	}()
 	// The first error is shown at once: a user who runs a command by hand does
 	// not want to watch retries.
@@ -45,8 +48,11 @@ func catalogOnce(ctx context.Context, cfg config.Config) (catalog.Snapshot, erro
 	defer poll.Stop()
 	for {
 		known, err := answered(source, cfg)
+		if err == nil && !all.IsRead() {
+			known, err = false, all.Err()
+		}
 		if known || err != nil {
-			return source.Snapshot(), failure(err)
+			return all.Snapshot(), failure(err)
 		}
 		select {
 		case <-ctx.Done():

@@ -25,6 +25,7 @@ import (
 	"github.com/pointsman/pointsman/sidecar/internal/metrics"
 	"github.com/pointsman/pointsman/sidecar/internal/reconcile"
 	"github.com/pointsman/pointsman/sidecar/internal/render"
+	"github.com/pointsman/pointsman/sidecar/internal/rollout"
 )
 
 func runCommand(env Env) *cobra.Command {
@@ -75,6 +76,7 @@ type daemon struct {
 	reload  func() (config.Config, error)
 	log     hclog.Logger
 	source  *consul.Source
+	catalog *rollout.Overlay // over source
 	agent   *reconcile.Agent
 	haproxy proxy
 	status  *api.Server
@@ -109,6 +111,9 @@ func newDaemon(cfg config.Config, env Env, adopt bool, reload func() (config.Con
 	if d.source, err = newSource(cfg, ownListeners(cfg, r, nil), d.log.Named("consul")); err != nil {
 		return nil, err
 	}
+	if d.catalog, err = newOverlay(cfg, d.source, d.log.Named("rollout")); err != nil {
+		return nil, err
+	}
 	registry := prometheus.NewRegistry()
 	m, err := metrics.New(registry, metrics.Options{
 		Version: env.Version, Phases: phases(), Invariants: invariants(), Health: d.source.OldestHealth, Now: time.Now,
@@ -132,7 +137,7 @@ func newDaemon(cfg config.Config, env Env, adopt bool, reload func() (config.Con
 		d.log.Error("invariant violated", "invariant", i, "what", what)
 	})
 	d.agent, err = reconcile.New(reconcile.Options{
-		Name: cfg.Name, Version: env.Version, Catalog: d.source, HAProxy: p, Maps: p, File: d.file, Drains: newStateFile(cfg), OldWorkersMemory: p.OldWorkersMemory,
+		Name: cfg.Name, Version: env.Version, Catalog: d.catalog, RolloutsError: d.catalog.Err, HAProxy: p, Maps: p, File: d.file, Drains: newStateFile(cfg), OldWorkersMemory: p.OldWorkersMemory,
 		Settings: settings(cfg, r), Recorder: event.NewRecorder(happened, &recorder{Recorder: m, invariants: watched}, time.Now), Logger: d.log,
 	})
 	if err != nil {
@@ -278,6 +283,7 @@ func (d *daemon) run(ctx context.Context) error {
 	d.log.Info("started", "services", len(cfg.Services), "consul", cfg.Consul.Address, "settings", cfg.File)
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return d.follow(ctx, cfg) })
+	group.Go(func() error { return d.catalog.Run(ctx) })
 	group.Go(func() error { return d.agent.Run(ctx) })
 	group.Go(func() error { return d.followPeers(ctx, cfg) })
 	group.Go(func() error { return d.keepCertificates(ctx) })
@@ -384,6 +390,7 @@ func (d *daemon) reloadConfig(ctx context.Context) {
 		d.log.Error("invalid services, keeping current configuration", "error", err)
 		return
 	}
+	d.catalog.SetBackends(shared(cfg))
 	changed := config.Changed(d.cfg, cfg)
 	d.agent.Reconfigure(settings(rendered, r))
 	d.callable(cfg)

@@ -127,7 +127,7 @@ type answer struct {
 func (c *client) ask(ctx context.Context, s Service, from cursor, d *decoder) (answer, error) {
 	var a answer
 	var err error
-	a.meta, err = c.get(ctx, s, from, func(body io.Reader) (err error) {
+	a.meta, err = c.get(ctx, s.query(), from, func(body io.Reader) (err error) {
 		a.all, err = d.decode(body, maxBody)
 		return err
 	})
@@ -138,8 +138,24 @@ func (c *client) ask(ctx context.Context, s Service, from cursor, d *decoder) (a
 	return a, nil
 }
 
+// query is what is asked, without where from.
+type query struct {
+	path, escaped string
+	params        url.Values
+	mayLack       bool // 404 says that there is nothing, and is not read
+}
+
+func (s Service) query() query {
+	const path = "/v1/health/service/"
+	q := query{path: path + s.Name, escaped: path + url.PathEscape(s.Name), params: url.Values{}}
+	if s.Filter != "" {
+		q.params.Set("filter", s.Filter)
+	}
+	return q
+}
+
 // get is ask with what reads the body.
-func (c *client) get(ctx context.Context, s Service, from cursor, read func(io.Reader) error) (meta, error) {
+func (c *client) get(ctx context.Context, q query, from cursor, read func(io.Reader) error) (meta, error) {
 	limit := answerGrace
 	if from.index > 0 {
 		limit += c.wait + c.wait/16
@@ -152,7 +168,7 @@ func (c *client) get(ctx context.Context, s Service, from cursor, read func(io.R
 		defer giveUp(nil)
 	}
 
-	req, err := c.request(ctx, s, from)
+	req, err := c.request(ctx, q, from)
 	if err != nil {
 		return meta{}, err
 	}
@@ -161,12 +177,16 @@ func (c *client) get(ctx context.Context, s Service, from cursor, read func(io.R
 		return meta{}, c.failed(ctx, err)
 	}
 	defer func() { _ = resp.Body.Close() }()
-	if resp.StatusCode != http.StatusOK {
-		return meta{}, c.failed(ctx, refusal(resp))
+	isMissing := q.mayLack && resp.StatusCode == http.StatusNotFound
+	if resp.StatusCode != http.StatusOK && !isMissing {
+		return meta{}, &statusError{resp.StatusCode, c.failed(ctx, refusal(resp))}
 	}
 	m, err := readMetaHeaders(resp.Header)
 	if err != nil {
 		return meta{}, c.failed(ctx, err)
+	}
+	if isMissing {
+		return m, nil
 	}
 	if err := read(resp.Body); err != nil {
 		return meta{}, c.failed(ctx, err)
@@ -174,12 +194,10 @@ func (c *client) get(ctx context.Context, s Service, from cursor, read func(io.R
 	return m, nil
 }
 
-func (c *client) request(ctx context.Context, s Service, from cursor) (*http.Request, error) {
+func (c *client) request(ctx context.Context, q query, from cursor) (*http.Request, error) {
 	params := url.Values{}
 	maps.Copy(params, c.common)
-	if s.Filter != "" {
-		params.Set("filter", s.Filter)
-	}
+	maps.Copy(params, q.params)
 	switch {
 	case from.consistent:
 		params.Set("consistent", "")
@@ -190,10 +208,9 @@ func (c *client) request(ctx context.Context, s Service, from cursor) (*http.Req
 		params.Set("index", strconv.FormatUint(from.index, 10))
 		params.Set("wait", strconv.FormatInt(c.wait.Milliseconds(), 10)+"ms")
 	}
-	const path = "/v1/health/service/"
 	u := c.endpoint.base
-	u.RawPath = u.EscapedPath() + path + url.PathEscape(s.Name)
-	u.Path += path + s.Name
+	u.RawPath = u.EscapedPath() + q.escaped
+	u.Path += q.path
 	u.RawQuery = params.Encode()
 
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)

@@ -10,7 +10,9 @@ import (
 	"maps"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -62,6 +64,70 @@ func (k *KV) Get(ctx context.Context, key string) (Entry, error) {
 func (k *KV) Keys(ctx context.Context, prefix string) (all []string, err error) {
 	err = unlessMissing(k.call(ctx, http.MethodGet, "/v1/kv/"+prefix, url.Values{"keys": {""}}, nil, &all))
 	return all, err
+}
+
+// Follow asks for all keys below a prefix by blocking queries until ctx ends, and gives
+// each answer, sorted by key, or the error of a query that failed; it asks again by
+// itself. That nothing is there is an answer. At the end it closes the connections.
+func (k *KV) Follow(ctx context.Context, prefix string, take func([]Entry, error)) {
+	defer k.Close()
+	var from cursor
+	var paced pace
+	for failures := 0; ; {
+		if !sleep(ctx, paced.delay(time.Now())) {
+			return
+		}
+		all, next, usable, err := k.list(ctx, prefix, from)
+		switch {
+		case ctx.Err() != nil:
+			return
+		case err != nil:
+			take(nil, err)
+			failures++
+			if !sleep(ctx, backoff(failures)) {
+				return
+			}
+			from = cursor{}
+			continue
+		case usable:
+			take(all, nil)
+		}
+		from, failures = next, 0
+		paced.spend(time.Now(), costNews)
+	}
+}
+
+var errKVFiltered = errors.New("answer filtered by ACLs; the token needs key:read for the whole prefix")
+
+func (k *KV) list(ctx context.Context, prefix string, from cursor) (all []Entry, next cursor, usable bool, err error) {
+	const path = "/v1/kv/"
+	q := query{path: path + prefix, escaped: (&url.URL{Path: path + prefix}).EscapedPath(), params: url.Values{"recurse": {""}}, mayLack: true}
+	m, err := k.client.get(ctx, q, from, func(body io.Reader) error { return decodeKV(body, &all) })
+	switch {
+	case errors.Is(err, errYounger):
+		return nil, cursor{}, false, nil
+	case err == nil && m.filtered:
+		err = errKVFiltered
+	case err == nil:
+		next, usable, err = from.next(m, 0)
+	}
+	if err != nil {
+		return nil, cursor{}, false, fmt.Errorf("consul: keys %s: %w", prefix, err)
+	}
+	next.asOf = time.Now()
+	slices.SortFunc(all, func(x, y Entry) int { return strings.Compare(x.Key, y.Key) })
+	return all, next, usable, nil
+}
+
+func decodeKV(body io.Reader, into any) error {
+	answer, err := io.ReadAll(io.LimitReader(body, maxKV+1))
+	switch {
+	case err != nil:
+		return err
+	case len(answer) > maxKV:
+		return fmt.Errorf("answer larger than %d bytes", maxKV)
+	}
+	return json.Unmarshal(answer, into)
 }
 
 // unlessMissing takes away the error of a key that is not there.
@@ -124,11 +190,13 @@ type statusError struct {
 }
 
 func (e *statusError) Error() string { return e.err.Error() }
+func (e *statusError) Unwrap() error { return e.err }
 
-// IsForbidden reports whether Consul's ACLs refuse a call.
+// IsForbidden reports whether Consul's ACLs refuse a call, or an answer lacks what they
+// hide.
 func IsForbidden(err error) bool {
 	s, is := errors.AsType[*statusError](err)
-	return is && s.code == http.StatusForbidden
+	return is && s.code == http.StatusForbidden || errors.Is(err, errKVFiltered)
 }
 
 // call sends one request, and decodes the answer into what it is given; nil reads
@@ -167,14 +235,8 @@ func (k *KV) send(ctx context.Context, method, path string, params url.Values, b
 	if resp.StatusCode != http.StatusOK {
 		return &statusError{resp.StatusCode, refusal(resp)}
 	}
-	answer, err := io.ReadAll(io.LimitReader(resp.Body, maxKV+1))
-	switch {
-	case err != nil:
-		return err
-	case len(answer) > maxKV:
-		return fmt.Errorf("answer larger than %d bytes", maxKV)
-	case into == nil:
+	if into == nil {
 		return nil
 	}
-	return json.Unmarshal(answer, into)
+	return decodeKV(resp.Body, into)
 }

@@ -92,7 +92,7 @@ func (r *Reader) service(ctx context.Context, name string, admits admission) (Re
 	}
 	var entries []reportEntry
 	// Of the leader, which is asked to confirm that it is one.
-	m, err := r.client.get(ctx, s, cursor{consistent: true}, func(body io.Reader) (err error) {
+	m, err := r.client.get(ctx, s.query(), cursor{consistent: true}, func(body io.Reader) (err error) {
 		entries, err = decodeList[reportEntry](body, maxBody)
 		return err
 	})

@@ -90,6 +90,9 @@ func (s *Source) OldestHealth(service string) (oldest catalog.SourceHealth) {
 // value may stand for several changes.
 func (s *Source) Changed() <-chan struct{} { return s.changed }
 
+// Wake gives Changed a value, for one who lays something over the Snapshot.
+func (s *Source) Wake() { notify(s.changed) }
+
 // SetServices changes what is watched, and returns at once. What is known of a
 // service that stays is kept, and its query goes on undisturbed unless its tags
 // or filter differ. What is known of one that goes is forgotten. An error means

@@ -129,6 +129,7 @@ func (f *Fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	mux.HandleFunc("GET /v1/status/leader", func(w http.ResponseWriter, _ *http.Request) { reply(w, "127.0.0.1:8300") })
 	mux.HandleFunc("GET /v1/kv/{key...}", f.readKV)
 	mux.HandleFunc("PUT /v1/kv/{key...}", f.writeKV)
+	mux.HandleFunc("DELETE /v1/kv/{key...}", f.deleteKV)
 	mux.HandleFunc("PUT /v1/session/{what}", f.session)
 	mux.HandleFunc("PUT /v1/session/{what}/{id}", f.session)
 	mux.ServeHTTP(w, r)

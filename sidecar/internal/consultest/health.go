@@ -18,7 +18,7 @@ func (f *Fake) health(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "the fake has no filter language", http.StatusInternalServerError)
 		return
 	}
-	if !f.block(r, query) {
+	if !f.block(r, query, func() uint64 { return f.serviceIndex(r.PathValue("name")) }) {
 		return
 	}
 	f.mu.Lock()
@@ -37,9 +37,9 @@ func (f *Fake) health(w http.ResponseWriter, r *http.Request) {
 	reply(w, f.entries(r.PathValue("name"), query["tag"]))
 }
 
-// block waits until the index is above the one asked for, a fault begins, or
+// block waits until the index, which is read with mu held, is above the one asked for, a fault begins, or
 // the wait is over. It is false if the client has gone.
-func (f *Fake) block(r *http.Request, query url.Values) bool {
+func (f *Fake) block(r *http.Request, query url.Values, of func() uint64) bool {
 	asked, _ := strconv.ParseUint(query.Get("index"), 10, 64)
 	wait, err := time.ParseDuration(query.Get("wait"))
 	if err != nil || wait <= 0 {
@@ -49,7 +49,7 @@ func (f *Fake) block(r *http.Request, query url.Values) bool {
 	defer over.Stop()
 	for {
 		f.mu.Lock()
-		changed, index, failing := f.changed, f.serviceIndex(r.PathValue("name")), f.fault.instead != nil
+		changed, index, failing := f.changed, of(), f.fault.instead != nil
 		f.mu.Unlock()
 		if asked == 0 || index > asked || failing {
 			return true

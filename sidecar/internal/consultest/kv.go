@@ -22,6 +22,7 @@ type store struct {
 	keys     map[string]*kvEntry
 	sessions map[string]bool
 	made     int
+	gone     uint64 // index at which a key was last deleted
 }
 
 // EndSessions ends all sessions, as Consul does when they are not renewed.
@@ -64,13 +65,37 @@ func (f *Fake) session(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// readKV is GET /v1/kv/KEY, with ?keys too.
+// readKV is GET /v1/kv/KEY, with ?keys and ?recurse too, which blocks with ?index.
 func (f *Fake) readKV(w http.ResponseWriter, r *http.Request) {
+	query := r.URL.Query()
+	isPrefix := query.Has("keys") || query.Has("recurse")
+	matches := func(key string) bool {
+		return key == r.PathValue("key") || isPrefix && strings.HasPrefix(key, r.PathValue("key"))
+	}
+	index := func() uint64 { // a real one's is that of the store, too, where nothing matches
+		highest := uint64(0)
+		for key, e := range f.store.keys {
+			if matches(key) {
+				highest = max(highest, e.ModifyIndex)
+			}
+		}
+		return max(highest, f.store.gone, 1)
+	}
+	if !f.block(r, query, index) {
+		return
+	}
+	f.mu.Lock()
+	fault := f.fault
+	f.mu.Unlock()
+	if fault.before(f, w, r) {
+		return
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	setHeaders(w.Header(), index(), fault)
 	var found []kvEntry
 	for key, e := range f.store.keys {
-		if key == r.PathValue("key") || r.URL.Query().Has("keys") && strings.HasPrefix(key, r.PathValue("key")) {
+		if matches(key) {
 			found = append(found, *e)
 		}
 	}
@@ -79,7 +104,7 @@ func (f *Fake) readKV(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	slices.SortFunc(found, func(a, b kvEntry) int { return strings.Compare(a.Key, b.Key) })
-	if !r.URL.Query().Has("keys") {
+	if !query.Has("keys") {
 		reply(w, found)
 		return
 	}
@@ -88,6 +113,17 @@ func (f *Fake) readKV(w http.ResponseWriter, r *http.Request) {
 		names = append(names, e.Key)
 	}
 	reply(w, names)
+}
+
+// deleteKV is DELETE /v1/kv/KEY.
+func (f *Fake) deleteKV(w http.ResponseWriter, r *http.Request) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.index++
+	f.store.gone = f.index
+	delete(f.store.keys, r.PathValue("key"))
+	f.wake()
+	reply(w, true)
 }
 
 // writeKV is PUT /v1/kv/KEY, with ?cas or ?acquire.
@@ -120,6 +156,7 @@ func (f *Fake) writeKV(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	f.index++
+	defer f.wake()
 	f.store.keys[key] = &kvEntry{Key: key, Session: session, Value: base64.StdEncoding.EncodeToString(value), ModifyIndex: f.index}
 	reply(w, true)
 }

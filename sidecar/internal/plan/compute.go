@@ -251,6 +251,7 @@ func (b *backendPlan) decide() {
 	b.waitForOthers()
 	b.move()
 	b.retire()
+	b.orderWeights()
 }
 
 // role is what an instance should do on this load balancer.

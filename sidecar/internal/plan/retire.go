@@ -16,12 +16,13 @@ type candidate struct {
 	reason   Reason
 	to       Kind // SetDrain, SetMaint, or SetWeight for a weight of 0
 	strayed  bool // its instance leaves, and an operator made it ready, or pointed the server there
+	isMeant  bool // a rollout gives its version no share
 }
 
 // announced reports whether the instance was meant to go: then nothing
 // but a replacement that is coming holds it back.
 func (c candidate) announced() bool {
-	return c.reason == Leaving || c.reason == InMaintenance || c.reason == ByOperator || c.strayed
+	return c.reason == Leaving || c.reason == InMaintenance || c.reason == ByOperator || c.strayed || c.isMeant
 }
 
 // isLoss reports whether the guard judges the candidate: nothing is known of why it
@@ -194,6 +195,7 @@ func (b *backendPlan) takeOut() {
 		}
 	}
 	guard, spare := b.judge(candidates), b.spare()
+	serving := b.countServing()
 	for _, c := range candidates {
 		switch {
 		case !isAvailable(c.server), c.reason == RoleLost: // neither counts as available
@@ -205,7 +207,7 @@ func (b *backendPlan) takeOut() {
 		case c.isGood() && spare <= 0:
 			b.stay(c, ForReplacement)
 			continue
-		case c.reason == ByOperator && b.available <= max(1, b.MinServers):
+		case c.isMeant && serving == 0, (c.reason == ByOperator || c.isMeant) && b.available <= max(1, b.MinServers):
 			b.stay(c, ForReplacement)
 			continue
 		default:
@@ -217,6 +219,16 @@ func (b *backendPlan) takeOut() {
 		}
 		b.remove(c.to, c.reason, c)
 	}
+}
+
+// countServing counts the servers in traffic that are to stay there.
+func (b *backendPlan) countServing() (n int) {
+	for i := range b.servers {
+		if inst := b.bound[i]; inst != nil && b.role(inst) == in && inst.Weight > 0 && isAvailable(&b.servers[i]) {
+			n++
+		}
+	}
+	return n
 }
 
 // stay keeps a candidate for now. One that goes for its weight only is an

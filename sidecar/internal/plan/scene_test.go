@@ -406,6 +406,9 @@ func (s *scene) instance(words []string) catalog.Instance {
 			i.Leaving = time.Unix(1000+int64(at), 0)
 		case "weight":
 			i.Weight, err = strconv.Atoi(value)
+		case "share": // the weight, by a rollout
+			i.ByShare = true
+			i.Weight, err = strconv.Atoi(value)
 		case "maxconn":
 			i.MaxConn, err = strconv.Atoi(value)
 		case "backup":

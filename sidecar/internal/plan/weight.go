@@ -1,6 +1,8 @@
 package plan
 
 import (
+	"cmp"
+	"slices"
 	"strings"
 
 	"github.com/pointsman/pointsman/sidecar/internal/catalog"
@@ -22,7 +24,7 @@ func (b *backendPlan) weigh(s *Server, inst *catalog.Instance) {
 	switch {
 	case inst.Weight == 0 && isAvailable(s):
 		// No weight is no traffic: taken out like any other.
-		b.candidates = append(b.candidates, candidate{server: s, instance: inst, reason: Reweighted, to: SetWeight})
+		b.candidates = append(b.candidates, candidate{server: s, instance: inst, reason: Reweighted, to: SetWeight, isMeant: inst.ByShare})
 		return
 	case inst.Weight == 0 && s.Weight == 0 && s.Agent == AgentOn:
 		b.removals = append(b.removals, b.step(DisableAgent, Reweighted, s, inst))
@@ -41,6 +43,44 @@ func (b *backendPlan) weigh(s *Server, inst *catalog.Instance) {
 		st.Weight = 100
 	}
 	b.additions = append(b.additions, st)
+}
+
+// orderWeights puts the weights of a rollout in an order in which the version with the
+// smaller share never gets more than before or after: what rises, the highest first;
+// what falls, the lowest first. HAProxy serves between two commands.
+func (b *backendPlan) orderWeights() {
+	was := make(map[string]int, len(b.servers))
+	for i, inst := range b.bound {
+		if inst != nil && inst.ByShare {
+			was[b.servers[i].Name] = b.servers[i].Weight
+		}
+	}
+	if len(was) == 0 {
+		return
+	}
+	var at []int
+	var steps []Step
+	for i, st := range b.additions {
+		if _, has := was[st.Server]; has && st.Kind == SetWeight {
+			at, steps = append(at, i), append(steps, st)
+		}
+	}
+	slices.SortStableFunc(steps, func(x, y Step) int {
+		from, other := was[x.Server], was[y.Server]
+		rises, otherRises := x.Weight > from, y.Weight > other
+		switch {
+		case rises && otherRises:
+			return cmp.Compare(y.Weight, x.Weight)
+		case rises:
+			return 1
+		case otherRises:
+			return -1
+		}
+		return cmp.Compare(from, other)
+	})
+	for n, i := range at {
+		b.additions[i] = steps[n]
+	}
 }
 
 // limit is the connection limit of an instance's server; 0 is none.

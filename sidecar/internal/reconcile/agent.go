@@ -63,9 +63,11 @@ type Options struct {
 	// OldWorkersMemory tells how much memory the old workers take, in bytes, as
 	// far as can be known. nil: nothing is known.
 	OldWorkersMemory func(context.Context) (int64, error)
-	Settings         Settings
-	Recorder         Recorder     // nil: none
-	Logger           hclog.Logger // nil: none
+	// RolloutsError is why the rollouts cannot be read. nil: they are never read.
+	RolloutsError func() error
+	Settings      Settings
+	Recorder      Recorder     // nil: none
+	Logger        hclog.Logger // nil: none
 
 	// Jitter draws a time from 0 up to a bound: what is tried again waits so
 	// much longer. nil: by chance. A simulation draws from its seed.
@@ -80,6 +82,7 @@ type Agent struct {
 	maps          Maps
 	file          File
 	memory        func(context.Context) (int64, error)
+	rolloutsError func() error
 	record        Recorder
 	log           hclog.Logger
 	jitter        func(time.Duration) time.Duration
@@ -147,6 +150,9 @@ func New(o Options) (*Agent, error) {
 	if o.OldWorkersMemory == nil {
 		o.OldWorkersMemory = func(context.Context) (int64, error) { return 0, nil }
 	}
+	if o.RolloutsError == nil {
+		o.RolloutsError = func() error { return nil }
+	}
 	if o.Recorder == nil {
 		o.Recorder = noRecorder{}
 	}
@@ -155,7 +161,7 @@ func New(o Options) (*Agent, error) {
 	}
 	a := &Agent{
 		name: o.Name, version: o.Version,
-		catalog: o.Catalog, haproxy: o.HAProxy, maps: o.Maps, file: o.File, memory: o.OldWorkersMemory, record: o.Recorder, log: o.Logger, jitter: o.Jitter,
+		catalog: o.Catalog, haproxy: o.HAProxy, maps: o.Maps, file: o.File, memory: o.OldWorkersMemory, rolloutsError: o.RolloutsError, record: o.Recorder, log: o.Logger, jitter: o.Jitter,
 		reconfigured: make(chan Settings, 1), releases: make(chan release), drains: drainKeeper{store: o.Drains, changes: make(chan []catalog.OperatorDrain)}, tried: make(chan *trial, 16), attended: make(chan struct{}, 1),
 		set:      o.Settings,
 		isolated: isolated{asked: o.Settings},

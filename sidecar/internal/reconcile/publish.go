@@ -67,7 +67,7 @@ func (a *Agent) publish(snap catalog.Snapshot, p plan.Plan) {
 	if o.Running {
 		s.HAProxy.PID = o.PID
 	}
-	s.Consul.Reachable = true
+	s.Consul.Reachable, s.Consul.RolloutsError = true, text(a.rolloutsError())
 	waiting := waitingByServer(p)
 	for _, svc := range a.set.Services {
 		state := a.serviceState(svc, snap.Service(svc.Backend), p, waiting[svc.Backend])
@@ -127,6 +127,7 @@ func (a *Agent) serviceState(svc plan.Service, want catalog.Service, p plan.Plan
 	was := a.shown[svc.Backend]
 	if running && decision != nil && was.decision == decision && len(a.flaps.hot[svc.Backend]) == 0 {
 		s.Instances, s.Rejected, s.FreeSlots = was.instances, was.rejected, was.freeSlots
+		s.Rollout = rolloutState(want.Rollout, s.Instances)
 		return s
 	}
 	s.Instances, s.Rejected = make([]InstanceState, 0, len(want.Instances)+1), []RejectedState{}
@@ -165,6 +166,7 @@ func (a *Agent) serviceState(svc plan.Service, want catalog.Service, p plan.Plan
 		inst.Reason = inst.reason(running)
 	}
 	s.Guard.Until = s.heldUntil(svc)
+	s.Rollout = rolloutState(want.Rollout, s.Instances)
 	slices.SortFunc(s.Instances, func(x, y InstanceState) int { return cmp.Compare(x.Server, y.Server) })
 	a.shown[svc.Backend] = shown{decision, s.Instances, s.Rejected, s.FreeSlots}
 	return s
@@ -220,7 +222,7 @@ func (s *ServiceState) addServers(b plan.Backend, svc plan.Service, p plan.Plan,
 			st.Check = check.String()
 		}
 		if listed {
-			st.ID, st.Node, st.Version, st.Health = inst.ID, inst.Node, inst.Version, inst.Health.String()
+			st.ID, st.Node, st.Version, st.Health, st.ByShare = inst.ID, inst.Node, inst.Version, inst.Health.String(), inst.ByShare
 			st.Leaving = !inst.Leaving.IsZero()
 			if srv.Addr != inst.Addr {
 				st.MovesTo = inst.Addr.String()
@@ -267,7 +269,7 @@ func (s *ServiceState) addUnplaced(want catalog.Service) {
 		if !have[[2]string{inst.ID, inst.Node}] {
 			s.Instances = append(s.Instances, InstanceState{
 				ID: inst.ID, Node: inst.Node, Server: inst.Server, Addr: inst.Addr.String(), Version: inst.Version,
-				Health: inst.Health.String(), Leaving: !inst.Leaving.IsZero(), Phase: PhaseUnknown, Weight: inst.Weight,
+				Health: inst.Health.String(), Leaving: !inst.Leaving.IsZero(), Phase: PhaseUnknown, Weight: inst.Weight, ByShare: inst.ByShare,
 			})
 		}
 	}

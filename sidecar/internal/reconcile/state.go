@@ -67,6 +67,8 @@ type ConsulState struct {
 	Reachable   bool      `json:"reachable"`    // the last query of every service succeeded
 	LastContact time.Time `json:"last_contact"` // the oldest last successful answer among the services; zero before each had one
 	Error       string    `json:"error,omitempty"`
+	// RolloutsError is why the rollouts cannot be read; the last known ones stay.
+	RolloutsError string `json:"rollouts_error,omitempty"`
 }
 
 // FileState is the state of haproxy.cfg.
@@ -115,6 +117,28 @@ type ServiceState struct {
 	Rejected  []RejectedState `json:"rejected"`
 	FreeSlots int             `json:"free_slots"`
 	Guard     GuardState      `json:"guard"`
+	Rollout   *RolloutState   `json:"rollout,omitempty"` // absent: none is recorded
+}
+
+// RolloutState is how the versions of a service share its traffic.
+type RolloutState struct {
+	State      string       `json:"state,omitempty"` // running, paused, promoted or aborted
+	Shares     []ShareState `json:"shares"`          // by version; empty: the instances have their own weights
+	ModifiedBy string       `json:"modified_by,omitempty"`
+	ModifiedAt time.Time    `json:"modified_at,omitzero"`
+	Ignored    string       `json:"ignored,omitempty"` // why the shares are not the weights
+	Refused    string       `json:"refused,omitempty"` // why the newest document in Consul is not used
+}
+
+// ShareState is the part of one version, wanted and as HAProxy has it.
+type ShareState struct {
+	Version string `json:"version"`
+	Percent int    `json:"percent"` // wanted, 0 to 100
+	Weight  int    `json:"weight"`  // wanted, the sum of its servers
+	// Servers is how many of them take traffic, and Actual the part of the weight that
+	// these have, in percent.
+	Servers int     `json:"servers"`
+	Actual  float64 `json:"actual"`
 }
 
 // GuardState is what the guard holds of one service.
@@ -183,6 +207,7 @@ type InstanceState struct {
 	Admin    string    `json:"admin,omitempty"`     // HAProxy's: ready, drain, maint
 	Agent    string    `json:"agent,omitempty"`     // agent check: enabled, disabled, or busy while an answer may still come
 	Weight   int       `json:"weight"`
+	ByShare  bool      `json:"by_share,omitempty"` // the weight is made from a rollout's shares
 	Sessions int       `json:"sessions"`
 	Waiting  string    `json:"waiting,omitempty"`       // what its next change waits for
 	Drain    time.Time `json:"operator_drain,omitzero"` // since when an operator keeps it in drain

@@ -48,6 +48,9 @@ func (s *State) Verdict() Verdict {
 	if c := s.Consul; c.Error != "" {
 		v.add(Degraded, "Consul query failed, keeping last known instances: "+c.Error)
 	}
+	if e := s.Consul.RolloutsError; e != "" {
+		v.add(InStep, "rollouts cannot be read, keeping last known: "+e)
+	}
 	v.file(s.File)
 	if r := s.Reloads; r.Error != "" {
 		v.add(Degraded, "reload failed, previous configuration still active: "+r.Error)
@@ -117,6 +120,7 @@ func (v *Verdict) service(s *ServiceState, running bool) {
 	if n := len(s.Guard.Held); n > 0 {
 		add(Degraded, "mass removal blocked, the guard holds %s", count(n, "server"))
 	}
+	v.rollout(s)
 	if n := len(s.Rejected); n > 0 {
 		add(Degraded, "%s rejected", count(n, "instance"))
 	}
@@ -221,6 +225,8 @@ func (i *InstanceState) reason(running bool) string {
 // outOfTraffic is why HAProxy sends the instance no new request.
 func (i *InstanceState) outOfTraffic() string {
 	switch {
+	case i.Phase == PhaseUp && i.ByShare:
+		return "the rollout gives it no share of the traffic"
 	case i.Phase == PhaseUp:
 		return "its weight is 0"
 	case i.Phase == PhaseDown:

@@ -1,0 +1,317 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/spf13/cobra"
+
+	"github.com/pointsman/pointsman/sidecar/internal/catalog"
+	"github.com/pointsman/pointsman/sidecar/internal/consul"
+	"github.com/pointsman/pointsman/sidecar/internal/rollout"
+)
+
+func rolloutCommand(env Env) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "rollout",
+		Short: "Share a service's traffic among its versions",
+		Long: fmt.Sprintf(`Share a service's traffic among its versions, on all load balancers, without a reload.
+The shares are a document in Consul, below %s; the sidecars make weights of
+it. The commands run anywhere that reaches Consul. Their token needs key:write there,
+for status and history key:read.
+
+Exit codes: %d done, %d failed, %d invalid arguments, %d the rollout was changed by others
+at the same time and nothing was done; of status also %d a rollout is under way, %d one
+was aborted, or its document is invalid.`, rollout.Prefix, ExitOK, ExitFailure, ExitUsage, ExitLocked, ExitChanges, ExitDegraded),
+		Args: cobra.NoArgs,
+	}
+	cmd.AddCommand(rolloutSetCommand(env), rolloutStatusCommand(env), rolloutHistoryCommand(env))
+	for _, c := range []struct {
+		use, short, long string
+		change           func(*rollout.Document, rollout.Author, string) (*rollout.Document, error)
+	}{
+		{
+			"abort", "Give the stable version all traffic",
+			"Give the stable version all traffic at once. Instances of the others get no new\nrequest; they finish what they have.",
+			(*rollout.Document).Abort,
+		},
+		{
+			"undo", "Go back to the shares of before the last change",
+			"Give the versions the shares that they had before the last change of them. They stay\nuntil another change.",
+			func(d *rollout.Document, a rollout.Author, _ string) (*rollout.Document, error) { return d.Undo(a) },
+		},
+		{
+			"end", "Give all instances their own weights again",
+			"Give all instances their own weights again, after a rollout was promoted or aborted and\nthe nodes of the other version are stopped. The history stays.",
+			func(d *rollout.Document, a rollout.Author, _ string) (*rollout.Document, error) { return d.End(a) },
+		},
+	} {
+		cmd.AddCommand(rolloutChangeCommand(env, c.use, c.short, c.long, c.change))
+	}
+	return cmd
+}
+
+// rolloutChangeCommand is a command that takes no more than the service.
+func rolloutChangeCommand(env Env, use, short, long string, change func(*rollout.Document, rollout.Author, string) (*rollout.Document, error)) *cobra.Command {
+	var asJSON bool
+	var reason string
+	cmd := &cobra.Command{
+		Use: use + " SERVICE", Short: short, Long: long,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return changeRollout(cmd, env, args[0], asJSON, false, func(d *rollout.Document, a rollout.Author) (*rollout.Document, error) {
+				return change(d, a, reason)
+			})
+		},
+	}
+	if use == "abort" {
+		cmd.Flags().StringVar(&reason, "reason", "", "why, for the history")
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print the document as JSON")
+	return cmd
+}
+
+func rolloutSetCommand(env Env) *cobra.Command {
+	var asJSON bool
+	var stable string
+	cmd := &cobra.Command{
+		Use:   "set SERVICE VERSION=PERCENT...",
+		Short: "Give versions shares that stay until another change",
+		Long: `Give versions shares of the traffic, in whole percent and together 100, that stay until
+another change: pointsman rollout set api 1.0=95 1.1=5. A version with 0 gets no new
+request; its instances finish what they have. Instances of other versions keep what they
+would get without a rollout.`,
+		Args: cobra.MinimumNArgs(2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			shares, err := sharesOf(args[1:])
+			if err != nil {
+				return &exitError{code: ExitUsage, err: err}
+			}
+			return changeRollout(cmd, env, args[0], asJSON, true, func(d *rollout.Document, a rollout.Author) (*rollout.Document, error) {
+				return d.Set(a, shares, stable)
+			})
+		},
+	}
+	cmd.Flags().StringVar(&stable, "stable", "", "version that abort goes back to (default: as before, else the one with the largest share)")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print the document as JSON")
+	return cmd
+}
+
+// sharesOf reads VERSION=PERCENT. A version may have = in it.
+func sharesOf(args []string) (map[string]int, error) {
+	shares := make(map[string]int, len(args))
+	for _, arg := range args {
+		i := strings.LastIndexByte(arg, '=')
+		if i < 0 {
+			return nil, fmt.Errorf("%q: want VERSION=PERCENT", arg)
+		}
+		version := arg[:i]
+		percent, err := strconv.Atoi(strings.TrimSuffix(arg[i+1:], "%"))
+		if err != nil {
+			return nil, fmt.Errorf("%q: percent %q: want a whole number", arg, arg[i+1:])
+		}
+		if _, has := shares[version]; has {
+			return nil, fmt.Errorf("%q: the version is named twice", arg)
+		}
+		shares[version] = percent
+	}
+	return shares, rollout.CheckShares(shares)
+}
+
+// changeRollout makes another document of the one that a service has, and shows it.
+func changeRollout(cmd *cobra.Command, env Env, service string, asJSON, mayReplace bool, change func(*rollout.Document, rollout.Author) (*rollout.Document, error)) error {
+	store, err := newRolloutStore(cmd, env)
+	if err != nil {
+		return err
+	}
+	defer store.KV.Close()
+	d, err := store.Change(cmd.Context(), service, mayReplace, func(d *rollout.Document) (*rollout.Document, error) {
+		return change(d, rollout.Author{By: deployer(env), At: time.Now().UTC().Truncate(time.Millisecond)})
+	})
+	if err != nil {
+		return rolloutError(err)
+	}
+	if asJSON {
+		return failure(json.NewEncoder(env.Stdout).Encode(d))
+	}
+	writeRollout(env.Stdout, d, time.Now())
+	return nil
+}
+
+func newRolloutStore(cmd *cobra.Command, env Env) (rollout.Store, error) {
+	cfg, err := loadForDeploy(cmd, env)
+	if err != nil {
+		return rollout.Store{}, &exitError{code: ExitUsage, err: err}
+	}
+	kv, err := consul.NewKV(consulOptions(cfg, hclog.NewNullLogger()))
+	if err != nil {
+		return rollout.Store{}, &exitError{code: ExitUsage, err: err}
+	}
+	return rollout.Store{KV: kv}, nil
+}
+
+func rolloutError(err error) error {
+	if _, is := errors.AsType[*rollout.ChangedError](err); is {
+		return &exitError{code: ExitLocked, err: err}
+	}
+	if consul.IsForbidden(err) {
+		err = fmt.Errorf("%w: the Consul token needs key:write for the prefix %s, to look at rollouts key:read", err, rollout.Prefix)
+	}
+	return failure(err)
+}
+
+// rollouts is what `rollout status --json` prints.
+type rollouts struct {
+	Rollouts []oneRollout `json:"rollouts"`
+}
+
+type oneRollout struct {
+	Service  string            `json:"service"`
+	Index    uint64            `json:"index"`             // of the key in Consul
+	Problem  string            `json:"problem,omitempty"` // why the value is no document
+	Document *rollout.Document `json:"document,omitempty"`
+}
+
+// status is the exit code: the worst of all.
+func (r rollouts) status() int {
+	worst := ExitOK
+	for _, one := range r.Rollouts {
+		d := one.Document
+		switch {
+		case d == nil, d.State == rollout.Aborted && len(d.Shares) > 0:
+			return ExitDegraded
+		case d.State == rollout.Running, d.State == rollout.Paused:
+			worst = ExitChanges
+		}
+	}
+	return worst
+}
+
+func readRollouts(ctx context.Context, store rollout.Store, services []string) (out rollouts, err error) {
+	out.Rollouts = []oneRollout{}
+	if len(services) == 0 {
+		if services, err = store.Services(ctx); err != nil {
+			return out, err
+		}
+	}
+	for _, service := range services {
+		one := oneRollout{Service: service}
+		one.Document, one.Index, err = store.Read(ctx, service)
+		if invalid, is := errors.AsType[*rollout.InvalidError](err); is {
+			one.Problem = invalid.Error()
+		} else if err != nil {
+			return out, err
+		}
+		if one.Index > 0 {
+			out.Rollouts = append(out.Rollouts, one)
+		}
+	}
+	return out, nil
+}
+
+func rolloutStatusCommand(env Env) *cobra.Command {
+	return rolloutReadCommand(env, &cobra.Command{
+		Use:   "status [SERVICE]",
+		Short: "Show the rollout of each service, from Consul",
+		Long: fmt.Sprintf(`Show the rollout of each service: its shares, its steps with the current one, and who
+has changed it last. What HAProxy has of it is shown by "pointsman status SERVICE".
+
+Exit codes: %d promoted, ended, or none is recorded; %d running or paused; %d aborted, or
+the document is invalid; %d Consul does not answer.`, ExitOK, ExitChanges, ExitDegraded, ExitFailure),
+	}, func(all rollouts) error {
+		for _, one := range all.Rollouts {
+			if one.Document == nil {
+				fmt.Fprintf(env.Stdout, "%s  %s\n", catalog.Printable(one.Service), visible(one.Problem))
+				continue
+			}
+			writeRollout(env.Stdout, one.Document, time.Now())
+		}
+		return coded(all.status())
+	})
+}
+
+func rolloutHistoryCommand(env Env) *cobra.Command {
+	return rolloutReadCommand(env, &cobra.Command{
+		Use:   "history [SERVICE]",
+		Short: "List the last changes of each service's rollout, from Consul",
+	}, func(all rollouts) error {
+		t := tabwriter.NewWriter(env.Stdout, 0, 0, 2, ' ', 0)
+		fmt.Fprintln(t, "AT\tSERVICE\tCHANGE\tSTATE\tSHARES\tBY\tREASON")
+		for _, one := range all.Rollouts {
+			if one.Document == nil {
+				continue
+			}
+			for _, c := range one.Document.History {
+				fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", c.At.Format(time.RFC3339), catalog.Printable(one.Service), visible(c.Action), c.State, rollout.SharesText(c.Shares), visible(c.By), visible(c.Reason))
+			}
+		}
+		return failure(t.Flush())
+	})
+}
+
+// rolloutReadCommand reads the rollouts and shows them.
+func rolloutReadCommand(env Env, cmd *cobra.Command, show func(rollouts) error) *cobra.Command {
+	var asJSON bool
+	cmd.Args = cobra.MaximumNArgs(1)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		store, err := newRolloutStore(cmd, env)
+		if err != nil {
+			return err
+		}
+		defer store.KV.Close()
+		all, err := readRollouts(cmd.Context(), store, args)
+		if err != nil {
+			return rolloutError(err)
+		}
+		if asJSON {
+			if err := json.NewEncoder(env.Stdout).Encode(all); err != nil || cmd.Name() != "status" {
+				return failure(err)
+			}
+			return coded(all.status())
+		}
+		if len(all.Rollouts) == 0 {
+			_, err := fmt.Fprintln(env.Stdout, "no rollout is recorded")
+			return failure(err)
+		}
+		return show(all)
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return cmd
+}
+
+// writeRollout shows a document. What stands in it may be anything.
+func writeRollout(w io.Writer, d *rollout.Document, now time.Time) {
+	fmt.Fprintf(w, "%s  %s: %s\n", catalog.Printable(d.Service), d.State, d.SharesText())
+	if len(d.Steps) > 0 {
+		parts := make([]string, 0, len(d.Steps))
+		for i, s := range d.Steps {
+			text := strconv.Itoa(s) + "%"
+			if i == d.Step && len(d.Shares) > 0 {
+				text = "[" + text + "]"
+			}
+			parts = append(parts, text)
+		}
+		line := fmt.Sprintf("steps of %s: %s, each for %s", catalog.Printable(d.Canary), strings.Join(parts, " "), time.Duration(d.Interval))
+		if next := d.StepAt.Add(time.Duration(d.Interval)); d.State == rollout.Running {
+			line += fmt.Sprintf("; next in %s", max(0, next.Sub(now)).Round(time.Second))
+		}
+		fmt.Fprintln(w, "  "+line)
+	}
+	if d.Reason != "" {
+		fmt.Fprintf(w, "  reason: %s\n", visible(d.Reason))
+	}
+	if len(d.Shares) > 0 && d.Stable != "" {
+		others := slices.DeleteFunc(d.Versions(), func(v string) bool { return v == d.Stable })
+		fmt.Fprintf(w, "  stable %s, beside it %s\n", catalog.Printable(d.Stable), catalog.Printable(strings.Join(others, ", ")))
+	}
+	fmt.Fprintf(w, "  by %s at %s\n", visible(d.ModifiedBy), d.ModifiedAt.Format(time.RFC3339))
+}

@@ -1,0 +1,46 @@
+package cli
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/pointsman/pointsman/sidecar/internal/config"
+	"github.com/pointsman/pointsman/sidecar/internal/consul"
+	"github.com/pointsman/pointsman/sidecar/internal/rollout"
+)
+
+// newOverlay lays the weights of rollouts over a source.
+func newOverlay(cfg config.Config, source *consul.Source, log hclog.Logger) (*rollout.Overlay, error) {
+	kv, err := consul.NewKV(consulOptions(cfg, log))
+	if err != nil {
+		return nil, err
+	}
+	return rollout.NewOverlay(source, kv, shared(cfg), log), nil
+}
+
+// shared is the backends whose services may have a rollout.
+func shared(cfg config.Config) []rollout.Backend {
+	out := make([]rollout.Backend, 0, len(cfg.Services))
+	for _, s := range cfg.Services {
+		out = append(out, rollout.Backend{Name: s.Backend, Service: s.Name, Warning: s.WarningTakesTraffic, Fixed: fixedWeights(s)})
+	}
+	return out
+}
+
+// fixedWeights says why HAProxy takes only the weights 0 and 100 % of a service's servers
+// at runtime, or heeds no other; "" where it takes all.
+func fixedWeights(s config.Service) string {
+	const only = ", so the only shares that it can have are 0 and 100"
+	algorithm, _, _ := strings.Cut(s.Balance, " ")
+	switch {
+	case s.Static():
+		return "balance " + s.Balance + " has no weights at runtime" + only + "; hash-type consistent in backend_extra has them"
+	case algorithm == "first":
+		return "balance first heeds no weight" + only
+	case slices.Contains(strings.Fields(s.Options().String()), "agent-check"):
+		return "an agent check sets the weights" + only
+	}
+	return ""
+}

@@ -1,0 +1,306 @@
+package rollout
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/pointsman/pointsman/sidecar/internal/catalog"
+	"github.com/pointsman/pointsman/sidecar/internal/consul"
+)
+
+// patience is how long instances wait for the documents after a start, while Consul
+// answers for them and not for these.
+const patience = 30 * time.Second
+
+// Source is the catalog that the weights are laid over.
+type Source interface {
+	Snapshot() catalog.Snapshot
+	Health(backend string) catalog.SourceHealth
+	Changed() <-chan struct{}
+	Wake() // gives Changed a value
+}
+
+// Follower reads the documents; *consul.KV is one.
+type Follower interface {
+	Follow(ctx context.Context, prefix string, take func([]consul.Entry, error))
+}
+
+// Backend is one backend whose service may have a rollout.
+type Backend struct {
+	Name, Service string
+	Warning       bool   // an instance whose check warns takes traffic
+	Fixed         string // why HAProxy takes no weight but 0 % and 100 % at runtime; "" where it takes all
+}
+
+// Overlay is a catalog whose instances have the weights of their versions' shares. Its
+// methods may be called by any goroutine.
+type Overlay struct {
+	source Source
+	kv     Follower
+	log    hclog.Logger
+
+	mu       sync.Mutex
+	backends map[string]Backend
+	entries  map[string]consul.Entry // by key, as last read
+	known    map[string]document     // by service
+	changed  map[string]time.Time    // by backend, when its document last did
+	read     bool                    // the documents, or it was given up
+	since    time.Time               // since when they cannot be read though instances can
+	err      error                   // of the last query
+	under    catalog.Snapshot        // of the source, of which over was made
+	over     catalog.Snapshot
+	made     map[string]laid // by backend
+}
+
+// document is what is known of one service's.
+type document struct {
+	good    *Document // the last valid one; nil: none
+	refused string    // why the newest is not it
+	index   uint64
+}
+
+// laid is one service with its weights, and what they were made of.
+type laid struct {
+	under catalog.Service
+	of    document
+	over  catalog.Service
+}
+
+// NewOverlay starts nothing.
+func NewOverlay(source Source, kv Follower, backends []Backend, log hclog.Logger) *Overlay {
+	o := &Overlay{source: source, kv: kv, log: log, known: map[string]document{}}
+	o.SetBackends(backends)
+	return o
+}
+
+// SetBackends takes the backends of new settings.
+func (o *Overlay) SetBackends(backends []Backend) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	was := o.changed
+	o.backends, o.changed, o.made = make(map[string]Backend, len(backends)), make(map[string]time.Time, len(backends)), map[string]laid{}
+	o.under, o.over = catalog.Snapshot{}, catalog.Snapshot{}
+	for _, b := range backends {
+		o.backends[b.Name], o.changed[b.Name] = b, was[b.Name]
+	}
+	o.learn()
+}
+
+// Run follows the documents until ctx ends.
+func (o *Overlay) Run(ctx context.Context) error {
+	o.kv.Follow(ctx, Prefix, o.take)
+	return context.Cause(ctx)
+}
+
+// Err is why the documents cannot be read; nil where they can.
+func (o *Overlay) Err() error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.err
+}
+
+// IsRead reports whether the documents have been read, or that was given up.
+func (o *Overlay) IsRead() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.read
+}
+
+// Changed is the source's.
+func (o *Overlay) Changed() <-chan struct{} { return o.source.Changed() }
+
+// Health is the source's, except that a document's change is one of the service, too.
+func (o *Overlay) Health(backend string) catalog.SourceHealth {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	h := o.source.Health(backend)
+	if at := o.changed[backend]; at.After(h.Changed) {
+		h.Changed = at
+	}
+	return h
+}
+
+// Snapshot is the source's with the weights of the shares. Until the documents have
+// been read once, nothing is known: instances must not take traffic by weights that
+// they lose a moment later.
+func (o *Overlay) Snapshot() catalog.Snapshot {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if !o.read {
+		return catalog.Snapshot{}
+	}
+	under := o.source.Snapshot()
+	if len(o.known) == 0 {
+		return under
+	}
+	if o.under.Same(under) {
+		return o.over
+	}
+	var laid []catalog.Service
+	for name, b := range o.backends {
+		if d, has := o.known[b.Service]; has {
+			laid = append(laid, o.lay(b, under.Service(name), d))
+		}
+	}
+	o.under, o.over = under, under.Replace(laid...)
+	return o.over
+}
+
+// lay gives a service its weights. The caller holds mu.
+func (o *Overlay) lay(b Backend, s catalog.Service, d document) catalog.Service {
+	was := o.made[b.Name]
+	isSame := was.of == d && was.under.Known == s.Known && was.under.Index == s.Index && len(was.under.Instances) == len(s.Instances) &&
+		(len(s.Instances) == 0 || &was.under.Instances[0] == &s.Instances[0])
+	if !isSame {
+		was = laid{under: s, of: d, over: Lay(b, s, d.good, d.refused)}
+		o.made[b.Name] = was
+	}
+	over := s
+	over.Instances, over.Rollout = was.over.Instances, was.over.Rollout
+	return over
+}
+
+// Lay gives a service with the weights of a document, which may be nil; refused says
+// why a newer one is not used.
+func Lay(b Backend, s catalog.Service, d *Document, refused string) catalog.Service {
+	s.Rollout = &catalog.Rollout{Refused: refused}
+	if d == nil {
+		return s
+	}
+	r := s.Rollout
+	r.State, r.ModifiedBy, r.ModifiedAt = string(d.State), d.ModifiedBy, d.ModifiedAt
+	if len(d.Shares) == 0 {
+		return s
+	}
+	shares, isWhole := d.Shares, false
+	for _, percent := range shares {
+		isWhole = isWhole || percent == 100
+	}
+	weights, isApplied := Weights(shares, s.Instances, b.Warning)
+	switch {
+	case !isApplied:
+		r.Ignored = "no instance of a version with a share is registered"
+	case b.Fixed != "" && !isWhole:
+		isApplied, r.Ignored = false, b.Fixed
+	}
+	sums := map[string]*catalog.Share{}
+	for version, percent := range shares {
+		sums[version] = &catalog.Share{Version: version, Percent: percent}
+	}
+	s.Instances = slices.Clone(s.Instances)
+	for n := range s.Instances {
+		i := &s.Instances[n]
+		if weight := weights[n]; isApplied && weight != KeepWeight && (b.Fixed == "" || weight == 0) {
+			i.Weight, i.ByShare = weight, true
+			if sum := sums[i.Version]; sum != nil {
+				sum.Instances++
+				sum.Weight += weight
+			}
+		}
+	}
+	for _, version := range d.Versions() {
+		r.Shares = append(r.Shares, *sums[version])
+	}
+	return s
+}
+
+// take takes an answer. Where there is none, what was known stays.
+func (o *Overlay) take(entries []consul.Entry, err error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if err != nil {
+		o.failed(err)
+		return
+	}
+	if o.err != nil {
+		o.log.Info("rollouts read again", "was", o.err)
+	}
+	o.entries = make(map[string]consul.Entry, len(entries))
+	for _, e := range entries {
+		o.entries[e.Key] = e
+	}
+	isFirst := !o.read
+	o.err, o.read = nil, true
+	if o.learn() || isFirst {
+		o.source.Wake()
+	}
+}
+
+// learn takes the documents of the services from what was read, and reports whether
+// there is news. The caller holds mu.
+func (o *Overlay) learn() (isNew bool) {
+	known := map[string]document{}
+	for _, b := range o.backends {
+		if _, done := known[b.Service]; done {
+			continue
+		}
+		if e, has := o.entries[Key(b.Service)]; has {
+			known[b.Service] = o.judge(b.Service, e)
+		}
+	}
+	now := time.Now()
+	for _, b := range o.backends {
+		if known[b.Service] != o.known[b.Service] || o.changed[b.Name].IsZero() {
+			o.changed[b.Name], isNew = now, true
+		}
+	}
+	for service, d := range o.known {
+		if _, stays := known[service]; !stays {
+			o.log.Info("rollout removed", "service", service, "was", describe(d.good))
+		}
+	}
+	o.known = known
+	o.under, o.over = catalog.Snapshot{}, catalog.Snapshot{}
+	return isNew
+}
+
+// judge takes a document, or keeps the last good one.
+func (o *Overlay) judge(service string, e consul.Entry) document {
+	was := o.known[service]
+	if was.index == e.Index {
+		return was
+	}
+	d, err := Parse(service, e.Value)
+	if err != nil {
+		o.log.Warn("invalid rollout ignored", "service", service, "error", err, "kept", describe(was.good))
+		return document{good: was.good, refused: err.Error(), index: e.Index}
+	}
+	o.log.Info("rollout changed", "service", service, "is", describe(d), "was", describe(was.good), "by", catalog.Printable(d.ModifiedBy))
+	return document{good: d, index: e.Index}
+}
+
+func describe(d *Document) string {
+	if d == nil {
+		return "none"
+	}
+	return fmt.Sprintf("%s, %s", d.State, d.SharesText())
+}
+
+// failed notes that there is no answer. The caller holds mu.
+func (o *Overlay) failed(err error) {
+	if o.err == nil {
+		o.log.Warn("rollouts cannot be read, keeping last known", "error", err)
+	}
+	o.err = err
+	if o.read {
+		return
+	}
+	now := time.Now()
+	if o.since.IsZero() && slices.ContainsFunc(o.source.Snapshot().Services(), func(s catalog.Service) bool { return s.Known }) {
+		o.since = now
+	}
+	if !consul.IsForbidden(err) && (o.since.IsZero() || now.Sub(o.since) < patience) {
+		return
+	}
+	o.log.Warn("instances used without rollouts, these cannot be read", "error", err)
+	o.read = true
+	for name := range o.backends {
+		o.changed[name] = now
+	}
+	o.source.Wake()
+}
