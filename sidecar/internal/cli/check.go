@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -246,9 +245,7 @@ func checkDirectory(path string) error {
 
 func printFindings(env Env, findings []finding, asJSON bool, cfg config.Config) error {
 	if asJSON {
-		e := json.NewEncoder(env.Stdout)
-		e.SetIndent("", "  ")
-		return e.Encode(map[string]any{"checks": findings, "settings": cfg})
+		return printJSON(env.Stdout, map[string]any{"checks": findings, "settings": cfg})
 	}
 	for _, f := range findings {
 		mark, rest := "ok  ", f.Note

@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -73,9 +72,7 @@ func runDeploy(cmd *cobra.Command, env Env, o *deployOptions) error {
 		return err
 	}
 	if o.json {
-		e := json.NewEncoder(env.Stdout)
-		e.SetIndent("", "  ")
-		if err := e.Encode(result); err != nil {
+		if err := printJSON(env.Stdout, result); err != nil {
 			return failure(err)
 		}
 	}

@@ -9,7 +9,6 @@ import (
 	"io"
 	"strings"
 	"sync"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -301,7 +300,7 @@ func writeDeployments(w io.Writer, all deployments, now time.Time, isOnce bool) 
 
 // writeHistory prints one line for each deployment.
 func writeHistory(w io.Writer, all deployments) error {
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	t := table(w)
 	fmt.Fprintln(t, "STARTED\tSERVICE\tVERSION\tRESULT\tTOOK\tBY")
 	for _, s := range all.Services {
 		for _, d := range s.Deployments {

@@ -212,6 +212,7 @@ func TestDeploy_Interrupted_ExitCodeOfTheSignalOrPartially(t *testing.T) {
 }
 
 func TestDeployShowsItsToken(t *testing.T) {
+	t.Parallel()
 	s := newDeployScene(t, api.Access{Token: "secret"})
 	s.node("api-9", "1.1")
 	file := filepath.Join(t.TempDir(), "token")
@@ -278,6 +279,7 @@ func TestTheVariableOfAComposeServicesVersion(t *testing.T) {
 
 // Its HAProxy keeps running until a check of what it has left in Consul is critical.
 func TestDeploy_RecordOfStoppedSidecar_AskedUntilItEnds(t *testing.T) {
+	t.Parallel()
 	s := newDeployScene(t, api.Access{})
 	s.node("api-9", "1.1")
 	s.sidecar("s1", contract.Sidecar{Balancer: "lb1", Services: []string{"api"}, Stopped: time.Now()}.Format())

@@ -9,7 +9,6 @@ import (
 	"io"
 	"slices"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -184,21 +183,9 @@ func findServer(s reconcile.State, named string) (service, server string, err er
 }
 
 func printDrains(w io.Writer, drains []catalog.OperatorDrain, asJSON bool) error {
-	if asJSON {
-		e := json.NewEncoder(w)
-		e.SetIndent("", "  ")
-		return e.Encode(drains)
-	}
-	if len(drains) == 0 {
-		_, err := fmt.Fprintln(w, "No server is kept in drain by an operator.")
-		return err
-	}
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "OPERATOR DRAIN\tSERVER\tSINCE")
-	for _, d := range drains {
-		fmt.Fprintf(t, "%s\t%s\t%s\n", d.Service, d.Server, d.Since.Format(time.RFC3339))
-	}
-	return t.Flush() // the writer keeps the first error
+	return printList(w, drains, asJSON, "No server is kept in drain by an operator.", "OPERATOR DRAIN\tSERVER\tSINCE", func(d catalog.OperatorDrain) []string {
+		return []string{d.Service, d.Server, d.Since.Format(time.RFC3339)}
+	})
 }
 
 // drainer is what the status API asks of the agent.

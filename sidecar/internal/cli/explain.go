@@ -5,7 +5,6 @@ import (
 	"io"
 	"slices"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -60,7 +59,7 @@ func unexplained(s *reconcile.State, name string) error {
 
 // explain prints what is known of an instance, and reports whether anything is.
 func explain(w io.Writer, s *reconcile.State, events []event.Event, name string) (found bool) {
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	t := table(w)
 	defer func() { _ = t.Flush() }() // to a terminal
 	for i := range s.Services {
 		svc := &s.Services[i]

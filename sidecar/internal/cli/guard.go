@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -17,19 +16,11 @@ import (
 )
 
 func guardCommand(env Env) *cobra.Command {
-	cmd := &cobra.Command{
-		Use:   "guard",
-		Short: "List and release the servers that the guard holds",
-		Long: `List and release the servers that the guard of the running sidecar holds. When
+	return group("guard", "List and release the servers that the guard holds",
+		`List and release the servers that the guard of the running sidecar holds. When
 too many servers are lost at once, the guard keeps them in HAProxy, and HAProxy's
 own checks decide which of them get traffic. See docs/guard.md.`,
-		Args: func(_ *cobra.Command, args []string) error {
-			return &exitError{code: ExitUsage, err: fmt.Errorf("guard %s: want list or release", strings.Join(args, " "))}
-		},
-		RunE: func(*cobra.Command, []string) error { return nil }, // Args refuses all
-	}
-	cmd.AddCommand(guardList(env), guardRelease(env))
-	return cmd
+		guardList(env), guardRelease(env))
 }
 
 func guardList(env Env) *cobra.Command {
@@ -107,25 +98,13 @@ func holdsOf(s reconcile.State) []heldService {
 }
 
 func printHolds(w io.Writer, holds []heldService, asJSON bool) error {
-	if asJSON {
-		e := json.NewEncoder(w)
-		e.SetIndent("", "  ")
-		return e.Encode(holds)
-	}
-	if len(holds) == 0 {
-		_, err := fmt.Fprintln(w, "The guard holds no servers.")
-		return err
-	}
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "SERVICE\tBACKEND\tSINCE\tUNTIL\tSERVERS")
-	for _, h := range holds {
+	return printList(w, holds, asJSON, "The guard holds no servers.", "SERVICE\tBACKEND\tSINCE\tUNTIL\tSERVERS", func(h heldService) []string {
 		until := "-"
 		if !h.Until.IsZero() {
 			until = h.Until.Format(time.RFC3339)
 		}
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", h.Service, h.Backend, h.Since.Format(time.RFC3339), until, strings.Join(h.Held, " "))
-	}
-	return t.Flush() // the writer keeps the first error
+		return []string{h.Service, h.Backend, h.Since.Format(time.RFC3339), until, strings.Join(h.Held, " ")}
+	})
 }
 
 // releaser is what the status API asks of the agent.

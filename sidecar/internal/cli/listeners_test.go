@@ -9,36 +9,20 @@ import (
 	"slices"
 	"testing"
 
-	"github.com/pointsman/pointsman/sidecar/internal/config"
 	"github.com/pointsman/pointsman/sidecar/internal/haproxytest"
 )
 
-func loaded(t *testing.T, yaml string) config.Config {
-	t.Helper()
-	cfg, err := config.Load(config.Sources{Hostname: "lb0", ReadFile: func(string) ([]byte, error) { return []byte(yaml), nil }})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return cfg
-}
-
 // Each form of a bind line that the settings let in is one that HAProxy takes.
 func TestBind_EachForm_IsTakenByHAProxy(t *testing.T) {
+	t.Parallel()
 	for _, bind := range []string{
 		"127.0.0.1:8080", ":8080", "*:8080", "[::1]:8080", ":::8080", "ipv4@127.0.0.1:8080", "ipv4@:8080", "ipv4@*:8080", "ipv6@[::1]:8080", "ipv6@:8080", "ipv6@*:8080",
 		"127.0.0.1:8080-8090", "ipv4@*:8080-8081", "127.0.0.1:8080,127.0.0.2:8080", "ipv4@127.0.0.1:8080,unix@/tmp/x.sock,/tmp/y.sock", "unix@/tmp/x.sock mode 600",
 	} {
 		cfg := loaded(t, fmt.Sprintf("services: [{name: api, bind: %q}]\nhaproxy: {socket: /tmp/admin.sock, health: {bind: \"127.0.0.1:8405\"}}\n", bind))
-		r, err := newRenderer(cfg)
-		if err != nil {
-			t.Fatal(err)
-		}
-		content, err := r.Render(nil)
-		if err != nil {
-			t.Fatal(err)
-		}
+		content := fileOf(t, cfg, nil)
 		file := filepath.Join(t.TempDir(), "haproxy.cfg")
-		if err := os.WriteFile(file, content, 0o600); err != nil {
+		if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		if out, err := exec.CommandContext(t.Context(), haproxytest.Binary(t), "-c", "-f", file).CombinedOutput(); err != nil {

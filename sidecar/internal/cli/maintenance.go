@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strings"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -17,21 +16,13 @@ import (
 )
 
 func maintenanceCommand(env Env) *cobra.Command {
-	cmd := &cobra.Command{
-		Use:   "maintenance",
-		Short: "Take this load balancer out of rotation and back",
-		Long: `Take this load balancer out of rotation for maintenance and back. HAProxy's
+	return group("maintenance", "Take this load balancer out of rotation and back",
+		`Take this load balancer out of rotation for maintenance and back. HAProxy's
 health answer (haproxy.health.bind) changes to 503, so clients use other load
 balancers. Requests that still arrive are served. The command uses HAProxy's
 runtime socket and works without a running sidecar. A running sidecar writes the
 state to haproxy.cfg, so a restarted HAProxy keeps it.`,
-		Args: func(_ *cobra.Command, args []string) error {
-			return &exitError{code: ExitUsage, err: fmt.Errorf("maintenance %s: want on, off or status", strings.Join(args, " "))}
-		},
-		RunE: func(*cobra.Command, []string) error { return nil }, // Args refuses all
-	}
-	cmd.AddCommand(maintenanceOn(env), maintenanceOff(env), maintenanceStatus(env))
-	return cmd
+		maintenanceOn(env), maintenanceOff(env), maintenanceStatus(env))
 }
 
 func maintenanceOn(env Env) *cobra.Command {

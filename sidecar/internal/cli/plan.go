@@ -1,11 +1,9 @@
 package cli
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
@@ -86,7 +84,7 @@ func (s shownPlan) print(w io.Writer) error {
 			return err
 		}
 	}
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	t := table(w)
 	switch {
 	case !o.Running:
 		fmt.Fprintln(t, "No HAProxy process answers. HAProxy will start from haproxy.cfg (see pointsman render).")
@@ -178,7 +176,5 @@ func (s shownPlan) printJSON(w io.Writer) error {
 	if s.refused != nil {
 		out.Refused = s.refused.Error()
 	}
-	e := json.NewEncoder(w)
-	e.SetIndent("", "  ")
-	return e.Encode(out)
+	return printJSON(w, out)
 }

@@ -16,7 +16,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/pointsman/pointsman/sidecar/internal/config"
 	"github.com/pointsman/pointsman/sidecar/internal/haproxytest"
 	"github.com/pointsman/pointsman/sidecar/internal/plan"
 )
@@ -125,19 +124,7 @@ func newPolicySite(t *testing.T, services map[string]string) *policySite {
 		}
 		backends = append(backends, b)
 	}
-	cfg, err := config.Load(config.Sources{Hostname: "lb0", ReadFile: func(string) ([]byte, error) { return []byte(yaml), nil }})
-	if err != nil {
-		t.Fatal(err)
-	}
-	r, err := newRenderer(cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	content, err := r.Render(backends)
-	if err != nil {
-		t.Fatal(err)
-	}
-	p.WriteConfig(string(content))
+	p.WriteConfig(fileOf(t, loaded(t, yaml), backends))
 	p.Launch()
 	return s
 }

@@ -176,6 +176,7 @@ func TestTheRegistrationStaysWhenTheSidecarStopsAndKeepsItsStateWhenItIsBack(t *
 }
 
 func TestAConsulThatComesLateOrForgetsGetsTheRegistration(t *testing.T) {
+	t.Parallel()
 	r := newRegistering(t)
 	r.consul.Kill()
 	r.running.Store(true)
@@ -269,6 +270,7 @@ func TestAnHAProxyThatIsAwayIsNotRegisteredUntilItIsBack(t *testing.T) {
 }
 
 func TestTheRegistrationFollowsTheAddressAndTheSettings(t *testing.T) {
+	t.Parallel()
 	r := newRegistering(t)
 	r.running.Store(true)
 	r.healthy.Store(true)

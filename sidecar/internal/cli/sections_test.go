@@ -7,7 +7,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/pointsman/pointsman/sidecar/internal/config"
 	"github.com/pointsman/pointsman/sidecar/internal/haproxytest"
 	"github.com/pointsman/pointsman/sidecar/internal/render"
 )
@@ -47,23 +46,13 @@ func TestSections_RealHAProxy_TakenOrNamed(t *testing.T) {
 	} {
 		yaml := "haproxy:\n  config: " + filepath.Join(dir, "haproxy.cfg") + "\n  check_command: [" + haproxytest.Binary(t) + ", -c, -f, '{file}']\n  socket: " + filepath.Join(dir, "s") +
 			"\n  global: {user: '', group: '', chroot: '', stats_socket_group: ''}\n  sections: |" + c.sections + "services: []\n"
-		cfg, err := config.Load(config.Sources{Hostname: "lb0", ReadFile: func(string) ([]byte, error) { return []byte(yaml), nil }})
-		if err != nil {
-			t.Fatal(err)
-		}
-		r, err := newRenderer(cfg)
-		if err != nil {
-			t.Fatal(err)
-		}
-		content, err := r.Render(nil)
-		if err != nil {
-			t.Fatal(err)
-		}
+		cfg := loaded(t, yaml)
+		content := fileOf(t, cfg, nil)
 		file, err := newFile(cfg)
 		if err != nil {
 			t.Fatal(err)
 		}
-		_, err = file.Write(t.Context(), content)
+		_, err = file.Write(t.Context(), []byte(content))
 		if c.want == "" {
 			if err != nil {
 				t.Errorf("%s: %v", c.name, err)

@@ -161,6 +161,7 @@ func TestRecordOfStoppedSidecar_HAProxyStops_EndsWithItsHealthCheck(t *testing.T
 }
 
 func TestRecordOfStoppedSidecar_HAProxyRuns_EndsAfterItsTime(t *testing.T) {
+	t.Parallel()
 	haproxy := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
 	t.Cleanup(haproxy.Close)
 	cfg := config.Config{HAProxy: config.HAProxy{Health: config.Health{Bind: haproxy.Listener.Addr().String(), URI: "/"}}}
