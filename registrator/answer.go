@@ -17,9 +17,10 @@ type request struct{ balancer, service, instance string }
 
 // answer is what it says.
 type answer struct {
-	routed   bool // it routes to the service
-	drained  bool // the instance has no session and gets no new one
-	sessions int  // on the instance
+	routed   bool   // it routes to the service
+	drained  bool   // the instance has no session and gets no new one
+	sessions int    // on the instance
+	index    uint64 // of what it knows from Consul; the highest if it does not say
 }
 
 // mayStop reports whether the program may stop, as far as this one goes.
@@ -32,12 +33,15 @@ func parseAnswer(body []byte, q request) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	a := answer{routed: true}
+	a := answer{routed: true, index: math.MaxUint64}
 	var sessions float64 // a whole number in any notation
 	err = errors.Join(
 		fields.same("load_balancer", q.balancer), fields.same("service", q.service), fields.same("instance", q.instance),
 		fields.read("drained", &a.drained), fields.read("sessions", &sessions),
 	)
+	if _, said := fields["index"]; said && err == nil {
+		err = fields.read("index", &a.index)
+	}
 	switch {
 	case err != nil:
 		return answer{}, err

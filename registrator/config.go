@@ -44,9 +44,16 @@ type Config struct {
 	Tags    []string
 	Meta    map[string]string // the program's own; the contract's keys are refused here
 
-	Version string           // at most contract.MaxVersion printable ASCII characters
-	Backup  bool             // take traffic only when no other can
-	MaxConn int              // connections at a time that each load balancer may open; 0 is no limit
+	Version string // at most contract.MaxVersion printable ASCII characters
+	Backup  bool   // take traffic only when no other can
+	MaxConn int    // connections at a time that each load balancer may open; 0 is no limit
+	// AgentPort is a port of the program's own for HAProxy's agent check, which hears
+	// there that the program leaves, also where neither a sidecar nor Consul works:
+	// 1 to 65535, or 0 for none. Register listens there, at Address or at all
+	// addresses, and Leave and Close end that. The load balancers ask where their
+	// service has agent_check.from_meta.
+	AgentPort int
+
 	Weights api.AgentWeights // default: Consul's, 1 and 1
 
 	// Owner is what the registration is recognised by as this process's own. A
@@ -102,6 +109,9 @@ func (c Config) check() (Config, error) {
 	if c.Port < 1 || c.Port > 65535 {
 		bad("port %d: want 1 to 65535", c.Port)
 	}
+	if c.AgentPort < 0 || c.AgentPort > 65535 || c.AgentPort != 0 && c.AgentPort == c.Port {
+		bad("agent port %d: want 1 to 65535, and another one than port", c.AgentPort)
+	}
 	if addr, err := netip.ParseAddr(c.Address); c.Address != "" && (err != nil || addr.Zone() != "" || addr.IsUnspecified() || addr.IsMulticast()) {
 		bad("address %q: want the literal IP address of one machine (load balancers resolve no names)", c.Address)
 	}
@@ -140,7 +150,7 @@ func (c Config) check() (Config, error) {
 
 // said is what the contract's keys will say.
 func (c Config) said(leaving time.Time) contract.Meta {
-	return contract.Meta{Version: c.Version, Backup: c.Backup, MaxConn: c.MaxConn, Leaving: leaving}
+	return contract.Meta{Version: c.Version, Backup: c.Backup, MaxConn: c.MaxConn, AgentPort: c.AgentPort, Leaving: leaving}
 }
 
 // checkMeta holds the meta to the contract, and to Consul's own bounds

@@ -17,8 +17,10 @@ const (
 	MaxSidecars = maxSidecars
 	MaxAnswer   = maxAnswer
 	AskWait     = askWait
-	AskGrace    = askGrace
 )
+
+// AgentSays gives what the agent check would hear.
+func (r *Registration) AgentSays() string { return r.asked.says() }
 
 // FirstLook gives a watchdog that has looked at nothing yet. Each call looks once.
 func (r *Registration) FirstLook() func() {

@@ -19,6 +19,7 @@ import (
 type handshake struct {
 	boundedWait // what a load balancer gets that can't be asked
 
+	asked       *agentCheck // says that the program leaves where a sidecar may not
 	service, id string
 	sidecars    Sidecars
 	health      *api.Health
@@ -30,7 +31,12 @@ type handshake struct {
 func (h *handshake) await(ctx context.Context, mark string) error {
 	began := time.Now()
 	c := &catalog{health: h.health, service: h.service, id: h.id, mark: mark, sidecars: h.sidecars.Service}
+	done := h.asked.leaveUnless(h.wait)
 	first, err := h.look(ctx, c)
+	done()
+	if err != nil || len(first.sidecars) == 0 {
+		h.asked.leave()
+	}
 	switch {
 	case err != nil && ctx.Err() == nil:
 		h.log.Warn("Consul query for sidecars failed, waiting leave_wait", "wait", h.wait, "error", err)
@@ -65,7 +71,7 @@ func (h *handshake) look(ctx context.Context, c *catalog) (v view, err error) {
 // ask is the handshake itself, with those that are known by the first look and
 // those that come.
 func (h *handshake) ask(ctx context.Context, began time.Time, c *catalog, first view) error {
-	a := newAsker(h.sidecars, h.wait, h.dial)
+	a := newAsker(h.sidecars, h.wait*9/10, h.dial) // so that it, and not the wait, says what was in vain
 	defer a.close()
 	asking, end := context.WithCancel(ctx)
 	r := &round{handshake: h, asker: a, began: began, talks: make(map[string]*poller), settled: make(chan Drain, maxSidecars)}
@@ -80,6 +86,7 @@ func (h *handshake) ask(ctx context.Context, began time.Time, c *catalog, first 
 			if v.superseded {
 				// What is said of the ID is said of the other now.
 				h.log.Warn("ID taken by another process, waiting leave_wait", "wait", h.wait)
+				h.asked.leave()
 				return h.rest(ctx, time.Now())
 			}
 			r.learn(asking, v)

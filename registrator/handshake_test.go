@@ -32,6 +32,8 @@ type leaver struct {
 	outcomes []registrator.Drain
 
 	supersede bool // another registers under its ID meanwhile
+
+	agentAt map[time.Duration]string // what its agent check hears then, since it began to leave; "" is to be filled in
 }
 
 func newLeaver() *leaver {
@@ -61,6 +63,9 @@ func (l *leaver) leaves(t *testing.T, ctx context.Context) (time.Duration, error
 	r.SetDial(l.dial)
 	time.Sleep(time.Second) // of its life
 	began := time.Now()
+	for at := range l.agentAt {
+		time.AfterFunc(at, func() { l.agentAt[at] = r.AgentSays() })
+	}
 	var took time.Duration
 	err := r.Leave(ctx, func(context.Context) error {
 		took = time.Since(began)
@@ -180,7 +185,7 @@ func TestAsksWithTheIndexThatHasTheMark(t *testing.T) {
 			t.Error(err)
 		}
 		within(t, took, 2*time.Second, 2*time.Second)
-		if got := late.questions(); len(got) == 0 || !strings.HasSuffix(got[0], "/api/v1/drain/api/api-1?index=3&wait=5s") {
+		if got := late.questions(); len(got) == 0 || !strings.HasSuffix(got[0], "/api/v1/drain/api/api-1?index=3&wait=0s") {
 			t.Errorf("questions: got %q, want Consul's index of the mark, 3: sidecar, registration, mark", got)
 		}
 	})

@@ -74,6 +74,7 @@ func (r *Registration) Leave(ctx context.Context, stop func(context.Context) err
 	if sent {
 		r.drain(ctx, failed)
 	}
+	r.asked.leave() // whatever has become of the rest
 	if stop != nil {
 		r.log.Info("stopping")
 		failed("stop", stop(ctx))
@@ -89,7 +90,12 @@ func (r *Registration) Leave(ctx context.Context, stop func(context.Context) err
 func (r *Registration) drain(ctx context.Context, failed func(step string, err error)) {
 	ctx, cancel := context.WithTimeoutCause(ctx, r.config.LeaveTimeout, fmt.Errorf("leave timeout of %v expired", r.config.LeaveTimeout))
 	defer cancel()
+	done := r.asked.leaveUnless(r.config.LeaveWait)
 	since, err := r.mark(ctx)
+	done()
+	if err != nil || r.config.Sidecars.Off {
+		r.asked.leave()
+	}
 	switch {
 	case errors.Is(err, errAnothers):
 		// No sidecar can be asked about this process: they know the ID as the other.

@@ -13,8 +13,6 @@ import (
 const (
 	// askWait is how long it may hold an answer back.
 	askWait = 5 * time.Second
-	// askGrace is how long its answer may take on top.
-	askGrace = 2 * time.Second
 	// maxBusy bounds how long one that is busy is left alone.
 	maxBusy = 5 * time.Second
 )
@@ -22,11 +20,17 @@ const (
 var (
 	errMoved = errors.New("sidecar moved")
 	errLate  = errors.New("no answer")
+	errStale = errors.New("it does not learn from Consul that the program leaves")
 )
+
+// maxStale is how many waits a sidecar gets that answers and does not know of the
+// mark: it may be behind, while thousands of instances change.
+const maxStale = 3
 
 // poller is what is said with one sidecar, until its load balancer has drained.
 type poller struct {
 	asker *asker
+	told  *agentCheck   // the other way to its load balancer
 	about request       // except the load balancer's name
 	wait  time.Duration // how long it may be silent
 	began time.Time     // when the handshake did
@@ -34,18 +38,21 @@ type poller struct {
 	mu      sync.Mutex
 	to      sidecar
 	index   uint64
+	mark    uint64          // the index from which on Consul shows the mark
 	here    context.Context // for as long as it is there
 	hasGone context.CancelCauseFunc
 
 	// What the answers said. Only run uses them.
 	got  answer
 	most int
+	// stale is since when it answers without knowing of the mark; zero while it does.
+	stale time.Time
 }
 
 func (r *round) newTalk(ctx context.Context, to sidecar, index uint64) *poller {
 	t := &poller{
-		asker: r.asker, about: request{service: r.service, instance: r.id}, wait: r.wait, began: r.began,
-		to: to, index: index,
+		asker: r.asker, told: r.asked, about: request{service: r.service, instance: r.id}, wait: r.wait, began: r.began,
+		to: to, index: index, mark: index,
 	}
 	t.here, t.hasGone = context.WithCancelCause(ctx)
 	return t
@@ -73,11 +80,11 @@ func (t *poller) now() (here context.Context, to sidecar, index uint64) {
 func (t *poller) run(ctx context.Context) Drain {
 	var silent time.Time // since when; zero while it answers
 	var why error
-	delay := minRetry
+	delay, hold := minRetry, time.Duration(0) // at first it says at once that it is there
 	for {
 		here, to, index := t.now()
 		began := time.Now()
-		got, asked, err := t.ask(here, to, index, silent) //nolint:contextcheck // it ends with ctx, and when the sidecar moves
+		got, asked, err := t.ask(here, to, index, silent, hold) //nolint:contextcheck // it ends with ctx, and when the sidecar moves
 		next := delay - rand.N(delay/2)
 		delay = min(2*delay, maxRetry)
 		busy, isBusy := errors.AsType[*busyError](err)
@@ -88,9 +95,13 @@ func (t *poller) run(ctx context.Context) Drain {
 				return t.drained(to)
 			}
 			silent, why = time.Time{}, nil
-			if time.Since(began) >= time.Second {
+			if t.isStale() {
+				return t.end(to, OutcomeWaited, errStale)
+			}
+			if hold == 0 || time.Since(began) >= hold {
 				next, delay = 0, minRetry // it held the answer back, as it should
 			}
+			hold = askWait
 		case ctx.Err() != nil:
 			if why == nil {
 				why = context.Cause(ctx)
@@ -104,9 +115,13 @@ func (t *poller) run(ctx context.Context) Drain {
 			if why == nil || !errors.Is(err, errLate) { // the last question may be cut short, and says less
 				why = err
 			}
+			t.told.leave()
 			if silent.IsZero() {
 				silent = began
-				if asked {
+				switch {
+				case errors.Is(err, errLate):
+					silent = began.Add(hold) // when it should have answered at the latest
+				case asked:
 					silent = time.Now() // there was a load balancer until now
 				}
 			}
@@ -122,9 +137,9 @@ func (t *poller) run(ctx context.Context) Drain {
 }
 
 // ask asks once, in bounded time: one that is silent has what is left of the
-// wait.
-func (t *poller) ask(ctx context.Context, to sidecar, index uint64, silent time.Time) (answer, bool, error) {
-	limit := askWait + askGrace
+// wait. hold is how long it may hold the answer back.
+func (t *poller) ask(ctx context.Context, to sidecar, index uint64, silent time.Time, hold time.Duration) (answer, bool, error) {
+	limit := hold + t.wait
 	if !silent.IsZero() {
 		limit = time.Until(silent.Add(t.wait))
 	}
@@ -133,9 +148,24 @@ func (t *poller) ask(ctx context.Context, to sidecar, index uint64, silent time.
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("%w within %v", errLate, limit.Round(time.Millisecond)))
 	defer cancel()
+	late := time.AfterFunc(hold+soon(t.wait), t.told.leave)
+	defer late.Stop()
 	about := t.about
 	about.balancer = to.name
-	return t.asker.ask(ctx, to, about, index, min(askWait, limit*3/4))
+	return t.asker.ask(ctx, to, about, index, min(hold, limit*3/4))
+}
+
+// isStale reports whether it has answered for too long without knowing of the mark.
+func (t *poller) isStale() bool {
+	switch {
+	case t.got.index >= t.mark:
+		t.stale = time.Time{}
+	case t.stale.IsZero():
+		t.stale = time.Now()
+	case time.Since(t.stale) >= soon(t.wait):
+		t.told.leave()
+	}
+	return !t.stale.IsZero() && time.Since(t.stale) >= maxStale*t.wait
 }
 
 func (t *poller) note(got answer) {

@@ -30,6 +30,7 @@ type Registration struct {
 	http   *http.Client
 	log    hclog.Logger
 	wait   drainWait
+	asked  *agentCheck
 
 	// writing has a value during a call that changes the registration, so that
 	// two never overtake each other on their way to the agent.
@@ -71,13 +72,14 @@ func New(c Config) (*Registration, error) {
 		http:   consul.HttpClient, // NewClient has put it there
 		log:    c.Logger.With("service", c.Service, "id", c.ID),
 		wait:   boundedWait{c.LeaveWait},
+		asked:  newAgentCheck(c),
 
 		writing: make(chan struct{}, 1),
 	}
 	if !c.Sidecars.Off {
 		r.wait = &handshake{
-			boundedWait: boundedWait{c.LeaveWait},
-			service:     c.Service, id: c.ID, sidecars: c.Sidecars,
+			boundedWait: boundedWait{c.LeaveWait}, asked: r.asked,
+			service: c.Service, id: c.ID, sidecars: c.Sidecars,
 			health: client.Health(), dial: new(net.Dialer).DialContext, tell: c.OnDrain, log: r.log,
 		}
 	}
@@ -115,6 +117,9 @@ func (r *Registration) SetChecks(checks []Check) error {
 func (r *Registration) Register(ctx context.Context) error {
 	if err := r.mayRegister(); err != nil {
 		return err
+	}
+	if err := r.asked.listen(ctx); err != nil {
+		return fmt.Errorf("registrator: register %q: %w", r.config.ID, err)
 	}
 	if err := retry(ctx, r.register, func(err error) { r.log.Warn("registration failed, retrying", "error", err) }); err != nil {
 		return fmt.Errorf("registrator: register %q: %w", r.config.ID, err)
@@ -219,6 +224,7 @@ func (r *Registration) Close() {
 	r.mu.Unlock()
 	r.watchdog.stop()
 	r.heartbeats.stop()
+	r.asked.close()
 	r.http.CloseIdleConnections()
 }
 

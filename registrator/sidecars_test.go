@@ -164,8 +164,8 @@ func TestNoGoroutineIsLeftByALeave(t *testing.T) {
 	})
 	began := time.Now()
 	err := registered(t, config).Leave(t.Context(), nil)
-	if err == nil || !strings.Contains(err.Error(), "not drained on lb0 (0 sessions): leave timeout of 500ms expired") {
-		t.Errorf("Leave = %v, want lb0 named", err)
+	if err != nil {
+		t.Errorf("Leave = %v, want no error: all had their time", err)
 	}
 	if took := time.Since(began); took > 10*time.Second {
 		t.Errorf("Leave took %v", took)

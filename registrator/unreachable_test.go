@@ -35,7 +35,7 @@ func TestWhoCannotBeAskedGetsItsTimeAndIsNamed(t *testing.T) {
 		until   time.Duration // until the stop; 0: the wait
 	}{
 		"nothing listens":          {refuse: true, says: "connection refused"},
-		"a black hole":             {says: "no connection within 3s"},
+		"a black hole":             {says: "no connection within 2.7s"},
 		"it wants a token":         {handler: text(401, ""), says: "Sidecars.TokenFile (--sidecar-token-file)"},
 		"it wants a certificate":   {handler: text(403, ""), says: "Sidecars.CertFile (--sidecar-cert-file)"},
 		"another load balancer's":  {handler: edit(`"lb0"`, `"lb9"`), says: `load_balancer \"lb9\", not of \"lb0\"`},
@@ -64,7 +64,7 @@ func TestWhoCannotBeAskedGetsItsTimeAndIsNamed(t *testing.T) {
 		"breaks off": {raw: func(c net.Conn) { _, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{") }, says: "answer incomplete"},
 		"it takes the question, and no more": {
 			raw: func(c net.Conn) { _, _ = c.Read(make([]byte, 1)) }, says: "no answer within",
-			until: wait + registrator.AskWait + registrator.AskGrace,
+			until: wait,
 		},
 		"an endless answer": {
 			raw: func(c net.Conn) {
@@ -76,7 +76,7 @@ func TestWhoCannotBeAskedGetsItsTimeAndIsNamed(t *testing.T) {
 					time.Sleep(100 * time.Millisecond)
 				}
 			}, says: "answer incomplete",
-			until: wait + registrator.AskWait + registrator.AskGrace,
+			until: wait,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

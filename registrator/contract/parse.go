@@ -40,6 +40,10 @@ func Parse(meta map[string]string) (Meta, error) {
 		n, err := strconv.Atoi(v)
 		return err == nil && n >= 0 && n <= MaxMaxConn && set(&m.MaxConn, n)
 	})
+	read(KeyAgentPort, "a port from 1 to 65535", func(v string) bool {
+		n, err := strconv.ParseUint(v, 10, 16)
+		return err == nil && n > 0 && set(&m.AgentPort, int(n))
+	})
 	read(KeyDrain, "an RFC 3339 time such as 2026-01-02T15:04:05Z", func(v string) bool {
 		t, err := time.Parse(time.RFC3339, v)
 		return err == nil && isWritable(t.UTC()) && set(&m.Leaving, t.UTC())

@@ -71,7 +71,7 @@ func Instances() []Instance {
 	for i, value := range []string{"-1", "1e9", "99999999999999999999", "0x10", "5\nbackup " + Payload} {
 		all = append(all, Instance{
 			Why: "maxconn " + value, Node: "node", ID: fmt.Sprintf("maxconn-%d-%s", i, Payload), Address: "127.0.9.1", Port: 1000 + i,
-			Meta: map[string]string{"maxconn": value, "backup": value}, Legal: true,
+			Meta: map[string]string{"maxconn": value, "backup": value, "pointsman-agent-port": value}, Legal: true,
 		})
 	}
 	return append(all, twins()...)

@@ -27,6 +27,11 @@ const hammerPause = 10 * time.Millisecond
 // Hammer sends GETs for a URL, one after another on each of a number of
 // connections, until Stop.
 func Hammer(ctx context.Context, url string, connections int) *Hammering {
+	return HammerBy(ctx, http.MethodGet, url, connections)
+}
+
+// HammerBy is Hammer by another method, such as POST, which HAProxy sends once.
+func HammerBy(ctx context.Context, method, url string, connections int) *Hammering {
 	uncut := context.WithoutCancel(ctx)
 	ctx, cancel := context.WithCancel(ctx)
 	h := &Hammering{cancel: cancel, bodies: map[string]int{}}
@@ -38,7 +43,7 @@ func Hammer(ctx context.Context, url string, connections int) *Hammering {
 			defer tick.Stop()
 			for ctx.Err() == nil {
 				// A request that has begun is not cut by the end.
-				h.count(hit(uncut, client, url))
+				h.count(hit(uncut, client, method, url))
 				select {
 				case <-tick.C:
 				case <-ctx.Done():
@@ -49,8 +54,8 @@ func Hammer(ctx context.Context, url string, connections int) *Hammering {
 	return h
 }
 
-func hit(ctx context.Context, client *http.Client, url string) (string, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, http.NoBody)
+func hit(ctx context.Context, client *http.Client, method, url string) (string, error) {
+	req, err := http.NewRequestWithContext(ctx, method, url, http.NoBody)
 	if err != nil {
 		return "", err
 	}

@@ -3,7 +3,7 @@
 //
 // Its invariant: every value in it is typed and checked. A string that came
 // from the catalog and is kept here (an ID, a node's name) is for people, logs
-// and comparison; only Instance.Server, Addr, Weight and MaxConn may reach
+// and comparison; only Instance.Server, Addr, Weight, MaxConn and AgentPort may reach
 // HAProxy's socket or file, and those are safe by construction.
 //
 // It is a leaf: it imports nothing of this project, does no I/O and reads no
@@ -61,6 +61,10 @@ type Instance struct {
 
 	// ByShare says that Weight was made from its version's share of a rollout.
 	ByShare bool
+
+	// AgentPort is where HAProxy's agent check may ask, at the instance's own address
+	// (contract meta "pointsman-agent-port"); 0 is nowhere.
+	AgentPort int
 
 	// Leaving is when the instance began to leave (contract meta
 	// "pointsman-drain"), or zero.

@@ -19,6 +19,7 @@ import (
 	"github.com/pointsman/pointsman/sidecar/internal/config"
 	"github.com/pointsman/pointsman/sidecar/internal/consultest"
 	"github.com/pointsman/pointsman/sidecar/internal/haproxytest"
+	"github.com/pointsman/pointsman/sidecar/internal/plan"
 	"github.com/pointsman/pointsman/test/hostile"
 	"github.com/pointsman/pointsman/test/proctest"
 )
@@ -44,7 +45,7 @@ haproxy:
   config: "%s/haproxy.cfg"
   global: {user: "", group: "", chroot: "", stats_socket_group: ""}
   check_command: [/bin/sh, -c, "cp \"$1\" \"$2/written.$$\"", check, "{file}", %q]
-services: [{name: api, bind: "127.0.0.1:80", check: {enabled: false}}]
+services: [{name: api, bind: "127.0.0.1:80", check: {enabled: false}, agent_check: {from_meta: true}}]
 addresses: {allow: [127.0.0.0/8]} # hostile.Loopback
 reload: {debounce: 10ms, max_delay: 10ms, min_interval: 0s}
 api: {address: "127.0.0.1:0"}
@@ -98,6 +99,7 @@ func (b *between) loads() *haproxytest.FakeWorker {
 		for _, s := range servers {
 			backend.Servers = append(backend.Servers, &haproxytest.FakeServer{
 				Name: s.Name, Addr: s.Addr, Weight: s.Weight, MaxConn: s.MaxConn, Backup: s.Backup, Maint: s.Disabled, Disabled: s.Disabled, Up: !s.Disabled,
+				Agent: true, AgentPort: max(s.AgentPort, plan.NoAgentPort),
 			})
 		}
 		w.Backends = append(w.Backends, backend)
@@ -160,19 +162,20 @@ func (b *between) written() (files []string) {
 
 const (
 	serverName = `[A-Za-z0-9_-][A-Za-z0-9_.:-]{0,63}`
+	agentWords = `agent-check agent-inter 500ms agent-port 9`
 	ipAndPort  = `(?:[0-9.]+|\[[0-9a-f:]+\]):[0-9]{1,5}`
 )
 
 // sendable are all the commands that a sidecar of one service may send.
 var sendable = regexp.MustCompile(`^(?:@(?:1|!\d+) )?(?:show info|show env POINTSMAN_MARK|show proc|reload` +
 	`|show servers state api|show stat (?:api|\d+) 4 -1` +
-	`|add server api/` + serverName + ` ` + ipAndPort + ` pool-purge-delay 1s weight \d+(?: maxconn \d+)?(?: backup)?` +
-	`|set server api/` + serverName + ` (?:state (?:ready|drain|maint)|weight \d+|health (?:up|down|stopping)|addr [0-9a-f.:]+ port \d+)` +
-	`|set maxconn server api/` + serverName + ` \d+|enable health api/` + serverName +
+	`|add server api/` + serverName + ` ` + ipAndPort + ` pool-purge-delay 1s ` + agentWords + ` weight \d+(?: maxconn \d+)?(?: backup)?` +
+	`|set server api/` + serverName + ` (?:state (?:ready|drain|maint)|weight \d+%?|agent up|agent-port \d{1,5}|health (?:up|down|stopping)|addr [0-9a-f.:]+ port \d+)` +
+	`|set maxconn server api/` + serverName + ` \d+|enable health api/` + serverName + `|(?:en|dis)able agent api/` + serverName +
 	`|wait 500ms srv-removable api/` + serverName + `|del server api/` + serverName + `)$`)
 
 // writable is a server's line.
-var writable = regexp.MustCompile(`^    server ` + serverName + ` ` + ipAndPort + ` pool-purge-delay 1s weight \d+(?: maxconn \d+)?(?: backup)?(?: disabled)?\n$`)
+var writable = regexp.MustCompile(`^    server ` + serverName + ` ` + ipAndPort + ` pool-purge-delay 1s ` + agentWords + `(?: agent-port \d{1,5})? weight \d+(?: maxconn \d+)?(?: backup)?(?: disabled)?\n$`)
 
 // The second of three levels: see package hostile.
 func TestOfAHostileCatalogNothingButCheckedValuesIsSentOrWritten(t *testing.T) {

@@ -61,7 +61,7 @@ func newOptionSite(t *testing.T, cases []optionCase) *optionSite {
 	replace := strings.NewReplacer("CERTS", filepath.Dir(s.certs.Path("x")), "AGENT", startAgent(t, false), "ECHO", startAgent(t, true), "OTHER", strconv.Itoa(int(s.other.addr().Port())), "MYSQL", startMySQL(t))
 	for i, c := range cases {
 		c.options = replace.Replace(c.options)
-		c.settings = replaceIn(c.settings, replace)
+		c.settings, c.agent = replaceIn(c.settings, replace), replace.Replace(c.agent)
 		s.services = append(s.services, &optionService{optionCase: c, name: fmt.Sprintf("s%d", i), first: newWitness(t, s.certs), second: newWitness(t, s.certs)})
 	}
 	s.haproxy = haproxytest.Prepare(t, haproxytest.Options{Raw: true}, "")
@@ -227,6 +227,9 @@ func (s *optionSite) register(id string, at func(*optionService) *witness) {
 		meta := map[string]string{}
 		if c.maxconn != "" {
 			meta["maxconn"] = c.maxconn
+		}
+		if c.agent != "" {
+			meta["pointsman-agent-port"] = c.agent
 		}
 		s.registerOne(c, id, at(c), meta)
 	}

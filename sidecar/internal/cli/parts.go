@@ -36,7 +36,7 @@ func policy(cfg config.Config, r *render.Renderer) []plan.Service {
 		services = append(services, plan.Service{
 			Name: s.Name, Backend: s.Backend,
 			Checked: s.Check.Enabled, Path: s.Check.Path, Options: renderService(s).Options(),
-			MaxConn: s.Options().MaxConn, Static: s.Static(), Operator: r.Operator(s.Backend),
+			MaxConn: s.Options().MaxConn, AgentFromMeta: s.Policy.AgentCheck.FromMeta, Static: s.Static(), Operator: r.Operator(s.Backend),
 			Warning:    s.WarningTakesTraffic,
 			ForceSlots: s.InFile(), Slots: s.Slots.Min, Spare: s.Slots.Spare,
 			DrainTimeout: s.DrainTimeout, SessionKillAfter: s.SessionKillAfter, MoveSticky: s.DrainSticky == config.StickyMove, CloseRole: s.CloseOnRoleChange, ReplacementTimeout: s.ReplacementTimeout,

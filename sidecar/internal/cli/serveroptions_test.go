@@ -18,6 +18,7 @@ type optionCase struct {
 	balance string   // "" is roundrobin
 	weight  int      // of the instances in Consul; 0 is 1
 	maxconn string   // of the instances' meta
+	agent   string   // the port of an agent check in the instances' meta
 	shows   []string // what must be among what HAProxy and the witness show
 
 	settings map[string]any // further settings of the service

@@ -106,7 +106,7 @@ func TestDefaultsAreThoseOfTheIssue(t *testing.T) {
 			Damping: config.Damping{Flaps: 3, Min: 10 * time.Second, Max: 5 * time.Minute, Forget: 10 * time.Minute},
 			RetryOn: []string{"conn-failure", "empty-response"},
 			Policy: config.Policy{
-				Retries: 3, Sticky: config.Sticky{Clients: 100_000, Expire: 30 * time.Minute}, Outlier: config.Outlier{Observe: config.ObserveNone, ErrorLimit: 10, OnError: "mark-down"},
+				Retries: 3, Sticky: config.Sticky{Clients: 100_000, Expire: 30 * time.Minute}, AgentCheck: config.AgentCheck{Interval: 500 * time.Millisecond}, Outlier: config.Outlier{Observe: config.ObserveNone, ErrorLimit: 10, OnError: "mark-down"},
 				Upstream:       config.Upstream{Protocol: "h1", Verify: true, ProxyProtocol: "none"},
 				AllowedSources: []string{}, RateLimit: config.RateLimit{Per: 10 * time.Second, Clients: 100_000},
 				BasicAuth: config.BasicAuth{Users: []config.Secret{}}, Compression: []string{},
@@ -455,6 +455,9 @@ func TestLoadRefuses(t *testing.T) {
 		{"a keyword by a setting and by server_options", input{yaml: service("slow_start: 10s\n  server_options: slowstart 5s")}, file + `:4: services[api].server_options "slowstart 5s": "slowstart" is set by slow_start`},
 		{"certificates that server_options do not check", input{yaml: service("upstream: {tls: true, ca_file: /ca, sni: x}\n  server_options: verify none")}, file + `:4: services[api].server_options "verify none": "verify" is set by upstream.tls`},
 		{"another name in checks", input{yaml: service("upstream: {tls: true, ca_file: /ca, sni: x}\n  server_options: ciphers ssl check-sni y")}, file + `:4: services[api].server_options "ciphers ssl check-sni y": "check-sni" is set by upstream.tls`},
+		{"an agent check twice", input{yaml: service("agent_check: {from_meta: true}\n  server_options: agent-check agent-port 9")}, file + `:4: services[api].server_options "agent-check agent-port 9": "agent-check" is set by agent_check.from_meta`},
+		{"requests that end when an instance leaves", input{yaml: service("agent_check: {from_meta: true}\n  server_options: on-marked-down shutdown-sessions")}, file + `:4: services[api].server_options "on-marked-down shutdown-sessions": "on-marked-down" would end the requests of an instance that leaves: agent_check.from_meta takes it down`},
+		{"an interval of no agent check", input{yaml: service("agent_check: {interval: 1s}")}, file + `:3: services[api].agent_check.interval: needs agent_check.from_meta`},
 		{"another limit of errors", input{yaml: service("outlier: {observe: layer4}\n  server_options: error-limit 1")}, file + `:4: services[api].server_options "error-limit 1": "error-limit" is set by outlier.observe`},
 		{"a line by a setting and by backend_extra", input{yaml: service("retries: 1\n  backend_extra: [retries 5]")}, file + `:4: services[api].backend_extra "retries 5": is set by retries`},
 		{"a password in clear text, without the password", input{yaml: service("basic_auth: {users: 'alice:hush'}")}, file + `:3: services[api].basic_auth.users "***": item 1 must be NAME:HASH, with a name of letters, digits, '-', '_', '.' and '@', and a hash that begins with $5$ or $6$, as ` + "`openssl passwd -6` prints"},

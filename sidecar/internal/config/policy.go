@@ -14,6 +14,8 @@ type Policy struct {
 	QueueTimeout   time.Duration // 0 leaves it to haproxy.defaults.timeouts.queue
 	Retries        int
 
+	AgentCheck AgentCheck
+
 	Outlier  Outlier
 	Upstream Upstream
 	Sticky   Sticky
@@ -23,6 +25,12 @@ type Policy struct {
 	BasicAuth       BasicAuth
 	Compression     []string // types that are compressed
 	MaintenancePage MaintenancePage
+}
+
+// AgentCheck is how HAProxy hears from an instance itself that it leaves.
+type AgentCheck struct {
+	FromMeta bool // ask at the port that an instance's meta names
+	Interval time.Duration
 }
 
 // Outlier is how HAProxy judges a server by the traffic itself.

@@ -45,6 +45,9 @@ func (l *loader) policyRelations(prefix string, s *Service) {
 	case p.Outlier.Observe == Layer7 && s.Mode == TCP:
 		l.conflict("needs mode http; in mode tcp use layer4", string(Layer7), prefix+".outlier.observe", prefix+".mode", prefix)
 	}
+	if p.AgentCheck.FromMeta && slices.Contains(serveroption.Keywords(s.ServerOptions), "on-marked-down") {
+		l.conflict("\"on-marked-down\" would end the requests of an instance that leaves: agent_check.from_meta takes it down", s.ServerOptions, prefix+".server_options", prefix+".agent_check.from_meta", prefix)
+	}
 	if p.SlowStart > 0 && s.Static() {
 		l.conflict("has no effect with the static algorithm of "+prefix+".balance, "+s.Balance, short(p.SlowStart), prefix+".slow_start", prefix+".balance", prefix)
 	}

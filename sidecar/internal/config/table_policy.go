@@ -33,7 +33,7 @@ func servicePolicy() []setting[Service] {
 }
 
 func policies() []policy {
-	return slices.Concat(policyChecks(), policyServers(), policyUpstream(), policyBackend(), policySticky(), policyAccess(), policyAnswers())
+	return slices.Concat(policyChecks(), policyServers(), policyAgentCheck(), policyUpstream(), policyBackend(), policySticky(), policyAccess(), policyAnswers())
 }
 
 // maxWords bounds a list on one line: HAProxy takes 64 words.
@@ -123,6 +123,29 @@ func policyServers() []policy {
 			doc: "HAProxy `on-error`: take the server down (`mark-down`), count a failed health check (`fail-check`), make the next failed check the last (`sudden-death`), or check more often (`fastinter`).",
 			at: func(s *Service) value {
 				return oneOf(&s.Policy.Outlier.OnError, "mark-down", "fail-check", "sudden-death", "fastinter")
+			},
+		}},
+	}
+}
+
+func policyAgentCheck() []policy {
+	return []policy{
+		{
+			setting: setting[Service]{
+				key: "agent_check.from_meta", def: "false",
+				doc: "Let HAProxy's agent check ask each instance at the port that its meta key `pointsman-agent-port` names, as `registrator run --agent-port` writes it. So a leaving instance is out of traffic also when neither sidecar nor Consul works. A new weight from Consul takes a reload then. See [drain](drain.md#beside-a-dead-sidecar-or-a-dead-consul).",
+				at:  func(s *Service) value { return yesNo{&s.Policy.AgentCheck.FromMeta} },
+			},
+			server: func(s *Service) string {
+				c := s.Policy.AgentCheck
+				return unless(!c.FromMeta, "agent-check agent-inter "+ms(c.Interval)+" agent-port 9") // plan.NoAgentPort, until the instance names one
+			},
+		},
+		{needs: "agent_check.from_meta", setting: setting[Service]{
+			key: "agent_check.interval", def: "500ms",
+			doc: "HAProxy `agent-inter`: time between two questions. Keep it well below the instances' `leave_wait` (3s).",
+			at: func(s *Service) value {
+				return span{&s.Policy.AgentCheck.Interval, 100 * time.Millisecond, 10 * time.Second}
 			},
 		}},
 	}

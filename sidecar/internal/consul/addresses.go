@@ -36,7 +36,8 @@ type Listener struct {
 func (a Addresses) judgesAlike(known catalog.Service) bool {
 	rules := admission{Addresses: a, isHere: here()}
 	return len(known.Rejected) == 0 && !slices.ContainsFunc(known.Instances, func(i catalog.Instance) bool {
-		return rules.isOwn(i.Addr.Port(), inner(i.Addr.Addr())) != ""
+		at := inner(i.Addr.Addr())
+		return rules.isOwn(i.Addr.Port(), at) != "" || i.AgentPort != 0 && rules.isOwn(uint16(i.AgentPort), at) != ""
 	})
 }
 

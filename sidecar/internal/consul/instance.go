@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"strconv"
 
 	"github.com/pointsman/pointsman/registrator/contract"
 	"github.com/pointsman/pointsman/sidecar/internal/catalog"
@@ -30,6 +31,9 @@ func instance(e entry, server string, admits admission) (inst catalog.Instance, 
 	if err != nil {
 		return inst, nil, err
 	}
+	if err := checkAgentPort(addr.Addr(), said.AgentPort, e.Node.Node, e.Node.Datacenter, admits); err != nil {
+		remark, said.AgentPort = errors.Join(remark, err), 0
+	}
 	health := aggregate(e.Checks)
 	return catalog.Instance{
 		ID:      e.Service.ID,
@@ -42,7 +46,23 @@ func instance(e entry, server string, admits admission) (inst catalog.Instance, 
 		Backup:  said.Backup,
 		MaxConn: said.MaxConn,
 		Leaving: said.Leaving,
+
+		AgentPort: said.AgentPort,
 	}, remark, nil
+}
+
+// checkAgentPort refuses a port at which the rules admit no instance: HAProxy connects
+// there again and again, and takes what it hears for the instance's word.
+func checkAgentPort(addr netip.Addr, port int, node, datacenter string, admits admission) error {
+	if port == 0 {
+		return nil
+	}
+	err := admits.check(netip.AddrPortFrom(addr, uint16(port)), node, datacenter)
+	if err != nil {
+		bad := &contract.KeyError{Key: contract.KeyAgentPort, Value: strconv.Itoa(port), Want: "a port of the instance: " + err.Error()}
+		err = fmt.Errorf("%w: ignored", bad)
+	}
+	return err
 }
 
 // readMeta reads the contract's meta. What cannot be read is taken on the side
@@ -53,6 +73,7 @@ func instance(e entry, server string, admits admission) (inst catalog.Instance, 
 //     should not take capacity away;
 //   - backup: it is one. The owner who wrote the key did not want a share of the
 //     normal traffic there, and as a backup it still serves when nothing else does;
+//   - pointsman-agent-port: no agent is asked;
 //   - pointsman-drain: the instance is left out. Someone has begun to take it
 //     away, and an instance left out is drained like one that leaves.
 func readMeta(keys map[string]string) (m contract.Meta, remark, err error) {

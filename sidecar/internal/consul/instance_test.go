@@ -133,6 +133,9 @@ func TestListOfOneInstance(t *testing.T) {
 		"a bad backup is a backup":         {change: said("backup", "yes"), want: func(i *catalog.Instance) { i.Backup = true }, remark: "treated as a backup"},
 		"a bad drain leaves it out":        {change: said("pointsman-drain", "soon"), rejected: `meta "pointsman-drain": "soon" is not an RFC 3339 time such as 2026-01-02T15:04:05Z: treated as leaving`},
 		"meta of others is not looked at":  {change: said("x", "\x00\n;")},
+		"an agent port":                    {change: said("pointsman-agent-port", "4001"), want: func(i *catalog.Instance) { i.AgentPort = 4001 }},
+		"an agent port that is none":       {change: said("pointsman-agent-port", "0", "version", "2"), want: func(i *catalog.Instance) { i.Version = "2" }, remark: `meta "pointsman-agent-port": "0" is not a port from 1 to 65535: ignored`},
+		"an agent port with more behind":   {change: said("pointsman-agent-port", "80 ssl"), want: func(*catalog.Instance) {}, remark: `"80 ssl"`},
 		"two bad keys are both remarked":   {change: said("maxconn", "x", "version", "é"), remark: `"maxconn"`},
 		"a drain and a bad version is out": {change: said("pointsman-drain", "soon", "version", "\n"), rejected: "pointsman-drain"},
 	}
@@ -258,6 +261,24 @@ func TestLost(t *testing.T) {
 	for name, tc := range tests {
 		if got := lost(tc.before, tc.after); got != tc.want {
 			t.Errorf("%s: lost = %v, want %v", name, got, tc.want)
+		}
+	}
+}
+
+// HAProxy connects to an agent port again and again, and what answers there may be
+// the load balancer itself.
+func TestInstance_AgentPortAtOwnListener_IsIgnored(t *testing.T) {
+	own := admission{Addresses: Addresses{Own: []Listener{{Addr: netip.MustParseAddr("10.0.0.1"), First: 9600, Last: 9600, What: "api.address"}}}}
+	for port, want := range map[string]int{"9600": 0, "9601": 9601} {
+		e := entry{}
+		e.Node.Node, e.Service.ID, e.Service.Address, e.Service.Port = "n1", "a", "10.0.0.1", 80
+		e.Service.Meta = map[string]string{"pointsman-agent-port": port}
+		inst, remark, err := newRegistration(&e, nil).admit(own)
+		if again, _, _ := instance(e, "", own); again.AgentPort != inst.AgentPort {
+			t.Errorf("port %s: got %d one way, %d the other", port, inst.AgentPort, again.AgentPort)
+		}
+		if err != nil || inst.AgentPort != want || (remark == nil) != (want != 0) {
+			t.Errorf("port %s: got agent port %d, remark %v, %v; want %d", port, inst.AgentPort, remark, err, want)
 		}
 	}
 }

@@ -47,7 +47,7 @@ func newRegistration(e *entry, tags []string) *registration {
 	}
 	health := aggregate(e.Checks)
 	r.entry, r.Addr, r.Health, r.Weight = nil, at, health, e.Service.Weights.weight(health)
-	r.Version, r.Backup, r.MaxConn, r.Leaving = said.Version, said.Backup, said.MaxConn, said.Leaving
+	r.Version, r.Backup, r.MaxConn, r.AgentPort, r.Leaving = said.Version, said.Backup, said.MaxConn, said.AgentPort, said.Leaving
 	return r
 }
 
@@ -87,7 +87,11 @@ func (r *registration) admit(admits admission) (inst catalog.Instance, remark, e
 		}
 		return inst, nil, refusedAddress(field, r.Addr.Addr().String(), r.Addr.Port(), err)
 	}
-	return r.Instance, nil, nil
+	inst = r.Instance
+	if remark = checkAgentPort(r.Addr.Addr(), r.AgentPort, r.Node, r.datacenter, admits); remark != nil {
+		inst.AgentPort = 0
+	}
+	return inst, remark, nil
 }
 
 // untagged gives what is known of an instance that lacks a tag; ok is false where it is

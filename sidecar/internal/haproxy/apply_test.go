@@ -24,7 +24,7 @@ func applyCases(live netip.AddrPort) []applyCase {
 	one := plan.Server{Name: "one", Addr: live, Up: true, Weight: 10, ConfigWeight: 10, MaxConn: 5, Checked: true}
 	two := plan.Server{Name: "two", Addr: addr("127.0.0.1:9"), Admin: plan.Maint, Weight: 1, ConfigWeight: 1, Checked: true, FileDisabled: true}
 	plain := plan.Server{Name: "plain", Addr: addr("127.0.0.3:80"), Up: true, Weight: 1, ConfigWeight: 1, Backup: true, NoCheck: true}
-	asked := plan.Server{Name: "asked", Addr: addr("127.0.0.5:80"), Up: true, Weight: 4, ConfigWeight: 4, Agent: plan.AgentOn, NoCheck: true}
+	asked := plan.Server{Name: "asked", Addr: addr("127.0.0.5:80"), Up: true, Weight: 4, ConfigWeight: 4, Agent: plan.AgentOn, AgentPort: 9, NoCheck: true}
 	rest := func(changed plan.Server) []plan.Server {
 		all := []plan.Server{one, two, plain, asked}
 		for i := range all {
@@ -110,6 +110,12 @@ func applyCases(live netip.AddrPort) []applyCase {
 		{"agent switched on again, with the whole weight", []plan.Step{quiet(plan.SetWeight), step(plan.EnableAgent, "asked")}, nil, rest(asked)},
 		{"ready switches the agent on", []plan.Step{quiet(plan.SetMaint), quiet(plan.SetReady)}, nil, rest(asked)},
 		{
+			"agent switched on at another port",
+			[]plan.Step{quiet(plan.SetMaint), {Kind: plan.SetReady, Backend: "api", Server: "asked", Agent: true, AgentPort: 8}, {Kind: plan.EnableAgent, Backend: "api", Server: "asked", AgentPort: 7}},
+			nil, rest(with(asked, func(s *plan.Server) { s.AgentPort = 7 })),
+		},
+		{"a port that is none is not sent", []plan.Step{{Kind: plan.EnableAgent, Backend: "api", Server: "asked", AgentPort: 65536}}, []string{"not in 0 to 65535"}, rest(asked)},
+		{
 			"agent switched on without one",
 			[]plan.Step{step(plan.EnableAgent, "plain")},
 			[]string{"Agent was not configured"},
@@ -117,7 +123,10 @@ func applyCases(live netip.AddrPort) []applyCase {
 		},
 		{"add with an agent", []plan.Step{add("new", func(s *plan.Step) {
 			s.Agent, s.Options = true, "agent-check agent-port 9 agent-inter 1h"
-		})}, nil, append(rest(one), plan.Server{Name: "new", Addr: addr("127.0.0.4:8080"), Up: true, Weight: 7, ConfigWeight: 7, Agent: plan.AgentOn, NoCheck: true})},
+		})}, nil, append(rest(one), plan.Server{Name: "new", Addr: addr("127.0.0.4:8080"), Up: true, Weight: 7, ConfigWeight: 7, Agent: plan.AgentOn, AgentPort: 9, NoCheck: true})},
+		{"add with an agent at a port of its own", []plan.Step{add("new", func(s *plan.Step) {
+			s.Agent, s.AgentPort, s.Options = true, 7, "agent-check agent-port 9 agent-inter 1h"
+		})}, nil, append(rest(one), plan.Server{Name: "new", Addr: addr("127.0.0.4:8080"), Up: true, Weight: 7, ConfigWeight: 7, Agent: plan.AgentOn, AgentPort: 7, NoCheck: true})},
 		{"maxconn", []plan.Step{{Kind: plan.SetMaxConn, Backend: "api", Server: "two", MaxConn: 9}}, nil, rest(with(two, func(s *plan.Server) { s.MaxConn = 9 }))},
 		{"maxconn 0 is no limit", []plan.Step{{Kind: plan.SetMaxConn, Backend: "api", Server: "one"}}, nil, rest(with(one, func(s *plan.Server) { s.MaxConn = 0 }))},
 		{"address and port", []plan.Step{to("two", "127.0.0.7:8081")}, nil, rest(with(two, func(s *plan.Server) { s.Addr = addr("127.0.0.7:8081") }))},

@@ -70,7 +70,7 @@ func stagesOf(s plan.Step, m manner, up bool) ([]stage, error) {
 	case plan.EnableHealth:
 		return one(simple("enable health", at)), nil
 	case plan.EnableAgent:
-		return one(enableAgent(at, set)...), nil
+		return one(enableAgent(s, at, set)...), nil
 	case plan.DisableAgent:
 		return one(simple("disable agent", at)), nil
 	case plan.Shutdown:
@@ -105,9 +105,14 @@ func setWeight(s plan.Step, set func(what, value string) command) command {
 // enableAgent gives weight and state to the agent, from where a server of the
 // file has them at its start: the whole weight, and up until the agent says
 // otherwise. On 2.6 and 3.0 a server added at runtime is down until its agent
-// says `up`, which not every agent does.
-func enableAgent(at string, set func(what, value string) command) []command {
-	return []command{set("weight", "100%"), simple("enable agent", at), set("agent", "up")}
+// says `up`, which not every agent does. HAProxy takes a port only for an agent
+// that is enabled.
+func enableAgent(s plan.Step, at string, set func(what, value string) command) []command {
+	commands := []command{set("weight", "100%"), simple("enable agent", at)}
+	if s.AgentPort > 0 {
+		commands = append(commands, set("agent-port", strconv.Itoa(s.AgentPort)))
+	}
+	return append(commands, set("agent", "up"))
 }
 
 // quietly disables the agent first, which could undo the commands.
@@ -128,7 +133,7 @@ func readyCommands(s plan.Step, at string, set func(what, value string) command)
 	}
 	commands = append(commands, set("state", "ready"))
 	if s.Agent {
-		commands = append(commands, enableAgent(at, set)...)
+		commands = append(commands, enableAgent(s, at, set)...)
 	}
 	if s.Prove {
 		commands = append(commands, set("health", "down"))
@@ -205,6 +210,9 @@ func checkStep(s plan.Step) error {
 	}
 	if s.MaxConn < 0 {
 		return fmt.Errorf("maxconn %d: less than 0", s.MaxConn)
+	}
+	if s.AgentPort < 0 || s.AgentPort > 65535 {
+		return fmt.Errorf("agent port %d: not in 0 to 65535", s.AgentPort)
 	}
 	return checkOptions(s.Options)
 }

@@ -86,9 +86,13 @@ func (v serverView) plan() plan.Server {
 		Checked:      v.check&checkOn == checkOn,
 		NoCheck:      v.check&checkConfigured == 0,
 		Agent:        v.agentState(),
+		AgentPort:    v.agentPort,
 		FileDisabled: v.admin&adminFileMaint != 0,
 		SinceChange:  v.sinceChange,
 		Sessions:     v.sessions + v.queued,
+	}
+	if s.Agent == plan.NoAgent {
+		s.AgentPort = 0
 	}
 	if !s.Up && s.Admin == plan.Ready {
 		s.Check = v.last

@@ -23,6 +23,7 @@ type serverState struct {
 	config      int            // srv_iweight
 	check       int            // srv_check_state
 	agent       int            // srv_agent_state
+	agentPort   int            // srv_agent_port
 	sinceChange time.Duration
 }
 
@@ -97,6 +98,7 @@ func parseServerState(columns, fields []string) (serverState, error) {
 		config:    r.number("srv_iweight"),
 		check:     r.number("srv_check_state"),
 		agent:     r.number("srv_agent_state"),
+		agentPort: r.number("srv_agent_port"),
 	}
 	s.sinceChange = time.Duration(r.number("srv_time_since_last_change")) * time.Second
 	s.addr = r.addrPort("srv_addr", "srv_port")

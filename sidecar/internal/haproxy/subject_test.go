@@ -112,10 +112,14 @@ func newFake(t *testing.T, profile haproxytest.Profile, backends []backendSpec) 
 	for _, b := range backends {
 		backend := &haproxytest.FakeBackend{Name: b.name, Static: b.static}
 		for _, s := range b.servers {
-			backend.Servers = append(backend.Servers, &haproxytest.FakeServer{
+			server := &haproxytest.FakeServer{
 				Name: s.name, Addr: s.addr, Up: !s.disabled, Weight: s.weight, MaxConn: s.maxConn,
 				Backup: s.backup, Check: s.check, Agent: s.agent, Maint: s.disabled, Disabled: s.disabled,
-			})
+			}
+			if s.agent {
+				server.AgentPort = 9
+			}
+			backend.Servers = append(backend.Servers, server)
 		}
 		made = append(made, backend)
 	}

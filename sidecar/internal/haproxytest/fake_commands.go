@@ -140,6 +140,11 @@ func (f *Fake) setServer(s *FakeServer, static bool, what string, args []string)
 		if !s.Agent || s.AgentOff {
 			return "agent checks are not enabled on this server."
 		}
+	case "agent-port":
+		if !s.Agent || s.AgentOff {
+			return "agent checks are not enabled on this server"
+		}
+		s.AgentPort, _ = strconv.Atoi(args[0])
 	case "health":
 		s.setHealth(args[0])
 	case "addr":
@@ -278,6 +283,8 @@ func (s *FakeServer) options(words []string) (refusal string) {
 			s.Check = true
 		case "agent-check":
 			s.Agent = true
+		case "agent-port":
+			s.AgentPort, _ = strconv.Atoi(words[i+1])
 		case "backup":
 			s.Backup = true
 		case "weight":

@@ -28,9 +28,9 @@ func (w *FakeWorker) showServersState(backend []string) string {
 		"bk_f_forced_id srv_f_forced_id srv_fqdn srv_port srvrecord srv_use_ssl srv_check_port srv_check_addr srv_agent_addr srv_agent_port\n")
 	for _, b := range backends {
 		for _, s := range b.Servers {
-			fmt.Fprintf(&out, "%d %s %d %s %s %d %d %d %d %d 6 3 4 %d %d 0 0 - %d - 0 0 - - 0\n",
+			fmt.Fprintf(&out, "%d %s %d %s %s %d %d %d %d %d 6 3 4 %d %d 0 0 - %d - 0 0 - - %d\n",
 				w.backendID(b), b.Name, s.id, s.Name, s.Addr.Addr(), s.op(), s.admin(), s.Weight, s.config,
-				int(time.Since(s.changed).Seconds()), s.check(), s.agent(), s.Addr.Port())
+				int(time.Since(s.changed).Seconds()), s.check(), s.agent(), s.Addr.Port(), s.AgentPort)
 		}
 	}
 	out.WriteString("\n")

@@ -17,6 +17,7 @@ type FakeServer struct {
 	CheckOff     bool // … and switched off
 	Agent        bool // an agent check is configured
 	AgentOff     bool // … and switched off
+	AgentPort    int
 	Weight       int
 	MaxConn      int
 	Backup       bool

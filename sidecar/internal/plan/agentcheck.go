@@ -1,6 +1,11 @@
 package plan
 
-import "slices"
+import (
+	"cmp"
+	"slices"
+
+	"github.com/pointsman/pointsman/sidecar/internal/catalog"
+)
 
 // An agent check sets the weight and the administrative state of its server at
 // any time, also of one in maint (seen on 2.6 to 3.4). So a server that is to stay out of traffic has it disabled, and in one that is to
@@ -8,6 +13,34 @@ import "slices"
 
 // hasAgent reports whether new servers of the service have an agent check.
 func (s Service) hasAgent() bool { return slices.Contains(words(s.Options), "agent-check") }
+
+// NoAgentPort is where the agent of a server asks whose instance names no port:
+// nothing listens on the discard port, and HAProxy takes no answer for no news.
+const NoAgentPort = 9
+
+// agentPort is where the agent of an instance's server asks; 0 where that is the
+// same for all.
+func (s Service) agentPort(inst *catalog.Instance) int {
+	if !s.AgentFromMeta || !s.hasAgent() {
+		return 0
+	}
+	return cmp.Or(inst.AgentPort, NoAgentPort)
+}
+
+// asksElsewhere reports whether the server's agent asks at another port than the
+// instance names.
+func (b *backendPlan) asksElsewhere(s *Server, inst *catalog.Instance) bool {
+	want := b.agentPort(inst)
+	return want != 0 && s.AgentPort != want
+}
+
+// filedAgentPort is the port on a server's line of the file.
+func (s Service) filedAgentPort(port int) int {
+	if !s.AgentFromMeta || port == NoAgentPort {
+		return 0
+	}
+	return port
+}
 
 // agentDecides reports whether it is its agent that keeps a server out of
 // traffic, and neither an earlier step nor the file.

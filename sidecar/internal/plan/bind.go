@@ -185,7 +185,7 @@ func (b *backendPlan) add(inst *catalog.Instance, name string) {
 	b.additions = append(b.additions, Step{
 		Kind: Add, Reason: Registered, Backend: b.Backend, Server: name, Instance: inst.ID,
 		Addr: inst.Addr, Weight: inst.Weight, MaxConn: b.limit(inst), Backup: inst.Backup,
-		Options: b.Options, Prove: b.Checked, Agent: b.hasAgent() && inst.Weight > 0,
+		Options: b.Options, Prove: b.Checked, Agent: b.hasAgent() && inst.Weight > 0, AgentPort: b.agentPort(inst),
 	})
 	b.added = append(b.added, b.fileServer(inst, name))
 }

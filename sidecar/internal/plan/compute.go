@@ -209,6 +209,9 @@ func newPart(s Service, o Observed, want catalog.Service) *backendPlan {
 	b.drainForOperator(o.Drained[s.Backend])
 	if !o.Running {
 		b.last = slices.DeleteFunc(slices.Clone(o.Last[s.Backend]), func(f FileServer) bool { return slices.Contains(s.Operator, f.Name) })
+		for i := range b.last {
+			b.last[i].AgentPort = s.filedAgentPort(b.last[i].AgentPort)
+		}
 	}
 	if b.exists {
 		b.servers = backend.Servers
@@ -303,8 +306,12 @@ func (b *backendPlan) step(kind Kind, reason Reason, s *Server, i *catalog.Insta
 		st.Instance = i.ID
 	}
 	switch kind {
+	case EnableAgent:
+		st.AgentPort = b.agentPort(i)
 	case SetReady:
-		st.Agent = s.Agent != NoAgent && i.Weight > 0
+		if st.Agent = s.Agent != NoAgent && i.Weight > 0; st.Agent {
+			st.AgentPort = b.agentPort(i)
+		}
 		if isSlot(s) {
 			st.Addr = s.Addr
 		}
@@ -312,7 +319,7 @@ func (b *backendPlan) step(kind Kind, reason Reason, s *Server, i *catalog.Insta
 		st.Agent = s.Agent == AgentOn
 	case SetWeight:
 		st.Agent, st.Percent = s.Agent == AgentOn, b.fixesWeight(s)
-	case Add, Delete, SetMaxConn, SetAddr, EnableHealth, EnableAgent, DisableAgent, Shutdown:
+	case Add, Delete, SetMaxConn, SetAddr, EnableHealth, DisableAgent, Shutdown:
 	}
 	return st
 }

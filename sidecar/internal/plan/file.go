@@ -20,7 +20,7 @@ func SameFile(x, y []FileBackend) bool {
 }
 
 func (b *backendPlan) fileServer(inst *catalog.Instance, name string) FileServer {
-	return FileServer{Name: name, Addr: inst.Addr, Weight: inst.Weight, MaxConn: b.limit(inst), Backup: inst.Backup}
+	return FileServer{Name: name, Addr: inst.Addr, Weight: inst.Weight, MaxConn: b.limit(inst), Backup: inst.Backup, AgentPort: b.filedAgentPort(inst.AgentPort)}
 }
 
 // file gives the servers as they will be once the steps are applied. Where the
@@ -119,9 +119,13 @@ func (b *backendPlan) kept() []FileServer {
 		if inst := b.bound[i]; inst != nil && b.role(inst) == in && b.agentDecides(s) {
 			out = Ready // its agent takes it out again
 		}
+		port := s.AgentPort
+		if b.bound[i] != nil {
+			port = b.bound[i].AgentPort
+		}
 		after = append(after, FileServer{
 			Name: s.Name, Addr: s.Addr, Weight: b.fileWeight(i), MaxConn: s.MaxConn, Backup: s.Backup,
-			Disabled: out == Maint,
+			Disabled: out == Maint, AgentPort: b.filedAgentPort(port),
 		})
 		if out == Drain {
 			drain[s.Name] = true
@@ -182,7 +186,7 @@ func (b *backendPlan) forgetFree(after []FileServer, gone map[string]bool) {
 		}
 		for n := range after {
 			if after[n].Name == s.Name {
-				after[n].Addr, after[n].Weight, after[n].MaxConn = freeAddr, 1, 0
+				after[n].Addr, after[n].Weight, after[n].MaxConn, after[n].AgentPort = freeAddr, 1, 0, 0
 			}
 		}
 	}
@@ -303,12 +307,14 @@ func serverIn(words []string) (f FileServer, ok bool) {
 			f.Weight, err = strconv.Atoi(next)
 		case "maxconn":
 			f.MaxConn, err = strconv.Atoi(next)
+		case "agent-port": // of two the last counts
+			f.AgentPort, err = strconv.Atoi(next)
 		case "backup":
 			f.Backup = true
 		case "disabled":
 			f.Disabled = true
 		}
-		if err != nil || f.Weight < 0 || f.Weight > 256 || f.MaxConn < 0 {
+		if err != nil || f.Weight < 0 || f.Weight > 256 || f.MaxConn < 0 || f.AgentPort < 0 || f.AgentPort > 65535 {
 			return f, false
 		}
 	}

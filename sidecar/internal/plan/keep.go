@@ -13,6 +13,9 @@ func (b *backendPlan) keep(i int, inst *catalog.Instance) {
 	}
 	b.tune(s, inst)
 	if b.agentDecides(s) {
+		if inst.Weight > 0 && b.asksElsewhere(s, inst) {
+			b.additions = append(b.additions, b.step(EnableAgent, Moved, s, inst))
+		}
 		b.wait(s, inst, ForAgent)
 		return
 	}
@@ -22,6 +25,8 @@ func (b *backendPlan) keep(i int, inst *catalog.Instance) {
 		switch {
 		case s.Agent == AgentOff && inst.Weight > 0:
 			b.additions = append(b.additions, b.step(EnableAgent, Drift, s, inst))
+		case s.Agent == AgentOn && inst.Weight > 0 && b.asksElsewhere(s, inst):
+			b.additions = append(b.additions, b.step(EnableAgent, Moved, s, inst))
 		case s.Agent == AgentOn && s.Weight == 0 && inst.Weight > 0:
 			b.wait(s, inst, ForAgent)
 		}

@@ -53,7 +53,7 @@ func (m *model) load(marker plan.Marker, file []plan.FileBackend) {
 				Up: !s.Disabled, Checked: true, FileDisabled: s.Disabled,
 			}
 			if m.agents {
-				srv.Agent = plan.AgentOn
+				srv.Agent, srv.AgentPort = plan.AgentOn, cmp.Or(s.AgentPort, plan.NoAgentPort)
 			}
 			if s.Disabled {
 				srv.Admin = plan.Maint
@@ -79,7 +79,7 @@ func (m *model) apply(st plan.Step) error {
 		m.next++
 		b.Servers = append(b.Servers, plan.Server{
 			ID: m.next, Name: st.Server, Addr: st.Addr, Weight: st.Weight, ConfigWeight: st.Weight, MaxConn: st.MaxConn, Backup: st.Backup,
-			Checked: true, Up: !st.Prove, Agent: agentAfterAdd(st),
+			Checked: true, Up: !st.Prove, Agent: agentAfterAdd(st), AgentPort: st.AgentPort,
 		})
 		m.o.Backends[st.Backend] = b
 		return nil
@@ -101,7 +101,7 @@ func (m *model) apply(st plan.Step) error {
 		s.Admin = plan.Ready
 		s.Up = was.Admin == plan.Drain && s.Up || was.Admin == plan.Maint && !st.Prove
 		if st.Agent {
-			s.Agent, s.Weight = plan.AgentOn, s.ConfigWeight
+			s.Agent, s.Weight, s.AgentPort = plan.AgentOn, s.ConfigWeight, cmp.Or(st.AgentPort, s.AgentPort)
 		}
 	case plan.SetDrain:
 		s.Admin = plan.Drain
@@ -129,7 +129,7 @@ func (m *model) apply(st plan.Step) error {
 		}
 		s.Sessions = 0
 	case plan.EnableAgent:
-		s.Agent, s.Weight = plan.AgentOn, s.ConfigWeight
+		s.Agent, s.Weight, s.AgentPort = plan.AgentOn, s.ConfigWeight, cmp.Or(st.AgentPort, s.AgentPort)
 	case plan.DisableAgent:
 		s.Agent = plan.AgentOff
 	case plan.Add:

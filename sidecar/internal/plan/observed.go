@@ -142,6 +142,7 @@ type Server struct {
 	Checked      bool // HAProxy's own health check is running
 	NoCheck      bool // the server has none that could run
 	Agent        Agent
+	AgentPort    int // where it asks; of no meaning without one
 
 	// FileDisabled is whether the server's line in the file has `disabled`, also
 	// when it has become ready since.

@@ -26,7 +26,10 @@ type Service struct {
 	Path    string // what that check gets by HTTP; "" is another check
 	Options string // the words after the address on a server's line, the same in the file and in `add server`; no newline
 	MaxConn int    // connection limit of a server whose instance sets none; 0 is no limit
-	Static  bool   // the balance algorithm takes no weight at runtime but none and the configured one
+	// AgentFromMeta says that the agent check of each server asks at the port that
+	// its instance names. Options has the agent check, with NoAgentPort.
+	AgentFromMeta bool
+	Static        bool // the balance algorithm takes no weight at runtime but none and the configured one
 
 	// Operator names the servers that the operator's own lines in haproxy.cfg
 	// declare in this backend. They are left alone.
@@ -126,6 +129,10 @@ type Step struct {
 	// SetDrain, SetMaint and SetWeight disable it first.
 	Agent bool
 
+	// AgentPort is where the agent is asked from then on, where its instance names
+	// that: Add, SetReady, EnableAgent. 0 leaves it as it is.
+	AgentPort int
+
 	// Percent says that Weight is a percentage of the configured weight, 0 or
 	// 100: SetWeight.
 	Percent bool
@@ -178,6 +185,8 @@ type FileServer struct {
 	MaxConn  int
 	Backup   bool
 	Disabled bool // in maint
+
+	AgentPort int // where its agent check asks, if the instance names that; else 0
 }
 
 // FileBackend is the servers of a backend as haproxy.cfg must have them.

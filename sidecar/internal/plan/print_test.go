@@ -58,6 +58,9 @@ func printStep(st plan.Step) string {
 	if st.Agent {
 		line += ", agent"
 	}
+	if st.AgentPort != 0 {
+		line += fmt.Sprintf(" at %d", st.AgentPort)
+	}
 	return line + ofInstance(st.Instance, st.Server)
 }
 
@@ -76,6 +79,9 @@ func printFile(f plan.FileBackend) (out []string) {
 		line := s.Name + " " + printAddr(s.Addr) + numbers(s.Weight, s.MaxConn, s.Backup)
 		if s.Disabled {
 			line += " disabled"
+		}
+		if s.AgentPort != 0 {
+			line += fmt.Sprintf(" port=%d", s.AgentPort)
 		}
 		out = append(out, line)
 	}

@@ -254,6 +254,8 @@ func (s *scene) set(words []string) {
 		case "agents":
 			s.m.agents, err = strconv.ParseBool(value)
 			svc.Options = "check agent-check"
+		case "ports": // the agents' ports are the instances'
+			svc.AgentFromMeta, err = strconv.ParseBool(value)
 		case "move":
 			svc.MoveSticky, err = strconv.ParseBool(value)
 		case "close":
@@ -342,6 +344,8 @@ func change(srv *plan.Server, word string) (err error) {
 			return fmt.Errorf("agent: no such word: %s", value)
 		}
 		srv.Agent = plan.Agent(i)
+	case "port":
+		srv.AgentPort, err = strconv.Atoi(value)
 	case "disabled":
 		srv.FileDisabled = true
 	case "maxconn":
@@ -409,6 +413,8 @@ func (s *scene) instance(words []string) catalog.Instance {
 		case "share": // the weight, by a rollout
 			i.ByShare = true
 			i.Weight, err = strconv.Atoi(value)
+		case "port":
+			i.AgentPort, err = strconv.Atoi(value)
 		case "maxconn":
 			i.MaxConn, err = strconv.Atoi(value)
 		case "backup":

@@ -24,7 +24,7 @@ func (k *observedCache) traffic() map[string][]plan.FileServer {
 	for name, b := range k.observed.Backends {
 		for _, s := range b.Servers {
 			if s.Admin == plan.Ready && s.Up && s.Weight > 0 && s.Addr.IsValid() {
-				out[name] = append(out[name], plan.FileServer{Name: s.Name, Addr: s.Addr, Weight: s.Weight, MaxConn: s.MaxConn, Backup: s.Backup})
+				out[name] = append(out[name], plan.FileServer{Name: s.Name, Addr: s.Addr, Weight: s.Weight, MaxConn: s.MaxConn, Backup: s.Backup, AgentPort: s.AgentPort})
 			}
 		}
 	}

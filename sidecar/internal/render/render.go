@@ -192,6 +192,9 @@ func serverLine(f plan.FileServer, options string) string {
 	if options != "" {
 		b.WriteString(" " + options)
 	}
+	if f.AgentPort > 0 {
+		fmt.Fprintf(&b, " agent-port %d", f.AgentPort) // instead of the one in the options
+	}
 	fmt.Fprintf(&b, " weight %d", f.Weight)
 	if f.MaxConn > 0 {
 		fmt.Fprintf(&b, " maxconn %d", f.MaxConn)

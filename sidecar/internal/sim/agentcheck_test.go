@@ -49,7 +49,7 @@ func (w *world) askAgents() {
 // what a command has set, and a percentage is of the configured weight.
 func (p *proxy) answer(s *server) {
 	n := p.w.where[s.Addr]
-	if n == nil || !n.listening || n.service != s.service || s.worker != p.worker {
+	if n == nil || !n.listening || n.service != s.service || s.worker != p.worker || s.AgentPort != portOf(p.w.service(s.service), n.agentPort) {
 		return // another service's container has no agent, or another
 	}
 	was := s.Server
@@ -85,10 +85,22 @@ func (p *proxy) answer(s *server) {
 	}
 }
 
-// enableAgent is the three commands of it.
-func (s *server) enableAgent() error {
+// portOf is where the agents of a service's servers ask that have a port of their
+// own, or none.
+func portOf(svc plan.Service, own int) int {
+	if svc.AgentFromMeta && own != 0 {
+		return own
+	}
+	return plan.NoAgentPort
+}
+
+// enableAgent is the commands of it.
+func (s *server) enableAgent(st plan.Step) error {
 	if s.Agent == plan.NoAgent {
 		return errNoAgent
+	}
+	if st.AgentPort != 0 {
+		s.AgentPort = st.AgentPort
 	}
 	s.Agent, s.Weight, s.fileAgent = plan.AgentOn, s.ConfigWeight, false
 	return nil
@@ -154,13 +166,15 @@ func (w *world) serving(svc plan.Service, in []*catalog.Instance) (n int) {
 }
 
 // agentDiffers says what is wrong with the agent of a server, or "".
-func agentDiffers(s *server) string {
+func agentDiffers(svc plan.Service, s *server, o catalog.Instance, has bool) string {
 	switch {
 	case s.Agent == plan.NoAgent:
 	case s.Admin == plan.Ready && s.Agent != plan.AgentOn:
 		return "the agent of " + s.Name + " is off"
 	case s.Admin != plan.Ready && s.Agent != plan.AgentOff:
 		return "the agent of " + s.Name + ", which is in " + s.Admin.String() + ", is not off"
+	case s.Admin == plan.Ready && has && takesTraffic(svc, o) && o.Weight > 0 && s.AgentPort != portOf(svc, o.AgentPort):
+		return "the agent of " + s.Name + " is asked at another port"
 	}
 	return ""
 }

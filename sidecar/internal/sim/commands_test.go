@@ -66,7 +66,7 @@ func (p *proxy) do(st plan.Step) error {
 		}
 		s.Admin, s.turning = plan.Ready, 0
 		if st.Agent {
-			return s.enableAgent()
+			return s.enableAgent(st)
 		}
 	case plan.SetDrain:
 		p.quietly(s, st)
@@ -83,7 +83,7 @@ func (p *proxy) do(st plan.Step) error {
 	case plan.SetWeight:
 		return p.setWeight(s, st)
 	case plan.EnableAgent:
-		return s.enableAgent()
+		return s.enableAgent(st)
 	case plan.DisableAgent:
 		p.disableAgent(s)
 	case plan.SetMaxConn:
@@ -144,7 +144,7 @@ func (p *proxy) add(b *backend, s *server, st plan.Step) error {
 		agent = plan.AgentOff
 	}
 	b.servers = append(b.servers, &server{worker: p.worker, service: p.w.serviceOf(st.Backend), checked: hasWord(st.Options, "check"), changed: p.w.now(), Server: plan.Server{
-		ID: id, Name: st.Server, Addr: st.Addr, Admin: plan.Maint, Weight: st.Weight, ConfigWeight: st.Weight, MaxConn: st.MaxConn, Backup: st.Backup, Agent: agent,
+		ID: id, Name: st.Server, Addr: st.Addr, Admin: plan.Maint, Weight: st.Weight, ConfigWeight: st.Weight, MaxConn: st.MaxConn, Backup: st.Backup, Agent: agent, AgentPort: plan.NoAgentPort,
 	}})
 	return nil
 }

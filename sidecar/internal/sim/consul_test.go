@@ -66,7 +66,7 @@ func (c *consul) register(n *node, check catalog.Health) {
 		c.services[n.service] = map[string]*registration{}
 	}
 	c.services[n.service][n.id] = &registration{of: n, check: check, inst: catalog.Instance{
-		ID: n.id, Node: "node", Server: catalog.ServerName(n.id, ""), Addr: n.addr, Weight: n.weight, MaxConn: n.maxConn, Backup: n.backup,
+		ID: n.id, Node: "node", Server: catalog.ServerName(n.id, ""), Addr: n.addr, Weight: n.weight, MaxConn: n.maxConn, Backup: n.backup, AgentPort: n.agentPort,
 	}}
 	for _, other := range c.services[n.service] {
 		if other.inst.Addr == n.addr && other.inst.ID != n.id {

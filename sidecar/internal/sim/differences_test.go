@@ -85,7 +85,7 @@ func (w *world) serviceDiffers(svc plan.Service, c content) string {
 	}
 	for _, s := range b.servers {
 		if o, has := owner(s.Server, told); has && takesTraffic(svc, o) || s.Admin != plan.Ready {
-			switch d := agentDiffers(s); {
+			switch d := agentDiffers(svc, s, o, has); {
 			case s.Admin != plan.Ready && d != "":
 				return d
 			case d != "":

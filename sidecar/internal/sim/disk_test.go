@@ -64,6 +64,7 @@ func (r *renderer) Render(backends []plan.FileBackend) ([]byte, error) {
 			b = s.Addr.AppendTo(b)
 			b = strconv.AppendInt(append(b, " weight "...), int64(s.Weight), 10)
 			b = strconv.AppendInt(append(b, " maxconn "...), int64(s.MaxConn), 10)
+			b = strconv.AppendInt(append(b, " agent-port "...), int64(s.AgentPort), 10)
 			if s.Backup {
 				b = append(b, " backup"...)
 			}

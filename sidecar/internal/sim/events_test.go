@@ -245,7 +245,12 @@ func (w *world) reweight(n *node) {
 	if w.maybe(0.3) {
 		n.maxConn = 10 * w.eventRNG.IntN(3)
 	}
-	w.consul.change(n, fmt.Sprintf("weight %d, maxconn %d:", n.weight, n.maxConn), func(r *registration) { r.inst.Weight, r.inst.MaxConn = n.weight, n.maxConn })
+	if w.maybe(0.3) {
+		n.agentPort = pick(w.eventRNG, 0, 5001, 5002)
+	}
+	w.consul.change(n, fmt.Sprintf("weight %d, maxconn %d, agent port %d:", n.weight, n.maxConn, n.agentPort), func(r *registration) {
+		r.inst.Weight, r.inst.MaxConn, r.inst.AgentPort = n.weight, n.maxConn, n.agentPort
+	})
 }
 
 // deregister without a word: it dies soon after, or registers again.

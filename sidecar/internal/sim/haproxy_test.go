@@ -148,7 +148,7 @@ func (p *proxy) load(c content) {
 				srv.Admin = plan.Maint
 			}
 			if asked {
-				srv.Agent, srv.fileAgent = plan.AgentOn, s.Disabled
+				srv.Agent, srv.AgentPort, srv.fileAgent = plan.AgentOn, portOf(p.w.service(f.Service), s.AgentPort), s.Disabled
 			}
 			if at := (place{f.Service, s.Addr}); p.w.disk.foreign || !p.w.left[at] {
 				// The writer of that file may bring back any instance.

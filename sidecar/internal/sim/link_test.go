@@ -297,6 +297,14 @@ func (l link) addReady(ctx context.Context, st plan.Step) error {
 	return nil
 }
 
+// enabledAgent is what HAProxy has made of a server whose agent was enabled.
+func enabledAgent(s *plan.Server, st plan.Step) {
+	s.Agent, s.Weight = plan.AgentOn, s.ConfigWeight
+	if st.AgentPort != 0 {
+		s.AgentPort = st.AgentPort
+	}
+}
+
 // did changes what the sidecar has seen by what it has done.
 func (l link) did(st plan.Step) {
 	b := l.saw.Backends[st.Backend]
@@ -318,7 +326,7 @@ func (l link) did(st plan.Step) {
 			s.Up = s.Admin == plan.Drain && s.Up || s.Admin == plan.Maint && !st.Prove
 			s.Admin = plan.Ready
 			if st.Agent {
-				s.Agent, s.Weight = plan.AgentOn, s.ConfigWeight
+				enabledAgent(s, st)
 			}
 		case plan.SetDrain:
 			s.Admin = plan.Drain
@@ -329,7 +337,7 @@ func (l link) did(st plan.Step) {
 				s.Weight = s.ConfigWeight * st.Weight / 100
 			}
 		case plan.EnableAgent:
-			s.Agent, s.Weight = plan.AgentOn, s.ConfigWeight
+			enabledAgent(s, st)
 		case plan.DisableAgent:
 			s.Agent = plan.AgentOff
 		case plan.SetMaxConn:

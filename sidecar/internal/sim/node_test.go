@@ -18,6 +18,7 @@ type node struct {
 	addr        netip.AddrPort
 	weight      int
 	maxConn     int
+	agentPort   int    // that it names, or 0; some services go by it
 	says        string // its agent, if the service has agent checks
 	backup      bool
 
@@ -36,6 +37,7 @@ func (n *node) String() string { return n.id + "@" + n.addr.String() }
 
 func (w *world) newNode(service, id string, addr netip.AddrPort) *node {
 	n := &node{w: w, id: id, service: service, addr: addr, weight: 1, alive: true, orderly: true, says: saysFull}
+	n.agentPort = pick(w.eventRNG, 0, 5001, 5002)
 	w.nodes = append(w.nodes, n)
 	w.where[addr] = n
 	return n

@@ -88,6 +88,7 @@ func drawService(r *rand.Rand, name string) plan.Service {
 		s.Static, s.ForceSlots = true, true
 	case 1:
 		s.Options += " agent-check"
+		s.AgentFromMeta = r.IntN(2) == 0
 	case 2:
 		s.Options += " namespace blue" // as an operator's own template may have it
 	}

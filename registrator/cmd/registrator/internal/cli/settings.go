@@ -29,6 +29,8 @@ type settings struct {
 	backup  bool
 	maxConn int
 
+	agentPort int
+
 	check           []check
 	checkHost       string
 	checkSkipVerify bool
@@ -82,6 +84,8 @@ func (s *settings) flags(flags *pflag.FlagSet) {
 	add(flags, &s.weight, "1", "weight", "weight", "weight: share of the traffic, relative to other instances", parseInt(1, maxWeight))
 	flags.BoolVar(&s.backup, "backup", false, "take traffic only when no other instance can")
 	add(flags, &s.maxConn, "0", "maxconn", "count", "maximum connections from each load balancer; 0 is no limit", parseInt(0, contract.MaxMaxConn))
+
+	add(flags, &s.agentPort, "0", "agent-port", "port", "port at which HAProxy's agent check hears that the program leaves, also\nwithout sidecar and Consul; for services with agent_check.from_meta; 0 is none", parseInt(0, math.MaxUint16))
 
 	add(flags, &s.checkHost, "", "check-host", "host", "Host header of HTTP checks, and the name that certificates must have\n(default: the address)", parseHost)
 	flags.BoolVar(&s.checkSkipVerify, "check-skip-verify", false, "skip certificate verification in TLS checks; trusted authorities are\nset in the Consul agent")
@@ -151,7 +155,7 @@ func (s *settings) registration(at place, checks []registrator.Check, consul *ap
 	}
 	c := registrator.Config{
 		Consul: consul, Service: s.service, ID: s.id, Address: at.address, Port: s.port, Tags: s.tags, Meta: meta,
-		Version: s.version, Backup: s.backup, MaxConn: s.maxConn,
+		Version: s.version, Backup: s.backup, MaxConn: s.maxConn, AgentPort: s.agentPort,
 		Weights: api.AgentWeights{Passing: s.weight, Warning: 1},
 		Checks:  checks, LeaveWait: s.leaveWait, LeaveTimeout: s.leaveTimeout, Logger: log,
 		Sidecars: registrator.Sidecars{

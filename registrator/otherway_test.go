@@ -1,0 +1,124 @@
+package registrator_test
+
+import (
+	"net"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/pointsman/pointsman/registrator"
+)
+
+// Issue 14: a sidecar whose own Consul fails answers, and never hears of the mark.
+func TestHandshake_SidecarWithoutConsul_IsNotWaitedForToTheEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLeaver()
+		deaf := newSidecar("lb0").drainsIn(0, 0)
+		deaf.index = 0
+		l.with("lb0", lb0At, deaf.ServeHTTP)
+		took, err := l.leaves(t, t.Context())
+		if err != nil {
+			t.Error(err)
+		}
+		const wait = registrator.DefaultLeaveWait
+		within(t, took, 3*wait, 3*wait+registrator.AskWait)
+		l.want(t, "lb0 waited")
+		if !strings.Contains(l.log.String(), "does not learn from Consul that the program leaves") {
+			t.Errorf("log: want why, got\n%s", &l.log)
+		}
+	})
+}
+
+// One that knows of the mark has what time the drain takes, though the index of
+// Consul runs away from it: other instances change all the while.
+func TestHandshake_SidecarBehindAFlood_IsWaitedFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLeaver()
+		slow := newSidecar("lb0").drainsIn(21*time.Second, 2)
+		slow.index = 0
+		l.with("lb0", lb0At, slow.ServeHTTP)
+		for n := range 40 {
+			time.AfterFunc(time.Duration(n)*time.Second, func() { l.change(func() {}) })
+		}
+		for at, index := range map[time.Duration]func(now uint64) uint64{
+			1500 * time.Millisecond: func(now uint64) uint64 { return now }, // the mark, and from there on it hears nothing
+			21 * time.Second:        func(uint64) uint64 { return 1 << 60 },
+		} {
+			time.AfterFunc(at, func() {
+				l.agentFake.mu.Lock()
+				now := l.index
+				l.agentFake.mu.Unlock()
+				slow.becomes(func() { slow.index = index(now) })
+			})
+		}
+		took, err := l.leaves(t, t.Context())
+		if err != nil {
+			t.Error(err)
+		}
+		within(t, took, 20*time.Second, 21*time.Second)
+		l.want(t, "lb0 drained")
+	})
+}
+
+// Issue 14: what tells HAProxy itself. While the sidecars answer they decide, since a
+// server may have to stay until its replacement is up.
+func TestAgentCheck_SidecarsAndConsul_SaysStoppedOnlyWithoutThem(t *testing.T) {
+	const stays, leaves = "up\n", "stopped #leaving\n"
+	busy := func(l *leaver) { l.with("lb0", lb0At, newSidecar("lb0").drainsIn(21*time.Second, 1).ServeHTTP) }
+	for name, c := range map[string]struct {
+		set  func(*leaver)
+		want map[time.Duration]string
+	}{
+		"all is well": {busy, map[time.Duration]string{0: stays, 19 * time.Second: stays, 20*time.Second + time.Millisecond: leaves}},
+		"a sidecar is killed": {
+			func(l *leaver) { l.known(balancer("lb0", lb0At)) },
+			map[time.Duration]string{100 * time.Millisecond: leaves},
+		},
+		"a sidecar is frozen": {
+			func(l *leaver) {
+				l.known(balancer("lb0", lb0At))
+				l.raw[lb0At] = func(c net.Conn) { _, _ = c.Read(make([]byte, 1)) }
+			},
+			map[time.Duration]string{400 * time.Millisecond: stays, 600 * time.Millisecond: leaves},
+		},
+		"one is frozen, another has sessions": {
+			func(l *leaver) {
+				busy(l)
+				l.known(balancer("lb1", lb1At))
+				l.raw[lb1At] = func(c net.Conn) { _, _ = c.Read(make([]byte, 1)) }
+			},
+			map[time.Duration]string{600 * time.Millisecond: leaves},
+		},
+		"a sidecar's Consul fails": {
+			func(l *leaver) {
+				deaf := newSidecar("lb0").drainsIn(0, 0)
+				deaf.index = 0
+				l.with("lb0", lb0At, deaf.ServeHTTP)
+			},
+			map[time.Duration]string{100 * time.Millisecond: stays, 5100 * time.Millisecond: leaves},
+		},
+		"there is no sidecar":  {func(*leaver) {}, map[time.Duration]string{100 * time.Millisecond: leaves}},
+		"none is to be asked":  {func(l *leaver) { l.config.Sidecars.Off = true }, map[time.Duration]string{100 * time.Millisecond: leaves}},
+		"Consul's list hangs":  {func(l *leaver) { l.lag = time.Hour }, map[time.Duration]string{400 * time.Millisecond: stays, 600 * time.Millisecond: leaves}},
+		"it has ended already": {func(l *leaver) { busy(l); l.config.LeaveTimeout = registrator.DefaultLeaveWait }, map[time.Duration]string{registrator.DefaultLeaveWait + time.Millisecond: leaves}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				l := newLeaver()
+				c.set(l)
+				l.agentAt = make(map[time.Duration]string)
+				for at := range c.want {
+					l.agentAt[at] = ""
+				}
+				_, _ = l.leaves(t, t.Context())
+				time.Sleep(time.Second) // the last look
+				if diff := cmp.Diff(l.agentAt, c.want); diff != "" {
+					t.Errorf("(-got +want):\n%s\nlog:\n%s", diff, &l.log)
+				}
+			})
+		})
+	}
+}
