@@ -25,6 +25,7 @@ type fleet struct {
 	dir      string // of the nodes' pids and logs
 	balancer []*lab.Balancer
 	started  string // what the start command does after it has started a node
+	stopped  string // what the stop command does after it has stopped one
 }
 
 // newFleet starts Consul and two load balancers, and deploys version 1.0 for the
@@ -100,7 +101,8 @@ func (f *fleet) command(ctx context.Context, version string, args ...string) *ex
 		echo $! >%s/"$DEPLOY_INSTANCE.new" && mv %s/"$DEPLOY_INSTANCE.new" %s/"$DEPLOY_INSTANCE.pid"
 		%s`, programs.API, f.dir, f.dir, f.dir, f.dir, f.started)
 	stop := fmt.Sprintf(`file=%s/"$DEPLOY_INSTANCE.pid"; echo "$DEPLOY_INSTANCE" >>%s/stopped; pid=$(cat "$file") && kill "$pid" && rm "$file" &&
-		while kill -0 "$pid" 2>/dev/null; do sleep 0.05; done; echo "$DEPLOY_ADDRESS is free"`, f.dir, f.dir)
+		while kill -0 "$pid" 2>/dev/null; do sleep 0.05; done; echo "$DEPLOY_ADDRESS is free"
+		%s`, f.dir, f.dir, f.stopped)
 	return f.commandOf(ctx, version, start, stop, args...)
 }
 
@@ -328,6 +330,22 @@ func TestDeploy_NewInstanceDiesWhileLastOldDrains_ExitsPartial(t *testing.T) {
 	}
 	if err := <-slow; err != nil {
 		t.Errorf("the long request: %v", err)
+	}
+}
+
+// The new one ends together with the last old one. It is not out for long while anything
+// is waited for, and the last look must not take it for deployed.
+func TestDeploy_NewInstanceDiesAtTheEnd_ExitsPartial(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t, 1)
+	f.stopped = fmt.Sprintf(`kill -9 $(cat %s/api-1.1-*.pid)
+		until curl -s '%s/api/v1/live/%s?version=1.1&count=1&wait=100ms' | grep -q '"live":false'; do sleep 0.05; done`, f.dir, f.lb.StatusURL(), service)
+	out, code, said := f.deploy("1.1", nil, "--timeout", "20s")
+	if code != 4 || out.Outcome != "partially deployed" || len(out.Stopped) != 1 {
+		t.Errorf("got exit code %d, %+v, want 4 and the old one stopped:\n%s", code, out, said)
+	}
+	if !slices.ContainsFunc(out.Problems, func(p reason) bool { return strings.HasPrefix(p.Instance, "api-1.1-") }) {
+		t.Errorf("no problem names the new instance that has gone: %+v", out.Problems)
 	}
 }
 

@@ -81,6 +81,15 @@ func TestWrongInputIsNamedWithItsKeyValueAndPlace(t *testing.T) {
 			code: 1, want: []string{"FAIL  template", "backend api: it does not print the service's servers", "noservers.tmpl"},
 		},
 		{
+			name: "a template that names its services", environ: "POINTSMAN_HAPROXY_TEMPLATE=testdata/byname.tmpl", args: []string{"check", "--offline"},
+			code: 0, want: []string{"ok    template"},
+		},
+		{
+			name: "a template that names a service which is not there", environ: "POINTSMAN_HAPROXY_TEMPLATE=testdata/byname.tmpl",
+			replace: [2]string{"name: api\n", "name: web\n"}, args: []string{"check", "--offline"},
+			code: 1, want: []string{"FAIL  template", "byname.tmpl", `no service "api" in the settings`},
+		},
+		{
 			name: "a cookie that makes no server sticky", replace: [2]string{"name: api\n", "name: api\n    backend_extra: [cookie SRV insert]\n"}, args: []string{"check", "--offline"},
 			code: 2, want: []string{"backend_extra", "cookie SRV insert", "no server would be sticky", "sidecar.yaml:10"},
 		},

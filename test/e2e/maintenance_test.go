@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -201,6 +202,46 @@ func TestAStoppedSidecarLeavesItsLoadBalancerIn(t *testing.T) {
 	p.mustLoseNothing(clients)
 }
 
+// A reload while the command waits brings a worker that knows only what its file says, as
+// no sidecar has written it. The command takes that one out, too.
+func TestMaintenanceOn_ReloadedMeanwhile_NewWorkerIsOutToo(t *testing.T) {
+	t.Parallel()
+	p := newPair(t)
+	p.must(p.lb1.Sidecar.Kill())
+	pid, err := p.lb1.WorkerPID(p.ctx)
+	p.must(err)
+	slow := make(chan error, 1)
+	go func() { slow <- p.Get(p.ctx, p.lb1.URL(service)+"slow?ms=6000", 20*time.Second) }()
+	done := make(chan error, 1)
+	go func() { _, err := p.lb1.Maintenance(p.ctx, "on", "--wait", "15s"); done <- err }()
+	p.must(lab.Until(p.ctx, 10*time.Second, "the first worker is out", func() error { return p.isOut(p.lb1) }))
+
+	p.must(p.lb1.HAProxy.Signal(syscall.SIGUSR2))
+	p.must(lab.Until(p.ctx, 10*time.Second, "another worker is out", func() error {
+		if now, err := p.lb1.WorkerPID(p.ctx); err != nil || now == pid {
+			return fmt.Errorf("worker %d (%w)", now, err)
+		}
+		return p.isOut(p.lb1)
+	}))
+	if err := <-done; err == nil || !strings.Contains(err.Error(), "is the sidecar running?") {
+		t.Errorf("maintenance on: %v, want that only the file does not say so", err)
+	}
+	if err := p.isOut(p.lb1); err != nil {
+		t.Errorf("after the command: %v", err)
+	}
+	if err := <-slow; err != nil {
+		t.Errorf("the slow request: %v", err)
+	}
+}
+
+// isOut gives an error while HAProxy says that it takes traffic.
+func (p *pair) isOut(lb *lab.Balancer) error {
+	if err := p.health(lb); err == nil || !strings.Contains(err.Error(), "503") {
+		return fmt.Errorf("health: %w, want 503", err)
+	}
+	return nil
+}
+
 func TestMaintenanceTellsWhatKeepsItFromBeingQuiet(t *testing.T) {
 	t.Parallel()
 	p := newPair(t)
@@ -215,6 +256,16 @@ func TestMaintenanceTellsWhatKeepsItFromBeingQuiet(t *testing.T) {
 	m, err := p.lb1.Maintenance(p.ctx, "on", "--wait", "4s")
 	if err == nil || m.UnderWay != 1 || m.Quiet || !strings.Contains(err.Error(), "1 requests are still in flight") || !strings.Contains(err.Error(), "exit status 1") {
 		t.Errorf("maintenance on: got %+v, %v, want the request told, and exit code 1", m, err)
+	}
+	m, err = p.lb1.Maintenance(p.ctx, "off", "--wait", "0s")
+	p.must(err)
+	if m.Maintenance || p.isOut(p.lb1) == nil {
+		t.Errorf("maintenance off --wait 0s: got %+v, want it in rotation", m)
+	}
+	m, err = p.lb1.Maintenance(p.ctx, "on", "--wait", "0s")
+	p.must(err)
+	if !m.Maintenance || m.Quiet || m.UnderWay != 1 || p.isOut(p.lb1) != nil {
+		t.Errorf("maintenance on --wait 0s: got %+v, want it out at once, with a request under way", m)
 	}
 	m, err = p.lb1.Maintenance(p.ctx, "on")
 	p.must(err)

@@ -17,7 +17,21 @@ func TestOperatorDrain_SidecarRestarts_LosesNothing(t *testing.T) {
 	server := lab.NodeIDs(w.nodes[0])[0]
 	others := lab.NodeIDs(w.nodes[1:]...)
 
-	out, err := w.lb.Operate(w.ctx, "drain", "--wait", "10s", server)
+	// Without a wait it returns once HAProxy shows the drain, here that of a busy server.
+	busy := lab.NodeIDs(w.nodes[1])[0]
+	out, err := w.lb.Operate(w.ctx, "drain", "--wait", "0s", busy)
+	w.must(err)
+	if !strings.Contains(out, "is kept in drain; api_nodes: drain") {
+		t.Errorf("drain --wait 0s said %q, want it to show", out)
+	}
+	_, err = w.lb.Operate(w.ctx, "ready", busy)
+	w.must(err)
+	w.must(w.lb.Routes(w.ctx, 5*time.Second, service, lab.NodeIDs(w.nodes...)...))
+	if out, err := w.lb.Operate(w.ctx, "drain", "--wait", "-1s", server); err == nil || !strings.Contains(out+err.Error(), "must not be negative") {
+		t.Errorf("drain --wait -1s: %q, %v, want it refused", out, err)
+	}
+
+	out, err = w.lb.Operate(w.ctx, "drain", "--wait", "10s", server)
 	w.must(err)
 	if !strings.Contains(out, "is kept in drain; api_nodes: drained") {
 		t.Errorf("drain said %q", out)

@@ -4,7 +4,6 @@ import (
 	"os"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/pointsman/pointsman/test/lab"
 )
@@ -34,7 +33,7 @@ func TestPlatformVariables_ServiceCalledPointsman_PassedOverWithOneWarning(t *te
 		}
 	}
 	w.must(w.lb.Reread())
-	time.Sleep(time.Second) // a second warning would be there by then
+	w.logged("configuration reloaded") // a second warning would be there before that
 	log, err := os.ReadFile(w.Path("lb0-sidecar.log"))
 	w.must(err)
 	if got := strings.Count(string(log), warning); got != 1 {

@@ -47,7 +47,16 @@ func TestSidecarUpgrade_NodeLeavesMeanwhile_LosesNothing(t *testing.T) {
 		p.stopSidecar()
 		begun := time.Now()
 		p.must(n.Terminate())
-		time.Sleep(time.Second) // as long as the new sidecar takes to start
+		// lb1's HAProxy has no session of it any more: only lb0's keeps it.
+		p.must(lab.Until(p.ctx, 10*time.Second, "it has drained on lb1", func() error {
+			s, err := p.lb1.State(p.ctx)
+			for _, inst := range s.Instances(service) {
+				if inst.ID == n.Name && (inst.Phase == "drained" || inst.Phase == "out") && inst.Sessions == 0 {
+					return err
+				}
+			}
+			return fmt.Errorf("%+v (%w)", s.Instances(service), err)
+		}))
 		if !n.Running() {
 			t.Error("the node has left, while no sidecar was there to tell lb0's HAProxy")
 		}

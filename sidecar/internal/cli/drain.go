@@ -32,9 +32,14 @@ min_servers, and at least one. Without a name, the servers are listed that are
 kept in drain.
 
 With --wait the command returns when the server has no session left, in old workers
-too. Exit codes: 0 done, 1 failed or not drained within --wait.`,
+too. Without it, and with --wait 0s, it returns once the sidecar has the drain on disk
+and HAProxy shows it, after 2 s at most, and prints how many sessions are left. Exit
+codes: 0 done, 1 failed or not drained within --wait, 2 invalid usage.`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if wait < 0 {
+				return &exitError{code: ExitUsage, err: fmt.Errorf("--wait %s: must not be negative", wait)}
+			}
 			if len(args) > 0 {
 				return setDrain(cmd, env, args[0], true, asJSON, wait)
 			}
@@ -47,7 +52,7 @@ too. Exit codes: 0 done, 1 failed or not drained within --wait.`,
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
-	cmd.Flags().DurationVar(&wait, "wait", 0, "longest wait until the server has no session left (default: no wait)")
+	cmd.Flags().DurationVar(&wait, "wait", 0, "longest wait until the server has no session left; 0s does not wait for that (default 0s)")
 	return cmd
 }
 
@@ -56,8 +61,11 @@ func readyCommand(env Env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "ready [SERVICE/]SERVER | BACKEND/SERVER",
 		Short: "End what \"drain\" began: the server takes traffic again",
-		Args:  cobra.ExactArgs(1),
-		RunE:  func(cmd *cobra.Command, args []string) error { return setDrain(cmd, env, args[0], false, asJSON, 0) },
+		Long: `End what "drain" began. The command returns once the sidecar has that on disk. The
+server takes traffic as soon as HAProxy's check passes for it; "pointsman status"
+shows when.`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error { return setDrain(cmd, env, args[0], false, asJSON, 0) },
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd

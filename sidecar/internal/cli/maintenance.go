@@ -33,7 +33,8 @@ func maintenanceOn(env Env) *cobra.Command {
 		Long: `Take this load balancer out of rotation. Wait until its services have no requests
 in flight, old workers included, no new requests arrive, and haproxy.cfg has the
 maintenance too. Idle client connections do not count. Exits with 1 if the wait
-times out; the maintenance stays on.`,
+times out; the maintenance stays on. With --wait 0s it exits with 0 once HAProxy has
+it; a reload that is under way may undo that until haproxy.cfg has it, too.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return maintain(cmd, env, o, func(ctx context.Context, m *maintenanceSwitch) (maintenance, error) { return m.on(ctx, o.wait) })
@@ -49,7 +50,8 @@ func maintenanceOff(env Env) *cobra.Command {
 		Use:   "off",
 		Short: "Go back into rotation",
 		Long: `Bring this load balancer back into rotation and wait until haproxy.cfg has the
-change. Exits with 1 if the wait times out; the maintenance stays off.`,
+change. Exits with 1 if the wait times out; the maintenance stays off. --wait 0s is as
+with "on".`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return maintain(cmd, env, o, func(ctx context.Context, m *maintenanceSwitch) (maintenance, error) { return m.off(ctx, o.wait) })
@@ -80,7 +82,7 @@ type maintenanceOptions struct {
 
 func (o *maintenanceOptions) flags(cmd *cobra.Command) {
 	cmd.Flags().BoolVar(&o.json, "json", false, "print JSON")
-	cmd.Flags().DurationVar(&o.wait, "wait", 30*time.Second, "longest wait; 0s returns at once")
+	cmd.Flags().DurationVar(&o.wait, "wait", 30*time.Second, "longest wait; 0s looks once whether HAProxy has it, and waits for nothing")
 }
 
 // maintain runs one of the commands and prints what came of it.

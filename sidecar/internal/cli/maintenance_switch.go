@@ -50,7 +50,7 @@ type maintenance struct {
 
 // on takes it out of rotation and waits until it is quiet.
 func (m *maintenanceSwitch) on(ctx context.Context, wait time.Duration) (maintenance, error) {
-	if err := m.haproxy.SetMaintenance(ctx, true); err != nil {
+	if err := m.set(ctx, true, wait == 0); err != nil {
 		return maintenance{}, err
 	}
 	return m.await(ctx, wait, maintenance{LoadBalancer: m.name, Maintenance: true, wanted: wait > 0})
@@ -58,10 +58,25 @@ func (m *maintenanceSwitch) on(ctx context.Context, wait time.Duration) (mainten
 
 // off brings it back.
 func (m *maintenanceSwitch) off(ctx context.Context, wait time.Duration) (maintenance, error) {
-	if err := m.haproxy.SetMaintenance(ctx, false); err != nil {
+	if err := m.set(ctx, false, wait == 0); err != nil {
 		return maintenance{}, err
 	}
 	return m.await(ctx, wait, maintenance{LoadBalancer: m.name, wanted: wait > 0, fileOnly: true})
+}
+
+// set sends the command. Where nothing is waited for it looks once whether the worker
+// that serves has it: a reload may have brought another one meanwhile, which gets the
+// command, too.
+func (m *maintenanceSwitch) set(ctx context.Context, on, look bool) error {
+	for range 2 {
+		if err := m.haproxy.SetMaintenance(ctx, on); err != nil || !look {
+			return err
+		}
+		if now, _, err := m.haproxy.Maintenance(ctx); err != nil || now == on {
+			return err
+		}
+	}
+	return fmt.Errorf("%s: not %s: %w", m.name, maintenance{Maintenance: on}.state(), errOtherCommand)
 }
 
 // status asks once.

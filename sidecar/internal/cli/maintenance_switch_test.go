@@ -25,10 +25,12 @@ type fakeRotation struct {
 	loses time.Time // when a new worker has what was before; zero: none comes
 	other bool      // it is another operator, in the same worker
 	pid   int
+
+	ignores bool // it takes the command, and nothing comes of it
 }
 
 func (f *fakeRotation) SetMaintenance(_ context.Context, on bool) error {
-	if f.fails == nil {
+	if f.fails == nil && !f.ignores {
 		f.on, f.set = on, time.Now()
 	}
 	return f.fails
@@ -101,6 +103,29 @@ func TestMaintenance_LostToNewWorker_SetAgain(t *testing.T) {
 				t.Errorf("wanted %v, HAProxy has %v: %+v, %v", on, f.on, got, err)
 			}
 		})
+	}
+}
+
+// Nothing is waited for, but that the worker which serves has it.
+func TestMaintenance_WaitZero_LooksOnceAndSetsItInANewWorker(t *testing.T) {
+	for _, on := range []bool{true, false} {
+		synctest.Test(t, func(t *testing.T) {
+			f := &fakeRotation{on: !on, tell: calm(time.Hour, time.Hour), loses: time.Now()}
+			m := newTestMaintainer(f, time.Hour)
+			do := m.off
+			if on {
+				do = m.on
+			}
+			began := time.Now()
+			got, err := do(t.Context(), 0)
+			if err := errors.Join(err, got.failure()); err != nil || f.on != on || time.Since(began) != 0 {
+				t.Errorf("wanted %v at once, HAProxy has %v after %s: %+v, %v", on, f.on, time.Since(began), got, err)
+			}
+		})
+	}
+	f := &fakeRotation{tell: calm(0, 0), ignores: true}
+	if _, err := newTestMaintainer(f, 0).on(t.Context(), 0); err == nil {
+		t.Error("HAProxy does not have it, and that is no error")
 	}
 }
 

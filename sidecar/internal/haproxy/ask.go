@@ -24,7 +24,7 @@ func (c *Client) ask(ctx context.Context, commands []string) (string, error) {
 	case !errors.Is(err, plan.ErrNotRunning):
 		return reply, err
 	case c.master == (endpoint{}):
-		return reply, fmt.Errorf("%w; haproxy.master_socket is not set, so one whose runtime socket is gone cannot be seen", err)
+		return reply, withoutMaster(err)
 	}
 	viaMaster, masterErr := c.askCurrentWorker(ctx, commands)
 	switch {
@@ -35,6 +35,12 @@ func (c *Client) ask(ctx context.Context, commands []string) (string, error) {
 	}
 	c.noteWay(true)
 	return viaMaster, nil
+}
+
+// withoutMaster says of a runtime socket that does not answer what a master socket would
+// tell.
+func withoutMaster(err error) error {
+	return fmt.Errorf("%w; haproxy.master_socket is not set, so one whose runtime socket is gone cannot be seen", err)
 }
 
 // askRuntime sends a line to the runtime socket. The error wraps

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+
+	"github.com/pointsman/pointsman/sidecar/internal/plan"
 )
 
 // Probe asks once whether everything that is needed can be reached: the
@@ -14,6 +16,9 @@ import (
 // else happened.
 func (c *Client) Probe(ctx context.Context) error {
 	if err := c.probeRuntime(ctx); err != nil {
+		if c.master == (endpoint{}) && errors.Is(err, plan.ErrNotRunning) {
+			err = withoutMaster(err)
+		}
 		return err
 	}
 	if c.master == (endpoint{}) {

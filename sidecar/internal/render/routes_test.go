@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"crypto/tls"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -11,6 +12,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -363,15 +365,43 @@ func (s *slowStart) Write(b []byte) (int, error) {
 		return s.Conn.Write(b)
 	}
 	s.isOpen = true
-	// HAProxy looks at each part alone: nothing tells when it has.
-	time.Sleep(20 * time.Millisecond)
+	// HAProxy looks at each part alone.
+	if err := s.isRead(); err != nil {
+		return 0, err
+	}
 	n, err := s.Conn.Write(b[:len(b)/2])
 	if err != nil {
 		return n, err
 	}
-	time.Sleep(20 * time.Millisecond)
+	if err := s.isRead(); err != nil {
+		return n, err
+	}
 	rest, err := s.Conn.Write(b[n:])
 	return n + rest, err
+}
+
+// isRead waits until the peer, a process of this machine, has accepted the connection and
+// read all that was written to it: its socket has an inode, and an empty receive queue,
+// in /proc/net/tcp (proc(5); addresses there are in the machine's byte order).
+func (s *slowStart) isRead() error {
+	hex := func(a net.Addr) string {
+		at := a.(*net.TCPAddr)
+		return fmt.Sprintf("%08X:%04X", binary.NativeEndian.Uint32(at.IP.To4()), at.Port)
+	}
+	peer := hex(s.RemoteAddr()) + " " + hex(s.LocalAddr()) + " "
+	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); runtime.Gosched() {
+		table, err := os.ReadFile("/proc/net/tcp")
+		if err != nil {
+			return err
+		}
+		_, line, _ := strings.Cut(string(table), " "+peer)
+		line, _, _ = strings.Cut(line, "\n")
+		// st tx_queue:rx_queue tr:tm->when retrnsmt uid timeout inode
+		if f := strings.Fields(line); len(f) > 6 && strings.HasSuffix(f[1], ":00000000") && f[6] != "0" {
+			return nil
+		}
+	}
+	return errors.New("the peer has not read what was written")
 }
 
 // The map files are in place before the file that names them, and a file that is
