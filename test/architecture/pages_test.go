@@ -95,6 +95,36 @@ func TestPages_LinksBetweenThem_LeadSomewhere(t *testing.T) {
 	}
 }
 
+// The map names files that are there, and every package of the sidecar.
+func TestArchitecturePage_FilesAndPackages_AreThere(t *testing.T) {
+	tree := os.DirFS(root)
+	page, err := fs.ReadFile(tree, "docs/architecture.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	named := regexp.MustCompile("`([a-z][\\w/]*\\.(?:go|tmpl))`").FindAllStringSubmatch(string(page), -1)
+	for _, m := range named {
+		if _, err := fs.Stat(tree, m[1]); err != nil {
+			if _, err = fs.Stat(tree, "sidecar/internal/"+m[1]); err != nil {
+				t.Errorf("docs/architecture.md names %s, which is not there", m[1])
+			}
+		}
+	}
+	packages, err := fs.ReadDir(tree, "sidecar/internal")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range packages {
+		if !regexp.MustCompile(`(?m)^  (?:\w+/ )?` + p.Name() + `/ `).Match(page) {
+			t.Errorf("docs/architecture.md has no line for sidecar/internal/%s", p.Name())
+		}
+	}
+	// The floors keep a search that finds nothing from passing.
+	if len(named) < 40 || len(packages) < 20 {
+		t.Errorf("%d files are named, %d packages read, want many more", len(named), len(packages))
+	}
+}
+
 // anchorsOf is what a page's headings are called in a link, as GitHub makes it.
 func anchorsOf(t *testing.T, tree fs.FS, page string) map[string]bool {
 	t.Helper()
