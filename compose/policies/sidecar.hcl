@@ -28,9 +28,14 @@ key_prefix "pointsman/deployments/" {
   policy = "write"
 }
 
-# It gives versions the shares that an operator has set: pointsman rollout.
+# It gives versions the shares that an operator has set, and walks them up in steps:
+# pointsman rollout. One sidecar leads, under a lock.
 key_prefix "pointsman/rollouts/" {
-  policy = "read"
+  policy = "write"
+}
+
+key_prefix "pointsman/rollout-leaders/" {
+  policy = "write"
 }
 
 session_prefix "" {

@@ -331,3 +331,76 @@ func (w *canaryWorld) exitOf(args ...string) (int, string) {
 	out, _ := cmd.CombinedOutput() // the code says it
 	return cmd.ProcessState.ExitCode(), string(out)
 }
+
+// The sidecars walk a canary up its steps, and promote it. The one that leads is killed
+// at the first step, and another goes on from there; a pause holds it; no request fails
+// and nothing is reloaded (issue 17, points 2 and 3).
+func TestRollout_Steps_LeaderKilledAndPaused_IsPromoted(t *testing.T) {
+	t.Parallel()
+	w := newCanaryWorld(t, "    slots: {min: 12}\n")
+	w.beside = map[*lab.Balancer]*lab.Hammering{}
+	for _, lb := range w.lbs {
+		w.beside[lb] = lab.Hammer(w.ctx, lb.URL("shop"), 2)
+	}
+	if code, out := w.exitOf("rollout", "start", "shop", "--canary", "1.2"); code != 1 || !strings.Contains(out, "no instance of version 1.2 is registered") {
+		t.Errorf("start of a version that does not run: %d, %s", code, out)
+	}
+	w.operate("set", "shop", "1.0=100", "1.1=0")
+	w.applied(map[string]int{"1.0": 100, "1.1": 0})
+	w.operate("start", "shop", "--canary", "1.1", "--steps", "5,50,100", "--interval", "3s")
+	w.applied(map[string]int{"1.0": 95, "1.1": 5})
+	if code, out := w.exitOf("rollout", "start", "shop", "--canary", "1.1"); code != 1 || !strings.Contains(out, "a rollout of 1.1 is running, by ") {
+		t.Errorf("a second start: %d, %s", code, out)
+	}
+	leader := ""
+	w.must(lab.Until(w.ctx, 20*time.Second, "a sidecar leads", func() error {
+		pair, _, err := w.consul.Client.KV().Get("pointsman/rollout-leaders/shop", nil)
+		if err != nil || pair == nil || pair.Session == "" {
+			return fmt.Errorf("the lock is %+v, %w", pair, err)
+		}
+		leader = string(pair.Value)
+		return nil
+	}))
+	w.operate("pause", "shop")
+	paused := w.lbs[0]
+	for _, lb := range w.lbs {
+		if lb.Name == leader {
+			w.must(lb.Sidecar.Kill())
+		} else {
+			paused = lb
+		}
+	}
+	if code, out := w.exitOf("rollout", "status", "shop", "--json"); code != 3 || !strings.Contains(out, `"state":"paused"`) {
+		t.Errorf("status of a paused rollout: %d, %s", code, out)
+	}
+	w.must(lab.Until(w.ctx, 10*time.Second, paused.Name+" knows of the pause", func() error {
+		if r := w.rollout(paused); r == nil || r.State != "paused" {
+			return fmt.Errorf("it shows %+v", r)
+		}
+		return nil
+	}))
+	w.operate("resume", "shop")
+	w.must(lab.Until(w.ctx, 90*time.Second, "the canary is promoted", func() error {
+		if r := w.rollout(paused); r == nil || r.State != "promoted" {
+			return fmt.Errorf("it shows %+v", r)
+		}
+		return nil
+	}))
+	for _, lb := range w.lbs {
+		if lb.Name == leader {
+			w.must(lb.StartSidecar())
+			w.must(lb.Ready(w.ctx, 20*time.Second))
+		}
+	}
+	w.applied(map[string]int{"1.0": 0, "1.1": 100})
+	w.mustHave(100)
+	history := w.operate("history", "shop")
+	if strings.Count(history, "  step  ") != 2 || !strings.Contains(history, paused.Name) {
+		t.Errorf("the history is %s, want two steps by %s", history, paused.Name)
+	}
+	for _, h := range w.beside {
+		if requests, failures := h.Stop(); len(failures) > 0 || requests < 100 {
+			t.Errorf("%d requests, failed: %v", requests, failures)
+		}
+	}
+}

@@ -34,11 +34,21 @@ at the same time and nothing was done; of status also %d a rollout is under way,
 was aborted, or its document is invalid.`, rollout.Prefix, ExitOK, ExitFailure, ExitUsage, ExitLocked, ExitChanges, ExitDegraded),
 		Args: cobra.NoArgs,
 	}
-	cmd.AddCommand(rolloutSetCommand(env), rolloutStatusCommand(env), rolloutHistoryCommand(env))
+	cmd.AddCommand(rolloutSetCommand(env), rolloutStartCommand(env), rolloutPromoteCommand(env), rolloutStatusCommand(env), rolloutHistoryCommand(env))
 	for _, c := range []struct {
 		use, short, long string
 		change           func(*rollout.Document, rollout.Author, string) (*rollout.Document, error)
 	}{
+		{
+			"pause", "Keep the current step until a resume",
+			"Keep the current step, with its shares, until a resume.",
+			(*rollout.Document).Pause,
+		},
+		{
+			"resume", "Go on with the steps after a pause",
+			"Go on with the steps after a pause. The current one lasts its whole interval again.",
+			func(d *rollout.Document, a rollout.Author, _ string) (*rollout.Document, error) { return d.Resume(a) },
+		},
 		{
 			"abort", "Give the stable version all traffic",
 			"Give the stable version all traffic at once. Instances of the others get no new\nrequest; they finish what they have.",
@@ -73,7 +83,7 @@ func rolloutChangeCommand(env Env, use, short, long string, change func(*rollout
 			})
 		},
 	}
-	if use == "abort" {
+	if use == "abort" || use == "pause" {
 		cmd.Flags().StringVar(&reason, "reason", "", "why, for the history")
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print the document as JSON")
@@ -102,6 +112,25 @@ would get without a rollout.`,
 		},
 	}
 	cmd.Flags().StringVar(&stable, "stable", "", "version that abort goes back to (default: as before, else the one with the largest share)")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print the document as JSON")
+	return cmd
+}
+
+func rolloutPromoteCommand(env Env) *cobra.Command {
+	var asJSON, full bool
+	cmd := &cobra.Command{
+		Use:   "promote SERVICE",
+		Short: "Go to the next step at once, or to all traffic",
+		Long: `Go to the next step at once, also from a pause. With --full, or without steps, the canary
+gets all traffic.`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return changeRollout(cmd, env, args[0], asJSON, false, func(d *rollout.Document, a rollout.Author) (*rollout.Document, error) {
+				return d.Promote(a, full)
+			})
+		},
+	}
+	cmd.Flags().BoolVar(&full, "full", false, "give the canary all traffic at once")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print the document as JSON")
 	return cmd
 }

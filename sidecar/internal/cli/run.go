@@ -77,6 +77,7 @@ type daemon struct {
 	log     hclog.Logger
 	source  *consul.Source
 	catalog *rollout.Overlay // over source
+	mover   *rollout.Mover
 	agent   *reconcile.Agent
 	haproxy proxy
 	status  *api.Server
@@ -141,6 +142,9 @@ func newDaemon(cfg config.Config, env Env, adopt bool, reload func() (config.Con
 		Settings: settings(cfg, r), Recorder: event.NewRecorder(happened, &recorder{Recorder: m, invariants: watched}, time.Now), Logger: d.log,
 	})
 	if err != nil {
+		return nil, err
+	}
+	if d.mover, err = newMover(cfg, d.catalog, d.agent.State, d.log.Named("rollout")); err != nil {
 		return nil, err
 	}
 	d.systemd.state, d.systemd.alive, d.systemd.log = d.agent.State, d.alive, d.log
@@ -284,6 +288,7 @@ func (d *daemon) run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return d.follow(ctx, cfg) })
 	group.Go(func() error { return d.catalog.Run(ctx) })
+	group.Go(func() error { return d.mover.Run(ctx) })
 	group.Go(func() error { return d.agent.Run(ctx) })
 	group.Go(func() error { return d.followPeers(ctx, cfg) })
 	group.Go(func() error { return d.keepCertificates(ctx) })

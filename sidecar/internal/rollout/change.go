@@ -185,12 +185,7 @@ func (d *Document) Abort(a Author, reason string) (*Document, error) {
 	case d.State == Aborted:
 		return nil, errors.New("it is aborted already")
 	}
-	return d.changed("abort", a, func(n *Document) {
-		for version := range n.Shares {
-			n.Shares[version] = 0
-		}
-		n.Shares[n.Stable], n.State, n.Reason = 100, Aborted, reason
-	}), nil
+	return d.changed("abort", a, func(n *Document) { n.giveUp(reason) }), nil
 }
 
 // Undo gives the shares of before the last change of them. They stay until another change.

@@ -104,6 +104,20 @@ func (o *Overlay) Err() error {
 	return o.err
 }
 
+// Running gives the documents that are to be moved, by service: none while they cannot
+// be read, and none that an invalid one would replace.
+func (o *Overlay) Running() map[string]*Document {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	out := map[string]*Document{}
+	for service, d := range o.known {
+		if o.err == nil && d.refused == "" && d.good.State == Running {
+			out[service] = d.good
+		}
+	}
+	return out
+}
+
 // IsRead reports whether the documents have been read, or that was given up.
 func (o *Overlay) IsRead() bool {
 	o.mu.Lock()

@@ -1,0 +1,151 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/spf13/cobra"
+
+	"github.com/pointsman/pointsman/sidecar/internal/catalog"
+	"github.com/pointsman/pointsman/sidecar/internal/config"
+	"github.com/pointsman/pointsman/sidecar/internal/consul"
+	"github.com/pointsman/pointsman/sidecar/internal/reconcile"
+	"github.com/pointsman/pointsman/sidecar/internal/rollout"
+)
+
+func rolloutStartCommand(env Env) *cobra.Command {
+	var asJSON bool
+	var stable, canary string
+	var steps []int
+	var interval time.Duration
+	cmd := &cobra.Command{
+		Use:   "start SERVICE --canary VERSION",
+		Short: "Walk a version's share up in steps",
+		Long: `Walk a version's share up in steps, the rest for the stable version. The sidecars move
+it: one of them leads, another takes over, and while Consul does not answer nothing
+moves. A step lasts its interval, and longer while no instance of the canary takes
+traffic; after ten intervals, and ten minutes, it is paused then. An instance of the
+canary must be registered: start it with share 0, by "rollout set SERVICE OLD=100 NEW=0".`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			err := errors.Join(named("steps", rollout.CheckSteps(steps)), named("interval", rollout.CheckInterval(interval)), named("canary", rollout.CheckVersion(canary)))
+			if err != nil {
+				return &exitError{code: ExitUsage, err: err}
+			}
+			cfg, err := loadForDeploy(cmd, env)
+			if err != nil {
+				return &exitError{code: ExitUsage, err: err}
+			}
+			versions, err := versionsOf(cmd.Context(), cfg, args[0])
+			if err != nil {
+				return failure(err)
+			}
+			return changeRollout(cmd, env, args[0], asJSON, false, func(d *rollout.Document, a rollout.Author) (*rollout.Document, error) {
+				from, err := stableBeside(versions, canary, stable, d.Stable)
+				if err != nil {
+					return nil, err
+				}
+				return d.Start(a, from, canary, steps, interval)
+			})
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&canary, "canary", "", "version whose share is walked up (required)")
+	f.StringVar(&stable, "stable", "", "version that has the rest, and that abort goes back to (default: as before, else the only other one that is registered)")
+	f.IntSliceVar(&steps, "steps", []int{5, 25, 50, 100}, "shares of the canary in percent, ascending, the last 100")
+	f.DurationVar(&interval, "interval", time.Minute, "how long a step lasts, at least; 1s to 168h")
+	f.BoolVar(&asJSON, "json", false, "print the document as JSON")
+	return cmd
+}
+
+func named(flag string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("--%s: %w", flag, err)
+}
+
+// versionsOf gives the versions of a service's instances in Consul, sorted.
+func versionsOf(ctx context.Context, cfg config.Config, service string) ([]string, error) {
+	reader, err := consul.NewReader(consulOptions(cfg, hclog.NewNullLogger()))
+	if err != nil {
+		return nil, err
+	}
+	defer reader.Close()
+	report, err := reader.Service(ctx, service)
+	if err != nil {
+		return nil, err
+	}
+	var out []string
+	for _, e := range report.Entries {
+		if e.Meta.Version != "" && e.Meta.Leaving.IsZero() && e.Rejected == nil {
+			out = append(out, e.Meta.Version)
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out), nil
+}
+
+// stableBeside gives the stable version of a canary: the one that is named, else the one
+// of before, else the only other one that is registered.
+func stableBeside(versions []string, canary, explicit, before string) (string, error) {
+	if !slices.Contains(versions, canary) {
+		return "", fmt.Errorf("no instance of version %s is registered", catalog.Printable(canary))
+	}
+	others := slices.DeleteFunc(slices.Clone(versions), func(v string) bool { return v == canary })
+	switch {
+	case explicit != "" && !slices.Contains(others, explicit):
+		return "", fmt.Errorf("--stable %s: no instance of it is registered beside %s", catalog.Printable(explicit), catalog.Printable(canary))
+	case explicit != "":
+		return explicit, nil
+	case slices.Contains(others, before):
+		return before, nil
+	case len(others) == 1:
+		return others[0], nil
+	case len(others) == 0:
+		return "", fmt.Errorf("no instance of another version than %s is registered", catalog.Printable(canary))
+	}
+	return "", fmt.Errorf("which version is the stable one? name it with --stable; registered are %s", catalog.Printable(strings.Join(others, ", ")))
+}
+
+// newMover moves rollouts by what this load balancer sees.
+func newMover(cfg config.Config, all *rollout.Overlay, state func() *reconcile.State, log hclog.Logger) (*rollout.Mover, error) {
+	kv, err := consul.NewKV(consulOptions(cfg, log))
+	if err != nil {
+		return nil, err
+	}
+	running := func() map[string]*rollout.Document {
+		if !state().HAProxy.Running {
+			return nil // it cannot judge: another leads
+		}
+		return all.Running()
+	}
+	return &rollout.Mover{
+		KV: kv, Name: cfg.Name, Running: running, Now: time.Now, Log: log,
+		Judge: func(service string, d *rollout.Document) rollout.Judgement { return judge(state(), service, d.Canary) },
+	}, nil
+}
+
+// judge passes a canary that takes traffic in every backend of its service.
+func judge(s *reconcile.State, service, canary string) rollout.Judgement {
+	backends := 0
+	for i := range s.Services {
+		svc := &s.Services[i]
+		if svc.Name != service {
+			continue
+		}
+		backends++
+		if !slices.ContainsFunc(svc.Instances, func(i reconcile.InstanceState) bool { return i.Version == canary && i.ID != "" && i.TakesTraffic() }) {
+			return rollout.Judgement{Verdict: rollout.Wait, Reason: fmt.Sprintf("no instance of %s takes traffic on %s", catalog.Printable(canary), s.LoadBalancer)}
+		}
+	}
+	if backends == 0 {
+		return rollout.Judgement{Verdict: rollout.Wait, Reason: "the service is not routed by " + s.LoadBalancer}
+	}
+	return rollout.Judgement{Verdict: rollout.Pass}
+}
