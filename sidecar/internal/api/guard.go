@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"net"
 	"net/http"
 	"strings"
 	"time"
@@ -24,6 +25,13 @@ type Released struct {
 	Servers      []string `json:"released"` // as BACKEND/SERVER
 }
 
+// isPlainFromElsewhere reports whether a request came to an address beyond loopback
+// without TLS: its token could be read on the way.
+func isPlainFromElsewhere(r *http.Request) bool {
+	to, _ := r.Context().Value(http.LocalAddrContextKey).(*net.TCPAddr)
+	return !isFromSocket(r) && r.TLS == nil && (to == nil || !to.IP.IsLoopback())
+}
+
 // mayAct reports whether the one who asks may change something, and answers if not.
 // That takes the bearer token or the Unix socket. byToken says that a token is
 // asked for, so that a request that gets here has shown it. A client's certificate is
@@ -34,6 +42,8 @@ func mayAct(w http.ResponseWriter, r *http.Request, byToken bool) bool {
 		forbid(w, "request from another site's page refused")
 	case !byToken && !isFromSocket(r):
 		forbid(w, "an action needs the Unix socket (api.socket) or the bearer token (api.token_file): docs/api.md")
+	case isPlainFromElsewhere(r):
+		forbid(w, "an action beyond loopback needs TLS (api.tls.cert_file): docs/api.md")
 	default:
 		return true
 	}

@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"errors"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -66,7 +67,7 @@ func TestRelease_WithoutTokenOrSocket_IsForbidden(t *testing.T) {
 	}
 }
 
-func TestRelease_WithToken_IsAllowedFromElsewhere(t *testing.T) {
+func TestRelease_WithToken_IsAllowedFromElsewhereByTLS(t *testing.T) {
 	o := options()
 	o.Access = Access{Token: "secret"}
 	o.Release = func(context.Context, string) ([]string, bool, error) { return []string{}, true, nil }
@@ -74,13 +75,23 @@ func TestRelease_WithToken_IsAllowedFromElsewhere(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for token, code := range map[string]int{"secret": http.StatusOK, "other": http.StatusUnauthorized} {
-		r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "http://lb0:9600/api/v1/guard/api/release", http.NoBody)
-		r.Header.Set("Authorization", "Bearer "+token)
+	for _, c := range []struct {
+		url, to, token string
+		code           int
+	}{
+		{"https://lb0:9600", "10.0.0.1", "secret", http.StatusOK},
+		{"https://lb0:9600", "10.0.0.1", "other", http.StatusUnauthorized},
+		{"http://lb0:9600", "127.0.0.1", "secret", http.StatusOK}, // by a tunnel
+		{"http://lb0:9600", "::1", "secret", http.StatusOK},
+		{"http://lb0:9600", "10.0.0.1", "secret", http.StatusForbidden},
+	} {
+		ctx := context.WithValue(t.Context(), http.LocalAddrContextKey, &net.TCPAddr{IP: net.ParseIP(c.to), Port: 9600})
+		r := httptest.NewRequestWithContext(ctx, http.MethodPost, c.url+"/api/v1/guard/api/release", http.NoBody)
+		r.Header.Set("Authorization", "Bearer "+c.token)
 		w := httptest.NewRecorder()
 		s.handler.ServeHTTP(w, r)
-		if w.Code != code {
-			t.Errorf("with the token %s: got %d %s, want %d", token, w.Code, w.Body, code)
+		if w.Code != c.code {
+			t.Errorf("%+v: got %d %s", c, w.Code, w.Body)
 		}
 	}
 }

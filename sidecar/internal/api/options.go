@@ -65,6 +65,8 @@ type Options struct {
 	Release Release
 	// SetDrain puts servers in drain for an operator; nil: there is no such action.
 	SetDrain SetDrain
+	// SetMaintenance takes the load balancer out of rotation; nil: there is no such action.
+	SetMaintenance SetMaintenance
 
 	Metrics prometheus.Gatherer
 	Logger  hclog.Logger // nil: none

@@ -55,6 +55,9 @@ func routes(o Options) (map[string]http.Handler, error) {
 	if o.SetDrain != nil {
 		paths["/api/v1/server/*"] = operatorDrain(o.LoadBalancer, o.Access.asksToken(), o.SetDrain)
 	}
+	if o.SetMaintenance != nil {
+		paths["/api/v1/maintenance/*"] = maintenance(o.LoadBalancer, o.Access.asksToken(), o.SetMaintenance)
+	}
 	return paths, nil
 }
 

@@ -7,8 +7,11 @@ import (
 	"strings"
 	"time"
 
+	"github.com/pointsman/pointsman/sidecar/internal/api"
+	"github.com/pointsman/pointsman/sidecar/internal/config"
 	"github.com/pointsman/pointsman/sidecar/internal/haproxy"
 	"github.com/pointsman/pointsman/sidecar/internal/plan"
+	"github.com/pointsman/pointsman/sidecar/internal/render"
 )
 
 // maintenanceSwitch takes one load balancer out of rotation and brings it back.
@@ -58,10 +61,42 @@ func (m *maintenanceSwitch) on(ctx context.Context, wait time.Duration) (mainten
 
 // off brings it back.
 func (m *maintenanceSwitch) off(ctx context.Context, wait time.Duration) (maintenance, error) {
-	if err := m.set(ctx, false, wait == 0); err != nil {
+	return m.change(ctx, false, wait)
+}
+
+// change waits only until haproxy.cfg says the same.
+func (m *maintenanceSwitch) change(ctx context.Context, on bool, wait time.Duration) (maintenance, error) {
+	if err := m.set(ctx, on, wait == 0); err != nil {
 		return maintenance{}, err
 	}
-	return m.await(ctx, wait, maintenance{LoadBalancer: m.name, wanted: wait > 0, fileOnly: true})
+	return m.await(ctx, wait, maintenance{LoadBalancer: m.name, Maintenance: on, wanted: wait > 0, fileOnly: true})
+}
+
+// maintainer is what the API asks; nil where there is no health answer to change.
+func maintainer(cfg config.Config, p rotation) api.SetMaintenance {
+	if !inRotation(cfg) {
+		return nil
+	}
+	m := &maintenanceSwitch{name: cfg.Name, haproxy: p, file: cfg.HAProxy.Config, read: render.ReadRegular}
+	return func(ctx context.Context, on bool) error {
+		result, err := m.change(ctx, on, maintenanceWait)
+		return errors.Join(err, result.failure())
+	}
+}
+
+// maintenanceWait is how long an action of the API waits for haproxy.cfg.
+const maintenanceWait = 10 * time.Second
+
+// actions are those of the API that the page may offer: one who has the token may do
+// them.
+func actions(cfg config.Config) []string {
+	switch {
+	case cfg.API.Token.Reveal() == "" && cfg.API.TokenFile == "":
+		return nil
+	case inRotation(cfg):
+		return []string{"drain", "guard", "maintenance"}
+	}
+	return []string{"drain", "guard"}
 }
 
 // set sends the command. Where nothing is waited for it looks once whether the worker

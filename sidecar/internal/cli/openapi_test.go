@@ -93,6 +93,8 @@ var operations = []operation{
 	{path: "/api/v1/drain/{service}/{instance}", route: "/api/v1/drain/*", method: "GET", summary: "Waits until an instance is drained on this load balancer", query: []string{"wait", "index"}, answer: drainedAnswer{}, ask: "/api/v1/drain/api/api-1?wait=0s"},
 	{path: "/api/v1/live/{service}", route: "/api/v1/live/*", method: "GET", summary: "Waits until instances of a version take traffic", query: []string{"version", "count", "wait", "index"}, answer: liveAnswer{}, ask: "/api/v1/live/api?version=1.1&wait=0s"},
 	{path: "/api/v1/guard/{service}/release", route: "/api/v1/guard/*", method: "POST", summary: "Releases the servers that the guard holds", answer: api.Released{}, ask: "/api/v1/guard/api/release"},
+	{path: "/api/v1/maintenance/on", route: "/api/v1/maintenance/*", method: "POST", summary: "Takes this load balancer out of rotation", answer: api.Maintained{}, ask: "/api/v1/maintenance/on"},
+	{path: "/api/v1/maintenance/off", route: "/api/v1/maintenance/*", method: "POST", summary: "Brings this load balancer back into rotation", answer: api.Maintained{}, ask: "/api/v1/maintenance/off"},
 	{path: "/api/v1/server/{service}/{server}/drain", route: "/api/v1/server/*", method: "POST", summary: "Keeps a server in drain for an operator", answer: api.OperatorDrain{}, ask: "/api/v1/server/api/api-1/drain"},
 	{path: "/api/v1/server/{service}/{server}/ready", route: "/api/v1/server/*", method: "POST", summary: "Ends an operator's drain", answer: api.OperatorDrain{}, ask: "/api/v1/server/api/api-1/ready"},
 }
@@ -238,6 +240,7 @@ func TestOpenAPI_Server_AnswersAsTheDocumentSays(t *testing.T) {
 		SetDrain: func(_ context.Context, _, server string, _ bool) (string, bool, error) {
 			return server, true, nil
 		},
+		SetMaintenance: func(context.Context, bool) error { return nil },
 	}
 	server, err := api.New(o)
 	if err != nil {

@@ -176,12 +176,13 @@ func (d *daemon) newAPI(happened *event.Log, watched *reconcile.InvariantWatch, 
 	if err != nil {
 		return nil, err
 	}
-	deployed := &deploymentReader{book: book}
+	deployed, acts := &deploymentReader{book: book}, actions(d.started)
 	return api.New(api.Options{
 		Address: d.cfg.API.Address, Socket: d.cfg.API.Socket, MaxConnections: most, MaxPerAddress: perAddress, Access: access(d.cfg, func() []string { return *d.hosts.Load() }), LoadBalancer: d.cfg.Name,
 		Parts: func() (any, []reconcile.ServiceState) {
 			head, services := headOf(d.agent.State())
 			head.Certificates, head.CertificateProblems = d.certificates.state()
+			head.Actions = acts
 			return head, services
 		},
 		Short: func() any { return summary() },
@@ -190,10 +191,11 @@ func (d *daemon) newAPI(happened *event.Log, watched *reconcile.InvariantWatch, 
 		State: func() any {
 			s := judged(d.agent.State())
 			s.Certificates, s.CertificateProblems = d.certificates.state()
+			s.Actions = acts
 			return s
 		},
 		Ready: func() (bool, string) { s := d.agent.State(); return s.Ready, s.NotReady },
-		Watch: watch(d.agent), Drained: watched.Drained, Attend: d.agent.Attend, Events: happened, Release: releaser(d.agent), SetDrain: drainer(d.agent),
+		Watch: watch(d.agent), Drained: watched.Drained, Attend: d.agent.Attend, Events: happened, Release: releaser(d.agent), SetDrain: drainer(d.agent), SetMaintenance: maintainer(d.started, d.haproxy),
 		Alive: d.alive, Summary: func() string { return d.agent.State().Summary() }, Metrics: registry, Logger: d.log.Named("api"),
 	})
 }

@@ -29,6 +29,8 @@ type judgedState struct {
 
 	Certificates        []certificateState   `json:"certificates,omitempty"`
 	CertificateProblems []certificateProblem `json:"certificate_problems,omitempty"`
+
+	Actions []string `json:"actions,omitempty"` // that the token allows: drain, guard, maintenance
 }
 
 func judged(s *reconcile.State) judgedState { return judgedState{State: s, Verdict: s.Verdict()} }

@@ -1,11 +1,12 @@
 // Keeps the page up to date: reads the place from the address, the state from
 // /api/v1/state, and shows one view.
+import { allowed, listen } from './actions.js';
 import { show, span } from './dom.js';
 import { certificates, routes } from './routing.js';
 import { deployments, events, facts, overview, service, verdict } from './views.js';
 
 const at = (id) => document.getElementById(id);
-const tokenKey = 'pointsman-token';
+let token = ''; // only here: it is gone with the page
 
 // pace is how often the state is asked for, in milliseconds. A state that takes
 // long to get is asked for less often: this many times as long. A change under
@@ -30,7 +31,7 @@ function place() {
   try {
     name = path.startsWith('/service/') ? decodeURIComponent(path.slice('/service/'.length)) : '';
   } catch { /* no name */ }
-  return { path, query, name, page: Number.parseInt(query.page, 10) || 1 };
+  return { path, query, name, actions: state ? allowed(state, Boolean(token)) : [], page: Number.parseInt(query.page, 10) || 1 };
 }
 
 function draw() {
@@ -52,7 +53,7 @@ function draw() {
   document.title = `${v.word}: ${state.load_balancer}`;
   icon(v.kind);
   const view = p.name ? service : { '/deployments': deployments, '/events': events, '/routes': routes, '/certificates': certificates }[p.path] ?? overview;
-  show(at('facts'), view === overview && facts(state));
+  show(at('facts'), view === overview && facts(state, p));
   show(at('view'), view(state, p, happened, fleet.is, recorded.is));
 }
 
@@ -99,10 +100,9 @@ function icon(kind) {
 }
 
 // ask asks the API with the token that was given, if one was.
-function ask(path, headers = {}, signal = undefined) {
-  const token = sessionStorage.getItem(tokenKey);
+function ask(path, headers = {}, signal = undefined, method = 'GET') {
   if (token) headers.Authorization = `Bearer ${token}`;
-  return fetch(path, { headers, signal, cache: 'no-store' });
+  return fetch(path, { method, headers, signal, cache: 'no-store' });
 }
 
 async function refresh() {
@@ -297,12 +297,13 @@ at('search').addEventListener('input', filter);
 at('problems').addEventListener('change', filter);
 at('ask').addEventListener('submit', (e) => {
   e.preventDefault();
-  sessionStorage.setItem(tokenKey, at('token').value.trim());
+  token = at('token').value.trim();
   at('token').value = '';
   tick();
   leave();
   follow();
 });
+listen((path) => ask(path, {}, AbortSignal.timeout(30000), 'POST'), soon);
 at('skip').addEventListener('click', (e) => {
   e.preventDefault();
   at('view').focus();

@@ -1,4 +1,5 @@
 // The views. Each takes the state and the place (see main.js), and gives nodes.
+import { button } from './actions.js';
 import { ago, bytes, h, span, table } from './dom.js';
 import { byName, findings, healths, holders, isDeploying, isProblem, kinds, matches, order, phases, statuses, summary, troubles } from './model.js';
 
@@ -57,12 +58,13 @@ export function verdict(state) {
 }
 
 // facts gives what the load balancer is made of.
-export function facts(s) {
+export function facts(s, place) {
   const { haproxy, consul, file, reloads } = s;
   const fact = (name, value, ...more) => h('div', null, h('dt', null, name), h('dd', null, value, more.filter(Boolean).map((m) => h('small', null, m))));
   return h('dl', { class: 'facts' },
     fact('HAProxy', haproxy.running ? haproxy.version : haproxy.stopped ? 'not running' : 'cannot be read',
-      haproxy.pid && `worker pid ${haproxy.pid}`, haproxy.maintenance && 'in maintenance'),
+      haproxy.pid && `worker pid ${haproxy.pid}`, haproxy.maintenance && 'in maintenance',
+      maintenance(place, s)),
     fact('Old workers', haproxy.old_workers_unknown ? 'unknown' : number(haproxy.old_workers),
       haproxy.old_workers_memory > 0 && bytes(haproxy.old_workers_memory)),
     fact('Reloads', number(reloads.succeeded),
@@ -73,6 +75,10 @@ export function facts(s) {
     fact('haproxy.cfg', file.error ? 'not written' : file.pending ? 'being written' : file.current ? 'current' : 'not current', ['written ', ago(file.written)]),
     fact('Sidecar', s.ready ? 'ready' : 'not ready', ['started ', ago(s.started)]));
 }
+
+const maintenance = (place, s) => (s.haproxy.maintenance
+  ? button(place, 'maintenance', 'End maintenance', `Bring ${s.load_balancer} back into rotation?`, '/api/v1/maintenance/off', 'pointsman maintenance off')
+  : button(place, 'maintenance', 'Maintenance', `Take ${s.load_balancer} out of rotation? Its health answer changes to 503; requests that still arrive are served.`, '/api/v1/maintenance/on', 'pointsman maintenance on'));
 
 // balancerLink leads to the page of a load balancer.
 const balancerLink = (lb) => (/^https?:/.test(lb.url ?? '') ? h('a', { href: lb.url + '/#/', rel: 'noreferrer' }, lb.name) : lb.name);
@@ -159,23 +165,24 @@ function backend(svc, place, all) {
   return [
     h('h2', null, svc.name, ' ', h('small', null, `backend ${svc.backend}`)),
     h('p', { class: 'quiet' }, `${number(sum.live)} of ${plural(sum.total, 'instance')} take traffic. `, 'Last answer of Consul ', ago(svc.answered), ', applied ', ago(svc.applied), svc.free_slots > 0 && `, ${plural(svc.free_slots, 'free slot')}`, '.'),
-    guard(svc),
+    guard(svc, place),
     svc.rejected.length > 0 && h('section', { class: 'note bad' }, h('h3', null, 'Rejected instances'),
       h('ul', null, svc.rejected.slice(0, perPage).map((r) => h('li', null, h('b', null, r.id), ` on ${r.node}: ${r.error}`)))),
     h('h3', null, 'Versions'),
     versions(sum),
     everywhere(all, svc),
     h('h3', null, 'Instances ', h('small', null, number(rows.length))),
-    rows.length ? paged(rows, place, instances) : h('p', { class: 'empty' }, svc.instances.length ? 'No instance matches.' : 'Consul lists no instance.'),
+    rows.length ? paged(rows, place, (shown) => instances(shown, svc, place)) : h('p', { class: 'empty' }, svc.instances.length ? 'No instance matches.' : 'Consul lists no instance.'),
   ];
 }
 
-function guard(svc) {
+function guard(svc, place) {
   const { held, since, until } = svc.guard;
   return held?.length > 0 && h('section', { class: 'note bad' },
     h('h3', null, 'Mass removal blocked'),
     h('p', null, `The guard holds ${plural(held.length, 'server')} since `, ago(since), until && [', until ', new Date(until).toLocaleString()], ': ', held.slice(0, 20).join(', '), held.length > 20 && ' …'),
-    h('p', null, 'If they are really gone: ', h('code', null, `pointsman guard release ${svc.backend}`)));
+    h('p', null, 'If they are really gone: ', h('code', null, `pointsman guard release ${svc.backend}`)),
+    button(place, 'guard', 'Release', `Take the ${plural(held.length, 'server')} that the guard holds in ${svc.backend} out of traffic?`, `/api/v1/guard/${encodeURIComponent(svc.backend)}/release`, `pointsman guard release ${svc.backend}`));
 }
 
 function versions(sum) {
@@ -186,11 +193,21 @@ function versions(sum) {
     ]));
 }
 
-function instances(rows) {
+// keep gives the button that keeps an instance in drain, or ends that.
+function keep(i, svc, place) {
+  if (i.own) return null;
+  const name = i.id || i.server;
+  const path = `/api/v1/server/${encodeURIComponent(svc.name)}/${encodeURIComponent(name)}/`;
+  return i.operator_drain
+    ? button(place, 'drain', 'Ready', `End the drain of ${name} of ${svc.name}?`, path + 'ready', `pointsman ready ${svc.name}/${name}`)
+    : button(place, 'drain', 'Drain', `Keep ${name} of ${svc.name} in drain? It gets no new requests until that is ended.`, path + 'drain', `pointsman drain ${svc.name}/${name}`);
+}
+
+function instances(rows, svc, place) {
   return table('Instances', [['Instance'], ['Version'], ['Phase'], ['Address'], ['Weight', 'number'], ['Sessions', 'number'], ['Consul'], ['Why it gets no traffic, or waits', 'wide']],
     rows.map((i) => [
       [i.id || i.server, i.node && h('small', null, `on ${i.node}`), i.id && i.server !== i.id && h('small', null, `server ${i.server}`)],
-      i.version || h('span', { class: 'quiet' }, '–'), [pill(kinds[i.phase] ?? 'off', i.phase), i.leaving && h('small', null, 'leaving')],
+      i.version || h('span', { class: 'quiet' }, '–'), [pill(kinds[i.phase] ?? 'off', i.phase), i.leaving && h('small', null, 'leaving'), ' ', keep(i, svc, place)],
       [h('code', null, i.address), i.moves_to && h('small', null, `moves to ${i.moves_to}`)], number(i.weight), number(i.sessions), healths[i.health] ? pill(healths[i.health], i.health) : i.health,
       i.own ? 'as HAProxy decides: a server of the operator\'s own, left alone' : [i.reason, i.damped_until && [' (', span((new Date(i.damped_until) - Date.now()) / 1000), ' left)']],
     ]));

@@ -1,0 +1,108 @@
+package page
+
+import (
+	"errors"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/chromedp/chromedp"
+
+	"github.com/pointsman/pointsman/test/lab"
+)
+
+// With the token an operator drains a server and takes the load balancer out of rotation
+// on the page. Without it there is no button, and the token is gone with the page.
+func TestPage_Actions_OnlyWithTheTokenInMemory(t *testing.T) {
+	s := newSite(t, 0)
+	lb, err := s.lab.NewBalancer("lb0", s.consul, lab.Service{Name: service})
+	s.must(err)
+	s.lbs = append(s.lbs, lb)
+	s.must(lb.Join("balancers"))
+	lb.SetEnviron("POINTSMAN_API_TOKEN=secret")
+	s.must(lb.StartSidecar())
+	s.must(lb.StartHAProxy(s.ctx))
+	node := s.node("api-1", "1.0")
+	s.node("api-2", "1.0")
+	s.must(lab.Until(s.ctx, 20*time.Second, "both are up", func() error {
+		out, err := lb.Operate(s.ctx, "status")
+		if err == nil && !strings.Contains(out, "2 of 2 take traffic") {
+			err = errors.New(out)
+		}
+		return err
+	}))
+
+	b := newBrowser(s.ctx, t)
+	complaints := b.console()
+	b.do("open the page", chromedp.Navigate(lb.StatusURL()+"/#/service/api"))
+	b.sees("that the token is asked for", `!document.getElementById('ask').hidden`)
+	b.accessible("the question for the token")
+	enter := func() {
+		b.do("the token", chromedp.SendKeys("#token", "secret"), chromedp.Click("#ask button"))
+	}
+	enter()
+	row := `[...document.querySelectorAll('#view tr')].find((r) => r.innerText.includes('` + node.Addr() + `'))`
+	press := func(button string) { read[bool](b, `(`+button+`).click(), true`) }
+	b.sees("a button beside each instance", `document.querySelectorAll('[data-post$="/drain"]').length === 2`)
+	press(row + `.querySelector('button')`)
+	b.sees("the question, with the command", `document.getElementById('confirm').open && document.getElementById('command').innerText === 'pointsman drain api/api-1'`)
+	b.accessible("the question before an action")
+	b.shoot("action")
+	press(`document.getElementById('sure')`)
+	b.sees("that it is drained, and the other button", `!document.getElementById('confirm').open && /an operator keeps it in drain/.test(`+row+`.innerText) && `+row+`.querySelector('button')?.innerText === 'Ready'`)
+	b.shoot("drained")
+	press(row + `.querySelector('button')`)
+	press(`document.getElementById('sure')`)
+	b.sees("that it takes traffic again", `!document.getElementById('confirm').open && /\bup\b/.test(`+row+`.innerText) && `+row+`.querySelector('button')?.innerText === 'Drain'`)
+
+	b.do("overview", chromedp.Navigate(lb.StatusURL()+"/#/"))
+	press(`document.querySelector('.facts button')`)
+	press(`document.getElementById('sure')`)
+	b.sees("the maintenance", `!document.getElementById('confirm').open && /in maintenance/.test(document.querySelector('.facts').innerText) && document.querySelector('.facts button').innerText === 'End maintenance'`)
+	m, err := lb.Maintenance(s.ctx, "status")
+	s.must(err)
+	if !m.Maintenance {
+		t.Errorf("HAProxy says %+v, want maintenance", m)
+	}
+	b.accessible("the overview with a button")
+	press(`document.querySelector('.facts button')`)
+	press(`document.getElementById('sure')`)
+	b.sees("its end", `!document.getElementById('confirm').open && document.querySelector('.facts button')?.innerText === 'Maintenance'`)
+
+	// The reason of a refusal is shown, and the question stays.
+	b.do("the service", chromedp.Navigate(lb.StatusURL()+"/#/service/api"))
+	b.sees("the buttons", `document.querySelectorAll('[data-post]').length === 2`)
+	read[bool](b, `(() => { const x = document.querySelector('[data-post]'); x.dataset.post = '/api/v1/server/api/none/drain'; x.click(); document.getElementById('sure').click(); return true; })()`)
+	b.sees("why not", `/Not done: .*no such server/.test(document.getElementById('refused').innerText)`)
+
+	if got := read[string](b, `JSON.stringify([{ ...sessionStorage }, { ...localStorage }, document.cookie])`); got != `[{},{},""]` {
+		t.Errorf("the browser keeps %s", got)
+	}
+	b.do("load again", chromedp.Reload())
+	b.sees("that the token is asked for again", `!document.getElementById('ask').hidden`)
+	if n := read[int](b, `document.querySelectorAll('[data-post]').length`); n != 0 {
+		t.Errorf("%d buttons without the token", n)
+	}
+
+	// The API refuses without the token, and from a page of another site.
+	for name, header := range map[string][2]string{"without token": {"Accept", "*/*"}, "another site": {"Origin", "http://other.test"}} {
+		req, err := http.NewRequestWithContext(s.ctx, http.MethodPost, lb.StatusURL()+"/api/v1/maintenance/on", http.NoBody)
+		s.must(err)
+		req.Header.Set(header[0], header[1])
+		if name == "another site" {
+			req.Header.Set("Authorization", "Bearer secret")
+		}
+		resp, err := http.DefaultClient.Do(req)
+		s.must(err)
+		_ = resp.Body.Close()
+		if resp.StatusCode != http.StatusUnauthorized && resp.StatusCode != http.StatusForbidden {
+			t.Errorf("%s: %s", name, resp.Status)
+		}
+	}
+	for _, c := range complaints() {
+		if !strings.Contains(c, "401") && !strings.Contains(c, "404") {
+			t.Errorf("the browser complains: %s", c)
+		}
+	}
+}
