@@ -267,6 +267,7 @@ type proxy struct {
 	check  []string // the command that validates a file: its program tells the version
 	socket string   // of the runtime API, for messages
 	gate   *gate    // nil: any process is read
+	spare  *spareMemory
 }
 
 var _ reconcile.HAProxy = proxy{}
@@ -277,7 +278,7 @@ func newProxy(cfg config.Config, log hclog.Logger, onCommand func(string, bool))
 		Runtime: h.Socket, Master: h.MasterSocket, ReloadCommand: h.ReloadCommand,
 		Timeout: h.Timeout, ReloadTimeout: h.ReloadTimeout, Logger: log, OnCommand: onCommand,
 	})
-	return proxy{Client: c, check: h.CheckCommand, socket: h.Socket}, err
+	return proxy{Client: c, check: h.CheckCommand, socket: h.Socket, spare: newSpareMemory()}, err
 }
 
 // Observe reads a process that may be read.
@@ -286,9 +287,10 @@ func (p proxy) Observe(ctx context.Context, backends []string) (plan.Observed, e
 	return p.admitted(ctx, o, err)
 }
 
-// Compare is Observe beside the loop.
+// Compare is Observe beside the loop. What it has taken for a moment it gives back.
 func (p proxy) Compare(ctx context.Context, backends []string) (plan.Observed, error) {
 	o, err := p.Client.Compare(ctx, backends)
+	p.spare.giveBack(time.Now())
 	return p.admitted(ctx, o, err)
 }
 

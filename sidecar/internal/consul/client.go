@@ -188,7 +188,8 @@ func (c *client) get(ctx context.Context, q query, from cursor, read func(io.Rea
 	if isMissing {
 		return m, nil
 	}
-	if err := read(resp.Body); err != nil {
+	aside(func() { err = read(resp.Body) })
+	if err != nil {
 		return meta{}, c.failed(ctx, err)
 	}
 	return m, nil

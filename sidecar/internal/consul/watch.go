@@ -92,10 +92,18 @@ func (w *watch) once(ctx context.Context, from cursor) (next cursor, news bool, 
 	if !usable {
 		return next, false, nil
 	}
+	isFirst := from == cursor{}
+	aside(func() { next, news, err = w.take(ctx, got, next, isFirst) })
+	return next, news, err
+}
+
+// take publishes a usable answer. It gives next, or where the query is to begin
+// again.
+func (w *watch) take(ctx context.Context, got answer, next cursor, isFirst bool) (_ cursor, news bool, err error) {
 	before := w.source.Snapshot().Service(w.service.Backend)
 	var hosts []string
 	if w.names != nil {
-		if hosts = hostsOf(got.all); from == (cursor{}) && w.names.lacks(hosts) {
+		if hosts = hostsOf(got.all); isFirst && w.names.lacks(hosts) {
 			w.names.refresh(ctx, hosts) // nothing of ours may seem gone
 		}
 	}
@@ -232,6 +240,17 @@ func (w *watch) remark(remarks []catalog.Rejection) {
 func rejectionText(r catalog.Rejection) string {
 	// Joined errors have a line each.
 	return fmt.Sprintf("%.100q on %.100q: %s", r.ID, r.Node, strings.ReplaceAll(r.Err.Error(), "\n", "; "))
+}
+
+// aside runs f on a stack of its own, and waits for it. A goroutine keeps the stack
+// that it once needed, and each service has one that nearly always only waits.
+func aside(f func()) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		f()
+	}()
+	<-done
 }
 
 // sleep waits for d, and reports whether ctx is still alive after it.

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"strings"
+	"sync"
 	"time"
 )
 
@@ -41,34 +43,43 @@ func (c *Client) exchange(ctx context.Context, e endpoint, line string, halfClos
 		if cause := ctx.Err(); cause != nil {
 			err = fmt.Errorf("no complete reply within %s: %w", timeout, cause)
 		}
-		return string(reply), err
+		return reply, err
 	}
-	return string(reply), nil
+	return reply, nil
 }
 
-func writeAndRead(conn net.Conn, line string, halfClose bool) ([]byte, error) {
+func writeAndRead(conn net.Conn, line string, halfClose bool) (string, error) {
 	// The write's error waits: HAProxy may refuse a line, say why and close
 	// before it has read all of it.
 	_, writeErr := io.WriteString(conn, line+"\n")
-	first := make([]byte, 4096)
-	n, readErr := conn.Read(first)
-	reply := first[:n]
-	if errors.Is(readErr, io.EOF) {
-		return reply, writeErr
+	piece := pieces.Get().(*[pieceSize]byte)
+	defer pieces.Put(piece)
+	var reply strings.Builder
+	for {
+		n, err := conn.Read(piece[:])
+		if reply.Len() > 0 && reply.Cap()-reply.Len() < n {
+			reply.Grow(max(n, reply.Len())) // by more than append would: large replies are copied less
+		}
+		isFirst := reply.Len() == 0
+		reply.Write(piece[:n])
+		switch {
+		case reply.Len() > maxReply:
+			return "", errTooLong
+		case errors.Is(err, io.EOF):
+			return reply.String(), writeErr
+		case err != nil:
+			return reply.String(), errors.Join(writeErr, err)
+		}
+		if half, ok := conn.(interface{ CloseWrite() error }); ok && halfClose && isFirst {
+			writeErr = errors.Join(writeErr, half.CloseWrite())
+		}
 	}
-	if half, ok := conn.(interface{ CloseWrite() error }); ok && halfClose && readErr == nil {
-		writeErr = errors.Join(writeErr, half.CloseWrite())
-	}
-	if readErr == nil {
-		var rest []byte
-		rest, readErr = io.ReadAll(io.LimitReader(conn, maxReply+1-int64(n)))
-		reply = append(reply, rest...)
-	}
-	if len(reply) > maxReply {
-		return nil, errTooLong
-	}
-	return reply, errors.Join(writeErr, readErr)
 }
+
+// pieces are what replies are read into.
+var pieces = sync.Pool{New: func() any { return new([pieceSize]byte) }}
+
+const pieceSize = 32 << 10 // bytes
 
 // dialFailure marks an error from before anything was sent.
 type dialFailure struct{ err error }

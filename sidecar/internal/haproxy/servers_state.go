@@ -72,8 +72,11 @@ func parseServersState(reply string) (servers []serverState, found bool, err err
 		return nil, false, fmt.Errorf("show servers state: %w: %s", ErrUnexpectedReply, excerpt(reply))
 	}
 	columns := strings.Fields(names)
+	servers = make([]serverState, 0, strings.Count(rows, "\n"))
+	var fields []string
 	for row := range strings.Lines(rows) {
-		s, err := parseServerState(columns, strings.Fields(row))
+		fields = slices.AppendSeq(fields[:0], strings.FieldsSeq(row))
+		s, err := parseServerState(columns, fields)
 		if err != nil {
 			return nil, false, fmt.Errorf("show servers state: %w in %s", err, excerpt(row))
 		}

@@ -37,7 +37,7 @@ type statKey struct{ backend, server string }
 // parseStat reads the reply to `show stat <backend> 4 -1`, or to that for all
 // backends. A backend that HAProxy does not have has no servers.
 func parseStat(reply string) (map[statKey]serverStat, error) {
-	stats := map[statKey]serverStat{}
+	stats := make(map[statKey]serverStat, strings.Count(reply, "\n"))
 	if strings.TrimSpace(reply) == noProxy {
 		return stats, nil
 	}

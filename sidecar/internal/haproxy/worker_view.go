@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/pointsman/pointsman/sidecar/internal/plan"
 )
@@ -163,7 +164,9 @@ func (v *workerView) readHead(replies []string, first bool) error {
 	if !first && i.pid != v.info.pid {
 		return errReloaded
 	}
-	v.info, v.env = i, replies[1]
+	// What is kept of the head must not keep the whole reply.
+	i.version = strings.Clone(i.version)
+	v.info, v.env = i, strings.Clone(replies[1])
 	return nil
 }
 

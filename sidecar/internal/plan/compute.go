@@ -56,14 +56,16 @@ func (d *Decision) IsSettled() bool {
 		len(b.additions)+len(b.removals)+len(b.waiting)+len(b.unassigned)+len(d.lost)+len(d.absent) == 0
 }
 
-// Certain gives the steps if they are right also where HAProxy has changed since it
-// was observed: a new server, or another weight or limit of one that stays. It gives
-// none if there is any other, for that depends on who is up now.
-func (d *Decision) Certain() []Step {
-	if len(d.b.removals) > 0 {
+// Certain gives the steps for one service if they are right also where HAProxy has
+// changed since it was observed: a new server, or another weight or limit of one
+// that stays. It gives none if there is any other, for that depends on who is up now.
+func Certain(s Service, o Observed, want catalog.Service) []Step {
+	b := newPart(s, o, want)
+	b.decide()
+	if len(b.removals) > 0 {
 		return nil
 	}
-	for _, st := range d.b.additions {
+	for _, st := range b.additions {
 		switch {
 		case st.Kind == Add, st.Kind == SetMaxConn:
 		case st.Kind == SetWeight && st.Weight > 0 && !st.Agent && !st.Percent:
@@ -71,7 +73,7 @@ func (d *Decision) Certain() []Step {
 			return nil
 		}
 	}
-	return d.b.additions
+	return b.additions
 }
 
 // Combine makes the Plan of the decisions for all services, in their order.

@@ -92,7 +92,7 @@ func (a *Agent) anticipate(ctx context.Context, snap catalog.Snapshot, changed [
 	var steps []plan.Step
 	for _, s := range changed {
 		if a.decided.settled(s.Backend, o) != nil {
-			steps = append(steps, plan.Decide(s, o, snap.Service(s.Backend)).Certain()...)
+			steps = append(steps, plan.Certain(s, o, snap.Service(s.Backend))...)
 		}
 	}
 	if len(steps) > 0 {

@@ -37,15 +37,21 @@ func (a *Agent) noteAnnounced(svc plan.Service, want catalog.Service) {
 	if !want.Known {
 		return
 	}
-	is := map[netip.AddrPort]bool{}
-	for _, s := range a.known.observed.Backends[svc.Backend].Servers {
-		is[s.Addr] = a.announced[svc.Backend][s.Addr]
+	// Nearly always nothing is announced: then it costs no look at the map.
+	was, is := a.announced[svc.Backend], map[netip.AddrPort]bool{}
+	if len(was) > 0 {
+		for _, s := range a.known.observed.Backends[svc.Backend].Servers {
+			is[s.Addr] = was[s.Addr]
+		}
+		for _, f := range a.last[svc.Backend] {
+			is[f.Addr] = was[f.Addr]
+		}
 	}
-	for _, f := range a.last[svc.Backend] {
-		is[f.Addr] = a.announced[svc.Backend][f.Addr]
-	}
-	for _, inst := range want.Instances {
-		is[inst.Addr] = !inst.Leaving.IsZero() || inst.Health == catalog.Maintenance
+	for i := range want.Instances {
+		inst := &want.Instances[i]
+		if announced := !inst.Leaving.IsZero() || inst.Health == catalog.Maintenance; announced || len(is) > 0 {
+			is[inst.Addr] = announced
+		}
 	}
 	maps.DeleteFunc(is, func(_ netip.AddrPort, announced bool) bool { return !announced })
 	if len(is) == 0 {
