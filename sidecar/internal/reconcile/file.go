@@ -1,6 +1,7 @@
 package reconcile
 
 import (
+	"bytes"
 	"context"
 	"slices"
 	"time"
@@ -19,8 +20,9 @@ type fileKeeper struct {
 	unsure   bool               // the file on disk should be compared
 	fresh    bool               // it was tried to be written after HAProxy was last read
 	written  time.Time
-	putBack  int  // how often someone else had changed it
-	current  bool // the file holds what HAProxy runs
+	putBack  int    // how often someone else had changed it
+	current  bool   // the file holds what HAProxy runs
+	wrote    []byte // what was last written, or found as it should be; nil: not known
 	err      error
 	retry    backoff
 
@@ -199,8 +201,9 @@ func (a *Agent) takeWrite(ctx context.Context, w fileWrite) error {
 	if f.err != nil {
 		a.log.Info("haproxy.cfg write recovered", "path", a.file.Path())
 	}
-	if changed && f.err == nil && f.renderer == r && plan.SameFile(f.model, model) {
-		// It is what we wrote last, and was not there any more.
+	if changed && f.err == nil && f.wrote != nil && bytes.Equal(f.wrote, content) {
+		// It is what we wrote last, and was not there any more. New settings may be the
+		// same, as after an edit and a SIGHUP.
 		a.record.FilePutBack()
 		f.putBack++
 		a.log.Warn("haproxy.cfg was changed by someone else, put back", "path", a.file.Path())
@@ -210,7 +213,7 @@ func (a *Agent) takeWrite(ctx context.Context, w fileWrite) error {
 		a.touchChanged(model)
 		a.log.Debug("haproxy.cfg written", "path", a.file.Path(), "bytes", len(content))
 	}
-	f.model, f.renderer, f.err, f.unsure, f.current = model, r, nil, false, true
+	f.model, f.renderer, f.err, f.unsure, f.current, f.wrote = model, r, nil, false, true, content
 	if f.rejected == r.Marker() {
 		f.rejected = plan.Marker{}
 	}

@@ -156,6 +156,23 @@ func TestAFileThatSomeoneChangedIsWrittenAgainOnTheNextReconcile(t *testing.T) {
 	})
 }
 
+// New settings that are the same have another renderer.
+func TestFile_ChangedBySomeoneAndSettingsReread_PutBackAndTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := serving(t, true, instance("api-1", 1))
+		b.passes(time.Second)
+		good, _ := b.file.Read()
+		b.file.with(func() { b.file.content = []byte("{}") })
+		b.settings.Renderer = &fakeRenderer{marker: b.renderer.marker}
+		b.agent.Reconfigure(b.settings)
+		b.passes(b.settings.Reconcile + time.Second)
+		if got, _ := b.file.Read(); !slices.Equal(got, good) {
+			t.Errorf("got %s, want %s", got, good)
+		}
+		b.wantTold("file: put back", "file: put back")
+	})
+}
+
 func TestAWriteThatFailsIsTriedAgainAndLoggedOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := serving(t, true, instance("api-1", 1))

@@ -366,5 +366,5 @@ func (a *Agent) noteRestored(err error) {
 	if err != nil {
 		a.log.Error("haproxy.cfg restore failed", "path", a.file.Path(), "error", err)
 	}
-	a.files.renderer, a.files.model, a.files.current = nil, nil, false
+	a.files.renderer, a.files.model, a.files.current, a.files.wrote = nil, nil, false, nil
 }
