@@ -133,3 +133,60 @@ func twins() []Instance {
 		at("an ID that looks like another's name", "node", "like_"+Payload+"-h0123456789ab", 1008),
 	}
 }
+
+// Claim is a service whose tags or meta claim routes.
+type Claim struct {
+	Why     string
+	Service string
+	Tags    []string
+	Meta    map[string]string
+}
+
+// The frontend of the tests takes hosts below example.com from every service, and
+// VictimHost from Victim only.
+const (
+	TagPrefix  = "pointsman-route="
+	MetaKey    = "pointsman-route"
+	VictimHost = "shop.example.com"
+	Victim     = "shop"
+)
+
+// Claims gives the table. Some of them are routes that may be taken; all others must be
+// refused, and told of. None may have VictimHost.
+func Claims() []Claim {
+	var all []Claim
+	add := func(why, text string) {
+		n := len(all)
+		all = append(
+			all,
+			Claim{Why: "a tag with " + why, Service: fmt.Sprintf("by-tag-%d", n), Tags: []string{TagPrefix + text}},
+			Claim{Why: "fabio's tag with " + why, Service: fmt.Sprintf("by-fabio-%d", n), Tags: []string{"urlprefix-" + text}},
+			Claim{Why: "meta with " + why, Service: fmt.Sprintf("by-meta-%d", n), Meta: map[string]string{MetaKey: text}},
+		)
+	}
+	for _, n := range names() {
+		add("a host with "+n.why, n.text+".example.com")
+		add("a path with "+n.why, "a.example.com/"+n.text)
+		add("an option with "+n.why, "a.example.com/x strip "+n.text)
+	}
+	for _, text := range []string{
+		"(a|" + Payload + ").example.com", "^" + Payload + ".example.com", ".*." + Payload, "**." + Payload + ".example.com", "*", "*.", Payload + ".example.com:80/",
+		"a.example.com/.*/" + Payload + "[^/]+\\", "a.example.com/../" + Payload, "a.example.com//" + Payload, "a.example.com/%00" + Payload + "%", "example.com/" + Payload, "/" + Payload,
+		VictimHost + "/" + Payload, VictimHost + "./" + Payload, strings.ToUpper(VictimHost) + "/" + Payload, "*." + VictimHost[5:] + "." + Payload,
+	} {
+		add("the claim "+text, text)
+	}
+	var many []string
+	for i := range 10_000 {
+		many = append(many, fmt.Sprintf("%sr%d.example.com/%s", TagPrefix, i, Payload))
+	}
+	return append(
+		all,
+		Claim{Why: "10,000 routes", Service: "many-" + Payload, Tags: many},
+		Claim{Why: "the name of another backend", Service: "own", Tags: []string{TagPrefix + VictimHost + "/" + Payload}},
+		Claim{Why: "a name with a space", Service: "a " + Payload, Tags: []string{TagPrefix + "b.example.com/" + Payload}},
+		Claim{Why: "a name with a newline", Service: "a\nbackend " + Payload, Tags: []string{TagPrefix + "b.example.com/" + Payload}},
+		Claim{Why: "a reserved name", Service: "pointsman." + Payload, Tags: []string{TagPrefix + "b.example.com/" + Payload}},
+		Claim{Why: "a profile that is none", Service: "profile-" + Payload, Tags: []string{TagPrefix + "c.example.com/" + Payload}, Meta: map[string]string{"pointsman-profile": "a\n" + Payload}},
+	)
+}

@@ -78,6 +78,13 @@ type Rejection struct {
 	Err      error  // names the field and the value
 }
 
+// Claim is a tag, or a meta value, by which instances of a service may claim routes.
+type Claim struct {
+	Meta  string // the key; "" is a tag
+	Text  string
+	Since uint64 // the lowest CreateIndex of the instances that say it
+}
+
 // Service is all that Consul answered about one service at one index, as far as one
 // backend is concerned.
 type Service struct {
@@ -93,7 +100,10 @@ type Service struct {
 	// set, and Addr may be invalid. Sorted by Server.
 	Untagged []Instance
 	Rejected []Rejection // sorted by ID, then Node
-	Index    uint64      // Consul's index of the answer
+	// Claims is what Instances say of routes, each once, in one order. It is as
+	// registered: only package route reads it.
+	Claims []Claim
+	Index  uint64 // Consul's index of the answer
 
 	Rollout *Rollout // how its versions share the traffic; nil: no rollout is recorded
 }
@@ -166,7 +176,7 @@ func (s Snapshot) find(name string) (int, bool) {
 // Equal reports whether two answers say the same of the service. The index is
 // not compared: Consul raises it for changes that do not matter here.
 func (s Service) Equal(o Service) bool {
-	return s.Name == o.Name && s.Known == o.Known &&
+	return s.Name == o.Name && s.Known == o.Known && slices.Equal(s.Claims, o.Claims) &&
 		slices.EqualFunc(s.Instances, o.Instances, Instance.Equal) &&
 		slices.EqualFunc(s.Untagged, o.Untagged, Instance.Equal) && s.Rollout.Equal(o.Rollout) &&
 		slices.EqualFunc(s.Rejected, o.Rejected, func(a, b Rejection) bool {

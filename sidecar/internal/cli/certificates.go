@@ -187,7 +187,7 @@ func (d *daemon) keepCertificates(ctx context.Context) error {
 func (d *daemon) renderAgain() bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	cfg := asStarted(d.cfg, d.started)
+	cfg := d.whole(asStarted(d.cfg, d.started))
 	r, err := newRendererWith(cfg, d.peers)
 	if err != nil {
 		if text := err.Error(); text != d.certificates.fails {

@@ -14,8 +14,10 @@ import (
 	"github.com/pointsman/pointsman/sidecar/internal/catalog"
 	"github.com/pointsman/pointsman/sidecar/internal/certificate"
 	"github.com/pointsman/pointsman/sidecar/internal/config"
+	"github.com/pointsman/pointsman/sidecar/internal/consul"
 	"github.com/pointsman/pointsman/sidecar/internal/plan"
 	"github.com/pointsman/pointsman/sidecar/internal/render"
+	"github.com/pointsman/pointsman/sidecar/internal/route"
 )
 
 // finding is the outcome of one check.
@@ -72,6 +74,8 @@ Changes nothing. Exit codes: 0 all checks passed, 1 a check failed,
 
 func runChecks(ctx context.Context, cfg config.Config, adopt, offline bool) []finding {
 	findings := []finding{{Check: "settings", OK: true, Note: cfg.File}}
+	settings, found := cfg, savedFound(cfg)
+	cfg = cfg.With(found)
 	add := func(check, note string, err error) {
 		f := finding{Check: check, OK: err == nil, Note: note}
 		if err != nil {
@@ -101,18 +105,7 @@ func runChecks(ctx context.Context, cfg config.Config, adopt, offline bool) []fi
 			add("certificates", s.Name+": "+note, err)
 		}
 	}
-	snap, err := catalogOnce(ctx, cfg)
-	add("consul", cfg.Consul.Address, err)
-	for _, s := range snap.Services() {
-		for _, r := range s.Rejected { // no failure: the others are used
-			add("instance", fmt.Sprintf("%s: %s on %s is left out: %s", s.Name, catalog.Printable(r.ID), catalog.Printable(r.Node), strings.ReplaceAll(r.Err.Error(), "\n", "; ")), nil)
-		}
-	}
-	for _, s := range cfg.Services {
-		if want := snap.Service(s.Backend); err == nil && len(want.Instances) == 0 {
-			add("service", fmt.Sprintf("%s: %s", s.Name, noInstance(len(want.Rejected))), nil)
-		}
-	}
+	snap := checkCatalog(ctx, settings, found, add)
 	findings = append(findings, checkRollouts(cfg, snap)...)
 	p, err := newProxy(cfg, hclog.NewNullLogger(), nil)
 	if err == nil {
@@ -148,6 +141,32 @@ func checkRollouts(cfg config.Config, snap catalog.Snapshot) (notes []finding) {
 		}
 	}
 	return notes
+}
+
+// checkCatalog asks Consul for the services of the settings, those that were found, and
+// what services claim, and gives what it has answered.
+func checkCatalog(ctx context.Context, settings config.Config, found route.Found, add func(check, note string, err error)) catalog.Snapshot {
+	cfg := settings.With(found)
+	var refused []route.Problem
+	snap, err := askOnce(ctx, cfg, func(ctx context.Context, source *consul.Source, own []consul.Listener, wait func(config.Config) error) (err error) {
+		refused, err = findOnce(ctx, settings, found, source, own, wait)
+		return err
+	})
+	add("consul", cfg.Consul.Address, err)
+	for _, p := range refused { // no failure: the other routes are there
+		add("route", problemText(p), nil)
+	}
+	for _, s := range snap.Services() {
+		for _, r := range s.Rejected { // no failure: the others are used
+			add("instance", fmt.Sprintf("%s: %s on %s is left out: %s", s.Name, catalog.Printable(r.ID), catalog.Printable(r.Node), strings.ReplaceAll(r.Err.Error(), "\n", "; ")), nil)
+		}
+	}
+	for _, s := range cfg.Services {
+		if want := snap.Service(s.Backend); err == nil && len(want.Instances) == 0 {
+			add("service", fmt.Sprintf("%s: %s", s.Name, noInstance(len(want.Rejected))), nil)
+		}
+	}
+	return snap
 }
 
 // checkBase looks at the operator's half, in include mode: what HAProxy rejects in

@@ -156,6 +156,15 @@ func load(cmd *cobra.Command, env Env) (config.Config, error) {
 	return cfg, nil
 }
 
+// loadWhole is load, with what the sidecar has found in Consul according to haproxy.cfg.
+func loadWhole(cmd *cobra.Command, env Env) (config.Config, error) {
+	cfg, err := load(cmd, env)
+	if err != nil {
+		return cfg, err
+	}
+	return cfg.With(savedFound(cfg)), nil
+}
+
 func sources(cmd *cobra.Command, env Env) config.Sources {
 	environ, _ := platform.Split(env.Environ, config.EnvPrefix)
 	return config.Sources{

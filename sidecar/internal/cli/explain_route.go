@@ -24,7 +24,7 @@ each frontend, who has defined the route, and how many servers its service has.
 HOST/PATH may be a URL. Exits with 1 if no frontend leads it to a service.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			var s reconcile.State
+			var s judgedState
 			if err := askOwn(cmd, env, func(c *api.Client, to api.Target) error {
 				return c.State(cmd.Context(), to, &s)
 			}); err != nil {
@@ -34,7 +34,7 @@ HOST/PATH may be a URL. Exits with 1 if no frontend leads it to a service.`,
 				return failure(fmt.Errorf("explain route %s: this load balancer has no frontend with routes", catalog.Printable(args[0])))
 			}
 			host, path := hostAndPath(args[0])
-			if !explainRoute(env.Stdout, &s, host, path) {
+			if !explainRoute(env.Stdout, s.State, s.RouteProblems, host, path) {
 				return failure(fmt.Errorf("explain route %s: no frontend leads it to a service", catalog.Printable(args[0])))
 			}
 			return nil
@@ -58,7 +58,7 @@ func hostAndPath(request string) (host, path string) {
 
 // explainRoute prints what each frontend does with a request, and reports whether
 // one leads it to a service.
-func explainRoute(w io.Writer, s *reconcile.State, host, path string) (found bool) {
+func explainRoute(w io.Writer, s *reconcile.State, refused []route.Problem, host, path string) (found bool) {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	defer func() { _ = t.Flush() }() // to a terminal
 	for i := range s.Frontends {
@@ -80,6 +80,11 @@ func explainRoute(w io.Writer, s *reconcile.State, host, path string) (found boo
 				fmt.Fprintf(t, "otherwise\t404\n")
 			default:
 				fmt.Fprintf(t, "route\tnone: 404\n")
+			}
+		}
+		for _, p := range refused {
+			if p.Frontend == f.Name && claimsRequest(p.Claim, host, path) {
+				fmt.Fprintf(t, "refused\t%s\n", visible(problemText(p)))
 			}
 		}
 		switch {
@@ -119,6 +124,35 @@ func routeText(r reconcile.RouteState) string {
 		text += fmt.Sprintf(", %d segments taken off", r.Strip)
 	}
 	return text
+}
+
+// problemText is a refused claim for people.
+func problemText(p route.Problem) string {
+	text := "service " + p.Service
+	if p.Claim != "" {
+		text += " claims " + p.Claim
+	}
+	if p.Frontend != "" {
+		text += " of frontend " + p.Frontend
+	}
+	text += ": " + p.Reason
+	if p.Owner != "" {
+		text += " (" + p.Owner + ")"
+	}
+	return text
+}
+
+// claimsRequest reports whether a request would take a route that was claimed.
+func claimsRequest(claim, host, path string) bool {
+	if strings.HasPrefix(claim, "*/") { // every host
+		claim = claim[1:]
+	}
+	r, err := route.ParseClaim(claim)
+	if err != nil {
+		return false
+	}
+	key, _ := route.Map{r.Key(): ""}.Lookup(host, path)
+	return key != ""
 }
 
 // targetText is a backend with the number of its servers that take traffic.

@@ -28,7 +28,7 @@ func TestExplainRoute_EachRequest_IsLedAsHAProxyLeadsIt(t *testing.T) {
 	} {
 		var out strings.Builder
 		host, path := hostAndPath(request)
-		if !explainRoute(&out, s, host, path) {
+		if !explainRoute(&out, s, nil, host, path) {
 			t.Errorf("%s: not found", request)
 		}
 		for _, w := range want {
@@ -38,12 +38,12 @@ func TestExplainRoute_EachRequest_IsLedAsHAProxyLeadsIt(t *testing.T) {
 		}
 	}
 	var out strings.Builder
-	if explainRoute(&out, s, "other.example", "/") || !strings.Contains(out.String(), "none: 404") {
+	if explainRoute(&out, s, nil, "other.example", "/") || !strings.Contains(out.String(), "none: 404") {
 		t.Errorf("a request without a route:\n%s", out.String())
 	}
 	s.Frontends[0].Default, s.Frontends[0].Error = "shop", "Permission denied"
 	out.Reset()
-	if !explainRoute(&out, s, "other.example", "/") || !strings.Contains(out.String(), "the default: shop") || !strings.Contains(out.String(), "not applied") {
+	if !explainRoute(&out, s, nil, "other.example", "/") || !strings.Contains(out.String(), "the default: shop") || !strings.Contains(out.String(), "not applied") {
 		t.Errorf("a request for the default:\n%s", out.String())
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/pointsman/pointsman/sidecar/internal/consul"
 	"github.com/pointsman/pointsman/sidecar/internal/plan"
 	"github.com/pointsman/pointsman/sidecar/internal/render"
+	"github.com/pointsman/pointsman/sidecar/internal/rollout"
 )
 
 // catalogWait bounds how long a command that runs once waits for Consul.
@@ -21,11 +22,17 @@ const catalogWait = 10 * time.Second
 
 // catalogOnce asks Consul for every service once.
 func catalogOnce(ctx context.Context, cfg config.Config) (catalog.Snapshot, error) {
+	return askOnce(ctx, cfg, nil)
+}
+
+// askOnce is catalogOnce; more may then ask for more, and wait for other services.
+func askOnce(ctx context.Context, cfg config.Config, more func(ctx context.Context, source *consul.Source, own []consul.Listener, wait func(config.Config) error) error) (catalog.Snapshot, error) {
 	r, err := newRenderer(cfg)
 	if err != nil {
 		return catalog.Snapshot{}, &exitError{code: ExitUsage, err: err}
 	}
-	source, err := newSource(cfg, ownListeners(cfg, r, nil), hclog.NewNullLogger())
+	own := ownListeners(cfg, r, nil)
+	source, err := newSource(cfg, own, hclog.NewNullLogger())
 	if err != nil {
 		return catalog.Snapshot{}, &exitError{code: ExitUsage, err: err}
 	}
@@ -42,8 +49,18 @@ func catalogOnce(ctx context.Context, cfg config.Config) (catalog.Snapshot, erro
 		cancel()
 		running.Wait()
 	}()
-	// The first error is shown at once: a user who runs a command by hand does
-	// not want to watch retries.
+	wait := func(cfg config.Config) error { return awaitAnswers(ctx, source, all, cfg) }
+	err = wait(cfg)
+	snap := all.Snapshot()
+	if err == nil && more != nil {
+		err = more(ctx, source, own, wait)
+	}
+	return snap, failure(err)
+}
+
+// awaitAnswers waits until every service has had an answer. The first error is shown at
+// once: a user who runs a command by hand does not want to watch retries.
+func awaitAnswers(ctx context.Context, source *consul.Source, all *rollout.Overlay, cfg config.Config) error {
 	poll := time.NewTicker(20 * time.Millisecond)
 	defer poll.Stop()
 	for {
@@ -52,11 +69,11 @@ func catalogOnce(ctx context.Context, cfg config.Config) (catalog.Snapshot, erro
 			known, err = false, all.Err()
 		}
 		if known || err != nil {
-			return all.Snapshot(), failure(err)
+			return err
 		}
 		select {
 		case <-ctx.Done():
-			return catalog.Snapshot{}, failure(fmt.Errorf("query Consul at %s: no answer within %s", cfg.Consul.Address, catalogWait))
+			return fmt.Errorf("query Consul at %s: no answer within %s", cfg.Consul.Address, catalogWait)
 		case <-source.Changed():
 		case <-poll.C:
 		}

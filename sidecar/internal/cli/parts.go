@@ -93,6 +93,7 @@ func renderSettings(cfg config.Config) render.Settings {
 	if len(cfg.Frontends) > 0 {
 		s.MapPath = mapPath(h.Config)
 	}
+	s.Found = cfg.Found
 	for _, f := range cfg.Frontends {
 		s.Frontends = append(s.Frontends, render.Frontend{
 			Name: f.Name, Bind: f.Bind, Mode: string(f.Mode), LoadBalancer: cfg.Name,
@@ -206,12 +207,14 @@ func consulOptions(cfg config.Config, log hclog.Logger) consul.Options {
 // watched is the services as the catalog source wants them.
 func watched(cfg config.Config, own []consul.Listener) []consul.Service {
 	services := make([]consul.Service, 0, len(cfg.Services))
+	var claims consul.Claims
+	claims.Tags, claims.Meta = cfg.Rules().Prefixes()
 	for _, s := range cfg.Services {
 		allow, deny := s.Addresses.Allow, slices.Concat(cfg.Addresses.Deny, s.Addresses.Deny)
 		if len(allow) == 0 {
 			allow = cfg.Addresses.Allow
 		}
-		services = append(services, consul.Service{Name: s.Name, Backend: s.Backend, Tags: s.Tags, Filter: s.Filter, Resolve: s.Resolve, Addresses: consul.Addresses{
+		services = append(services, consul.Service{Name: s.Name, Backend: s.Backend, Tags: s.Tags, Filter: s.Filter, Resolve: s.Resolve, Claims: claims, Addresses: consul.Addresses{
 			Allow: config.Prefixes(allow), Deny: config.Prefixes(deny), Own: own,
 		}})
 	}
@@ -345,10 +348,16 @@ func routeMaps(cfg config.Config) []reconcile.RouteMap {
 		want, _ := route.Compile(routes)
 		m := reconcile.RouteMap{Frontend: f.Name, File: render.MapFile(mapPath(cfg.HAProxy.Config), f.Name), Default: f.Default, Want: want, Routes: []reconcile.RouteState{}}
 		for i, r := range routes {
-			m.Routes = append(m.Routes, reconcile.RouteState{
+			state := reconcile.RouteState{
 				Host: cmp.Or(r.Host, "*"), Path: cmp.Or(r.Path, "/"), Backend: r.Backend, Strip: r.Strip,
-				Methods: r.Methods, Headers: f.Routes[i].Headers, Source: "settings",
-			})
+				Methods: r.Methods, Source: route.FromSettings,
+			}
+			if i < len(f.Routes) {
+				state.Headers = f.Routes[i].Headers
+			} else {
+				state.Source = f.Sources[i-len(f.Routes)]
+			}
+			m.Routes = append(m.Routes, state)
 		}
 		out = append(out, m)
 	}

@@ -104,7 +104,7 @@ func (d *daemon) setPeers(peers []render.Peer) {
 	if slices.Equal(before, now) {
 		return
 	}
-	cfg := asStarted(d.cfg, d.started)
+	cfg := d.whole(asStarted(d.cfg, d.started))
 	r, err := newRendererWith(cfg, peers)
 	if err != nil {
 		d.log.Error("invalid template, keeping current peers", "error", err)

@@ -21,7 +21,7 @@ func planCommand(env Env) *cobra.Command {
 and for what, and whether a reload is needed. Changes nothing.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			cfg, err := load(cmd, env)
+			cfg, err := loadWhole(cmd, env)
 			if err != nil {
 				return err
 			}

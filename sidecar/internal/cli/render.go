@@ -23,7 +23,7 @@ file and replaces haproxy.cfg without a reload. A haproxy.cfg that Pointsman did
 not write is replaced only with --adopt.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			cfg, err := load(cmd, env)
+			cfg, err := loadWhole(cmd, env)
 			if err != nil {
 				return err
 			}

@@ -26,6 +26,7 @@ import (
 	"github.com/pointsman/pointsman/sidecar/internal/reconcile"
 	"github.com/pointsman/pointsman/sidecar/internal/render"
 	"github.com/pointsman/pointsman/sidecar/internal/rollout"
+	"github.com/pointsman/pointsman/sidecar/internal/route"
 )
 
 func runCommand(env Env) *cobra.Command {
@@ -88,8 +89,10 @@ type daemon struct {
 
 	systemd notifier
 
-	mu    sync.Mutex // of what changes after the start: cfg, peers
-	peers []render.Peer
+	mu     sync.Mutex // of what changes after the start: cfg, peers, found
+	peers  []render.Peer
+	found  route.Found
+	finder *finder
 
 	certificates *certificates
 
@@ -101,20 +104,23 @@ func newDaemon(cfg config.Config, env Env, adopt bool, reload func() (config.Con
 	if err := seedCertificates(cfg); err != nil {
 		return nil, err
 	}
-	r, err := newRendererWith(cfg, savedPeers(cfg))
+	found := savedFound(cfg)
+	whole := cfg.With(found)
+	r, err := newRendererWith(whole, savedPeers(cfg))
 	if err != nil {
 		return nil, err
 	}
-	d := &daemon{started: cfg, cfg: cfg, render: r, reload: reload, log: newLogger(cfg, env), peers: savedPeers(cfg)}
+	d := &daemon{started: cfg, cfg: cfg, render: r, reload: reload, log: newLogger(cfg, env), peers: savedPeers(cfg), found: found}
 	if d.file, err = newFile(cfg); err != nil {
 		return nil, err
 	}
-	if d.source, err = newSource(cfg, ownListeners(cfg, r, nil), d.log.Named("consul")); err != nil {
+	if d.source, err = newSource(whole, ownListeners(cfg, r, nil), d.log.Named("consul")); err != nil {
 		return nil, err
 	}
-	if d.catalog, err = newOverlay(cfg, d.source, d.log.Named("rollout")); err != nil {
+	if d.catalog, err = newOverlay(whole, d.source, d.log.Named("rollout")); err != nil {
 		return nil, err
 	}
+	d.finder = newFinder(d.source, d.log.Named("discovery"))
 	registry := prometheus.NewRegistry()
 	m, err := metrics.New(registry, metrics.Options{
 		Version: env.Version, Phases: phases(), Invariants: invariants(), Health: d.source.OldestHealth, Now: time.Now,
@@ -139,7 +145,7 @@ func newDaemon(cfg config.Config, env Env, adopt bool, reload func() (config.Con
 	})
 	d.agent, err = reconcile.New(reconcile.Options{
 		Name: cfg.Name, Version: env.Version, Catalog: d.catalog, RolloutsError: d.catalog.Err, HAProxy: p, Maps: p, File: d.file, Drains: newStateFile(cfg), OldWorkersMemory: p.OldWorkersMemory,
-		Settings: settings(cfg, r), Recorder: event.NewRecorder(happened, &recorder{Recorder: m, invariants: watched}, time.Now), Logger: d.log,
+		Settings: settings(whole, r), Recorder: event.NewRecorder(happened, &recorder{Recorder: m, invariants: watched}, time.Now), Logger: d.log,
 	})
 	if err != nil {
 		return nil, err
@@ -183,6 +189,7 @@ func (d *daemon) newAPI(happened *event.Log, watched *reconcile.InvariantWatch, 
 			head, services := headOf(d.agent.State())
 			head.Certificates, head.CertificateProblems = d.certificates.state()
 			head.Actions = acts
+			head.RouteProblems = *d.finder.problems.Load()
 			return head, services
 		},
 		Short: func() any { return summary() },
@@ -192,6 +199,7 @@ func (d *daemon) newAPI(happened *event.Log, watched *reconcile.InvariantWatch, 
 			s := judged(d.agent.State())
 			s.Certificates, s.CertificateProblems = d.certificates.state()
 			s.Actions = acts
+			s.RouteProblems = *d.finder.problems.Load()
 			return s
 		},
 		Ready: func() (bool, string) { s := d.agent.State(); return s.Ready, s.NotReady },
@@ -294,6 +302,7 @@ func (d *daemon) run(ctx context.Context) error {
 	group.Go(func() error { return d.agent.Run(ctx) })
 	group.Go(func() error { return d.followPeers(ctx, cfg) })
 	group.Go(func() error { return d.keepCertificates(ctx) })
+	group.Go(func() error { return d.followFound(ctx) })
 	// No client is sent to a server that has ended: its registration goes first.
 	serving, stopServing := context.WithCancel(context.WithoutCancel(ctx))
 	group.Go(func() error { return d.status.Run(serving) })
@@ -342,9 +351,9 @@ func (d *daemon) follow(ctx context.Context, cfg config.Config) error {
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
-		if err := d.source.SetServices(watched(cfg, ownListeners(cfg, d.render, d.status.Addr()))); err != nil {
-			return err
-		}
+		d.mu.Lock()
+		d.watchServices()
+		d.mu.Unlock()
 	}
 	return d.source.Run(ctx)
 }
@@ -383,7 +392,8 @@ func (d *daemon) reloadConfig(ctx context.Context) {
 		d.log.Error("invalid configuration, keeping current", "error", err)
 		return
 	}
-	rendered := asStarted(cfg, d.started)
+	found := stillAllowed(cfg, d.found)
+	rendered := asStarted(cfg, d.started).With(found)
 	if err := seedCertificates(rendered); err != nil {
 		d.log.Error("certificates cannot be used, keeping current configuration", "error", err)
 		return
@@ -393,11 +403,11 @@ func (d *daemon) reloadConfig(ctx context.Context) {
 		d.log.Error("invalid template, keeping current configuration", "error", err)
 		return
 	}
-	if err := d.source.SetServices(watched(cfg, ownListeners(cfg, r, d.status.Addr()))); err != nil {
+	if err := d.source.SetServices(watchedWith(cfg, found, d.finder.watched, ownListeners(cfg, r, d.status.Addr()))); err != nil {
 		d.log.Error("invalid services, keeping current configuration", "error", err)
 		return
 	}
-	d.catalog.SetBackends(shared(cfg))
+	d.catalog.SetBackends(shared(rendered))
 	changed := config.Changed(d.cfg, cfg)
 	d.agent.Reconfigure(settings(rendered, r))
 	d.callable(cfg)
@@ -408,7 +418,8 @@ func (d *daemon) reloadConfig(ctx context.Context) {
 		d.log.Warn("changed settings need a restart", "settings", strings.Join(fixed, ", "))
 	}
 	d.log.Info("configuration reloaded", "changed", strings.Join(changed, ", "))
-	d.cfg = cfg
+	d.cfg, d.found = cfg, found
+	d.finder.reconfigured()
 	d.certificates.again()
 }
 

@@ -19,6 +19,7 @@ import (
 	"github.com/pointsman/pointsman/sidecar/internal/catalog"
 	"github.com/pointsman/pointsman/sidecar/internal/fleet"
 	"github.com/pointsman/pointsman/sidecar/internal/reconcile"
+	"github.com/pointsman/pointsman/sidecar/internal/route"
 )
 
 // judgedState is the body of /api/v1/state: what the agent knows, and how the
@@ -30,7 +31,8 @@ type judgedState struct {
 	Certificates        []certificateState   `json:"certificates,omitempty"`
 	CertificateProblems []certificateProblem `json:"certificate_problems,omitempty"`
 
-	Actions []string `json:"actions,omitempty"` // that the token allows: drain, guard, maintenance
+	Actions       []string        `json:"actions,omitempty"`        // that the token allows: drain, guard, maintenance
+	RouteProblems []route.Problem `json:"route_problems,omitempty"` // claims of services that are not followed
 }
 
 func judged(s *reconcile.State) judgedState { return judgedState{State: s, Verdict: s.Verdict()} }

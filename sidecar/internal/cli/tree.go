@@ -104,6 +104,13 @@ func (t *tree) state(s judgedState) {
 	if len(s.Certificates)+len(s.CertificateProblems) > 0 {
 		lines = append(lines, t.certificates(s.Certificates, s.CertificateProblems))
 	}
+	for i, p := range s.RouteProblems {
+		if i == maxRoutes {
+			lines = append(lines, branch{text: fmt.Sprintf("and %d more refused claims: see --json", len(s.RouteProblems)-maxRoutes)})
+			break
+		}
+		lines = append(lines, branch{text: "claim refused: " + visible(problemText(p))})
+	}
 	fmt.Fprintf(t.out, "%s  %s\n", t.paint(bold, visible(s.LoadBalancer)), t.mark(s.Verdict.Status))
 	t.print(lines, "")
 }

@@ -3,7 +3,8 @@ package config
 import "reflect"
 
 // Changed gives the keys of the settings in which two Configs differ, in the
-// order of the table; "services" and "frontends" stand for all of theirs.
+// order of the table; "services", "frontends" and "profiles" stand for all of
+// theirs.
 func Changed(before, after Config) []string {
 	var keys []string
 	for _, s := range settings() {
@@ -16,6 +17,9 @@ func Changed(before, after Config) []string {
 	}
 	if !reflect.DeepEqual(before.Frontends, after.Frontends) {
 		keys = append(keys, frontendsKey)
+	}
+	if !reflect.DeepEqual(before.Profiles, after.Profiles) {
+		keys = append(keys, profilesKey)
 	}
 	return keys
 }

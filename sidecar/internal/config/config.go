@@ -1,6 +1,10 @@
 package config
 
-import "time"
+import (
+	"time"
+
+	"github.com/pointsman/pointsman/sidecar/internal/route"
+)
 
 // Config is every setting of one sidecar.
 type Config struct {
@@ -13,6 +17,11 @@ type Config struct {
 	Addresses    Addresses // of all services' instances
 	Services     []Service // as ordered in the file; names, backends and binds are unique
 	Frontends    []Frontend
+	Discovery    Discovery
+	Profiles     []Profile
+
+	// Found is what With has added.
+	Found route.Found
 
 	Reload Reload
 

@@ -24,8 +24,22 @@ func (c Config) MarshalJSON() ([]byte, error) {
 			routes[k] = nested(routeSettings(), &f.Routes[k])
 		}
 		frontends[i][routesKey] = routes
+		if len(f.Discover.Allow) > 0 {
+			allow := make([]map[string]any, len(f.Discover.Allow))
+			for k := range f.Discover.Allow {
+				allow[k] = nested(allowSettings(), &f.Discover.Allow[k])
+			}
+			frontends[i]["discover"].(map[string]any)["allow"] = allow
+		}
 	}
 	out[frontendsKey] = frontends
+	if len(c.Profiles) > 0 {
+		profiles := make([]map[string]any, len(c.Profiles))
+		for i := range c.Profiles {
+			profiles[i] = nested(profileSettings(), &c.Profiles[i])
+		}
+		out[profilesKey] = profiles
+	}
 	return json.Marshal(out)
 }
 

@@ -18,7 +18,9 @@ import (
 const (
 	servicesKey  = "services"
 	frontendsKey = "frontends"
+	profilesKey  = "profiles"
 	routesKey    = "routes" // of a frontend
+	allowKey     = "discover.allow"
 )
 
 // file reads and takes the settings of the file. That the default file is
@@ -88,7 +90,7 @@ func reasonOf(err error) string {
 
 // document takes the settings of the whole file.
 func (l *loader) document(root *yaml.Node) {
-	keys := []string{servicesKey, frontendsKey}
+	keys := []string{servicesKey, frontendsKey, profilesKey}
 	for _, s := range l.settings {
 		if !s.noFile {
 			keys = append(keys, s.key)
@@ -101,6 +103,9 @@ func (l *loader) document(root *yaml.Node) {
 			continue
 		case frontendsKey:
 			l.frontends(e)
+			continue
+		case profilesKey:
+			l.profiles(e)
 			continue
 		}
 		l.putNode(e.key, l.byKey[e.key].at(&l.cfg), e)
@@ -124,20 +129,31 @@ func (l *loader) frontends(list entry) {
 	l.sections(frontendsKey, list, func(i int, node *yaml.Node) {
 		prefix := l.sectionPrefix(frontendsKey, i, node, l.frontendKeys)
 		var routes []Route
+		var allow []Allow
 		frontend := section(l, prefix, node, frontendSettings(), map[string]func(entry){
-			routesKey: func(e entry) { routes = l.routes(prefix+"."+routesKey, e) },
+			routesKey: func(e entry) { routes = listed(l, prefix+"."+routesKey, e, routeSettings()) },
+			allowKey:  func(e entry) { allow = listed(l, prefix+"."+allowKey, e, allowSettings()) },
 		})
-		frontend.Routes = routes
+		frontend.Routes, frontend.Discover.Allow = routes, allow
 		l.cfg.Frontends = append(l.cfg.Frontends, frontend)
 		l.frontendKeys = append(l.frontendKeys, prefix)
 	})
 }
 
-func (l *loader) routes(key string, list entry) (routes []Route) {
-	l.sections(key, list, func(i int, node *yaml.Node) {
-		routes = append(routes, section(l, fmt.Sprintf("%s[%d]", key, i), node, routeSettings(), nil))
+// profiles takes the list of profiles.
+func (l *loader) profiles(list entry) {
+	l.sections(profilesKey, list, func(i int, node *yaml.Node) {
+		prefix := l.sectionPrefix(profilesKey, i, node, l.profileKeys)
+		l.addProfile(prefix, section(l, prefix, node, profileSettings(), nil))
 	})
-	return routes
+}
+
+// listed takes a list of sections in a section, each by one table.
+func listed[T any](l *loader, key string, list entry, table []setting[T]) (out []T) {
+	l.sections(key, list, func(i int, node *yaml.Node) {
+		out = append(out, section(l, fmt.Sprintf("%s[%d]", key, i), node, table, nil))
+	})
+	return out
 }
 
 // sections takes each section of a list.

@@ -19,8 +19,13 @@ type Frontend struct {
 	LogFormat     string // "" is HAProxy's httplog or tcplog
 	Extra         []string
 
-	Routes  []Route // as ordered in the file
-	Default string  // backend of the service that gets what no route matches; "" is none
+	Discover Discover // routes from Consul
+	Routes   []Route  // as ordered in the file
+	Default  string   // backend of the service that gets what no route matches; "" is none
+
+	// See Config.With.
+	Found   []route.Route
+	Sources []string // of those
 }
 
 // Route is one route of a frontend.
@@ -45,14 +50,14 @@ const (
 	ForwardedOff     Forwarded = "off"
 )
 
-// Compiled returns the routes as HAProxy gets them. Load has refused what is not
-// a route.
+// Compiled returns the routes as HAProxy gets them: those of the settings, then those
+// found in Consul. Load has refused what is not a route.
 func (f Frontend) Compiled() []route.Route {
 	out := make([]route.Route, 0, len(f.Routes))
 	for _, r := range f.Routes {
 		out = append(out, r.compiled())
 	}
-	return out
+	return append(out, f.Found...)
 }
 
 func (r Route) compiled() (out route.Route) {

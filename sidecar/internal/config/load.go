@@ -49,6 +49,7 @@ func Load(from Sources) (Config, error) {
 		l.fromConsulEnv(s, env)
 	}
 	l.derive(from.Hostname)
+	l.deriveProfiles()
 	l.deriveSocket()
 	l.deriveBalancer()
 	if from.NoServices {

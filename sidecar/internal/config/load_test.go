@@ -93,6 +93,7 @@ func TestDefaultsAreThoseOfTheIssue(t *testing.T) {
 			Tags:  []string{},
 			Check: config.BalancerCheck{Interval: time.Second, Timeout: time.Second}, DeregisterAfter: time.Minute,
 		},
+		Discovery: config.Discovery{ProfileMeta: "pointsman-profile", Grace: 30 * time.Second, MaxServices: 100, MaxRoutes: 100},
 		Services: []config.Service{{
 			Name: "api", Backend: "api", Bind: []string{}, Mode: config.HTTP, Balance: "roundrobin",
 			Tags: []string{}, WarningTakesTraffic: true, Addresses: config.Addresses{Allow: []string{}, Deny: []string{}},

@@ -30,6 +30,7 @@ type loader struct {
 	prefixes []string          // the key of each service in cfg.Services
 
 	frontendKeys []string // likewise of each frontend
+	profileKeys  []string // and of each profile
 }
 
 func newLoader() *loader {

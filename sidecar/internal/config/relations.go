@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"iter"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -24,15 +25,30 @@ func (l *loader) relations() {
 	l.registrationRelations()
 	l.serverLines()
 	l.includeMode()
-	for i, s := range l.cfg.Services {
+	l.profileRelations()
+	for key, s := range l.policed() {
 		if s.Mode == TCP && len(s.RetryOn) > 0 {
-			key := l.prefixes[i]
 			l.conflict("needs mode http", "", key+".retry_on", key+".mode")
 		}
-		l.policyRelations(l.prefixes[i], &s)
+		l.policyRelations(key, s)
 		if d := s.Damping; d.Min > d.Max {
-			key := l.prefixes[i]
 			l.conflict("is more than damping.max, "+short(d.Max), short(d.Min), key+".damping.min", key+".damping.max")
+		}
+	}
+}
+
+// policed gives the services and the profiles of services, by their keys.
+func (l *loader) policed() iter.Seq2[string, *Service] {
+	return func(yield func(string, *Service) bool) {
+		for i := range l.cfg.Services {
+			if !yield(l.prefixes[i], &l.cfg.Services[i]) {
+				return
+			}
+		}
+		for i := range l.cfg.Profiles {
+			if !yield(l.profileKeys[i], &l.cfg.Profiles[i].Service) {
+				return
+			}
 		}
 	}
 }
@@ -106,12 +122,11 @@ func (l *loader) includeMode() {
 // the same server has when it is added at runtime.
 func (l *loader) serverLines() {
 	const reason = "HAProxy does not apply it to servers added at runtime: put its words into server_options, or set slots.force: true"
-	for i, s := range l.cfg.Services {
-		key := l.prefixes[i]
+	for key, s := range l.policed() {
 		if _, err := serveroption.Parse(s.ServerOptions, s.InFile()); err != nil {
 			l.conflict(err.Error(), "", key+".server_options", key)
 		}
-		l.stickyCookie(key, s)
+		l.stickyCookie(key, *s)
 		if s.InFile() {
 			continue
 		}

@@ -28,6 +28,7 @@ func settings() []setting[Config] {
 	table = append(table, consulSettings()...)
 	table = append(table, haproxySettings()...)
 	table = append(table, registrationSettings()...)
+	table = append(table, discoverySettings()...)
 	table = append(table, addressSettings()...)
 	table = append(append(table, apiSettings()...), apiTLSSettings()...)
 	return append(table, ownSettings()...)

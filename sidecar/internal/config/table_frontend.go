@@ -14,7 +14,7 @@ import (
 // frontendSettings is the table of the settings of one frontend, except its
 // routes. They stand in the file only.
 func frontendSettings() []setting[Frontend] {
-	return []setting[Frontend]{
+	return append([]setting[Frontend]{
 		{
 			key: "name", derived: "required",
 			doc: "Name of the frontend in HAProxy.",
@@ -71,7 +71,7 @@ func frontendSettings() []setting[Frontend] {
 			doc: "Service that gets the requests that no route matches. Without it they get 404 with a text that names this load balancer; in mode tcp the connection is closed.",
 			at:  func(f *Frontend) value { return text{&f.Default, "name", orEmpty(name)} },
 		},
-	}
+	}, discoverSettings()...)
 }
 
 // routeSettings is the table of the settings of one route.
@@ -210,6 +210,7 @@ func (l *loader) frontendRelations() {
 			f.Default = l.routeTarget(f.Default, f.Mode, key+".default", key)
 		}
 		l.routeRelations(f, key)
+		l.discoverRelations(f, key)
 	}
 }
 

@@ -13,11 +13,13 @@ import (
 
 func TestEveryFieldHasOneSetting(t *testing.T) {
 	var c Config
-	every(t, settings(), &c, "Services", "Frontends")
+	every(t, settings(), &c, "Services", "Frontends", "Profiles", "Found.Services", "Found.Routes")
 	var s Service
 	every(t, serviceSettings(), &s)
 	var f Frontend
-	every(t, frontendSettings(), &f, "Routes")
+	every(t, frontendSettings(), &f, "Routes", "Discover.Allow", "Found", "Sources")
+	var a Allow
+	every(t, allowSettings(), &a)
 	var r Route
 	every(t, routeSettings(), &r)
 }

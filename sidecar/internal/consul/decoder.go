@@ -11,10 +11,11 @@ import (
 // answer byte for byte as in the last one is not decoded again. It keeps a digest and
 // what was read of each element of the last answer, and no JSON.
 type decoder struct {
-	tags  []string        // see Service.Tags
-	seeds [2]maphash.Seed // random, so that a collision cannot be registered
-	last  []known         // the last answer, in its order
-	order []int32         // the places in last, by registration.compare
+	tags   []string // see Service.Tags
+	claims Claims
+	seeds  [2]maphash.Seed // random, so that a collision cannot be registered
+	last   []known         // the last answer, in its order
+	order  []int32         // the places in last, by registration.compare
 }
 
 // known is an element of an answer that was read.
@@ -58,6 +59,7 @@ func (d *decoder) decode(r io.Reader, most int64) ([]*registration, error) {
 			return err
 		}
 		one := newRegistration(&e, d.tags)
+		one.claims = d.claims.of(&e)
 		if len(now) > 0 {
 			one.share(now[len(now)-1].registration)
 		}

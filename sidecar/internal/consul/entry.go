@@ -27,6 +27,8 @@ type entry struct {
 		Tags    []string
 		Meta    map[string]string
 		Weights *weights
+
+		CreateIndex uint64
 	}
 	Checks []check
 }

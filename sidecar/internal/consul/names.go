@@ -197,9 +197,10 @@ func (w *watch) republish(ctx context.Context) {
 	s.snapshot = s.snapshot.With(now)
 	w.logChange(before, now)
 	notify(s.changed)
+	notify(s.claimed)
 }
 
 // answer is what a listing says of the service.
 func (s Service) answer(l listing, index uint64) catalog.Service {
-	return catalog.Service{Name: s.Backend, Known: true, Instances: l.instances, Untagged: l.untagged, Rejected: l.rejected, Index: index}
+	return catalog.Service{Name: s.Backend, Known: true, Instances: l.instances, Untagged: l.untagged, Rejected: l.rejected, Claims: l.claims, Index: index}
 }

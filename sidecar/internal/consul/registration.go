@@ -19,6 +19,7 @@ type registration struct {
 	lacksTag         bool
 	isOfNode         bool // the address is its node's
 	name             nameKind
+	claims           []catalog.Claim // as Since it has its own CreateIndex
 }
 
 // nameKind is which of its two names a registration's Server is.
@@ -118,6 +119,7 @@ type listing struct {
 	// remarks are on registrations that are used though something optional in
 	// them cannot be read: what was ignored, and what holds instead. Same order.
 	remarks []catalog.Rejection
+	claims  []catalog.Claim
 }
 
 // list turns registrations, sorted by compare, into instances. A bad one is left
@@ -133,6 +135,7 @@ func list(all []*registration, admits admission) listing {
 		}
 	}
 	out := listing{instances: make([]catalog.Instance, 0, wanted)}
+	claims := map[catalog.Claim]uint64{}
 	hashed := map[string]bool{} // names that are not the ID: two IDs may have one
 	for len(all) > 0 {
 		n := 1
@@ -166,11 +169,13 @@ func list(all []*registration, admits admission) listing {
 				hashed[r.Server] = true
 			}
 			out.instances = append(out.instances, inst)
+			gather(claims, r.claims)
 		}
 		all = all[n:]
 	}
 	sortByServer(out.instances)
 	sortByServer(out.untagged)
+	out.claims = listClaims(claims)
 	return out
 }
 

@@ -21,6 +21,9 @@ type Service struct {
 	Resolve bool // look up host names that stand for addresses
 
 	Addresses Addresses // where its instances may be
+
+	Claims Claims // which of their tags and meta are kept
+	Quiet  bool   // no backend is made of it so far: what happens to it is logged at debug
 }
 
 // log gives a logger that names the service, and the backend where that has another
@@ -35,8 +38,8 @@ func (s Service) log(l hclog.Logger) hclog.Logger {
 // asksLike reports whether the question is the same, and the operator's rules
 // for the answer.
 func (s Service) asksLike(o Service) bool {
-	return s.Name == o.Name && s.Filter == o.Filter && s.Resolve == o.Resolve && slices.Equal(s.Tags, o.Tags) &&
-		slices.Equal(s.Addresses.Allow, o.Addresses.Allow) && slices.Equal(s.Addresses.Deny, o.Addresses.Deny)
+	return s.Name == o.Name && s.Filter == o.Filter && s.Resolve == o.Resolve && s.Quiet == o.Quiet && slices.Equal(s.Tags, o.Tags) &&
+		s.Claims.equal(o.Claims) && slices.Equal(s.Addresses.Allow, o.Addresses.Allow) && slices.Equal(s.Addresses.Deny, o.Addresses.Deny)
 }
 
 func backendsOf(services []Service) map[string][]string {

@@ -21,6 +21,7 @@ type Source struct {
 	log     hclog.Logger
 
 	changed chan struct{} // one value: snapshot has changed
+	claimed chan struct{} // one value: so have the claims of a service
 	asked   chan struct{} // one value: wanted has changed
 
 	mu       sync.Mutex
@@ -50,6 +51,7 @@ func New(o Options, services []Service) (*Source, error) {
 		options: o,
 		log:     o.Logger,
 		changed: make(chan struct{}, 1),
+		claimed: make(chan struct{}, 1),
 		asked:   make(chan struct{}, 1),
 		wanted:  services, backends: backendsOf(services),
 		watches: make(map[string]*watch),
@@ -92,6 +94,10 @@ func (s *Source) Changed() <-chan struct{} { return s.changed }
 
 // Wake gives Changed a value, for one who lays something over the Snapshot.
 func (s *Source) Wake() { notify(s.changed) }
+
+// Claimed gets a value after the Claims of a service have changed, or there was a first
+// answer about one.
+func (s *Source) Claimed() <-chan struct{} { return s.claimed }
 
 // SetServices changes what is watched, and returns at once. What is known of a
 // service that stays is kept, and its query goes on undisturbed unless its tags
@@ -166,6 +172,7 @@ func (s *Source) reconcile(ctx context.Context, watches *sync.WaitGroup) {
 		if s.watches[name] == nil {
 			ctx, cancel := context.WithCancel(ctx)
 			w := &watch{service: service, own: service.Addresses.Own, source: s, decoder: newDecoder(service.Tags), log: service.log(s.log), cancel: cancel}
+			w.decoder.claims = service.Claims
 			if service.Resolve {
 				w.names, w.unknown = &names{lookup: s.options.Lookup, log: w.log}, make(chan struct{}, 1)
 			}

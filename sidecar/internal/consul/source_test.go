@@ -11,6 +11,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -145,6 +146,64 @@ func TestSourceFollowsCatalog(t *testing.T) {
 				t.Error("known before an answer")
 			}
 			w.await("empty service", are())
+		},
+		"claims, and the names of services that claim": func(t *testing.T, at string) {
+			w := start(t, at, consul.Options{}, consul.Service{Name: "web", Claims: consul.Claims{Tags: []string{"route="}}})
+			names := make(chan []string, 10)
+			ctx, cancel := context.WithCancel(t.Context())
+			var following sync.WaitGroup
+			following.Go(func() {
+				w.FollowNames(ctx, func(_ string, tags []string) bool { return slices.Contains(tags, "route=a.test") }, func(found []string) { names <- found })
+			})
+			defer following.Wait()
+			defer cancel()
+			awaitNames := func(want ...string) {
+				t.Helper()
+				select {
+				case got := <-names:
+					if !slices.Equal(got, want) {
+						t.Fatalf("names %q, want %q", got, want)
+					}
+				case <-time.After(deadline):
+					t.Fatalf("no names, want %q", want)
+				}
+			}
+			tagged := func(tags ...string) func(*api.AgentServiceRegistration) {
+				return func(r *api.AgentServiceRegistration) { r.Tags = tags }
+			}
+			claims := func(want ...string) func(catalog.Snapshot) bool {
+				return func(s catalog.Snapshot) bool {
+					var got []string
+					for _, c := range s.Service("web").Claims {
+						got = append(got, c.Text)
+					}
+					return s.Service("web").Known && slices.Equal(got, want)
+				}
+			}
+			awaitNames()
+			w.register("a", tagged("v1"))
+			w.await("instance without a claim", are("a=passing"))
+			select {
+			case <-w.Claimed(): // the first answers
+			default:
+			}
+			w.register("b", tagged("route=a.test", "v2"))
+			awaitNames("web")
+			s := w.await("claim", claims("route=a.test"))
+			select {
+			case <-w.Claimed():
+			case <-time.After(deadline):
+				t.Error("no event of a claim")
+			}
+			if got, err := w.NamesOnce(ctx, func(name string, _ []string) bool { return name == "web" }); err != nil || !slices.Equal(got, []string{"web"}) {
+				t.Errorf("asked once: %q, %v", got, err)
+			}
+			w.register("b", tagged("v3"))
+			awaitNames()
+			w.await("no claim", claims())
+			if s.Service("web").Equal(w.Snapshot().Service("web")) {
+				t.Error("a claim makes no difference")
+			}
 		},
 		"registered, gone, and back": func(t *testing.T, at string) {
 			w := start(t, at, consul.Options{})

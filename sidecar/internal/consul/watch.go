@@ -115,7 +115,7 @@ func (w *watch) take(ctx context.Context, got answer, next cursor, isFirst bool)
 		return cursor{}, false, err
 	}
 	w.remark(listed.remarks)
-	if got.streamed && lost(before.Instances, listed.instances) {
+	if got.streamed && (lost(before.Instances, listed.instances) || lostClaim(before.Claims, listed.claims)) {
 		// A streamed answer does not say whether it is consistent. Only the
 		// leader's may take an instance away, and it is asked at once.
 		return cursor{}, false, nil
@@ -183,6 +183,9 @@ func (w *watch) publish(now catalog.Service, rules Addresses) (news, current boo
 	if news {
 		w.logChange(before, now)
 		notify(s.changed)
+		if !before.Known || !slices.Equal(before.Claims, now.Claims) {
+			notify(s.claimed)
+		}
 	}
 	return news, true
 }
@@ -212,14 +215,18 @@ func (w *watch) logChange(before, now catalog.Service) {
 	if len(w.service.Tags) > 0 {
 		args = append(args, "untagged", len(now.Untagged))
 	}
-	w.log.Info("instances changed", append(args, "index", now.Index)...)
+	info, warn := w.log.Info, w.log.Warn
+	if w.service.Quiet {
+		info, warn = w.log.Debug, w.log.Debug
+	}
+	info("instances changed", append(args, "index", now.Index)...)
 	old := make(map[string]bool, len(before.Rejected))
 	for _, r := range before.Rejected {
 		old[rejectionText(r)] = true
 	}
 	for _, r := range now.Rejected {
 		if text := rejectionText(r); !old[text] {
-			w.log.Warn("invalid instance ignored", "instance", text)
+			warn("invalid instance ignored", "instance", text)
 		}
 	}
 }
@@ -229,7 +236,7 @@ func (w *watch) remark(remarks []catalog.Rejection) {
 	now := make(map[string]bool, len(remarks))
 	for _, r := range remarks {
 		text := rejectionText(r)
-		if now[text] = true; !w.remarked[text] {
+		if now[text] = true; !w.remarked[text] && !w.service.Quiet {
 			w.log.Warn("invalid service meta ignored", "instance", text)
 		}
 	}

@@ -126,6 +126,7 @@ func (f *Fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	})
 	mux.HandleFunc("PUT /v1/catalog/register", f.catalogRegister)
 	mux.HandleFunc("GET /v1/health/service/{name}", f.health)
+	mux.HandleFunc("GET /v1/catalog/services", f.names)
 	mux.HandleFunc("GET /v1/status/leader", func(w http.ResponseWriter, _ *http.Request) { reply(w, "127.0.0.1:8300") })
 	mux.HandleFunc("GET /v1/kv/{key...}", f.readKV)
 	mux.HandleFunc("PUT /v1/kv/{key...}", f.writeKV)

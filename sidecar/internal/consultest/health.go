@@ -37,6 +37,25 @@ func (f *Fake) health(w http.ResponseWriter, r *http.Request) {
 	reply(w, f.entries(r.PathValue("name"), query["tag"]))
 }
 
+// names is /v1/catalog/services with index and wait.
+func (f *Fake) names(w http.ResponseWriter, r *http.Request) {
+	if !f.block(r, r.URL.Query(), func() uint64 { return f.index }) {
+		return
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	setHeaders(w.Header(), f.index, f.fault)
+	out := map[string][]string{"consul": {}}
+	for _, s := range f.services {
+		out[s.Service] = append(out[s.Service], s.Tags...)
+	}
+	for name, tags := range out {
+		slices.Sort(tags)
+		out[name] = slices.Compact(tags)
+	}
+	reply(w, out)
+}
+
 // block waits until the index, which is read with mu held, is above the one asked for, a fault begins, or
 // the wait is over. It is false if the client has gone.
 func (f *Fake) block(r *http.Request, query url.Values, of func() uint64) bool {

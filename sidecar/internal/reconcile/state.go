@@ -165,7 +165,7 @@ type RouteState struct {
 	Strip   int      `json:"strip,omitempty"` // segments of the path that are taken off
 	Methods []string `json:"methods,omitempty"`
 	Headers []string `json:"headers,omitempty"`
-	Source  string   `json:"source"` // who has defined it: settings
+	Source  string   `json:"source"` // who has defined it: settings, or the service's tag, meta or fabio tag
 }
 
 // Phase is where an instance is in its life on this load balancer.

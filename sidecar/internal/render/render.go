@@ -168,6 +168,7 @@ func (r *Renderer) Render(backends []plan.FileBackend) ([]byte, error) {
 		out.WriteString(s.preload() + s.Beside)
 	}
 	writeRoutes(&out, r.settings.Frontends)
+	writeFound(&out, r.settings.Found)
 	for _, k := range r.kept {
 		fmt.Fprintf(&out, "\n# Previous version: HAProxy rejects the current one.\n%s", k.text)
 		for _, f := range byName[k.backend].Servers {

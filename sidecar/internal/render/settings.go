@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"github.com/pointsman/pointsman/sidecar/internal/route"
 )
 
 // Settings is what the operator has set of haproxy.cfg. A template sees these
@@ -44,6 +46,9 @@ type Settings struct {
 
 	Frontends []Frontend
 	MapPath   string // what the paths of the map files begin with: that of haproxy.cfg
+
+	// Found is what of the services and routes was found in Consul.
+	Found route.Found `json:"-"` // its backends are in the marker
 }
 
 // Timeout is one of HAProxy's timeouts.

@@ -1,0 +1,299 @@
+package cli
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/pointsman/pointsman/sidecar/internal/catalog"
+	"github.com/pointsman/pointsman/sidecar/internal/config"
+	"github.com/pointsman/pointsman/sidecar/internal/consul"
+	"github.com/pointsman/pointsman/sidecar/internal/render"
+	"github.com/pointsman/pointsman/sidecar/internal/route"
+)
+
+// Anyone whose services may claim routes can make a change.
+const (
+	foundGather   = 50 * time.Millisecond // from a change until it is made, for more of them
+	foundInterval = time.Second           // between two changes, at least
+	// foundSettle is how long a new route waits for the first answers about other services
+	// that may claim it, too.
+	foundSettle = 5 * time.Second
+)
+
+// savedFound is what was found according to haproxy.cfg, as far as the settings allow it:
+// what is known while Consul has said nothing.
+func savedFound(cfg config.Config) route.Found {
+	content, _ := render.ReadRegular(cfg.HAProxy.Config) // there may be none yet
+	return stillAllowed(cfg, render.FoundIn(content))
+}
+
+// stillAllowed leaves out what the settings do not allow.
+func stillAllowed(cfg config.Config, found route.Found) route.Found {
+	var unknown []route.Candidate
+	for _, r := range found.Routes {
+		unknown = append(unknown, route.Candidate{Service: r.Service})
+	}
+	slices.SortFunc(unknown, func(a, b route.Candidate) int { return strings.Compare(a.Service, b.Service) })
+	unknown = slices.CompactFunc(unknown, func(a, b route.Candidate) bool { return a.Service == b.Service })
+	allowed, _ := route.Discover(cfg.Rules(), time.Now(), false, found, unknown)
+	return allowed
+}
+
+// withCandidates is the settings with the services that are watched besides those of the
+// settings.
+func withCandidates(cfg config.Config, found route.Found, services []string) config.Config {
+	all := slices.Clone(found.Services)
+	for _, s := range services {
+		if !slices.ContainsFunc(all, func(f route.FoundService) bool { return f.Name == s }) {
+			all = append(all, route.FoundService{Name: s})
+		}
+	}
+	return cfg.With(route.Found{Services: all})
+}
+
+// watchedWith is the settings' services, those found, and the candidates besides.
+func watchedWith(cfg config.Config, found route.Found, services []string, own []consul.Listener) []consul.Service {
+	out := watched(withCandidates(cfg, found, services), own)
+	for i := len(cfg.Services); i < len(out); i++ {
+		out[i].Quiet = !slices.ContainsFunc(found.Services, func(f route.FoundService) bool { return f.Name == out[i].Name })
+	}
+	return out
+}
+
+// candidates is what the services say that may claim routes.
+func candidates(cfg config.Config, services []string, snap catalog.Snapshot) (out []route.Candidate) {
+	seen := map[string]bool{}
+	add := func(name, backend string) {
+		if seen[name] {
+			return
+		}
+		seen[name] = true
+		s := snap.Service(backend)
+		c := route.Candidate{Service: name, Known: s.Known}
+		for _, claim := range s.Claims {
+			c.Claims = append(c.Claims, route.Claim(claim))
+		}
+		out = append(out, c)
+	}
+	for _, s := range cfg.Services {
+		add(s.Name, s.Backend)
+	}
+	for _, s := range services {
+		add(s, s)
+	}
+	return out
+}
+
+// finder follows what services claim, beside the agent's loop.
+type finder struct {
+	log    hclog.Logger
+	source *consul.Source
+	again  chan struct{} // one value: the settings are new
+
+	problems atomic.Pointer[[]route.Problem]
+
+	watched []string // services that are looked at; the daemon's mu guards it
+
+	// The rest belongs to the goroutine of followFound.
+	named   []string             // services that may claim routes
+	isNamed bool                 // they are known, by the settings of now
+	since   map[string]time.Time // by service, since when its first answer is awaited
+	changed time.Time            // when the last change was made
+	logged  map[route.Problem]bool
+}
+
+func newFinder(source *consul.Source, log hclog.Logger) *finder {
+	f := &finder{log: log, source: source, again: make(chan struct{}, 1), since: map[string]time.Time{}}
+	f.problems.Store(&[]route.Problem{})
+	return f
+}
+
+// reconfigured makes it go on with the settings of now.
+func (f *finder) reconfigured() {
+	select {
+	case f.again <- struct{}{}:
+	default:
+	}
+}
+
+// followFound makes services and routes of what is claimed in Consul, until ctx ends.
+func (d *daemon) followFound(ctx context.Context) error {
+	f := d.finder
+	names := make(chan []string, 1)
+	stop := func() {}
+	defer func() { stop() }()
+	follow := func() {
+		stop()
+		stop = func() {}
+		d.mu.Lock()
+		rules := d.cfg.Rules()
+		d.mu.Unlock()
+		f.isNamed = false
+		select {
+		case <-names: // of the settings of before
+		default:
+		}
+		if len(rules.Frontends) == 0 {
+			return
+		}
+		asking, end := context.WithCancel(ctx)
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			f.source.FollowNames(asking, rules.Takes, func(found []string) {
+				select {
+				case <-names:
+				default:
+				}
+				names <- found
+			})
+		}()
+		stop = func() { end(); <-done }
+	}
+	follow()
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case f.named = <-names:
+			f.isNamed = true
+		case <-f.again:
+			follow()
+		case <-f.source.Claimed():
+		case <-timer.C:
+		}
+		select { // for more of them
+		case <-ctx.Done():
+			continue
+		case <-time.After(max(foundGather, time.Until(f.changed.Add(foundInterval)))):
+		}
+		select {
+		case f.named = <-names:
+			f.isNamed = true
+		default:
+		}
+		timer.Reset(d.find(time.Now()))
+	}
+}
+
+// find decides what is found, and gives the time until it is to be called again.
+func (d *daemon) find(now time.Time) time.Duration {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	f, rules := d.finder, d.cfg.Rules()
+	watch, problems := rules.Watch(f.named, d.found)
+	if !slices.Equal(watch, f.watched) {
+		f.watched = watch
+		d.watchServices()
+	}
+	said := candidates(d.cfg, watch, f.source.Snapshot())
+	settled, again := f.settled(said, now)
+	found, refused := route.Discover(rules, now, settled, d.found, said)
+	f.tell(append(problems, refused...))
+	d.setFound(found)
+	if next := d.found.Next(rules.Grace); !next.IsZero() {
+		again = min(again, max(next.Sub(now), foundGather))
+	}
+	return again
+}
+
+// settled reports whether nothing is awaited that may claim a route, and else how long it
+// is waited for.
+func (f *finder) settled(said []route.Candidate, now time.Time) (settled bool, again time.Duration) {
+	settled, again = f.isNamed, time.Hour
+	since := map[string]time.Time{}
+	for _, c := range said {
+		if c.Known {
+			continue
+		}
+		at, was := f.since[c.Service]
+		if !was {
+			at = now
+		}
+		since[c.Service] = at
+		if wait := at.Add(foundSettle).Sub(now); wait > 0 {
+			settled, again = false, min(again, wait)
+		}
+	}
+	f.since = since
+	return settled, again
+}
+
+// tell publishes the problems, and logs each once.
+func (f *finder) tell(problems []route.Problem) {
+	now := make(map[route.Problem]bool, len(problems))
+	for _, p := range problems {
+		if now[p] = true; !f.logged[p] {
+			f.log.Warn("route claim refused", "frontend", p.Frontend, "service", p.Service, "claim", p.Claim, "owner", p.Owner, "reason", p.Reason)
+		}
+	}
+	f.logged = now
+	if len(problems)+len(*f.problems.Load()) > 0 {
+		f.problems.Store(&problems)
+	}
+}
+
+// setFound renders with what is found now. The caller holds mu.
+func (d *daemon) setFound(found route.Found) {
+	before := d.found
+	d.found = found
+	if found.Equal(before) {
+		return
+	}
+	d.finder.changed = time.Now()
+	cfg := d.whole(asStarted(d.cfg, d.started))
+	r, err := newRendererWith(cfg, d.peers)
+	if err != nil {
+		d.finder.log.Error("haproxy.cfg cannot be rendered, keeping current routes", "error", err)
+		d.found = before
+		return
+	}
+	d.finder.log.Info("services and routes from Consul changed", "services", len(found.Services), "services_were", len(before.Services), "routes", len(found.Routes), "routes_were", len(before.Routes))
+	d.watchServices()
+	d.catalog.SetBackends(shared(cfg))
+	set := settings(cfg, r)
+	set.Automatic = true
+	d.agent.Reconfigure(set)
+}
+
+// watchServices watches the services of the settings, those that were found, and those that
+// may claim a route. The caller holds mu.
+func (d *daemon) watchServices() {
+	services := watchedWith(d.cfg, d.found, d.finder.watched, ownListeners(d.cfg, d.render, d.status.Addr()))
+	if err := d.source.SetServices(services); err != nil {
+		d.finder.log.Error("services from Consul cannot be watched", "error", err) // their names are checked
+	}
+}
+
+// whole is settings with what was found. The caller holds mu, or is alone.
+func (d *daemon) whole(cfg config.Config) config.Config { return cfg.With(d.found) }
+
+// findOnce is what services claim now, for a command that runs once: their problems, after
+// source has answered for the services of the settings.
+func findOnce(ctx context.Context, cfg config.Config, found route.Found, source *consul.Source, own []consul.Listener, wait func(config.Config) error) ([]route.Problem, error) {
+	rules := cfg.Rules()
+	if len(rules.Frontends) == 0 {
+		return nil, nil
+	}
+	named, err := source.NamesOnce(ctx, rules.Takes)
+	if err != nil {
+		return nil, err
+	}
+	services, problems := rules.Watch(named, found)
+	all := withCandidates(cfg, found, services)
+	if err := source.SetServices(watched(all, own)); err != nil {
+		return nil, err
+	}
+	if err := wait(all); err != nil {
+		return nil, err
+	}
+	_, refused := route.Discover(rules, time.Now(), true, found, candidates(cfg, services, source.Snapshot()))
+	return append(problems, refused...), nil
+}

@@ -1,0 +1,65 @@
+package render
+
+import (
+	"bytes"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/pointsman/pointsman/sidecar/internal/route"
+)
+
+// The lines of haproxy.cfg that say what was found in Consul, as comments: a sidecar
+// that starts goes on with it, and a route keeps its owner.
+const (
+	foundServiceLine = "#discovered " // SERVICE [PROFILE]
+	foundRouteLine   = "#claimed "    // FRONTEND KEY STRIP SERVICE SOURCE
+)
+
+// writeFound adds what was found. Names, hosts and paths are checked; they have no space.
+func writeFound(out *bytes.Buffer, found route.Found) {
+	if len(found.Services)+len(found.Routes) == 0 {
+		return
+	}
+	out.WriteString("\n# Services found in Consul, with their profiles, and the routes that services claim.\n")
+	for _, s := range found.Services {
+		out.WriteString(strings.TrimSpace(foundServiceLine+s.Name+" "+s.Profile) + "\n")
+	}
+	for _, r := range found.Routes {
+		fmt.Fprintf(out, "%s%s %s %d %s %s\n", foundRouteLine, r.Frontend, r.Route("").Key(), r.Strip, r.Service, r.Source)
+	}
+}
+
+// FoundIn is what a file says that was found in Consul. A line that cannot be read says
+// nothing.
+func FoundIn(content []byte) (found route.Found) {
+	for line := range strings.Lines(string(content)) {
+		if rest, is := strings.CutPrefix(line, foundServiceLine); is {
+			if words := strings.Fields(rest); len(words) > 0 {
+				found.Services = append(found.Services, route.FoundService{Name: words[0], Profile: strings.Join(words[1:], " ")})
+			}
+		}
+		if rest, is := strings.CutPrefix(line, foundRouteLine); is {
+			if r, ok := foundRoute(strings.Fields(rest)); ok {
+				found.Routes = append(found.Routes, r)
+			}
+		}
+	}
+	return found
+}
+
+func foundRoute(words []string) (r route.FoundRoute, ok bool) {
+	if len(words) != 5 {
+		return r, false
+	}
+	key := words[1]
+	if strings.HasPrefix(key, "*/") { // of every host
+		key = key[1:]
+	}
+	parsed, err := route.ParseClaim(key)
+	strip, errStrip := strconv.Atoi(words[2])
+	if err != nil || errStrip != nil || strip < 0 || strip > route.MaxStrip {
+		return r, false
+	}
+	return route.FoundRoute{Frontend: words[0], Host: parsed.Host, Path: parsed.Path, Strip: strip, Service: words[3], Source: words[4]}, true
+}
