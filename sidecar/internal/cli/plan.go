@@ -4,21 +4,26 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"strings"
 
+	"github.com/rogpeppe/go-internal/diff"
 	"github.com/spf13/cobra"
 
 	"github.com/pointsman/pointsman/sidecar/internal/catalog"
 	"github.com/pointsman/pointsman/sidecar/internal/plan"
 	"github.com/pointsman/pointsman/sidecar/internal/reconcile"
+	"github.com/pointsman/pointsman/sidecar/internal/render"
 )
 
 func planCommand(env Env) *cobra.Command {
-	var asJSON, code bool
+	var asJSON, code, withDiff bool
 	cmd := &cobra.Command{
 		Use:   "plan",
 		Short: "Show the next changes to HAProxy, with reasons",
 		Long: `Query Consul and HAProxy once and show the next steps with reasons, what waits
-and for what, and whether a reload is needed. Changes nothing.`,
+and for what, and whether a reload is needed. With --diff also how haproxy.cfg on
+disk differs from the one that run would write. Changes nothing.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := loadWhole(cmd, env)
@@ -51,6 +56,11 @@ and for what, and whether a reload is needed. Changes nothing.`,
 			o.Drained = reconcile.Drained(drains, policy(cfg, r))
 			p := plan.Compute(plan.Desired{Marker: r.Marker(), Services: policy(cfg, r), Rotation: inRotation(cfg)}, o, snap)
 			shown := shownPlan{observed: o, plan: p, drains: drains, refused: foreign}
+			if withDiff {
+				if shown.diff, err = fileDiff(cfg.HAProxy.Config, r, p.File); err != nil {
+					return failure(err)
+				}
+			}
 			show := shown.print
 			if asJSON {
 				show = shown.printJSON
@@ -65,8 +75,23 @@ and for what, and whether a reload is needed. Changes nothing.`,
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	cmd.Flags().BoolVar(&withDiff, "diff", false, "show how haproxy.cfg on disk differs from the one that run would write")
 	cmd.Flags().BoolVar(&code, "exit-code", false, fmt.Sprintf("exit with %d if there are changes", ExitChanges))
 	return cmd
+}
+
+// fileDiff gives how a haproxy.cfg differs from what is rendered, as a unified diff; nil
+// if it does not. A file that is not there is an empty one.
+func fileDiff(path string, r *render.Renderer, model []plan.FileBackend) ([]byte, error) {
+	want, err := r.Render(model)
+	if err != nil {
+		return nil, err
+	}
+	have, err := render.ReadRegular(path)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	return diff.Diff(path, have, path+" (rendered)", want), nil
 }
 
 // shownPlan is what the command shows.
@@ -75,6 +100,7 @@ type shownPlan struct {
 	plan     plan.Plan
 	drains   []catalog.OperatorDrain
 	refused  error // why run does not do it; nil where it does
+	diff     []byte
 }
 
 func (s shownPlan) print(w io.Writer) error {
@@ -110,7 +136,19 @@ func (s shownPlan) print(w io.Writer) error {
 	if err == nil && len(drains) > 0 {
 		err = printDrains(w, drains, false)
 	}
+	if err == nil && s.diff != nil {
+		_, err = fmt.Fprintf(w, "\n%s", visibleLines(s.diff))
+	}
 	return err
+}
+
+// visibleLines is a text for a terminal: a file that another has written may hold anything.
+func visibleLines(text []byte) string {
+	lines := strings.Split(string(text), "\n")
+	for i, line := range lines {
+		lines[i] = visible(line)
+	}
+	return strings.Join(lines, "\n")
 }
 
 func stepValue(s plan.Step) string {
@@ -144,6 +182,7 @@ type planJSON struct {
 	Waiting []waitingJSON           `json:"waiting"`
 	Drains  []catalog.OperatorDrain `json:"operator_drains"`
 	Refused string                  `json:"refused,omitempty"` // why run does not do it
+	Diff    string                  `json:"diff,omitempty"`    // of haproxy.cfg, with --diff
 }
 
 type stepJSON struct {
@@ -166,7 +205,7 @@ type waitingJSON struct {
 
 func (s shownPlan) printJSON(w io.Writer) error {
 	o, p, drains := s.observed, s.plan, s.drains
-	out := planJSON{Running: o.Running, Version: o.Caps.Version, Reload: string(p.Reload), Steps: []stepJSON{}, Waiting: []waitingJSON{}, Drains: append([]catalog.OperatorDrain{}, drains...)}
+	out := planJSON{Running: o.Running, Version: o.Caps.Version, Reload: string(p.Reload), Steps: []stepJSON{}, Waiting: []waitingJSON{}, Drains: append([]catalog.OperatorDrain{}, drains...), Diff: string(s.diff)}
 	for _, s := range p.Steps {
 		out.Steps = append(out.Steps, stepJSON{Kind: s.Kind, Reason: s.Reason, Backend: s.Backend, Server: s.Server, Instance: s.Instance, Value: stepValue(s)})
 	}
