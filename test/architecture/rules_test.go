@@ -25,7 +25,7 @@ var rules = []rule{
 		imports: []string{
 			sidecar + "reconcile/...", sidecar + "config/...", sidecar + "consul/...",
 			sidecar + "haproxy/...", sidecar + "metrics/...", sidecar + "render/...",
-			sidecar + "api/...", sidecar + "certificate", sidecar + "credential/...", sidecar + "statefile/...", sidecar + "deploy/...", sidecar + "runner/...", sidecar + "event", sidecar + "fleet", sidecar + "history", sidecar + "rollout",
+			sidecar + "api/...", sidecar + "certificate", sidecar + "credential/...", sidecar + "statefile/...", sidecar + "deploy/...", sidecar + "runner/...", sidecar + "event", sidecar + "fleet", sidecar + "history", sidecar + "rollout", sidecar + "analysis",
 			// The wiring turns settings into the values of the core, and prints plans.
 			sidecar + "catalog/...", sidecar + "plan/...", sidecar + "route",
 			// It registers the load balancer, as any program registers itself.
@@ -58,6 +58,7 @@ var rules = []rule{
 	{place: sidecar + "catalog/..."},
 	{place: sidecar + "config/...", imports: []string{sidecar + "serveroption", sidecar + "route"}},
 	{place: sidecar + "route"},
+	{place: sidecar + "analysis"},
 	{place: sidecar + "serveroption"},
 	{place: sidecar + "credential/...", tests: fakes},
 	{place: sidecar + "certificate", tests: fakes},

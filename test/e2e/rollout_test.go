@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"reflect"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -28,6 +29,8 @@ type canaryWorld struct {
 	lbs    []*lab.Balancer
 	pid    []int // of HAProxy's workers: none is replaced
 	beside map[*lab.Balancer]*lab.Hammering
+	// failing is at how many requests the servers of 1.1 fail once; 0: never.
+	failing, served atomic.Int64
 }
 
 func newCanaryWorld(t *testing.T, extra string) *canaryWorld {
@@ -58,7 +61,13 @@ func newCanaryWorld(t *testing.T, extra string) *canaryWorld {
 // register starts a server that says its version, and gives its ID in Consul.
 func (w *canaryWorld) register(version string, n int) string {
 	w.Helper()
-	node := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(rw, version) }))
+	node := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) {
+		if n := w.failing.Load(); n > 0 && version == "1.1" && w.served.Add(1)%n == 0 {
+			http.Error(rw, "bad canary", http.StatusInternalServerError)
+			return
+		}
+		_, _ = io.WriteString(rw, version)
+	}))
 	w.Cleanup(node.Close)
 	at := netip.MustParseAddrPort(node.Listener.Addr().String())
 	id := fmt.Sprintf("shop-%s-%d", version, n)
@@ -347,7 +356,7 @@ func TestRollout_Steps_LeaderKilledAndPaused_IsPromoted(t *testing.T) {
 	}
 	w.operate("set", "shop", "1.0=100", "1.1=0")
 	w.applied(map[string]int{"1.0": 100, "1.1": 0})
-	w.operate("start", "shop", "--canary", "1.1", "--steps", "5,50,100", "--interval", "3s")
+	w.operate("start", "shop", "--canary", "1.1", "--steps", "5,50,100", "--interval", "3s", "--analysis=false")
 	w.applied(map[string]int{"1.0": 95, "1.1": 5})
 	if code, out := w.exitOf("rollout", "start", "shop", "--canary", "1.1"); code != 1 || !strings.Contains(out, "a rollout of 1.1 is running, by ") {
 		t.Errorf("a second start: %d, %s", code, out)
@@ -401,6 +410,69 @@ func TestRollout_Steps_LeaderKilledAndPaused_IsPromoted(t *testing.T) {
 	for _, h := range w.beside {
 		if requests, failures := h.Stop(); len(failures) > 0 || requests < 100 {
 			t.Errorf("%d requests, failed: %v", requests, failures)
+		}
+	}
+}
+
+// A canary that fails at one request of ten is aborted by what both HAProxies count, and
+// the next try, which is good, is promoted; nothing is reloaded (issue 17, point 3).
+func TestRollout_BadCanary_AbortedByCountersAndGoodOnePromoted(t *testing.T) {
+	t.Parallel()
+	w := newCanaryWorld(t, "    slots: {min: 12}\n")
+	w.operate("set", "shop", "1.0=100", "1.1=0")
+	w.applied(map[string]int{"1.0": 100, "1.1": 0})
+	hammer := func() {
+		w.beside = map[*lab.Balancer]*lab.Hammering{}
+		for _, lb := range w.lbs {
+			w.beside[lb] = lab.Hammer(w.ctx, lb.URL("shop"), 4)
+		}
+	}
+	until := func(state string) string {
+		var out string
+		w.must(lab.Until(w.ctx, 90*time.Second, "the rollout is "+state, func() error {
+			if _, out = w.exitOf("rollout", "status", "shop", "--json"); !strings.Contains(out, `"state":"`+state+`"`) {
+				return fmt.Errorf("it is %s", out)
+			}
+			return nil
+		}))
+		return out
+	}
+	hammer()
+	w.failing.Store(10)
+	w.operate("start", "shop", "--canary", "1.1", "--steps", "20,100", "--interval", "6s")
+	if out := until("aborted"); !strings.Contains(out, `"reason":"more errors: `) {
+		t.Errorf("the reason is another: %s", out)
+	}
+	w.applied(map[string]int{"1.0": 100, "1.1": 0})
+	for _, h := range w.beside {
+		requests, failures := h.Stop()
+		for _, err := range failures {
+			if !strings.Contains(err.Error(), "bad canary") {
+				t.Errorf("failed by another cause than the canary: %v", err)
+			}
+		}
+		// It had a fifth of the requests, and failed at a tenth of these.
+		if len(failures) == 0 || len(failures)*30 > requests {
+			t.Errorf("%d of %d requests failed", len(failures), requests)
+		}
+	}
+
+	w.failing.Store(0)
+	hammer()
+	w.operate("start", "shop", "--canary", "1.1", "--steps", "20,100", "--interval", "6s")
+	until("promoted")
+	w.applied(map[string]int{"1.0": 0, "1.1": 100})
+	if out := w.operate("history", "shop"); !strings.Contains(out, "0.00 % of ") {
+		t.Errorf("the history does not say by what numbers the step passed: %s", out)
+	}
+	for _, h := range w.beside {
+		if requests, failures := h.Stop(); len(failures) > 0 || requests < 100 {
+			t.Errorf("%d requests, failed: %v", requests, failures)
+		}
+	}
+	for n, lb := range w.lbs {
+		if pid, err := lb.WorkerPID(w.ctx); err != nil || pid != w.pid[n] {
+			t.Errorf("%s was reloaded", lb.Name)
 		}
 	}
 }

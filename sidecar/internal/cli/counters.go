@@ -2,9 +2,13 @@ package cli
 
 import (
 	"context"
+	"sync"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/pointsman/pointsman/sidecar/internal/api"
+	"github.com/pointsman/pointsman/sidecar/internal/fleet"
 	"github.com/pointsman/pointsman/sidecar/internal/haproxy"
 	"github.com/pointsman/pointsman/sidecar/internal/reconcile"
 )
@@ -36,5 +40,53 @@ func countersOf(state func() *reconcile.State, read func(ctx context.Context, ba
 			}
 		}
 		return all, isKnown, nil
+	}
+}
+
+// The bounds of one look at the counters of all load balancers.
+const (
+	countersAtOnce = 8
+	maxBalancers   = 256
+)
+
+// allCounters reads the counters of a service's instances on all load balancers: this
+// one's own, and those of the sidecars in Consul that answer. While Consul does not,
+// those that it listed last are asked.
+func allCounters(name string, own api.Counters, all *sidecars) func(context.Context, string) []api.ServiceCounters {
+	var mu sync.Mutex
+	var known []fleet.Member
+	return func(ctx context.Context, service string) (out []api.ServiceCounters) {
+		members, err := all.members(ctx)
+		mu.Lock()
+		if err == nil {
+			known = members[:min(len(members), maxBalancers)]
+		}
+		members = known
+		mu.Unlock()
+		if instances, isKnown, err := own(ctx, service); err == nil && isKnown {
+			out = append(out, api.ServiceCounters{LoadBalancer: name, Service: service, Instances: instances})
+		}
+		var group errgroup.Group
+		group.SetLimit(countersAtOnce)
+		for _, m := range members {
+			if m.Name == name || m.Problem != "" || !m.Stopped.IsZero() {
+				continue
+			}
+			group.Go(func() error {
+				var answer api.ServiceCounters
+				err := all.ask(m, func(c *api.Client, to api.Target) (err error) {
+					answer, err = c.Counters(ctx, to, service)
+					return err
+				})
+				if err == nil {
+					mu.Lock()
+					defer mu.Unlock()
+					out = append(out, answer)
+				}
+				return nil
+			})
+		}
+		_ = group.Wait() // none fails: one that does not answer is left out
+		return out
 	}
 }

@@ -20,10 +20,18 @@ import (
 // has the reason.
 var errNoSidecar = errors.New("no answer within 2s of a sidecar of this name; the log of the sidecar that has asked says why")
 
-// newGatherer looks at all load balancers: the sidecars that are registered in
-// Consul as this one is. The token goes to them only over TLS and with
-// api.tls.ca_file.
-func newGatherer(cfg config.Config, rules func() consul.Addresses, log hclog.Logger, own func() fleet.Summary) (*fleet.Gatherer, error) {
+// sidecars are those that are registered in Consul as this one is. The token goes to
+// them only over TLS and with api.tls.ca_file.
+type sidecars struct {
+	service string // that they are registered as
+	reader  *consul.Reader
+	client  *api.Client
+	rules   func() consul.Addresses
+	told    toldOnce
+	log     hclog.Logger
+}
+
+func newSidecars(cfg config.Config, rules func() consul.Addresses, log hclog.Logger) (*sidecars, error) {
 	s := cfg.API
 	reader, errReader := consul.NewReader(consulOptions(cfg, hclog.NewNullLogger()))
 	client, errClient := api.NewClient(api.ClientOptions{
@@ -33,32 +41,49 @@ func newGatherer(cfg config.Config, rules func() consul.Addresses, log hclog.Log
 	if err := errors.Join(errReader, errClient); err != nil {
 		return nil, err
 	}
-	told := toldOnce{}
+	return &sidecars{service: s.Service, reader: reader, client: client, rules: rules, log: log}, nil
+}
+
+func (s *sidecars) members(ctx context.Context) ([]fleet.Member, error) {
+	if s.service == "" {
+		return nil, errors.New("api.service is empty: sidecars do not register")
+	}
+	report, err := s.reader.Judged(ctx, s.service, s.rules())
+	if err != nil {
+		return nil, err
+	}
+	return members(report), nil
+}
+
+// ask asks one of them. Why it cannot be asked goes to the log only.
+func (s *sidecars) ask(m fleet.Member, do func(*api.Client, api.Target) error) error {
+	err := do(s.client, api.Target{LoadBalancer: m.Name, URL: m.URL, Registered: true})
+	s.told.tell(s.log, m, err)
+	if err != nil {
+		return errNoSidecar
+	}
+	return nil
+}
+
+// newGatherer looks at all load balancers.
+func newGatherer(cfg config.Config, all *sidecars, own func() fleet.Summary) *fleet.Gatherer {
 	return &fleet.Gatherer{
-		Name: cfg.Name, Own: own,
-		Members: func(ctx context.Context) ([]fleet.Member, error) {
-			if s.Service == "" {
-				return nil, errors.New("api.service is empty: sidecars do not register")
-			}
-			report, err := reader.Judged(ctx, s.Service, rules())
+		Name: cfg.Name, Own: own, Members: all.members,
+		Ask: func(ctx context.Context, m fleet.Member) (*fleet.Summary, error) {
+			var answer fleet.Answer
+			err := all.ask(m, func(c *api.Client, to api.Target) error {
+				err := c.Summary(ctx, to, &answer)
+				if err == nil && answer.LoadBalancer != m.Name {
+					err = fmt.Errorf("the load balancer %s answers there", catalog.Printable(answer.LoadBalancer))
+				}
+				return err
+			})
 			if err != nil {
 				return nil, err
 			}
-			return members(report), nil
-		},
-		Ask: func(ctx context.Context, m fleet.Member) (*fleet.Summary, error) {
-			var answer fleet.Answer
-			err := client.Summary(ctx, api.Target{LoadBalancer: m.Name, URL: m.URL, Registered: true}, &answer)
-			if err == nil && answer.LoadBalancer != m.Name {
-				err = fmt.Errorf("the load balancer %s answers there", catalog.Printable(answer.LoadBalancer))
-			}
-			told.tell(log, m, err)
-			if err != nil {
-				return nil, errNoSidecar
-			}
 			return (*fleet.Summary)(&answer), nil
 		},
-	}, nil
+	}
 }
 
 // toldOnce logs why a sidecar can't be asked, once until it can be.

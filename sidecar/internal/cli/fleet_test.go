@@ -101,10 +101,11 @@ func TestFleet_NoSidecarThere_OneErrorAndTheReasonInTheLog(t *testing.T) {
 	var log bytes.Buffer
 	cfg := config.Config{Name: "lb0", API: config.API{Service: "pointsman-sidecar"}}
 	cfg.Consul.Address = "127.0.0.1:1"
-	g, err := newGatherer(cfg, func() consul.Addresses { return consul.Addresses{} }, hclog.New(&hclog.LoggerOptions{Output: &log}), func() fleet.Summary { return fleet.Summary{} })
+	all, err := newSidecars(cfg, func() consul.Addresses { return consul.Addresses{} }, hclog.New(&hclog.LoggerOptions{Output: &log}))
 	if err != nil {
 		t.Fatal(err)
 	}
+	g := newGatherer(cfg, all, func() fleet.Summary { return fleet.Summary{} })
 	urls := map[string]string{"lb1": closed.URL}
 	for name, answer := range map[string]string{"lb2": "SSH-2.0-x", "lb3": `{}`, "lb4": `{"load_balancer":"lb9"}`} {
 		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(answer)) }))
@@ -132,11 +133,11 @@ func TestFleet_LoopbackOfAnotherNodeAndDeniedAddress_NotAsked(t *testing.T) {
 	cfg := config.Config{Name: "lb9", API: config.API{Service: "pointsman-sidecar"}}
 	cfg.Consul.Address, cfg.Consul.Wait = s.consul.Address(), time.Minute
 	rules := consul.Addresses{Deny: []netip.Prefix{netip.MustParsePrefix("10.66.0.0/16")}}
-	g, err := newGatherer(cfg, func() consul.Addresses { return rules }, hclog.NewNullLogger(), func() fleet.Summary { return fleet.Summary{} })
+	g, err := newSidecars(cfg, func() consul.Addresses { return rules }, hclog.NewNullLogger())
 	if err != nil {
 		t.Fatal(err)
 	}
-	all, err := g.Members(t.Context())
+	all, err := g.members(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -188,11 +189,11 @@ func TestFleet_Token_IsSentOverVerifiedTLSOnly(t *testing.T) {
 			seen.Store("")
 			cfg := config.Config{Name: "lb0", API: config.API{Token: "s3cret", Service: "pointsman-sidecar", TLS: config.StatusTLS{CAFile: c.ca}}}
 			cfg.Consul.Address = "127.0.0.1:1"
-			g, err := newGatherer(cfg, func() consul.Addresses { return consul.Addresses{} }, hclog.NewNullLogger(), func() fleet.Summary { return fleet.Summary{} })
+			all, err := newSidecars(cfg, func() consul.Addresses { return consul.Addresses{} }, hclog.NewNullLogger())
 			if err != nil {
 				t.Fatal(err)
 			}
-			_, err = g.Ask(t.Context(), fleet.Member{Name: "lb1", URL: c.url})
+			_, err = newGatherer(cfg, all, func() fleet.Summary { return fleet.Summary{} }).Ask(t.Context(), fleet.Member{Name: "lb1", URL: c.url})
 			if (err != nil) != c.fails || seen.Load() != c.token {
 				t.Errorf("error %v, token %q, want %q", err, seen.Load(), c.token)
 			}

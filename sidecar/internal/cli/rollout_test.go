@@ -67,7 +67,7 @@ func TestRolloutJudge_CanaryTakesTrafficInEveryBackend_Passes(t *testing.T) {
 		"another service's":  {[]reconcile.ServiceState{backend("web", up)}, rollout.Wait},
 		"not that service's": {[]reconcile.ServiceState{backend("api", up), backend("web", stable)}, rollout.Pass},
 	} {
-		if got := judge(&reconcile.State{Services: c.services}, "api", "1.1"); got.Verdict != c.want || (got.Reason == "") != (c.want == rollout.Pass) {
+		if got := takesTraffic(&reconcile.State{Services: c.services}, "api", "1.1"); got.Verdict != c.want || (got.Reason == "") != (c.want == rollout.Pass) {
 			t.Errorf("%s: %+v, want %s", name, got, c.want)
 		}
 	}

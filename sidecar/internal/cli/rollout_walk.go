@@ -19,7 +19,7 @@ import (
 )
 
 func rolloutStartCommand(env Env) *cobra.Command {
-	var asJSON bool
+	var asJSON, isCompared bool
 	var stable, canary string
 	var steps []int
 	var interval time.Duration
@@ -28,9 +28,12 @@ func rolloutStartCommand(env Env) *cobra.Command {
 		Short: "Walk a version's share up in steps",
 		Long: `Walk a version's share up in steps, the rest for the stable version. The sidecars move
 it: one of them leads, another takes over, and while Consul does not answer nothing
-moves. A step lasts its interval, and longer while no instance of the canary takes
-traffic; after ten intervals, and ten minutes, it is paused then. An instance of the
-canary must be registered: start it with share 0, by "rollout set SERVICE OLD=100 NEW=0".`,
+moves. The leader compares errors, retries and response times of the canary with those
+of the stable version, on all load balancers: a canary that is worse is aborted at once.
+A step lasts its interval, and longer while that is not known yet or no instance of the
+canary takes traffic; after ten intervals, and ten minutes, it is paused then. An
+instance of the canary must be registered: start it with share 0, by "rollout set
+SERVICE OLD=100 NEW=0".`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			err := errors.Join(named("steps", rollout.CheckSteps(steps)), named("interval", rollout.CheckInterval(interval)), named("canary", rollout.CheckVersion(canary)))
@@ -50,7 +53,11 @@ canary must be registered: start it with share 0, by "rollout set SERVICE OLD=10
 				if err != nil {
 					return nil, err
 				}
-				return d.Start(a, from, canary, steps, interval)
+				analysis := rollout.AnalysisOff
+				if isCompared {
+					analysis = ""
+				}
+				return d.Start(a, from, canary, steps, interval, analysis)
 			})
 		},
 	}
@@ -59,6 +66,7 @@ canary must be registered: start it with share 0, by "rollout set SERVICE OLD=10
 	f.StringVar(&stable, "stable", "", "version that has the rest, and that abort goes back to (default: as before, else the only other one that is registered)")
 	f.IntSliceVar(&steps, "steps", []int{5, 25, 50, 100}, "shares of the canary in percent, ascending, the last 100")
 	f.DurationVar(&interval, "interval", time.Minute, "how long a step lasts, at least; 1s to 168h")
+	f.BoolVar(&isCompared, "analysis", true, "compare the canary with the stable version by HAProxy's counters; =false: a step ends with its interval")
 	f.BoolVar(&asJSON, "json", false, "print the document as JSON")
 	return cmd
 }
@@ -113,8 +121,8 @@ func stableBeside(versions []string, canary, explicit, before string) (string, e
 	return "", fmt.Errorf("which version is the stable one? name it with --stable; registered are %s", catalog.Printable(strings.Join(others, ", ")))
 }
 
-// newMover moves rollouts by what this load balancer sees.
-func newMover(cfg config.Config, all *rollout.Overlay, state func() *reconcile.State, log hclog.Logger) (*rollout.Mover, error) {
+// newMover moves rollouts by what the load balancers have counted.
+func newMover(cfg config.Config, all *rollout.Overlay, state func() *reconcile.State, judge *canaryJudge, log hclog.Logger) (*rollout.Mover, error) {
 	kv, err := consul.NewKV(consulOptions(cfg, log))
 	if err != nil {
 		return nil, err
@@ -125,27 +133,5 @@ func newMover(cfg config.Config, all *rollout.Overlay, state func() *reconcile.S
 		}
 		return all.Running()
 	}
-	return &rollout.Mover{
-		KV: kv, Name: cfg.Name, Running: running, Now: time.Now, Log: log,
-		Judge: func(service string, d *rollout.Document) rollout.Judgement { return judge(state(), service, d.Canary) },
-	}, nil
-}
-
-// judge passes a canary that takes traffic in every backend of its service.
-func judge(s *reconcile.State, service, canary string) rollout.Judgement {
-	backends := 0
-	for i := range s.Services {
-		svc := &s.Services[i]
-		if svc.Name != service {
-			continue
-		}
-		backends++
-		if !slices.ContainsFunc(svc.Instances, func(i reconcile.InstanceState) bool { return i.Version == canary && i.ID != "" && i.TakesTraffic() }) {
-			return rollout.Judgement{Verdict: rollout.Wait, Reason: fmt.Sprintf("no instance of %s takes traffic on %s", catalog.Printable(canary), s.LoadBalancer)}
-		}
-	}
-	if backends == 0 {
-		return rollout.Judgement{Verdict: rollout.Wait, Reason: "the service is not routed by " + s.LoadBalancer}
-	}
-	return rollout.Judgement{Verdict: rollout.Pass}
+	return &rollout.Mover{KV: kv, Name: cfg.Name, Running: running, Now: time.Now, Log: log, Judge: judge.judge}, nil
 }

@@ -80,12 +80,14 @@ type daemon struct {
 	catalog *rollout.Overlay // over source
 	mover   *rollout.Mover
 	agent   *reconcile.Agent
-	haproxy proxy
 	status  *api.Server
 	hosts   atomic.Pointer[[]string] // by which the API may be called
 	limit   atomic.Int64             // for one round of the agent's loop, a time.Duration
 
-	members atomic.Pointer[consul.Addresses] // where other sidecars may be
+	members  atomic.Pointer[consul.Addresses] // where other sidecars may be
+	others   *sidecars
+	haproxy  proxy
+	counters api.Counters
 
 	systemd notifier
 
@@ -133,7 +135,6 @@ func newDaemon(cfg config.Config, env Env, adopt bool, reload func() (config.Con
 	if err != nil {
 		return nil, err
 	}
-	d.haproxy = p
 	if base := cfg.HAProxy.BaseConfig; base != "" || !adopt {
 		p.gate = &gate{render: r, base: base, file: cfg.HAProxy.Config}
 	}
@@ -150,7 +151,12 @@ func newDaemon(cfg config.Config, env Env, adopt bool, reload func() (config.Con
 	if err != nil {
 		return nil, err
 	}
-	if d.mover, err = newMover(cfg, d.catalog, d.agent.State, d.log.Named("rollout")); err != nil {
+	if d.others, err = newSidecars(cfg, func() consul.Addresses { return *d.members.Load() }, d.log.Named("fleet")); err != nil {
+		return nil, err
+	}
+	d.haproxy, d.counters = p, countersOf(d.agent.State, p.Counters)
+	judge := &canaryJudge{state: d.agent.State, read: allCounters(cfg.Name, d.counters, d.others), now: time.Now}
+	if d.mover, err = newMover(cfg, d.catalog, d.agent.State, judge, d.log.Named("rollout")); err != nil {
 		return nil, err
 	}
 	d.systemd.state, d.systemd.alive, d.systemd.log = d.agent.State, d.alive, d.log
@@ -174,10 +180,7 @@ func (d *daemon) newAPI(happened *event.Log, watched *reconcile.InvariantWatch, 
 		d.log.Warn("API connections limited by open files", "limit", openFiles(), "connections", most, "wanted", d.cfg.API.MaxConnections)
 	}
 	summary := func() fleet.Summary { return fleet.Summarize(d.agent.State()) }
-	all, err := newGatherer(d.cfg, func() consul.Addresses { return *d.members.Load() }, d.log.Named("fleet"), summary)
-	if err != nil {
-		return nil, err
-	}
+	all := newGatherer(d.cfg, d.others, summary)
 	book, err := newBook(d.cfg)
 	if err != nil {
 		return nil, err
@@ -194,7 +197,7 @@ func (d *daemon) newAPI(happened *event.Log, watched *reconcile.InvariantWatch, 
 		},
 		Short: func() any { return summary() },
 		Fleet: func(ctx context.Context) any { return all.Gather(ctx) }, Deployments: deployed.read,
-		Counters: countersOf(d.agent.State, d.haproxy.Counters),
+		Counters: d.counters,
 		State: func() any {
 			s := judged(d.agent.State())
 			s.Certificates, s.CertificateProblems = d.certificates.state()

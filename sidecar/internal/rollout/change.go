@@ -52,7 +52,7 @@ func (d *Document) Set(a Author, shares map[string]int, stable string) (*Documen
 		if n.Canary != "" && shares[n.Canary] == 100 {
 			n.State = Promoted
 		}
-		n.Steps, n.Interval, n.Step, n.StepAt = nil, 0, 0, time.Time{}
+		n.Steps, n.Interval, n.Analysis, n.Step, n.StepAt = nil, 0, "", 0, time.Time{}
 	}), nil
 }
 
@@ -87,8 +87,8 @@ func other(shares map[string]int, stable, before string) string {
 	return ""
 }
 
-// Start begins to walk the canary's share up the steps.
-func (d *Document) Start(a Author, stable, canary string, steps []int, interval time.Duration) (*Document, error) {
+// Start begins to walk the canary's share up the steps. analysis is "" or AnalysisOff.
+func (d *Document) Start(a Author, stable, canary string, steps []int, interval time.Duration, analysis string) (*Document, error) {
 	if err := errors.Join(CheckSteps(steps), CheckInterval(interval), CheckVersion(stable), CheckVersion(canary)); err != nil {
 		return nil, err
 	}
@@ -99,7 +99,7 @@ func (d *Document) Start(a Author, stable, canary string, steps []int, interval 
 		return nil, fmt.Errorf("a rollout of %s is %s, by %s at %s: promote or abort it first", catalog.Printable(d.Canary), d.State, catalog.Printable(d.ModifiedBy), d.ModifiedAt.Format(time.RFC3339))
 	}
 	return d.changed("start", a, func(n *Document) {
-		n.State, n.Stable, n.Canary, n.Steps, n.Interval = Running, stable, canary, slices.Clone(steps), Duration(interval)
+		n.State, n.Stable, n.Canary, n.Steps, n.Interval, n.Analysis = Running, stable, canary, slices.Clone(steps), Duration(interval), analysis
 		n.Shares = map[string]int{stable: 0, canary: 0}
 		n.goTo(0, a.At)
 	}), nil
@@ -213,6 +213,6 @@ func (d *Document) End(a Author) (*Document, error) {
 	}
 	return d.changed("end", a, func(n *Document) {
 		n.Shares, n.Stable, n.Canary = map[string]int{}, "", ""
-		n.Steps, n.Interval, n.Step, n.StepAt = nil, 0, 0, time.Time{}
+		n.Steps, n.Interval, n.Analysis, n.Step, n.StepAt = nil, 0, "", 0, time.Time{}
 	}), nil
 }

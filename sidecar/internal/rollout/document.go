@@ -48,6 +48,10 @@ const (
 // States lists every State.
 var States = []State{Running, Paused, Promoted, Aborted}
 
+// AnalysisOff is the Analysis of a rollout whose steps pass when their interval is over
+// and the canary takes traffic.
+const AnalysisOff = "off"
+
 // Document is how one service's traffic is shared.
 type Document struct {
 	Schema  int    `json:"schema"`
@@ -61,6 +65,7 @@ type Document struct {
 
 	Steps    []int     `json:"steps,omitempty"`    // shares of the canary, ascending, the last 100
 	Interval Duration  `json:"interval,omitempty"` // how long a step lasts, at least
+	Analysis string    `json:"analysis,omitempty"` // AnalysisOff, or "": the canary is compared with the stable version
 	Step     int       `json:"step,omitempty"`     // the current one, from 0
 	StepAt   time.Time `json:"step_at,omitzero"`   // when it began
 
@@ -154,6 +159,9 @@ func (d *Document) check(service string) error {
 	}
 	if d.Service != service {
 		bad("service: %.100q, want %.100q", d.Service, service)
+	}
+	if d.Analysis != "" && d.Analysis != AnalysisOff {
+		bad("analysis: %.40q, want %q or none", d.Analysis, AnalysisOff)
 	}
 	if !slices.Contains(States, d.State) {
 		bad("state: %.40q, want one of %v", d.State, States)

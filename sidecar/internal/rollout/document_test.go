@@ -220,7 +220,7 @@ func TestChange_EachCommand_GivesStateSharesAndHistory(t *testing.T) {
 		return func(d *Document) (*Document, error) { return d.Set(ann, shares, "") }
 	}
 	start := func(d *Document) (*Document, error) {
-		return d.Start(ann, "1.0", "1.1", []int{5, 50, 100}, time.Minute)
+		return d.Start(ann, "1.0", "1.1", []int{5, 50, 100}, time.Minute, "")
 	}
 	promote := func(d *Document) (*Document, error) { return d.Promote(ann, false) }
 	full := func(d *Document) (*Document, error) { return d.Promote(ann, true) }

@@ -28,9 +28,9 @@ const (
 // document. While Consul does not answer, nothing moves.
 type Mover struct {
 	KV      *consul.KV
-	Name    string                                            // of this load balancer
-	Running func() map[string]*Document                       // the documents that run, by service
-	Judge   func(service string, running *Document) Judgement // by what this load balancer sees
+	Name    string                                                                 // of this load balancer
+	Running func() map[string]*Document                                            // the documents that run, by service
+	Judge   func(ctx context.Context, service string, running *Document) Judgement // waits for nothing
 	Now     func() time.Time
 	Log     hclog.Logger
 
@@ -98,12 +98,12 @@ func (m *Mover) moveOne(ctx context.Context, service string, known *Document) er
 		m.Log.Info("leading rollout", "service", service, "canary", catalog.Printable(known.Canary))
 	}
 	at := m.Now().UTC().Truncate(time.Millisecond)
-	if known.Next(Author{m.Name, at}, m.Judge(service, known)) == nil {
+	if known.Next(Author{m.Name, at}, m.Judge(ctx, service, known)) == nil {
 		return nil
 	}
 	_, err := Store{m.KV}.Change(ctx, service, false, func(d *Document) (*Document, error) {
 		// What was read now decides: it may have been paused or moved since.
-		if n := d.Next(Author{m.Name, at}, m.Judge(service, d)); n != nil {
+		if n := d.Next(Author{m.Name, at}, m.Judge(ctx, service, d)); n != nil {
 			return n, nil
 		}
 		return nil, errNothing

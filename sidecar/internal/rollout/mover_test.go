@@ -15,7 +15,7 @@ import (
 // Each verdict, before and after the step has lasted its interval.
 func TestNext_ByVerdictAndTime(t *testing.T) {
 	at := func(after time.Duration) Author { return Author{"lb0", ann.At.Add(after)} }
-	begun, err := New("api").Start(ann, "1.0", "1.1", []int{5, 50, 100}, time.Minute)
+	begun, err := New("api").Start(ann, "1.0", "1.1", []int{5, 50, 100}, time.Minute, "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -24,7 +24,7 @@ func TestNext_ByVerdictAndTime(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	long, err := New("api").Start(ann, "1.0", "1.1", []int{5, 50, 100}, 2*time.Minute)
+	long, err := New("api").Start(ann, "1.0", "1.1", []int{5, 50, 100}, 2*time.Minute, "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -90,7 +90,7 @@ func newMoverScene(t *testing.T) *moverScene {
 	mover := func(name string) *Mover {
 		return &Mover{
 			KV: kv(), Name: name, Now: func() time.Time { return s.now }, Log: hclog.NewNullLogger(),
-			Judge: func(string, *Document) Judgement { return s.verdict },
+			Judge: func(context.Context, string, *Document) Judgement { return s.verdict },
 			Running: func() map[string]*Document {
 				if d := s.document(); d.State == Running {
 					return map[string]*Document{"api": d}
@@ -101,7 +101,7 @@ func newMoverScene(t *testing.T) *moverScene {
 	}
 	s.a, s.b = mover("lb-a"), mover("lb-b")
 	s.change(func(d *Document) (*Document, error) {
-		return d.Start(ann, "1.0", "1.1", []int{5, 25, 50, 100}, time.Minute)
+		return d.Start(ann, "1.0", "1.1", []int{5, 25, 50, 100}, time.Minute, "")
 	})
 	return s
 }

@@ -41,7 +41,7 @@ func (d *Document) Next(a Author, j Judgement) *Document {
 		return d.changed("abort", a, func(n *Document) { n.giveUp(j.Reason) })
 	case lasted < time.Duration(d.Interval):
 	case j.Verdict == Pass && d.Step < len(d.Steps)-1:
-		return d.changed("step", a, func(n *Document) { n.goTo(n.Step+1, a.At) })
+		return d.changed("step", a, func(n *Document) { n.goTo(n.Step+1, a.At); n.Reason = j.Reason })
 	case j.Verdict == Wait && lasted >= max(deadlineSteps*time.Duration(d.Interval), leastDeadline):
 		return d.changed("pause", a, func(n *Document) {
 			n.State, n.Reason = Paused, fmt.Sprintf("no verdict within %s: %s", lasted.Round(time.Second), j.Reason)

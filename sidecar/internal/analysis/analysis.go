@@ -1,0 +1,215 @@
+package analysis
+
+import (
+	"fmt"
+	"math"
+	"time"
+)
+
+// Rules say what makes a canary worse than the stable version.
+type Rules struct {
+	// Errors is by how much more of its requests may fail, 0..1: 0.03 is 3 points.
+	Errors float64
+	// Latency is the factor of the mean response time that is too slow, above 1.
+	Latency float64
+	// MaxWrong bounds how likely a canary that is as good is called worse, and one
+	// that is worse by this much as good, over all looks of a rollout.
+	MaxWrong float64
+	// MinRequests is how many requests a canary must have had before it passes.
+	MinRequests uint64
+}
+
+// Default is what a rollout is compared by unless its document says otherwise.
+var Default = Rules{Errors: 0.03, Latency: 2, MaxWrong: 0.01, MinRequests: 100}
+
+// Counters are what a HAProxy has counted of one server since its worker began.
+type Counters struct {
+	Requests uint64
+	Errors   uint64 // answers 5xx, connections that failed, answers that broke off
+	Retries  uint64 // requests that were tried again
+	// ResponseTime is HAProxy's mean over about its last thousand requests.
+	ResponseTime time.Duration
+}
+
+// Reading is one instance on one load balancer.
+type Reading struct {
+	LoadBalancer, Backend, Instance, Node string
+	IsCanary                              bool
+	IsUp                                  bool // as HAProxy sees it
+	Counters
+}
+
+// Outcome is what a comparison comes to.
+type Outcome string
+
+// The outcomes.
+const (
+	Waiting Outcome = "waiting" // not known yet
+	Passed  Outcome = "passed"  // as good as the stable version
+	Failed  Outcome = "failed"  // worse
+)
+
+// Verdict is an outcome and the numbers behind it, in words.
+type Verdict struct {
+	Outcome Outcome
+	Reason  string
+}
+
+// totals are the counters of one version, of all looks after the first.
+type totals struct {
+	requests, errors, retries uint64
+	responseTime              float64 // the mean of the last look, in milliseconds
+}
+
+// maxDown is at how many looks in a row a canary may be without a server that is up.
+const maxDown = 3
+
+// Analysis is what the looks at a rollout have found so far.
+type Analysis struct {
+	rules           Rules
+	last            map[server]Counters // of the last look
+	stable, canary  totals
+	errors, retries evidence
+	latency         latencyEvidence
+	down            int    // at how many looks in a row no server of the canary was up
+	timed           uint64 // requests of the canary since its mean last counted
+}
+
+type server struct{ loadBalancer, backend, instance, node string }
+
+// New begins an analysis.
+func New(rules Rules) *Analysis { return &Analysis{rules: rules} }
+
+// NextStep keeps what is known against the canary, and what the stable version does,
+// but asks for new evidence that it is as good: it has another share now.
+func (a *Analysis) NextStep() {
+	a.errors.fine, a.retries.fine, a.timed, a.canary = 0, 0, 0, totals{}
+	a.latency = max(a.latency, 0)
+}
+
+// Look takes in the counters of all load balancers. What a server has counted before
+// it was first seen is left out; a counter that has fallen began again with a worker.
+func (a *Analysis) Look(readings []Reading) Verdict {
+	var stable, canary window
+	next := make(map[server]Counters, len(readings))
+	up, isThere := false, false
+	for _, r := range readings {
+		key := server{r.LoadBalancer, r.Backend, r.Instance, r.Node}
+		next[key] = r.Counters
+		if r.IsCanary {
+			isThere, up = true, up || r.IsUp
+		}
+		last, isKnown := a.last[key]
+		if !isKnown {
+			continue
+		}
+		w := &stable
+		if r.IsCanary {
+			w = &canary
+		}
+		w.add(r.since(last))
+	}
+	a.last = next
+	if a.down++; up || !isThere {
+		a.down = 0
+	}
+
+	before := a.stable
+	a.stable.add(stable)
+	a.canary.add(canary)
+	if before.requests > 0 {
+		a.errors.look(rate(before.errors, before.requests), stable.errors(), canary.errors(), a.rules.Errors)
+		a.retries.look(rate(before.retries, before.requests), stable.retries(), canary.retries(), a.rules.Errors)
+	}
+	if a.timed += canary.requests; a.timed >= minTimed && a.stable.requests > 0 {
+		a.timed = 0
+		a.latency.look(a.stable.responseTime, a.canary.responseTime, a.rules.Latency)
+	}
+	return a.verdict()
+}
+
+// rate is a proportion as it is guessed from what was counted (Krichevsky and Trofimov).
+func rate(failed, all uint64) float64 { return (float64(failed) + 0.5) / (float64(all) + 1) }
+
+// checks is how many things are compared: each may be wrong with its part of MaxWrong.
+const checks = 3
+
+func (a *Analysis) verdict() Verdict {
+	worse, fine := math.Log(checks/a.rules.MaxWrong), math.Log(1/a.rules.MaxWrong)
+	switch {
+	case a.down >= maxDown:
+		return Verdict{Failed, fmt.Sprintf("no server of the canary is up, at %d looks in a row", a.down)}
+	case a.errors.worse >= worse:
+		return Verdict{Failed, "more errors: " + a.compare("failed", totals.errorRate)}
+	case a.retries.worse >= worse:
+		return Verdict{Failed, "more retries: " + a.compare("were tried again", totals.retryRate)}
+	case float64(a.latency) >= worse:
+		return Verdict{Failed, "slower: " + a.times()}
+	case a.stable.requests == 0:
+		return Verdict{Waiting, "the stable version has had no requests to compare with"}
+	case a.canary.requests < a.rules.MinRequests:
+		return Verdict{Waiting, fmt.Sprintf("%d of %d requests that the comparison needs", a.canary.requests, a.rules.MinRequests)}
+	case a.errors.fine < fine:
+		return Verdict{Waiting, "errors: not enough requests yet: " + a.compare("failed", totals.errorRate)}
+	case a.retries.fine < fine:
+		return Verdict{Waiting, "retries: not enough requests yet: " + a.compare("were tried again", totals.retryRate)}
+	case float64(-a.latency) < fine:
+		return Verdict{Waiting, "response time: not enough requests yet: " + a.times()}
+	}
+	return Verdict{Passed, a.compare("failed", totals.errorRate) + "; " + a.times()}
+}
+
+func (t totals) errorRate() float64 { return share(t.errors, t.requests) }
+func (t totals) retryRate() float64 { return share(t.retries, t.requests) }
+
+func share(part, all uint64) float64 {
+	if all == 0 {
+		return 0
+	}
+	return float64(part) / float64(all)
+}
+
+func (a *Analysis) compare(what string, of func(totals) float64) string {
+	return fmt.Sprintf("%.2f %% of %d requests %s, %.2f %% of %d of the stable version", 100*of(a.canary), a.canary.requests, what,
+		100*of(a.stable), a.stable.requests)
+}
+
+func (a *Analysis) times() string {
+	return fmt.Sprintf("%.0f ms on average, %.0f ms of the stable version", a.canary.responseTime, a.stable.responseTime)
+}
+
+// window is what one version has done since the look before.
+type window struct {
+	requests, failed, retried uint64
+	millis                    float64 // mean response times, each times its requests
+}
+
+func (w *window) add(c Counters) {
+	w.requests += c.Requests
+	w.failed += min(c.Errors, c.Requests)
+	w.retried += min(c.Retries, c.Requests)
+	w.millis += float64(c.Requests) * float64(c.ResponseTime) / float64(time.Millisecond)
+}
+
+func (w window) errors() count  { return count{float64(w.failed), float64(w.requests)} }
+func (w window) retries() count { return count{float64(w.retried), float64(w.requests)} }
+
+func (t *totals) add(w window) {
+	t.requests += w.requests
+	t.errors += w.failed
+	t.retries += w.retried
+	if w.requests > 0 {
+		t.responseTime = w.millis / float64(w.requests)
+	}
+}
+
+// since is what was counted after before. Response times are means, and stay.
+func (c Counters) since(before Counters) Counters {
+	if c.Requests < before.Requests || c.Errors < before.Errors || c.Retries < before.Retries {
+		return c
+	}
+	c.Requests -= before.Requests
+	c.Errors -= before.Errors
+	c.Retries -= before.Retries
+	return c
+}

@@ -1,0 +1,263 @@
+package analysis
+
+import (
+	"flag"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"sync"
+	"testing"
+	"time"
+)
+
+var rollouts = flag.Int("rollouts", 2000, "how many rollouts of each kind are simulated")
+
+// site is a service in simulated traffic: servers behind two load balancers, whose
+// counters are as HAProxy's.
+type site struct {
+	random  *rand.Rand
+	servers []*simulated
+}
+
+type simulated struct {
+	Reading
+	failing float64 // its rate
+	millis  float64 // its mean response time
+	mean    float64 // HAProxy's, of its last requests
+}
+
+// haproxyWindow is over how many requests HAProxy's means go (TIME_STATS_SAMPLES).
+const haproxyWindow = 512
+
+func newSite(random *rand.Rand, stable, canary int) *site {
+	s := &site{random: random}
+	for i := range stable + canary {
+		for _, lb := range []string{"lb0", "lb1"} {
+			s.servers = append(s.servers, &simulated{Reading: Reading{
+				LoadBalancer: lb, Instance: fmt.Sprint(i), IsCanary: i >= stable, IsUp: true,
+			}})
+		}
+	}
+	return s
+}
+
+func (s *site) each(canary bool, do func(*simulated)) {
+	for _, x := range s.servers {
+		if x.IsCanary == canary {
+			do(x)
+		}
+	}
+}
+
+// serve sends requests to the servers of one version.
+func (s *site) serve(canary bool, requests int) {
+	n := 0
+	s.each(canary, func(*simulated) { n++ })
+	s.each(canary, func(x *simulated) { s.take(x, requests/n) })
+}
+
+func (s *site) take(x *simulated, requests int) {
+	if requests == 0 {
+		return
+	}
+	x.Errors += uint64(s.failures(requests, x.failing))
+	// The mean of this many exponential response times, and HAProxy's moving one.
+	own := x.millis * (1 + s.random.NormFloat64()/math.Sqrt(float64(requests)))
+	weight := math.Pow(1-1.0/haproxyWindow, float64(requests))
+	if x.Requests < haproxyWindow {
+		weight = float64(x.Requests) / float64(int(x.Requests)+requests)
+	}
+	x.mean = weight*x.mean + (1-weight)*own
+	x.ResponseTime = time.Duration(max(x.mean, 0)) * time.Millisecond // whole ones
+	x.Requests += uint64(requests)
+}
+
+// failures draws how many of n requests fail, by the gaps between them.
+func (s *site) failures(n int, p float64) int {
+	if p = min(p, 0.9); p < 1e-9 {
+		return 0
+	}
+	failed := 0
+	for at := 0.0; ; failed++ {
+		if at += math.Floor(math.Log(1-s.random.Float64())/math.Log(1-p)) + 1; at > float64(n) {
+			return failed
+		}
+	}
+}
+
+func (s *site) readings() []Reading {
+	all := make([]Reading, len(s.servers))
+	for i, x := range s.servers {
+		all[i] = x.Reading
+	}
+	return all
+}
+
+// reload has one load balancer begin with a new worker.
+func (s *site) reload(lb string) {
+	for _, x := range s.servers {
+		if x.LoadBalancer == lb {
+			x.Counters, x.mean = Counters{}, 0
+		}
+	}
+}
+
+// rollout simulates one: steps with a share of the traffic each, at least 2,000
+// requests for the canary in each, looked at five times. A step that has not passed by
+// then is looked at for as long again, and then the rollout is paused.
+func rollout(seed uint64, errors, slowness float64) Outcome {
+	random := rand.New(rand.NewPCG(seed, 17))
+	s := newSite(random, 2+random.IntN(8), 1+random.IntN(2))
+	base, millis := 0.05*random.Float64()*random.Float64(), 10+200*random.Float64()
+	s.each(false, func(x *simulated) { x.failing, x.millis = base, millis })
+	s.each(true, func(x *simulated) { x.failing, x.millis = base+errors, millis*slowness })
+
+	a := New(Default)
+	s.serve(false, 20000)
+	a.Look(s.readings())
+	for _, share := range []float64{0.05, 0.25, 0.5} {
+		var v Verdict
+		for look := 0; look < 10 && v.Outcome != Passed; look++ {
+			if random.IntN(10) == 0 {
+				s.reload("lb0")
+			}
+			outage := 0.0 // behind both versions
+			if random.IntN(10) == 0 {
+				outage = random.Float64() / 4
+			}
+			for _, x := range s.servers {
+				x.failing += outage
+			}
+			canary := 400 + random.IntN(400)
+			s.serve(true, canary)
+			s.serve(false, int(float64(canary)*(1-share)/share))
+			for _, x := range s.servers {
+				x.failing -= outage
+			}
+			if v = a.Look(s.readings()); v.Outcome == Failed {
+				return Failed
+			}
+		}
+		if v.Outcome != Passed {
+			return Waiting
+		}
+		a.NextStep()
+	}
+	return Passed
+}
+
+// The promise: of the good ones under 1 % are aborted, of the bad ones under 1 % are
+// promoted.
+func TestAnalysis_ManyRollouts_FewAreJudgedWrong(t *testing.T) {
+	n := *rollouts
+	if testing.Short() {
+		n = min(n, 1000)
+	}
+	for _, kind := range []struct {
+		name             string
+		errors, slowness float64
+		wrong            Outcome
+	}{
+		{"as good", 0, 1, Failed},
+		{"3 points more errors", 0.03, 1, Passed},
+		{"twice as slow", 0, 2, Passed},
+		{"crashing on one request of five", 0.2, 1, Passed},
+	} {
+		t.Run(kind.name, func(t *testing.T) {
+			t.Parallel()
+			var mu sync.Mutex
+			outcomes := map[Outcome]int{}
+			var parts sync.WaitGroup
+			for part := range 4 {
+				parts.Go(func() {
+					for seed := part; seed < n; seed += 4 {
+						o := rollout(uint64(seed), kind.errors, kind.slowness)
+						mu.Lock()
+						outcomes[o]++
+						mu.Unlock()
+					}
+				})
+			}
+			parts.Wait()
+			t.Logf("of %d rollouts: passed %d, failed %d, paused as not known %d", n, outcomes[Passed], outcomes[Failed], outcomes[Waiting])
+			if got := outcomes[kind.wrong]; got*100 >= n {
+				t.Errorf("%d of %d were judged wrong, want less than 1 %%", got, n)
+			}
+			if got := outcomes[Waiting]; got*20 >= n {
+				t.Errorf("%d of %d were not judged, want less than 5 %%", got, n)
+			}
+		})
+	}
+}
+
+func TestAnalysis_Looks(t *testing.T) {
+	reading := func(canary, up bool, requests, errors uint64, mean time.Duration) Reading {
+		name := "api-old"
+		if canary {
+			name = "api-new"
+		}
+		return Reading{LoadBalancer: "lb0", Instance: name, IsCanary: canary, IsUp: up, Counters: Counters{Requests: requests, Errors: errors, ResponseTime: mean}}
+	}
+	const ms = time.Millisecond
+	for _, c := range []struct {
+		name  string
+		looks [][]Reading
+		want  Outcome
+	}{
+		{"only one look", [][]Reading{{reading(false, true, 1e6, 0, ms), reading(true, true, 1e6, 1e6, ms)}}, Waiting},
+		{"what was counted before is left out", [][]Reading{
+			{reading(false, true, 1e6, 0, ms), reading(true, true, 1000, 1000, ms)},
+			{reading(false, true, 2e6, 0, ms), reading(true, true, 1000, 1000, ms)},
+			{reading(false, true, 3e6, 0, ms), reading(true, true, 1000, 1000, ms)},
+		}, Waiting},
+		{"many errors", [][]Reading{
+			{reading(false, true, 0, 0, ms), reading(true, true, 0, 0, ms)},
+			{reading(false, true, 1000, 1, ms), reading(true, true, 0, 0, ms)},
+			{reading(false, true, 2000, 2, ms), reading(true, true, 100, 20, ms)},
+		}, Failed},
+		{"errors of both", [][]Reading{
+			{reading(false, true, 0, 0, ms), reading(true, true, 0, 0, ms)},
+			{reading(false, true, 1000, 1, ms), reading(true, true, 0, 0, ms)},
+			{reading(false, true, 2000, 200, ms), reading(true, true, 100, 20, ms)},
+		}, Waiting},
+		{"a reload is no negative rate", [][]Reading{
+			{reading(false, true, 0, 0, ms), reading(true, true, 0, 0, ms)},
+			{reading(false, true, 1000, 900, ms), reading(true, true, 500, 450, ms)},
+			{reading(false, true, 10, 9, ms), reading(true, true, 5, 4, ms)},
+		}, Waiting},
+		{"down once", [][]Reading{
+			{reading(false, true, 0, 0, ms), reading(true, false, 0, 0, ms)},
+			{reading(false, true, 1000, 0, ms), reading(true, true, 0, 0, ms)},
+			{reading(false, true, 2000, 0, ms), reading(true, false, 0, 0, ms)},
+		}, Waiting},
+		{"down at three looks", [][]Reading{
+			{reading(false, true, 0, 0, ms), reading(true, false, 0, 0, ms)},
+			{reading(false, true, 1000, 0, ms), reading(true, false, 0, 0, ms)},
+			{reading(false, true, 2000, 0, ms), reading(true, false, 0, 0, ms)},
+		}, Failed},
+		{"1 ms and 2 ms are alike", [][]Reading{
+			{reading(false, true, 0, 0, ms), reading(true, true, 0, 0, ms)},
+			{reading(false, true, 1e4, 0, ms), reading(true, true, 1000, 0, 2*ms)},
+			{reading(false, true, 2e4, 0, ms), reading(true, true, 2000, 0, 2*ms)},
+			{reading(false, true, 3e4, 0, ms), reading(true, true, 3000, 0, 2*ms)},
+			{reading(false, true, 4e4, 0, ms), reading(true, true, 4000, 0, 2*ms)},
+		}, Passed},
+		{"50 ms and 150 ms are not", [][]Reading{
+			{reading(false, true, 0, 0, 50*ms), reading(true, true, 0, 0, ms)},
+			{reading(false, true, 1e4, 0, 50*ms), reading(true, true, 1000, 0, 150*ms)},
+			{reading(false, true, 2e4, 0, 50*ms), reading(true, true, 2000, 0, 150*ms)},
+			{reading(false, true, 3e4, 0, 50*ms), reading(true, true, 3000, 0, 150*ms)},
+		}, Failed},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			a := New(Default)
+			var got Verdict
+			for _, l := range c.looks {
+				got = a.Look(l)
+			}
+			if got.Outcome != c.want {
+				t.Errorf("got %s (%s), want %s", got.Outcome, got.Reason, c.want)
+			}
+		})
+	}
+}
