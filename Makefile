@@ -161,6 +161,14 @@ lint: tools-lint ## Check the Go code and the scripts
 	$(GOLANGCI_LINT) run
 	shellcheck $(SCRIPTS)
 
+.PHONY: verify
+verify: ## Compare the modules with the digests of go.sum
+	@for module in . tools tools/lint tools/compose; do (cd $$module && go mod verify) || exit 1; done
+
+.PHONY: vuln
+vuln: ## Look for known vulnerabilities; needs Go's database, or GOVULNDB
+	tools/vuln.sh
+
 .PHONY: fmt
 fmt: tools-lint ## Format the Go code
 	$(GOLANGCI_LINT) fmt

@@ -3,6 +3,8 @@ package registrator
 import (
 	"cmp"
 	"context"
+	"crypto/rand"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -14,6 +16,8 @@ import (
 	"strings"
 	"sync/atomic"
 	"time"
+
+	"github.com/pointsman/pointsman/registrator/contract"
 )
 
 // maxHeader bounds the header of an answer, in bytes.
@@ -123,6 +127,9 @@ func (a *asker) request(ctx context.Context, to sidecar, q request, index uint64
 		return nil, err
 	}
 	request.Header.Set("User-Agent", "pointsman-registrator")
+	nonce := make([]byte, 16)
+	_, _ = rand.Read(nonce) // crypto/rand never fails
+	request.Header.Set(contract.HeaderNonce, hex.EncodeToString(nonce))
 	if token != "" {
 		request.Header.Set("Authorization", "Bearer "+token)
 	}
@@ -151,10 +158,31 @@ func (a *asker) read(ctx context.Context, response *http.Response, q request) (a
 		return answer{}, fmt.Errorf("answer incomplete: %w", cmp.Or(context.Cause(ctx), err))
 	case len(body) > maxAnswer:
 		return answer{}, fmt.Errorf("answer larger than %d bytes", maxAnswer)
-	case response.StatusCode == http.StatusNotFound:
+	}
+	if err := a.checkSignature(response, body); err != nil {
+		return answer{}, err
+	}
+	if response.StatusCode == http.StatusNotFound {
 		return parseNotRouted(body, q)
 	}
 	return parseAnswer(body, q)
+}
+
+// checkSignature refuses an answer that no holder of the key has given to this very
+// question.
+func (a *asker) checkSignature(response *http.Response, body []byte) error {
+	key, err := a.config.signingKey()
+	if key == "" || err != nil {
+		return err
+	}
+	signature, asked := response.Header.Get(contract.HeaderSignature), response.Request
+	switch {
+	case signature == "":
+		return errors.New("answer not signed, which Sidecars.SigningKeyFile (--sidecar-signing-key-file) requires: see the sidecar's api.signing_key_file")
+	case !contract.IsSigned(signature, key, asked.Header.Get(contract.HeaderNonce), asked.URL.RequestURI(), response.StatusCode, body):
+		return errors.New("answer signed with another key, or of another question")
+	}
+	return nil
 }
 
 // segment escapes a part of a path, also one that would mean to go up in it.

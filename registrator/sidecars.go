@@ -8,6 +8,8 @@ import (
 	"io"
 	"os"
 	"strings"
+
+	"github.com/pointsman/pointsman/registrator/contract"
 )
 
 // Sidecars says how a program that leaves asks the load balancers whether
@@ -25,6 +27,12 @@ type Sidecars struct {
 	// an address, and a host's name with a certificate of its own.
 	Token     Secret
 	TokenFile string
+
+	// SigningKeyFile has the key that the sidecars sign their answers with
+	// (api.signing_key_file). With one, only signed answers are believed: whatever else
+	// is registered as a sidecar, or stands between, cannot say that the program is
+	// drained. It is read again for each question.
+	SigningKeyFile string
 
 	// CAFile holds the authorities that their certificates must come from;
 	// default: the system's. With one, a sidecar whose API has no TLS is not
@@ -51,6 +59,9 @@ func (s Sidecars) check() (Sidecars, error) {
 		bad("a token and a token file, %q: want at most one", s.TokenFile)
 	}
 	if _, err := s.token(); err != nil {
+		bad("%w", err)
+	}
+	if _, err := s.signingKey(); err != nil {
 		bad("%w", err)
 	}
 	if (s.CertFile == "") != (s.KeyFile == "") {
@@ -89,6 +100,23 @@ func (s Sidecars) token() (string, error) {
 		return "", fmt.Errorf("%s: %d bytes: want at most %d", from, len(token), maxToken)
 	}
 	return token, nil
+}
+
+// signingKey gives the key of signed answers, or "" where they need no signature. Its
+// errors never hold it.
+func (s Sidecars) signingKey() (string, error) {
+	if s.SigningKeyFile == "" {
+		return "", nil
+	}
+	text, err := readSome(s.SigningKeyFile, maxToken)
+	if err != nil {
+		return "", fmt.Errorf("signing key file: %w", err)
+	}
+	key := strings.TrimSpace(text)
+	if err := contract.CheckSigningKey(key); err != nil {
+		return "", fmt.Errorf("signing key file %q: %w", s.SigningKeyFile, err)
+	}
+	return key, nil
 }
 
 // tls reads the files.

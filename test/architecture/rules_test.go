@@ -40,7 +40,7 @@ var rules = []rule{
 	{place: sidecar + "haproxy/...", imports: core, tests: fakes},
 	{place: sidecar + "render/...", imports: core, tests: append([]string{"templates"}, fakes...)},
 	// The page shows agent.State, a value; the agent knows nothing of the page.
-	{place: sidecar + "api/...", imports: append([]string{sidecar + "reconcile/...", sidecar + "credential/...", sidecar + "event"}, core...), tests: fakes},
+	{place: sidecar + "api/...", imports: append([]string{sidecar + "reconcile/...", sidecar + "credential/...", sidecar + "event", "registrator/contract/..."}, core...), tests: fakes},
 	// It keeps what happened: it reads the agent's State and takes its calls.
 	{place: sidecar + "event", imports: append([]string{sidecar + "reconcile/..."}, core...)},
 	// It keeps what deploy did, in Consul.

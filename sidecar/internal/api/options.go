@@ -25,6 +25,10 @@ type Options struct {
 
 	LoadBalancer string // its name
 
+	// SigningKeyFile has the key by which answers about drains are signed for those who
+	// ask for that; "" signs none. It is read again for each answer.
+	SigningKeyFile string
+
 	// State gives the body of /api/v1/state, as JSON can encode it; nil is
 	// none yet.
 	State func() any

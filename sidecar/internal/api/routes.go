@@ -28,7 +28,11 @@ func routes(o Options) (map[string]http.Handler, error) {
 	}
 	if o.Watch != nil {
 		p := newPolls(o.LoadBalancer, o.Watch, o.Attend, o.Drained)
-		paths["/api/v1/drain/*"] = http.HandlerFunc(p.drain)
+		drain, err := signing(o, http.HandlerFunc(p.drain))
+		if err != nil {
+			return nil, err
+		}
+		paths["/api/v1/drain/*"] = drain
 		paths["/api/v1/live/*"] = http.HandlerFunc(p.live)
 	}
 	if o.Parts != nil && o.Watch != nil {

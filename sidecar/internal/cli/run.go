@@ -187,7 +187,7 @@ func (d *daemon) newAPI(happened *event.Log, watched *reconcile.InvariantWatch, 
 	}
 	deployed, acts := &deploymentReader{book: book}, actions(d.started)
 	return api.New(api.Options{
-		Address: d.cfg.API.Address, Socket: d.cfg.API.Socket, MaxConnections: most, MaxPerAddress: perAddress, Access: access(d.cfg, func() []string { return *d.hosts.Load() }), LoadBalancer: d.cfg.Name,
+		Address: d.cfg.API.Address, Socket: d.cfg.API.Socket, MaxConnections: most, MaxPerAddress: perAddress, Access: access(d.cfg, func() []string { return *d.hosts.Load() }), LoadBalancer: d.cfg.Name, SigningKeyFile: d.cfg.API.SigningKeyFile,
 		Parts: func() (any, []reconcile.ServiceState) {
 			head, services := headOf(d.agent.State())
 			head.Certificates, head.CertificateProblems = d.certificates.state()

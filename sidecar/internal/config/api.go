@@ -15,7 +15,9 @@ type API struct {
 	// it; /healthz needs none.
 	Token     Secret
 	TokenFile string
-	TLS       StatusTLS
+
+	SigningKeyFile string // "": answers are not signed
+	TLS            StatusTLS
 
 	Service   string // as which the sidecar registers itself; "" registers nothing
 	Advertise string // where others reach it: a host or host:port; "" is to be found out

@@ -52,6 +52,11 @@ func apiSettings() []setting[Config] {
 			doc: "File with the bearer token. The sidecar reads the file again when it changes.",
 			at:  func(c *Config) value { return text{&c.API.TokenFile, "path", orEmpty(path)} },
 		},
+		{
+			key: "api.signing_key_file",
+			doc: "File with a key of at least 32 characters, the same for all sidecars and for the nodes (`--sidecar-signing-key-file`). Answers about drains are signed with it (HMAC-SHA-256), for nodes that believe no others. The sidecar reads the file again for each answer.",
+			at:  func(c *Config) value { return text{&c.API.SigningKeyFile, "path", orEmpty(path)} },
+		},
 	}
 }
 

@@ -49,6 +49,7 @@ type settings struct {
 
 	sidecars          string // "" or "off" asks none
 	sidecarTokenFile  string
+	sidecarSigningKey string // its file
 	sidecarCAFile     string
 	sidecarCertFile   string
 	sidecarKeyFile    string
@@ -104,6 +105,7 @@ func (s *settings) flags(flags *pflag.FlagSet) {
 
 	add(flags, &s.sidecars, registrator.DefaultSidecars, "sidecars", "service", "service name of the load balancers' sidecars in Consul, which report when\nthe program is drained; off asks none", parseText)
 	text(&s.sidecarTokenFile, "sidecar-token-file", "file", "file with the bearer token for the sidecars' API; sent only over TLS,\nwith a CA file or a server name")
+	text(&s.sidecarSigningKey, "sidecar-signing-key-file", "file", "file with the key that the sidecars sign their answers with; if set, only\nsigned answers are believed")
 	text(&s.sidecarCAFile, "sidecar-ca-file", "file", "file with the authorities of the sidecars' certificates (default: the\nsystem's); if set, sidecars without TLS are not asked")
 	text(&s.sidecarCertFile, "sidecar-cert-file", "file", "file with the client certificate for the sidecars' API")
 	text(&s.sidecarKeyFile, "sidecar-key-file", "file", "file with the client certificate's key")
@@ -160,7 +162,7 @@ func (s *settings) registration(at place, checks []registrator.Check, consul *ap
 		Checks:  checks, LeaveWait: s.leaveWait, LeaveTimeout: s.leaveTimeout, Logger: log,
 		Sidecars: registrator.Sidecars{
 			Off: s.sidecars == "" || s.sidecars == "off", Service: s.sidecars,
-			TokenFile: s.sidecarTokenFile, CAFile: s.sidecarCAFile, CertFile: s.sidecarCertFile, KeyFile: s.sidecarKeyFile,
+			TokenFile: s.sidecarTokenFile, SigningKeyFile: s.sidecarSigningKey, CAFile: s.sidecarCAFile, CertFile: s.sidecarCertFile, KeyFile: s.sidecarKeyFile,
 			ServerName: s.sidecarServerName,
 		},
 	}
