@@ -151,12 +151,8 @@ func newDaemon(cfg config.Config, env Env, adopt bool, reload func() (config.Con
 	if err != nil {
 		return nil, err
 	}
-	if d.others, err = newSidecars(cfg, func() consul.Addresses { return *d.members.Load() }, d.log.Named("fleet")); err != nil {
-		return nil, err
-	}
-	d.haproxy, d.counters = p, countersOf(d.agent.State, p.Counters)
-	judge := &canaryJudge{state: d.agent.State, read: allCounters(cfg.Name, d.counters, d.others), now: time.Now}
-	if d.mover, err = newMover(cfg, d.catalog, d.agent.State, judge, d.log.Named("rollout")); err != nil {
+	d.haproxy = p
+	if err := d.addRollouts(); err != nil {
 		return nil, err
 	}
 	d.systemd.state, d.systemd.alive, d.systemd.log = d.agent.State, d.alive, d.log
@@ -171,6 +167,18 @@ func newDaemon(cfg config.Config, env Env, adopt bool, reload func() (config.Con
 	}
 	d.self, err = newRegistrant(cfg, self(d.status.Addr), d.log.Named("self"))
 	return d, err
+}
+
+// addRollouts adds what moves rollouts, and what it looks at: the counters of this load
+// balancer and of the others.
+func (d *daemon) addRollouts() (err error) {
+	if d.others, err = newSidecars(d.cfg, func() consul.Addresses { return *d.members.Load() }, d.log.Named("fleet")); err != nil {
+		return err
+	}
+	d.counters = countersOf(d.agent.State, d.haproxy.Counters)
+	judge := &canaryJudge{state: d.agent.State, read: allCounters(d.cfg.Name, d.counters, d.others), now: time.Now}
+	d.mover, err = newMover(d.cfg, d.catalog, d.agent.State, judge, d.log.Named("rollout"))
+	return err
 }
 
 // newAPI is the API and the page, over what the other parts know.
