@@ -46,5 +46,6 @@ func (b *backendPlan) waitForOthers() {
 			}
 		}
 		b.wait(s, inst, ForReplacement)
+		b.waiting[len(b.waiting)-1].Stays = s != nil
 	}
 }

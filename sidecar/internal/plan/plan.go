@@ -218,6 +218,10 @@ type Waiting struct {
 	// ForCheck only: the last check, and since when the server is down.
 	Check Check
 	Down  time.Duration
+
+	// Stays, ForReplacement only: the server is to take traffic until then, so it is
+	// not on its way out.
+	Stays bool
 }
 
 // WaitReason is what a change waits for.

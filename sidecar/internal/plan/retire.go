@@ -71,7 +71,7 @@ func (b *backendPlan) candidate(s *Server, inst *catalog.Instance) candidate {
 		c.reason = Moved
 	case inst == nil:
 		switch {
-		case b.drifted(s, func(l FileServer) bool { return l.Addr != s.Addr || l.Disabled }):
+		case s.Admin == Ready && b.drifted(s, func(l FileServer) bool { return l.Addr != s.Addr || l.Disabled }):
 			c.reason = Drift
 		case b.isReplaced(s):
 			c.reason = Moved

@@ -301,13 +301,10 @@ func (a *Agent) apply(ctx context.Context, steps []plan.Step) {
 			}
 			continue
 		}
-		switch s.Kind {
-		case plan.Add:
+		if s.Kind == plan.Add {
 			a.known.adds[s.Backend] = true
-		case plan.SetReady:
-			a.known.letIn(s)
-		case plan.Delete, plan.SetDrain, plan.SetMaint, plan.SetWeight, plan.SetMaxConn, plan.SetAddr, plan.EnableHealth, plan.EnableAgent, plan.DisableAgent, plan.Shutdown:
 		}
+		a.known.noteStep(s)
 		if a.trouble.taken(s) {
 			a.logStep(s)
 		}

@@ -591,3 +591,14 @@ func TestAnticipate_ReadingTakesLong_CertainStepsGoAtOnce(t *testing.T) {
 		b.runs(2*time.Minute, "api-1 10.0.0.1:4000 ready up", "api-2 10.0.0.2:4000 ready up", "api-3 10.0.0.3:4000 ready up")
 	})
 }
+
+// A server that goes because its instance has another one now is not called someone
+// else's doing at the end, nor lost.
+func TestServerOfAnInstanceThatHasBecomeABackupHasMoved(t *testing.T) {
+	inTime(func(t *testing.T) {
+		b := serving(t, true, instance("a", 1))
+		b.catalog.says("api", instance("a", 1, func(i *catalog.Instance) { i.Backup = true }))
+		b.passes(time.Minute)
+		b.wantTold("step api delete", "step api delete a: moved: ok")
+	})(t)
+}

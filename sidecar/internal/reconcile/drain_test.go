@@ -304,3 +304,41 @@ func TestDrain_HAProxyUnreadForAWhile_OldWorkersStillCount(t *testing.T) {
 		}
 	})
 }
+
+// What the sidecar itself has put in drain is no drift when the instance comes back.
+func TestDrain_InstanceComesBackWithSessions_IsNoDrift(t *testing.T) {
+	for _, moves := range []bool{false, true} {
+		inBothModes(t, func(t *testing.T, dynamic bool) {
+			b := newBench(t, dynamic)
+			b.settings.Services[0].MoveSticky = moves // a drain is maint then
+			b.catalog.says("api", instance("a", 1), instance("b", 2))
+			b.adoptable()
+			b.start()
+			b.eventually("ready", time.Second, func() bool { return b.agent.State().Ready })
+			b.haproxy.with(func() { b.haproxy.server("api_nodes", b.nameAt(1)).Sessions = 1 })
+			b.catalog.says("api", instance("a", 1, leaving), instance("b", 2))
+			b.passes(5 * time.Second)
+			b.catalog.says("api", instance("a", 1), instance("b", 2))
+			b.eventually("a up", 5*time.Second, func() bool { return b.phases() == "a up, b up" })
+			if n := b.log.count("drift corrected"); n != 0 {
+				t.Errorf("got %d lines of drift, want none:\n%s", n, b.log)
+			}
+
+			b.haproxy.with(func() { b.haproxy.server("api_nodes", b.nameAt(1)).Admin = plan.Drain })
+			b.passes(time.Minute)
+			if n := b.log.count("drift corrected"); n != 1 {
+				t.Errorf("drained by hand: got %d lines of drift, want one:\n%s", n, b.log)
+			}
+		})
+	}
+}
+
+// nameAt is the server at an address, whatever its name. Call it in with.
+func (b *bench) nameAt(n int) string {
+	for _, s := range b.haproxy.backends["api_nodes"] {
+		if s.Addr == addr(n) {
+			return s.Name
+		}
+	}
+	return ""
+}

@@ -59,6 +59,7 @@ type fakeServer struct {
 	proven  time.Time // when its check passes, if the node answers
 	next    netip.AddrPort
 	nextAt  time.Time
+	drains  bool // what its agent says at once, as soon as it is asked
 }
 
 var _ reconcile.HAProxy = (*fakeHAProxy)(nil)
@@ -250,10 +251,18 @@ func (h *fakeHAProxy) apply(st plan.Step) error {
 			s.proven, s.Up = now.Add(checkTime), false
 		}
 		s.Admin, s.changed = plan.Ready, now
+		if st.Agent {
+			s.Agent = plan.AgentOn
+		}
+		if s.Agent == plan.AgentOn && s.drains {
+			s.Admin = plan.Drain
+		}
 	case plan.SetDrain:
 		s.Admin, s.changed = plan.Drain, now
+		s.silence(st)
 	case plan.SetMaint:
 		s.Admin, s.changed = plan.Maint, now
+		s.silence(st)
 	case plan.SetWeight:
 		s.Weight = st.Weight
 	case plan.SetMaxConn:
@@ -271,6 +280,13 @@ func (h *fakeHAProxy) apply(st plan.Step) error {
 	case plan.Add:
 	}
 	return nil
+}
+
+// silence disables the agent check where the step does.
+func (s *fakeServer) silence(st plan.Step) {
+	if st.Agent {
+		s.Agent = plan.AgentOff
+	}
 }
 
 func (h *fakeHAProxy) freeID(backend string) int {

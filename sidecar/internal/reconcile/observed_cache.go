@@ -155,7 +155,7 @@ func (k *observedCache) settled(p plan.Plan) {
 		busy[[2]string{s.Backend, s.Server}] = true
 	}
 	for _, w := range p.Waiting {
-		if w.For != plan.ForCheck && w.For != plan.ForDamping {
+		if w.For != plan.ForCheck && w.For != plan.ForDamping && !w.Stays {
 			busy[[2]string{w.Backend, w.Server}] = true
 		}
 	}
@@ -184,17 +184,32 @@ func (k *observedCache) settled(p plan.Plan) {
 	clear(k.fresh)
 }
 
-// letIn remembers that the sidecar itself has made a server ready, also one that waits
-// for something ever since and is not settled: no one else has let it in.
-func (k *observedCache) letIn(s plan.Step) {
+// noteStep remembers what the sidecar itself has done to a server, also to one that waits
+// for something ever since and is not settled: it is no one else's doing.
+func (k *observedCache) noteStep(s plan.Step) {
 	i := slices.IndexFunc(k.left[s.Backend], func(l plan.FileServer) bool { return l.Name == s.Server })
 	if i < 0 {
 		return
 	}
 	left := slices.Clone(k.left[s.Backend]) // what was decided from it stays as it was
-	left[i].Disabled = false
-	if s.Addr.IsValid() {
-		left[i].Addr = s.Addr
+	switch l := &left[i]; s.Kind {
+	case plan.SetReady:
+		l.Disabled = false
+		for _, x := range k.observed.Backends[s.Backend].Servers {
+			if x.Name != s.Server {
+				continue
+			}
+			l.Addr = x.Addr // its instance's, or it would not be made ready
+			if l.Weight == 0 {
+				l.Weight = max(1, x.Weight) // it was left in drain
+			}
+		}
+	case plan.SetDrain:
+		l.Weight = 0
+	case plan.SetMaint:
+		l.Disabled = true
+	case plan.Add, plan.Delete, plan.SetWeight, plan.SetMaxConn, plan.SetAddr, plan.EnableHealth, plan.EnableAgent, plan.DisableAgent, plan.Shutdown:
+		return
 	}
 	k.left[s.Backend] = left
 }

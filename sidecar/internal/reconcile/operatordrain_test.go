@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/pointsman/pointsman/sidecar/internal/catalog"
+	"github.com/pointsman/pointsman/sidecar/internal/plan"
 	"github.com/pointsman/pointsman/sidecar/internal/reconcile"
 )
 
@@ -168,4 +169,85 @@ func TestOperatorDrain_LastServerLeaves_StaysUntilAnotherIsUp(t *testing.T) {
 		b.haproxy.with(func() { b.haproxy.nodes[addr(3)] = true })
 		b.eventually("c is up and a is out", time.Minute, func() bool { return !strings.Contains(b.phases(), "a up") && strings.Contains(b.phases(), "c up") })
 	})
+}
+
+// lastLeaves has the last server leave, which takes traffic against an operator's drain: it
+// stays until another one is up, and nothing of that is someone else's doing.
+func (b *bench) lastLeaves(n int) {
+	b.t.Helper()
+	want := "a up by operator"
+	b.eventually(want, 10*time.Second, func() bool { return b.phases() == want })
+	b.passes(10 * time.Second)
+	b.haproxy.with(func() { b.haproxy.nodes[addr(3)] = false })
+	b.catalog.says("api", instance("a", n, leaving), instance("c", 3))
+	b.passes(2 * time.Second)
+	if got, want := b.phases(), "a up by operator, c starting"; got != want {
+		b.t.Errorf("got %q, want %q:\n%s", got, want, b.log)
+	}
+	if n := b.log.count("drift corrected"); n != 0 {
+		b.t.Errorf("got %d lines of drift, want none:\n%s", n, b.log)
+	}
+	b.haproxy.with(func() { b.haproxy.nodes[addr(3)] = true })
+	b.eventually("c is up and a is out", time.Minute, func() bool { return !strings.Contains(b.phases(), "a up") && strings.Contains(b.phases(), "c up") })
+}
+
+func TestOperatorDrain_LastServerHasMovedAndLeaves_StaysUntilAnotherIsUp(t *testing.T) {
+	inBothModes(t, func(t *testing.T, dynamic bool) {
+		b := serving(t, dynamic, instance("a", 1))
+		if err := b.setDrain("a", true); err != nil {
+			t.Fatal(err)
+		}
+		b.passes(10 * time.Second)
+		b.catalog.says("api", instance("a", 9))
+		b.passes(10 * time.Second)
+		b.lastLeaves(9)
+	})
+}
+
+func TestOperatorDrain_ServerMovesWhileItIsOutAndIsTheLastAndLeaves_StaysUntilAnotherIsUp(t *testing.T) {
+	inBothModes(t, func(t *testing.T, dynamic bool) {
+		b := newBench(t, dynamic)
+		b.settings.Services[0].MoveSticky = true // a drain is maint then
+		b.catalog.says("api", instance("a", 1), instance("b", 2))
+		b.adoptable()
+		b.start()
+		b.eventually("ready", time.Second, func() bool { return b.agent.State().Ready })
+		if err := b.setDrain("a", true); err != nil {
+			t.Fatal(err)
+		}
+		b.passes(10 * time.Second)
+		b.catalog.says("api", instance("a", 9))
+		b.lastLeaves(9)
+	})
+}
+
+// An agent check that has its server in drain is no reason to make it ready, also where
+// the sidecar itself had it out of traffic before.
+func TestOperatorDrain_EndsWhereTheAgentSaysDrain_IsLeftToTheAgent(t *testing.T) {
+	for _, moves := range []bool{false, true} {
+		inBothModes(t, func(t *testing.T, dynamic bool) {
+			b := newBench(t, dynamic)
+			b.settings.Services[0].MoveSticky = moves // a drain is maint then
+			b.catalog.says("api", instance("a", 1), instance("b", 2))
+			b.adoptable()
+			b.start()
+			b.eventually("ready", time.Second, func() bool { return b.agent.State().Ready })
+			b.haproxy.with(func() {
+				s := b.haproxy.server("api_nodes", b.nameAt(1))
+				s.ConfigWeight, s.Agent, s.drains = 1, plan.AgentOn, true
+			})
+			if err := b.setDrain("a", true); err != nil {
+				t.Fatal(err)
+			}
+			b.passes(10 * time.Second)
+			if err := b.setDrain("a", false); err != nil {
+				t.Fatal(err)
+			}
+			b.passes(time.Minute)
+			steps := slices.DeleteFunc(b.haproxy.steps(), func(s string) bool { return !strings.HasPrefix(s, "ready ") })
+			if len(steps) != 1 {
+				t.Errorf("made ready %d times, want once:\n%s", len(steps), b.log)
+			}
+		})
+	}
 }
