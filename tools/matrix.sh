@@ -56,11 +56,12 @@ for pair in "${pairs[@]}"; do
 	haproxy=${pair%+*} consul=${pair#*+} start=$SECONDS
 	printf -- '-- HAProxy %s, Consul %s\n' "$haproxy" "$consul"
 	# What speaks to HAProxy only runs once for each HAProxy, with the newest Consul;
-	# what speaks to Consul once for each Consul, with the oldest HAProxy. With QUICK
-	# the newest Consul has been seen by `make test`.
+	# what speaks to Consul once for each Consul, with the oldest HAProxy, and with the
+	# old Consul on whichever HAProxy it is asked for. With QUICK the newest Consul has
+	# been seen by `make test`.
 	packages='' chosen=$options
 	[[ $consul == 1.8 ]] || packages=$on_haproxy
-	if [[ $haproxy == 2.6 && ! (${QUICK:-} == 1 && $consul == 1.22) ]]; then
+	if [[ $consul == 1.8 || $haproxy == 2.6 && ${QUICK:-} != 1 ]]; then
 		packages+=" $on_consul" chosen='' # all of cli, the chosen tests too
 	fi
 	if tests "$packages" && { [[ -z $chosen ]] || tests ./sidecar/internal/cli "$chosen"; } && tests ./test/e2e "$whole"; then
