@@ -1,8 +1,16 @@
 package cli
 
 import (
+	"errors"
+	"path/filepath"
+	"runtime"
+	"runtime/debug"
 	"testing"
+	"testing/synctest"
 	"time"
+
+	"github.com/pointsman/pointsman/sidecar/internal/haproxy"
+	"github.com/pointsman/pointsman/sidecar/internal/plan"
 )
 
 func TestSpareMemory_MuchToSpare_IsGivenBackOnceInAWhile(t *testing.T) {
@@ -32,11 +40,41 @@ func TestSpareMemory_MuchToSpare_IsGivenBackOnceInAWhile(t *testing.T) {
 	}
 }
 
-// The runtime has what is asked of it, and a heap of this test's size has little to
-// spare.
-func TestSpareMemory_OfThisProcess_IsRead(t *testing.T) {
-	if got := spareBytes(); got > 1<<40 {
-		t.Errorf("%d bytes to spare", got)
+func TestSpareMemory_OfThisProcess_IsGivenBack(t *testing.T) {
+	defer debug.SetGCPercent(debug.SetGCPercent(-1)) // no collection but those that are asked for
+	runtime.GC()                                     // ends one that is under way
+	runtime.KeepAlive(make([]byte, 4*spareMin))
+	before := spareBytes()
+	if before < 4*spareMin {
+		t.Errorf("%d bytes to spare, want %d and more", before, 4*spareMin)
 	}
 	newSpareMemory().giveBack(time.Now())
+	if after := spareBytes(); after > before/2 {
+		t.Errorf("%d bytes to spare after they were given back, want far less than %d", after, before)
+	}
+}
+
+// The loop takes what a comparison has read when it is read, and measures how long that
+// took: a collection of all garbage is no part of it.
+func TestSpareMemory_OfAComparison_IsGivenBackBesideIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, err := haproxy.New(haproxy.Options{Runtime: filepath.Join(t.TempDir(), "none.sock"), Timeout: time.Second})
+		if err != nil {
+			t.Fatal(err)
+		}
+		const long = time.Minute
+		p := proxy{Client: c, spare: &spareMemory{spare: func() uint64 { return spareMin }, free: func() { time.Sleep(long) }}}
+		began := time.Now()
+		if _, err := p.Compare(t.Context(), []string{"web"}); !errors.Is(err, plan.ErrNotRunning) {
+			t.Errorf("got %v, want ErrNotRunning", err)
+		}
+		if took := time.Since(began); took >= long {
+			t.Errorf("took %s, as long as to give memory back", took)
+		}
+		time.Sleep(long) // the bubble's time: it ends
+		synctest.Wait()
+		if p.spare.last.IsZero() {
+			t.Error("nothing was given back")
+		}
+	})
 }

@@ -290,10 +290,11 @@ func (p proxy) Observe(ctx context.Context, backends []string) (plan.Observed, e
 	return p.admitted(ctx, o, err)
 }
 
-// Compare is Observe beside the loop. What it has taken for a moment it gives back.
+// Compare is Observe beside the loop. What it has taken for a moment is given back
+// without it waiting for that: how long a comparison takes says when the next one is due.
 func (p proxy) Compare(ctx context.Context, backends []string) (plan.Observed, error) {
 	o, err := p.Client.Compare(ctx, backends)
-	p.spare.giveBack(time.Now())
+	go p.spare.giveBack(time.Now())
 	return p.admitted(ctx, o, err)
 }
 
