@@ -49,7 +49,8 @@ func stillAllowed(cfg config.Config, found route.Found) route.Found {
 func withCandidates(cfg config.Config, found route.Found, services []string) config.Config {
 	all := slices.Clone(found.Services)
 	for _, s := range services {
-		if !slices.ContainsFunc(all, func(f route.FoundService) bool { return f.Name == s }) {
+		isOwn := slices.ContainsFunc(cfg.Services, func(c config.Service) bool { return c.Name == s || c.Backend == s })
+		if !isOwn && !slices.ContainsFunc(all, func(f route.FoundService) bool { return f.Name == s }) {
 			all = append(all, route.FoundService{Name: s})
 		}
 	}

@@ -1,0 +1,62 @@
+package cli
+
+import (
+	"io"
+	"strings"
+	"testing"
+
+	"github.com/pointsman/pointsman/sidecar/internal/config"
+	"github.com/pointsman/pointsman/sidecar/internal/route"
+)
+
+// discovering is a sidecar whose settings a test changes, and what reads them.
+func discovering(t *testing.T, text string) (d *daemon, change func(text string)) {
+	t.Helper()
+	dir := t.TempDir()
+	read := func() (config.Config, error) {
+		return config.Load(config.Sources{Hostname: "lb0", ReadFile: func(string) ([]byte, error) {
+			return []byte(text + "\nhaproxy: {socket: " + dir + "/admin.sock, config: " + dir + "/haproxy.cfg}\napi: {address: \"127.0.0.1:0\"}\n"), nil
+		}})
+	}
+	cfg, err := read()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d, err = newDaemon(cfg, Env{Stderr: io.Discard, Version: "test"}, true, read); err != nil {
+		t.Fatal(err)
+	}
+	return d, func(changed string) {
+		text = changed
+		d.reloadConfig(t.Context())
+	}
+}
+
+const takesRoutes = `
+frontends:
+  - name: web
+    bind: "127.0.0.1:8080"
+    discover: {tag_prefix: "route=", allow: [{host: "*", services: "*"}]}
+`
+
+// A service that was found in Consul, and gets its own settings.
+func TestReloadConfig_FoundServiceComesIntoTheSettings_IsTaken(t *testing.T) {
+	for name, settings := range map[string]string{
+		"by name":    "services: [{name: shop}]",
+		"by backend": "services: [{name: other, backend: shop}]",
+	} {
+		d, change := discovering(t, "services: []"+takesRoutes)
+		d.finder.watched = []string{"shop", "rest"}
+		d.found = route.Found{Services: []route.FoundService{{Name: "shop"}}, Routes: []route.FoundRoute{{Frontend: "web", Host: "a.test", Service: "shop", Source: route.FromTag}}}
+		change(settings + takesRoutes)
+		if len(d.cfg.Services) != 1 {
+			t.Errorf("%s: the settings are refused", name)
+		}
+		var names []string
+		for _, s := range watchedWith(d.cfg, d.found, d.finder.watched, nil) {
+			names = append(names, s.Backend)
+		}
+		if got := strings.Join(names, " "); got != "shop rest" {
+			t.Errorf("%s: watched are the backends %q", name, got)
+		}
+	}
+}
