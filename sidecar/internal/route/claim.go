@@ -123,20 +123,50 @@ type Allow struct {
 
 // Allows reports whether a service may have a host. The entries with the most
 // specific host decide: an entry for one host takes it away from those that have all
-// hosts around it.
+// hosts around it. A wildcard, or every host, also gets the requests of the hosts in it
+// for paths that have no route there. So a service may have it only if it may have each
+// host of an entry in it, too.
 func Allows(allow []Allow, host, service string) bool {
-	best, allowed := -1, false
+	if !names(allow, host, service) {
+		return false
+	}
+	in, isWildcard := strings.CutPrefix(host, "*")
+	return !isWildcard || !slices.ContainsFunc(allow, func(a Allow) bool {
+		return a.Host != host && strings.HasSuffix(a.Host, in) && !names(allow, a.Host, service)
+	})
+}
+
+// allows is Allows, for many routes of few hosts: a wildcard takes long.
+func allows(allow []Allow) func(host, service string) bool {
+	known := map[[2]string]bool{}
+	return func(host, service string) bool {
+		if !strings.HasPrefix(host, "*") {
+			return names(allow, host, service)
+		}
+		key := [2]string{host, service}
+		allowed, is := known[key]
+		if !is {
+			allowed = Allows(allow, host, service)
+			known[key] = allowed
+		}
+		return allowed
+	}
+}
+
+// names reports whether the entries with the most specific host name a service.
+func names(allow []Allow, host, service string) bool {
+	best, named := -1, false
 	for _, a := range allow {
 		n := a.covers(host)
 		if n < 0 || n < best {
 			continue
 		}
 		if n > best {
-			best, allowed = n, false
+			best, named = n, false
 		}
-		allowed = allowed || matches(a.Services, service)
+		named = named || matches(a.Services, service)
 	}
-	return allowed
+	return named
 }
 
 // covers is how specific the entry is for a host; below 0 it is not about it.
@@ -200,7 +230,7 @@ func Assign(settings map[string]bool, owners map[string]string, claimants []Clai
 		return cmp.Or(cmp.Compare(a.Since, b.Since), cmp.Compare(a.Service, b.Service))
 	})
 	owned = map[string]Route{}
-	by := map[string]string{}
+	by, isAllowed := map[string]string{}, allows(allow)
 	claim := func(c Claimant, onlyOwn bool) {
 		for _, r := range c.Routes {
 			key := r.Key()
@@ -208,8 +238,12 @@ func Assign(settings map[string]bool, owners map[string]string, claimants []Clai
 				continue
 			}
 			switch owner, taken := by[key]; {
-			case !Allows(allow, cmp.Or(r.Host, anyHost), c.Service):
-				conflicts = append(conflicts, Conflict{c.Service, r, "", "the frontend's allow does not name the service for this host"})
+			case !isAllowed(cmp.Or(r.Host, anyHost), c.Service):
+				reason := "the frontend's allow does not name the service for this host"
+				if names(allow, cmp.Or(r.Host, anyHost), c.Service) {
+					reason = "the frontend's allow has an entry for a host in this one that does not name the service"
+				}
+				conflicts = append(conflicts, Conflict{c.Service, r, "", reason})
 			case settings[key]:
 				conflicts = append(conflicts, Conflict{c.Service, r, "settings", "the settings have this route"})
 			case !taken:

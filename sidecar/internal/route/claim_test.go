@@ -84,7 +84,9 @@ func TestAllows_TheMostSpecificHostDecides(t *testing.T) {
 		{"x.eu.example.com", "shop-1", false},
 		{"example.com", "shop-1", false},
 		{"*", "shop-1", false},
-		{"*.example.com", "shop-1", true},
+		{"*.example.com", "shop-1", false}, // the hosts below it are others'
+		{"*.b.example.com", "shop-1", true},
+		{"*.eu.example.com", "eu-1-api", true},
 		{"*.com", "shop-1", false},
 		{"a.b.example.com", "shop-", true},
 	} {
@@ -93,6 +95,31 @@ func TestAllows_TheMostSpecificHostDecides(t *testing.T) {
 				t.Errorf("%s from %s: %v, of %v", c.host, c.service, got, allow)
 			}
 			slices.Reverse(allow)
+		}
+	}
+}
+
+// A request for a path that the owner of a host does not claim falls through to the
+// wildcard, and to the routes of every host.
+func TestAllows_HostBelowIsAnothers_WildcardIsRefused(t *testing.T) {
+	allow := []route.Allow{{"*", "*"}, {"*.example.com", "evil"}, {"*.example.com", "shop"}, {"*.example.com", "eu"}, {"shop.example.com", "shop"}, {"*.eu.example.com", "eu"}, {"*.eu.example.com", "shop"}, {"x.test", "*"}}
+	for _, c := range []struct {
+		host, service string
+		want          bool
+	}{
+		{"*.example.com", "evil", false},
+		{"*.example.com", "eu", false},
+		{"*.example.com", "shop", true},
+		{"*", "evil", false},
+		{"*", "shop", true},
+		{"*.eu.example.com", "eu", true},
+		{"*.eu.example.com", "evil", false},
+		{"*.test", "evil", true},
+		{"*.shop.example.com", "evil", true},
+		{"other.example.com", "evil", true},
+	} {
+		if got := route.Allows(allow, c.host, c.service); got != c.want {
+			t.Errorf("%s from %s: %v", c.host, c.service, got)
 		}
 	}
 }

@@ -267,8 +267,9 @@ func (d *discovery) frontend(f FrontendRules) (out []FoundRoute) {
 	for key, r := range owned {
 		out = append(out, claimed[[2]string{r.Backend, key}])
 	}
+	isAllowed := allows(f.Allow)
 	for key, r := range was {
-		if _, is := owned[key]; is || f.Settings[key] || !Allows(f.Allow, cmp.Or(r.Host, anyHost), r.Service) || d.refused(r.Service) != nil {
+		if _, is := owned[key]; is || f.Settings[key] || !isAllowed(cmp.Or(r.Host, anyHost), r.Service) || d.refused(r.Service) != nil {
 			continue
 		}
 		if r.Unclaimed.IsZero() {
