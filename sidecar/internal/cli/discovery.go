@@ -199,7 +199,7 @@ func (d *daemon) find(now time.Time) time.Duration {
 	found, refused := route.Discover(rules, now, settled, d.found, said)
 	f.tell(append(problems, refused...))
 	d.setFound(found)
-	if next := d.found.Next(rules.Grace); !next.IsZero() {
+	if next := d.found.Next(rules.Grace); settled && !next.IsZero() { // nothing goes before
 		again = min(again, max(next.Sub(now), foundGather))
 	}
 	return again

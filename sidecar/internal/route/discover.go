@@ -222,8 +222,8 @@ type discovery struct {
 
 // Discover gives what is found of the candidates after what was found before. It is the
 // same for all who see the same. Before it is settled, because the answer about
-// a candidate is awaited, no route gets a new owner: who sees the answers in another
-// order would choose another.
+// a candidate is awaited, no route gets a new owner, and none that is unclaimed goes:
+// who sees the answers in another order would choose another.
 func Discover(rules Rules, now time.Time, settled bool, before Found, candidates []Candidate) (Found, []Problem) {
 	d := discovery{Rules: rules, now: now, settled: settled, before: before, told: map[string]int{}, left: map[string]int{}}
 	d.candidates = slices.Clone(candidates)
@@ -275,7 +275,7 @@ func (d *discovery) frontend(f FrontendRules) (out []FoundRoute) {
 		if r.Unclaimed.IsZero() {
 			r.Unclaimed = d.now
 		}
-		if d.now.Sub(r.Unclaimed) < d.Grace {
+		if d.now.Sub(r.Unclaimed) < d.Grace || !d.settled { // it may be about to get a new owner
 			out = append(out, r)
 		}
 	}
@@ -354,7 +354,7 @@ func (d *discovery) bounded(f FrontendRules, service string, routes []FoundRoute
 			}
 			continue
 		}
-		if _, owned := was[key]; !owned && !d.settled {
+		if old, owned := was[key]; !d.settled && (!owned || old.Service != service) {
 			continue
 		}
 		if d.left[service] == 0 {

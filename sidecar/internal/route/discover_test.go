@@ -132,6 +132,9 @@ func TestDiscover_OverTime_OwnerStaysWhileItClaims(t *testing.T) {
 		{after: time.Minute, says: []route.Candidate{silentA, silentB}, want: []string{"service svc-b"}},
 		{waiting: true, says: []route.Candidate{a, silentB}, want: []string{"service svc-b"}}, // a new route waits
 		{after: time.Minute, says: []route.Candidate{a, silentB}, want: []string{"service svc-a", "b.test/ → svc-a by tag"}},
+		{waiting: true, says: []route.Candidate{silentA, b}, want: []string{"service svc-a", "b.test/ → svc-a by tag unclaimed"}}, // so does a new owner
+		{after: time.Minute, waiting: true, says: []route.Candidate{silentA, b}, want: []string{"service svc-a", "b.test/ → svc-a by tag unclaimed"}},
+		{says: []route.Candidate{silentA, b}, want: []string{"service svc-a", "service svc-b", "b.test/ → svc-b by tag"}},
 	} {
 		at = at.Add(step.after)
 		found, _ = route.Discover(discoverRules(), at, !step.waiting, found, step.says)
