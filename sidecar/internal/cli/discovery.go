@@ -104,6 +104,7 @@ type finder struct {
 	named   []string             // services that may claim routes
 	isNamed bool                 // they are known, by the settings of now
 	since   map[string]time.Time // by service, since when its first answer is awaited
+	waiting time.Time            // since when routes are held up by that; zero: they are not
 	changed time.Time            // when the last change was made
 	logged  map[route.Problem]bool
 }
@@ -206,10 +207,11 @@ func (d *daemon) find(now time.Time) time.Duration {
 }
 
 // settled reports whether nothing is awaited that may claim a route, and else how long it
-// is waited for.
+// is waited for: no longer for several services that come one after the other than for one.
 func (f *finder) settled(said []route.Candidate, now time.Time) (settled bool, again time.Duration) {
-	settled, again = f.isNamed, time.Hour
+	again = time.Hour
 	since := map[string]time.Time{}
+	isWaiting := false
 	for _, c := range said {
 		if c.Known {
 			continue
@@ -220,11 +222,21 @@ func (f *finder) settled(said []route.Candidate, now time.Time) (settled bool, a
 		}
 		since[c.Service] = at
 		if wait := at.Add(foundSettle).Sub(now); wait > 0 {
-			settled, again = false, min(again, wait)
+			isWaiting, again = true, min(again, wait)
 		}
 	}
 	f.since = since
-	return settled, again
+	if !isWaiting || !f.isNamed {
+		f.waiting = time.Time{}
+		return f.isNamed, again
+	}
+	if f.waiting.IsZero() {
+		f.waiting = now
+	}
+	if wait := f.waiting.Add(foundSettle).Sub(now); wait > 0 {
+		return false, min(again, wait)
+	}
+	return true, again
 }
 
 // tell publishes the problems, and logs each once.

@@ -1,9 +1,13 @@
 package cli
 
 import (
+	"fmt"
 	"io"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
 
 	"github.com/pointsman/pointsman/sidecar/internal/config"
 	"github.com/pointsman/pointsman/sidecar/internal/route"
@@ -58,5 +62,36 @@ func TestReloadConfig_FoundServiceComesIntoTheSettings_IsTaken(t *testing.T) {
 		if got := strings.Join(names, " "); got != "shop rest" {
 			t.Errorf("%s: watched are the backends %q", name, got)
 		}
+	}
+}
+
+// Services that come one after the other, each without an answer, hold up no route for longer.
+func TestFinder_ServicesComeWithoutEnd_RoutesWaitForABoundedTime(t *testing.T) {
+	f, at := newFinder(nil, hclog.NewNullLogger()), time.Unix(43200, 0)
+	f.isNamed = true
+	one := func(service string, after time.Duration) bool {
+		at = at.Add(after)
+		settled, again := f.settled([]route.Candidate{{Service: "known", Known: true}, {Service: service}}, at)
+		if again <= 0 || !settled && again > foundSettle {
+			t.Errorf("%s: again in %s", service, again)
+		}
+		return settled
+	}
+	for i := range 4 {
+		if one(fmt.Sprintf("s%d", i), time.Second) {
+			t.Fatalf("settled at once, with service %d", i)
+		}
+	}
+	if !one("s5", 2*time.Second) {
+		t.Error("not settled after the time for one answer")
+	}
+	if !one("s6", time.Second) {
+		t.Error("the next service holds up the routes again")
+	}
+	if settled, _ := f.settled([]route.Candidate{{Service: "known", Known: true}}, at); !settled {
+		t.Error("not settled with all answers")
+	}
+	if one("s7", time.Second) {
+		t.Error("the first answer about a service is not awaited")
 	}
 }
