@@ -74,6 +74,7 @@ Changes nothing. Exit codes: 0 all checks passed, 1 a check failed,
 
 func runChecks(ctx context.Context, cfg config.Config, adopt, offline bool) []finding {
 	findings := []finding{{Check: "settings", OK: true, Note: cfg.File}}
+	cfg = withTaken(cfg)
 	settings, found := cfg, savedFound(cfg)
 	cfg = cfg.With(found)
 	add := func(check, note string, err error) {

@@ -162,6 +162,7 @@ func loadWhole(cmd *cobra.Command, env Env) (config.Config, error) {
 	if err != nil {
 		return cfg, err
 	}
+	cfg = withTaken(cfg)
 	return cfg.With(savedFound(cfg)), nil
 }
 

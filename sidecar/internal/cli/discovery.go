@@ -32,6 +32,25 @@ func savedFound(cfg config.Config) route.Found {
 	return stillAllowed(cfg, render.FoundIn(content))
 }
 
+// withTaken is the settings with what haproxy.cfg has besides what is found. A template
+// that cannot be rendered is found by what renders with it.
+func withTaken(cfg config.Config) config.Config {
+	cfg.Taken = nil
+	if len(cfg.Rules().Frontends) == 0 {
+		return cfg
+	}
+	r, err := newRenderer(cfg)
+	if err != nil {
+		return cfg
+	}
+	content, _ := r.Render(nil)
+	for _, section := range render.Proxies(content) {
+		_, name, _ := strings.Cut(section, " ")
+		cfg.Taken = append(cfg.Taken, name)
+	}
+	return cfg
+}
+
 // stillAllowed leaves out what the settings do not allow.
 func stillAllowed(cfg config.Config, found route.Found) route.Found {
 	var unknown []route.Candidate

@@ -3,6 +3,8 @@ package cli
 import (
 	"fmt"
 	"io"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -11,15 +13,21 @@ import (
 
 	"github.com/pointsman/pointsman/sidecar/internal/config"
 	"github.com/pointsman/pointsman/sidecar/internal/route"
+	"github.com/pointsman/pointsman/templates"
 )
 
 // discovering is a sidecar whose settings a test changes, and what reads them.
 func discovering(t *testing.T, text string) (d *daemon, change func(text string)) {
 	t.Helper()
+	return discoveringWith(t, "", text)
+}
+
+func discoveringWith(t *testing.T, template, text string) (d *daemon, change func(text string)) {
+	t.Helper()
 	dir := t.TempDir()
 	read := func() (config.Config, error) {
 		return config.Load(config.Sources{Hostname: "lb0", ReadFile: func(string) ([]byte, error) {
-			return []byte(text + "\nhaproxy: {socket: " + dir + "/admin.sock, config: " + dir + "/haproxy.cfg}\napi: {address: \"127.0.0.1:0\"}\n"), nil
+			return []byte(text + "\nhaproxy: {template: \"" + template + "\", socket: " + dir + "/admin.sock, config: " + dir + "/haproxy.cfg}\napi: {address: \"127.0.0.1:0\"}\n"), nil
 		}})
 	}
 	cfg, err := read()
@@ -93,5 +101,40 @@ func TestFinder_ServicesComeWithoutEnd_RoutesWaitForABoundedTime(t *testing.T) {
 	}
 	if one("s7", time.Second) {
 		t.Error("the first answer about a service is not awaited")
+	}
+}
+
+// A service gets no backend of a name that the operator's template has.
+func TestRefuse_SectionOfTheTemplate_IsNoServicesName(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "own.tmpl")
+	write := func(own string) {
+		if err := os.WriteFile(path, []byte(templates.HAProxy+own), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("\nbackend internal\n    server a 127.0.0.1:1\nlisten \"other\"\n    bind 127.0.0.1:2\n")
+	d, change := discoveringWith(t, path, "services: []"+takesRoutes)
+	refused := func(want string) {
+		t.Helper()
+		got := ""
+		for _, s := range []string{"internal", "other", "later", "shop"} {
+			if d.cfg.Rules().Refuse(s) != nil {
+				got += s + " "
+			}
+		}
+		if got != want {
+			t.Errorf("refused are %q, want %q", got, want)
+		}
+	}
+	refused("internal other ")
+	d.found = route.Found{
+		Services: []route.FoundService{{Name: "later"}, {Name: "shop"}},
+		Routes:   []route.FoundRoute{{Frontend: "web", Host: "a.test", Service: "later"}, {Frontend: "web", Host: "b.test", Service: "shop"}},
+	}
+	write("\nbackend later\n    server a 127.0.0.1:1\n")
+	change("services: []" + takesRoutes)
+	refused("later ")
+	if len(d.found.Services) != 1 || len(d.found.Routes) != 1 || d.found.Services[0].Name != "shop" {
+		t.Errorf("after the SIGHUP there is %+v", d.found)
 	}
 }

@@ -106,6 +106,7 @@ func newDaemon(cfg config.Config, env Env, adopt bool, reload func() (config.Con
 	if err := seedCertificates(cfg); err != nil {
 		return nil, err
 	}
+	cfg = withTaken(cfg)
 	found := savedFound(cfg)
 	whole := cfg.With(found)
 	r, err := newRendererWith(whole, savedPeers(cfg))
@@ -403,6 +404,7 @@ func (d *daemon) reloadConfig(ctx context.Context) {
 		d.log.Error("invalid configuration, keeping current", "error", err)
 		return
 	}
+	cfg = withTaken(cfg)
 	found := stillAllowed(cfg, d.found)
 	rendered := asStarted(cfg, d.started).With(found)
 	if err := seedCertificates(rendered); err != nil {

@@ -22,6 +22,9 @@ type Config struct {
 
 	// Found is what With has added.
 	Found route.Found
+	// Taken is the names of the frontends and backends of the operator's own template:
+	// no service that is found gets a backend of that name.
+	Taken []string
 
 	Reload Reload
 

@@ -257,6 +257,9 @@ func (c Config) refuse() func(service string) error {
 	for _, f := range c.Frontends {
 		taken[f.Name] = true
 	}
+	for _, name := range c.Taken {
+		taken[name] = true
+	}
 	return func(service string) error {
 		if err := name(service); err != nil {
 			return fmt.Errorf("has a name that no backend can have: it %w", err)
