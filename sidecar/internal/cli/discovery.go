@@ -117,7 +117,9 @@ type finder struct {
 
 	problems atomic.Pointer[[]route.Problem]
 
-	watched []string // services that are looked at; the daemon's mu guards it
+	// The daemon's mu guards these.
+	watched   []string // services that are looked at
+	isSettled bool     // by what Consul said last, new routes may get an owner
 
 	// The rest belongs to the goroutine of followFound.
 	named   []string             // services that may claim routes
@@ -216,6 +218,7 @@ func (d *daemon) find(now time.Time) time.Duration {
 	}
 	said := candidates(d.cfg, watch, f.source.Snapshot())
 	settled, again := f.settled(said, now)
+	f.isSettled = settled
 	found, refused := route.Discover(rules, now, settled, d.found, said)
 	f.tell(append(problems, refused...))
 	d.setFound(found)
@@ -288,6 +291,7 @@ func (d *daemon) setFound(found route.Found) {
 		return
 	}
 	d.finder.log.Info("services and routes from Consul changed", "services", len(found.Services), "services_were", len(before.Services), "routes", len(found.Routes), "routes_were", len(before.Routes))
+	d.newest = r
 	d.watchServices()
 	d.catalog.SetBackends(shared(cfg))
 	set := settings(cfg, r)
@@ -295,13 +299,47 @@ func (d *daemon) setFound(found route.Found) {
 	d.agent.Reconfigure(set)
 }
 
+// foundBy is what is found by new settings, and the services that are to be watched besides
+// theirs, by what Consul has said so far: a route or a service that leaves the settings and
+// is claimed in Consul is there all the time. The caller holds mu.
+func (d *daemon) foundBy(cfg config.Config) (found route.Found, watch []string) {
+	rules, snap := cfg.Rules(), d.source.Snapshot()
+	tags, meta := rules.Prefixes()
+	tagsWere, metaWere := d.cfg.Rules().Prefixes()
+	if !d.finder.isSettled || !slices.Equal(tags, tagsWere) || !slices.Equal(meta, metaWere) {
+		return stillAllowed(cfg, d.found), d.finder.watched // other claims are known, or too few
+	}
+	named := slices.Clone(d.finder.watched)
+	for _, s := range d.cfg.Services {
+		if s.Name == s.Backend && rules.Takes(s.Name, tagClaims(snap.Service(s.Backend).Claims)) {
+			named = append(named, s.Name)
+		}
+	}
+	watch, _ = rules.Watch(named, d.found)
+	found, _ = route.Discover(rules, time.Now(), true, d.found, candidates(cfg, watch, snap))
+	return found, watch
+}
+
+func tagClaims(claims []catalog.Claim) (tags []string) {
+	for _, c := range claims {
+		if c.Meta == "" {
+			tags = append(tags, c.Text)
+		}
+	}
+	return tags
+}
+
 // watchServices watches the services of the settings, those that were found, and those that
 // may claim a route. The caller holds mu.
 func (d *daemon) watchServices() {
-	services := watchedWith(d.cfg, d.found, d.finder.watched, ownListeners(d.cfg, d.render, d.status.Addr()))
-	if err := d.source.SetServices(services); err != nil {
+	if err := d.source.SetServices(d.watching()); err != nil {
 		d.finder.log.Error("services from Consul cannot be watched", "error", err) // their names are checked
 	}
+}
+
+// watching is the services that are to be watched. The caller holds mu.
+func (d *daemon) watching() []consul.Service {
+	return watchedWith(d.cfg, d.found, d.finder.watched, ownListeners(d.cfg, d.newest, d.status.Addr()))
 }
 
 // whole is settings with what was found. The caller holds mu, or is alone.

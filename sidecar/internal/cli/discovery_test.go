@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"os"
@@ -9,9 +10,13 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+	"github.com/hashicorp/consul/api"
 	"github.com/hashicorp/go-hclog"
 
 	"github.com/pointsman/pointsman/sidecar/internal/config"
+	"github.com/pointsman/pointsman/sidecar/internal/consultest"
+	"github.com/pointsman/pointsman/sidecar/internal/haproxytest"
 	"github.com/pointsman/pointsman/sidecar/internal/route"
 	"github.com/pointsman/pointsman/templates"
 )
@@ -27,7 +32,7 @@ func discoveringWith(t *testing.T, template, text string) (d *daemon, change fun
 	dir := t.TempDir()
 	read := func() (config.Config, error) {
 		return config.Load(config.Sources{Hostname: "lb0", ReadFile: func(string) ([]byte, error) {
-			return []byte(text + "\nhaproxy: {template: \"" + template + "\", socket: " + dir + "/admin.sock, config: " + dir + "/haproxy.cfg}\napi: {address: \"127.0.0.1:0\"}\n"), nil
+			return []byte(text + "\nhaproxy: {template: \"" + template + "\", socket: " + dir + "/admin.sock, config: " + dir + "/haproxy.cfg, check_command: []}\napi: {address: \"127.0.0.1:0\"}\n"), nil
 		}})
 	}
 	cfg, err := read()
@@ -136,5 +141,79 @@ func TestRefuse_SectionOfTheTemplate_IsNoServicesName(t *testing.T) {
 	refused("later ")
 	if len(d.found.Services) != 1 || len(d.found.Routes) != 1 || d.found.Services[0].Name != "shop" {
 		t.Errorf("after the SIGHUP there is %+v", d.found)
+	}
+}
+
+// What listens by the newest settings counts: no instance may be there.
+func TestWatchServices_AfterAReload_ByTheListenersOfNow(t *testing.T) {
+	d, change := discovering(t, "services: [{name: a}]"+takesRoutes)
+	change("services: [{name: a}]" + strings.ReplaceAll(takesRoutes, "8080", "8081"))
+	ports := map[uint16]bool{}
+	for _, l := range d.watching()[0].Addresses.Own {
+		ports[l.First] = true
+	}
+	if !ports[8081] || ports[8080] {
+		t.Errorf("the listeners are at %v", ports)
+	}
+}
+
+// Routes and services that leave the settings and are claimed in Consul are there all the time.
+func TestReloadConfig_ClaimedMeanwhile_TakesThePlaceOfTheSettings(t *testing.T) {
+	const base = "\nconsul: {address: %q}\ndiscovery: {grace: 1h}\nservices: [%s]\nfrontends:\n- name: web\n  bind: 127.0.0.1:8080\n  routes: [%s]\n  discover: {tag_prefix: %q, allow: [{host: \"*\", services: \"*\"}]}\n"
+	const before = `{host: a.test, service: own}`
+	for name, c := range map[string]struct {
+		services, routes           string
+		servicesAfter, routesAfter string
+		prefix                     string
+		want                       []string
+	}{
+		"a route":                      {"{name: own}", before, "{name: own}", "", "route=", []string{"shop", "a.test shop"}},
+		"a service":                    {"{name: own}, {name: shop}", "{host: a.test, service: shop}", "{name: own}", "", "route=", []string{"shop", "a.test shop"}},
+		"a service with a new service": {"{name: own}, {name: shop}", "{host: a.test, service: shop}", "{name: own}, {name: new}", "", "route=", []string{"shop", "a.test shop"}},
+		"a service that claims others": {"{name: own}, {name: shop}", "{host: a.test, service: shop}", "{name: own}", before, "route=", nil},
+		"with other claims":            {"{name: own}", before, "{name: own}", "", "other=", nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			fake := consultest.NewFake(t)
+			client, err := api.NewClient(&api.Config{Address: fake.Address(), Scheme: "http"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			for i, service := range []string{"own", "shop"} {
+				r := &api.CatalogRegistration{Node: service, Address: "192.0.2.1", Service: &api.AgentService{ID: service, Service: service, Port: 1 + i}}
+				if service == "shop" {
+					r.Service.Tags = []string{"route=a.test"}
+				}
+				if _, err := client.Catalog().Register(r, nil); err != nil {
+					t.Fatal(err)
+				}
+			}
+			d, change := discovering(t, fmt.Sprintf(base, fake.Address(), c.services, c.routes, "route="))
+			ctx, cancel := context.WithCancel(t.Context())
+			ended := make(chan error, 1)
+			go func() { ended <- d.source.Run(ctx) }()
+			defer func() { cancel(); <-ended }()
+			d.finder.named, d.finder.isNamed = []string{"own", "shop"}, true
+			haproxytest.Until(t, "Consul has answered", func() bool {
+				d.find(time.Now())
+				snap := d.source.Snapshot()
+				return snap.Service("own").Known && snap.Service("shop").Known
+			})
+			d.find(time.Now())
+			change(fmt.Sprintf(base, fake.Address(), c.servicesAfter, c.routesAfter, c.prefix))
+			var got []string
+			for _, s := range d.found.Services {
+				got = append(got, s.Name)
+			}
+			for _, r := range d.found.Routes {
+				got = append(got, r.Host+" "+r.Service)
+			}
+			if diff := cmp.Diff(c.want, got); diff != "" {
+				t.Errorf("found, -want +got:\n%s", diff)
+			}
+			if len(c.want) > 0 && !d.source.Snapshot().Service("shop").Known {
+				t.Error("what Consul has said of the service is forgotten")
+			}
+		})
 	}
 }

@@ -91,9 +91,10 @@ type daemon struct {
 
 	systemd notifier
 
-	mu     sync.Mutex // of what changes after the start: cfg, peers, found
+	mu     sync.Mutex // of what changes after the start: cfg, peers, found, newest
 	peers  []render.Peer
 	found  route.Found
+	newest *render.Renderer // of the settings of now
 	finder *finder
 
 	certificates *certificates
@@ -113,7 +114,7 @@ func newDaemon(cfg config.Config, env Env, adopt bool, reload func() (config.Con
 	if err != nil {
 		return nil, err
 	}
-	d := &daemon{started: cfg, cfg: cfg, render: r, reload: reload, log: newLogger(cfg, env), peers: savedPeers(cfg), found: found}
+	d := &daemon{started: cfg, cfg: cfg, render: r, newest: r, reload: reload, log: newLogger(cfg, env), peers: savedPeers(cfg), found: found}
 	if d.file, err = newFile(cfg); err != nil {
 		return nil, err
 	}
@@ -405,7 +406,7 @@ func (d *daemon) reloadConfig(ctx context.Context) {
 		return
 	}
 	cfg = withTaken(cfg)
-	found := stillAllowed(cfg, d.found)
+	found, watch := d.foundBy(cfg)
 	rendered := asStarted(cfg, d.started).With(found)
 	if err := seedCertificates(rendered); err != nil {
 		d.log.Error("certificates cannot be used, keeping current configuration", "error", err)
@@ -416,7 +417,7 @@ func (d *daemon) reloadConfig(ctx context.Context) {
 		d.log.Error("invalid template, keeping current configuration", "error", err)
 		return
 	}
-	if err := d.source.SetServices(watchedWith(cfg, found, d.finder.watched, ownListeners(cfg, r, d.status.Addr()))); err != nil {
+	if err := d.source.SetServices(watchedWith(cfg, found, watch, ownListeners(cfg, r, d.status.Addr()))); err != nil {
 		d.log.Error("invalid services, keeping current configuration", "error", err)
 		return
 	}
@@ -431,7 +432,7 @@ func (d *daemon) reloadConfig(ctx context.Context) {
 		d.log.Warn("changed settings need a restart", "settings", strings.Join(fixed, ", "))
 	}
 	d.log.Info("configuration reloaded", "changed", strings.Join(changed, ", "))
-	d.cfg, d.found = cfg, found
+	d.cfg, d.found, d.newest, d.finder.watched = cfg, found, r, watch
 	d.finder.reconfigured()
 	d.certificates.again()
 }
