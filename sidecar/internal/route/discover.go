@@ -64,6 +64,7 @@ type FoundService struct {
 	Name    string
 	Profile string    // "" is the default
 	Idle    time.Time // since when it has no route; zero: it has one
+	Changed time.Time // when its profile last changed, if it may not change again yet; else zero
 }
 
 // FoundRoute is a route of a frontend that instances of a service claim.
@@ -110,6 +111,9 @@ func (f Found) Next(grace time.Duration) (next time.Time) {
 	for _, s := range f.Services {
 		if !s.Idle.IsZero() {
 			earlier(s.Idle)
+		}
+		if !s.Changed.IsZero() {
+			earlier(s.Changed)
 		}
 	}
 	for _, r := range f.Routes {
@@ -421,17 +425,37 @@ func (d *discovery) services(routes []FoundRoute) (out []FoundService) {
 			s.Idle = d.now
 		}
 		if d.now.Sub(s.Idle) < d.Grace {
-			s.Profile = d.profile(s.Name, s.Profile)
-			out = append(out, s)
+			out = append(out, d.profiled(s))
 		}
 	}
 	for name := range routed {
-		if _, own := d.Own[name]; !own {
-			out = append(out, FoundService{Name: name, Profile: d.profile(name, was[name].Profile)})
+		if _, own := d.Own[name]; own {
+			continue
 		}
+		before, had := was[name]
+		if !had {
+			out = append(out, FoundService{Name: name, Profile: d.profile(name, "")})
+			continue
+		}
+		before.Idle = time.Time{}
+		out = append(out, d.profiled(before))
 	}
 	slices.SortFunc(out, func(a, b FoundService) int { return cmp.Compare(a.Name, b.Name) })
 	return out
+}
+
+// profiled is a service with the profile of now. Each change takes a reload: one that
+// instances make soon after another waits.
+func (d *discovery) profiled(s FoundService) FoundService {
+	if d.now.Sub(s.Changed) >= d.Grace {
+		s.Changed = time.Time{}
+	}
+	profile := d.profile(s.Name, s.Profile)
+	if isAllowed := d.allowed(s.Name, s.Profile) == s.Profile; profile == s.Profile || isAllowed && !s.Changed.IsZero() {
+		return s
+	}
+	s.Profile, s.Changed = profile, d.now
+	return s
 }
 
 // profile is the one that instances of a service name: that of before while one of them

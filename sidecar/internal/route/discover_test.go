@@ -145,22 +145,42 @@ func TestDiscover_OverTime_OwnerStaysWhileItClaims(t *testing.T) {
 }
 
 // In a rolling deployment the profile changes once, with the last instance that names it.
+// Each change is a reload: one that follows soon waits.
 func TestDiscover_ProfileChanges_WithTheLastInstance(t *testing.T) {
-	found := route.Found{}
+	found, at := route.Found{}, noon
 	for i, step := range []struct {
-		says []string
-		want string
+		after time.Duration
+		says  []string
+		want  string
+		next  time.Duration // until something changes by itself
 	}{
-		{[]string{"profile:slow"}, "slow"},
-		{[]string{"profile:default", "profile:slow"}, "slow"},
-		{[]string{"profile:default"}, "default"},
-		{[]string{"profile:default", "profile:slow"}, "default"},
-		{nil, ""},
+		{says: []string{"profile:slow"}, want: "slow"},
+		{says: []string{"profile:default", "profile:slow"}, want: "slow"},
+		{says: []string{"profile:default"}, want: "default", next: time.Minute},
+		{says: []string{"profile:slow"}, want: "default", next: time.Minute},
+		{after: 59 * time.Second, says: []string{"profile:slow"}, want: "default", next: time.Second},
+		{after: time.Second, says: []string{"profile:slow"}, want: "slow", next: time.Minute},
+		{after: 30 * time.Second, says: []string{"profile:default"}, want: "slow", next: 30 * time.Second},
+		{after: 10 * time.Second, says: []string{"profile:slow"}, want: "slow", next: 20 * time.Second},
+		{after: time.Minute, says: []string{"profile:default", "profile:slow"}, want: "slow"},
+		{says: nil, want: "", next: time.Minute},
 	} {
-		found, _ = route.Discover(discoverRules(), noon, true, found, []route.Candidate{says("svc-a", 1, append([]string{"route=b.test"}, step.says...)...)})
+		at = at.Add(step.after)
+		found, _ = route.Discover(discoverRules(), at, true, found, []route.Candidate{says("svc-a", 1, append([]string{"route=b.test"}, step.says...)...)})
 		if got := found.Services[0].Profile; got != step.want {
 			t.Errorf("step %d: profile %q, want %q", i, got, step.want)
 		}
+		if next := found.Next(time.Minute); next.IsZero() != (step.next == 0) || !next.IsZero() && next.Sub(at) != step.next {
+			t.Errorf("step %d: next at %s, want after %s", i, next, step.next)
+		}
+	}
+	rules := discoverRules()
+	rules.Profiles = nil
+	says := []route.Candidate{says("svc-a", 1, "route=b.test", "profile:slow")}
+	found, _ = route.Discover(discoverRules(), at.Add(time.Hour), true, found, says)
+	was := found.Services[0].Profile
+	if found, _ = route.Discover(rules, at.Add(time.Hour), true, found, says); was != "slow" || found.Services[0].Profile != "" {
+		t.Errorf("profile %q, and %q when the settings have it no more", was, found.Services[0].Profile)
 	}
 }
 
