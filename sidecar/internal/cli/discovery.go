@@ -23,6 +23,10 @@ const (
 	// foundSettle is how long a new route waits for the first answers about other services
 	// that may claim it, too.
 	foundSettle = 5 * time.Second
+	// foundShare bounds what looking takes of the time.
+	foundShare = 20
+	// maxRefusedLogged is how many refused claims are logged in a minute.
+	maxRefusedLogged = 100
 )
 
 // savedFound is what was found according to haproxy.cfg, as far as the settings allow it:
@@ -127,7 +131,10 @@ type finder struct {
 	since   map[string]time.Time // by service, since when its first answer is awaited
 	waiting time.Time            // since when routes are held up by that; zero: they are not
 	changed time.Time            // when the last change was made
+	took    time.Duration        // how long the last look took
 	logged  map[route.Problem]bool
+	minute  time.Time // since when refused counts
+	refused int       // new refused claims, logged or not
 }
 
 func newFinder(source *consul.Source, log hclog.Logger) *finder {
@@ -195,7 +202,7 @@ func (d *daemon) followFound(ctx context.Context) error {
 		select { // for more of them
 		case <-ctx.Done():
 			continue
-		case <-time.After(max(foundGather, time.Until(f.changed.Add(foundInterval)))):
+		case <-time.After(f.pause(time.Now())):
 		}
 		select {
 		case f.named = <-names:
@@ -206,11 +213,18 @@ func (d *daemon) followFound(ctx context.Context) error {
 	}
 }
 
+// pause is how long more of them are waited for.
+func (f *finder) pause(now time.Time) time.Duration {
+	return max(foundGather, f.changed.Add(foundInterval).Sub(now), min(foundShare*f.took, foundSettle))
+}
+
 // find decides what is found, and gives the time until it is to be called again.
 func (d *daemon) find(now time.Time) time.Duration {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	f, rules := d.finder, d.cfg.Rules()
+	began := time.Now()
+	defer func() { f.took = time.Since(began) }()
 	watch, problems := rules.Watch(f.named, d.found)
 	if !slices.Equal(watch, f.watched) {
 		f.watched = watch
@@ -220,7 +234,7 @@ func (d *daemon) find(now time.Time) time.Duration {
 	settled, again := f.settled(said, now)
 	f.isSettled = settled
 	found, refused := route.Discover(rules, now, settled, d.found, said)
-	f.tell(append(problems, refused...))
+	f.tell(append(problems, refused...), now)
 	d.setFound(found)
 	if next := d.found.Next(rules.Grace); settled && !next.IsZero() { // nothing goes before
 		again = min(again, max(next.Sub(now), foundGather))
@@ -261,11 +275,20 @@ func (f *finder) settled(said []route.Candidate, now time.Time) (settled bool, a
 	return true, again
 }
 
-// tell publishes the problems, and logs each once.
-func (f *finder) tell(problems []route.Problem) {
+// tell publishes the problems, and logs each once, as far as there are not too many.
+func (f *finder) tell(problems []route.Problem, at time.Time) {
+	if at.Sub(f.minute) >= time.Minute {
+		if more := f.refused - maxRefusedLogged; more > 0 {
+			f.log.Warn("route claims refused too often, not all logged", "not_logged", more)
+		}
+		f.minute, f.refused = at, 0
+	}
 	now := make(map[route.Problem]bool, len(problems))
 	for _, p := range problems {
-		if now[p] = true; !f.logged[p] {
+		if now[p] = true; f.logged[p] {
+			continue
+		}
+		if f.refused++; f.refused <= maxRefusedLogged {
 			f.log.Warn("route claim refused", "frontend", p.Frontend, "service", p.Service, "claim", p.Claim, "owner", p.Owner, "reason", p.Reason)
 		}
 	}

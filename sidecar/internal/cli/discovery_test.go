@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -215,5 +216,67 @@ func TestReloadConfig_ClaimedMeanwhile_TakesThePlaceOfTheSettings(t *testing.T) 
 				t.Error("what Consul has said of the service is forgotten")
 			}
 		})
+	}
+}
+
+// Claims that change without end take no more than a share of the time, also if they
+// change nothing.
+func TestFinder_Pause_GrowsWithWhatFindingTakes(t *testing.T) {
+	now := time.Unix(43200, 0)
+	for _, c := range []struct {
+		changed, took, want time.Duration // changed: ago
+	}{
+		{time.Hour, 0, foundGather},
+		{time.Hour, time.Millisecond, foundGather},
+		{time.Hour, 100 * time.Millisecond, 2 * time.Second},
+		{200 * time.Millisecond, 0, 800 * time.Millisecond},
+		{time.Hour, time.Minute, foundSettle},
+	} {
+		f := &finder{changed: now.Add(-c.changed), took: c.took}
+		if got := f.pause(now); got != c.want {
+			t.Errorf("changed %s ago, it took %s: pause %s, want %s", c.changed, c.took, got, c.want)
+		}
+	}
+}
+
+// A refused claim is logged once; claims with other words each time fill no log.
+func TestFinder_RefusedClaimsChangeWithoutEnd_LogIsBounded(t *testing.T) {
+	var out bytes.Buffer
+	f := newFinder(nil, hclog.New(&hclog.LoggerOptions{Output: &out}))
+	at := time.Unix(43200, 0)
+	said := 0
+	say := func(count int) (lines int, last string) {
+		out.Reset()
+		var all []route.Problem
+		for range count {
+			said++
+			all = append(all, route.Problem{Service: "evil", Claim: fmt.Sprintf("%d", said)})
+		}
+		f.tell(append(all, route.Problem{Service: "a", Claim: "stays"}), at)
+		return strings.Count(out.String(), "\n"), out.String()
+	}
+	if lines, _ := say(1); lines != 2 {
+		t.Errorf("%d lines for two", lines)
+	}
+	if lines, text := say(1); lines != 1 || strings.Contains(text, "stays") {
+		t.Errorf("logged again: %s", text)
+	}
+	lines := 0
+	for range 100 {
+		n, _ := say(10)
+		lines += n
+	}
+	if lines > maxRefusedLogged {
+		t.Errorf("%d lines for 1,000 in a minute", lines)
+	}
+	at = at.Add(time.Minute)
+	if n, text := say(1); n != 2 || !strings.Contains(text, "not_logged=") {
+		t.Errorf("a minute later %d lines: %s", n, text)
+	}
+	if n, _ := say(1); n != 1 {
+		t.Errorf("then %d lines", n)
+	}
+	if got := *f.problems.Load(); len(got) != 2 {
+		t.Errorf("published: %v", got)
 	}
 }

@@ -293,12 +293,13 @@ func (c Config) With(found route.Found) Config {
 	c.Frontends = slices.Clone(c.Frontends)
 	for i := range c.Frontends {
 		f := &c.Frontends[i]
+		routes, sources := slices.Clone(f.Found), slices.Clone(f.Sources)
 		for _, r := range found.Routes {
 			if backend, has := backends[r.Service]; has && r.Frontend == f.Name {
-				f.Found = append(slices.Clip(f.Found), r.Route(backend))
-				f.Sources = append(slices.Clip(f.Sources), r.Source)
+				routes, sources = append(routes, r.Route(backend)), append(sources, r.Source)
 			}
 		}
+		f.Found, f.Sources = routes, sources
 	}
 	return c
 }

@@ -2,6 +2,7 @@ package config_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"testing"
 	"time"
 
@@ -76,5 +77,24 @@ func TestDiscover_Found_ComesWithItsProfileAfterTheSettings(t *testing.T) {
 	}
 	if diff := cmp.Diff(cfg, again); diff != "" {
 		t.Errorf("printed and read, -want +got:\n%s", diff)
+	}
+}
+
+// With is called at each change: it copies what was found once.
+func TestWith_ManyRoutes_TakesFewAllocations(t *testing.T) {
+	cfg, err := loadYAML(discovering)
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := route.Found{Services: []route.FoundService{{Name: "shop"}}}
+	for i := range 2000 {
+		found.Routes = append(found.Routes, route.FoundRoute{Frontend: "web", Host: "a.example.com", Path: fmt.Sprintf("/%d", i), Service: "shop", Source: route.FromTag})
+	}
+	var whole config.Config
+	if got := testing.AllocsPerRun(3, func() { whole = cfg.With(found) }); got > 200 {
+		t.Errorf("%v allocations for 2,000 routes", got)
+	}
+	if f := whole.Frontends[0]; len(f.Found) != 2000 || len(f.Sources) != len(cfg.Frontends[0].Sources)+2000 || f.Found[1999].Path != "/1999" {
+		t.Errorf("%d routes, %d sources", len(f.Found), len(f.Sources))
 	}
 }
