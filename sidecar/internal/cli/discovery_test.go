@@ -16,6 +16,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 
 	"github.com/pointsman/pointsman/sidecar/internal/config"
+	"github.com/pointsman/pointsman/sidecar/internal/consul"
 	"github.com/pointsman/pointsman/sidecar/internal/consultest"
 	"github.com/pointsman/pointsman/sidecar/internal/haproxytest"
 	"github.com/pointsman/pointsman/sidecar/internal/route"
@@ -278,5 +279,17 @@ func TestFinder_RefusedClaimsChangeWithoutEnd_LogIsBounded(t *testing.T) {
 	}
 	if got := *f.problems.Load(); len(got) != 2 {
 		t.Errorf("published: %v", got)
+	}
+}
+
+// A service may not claim more routes than are kept of what it says.
+func TestLoad_MaxRoutes_IsWhatIsKeptOfClaims(t *testing.T) {
+	for most, want := range map[int]bool{consul.MaxClaims: true, consul.MaxClaims + 1: false} {
+		_, err := config.Load(config.Sources{Hostname: "lb0", ReadFile: func(string) ([]byte, error) {
+			return fmt.Appendf(nil, "services: []\ndiscovery: {max_routes: %d}\n", most), nil
+		}})
+		if (err == nil) != want {
+			t.Errorf("max_routes %d: %v", most, err)
+		}
 	}
 }

@@ -65,7 +65,7 @@ func discoverySettings() []setting[Config] {
 		{
 			key: "discovery.max_routes", def: "100",
 			doc: "Largest number of routes that one service may claim.",
-			at:  func(c *Config) value { return number{&c.Discovery.MaxRoutes, 1, 10000} },
+			at:  func(c *Config) value { return number{&c.Discovery.MaxRoutes, 1, 1000} },
 		},
 	}
 }

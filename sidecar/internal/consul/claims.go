@@ -19,9 +19,9 @@ func (c Claims) equal(o Claims) bool {
 }
 
 const (
-	// maxClaims is how many different claims of one service are kept: ten times what
-	// one may have routes by default. Of more, those that sort first count.
-	maxClaims = 1000
+	// MaxClaims is how many different claims of one service are kept. Of more, those
+	// that sort first count.
+	MaxClaims = 1000
 	// maxClaimText is longer than any claim that is taken, in bytes.
 	maxClaimText = 2100
 )
@@ -42,7 +42,7 @@ func (c Claims) of(e *entry) (out []catalog.Claim) {
 		}
 	}
 	slices.SortFunc(out, compareClaims)
-	return slices.Clip(out[:min(len(out), maxClaims)])
+	return slices.Clip(out[:min(len(out), MaxClaims)])
 }
 
 // gather adds the claims of one instance to those of a service, with the lowest index.
@@ -67,7 +67,7 @@ func listClaims(all map[catalog.Claim]uint64) []catalog.Claim {
 		out = append(out, c)
 	}
 	slices.SortFunc(out, compareClaims)
-	return slices.Clip(out[:min(len(out), maxClaims)])
+	return slices.Clip(out[:min(len(out), MaxClaims)])
 }
 
 func compareClaims(a, b catalog.Claim) int {

@@ -57,7 +57,7 @@ func TestClaims_Hostile_AreBounded(t *testing.T) {
 	claims := Claims{Tags: []string{hostile.TagPrefix, "urlprefix-"}, Meta: []string{hostile.MetaKey}}
 	for _, c := range hostile.Claims() {
 		got := listClaiming([]entry{claiming("x", 1, c.Tags, c.Meta)}, claims)
-		if len(got.instances) != 1 || len(got.claims) == 0 || len(got.claims) > maxClaims {
+		if len(got.instances) != 1 || len(got.claims) == 0 || len(got.claims) > MaxClaims {
 			t.Errorf("%s: %d instances, %d claims", c.Why, len(got.instances), len(got.claims))
 		}
 	}
