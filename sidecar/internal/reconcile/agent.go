@@ -288,6 +288,7 @@ func (a *Agent) adopt(s Settings) {
 	s.Automatic = false // it is of this once
 	a.set, a.isolated = s, isolated{asked: s}
 	a.known.forget()
+	a.known.keep(a.known.backends(s))
 	a.takeDrains(a.drains.now)
 	was := a.shown
 	a.shown = make(map[string]shown, len(s.Services))

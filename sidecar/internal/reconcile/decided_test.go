@@ -1,6 +1,7 @@
 package reconcile
 
 import (
+	"fmt"
 	"net/netip"
 	"reflect"
 	"testing"
@@ -94,5 +95,23 @@ func TestDecided_FieldsOfTheInputs_AreThoseCompared(t *testing.T) {
 		if diff := cmp.Diff(c.want, got); diff != "" {
 			t.Errorf("fields of %T: add the new ones to inputsOf, or to plan.Backend.Equal, and here (-want +got):\n%s", c.of, diff)
 		}
+	}
+}
+
+// Services from Consul come and go for as long as a sidecar runs.
+func TestAdopt_ServiceIsGone_NothingIsKeptOfIt(t *testing.T) {
+	a := &Agent{known: newKnowledge()}
+	now := time.Unix(43200, 0)
+	for i := range 10 {
+		gone := fmt.Sprintf("gone-%d", i)
+		for _, backend := range []string{"api", gone} {
+			a.known.touch(backend)
+			a.known.seen[backend] = now
+		}
+		a.adopt(Settings{Services: []plan.Service{{Name: "api", Backend: "api"}}})
+	}
+	k := a.known
+	if len(k.touched) != 1 || len(k.seen) != 1 || k.touched["api"] == 0 || !k.seen["api"].Equal(now) {
+		t.Errorf("kept are %v and %v", k.touched, k.seen)
 	}
 }

@@ -42,6 +42,16 @@ func (k *observedCache) forget() {
 	k.stale, k.forgotten = nil, k.clock
 }
 
+// keep forgets when backends were read that are not listed any more: services come and go.
+func (k *observedCache) keep(backends []string) {
+	listed := make(map[string]bool, len(backends))
+	for _, b := range backends {
+		listed[b] = true
+	}
+	maps.DeleteFunc(k.seen, func(b string, _ time.Time) bool { return !listed[b] })
+	maps.DeleteFunc(k.touched, func(b string, _ uint64) bool { return !listed[b] })
+}
+
 // touch makes the next pass read a backend.
 func (k *observedCache) touch(backend string) {
 	k.clock++
