@@ -293,3 +293,20 @@ func TestLoad_MaxRoutes_IsWhatIsKeptOfClaims(t *testing.T) {
 		}
 	}
 }
+
+// The sidecar before may find something while this one waits for it to stop.
+func TestHold_FoundMeanwhile_IsReadFromTheFile(t *testing.T) {
+	d, _ := discovering(t, "services: []"+takesRoutes)
+	found := route.Found{Services: []route.FoundService{{Name: "shop"}}, Routes: []route.FoundRoute{{Frontend: "web", Host: "a.test", Service: "shop", Source: route.FromTag}}}
+	if err := os.WriteFile(d.cfg.HAProxy.Config, []byte(fileOf(t, d.cfg.With(found), nil)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	lock, err := d.hold(t.Context(), "lb0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer lock.Release()
+	if !d.found.Equal(found) {
+		t.Errorf("found is %+v", d.found)
+	}
+}

@@ -352,6 +352,9 @@ func (d *daemon) hold(ctx context.Context, name string) (*render.Lock, error) {
 	if err != nil {
 		d.log.Warn("haproxy.cfg cannot be locked, another sidecar on it would not be noticed", "path", d.file.Path(), "error", err)
 	}
+	d.mu.Lock()
+	d.setFound(savedFound(d.cfg)) // the sidecar before may have written it meanwhile
+	d.mu.Unlock()
 	return lock, nil
 }
 
