@@ -236,8 +236,12 @@ func (d *daemon) find(now time.Time) time.Duration {
 	found, refused := route.Discover(rules, now, settled, d.found, said)
 	f.tell(append(problems, refused...), now)
 	d.setFound(found)
-	if next := d.found.Next(rules.Grace); settled && !next.IsZero() { // nothing goes before
-		again = min(again, max(next.Sub(now), foundGather))
+	if next := d.found.Next(rules.Grace); !next.IsZero() {
+		wait := foundGather
+		if !settled { // what is over may have to stay
+			wait = foundInterval
+		}
+		again = min(again, max(next.Sub(now), wait))
 	}
 	return again
 }

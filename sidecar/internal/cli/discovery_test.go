@@ -3,6 +3,7 @@ package cli
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -194,7 +195,12 @@ func TestReloadConfig_ClaimedMeanwhile_TakesThePlaceOfTheSettings(t *testing.T) 
 			ctx, cancel := context.WithCancel(t.Context())
 			ended := make(chan error, 1)
 			go func() { ended <- d.source.Run(ctx) }()
-			defer func() { cancel(); <-ended }()
+			defer func() {
+				cancel()
+				if err := <-ended; err != nil && !errors.Is(err, context.Canceled) {
+					t.Error(err)
+				}
+			}()
 			d.finder.named, d.finder.isNamed = []string{"own", "shop"}, true
 			haproxytest.Until(t, "Consul has answered", func() bool {
 				d.find(time.Now())
@@ -308,5 +314,19 @@ func TestHold_FoundMeanwhile_IsReadFromTheFile(t *testing.T) {
 	defer lock.Release()
 	if !d.found.Equal(found) {
 		t.Errorf("found is %+v", d.found)
+	}
+}
+
+// Without discover there is no answer to wait for: what was found goes after the grace time.
+func TestFind_DiscoverIsSwitchedOff_ServicesGo(t *testing.T) {
+	d, change := discovering(t, "services: []"+takesRoutes)
+	d.found = route.Found{Services: []route.FoundService{{Name: "shop"}}, Routes: []route.FoundRoute{{Frontend: "web", Host: "a.test", Service: "shop", Source: route.FromTag}}}
+	change("services: []")
+	now := time.Now()
+	if again := d.find(now); len(d.found.Services) != 1 || len(d.found.Routes) != 0 || again > 30*time.Second {
+		t.Errorf("%+v, again in %s", d.found, again)
+	}
+	if d.find(now.Add(31 * time.Second)); len(d.found.Services) != 0 {
+		t.Errorf("%+v after the grace time", d.found)
 	}
 }

@@ -104,16 +104,11 @@ type daemon struct {
 }
 
 func newDaemon(cfg config.Config, env Env, adopt bool, reload func() (config.Config, error)) (*daemon, error) {
-	if err := seedCertificates(cfg); err != nil {
-		return nil, err
-	}
-	cfg = withTaken(cfg)
-	found := savedFound(cfg)
-	whole := cfg.With(found)
-	r, err := newRendererWith(whole, savedPeers(cfg))
+	cfg, found, r, err := atStart(cfg)
 	if err != nil {
 		return nil, err
 	}
+	whole := cfg.With(found)
 	d := &daemon{started: cfg, cfg: cfg, render: r, newest: r, reload: reload, log: newLogger(cfg, env), peers: savedPeers(cfg), found: found}
 	if d.file, err = newFile(cfg); err != nil {
 		return nil, err
@@ -181,6 +176,18 @@ func (d *daemon) addRollouts() (err error) {
 	judge := &canaryJudge{state: d.agent.State, read: allCounters(d.cfg.Name, d.counters, d.others), now: time.Now}
 	d.mover, err = newMover(d.cfg, d.catalog, d.agent.State, judge, d.log.Named("rollout"))
 	return err
+}
+
+// atStart is the settings with what they have from elsewhere, and what they are rendered with
+// while Consul has said nothing.
+func atStart(cfg config.Config) (_ config.Config, found route.Found, r *render.Renderer, err error) {
+	if err := seedCertificates(cfg); err != nil {
+		return cfg, found, nil, err
+	}
+	cfg = withTaken(cfg)
+	found = savedFound(cfg)
+	r, err = newRendererWith(cfg.With(found), savedPeers(cfg))
+	return cfg, found, r, err
 }
 
 // newAPI is the API and the page, over what the other parts know.
