@@ -87,7 +87,8 @@ func other(shares map[string]int, stable, before string) string {
 	return ""
 }
 
-// Start begins to walk the canary's share up the steps. analysis is "" or AnalysisOff.
+// Start begins to walk the canary's share up the steps. Other versions that have a share
+// get none. analysis is "" or AnalysisOff.
 func (d *Document) Start(a Author, stable, canary string, steps []int, interval time.Duration, analysis string) (*Document, error) {
 	if err := errors.Join(CheckSteps(steps), CheckInterval(interval), CheckVersion(stable), CheckVersion(canary)); err != nil {
 		return nil, err
@@ -98,9 +99,16 @@ func (d *Document) Start(a Author, stable, canary string, steps []int, interval 
 	if len(d.Steps) > 0 && (d.State == Running || d.State == Paused) {
 		return nil, fmt.Errorf("a rollout of %s is %s, by %s at %s: promote or abort it first", catalog.Printable(d.Canary), d.State, catalog.Printable(d.ModifiedBy), d.ModifiedAt.Format(time.RFC3339))
 	}
+	shares := maps.Clone(d.Shares)
+	if shares == nil {
+		shares = map[string]int{}
+	}
+	if shares[stable], shares[canary] = 0, 0; len(shares) > maxVersions {
+		return nil, fmt.Errorf("%d versions would have a share, want at most %d: leave some out with set", len(shares), maxVersions)
+	}
 	return d.changed("start", a, func(n *Document) {
 		n.State, n.Stable, n.Canary, n.Steps, n.Interval, n.Analysis = Running, stable, canary, slices.Clone(steps), Duration(interval), analysis
-		n.Shares = map[string]int{stable: 0, canary: 0}
+		n.Shares = shares
 		n.goTo(0, a.At)
 	}), nil
 }

@@ -40,6 +40,15 @@ func edited(t *testing.T, change map[string]any) []byte {
 
 type m = map[string]any
 
+// tooManyShares leaves no room for another version.
+func tooManyShares() map[string]int {
+	shares := map[string]int{"1.0": 100}
+	for i := range maxVersions - 1 {
+		shares[fmt.Sprint("v", i)] = 0
+	}
+	return shares
+}
+
 func tooMany(n int) m {
 	shares := m{}
 	for i := range n {
@@ -246,6 +255,8 @@ func TestChange_EachCommand_GivesStateSharesAndHistory(t *testing.T) {
 		{"undo nothing", []change{undo}, "no other shares"},
 		{"promote what was set", []change{set(map[string]int{"1.0": 95, "1.1": 5}), promote}, "promoted, 1.0 0%, 1.1 100%"},
 		{"start", []change{start}, "running, 1.0 95%, 1.1 5%"},
+		{"start keeps the others at 0", []change{set(map[string]int{"1.0": 100, "1.1": 0, "0.9": 0}), start}, "running, 0.9 0%, 1.0 95%, 1.1 5%"},
+		{"start beside too many others", []change{set(tooManyShares()), start}, "17 versions would have a share, want at most 16"},
 		{"start twice", []change{start, start}, "is running, by ann@ops at 2026-11-29T22:00:00Z"},
 		{"promote one step", []change{start, promote}, "running, 1.0 50%, 1.1 50%"},
 		{"promote to the end", []change{start, promote, promote}, "promoted, 1.0 0%, 1.1 100%"},
