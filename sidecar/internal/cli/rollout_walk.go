@@ -49,7 +49,7 @@ SERVICE OLD=100 NEW=0".`,
 				return failure(err)
 			}
 			return changeRollout(cmd, env, args[0], asJSON, false, func(d *rollout.Document, a rollout.Author) (*rollout.Document, error) {
-				from, err := stableBeside(versions, canary, stable, d.Stable)
+				from, err := stableBeside(versions, canary, stable, d.Serving())
 				if err != nil {
 					return nil, err
 				}
@@ -63,7 +63,7 @@ SERVICE OLD=100 NEW=0".`,
 	}
 	f := cmd.Flags()
 	f.StringVar(&canary, "canary", "", "version whose share is walked up (required)")
-	f.StringVar(&stable, "stable", "", "version that has the rest, and that abort goes back to (default: as before, else the only other one that is registered)")
+	f.StringVar(&stable, "stable", "", "version that has the rest, and that abort goes back to (default: as before, or what was promoted, else the only other one that is registered)")
 	f.IntSliceVar(&steps, "steps", []int{5, 25, 50, 100}, "shares of the canary in percent, ascending, the last 100")
 	f.DurationVar(&interval, "interval", time.Minute, "how long a step lasts, at least; 1s to 168h")
 	f.BoolVar(&isCompared, "analysis", true, "compare the canary with the stable version by HAProxy's counters; =false: a step ends with its interval")

@@ -34,6 +34,15 @@ func (d *Document) changed(action string, a Author, change func(*Document)) *Doc
 // New is the document of a service without a rollout.
 func New(service string) *Document { return &Document{Schema: Schema, Service: service} }
 
+// Serving is the version that has the traffic beside a canary: the stable one, or the
+// canary that was promoted. "" where no document says.
+func (d *Document) Serving() string {
+	if d.State == Promoted {
+		return d.Canary
+	}
+	return d.Stable
+}
+
 // Set gives the versions shares that stay until another change. stable may be "": then
 // it is the one of before, else the version with the largest share.
 func (d *Document) Set(a Author, shares map[string]int, stable string) (*Document, error) {
@@ -41,7 +50,11 @@ func (d *Document) Set(a Author, shares map[string]int, stable string) (*Documen
 		return nil, err
 	}
 	if stable == "" {
-		stable = stableOf(shares, d.Stable)
+		before := d.Stable
+		if now := d.Serving(); shares[before] == 0 && shares[now] < 100 {
+			before = now
+		}
+		stable = stableOf(shares, before)
 	}
 	if _, isListed := shares[stable]; !isListed {
 		return nil, errors.New("which version is the stable one? name it with --stable: abort goes back to it")

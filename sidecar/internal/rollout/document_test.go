@@ -222,6 +222,39 @@ func readSchema(t *testing.T, into any) {
 
 var ann = Author{"ann@ops", time.Date(2026, 11, 29, 22, 0, 0, 0, time.UTC)}
 
+// After a promotion the canary is what the next rollout goes back to, also by set.
+func TestServing_AfterPromotion_IsTheCanary(t *testing.T) {
+	d, err := New("api").Start(ann, "1.0", "1.1", []int{5, 100}, time.Minute, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := d.Serving(); got != "1.0" {
+		t.Errorf("under way: %s, want 1.0", got)
+	}
+	if d, err = d.Promote(ann, true); err != nil {
+		t.Fatal(err)
+	}
+	if got := d.Serving(); got != "1.1" {
+		t.Errorf("promoted: %s, want 1.1", got)
+	}
+	for _, c := range []struct {
+		shares map[string]int
+		stable string
+		state  State
+	}{
+		{map[string]int{"1.0": 0, "1.1": 95, "1.2": 5}, "1.1", Paused},
+		{map[string]int{"1.0": 50, "1.1": 50}, "1.0", Paused},
+		{map[string]int{"1.0": 0, "1.1": 100}, "1.0", Promoted},
+	} {
+		if n, err := d.Set(ann, c.shares, ""); err != nil || n.Stable != c.stable || n.State != c.state {
+			t.Errorf("set %v: %+v, %v, want stable %s and %s", c.shares, n, err, c.stable, c.state)
+		}
+	}
+	if d, err = d.Abort(ann, ""); err != nil || d.Serving() != "1.0" {
+		t.Errorf("aborted: %s, %v, want 1.0", d.Serving(), err)
+	}
+}
+
 // Each command's document is one that Parse takes.
 func TestChange_EachCommand_GivesStateSharesAndHistory(t *testing.T) {
 	type change func(*Document) (*Document, error)
