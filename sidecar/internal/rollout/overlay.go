@@ -198,7 +198,7 @@ func Lay(b Backend, s catalog.Service, d *Document, refused string) catalog.Serv
 	weights, isApplied := Weights(shares, s.Instances, b.Warning)
 	switch {
 	case !isApplied:
-		r.Ignored = "no instance of a version with a share is registered"
+		r.Ignored = "only versions with share 0 have instances"
 	case b.Fixed != "" && !isWhole:
 		isApplied, r.Ignored = false, b.Fixed
 	}

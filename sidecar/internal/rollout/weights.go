@@ -29,7 +29,7 @@ const KeepWeight = -1
 //   - Instances of a version that shares does not list get what they would get without
 //     a rollout; the listed versions share the rest.
 //   - The share of a version without instances goes to the others, by their shares.
-//   - Where no version with a share has an instance, all keep their weights: an empty
+//   - Where only versions with share 0 have instances, all keep their weights: an empty
 //     backend would serve no request.
 //   - Instances that Consul has as critical do not count while others of their version
 //     are healthy. Where none is, all of them count: the guard may keep them in traffic.
@@ -41,20 +41,24 @@ const KeepWeight = -1
 func Weights(shares map[string]int, instances []catalog.Instance, warning bool) (weights []int, isApplied bool) {
 	weights = make([]int, len(instances))
 	groups := groupsOf(shares, instances, warning)
-	hasShare := false
+	hasShare, hasUnlisted := false, false
 	for _, g := range groups {
 		hasShare = hasShare || g.share > 0 && len(g.members) > 0
+		hasUnlisted = hasUnlisted || !g.isListed && len(g.members) > 0
 	}
 	for i := range weights {
 		weights[i] = KeepWeight
 	}
-	if !hasShare || len(shares) == 0 {
+	if len(shares) == 0 || !hasShare && !hasUnlisted {
 		return weights, false
 	}
 	for i := range instances {
 		if share, isListed := shares[instances[i].Version]; isListed && share == 0 && !instances[i].Backup {
 			weights[i] = 0
 		}
+	}
+	if !hasShare {
+		return weights, true // those of no listed version have all traffic
 	}
 	for _, g := range spread(groups) {
 		for i, m := range g.members {

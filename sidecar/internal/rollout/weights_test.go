@@ -78,6 +78,8 @@ func TestWeights_ByCase(t *testing.T) {
 		{"all to one", map[string]int{"1.0": 0, "1.1": 100}, fleet(map[string]int{"1.0": 9, "1.1": 1}), map[string]int{"1.0": 0, "1.1": 255}, true},
 		{"a version without instances", canary, fleet(map[string]int{"1.0": 9}), map[string]int{"1.0": 255}, true},
 		{"no version with a share has instances", map[string]int{"1.0": 0, "1.1": 100}, fleet(map[string]int{"1.0": 9}), map[string]int{"1.0": KeepWeight}, false},
+		{"an unlisted version alone, no traffic for one with 0", map[string]int{"1.0": 100, "1.1": 0}, fleet(map[string]int{"1.1": 1, "1.2": 2}), map[string]int{"1.1": 0, "1.2": KeepWeight}, true},
+		{"an unlisted version that leaves", map[string]int{"1.0": 100, "1.1": 0}, change(fleet(map[string]int{"1.1": 1, "1.2": 2}), "1.2", leaving), map[string]int{"1.1": KeepWeight, "1.2": KeepWeight}, false},
 		{"no instance", canary, nil, nil, false},
 		{"an unlisted version has its usual part", map[string]int{"1.0": 50, "1.1": 50}, fleet(map[string]int{"1.0": 4, "1.1": 4, "2.0": 2}), map[string]int{"1.0": 255, "1.1": 255, "2.0": 255}, true},
 		{"a critical one does not count", canary, change(fleet(map[string]int{"1.0": 3, "1.1": 1}), "1.0", one("1.0", critical)), map[string]int{"1.0": KeepWeight, "1.1": 27}, true},
@@ -174,6 +176,9 @@ func TestWeights_AnyFleet_SharesWithinOnePoint(t *testing.T) {
 			}
 		}
 		if !isApplied {
+			if counted["unlisted"] > 0 {
+				t.Fatal("not applied beside an unlisted version")
+			}
 			if sum > 0 {
 				t.Fatalf("not applied, though versions with %d %% have instances", sum)
 			}
@@ -181,6 +186,9 @@ func TestWeights_AnyFleet_SharesWithinOnePoint(t *testing.T) {
 		}
 		if taking < 10 {
 			return
+		}
+		if sum == 0 {
+			return // all have 0
 		}
 		rest := 100 - 100*float64(counted["unlisted"])/float64(all)
 		for version, share := range shares {
