@@ -27,7 +27,7 @@ type Counters struct {
 	Requests uint64
 	Errors   uint64 // answers 5xx, connections that failed, answers that broke off
 	Retries  uint64 // requests that were tried again
-	// ResponseTime is HAProxy's mean over about its last thousand requests.
+	// ResponseTime is HAProxy's mean over about the last 512 requests.
 	ResponseTime time.Duration
 }
 
@@ -58,7 +58,7 @@ type Verdict struct {
 // totals are the counters of one version, of all looks after the first.
 type totals struct {
 	requests, errors, retries uint64
-	responseTime              float64 // the mean of the last look, in milliseconds
+	responseTime              float64 // the mean of the last comparison, in milliseconds
 }
 
 // maxDown is at how many looks in a row a canary may be without a server that is up.
@@ -67,15 +67,25 @@ const maxDown = 3
 // Analysis is what the looks at a rollout have found so far.
 type Analysis struct {
 	rules           Rules
-	last            map[server]Counters // of the last look
+	last            map[server]seen // of the last look
 	stable, canary  totals
 	errors, retries evidence
 	latency         latencyEvidence
-	down            int    // at how many looks in a row no server of the canary was up
-	timed           uint64 // requests of the canary since its mean last counted
+	down            int   // at how many looks in a row no server of the canary was up
+	times           times // since the last comparison, beside what is not taken in yet of each server
+	isTimed         bool  // the current step's have been compared
 }
 
-type server struct{ loadBalancer, backend, instance, node string }
+type server struct {
+	loadBalancer, backend, instance, node string
+	isCanary                              bool
+}
+
+// seen is what is known of a server.
+type seen struct {
+	Counters
+	timed Counters // as they were when its response times were last taken in
+}
 
 // New begins an analysis.
 func New(rules Rules) *Analysis { return &Analysis{rules: rules} }
@@ -83,19 +93,22 @@ func New(rules Rules) *Analysis { return &Analysis{rules: rules} }
 // NextStep keeps what is known against the canary, and what the stable version does,
 // but asks for new evidence that it is as good: it has another share now.
 func (a *Analysis) NextStep() {
-	a.errors.fine, a.retries.fine, a.timed, a.canary = 0, 0, 0, totals{}
-	a.latency = max(a.latency, 0)
+	a.errors.fine, a.retries.fine, a.canary = 0, 0, totals{}
+	a.latency, a.times, a.isTimed = max(a.latency, 0), times{}, false
+	for key, s := range a.last {
+		a.last[key] = seen{s.Counters, s.Counters}
+	}
 }
 
 // Look takes in the counters of all load balancers. What a server has counted before
 // it was first seen is left out; a counter that has fallen began again with a worker.
 func (a *Analysis) Look(readings []Reading) Verdict {
 	var stable, canary window
-	next := make(map[server]Counters, len(readings))
+	next := make(map[server]seen, len(readings))
 	up, isThere := false, false
 	for _, r := range readings {
-		key := server{r.LoadBalancer, r.Backend, r.Instance, r.Node}
-		next[key] = r.Counters
+		key := server{r.LoadBalancer, r.Backend, r.Instance, r.Node, r.IsCanary}
+		next[key] = seen{r.Counters, r.Counters}
 		if r.IsCanary {
 			isThere, up = true, up || r.IsUp
 		}
@@ -107,7 +120,10 @@ func (a *Analysis) Look(readings []Reading) Verdict {
 		if r.IsCanary {
 			w = &canary
 		}
-		w.add(r.since(last))
+		if w.add(r.since(last.Counters)); r.beganAgain(last.Counters) {
+			last.timed = Counters{}
+		}
+		next[key] = seen{r.Counters, last.timed}
 	}
 	a.last = next
 	if a.down++; up || !isThere {
@@ -121,11 +137,30 @@ func (a *Analysis) Look(readings []Reading) Verdict {
 		a.errors.look(rate(before.errors, before.requests), stable.errors(), canary.errors(), a.rules.Errors)
 		a.retries.look(rate(before.retries, before.requests), stable.retries(), canary.retries(), a.rules.Errors)
 	}
-	if a.timed += canary.requests; a.timed >= minTimed && a.stable.requests > 0 {
-		a.timed = 0
+	a.compareTimes()
+	return a.verdict()
+}
+
+// compareTimes compares the response times once there are enough of them. Until then
+// those of a server are taken in before HAProxy's mean forgets them.
+func (a *Analysis) compareTimes() {
+	now := a.times
+	for key, s := range a.last {
+		now.add(key.isCanary, s.timed, s.Counters)
+	}
+	isDue := now.areEnough()
+	for key, s := range a.last {
+		if isFull := s.Requests >= s.timed.Requests+meanOf; isDue || isFull {
+			if a.last[key] = (seen{s.Counters, s.Counters}); isFull {
+				a.times.add(key.isCanary, s.timed, s.Counters)
+			}
+		}
+	}
+	if isDue {
+		a.times, a.isTimed = times{}, true
+		a.stable.responseTime, a.canary.responseTime = now.stable.mean(), now.canary.mean()
 		a.latency.look(a.stable.responseTime, a.canary.responseTime, a.rules.Latency)
 	}
-	return a.verdict()
 }
 
 // rate is a proportion as it is guessed from what was counted (Krichevsky and Trofimov).
@@ -144,7 +179,7 @@ func (a *Analysis) verdict() Verdict {
 	case a.retries.worse >= worse:
 		return Verdict{Failed, "more retries: " + a.compare("were tried again", totals.retryRate)}
 	case float64(a.latency) >= worse:
-		return Verdict{Failed, "slower: " + a.times()}
+		return Verdict{Failed, "slower: " + a.meanTimes()}
 	case a.stable.requests == 0:
 		return Verdict{Waiting, "the stable version has had no requests to compare with"}
 	case a.canary.requests < a.rules.MinRequests:
@@ -154,9 +189,9 @@ func (a *Analysis) verdict() Verdict {
 	case a.retries.fine < fine:
 		return Verdict{Waiting, "retries: not enough requests yet: " + a.compare("were tried again", totals.retryRate)}
 	case float64(-a.latency) < fine:
-		return Verdict{Waiting, "response time: not enough requests yet: " + a.times()}
+		return Verdict{Waiting, "response time: not enough requests yet: " + a.meanTimes()}
 	}
-	return Verdict{Passed, a.compare("failed", totals.errorRate) + "; " + a.times()}
+	return Verdict{Passed, a.compare("failed", totals.errorRate) + "; " + a.meanTimes()}
 }
 
 func (t totals) errorRate() float64 { return share(t.errors, t.requests) }
@@ -174,21 +209,22 @@ func (a *Analysis) compare(what string, of func(totals) float64) string {
 		100*of(a.stable), a.stable.requests)
 }
 
-func (a *Analysis) times() string {
+func (a *Analysis) meanTimes() string {
+	if !a.isTimed {
+		return "response times not compared yet"
+	}
 	return fmt.Sprintf("%.0f ms on average, %.0f ms of the stable version", a.canary.responseTime, a.stable.responseTime)
 }
 
 // window is what one version has done since the look before.
 type window struct {
 	requests, failed, retried uint64
-	millis                    float64 // mean response times, each times its requests
 }
 
 func (w *window) add(c Counters) {
 	w.requests += c.Requests
 	w.failed += min(c.Errors, c.Requests)
 	w.retried += min(c.Retries, c.Requests)
-	w.millis += float64(c.Requests) * float64(c.ResponseTime) / float64(time.Millisecond)
 }
 
 func (w window) errors() count  { return count{float64(w.failed), float64(w.requests)} }
@@ -198,18 +234,20 @@ func (t *totals) add(w window) {
 	t.requests += w.requests
 	t.errors += w.failed
 	t.retries += w.retried
-	if w.requests > 0 {
-		t.responseTime = w.millis / float64(w.requests)
-	}
 }
 
 // since is what was counted after before. Response times are means, and stay.
 func (c Counters) since(before Counters) Counters {
-	if c.Requests < before.Requests || c.Errors < before.Errors || c.Retries < before.Retries {
+	if c.beganAgain(before) {
 		return c
 	}
 	c.Requests -= before.Requests
 	c.Errors -= before.Errors
 	c.Retries -= before.Retries
 	return c
+}
+
+// beganAgain reports whether another worker has counted than before.
+func (c Counters) beganAgain(before Counters) bool {
+	return c.Requests < before.Requests || c.Errors < before.Errors || c.Retries < before.Retries
 }

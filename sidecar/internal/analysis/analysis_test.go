@@ -63,10 +63,12 @@ func (s *site) take(x *simulated, requests int) {
 	x.Errors += uint64(s.failures(requests, x.failing))
 	// The mean of this many exponential response times, and HAProxy's moving one.
 	own := x.millis * (1 + s.random.NormFloat64()/math.Sqrt(float64(requests)))
-	weight := math.Pow(1-1.0/haproxyWindow, float64(requests))
-	if x.Requests < haproxyWindow {
-		weight = float64(x.Requests) / float64(int(x.Requests)+requests)
+	weight, left := 1.0, requests // of the mean before: by count in the first window, then it fades
+	if room := haproxyWindow - int(x.Requests); room > 0 {
+		first := min(room, requests)
+		weight, left = float64(x.Requests)/float64(int(x.Requests)+first), requests-first
 	}
+	weight *= math.Pow(1-1.0/haproxyWindow, float64(left))
 	x.mean = weight*x.mean + (1-weight)*own
 	x.ResponseTime = time.Duration(max(x.mean, 0)) * time.Millisecond // whole ones
 	x.Requests += uint64(requests)
@@ -105,10 +107,10 @@ func (s *site) reload(lb string) {
 // rollout simulates one: steps with a share of the traffic each, at least 2,000
 // requests for the canary in each, looked at five times. A step that has not passed by
 // then is looked at for as long again, and then the rollout is paused.
-func rollout(seed uint64, errors, slowness float64) Outcome {
+func rollout(seed uint64, fastest, slowest, errors, slowness float64) Outcome {
 	random := rand.New(rand.NewPCG(seed, 17))
 	s := newSite(random, 2+random.IntN(8), 1+random.IntN(2))
-	base, millis := 0.05*random.Float64()*random.Float64(), 10+200*random.Float64()
+	base, millis := 0.05*random.Float64()*random.Float64(), fastest+(slowest-fastest)*random.Float64()
 	s.each(false, func(x *simulated) { x.failing, x.millis = base, millis })
 	s.each(true, func(x *simulated) { x.failing, x.millis = base+errors, millis*slowness })
 
@@ -128,9 +130,25 @@ func rollout(seed uint64, errors, slowness float64) Outcome {
 			for _, x := range s.servers {
 				x.failing += outage
 			}
-			canary := 400 + random.IntN(400)
-			s.serve(true, canary)
-			s.serve(false, int(float64(canary)*(1-share)/share))
+			slow := 0.0 // both versions, by milliseconds, for a part of the time between two looks
+			if random.IntN(10) == 0 {
+				slow = 300 * random.Float64()
+			}
+			canary, part, isAtFirst := 400+random.IntN(400), random.Float64(), random.IntN(2) == 0
+			for i, part := range []float64{part, 1 - part} {
+				added := slow
+				if isAtFirst != (i == 0) {
+					added = 0
+				}
+				for _, x := range s.servers {
+					x.millis += added
+				}
+				s.serve(true, int(part*float64(canary)))
+				s.serve(false, int(part*float64(canary)*(1-share)/share))
+				for _, x := range s.servers {
+					x.millis -= added
+				}
+			}
 			for _, x := range s.servers {
 				x.failing -= outage
 			}
@@ -155,13 +173,16 @@ func TestAnalysis_ManyRollouts_FewAreJudgedWrong(t *testing.T) {
 	}
 	for _, kind := range []struct {
 		name             string
+		fastest, slowest float64 // of the stable version, in milliseconds
 		errors, slowness float64
 		wrong            Outcome
 	}{
-		{"as good", 0, 1, Failed},
-		{"3 points more errors", 0.03, 1, Passed},
-		{"twice as slow", 0, 2, Passed},
-		{"crashing on one request of five", 0.2, 1, Passed},
+		{"as good", 10, 210, 0, 1, Failed},
+		{"as good, in few milliseconds", 0.5, 10, 0, 1, Failed},
+		{"3 points more errors", 10, 210, 0.03, 1, Passed},
+		{"twice as slow", 10, 210, 0, 2, Passed},
+		{"twice as slow, in few milliseconds", 5, 10, 0, 2, Passed},
+		{"crashing on one request of five", 10, 210, 0.2, 1, Passed},
 	} {
 		t.Run(kind.name, func(t *testing.T) {
 			t.Parallel()
@@ -171,7 +192,7 @@ func TestAnalysis_ManyRollouts_FewAreJudgedWrong(t *testing.T) {
 			for part := range 4 {
 				parts.Go(func() {
 					for seed := part; seed < n; seed += 4 {
-						o := rollout(uint64(seed), kind.errors, kind.slowness)
+						o := rollout(uint64(seed), kind.fastest, kind.slowest, kind.errors, kind.slowness)
 						mu.Lock()
 						outcomes[o]++
 						mu.Unlock()
@@ -187,6 +208,58 @@ func TestAnalysis_ManyRollouts_FewAreJudgedWrong(t *testing.T) {
 				t.Errorf("%d of %d were not judged, want less than 5 %%", got, n)
 			}
 		})
+	}
+}
+
+// Of 2,000 requests a second at 10 servers behind two load balancers the canary has a
+// twentieth. Its servers' means at HAProxy forget 19 times slower that all were slow.
+func TestAnalysis_BothSlowForTenSeconds_IsNoFailure(t *testing.T) {
+	for seed := range uint64(100) {
+		s := newSite(rand.New(rand.NewPCG(seed, 17)), 5, 5)
+		each := func(millis float64) {
+			for _, x := range s.servers {
+				x.millis = millis
+			}
+		}
+		each(20)
+		a := New(Default)
+		for look := range 30 {
+			if each(20); look == 5 {
+				each(220)
+			}
+			s.serve(false, 19000)
+			s.serve(true, 1000)
+			if v := a.Look(s.readings()); v.Outcome == Failed {
+				t.Fatalf("seed %d, look %d: %s", seed, look, v.Reason)
+			}
+		}
+	}
+}
+
+// HAProxy's means are whole milliseconds: what a server with few requests has taken is
+// known badly, and that matters where all are fast.
+func TestTimes_ManyServersWithFewRequests_AreNotEnoughWhereFast(t *testing.T) {
+	for _, c := range []struct {
+		servers  int
+		requests uint64 // of each
+		millis   time.Duration
+		want     bool
+	}{
+		{1, 299, 50, false},
+		{1, 400, 5, true},
+		{40, 10, 5, false},
+		{40, 10, 50, true},
+		{40, 50, 5, true},
+	} {
+		var is times
+		before, now := Counters{Requests: 1000, ResponseTime: c.millis * time.Millisecond}, Counters{Requests: 1000 + c.requests, ResponseTime: c.millis * time.Millisecond}
+		for range c.servers {
+			is.add(true, before, now)
+			is.add(false, Counters{}, now)
+		}
+		if got := is.areEnough(); got != c.want {
+			t.Errorf("%+v: %v, off by %.2f ms", c, got, is.canary.rounding())
+		}
 	}
 }
 
