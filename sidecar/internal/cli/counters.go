@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"maps"
 	"sync"
 	"time"
 
@@ -13,9 +14,45 @@ import (
 	"github.com/pointsman/pointsman/sidecar/internal/reconcile"
 )
 
+// countersAge is for how long HAProxy's counters are given without asking it again.
+const countersAge = time.Second
+
+// countersReader asks HAProxy for one backend at a time, and not again while its answer is
+// young: its runtime socket takes few connections, and the loop needs one.
+type countersReader struct {
+	read  func(ctx context.Context, backend string) (map[string]haproxy.Counters, error)
+	turn  chan struct{}
+	known map[string]countersThen // by backend; whose turn it is may use it
+}
+
+type countersThen struct {
+	at      time.Time
+	servers map[string]haproxy.Counters
+}
+
+// of gives those of a backend's servers; they are not to be changed.
+func (c *countersReader) of(ctx context.Context, backend string) (map[string]haproxy.Counters, error) {
+	select {
+	case c.turn <- struct{}{}:
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+	defer func() { <-c.turn }()
+	maps.DeleteFunc(c.known, func(_ string, k countersThen) bool { return time.Since(k.at) >= countersAge })
+	if k, isYoung := c.known[backend]; isYoung {
+		return k.servers, nil
+	}
+	servers, err := c.read(ctx, backend)
+	if err == nil {
+		c.known[backend] = countersThen{time.Now(), servers}
+	}
+	return servers, err
+}
+
 // countersOf reads HAProxy's counters of a service's instances. HAProxy knows servers;
 // whose they are, the state tells.
 func countersOf(state func() *reconcile.State, read func(ctx context.Context, backend string) (map[string]haproxy.Counters, error)) api.Counters {
+	c := &countersReader{read: read, turn: make(chan struct{}, 1), known: map[string]countersThen{}}
 	return func(ctx context.Context, service string) ([]api.InstanceCounters, bool, error) {
 		all, isKnown := []api.InstanceCounters{}, false
 		for _, s := range state().Services {
@@ -23,7 +60,7 @@ func countersOf(state func() *reconcile.State, read func(ctx context.Context, ba
 				continue
 			}
 			isKnown = true
-			servers, err := read(ctx, s.Backend)
+			servers, err := c.of(ctx, s.Backend)
 			if err != nil {
 				return nil, true, err
 			}
