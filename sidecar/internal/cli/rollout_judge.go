@@ -84,6 +84,14 @@ func (j *canaryJudge) judge(ctx context.Context, service string, d *rollout.Docu
 	return rollout.Judgement{Verdict: rollout.Wait, Reason: c.verdict.Reason}
 }
 
+// forget has a rollout compared from the start: another sidecar may have moved it, or
+// another rollout of the same versions, since.
+func (j *canaryJudge) forget(service string) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	delete(j.runs, service)
+}
+
 func (j *canaryJudge) look(ctx context.Context, service string, c *comparison) {
 	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
 	defer cancel()

@@ -121,3 +121,20 @@ func TestCanaryJudge_NextStep_IsComparedAgain(t *testing.T) {
 		}
 	})
 }
+
+// A sidecar that has aborted a canary knows nothing against it when it takes over a later
+// rollout of it, which another has begun.
+func TestCanaryJudge_LeadsAgain_ForgetsTheComparison(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newJudgeScene()
+		s.errors = 100
+		if got, _ := s.after(t.Context(), 60); got.Verdict != rollout.Fail {
+			t.Fatal(got)
+		}
+		s.errors, s.doc.Step, s.doc.StepAt = 1, 1, time.Now()
+		s.forget("api")
+		if got, _ := s.after(t.Context(), 60); got.Verdict != rollout.Pass {
+			t.Errorf("it goes on with the comparison of before: %v", got)
+		}
+	})
+}

@@ -31,6 +31,7 @@ type Mover struct {
 	Name    string                                                                 // of this load balancer
 	Running func() map[string]*Document                                            // the documents that run, by service
 	Judge   func(ctx context.Context, service string, running *Document) Judgement // waits for nothing
+	Forget  func(service string)                                                   // what Judge knows: it begins to lead
 	Now     func() time.Time
 	Log     hclog.Logger
 
@@ -95,6 +96,7 @@ func (m *Mover) moveOne(ctx context.Context, service string, known *Document) er
 			return err
 		}
 		m.leads[service] = true
+		m.Forget(service)
 		m.Log.Info("leading rollout", "service", service, "canary", catalog.Printable(known.Canary))
 	}
 	at := m.Now().UTC().Truncate(time.Millisecond)

@@ -73,6 +73,7 @@ type moverScene struct {
 	store   Store
 	now     time.Time
 	verdict Judgement
+	forgot  []string // by which, as each begins to lead
 	a, b    *Mover
 }
 
@@ -90,6 +91,7 @@ func newMoverScene(t *testing.T) *moverScene {
 	mover := func(name string) *Mover {
 		return &Mover{
 			KV: kv(), Name: name, Now: func() time.Time { return s.now }, Log: hclog.NewNullLogger(),
+			Forget: func(service string) { s.forgot = append(s.forgot, name+" "+service) },
 			Judge: func(context.Context, string, *Document) Judgement { return s.verdict },
 			Running: func() map[string]*Document {
 				if d := s.document(); d.State == Running {
@@ -163,6 +165,9 @@ func TestMover_LeaderEnds_AnotherGoesOn(t *testing.T) {
 	s.pass(time.Second, s.a)
 	if s.a.session != "" {
 		t.Error("it leads when nothing runs")
+	}
+	if got := strings.Join(s.forgot, ", "); got != "lb-a api, lb-b api, lb-a api" {
+		t.Errorf("what was known was forgotten by %s: a comparison of before goes on", got)
 	}
 }
 
