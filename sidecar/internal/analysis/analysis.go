@@ -33,9 +33,9 @@ type Counters struct {
 
 // Reading is one instance on one load balancer.
 type Reading struct {
-	LoadBalancer, Backend, Instance, Node string
-	IsCanary                              bool
-	IsUp                                  bool // as HAProxy sees it
+	LoadBalancer, Backend, Server, Instance, Node string
+	IsCanary                                      bool
+	IsUp                                          bool // as HAProxy sees it
 	Counters
 }
 
@@ -77,8 +77,8 @@ type Analysis struct {
 }
 
 type server struct {
-	loadBalancer, backend, instance, node string
-	isCanary                              bool
+	loadBalancer, backend, name, instance, node string
+	isCanary                                    bool
 }
 
 // seen is what is known of a server.
@@ -107,7 +107,7 @@ func (a *Analysis) Look(readings []Reading) Verdict {
 	next := make(map[server]seen, len(readings))
 	up, isThere := false, false
 	for _, r := range readings {
-		key := server{r.LoadBalancer, r.Backend, r.Instance, r.Node, r.IsCanary}
+		key := server{r.LoadBalancer, r.Backend, r.Server, r.Instance, r.Node, r.IsCanary}
 		next[key] = seen{r.Counters, r.Counters}
 		if r.IsCanary {
 			isThere, up = true, up || r.IsUp

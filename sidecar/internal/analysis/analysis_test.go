@@ -263,6 +263,30 @@ func TestTimes_ManyServersWithFewRequests_AreNotEnoughWhereFast(t *testing.T) {
 	}
 }
 
+// A slot of HAProxy 2.6 goes on counting when it gets another instance: what it has
+// counted of others is not the canary's, also when an instance comes back in it.
+func TestAnalysis_AnotherSlot_ItsPastIsNotTheCanarys(t *testing.T) {
+	reading := func(server, instance string, canary bool, requests, errors uint64) Reading {
+		return Reading{LoadBalancer: "lb0", Server: server, Instance: instance, IsCanary: canary, IsUp: true, Counters: Counters{Requests: requests, Errors: errors}}
+	}
+	for _, c := range []struct {
+		name         string
+		before, then Reading
+	}{
+		{"an instance in another slot", reading("slot-7", "api-7", true, 100, 0), reading("slot-9", "api-7", true, 50_000, 9_000)},
+		{"an instance of another version", reading("slot-9", "api-7", false, 100, 0), reading("slot-9", "api-7", true, 50_000, 9_000)},
+	} {
+		a := New(Default)
+		a.Look([]Reading{reading("slot-1", "api-1", false, 0, 0), c.before})
+		a.Look([]Reading{reading("slot-1", "api-1", false, 10_000, 10), c.before})
+		for look := range uint64(3) {
+			if v := a.Look([]Reading{reading("slot-1", "api-1", false, 20_000+look*10_000, 20+look*10), c.then}); v.Outcome != Waiting {
+				t.Errorf("%s: %s, %s", c.name, v.Outcome, v.Reason)
+			}
+		}
+	}
+}
+
 func TestAnalysis_Looks(t *testing.T) {
 	reading := func(canary, up bool, requests, errors uint64, mean time.Duration) Reading {
 		name := "api-old"

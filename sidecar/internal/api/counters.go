@@ -24,6 +24,7 @@ type InstanceCounters struct {
 	Instance string `json:"instance"`
 	Node     string `json:"node"`
 	Backend  string `json:"backend"`
+	Server   string `json:"server"` // HAProxy's name for it; in a slot, the slot's
 	Version  string `json:"version"`
 	Up       bool   `json:"up"` // HAProxy would choose it
 	Requests uint64 `json:"requests"`

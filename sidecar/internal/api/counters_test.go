@@ -13,7 +13,7 @@ import (
 )
 
 func TestCounters_Asked_AnsweredByService(t *testing.T) {
-	want := []InstanceCounters{{Instance: "api-1", Node: "n", Backend: "api", Version: "1.1", Up: true, Requests: 9, Errors: 2, Retries: 1, ResponseTimeMS: 20}}
+	want := []InstanceCounters{{Instance: "api-1", Node: "n", Backend: "api", Server: "api-1", Version: "1.1", Up: true, Requests: 9, Errors: 2, Retries: 1, ResponseTimeMS: 20}}
 	o := options()
 	o.Counters = func(_ context.Context, service string) ([]InstanceCounters, bool, error) {
 		switch service {

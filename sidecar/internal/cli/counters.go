@@ -70,7 +70,7 @@ func countersOf(state func() *reconcile.State, read func(ctx context.Context, ba
 					continue
 				}
 				all = append(all, api.InstanceCounters{
-					Instance: i.ID, Node: i.Node, Backend: s.Backend, Version: i.Version, Up: i.Phase == reconcile.PhaseUp,
+					Instance: i.ID, Node: i.Node, Backend: s.Backend, Server: i.Server, Version: i.Version, Up: i.Phase == reconcile.PhaseUp,
 					Requests: c.Requests, Errors: c.Errors, Retries: c.Retries,
 					ResponseTimeMS: float64(c.ResponseTime) / float64(time.Millisecond),
 				})

@@ -28,9 +28,9 @@ func TestCountersOf_ManyAsk_HAProxyIsAskedOnceASecond(t *testing.T) {
 			mu.Lock()
 			defer mu.Unlock()
 			now--
-			return map[string]haproxy.Counters{"api-1": {Requests: uint64(reads)}}, fails
+			return map[string]haproxy.Counters{"s1": {Requests: uint64(reads)}}, fails
 		}
-		instances := []reconcile.InstanceState{{ID: "api-1", Server: "api-1", Version: "1.0"}}
+		instances := []reconcile.InstanceState{{ID: "api-1", Server: "s1", Version: "1.0"}}
 		state := &reconcile.State{Services: []reconcile.ServiceState{
 			{Name: "api", Backend: "api", Instances: instances}, {Name: "api", Backend: "api-admin", Instances: instances},
 		}}
@@ -40,7 +40,7 @@ func TestCountersOf_ManyAsk_HAProxyIsAskedOnceASecond(t *testing.T) {
 			var all sync.WaitGroup
 			for range 50 {
 				all.Go(func() {
-					if got, isKnown, err := counters(t.Context(), "api"); err != nil || !isKnown || len(got) != 2 {
+					if got, isKnown, err := counters(t.Context(), "api"); err != nil || !isKnown || len(got) != 2 || got[0].Server != "s1" {
 						t.Errorf("got %v, %v, %v", got, isKnown, err)
 					}
 				})

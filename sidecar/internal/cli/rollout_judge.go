@@ -100,7 +100,7 @@ func (j *canaryJudge) look(ctx context.Context, service string, c *comparison) {
 		for _, i := range lb.Instances {
 			if i.Version == c.canary || i.Version == c.stable {
 				readings = append(readings, analysis.Reading{
-					LoadBalancer: lb.LoadBalancer, Backend: i.Backend, Instance: i.Instance, Node: i.Node, IsCanary: i.Version == c.canary, IsUp: i.Up,
+					LoadBalancer: lb.LoadBalancer, Backend: i.Backend, Server: i.Server, Instance: i.Instance, Node: i.Node, IsCanary: i.Version == c.canary, IsUp: i.Up,
 					Counters: analysis.Counters{
 						Requests: i.Requests, Errors: i.Errors, Retries: i.Retries, ResponseTime: time.Duration(i.ResponseTimeMS * float64(time.Millisecond)),
 					},

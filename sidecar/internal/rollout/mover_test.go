@@ -92,7 +92,7 @@ func newMoverScene(t *testing.T) *moverScene {
 		return &Mover{
 			KV: kv(), Name: name, Now: func() time.Time { return s.now }, Log: hclog.NewNullLogger(),
 			Forget: func(service string) { s.forgot = append(s.forgot, name+" "+service) },
-			Judge: func(context.Context, string, *Document) Judgement { return s.verdict },
+			Judge:  func(context.Context, string, *Document) Judgement { return s.verdict },
 			Running: func() map[string]*Document {
 				if d := s.document(); d.State == Running {
 					return map[string]*Document{"api": d}
