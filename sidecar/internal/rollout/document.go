@@ -30,6 +30,7 @@ const (
 	maxSteps    = 32
 	maxHistory  = 20
 	maxText     = 300 // bytes
+	maxError    = 500 // bytes, of what is wrong with it
 	minInterval = time.Second
 	maxInterval = 7 * 24 * time.Hour
 )
@@ -112,9 +113,17 @@ func Parse(service string, value []byte) (*Document, error) {
 		err = d.check(service)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("key %s: %s", catalog.Printable(Key(service)), strings.ReplaceAll(err.Error(), "\n", "; "))
+		return nil, fmt.Errorf("key %s: %s", catalog.Printable(Key(service)), short(strings.ReplaceAll(err.Error(), "\n", "; ")))
 	}
 	return d, nil
+}
+
+// short cuts an error: logs, states and pages have it for each backend.
+func short(text string) string {
+	if len(text) <= maxError {
+		return text
+	}
+	return strings.ToValidUTF8(text[:maxError], "") + " …"
 }
 
 func decode(value []byte) (*Document, error) {
@@ -243,6 +252,9 @@ func CheckVersion(version string) error {
 func (d *Document) checkSteps() error {
 	var errs []error
 	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	if d.State == Running && d.StepAt.IsZero() {
+		bad("step_at: none, want when the step began while the state is %s", Running)
+	}
 	if len(d.Steps) == 0 {
 		if d.State == Running {
 			bad("steps: none, want the canary's shares while the state is %s", Running)

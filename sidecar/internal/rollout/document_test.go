@@ -86,6 +86,7 @@ var cases = []struct {
 	{"steps that end early", m{"steps": []int{5, 50}}, []string{"steps: want 100 as the last"}, true},
 	{"a step of 0", m{"steps": []int{0, 100}}, []string{"steps: [0]: 0"}, false},
 	{"a step beyond", m{"step": 4}, []string{"step: 4, want 0 to 3"}, true},
+	{"running without the step's begin", m{"step_at": nil}, []string{"step_at: none"}, false},
 	{"a short interval", m{"interval": "1ms"}, []string{"interval: 1ms, want 1s"}, true},
 	{"no interval", m{"interval": nil}, []string{"interval: 0s"}, false},
 	{"a line end in a name", m{"modified_by": "a\nb"}, []string{"modified_by"}, true},
@@ -107,6 +108,13 @@ func TestParse_InvalidDocument_NamesKeyAndValue(t *testing.T) {
 				}
 			}
 		})
+	}
+	wrong := m{}
+	for i := range maxVersions {
+		wrong[strings.Repeat("\x01", 60)+fmt.Sprint(i)] = -1
+	}
+	if _, err := Parse("api", edited(t, m{"shares": wrong})); err == nil || len(err.Error()) > len("key pointsman/rollouts/api: ")+maxError+len(" …") || !strings.HasSuffix(err.Error(), " …") || !strings.HasPrefix(err.Error(), "key pointsman/rollouts/api: ") {
+		t.Errorf("much is wrong: the error is %v", err)
 	}
 	for name, text := range map[string]string{
 		"empty": "", "no JSON": "x", "a list": "[]", "two documents": valid + valid, "too long": valid + strings.Repeat(" ", maxBytes),
