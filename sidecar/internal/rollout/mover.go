@@ -3,7 +3,9 @@ package rollout
 import (
 	"context"
 	"errors"
+	"maps"
 	"net/url"
+	"slices"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -20,6 +22,7 @@ const (
 	moveEvery  = time.Second
 	sessionTTL = 20 * time.Second
 	renewEvery = 5 * time.Second
+	askEvery   = 5 * time.Second // for a lock that another has
 	lastCall   = 3 * time.Second
 )
 
@@ -38,7 +41,8 @@ type Mover struct {
 	session string
 	renewed time.Time
 	leads   map[string]bool
-	said    string // the last error, as logged
+	asked   map[string]time.Time // for the lock of a service that another leads
+	said    string               // the last error, as logged
 }
 
 // errNothing says that no change is due.
@@ -83,17 +87,23 @@ func (m *Mover) move(ctx context.Context) error {
 		return err
 	}
 	var errs []error
-	for service, d := range running {
-		errs = append(errs, m.moveOne(ctx, service, d))
+	for _, service := range slices.Sorted(maps.Keys(running)) {
+		errs = append(errs, m.moveOne(ctx, service, running[service]))
 	}
 	return errors.Join(errs...)
 }
 
 func (m *Mover) moveOne(ctx context.Context, service string, known *Document) error {
 	if !m.leads[service] {
+		if at, is := m.asked[service]; is && m.Now().Sub(at) < askEvery {
+			return nil
+		}
 		isDone, err := m.KV.Acquire(ctx, leaders+url.PathEscape(service), []byte(m.Name), m.session)
-		if err != nil || !isDone {
+		if err != nil {
 			return err
+		}
+		if m.asked[service] = m.Now(); !isDone {
+			return nil
 		}
 		m.leads[service] = true
 		m.Forget(service)
@@ -141,7 +151,7 @@ func (m *Mover) hold(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	m.session, m.renewed, m.leads = session, now, map[string]bool{}
+	m.session, m.renewed, m.leads, m.asked = session, now, map[string]bool{}, map[string]time.Time{}
 	return nil
 }
 

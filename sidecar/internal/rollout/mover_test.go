@@ -206,3 +206,49 @@ func TestMover_PausedOrAway_NothingMoves(t *testing.T) {
 		t.Errorf("the reason is %q", d.Reason)
 	}
 }
+
+// Errors of several services come in one order: another one each second would be logged
+// each second.
+func TestMover_SeveralFail_SameErrorEachTime(t *testing.T) {
+	s := newMoverScene(t)
+	running := map[string]*Document{}
+	for _, service := range []string{"a", "b", "c", "d", "e", "f", "g", "h"} {
+		running[service] = s.document()
+	}
+	s.a.Running = func() map[string]*Document { return running }
+	if err := s.a.move(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	s.verdict = Judgement{Verdict: Fail}
+	s.fake.Break(consultest.Close())
+	first := s.a.move(t.Context())
+	for range 5 {
+		if err := s.a.move(t.Context()); err == nil || err.Error() != first.Error() {
+			t.Fatalf("the error is\n%v\nand was\n%v", err, first)
+		}
+	}
+}
+
+// One that does not lead asks for the lock each five seconds.
+func TestMover_AnotherLeads_AsksEachFiveSeconds(t *testing.T) {
+	s := newMoverScene(t)
+	s.pass(time.Second, s.a)
+	asked := func() (n int) {
+		for _, r := range s.fake.Requests() {
+			if strings.Contains(r, leaders) {
+				n++
+			}
+		}
+		return n
+	}
+	before := asked()
+	s.pass(20*time.Second, s.b)
+	if got := asked() - before; got != 4 {
+		t.Errorf("it has asked %d times in 20 seconds, want 4", got)
+	}
+	s.a.resign(t.Context())
+	s.pass(askEvery, s.b)
+	if !s.b.leads["api"] {
+		t.Errorf("it does not lead after %s", askEvery)
+	}
+}
