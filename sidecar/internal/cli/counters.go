@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -84,46 +85,84 @@ func countersOf(state func() *reconcile.State, read func(ctx context.Context, ba
 const (
 	countersAtOnce = 8
 	maxBalancers   = 256
+	maxReadings    = 200_000 // instances of all of them together
+	membersTimeout = time.Second
 )
 
-// allCounters reads the counters of a service's instances on all load balancers: this
-// one's own, and those of the sidecars in Consul that answer. While Consul does not,
-// those that it listed last are asked.
-func allCounters(name string, own api.Counters, all *sidecars) func(context.Context, string) []api.ServiceCounters {
+// countersGatherer reads the counters of a service's instances on all load balancers:
+// this one's own, and those of the sidecars in Consul that answer.
+type countersGatherer struct {
+	name    string // of this one
+	own     api.Counters
+	members func(ctx context.Context) ([]fleet.Member, error)
+	ask     func(ctx context.Context, m fleet.Member, service string) (api.ServiceCounters, error)
+
+	mu    sync.Mutex
+	known []fleet.Member // as Consul listed them last
+}
+
+// allCounters gathers those of some versions of a service.
+func allCounters(name string, own api.Counters, all *sidecars) func(ctx context.Context, service string, versions ...string) []api.ServiceCounters {
+	g := &countersGatherer{name: name, own: own, members: all.members, ask: func(ctx context.Context, m fleet.Member, service string) (answer api.ServiceCounters, err error) {
+		err = all.ask(m, func(c *api.Client, to api.Target) (err error) {
+			answer, err = c.Counters(ctx, to, service)
+			return err
+		})
+		return answer, err
+	}}
+	return g.gather
+}
+
+func (g *countersGatherer) gather(ctx context.Context, service string, versions ...string) []api.ServiceCounters {
+	members := g.listed(ctx)
+	room := maxReadings
 	var mu sync.Mutex
-	var known []fleet.Member
-	return func(ctx context.Context, service string) (out []api.ServiceCounters) {
-		members, err := all.members(ctx)
-		mu.Lock()
-		if err == nil {
-			known = members[:min(len(members), maxBalancers)]
-		}
-		members = known
-		mu.Unlock()
-		if instances, isKnown, err := own(ctx, service); err == nil && isKnown {
-			out = append(out, api.ServiceCounters{LoadBalancer: name, Service: service, Instances: instances})
-		}
-		var group errgroup.Group
-		group.SetLimit(countersAtOnce)
-		for _, m := range members {
-			if m.Name == name || m.Problem != "" || !m.Stopped.IsZero() {
-				continue
+	var out []api.ServiceCounters
+	take := func(c api.ServiceCounters) {
+		var compared []api.InstanceCounters // a copy, so that the rest is freed
+		for _, i := range c.Instances {
+			if slices.Contains(versions, i.Version) {
+				compared = append(compared, i)
 			}
-			group.Go(func() error {
-				var answer api.ServiceCounters
-				err := all.ask(m, func(c *api.Client, to api.Target) (err error) {
-					answer, err = c.Counters(ctx, to, service)
-					return err
-				})
-				if err == nil {
-					mu.Lock()
-					defer mu.Unlock()
-					out = append(out, answer)
-				}
-				return nil
-			})
 		}
-		_ = group.Wait() // none fails: one that does not answer is left out
-		return out
+		c.Instances = compared
+		mu.Lock()
+		defer mu.Unlock()
+		if len(c.Instances) <= room {
+			room -= len(c.Instances)
+			out = append(out, c)
+		}
 	}
+	if instances, isKnown, err := g.own(ctx, service); err == nil && isKnown {
+		take(api.ServiceCounters{LoadBalancer: g.name, Service: service, Instances: instances})
+	}
+	var group errgroup.Group
+	group.SetLimit(countersAtOnce)
+	for _, m := range members {
+		if m.Name == g.name || m.Problem != "" || !m.Stopped.IsZero() {
+			continue
+		}
+		group.Go(func() error {
+			if answer, err := g.ask(ctx, m, service); err == nil {
+				take(answer)
+			}
+			return nil
+		})
+	}
+	_ = group.Wait() // none fails: one that does not answer is left out
+	return out
+}
+
+// listed gives the sidecars in Consul. While it does not answer, those that it listed
+// last are asked: their answers need most of the time.
+func (g *countersGatherer) listed(ctx context.Context) []fleet.Member {
+	ctx, cancel := context.WithTimeout(ctx, membersTimeout)
+	defer cancel()
+	members, err := g.members(ctx)
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if err == nil {
+		g.known = members[:min(len(members), maxBalancers)]
+	}
+	return g.known
 }

@@ -3,11 +3,16 @@ package cli
 import (
 	"context"
 	"errors"
+	"fmt"
+	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/pointsman/pointsman/sidecar/internal/api"
+	"github.com/pointsman/pointsman/sidecar/internal/fleet"
 	"github.com/pointsman/pointsman/sidecar/internal/haproxy"
 	"github.com/pointsman/pointsman/sidecar/internal/reconcile"
 )
@@ -74,4 +79,77 @@ func TestCountersOf_ManyAsk_HAProxyIsAskedOnceASecond(t *testing.T) {
 			t.Errorf("error %v for one who has gone", err)
 		}
 	})
+}
+
+// gathererScene is a load balancer beside lb1 and lb2.
+func gathererScene() *countersGatherer {
+	counted := func(name string) api.ServiceCounters {
+		return api.ServiceCounters{LoadBalancer: name, Service: "api", Instances: []api.InstanceCounters{{Instance: "a", Version: "1.0"}, {Instance: "b", Version: "0.9"}, {Instance: "c", Version: "1.1"}}}
+	}
+	return &countersGatherer{
+		name: "lb0",
+		own: func(context.Context, string) ([]api.InstanceCounters, bool, error) {
+			return counted("lb0").Instances, true, nil
+		},
+		members: func(context.Context) ([]fleet.Member, error) {
+			return []fleet.Member{{Name: "lb0"}, {Name: "lb1"}, {Name: "lb2"}, {Name: "lb3", Problem: "denied"}}, nil
+		},
+		ask: func(_ context.Context, m fleet.Member, _ string) (api.ServiceCounters, error) {
+			return counted(m.Name), nil
+		},
+	}
+}
+
+func gathered(all []api.ServiceCounters) string {
+	var names []string
+	for _, c := range all {
+		for _, i := range c.Instances {
+			names = append(names, c.LoadBalancer+" "+i.Version)
+		}
+	}
+	slices.Sort(names)
+	return strings.Join(names, ", ")
+}
+
+// A Consul that does not answer leaves time to ask the load balancers that it listed last.
+func TestCountersGatherer_ConsulHangs_KnownAreAsked(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := gathererScene()
+		const want = "lb0 1.0, lb0 1.1, lb1 1.0, lb1 1.1, lb2 1.0, lb2 1.1"
+		if got := gathered(g.gather(t.Context(), "api", "1.0", "1.1")); got != want {
+			t.Errorf("got %s, want %s", got, want)
+		}
+		g.members = func(ctx context.Context) ([]fleet.Member, error) { <-ctx.Done(); return nil, ctx.Err() }
+		ctx, cancel := context.WithTimeout(t.Context(), lookTimeout)
+		defer cancel()
+		begun := time.Now()
+		if got := gathered(g.gather(ctx, "api", "1.0", "1.1")); got != want || time.Since(begun) > membersTimeout {
+			t.Errorf("got %s after %s, want %s", got, time.Since(begun), want)
+		}
+	})
+}
+
+// What all answer together is bounded, whatever is registered.
+func TestCountersGatherer_HostileAnswers_Bounded(t *testing.T) {
+	g := gathererScene()
+	g.members = func(context.Context) (all []fleet.Member, _ error) {
+		for i := range 20 {
+			all = append(all, fleet.Member{Name: fmt.Sprint("lb", i)})
+		}
+		return all, nil
+	}
+	many := make([]api.InstanceCounters, 20_000)
+	for i := range many {
+		many[i].Version = "1.1"
+	}
+	g.ask = func(_ context.Context, m fleet.Member, _ string) (api.ServiceCounters, error) {
+		return api.ServiceCounters{LoadBalancer: m.Name, Instances: many}, nil
+	}
+	n := 0
+	for _, c := range g.gather(t.Context(), "api", "1.0", "1.1") {
+		n += len(c.Instances)
+	}
+	if n > maxReadings || n < maxReadings/2 {
+		t.Errorf("%d instances, want at most %d", n, maxReadings)
+	}
 }

@@ -18,7 +18,7 @@ import (
 // looks at the counters beside the mover, which has a session to keep.
 type canaryJudge struct {
 	state func() *reconcile.State
-	read  func(ctx context.Context, service string) []api.ServiceCounters // of the load balancers that answer
+	read  func(ctx context.Context, service string, versions ...string) []api.ServiceCounters // of the load balancers that answer
 	now   func() time.Time
 
 	mu   sync.Mutex
@@ -96,16 +96,14 @@ func (j *canaryJudge) look(ctx context.Context, service string, c *comparison) {
 	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
 	defer cancel()
 	var readings []analysis.Reading
-	for _, lb := range j.read(ctx, service) {
+	for _, lb := range j.read(ctx, service, c.stable, c.canary) {
 		for _, i := range lb.Instances {
-			if i.Version == c.canary || i.Version == c.stable {
-				readings = append(readings, analysis.Reading{
-					LoadBalancer: lb.LoadBalancer, Backend: i.Backend, Server: i.Server, Instance: i.Instance, Node: i.Node, IsCanary: i.Version == c.canary, IsUp: i.Up,
-					Counters: analysis.Counters{
-						Requests: i.Requests, Errors: i.Errors, Retries: i.Retries, ResponseTime: time.Duration(i.ResponseTimeMS * float64(time.Millisecond)),
-					},
-				})
-			}
+			readings = append(readings, analysis.Reading{
+				LoadBalancer: lb.LoadBalancer, Backend: i.Backend, Server: i.Server, Instance: i.Instance, Node: i.Node, IsCanary: i.Version == c.canary, IsUp: i.Up,
+				Counters: analysis.Counters{
+					Requests: i.Requests, Errors: i.Errors, Retries: i.Retries, ResponseTime: time.Duration(i.ResponseTimeMS * float64(time.Millisecond)),
+				},
+			})
 		}
 	}
 	j.mu.Lock()

@@ -37,16 +37,15 @@ func newJudgeScene() *judgeScene {
 			}
 			return &reconcile.State{LoadBalancer: "lb0", Services: []reconcile.ServiceState{{Name: "api", Backend: "api", Instances: []reconcile.InstanceState{canary}}}}
 		},
-		read: func(context.Context, string) []api.ServiceCounters {
+		read: func(context.Context, string, ...string) []api.ServiceCounters {
 			if s.reads++; s.isAway {
 				return nil
 			}
 			var all []api.ServiceCounters
 			s.stable = api.InstanceCounters{Instance: "api-1", Version: "1.0", Up: true, Requests: s.stable.Requests + 38000, Errors: s.stable.Errors + 38, ResponseTimeMS: 20}
 			s.canary = api.InstanceCounters{Instance: "api-2", Version: "1.1", Up: s.canaryUp, Requests: s.canary.Requests + 2000, Errors: s.canary.Errors + 2*s.errors, ResponseTimeMS: s.millis}
-			other := api.InstanceCounters{Instance: "api-3", Version: "0.9", Up: true, Requests: s.canary.Requests, Errors: s.canary.Requests}
 			for _, lb := range []string{"lb0", "lb1"} {
-				all = append(all, api.ServiceCounters{LoadBalancer: lb, Service: "api", Instances: []api.InstanceCounters{s.stable, s.canary, other}})
+				all = append(all, api.ServiceCounters{LoadBalancer: lb, Service: "api", Instances: []api.InstanceCounters{s.stable, s.canary}})
 			}
 			return all
 		},
