@@ -1,9 +1,14 @@
 package catalog
 
 import (
+	"errors"
 	"slices"
 	"time"
 )
+
+// ErrWithoutRollouts says that the rollouts were never read, and instances are used with
+// their own weights meanwhile.
+var ErrWithoutRollouts = errors.New("instances used without rollouts")
 
 // Rollout is how the versions of a service share its traffic, as an operator has
 // recorded it in Consul, and what has become of that.

@@ -2,6 +2,7 @@ package reconcile
 
 import (
 	"cmp"
+	"errors"
 	"maps"
 	"net/netip"
 	"slices"
@@ -67,7 +68,8 @@ func (a *Agent) publish(snap catalog.Snapshot, p plan.Plan) {
 	if o.Running {
 		s.HAProxy.PID = o.PID
 	}
-	s.Consul.Reachable, s.Consul.RolloutsError = true, text(a.rolloutsError())
+	rollouts := a.rolloutsError()
+	s.Consul.Reachable, s.Consul.RolloutsError, s.Consul.RolloutsUnknown = true, text(rollouts), errors.Is(rollouts, catalog.ErrWithoutRollouts)
 	waiting := waitingByServer(p)
 	for _, svc := range a.set.Services {
 		state := a.serviceState(svc, snap.Service(svc.Backend), p, waiting[svc.Backend])

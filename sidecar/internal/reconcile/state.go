@@ -69,6 +69,8 @@ type ConsulState struct {
 	Error       string    `json:"error,omitempty"`
 	// RolloutsError is why the rollouts cannot be read; the last known ones stay.
 	RolloutsError string `json:"rollouts_error,omitempty"`
+	// RolloutsUnknown says that there are no last known ones: instances have their own weights.
+	RolloutsUnknown bool `json:"rollouts_unknown,omitempty"`
 }
 
 // FileState is the state of haproxy.cfg.

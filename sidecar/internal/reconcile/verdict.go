@@ -48,7 +48,9 @@ func (s *State) Verdict() Verdict {
 	if c := s.Consul; c.Error != "" {
 		v.add(Degraded, "Consul query failed, keeping last known instances: "+c.Error)
 	}
-	if e := s.Consul.RolloutsError; e != "" {
+	if e := s.Consul.RolloutsError; e != "" && s.Consul.RolloutsUnknown {
+		v.add(Degraded, "rollouts cannot be read: "+e)
+	} else if e != "" {
 		v.add(InStep, "rollouts cannot be read, keeping last known: "+e)
 	}
 	v.file(s.File)

@@ -54,9 +54,13 @@ func TestVerdict_EachState_WorstReasonDecides(t *testing.T) {
 		"a reload that is due":           {[]reconcile.InstanceState{up}, func(s *reconcile.State) { s.Reloads.Pending = "service_added" }, reconcile.Behind, []reconcile.Finding{all("reload due: service_added", reconcile.Behind)}},
 		"a reload that failed":           {[]reconcile.InstanceState{up}, func(s *reconcile.State) { s.Reloads.Error = "no" }, reconcile.Degraded, []reconcile.Finding{all("reload failed, previous configuration still active: no", reconcile.Degraded)}},
 		"Consul is away":                 {[]reconcile.InstanceState{up}, func(s *reconcile.State) { s.Consul.Error = "EOF" }, reconcile.Degraded, []reconcile.Finding{all("Consul query failed, keeping last known instances: EOF", reconcile.Degraded)}},
-		"maintenance":                    {[]reconcile.InstanceState{up}, func(s *reconcile.State) { s.HAProxy.Maintenance = true }, reconcile.InStep, []reconcile.Finding{all("maintenance: this load balancer is out of rotation", reconcile.InStep)}},
-		"HAProxy is not running":         {[]reconcile.InstanceState{joining}, func(s *reconcile.State) { s.HAProxy = reconcile.HAProxyState{Stopped: true} }, reconcile.NotRunning, []reconcile.Finding{all("HAProxy is not running", reconcile.NotRunning)}},
-		"HAProxy that cannot be read":    {nil, func(s *reconcile.State) { s.HAProxy = reconcile.HAProxyState{Error: "no"} }, reconcile.NotRunning, []reconcile.Finding{all("HAProxy cannot be read: no", reconcile.NotRunning)}},
+		"rollouts cannot be read":        {[]reconcile.InstanceState{up}, func(s *reconcile.State) { s.Consul.RolloutsError = "EOF" }, reconcile.InStep, []reconcile.Finding{all("rollouts cannot be read, keeping last known: EOF", reconcile.InStep)}},
+		"rollouts were never read": {[]reconcile.InstanceState{up}, func(s *reconcile.State) {
+			s.Consul.RolloutsError, s.Consul.RolloutsUnknown = "instances used without rollouts: EOF", true
+		}, reconcile.Degraded, []reconcile.Finding{all("rollouts cannot be read: instances used without rollouts: EOF", reconcile.Degraded)}},
+		"maintenance":                 {[]reconcile.InstanceState{up}, func(s *reconcile.State) { s.HAProxy.Maintenance = true }, reconcile.InStep, []reconcile.Finding{all("maintenance: this load balancer is out of rotation", reconcile.InStep)}},
+		"HAProxy is not running":      {[]reconcile.InstanceState{joining}, func(s *reconcile.State) { s.HAProxy = reconcile.HAProxyState{Stopped: true} }, reconcile.NotRunning, []reconcile.Finding{all("HAProxy is not running", reconcile.NotRunning)}},
+		"HAProxy that cannot be read": {nil, func(s *reconcile.State) { s.HAProxy = reconcile.HAProxyState{Error: "no"} }, reconcile.NotRunning, []reconcile.Finding{all("HAProxy cannot be read: no", reconcile.NotRunning)}},
 		"a service that HAProxy rejects": {[]reconcile.InstanceState{up}, func(s *reconcile.State) {
 			s.File.LeftOut = []reconcile.LeftOutState{{Service: "api", Backend: "b_api", AsBefore: true, Error: "no"}}
 		}, reconcile.Degraded, []reconcile.Finding{api("service configuration rejected, previous version kept: no", reconcile.Degraded)}},

@@ -50,6 +50,7 @@ type Overlay struct {
 	known    map[string]document     // by service
 	changed  map[string]time.Time    // by backend, when its document last did
 	read     bool                    // the documents, or it was given up
+	without  bool                    // it was given up, and they have not been read since
 	since    time.Time               // since when they cannot be read though instances can
 	err      error                   // of the last query
 	under    catalog.Snapshot        // of the source, of which over was made
@@ -93,14 +94,48 @@ func (o *Overlay) SetBackends(backends []Backend) {
 
 // Run follows the documents until ctx ends.
 func (o *Overlay) Run(ctx context.Context) error {
+	var waiting sync.WaitGroup
+	waiting.Go(func() { o.wait(ctx) })
+	defer waiting.Wait()
 	o.kv.Follow(ctx, Prefix, o.take)
 	return context.Cause(ctx)
 }
 
-// Err is why the documents cannot be read; nil where they can.
+// wait ends the wait for the documents in time, also while a query hangs.
+func (o *Overlay) wait(ctx context.Context) {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for !o.waited() {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+func (o *Overlay) waited() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if !o.read && o.isPatienceOver() {
+		if o.err == nil {
+			o.err = errNoAnswer
+		}
+		o.giveUp()
+	}
+	return o.read
+}
+
+var errNoAnswer = fmt.Errorf("no answer within %s", patience)
+
+// Err is why the documents cannot be read; nil where they can. Where they never were, it
+// is a catalog.ErrWithoutRollouts.
 func (o *Overlay) Err() error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	if o.err != nil && o.without {
+		return fmt.Errorf("%w: %w", catalog.ErrWithoutRollouts, o.err)
+	}
 	return o.err
 }
 
@@ -239,7 +274,7 @@ func (o *Overlay) take(entries []consul.Entry, err error) {
 		o.entries[e.Key] = e
 	}
 	isFirst := !o.read
-	o.err, o.read = nil, true
+	o.err, o.read, o.without = nil, true, false
 	if o.learn() || isFirst {
 		o.source.Wake()
 	}
@@ -301,18 +336,26 @@ func (o *Overlay) failed(err error) {
 		o.log.Warn("rollouts cannot be read, keeping last known", "error", err)
 	}
 	o.err = err
-	if o.read {
-		return
+	if isOver := o.isPatienceOver(); !o.read && (isOver || consul.IsForbidden(err)) {
+		o.giveUp()
 	}
+}
+
+// isPatienceOver reports whether instances have waited for long enough. The caller
+// holds mu.
+func (o *Overlay) isPatienceOver() bool {
 	now := time.Now()
 	if o.since.IsZero() && slices.ContainsFunc(o.source.Snapshot().Services(), func(s catalog.Service) bool { return s.Known }) {
 		o.since = now
 	}
-	if !consul.IsForbidden(err) && (o.since.IsZero() || now.Sub(o.since) < patience) {
-		return
-	}
-	o.log.Warn("instances used without rollouts, these cannot be read", "error", err)
-	o.read = true
+	return !o.since.IsZero() && now.Sub(o.since) >= patience
+}
+
+// giveUp uses the instances with their own weights. The caller holds mu.
+func (o *Overlay) giveUp() {
+	o.log.Warn("instances used without rollouts, these cannot be read", "error", o.err)
+	o.read, o.without = true, true
+	now := time.Now()
 	for name := range o.backends {
 		o.changed[name] = now
 	}

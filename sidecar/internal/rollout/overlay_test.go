@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -159,6 +161,49 @@ func TestOverlay_CannotBeRead_InstancesWaitForSomeTime(t *testing.T) {
 	s.since = s.since.Add(-patience)
 	s.take(nil, errors.New("no answer"))
 	s.want("after a long one", own)
+	if err := s.Err(); !errors.Is(err, catalog.ErrWithoutRollouts) {
+		t.Errorf("error %v, want that no rollouts are used", err)
+	}
+	s.answer()
+	s.take(nil, errors.New("no answer"))
+	if err := s.Err(); err == nil || errors.Is(err, catalog.ErrWithoutRollouts) {
+		t.Errorf("error %v: the last known stay", err)
+	}
+}
+
+// hanging is a Consul that does not answer, and breaks no connection.
+type hanging struct{}
+
+func (hanging) Follow(ctx context.Context, _ string, _ func([]consul.Entry, error)) { <-ctx.Done() }
+
+// A query may hang for longer than instances wait for it.
+func TestOverlay_QueryHangs_InstancesWaitForSomeTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newOverlayScene(t)
+		known := s.source.snap
+		s.kv, s.source.snap = hanging{}, catalog.NewSnapshot()
+		ctx, cancel := context.WithCancel(t.Context())
+		var running sync.WaitGroup
+		running.Go(func() { _ = s.Overlay.Run(ctx) })
+		time.Sleep(time.Hour) // Consul gives no instances either
+		s.mu.Lock()
+		s.source.snap = known
+		s.mu.Unlock()
+		time.Sleep(patience - time.Second)
+		s.want("before the time is over", "unknown")
+		time.Sleep(3 * time.Second)
+		s.want("after it", own)
+		if err := s.Err(); !errors.Is(err, catalog.ErrWithoutRollouts) || s.source.woken == 0 {
+			t.Errorf("error %v, woken %d times", err, s.source.woken)
+		}
+		s.answer(doc(`{"1.0":95,"1.1":5}`))
+		s.want("when it answers at last", canary)
+		if err := s.Err(); err != nil {
+			t.Error(err)
+		}
+		cancel()
+		running.Wait()
+	})
 }
 
 func TestOverlay_FixedWeights_SharesOf0And100Only(t *testing.T) {
