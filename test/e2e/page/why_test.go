@@ -220,6 +220,7 @@ func TestWhy_EachReason_SameOnTheCommandLineAndOnThePage(t *testing.T) {
 		lab.Service{Name: "held"},
 		lab.Service{Name: "flapping", Extra: "    damping: {flaps: 1, min: 10m, max: 10m, forget: 1h}\n"},
 		lab.Service{Name: "agent", Extra: fmt.Sprintf("    server_options: agent-check agent-port %d agent-inter 200ms\n", agent.Addr().(*net.TCPAddr).Port)},
+		lab.Service{Name: "canary"},
 		lab.Service{Name: "full", Extra: "    slots: {force: true, min: 1, spare: 0}\n"},
 	)
 	w.must(err)
@@ -264,6 +265,15 @@ func TestWhy_EachReason_SameOnTheCommandLineAndOnThePage(t *testing.T) {
 	asks("api", of["ill"].at, "HAProxy's check fails: L7STS 503.*")
 	agented := w.instance("agent", "agent-1")
 	asks("agent", agented.at, ".*its agent check keeps it out of traffic")
+
+	versioned := func(version string) func(*api.AgentServiceRegistration) {
+		return func(r *api.AgentServiceRegistration) { r.Meta = map[string]string{"version": version} }
+	}
+	w.instance("canary", "canary-1", versioned("1.0"))
+	aborted := w.instance("canary", "canary-2", versioned("1.1"))
+	w.up("canary", "canary-1", "canary-2")
+	w.says(0, "", "rollout", "set", "canary", "1.0=100", "1.1=0")
+	asks("canary", aborted.at, "the rollout gives it no share of the traffic")
 
 	w.browser.do("the service", chromedp.Navigate(lb.StatusURL()+"/#/service/api"))
 	w.browser.accessible("each phase")
