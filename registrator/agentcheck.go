@@ -5,9 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"strconv"
 	"sync"
-	"sync/atomic"
 	"time"
 )
 
@@ -25,11 +25,20 @@ const (
 // HAProxy asks it directly, and needs neither a sidecar nor Consul.
 type agentCheck struct {
 	address string // to listen at; "" is none
-	leaving atomic.Bool
 
 	mu     sync.Mutex
 	on     net.Listener // nil before it listens
 	closed bool
+	// leaving: all hear that the program leaves, but those of a sidecar that answers.
+	// left: these, too.
+	leaving, left bool
+	sidecars      map[string]heard // by their key
+}
+
+// heard is whether a sidecar answers, and the address that its HAProxy asks from too.
+type heard struct {
+	from    netip.Addr // not valid where it is registered by a host's name
+	answers bool
 }
 
 func newAgentCheck(c Config) *agentCheck {
@@ -68,26 +77,73 @@ func (a *agentCheck) serve(on net.Listener) {
 			continue
 		}
 		_ = c.SetDeadline(time.Now().Add(time.Second))
-		_, _ = c.Write([]byte(a.says()))
+		_, _ = c.Write([]byte(a.says(addressIn(c.RemoteAddr().String()))))
 		_ = c.Close()
 	}
 }
 
-func (a *agentCheck) says() string {
-	if a.leaving.Load() {
+// says gives what HAProxy at an address hears. Where several sidecars are at one, each
+// must answer.
+func (a *agentCheck) says(from netip.Addr) string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	switch {
+	case a.left:
 		return agentLeaves
+	case !a.leaving:
+		return agentStays
 	}
-	return agentStays
+	says := agentLeaves
+	for _, s := range a.sidecars {
+		switch {
+		case s.from != from || !from.IsValid():
+		case !s.answers:
+			return agentLeaves
+		default:
+			says = agentStays
+		}
+	}
+	return says
 }
 
-// leave has it say from now on that the program leaves.
-func (a *agentCheck) leave() { a.leaving.Store(true) }
+// leave has it say to all from now on that the program leaves.
+func (a *agentCheck) leave() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.left = true
+}
+
+// leaveUnproven has it say so but to those whose sidecar answers.
+func (a *agentCheck) leaveUnproven() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.leaving = true
+}
+
+// hears takes whether a sidecar answers. One that does not cannot tell its HAProxy that
+// the program leaves; the others decide on their own when theirs stops.
+func (a *agentCheck) hears(s sidecar, answers bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.sidecars == nil {
+		a.sidecars = make(map[string]heard)
+	}
+	a.sidecars[s.key] = heard{from: addressIn(s.at), answers: answers}
+	a.leaving = a.leaving || !answers
+}
+
+// addressIn gives the address in a host:port, if there is one.
+func addressIn(at string) netip.Addr {
+	host, _, _ := net.SplitHostPort(at)
+	ip, _ := netip.ParseAddr(host)
+	return ip.Unmap().WithZone("")
+}
 
 // leaveUnless does so soon, unless what is tried within a wait succeeds before: then
 // done is called. While all is well the sidecars decide when the load balancers stop,
 // not before a replacement is up.
 func (a *agentCheck) leaveUnless(wait time.Duration) (done func()) {
-	t := time.AfterFunc(soon(wait), a.leave)
+	t := time.AfterFunc(soon(wait), a.leaveUnproven)
 	return func() { t.Stop() }
 }
 

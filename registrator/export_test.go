@@ -3,6 +3,7 @@ package registrator
 import (
 	"context"
 	"net"
+	"net/netip"
 )
 
 // SetDial lets the sidecars be in memory.
@@ -19,8 +20,11 @@ const (
 	AskWait     = askWait
 )
 
-// AgentSays gives what the agent check would hear.
-func (r *Registration) AgentSays() string { return r.asked.says() }
+// AgentSays gives what HAProxy would hear at the address; at "", one that is beside no sidecar.
+func (r *Registration) AgentSays(from string) string {
+	ip, _ := netip.ParseAddr(from)
+	return r.asked.says(ip)
+}
 
 // FirstLook gives a watchdog that has looked at nothing yet. Each call looks once.
 func (r *Registration) FirstLook() func() {

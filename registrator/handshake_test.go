@@ -4,9 +4,11 @@ import (
 	"context"
 	"encoding/pem"
 	"errors"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -33,7 +35,8 @@ type leaver struct {
 
 	supersede bool // another registers under its ID meanwhile
 
-	agentAt map[time.Duration]string // what its agent check hears then, since it began to leave; "" is to be filled in
+	agentAt   map[time.Duration]string // what its agent check hears then, since it began to leave; "" is to be filled in
+	agentFrom string                   // where that asks from
 }
 
 func newLeaver() *leaver {
@@ -63,8 +66,13 @@ func (l *leaver) leaves(t *testing.T, ctx context.Context) (time.Duration, error
 	r.SetDial(l.dial)
 	time.Sleep(time.Second) // of its life
 	began := time.Now()
-	for at := range l.agentAt {
-		time.AfterFunc(at, func() { l.agentAt[at] = r.AgentSays() })
+	for _, at := range slices.Collect(maps.Keys(l.agentAt)) {
+		time.AfterFunc(at, func() {
+			says := r.AgentSays(l.agentFrom)
+			l.agentFake.mu.Lock()
+			defer l.agentFake.mu.Unlock()
+			l.agentAt[at] = says
+		})
 	}
 	var took time.Duration
 	err := r.Leave(ctx, func(context.Context) error {

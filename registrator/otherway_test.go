@@ -2,6 +2,7 @@ package registrator_test
 
 import (
 	"net"
+	"net/http"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -68,14 +69,45 @@ func TestHandshake_SidecarBehindAFlood_IsWaitedFor(t *testing.T) {
 func TestAgentCheck_SidecarsAndConsul_SaysStoppedOnlyWithoutThem(t *testing.T) {
 	const stays, leaves = "up\n", "stopped #leaving\n"
 	busy := func(l *leaver) { l.with("lb0", lb0At, newSidecar("lb0").drainsIn(21*time.Second, 1).ServeHTTP) }
+	fromLB1 := func(set func(*leaver)) func(*leaver) {
+		return func(l *leaver) {
+			set(l)
+			l.agentFrom = "192.0.2.2"
+			l.with("lb1", lb1At, newSidecar("lb1").drainsIn(21*time.Second, 1).ServeHTTP)
+		}
+	}
+	killed := func(l *leaver) { l.known(balancer("lb0", lb0At)) }
+	stillUp := map[time.Duration]string{100 * time.Millisecond: stays, 10 * time.Second: stays, 20*time.Second + time.Millisecond: leaves}
 	for name, c := range map[string]struct {
 		set  func(*leaver)
 		want map[time.Duration]string
 	}{
 		"all is well": {busy, map[time.Duration]string{0: stays, 19 * time.Second: stays, 20*time.Second + time.Millisecond: leaves}},
 		"a sidecar is killed": {
-			func(l *leaver) { l.known(balancer("lb0", lb0At)) },
-			map[time.Duration]string{100 * time.Millisecond: leaves},
+			killed,
+			map[time.Duration]string{100 * time.Millisecond: stays, 600 * time.Millisecond: leaves},
+		},
+		"one restarts and answers again in time": {
+			func(l *leaver) {
+				killed(l)
+				l.agentFrom = "192.0.2.1"
+				time.AfterFunc(1900*time.Millisecond, func() { l.put(lb0At, newSidecar("lb0").drainsIn(19100*time.Millisecond, 1).ServeHTTP) })
+			},
+			map[time.Duration]string{600 * time.Millisecond: leaves, 10 * time.Second: stays, 20*time.Second + time.Millisecond: leaves},
+		},
+		"another's is killed": {fromLB1(killed), stillUp},
+		"another's wants a token": {fromLB1(func(l *leaver) {
+			l.with("lb0", lb0At, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusUnauthorized) })
+		}), stillUp},
+		"another's registration cannot be read": {fromLB1(func(l *leaver) {
+			e := balancer("lb0", lb0At)
+			e.Service.Port = -1
+			l.known(e)
+		}), stillUp},
+		"Consul is slow": {fromLB1(func(l *leaver) { l.lag = 700 * time.Millisecond }), map[time.Duration]string{600 * time.Millisecond: leaves, time.Second: stays, 20*time.Second + time.Millisecond: leaves}},
+		"two are at its address, one killed": {
+			fromLB1(func(l *leaver) { l.known(balancer("lb0", "192.0.2.2:9601")) }),
+			map[time.Duration]string{100 * time.Millisecond: stays, 600 * time.Millisecond: leaves, 10 * time.Second: leaves},
 		},
 		"a sidecar is frozen": {
 			func(l *leaver) {
@@ -115,6 +147,7 @@ func TestAgentCheck_SidecarsAndConsul_SaysStoppedOnlyWithoutThem(t *testing.T) {
 				}
 				_, _ = l.leaves(t, t.Context())
 				time.Sleep(time.Second) // the last look
+				synctest.Wait()
 				if diff := cmp.Diff(l.agentAt, c.want); diff != "" {
 					t.Errorf("(-got +want):\n%s\nlog:\n%s", diff, &l.log)
 				}

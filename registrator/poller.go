@@ -81,13 +81,21 @@ func (t *poller) run(ctx context.Context) Drain {
 	var silent time.Time // since when; zero while it answers
 	var why error
 	delay, hold := minRetry, time.Duration(0) // at first it says at once that it is there
+	late := time.AfterFunc(soon(t.wait), t.isLost)
+	defer late.Stop()
 	for {
 		here, to, index := t.now()
 		began := time.Now()
+		if silent.IsZero() {
+			late.Reset(hold + soon(t.wait))
+		}
 		got, asked, err := t.ask(here, to, index, silent, hold) //nolint:contextcheck // it ends with ctx, and when the sidecar moves
 		next := delay - rand.N(delay/2)
 		delay = min(2*delay, maxRetry)
 		busy, isBusy := errors.AsType[*busyError](err)
+		if err == nil || isBusy || here.Err() != nil {
+			late.Stop()
+		}
 		switch {
 		case err == nil:
 			t.note(got)
@@ -111,11 +119,11 @@ func (t *poller) run(ctx context.Context) Drain {
 			silent, why, delay, next = time.Time{}, nil, minRetry, 0
 		case isBusy:
 			silent, why, next = time.Time{}, err, min(max(next, busy.after), maxBusy)
+			t.told.hears(to, true)
 		default:
 			if why == nil || !errors.Is(err, errLate) { // the last question may be cut short, and says less
 				why = err
 			}
-			t.told.leave()
 			if silent.IsZero() {
 				silent = began
 				switch {
@@ -124,6 +132,7 @@ func (t *poller) run(ctx context.Context) Drain {
 				case asked:
 					silent = time.Now() // there was a load balancer until now
 				}
+				late.Reset(time.Until(silent.Add(soon(t.wait))))
 			}
 			if left := time.Until(silent.Add(t.wait)); left < next+minRetry {
 				next = left // no time for another question
@@ -148,8 +157,6 @@ func (t *poller) ask(ctx context.Context, to sidecar, index uint64, silent time.
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("%w within %v", errLate, limit.Round(time.Millisecond)))
 	defer cancel()
-	late := time.AfterFunc(hold+soon(t.wait), t.told.leave)
-	defer late.Stop()
 	about := t.about
 	about.balancer = to.name
 	return t.asker.ask(ctx, to, about, index, min(hold, limit*3/4))
@@ -157,15 +164,23 @@ func (t *poller) ask(ctx context.Context, to sidecar, index uint64, silent time.
 
 // isStale reports whether it has answered for too long without knowing of the mark.
 func (t *poller) isStale() bool {
+	t.mu.Lock()
+	mark, to := t.mark, t.to
+	t.mu.Unlock()
 	switch {
-	case t.got.index >= t.mark:
+	case t.got.index >= mark:
 		t.stale = time.Time{}
 	case t.stale.IsZero():
 		t.stale = time.Now()
-	case time.Since(t.stale) >= soon(t.wait):
-		t.told.leave()
 	}
+	t.told.hears(to, t.stale.IsZero() || time.Since(t.stale) < soon(t.wait))
 	return !t.stale.IsZero() && time.Since(t.stale) >= maxStale*t.wait
+}
+
+// isLost notes that it has not answered for a part of the wait.
+func (t *poller) isLost() {
+	_, to, _ := t.now()
+	t.told.hears(to, false)
 }
 
 func (t *poller) note(got answer) {
