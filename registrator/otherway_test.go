@@ -64,6 +64,27 @@ func TestHandshake_SidecarBehindAFlood_IsWaitedFor(t *testing.T) {
 	})
 }
 
+// The mark has a large index. Consul loses its data, and counts from the beginning: what
+// a sidecar answers then is no old knowledge.
+func TestHandshake_ConsulLosesItsIndexes_DrainIsNotCut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLeaver()
+		l.index = 500
+		s := newSidecar("lb0").drainsIn(21*time.Second, 1)
+		l.with("lb0", lb0At, s.ServeHTTP)
+		time.AfterFunc(2*time.Second, func() {
+			l.change(func() { l.index = 20 })
+			s.becomes(func() { s.index = 21 })
+		})
+		took, err := l.leaves(t, t.Context())
+		if err != nil {
+			t.Error(err)
+		}
+		within(t, took, 20*time.Second, 20*time.Second)
+		l.want(t, "lb0 drained")
+	})
+}
+
 // Issue 14: what tells HAProxy itself. While the sidecars answer they decide, since a
 // server may have to stay until its replacement is up.
 func TestAgentCheck_SidecarsAndConsul_SaysStoppedOnlyWithoutThem(t *testing.T) {

@@ -66,7 +66,8 @@ func (t *poller) learn(ctx context.Context, to sidecar, index uint64) {
 		t.hasGone(errMoved)
 		t.here, t.hasGone = context.WithCancelCause(ctx)
 	}
-	t.to, t.index = to, index
+	// Where Consul has lost its data, its indexes begin again below that of the mark.
+	t.to, t.index, t.mark = to, index, min(t.mark, index)
 }
 
 func (t *poller) now() (here context.Context, to sidecar, index uint64) {
