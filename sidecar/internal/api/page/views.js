@@ -1,7 +1,7 @@
 // The views. Each takes the state and the place (see main.js), and gives nodes.
 import { button } from './actions.js';
 import { ago, bytes, h, span, table } from './dom.js';
-import { byName, findings, healths, holders, isDeploying, isProblem, kinds, matches, order, phases, statuses, summary, troubles } from './model.js';
+import { argument, byName, findings, healths, holders, isDeploying, isProblem, kinds, matches, order, phases, statuses, summary, troubles } from './model.js';
 
 // perPage bounds the rows that the page has at a time.
 const perPage = 100;
@@ -199,8 +199,8 @@ function keep(i, svc, place) {
   const name = i.id || i.server;
   const path = `/api/v1/server/${encodeURIComponent(svc.name)}/${encodeURIComponent(name)}/`;
   return i.operator_drain
-    ? button(place, 'drain', 'Ready', `End the drain of ${name} of ${svc.name}?`, path + 'ready', `pointsman ready ${svc.name}/${name}`)
-    : button(place, 'drain', 'Drain', `Keep ${name} of ${svc.name} in drain? It gets no new requests until that is ended.`, path + 'drain', `pointsman drain ${svc.name}/${name}`);
+    ? button(place, 'drain', 'Ready', `End the drain of ${name} of ${svc.name}?`, path + 'ready', `pointsman ready ${argument(i, svc)}`)
+    : button(place, 'drain', 'Drain', `Keep ${name} of ${svc.name} in drain? It gets no new requests until that is ended.`, path + 'drain', `pointsman drain ${argument(i, svc)}`);
 }
 
 function instances(rows, svc, place) {
