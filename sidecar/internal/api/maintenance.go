@@ -6,8 +6,8 @@ import (
 )
 
 // SetMaintenance takes this load balancer out of rotation or back, and returns once
-// haproxy.cfg says so, too.
-type SetMaintenance func(ctx context.Context, on bool) error
+// haproxy.cfg says so, too. isKnown is false where HAProxy has no health answer to change.
+type SetMaintenance func(ctx context.Context, on bool) (isKnown bool, err error)
 
 // Maintained is the body of /api/v1/maintenance/on and …/off.
 type Maintained struct {
@@ -29,10 +29,14 @@ func maintenance(name string, byToken bool, set SetMaintenance) action {
 		}
 		ctx, cancel := context.WithTimeout(r.Context(), releaseTimeout)
 		defer cancel()
-		if err := set(ctx, word == "on"); err != nil {
+		isKnown, err := set(ctx, word == "on")
+		switch {
+		case !isKnown:
+			writeJSON(w, http.StatusNotFound, problem{err.Error()})
+		case err != nil:
 			writeJSON(w, http.StatusServiceUnavailable, problem{err.Error()})
-			return
+		default:
+			writeJSON(w, http.StatusOK, Maintained{LoadBalancer: name, Maintenance: word == "on"})
 		}
-		writeJSON(w, http.StatusOK, Maintained{LoadBalancer: name, Maintenance: word == "on"})
 	})}
 }

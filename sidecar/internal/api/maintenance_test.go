@@ -12,10 +12,11 @@ import (
 func TestMaintenance_WithoutTokenOrSocket_IsForbidden(t *testing.T) {
 	var asked []bool
 	var fails error
+	absent := errors.New("no health answer")
 	o := options()
-	o.SetMaintenance = func(_ context.Context, on bool) error {
+	o.SetMaintenance = func(_ context.Context, on bool) (bool, error) {
 		asked = append(asked, on)
-		return fails
+		return !errors.Is(fails, absent), fails
 	}
 	paths, err := routes(o)
 	if err != nil {
@@ -33,6 +34,7 @@ func TestMaintenance_WithoutTokenOrSocket_IsForbidden(t *testing.T) {
 		{"off", "POST", "off", false, nil, 200, `{"load_balancer":"lb\u003c0\u003e","maintenance":false}`, true},
 		{"over loopback", "POST", "on", true, nil, 403, "", false},
 		{"not in the file", "POST", "on", false, errors.New("not updated"), 503, `{"error":"not updated"}`, true},
+		{"no health answer", "POST", "on", false, absent, 404, `{"error":"no health answer"}`, true},
 		{"something else", "POST", "maybe", false, nil, 400, "", false},
 		{"a method that reads", "GET", "on", false, nil, 405, "", false},
 	} {

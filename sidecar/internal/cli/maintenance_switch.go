@@ -72,15 +72,15 @@ func (m *maintenanceSwitch) change(ctx context.Context, on bool, wait time.Durat
 	return m.await(ctx, wait, maintenance{LoadBalancer: m.name, Maintenance: on, wanted: wait > 0, fileOnly: true})
 }
 
-// maintainer is what the API asks; nil where there is no health answer to change.
+// maintainer is what the API asks.
 func maintainer(cfg config.Config, p rotation) api.SetMaintenance {
-	if !inRotation(cfg) {
-		return nil
-	}
 	m := &maintenanceSwitch{name: cfg.Name, haproxy: p, file: cfg.HAProxy.Config, read: render.ReadRegular}
-	return func(ctx context.Context, on bool) error {
+	return func(ctx context.Context, on bool) (bool, error) {
 		result, err := m.change(ctx, on, maintenanceWait)
-		return errors.Join(err, result.failure())
+		if errors.Is(err, haproxy.ErrNoRotation) {
+			return false, fmt.Errorf("no health answer to change, see haproxy.health.bind: %w", err)
+		}
+		return true, errors.Join(err, result.failure())
 	}
 }
 
@@ -88,12 +88,12 @@ func maintainer(cfg config.Config, p rotation) api.SetMaintenance {
 const maintenanceWait = 10 * time.Second
 
 // actions are those of the API that the page may offer: one who has the token may do
-// them.
-func actions(cfg config.Config) []string {
+// them. The API asks for the token of the settings at the start.
+func actions(started, now config.Config) []string {
 	switch {
-	case cfg.API.Token.Reveal() == "" && cfg.API.TokenFile == "":
+	case started.API.Token.Reveal() == "" && started.API.TokenFile == "":
 		return nil
-	case inRotation(cfg):
+	case inRotation(now):
 		return []string{"drain", "guard", "maintenance"}
 	}
 	return []string{"drain", "guard"}

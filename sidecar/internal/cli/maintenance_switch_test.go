@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
+	"github.com/pointsman/pointsman/sidecar/internal/config"
 	"github.com/pointsman/pointsman/sidecar/internal/haproxy"
 )
 
@@ -243,6 +244,32 @@ func TestMaintenanceThatCannotBeSetIsAnError(t *testing.T) {
 			t.Errorf("%s: got %v, want ErrNoRotation", name, err)
 		}
 	}
+}
+
+// SIGHUP may set haproxy.health.bind, or remove it: what counts is what HAProxy has.
+func TestMaintainer_HealthAnswerSetAfterTheStart_Works(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const token = "\napi: {token: secret-of-the-api}\n"
+		started := loaded(t, "services: [{name: api, bind: ':80'}]"+token)
+		now := loaded(t, "services: [{name: api, bind: ':80'}]\nhaproxy: {health: {bind: ':8404'}}"+token)
+		f := &fakeRotation{tell: calm(0, 0)}
+		if isKnown, _ := maintainer(started, f)(t.Context(), true); !isKnown || !f.on {
+			t.Errorf("HAProxy with a health answer: known %t, on %t, want both", isKnown, f.on)
+		}
+		f.fails = haproxy.ErrNoRotation
+		if isKnown, err := maintainer(now, f)(t.Context(), true); isKnown || err == nil || !strings.Contains(err.Error(), "haproxy.health.bind") {
+			t.Errorf("HAProxy without: got %t, %v, want it unknown and the setting named", isKnown, err)
+		}
+		d := &daemon{started: started}
+		for _, c := range []struct {
+			now  config.Config
+			want []string
+		}{{started, []string{"drain", "guard"}}, {now, []string{"drain", "guard", "maintenance"}}, {started, []string{"drain", "guard"}}} {
+			if d.callable(c.now); !cmp.Equal(*d.actions.Load(), c.want) {
+				t.Errorf("actions: got %q, want %q", *d.actions.Load(), c.want)
+			}
+		}
+	})
 }
 
 func TestMaintenanceEndsWithItsContext(t *testing.T) {

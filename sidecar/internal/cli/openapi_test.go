@@ -240,7 +240,7 @@ func TestOpenAPI_Server_AnswersAsTheDocumentSays(t *testing.T) {
 		SetDrain: func(_ context.Context, _, server string, _ bool) (string, bool, error) {
 			return server, true, nil
 		},
-		SetMaintenance: func(context.Context, bool) error { return nil },
+		SetMaintenance: func(context.Context, bool) (bool, error) { return true, nil },
 	}
 	server, err := api.New(o)
 	if err != nil {

@@ -82,6 +82,7 @@ type daemon struct {
 	agent   *reconcile.Agent
 	status  *api.Server
 	hosts   atomic.Pointer[[]string] // by which the API may be called
+	actions atomic.Pointer[[]string] // of the API, for the page
 	limit   atomic.Int64             // for one round of the agent's loop, a time.Duration
 
 	members  atomic.Pointer[consul.Addresses] // where other sidecars may be
@@ -202,13 +203,13 @@ func (d *daemon) newAPI(happened *event.Log, watched *reconcile.InvariantWatch, 
 	if err != nil {
 		return nil, err
 	}
-	deployed, acts := &deploymentReader{book: book}, actions(d.started)
+	deployed := &deploymentReader{book: book}
 	return api.New(api.Options{
 		Address: d.cfg.API.Address, Socket: d.cfg.API.Socket, MaxConnections: most, MaxPerAddress: perAddress, Access: access(d.cfg, func() []string { return *d.hosts.Load() }), LoadBalancer: d.cfg.Name, SigningKeyFile: d.cfg.API.SigningKeyFile,
 		Parts: func() (any, []reconcile.ServiceState) {
 			head, services := headOf(d.agent.State())
 			head.Certificates, head.CertificateProblems = d.certificates.state()
-			head.Actions = acts
+			head.Actions = *d.actions.Load()
 			head.RouteProblems = *d.finder.problems.Load()
 			return head, services
 		},
@@ -218,7 +219,7 @@ func (d *daemon) newAPI(happened *event.Log, watched *reconcile.InvariantWatch, 
 		State: func() any {
 			s := judged(d.agent.State())
 			s.Certificates, s.CertificateProblems = d.certificates.state()
-			s.Actions = acts
+			s.Actions = *d.actions.Load()
 			s.RouteProblems = *d.finder.problems.Load()
 			return s
 		},
@@ -249,12 +250,14 @@ func access(cfg config.Config, hosts func() []string) api.Access {
 	}
 }
 
-// callable sets the names by which the API may be called, and where it may look for
-// other sidecars.
+// callable sets the names by which the API may be called and its actions, and where it
+// may look for other sidecars.
 func (d *daemon) callable(cfg config.Config) {
 	s := cfg.API
 	hosts := append([]string{cfg.Name, hostOf(s.Address), hostOf(s.Advertise)}, s.Hosts...)
 	d.hosts.Store(&hosts)
+	acts := actions(d.started, cfg)
+	d.actions.Store(&acts)
 	d.members.Store(&consul.Addresses{Allow: config.Prefixes(cfg.Addresses.Allow), Deny: config.Prefixes(cfg.Addresses.Deny)})
 }
 
