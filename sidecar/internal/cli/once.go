@@ -97,11 +97,15 @@ func answered(source *consul.Source, cfg config.Config) (bool, error) {
 	return all, errors.Join(errs...)
 }
 
-// willBeInMaintenance reports whether haproxy.cfg says that HAProxy begins out of
-// rotation. A file that is not there or cannot be read does not.
-func willBeInMaintenance(cfg config.Config) bool {
+// observedFile is what haproxy.cfg says of a HAProxy that does not run: who took traffic,
+// and whether it begins out of rotation. A file that is not there or cannot be read says
+// nothing.
+func observedFile(cfg config.Config) plan.Observed {
 	content, err := render.ReadRegular(cfg.HAProxy.Config)
-	return err == nil && inRotation(cfg) && plan.MaintenanceIn(string(content))
+	if err != nil {
+		return plan.Observed{}
+	}
+	return plan.Observed{Last: plan.ServersIn(string(content)), Maintenance: inRotation(cfg) && plan.MaintenanceIn(string(content))}
 }
 
 // observeOnce reads what HAProxy runs. None running is no error: the program
@@ -120,7 +124,9 @@ func observeOnce(ctx context.Context, cfg config.Config) (plan.Observed, error) 
 	}
 	o, err := p.Observe(ctx, names)
 	if errors.Is(err, plan.ErrNotRunning) {
-		return plan.Observed{Caps: p.Capabilities(ctx), Maintenance: willBeInMaintenance(cfg)}, nil
+		o = observedFile(cfg)
+		o.Caps = p.Capabilities(ctx)
+		return o, nil
 	}
 	return o.WithMaintenance(), failure(err)
 }
