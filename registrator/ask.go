@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/http/httptrace"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -171,15 +172,17 @@ func (a *asker) read(ctx context.Context, response *http.Response, q request) (a
 // checkSignature refuses an answer that no holder of the key has given to this very
 // question.
 func (a *asker) checkSignature(response *http.Response, body []byte) error {
-	key, err := a.config.signingKey()
-	if key == "" || err != nil {
+	keys, err := a.config.signingKeys()
+	if len(keys) == 0 || err != nil {
 		return err
 	}
 	signature, asked := response.Header.Get(contract.HeaderSignature), response.Request
 	switch {
 	case signature == "":
 		return errors.New("answer not signed, which Sidecars.SigningKeyFile (--sidecar-signing-key-file) requires: see the sidecar's api.signing_key_file")
-	case !contract.IsSigned(signature, key, asked.Header.Get(contract.HeaderNonce), asked.URL.RequestURI(), response.StatusCode, body):
+	case !slices.ContainsFunc(keys, func(key string) bool {
+		return contract.IsSigned(signature, key, asked.Header.Get(contract.HeaderNonce), asked.URL.RequestURI(), response.StatusCode, body)
+	}):
 		return errors.New("answer signed with another key, or of another question")
 	}
 	return nil

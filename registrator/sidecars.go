@@ -31,7 +31,8 @@ type Sidecars struct {
 	// SigningKeyFile has the key that the sidecars sign their answers with
 	// (api.signing_key_file). With one, only signed answers are believed: whatever else
 	// is registered as a sidecar, or stands between, cannot say that the program is
-	// drained. It is read again for each question.
+	// drained. It is read again for each question. It may have several keys, one a line:
+	// what is signed with any of them is believed, so that a key can be replaced.
 	SigningKeyFile string
 
 	// CAFile holds the authorities that their certificates must come from;
@@ -61,7 +62,7 @@ func (s Sidecars) check() (Sidecars, error) {
 	if _, err := s.token(); err != nil {
 		bad("%w", err)
 	}
-	if _, err := s.signingKey(); err != nil {
+	if _, err := s.signingKeys(); err != nil {
 		bad("%w", err)
 	}
 	if (s.CertFile == "") != (s.KeyFile == "") {
@@ -102,21 +103,26 @@ func (s Sidecars) token() (string, error) {
 	return token, nil
 }
 
-// signingKey gives the key of signed answers, or "" where they need no signature. Its
-// errors never hold it.
-func (s Sidecars) signingKey() (string, error) {
+// signingKeys gives the keys of signed answers; none where they need no signature. Its
+// errors never hold one.
+func (s Sidecars) signingKeys() ([]string, error) {
 	if s.SigningKeyFile == "" {
-		return "", nil
+		return nil, nil
 	}
 	text, err := readSome(s.SigningKeyFile, maxToken)
 	if err != nil {
-		return "", fmt.Errorf("signing key file: %w", err)
+		return nil, fmt.Errorf("signing key file: %w", err)
 	}
-	key := strings.TrimSpace(text)
-	if err := contract.CheckSigningKey(key); err != nil {
-		return "", fmt.Errorf("signing key file %q: %w", s.SigningKeyFile, err)
+	keys := strings.Fields(text)
+	if len(keys) == 0 {
+		return nil, fmt.Errorf("signing key file %q: empty", s.SigningKeyFile)
 	}
-	return key, nil
+	for i, key := range keys {
+		if err := contract.CheckSigningKey(key); err != nil {
+			return nil, fmt.Errorf("signing key file %q: key %d: %w", s.SigningKeyFile, i+1, err)
+		}
+	}
+	return keys, nil
 }
 
 // tls reads the files.

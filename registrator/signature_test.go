@@ -16,7 +16,7 @@ import (
 // Issue 14: whatever is registered as a sidecar, or stands between, can say "drained".
 // A node that has the key believes only who has it, too, and only about this question.
 func TestSigningKey_AnswersWithoutIt_AreNotBelieved(t *testing.T) {
-	const key = "0123456789abcdef0123456789abcdef"
+	const key, next = "0123456789abcdef0123456789abcdef", "fedcba9876543210fedcba9876543210"
 	sign := func(key string) func(http.ResponseWriter, *http.Request, []byte) {
 		return func(w http.ResponseWriter, r *http.Request, body []byte) {
 			w.Header().Set(contract.HeaderSignature, contract.Sign(key, r.Header.Get(contract.HeaderNonce), r.RequestURI, http.StatusOK, body))
@@ -26,9 +26,10 @@ func TestSigningKey_AnswersWithoutIt_AreNotBelieved(t *testing.T) {
 		sign func(w http.ResponseWriter, r *http.Request, body []byte)
 		says string // "" is to be believed
 	}{
-		"signed":                  {sign: sign(key)},
-		"not signed":              {sign: func(http.ResponseWriter, *http.Request, []byte) {}, says: "answer not signed"},
-		"signed with another key": {sign: sign(key + "x"), says: "another key"},
+		"signed":                   {sign: sign(key)},
+		"signed with the next key": {sign: sign(next)},
+		"not signed":               {sign: func(http.ResponseWriter, *http.Request, []byte) {}, says: "answer not signed"},
+		"signed with another key":  {sign: sign(key + "x"), says: "another key"},
 		"an answer of before, sent again": {sign: func(w http.ResponseWriter, r *http.Request, body []byte) {
 			w.Header().Set(contract.HeaderSignature, contract.Sign(key, "00112233445566778899aabbccddeeff", r.RequestURI, http.StatusOK, body))
 		}, says: "another question"},
@@ -52,7 +53,7 @@ func TestSigningKey_AnswersWithoutIt_AreNotBelieved(t *testing.T) {
 			}))
 			t.Cleanup(server.Close)
 			path := filepath.Join(t.TempDir(), "key")
-			write(t, path, key+"\n")
+			write(t, path, key+"\n"+next+"\n")
 			f := &agentFake{}
 			config := fakeConfig(f)
 			config.LeaveWait, config.Sidecars.SigningKeyFile = 200*time.Millisecond, path
@@ -73,11 +74,13 @@ func TestSigningKey_AnswersWithoutIt_AreNotBelieved(t *testing.T) {
 }
 
 func TestSigningKey_ThatCouldBeGuessed_IsRefused(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "key")
-	write(t, path, "hush")
-	config := fakeConfig(&agentFake{})
-	config.Sidecars.SigningKeyFile = path
-	if _, err := registrator.New(config); err == nil || !strings.Contains(err.Error(), "at least 32") || strings.Contains(err.Error(), "hush") {
-		t.Errorf("got %v, want the key refused and not shown", err)
+	for text, want := range map[string]string{"hush": "key 1: signing key: 4 characters: want at least 32", strings.Repeat("k", 32) + "\nhush\n": "key 2: ", " \n": "empty"} {
+		path := filepath.Join(t.TempDir(), "key")
+		write(t, path, text)
+		config := fakeConfig(&agentFake{})
+		config.Sidecars.SigningKeyFile = path
+		if _, err := registrator.New(config); err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "hush") || strings.Contains(err.Error(), "kkk") {
+			t.Errorf("%q: got %v, want %q, and the key not shown", text, err, want)
+		}
 	}
 }

@@ -17,7 +17,7 @@ func signing(o Options, next http.Handler) (http.Handler, error) {
 	if o.SigningKeyFile == "" {
 		return next, nil
 	}
-	key := credential.NewToken("", o.SigningKeyFile)
+	key := credential.NewFirstKey(o.SigningKeyFile)
 	secret, err := key.Current()
 	if err == nil {
 		err = contract.CheckSigningKey(secret)

@@ -23,7 +23,7 @@ func signingKey(t *testing.T, key string) (path string) {
 func TestSignature_AnswersWithNonce_AreSigned(t *testing.T) {
 	const key = "0123456789abcdef0123456789abcdef"
 	w := newWorld()
-	to := polled(t, w, func(o *Options) { o.SigningKeyFile = signingKey(t, key) })
+	to := polled(t, w, func(o *Options) { o.SigningKeyFile = signingKey(t, key+"\nfedcba9876543210fedcba9876543210") }) // signs with the first
 	ask := func(path, nonce string) (status int, signature string, body []byte) {
 		t.Helper()
 		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, to.URL+path, http.NoBody)

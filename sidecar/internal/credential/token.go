@@ -12,7 +12,8 @@ import (
 // Token is a bearer's secret: it goes into one header and nowhere else. The
 // zero value is none. A Token must not be copied.
 type Token struct {
-	path string // "" for a fixed token
+	path  string // "" for a fixed token
+	first bool   // the file may have more, of which this is the first
 
 	mu   sync.Mutex
 	last string // guarded by mu; the last that was read
@@ -27,6 +28,9 @@ func NewToken(fixed, path string) *Token {
 	return &Token{last: fixed}
 }
 
+// NewFirstKey gives the first key of a file that may have several, one a line.
+func NewFirstKey(path string) *Token { return &Token{path: path, first: true} }
+
 // Current gives the token of the moment; "" if there is none. It reads the file
 // again on every call: it is small, and no time stamp can then hide a change. A
 // file that is gone or empty, as for a moment while it is replaced by hand,
@@ -38,7 +42,7 @@ func (t *Token) Current() (string, error) {
 	if t.path == "" {
 		return t.last, nil
 	}
-	read, err := readToken(t.path)
+	read, err := readToken(t.path, t.first)
 	switch {
 	case err == nil:
 		t.last = read
@@ -48,7 +52,7 @@ func (t *Token) Current() (string, error) {
 	return t.last, nil
 }
 
-func readToken(path string) (string, error) {
+func readToken(path string, first bool) (string, error) {
 	const most = 4096 // bytes; Consul's tokens are UUIDs of 36
 	f, err := os.Open(path)
 	if err != nil {
@@ -60,6 +64,10 @@ func readToken(path string) (string, error) {
 		return "", fmt.Errorf("token file: %w", err)
 	}
 	read := strings.TrimSpace(string(b))
+	if first {
+		read, _, _ = strings.Cut(read, "\n")
+		read = strings.TrimSpace(read)
+	}
 	switch {
 	case read == "":
 		return "", fmt.Errorf("token file %s: empty", path)

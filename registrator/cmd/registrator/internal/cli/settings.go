@@ -105,7 +105,7 @@ func (s *settings) flags(flags *pflag.FlagSet) {
 
 	add(flags, &s.sidecars, registrator.DefaultSidecars, "sidecars", "service", "service name of the load balancers' sidecars in Consul, which report when\nthe program is drained; off asks none", parseText)
 	text(&s.sidecarTokenFile, "sidecar-token-file", "file", "file with the bearer token for the sidecars' API; sent only over TLS,\nwith a CA file or a server name")
-	text(&s.sidecarSigningKey, "sidecar-signing-key-file", "file", "file with the key that the sidecars sign their answers with; if set, only\nsigned answers are believed")
+	text(&s.sidecarSigningKey, "sidecar-signing-key-file", "file", "file with the key that the sidecars sign their answers with; if set, only\nsigned answers are believed; with several keys, one a line, those signed with any")
 	text(&s.sidecarCAFile, "sidecar-ca-file", "file", "file with the authorities of the sidecars' certificates (default: the\nsystem's); if set, sidecars without TLS are not asked")
 	text(&s.sidecarCertFile, "sidecar-cert-file", "file", "file with the client certificate for the sidecars' API")
 	text(&s.sidecarKeyFile, "sidecar-key-file", "file", "file with the client certificate's key")
