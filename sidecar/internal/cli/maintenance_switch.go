@@ -45,9 +45,10 @@ type maintenance struct {
 	InFile *bool   `json:"in_file,omitempty"`
 	Waited float64 `json:"waited_seconds"`
 
-	wanted   bool // both of them were waited for
-	fileOnly bool // only the file was
-	pid      int  // the worker that was seen to have it
+	wanted   bool  // both of them were waited for
+	fileOnly bool  // only the file was
+	pid      int   // the worker that was seen to have it
+	unseen   error // why HAProxy was not seen to have it
 	trouble  error
 }
 
@@ -137,6 +138,7 @@ func (m *maintenanceSwitch) await(ctx context.Context, wait time.Duration, resul
 		if again {
 			since = lull{}
 		}
+		result.unseen = err
 		var traffic haproxy.Traffic
 		if err == nil {
 			traffic, err = m.haproxy.Traffic(ctx, m.backends)
@@ -210,6 +212,8 @@ func (m maintenance) failure() error {
 	}
 	var errs []error
 	switch {
+	case m.unseen != nil:
+		errs = append(errs, m.unseen)
 	case m.fileOnly:
 	case m.trouble != nil:
 		errs = append(errs, m.trouble)

@@ -19,13 +19,14 @@ import (
 // fakeRotation is an HAProxy with a story: what it has to do depends on how
 // long ago it was told to be in maintenance or not.
 type fakeRotation struct {
-	on    bool
-	set   time.Time
-	tell  func(since time.Duration) (haproxy.Traffic, error)
-	fails error     // of SetMaintenance and Maintenance
-	loses time.Time // when a new worker has what was before; zero: none comes
-	other bool      // it is another operator, in the same worker
-	pid   int
+	on     bool
+	set    time.Time
+	tell   func(since time.Duration) (haproxy.Traffic, error)
+	fails  error     // of SetMaintenance and Maintenance
+	unseen error     // of Maintenance
+	loses  time.Time // when a new worker has what was before; zero: none comes
+	other  bool      // it is another operator, in the same worker
+	pid    int
 
 	ignores bool // it takes the command, and nothing comes of it
 }
@@ -39,7 +40,7 @@ func (f *fakeRotation) SetMaintenance(_ context.Context, on bool) error {
 
 func (f *fakeRotation) Maintenance(context.Context) (on bool, pid int, err error) {
 	f.lose()
-	return f.on, f.pid, f.fails
+	return f.on, f.pid, errors.Join(f.fails, f.unseen)
 }
 
 func (f *fakeRotation) lose() {
@@ -268,6 +269,24 @@ func TestMaintainer_HealthAnswerSetAfterTheStart_Works(t *testing.T) {
 			if d.callable(c.now); !cmp.Equal(*d.actions.Load(), c.want) {
 				t.Errorf("actions: got %q, want %q", *d.actions.Load(), c.want)
 			}
+		}
+	})
+}
+
+// haproxy.cfg may say the same from before. It does not tell that HAProxy does.
+func TestMaintenance_HAProxyNotSeen_Fails(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := &fakeRotation{tell: calm(0, 0), unseen: errors.New("no worker answers")}
+		m := newTestMaintainer(f, 0)
+		got, err := m.off(t.Context(), 10*time.Second)
+		if err != nil || got.failure() == nil || !strings.Contains(got.failure().Error(), "no worker answers") {
+			t.Errorf("got %+v, %v, %v, want a failure that says why", got, err, got.failure())
+		}
+		f.tell, f.unseen = func(time.Duration) (haproxy.Traffic, error) {
+			return haproxy.Traffic{}, errors.New("no old worker answers")
+		}, nil
+		if got, err = m.off(t.Context(), 10*time.Second); err != nil || got.failure() != nil {
+			t.Errorf("only sessions not counted: got %v, %v, want no failure: off does not wait for them", err, got.failure())
 		}
 	})
 }
