@@ -48,6 +48,11 @@ func (l *loader) policyRelations(prefix string, s *Service) {
 	if p.AgentCheck.FromMeta && slices.Contains(serveroption.Keywords(s.ServerOptions), "on-marked-down") {
 		l.conflict("\"on-marked-down\" would end the requests of an instance that leaves: agent_check.from_meta takes it down", s.ServerOptions, prefix+".server_options", prefix+".agent_check.from_meta", prefix)
 	}
+	for _, k := range []string{"agent-addr", "agent-send"} {
+		if p.AgentCheck.FromMeta && slices.Contains(serveroption.Keywords(s.ServerOptions), k) {
+			l.conflict(quote(k)+" is not used with agent_check.from_meta: each instance is asked at its own address, and reads nothing", s.ServerOptions, prefix+".server_options", prefix+".agent_check.from_meta", prefix)
+		}
+	}
 	if p.SlowStart > 0 && s.Static() {
 		l.conflict("has no effect with the static algorithm of "+prefix+".balance, "+s.Balance, short(p.SlowStart), prefix+".slow_start", prefix+".balance", prefix)
 	}
