@@ -51,6 +51,9 @@ func instance(e entry, server string, admits admission) (inst catalog.Instance, 
 	}, remark, nil
 }
 
+// errAgentPort is in the remark on an agent port that the rules refuse.
+var errAgentPort = errors.New("ignored")
+
 // checkAgentPort refuses a port at which the rules admit no instance: HAProxy connects
 // there again and again, and takes what it hears for the instance's word.
 func checkAgentPort(addr netip.Addr, port int, node, datacenter string, admits admission) error {
@@ -60,7 +63,7 @@ func checkAgentPort(addr netip.Addr, port int, node, datacenter string, admits a
 	err := admits.check(netip.AddrPortFrom(addr, uint16(port)), node, datacenter)
 	if err != nil {
 		bad := &contract.KeyError{Key: contract.KeyAgentPort, Value: strconv.Itoa(port), Want: "a port of the instance: " + err.Error()}
-		err = fmt.Errorf("%w: ignored", bad)
+		err = fmt.Errorf("%w: %w", bad, errAgentPort)
 	}
 	return err
 }

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -149,6 +150,22 @@ func TestAddresses_ChangedForRunningSource_AreAppliedAtOnce(t *testing.T) {
 			t.Errorf("asked again: %s", r)
 		}
 	}
+	// An agent port that they refuse is taken once they are gone.
+	w.register("c", func(r *api.AgentServiceRegistration) { r.Meta = map[string]string{"pointsman-agent-port": "81"} })
+	agent := func(port int) func(s catalog.Snapshot) bool {
+		return func(s catalog.Snapshot) bool {
+			return slices.ContainsFunc(s.Service("web").Instances, func(i catalog.Instance) bool { return i.ID == "c" && i.AgentPort == port })
+		}
+	}
+	w.await("its agent port left out", agent(0))
+	if err := w.SetServices([]consul.Service{{Name: "web"}}); err != nil {
+		t.Fatal(err)
+	}
+	w.await("its agent port", agent(81))
+	if err := w.SetServices([]consul.Service{other}); err != nil {
+		t.Fatal(err)
+	}
+	w.await("its agent port left out again", agent(0))
 	// But they count from then on.
 	w.register("b", func(r *api.AgentServiceRegistration) { r.Port = 81 })
 	w.await("the new one left out", leavesOut("b", "frontend y"))

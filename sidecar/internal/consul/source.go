@@ -160,7 +160,7 @@ func (s *Source) reconcile(ctx context.Context, watches *sync.WaitGroup) {
 			if slices.Equal(service.Addresses.Own, w.own) {
 				continue
 			}
-			if w.own = service.Addresses.Own; service.Addresses.judgesAlike(s.snapshot.Service(name)) {
+			if w.own = service.Addresses.Own; service.Addresses.judgesAlike(s.snapshot.Service(name)) && !w.refusesPort.Load() {
 				continue
 			}
 		}

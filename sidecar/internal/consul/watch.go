@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -22,6 +23,9 @@ type watch struct {
 	log     hclog.Logger
 	cancel  context.CancelFunc
 	own     []Listener // see Addresses.Own; the Source's mutex guards it
+	// refusesPort: the last answer has an agent port that the rules refuse. Other
+	// listeners may let it in.
+	refusesPort atomic.Bool
 
 	names   *names        // nil: host names are refused
 	unknown chan struct{} // one value: an answer has a name that was never looked up
@@ -153,6 +157,7 @@ func (w *watch) list(ctx context.Context, all []*registration, rules Addresses) 
 			return is, why
 		},
 	})
+	w.refusesPort.Store(slices.ContainsFunc(listed.remarks, func(r catalog.Rejection) bool { return errors.Is(r.Err, errAgentPort) }))
 	return listed, unknown
 }
 
