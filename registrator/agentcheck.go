@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"strconv"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -56,6 +57,10 @@ func (a *agentCheck) listen(ctx context.Context) error {
 		return nil
 	}
 	on, err := (&net.ListenConfig{}).Listen(ctx, "tcp", a.address)
+	if errors.Is(err, syscall.EADDRNOTAVAIL) { // it is registered with an address that another translates
+		_, port, _ := net.SplitHostPort(a.address)
+		on, err = (&net.ListenConfig{}).Listen(ctx, "tcp", ":"+port)
+	}
 	if err != nil {
 		return fmt.Errorf("agent port: %w", err)
 	}

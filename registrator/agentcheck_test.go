@@ -58,6 +58,17 @@ func TestAgentCheck_AsRegistered_AnswersUntilLeft(t *testing.T) {
 	}
 }
 
+// The registered address may be that of a machine before it, which translates.
+func TestAgentCheck_AddressOfAnother_ListensAtAll(t *testing.T) {
+	f := &agentFake{}
+	c := fakeConfig(f)
+	c.Address, c.AgentPort = "192.0.2.77", agentPort(t)
+	registered(t, c)
+	if said, err := asked(c.AgentPort); said != "up\n" || err != nil {
+		t.Errorf("got %q, %v, want up", said, err)
+	}
+}
+
 func TestAgentCheck_PortTaken_RegisterFails(t *testing.T) {
 	on, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {

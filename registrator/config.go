@@ -49,8 +49,8 @@ type Config struct {
 	MaxConn int    // connections at a time that each load balancer may open; 0 is no limit
 	// AgentPort is a port of the program's own for HAProxy's agent check, which hears
 	// there that the program leaves, also where neither a sidecar nor Consul works:
-	// 1 to 65535, or 0 for none. Register listens there, at Address or at all
-	// addresses, and Leave and Close end that. The load balancers ask where their
+	// 1 to 65535, or 0 for none. Register listens there, at Address, or at all
+	// addresses where that is none of this machine's, and Leave and Close end that. The load balancers ask where their
 	// service has agent_check.from_meta.
 	AgentPort int
 
