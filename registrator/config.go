@@ -50,8 +50,8 @@ type Config struct {
 	// AgentPort is a port of the program's own for HAProxy's agent check, which hears
 	// there that the program leaves, also where neither a sidecar nor Consul works:
 	// 1 to 65535, or 0 for none. Register listens there, at Address, or at all
-	// addresses where that is none of this machine's, and Leave and Close end that. The load balancers ask where their
-	// service has agent_check.from_meta.
+	// addresses where that is none of this machine's, and Leave and Close end that. The
+	// load balancers ask where their service has agent_check.from_meta.
 	AgentPort int
 
 	Weights api.AgentWeights // default: Consul's, 1 and 1

@@ -74,7 +74,7 @@ func TestSigningKey_AnswersWithoutIt_AreNotBelieved(t *testing.T) {
 }
 
 func TestSigningKey_ThatCouldBeGuessed_IsRefused(t *testing.T) {
-	for text, want := range map[string]string{"hush": "key 1: signing key: 4 characters: want at least 32", strings.Repeat("k", 32) + "\nhush\n": "key 2: ", " \n": "empty"} {
+	for text, want := range map[string]string{"hush": "key 1: signing key: 4 characters: want at least 32", strings.Repeat("k", 32) + "\nhush\n": "key 2: ", "": "empty"} {
 		path := filepath.Join(t.TempDir(), "key")
 		write(t, path, text)
 		config := fakeConfig(&agentFake{})

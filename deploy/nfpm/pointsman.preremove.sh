@@ -22,7 +22,11 @@ alone() (
 			. "$defaults"
 		fi
 	done
-	haproxy -c -q -f "$CONFIG" >/dev/null 2>&1
+	# Fedora's unit loads a directory, too.
+	if grep -qs CFGDIR /usr/lib/systemd/system/haproxy.service; then
+		set -- -f "${CFGDIR:-/etc/haproxy/conf.d}"
+	fi
+	haproxy -c -q -f "$CONFIG" "$@" >/dev/null 2>&1
 )
 if command -v haproxy >/dev/null && ! alone; then
 	mkdir -p /etc/systemd/system/haproxy.service.d
@@ -36,4 +40,9 @@ pointsman: HAProxy goes on loading that file, with the servers as they are now, 
 pointsman: /etc/systemd/system/$dropin.
 pointsman: Take the backends out of HAProxy's configuration, then remove both files.
 END
+	for defaults in /etc/default/haproxy /etc/sysconfig/haproxy; do
+		if grep -qs "^[^#]*$ours" "$defaults"; then
+			echo "pointsman: $defaults names $ours, too: take it out there." >&2
+		fi
+	done
 fi

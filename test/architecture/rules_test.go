@@ -86,6 +86,7 @@ var rules = []rule{
 	{place: "test/e2e/...", imports: []string{"test/lab/...", "test/certtest", "test/hostile", "test/compat"}},
 	{place: "test/bench", imports: []string{"test/lab/..."}},
 	{place: "test/certtest"},
+	{place: "test/packages"},
 	{place: "test/hostile"},
 	{place: "test/compat"},
 	{place: "test/compat/cmd/...", imports: []string{"test/compat"}},
