@@ -127,6 +127,9 @@ func applyCases(live netip.AddrPort) []applyCase {
 		{"add with an agent at a port of its own", []plan.Step{add("new", func(s *plan.Step) {
 			s.Agent, s.AgentPort, s.Options = true, 7, "agent-check agent-port 9 agent-inter 1h"
 		})}, nil, append(rest(one), plan.Server{Name: "new", Addr: addr("127.0.0.4:8080"), Up: true, Weight: 7, ConfigWeight: 7, Agent: plan.AgentOn, AgentPort: 7, NoCheck: true})},
+		{"agent switched on beside a check that fails", []plan.Step{add("new", func(s *plan.Step) {
+			s.Prove, s.Agent, s.Options = true, true, "check inter 1h agent-check agent-port 9 agent-inter 1h"
+		}), {Kind: plan.EnableAgent, Backend: "api", Server: "new", Prove: true}}, nil, append(rest(one), plan.Server{Name: "new", Addr: addr("127.0.0.4:8080"), Weight: 7, ConfigWeight: 7, Agent: plan.AgentOn, AgentPort: 9, Checked: true})},
 		{"maxconn", []plan.Step{{Kind: plan.SetMaxConn, Backend: "api", Server: "two", MaxConn: 9}}, nil, rest(with(two, func(s *plan.Server) { s.MaxConn = 9 }))},
 		{"maxconn 0 is no limit", []plan.Step{{Kind: plan.SetMaxConn, Backend: "api", Server: "one"}}, nil, rest(with(one, func(s *plan.Server) { s.MaxConn = 0 }))},
 		{"address and port", []plan.Step{to("two", "127.0.0.7:8081")}, nil, rest(with(two, func(s *plan.Server) { s.Addr = addr("127.0.0.7:8081") }))},

@@ -70,7 +70,11 @@ func stagesOf(s plan.Step, m manner, up bool) ([]stage, error) {
 	case plan.EnableHealth:
 		return one(simple("enable health", at)), nil
 	case plan.EnableAgent:
-		return one(enableAgent(s, at, set)...), nil
+		commands := enableAgent(s, at, set)
+		if s.Prove { // `agent up` makes it up, whatever its check says
+			commands = append(commands, set("health", "down"))
+		}
+		return one(commands...), nil
 	case plan.DisableAgent:
 		return one(simple("disable agent", at)), nil
 	case plan.Shutdown:

@@ -309,10 +309,10 @@ func (b *backendPlan) step(kind Kind, reason Reason, s *Server, i *catalog.Insta
 	}
 	switch kind {
 	case EnableAgent:
-		st.AgentPort = b.agentPort(i)
+		st.AgentPort, st.Prove = b.agentPort(i), b.isFailing(s)
 	case SetReady:
 		if st.Agent = s.Agent != NoAgent && i.Weight > 0; st.Agent {
-			st.AgentPort = b.agentPort(i)
+			st.AgentPort, st.Prove = b.agentPort(i), s.Admin == Drain && b.isFailing(s)
 		}
 		if isSlot(s) {
 			st.Addr = s.Addr
@@ -325,6 +325,10 @@ func (b *backendPlan) step(kind Kind, reason Reason, s *Server, i *catalog.Insta
 	}
 	return st
 }
+
+// isFailing reports whether a server is down and its check goes on. To enable its agent
+// would make it up (docs/haproxy-facts.md, fact 38).
+func (b *backendPlan) isFailing(s *Server) bool { return b.Checked && !s.NoCheck && !s.Up }
 
 // drifted reports whether we left the server other than it is now found, in
 // the sense of differs: someone else has changed it.

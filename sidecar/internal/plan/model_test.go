@@ -130,6 +130,7 @@ func (m *model) apply(st plan.Step) error {
 		s.Sessions = 0
 	case plan.EnableAgent:
 		s.Agent, s.Weight, s.AgentPort = plan.AgentOn, s.ConfigWeight, cmp.Or(st.AgentPort, s.AgentPort)
+		s.Up = !st.Prove // whatever its check last said
 	case plan.DisableAgent:
 		s.Agent = plan.AgentOff
 	case plan.Add:

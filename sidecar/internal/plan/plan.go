@@ -121,8 +121,8 @@ type Step struct {
 	Backup  bool           // Add
 	Options string         // Add
 
-	// Prove makes a server that becomes ready wait, down, for HAProxy's own
-	// check: Add and SetReady.
+	// Prove makes a server that becomes ready, or whose agent is enabled, wait, down, for
+	// HAProxy's own check: Add, SetReady, EnableAgent.
 	Prove bool
 
 	// Agent says that the server has an agent check: Add and SetReady enable it,

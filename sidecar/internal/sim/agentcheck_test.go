@@ -103,6 +103,7 @@ func (s *server) enableAgent(st plan.Step) error {
 		s.AgentPort = st.AgentPort
 	}
 	s.Agent, s.Weight, s.fileAgent = plan.AgentOn, s.ConfigWeight, false
+	s.Up = !st.Prove || !s.checked // whatever its check last said
 	return nil
 }
 
