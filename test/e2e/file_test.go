@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -130,4 +131,28 @@ func TestFile_DirectoryMissing_OneError(t *testing.T) {
 	if got := strings.Count(log, words); got != len(told) {
 		t.Errorf("%d lines of the directory, want %d:\n%s", got, len(told), log)
 	}
+}
+
+// Something else has the place of haproxy.cfg's directory, as while a disk is away: the
+// sidecar starts all the same, and writes the file once the directory is back.
+func TestFile_FileInPlaceOfItsDirectory_StartsAndGoesOn(t *testing.T) {
+	t.Parallel()
+	w := fileWorld(t)
+	w.must(w.lb.SetConfig("taken/haproxy.cfg"))
+	place := filepath.Dir(w.lb.Config())
+	w.must(os.WriteFile(place, nil, 0o600))
+	w.must(w.lb.StartSidecar())
+	w.must(lab.Until(w.ctx, 30*time.Second, "the file cannot be written", func() error {
+		n, err := w.lb.Metric(w.ctx, `pointsman_file_writes_total{result="failed"}`)
+		if err == nil && n < 1 {
+			err = errors.New("it was not tried")
+		}
+		return err
+	}))
+	w.must(os.Remove(place))
+	w.must(os.Mkdir(place, 0o700))
+	w.must(lab.Until(w.ctx, 30*time.Second, "the file is written", func() error {
+		_, err := os.Stat(w.lb.Config())
+		return err
+	}))
 }

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/spf13/cobra"
@@ -121,8 +122,8 @@ func refusal(r *render.Renderer, sites ...site) error {
 func fileSite(cfg config.Config) (site, error) {
 	content, err := render.ReadRegular(cfg.HAProxy.Config)
 	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return site{}, nil
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR):
+		return site{}, nil // nothing is there, also where something else has its directory's place
 	case err != nil:
 		return site{}, fmt.Errorf("haproxy.config: cannot tell whether the file is ours: %w", err)
 	case render.IsOurs(content):
