@@ -108,8 +108,12 @@ func (k *observedCache) read(ctx context.Context, h HAProxy, set Settings) error
 		o, err = h.Observe(ctx, ask)
 	}
 	if err == nil && len(ask) < len(all) && (o.PID != k.observed.PID || o.Marker != k.observed.Marker) {
+		first := o
 		ask = all
-		o, err = h.Observe(ctx, ask)
+		if o, err = h.Observe(ctx, ask); err != nil {
+			// What that process has is the newest that is known of who takes traffic.
+			maps.Copy(k.observed.Backends, first.Backends)
+		}
 	}
 	if err != nil {
 		k.observed.Running, k.stale = false, nil

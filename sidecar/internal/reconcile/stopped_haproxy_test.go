@@ -58,6 +58,29 @@ func TestFileOfStoppedHAProxy_MovedInstanceLost_KeptWhereItWasLast(t *testing.T)
 	})
 }
 
+// Another HAProxy that ends while it is read has been seen to serve.
+func TestFileOfStoppedHAProxy_EndsWhileItIsFirstRead_KeepsWhoTookTraffic(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, true, "api", "web")
+		b.catalog.says("api", many(2)...)
+		b.catalog.says("web", instance("web-1", 9))
+		b.adoptable()
+		b.start()
+		b.eventually("ready", time.Second, func() bool { return b.agent.State().Ready })
+		before := b.file.content
+		b.catalog.says("api", instance("api-2", 2))
+		b.runs(time.Minute, "api-2 10.0.0.2:4000 ready up")
+
+		b.haproxy.startWith(before)
+		b.haproxy.with(func() { b.haproxy.observeTakes = 50 * time.Millisecond })
+		b.catalog.says("api")
+		b.passes(75 * time.Millisecond) // it has read api, and reads all now
+		b.haproxy.stop()
+		b.passes(time.Minute)
+		b.wantFile("api-1 10.0.0.1:4000", "api-2 10.0.0.2:4000")
+	})
+}
+
 // Consul forgets it before HAProxy ends: it is no loss all the same.
 func TestFileOfStoppedHAProxy_LeftBeforeItStopped_NotKept(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -205,7 +206,7 @@ func (v *view) Snapshot() catalog.Snapshot {
 	if len(v.fresh) > 0 && v.w.needsReload(v.s) {
 		v.s.neededAt = v.w.now() // one that was decided just now has had a reason
 	}
-	v.s.given = v.snap
+	v.s.given, v.s.givenEpoch = v.snap, maps.Clone(v.epoch)
 	if len(v.fresh) > 0 {
 		v.s.need = need{}
 	}

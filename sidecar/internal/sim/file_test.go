@@ -192,7 +192,7 @@ func (r recorder) Applied(string, time.Duration) {}
 // case of ours.
 func (r recorder) isDrained(s *reconcile.State, n *node) bool {
 	d, _ := s.Drain(n.service, n.id)
-	return d.Drained && r.view.epoch[n.service] == r.w.consul.epoch && slices.ContainsFunc(s.Services, func(svc reconcile.ServiceState) bool {
+	return d.Drained && r.givenEpoch[n.service] == r.w.consul.epoch && slices.ContainsFunc(s.Services, func(svc reconcile.ServiceState) bool {
 		return svc.Name == n.service && svc.Index >= n.asked
 	})
 }

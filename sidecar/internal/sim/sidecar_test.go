@@ -31,10 +31,11 @@ type sidecar struct {
 	fuse    int  // points until it dies; 0: it does not
 
 	// What it acts on: what was last read, and what was sent since.
-	given  catalog.Snapshot
-	saw    plan.Observed
-	sawAt  map[*server]time.Duration
-	oldSaw int // old workers, as last counted
+	given      catalog.Snapshot
+	givenEpoch map[string]int // the time of Consul's life that each of its answers is of
+	saw        plan.Observed
+	sawAt      map[*server]time.Duration
+	oldSaw     int // old workers, as last counted
 
 	need     need
 	neededAt time.Duration // when a look at HAProxy last gave a reason for a reload
