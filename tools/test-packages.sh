@@ -26,7 +26,7 @@ main() {
 	[[ $(id -u) == 0 ]] || fail "needs root: debootstrap and systemd-nspawn do"
 	"$here/system.sh" debootstrap systemd-nspawn rpm
 	debian_require
-	work=$(mktemp -d /var/tmp/pointsman-packages.XXXXXX)
+	work=$(mktemp -d)
 	trap 'rm -rf "$work"' EXIT
 	ARCHES=$(dpkg --print-architecture) "$here/packages.sh" "$work/packages" >/dev/null
 	same_content

@@ -29,11 +29,11 @@ func rolloutStartCommand(env Env) *cobra.Command {
 		Long: `Walk a version's share up in steps, the rest for the stable version. The sidecars move
 it: one of them leads, another takes over, and while Consul does not answer nothing
 moves. The leader compares errors, retries and response times of the canary with those
-of the stable version, on all load balancers: a canary that is worse is aborted at once.
-A step lasts its interval, and longer while that is not known yet or no instance of the
-canary takes traffic; after ten intervals, and ten minutes, it is paused then. An
-instance of the canary must be registered: start it with share 0, by "rollout set
-SERVICE OLD=100 NEW=0".`,
+of the stable version, on all load balancers. It aborts a canary as soon as that is known
+to be worse, or has no server up at three looks in a row. A step lasts its interval, and
+longer while neither is known yet or no instance of the canary takes traffic; after ten
+intervals, and ten minutes, it is paused then. An instance of the canary must be
+registered: start it with share 0, by "rollout set SERVICE OLD=100 NEW=0".`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			err := errors.Join(named("steps", rollout.CheckSteps(steps)), named("interval", rollout.CheckInterval(interval)), named("canary", rollout.CheckVersion(canary)))
