@@ -16,7 +16,7 @@ func (r *Registration) SetDial(dial func(ctx context.Context, network, address s
 // The bounds that tests reach.
 const (
 	MaxSidecars = maxSidecars
-	MaxAnswer   = maxAnswer
+	MaxAnswer   = 64 << 10 // of sidecarapi
 	AskWait     = askWait
 )
 

@@ -72,7 +72,7 @@ func (h *handshake) look(ctx context.Context, c *catalog) (v view, err error) {
 // those that come.
 func (h *handshake) ask(ctx context.Context, began time.Time, c *catalog, first view) error {
 	a := newAsker(h.sidecars, h.wait*9/10, h.dial) // so that it, and not the wait, says what was in vain
-	defer a.close()
+	defer a.client.Close()
 	asking, end := context.WithCancel(ctx)
 	r := &round{handshake: h, asker: a, began: began, talks: make(map[string]*poller), settled: make(chan Drain, maxSidecars)}
 	defer r.group.Wait()

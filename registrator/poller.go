@@ -31,9 +31,10 @@ const maxStale = 3
 type poller struct {
 	asker *asker
 	told  *agentCheck   // the other way to its load balancer
-	about request       // except the load balancer's name
 	wait  time.Duration // how long it may be silent
 	began time.Time     // when the handshake did
+
+	service, instance string // that it is asked about
 
 	mu      sync.Mutex
 	to      sidecar
@@ -43,7 +44,7 @@ type poller struct {
 	hasGone context.CancelCauseFunc
 
 	// What the answers said. Only run uses them.
-	got  answer
+	got  reply
 	most int
 	// stale is since when it answers without knowing of the mark; zero while it does.
 	stale time.Time
@@ -51,7 +52,7 @@ type poller struct {
 
 func (r *round) newTalk(ctx context.Context, to sidecar, index uint64) *poller {
 	t := &poller{
-		asker: r.asker, told: r.asked, about: request{service: r.service, instance: r.id}, wait: r.wait, began: r.began,
+		asker: r.asker, told: r.asked, service: r.service, instance: r.id, wait: r.wait, began: r.began,
 		to: to, index: index, mark: index,
 	}
 	t.here, t.hasGone = context.WithCancelCause(ctx)
@@ -93,15 +94,15 @@ func (t *poller) run(ctx context.Context) Drain {
 		got, asked, err := t.ask(here, to, index, silent, hold) //nolint:contextcheck // it ends with ctx, and when the sidecar moves
 		next := delay - rand.N(delay/2)
 		delay = min(2*delay, maxRetry)
-		busy, isBusy := errors.AsType[*busyError](err)
+		after, isBusy := busy(err)
 		if err == nil || isBusy || here.Err() != nil {
 			late.Stop()
 		}
 		switch {
 		case err == nil:
 			t.note(got)
-			if got.mayStop() {
-				return t.drained(to)
+			if outcome := got.outcome(); outcome != "" {
+				return t.end(to, outcome, nil)
 			}
 			silent, why = time.Time{}, nil
 			if t.isStale() {
@@ -119,7 +120,7 @@ func (t *poller) run(ctx context.Context) Drain {
 		case here.Err() != nil: // it has moved
 			silent, why, delay, next = time.Time{}, nil, minRetry, 0
 		case isBusy:
-			silent, why, next = time.Time{}, err, min(max(next, busy.after), maxBusy)
+			silent, why, next = time.Time{}, err, min(max(next, after), maxBusy)
 			t.told.hears(to, true)
 		default:
 			if why == nil || !errors.Is(err, errLate) { // the last question may be cut short, and says less
@@ -148,7 +149,7 @@ func (t *poller) run(ctx context.Context) Drain {
 
 // ask asks once, in bounded time: one that is silent has what is left of the
 // wait. hold is how long it may hold the answer back.
-func (t *poller) ask(ctx context.Context, to sidecar, index uint64, silent time.Time, hold time.Duration) (answer, bool, error) {
+func (t *poller) ask(ctx context.Context, to sidecar, index uint64, silent time.Time, hold time.Duration) (got reply, asked bool, err error) {
 	limit := hold + t.wait
 	if !silent.IsZero() {
 		limit = time.Until(silent.Add(t.wait))
@@ -158,9 +159,7 @@ func (t *poller) ask(ctx context.Context, to sidecar, index uint64, silent time.
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("%w within %v", errLate, limit.Round(time.Millisecond)))
 	defer cancel()
-	about := t.about
-	about.balancer = to.name
-	return t.asker.ask(ctx, to, about, index, min(hold, limit*3/4))
+	return t.asker.ask(ctx, to, t.service, t.instance, index, min(hold, limit*3/4))
 }
 
 // isStale reports whether it has answered for too long without knowing of the mark.
@@ -169,7 +168,7 @@ func (t *poller) isStale() bool {
 	mark, to := t.mark, t.to
 	t.mu.Unlock()
 	switch {
-	case t.got.index >= mark:
+	case t.got.Index >= mark:
 		t.stale = time.Time{}
 	case t.stale.IsZero():
 		t.stale = time.Now()
@@ -184,16 +183,9 @@ func (t *poller) isLost() {
 	t.told.hears(to, false)
 }
 
-func (t *poller) note(got answer) {
+func (t *poller) note(got reply) {
 	t.got = got
-	t.most = max(t.most, got.sessions)
-}
-
-func (t *poller) drained(to sidecar) Drain {
-	if !t.got.routed {
-		return t.end(to, OutcomeNotRouted, nil)
-	}
-	return t.end(to, OutcomeDrained, nil)
+	t.most = max(t.most, got.Sessions)
 }
 
 func (t *poller) end(to sidecar, outcome Outcome, why error) Drain {
@@ -202,6 +194,6 @@ func (t *poller) end(to sidecar, outcome Outcome, why error) Drain {
 	t.hasGone(nil)
 	return Drain{
 		Balancer: to.name, Address: to.at, Outcome: outcome, Took: time.Since(t.began),
-		Sessions: t.got.sessions, MaxSessions: t.most, Reason: why,
+		Sessions: t.got.Sessions, MaxSessions: t.most, Reason: why,
 	}
 }

@@ -73,12 +73,6 @@ func (s Sidecars) check() (Sidecars, error) {
 	return s, errors.Join(errs...)
 }
 
-// isVerified reports whether a sidecar proves by its certificate that it is one,
-// and not only whatever is registered as one.
-func (s Sidecars) isVerified(to sidecar) bool {
-	return to.https && (s.CAFile != "" || s.ServerName != "")
-}
-
 // token gives what to show, or "" for nothing. Its errors never hold it.
 func (s Sidecars) token() (string, error) {
 	token, from := string(s.Token), "token"

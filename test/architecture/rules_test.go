@@ -29,7 +29,7 @@ var rules = []rule{
 			// The wiring turns settings into the values of the core, and prints plans.
 			sidecar + "catalog/...", sidecar + "plan/...", sidecar + "route",
 			// It registers the load balancer, as any program registers itself.
-			"registrator", "registrator/contract/...", "registrator/platform",
+			"registrator", "registrator/contract/...", "registrator/platform", "registrator/sidecarapi",
 			// It hands the template over, so that render knows any template alike.
 			"templates",
 		},
@@ -40,7 +40,7 @@ var rules = []rule{
 	{place: sidecar + "haproxy/...", imports: core, tests: fakes},
 	{place: sidecar + "render/...", imports: core, tests: append([]string{"templates"}, fakes...)},
 	// The page shows agent.State, a value; the agent knows nothing of the page.
-	{place: sidecar + "api/...", imports: append([]string{sidecar + "reconcile/...", sidecar + "credential/...", sidecar + "event", "registrator/contract/..."}, core...), tests: fakes},
+	{place: sidecar + "api/...", imports: append([]string{sidecar + "reconcile/...", sidecar + "credential/...", sidecar + "event", "registrator/contract/...", "registrator/sidecarapi"}, core...), tests: fakes},
 	// It keeps what happened: it reads the agent's State and takes its calls.
 	{place: sidecar + "event", imports: append([]string{sidecar + "reconcile/..."}, core...)},
 	// It keeps what deploy did, in Consul.
@@ -72,7 +72,8 @@ var rules = []rule{
 	{place: sidecar + "haproxytest/...", imports: core},
 
 	// The library and the programs around it.
-	{place: "registrator", imports: []string{"registrator/contract/..."}, tests: fakes},
+	{place: "registrator", imports: []string{"registrator/contract/...", "registrator/sidecarapi"}, tests: fakes},
+	{place: "registrator/sidecarapi", imports: []string{"registrator/contract/..."}},
 	{place: "registrator/contract/..."},
 	{place: "registrator/platform"},
 	{place: "registrator/cmd/...", imports: []string{"registrator", "registrator/contract/...", "registrator/platform"}, tests: fakes},
@@ -81,7 +82,7 @@ var rules = []rule{
 	{place: "services/internal/..."},
 
 	// The tests of the whole, which see only programs and HTTP.
-	{place: "test/lab/..."},
+	{place: "test/lab/...", imports: []string{"registrator/sidecarapi"}},
 	{place: "test/proctest", imports: []string{"test/lab/..."}},
 	{place: "test/e2e/...", imports: []string{"test/lab/...", "test/certtest", "test/hostile", "test/compat"}},
 	{place: "test/bench", imports: []string{"test/lab/..."}},

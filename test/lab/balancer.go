@@ -2,6 +2,7 @@ package lab
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -9,6 +10,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/pointsman/pointsman/registrator/sidecarapi"
 )
 
 // Balancer is one load balancer: an HAProxy and the sidecar beside it.
@@ -126,6 +129,8 @@ func (b *Balancer) StatsURL() string { return "http://" + local(b.StatsPort) + "
 
 // StatusURL is the sidecar's own address.
 func (b *Balancer) StatusURL() string { return "http://" + local(b.StatusPort) }
+
+func (b *Balancer) target() sidecarapi.Target { return sidecarapi.Target{URL: b.StatusURL()} }
 
 // SetServices writes the sidecar's file. A running sidecar reads it on Reread.
 func (b *Balancer) SetServices(services ...Service) error {
@@ -306,13 +311,15 @@ func (s State) Instances(service string) []Instance {
 // State asks the sidecar.
 func (b *Balancer) State(ctx context.Context) (State, error) {
 	var s State
-	err := b.lab.getJSON(ctx, b.StatusURL()+"/api/v1/state", &s)
+	err := b.lab.sidecars.State(ctx, b.target(), &s)
 	return s, err
 }
 
 // StateJSON is the sidecar's answer as it came.
 func (b *Balancer) StateJSON(ctx context.Context) ([]byte, error) {
-	return b.lab.get(ctx, b.StatusURL()+"/api/v1/state")
+	var body json.RawMessage
+	err := b.lab.sidecars.State(ctx, b.target(), &body)
+	return body, err
 }
 
 // Routes waits until HAProxy routes a service to exactly these instances, by

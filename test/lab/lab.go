@@ -4,7 +4,7 @@
 //
 // Its invariant: what it starts, it ends, by pid; Close leaves nothing
 // running. It knows our programs by their binaries, HTTP APIs and settings
-// only, and imports no other package of ours.
+// only, and imports no other package of ours except the public client of an API.
 package lab
 
 import (
@@ -19,6 +19,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/pointsman/pointsman/registrator/sidecarapi"
 )
 
 // Config says what a lab is made of.
@@ -39,6 +41,7 @@ type Lab struct {
 	ownDir   bool
 	log      io.Writer
 	http     *http.Client
+	sidecars *sidecarapi.Client
 	started  time.Time
 
 	mu        sync.Mutex
@@ -49,7 +52,7 @@ type Lab struct {
 func New(cfg Config) (*Lab, error) {
 	l := &Lab{
 		programs: cfg.Programs, dir: cfg.Dir, log: cfg.Log, started: time.Now(),
-		http: &http.Client{Timeout: 10 * time.Second},
+		http: &http.Client{Timeout: 10 * time.Second}, sidecars: sidecarapi.New(sidecarapi.Options{}),
 	}
 	if l.log == nil {
 		l.log = io.Discard

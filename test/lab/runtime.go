@@ -141,27 +141,12 @@ func (l *Lab) Instance(ctx context.Context, url string) (string, error) {
 // Drained asks the sidecar as a leaving node does, and waits until it says that
 // the instance has no session any more.
 func (b *Balancer) Drained(ctx context.Context, service, id string, wait time.Duration) error {
-	ctx, cancel := context.WithTimeout(ctx, wait+5*time.Second)
-	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, fmt.Sprintf("%s/api/v1/drain/%s/%s?wait=%s", b.StatusURL(), service, id, wait), http.NoBody)
-	if err != nil {
-		return err
-	}
-	resp, err := http.DefaultClient.Do(req) // the lab's own ends too soon
-	if err != nil {
-		return err
-	}
-	defer func() { _ = resp.Body.Close() }() // read as far as it is wanted
-	var answer struct{ Drained bool }
-	body, err := io.ReadAll(resp.Body)
-	if err == nil {
-		err = json.Unmarshal(body, &answer)
-	}
-	if err == nil && !answer.Drained {
-		err = errors.New("not drained")
+	got, err := b.lab.sidecars.Drain(ctx, b.target(), service, id, 0, wait)
+	if err == nil && !got.Drained {
+		err = fmt.Errorf("not drained: %+v", got)
 	}
 	if err != nil {
-		return fmt.Errorf("lab: %s: drain of %s: %s %s: %w", b.Name, id, resp.Status, body, err)
+		return fmt.Errorf("lab: %s: drain of %s: %w", b.Name, id, err)
 	}
 	return nil
 }

@@ -6,6 +6,8 @@ import (
 	"net/http"
 	"strings"
 	"time"
+
+	"github.com/pointsman/pointsman/registrator/sidecarapi"
 )
 
 // Release releases what the guard holds of a service or a backend, and gives the
@@ -17,13 +19,6 @@ const releaseTimeout = 15 * time.Second
 
 // action is a handler of what changes something: it is POSTed to.
 type action struct{ http.Handler }
-
-// Released is the body of /api/v1/guard/{service}/release.
-type Released struct {
-	LoadBalancer string   `json:"load_balancer"`
-	Service      string   `json:"service"`  // or the backend, as it was asked for
-	Servers      []string `json:"released"` // as BACKEND/SERVER
-}
 
 // isPlainFromElsewhere reports whether a request came to an address beyond loopback
 // without TLS: its token could be read on the way.
@@ -70,7 +65,7 @@ func release(name string, byToken bool, let Release) action {
 		case err != nil:
 			writeJSON(w, http.StatusServiceUnavailable, problem{err.Error()})
 		default:
-			writeJSON(w, http.StatusOK, Released{LoadBalancer: name, Service: service, Servers: servers})
+			writeJSON(w, http.StatusOK, sidecarapi.Released{LoadBalancer: name, Service: service, Servers: servers})
 		}
 	})}
 }

@@ -4,20 +4,14 @@ import (
 	"context"
 	"net/http"
 	"strings"
+
+	"github.com/pointsman/pointsman/registrator/sidecarapi"
 )
 
 // SetDrain puts a server in drain for an operator, or ends that, and gives the
 // instance's own name for its server. isKnown is false for a service that this load
 // balancer does not route, and for a server that the service does not have.
 type SetDrain func(ctx context.Context, service, server string, on bool) (name string, isKnown bool, err error)
-
-// OperatorDrain is the body of /api/v1/server/{service}/{server}/drain and …/ready.
-type OperatorDrain struct {
-	LoadBalancer string `json:"load_balancer"`
-	Service      string `json:"service"`
-	Server       string `json:"server"`
-	Drain        bool   `json:"drain"` // an operator keeps it in drain
-}
 
 // operatorDrain answers /api/v1/server/{service}/{server}/drain and …/ready, to those
 // who may release the guard.
@@ -41,7 +35,7 @@ func operatorDrain(name string, byToken bool, set SetDrain) action {
 		case err != nil:
 			writeJSON(w, http.StatusServiceUnavailable, problem{err.Error()})
 		default:
-			writeJSON(w, http.StatusOK, OperatorDrain{LoadBalancer: name, Service: parts[0], Server: server, Drain: on})
+			writeJSON(w, http.StatusOK, sidecarapi.OperatorDrain{LoadBalancer: name, Service: parts[0], Server: server, Drain: on})
 		}
 	})}
 }

@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/pointsman/pointsman/registrator/sidecarapi"
 )
 
 // Facts is what is so on this load balancer at one moment.
@@ -22,11 +24,12 @@ type Facts interface {
 	Index(service string) uint64
 }
 
-// Drain is what is left of an instance's traffic.
+// Drain is what is left of an instance's traffic; its fields are those of
+// sidecarapi.Drain.
 type Drain struct {
-	Drained  bool   `json:"drained"`         // no session on it in any worker, and no new one possible
-	Phase    string `json:"phase,omitempty"` // where it is in its life; "" if HAProxy has no server for it
-	Sessions int    `json:"sessions"`        // left, in all workers
+	Drained  bool
+	Phase    string
+	Sessions int
 }
 
 // Watch gives the facts of now, and a channel that is closed when there are
@@ -36,38 +39,16 @@ type Watch func() (Facts, <-chan struct{})
 // The bounds of a long poll.
 const (
 	defaultWait = 30 * time.Second
-	maxWait     = 10 * time.Minute
+	maxWait     = sidecarapi.MaxWait
 	maxName     = 256
 	maxCount    = 1 << 30 // more instances than anybody has
 )
-
-// drainAnswer is the body of /api/v1/drain.
-type drainAnswer struct {
-	LoadBalancer string `json:"load_balancer"`
-	Service      string `json:"service"`
-	Instance     string `json:"instance"`
-	Drain
-	Index    uint64  `json:"index"`
-	WaitedMS float64 `json:"waited_ms"`
-}
 
 // unroutedAnswer is the body of a 404. It says whose it is: a program that is not a sidecar
 // listens at an address may answer 404 as well, and prove nothing.
 type unroutedAnswer struct {
 	LoadBalancer string `json:"load_balancer"`
 	problem
-}
-
-// liveAnswer is the body of /api/v1/live.
-type liveAnswer struct {
-	LoadBalancer string  `json:"load_balancer"`
-	Service      string  `json:"service"`
-	Version      string  `json:"version,omitempty"`
-	Live         bool    `json:"live"`
-	Count        int     `json:"count"`
-	Want         int     `json:"want"`
-	Index        uint64  `json:"index"`
-	WaitedMS     float64 `json:"waited_ms"`
 }
 
 // polls answers the long polls: /api/v1/drain/{service}/{instance} and
@@ -99,11 +80,11 @@ func (p *polls) drain(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	begun := time.Now()
-	answer := drainAnswer{LoadBalancer: p.name, Service: service, Instance: instance}
+	answer := sidecarapi.Drain{LoadBalancer: p.name, Service: service, Instance: instance}
 	p.poll(w, r, func(f Facts) (done, routed bool) {
-		answer.Drain, routed = f.Drain(service, instance)
+		d, routed := f.Drain(service, instance)
 		answer.Index = f.Index(service)
-		answer.Drained = answer.Drained && answer.Index >= index
+		answer.Drained, answer.Phase, answer.Sessions = d.Drained && answer.Index >= index, d.Phase, d.Sessions
 		if answer.Drained && answer.Phase != "" { // without a server there is nothing to look at, and anyone can ask
 			p.told(service, instance)
 		}
@@ -118,7 +99,7 @@ func (p *polls) drain(w http.ResponseWriter, r *http.Request) {
 // when the wait is over; "live" says which.
 func (p *polls) live(w http.ResponseWriter, r *http.Request) {
 	query := r.URL.Query()
-	answer := liveAnswer{LoadBalancer: p.name, Service: r.PathValue("rest"), Version: query.Get("version"), Want: 1}
+	answer := sidecarapi.Live{LoadBalancer: p.name, Service: r.PathValue("rest"), Version: query.Get("version"), Want: 1}
 	if !isName(answer.Service) || strings.Contains(answer.Service, "/") || len(answer.Version) > maxName {
 		writeJSON(w, http.StatusBadRequest, problem{"want /api/v1/live/{service}?version=&count=&wait="})
 		return

@@ -10,6 +10,8 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"github.com/pointsman/pointsman/registrator/sidecarapi"
 )
 
 // socketRetry is how long a socket that cannot be made is left alone: its
@@ -79,7 +81,7 @@ func listenSocket(ctx context.Context, path string) (net.Listener, error) {
 	case info.Mode().Type() != fs.ModeSocket:
 		return nil, fmt.Errorf("%s exists and is not a socket", path)
 	default:
-		if conn, err := (&net.Dialer{Timeout: dialTimeout}).DialContext(ctx, "unix", path); err == nil {
+		if conn, err := (&net.Dialer{Timeout: sidecarapi.DefaultConnectTimeout}).DialContext(ctx, "unix", path); err == nil {
 			_ = conn.Close() // it was opened only to see whether it can be
 			return nil, fmt.Errorf("%s: another process listens there", path)
 		}

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/pointsman/pointsman/registrator/sidecarapi"
 	"github.com/pointsman/pointsman/test/certtest"
 )
 
@@ -33,12 +34,8 @@ func isSocket(path string) bool {
 // release asks over a socket.
 func releaseOver(t *testing.T, socket string) error {
 	t.Helper()
-	c, err := NewClient(ClientOptions{Socket: socket})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
-	_, err = c.Release(t.Context(), Target{URL: "http://localhost"}, "api")
+	c := sidecarapi.New(sidecarapi.Options{Socket: socket})
+	_, err := c.Release(t.Context(), sidecarapi.Target{URL: "http://localhost"}, "api")
 	return err
 }
 

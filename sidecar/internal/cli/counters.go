@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/pointsman/pointsman/registrator/sidecarapi"
 	"github.com/pointsman/pointsman/sidecar/internal/api"
 	"github.com/pointsman/pointsman/sidecar/internal/fleet"
 	"github.com/pointsman/pointsman/sidecar/internal/haproxy"
@@ -54,8 +55,8 @@ func (c *countersReader) of(ctx context.Context, backend string) (map[string]hap
 // whose they are, the state tells.
 func countersOf(state func() *reconcile.State, read func(ctx context.Context, backend string) (map[string]haproxy.Counters, error)) api.Counters {
 	c := &countersReader{read: read, turn: make(chan struct{}, 1), known: map[string]countersThen{}}
-	return func(ctx context.Context, service string) ([]api.InstanceCounters, bool, error) {
-		all, isKnown := []api.InstanceCounters{}, false
+	return func(ctx context.Context, service string) ([]sidecarapi.InstanceCounters, bool, error) {
+		all, isKnown := []sidecarapi.InstanceCounters{}, false
 		for _, s := range state().Services {
 			if s.Name != service {
 				continue
@@ -70,7 +71,7 @@ func countersOf(state func() *reconcile.State, read func(ctx context.Context, ba
 				if i.ID == "" || !isThere {
 					continue
 				}
-				all = append(all, api.InstanceCounters{
+				all = append(all, sidecarapi.InstanceCounters{
 					Instance: i.ID, Node: i.Node, Backend: s.Backend, Server: i.Server, Version: i.Version, Up: i.Phase == reconcile.PhaseUp,
 					Requests: c.Requests, Errors: c.Errors, Retries: c.Retries,
 					ResponseTimeMS: float64(c.ResponseTime) / float64(time.Millisecond),
@@ -95,16 +96,16 @@ type countersGatherer struct {
 	name    string // of this one
 	own     api.Counters
 	members func(ctx context.Context) ([]fleet.Member, error)
-	ask     func(ctx context.Context, m fleet.Member, service string) (api.ServiceCounters, error)
+	ask     func(ctx context.Context, m fleet.Member, service string) (sidecarapi.Counters, error)
 
 	mu    sync.Mutex
 	known []fleet.Member // as Consul listed them last
 }
 
 // allCounters gathers those of some versions of a service.
-func allCounters(name string, own api.Counters, all *sidecars) func(ctx context.Context, service string, versions ...string) []api.ServiceCounters {
-	g := &countersGatherer{name: name, own: own, members: all.members, ask: func(ctx context.Context, m fleet.Member, service string) (answer api.ServiceCounters, err error) {
-		err = all.ask(m, func(c *api.Client, to api.Target) (err error) {
+func allCounters(name string, own api.Counters, all *sidecars) func(ctx context.Context, service string, versions ...string) []sidecarapi.Counters {
+	g := &countersGatherer{name: name, own: own, members: all.members, ask: func(ctx context.Context, m fleet.Member, service string) (answer sidecarapi.Counters, err error) {
+		err = all.ask(m, func(c *sidecarapi.Client, to sidecarapi.Target) (err error) {
 			answer, err = c.Counters(ctx, to, service)
 			return err
 		})
@@ -113,13 +114,13 @@ func allCounters(name string, own api.Counters, all *sidecars) func(ctx context.
 	return g.gather
 }
 
-func (g *countersGatherer) gather(ctx context.Context, service string, versions ...string) []api.ServiceCounters {
+func (g *countersGatherer) gather(ctx context.Context, service string, versions ...string) []sidecarapi.Counters {
 	members := g.listed(ctx)
 	room := maxReadings
 	var mu sync.Mutex
-	var out []api.ServiceCounters
-	take := func(c api.ServiceCounters) {
-		var compared []api.InstanceCounters // a copy, so that the rest is freed
+	var out []sidecarapi.Counters
+	take := func(c sidecarapi.Counters) {
+		var compared []sidecarapi.InstanceCounters // a copy, so that the rest is freed
 		for _, i := range c.Instances {
 			if slices.Contains(versions, i.Version) {
 				compared = append(compared, i)
@@ -134,7 +135,7 @@ func (g *countersGatherer) gather(ctx context.Context, service string, versions 
 		}
 	}
 	if instances, isKnown, err := g.own(ctx, service); err == nil && isKnown {
-		take(api.ServiceCounters{LoadBalancer: g.name, Service: service, Instances: instances})
+		take(sidecarapi.Counters{LoadBalancer: g.name, Service: service, Instances: instances})
 	}
 	var group errgroup.Group
 	group.SetLimit(countersAtOnce)

@@ -11,7 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/pointsman/pointsman/sidecar/internal/api"
+	"github.com/pointsman/pointsman/registrator/sidecarapi"
 	"github.com/pointsman/pointsman/sidecar/internal/fleet"
 	"github.com/pointsman/pointsman/sidecar/internal/haproxy"
 	"github.com/pointsman/pointsman/sidecar/internal/reconcile"
@@ -83,24 +83,24 @@ func TestCountersOf_ManyAsk_HAProxyIsAskedOnceASecond(t *testing.T) {
 
 // gathererScene is a load balancer beside lb1 and lb2.
 func gathererScene() *countersGatherer {
-	counted := func(name string) api.ServiceCounters {
-		return api.ServiceCounters{LoadBalancer: name, Service: "api", Instances: []api.InstanceCounters{{Instance: "a", Version: "1.0"}, {Instance: "b", Version: "0.9"}, {Instance: "c", Version: "1.1"}}}
+	counted := func(name string) sidecarapi.Counters {
+		return sidecarapi.Counters{LoadBalancer: name, Service: "api", Instances: []sidecarapi.InstanceCounters{{Instance: "a", Version: "1.0"}, {Instance: "b", Version: "0.9"}, {Instance: "c", Version: "1.1"}}}
 	}
 	return &countersGatherer{
 		name: "lb0",
-		own: func(context.Context, string) ([]api.InstanceCounters, bool, error) {
+		own: func(context.Context, string) ([]sidecarapi.InstanceCounters, bool, error) {
 			return counted("lb0").Instances, true, nil
 		},
 		members: func(context.Context) ([]fleet.Member, error) {
 			return []fleet.Member{{Name: "lb0"}, {Name: "lb1"}, {Name: "lb2"}, {Name: "lb3", Problem: "denied"}}, nil
 		},
-		ask: func(_ context.Context, m fleet.Member, _ string) (api.ServiceCounters, error) {
+		ask: func(_ context.Context, m fleet.Member, _ string) (sidecarapi.Counters, error) {
 			return counted(m.Name), nil
 		},
 	}
 }
 
-func gathered(all []api.ServiceCounters) string {
+func gathered(all []sidecarapi.Counters) string {
 	var names []string
 	for _, c := range all {
 		for _, i := range c.Instances {
@@ -138,12 +138,12 @@ func TestCountersGatherer_HostileAnswers_Bounded(t *testing.T) {
 		}
 		return all, nil
 	}
-	many := make([]api.InstanceCounters, 20_000)
+	many := make([]sidecarapi.InstanceCounters, 20_000)
 	for i := range many {
 		many[i].Version = "1.1"
 	}
-	g.ask = func(_ context.Context, m fleet.Member, _ string) (api.ServiceCounters, error) {
-		return api.ServiceCounters{LoadBalancer: m.Name, Instances: many}, nil
+	g.ask = func(_ context.Context, m fleet.Member, _ string) (sidecarapi.Counters, error) {
+		return sidecarapi.Counters{LoadBalancer: m.Name, Instances: many}, nil
 	}
 	n := 0
 	for _, c := range g.gather(t.Context(), "api", "1.0", "1.1") {

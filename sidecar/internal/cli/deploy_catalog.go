@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/pointsman/pointsman/sidecar/internal/api"
+	"github.com/pointsman/pointsman/registrator/sidecarapi"
 	"github.com/pointsman/pointsman/sidecar/internal/catalog"
 	"github.com/pointsman/pointsman/sidecar/internal/consul"
 	"github.com/pointsman/pointsman/sidecar/internal/deploy"
@@ -94,7 +94,7 @@ func isGone(e consul.ReportEntry) bool {
 
 // deployBalancers asks the sidecars.
 type deployBalancers struct {
-	client  *api.Client
+	client  *sidecarapi.Client
 	service string
 	at      map[string]string // the operator's own addresses, by the load balancer's name
 }
@@ -107,7 +107,7 @@ func (d deployBalancers) Live(ctx context.Context, b deploy.Balancer, version st
 		return deploy.Live{}, errors.New(b.Problem)
 	}
 	live, err := d.client.Live(ctx, d.target(b), d.service, version, count, wait)
-	return deploy.Live{Live: live.Live, Count: live.Count}, failed(b, err)
+	return deploy.Live{Live: live.Live, Count: live.Count}, d.failed(b, err)
 }
 
 // Drained implements deploy.Balancers.
@@ -116,7 +116,7 @@ func (d deployBalancers) Drained(ctx context.Context, b deploy.Balancer, instanc
 		return deploy.Drain{}, errors.New(b.Problem)
 	}
 	drain, err := d.client.Drain(ctx, d.target(b), d.service, instance, index, wait)
-	return deploy.Drain{Drained: drain.Drained, Phase: drain.Phase, Sessions: drain.Sessions}, failed(b, err)
+	return deploy.Drain{Drained: drain.Drained, Phase: drain.Phase, Sessions: drain.Sessions}, d.failed(b, err)
 }
 
 // View implements deploy.Balancers.
@@ -126,7 +126,7 @@ func (d deployBalancers) View(ctx context.Context, b deploy.Balancer) (deploy.Vi
 	}
 	got, err := d.client.View(ctx, d.target(b), d.service)
 	if err != nil {
-		return deploy.View{}, failed(b, err)
+		return deploy.View{}, d.failed(b, err)
 	}
 	view := deploy.View{Index: got.Index, Instances: map[deploy.Key]deploy.Seen{}, Rejected: map[deploy.Key]string{}}
 	for _, i := range got.Instances {
@@ -152,14 +152,17 @@ func (d deployBalancers) View(ctx context.Context, b deploy.Balancer) (deploy.Vi
 	return view, nil
 }
 
-func (d deployBalancers) target(b deploy.Balancer) api.Target {
-	return api.Target{LoadBalancer: b.Name, URL: b.URL, Registered: d.at[b.Name] == ""}
+func (d deployBalancers) target(b deploy.Balancer) sidecarapi.Target {
+	return sidecarapi.Target{LoadBalancer: b.Name, URL: b.URL, Registered: d.at[b.Name] == ""}
 }
 
 // failed is a deployment's error of a request.
-func failed(b deploy.Balancer, err error) error {
+func (d deployBalancers) failed(b deploy.Balancer, err error) error {
+	if d.at[b.Name] == "" {
+		err = withTokenHint(err, "--sidecar-ca-file, or name the address by --load-balancer")
+	}
 	switch {
-	case errors.Is(err, api.ErrNotRouted):
+	case errors.Is(err, sidecarapi.ErrNotRouted):
 		return deploy.ErrNotRouted
 	case err != nil && !b.Stopped.IsZero():
 		return fmt.Errorf("its sidecar stopped at %s and its HAProxy keeps running: start the sidecar, or leave the load balancer out with --without: %w",

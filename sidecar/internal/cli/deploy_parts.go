@@ -9,7 +9,7 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 
-	"github.com/pointsman/pointsman/sidecar/internal/api"
+	"github.com/pointsman/pointsman/registrator/sidecarapi"
 	"github.com/pointsman/pointsman/sidecar/internal/config"
 	"github.com/pointsman/pointsman/sidecar/internal/deploy"
 	"github.com/pointsman/pointsman/sidecar/internal/runner"
@@ -19,7 +19,7 @@ import (
 type deployParts struct {
 	options deploy.Options
 	catalog *deployCatalog
-	client  *api.Client
+	client  *sidecarapi.Client
 }
 
 func newDeployParts(ctx context.Context, cfg config.Config, env Env, o *deployOptions, screen *deployScreen) (*deployParts, error) {
@@ -29,7 +29,7 @@ func newDeployParts(ctx context.Context, cfg config.Config, env Env, o *deployOp
 	}
 	at, errAt := parseAt(o.at)
 	order, errOrder := o.order()
-	client, errClient := api.NewClient(o.sidecarCredentials(env))
+	client, errClient := o.sidecarCredentials(env).client()
 	catalog, errCatalog := newDeployCatalog(consulOptions(cfg, hclog.NewNullLogger()), o.service, sidecars, at)
 	if sidecars == "" {
 		errCatalog = errors.Join(errCatalog, errors.New("--sidecars: required, because api.service is empty"))
@@ -123,7 +123,7 @@ func parseAt(list []string) (map[string]string, error) {
 const sidecarVariable = "DEPLOY_SIDECAR_"
 
 // sidecarCredentials are shown to sidecars. A flag wins over its variable.
-func (o *deployOptions) sidecarCredentials(env Env) api.ClientOptions {
+func (o *deployOptions) sidecarCredentials(env Env) credentials {
 	file := func(flag, suffix string) string {
 		for _, e := range env.Environ {
 			if value, found := strings.CutPrefix(e, sidecarVariable+suffix+"="); found && flag == "" {
@@ -132,8 +132,8 @@ func (o *deployOptions) sidecarCredentials(env Env) api.ClientOptions {
 		}
 		return flag
 	}
-	return api.ClientOptions{
-		TokenFile: file(o.tokenFile, "TOKEN_FILE"), CAFile: file(o.caFile, "CA_FILE"),
-		CertFile: file(o.certFile, "CERT_FILE"), KeyFile: file(o.keyFile, "KEY_FILE"),
+	return credentials{
+		tokenFile: file(o.tokenFile, "TOKEN_FILE"), caFile: file(o.caFile, "CA_FILE"),
+		certFile: file(o.certFile, "CERT_FILE"), keyFile: file(o.keyFile, "KEY_FILE"),
 	}
 }

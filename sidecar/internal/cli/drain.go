@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/pointsman/pointsman/registrator/sidecarapi"
 	"github.com/pointsman/pointsman/sidecar/internal/api"
 	"github.com/pointsman/pointsman/sidecar/internal/catalog"
 	"github.com/pointsman/pointsman/sidecar/internal/reconcile"
@@ -44,7 +45,7 @@ codes: 0 done, 1 failed or not drained within --wait, 2 invalid usage.`,
 				return setDrain(cmd, env, args[0], true, asJSON, wait)
 			}
 			var s reconcile.State
-			err := askOwn(cmd, env, func(c *api.Client, to api.Target) error { return c.State(cmd.Context(), to, &s) })
+			err := askOwn(cmd, env, func(c *sidecarapi.Client, to sidecarapi.Target) error { return c.State(cmd.Context(), to, &s) })
 			if err != nil {
 				return err
 			}
@@ -72,10 +73,10 @@ shows when.`,
 }
 
 func setDrain(cmd *cobra.Command, env Env, named string, on, asJSON bool, wait time.Duration) error {
-	var d api.OperatorDrain
+	var d sidecarapi.OperatorDrain
 	var drained bool
 	what := "is not kept in drain"
-	err := askOwn(cmd, env, func(c *api.Client, to api.Target) error {
+	err := askOwn(cmd, env, func(c *sidecarapi.Client, to sidecarapi.Target) error {
 		var s reconcile.State
 		err := c.State(cmd.Context(), to, &s)
 		if err != nil {
@@ -109,7 +110,7 @@ func setDrain(cmd *cobra.Command, env Env, named string, on, asJSON bool, wait t
 const settleTime = 2 * time.Second
 
 // followDrain says how far an operator's drain is, once it shows, or after wait.
-func followDrain(ctx context.Context, read func(*reconcile.State) error, d api.OperatorDrain, wait time.Duration) (what string, drained bool, err error) {
+func followDrain(ctx context.Context, read func(*reconcile.State) error, d sidecarapi.OperatorDrain, wait time.Duration) (what string, drained bool, err error) {
 	began := time.Now()
 	for {
 		var s reconcile.State
@@ -131,7 +132,7 @@ func followDrain(ctx context.Context, read func(*reconcile.State) error, d api.O
 
 // drainProgress says how a server is that an operator keeps in drain: in every
 // backend of the service. A reason why it still takes traffic counts as begun.
-func drainProgress(s reconcile.State, d api.OperatorDrain) (what string, begun, drained bool) {
+func drainProgress(s reconcile.State, d sidecarapi.OperatorDrain) (what string, begun, drained bool) {
 	what, begun, drained = "is kept in drain", true, true
 	found := false
 	for _, svc := range s.Services {

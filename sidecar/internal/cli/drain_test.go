@@ -5,7 +5,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/pointsman/pointsman/sidecar/internal/api"
+	"github.com/pointsman/pointsman/registrator/sidecarapi"
 	"github.com/pointsman/pointsman/sidecar/internal/catalog"
 	"github.com/pointsman/pointsman/sidecar/internal/reconcile"
 )
@@ -35,7 +35,7 @@ func TestDrainProgress_EachState_TellsWhetherItMayStop(t *testing.T) {
 			for _, i := range c.instances {
 				s.Services = append(s.Services, reconcile.ServiceState{Name: "api", Backend: "b", Instances: []reconcile.InstanceState{i}})
 			}
-			what, begun, drained := drainProgress(s, api.OperatorDrain{Service: "api", Server: "api-1"})
+			what, begun, drained := drainProgress(s, sidecarapi.OperatorDrain{Service: "api", Server: "api-1"})
 			if begun != c.begun || drained != c.drained || !strings.Contains(what, c.what) {
 				t.Errorf("got %q, begun %v, drained %v; want %q, %v, %v", what, begun, drained, c.what, c.begun, c.drained)
 			}

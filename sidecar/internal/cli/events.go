@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/pointsman/pointsman/registrator/sidecarapi"
 	"github.com/pointsman/pointsman/sidecar/internal/api"
 	"github.com/pointsman/pointsman/sidecar/internal/event"
 )
@@ -33,8 +34,11 @@ backend. With --follow new events are printed until Ctrl-C.`,
 				return &exitError{code: ExitUsage, err: fmt.Errorf("--limit %d: must be a number, 1 to %d", limit, event.Capacity)}
 			}
 			show := printer(env.Stdout, strings.Join(args, ""), limit, asJSON)
-			return askOwn(cmd, env, func(c *api.Client, to api.Target) error {
-				read := func(after uint64) (api.Events, error) { return c.Events(cmd.Context(), to, after, event.Capacity) }
+			return askOwn(cmd, env, func(c *sidecarapi.Client, to sidecarapi.Target) error {
+				read := func(after uint64) (all api.Events, err error) {
+					err = c.Events(cmd.Context(), to, after, event.Capacity, &all)
+					return all, err
+				}
 				return followEvents(cmd.Context(), read, show, follow)
 			})
 		},

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/pointsman/pointsman/registrator/sidecarapi"
 	"github.com/pointsman/pointsman/sidecar/internal/api"
 	"github.com/pointsman/pointsman/sidecar/internal/catalog"
 	"github.com/pointsman/pointsman/sidecar/internal/event"
@@ -29,9 +30,9 @@ waits for, and what happened to it last. Exits with 1 if it is not known here.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var s reconcile.State
 			var happened api.Events
-			err := askOwn(cmd, env, func(c *api.Client, to api.Target) (err error) {
+			err := askOwn(cmd, env, func(c *sidecarapi.Client, to sidecarapi.Target) (err error) {
 				if err = c.State(cmd.Context(), to, &s); err == nil {
-					happened, err = c.Events(cmd.Context(), to, 0, event.Capacity)
+					err = c.Events(cmd.Context(), to, 0, event.Capacity, &happened)
 				}
 				return err
 			})

@@ -9,7 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/pointsman/pointsman/sidecar/internal/api"
+	"github.com/pointsman/pointsman/registrator/sidecarapi"
 	"github.com/pointsman/pointsman/sidecar/internal/catalog"
 	"github.com/pointsman/pointsman/sidecar/internal/reconcile"
 	"github.com/pointsman/pointsman/sidecar/internal/route"
@@ -25,7 +25,7 @@ HOST/PATH may be a URL. Exits with 1 if no frontend leads it to a service.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var s judgedState
-			if err := askOwn(cmd, env, func(c *api.Client, to api.Target) error {
+			if err := askOwn(cmd, env, func(c *sidecarapi.Client, to sidecarapi.Target) error {
 				return c.State(cmd.Context(), to, &s)
 			}); err != nil {
 				return err

@@ -8,7 +8,7 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 
-	"github.com/pointsman/pointsman/sidecar/internal/api"
+	"github.com/pointsman/pointsman/registrator/sidecarapi"
 	"github.com/pointsman/pointsman/sidecar/internal/catalog"
 	"github.com/pointsman/pointsman/sidecar/internal/config"
 	"github.com/pointsman/pointsman/sidecar/internal/consul"
@@ -25,7 +25,7 @@ var errNoSidecar = errors.New("no answer within 2s of a sidecar of this name; th
 type sidecars struct {
 	service string // that they are registered as
 	reader  *consul.Reader
-	client  *api.Client
+	client  *sidecarapi.Client
 	rules   func() consul.Addresses
 	told    toldOnce
 	log     hclog.Logger
@@ -34,10 +34,10 @@ type sidecars struct {
 func newSidecars(cfg config.Config, rules func() consul.Addresses, log hclog.Logger) (*sidecars, error) {
 	s := cfg.API
 	reader, errReader := consul.NewReader(consulOptions(cfg, hclog.NewNullLogger()))
-	client, errClient := api.NewClient(api.ClientOptions{
-		Token: s.Token.Reveal(), TokenFile: s.TokenFile,
-		CAFile: s.TLS.CAFile, CertFile: s.TLS.CertFile, KeyFile: s.TLS.KeyFile,
-	})
+	client, errClient := credentials{
+		token: s.Token.Reveal(), tokenFile: s.TokenFile,
+		caFile: s.TLS.CAFile, certFile: s.TLS.CertFile, keyFile: s.TLS.KeyFile,
+	}.client()
 	if err := errors.Join(errReader, errClient); err != nil {
 		return nil, err
 	}
@@ -56,9 +56,9 @@ func (s *sidecars) members(ctx context.Context) ([]fleet.Member, error) {
 }
 
 // ask asks one of them. Why it cannot be asked goes to the log only.
-func (s *sidecars) ask(m fleet.Member, do func(*api.Client, api.Target) error) error {
-	err := do(s.client, api.Target{LoadBalancer: m.Name, URL: m.URL, Registered: true})
-	s.told.tell(s.log, m, err)
+func (s *sidecars) ask(m fleet.Member, do func(*sidecarapi.Client, sidecarapi.Target) error) error {
+	err := do(s.client, sidecarapi.Target{LoadBalancer: m.Name, URL: m.URL, Registered: true})
+	s.told.tell(s.log, m, withTokenHint(err, "api.tls.ca_file"))
 	if err != nil {
 		return errNoSidecar
 	}
@@ -71,7 +71,7 @@ func newGatherer(cfg config.Config, all *sidecars, own func() fleet.Summary) *fl
 		Name: cfg.Name, Own: own, Members: all.members,
 		Ask: func(ctx context.Context, m fleet.Member) (*fleet.Summary, error) {
 			var answer fleet.Answer
-			err := all.ask(m, func(c *api.Client, to api.Target) error {
+			err := all.ask(m, func(c *sidecarapi.Client, to sidecarapi.Target) error {
 				err := c.Summary(ctx, to, &answer)
 				if err == nil && answer.LoadBalancer != m.Name {
 					err = fmt.Errorf("the load balancer %s answers there", catalog.Printable(answer.LoadBalancer))

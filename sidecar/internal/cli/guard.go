@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/pointsman/pointsman/registrator/sidecarapi"
 	"github.com/pointsman/pointsman/sidecar/internal/api"
 	"github.com/pointsman/pointsman/sidecar/internal/reconcile"
 )
@@ -31,7 +32,7 @@ func guardList(env Env) *cobra.Command {
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			var s reconcile.State
-			err := askOwn(cmd, env, func(c *api.Client, to api.Target) error {
+			err := askOwn(cmd, env, func(c *sidecarapi.Client, to sidecarapi.Target) error {
 				return c.State(cmd.Context(), to, &s)
 			})
 			if err != nil {
@@ -53,8 +54,8 @@ func guardRelease(env Env) *cobra.Command {
 service, in all its backends, or of one backend. Later losses are evaluated again.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			var r api.Released
-			err := askOwn(cmd, env, func(c *api.Client, to api.Target) (err error) {
+			var r sidecarapi.Released
+			err := askOwn(cmd, env, func(c *sidecarapi.Client, to sidecarapi.Target) (err error) {
 				r, err = c.Release(cmd.Context(), to, args[0])
 				return err
 			})
@@ -73,7 +74,7 @@ service, in all its backends, or of one backend. Later losses are evaluated agai
 }
 
 // released is what came of a release, for people.
-func released(r api.Released) string {
+func released(r sidecarapi.Released) string {
 	if len(r.Servers) == 0 {
 		return fmt.Sprintf("%s: guard holds no servers of %s", r.LoadBalancer, r.Service)
 	}

@@ -18,6 +18,7 @@ import (
 	"github.com/getkin/kin-openapi/openapi3gen"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/pointsman/pointsman/registrator/sidecarapi"
 	"github.com/pointsman/pointsman/sidecar/internal/api"
 	"github.com/pointsman/pointsman/sidecar/internal/deploy"
 	"github.com/pointsman/pointsman/sidecar/internal/event"
@@ -57,28 +58,6 @@ type problemAnswer struct {
 	Error string `json:"error"`
 }
 
-type drainedAnswer struct {
-	LoadBalancer string  `json:"load_balancer"`
-	Service      string  `json:"service"`
-	Instance     string  `json:"instance"`
-	Drained      bool    `json:"drained"`
-	Phase        string  `json:"phase,omitempty"`
-	Sessions     int     `json:"sessions"`
-	Index        uint64  `json:"index"`
-	WaitedMS     float64 `json:"waited_ms"`
-}
-
-type liveAnswer struct {
-	LoadBalancer string  `json:"load_balancer"`
-	Service      string  `json:"service"`
-	Version      string  `json:"version"`
-	Live         bool    `json:"live"`
-	Count        int     `json:"count"`
-	Want         int     `json:"want"`
-	Index        uint64  `json:"index"`
-	WaitedMS     float64 `json:"waited_ms"`
-}
-
 var operations = []operation{
 	{path: "/healthz", method: "GET", summary: "Whether the process lives and its loop comes round", answer: healthAnswer{}, ask: "/healthz"},
 	{path: "/readyz", method: "GET", summary: "Whether HAProxy runs all that Consul says", answer: readyAnswer{}, ask: "/readyz"},
@@ -87,16 +66,16 @@ var operations = []operation{
 	{path: "/api/v1/state/stream", method: "GET", summary: "The state as server-sent events: the whole, then each change", kind: "text/event-stream"},
 	{path: "/api/v1/summary", method: "GET", summary: "The state without instances", query: []string{"pretty"}, answer: fleet.Summary{}, ask: "/api/v1/summary"},
 	{path: "/api/v1/fleet", method: "GET", summary: "All load balancers", query: []string{"pretty"}, answer: fleet.Fleet{}, ask: "/api/v1/fleet"},
-	{path: "/api/v1/counters/{service}", route: "/api/v1/counters/*", method: "GET", summary: "What HAProxy has counted of a service's instances", answer: api.ServiceCounters{}, ask: "/api/v1/counters/api"},
+	{path: "/api/v1/counters/{service}", route: "/api/v1/counters/*", method: "GET", summary: "What HAProxy has counted of a service's instances", answer: sidecarapi.Counters{}, ask: "/api/v1/counters/api"},
 	{path: "/api/v1/deployments", method: "GET", summary: "What was deployed, as recorded in Consul", answer: deployments{}, ask: "/api/v1/deployments"},
 	{path: "/api/v1/events", method: "GET", summary: "What has happened; with follow as server-sent events", query: []string{"after", "limit", "follow"}, answer: api.Events{}, ask: "/api/v1/events"},
-	{path: "/api/v1/drain/{service}/{instance}", route: "/api/v1/drain/*", method: "GET", summary: "Waits until an instance is drained on this load balancer", query: []string{"wait", "index"}, answer: drainedAnswer{}, ask: "/api/v1/drain/api/api-1?wait=0s"},
-	{path: "/api/v1/live/{service}", route: "/api/v1/live/*", method: "GET", summary: "Waits until instances of a version take traffic", query: []string{"version", "count", "wait", "index"}, answer: liveAnswer{}, ask: "/api/v1/live/api?version=1.1&wait=0s"},
-	{path: "/api/v1/guard/{service}/release", route: "/api/v1/guard/*", method: "POST", summary: "Releases the servers that the guard holds", answer: api.Released{}, ask: "/api/v1/guard/api/release"},
+	{path: "/api/v1/drain/{service}/{instance}", route: "/api/v1/drain/*", method: "GET", summary: "Waits until an instance is drained on this load balancer", query: []string{"wait", "index"}, answer: sidecarapi.Drain{}, ask: "/api/v1/drain/api/api-1?wait=0s"},
+	{path: "/api/v1/live/{service}", route: "/api/v1/live/*", method: "GET", summary: "Waits until instances of a version take traffic", query: []string{"version", "count", "wait", "index"}, answer: sidecarapi.Live{}, ask: "/api/v1/live/api?version=1.1&wait=0s"},
+	{path: "/api/v1/guard/{service}/release", route: "/api/v1/guard/*", method: "POST", summary: "Releases the servers that the guard holds", answer: sidecarapi.Released{}, ask: "/api/v1/guard/api/release"},
 	{path: "/api/v1/maintenance/on", route: "/api/v1/maintenance/*", method: "POST", summary: "Takes this load balancer out of rotation", answer: api.Maintained{}, ask: "/api/v1/maintenance/on"},
 	{path: "/api/v1/maintenance/off", route: "/api/v1/maintenance/*", method: "POST", summary: "Brings this load balancer back into rotation", answer: api.Maintained{}, ask: "/api/v1/maintenance/off"},
-	{path: "/api/v1/server/{service}/{server}/drain", route: "/api/v1/server/*", method: "POST", summary: "Keeps a server in drain for an operator", answer: api.OperatorDrain{}, ask: "/api/v1/server/api/api-1/drain"},
-	{path: "/api/v1/server/{service}/{server}/ready", route: "/api/v1/server/*", method: "POST", summary: "Ends an operator's drain", answer: api.OperatorDrain{}, ask: "/api/v1/server/api/api-1/ready"},
+	{path: "/api/v1/server/{service}/{server}/drain", route: "/api/v1/server/*", method: "POST", summary: "Keeps a server in drain for an operator", answer: sidecarapi.OperatorDrain{}, ask: "/api/v1/server/api/api-1/drain"},
+	{path: "/api/v1/server/{service}/{server}/ready", route: "/api/v1/server/*", method: "POST", summary: "Ends an operator's drain", answer: sidecarapi.OperatorDrain{}, ask: "/api/v1/server/api/api-1/ready"},
 }
 
 // strict makes the fields required that are always there, and allows no others.
@@ -229,8 +208,8 @@ func TestOpenAPI_Server_AnswersAsTheDocumentSays(t *testing.T) {
 		Address: "127.0.0.1:0", LoadBalancer: "lb0", Metrics: prometheus.NewRegistry(), Access: api.Access{Token: "secret"},
 		State: func() any { return judged(s) }, Short: func() any { return own },
 		Fleet: func(context.Context) any { return all },
-		Counters: func(context.Context, string) ([]api.InstanceCounters, bool, error) {
-			return []api.InstanceCounters{{Instance: "api-1"}}, true, nil
+		Counters: func(context.Context, string) ([]sidecarapi.InstanceCounters, bool, error) {
+			return []sidecarapi.InstanceCounters{{Instance: "api-1"}}, true, nil
 		},
 		Deployments: func(context.Context) (any, error) { return deploymentsOf([]history.Page{page}, noon), nil },
 		Parts:       func() (any, []reconcile.ServiceState) { return headOf(s) },

@@ -9,21 +9,21 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/pointsman/pointsman/sidecar/internal/api"
+	"github.com/pointsman/pointsman/registrator/sidecarapi"
 	"github.com/pointsman/pointsman/sidecar/internal/config"
 )
 
 // askOwn asks the running sidecar that has the same settings: over its Unix
 // socket, or where that is not to be had, over its address with its
 // credentials. A user who can open or read these may ask it.
-func askOwn(cmd *cobra.Command, env Env, ask func(*api.Client, api.Target) error) error {
+func askOwn(cmd *cobra.Command, env Env, ask func(*sidecarapi.Client, sidecarapi.Target) error) error {
 	cfg, err := load(cmd, env)
 	if err != nil {
 		return err
 	}
 	var away error // why the socket is not to be had
 	if s := cfg.API.Socket; s != "" {
-		err := askBy(api.ClientOptions{Socket: s}, api.Target{URL: "http://localhost"}, ask)
+		err := askBy(sidecarapi.New(sidecarapi.Options{Socket: s, KeepAlive: true}), sidecarapi.Target{URL: "http://localhost"}, ask)
 		if !isAway(err) {
 			return failure(at(s, err))
 		}
@@ -34,21 +34,20 @@ func askOwn(cmd *cobra.Command, env Env, ask func(*api.Client, api.Target) error
 		return &exitError{code: ExitUsage, err: errors.Join(away, err)}
 	}
 	s := cfg.API
-	err = askBy(api.ClientOptions{
-		Token: s.Token.Reveal(), TokenFile: s.TokenFile,
-		CertFile: s.TLS.CertFile, KeyFile: s.TLS.KeyFile, Same: s.TLS.CertFile != "",
-	}, to, ask)
+	client, err := credentials{
+		token: s.Token.Reveal(), tokenFile: s.TokenFile,
+		certFile: s.TLS.CertFile, keyFile: s.TLS.KeyFile, same: s.TLS.CertFile != "",
+	}.client()
+	if err == nil {
+		err = askBy(client, to, ask)
+	}
 	if err != nil {
 		return failure(errors.Join(away, at(to.URL, err)))
 	}
 	return nil
 }
 
-func askBy(o api.ClientOptions, to api.Target, ask func(*api.Client, api.Target) error) error {
-	client, err := api.NewClient(o)
-	if err != nil {
-		return err
-	}
+func askBy(client *sidecarapi.Client, to sidecarapi.Target, ask func(*sidecarapi.Client, sidecarapi.Target) error) error {
 	defer client.Close()
 	return ask(client, to)
 }
@@ -66,10 +65,10 @@ func isAway(err error) bool {
 }
 
 // ownTarget is where the sidecar is reached from its own machine.
-func ownTarget(cfg config.Config) (api.Target, error) {
+func ownTarget(cfg config.Config) (sidecarapi.Target, error) {
 	host, port, err := net.SplitHostPort(cfg.API.Address)
 	if err != nil || port == "0" {
-		return api.Target{}, fmt.Errorf("api.address %q: a port of 0 does not identify the running sidecar", cfg.API.Address)
+		return sidecarapi.Target{}, fmt.Errorf("api.address %q: a port of 0 does not identify the running sidecar", cfg.API.Address)
 	}
 	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
 		host = "127.0.0.1"
@@ -81,5 +80,5 @@ func ownTarget(cfg config.Config) (api.Target, error) {
 	if cfg.API.TLS.CertFile != "" {
 		scheme = "https"
 	}
-	return api.Target{URL: scheme + "://" + net.JoinHostPort(host, port)}, nil
+	return sidecarapi.Target{URL: scheme + "://" + net.JoinHostPort(host, port)}, nil
 }

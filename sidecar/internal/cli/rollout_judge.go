@@ -7,8 +7,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/pointsman/pointsman/registrator/sidecarapi"
 	"github.com/pointsman/pointsman/sidecar/internal/analysis"
-	"github.com/pointsman/pointsman/sidecar/internal/api"
 	"github.com/pointsman/pointsman/sidecar/internal/catalog"
 	"github.com/pointsman/pointsman/sidecar/internal/reconcile"
 	"github.com/pointsman/pointsman/sidecar/internal/rollout"
@@ -18,7 +18,7 @@ import (
 // looks at the counters beside the mover, which has a session to keep.
 type canaryJudge struct {
 	state func() *reconcile.State
-	read  func(ctx context.Context, service string, versions ...string) []api.ServiceCounters // of the load balancers that answer
+	read  func(ctx context.Context, service string, versions ...string) []sidecarapi.Counters // of the load balancers that answer
 	now   func() time.Time
 
 	mu   sync.Mutex

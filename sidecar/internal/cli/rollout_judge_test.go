@@ -7,7 +7,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/pointsman/pointsman/sidecar/internal/api"
+	"github.com/pointsman/pointsman/registrator/sidecarapi"
 	"github.com/pointsman/pointsman/sidecar/internal/reconcile"
 	"github.com/pointsman/pointsman/sidecar/internal/rollout"
 )
@@ -20,7 +20,7 @@ type judgeScene struct {
 	canaryUp         bool
 	errors           uint64 // of a thousand requests to the canary
 	millis           float64
-	stable, canary   api.InstanceCounters
+	stable, canary   sidecarapi.InstanceCounters
 	reads            int
 	isAway, isBehind bool // no load balancer answers; the canary takes no traffic here
 }
@@ -37,15 +37,15 @@ func newJudgeScene() *judgeScene {
 			}
 			return &reconcile.State{LoadBalancer: "lb0", Services: []reconcile.ServiceState{{Name: "api", Backend: "api", Instances: []reconcile.InstanceState{canary}}}}
 		},
-		read: func(context.Context, string, ...string) []api.ServiceCounters {
+		read: func(context.Context, string, ...string) []sidecarapi.Counters {
 			if s.reads++; s.isAway {
 				return nil
 			}
-			var all []api.ServiceCounters
-			s.stable = api.InstanceCounters{Instance: "api-1", Version: "1.0", Up: true, Requests: s.stable.Requests + 38000, Errors: s.stable.Errors + 38, ResponseTimeMS: 20}
-			s.canary = api.InstanceCounters{Instance: "api-2", Version: "1.1", Up: s.canaryUp, Requests: s.canary.Requests + 2000, Errors: s.canary.Errors + 2*s.errors, ResponseTimeMS: s.millis}
+			var all []sidecarapi.Counters
+			s.stable = sidecarapi.InstanceCounters{Instance: "api-1", Version: "1.0", Up: true, Requests: s.stable.Requests + 38000, Errors: s.stable.Errors + 38, ResponseTimeMS: 20}
+			s.canary = sidecarapi.InstanceCounters{Instance: "api-2", Version: "1.1", Up: s.canaryUp, Requests: s.canary.Requests + 2000, Errors: s.canary.Errors + 2*s.errors, ResponseTimeMS: s.millis}
 			for _, lb := range []string{"lb0", "lb1"} {
-				all = append(all, api.ServiceCounters{LoadBalancer: lb, Service: "api", Instances: []api.InstanceCounters{s.stable, s.canary}})
+				all = append(all, sidecarapi.Counters{LoadBalancer: lb, Service: "api", Instances: []sidecarapi.InstanceCounters{s.stable, s.canary}})
 			}
 			return all
 		},

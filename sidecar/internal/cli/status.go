@@ -15,7 +15,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
-	"github.com/pointsman/pointsman/sidecar/internal/api"
+	"github.com/pointsman/pointsman/registrator/sidecarapi"
 	"github.com/pointsman/pointsman/sidecar/internal/catalog"
 	"github.com/pointsman/pointsman/sidecar/internal/fleet"
 	"github.com/pointsman/pointsman/sidecar/internal/reconcile"
@@ -91,7 +91,7 @@ something else than the others for longer than 15 s, is degraded.`,
 
 func showStatus(cmd *cobra.Command, env Env, o statusOptions) error {
 	var s judgedState
-	err := watchStatus(cmd, env, o, func(c *api.Client, to api.Target) (view, error) {
+	err := watchStatus(cmd, env, o, func(c *sidecarapi.Client, to sidecarapi.Target) (view, error) {
 		s = judgedState{}
 		if err := c.State(cmd.Context(), to, &s); err != nil {
 			return view{}, err
@@ -110,7 +110,7 @@ func showStatus(cmd *cobra.Command, env Env, o statusOptions) error {
 
 func showFleet(cmd *cobra.Command, env Env, o statusOptions) error {
 	var f fleet.Fleet
-	err := watchStatus(cmd, env, o, func(c *api.Client, to api.Target) (view, error) {
+	err := watchStatus(cmd, env, o, func(c *sidecarapi.Client, to sidecarapi.Target) (view, error) {
 		f = fleet.Fleet{}
 		if err := c.Fleet(cmd.Context(), to, &f); err != nil {
 			return view{}, err
@@ -145,10 +145,10 @@ type view struct {
 }
 
 // watchStatus asks and shows, with --watch until nothing is under way.
-func watchStatus(cmd *cobra.Command, env Env, o statusOptions, ask func(*api.Client, api.Target) (view, error)) error {
+func watchStatus(cmd *cobra.Command, env Env, o statusOptions, ask func(*sidecarapi.Client, sidecarapi.Target) (view, error)) error {
 	screen := newStatusScreen(env, o)
 	isThere := true
-	err := askOwn(cmd, env, func(c *api.Client, to api.Target) error {
+	err := askOwn(cmd, env, func(c *sidecarapi.Client, to sidecarapi.Target) error {
 		ctx, cancel := context.WithTimeout(cmd.Context(), o.timeout)
 		defer cancel()
 		for {

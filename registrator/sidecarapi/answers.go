@@ -1,0 +1,341 @@
+package sidecarapi
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"net/http"
+	"net/url"
+	"strconv"
+	"time"
+)
+
+// Drain is an answer of /api/v1/drain: what is left of an instance's traffic on one
+// load balancer.
+type Drain struct {
+	LoadBalancer string `json:"load_balancer"`
+	Service      string `json:"service"`
+	Instance     string `json:"instance"`
+	// Drained is set if no session is on the instance in any worker of HAProxy, and no
+	// new one is possible.
+	Drained  bool   `json:"drained"`
+	Phase    string `json:"phase,omitempty"` // where it is in its life; "" if HAProxy has no server for it
+	Sessions int    `json:"sessions"`        // in all workers
+	// Index is Consul's of what the sidecar knows of the service; math.MaxUint64 if it
+	// does not say.
+	Index    uint64  `json:"index"`
+	WaitedMS float64 `json:"waited_ms"` // how long it was held back, in milliseconds
+}
+
+// Live is an answer of /api/v1/live: how many instances of a version take traffic.
+type Live struct {
+	LoadBalancer string  `json:"load_balancer"`
+	Service      string  `json:"service"`
+	Version      string  `json:"version,omitempty"` // "" is any
+	Live         bool    `json:"live"`              // at least Want do
+	Count        int     `json:"count"`
+	Want         int     `json:"want"`
+	Index        uint64  `json:"index"`     // Consul's of what the sidecar knows of the service
+	WaitedMS     float64 `json:"waited_ms"` // how long it was held back, in milliseconds
+}
+
+// Released is an answer of /api/v1/guard/{service}/release.
+type Released struct {
+	LoadBalancer string   `json:"load_balancer"`
+	Service      string   `json:"service"`  // or the backend, as it was asked for
+	Servers      []string `json:"released"` // as BACKEND/SERVER
+}
+
+// OperatorDrain is an answer of /api/v1/server/{service}/{server}/drain and …/ready.
+type OperatorDrain struct {
+	LoadBalancer string `json:"load_balancer"`
+	Service      string `json:"service"`
+	Server       string `json:"server"`
+	Drain        bool   `json:"drain"` // an operator keeps it in drain
+}
+
+// Counters is an answer of /api/v1/counters/{service}: what HAProxy's current worker has
+// counted of each instance, in all backends of the service.
+type Counters struct {
+	LoadBalancer string             `json:"load_balancer"`
+	Service      string             `json:"service"`
+	Instances    []InstanceCounters `json:"instances"`
+}
+
+// InstanceCounters are those of one instance in one backend. They begin again with
+// a worker.
+type InstanceCounters struct {
+	Instance string `json:"instance"`
+	Node     string `json:"node"`
+	Backend  string `json:"backend"`
+	Server   string `json:"server"` // HAProxy's name for it; in a slot, the slot's
+	Version  string `json:"version"`
+	Up       bool   `json:"up"` // HAProxy would choose it
+	Requests uint64 `json:"requests"`
+	Errors   uint64 `json:"errors"`  // answers 5xx, connections that failed, answers that broke off
+	Retries  uint64 `json:"retries"` // attempts to connect after the first
+	// ResponseTimeMS is HAProxy's mean of about the last 512 requests, in milliseconds.
+	ResponseTimeMS float64 `json:"response_time_ms"`
+}
+
+// MaxCounted is the most instances that an answer of Counters may have.
+const MaxCounted = 20_000
+
+// View is one service in an answer of /api/v1/state. An instance that several of its
+// backends have is there several times; Index is the oldest of theirs.
+type View struct {
+	Index     uint64         `json:"index"`
+	Instances []ViewInstance `json:"instances"`
+	Rejected  []struct {
+		ID    string `json:"id"`
+		Node  string `json:"node"`
+		Error string `json:"error"`
+	} `json:"rejected"`
+}
+
+// ViewInstance is one instance, or a server that Consul does not list (its ID is ""), in
+// a View.
+type ViewInstance struct {
+	ID       string `json:"id"`
+	Node     string `json:"node"`
+	Version  string `json:"version"`
+	Phase    string `json:"phase"`
+	Leaving  bool   `json:"leaving"`
+	Weight   int    `json:"weight"`
+	Sessions int    `json:"sessions"`
+	Check    string `json:"check"` // HAProxy's last one, of a server that is down
+}
+
+// Drain asks until no session is on the instance, by what Consul knew at the index
+// or later, or for d (0 to MaxWait). ErrNotRouted is the load balancer's own word; of
+// what another program answers, each other error.
+func (c *Client) Drain(ctx context.Context, to Target, service, instance string, index uint64, d time.Duration) (Drain, error) {
+	q := wait([]string{"drain", service, instance}, url.Values{"index": {strconv.FormatUint(index, 10)}}, d)
+	q.signed = true
+	body, err := c.ask(ctx, to, q)
+	if err != nil {
+		return Drain{}, err
+	}
+	return parseDrain(body, to.LoadBalancer, service, instance, index)
+}
+
+// parseDrain reads the body of a 200 from /api/v1/drain. What is said of another load
+// balancer, service or instance is no answer: it proves nothing.
+func parseDrain(body []byte, balancer, service, instance string, index uint64) (Drain, error) {
+	f, err := fieldsOf(body)
+	if err != nil {
+		return Drain{}, err
+	}
+	a := Drain{Service: service, Instance: instance, Index: math.MaxUint64}
+	var sessions float64 // a whole number in any notation
+	err = errors.Join(
+		f.read("load_balancer", &a.LoadBalancer), f.same("service", service), f.same("instance", instance),
+		f.read("drained", &a.Drained), f.read("sessions", &sessions),
+		f.readIfSaid("index", &a.Index), f.readIfSaid("phase", &a.Phase), f.readIfSaid("waited_ms", &a.WaitedMS),
+	)
+	if err == nil && balancer != "" {
+		err = f.same("load_balancer", balancer)
+	}
+	switch {
+	case err != nil:
+		return Drain{}, err
+	case sessions < 0 || sessions > math.MaxInt32 || sessions != math.Trunc(sessions):
+		return Drain{}, fmt.Errorf("inconsistent answer: %v sessions", sessions)
+	case a.Drained && sessions > 0:
+		return Drain{}, fmt.Errorf("inconsistent answer: drained with %v sessions", sessions)
+	case a.Drained && a.Index < index:
+		return Drain{}, fmt.Errorf("inconsistent answer: drained, at index %d of %d", a.Index, index)
+	}
+	a.Sessions = int(sessions)
+	return a, nil
+}
+
+// Live asks until count instances of the version ("" is any) take traffic, or for d (0
+// to MaxWait).
+func (c *Client) Live(ctx context.Context, to Target, service, version string, count int, d time.Duration) (Live, error) {
+	var a Live
+	q := wait([]string{"live", service}, url.Values{"version": {version}, "count": {strconv.Itoa(count)}}, d)
+	if err := c.decode(ctx, to, q, &a); err != nil {
+		return Live{}, err
+	}
+	if err := is(to, a.LoadBalancer, service, a.Service); err != nil {
+		return Live{}, err
+	}
+	if a.Version != version || a.Want != count || a.Count < 0 || a.Live != (a.Count >= count) {
+		return Live{}, fmt.Errorf("inconsistent answer: version %s, %d of %d, live %v", quote(a.Version), a.Count, a.Want, a.Live)
+	}
+	return a, nil
+}
+
+// View asks for all that the sidecar knows of a service. ErrNotRouted: it has no backend
+// of that name.
+func (c *Client) View(ctx context.Context, to Target, service string) (View, error) {
+	var state struct {
+		LoadBalancer string `json:"load_balancer"`
+		Services     []struct {
+			Name string `json:"name"`
+			View
+		} `json:"services"`
+	}
+	if err := c.decode(ctx, to, question{path: []string{"state"}, most: maxState}, &state); err != nil {
+		return View{}, err
+	}
+	if err := is(to, state.LoadBalancer, service, service); err != nil {
+		return View{}, err
+	}
+	var view View
+	routed := false
+	for _, s := range state.Services { // each backend of the service
+		switch {
+		case s.Name != service:
+			continue
+		case !routed:
+			view, routed = s.View, true
+			continue
+		}
+		view.Index = min(view.Index, s.Index)
+		view.Instances, view.Rejected = append(view.Instances, s.Instances...), append(view.Rejected, s.Rejected...)
+	}
+	if !routed {
+		return View{}, ErrNotRouted
+	}
+	return view, nil
+}
+
+// State asks for all that the sidecar knows (/api/v1/state), and decodes it into what
+// it is given. Whose it is, the caller has to look at.
+func (c *Client) State(ctx context.Context, to Target, into any) error {
+	return c.decode(ctx, to, question{path: []string{"state"}, wait: loopTimeout, most: maxState}, into)
+}
+
+// Summary asks for the state without its instances (/api/v1/summary), as State does.
+func (c *Client) Summary(ctx context.Context, to Target, into any) error {
+	return c.decode(ctx, to, question{path: []string{"summary"}, most: maxSummary}, into)
+}
+
+// Fleet asks for all load balancers that the sidecar finds (/api/v1/fleet), as State
+// does.
+func (c *Client) Fleet(ctx context.Context, to Target, into any) error {
+	return c.decode(ctx, to, question{path: []string{"fleet"}, wait: loopTimeout, most: maxState}, into)
+}
+
+// Events asks for what happened after a number (/api/v1/events), at most limit of them;
+// after 0, for the newest. It decodes them as State does.
+func (c *Client) Events(ctx context.Context, to Target, after uint64, limit int, into any) error {
+	query := url.Values{"after": {strconv.FormatUint(after, 10)}, "limit": {strconv.Itoa(limit)}}
+	return c.decode(ctx, to, question{path: []string{"events"}, query: query, wait: loopTimeout, most: maxState}, into)
+}
+
+// Counters asks what a load balancer has counted of a service. The list is bounded
+// while it is decoded, as three bytes of it may take a hundred in memory.
+func (c *Client) Counters(ctx context.Context, to Target, service string) (Counters, error) {
+	var a struct {
+		LoadBalancer string          `json:"load_balancer"`
+		Service      string          `json:"service"`
+		Instances    json.RawMessage `json:"instances"`
+	}
+	err := c.decode(ctx, to, question{path: []string{"counters", service}, most: maxCounters}, &a)
+	if err == nil {
+		err = is(to, a.LoadBalancer, service, a.Service)
+	}
+	if err != nil {
+		return Counters{}, err
+	}
+	all := Counters{LoadBalancer: a.LoadBalancer, Service: a.Service}
+	list := json.NewDecoder(bytes.NewReader(a.Instances))
+	if begin, err := list.Token(); err != nil || begin != json.Delim('[') {
+		return Counters{}, errors.New("invalid answer: instances: want a list")
+	}
+	for list.More() {
+		var i InstanceCounters
+		if err := list.Decode(&i); err != nil {
+			return Counters{}, invalid(fmt.Errorf("instances: %w", err))
+		}
+		if all.Instances = append(all.Instances, i); len(all.Instances) > MaxCounted {
+			return Counters{}, fmt.Errorf("invalid answer: more than %d instances", MaxCounted)
+		}
+	}
+	return all, nil
+}
+
+// Release releases what the guard holds of a service or a backend.
+func (c *Client) Release(ctx context.Context, to Target, service string) (Released, error) {
+	var a Released
+	q := question{method: http.MethodPost, path: []string{"guard", service, "release"}, wait: loopTimeout, most: maxState}
+	if err := c.decode(ctx, to, q, &a); err != nil {
+		return Released{}, err
+	}
+	return a, is(to, a.LoadBalancer, service, a.Service)
+}
+
+// SetDrain puts a server in drain for an operator, or ends that.
+func (c *Client) SetDrain(ctx context.Context, to Target, service, server string, on bool) (OperatorDrain, error) {
+	var a OperatorDrain
+	do := "ready"
+	if on {
+		do = "drain"
+	}
+	q := question{method: http.MethodPost, path: []string{"server", service, server, do}, wait: loopTimeout, most: maxAnswer}
+	if err := c.decode(ctx, to, q, &a); err != nil {
+		return OperatorDrain{}, err
+	}
+	return a, is(to, a.LoadBalancer, service, a.Service)
+}
+
+// is refuses an answer of another load balancer, or about another service.
+func is(to Target, balancer, service, about string) error {
+	switch {
+	case to.LoadBalancer != "" && balancer != to.LoadBalancer:
+		return fmt.Errorf("the load balancer %s answers there", quote(balancer))
+	case about != service:
+		return fmt.Errorf("the answer is about the service %s", quote(about))
+	}
+	return nil
+}
+
+// fields is an object of JSON. Its keys are taken as they are, where a struct's
+// would be in any case of letters.
+type fields map[string]json.RawMessage
+
+func fieldsOf(body []byte) (fields, error) {
+	var f fields
+	if err := json.Unmarshal(body, &f); err != nil {
+		return nil, errors.New("the answer is no JSON object: " + brief(err.Error(), 200))
+	}
+	if f == nil {
+		return nil, errors.New("the answer is no JSON object: null")
+	}
+	return f, nil
+}
+
+func (f fields) read(key string, to any) error {
+	value, found := f[key]
+	if !found || bytes.Equal(value, []byte("null")) {
+		return fmt.Errorf("the answer has no %q", key)
+	}
+	if err := json.Unmarshal(value, to); err != nil {
+		return fmt.Errorf("%s: unusable value %s", key, quote(string(value)))
+	}
+	return nil
+}
+
+func (f fields) readIfSaid(key string, to any) error {
+	if _, said := f[key]; !said {
+		return nil
+	}
+	return f.read(key, to)
+}
+
+func (f fields) same(key, want string) error {
+	var got string
+	if err := f.read(key, &got); err != nil {
+		return err
+	}
+	if got != want {
+		return fmt.Errorf("the answer is of %s %s, not of %s", key, quote(got), quote(want))
+	}
+	return nil
+}
