@@ -94,6 +94,22 @@ type View struct {
 		Node  string `json:"node"`
 		Error string `json:"error"`
 	} `json:"rejected"`
+
+	// Rollouts are those of the backends; nil: one that has none.
+	Rollouts []*ViewRollout `json:"-"`
+	// FixedShares is why the service can have no other shares than 0 and 100, or "".
+	FixedShares string `json:"-"`
+}
+
+// ViewRollout is how the versions of a service share the traffic of a backend.
+type ViewRollout struct {
+	Shares []struct {
+		Version string  `json:"version"`
+		Percent int     `json:"percent"` // wanted, 0 to 100
+		Actual  float64 `json:"actual"`  // of the weight of the servers in traffic, in percent
+	} `json:"shares"`
+	Ignored string `json:"ignored"` // why the shares are not the weights
+	Refused string `json:"refused"` // why the newest document is not used
 }
 
 // ViewInstance is one instance, or a server that Consul does not list (its ID is ""), in
@@ -106,7 +122,8 @@ type ViewInstance struct {
 	Leaving  bool   `json:"leaving"`
 	Weight   int    `json:"weight"`
 	Sessions int    `json:"sessions"`
-	Check    string `json:"check"` // HAProxy's last one, of a server that is down
+	Check    string `json:"check"`    // HAProxy's last one, of a server that is down
+	ByShare  bool   `json:"by_share"` // the weight is made from a rollout's shares
 }
 
 // Drain asks until no session is on the instance, by what Consul knew at the index
@@ -176,9 +193,11 @@ func (c *Client) View(ctx context.Context, to Target, service string) (View, err
 	var state struct {
 		LoadBalancer string `json:"load_balancer"`
 		Services     []struct {
-			Name string `json:"name"`
+			Name    string       `json:"name"`
+			Rollout *ViewRollout `json:"rollout"`
 			View
 		} `json:"services"`
+		FixedShares map[string]string `json:"fixed_shares"`
 	}
 	if err := c.decode(ctx, to, question{path: []string{"state"}, most: maxState}, &state); err != nil {
 		return View{}, err
@@ -187,12 +206,14 @@ func (c *Client) View(ctx context.Context, to Target, service string) (View, err
 		return View{}, err
 	}
 	var view View
+	var rollouts []*ViewRollout
 	routed := false
 	for _, s := range state.Services { // each backend of the service
-		switch {
-		case s.Name != service:
+		if s.Name != service {
 			continue
-		case !routed:
+		}
+		rollouts = append(rollouts, s.Rollout)
+		if !routed {
 			view, routed = s.View, true
 			continue
 		}
@@ -202,6 +223,7 @@ func (c *Client) View(ctx context.Context, to Target, service string) (View, err
 	if !routed {
 		return View{}, ErrNotRouted
 	}
+	view.Rollouts, view.FixedShares = rollouts, state.FixedShares[service]
 	return view, nil
 }
 

@@ -37,13 +37,19 @@ once for each node and gets its data in environment variables
 The load balancers are the sidecars registered in Consul. Only this machine's
 Consul settings are used; the settings file may be missing.
 
+With --canary 5,25,50,100 the new nodes start with share 0. The sidecars then walk
+their share up, each step for --interval, and compare them with the old ones. Once
+they have all traffic the old nodes are stopped. A new version that is worse is
+aborted: its nodes are stopped again, the old ones have all traffic.
+
 A lock in Consul keeps two deployments of a service apart. What happens is recorded
 there: deploy status, history and undo use it, and the page shows it.
 
 Exit codes: 0 deployed, 1 failed and the old nodes are not touched, 2 invalid
-arguments or settings, 4 partially deployed: both versions may run, also if
-another deployment has taken the lock meanwhile, 8 another deployment of the
-service is under way, nothing was done,
+arguments or settings, 3 the rollout of --canary is paused, both versions run, 4
+partially deployed: both versions may run, also if another deployment has taken the
+lock meanwhile, 5 the rollout of --canary was aborted, the old nodes are not touched,
+8 another deployment of the service is under way, nothing was done,
 128+n interrupted by signal n: run the command again to continue.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return runDeploy(cmd, env, &o) },
@@ -66,6 +72,9 @@ func runDeploy(cmd *cobra.Command, env Env, o *deployOptions) error {
 		return err
 	}
 	defer parts.close()
+	if err := mayDeploy(ctx, cfg, o, screen); err != nil {
+		return err
+	}
 	result, err := runRecorded(ctx, cfg, env, o, parts, screen)
 	screen.end()
 	if err != nil {
@@ -92,6 +101,10 @@ func ended(r deploy.Result, caught *interrupt, screen *deployScreen) error {
 		return &exitError{code: ExitUsage}
 	case deploy.Halfway:
 		return &exitError{code: ExitHalfway}
+	case deploy.Aborted:
+		return &exitError{code: ExitDegraded}
+	case deploy.Paused:
+		return &exitError{code: ExitChanges}
 	case deploy.Interrupted:
 		if s := caught.signal(); s != 0 {
 			return &exitError{code: 128 + int(s)}
@@ -181,6 +194,8 @@ type deployOptions struct {
 
 	tokenFile, caFile, certFile, keyFile string
 
+	canary canaryOptions
+
 	noLock bool
 	undoes string // the ID of the deployment that this one takes back
 
@@ -218,6 +233,7 @@ func (o *deployOptions) flags(cmd *cobra.Command) {
 	f.StringVar(&o.keyFile, "sidecar-key-file", "", "PEM file with the client certificate's key")
 	f.BoolVar(&o.noLock, "no-lock", false, "deploy without the lock and the record in Consul's key/value store")
 	f.BoolVar(&o.json, "json", false, "print the result as JSON")
+	o.canary.flags(cmd)
 }
 
 // check takes what variables say for flags that were not given, and names all
@@ -258,5 +274,6 @@ func (o *deployOptions) check(cmd *cobra.Command) error {
 			bad("--%s %d: must be 1 or more", n.flag, n.value)
 		}
 	}
+	errs = append(errs, o.canary.check(cmd, o.batch, o.redeploy)...)
 	return errors.Join(errs...)
 }

@@ -1,9 +1,11 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/pointsman/pointsman/registrator/sidecarapi"
@@ -128,7 +130,8 @@ func (d deployBalancers) View(ctx context.Context, b deploy.Balancer) (deploy.Vi
 	if err != nil {
 		return deploy.View{}, d.failed(b, err)
 	}
-	view := deploy.View{Index: got.Index, Instances: map[deploy.Key]deploy.Seen{}, Rejected: map[deploy.Key]string{}}
+	view := deploy.View{Index: got.Index, Instances: map[deploy.Key]deploy.Seen{}, Rejected: map[deploy.Key]string{}, Fixed: got.FixedShares}
+	view.Shares, view.Unapplied = sharesIn(got.Rollouts)
 	for _, i := range got.Instances {
 		if i.ID == "" {
 			view.Unlisted = view.Unlisted || i.Sessions > 0 || i.Phase != "out"
@@ -136,6 +139,7 @@ func (d deployBalancers) View(ctx context.Context, b deploy.Balancer) (deploy.Vi
 		}
 		seen := deploy.Seen{
 			Version: i.Version, Phase: i.Phase, Sessions: i.Sessions, Check: i.Check, Takes: i.Phase == "up" && i.Weight > 0 && !i.Leaving,
+			Ready: i.Phase == "up" && (i.Weight > 0 || i.ByShare) && !i.Leaving,
 		}
 		key := deploy.Key{ID: i.ID, Node: i.Node}
 		if was, known := view.Instances[key]; known { // in another backend of the service
@@ -143,6 +147,7 @@ func (d deployBalancers) View(ctx context.Context, b deploy.Balancer) (deploy.Vi
 			if !was.Takes {
 				seen.Phase, seen.Takes = was.Phase, false
 			}
+			seen.Ready = seen.Ready && was.Ready
 		}
 		view.Instances[key] = seen
 	}
@@ -150,6 +155,30 @@ func (d deployBalancers) View(ctx context.Context, b deploy.Balancer) (deploy.Vi
 		view.Rejected[deploy.Key{ID: r.ID, Node: r.Node}] = r.Error
 	}
 	return view, nil
+}
+
+// sharesIn gives the shares that all backends of a service have, as seen in the one that
+// is farthest from what is wanted.
+func sharesIn(backends []*sidecarapi.ViewRollout) (shares map[string]deploy.Share, unapplied string) {
+	for n, r := range backends {
+		if r == nil {
+			return nil, unapplied
+		}
+		unapplied = cmp.Or(unapplied, r.Ignored, r.Refused)
+		has := map[string]deploy.Share{}
+		for _, s := range r.Shares {
+			one := deploy.Share{Wanted: s.Percent, Seen: s.Actual}
+			was, isKnown := shares[s.Version]
+			if isKnown && math.Abs(was.Seen-float64(was.Wanted)) > math.Abs(one.Seen-float64(one.Wanted)) {
+				one = was
+			}
+			if n == 0 || isKnown && was.Wanted == s.Percent {
+				has[s.Version] = one
+			}
+		}
+		shares = has
+	}
+	return shares, unapplied
 }
 
 func (d deployBalancers) target(b deploy.Balancer) sidecarapi.Target {

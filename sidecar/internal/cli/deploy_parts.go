@@ -12,6 +12,7 @@ import (
 	"github.com/pointsman/pointsman/registrator/sidecarapi"
 	"github.com/pointsman/pointsman/sidecar/internal/config"
 	"github.com/pointsman/pointsman/sidecar/internal/deploy"
+	"github.com/pointsman/pointsman/sidecar/internal/rollout"
 	"github.com/pointsman/pointsman/sidecar/internal/runner"
 )
 
@@ -20,6 +21,8 @@ type deployParts struct {
 	options deploy.Options
 	catalog *deployCatalog
 	client  *sidecarapi.Client
+
+	rollouts rollout.Store // with --canary
 }
 
 func newDeployParts(ctx context.Context, cfg config.Config, env Env, o *deployOptions, screen *deployScreen) (*deployParts, error) {
@@ -30,6 +33,7 @@ func newDeployParts(ctx context.Context, cfg config.Config, env Env, o *deployOp
 	at, errAt := parseAt(o.at)
 	order, errOrder := o.order()
 	client, errClient := o.sidecarCredentials(env).client()
+	var err error
 	catalog, errCatalog := newDeployCatalog(consulOptions(cfg, hclog.NewNullLogger()), o.service, sidecars, at)
 	if sidecars == "" {
 		errCatalog = errors.Join(errCatalog, errors.New("--sidecars: required, because api.service is empty"))
@@ -43,6 +47,13 @@ func newDeployParts(ctx context.Context, cfg config.Config, env Env, o *deployOp
 		Order:   order,
 		Catalog: catalog, Balancers: deployBalancers{p.client, o.service, at},
 		Say: screen.say, Show: screen.show,
+	}
+	if len(o.canary.steps) > 0 {
+		if p.rollouts, err = rolloutStore(cfg); err != nil {
+			p.close()
+			return nil, err
+		}
+		p.options.Canary = &canaryRollout{store: p.rollouts, service: o.service, version: o.version, options: o.canary, by: deployer(env)}
 	}
 	if o.compose == "" {
 		p.options.Nodes = &runner.Shell{Runner: commands, StartCommand: o.start, StopCommand: o.stop, Once: o.once}
@@ -62,7 +73,7 @@ func newDeployParts(ctx context.Context, cfg config.Config, env Env, o *deployOp
 func (o *deployOptions) order() (deploy.Order, error) {
 	order := deploy.Order{
 		Service: o.service, Version: o.version, Count: o.count, Batch: o.batch, Redeploy: o.redeploy,
-		Timeout: o.timeout, MinHealthy: o.minHealthy, DrainTimeout: o.drainTimeout,
+		Timeout: o.timeout, MinHealthy: o.minHealthy, DrainTimeout: o.drainTimeout, PauseTimeout: o.canary.pauseTimeout,
 		LoadBalancers: o.loadBalancers, Without: o.without, Nonce: nonce(), IncludeForeign: o.foreign,
 	}
 	if o.pattern == "" {
@@ -82,6 +93,9 @@ func (o *deployOptions) order() (deploy.Order, error) {
 func (p *deployParts) close() {
 	p.catalog.reader.Close()
 	p.client.Close()
+	if p.rollouts.KV != nil {
+		p.rollouts.KV.Close()
+	}
 }
 
 // nonce makes the IDs that are proposed to nodes another in each run.

@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/pointsman/pointsman/sidecar/internal/catalog"
+	"github.com/pointsman/pointsman/sidecar/internal/config"
 	"github.com/pointsman/pointsman/sidecar/internal/consul"
 	"github.com/pointsman/pointsman/sidecar/internal/rollout"
 )
@@ -181,6 +182,10 @@ func newRolloutStore(cmd *cobra.Command, env Env) (rollout.Store, error) {
 	if err != nil {
 		return rollout.Store{}, &exitError{code: ExitUsage, err: err}
 	}
+	return rolloutStore(cfg)
+}
+
+func rolloutStore(cfg config.Config) (rollout.Store, error) {
 	kv, err := consul.NewKV(consulOptions(cfg, hclog.NewNullLogger()))
 	if err != nil {
 		return rollout.Store{}, &exitError{code: ExitUsage, err: err}

@@ -210,7 +210,7 @@ func (d *daemon) newAPI(happened *event.Log, watched *reconcile.InvariantWatch, 
 			head, services := headOf(d.agent.State())
 			head.Certificates, head.CertificateProblems = d.certificates.state()
 			head.Actions = *d.actions.Load()
-			head.RouteProblems = *d.finder.problems.Load()
+			head.RouteProblems, head.FixedShares = *d.finder.problems.Load(), d.catalog.Fixed()
 			return head, services
 		},
 		Short: func() any { return summary() },
@@ -220,7 +220,7 @@ func (d *daemon) newAPI(happened *event.Log, watched *reconcile.InvariantWatch, 
 			s := judged(d.agent.State())
 			s.Certificates, s.CertificateProblems = d.certificates.state()
 			s.Actions = *d.actions.Load()
-			s.RouteProblems = *d.finder.problems.Load()
+			s.RouteProblems, s.FixedShares = *d.finder.problems.Load(), d.catalog.Fixed()
 			return s
 		},
 		Ready: func() (bool, string) { s := d.agent.State(); return s.Ready, s.NotReady },

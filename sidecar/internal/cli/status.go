@@ -33,6 +33,9 @@ type judgedState struct {
 
 	Actions       []string        `json:"actions,omitempty"`        // that the token allows: drain, guard, maintenance
 	RouteProblems []route.Problem `json:"route_problems,omitempty"` // claims of services that are not followed
+
+	// FixedShares is why a service can have no other shares of a rollout than 0 and 100.
+	FixedShares map[string]string `json:"fixed_shares,omitempty"`
 }
 
 func judged(s *reconcile.State) judgedState { return judgedState{State: s, Verdict: s.Verdict()} }

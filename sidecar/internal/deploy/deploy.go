@@ -14,6 +14,7 @@ type Options struct {
 	Catalog   Catalog
 	Balancers Balancers
 	Nodes     Nodes
+	Canary    Canary // nil: the new version gets all traffic as soon as it is live
 
 	Say  func(line string) // one for each transition; nil ok
 	Step func(Step)        // when one begins, by one goroutine; nil ok
@@ -34,6 +35,8 @@ type Deployment struct {
 	gone     []Key        // new ones that were live, but not for the whole time
 	touched  bool         // an old one was told to stop
 	undo     bool         // new ones could not be taken back
+	prepared bool         // a rollout of the new version stands in Consul
+	switched bool         // it is promoted: the new version has all traffic
 }
 
 // New checks the order. It starts nothing.
@@ -77,7 +80,11 @@ func (d *Deployment) Run(ctx context.Context) Result {
 		d.result.Outcome = Interrupted
 	case errors.Is(err, ErrUsage):
 		d.result.Outcome = Refused
-	case d.touched || d.undo:
+	case errors.Is(err, errAborted):
+		d.result.Outcome = Aborted
+	case errors.Is(err, errPaused):
+		d.result.Outcome = Paused
+	case d.touched || d.undo || d.switched:
 		d.result.Outcome = Halfway
 	default:
 		d.result.Outcome = Failed
@@ -88,6 +95,7 @@ func (d *Deployment) Run(ctx context.Context) Result {
 	case err != nil:
 		d.fail(err)
 	}
+	d.howToGoOn()
 	d.finalState(ctx)
 	d.result.LoadBalancers = d.board.bars()
 	d.result.TookMS = time.Since(begun).Milliseconds()
@@ -95,10 +103,20 @@ func (d *Deployment) Run(ctx context.Context) Result {
 }
 
 // run is the deployment up to its first error.
-func (d *Deployment) run(ctx context.Context) error {
+func (d *Deployment) run(ctx context.Context) (err error) {
 	listing, err := d.prepare(ctx)
 	if err != nil {
 		return err
+	}
+	if d.Canary != nil {
+		if listing, err = d.canary(ctx, listing); err != nil {
+			return err
+		}
+		defer func() {
+			if err == nil {
+				d.endRollout(ctx)
+			}
+		}()
 	}
 	for {
 		if err := d.bringIn(ctx, listing); err != nil {
@@ -175,7 +193,7 @@ func (d *Deployment) bringIn(ctx context.Context, listing Listing) error {
 	begun := time.Now()
 	n := d.fleet.toStart()
 	minHealthy := d.MinHealthy
-	if d.fleet.finished(listing) {
+	if d.fleet.finished(listing) || d.fleet.unshared {
 		minHealthy = 0 // nothing depends on it
 	}
 	err := d.start(ctx, listing, n)
@@ -195,6 +213,7 @@ func (d *Deployment) bringIn(ctx context.Context, listing Listing) error {
 		d.explain(ctx, begun)
 	}
 	if n > 0 {
+		d.say("%s does not become live", d.Version)
 		d.takeBack(ctx)
 	}
 	return err
@@ -261,7 +280,7 @@ func (d *Deployment) lostOr(ctx context.Context, err error) error {
 // fail takes each line of an error for a problem, unless the problems have been
 // told in detail.
 func (d *Deployment) fail(err error) {
-	if _, isLost := errors.AsType[*lostError](err); isLost || errors.Is(err, errNotLive) || errors.Is(err, errNotDrained) || errors.Is(err, errNotStopped) {
+	if _, isLost := errors.AsType[*lostError](err); isLost || errors.Is(err, errNotLive) || errors.Is(err, errAborted) || errors.Is(err, errNotDrained) || errors.Is(err, errNotStopped) {
 		return
 	}
 	for line := range strings.Lines(err.Error()) { // joined errors have one each

@@ -21,6 +21,8 @@ type fleet struct {
 	mu   sync.Mutex
 	came map[Key]string // the node of each instance of the version that came later; "": none of ours
 
+	unshared bool // new ones are live though a rollout gives their version no share
+
 	first int          // the number of the next new node
 	goal  int          // number of new ones that are to be live now
 	done  map[Key]bool // old, and drained
@@ -210,7 +212,8 @@ func (f *fleet) fresh(l Listing) (out []Instance) {
 func (f *fleet) liveIn(v View) keySet {
 	live, nodes := keySet{}, map[string]bool{}
 	for _, i := range v.list() {
-		if !v.Instances[i.Key()].Takes || !f.isNew(i) {
+		seen := v.Instances[i.Key()]
+		if isLive := seen.Takes || f.unshared && seen.Ready; !isLive || !f.isNew(i) {
 			continue
 		}
 		if node := f.node(i.Key()); node == "" || !nodes[node] {

@@ -133,6 +133,10 @@ func (d *Deployment) view(ctx context.Context, b Balancer) (View, error) {
 // instances of the version, also those that are not new, and so may answer at
 // once.
 func (d *Deployment) waitLive(ctx context.Context, b Balancer) error {
+	if d.fleet.unshared { // it counts those that take traffic
+		wait(ctx, viewEvery)
+		return nil
+	}
 	live, err := d.Balancers.Live(ctx, b, d.Version, d.fleet.goal, left(ctx))
 	switch {
 	case err != nil:

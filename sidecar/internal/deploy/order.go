@@ -20,6 +20,7 @@ type Order struct {
 	Timeout      time.Duration // for a wave to become live everywhere
 	MinHealthy   time.Duration // for it to stay live everywhere before old ones are stopped; 0: none
 	DrainTimeout time.Duration // for one to become drained everywhere
+	PauseTimeout time.Duration // for a canary's rollout that is paused to go on
 
 	// Pattern is what the ID of an instance looks like that may be stopped or
 	// counted; nil is DefaultPattern. IncludeForeign takes all instances.
@@ -82,8 +83,8 @@ func (o Order) check() error {
 	if o.Timeout <= 0 || o.DrainTimeout <= 0 {
 		bad("timeout %s, drain timeout %s: must be above 0", o.Timeout, o.DrainTimeout)
 	}
-	if o.MinHealthy < 0 {
-		bad("min healthy %s: must not be negative", o.MinHealthy)
+	if o.MinHealthy < 0 || o.PauseTimeout < 0 {
+		bad("min healthy %s, pause timeout %s: must not be negative", o.MinHealthy, o.PauseTimeout)
 	}
 	return errors.Join(errs...)
 }

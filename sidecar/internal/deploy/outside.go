@@ -60,6 +60,16 @@ type View struct {
 	Instances map[Key]Seen
 	Rejected  map[Key]string // left out, and why
 	Unlisted  bool           // it still has servers that Consul no longer lists
+
+	Shares    map[string]Share // of the versions by a rollout; empty: it has none
+	Unapplied string           // why the shares are not what it gives the versions
+	Fixed     string           // why it takes no other shares than 0 and 100; "" where it takes all
+}
+
+// Share is the part of a version in a load balancer's traffic, in percent.
+type Share struct {
+	Wanted int
+	Seen   float64 // of the weight of the servers that take traffic
 }
 
 // list gives what the load balancer knows as instances, sorted.
@@ -78,6 +88,7 @@ type Seen struct {
 	Takes    bool   // it gets new requests
 	Sessions int
 	Check    string // HAProxy's last one, of a server that is down; "" is none
+	Ready    bool   // Takes, or it would if a rollout gave its version a share
 }
 
 // Nodes starts and stops nodes.

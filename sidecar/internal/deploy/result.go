@@ -17,6 +17,8 @@ const (
 	Halfway     Outcome = "partially deployed"    // old ones were stopped, or new ones may run still
 	Interrupted Outcome = "interrupted"           // ended from outside
 	Refused     Outcome = "deployment impossible" // the order is wrong; nothing was done
+	Aborted     Outcome = "aborted"               // the canary's rollout was: what ran before has all traffic
+	Paused      Outcome = "paused"                // the canary's rollout is: both versions run, nothing was stopped
 )
 
 // Result is what came of a deployment, for people and programs.
@@ -105,6 +107,10 @@ func (r Result) Summary() string {
 		return fmt.Sprintf("%s already deployed: %d live on %s; no changes made", what, r.Count, balancers(r.LoadBalancers))
 	case Failed, Refused:
 		return what + " not deployed; old nodes not touched"
+	case Aborted:
+		return what + " aborted; old nodes not touched: " + r.standing()
+	case Paused:
+		return what + " not promoted yet: " + r.standing()
 	case Halfway:
 		return what + " partially deployed: " + r.standing()
 	case Interrupted:

@@ -116,7 +116,7 @@ func (d *Deployment) sortOut(failed map[Key]error, now Listing) (stuck map[Key]b
 
 // takeBack stops the new ones of this wave again.
 func (d *Deployment) takeBack(ctx context.Context) {
-	d.say("%s does not become live: stopping the new nodes", d.Version)
+	d.say("stopping the new nodes again")
 	d.step(Step{Name: "take back", Detail: "the new nodes are stopped, the old ones are not touched"}, 0)
 	var back []Instance
 	missing := map[string]bool{}

@@ -45,6 +45,8 @@ type world struct {
 	given     []string
 	next      int
 	least     int // number that must always take traffic on each load balancer that lives
+
+	rollout *rollout // nil: no version has a share
 }
 
 type node struct {
@@ -217,10 +219,14 @@ func (w *world) View(_ context.Context, b Balancer) (View, error) {
 		return View{}, err
 	}
 	v := View{Index: w.index, Instances: map[Key]Seen{}}
+	if w.rollout != nil {
+		v.Shares, v.Unapplied, v.Fixed = w.rollout.sharesOn(x), w.rollout.unapplied, w.rollout.fixed
+	}
 	for k, n := range w.nodes {
 		s := Seen{Version: n.Version, Takes: n.takes(time.Now().Add(-x.lag)) && !x.blind, Phase: "down", Check: "L7STS 404: GET /healthz → 404"}
-		if s.Takes {
+		if s.Ready = s.Takes; s.Takes {
 			s.Phase = "up"
+			s.Takes = w.rollout == nil || w.rollout.sharesOn(x)[n.Version].Wanted > 0
 		} else if !n.left.IsZero() {
 			d := w.drain(n, x)
 			s.Phase, s.Sessions = d.Phase, d.Sessions
@@ -357,7 +363,11 @@ func order(change ...func(*Order)) Order {
 // deploy runs one deployment in the world.
 func (w *world) deploy(ctx context.Context, o Order) Result {
 	w.t.Helper()
-	d, err := New(Options{Order: o, Catalog: w, Balancers: w, Nodes: w, Say: func(line string) { w.t.Log(line) }})
+	options := Options{Order: o, Catalog: w, Balancers: w, Nodes: w, Say: func(line string) { w.t.Log(line) }}
+	if w.rollout != nil {
+		options.Canary = w.rollout
+	}
+	d, err := New(options)
 	if err != nil {
 		w.t.Fatal(err)
 	}

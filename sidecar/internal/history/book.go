@@ -123,5 +123,5 @@ func lastDone(list []Deployment) string {
 
 // touched reports whether new nodes may run of it, or old ones have gone.
 func (d *Deployment) touched() bool {
-	return d.Outcome != "failed" && d.Outcome != "deployment impossible" && d.Outcome != "already deployed"
+	return d.Outcome != "failed" && d.Outcome != "deployment impossible" && d.Outcome != "already deployed" && d.Outcome != "aborted"
 }

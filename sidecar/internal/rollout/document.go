@@ -303,6 +303,17 @@ func CheckInterval(d time.Duration) error {
 	return nil
 }
 
+// Text makes a text fit for a Reason.
+func Text(text string) string {
+	text = strings.Map(func(r rune) rune {
+		if r < ' ' || r == 0x7f {
+			return ' '
+		}
+		return r
+	}, text)
+	return strings.ToValidUTF8(text[:min(len(text), maxText)], "")
+}
+
 func checkText(key, text string) error {
 	if len(text) > maxText || !utf8.ValidString(text) || strings.ContainsFunc(text, func(r rune) bool { return r < ' ' || r == 0x7f }) {
 		return fmt.Errorf("%s: %.40q, want at most %d bytes without control characters", key, text, maxText)

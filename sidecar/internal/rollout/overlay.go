@@ -153,6 +153,19 @@ func (o *Overlay) Running() map[string]*Document {
 	return out
 }
 
+// Fixed gives the services that can have no other shares than 0 and 100, and why.
+func (o *Overlay) Fixed() map[string]string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	out := map[string]string{}
+	for _, b := range o.backends {
+		if b.Fixed != "" {
+			out[b.Service] = b.Fixed
+		}
+	}
+	return out
+}
+
 // IsRead reports whether the documents have been read, or that was given up.
 func (o *Overlay) IsRead() bool {
 	o.mu.Lock()

@@ -1,0 +1,256 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/pointsman/pointsman/sidecar/internal/catalog"
+	"github.com/pointsman/pointsman/sidecar/internal/config"
+	"github.com/pointsman/pointsman/sidecar/internal/consul"
+	"github.com/pointsman/pointsman/sidecar/internal/deploy"
+	"github.com/pointsman/pointsman/sidecar/internal/rollout"
+)
+
+// canaryOptions are the flags of a deployment by a rollout.
+type canaryOptions struct {
+	steps        []int
+	interval     time.Duration
+	isCompared   bool
+	pauseTimeout time.Duration
+}
+
+func (o *canaryOptions) flags(cmd *cobra.Command) {
+	f := cmd.Flags()
+	f.IntSliceVar(&o.steps, "canary", nil, "shares of the new version in percent, ascending, the last 100, such as 5,25,50,100; old nodes are stopped after the last (default: all traffic as soon as it is live)")
+	f.DurationVar(&o.interval, "interval", time.Minute, "with --canary: how long a step lasts, at least; 1s to 168h")
+	f.BoolVar(&o.isCompared, "analysis", true, "with --canary: compare the new version with the old one by HAProxy's counters, and abort it where it is worse; =false: a step ends with its interval")
+	f.DurationVar(&o.pauseTimeout, "pause-timeout", 30*time.Minute, "with --canary: how long a paused rollout is waited for, to be resumed, promoted or aborted")
+}
+
+// check names all that is wrong.
+func (o *canaryOptions) check(cmd *cobra.Command, batch int, isRedeploy bool) (errs []error) {
+	flags := cmd.Flags()
+	if !flags.Changed("canary") {
+		for _, name := range []string{"interval", "analysis", "pause-timeout"} {
+			if flags.Changed(name) {
+				errs = append(errs, fmt.Errorf("--%s: requires --canary", name))
+			}
+		}
+		return errs
+	}
+	errs = append(errs, named("canary", rollout.CheckSteps(o.steps)), named("interval", rollout.CheckInterval(o.interval)))
+	if o.pauseTimeout < 0 {
+		errs = append(errs, fmt.Errorf("--pause-timeout %s: must be 0s or more", o.pauseTimeout))
+	}
+	if batch > 0 {
+		errs = append(errs, errors.New("--canary: cannot be combined with --batch: all new nodes start before the first step"))
+	}
+	if isRedeploy {
+		errs = append(errs, errors.New("--canary: cannot be combined with --redeploy: a rollout tells versions apart"))
+	}
+	return errs
+}
+
+// canaryRollout is the rollout of a deployment, in Consul.
+type canaryRollout struct {
+	store            rollout.Store
+	service, version string
+	options          canaryOptions
+	by               string
+}
+
+var _ deploy.Canary = (*canaryRollout)(nil)
+
+func (c *canaryRollout) author() rollout.Author {
+	return rollout.Author{By: c.by, At: time.Now().UTC().Truncate(time.Millisecond)}
+}
+
+// errUnchanged says that a document is as it should be.
+var errUnchanged = errors.New("nothing to change")
+
+// change changes the document, unless change says errUnchanged.
+func (c *canaryRollout) change(ctx context.Context, change func(*rollout.Document) (*rollout.Document, error)) (deploy.Rollout, error) {
+	var is *rollout.Document
+	changed, err := c.store.Change(ctx, c.service, false, func(d *rollout.Document) (*rollout.Document, error) {
+		is = d
+		return change(d)
+	})
+	switch {
+	case errors.Is(err, errUnchanged):
+		return c.seen(is), nil
+	case consul.IsForbidden(err):
+		return deploy.Rollout{}, fmt.Errorf("%w: the Consul token needs key:write for %s", err, rollout.Prefix)
+	case err != nil:
+		return deploy.Rollout{}, err
+	}
+	return c.seen(changed), nil
+}
+
+// Prepare implements deploy.Canary.
+func (c *canaryRollout) Prepare(ctx context.Context, stable string) (deploy.Rollout, error) {
+	if err := errors.Join(rollout.CheckVersion(stable), rollout.CheckVersion(c.version)); err != nil {
+		return deploy.Rollout{}, fmt.Errorf("%w: canary %s beside %s: %w", deploy.ErrUsage, catalog.Printable(c.version), catalog.Printable(stable), err)
+	}
+	return c.change(ctx, func(d *rollout.Document) (*rollout.Document, error) {
+		isOwn := d.Canary == c.version && d.Stable == stable && len(d.Shares) > 0
+		switch isWalking := isWalking(d); {
+		case isWalking && isOwn && !slices.Equal(d.Steps, c.options.steps):
+			return nil, fmt.Errorf("it is %s with the steps %s: give --canary %s to go on, or abort it first", d.State, commas(d.Steps), commas(d.Steps))
+		case isWalking && isOwn, isOwn && d.State == rollout.Promoted:
+			return nil, errUnchanged
+		case isWalking:
+			return nil, underWay(d)
+		case d.State == rollout.Paused && d.Shares[c.version] > 0:
+			return nil, fmt.Errorf("%s has a share of %d%% by %s: walk it up by `pointsman rollout start`, or set it to 0 first", catalog.Printable(c.version), d.Shares[c.version], catalog.Printable(d.ModifiedBy))
+		}
+		shares := map[string]int{}
+		for version := range d.Shares {
+			shares[version] = 0 // what had no traffic is not to get any now
+		}
+		shares[stable], shares[c.version] = 100, 0
+		if isOwn && d.State == rollout.Paused && maps.Equal(shares, d.Shares) {
+			return nil, errUnchanged
+		}
+		n, err := d.Set(c.author(), shares, stable)
+		if err == nil {
+			n.Canary = c.version
+		}
+		return n, err
+	})
+}
+
+// isWalking reports whether a rollout is on its steps.
+func isWalking(d *rollout.Document) bool {
+	return len(d.Steps) > 0 && (d.State == rollout.Running || d.State == rollout.Paused)
+}
+
+func underWay(d *rollout.Document) error {
+	return fmt.Errorf("a rollout of %s is %s, by %s at %s: promote or abort it first", catalog.Printable(d.Canary), d.State, catalog.Printable(d.ModifiedBy), d.ModifiedAt.Format(time.RFC3339))
+}
+
+// Start implements deploy.Canary.
+func (c *canaryRollout) Start(ctx context.Context) (deploy.Rollout, error) {
+	return c.change(ctx, func(d *rollout.Document) (*rollout.Document, error) {
+		if d.Canary != c.version || d.State != rollout.Paused || d.Shares[c.version] != 0 {
+			return nil, fmt.Errorf("changed meanwhile by %s at %s, to %s %s", catalog.Printable(d.ModifiedBy), d.ModifiedAt.Format(time.RFC3339), d.State, d.SharesText())
+		}
+		analysis := rollout.AnalysisOff
+		if c.options.isCompared {
+			analysis = ""
+		}
+		return d.Start(c.author(), d.Stable, c.version, c.options.steps, c.options.interval, analysis)
+	})
+}
+
+// Now implements deploy.Canary.
+func (c *canaryRollout) Now(ctx context.Context) (deploy.Rollout, error) {
+	d, _, err := c.store.Read(ctx, c.service)
+	if err != nil {
+		return deploy.Rollout{}, err
+	}
+	if d == nil {
+		d = rollout.New(c.service)
+	}
+	return c.seen(d), nil
+}
+
+// Abort implements deploy.Canary.
+func (c *canaryRollout) Abort(ctx context.Context, reason string) error {
+	_, err := c.change(ctx, func(d *rollout.Document) (*rollout.Document, error) {
+		switch {
+		case d.Canary != c.version:
+			return nil, fmt.Errorf("it is another one by now, by %s", catalog.Printable(d.ModifiedBy))
+		case d.State == rollout.Aborted:
+			return nil, errUnchanged
+		}
+		return d.Abort(c.author(), rollout.Text(reason))
+	})
+	return err
+}
+
+// End implements deploy.Canary. A rollout that has ended, or never was, is as well.
+func (c *canaryRollout) End(ctx context.Context) error {
+	_, err := c.change(ctx, func(d *rollout.Document) (*rollout.Document, error) {
+		if len(d.Shares) == 0 || d.Canary != c.version || d.State != rollout.Promoted {
+			return nil, errUnchanged
+		}
+		return d.End(c.author())
+	})
+	return err
+}
+
+// seen is a document as a deployment sees it.
+func (c *canaryRollout) seen(d *rollout.Document) deploy.Rollout {
+	r := deploy.Rollout{
+		State: deploy.RolloutReplaced, Share: d.Shares[c.version], StepAt: d.StepAt, Interval: time.Duration(d.Interval), Reason: d.Reason, By: d.ModifiedBy,
+	}
+	if d.Canary != c.version || len(d.Shares) == 0 {
+		return r
+	}
+	if next := d.Step + 1; next < len(d.Steps) {
+		r.Next = d.Steps[next]
+	}
+	switch d.State {
+	case rollout.Running:
+		r.State = deploy.Walking
+	case rollout.Promoted:
+		r.State = deploy.Promoted
+	case rollout.Aborted:
+		r.State = deploy.RolloutAborted
+	case rollout.Paused:
+		r.State = deploy.RolloutPaused
+		if len(d.Steps) == 0 && r.Share == 0 {
+			r.State, r.Next = deploy.Prepared, c.options.steps[0]
+		}
+	}
+	return r
+}
+
+func commas(steps []int) string {
+	return strings.Trim(strings.ReplaceAll(fmt.Sprint(steps), " ", ","), "[]")
+}
+
+// mayDeploy refuses a deployment that a rollout is in the way of: its new nodes would get
+// no traffic, or more than the rollout gives them. Where that cannot be known, the
+// deployment finds out itself.
+func mayDeploy(ctx context.Context, cfg config.Config, o *deployOptions, screen *deployScreen) error {
+	store, err := rolloutStore(cfg)
+	if err != nil {
+		return err
+	}
+	defer store.KV.Close()
+	d, _, err := store.Read(ctx, o.service)
+	if err != nil {
+		screen.say("warning: " + err.Error())
+		return nil
+	}
+	if d == nil {
+		return nil
+	}
+	isCanary := len(o.canary.steps) > 0
+	share, isListed := d.Shares[o.version]
+	switch {
+	case isCanary && (!isWalking(d) || d.Canary == o.version):
+	case isWalking(d):
+		return failure(fmt.Errorf("deploy %s: %w; `pointsman deploy --canary` goes on with that of its version", catalog.Printable(o.service), underWay(d)))
+	case isListed && share == 0:
+		return failure(fmt.Errorf("deploy %s: its rollout gives %s no share of the traffic (%s: %s, by %s at %s), so new nodes would not become live: give --canary 5,25,50,100, or run `pointsman rollout end %s` first%s",
+			catalog.Printable(o.service), catalog.Printable(o.version), d.State, d.SharesText(), catalog.Printable(d.ModifiedBy), d.ModifiedAt.Format(time.RFC3339), catalog.Printable(o.service), beforeEnd(d)))
+	}
+	return nil
+}
+
+// beforeEnd says what must come before an end of the rollout.
+func beforeEnd(d *rollout.Document) string {
+	if d.State == rollout.Paused {
+		return ", after `pointsman rollout abort`"
+	}
+	return ""
+}
