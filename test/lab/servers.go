@@ -138,6 +138,21 @@ func (b *Balancer) OldWorkers(ctx context.Context) (count int, err error) {
 	return count, nil
 }
 
+// Reloads is how often HAProxy was asked to reload since it was started, by whomever and
+// with whatever result, by its master.
+func (b *Balancer) Reloads(ctx context.Context) (int, error) {
+	out, err := b.master(ctx, "show proc")
+	if err != nil {
+		return 0, err
+	}
+	for line := range strings.Lines(out) {
+		if fields := strings.Fields(line); len(fields) > 2 && fields[1] == "master" {
+			return strconv.Atoi(fields[2])
+		}
+	}
+	return 0, fmt.Errorf("lab: show proc without a master: %q", out)
+}
+
 // ReloadHAProxy reloads it over its master socket, behind the sidecar's back.
 // An answer that breaks off is as good: HAProxy before 2.7 gives none.
 func (b *Balancer) ReloadHAProxy(ctx context.Context) error {
