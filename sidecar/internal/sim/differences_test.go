@@ -129,7 +129,7 @@ func (w *world) serviceDiffers(svc plan.Service, c content) string {
 	switch d := routesDiffer(want, got); {
 	case d == "" && noAgent != "":
 		return noAgent
-	case d != "" && (w.serving(svc, in) >= svc.MinServers && !strange || !w.holdsAll(got, want) || !w.saysHeld(svc)):
+	case d != "" && (w.serving(svc, in) >= svc.MinServers && !strange || !w.holdsAll(svc, got, want) || !w.saysHeld(svc)):
 		return "Consul and HAProxy differ on " + svc.Name + ": " + d
 	}
 	if d := routesDiffer(filed, fileRoutes(c, b)); d != "" {
@@ -189,14 +189,29 @@ func (w *world) saysHeld(svc plan.Service) bool {
 	})
 }
 
-// holdsAll reports whether the guard may hold the servers beyond the wanted ones.
-func (w *world) holdsAll(got, want []route) bool {
+// holdsAll reports whether the guard may hold the servers beyond the wanted ones:
+// each is where something answers that no other server reaches. Where the agent
+// keeps the other one out of traffic, the guard can't spare it.
+func (w *world) holdsAll(svc plan.Service, got, want []route) bool {
+	at := func(r route) func(route) bool { return func(x route) bool { return x.addr == r.addr } }
 	for _, r := range got {
 		if n := w.where[r.addr]; n == nil || !n.listening {
 			return false
 		}
+		if !hasAgents(svc) && count(got, at(r)) > max(1, count(want, at(r))) {
+			return false
+		}
 	}
 	return !slices.ContainsFunc(want, func(r route) bool { return !slices.Contains(got, r) })
+}
+
+func count(routes []route, is func(route) bool) (n int) {
+	for _, r := range routes {
+		if is(r) {
+			n++
+		}
+	}
+	return n
 }
 
 func isOwned(s plan.Server, told catalog.Service) bool {
