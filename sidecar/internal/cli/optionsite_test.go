@@ -70,13 +70,19 @@ func newOptionSite(t *testing.T, cases []optionCase) *optionSite {
 	return s
 }
 
+// inter is the interval of checks. Clients and servers are in this program. Where
+// the machine gives it no time, its servers answer late: HAProxy ends a check's TLS
+// handshake after the shorter of `inter` and `timeout connect`, the rest after
+// `timeout check`, takes all servers for down (L6TOUT), and no sidecar prevents it.
+const inter = "2s"
+
 // settings is the settings file.
 func (s *optionSite) settings() []byte {
 	var services []map[string]any
 	for _, c := range s.services {
 		service := map[string]any{
 			"name": c.name, "bind": s.socket(c), "server_options": c.options, "backend_extra": append([]string{"http-send-name-header X-Server"}, c.lines...),
-			"check": map[string]any{"path": checkPath, "inter": "300ms", "fast_inter": "100ms", "down_inter": "100ms", "rise": 1, "fall": 3},
+			"check": map[string]any{"path": checkPath, "inter": inter, "fast_inter": "100ms", "down_inter": "100ms", "rise": 1, "fall": 10},
 			"slots": map[string]any{"force": c.slots, "min": 2, "spare": 1},
 		}
 		if c.balance != "" {
@@ -92,6 +98,7 @@ func (s *optionSite) settings() []byte {
 		"haproxy": map[string]any{
 			"socket": s.haproxy.Runtime(), "master_socket": s.haproxy.Master(), "config": s.haproxy.ConfigFile(),
 			"check_command": []string{haproxytest.Binary(s.t), "-c", "-f", "{file}"},
+			"defaults":      map[string]any{"timeouts": map[string]any{"connect": "10s"}}, // see inter
 			"global":        map[string]any{"user": "", "group": "", "chroot": "", "stats_socket_group": "", "extra": []string{"ssl-default-server-options ssl-min-ver TLSv1.0"}},
 		},
 	})
@@ -254,7 +261,7 @@ func (s *optionSite) registerOne(c *optionService, id string, w *witness, meta m
 // client speaks to HAProxy as a client of the service, a connection for each
 // request.
 func (s *optionSite) client(c *optionService) *http.Client {
-	return &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{
+	return &http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{
 		DisableKeepAlives: true,
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return (&net.Dialer{}).DialContext(ctx, "unix", s.socket(c))

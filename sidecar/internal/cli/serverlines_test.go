@@ -18,12 +18,16 @@ import (
 // requests is the load on a service, one after another, in some goroutines.
 type requests struct {
 	sent, failed atomic.Int64
-	first        atomic.Value // what failed first
+	first        atomic.Value // what failed first, and the servers then
+	servers      func() string
 	stop         func()
 }
 
 func (s *optionSite) underLoad(c *optionService, goroutines int) *requests {
-	l := &requests{}
+	l := &requests{servers: func() (stat string) {
+		stat, _ = haproxytest.Send(s.haproxy.Runtime(), "show stat "+c.name+" 4 -1", false)
+		return stat
+	}}
 	var over atomic.Bool
 	var running sync.WaitGroup
 	for range goroutines {
@@ -53,8 +57,9 @@ func (l *requests) request(ctx context.Context, client *http.Client) {
 		}
 	}
 	if err != nil && ctx.Err() == nil {
-		l.failed.Add(1)
-		l.first.CompareAndSwap(nil, err.Error())
+		if l.failed.Add(1) == 1 {
+			l.first.Store(err.Error() + "\n" + l.servers())
+		}
 	}
 }
 

@@ -29,7 +29,7 @@ var volatile = regexp.MustCompile(`^(be_id|be_name|srv_id|srv_name|srv_addr|srv_
 func (s *optionSite) look(when string) map[string]serverLook {
 	s.t.Helper()
 	s.settled(when)
-	out := map[string]serverLook{}
+	shown := map[string]map[string]string{}
 	for _, c := range s.services {
 		if c.failed {
 			continue
@@ -43,7 +43,7 @@ func (s *optionSite) look(when string) map[string]serverLook {
 			agentAsked := columns["srv_agent_state"] == "0" || columns["srv_agent_state"] == "22" && answer != "INI" && !strings.HasSuffix(answer, "TOUT")
 			return strings.HasPrefix(columns["status"], "UP") && columns["srv_check_state"] == "6" && strings.HasSuffix(columns["check_status"], "OK") && agentAsked
 		}
-		for deadline := time.Now().Add(5 * time.Second); !up(); time.Sleep(20 * time.Millisecond) {
+		for deadline := time.Now().Add(10 * time.Second); !up(); time.Sleep(20 * time.Millisecond) {
 			if time.Now().After(deadline) {
 				c.failed = true
 				s.t.Errorf("%s (%s) is not up %s: status %q, check %s %q, agent state %s", c.keyword, c.options, when, columns["status"], columns["check_status"], columns["last_chk"], columns["srv_agent_state"])
@@ -56,8 +56,16 @@ func (s *optionSite) look(when string) map[string]serverLook {
 		if strings.Contains(c.keyword, "half the weight") {
 			s.haproxy.Until("its agent halves the weight "+when, func() bool { columns = s.columns(c.name, c.first.addr()); return columns["srv_uweight"] == "5" })
 		}
+		shown[c.name] = columns
 		c.first.reset()
 		s.traffic(c)
+	}
+	out := map[string]serverLook{}
+	for _, c := range s.services { // their checks have come meanwhile
+		columns := shown[c.name]
+		if c.failed {
+			continue
+		}
 		wanted := 2
 		if strings.Contains(c.options, "port ") && !strings.Contains(c.options, "agent") || slices.Contains(c.lines, "option tcp-check") || c.keyword == "check.type tcp" {
 			wanted = 1 // its checks go elsewhere, or do not ask
