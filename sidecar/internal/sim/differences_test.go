@@ -117,7 +117,7 @@ func (w *world) serviceDiffers(svc plan.Service, c content) string {
 			}
 			filed = append(filed, route{s.Addr, weight, s.MaxConn, s.Backup})
 			strange = strange || w.isStrange(svc, told, s.Addr)
-		case s.Admin == plan.Maint && w.proxy.dynamic && !svc.ForceSlots && !w.set.refuses[svc.Backend] && !isSlot(s.Name) && !isOwned(s.Server, told):
+		case s.Admin == plan.Maint && w.proxy.dynamic && !isSlot(s.Name) && !isOwned(s.Server, told):
 			return s.Name + " is left over"
 		case s.Admin == plan.Drain && !slices.ContainsFunc(told.Instances, func(i catalog.Instance) bool { return i.Addr == s.Addr && announced(i) }):
 			return s.Name + " is in drain without a reason"
