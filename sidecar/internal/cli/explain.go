@@ -9,8 +9,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/pointsman/pointsman/registrator/sidecarapi"
-	"github.com/pointsman/pointsman/sidecar/internal/api"
 	"github.com/pointsman/pointsman/sidecar/internal/catalog"
 	"github.com/pointsman/pointsman/sidecar/internal/event"
 	"github.com/pointsman/pointsman/sidecar/internal/reconcile"
@@ -28,24 +26,17 @@ server in HAProxy or its address: whether it takes traffic, if not why, what it
 waits for, and what happened to it last. Exits with 1 if it is not known here.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			var s reconcile.State
-			var happened api.Events
-			err := askOwn(cmd, env, func(c *sidecarapi.Client, to sidecarapi.Target) (err error) {
-				if err = c.State(cmd.Context(), to, &s); err == nil {
-					err = c.Events(cmd.Context(), to, 0, event.Capacity, &happened)
-				}
-				return err
-			})
+			s, happened, err := stateAndEvents(cmd, env)
 			if err != nil {
 				return err
 			}
-			if !explain(env.Stdout, &s, happened.Events, args[0]) {
-				return failure(unexplained(&s, args[0]))
+			if !explain(env.Stdout, s.State, happened, args[0]) {
+				return failure(unexplained(s.State, args[0]))
 			}
 			return nil
 		},
 	}
-	cmd.AddCommand(explainRouteCommand(env))
+	cmd.AddCommand(explainRouteCommand(env), explainServiceCommand(env), explainReloadCommand(env))
 	return cmd
 }
 

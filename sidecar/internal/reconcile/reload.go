@@ -120,7 +120,7 @@ func (a *Agent) tendReload(ctx context.Context, p plan.Plan) time.Duration {
 	if a.files.writing != nil || r.running != nil {
 		return time.Hour // its end wakes the loop
 	}
-	if wait := max(a.untilReload(now, p), r.again.Sub(now)); wait > 0 {
+	if wait := max(a.reloadDue(p).Sub(now), r.again.Sub(now)); wait > 0 {
 		return wait
 	}
 	r.running = &reload{
@@ -160,9 +160,9 @@ func (a *Agent) untilTakeover() time.Duration {
 	return 0
 }
 
-// untilReload is how long the reload must wait: for more changes, for the last
-// reload to lie back far enough, for what is not known yet.
-func (a *Agent) untilReload(now time.Time, p plan.Plan) time.Duration {
+// reloadDue is when the reload may start: after more changes, when the last
+// reload lies back far enough, and what is not known yet is known or late.
+func (a *Agent) reloadDue(p plan.Plan) time.Time {
 	r := &a.reloads
 	due := r.changed.Add(a.set.ReloadDebounce)
 	if latest := r.first.Add(a.set.ReloadMaxDelay); latest.Before(due) {
@@ -176,7 +176,19 @@ func (a *Agent) untilReload(now time.Time, p plan.Plan) time.Duration {
 	if r.notBefore.After(due) {
 		due = r.notBefore
 	}
-	return due.Sub(now)
+	return due
+}
+
+// reloadNotBefore is when the reload that is due starts at the earliest.
+func (a *Agent) reloadNotBefore(p plan.Plan) time.Time {
+	r := &a.reloads
+	if r.reason == plan.NoReload || r.running != nil || p.Reload == plan.NoReload {
+		return time.Time{}
+	}
+	if due := a.reloadDue(p); due.After(r.again) {
+		return due
+	}
+	return r.again
 }
 
 // reload writes the file and makes HAProxy load it. A failure leaves HAProxy and

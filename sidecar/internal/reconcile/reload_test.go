@@ -9,6 +9,7 @@ import (
 
 	"github.com/pointsman/pointsman/sidecar/internal/catalog"
 	"github.com/pointsman/pointsman/sidecar/internal/plan"
+	"github.com/pointsman/pointsman/sidecar/internal/reconcile"
 )
 
 // many gives instances api-1 to api-n.
@@ -99,8 +100,17 @@ func TestAReloadWaitsWhileTooManyOldWorkersLive(t *testing.T) {
 		if n := b.log.count("reload delayed by old workers"); n != 1 {
 			t.Errorf("got %d lines, want 1:\n%s", n, b.log)
 		}
-		if got := b.agent.State().Reloads.Pending; got != "slots_exhausted" {
-			t.Errorf("got %q pending, want slots_exhausted", got)
+		is := b.agent.State().Reloads
+		if is.Pending != "slots_exhausted" || is.WaitsFor != "old workers" || is.UnderWay {
+			t.Errorf("the state has %+v, want that slots_exhausted waits for old workers", is)
+		}
+		if in := time.Until(is.NotBefore); in < 0 || in > 2*time.Second {
+			t.Errorf("the state has the reload in %s, want when they are counted again", in)
+		}
+		if got := b.agent.State().Verdict().Reasons; !slices.ContainsFunc(got, func(f reconcile.Finding) bool {
+			return f.Text == "reload due: slots_exhausted, waits for old workers"
+		}) {
+			t.Errorf("the verdict has %+v", got)
 		}
 		// What needs no reload goes on: four slots are all that there is.
 		if got := len(b.haproxy.shows("api_nodes")); got != 4 {
@@ -110,6 +120,9 @@ func TestAReloadWaitsWhileTooManyOldWorkersLive(t *testing.T) {
 		b.haproxy.with(func() { b.haproxy.old-- })
 		b.eventually("the reload", 2*time.Second, func() bool { return len(b.haproxy.reloadTimes()) == 1 })
 		b.eventually("it is applied", time.Second, func() bool { return len(b.recorder.told("applied")) == 1 })
+		if is := b.agent.State().Reloads; is.Pending+is.WaitsFor != "" || !is.NotBefore.IsZero() {
+			t.Errorf("after it the state has %+v", is)
+		}
 	})
 }
 

@@ -103,7 +103,10 @@ type ReloadState struct {
 	Last       time.Time `json:"last"`
 	LastReason string    `json:"last_reason,omitempty"`
 	Pending    string    `json:"pending,omitempty"` // the reason of the reload that is due
-	Error      string    `json:"error,omitempty"`   // of the last, if it failed and is still needed
+	UnderWay   bool      `json:"under_way,omitempty"`
+	WaitsFor   string    `json:"waits_for,omitempty"` // what holds back the one that is due: old workers or their memory
+	NotBefore  time.Time `json:"not_before,omitzero"` // when the one that is due starts at the earliest; zero: it is not known yet
+	Error      string    `json:"error,omitempty"`     // of the last, if it failed and is still needed
 }
 
 // ServiceState is one service on this load balancer.

@@ -57,7 +57,11 @@ func (s *State) Verdict() Verdict {
 	if r := s.Reloads; r.Error != "" {
 		v.add(Degraded, "reload failed, previous configuration still active: "+r.Error)
 	} else if r.Pending != "" {
-		v.add(Behind, "reload due: "+r.Pending)
+		text := "reload due: " + r.Pending
+		if r.WaitsFor != "" {
+			text += ", waits for " + r.WaitsFor
+		}
+		v.add(Behind, text)
 	}
 	for i := range s.Services {
 		v.service(&s.Services[i], s.HAProxy.Running)

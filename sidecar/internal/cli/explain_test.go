@@ -1,0 +1,94 @@
+package cli
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/pointsman/pointsman/sidecar/internal/event"
+	"github.com/pointsman/pointsman/sidecar/internal/plan"
+	"github.com/pointsman/pointsman/sidecar/internal/reconcile"
+)
+
+func TestExplainReload_EachWait_IsSaidWithItsEnd(t *testing.T) {
+	due := reconcile.ReloadState{Pending: string(plan.SlotsExhausted)}
+	after := func(change func(*reconcile.ReloadState)) reconcile.ReloadState {
+		r := due
+		change(&r)
+		return r
+	}
+	for name, c := range map[string]struct {
+		reloads reconcile.ReloadState
+		want    []string
+	}{
+		"none due":    {reconcile.ReloadState{}, []string{"none due", "none since the sidecar started", "0 succeeded, 0 failed"}},
+		"old workers": {after(func(r *reconcile.ReloadState) { r.WaitsFor = "old workers" }), []string{"due, slots_exhausted: an instance has no free slot", "old workers: 3 old workers with 64 MiB", "hard_stop_after"}},
+		"an interval": {after(func(r *reconcile.ReloadState) { r.NotBefore = noon.Add(time.Second) }), []string{"until 2026-", "reload.min_interval"}},
+		"a failure": {after(func(r *reconcile.ReloadState) {
+			r.NotBefore, r.Error, r.Failed = noon.Add(time.Minute), "line 7: unknown\x1b[2J", 2
+		}), []string{"because the last one failed", "line 7: unknown·[2J", "0 succeeded, 2 failed"}},
+		"under way": {after(func(r *reconcile.ReloadState) { r.UnderWay = true }), []string{"nothing: it is under way"}},
+		"the loop":  {due, []string{"the next look at HAProxy"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := &reconcile.State{Reloads: c.reloads}
+			s.HAProxy = reconcile.HAProxyState{Running: true, OldWorkers: 3, OldWorkersMemory: 64 << 20}
+			var out strings.Builder
+			events := []event.Event{{Kind: event.ServerUp, Server: "api-1"}, {Kind: event.ReloadDone, Reason: "service_added"}}
+			if err := explainReload(&out, s, events, noon); err != nil {
+				t.Fatal(err)
+			}
+			for _, want := range append(c.want, "reload done: service added") {
+				if !strings.Contains(out.String(), want) {
+					t.Errorf("want %q in\n%s", want, out.String())
+				}
+			}
+			if strings.Contains(out.String(), "server up") {
+				t.Errorf("an event that is no reload is shown:\n%s", out.String())
+			}
+		})
+	}
+}
+
+func TestExplainReload_EveryReason_HasWords(t *testing.T) {
+	for _, r := range plan.ReloadReasons {
+		if reloadReasons[r] == "" {
+			t.Errorf("reload reason %q has no words", r)
+		}
+	}
+}
+
+func TestExplainService_WhatIsWrong_IsListed(t *testing.T) {
+	svc := reconcile.ServiceState{
+		Name: "api", Backend: "api_nodes", Known: true, Answered: noon,
+		Guard:    reconcile.GuardState{Held: []string{"api-9"}, Since: noon, Until: noon.Add(time.Hour)},
+		Rejected: []reconcile.RejectedState{{ID: "api-8", Node: "n\x1b1", Error: "address 127.0.0.1 refused"}},
+	}
+	for range maxListed + 2 {
+		svc.Instances = append(svc.Instances, reconcile.InstanceState{ID: "api-1", Server: "api-1", Phase: reconcile.PhaseDown, Reason: "HAProxy's check fails: L7STS 503"})
+	}
+	svc.Instances = append(svc.Instances, reconcile.InstanceState{ID: "api-2", Server: "api-2", Phase: reconcile.PhaseUp, Admin: "ready", Weight: 1})
+	other := reconcile.ServiceState{Name: "shop", Backend: "shop", Known: true}
+	s := judgedState{State: &reconcile.State{Services: []reconcile.ServiceState{svc, other}}}
+	s.HAProxy.Running = true
+	s.Verdict = s.State.Verdict()
+	if !s.keep("api") {
+		t.Fatal("api is not there")
+	}
+	events := []event.Event{{Kind: event.ServerDown, Backend: "api_nodes", Server: "api-1", Instance: "api-1", At: noon}, {Kind: event.ServerUp, Backend: "shop", Server: "shop-1"}}
+	var out strings.Builder
+	if err := explainServices(&out, s, events); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{
+		"api, backend api_nodes", "1 of 13 servers take traffic", "holds 1 servers since", "guard release api", "no traffic  api-1: HAProxy's check fails: L7STS 503",
+		"2 more: `pointsman status api`", `api-8 on "n\x1b1": address 127.0.0.1 refused`, "degraded", "api-1 server down",
+	} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("want %q in\n%s", want, out.String())
+		}
+	}
+	if strings.Contains(out.String(), "shop") {
+		t.Errorf("another service is shown:\n%s", out.String())
+	}
+}
