@@ -36,10 +36,13 @@ func (b *backendPlan) bind() (unassigned []*catalog.Instance) {
 			slotsAt[k] = append(slotsAt[k], i)
 		}
 	}
-	for _, at := range slotsAt {
-		// A slot in use before one that only remembers the address.
+	for k, at := range slotsAt {
+		if len(at) == 1 {
+			continue
+		}
+		surplus := len(at) > b.instancesAt(k)
 		slices.SortStableFunc(at, func(x, y int) int {
-			return cmp.Compare(maintLast(&b.servers[x]), maintLast(&b.servers[y]))
+			return cmp.Compare(rank(&b.servers[x], surplus), rank(&b.servers[y], surplus))
 		})
 	}
 	for _, inst := range b.byRole() {
@@ -107,8 +110,24 @@ type addrKey struct {
 	backup bool
 }
 
-func maintLast(s *Server) int {
-	if s.Admin == Maint {
+// instancesAt counts those at an address.
+func (b *backendPlan) instancesAt(k addrKey) (n int) {
+	for i := range b.want.Instances {
+		if inst := &b.want.Instances[i]; inst.Addr == k.addr && inst.Backup == k.backup {
+			n++
+		}
+	}
+	return n
+}
+
+// rank is which of the slots at one address is bound first: one in use before one that
+// only remembers the address. Where there are more than instances, so that some go, one
+// that gets requests comes before one that its check or its agent keeps from them.
+func rank(s *Server, surplus bool) int {
+	switch {
+	case s.Admin == Maint:
+		return 2
+	case surplus && !isAvailable(s):
 		return 1
 	}
 	return 0
