@@ -314,6 +314,9 @@ func (s *sidecar) coming(svc plan.Service, in []*catalog.Instance, servers []pla
 	for _, i := range in {
 		soon := i.Weight > 0 && !s.ill[i.ID] && !s.isOverdue(svc, i)
 		for _, x := range servers {
+			if x.Name == i.Server && x.Admin != plan.Ready && x.Agent == plan.AgentOn {
+				soon = false // its agent keeps it out, also where someone has moved it
+			}
 			if x.Addr != i.Addr || x.Name != i.Server && !isSlot(x.Name) {
 				continue
 			}
