@@ -251,6 +251,12 @@ func (c *Client) Events(ctx context.Context, to Target, after uint64, limit int,
 	return c.decode(ctx, to, question{path: []string{"events"}, query: query, wait: loopTimeout, most: maxState}, into)
 }
 
+// Decisions asks for the newest decisions with what they were made from
+// (/api/v1/decisions), and decodes them as State does.
+func (c *Client) Decisions(ctx context.Context, to Target, into any) error {
+	return c.decode(ctx, to, question{path: []string{"decisions"}, wait: loopTimeout, most: maxState}, into)
+}
+
 // Counters asks what a load balancer has counted of a service. The list is bounded
 // while it is decoded, as three bytes of it may take a hundred in memory.
 func (c *Client) Counters(ctx context.Context, to Target, service string) (Counters, error) {

@@ -25,7 +25,7 @@ var rules = []rule{
 		imports: []string{
 			sidecar + "reconcile/...", sidecar + "config/...", sidecar + "consul/...",
 			sidecar + "haproxy/...", sidecar + "metrics/...", sidecar + "render/...",
-			sidecar + "api/...", sidecar + "certificate", sidecar + "credential/...", sidecar + "statefile/...", sidecar + "deploy/...", sidecar + "runner/...", sidecar + "event", sidecar + "fleet", sidecar + "history", sidecar + "rollout", sidecar + "analysis",
+			sidecar + "api/...", sidecar + "certificate", sidecar + "credential/...", sidecar + "statefile/...", sidecar + "deploy/...", sidecar + "runner/...", sidecar + "event", sidecar + "flight", sidecar + "fleet", sidecar + "history", sidecar + "rollout", sidecar + "analysis",
 			// The wiring turns settings into the values of the core, and prints plans.
 			sidecar + "catalog/...", sidecar + "plan/...", sidecar + "route",
 			// It registers the load balancer, as any program registers itself.
@@ -43,6 +43,8 @@ var rules = []rule{
 	{place: sidecar + "api/...", imports: append([]string{sidecar + "reconcile/...", sidecar + "credential/...", sidecar + "event", "registrator/contract/...", "registrator/sidecarapi"}, core...), tests: fakes},
 	// It keeps what happened: it reads the agent's State and takes its calls.
 	{place: sidecar + "event", imports: append([]string{sidecar + "reconcile/..."}, core...)},
+	// It keeps decisions, and makes them again.
+	{place: sidecar + "flight", imports: core},
 	// It keeps what deploy did, in Consul.
 	{place: sidecar + "history", imports: []string{sidecar + "deploy/...", sidecar + "consul/..."}, tests: fakes},
 	// It lays the weights of versions over the catalog, by documents in Consul.
@@ -65,7 +67,7 @@ var rules = []rule{
 	{place: "templates"},
 
 	// The world in which the agent's loop is simulated: tests only.
-	{place: sidecar + "sim/...", tests: append([]string{sidecar + "reconcile/..."}, core...)},
+	{place: sidecar + "sim/...", tests: append([]string{sidecar + "reconcile/...", sidecar + "flight"}, core...)},
 
 	// The fakes, which only tests import.
 	{place: sidecar + "consultest/...", imports: append([]string{"test/lab/...", "test/proctest"}, core...), tests: []string{"test/compat"}},

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"fmt"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -49,6 +50,14 @@ func TestOperatorDrain_SidecarRestarts_LosesNothing(t *testing.T) {
 
 	if out, err := w.lb.Operate(w.ctx, "events", service); err != nil || !strings.Contains(out, "server draining: operator") {
 		t.Errorf("events said %q, %v, want the drain in it", out, err)
+	}
+
+	record := filepath.Join(t.TempDir(), "record.json.gz")
+	if out, err := w.lb.Operate(w.ctx, "record", record); err != nil {
+		t.Errorf("record said %q, %v", out, err)
+	}
+	if out, err := w.lb.Operate(w.ctx, "replay", "--service", service, record); err != nil || !strings.Contains(out, "drain "+server+": operator") {
+		t.Errorf("replay said %q, %v, want the drain in it", out, err)
 	}
 
 	w.must(w.lb.Sidecar.Stop(10 * time.Second))

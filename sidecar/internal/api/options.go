@@ -41,6 +41,8 @@ type Options struct {
 	Fleet func(context.Context) any
 	// Counters reads what HAProxy has counted of a service's instances; nil: there is none.
 	Counters Counters
+	// Decisions gives the body of /api/v1/decisions; nil: there is none.
+	Decisions func() any
 	// Deployments gives the body of /api/v1/deployments; nil: there is none. An error is
 	// Consul's.
 	Deployments func(context.Context) (any, error)

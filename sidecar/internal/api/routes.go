@@ -47,6 +47,9 @@ func routes(o Options) (map[string]http.Handler, error) {
 	if o.Counters != nil {
 		paths["/api/v1/counters/*"] = serviceCounters(o.LoadBalancer, o.Counters)
 	}
+	if o.Decisions != nil {
+		paths["/api/v1/decisions"] = state(o.Decisions)
+	}
 	if o.Deployments != nil {
 		paths["/api/v1/deployments"] = deployments(o.Deployments)
 	}

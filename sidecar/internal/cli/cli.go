@@ -132,7 +132,7 @@ deployment is under way (deploy) or the rollout was changed meanwhile (rollout),
 			_, _ = fmt.Fprintf(env.Stderr, "pointsman: container platform's environment variables ignored: %s\n", passed)
 		}
 	}
-	root.AddCommand(runCommand(env), statusCommand(env), explainCommand(env), eventsCommand(env), renderCommand(env), planCommand(env), checkCommand(env), maintenanceCommand(env), guardCommand(env), drainCommand(env), readyCommand(env), deployCommand(env), rolloutCommand(env), initCommand(env), versionCommand(env))
+	root.AddCommand(runCommand(env), statusCommand(env), explainCommand(env), eventsCommand(env), recordCommand(env), replayCommand(env), renderCommand(env), planCommand(env), checkCommand(env), maintenanceCommand(env), guardCommand(env), drainCommand(env), readyCommand(env), deployCommand(env), rolloutCommand(env), initCommand(env), versionCommand(env))
 	return root
 }
 

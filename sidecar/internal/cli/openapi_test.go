@@ -58,6 +58,15 @@ type problemAnswer struct {
 	Error string `json:"error"`
 }
 
+// recordAnswer is a flight.File; its decisions are for "pointsman replay" only.
+type recordAnswer struct {
+	Schema       int       `json:"schema"`
+	LoadBalancer string    `json:"load_balancer"`
+	Version      string    `json:"version"`
+	Written      time.Time `json:"written"`
+	Decisions    []any     `json:"decisions"`
+}
+
 var operations = []operation{
 	{path: "/healthz", method: "GET", summary: "Whether the process lives and its loop comes round", answer: healthAnswer{}, ask: "/healthz"},
 	{path: "/readyz", method: "GET", summary: "Whether HAProxy runs all that Consul says", answer: readyAnswer{}, ask: "/readyz"},
@@ -67,6 +76,7 @@ var operations = []operation{
 	{path: "/api/v1/summary", method: "GET", summary: "The state without instances", query: []string{"pretty"}, answer: fleet.Summary{}, ask: "/api/v1/summary"},
 	{path: "/api/v1/fleet", method: "GET", summary: "All load balancers", query: []string{"pretty"}, answer: fleet.Fleet{}, ask: "/api/v1/fleet"},
 	{path: "/api/v1/counters/{service}", route: "/api/v1/counters/*", method: "GET", summary: "What HAProxy has counted of a service's instances", answer: sidecarapi.Counters{}, ask: "/api/v1/counters/api"},
+	{path: "/api/v1/decisions", method: "GET", summary: "The newest decisions, with what they were made from", query: []string{"pretty"}, answer: recordAnswer{}, ask: "/api/v1/decisions"},
 	{path: "/api/v1/deployments", method: "GET", summary: "What was deployed, as recorded in Consul", answer: deployments{}, ask: "/api/v1/deployments"},
 	{path: "/api/v1/events", method: "GET", summary: "What has happened; with follow as server-sent events", query: []string{"after", "limit", "follow"}, answer: api.Events{}, ask: "/api/v1/events"},
 	{path: "/api/v1/drain/{service}/{instance}", route: "/api/v1/drain/*", method: "GET", summary: "Waits until an instance is drained on this load balancer", query: []string{"wait", "index"}, answer: sidecarapi.Drain{}, ask: "/api/v1/drain/api/api-1?wait=0s"},
@@ -211,6 +221,7 @@ func TestOpenAPI_Server_AnswersAsTheDocumentSays(t *testing.T) {
 		Counters: func(context.Context, string) ([]sidecarapi.InstanceCounters, bool, error) {
 			return []sidecarapi.InstanceCounters{{Instance: "api-1"}}, true, nil
 		},
+		Decisions:   func() any { return sampleRecord() },
 		Deployments: func(context.Context) (any, error) { return deploymentsOf([]history.Page{page}, noon), nil },
 		Parts:       func() (any, []reconcile.ServiceState) { return headOf(s) },
 		Watch:       func() (api.Facts, <-chan struct{}) { return facts{s}, nil }, Events: log,

@@ -22,6 +22,7 @@ import (
 	"github.com/pointsman/pointsman/sidecar/internal/consul"
 	"github.com/pointsman/pointsman/sidecar/internal/event"
 	"github.com/pointsman/pointsman/sidecar/internal/fleet"
+	"github.com/pointsman/pointsman/sidecar/internal/flight"
 	"github.com/pointsman/pointsman/sidecar/internal/metrics"
 	"github.com/pointsman/pointsman/sidecar/internal/reconcile"
 	"github.com/pointsman/pointsman/sidecar/internal/render"
@@ -98,6 +99,9 @@ type daemon struct {
 	newest *render.Renderer // of the settings of now
 	finder *finder
 
+	version string
+	decided *flight.Recorder
+
 	certificates *certificates
 
 	balancer *registration // the load balancer in Consul
@@ -110,7 +114,7 @@ func newDaemon(cfg config.Config, env Env, adopt bool, reload func() (config.Con
 		return nil, err
 	}
 	whole := cfg.With(found)
-	d := &daemon{started: cfg, cfg: cfg, render: r, newest: r, reload: reload, log: newLogger(cfg, env), peers: savedPeers(cfg), found: found}
+	d := &daemon{started: cfg, cfg: cfg, render: r, newest: r, reload: reload, log: newLogger(cfg, env), peers: savedPeers(cfg), found: found, version: env.Version, decided: flight.NewRecorder(time.Now)}
 	if d.file, err = newFile(cfg); err != nil {
 		return nil, err
 	}
@@ -144,7 +148,7 @@ func newDaemon(cfg config.Config, env Env, adopt bool, reload func() (config.Con
 	})
 	d.agent, err = reconcile.New(reconcile.Options{
 		Name: cfg.Name, Version: env.Version, Catalog: d.catalog, RolloutsError: d.catalog.Err, HAProxy: p, Maps: p, File: d.file, Drains: newStateFile(cfg), OldWorkersMemory: p.OldWorkersMemory,
-		Settings: settings(whole, r), Recorder: event.NewRecorder(happened, &recorder{Recorder: m, invariants: watched}, time.Now), Logger: d.log,
+		Settings: settings(whole, r), Recorder: event.NewRecorder(happened, &recorder{Recorder: m, invariants: watched}, time.Now), Decided: d.decided.Decided, Logger: d.log,
 	})
 	if err != nil {
 		return nil, err
@@ -215,7 +219,7 @@ func (d *daemon) newAPI(happened *event.Log, watched *reconcile.InvariantWatch, 
 		},
 		Short: func() any { return summary() },
 		Fleet: func(ctx context.Context) any { return all.Gather(ctx) }, Deployments: deployed.read,
-		Counters: d.counters,
+		Counters: d.counters, Decisions: func() any { return flight.NewFile(d.cfg.Name, d.version, time.Now(), d.decided.Decisions()) },
 		State: func() any {
 			s := judged(d.agent.State())
 			s.Certificates, s.CertificateProblems = d.certificates.state()

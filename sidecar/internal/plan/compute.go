@@ -56,6 +56,21 @@ func (d *Decision) IsSettled() bool {
 		len(b.additions)+len(b.removals)+len(b.waiting)+len(b.unassigned)+len(d.lost)+len(d.absent) == 0
 }
 
+// Outcome is what was decided for one service.
+type Outcome struct {
+	Steps   []Step       `json:"steps"` // in the order in which they are to be taken
+	Waiting []Waiting    `json:"waiting"`
+	Reload  ReloadReason `json:"reload,omitempty"` // that this service alone needs
+}
+
+// Outcome gives what was decided, from these observations.
+func (d *Decision) Outcome(o Observed) Outcome {
+	return Outcome{
+		Steps: slices.Concat(d.b.additions, d.b.removals), Waiting: d.b.waiting,
+		Reload: reloadReason(Desired{Marker: o.Marker}, o, []*Decision{d}),
+	}
+}
+
 // Certain gives the steps for one service if they are right also where HAProxy has
 // changed since it was observed: a new server, or another weight or limit of one
 // that stays. It gives none if there is any other, for that depends on who is up now.

@@ -68,6 +68,9 @@ type Options struct {
 	Settings      Settings
 	Recorder      Recorder     // nil: none
 	Logger        hclog.Logger // nil: none
+	// Decided gets each decision with what it was made from, all of which must not be
+	// changed. It is called in the loop. nil: none.
+	Decided func(plan.Service, plan.Observed, catalog.Service, *plan.Decision)
 
 	// Jitter draws a time from 0 up to a bound: what is tried again waits so
 	// much longer. nil: by chance. A simulation draws from its seed.
@@ -84,6 +87,7 @@ type Agent struct {
 	memory        func(context.Context) (int64, error)
 	rolloutsError func() error
 	record        Recorder
+	recordDecided func(plan.Service, plan.Observed, catalog.Service, *plan.Decision)
 	log           hclog.Logger
 	jitter        func(time.Duration) time.Duration
 
@@ -156,12 +160,15 @@ func New(o Options) (*Agent, error) {
 	if o.Recorder == nil {
 		o.Recorder = noRecorder{}
 	}
+	if o.Decided == nil {
+		o.Decided = func(plan.Service, plan.Observed, catalog.Service, *plan.Decision) {}
+	}
 	if o.Jitter == nil {
 		o.Jitter = rand.N[time.Duration] // needs no secrecy
 	}
 	a := &Agent{
 		name: o.Name, version: o.Version,
-		catalog: o.Catalog, haproxy: o.HAProxy, maps: o.Maps, file: o.File, memory: o.OldWorkersMemory, rolloutsError: o.RolloutsError, record: o.Recorder, log: o.Logger, jitter: o.Jitter,
+		catalog: o.Catalog, haproxy: o.HAProxy, maps: o.Maps, file: o.File, memory: o.OldWorkersMemory, rolloutsError: o.RolloutsError, record: o.Recorder, recordDecided: o.Decided, log: o.Logger, jitter: o.Jitter,
 		reconfigured: make(chan Settings, 1), releases: make(chan release), drains: drainKeeper{store: o.Drains, changes: make(chan []catalog.OperatorDrain)}, tried: make(chan *trial, 16), attended: make(chan struct{}, 1),
 		set:      o.Settings,
 		isolated: isolated{asked: o.Settings},

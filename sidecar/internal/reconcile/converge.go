@@ -155,6 +155,7 @@ func (a *Agent) decide(d plan.Desired, o plan.Observed, snap catalog.Snapshot) p
 				delete(a.known.fresh, s.Backend)
 			} else {
 				decision = plan.Decide(s, o, want)
+				a.recordDecided(s, o, want, decision)
 				a.decided.keep(s.Backend, decision, inputs)
 				a.known.fresh[s.Backend] = true
 			}

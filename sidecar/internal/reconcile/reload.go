@@ -160,8 +160,8 @@ func (a *Agent) untilTakeover() time.Duration {
 	return 0
 }
 
-// reloadDue is when the reload may start: after more changes, when the last
-// reload lies back far enough, and what is not known yet is known or late.
+// reloadDue is when the reload may start: it waits for more changes, for the last
+// reload to lie back far enough, for what is not known yet.
 func (a *Agent) reloadDue(p plan.Plan) time.Time {
 	r := &a.reloads
 	due := r.changed.Add(a.set.ReloadDebounce)

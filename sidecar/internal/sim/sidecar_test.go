@@ -85,7 +85,7 @@ func (w *world) startSidecar() {
 	}
 	s.view = newView(w, s)
 	a, err := reconcile.New(reconcile.Options{
-		Name: "lb", Catalog: s.view, HAProxy: link{s}, File: file{s}, Recorder: recorder{s}, Settings: s.settings,
+		Name: "lb", Catalog: s.view, HAProxy: link{s}, File: file{s}, Recorder: recorder{s}, Decided: w.Decided, Settings: s.settings,
 		Jitter: func(bound time.Duration) time.Duration {
 			w.mu.Lock()
 			defer w.mu.Unlock()

@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/pointsman/pointsman/sidecar/internal/catalog"
 	"github.com/pointsman/pointsman/sidecar/internal/plan"
 )
 
@@ -18,6 +19,9 @@ type Options struct {
 	Events  int      // largest number of events; below 0: as many as the seed has
 	Without []string // kinds of events that do not happen
 	Trace   bool     // write down what happens
+
+	// Decided gets each decision of the sidecars; nil ok.
+	Decided func(plan.Service, plan.Observed, catalog.Service, *plan.Decision)
 }
 
 // Result is what became of a history.
