@@ -54,29 +54,119 @@ func TestWords_PhraseInEachPlace_IsFound(t *testing.T) {
 	}
 }
 
-// readPhrases makes one expression of the list. A phrase may go on in the next line
-// of a comment.
-func readPhrases(t *testing.T) *regexp.Regexp {
+// A phrase is what must not be written, word by word; "…" stands for one to three words.
+type phrase []string
+
+// readPhrases reads the list, by the first word of each phrase.
+func readPhrases(t *testing.T) map[string][]phrase {
 	t.Helper()
 	list, err := os.ReadFile("testdata/phrases.txt")
 	if err != nil {
 		t.Fatal(err)
 	}
-	const space = `(?: |\n[\t ]*(?://|#) )`
-	var parts []string
+	phrases := map[string][]phrase{}
 	for line := range strings.Lines(string(list)) {
 		line = strings.TrimSpace(line)
 		if line == "" || strings.HasPrefix(line, "#") {
 			continue
 		}
-		phrase, instead, _ := strings.Cut(line, ": ")
+		text, instead, _ := strings.Cut(line, ": ")
 		if instead == "" {
 			t.Fatalf("testdata/phrases.txt: %q: nothing to write instead", line)
 		}
-		phrase = strings.ReplaceAll(phrase, " … ", `(?: [\w-]+){1,3} `)
-		parts = append(parts, strings.ReplaceAll(phrase, " ", space))
+		words := strings.Fields(text)
+		phrases[words[0]] = append(phrases[words[0]], words)
 	}
-	return regexp.MustCompile(`\b(?:` + strings.Join(parts, "|") + `)\b`)
+	return phrases
+}
+
+// end gives where a text leaves the phrase that it begins with, or -1.
+func (p phrase) end(text string) int {
+	if len(p) == 0 {
+		return 0
+	}
+	if p[0] == "…" {
+		at, found := 0, -1
+		for range 3 {
+			word := wordAt(text[at:], true)
+			if word == 0 {
+				break
+			}
+			at += word
+			if next := spaceAt(text[at:]); next > 0 {
+				if rest := p[1:].end(text[at+next:]); rest >= 0 {
+					found = at + next + rest // the longest counts
+				}
+				at += next
+				continue
+			}
+			break
+		}
+		return found
+	}
+	word := wordAt(text, false)
+	if text[:word] != p[0] {
+		return -1
+	}
+	if len(p) == 1 {
+		return word
+	}
+	space := spaceAt(text[word:])
+	if space == 0 {
+		return -1
+	}
+	if rest := p[1:].end(text[word+space:]); rest >= 0 {
+		return word + space + rest
+	}
+	return -1
+}
+
+// wordAt gives the length of the word that a text begins with.
+func wordAt(text string, hyphens bool) int {
+	for i, c := range []byte(text) {
+		if (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '_' && (c != '-' || !hyphens) {
+			return i
+		}
+	}
+	return len(text)
+}
+
+// spaceAt gives the length of what may stand between two words of a phrase: a space, or
+// the end of a comment's line and the beginning of the next.
+func spaceAt(text string) int {
+	if strings.HasPrefix(text, " ") {
+		return 1
+	}
+	below, isEnd := strings.CutPrefix(text, "\n")
+	if !isEnd {
+		return 0
+	}
+	below = strings.TrimLeft(below, "\t ")
+	for _, mark := range []string{"// ", "# "} {
+		if after, isComment := strings.CutPrefix(below, mark); isComment {
+			return len(text) - len(after)
+		}
+	}
+	return 0
+}
+
+// find gives each phrase of a text in lower case, and where it begins.
+func find(text string, phrases map[string][]phrase, found func(at int, phrase string)) {
+	for at := 0; at < len(text); {
+		word := wordAt(text[at:], false)
+		if word == 0 {
+			at++
+			continue
+		}
+		for _, p := range phrases[text[at:at+word]] {
+			if end := p.end(text[at:]); end >= 0 {
+				found(at, text[at:at+end])
+				word = end
+				break
+			}
+		}
+		at += word
+	}
 }
 
 // written are the endings, or names, of files that people write and read.
@@ -85,17 +175,35 @@ var written = []string{
 	"Dockerfile", "Makefile", "README",
 }
 
-var (
-	// hump and capital are where a name goes on with another word, next is where a
-	// comment goes on with another line.
-	hump    = regexp.MustCompile(`([a-z0-9])([A-Z])`)
-	capital = regexp.MustCompile(`([A-Z])([A-Z][a-z])`)
-	next    = regexp.MustCompile(`\s*\n[\t ]*(?://|#) `)
-)
+// next is where a comment goes on with another line.
+var next = regexp.MustCompile(`\s*\n[\t ]*(?://|#) `)
+
+// lower makes a text's letters small, and names of several words several words.
+func lower(text string) string {
+	var out strings.Builder
+	out.Grow(len(text) + len(text)/8)
+	isLower := func(i int) bool { return i < len(text) && text[i] >= 'a' && text[i] <= 'z' }
+	for i := range len(text) {
+		c := text[i]
+		if c < 'A' || c > 'Z' {
+			out.WriteByte(c)
+			continue
+		}
+		if i > 0 {
+			before := text[i-1]
+			isHump := isLower(i-1) || before >= '0' && before <= '9'
+			if isHump || before >= 'A' && before <= 'Z' && isLower(i+1) {
+				out.WriteByte(' ')
+			}
+		}
+		out.WriteByte(c + 'a' - 'A')
+	}
+	return out.String()
+}
 
 // checkWords gives a line for each phrase in a file or its name, and counts the
 // files that it has read.
-func checkWords(t *testing.T, tree fs.FS, phrases *regexp.Regexp) (found []string, files int) {
+func checkWords(t *testing.T, tree fs.FS, phrases map[string][]phrase) (found []string, files int) {
 	t.Helper()
 	walk(t, tree, func(name string) {
 		// The list itself, and its test.
@@ -111,12 +219,10 @@ func checkWords(t *testing.T, tree fs.FS, phrases *regexp.Regexp) (found []strin
 			t.Fatal(err)
 		}
 		text := strings.NewReplacer(`\n`, "  ", "nobody:x:", "").Replace(string(data)) // a user of /etc/passwd
-		text = capital.ReplaceAllString(hump.ReplaceAllString(text, "$1 $2"), "$1 $2")
-		for _, text := range []string{name, strings.ToLower(text)} {
-			for _, at := range phrases.FindAllStringIndex(text, -1) {
-				phrase := next.ReplaceAllString(text[at[0]:at[1]], " ")
-				found = append(found, fmt.Sprintf("%s:%d: %q", name, 1+strings.Count(text[:at[0]], "\n"), phrase))
-			}
+		for _, text := range []string{name, lower(text)} {
+			find(text, phrases, func(at int, phrase string) {
+				found = append(found, fmt.Sprintf("%s:%d: %q", name, 1+strings.Count(text[:at], "\n"), next.ReplaceAllString(phrase, " ")))
+			})
 		}
 	})
 	return found, files

@@ -59,6 +59,9 @@ func claimed(c hostile.Claim) catalog.Service {
 // profile's words and the service's checked name.
 var claimLine = regexp.MustCompile(`^(?:#discovered [A-Za-z0-9_.-]+|#claimed web \S+/ \d [A-Za-z0-9_.-]+ (?:tag|meta|fabio)|#route [a-z0-9*.-]+/\S* [A-Za-z0-9_.-]+(?:/\d)?)$`)
 
+// backendLine is what they may add to backends, with the service's checked name.
+var backendLine = regexp.MustCompile(`^(?:backend [A-Za-z0-9_.-]+|http-check send meth GET uri /healthz ver HTTP/1.1 hdr Host [A-Za-z0-9_.-]+)$`)
+
 // The second of three levels: see package hostile. What is found of hostile claims is
 // written as routes and backends with checked names, or not at all.
 func TestDiscover_HostileClaims_NothingButCheckedRoutesIsWritten(t *testing.T) {
@@ -115,8 +118,8 @@ func TestDiscover_HostileClaims_NothingButCheckedRoutesIsWritten(t *testing.T) {
 		for line := range strings.Lines(string(content)) {
 			line = strings.TrimSuffix(line, "\n")
 			trimmed := strings.TrimSpace(line)
-			isBackend := regexp.MustCompile(`^(?:backend [A-Za-z0-9_.-]+|http-check send meth GET uri /healthz ver HTTP/1.1 hdr Host [A-Za-z0-9_.-]+)$`).MatchString(trimmed)
-			if !known[trimmed] && !claimLine.MatchString(line) && !isBackend && !strings.HasPrefix(trimmed, "setenv POINTSMAN_MARK ") && !strings.HasPrefix(line, "# Services found in Consul") {
+			isOwn := strings.HasPrefix(trimmed, "setenv POINTSMAN_MARK ") || strings.HasPrefix(line, "# Services found in Consul")
+			if !known[trimmed] && !isOwn && !backendLine.MatchString(trimmed) && !claimLine.MatchString(line) {
 				t.Errorf("written: %q", line)
 			}
 		}
