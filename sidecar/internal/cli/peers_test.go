@@ -2,7 +2,6 @@ package cli
 
 import (
 	"net/netip"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -135,13 +134,5 @@ func TestPeers_AddressChangesAllTheTime_ChangesAreSpaced(t *testing.T) {
 	}
 	if changes < 2 || changes > 20 {
 		t.Errorf("got %d changes in 10 minutes, want one in 30 s", changes)
-	}
-}
-
-// What reads a setting once, at the start, goes on with the old one.
-func TestNeedRestart_ReadAtTheStartOnly(t *testing.T) {
-	got := needRestart([]string{"api.service", "api.advertise", "api.hosts", "haproxy.peers.address", "services[api].bind"})
-	if want := []string{"api.service", "haproxy.peers.address"}; !slices.Equal(got, want) {
-		t.Errorf("got %q, want %q", got, want)
 	}
 }

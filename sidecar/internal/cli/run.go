@@ -445,8 +445,8 @@ func (d *daemon) reloadConfig(ctx context.Context) {
 	d.limitRound(cfg)
 	d.balancer.reconfigure(cfg)
 	d.self.reconfigure(cfg)
-	if fixed := needRestart(changed); len(fixed) > 0 {
-		d.log.Warn("changed settings need a restart", "settings", strings.Join(fixed, ", "))
+	if restart := config.NeedRestart(changed); len(restart) > 0 {
+		d.log.Warn("changed settings need a restart", "settings", strings.Join(restart, ", "))
 	}
 	d.log.Info("configuration reloaded", "changed", strings.Join(changed, ", "))
 	d.cfg, d.found, d.newest, d.finder.watched = cfg, found, r, watch
@@ -459,18 +459,4 @@ func (d *daemon) reloadConfig(ctx context.Context) {
 func asStarted(cfg, started config.Config) config.Config {
 	cfg.HAProxy.Config, cfg.HAProxy.Socket, cfg.HAProxy.BaseConfig = started.HAProxy.Config, started.HAProxy.Socket, started.HAProxy.BaseConfig
 	return cfg
-}
-
-// needRestart picks the settings that are read at the start only.
-func needRestart(keys []string) (fixed []string) {
-	for _, k := range keys {
-		switch {
-		case k == "api.advertise", k == "api.hosts":
-		case strings.HasPrefix(k, "consul."), strings.HasPrefix(k, "api."), strings.HasPrefix(k, "log."), k == "name",
-			k == "haproxy.socket", k == "haproxy.master_socket", k == "haproxy.config", k == "haproxy.base_config", k == "haproxy.check_command",
-			k == "haproxy.reload_command", k == "haproxy.peers.address", k == "haproxy.timeout", k == "haproxy.reload_timeout":
-			fixed = append(fixed, k)
-		}
-	}
-	return fixed
 }

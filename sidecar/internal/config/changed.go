@@ -1,6 +1,9 @@
 package config
 
-import "reflect"
+import (
+	"reflect"
+	"slices"
+)
 
 // Changed gives the keys of the settings in which two Configs differ, in the
 // order of the table; "services", "frontends" and "profiles" stand for all of
@@ -22,4 +25,14 @@ func Changed(before, after Config) []string {
 		keys = append(keys, profilesKey)
 	}
 	return keys
+}
+
+// NeedRestart picks those of the keys whose settings are read at the start only.
+func NeedRestart(keys []string) (fixed []string) {
+	for _, s := range settings() {
+		if s.restart && slices.Contains(keys, s.key) {
+			fixed = append(fixed, s.key)
+		}
+	}
+	return fixed
 }

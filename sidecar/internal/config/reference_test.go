@@ -99,7 +99,7 @@ func group[T any](b *strings.Builder, table []setting[T], take func(key string) 
 	var sample T
 	for _, s := range table {
 		if take(s.key) {
-			fmt.Fprintf(b, "| `%s` | %s | %s | %s |\n", s.key, s.at(&sample).describe(), defaultOf(s), s.doc)
+			fmt.Fprintf(b, "| `%s` | %s | %s | %s |\n", s.key, s.at(&sample).describe(), defaultOf(s), meaningOf(s))
 		}
 	}
 }
@@ -112,6 +112,13 @@ func defaultOf[T any](s setting[T]) string {
 		return "none"
 	}
 	return "`" + s.def + "`"
+}
+
+func meaningOf[T any](s setting[T]) string {
+	if s.restart {
+		return s.doc + " A new value needs a restart."
+	}
+	return s.doc
 }
 
 func names(b *strings.Builder) {

@@ -18,6 +18,8 @@ type setting[T any] struct {
 	noFlag bool // a secret: command lines can be read by others
 	noFile bool // says where the file is
 
+	restart bool // read at the start only: a reload of the settings goes on with the old one
+
 	at func(*T) value
 }
 

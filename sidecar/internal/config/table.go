@@ -20,7 +20,7 @@ func settings() []setting[Config] {
 			at:  func(c *Config) value { return text{&c.File, "path", path} },
 		},
 		{
-			key: "name", derived: "host name",
+			key: "name", restart: true, derived: "host name",
 			doc: "Name of this load balancer in Consul, in logs and on the status page.",
 			at:  func(c *Config) value { return text{&c.Name, "name", name} },
 		},
@@ -73,12 +73,12 @@ func ownSettings() []setting[Config] {
 			at:  func(c *Config) value { return span{&c.FileDelay, 0, time.Minute} },
 		},
 		{
-			key: "log.level", def: "info",
+			key: "log.level", restart: true, def: "info",
 			doc: "Minimum level of log messages.",
 			at:  func(c *Config) value { return oneOf(&c.Log.Level, "trace", "debug", "info", "warn", "error") },
 		},
 		{
-			key: "log.format", def: "text",
+			key: "log.format", restart: true, def: "text",
 			doc: "Format of log messages.",
 			at:  func(c *Config) value { return oneOf(&c.Log.Format, LogText, LogJSON) },
 		},

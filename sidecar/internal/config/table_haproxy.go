@@ -13,22 +13,22 @@ func haproxySettings() []setting[Config] {
 func haproxyProcess() []setting[Config] {
 	return []setting[Config]{
 		{
-			key: "haproxy.socket", def: "/run/haproxy/admin.sock",
+			key: "haproxy.socket", restart: true, def: "/run/haproxy/admin.sock",
 			doc: "Runtime socket, at level admin. The template binds it.",
 			at:  func(c *Config) value { return text{&c.HAProxy.Socket, "path or host:port", socket} },
 		},
 		{
-			key: "haproxy.master_socket", def: "/run/haproxy-master.sock",
+			key: "haproxy.master_socket", restart: true, def: "/run/haproxy-master.sock",
 			doc: "Master socket (`haproxy -S`), for reloads and as a fallback for the runtime socket. Empty if there is none.",
 			at:  func(c *Config) value { return text{&c.HAProxy.MasterSocket, "path or host:port", orEmpty(socket)} },
 		},
 		{
-			key: "haproxy.config", def: "/etc/haproxy/haproxy.cfg",
+			key: "haproxy.config", restart: true, def: "/etc/haproxy/haproxy.cfg",
 			doc: "Configuration file that HAProxy starts with. The sidecar writes it.",
 			at:  func(c *Config) value { return text{&c.HAProxy.Config, "path", path} },
 		},
 		{
-			key: "haproxy.base_config", derived: "none: the whole haproxy.cfg is the sidecar's",
+			key: "haproxy.base_config", restart: true, derived: "none: the whole haproxy.cfg is the sidecar's",
 			doc: "Your own haproxy.cfg, which HAProxy loads before `haproxy.config` (`-f YOURS -f ITS`). With it the sidecar writes backends only: see [keep your haproxy.cfg](include.md).",
 			at:  func(c *Config) value { return text{&c.HAProxy.BaseConfig, "path", orEmpty(path)} },
 		},
@@ -38,26 +38,26 @@ func haproxyProcess() []setting[Config] {
 			at:  func(c *Config) value { return text{&c.HAProxy.Template, "path", orEmpty(path)} },
 		},
 		{
-			key: "haproxy.check_command", def: `[haproxy, -c, -f, "{file}"]`,
+			key: "haproxy.check_command", restart: true, def: `[haproxy, -c, -f, "{file}"]`,
 			doc: "Command that validates a configuration file before it replaces haproxy.cfg; `{file}` is its path. Run without a shell. An empty list disables validation.",
 			at: func(c *Config) value {
 				return list{p: &c.HAProxy.CheckCommand, what: "list of words", item: command, whole: checkProgram}
 			},
 		},
 		{
-			key: "haproxy.reload_command", def: "[]",
+			key: "haproxy.reload_command", restart: true, def: "[]",
 			doc: "Command that reloads HAProxy, instead of the master socket. Run without a shell.",
 			at: func(c *Config) value {
 				return list{p: &c.HAProxy.ReloadCommand, what: "list of words", item: command, whole: program}
 			},
 		},
 		{
-			key: "haproxy.timeout", def: "3s",
+			key: "haproxy.timeout", restart: true, def: "3s",
 			doc: "Timeout of one exchange on a HAProxy socket.",
 			at:  func(c *Config) value { return span{&c.HAProxy.Timeout, 10 * time.Millisecond, time.Minute} },
 		},
 		{
-			key: "haproxy.reload_timeout", def: "30s",
+			key: "haproxy.reload_timeout", restart: true, def: "30s",
 			doc: "Timeout of one reload, until a new worker serves.",
 			at:  func(c *Config) value { return span{&c.HAProxy.ReloadTimeout, 100 * time.Millisecond, time.Hour} },
 		},
@@ -202,7 +202,7 @@ func haproxyStats() []setting[Config] {
 			},
 		},
 		{
-			key: "haproxy.peers.address", derived: "no exchange",
+			key: "haproxy.peers.address", restart: true, derived: "no exchange",
 			doc: "Address at which the other load balancers' HAProxy reaches this one to exchange stick tables, such as `10.0.0.5:10000`. HAProxy listens there. The sidecars find each other's in Consul. See [sticky sessions](guides/sticky-sessions.md).",
 			at: func(c *Config) value {
 				return text{&c.HAProxy.Peers.Address, "IP address and port", orEmpty(peerAddress)}
