@@ -53,6 +53,7 @@ func answer(w http.ResponseWriter, r *http.Request) {
 
 func start(t *testing.T, env []string, args ...string) *proctest.Process {
 	t.Helper()
+	env = append([]string{"CLIENT_EXPECT_ECHO=true", "CLIENT_POST_SHARE=0.2"}, env...) // of the sample's API
 	return proctest.Start(t, env, built.Path, args...)
 }
 
@@ -326,4 +327,31 @@ func openTerminal(t *testing.T) (master, slave *os.File) {
 		t.Fatal(err)
 	}
 	return master, slave
+}
+
+// An operator's own service, by default and with what its answers must be.
+func TestAnyService_Expectations_DecideTheExitCode(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("X-Served-By", "web-1")
+		_, _ = w.Write([]byte("<title>Shop</title>"))
+	}))
+	t.Cleanup(server.Close)
+	for _, c := range []struct {
+		args []string
+		code int
+		says string
+	}{
+		{nil, 0, "first response from web-1"},
+		{[]string{"--expect-body", "<title>S.op"}, 0, ""},
+		{[]string{"--expect-body", "Other"}, 1, "no match of Other"},
+		{[]string{"--expect-status", "404"}, 1, "200 OK"},
+		{[]string{"--expect-body", "("}, 2, "--expect-body (CLIENT_EXPECT_BODY)"},
+		{[]string{"--expect-status", "ok"}, 2, "--expect-status (CLIENT_EXPECT_STATUS)"},
+	} {
+		args := append([]string{"--target", server.URL, "--duration", "200ms", "--progress", "none", "--json"}, c.args...)
+		p := proctest.Start(t, nil, built.Path, args...)
+		if got := p.Wait(); got != c.code || !strings.Contains(p.Stderr.String(), c.says) {
+			t.Errorf("%q: exit code %d, want %d and %q; stderr:\n%s", c.args, got, c.code, c.says, p.Stderr.String())
+		}
+	}
 }

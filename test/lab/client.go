@@ -49,7 +49,7 @@ type Second struct {
 // second, to the targets, until it is stopped.
 func (l *Lab) StartClient(name string, rate int, targets []string, args ...string) (*Client, error) {
 	c := &Client{report: l.Path(name + ".json")}
-	all := []string{"--name", name, "--rate", strconv.Itoa(rate), "--report", c.report, "--progress", "plain", "--log-format", "console"}
+	all := []string{"--name", name, "--rate", strconv.Itoa(rate), "--report", c.report, "--progress", "plain", "--log-format", "console", "--expect-echo", "--post-share", "0.2"}
 	for _, t := range targets {
 		all = append(all, "--target", t)
 	}

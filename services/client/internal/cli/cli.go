@@ -30,16 +30,16 @@ func Run(ctx context.Context, p command.Process) int {
 	cmd := &cobra.Command{
 		Use:   "client {--target URL | --discover SERVICE} [flags]",
 		Short: "Send requests at a fixed rate and fail if one request fails",
-		Long: `Simulate the users of the API. The client sends requests at a fixed rate,
-whether or not earlier ones have finished, over reused and new connections, with
-GET and POST. It never sends a request twice. Each failure is printed with its
-cause:
+		Long: `Measure a service through its load balancers, as during a deployment. The client
+sends requests at a fixed rate, whether or not earlier ones have finished, over
+reused and new connections. It never sends a request twice. Each failure is
+printed with its cause:
 
   overrun    not sent: too many requests in flight
   timeout    no complete answer in time
-  status     status other than 2xx; redirects are not followed
+  status     status other than --expect-status; redirects are not followed
   transport  no connection, or closed before the complete answer
-  body       the answer does not match the request
+  body       body other than --expect-body, or --expect-echo
 
 With --discover the targets are the passing instances of a service in Consul.
 New requests are spread over them evenly. When an instance leaves, its requests
@@ -49,11 +49,13 @@ Consul's own CLI: CONSUL_HTTP_ADDR, CONSUL_HTTP_TOKEN, CONSUL_CACERT and others.
 
 Latency counts from the time at which a request was due. SIGTERM or SIGINT ends
 the run, waits for requests in flight and reports. A second signal exits
-immediately.
+immediately. Exit codes: 0 no request failed, 1 a request failed or none was sent,
+2 invalid usage.
 
 Each flag can also be set by the environment variable in brackets.`,
 		Example: `  client --target http://lb0/ --rate 100
   client --target http://lb0/ --target http://lb1/ --duration 1m --json
+  client --target https://shop.example.com/healthz --expect-body '"status":"ok"'
   client --discover lb --consul 127.0.0.1:8500`,
 	}
 	s.flags(cmd.Flags())
@@ -147,6 +149,10 @@ func (s *settings) conclude(ctx context.Context, log *zap.Logger, p command.Proc
 }
 
 func logServer(log *zap.Logger, s load.Server) {
-	log.Info("first response from "+s.Instance+" version "+s.Version,
+	message := "first response from " + s.Instance
+	if s.Version != "" {
+		message += " version " + s.Version
+	}
+	log.Info(message,
 		zap.String("instance", s.Instance), zap.String("version", s.Version), zap.String("target", s.Target))
 }

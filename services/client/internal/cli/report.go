@@ -61,7 +61,9 @@ func summary(r load.Report) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s: %d requests in %.1f s (%.1f/s), %d failed\n", r.Name, r.Requests, r.Seconds, r.Rate, r.Failed)
 	fmt.Fprintf(&b, "  latency   p50 %.1f  p90 %.1f  p99 %.1f  max %.1f ms\n", r.P50, r.P90, r.P99, r.Max)
-	fmt.Fprintf(&b, "  versions %s\n", counts(r.Versions))
+	if len(r.Versions) > 0 {
+		fmt.Fprintf(&b, "  versions %s\n", counts(r.Versions))
+	}
 	fmt.Fprintf(&b, "  servers  %s\n", counts(r.Instances))
 	if r.Failed > 0 {
 		fmt.Fprintf(&b, "  failures %s (%d of idempotent requests, %d of POST)\n", counts(r.Failures), r.FailedIdempotent, r.FailedPost)

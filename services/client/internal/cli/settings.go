@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/url"
 	"os"
+	"regexp"
 	"time"
 
 	"github.com/spf13/pflag"
@@ -30,6 +31,12 @@ type settings struct {
 	timeout        time.Duration
 	maxInFlight    int
 	idleTimeout    time.Duration
+	host           string
+
+	expectStatus string
+	expectBody   string
+	expectEcho   bool
+	serverHeader string
 
 	name     string
 	progress string
@@ -51,12 +58,19 @@ func (s *settings) flags(f *pflag.FlagSet) {
 	f.DurationVar(&s.discoverWait, "discover-wait", 30*time.Second, "with --discover: longest wait for the first passing instance")
 	f.Float64Var(&s.rate, "rate", 100, "requests per second over all targets")
 	f.DurationVar(&s.duration, "duration", 0, "duration of the run; 0 runs until a signal")
-	f.Float64Var(&s.postShare, "post-share", 0.2, "share of POST requests, 0 to 1; the others are GET")
+	f.Float64Var(&s.postShare, "post-share", 0, "share of POST requests, 0 to 1, with 1 to 4096 random bytes; the others are GET")
 	f.Float64Var(&s.freshShare, "fresh-share", 0.2, "share of requests on a new connection, 0 to 1; the others reuse connections")
 	f.BoolVar(&s.idempotentOnly, "idempotent-only", false, "send no POST, overrides --post-share")
 	f.DurationVar(&s.timeout, "timeout", 5*time.Second, "timeout of a request, from connecting to the last byte")
 	f.IntVar(&s.maxInFlight, "max-in-flight", 1000, "maximum requests in flight; one more is a failure")
 	f.DurationVar(&s.idleTimeout, "idle-timeout", 2*time.Second, "idle timeout of a reused connection; must be less than the load balancer's 'timeout http-keep-alive'")
+
+	f.StringVar(&s.host, "host", "", "Host `header` of the requests; default the target's")
+
+	f.StringVar(&s.expectStatus, "expect-status", "2xx", "`statuses` of a success, comma-separated: numbers, or classes such as 2xx")
+	f.StringVar(&s.expectBody, "expect-body", "", "regular `expression` that the first 64 KiB of each body must match; default no check")
+	f.BoolVar(&s.expectEcho, "expect-echo", false, "check that each body is that of Pointsman's sample API: it repeats the request's ID, and length and SHA-256 of a posted body")
+	f.StringVar(&s.serverHeader, "server-header", "X-Served-By", "response `header` with the server's name, for the counts of servers and the first response of each")
 
 	f.StringVar(&s.name, "name", host, "`name` of this client in logs and the report")
 	f.StringVar(&s.progress, "progress", "auto", "progress `mode`: auto (one line, redrawn on a terminal), plain (a line each second) or none")
@@ -79,7 +93,14 @@ func (s *settings) config(flags *pflag.FlagSet) (load.Config, error) {
 	c := load.Config{
 		Rate: s.rate, Duration: s.duration, PostShare: s.postShare, FreshShare: s.freshShare,
 		Timeout: s.timeout, MaxInFlight: s.maxInFlight, IdleTimeout: s.idleTimeout,
-		UserAgent: "pointsman-client (" + s.name + ")",
+		UserAgent: "pointsman-client (" + s.name + ")", Host: s.host, Echo: s.expectEcho, ServerHeader: s.serverHeader,
+	}
+	var err error
+	c.Status, err = load.ParseStatuses(s.expectStatus)
+	errs = append(errs, s.named(flags, "expect-status", err))
+	if s.expectBody != "" {
+		c.Body, err = regexp.Compile(s.expectBody)
+		errs = append(errs, s.named(flags, "expect-body", err))
 	}
 	errs = append(errs, s.checkDiscover(flags))
 	for _, text := range s.targets {

@@ -6,6 +6,9 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"regexp"
+	"strconv"
+	"strings"
 	"time"
 )
 
@@ -32,6 +35,19 @@ type Config struct {
 	IdleTimeout time.Duration
 
 	UserAgent string
+	Host      string // of each request; "" is the target's
+
+	// Status tells which statuses are a success; nil: 200 to 299. ParseStatuses makes one.
+	Status func(code int) bool
+	// Body is what the first 64 KiB of a body must match; nil: nothing.
+	Body *regexp.Regexp
+	// Echo says that the targets are API nodes of services/api, whose answer repeats the
+	// request: a success has its ID, and the length and SHA-256 of what was posted.
+	// Without it a request has its ID in the header X-Request-Id.
+	Echo bool
+	// ServerHeader names the header of an answer that has the server's name; "" is none.
+	// With Echo the body has it.
+	ServerHeader string
 
 	// OnFailure and OnServer may be nil. They are called from many goroutines
 	// and hold up the request that they are about.
@@ -90,4 +106,26 @@ func validTarget(t *url.URL) error {
 		return fmt.Errorf("%q: has no host", t)
 	}
 	return nil
+}
+
+// ParseStatuses reads statuses with a comma between two, each a number such as 200 or a
+// class such as 2xx.
+func ParseStatuses(text string) (func(code int) bool, error) {
+	var codes [600]bool
+	for word := range strings.SplitSeq(text, ",") {
+		word = strings.TrimSpace(word)
+		first, isClass := strings.CutSuffix(word, "xx")
+		from, count := 1, 1
+		if isClass {
+			from, count = 100, 100
+		}
+		n, err := strconv.ParseUint(first, 10, 16)
+		if err != nil || int(n)*from < 200 || int(n)*from >= len(codes) {
+			return nil, fmt.Errorf("%q: want statuses from 200 to 599 such as 200,404 or 2xx", text)
+		}
+		for i := range count {
+			codes[int(n)*from+i] = true
+		}
+	}
+	return func(code int) bool { return code >= 0 && code < len(codes) && codes[code] }, nil
 }

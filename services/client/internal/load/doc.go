@@ -9,8 +9,12 @@
 //     and not just for the one that a waiting client would have sent
 //     ("coordinated omission", Gil Tene).
 //   - No request is sent twice. See Load.send for how net/http is held to it.
-//   - A success is one thing only: a whole 2xx answer whose body fits its
-//     request. Everything else is a failure and has one Cause.
+//   - A success is one thing only: a whole answer with an expected status and, if
+//     asked for, an expected body. Everything else is a failure and has one Cause.
+//
+// Why not vegeta's library: it sends with http.Client, which sends a request again when a
+// kept connection breaks and so hides what a load balancer drops, and it counts latency
+// from the sending and sends later when all workers are busy (v12, lib/attack.go).
 //
 // It logs nothing and prints nothing; the cli of services/client does, from
 // the callbacks and from Snapshot.

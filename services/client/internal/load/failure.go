@@ -10,9 +10,9 @@ type Cause string
 const (
 	Overrun   Cause = "overrun"   // not sent: MaxInFlight requests were under way
 	Timeout   Cause = "timeout"   // not answered whole within the timeout
-	Status    Cause = "status"    // answered with anything but 2xx; redirects are not followed
+	Status    Cause = "status"    // answered with another status than is expected; redirects are not followed
 	Transport Cause = "transport" // no connection, or it ended before the whole answer
-	Body      Cause = "body"      // the answer doesn't fit the request
+	Body      Cause = "body"      // the body is not as expected, or of another request
 )
 
 // Causes lists every Cause.
@@ -30,7 +30,7 @@ type Failure struct {
 	Detail  string // one line, bounded
 }
 
-// Server is who gave an answer, in its own words.
+// Server is what gave an answer, in its own words. Version is "" where it says none.
 type Server struct {
 	Instance, Version string
 	Target            string // the target that led there first

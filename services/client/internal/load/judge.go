@@ -17,8 +17,24 @@ type answer struct {
 	SHA256   string `json:"sha256"`
 }
 
-// judge tells whether the whole 2xx answer is the one to this request.
-func judge(r request, header http.Header, text []byte) outcome {
+// judge tells whether the whole answer, of an expected status, is the one to this
+// request. text is what was read of its body.
+func (c *Config) judge(r request, header http.Header, text []byte) outcome {
+	if c.Body != nil && !c.Body.Match(text[:min(len(text), maxAnswer)]) {
+		return failed(Body, "no match of %s: %s", c.Body, snippet(text))
+	}
+	if c.Echo {
+		return judgeEcho(r, header, text)
+	}
+	o := outcome{instance: header.Get(c.ServerHeader)}
+	if !isName(o.instance) {
+		o.instance = ""
+	}
+	return o
+}
+
+// judgeEcho is judge for an answer of an API node.
+func judgeEcho(r request, header http.Header, text []byte) outcome {
 	if len(text) > maxAnswer {
 		return failed(Body, "the answer is longer than %d bytes", maxAnswer)
 	}

@@ -98,7 +98,7 @@ func config(t *testing.T, target string) load.Config {
 	}
 	return load.Config{
 		Targets: []*url.URL{u}, Rate: 100, Duration: 5 * time.Second,
-		Timeout: 5 * time.Second, MaxInFlight: 1000, IdleTimeout: 2 * time.Second,
+		Timeout: 5 * time.Second, MaxInFlight: 1000, IdleTimeout: 2 * time.Second, Echo: true,
 	}
 }
 

@@ -81,7 +81,7 @@ func (r *recorder) add(at time.Time, method string, latency time.Duration, o out
 		return false
 	}
 	server := Server{Instance: o.instance, Version: o.version}
-	if r.known[server] || len(r.known) >= maxNames {
+	if o.instance == "" || r.known[server] || len(r.known) >= maxNames {
 		return false
 	}
 	r.known[server] = true
@@ -104,6 +104,9 @@ func (t *tally) add(latency time.Duration, o outcome) {
 }
 
 func count(counts map[string]uint64, name string) {
+	if name == "" {
+		return // an answer without it
+	}
 	if _, known := counts[name]; !known && len(counts) >= maxNames {
 		name = otherNames
 	}

@@ -16,7 +16,7 @@ const maxBody = 4 << 10
 type request struct {
 	due    time.Time
 	to     *target
-	url    string // with the id
+	url    string // to an API node with the id
 	method string
 	id     string
 	fresh  bool
@@ -35,9 +35,11 @@ func (l *Load) newRequest(t tick) request {
 		fresh:  rand.Float64() < l.config.FreshShare,
 	}
 	u := *to.url
-	query := u.Query()
-	query.Set("id", r.id)
-	u.RawQuery = query.Encode()
+	if l.config.Echo {
+		query := u.Query()
+		query.Set("id", r.id)
+		u.RawQuery = query.Encode()
+	}
 	r.url = u.String()
 	if rand.Float64() < l.config.PostShare {
 		r.method = http.MethodPost

@@ -14,7 +14,7 @@ import (
 )
 
 const (
-	maxAnswer  = 64 << 10 // bytes of a body that are read
+	maxAnswer  = 64 << 10 // bytes of a body that are looked at
 	maxDetail  = 300      // bytes of a failure's detail
 	maxSnippet = 120      // bytes of a body that are shown
 )
@@ -65,15 +65,29 @@ func (l *Load) do(ctx context.Context, r request) outcome {
 	}
 	defer func() { _ = response.Body.Close() }() // it has been read, as far as it matters
 	text, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer+1))
+	length := int64(len(text))
+	if err == nil && !l.config.Echo { // an API node's is never longer
+		var rest int64
+		rest, err = io.Copy(io.Discard, response.Body)
+		length += rest
+	}
 	switch {
-	case response.StatusCode < 200 || response.StatusCode > 299:
+	case !l.config.isExpected(response.StatusCode):
 		return failed(Status, "%s: %s", response.Status, snippet(text))
 	case err != nil:
-		return l.broken(ctx, &way, fmt.Sprintf("the answer broke off after %d bytes", len(text)), err)
+		return l.broken(ctx, &way, fmt.Sprintf("the answer broke off after %d bytes", length), err)
 	case way.used.Load() > 1:
 		return failed(Transport, "net/http has sent it %d times", way.used.Load())
 	}
-	return judge(r, response.Header, text)
+	return l.config.judge(r, response.Header, text)
+}
+
+// isExpected reports whether a status is a success.
+func (c *Config) isExpected(code int) bool {
+	if c.Status == nil {
+		return code >= 200 && code <= 299
+	}
+	return c.Status(code)
 }
 
 // connection is what is known of the connection of a request.
@@ -108,6 +122,10 @@ func (l *Load) send(ctx context.Context, r request, way *connection) (*http.Resp
 	out.GetBody = nil
 	out.ContentLength = int64(len(r.body))
 	out.Header.Set("User-Agent", l.config.UserAgent)
+	out.Host = l.config.Host
+	if !l.config.Echo {
+		out.Header.Set("X-Request-Id", r.id)
+	}
 	if r.method == http.MethodPost {
 		out.Header.Set("Content-Type", "application/octet-stream")
 	}
