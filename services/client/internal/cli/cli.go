@@ -149,10 +149,10 @@ func (s *settings) conclude(ctx context.Context, log *zap.Logger, p command.Proc
 }
 
 func logServer(log *zap.Logger, s load.Server) {
-	message := "first response from " + s.Instance
+	message, fields := "first response from "+s.Instance, []zap.Field{zap.String("instance", s.Instance)}
 	if s.Version != "" {
 		message += " version " + s.Version
+		fields = append(fields, zap.String("version", s.Version))
 	}
-	log.Info(message,
-		zap.String("instance", s.Instance), zap.String("version", s.Version), zap.String("target", s.Target))
+	log.Info(message, append(fields, zap.String("target", s.Target))...)
 }
