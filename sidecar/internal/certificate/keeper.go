@@ -17,6 +17,7 @@ type Options struct {
 	Directory string           // of the operator's certificates
 	Store     string           // directory of the copies, absolute
 	Runtime   Runtime          // nil: files only
+	Trial     Trial            // of what HAProxy will load; nil: none
 	Worker    func() int       // HAProxy's process id: another one is asked at once; may be nil
 	Now       func() time.Time // nil: time.Now
 	Logger    hclog.Logger
@@ -32,6 +33,7 @@ type Keeper struct {
 	unsent  []Certificate  // copied while HAProxy could not be told
 	missing map[string]int // looks in a row that have not seen a certificate that is kept
 	isDue   bool           // the default is another one than in haproxy.cfg
+	refused []refused      // by the last trials
 
 	mu    sync.Mutex
 	state State
@@ -65,13 +67,15 @@ func (k *Keeper) State() State {
 
 // Seed makes the copies where there are none: HAProxy validates its file with them, and
 // starts with them. The error is that none can be made.
-func (k *Keeper) Seed() error {
+func (k *Keeper) Seed(ctx context.Context) error {
 	saved, want, problems, err := k.read()
 	if len(saved) > 0 {
 		return nil
 	}
 	if err == nil {
-		err = k.store.Save(want)
+		var refused []Problem
+		want, refused, err = k.save(ctx, nil, want)
+		problems = append(problems, refused...)
 	}
 	k.note(want, problems, err)
 	return err
@@ -208,7 +212,7 @@ func (k *Keeper) step(ctx context.Context, saved, want []Certificate) (kept []Ce
 }
 
 // apply puts HAProxy in step, and then the copies: those of what it has accepted. Where
-// it does not have the list, or does not run, it will load the copies. Those that are
+// it does not have the list, or does not run, it will load the copies: see save. Those that are
 // kept are what it has. isDone is false where HAProxy has still to load something.
 func (k *Keeper) apply(ctx context.Context, saved, want []Certificate) (kept []Certificate, refused []Problem, isDone bool, err error) {
 	has, loaded, err := k.store.listed(ctx, k.o.Runtime)
@@ -216,13 +220,13 @@ func (k *Keeper) apply(ctx context.Context, saved, want []Certificate) (kept []C
 	case err != nil:
 		return saved, nil, false, err
 	case !loaded:
-		err = k.store.Save(want)
-		for _, c := range want {
+		kept, refused, err = k.save(ctx, saved, want)
+		for _, c := range kept {
 			if !slices.ContainsFunc(saved, c.Equal) {
 				k.unsent = append(k.unsent, c)
 			}
 		}
-		return want, nil, false, err
+		return kept, refused, false, err
 	}
 	r, err := k.store.renew(ctx, k.o.Runtime, has, saved, want, func(c Certificate) bool { return slices.ContainsFunc(k.unsent, c.Equal) })
 	k.unsent = slices.DeleteFunc(k.unsent, func(c Certificate) bool { return slices.Contains(r.changed, c.Name) })

@@ -126,7 +126,7 @@ func newSite(t *testing.T, names ...string) *site {
 	for _, name := range names {
 		s.sign(name)
 	}
-	s.must(s.keeper.Seed())
+	s.must(s.keeper.Seed(t.Context()))
 	for _, name := range names {
 		path := s.store.path(name)
 		s.proxy.order = append(s.proxy.order, path)

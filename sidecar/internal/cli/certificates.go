@@ -30,12 +30,12 @@ func certificateCopies(cfg config.Config, backend string) string {
 
 // seedCertificates makes the copies that are not there yet, as HAProxy validates its file
 // with them. Only what writes haproxy.cfg does it: the copies are to be the sidecar's.
-func seedCertificates(cfg config.Config) error {
+func seedCertificates(ctx context.Context, cfg config.Config) error {
 	for _, svc := range cfg.Services {
 		if svc.Certificates.Directory == "" {
 			continue
 		}
-		if err := newKeeper(cfg, svc, nil, nil, hclog.NewNullLogger()).Seed(); err != nil {
+		if err := newKeeper(cfg, svc, nil, nil, hclog.NewNullLogger()).Seed(ctx); err != nil {
 			return err
 		}
 	}
@@ -96,7 +96,26 @@ func checkCertificates(cfg config.Config, svc config.Service) (note string, err 
 func newKeeper(cfg config.Config, s config.Service, runtime certificate.Runtime, worker func() int, log hclog.Logger) *certificate.Keeper {
 	return certificate.New(certificate.Options{
 		Directory: s.Certificates.Directory, Store: certificateCopies(cfg, s.Backend), Runtime: runtime, Worker: worker, Logger: log.With("service", s.Name),
+		Trial: trial(cfg.HAProxy.CheckCommand),
 	})
+}
+
+// trial has the check command try a file with one bind, which loads certificates.
+func trial(check []string) certificate.Trial {
+	if len(check) == 0 {
+		return nil
+	}
+	return func(ctx context.Context, list string) (words string, err error) {
+		file, err := render.NewFile(filepath.Join(filepath.Dir(list), "trial.cfg"), check, "")
+		if err != nil {
+			return "", err
+		}
+		err = file.Try(ctx, fmt.Appendf(nil, "defaults\n    mode http\n    timeout connect 5s\n    timeout client 5s\n    timeout server 5s\n\nfrontend trial\n    bind 127.0.0.1:1 ssl crt-list %s\n", list))
+		if refused, is := errors.AsType[*render.RejectedError](err); is {
+			return strings.Join(strings.Fields(refused.Words()), " "), nil
+		}
+		return "", err
+	}
 }
 
 // certificates keeps the certificates of the services that have a directory, beside the

@@ -1,14 +1,29 @@
 package cli
 
 import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"fmt"
 	"io"
+	"math/big"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/pointsman/pointsman/sidecar/internal/certificate"
 	"github.com/pointsman/pointsman/sidecar/internal/config"
 	"github.com/pointsman/pointsman/sidecar/internal/haproxytest"
+	"github.com/pointsman/pointsman/sidecar/internal/render"
 	"github.com/pointsman/pointsman/test/certtest"
 )
 
@@ -60,7 +75,7 @@ func TestCertificates_CommandsThatOnlyRead_WriteNoKey(t *testing.T) {
 	if _, err := os.Stat(cfg.HAProxy.Config + ".certificates"); err == nil {
 		t.Error("copies were made")
 	}
-	if err := seedCertificates(cfg); err != nil {
+	if err := seedCertificates(t.Context(), cfg); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := newRendererWith(cfg, nil); err != nil {
@@ -79,17 +94,17 @@ func TestCertificates_NoDirectory_OfflineCheckPasses(t *testing.T) {
 	if _, err := checkCertificates(cfg, cfg.Services[0]); err == nil {
 		t.Error("no certificate anywhere, and no error")
 	}
-	if err := seedCertificates(cfg); err == nil {
+	if err := seedCertificates(t.Context(), cfg); err == nil {
 		t.Error("the first start without a certificate is no error")
 	}
 	putPair(t, dir)
-	if err := seedCertificates(cfg); err != nil {
+	if err := seedCertificates(t.Context(), cfg); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.RemoveAll(dir); err != nil {
 		t.Fatal(err)
 	}
-	if err := seedCertificates(cfg); err != nil {
+	if err := seedCertificates(t.Context(), cfg); err != nil {
 		t.Errorf("with copies: %v", err)
 	}
 	if note, err := checkCertificates(cfg, cfg.Services[0]); err != nil || !strings.Contains(note, "keeps its copies") {
@@ -101,7 +116,7 @@ func TestCertificates_NoDirectory_OfflineCheckPasses(t *testing.T) {
 func TestCertificates_AnotherFileAfterSIGHUP_CopiesStay(t *testing.T) {
 	cfg, dir := certified(t)
 	putPair(t, dir)
-	d, err := newDaemon(cfg, Env{Stderr: io.Discard}, true, nil)
+	d, err := newDaemon(t.Context(), cfg, Env{Stderr: io.Discard}, true, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -109,4 +124,96 @@ func TestCertificates_AnotherFileAfterSIGHUP_CopiesStay(t *testing.T) {
 	if !d.renderAgain() {
 		t.Error("the copies were looked for beside the other file")
 	}
+}
+
+// HAProxy 2.6 does not start with a chain that has a signature by MD4, which Go does not
+// know. With the OpenSSL of the others it does, and so the check command stands in. While HAProxy does not run, a certificate is tried before it is copied: HAProxy starts with
+// the others, and with what it had.
+func TestCertificates_HAProxyCannotStartWithOne_NotCopied(t *testing.T) {
+	cfg, dir := certified(t)
+	putPair(t, dir) // a.test
+	certs, byMD4 := certtest.New(t), signedByMD4(t)
+	strict := fmt.Sprintf(`for f in $(cat $(sed -n 's/.* crt-list //p' "$0")); do
+		if grep -qF '%s' "$f"; then echo "[ALERT] unable to load chain certificate into SSL Context '$f'"; exit 1; fi
+		done; exec %s -c -f "$0"`, bytes.Split(byMD4, []byte("\n"))[3], cfg.HAProxy.CheckCommand[0])
+	cfg.HAProxy.CheckCommand = []string{"/bin/sh", "-c", strict, render.FilePlaceholder}
+	put := func(name string, isGood bool) {
+		t.Helper()
+		certs.Sign(name)
+		cert := certs.Read(name + ".pem")
+		if !isGood {
+			cert = append(cert, byMD4...)
+		}
+		if err := os.WriteFile(filepath.Join(dir, name+".pem"), append(cert, certs.Read(name+"-key.pem")...), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	copied := func(want ...string) {
+		t.Helper()
+		all, err := certificate.NewStore(certificateCopies(cfg, "api")).Saved()
+		var names []string
+		for _, c := range all {
+			names = append(names, c.Name)
+		}
+		if !slices.Equal(names, want) || err != nil {
+			t.Errorf("copies of %v, %v, want %v", names, err, want)
+		}
+	}
+	for _, name := range []string{"b.test", "c.test", "d.test"} {
+		put(name, name != "c.test")
+	}
+	if err := seedCertificates(t.Context(), cfg); err != nil {
+		t.Fatal(err)
+	}
+	copied("a.test", "b.test", "d.test")
+
+	down := func(context.Context, string) (string, error) { return "", certificate.ErrNotRunning }
+	k := newKeeper(cfg, cfg.Services[0], down, nil, hclog.NewNullLogger())
+	put("b.test", false)
+	put("d.test", true)
+	put("e.test", true)
+	put("f.test", false)
+	before, err := os.ReadFile(filepath.Join(certificateCopies(cfg, "api"), "b.test.pem"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	k.Step(t.Context())
+	copied("a.test", "b.test", "d.test", "e.test")
+	if now, err := os.ReadFile(filepath.Join(certificateCopies(cfg, "api"), "b.test.pem")); err != nil || !bytes.Equal(now, before) {
+		t.Errorf("the copy of b.test is another one (%v)", err)
+	}
+	var refused []string
+	for _, p := range k.State().Problems {
+		if text := p.Error(); strings.Contains(text, "HAProxy refuses it: ") && strings.Contains(text, "unable to") && !strings.Contains(text, "/trial/") {
+			refused = append(refused, filepath.Base(p.Source))
+		} else {
+			t.Errorf("a problem does not tell what HAProxy says: %s", text)
+		}
+	}
+	if want := []string{"b.test.pem", "c.test.pem", "f.test.pem"}; !slices.Equal(slices.Sorted(slices.Values(refused)), want) {
+		t.Errorf("problems of %v, want %v", refused, want)
+	}
+	if left, err := filepath.Glob(filepath.Join(certificateCopies(cfg, "api"), "trial*")); err != nil || len(left) > 0 {
+		t.Errorf("keys of a trial are left: %v, %v", left, err)
+	}
+	put("c.test", true)
+	k.Step(t.Context())
+	copied("a.test", "b.test", "d.test", "e.test", "c.test")
+}
+
+// signedByMD4 is a certificate that seems to be signed with md4WithRSAEncryption.
+func signedByMD4(t *testing.T) []byte {
+	t.Helper()
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: "ca"}, NotAfter: time.Now().Add(time.Hour), SignatureAlgorithm: x509.SHA256WithRSA}
+	der, err := x509.CreateCertificate(rand.Reader, template, &x509.Certificate{Subject: pkix.Name{CommonName: "root"}}, &key.PublicKey, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pkcs1 := []byte{0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1} // 11 is SHA-256 with RSA, 3 is MD4
+	der = bytes.ReplaceAll(der, append(pkcs1[:8:8], 11), append(pkcs1[:8:8], 3))
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
 }

@@ -194,7 +194,7 @@ func (s *optionSite) start() {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	d, err := newDaemon(cfg, Env{Stderr: &s.log, Version: "test"}, false, s.load)
+	d, err := newDaemon(s.t.Context(), cfg, Env{Stderr: &s.log, Version: "test"}, false, s.load)
 	if err != nil {
 		s.t.Fatal(err)
 	}

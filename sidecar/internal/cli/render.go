@@ -30,7 +30,7 @@ not write is replaced only with --adopt.`,
 			if write {
 				err := mayWrite(cfg, adopt)
 				if err == nil {
-					err = seedCertificates(cfg)
+					err = seedCertificates(cmd.Context(), cfg)
 				}
 				if err != nil {
 					return &exitError{code: ExitUsage, err: err}

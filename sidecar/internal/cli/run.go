@@ -52,7 +52,7 @@ that would go away, and exits with 2.`,
 			if passed := passedOver(env); passed != "" {
 				newLogger(cfg, env).Warn("container platform's environment variables ignored", "variables", passed)
 			}
-			d, err := newDaemon(cfg, env, adopt, func() (config.Config, error) { return load(cmd, env) })
+			d, err := newDaemon(cmd.Context(), cfg, env, adopt, func() (config.Config, error) { return load(cmd, env) })
 			if err == nil {
 				err = checkExporter(cmd.Context(), cfg)
 			}
@@ -108,8 +108,8 @@ type daemon struct {
 	self     *registration // and the sidecar
 }
 
-func newDaemon(cfg config.Config, env Env, adopt bool, reload func() (config.Config, error)) (*daemon, error) {
-	cfg, found, r, err := atStart(cfg)
+func newDaemon(ctx context.Context, cfg config.Config, env Env, adopt bool, reload func() (config.Config, error)) (*daemon, error) {
+	cfg, found, r, err := atStart(ctx, cfg)
 	if err != nil {
 		return nil, err
 	}
@@ -185,8 +185,8 @@ func (d *daemon) addRollouts() (err error) {
 
 // atStart is the settings with what they have from elsewhere, and what they are rendered with
 // while Consul has said nothing.
-func atStart(cfg config.Config) (_ config.Config, found route.Found, r *render.Renderer, err error) {
-	if err := seedCertificates(cfg); err != nil {
+func atStart(ctx context.Context, cfg config.Config) (_ config.Config, found route.Found, r *render.Renderer, err error) {
+	if err := seedCertificates(ctx, cfg); err != nil {
 		return cfg, found, nil, err
 	}
 	cfg = withTaken(cfg)
@@ -425,7 +425,7 @@ func (d *daemon) reloadConfig(ctx context.Context) {
 	cfg = withTaken(cfg)
 	found, watch := d.foundBy(cfg)
 	rendered := asStarted(cfg, d.started).With(found)
-	if err := seedCertificates(rendered); err != nil {
+	if err := seedCertificates(ctx, rendered); err != nil {
 		d.log.Error("certificates cannot be used, keeping current configuration", "error", err)
 		return
 	}

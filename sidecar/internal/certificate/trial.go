@@ -1,0 +1,102 @@
+package certificate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Trial asks HAProxy whether it can start with the certificates of a crt-list. words are
+// those in which it refuses them; "" if it does not. The error is that it cannot be asked.
+type Trial func(ctx context.Context, list string) (words string, err error)
+
+// refused is a certificate that HAProxy could not start with.
+type refused struct {
+	Certificate
+	words string
+	at    time.Time
+}
+
+// save makes the copies that HAProxy will load when it starts or reloads. One that it
+// refuses would keep it from that: so each that is new is tried before. Of one that is
+// refused, the copy that is there is kept.
+func (k *Keeper) save(ctx context.Context, saved, want []Certificate) (kept []Certificate, problems []Problem, err error) {
+	if k.o.Trial == nil {
+		return want, nil, k.store.Save(want)
+	}
+	now := k.o.Now()
+	k.refused = slices.DeleteFunc(k.refused, func(r refused) bool { return now.Sub(r.at) >= askAgain })
+	var untried []Certificate
+	for _, c := range want {
+		if !slices.ContainsFunc(saved, c.Equal) && !slices.ContainsFunc(k.refused, func(r refused) bool { return r.Equal(c) }) {
+			untried = append(untried, c)
+		}
+	}
+	if err := k.try(ctx, untried); err != nil {
+		return saved, nil, err
+	}
+	for _, c := range want {
+		i := slices.IndexFunc(k.refused, func(r refused) bool { return r.Equal(c) })
+		if i < 0 {
+			kept = append(kept, c)
+			continue
+		}
+		problems = append(problems, Problem{Source: c.Source, Err: errors.New("HAProxy refuses it: " + k.refused[i].words)})
+		if i := slices.IndexFunc(saved, func(s Certificate) bool { return s.Name == c.Name }); i >= 0 {
+			kept = append(kept, saved[i])
+		}
+	}
+	if len(kept) == 0 {
+		err = errors.New("certificates: HAProxy takes none")
+		for _, p := range problems {
+			err = errors.Join(err, p)
+		}
+		return saved, problems, err
+	}
+	return kept, problems, k.store.Save(kept)
+}
+
+// try tries certificates together, and notes those that are refused. Halves are tried
+// where all are not taken, so that one of thousands is found by some runs of HAProxy.
+func (k *Keeper) try(ctx context.Context, all []Certificate) error {
+	if len(all) == 0 {
+		return nil
+	}
+	words, err := k.store.try(ctx, k.o.Trial, all)
+	switch {
+	case err != nil:
+		return fmt.Errorf("certificates: %w", err)
+	case words == "":
+		return nil
+	case len(all) == 1:
+		k.refused = append(k.refused, refused{all[0], words, k.o.Now()})
+		return nil
+	}
+	half := len(all) / 2
+	if err := k.try(ctx, all[:half]); err != nil {
+		return err
+	}
+	return k.try(ctx, all[half:])
+}
+
+// trialName is the directory of copies that are tried, beside those that HAProxy loads.
+const trialName = "trial"
+
+// try tries copies that are in no list of HAProxy's, and removes them.
+func (s Store) try(ctx context.Context, ask Trial, all []Certificate) (words string, err error) {
+	t := NewStore(filepath.Join(s.dir, trialName))
+	if err := os.RemoveAll(t.dir); err != nil { // of a trial that was killed
+		return "", err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(t.dir)) }()
+	if err := t.Save(all); err != nil {
+		return "", err
+	}
+	words, err = ask(ctx, t.list)
+	return strings.ReplaceAll(words, t.dir+"/", ""), err
+}
