@@ -37,12 +37,7 @@ func TestOnlyThoseThatMayRouteTheServiceAreAsked(t *testing.T) {
 		knows.unrouted = true
 		l.put(lb0At, knows.ServeHTTP)
 		l.known(entry("all", lb0At, contract.Sidecar{Balancer: "lb0", Unlisted: true}))
-		took, err := l.leaves(t, t.Context())
-		if err != nil {
-			t.Error(err)
-		}
-		within(t, took, l.lag, l.lag)
-		l.want(t, "lb0 not_routed")
+		l.leavesWithin(t, l.lag, l.lag, "lb0 not_routed")
 		if got := l.dialled("192.0.2.3:1"); got != 0 {
 			t.Errorf("one that does not route the service was asked %d times", got)
 		}
@@ -54,12 +49,7 @@ func TestOneThatComesWhileOthersAreAskedIsAskedToo(t *testing.T) {
 		l := newLeaver()
 		l.with("lb0", lb0At, newSidecar("lb0").drainsIn(6*time.Second, 1).ServeHTTP)
 		time.AfterFunc(3*time.Second, func() { l.with("lb1", lb1At, newSidecar("lb1").drainsIn(6*time.Second, 1).ServeHTTP) })
-		took, err := l.leaves(t, t.Context())
-		if err != nil {
-			t.Error(err)
-		}
-		within(t, took, 8*time.Second, 8*time.Second)
-		l.want(t, "lb0 drained", "lb1 drained")
+		l.leavesWithin(t, 8*time.Second, 8*time.Second, "lb0 drained", "lb1 drained")
 	})
 }
 
@@ -69,12 +59,7 @@ func TestConsulAwayInTheMiddleChangesNothing(t *testing.T) {
 		l.with("lb0", lb0At, newSidecar("lb0").drainsIn(20*time.Second, 1).ServeHTTP)
 		time.AfterFunc(3*time.Second, func() { l.set(down) })
 		time.AfterFunc(18*time.Second, func() { l.set(nil) })
-		took, err := l.leaves(t, t.Context())
-		if err != nil {
-			t.Error(err)
-		}
-		within(t, took, 19*time.Second, 19*time.Second)
-		l.want(t, "lb0 drained")
+		l.leavesWithin(t, 19*time.Second, 19*time.Second, "lb0 drained")
 		if got := l.log.String(); strings.Count(got, "[WARN]") != 1 || !strings.Contains(got, "asking known sidecars") {
 			t.Errorf("log: got\n%s\nwant one warning", got)
 		}
@@ -119,12 +104,7 @@ func TestConsulThatDoesNotSayWhomToAskCostsTheLeaveWait(t *testing.T) {
 				l.lag = c.lag
 				l.with("lb0", lb0At, newSidecar("lb0").drainsIn(0, 0).ServeHTTP)
 				l.set(c.answer)
-				took, err := l.leaves(t, t.Context())
-				if err != nil {
-					t.Error(err)
-				}
-				within(t, took, registrator.DefaultLeaveWait, registrator.DefaultLeaveWait)
-				l.want(t)
+				l.leavesWithin(t, registrator.DefaultLeaveWait, registrator.DefaultLeaveWait)
 				if got := l.log.String(); !strings.Contains(got, "Consul query for sidecars failed, waiting leave_wait") || !strings.Contains(got, c.says) {
 					t.Errorf("log: got\n%s\nwant a warning with %q", got, c.says)
 				}
@@ -164,12 +144,7 @@ func TestNoSidecarOrNoneAskedCostsTheLeaveWait(t *testing.T) {
 				if off {
 					l.with("lb0", lb0At, newSidecar("lb0").drainsIn(0, 0).ServeHTTP)
 				}
-				took, err := l.leaves(t, t.Context())
-				if err != nil {
-					t.Error(err)
-				}
-				within(t, took, registrator.DefaultLeaveWait, registrator.DefaultLeaveWait)
-				l.want(t)
+				l.leavesWithin(t, registrator.DefaultLeaveWait, registrator.DefaultLeaveWait)
 				if got := l.dialled(lb0At) + l.count("GET /v1/health/"); off && got > 0 {
 					t.Errorf("%d questions, want none", got)
 				}

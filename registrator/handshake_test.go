@@ -102,6 +102,17 @@ func (l *leaver) want(t *testing.T, outcomes ...string) {
 	}
 }
 
+// leavesWithin leaves without an error, stops between two times and has these outcomes.
+func (l *leaver) leavesWithin(t *testing.T, least, most time.Duration, outcomes ...string) {
+	t.Helper()
+	took, err := l.leaves(t, t.Context())
+	if err != nil {
+		t.Error(err)
+	}
+	within(t, took, least, most)
+	l.want(t, outcomes...)
+}
+
 func within(t *testing.T, got, least, most time.Duration) {
 	t.Helper()
 	if got < least || got > most {
@@ -120,12 +131,7 @@ func TestStopsOnceAllHaveDrainedAndNoLater(t *testing.T) {
 		idle := newSidecar("lb0").drainsIn(0, 0)
 		l.with("lb0", lb0At, idle.ServeHTTP)
 		l.with("lb1", lb1At, newSidecar("lb1").drainsIn(8*time.Second, 3).ServeHTTP) // 7 s after the mark
-		took, err := l.leaves(t, t.Context())
-		if err != nil {
-			t.Error(err)
-		}
-		within(t, took, 7*time.Second, 7*time.Second)
-		l.want(t, "lb0 drained", "lb1 drained")
+		l.leavesWithin(t, 7*time.Second, 7*time.Second, "lb0 drained", "lb1 drained")
 		if got := l.outcomes[1]; got.MaxSessions != 3 || got.Sessions != 0 || got.Address != lb1At || got.Reason != nil {
 			t.Errorf("lb1: got %+v, want 3 sessions seen and none left", got)
 		}

@@ -20,13 +20,8 @@ func TestHandshake_SidecarWithoutConsul_IsNotWaitedForToTheEnd(t *testing.T) {
 		deaf := newSidecar("lb0").drainsIn(0, 0)
 		deaf.index = 0
 		l.with("lb0", lb0At, deaf.ServeHTTP)
-		took, err := l.leaves(t, t.Context())
-		if err != nil {
-			t.Error(err)
-		}
 		const wait = registrator.DefaultLeaveWait
-		within(t, took, 3*wait, 3*wait+registrator.AskWait)
-		l.want(t, "lb0 waited")
+		l.leavesWithin(t, 3*wait, 3*wait+registrator.AskWait, "lb0 waited")
 		if !strings.Contains(l.log.String(), "does not learn from Consul that the program leaves") {
 			t.Errorf("log: want why, got\n%s", &l.log)
 		}
@@ -55,12 +50,7 @@ func TestHandshake_SidecarBehindAFlood_IsWaitedFor(t *testing.T) {
 				slow.becomes(func() { slow.index = index(now) })
 			})
 		}
-		took, err := l.leaves(t, t.Context())
-		if err != nil {
-			t.Error(err)
-		}
-		within(t, took, 20*time.Second, 21*time.Second)
-		l.want(t, "lb0 drained")
+		l.leavesWithin(t, 20*time.Second, 21*time.Second, "lb0 drained")
 	})
 }
 
@@ -76,12 +66,7 @@ func TestHandshake_ConsulLosesItsIndexes_DrainIsNotCut(t *testing.T) {
 			l.change(func() { l.index = 20 })
 			s.becomes(func() { s.index = 21 })
 		})
-		took, err := l.leaves(t, t.Context())
-		if err != nil {
-			t.Error(err)
-		}
-		within(t, took, 20*time.Second, 20*time.Second)
-		l.want(t, "lb0 drained")
+		l.leavesWithin(t, 20*time.Second, 20*time.Second, "lb0 drained")
 	})
 }
 

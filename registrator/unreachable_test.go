@@ -113,12 +113,7 @@ func TestOneThatCannotBeAskedDoesNotHoldUpTheOthersNorIsSaved(t *testing.T) {
 		l := newLeaver()
 		l.with("lb0", lb0At, newSidecar("lb0").drainsIn(0, 0).ServeHTTP)
 		l.known(balancer("lb1", lb1At)) // nothing listens
-		took, err := l.leaves(t, t.Context())
-		if err != nil {
-			t.Error(err)
-		}
-		within(t, took, registrator.DefaultLeaveWait, registrator.DefaultLeaveWait+l.lag)
-		l.want(t, "lb0 drained", "lb1 waited")
+		l.leavesWithin(t, registrator.DefaultLeaveWait, registrator.DefaultLeaveWait+l.lag, "lb0 drained", "lb1 waited")
 		if !strings.Contains(l.log.String(), `each="lb0 20ms, lb1 3.02s (waited)"`) {
 			t.Errorf("log: got\n%s\nwant how long each took", &l.log)
 		}
@@ -180,12 +175,7 @@ func TestBusySidecarIsAskedLaterAndNotGivenUp(t *testing.T) {
 		s := newSidecar("lb0").drainsIn(0, 0)
 		s.busy = 10
 		l.with("lb0", lb0At, s.ServeHTTP)
-		took, err := l.leaves(t, t.Context())
-		if err != nil {
-			t.Error(err)
-		}
-		within(t, took, 10*time.Second, 20*time.Second)
-		l.want(t, "lb0 drained")
+		l.leavesWithin(t, 10*time.Second, 20*time.Second, "lb0 drained")
 	})
 }
 
@@ -209,12 +199,7 @@ func TestSidecarThatRestartsIsFoundAtItsNewAddress(t *testing.T) {
 					l.put(lb1At, after.ServeHTTP)
 					l.change(func() { l.sidecars = []*api.ServiceEntry{balancer("lb0", lb1At)} })
 				})
-				took, err := l.leaves(t, t.Context())
-				if err != nil {
-					t.Error(err)
-				}
-				within(t, took, 19*time.Second, 19*time.Second)
-				l.want(t, "lb0 drained")
+				l.leavesWithin(t, 19*time.Second, 19*time.Second, "lb0 drained")
 				if got := l.outcomes[0]; got.Address != lb1At || got.MaxSessions != 5 {
 					t.Errorf("got %+v, want it at its new address, with 5 sessions seen", got)
 				}
@@ -230,12 +215,7 @@ func TestQuestionThatHangsIsGivenUpWhenTheSidecarHasMoved(t *testing.T) {
 		l.raw[lb0At] = func(c net.Conn) { _, _ = c.Read(make([]byte, 1)) }
 		l.put(lb1At, newSidecar("lb0").drainsIn(0, 0).ServeHTTP)
 		time.AfterFunc(2*time.Second, func() { l.change(func() { l.sidecars[0] = balancer("lb0", lb1At) }) })
-		took, err := l.leaves(t, t.Context())
-		if err != nil {
-			t.Error(err)
-		}
-		within(t, took, time.Second, 2100*time.Millisecond) // one period of looking
-		l.want(t, "lb0 drained")
+		l.leavesWithin(t, time.Second, 2100*time.Millisecond, "lb0 drained") // one period of looking
 	})
 }
 
@@ -249,12 +229,7 @@ func TestSidecarThatEndsPermanentlyGetsItsTime(t *testing.T) {
 			l.remove(lb0At)
 			l.change(func() { l.sidecars = nil })
 		})
-		took, err := l.leaves(t, t.Context())
-		if err != nil {
-			t.Error(err)
-		}
-		within(t, took, registrator.AskWait+registrator.DefaultLeaveWait, registrator.AskWait+registrator.DefaultLeaveWait+100*time.Millisecond)
-		l.want(t, "lb0 waited")
+		l.leavesWithin(t, registrator.AskWait+registrator.DefaultLeaveWait, registrator.AskWait+registrator.DefaultLeaveWait+100*time.Millisecond, "lb0 waited")
 	})
 }
 

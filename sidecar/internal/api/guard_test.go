@@ -6,65 +6,28 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"strings"
 	"testing"
 )
 
 func TestRelease_WithoutTokenOrSocket_IsForbidden(t *testing.T) {
-	var asked []string
+	var a asking
 	o := options()
 	o.Release = func(_ context.Context, service string) ([]string, bool, error) {
-		asked = append(asked, service)
-		switch service {
-		case "api":
-			return []string{"api-1"}, true, nil
-		case "busy":
-			return nil, true, errors.New("no time")
-		}
-		return nil, false, nil
+		a.asked = append(a.asked, service)
+		return []string{"api-1"}, service == "api", a.fails
 	}
-	paths, err := routes(o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	type change = func(*http.Request)
-	header := func(key, value string) change { return func(r *http.Request) { r.Header.Set(key, value) } }
-	tcp := func(r *http.Request) { *r = *r.WithContext(t.Context()) }
-	for _, c := range []struct {
-		name, method, path string
-		change             change
-		code               int
-		body               string
-		asks               bool
-	}{
-		{"over the socket", "POST", "api/release", nil, 200, `{"load_balancer":"lb\u003c0\u003e","service":"api","released":["api-1"]}`, true},
-		{"over loopback", "POST", "api/release", tcp, 403, "", false},
-		{"a page of another site", "POST", "api/release", header("Sec-Fetch-Site", "cross-site"), 403, "", false},
-		{"a service that is not routed", "POST", "web/release", nil, 404, "", true},
-		{"an agent that has no time", "POST", "busy/release", nil, 503, `{"error":"no time"}`, true},
-		{"no service", "POST", "/release", nil, 400, "", false},
-		{"two services", "POST", "api/web/release", nil, 400, "", false},
-		{"something else", "POST", "api/hold", nil, 400, "", false},
-		{"a method that reads", "GET", "api/release", nil, 405, `{"error":"only POST is allowed"}`, false},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			asked = nil
-			ctx := context.WithValue(t.Context(), fromSocket{}, true)
-			r := httptest.NewRequestWithContext(ctx, c.method, "http://127.0.0.1:9600/api/v1/guard/"+c.path, http.NoBody)
-			r.RemoteAddr = "127.0.0.1:4000"
-			if c.change != nil {
-				c.change(r)
-			}
-			w := httptest.NewRecorder()
-			dispatch(paths).ServeHTTP(w, r)
-			if got := strings.TrimSpace(w.Body.String()); w.Code != c.code || c.body != "" && got != c.body {
-				t.Errorf("got %d %s, want %d %s", w.Code, got, c.code, c.body)
-			}
-			if (len(asked) > 0) != c.asks {
-				t.Errorf("asked for %q, want that it asks: %v", asked, c.asks)
-			}
-		})
-	}
+	api := []string{"api"}
+	a.check(t, o, "/api/v1/guard/", []actionCase{
+		{name: "over the socket", method: "POST", path: "api/release", code: 200, body: `{"load_balancer":"lb\u003c0\u003e","service":"api","released":["api-1"]}`, asks: api},
+		{name: "over loopback", method: "POST", path: "api/release", change: overTCP, code: 403},
+		{name: "a page of another site", method: "POST", path: "api/release", change: withHeader("Sec-Fetch-Site", "cross-site"), code: 403},
+		{name: "a service that is not routed", method: "POST", path: "web/release", code: 404, asks: []string{"web"}},
+		{name: "an agent that has no time", method: "POST", path: "api/release", fails: errors.New("no time"), code: 503, body: `{"error":"no time"}`, asks: api},
+		{name: "no service", method: "POST", path: "/release", code: 400},
+		{name: "two services", method: "POST", path: "api/web/release", code: 400},
+		{name: "something else", method: "POST", path: "api/hold", code: 400},
+		{name: "a method that reads", method: "GET", path: "api/release", code: 405, body: `{"error":"only POST is allowed"}`},
+	})
 }
 
 func TestRelease_WithToken_IsAllowedFromElsewhereByTLS(t *testing.T) {

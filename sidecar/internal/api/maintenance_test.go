@@ -5,62 +5,37 @@ import (
 	"errors"
 	"net/http"
 	"net/http/httptest"
-	"strings"
+	"strconv"
 	"testing"
 )
 
 func TestMaintenance_WithoutTokenOrSocket_IsForbidden(t *testing.T) {
-	var asked []bool
-	var fails error
 	absent := errors.New("no health answer")
+	var a asking
 	o := options()
 	o.SetMaintenance = func(_ context.Context, on bool) (bool, error) {
-		asked = append(asked, on)
-		return !errors.Is(fails, absent), fails
+		a.asked = append(a.asked, strconv.FormatBool(on))
+		return !errors.Is(a.fails, absent), a.fails
 	}
-	paths, err := routes(o)
+	on, off := []string{"true"}, []string{"false"}
+	a.check(t, o, "/api/v1/maintenance/", []actionCase{
+		{name: "on", method: "POST", path: "on", code: 200, body: `{"load_balancer":"lb\u003c0\u003e","maintenance":true}`, asks: on},
+		{name: "off", method: "POST", path: "off", code: 200, body: `{"load_balancer":"lb\u003c0\u003e","maintenance":false}`, asks: off},
+		{name: "over loopback", method: "POST", path: "on", change: overTCP, code: 403},
+		{name: "not in the file", method: "POST", path: "on", fails: errors.New("not updated"), code: 503, body: `{"error":"not updated"}`, asks: on},
+		{name: "no health answer", method: "POST", path: "on", fails: absent, code: 404, body: `{"error":"no health answer"}`, asks: on},
+		{name: "something else", method: "POST", path: "maybe", code: 400},
+		{name: "a method that reads", method: "GET", path: "on", code: 405},
+	})
+
+	o.SetMaintenance = nil
+	none, err := routes(o)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, c := range []struct {
-		name, method, word string
-		tcp                bool
-		fails              error
-		code               int
-		body               string
-		asks               bool
-	}{
-		{"on", "POST", "on", false, nil, 200, `{"load_balancer":"lb\u003c0\u003e","maintenance":true}`, true},
-		{"off", "POST", "off", false, nil, 200, `{"load_balancer":"lb\u003c0\u003e","maintenance":false}`, true},
-		{"over loopback", "POST", "on", true, nil, 403, "", false},
-		{"not in the file", "POST", "on", false, errors.New("not updated"), 503, `{"error":"not updated"}`, true},
-		{"no health answer", "POST", "on", false, absent, 404, `{"error":"no health answer"}`, true},
-		{"something else", "POST", "maybe", false, nil, 400, "", false},
-		{"a method that reads", "GET", "on", false, nil, 405, "", false},
-	} {
-		asked, fails = nil, c.fails
-		ctx := context.WithValue(t.Context(), fromSocket{}, true)
-		if c.tcp {
-			ctx = t.Context()
-		}
-		w := httptest.NewRecorder()
-		dispatch(paths).ServeHTTP(w, httptest.NewRequestWithContext(ctx, c.method, "http://127.0.0.1:9600/api/v1/maintenance/"+c.word, http.NoBody))
-		if got := strings.TrimSpace(w.Body.String()); w.Code != c.code || c.body != "" && got != c.body {
-			t.Errorf("%s: got %d %s, want %d %s", c.name, w.Code, got, c.code, c.body)
-		}
-		if (len(asked) > 0) != c.asks || len(asked) > 0 && asked[0] != (c.word == "on") {
-			t.Errorf("%s: asked for %v", c.name, asked)
-		}
-	}
-	if w := httptest.NewRecorder(); true {
-		o.SetMaintenance = nil
-		none, err := routes(o)
-		if err != nil {
-			t.Fatal(err)
-		}
-		dispatch(none).ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodPost, "http://127.0.0.1/api/v1/maintenance/on", http.NoBody))
-		if w.Code != http.StatusNotFound {
-			t.Errorf("without a health answer: got %d, want 404", w.Code)
-		}
+	w := httptest.NewRecorder()
+	dispatch(none).ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodPost, "http://127.0.0.1/api/v1/maintenance/on", http.NoBody))
+	if w.Code != http.StatusNotFound {
+		t.Errorf("without a health answer: got %d, want 404", w.Code)
 	}
 }
