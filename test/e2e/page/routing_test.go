@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/chromedp/chromedp"
+	capi "github.com/hashicorp/consul/api"
 
 	"github.com/pointsman/pointsman/test/certtest"
 	"github.com/pointsman/pointsman/test/lab"
@@ -32,9 +33,11 @@ func TestPage_RoutesAndCertificates_ShownWithMapStateAndExpiry(t *testing.T) {
 	s.must(err)
 	s.lbs = append(s.lbs, lb)
 	settings := func(route string) {
-		s.must(lb.SetExtra(fmt.Sprintf(`frontends:
+		s.must(lb.SetExtra(fmt.Sprintf(`profiles: [{name: default}]
+frontends:
   - name: web
     bind: "127.0.0.1:%d"
+    discover: {tag_prefix: "pointsman-route=", allow: [{host: "*.test", services: "shop-*"}]}
     routes:
       - {host: api.test, path: /v1, service: api, strip_prefix: true}
       - {host: api.test, path: /v1, service: shop, methods: [POST], headers: "X-Canary: 1"}
@@ -56,6 +59,10 @@ func TestPage_RoutesAndCertificates_ShownWithMapStateAndExpiry(t *testing.T) {
 	b.sees("a route with its service", row("api.test/v1", `api\s+1 of 1`))
 	b.sees("its conditions", row("api.test/v1", `shop[^]*method POST, header`))
 	b.sees("a service without a server", row("*.test/", `empty[^]*0 of 0`))
+	s.must(s.consul.Client.Agent().ServiceRegister(&capi.AgentServiceRegistration{
+		ID: "shop-2-1", Name: "shop-2", Address: "127.0.0.1", Port: 4000, Tags: []string{"pointsman-route=api.test/v1"},
+	}))
+	b.sees("a claim that is refused", `/Claims that are refused\s+shop-2 claims api.test\/v1 of frontend web: .*settings/.test(document.querySelector('#view .note')?.innerText)`)
 	b.sees("what happens else", `document.querySelector('#view').innerText.includes('Other requests get 404')`)
 	b.shoot("routes")
 	s.says(5, "api.test/v1, 1 segments taken off → api (settings)", "status")

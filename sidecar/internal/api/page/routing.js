@@ -5,7 +5,21 @@ import { number, paged, pill, serviceLink } from './views.js';
 
 export function routes(s, place) {
   if (!s.frontends?.length) return [h('h2', null, 'Routes'), h('p', { class: 'empty' }, 'No frontend with routes is configured.')];
-  return s.frontends.map((f) => frontend(s, f, place));
+  return [s.frontends.map((f) => frontend(s, f, place)), refused(s.route_problems ?? [], place)];
+}
+
+// refused shows the claims of services in Consul that are not followed, with the reason.
+function refused(all, place) {
+  const wrong = all.filter((p) => matches(place.query.q ?? '', p.frontend ?? '', p.service, p.claim, p.owner ?? '', p.reason));
+  return wrong.length > 0 && note('Claims that are refused', wrong, (p) => [
+    h('b', null, p.service), p.claim && [' claims ', h('code', null, p.claim)], p.frontend && ` of frontend ${p.frontend}`, `: ${p.reason}`, p.owner && ` (${p.owner})`]);
+}
+
+// note lists what is wrong, at most a hundred.
+function note(title, wrong, item) {
+  const most = 100;
+  return h('section', { class: 'note bad' }, h('h3', null, title),
+    h('ul', null, wrong.slice(0, most).map((p) => h('li', null, item(p))), wrong.length > most && h('li', { class: 'quiet' }, `and ${number(wrong.length - most)} more`)));
 }
 
 // frontend shows the routes of one, and whether HAProxy's map has them.
@@ -52,8 +66,7 @@ export function certificates(s, place) {
   const wrong = (s.certificate_problems ?? []).filter((p) => matches(q, p.backend, p.file, p.error));
   return [
     h('h2', null, 'Certificates ', h('small', null, number(rows.length))),
-    wrong.length > 0 && h('section', { class: 'note bad' }, h('h3', null, 'Cannot be used'),
-      h('ul', null, wrong.slice(0, 100).map((p) => h('li', null, h('b', null, p.file), ` of ${p.backend}: ${p.error}`)), wrong.length > 100 && h('li', { class: 'quiet' }, `and ${number(wrong.length - 100)} more`))),
+    wrong.length > 0 && note('Cannot be used', wrong, (p) => [h('b', null, p.file), ` of ${p.backend}: ${p.error}`]),
     rows.length ? paged(rows, place, certificateTable)
       : h('p', { class: 'empty' }, s.certificates?.length ? 'No certificate matches.' : 'No service has a directory of certificates (certificates.directory).'),
   ];
