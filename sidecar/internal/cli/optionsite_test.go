@@ -62,6 +62,7 @@ func newOptionSite(t *testing.T, cases []optionCase) *optionSite {
 	for i, c := range cases {
 		c.options = replace.Replace(c.options)
 		c.settings, c.agent = replaceIn(c.settings, replace), replace.Replace(c.agent)
+		c.shows = strings.Split(replace.Replace(strings.Join(c.shows, "\n")), "\n")
 		s.services = append(s.services, &optionService{optionCase: c, name: fmt.Sprintf("s%d", i), first: newWitness(t, s.certs), second: newWitness(t, s.certs)})
 	}
 	s.haproxy = haproxytest.Prepare(t, haproxytest.Options{Raw: true}, "")
