@@ -1,10 +1,6 @@
 package e2e
 
 import (
-	"errors"
-	"fmt"
-	"os"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -49,50 +45,4 @@ func TestService_NoInstance_SaidOnceAndByCheck(t *testing.T) {
 			t.Errorf("check: exit code %d, want 0 and %q:\n%s", code, want, out)
 		}
 	}
-}
-
-// On 2.6 an instance takes a slot by its address. One that comes while HAProxy reloads
-// does so in the worker that ends: the new one has the slots of the file.
-func TestReload_InstanceComesMeanwhile_HasAServerInTheNewWorker(t *testing.T) {
-	t.Parallel()
-	w := bareWorld(t)
-	var err error
-	w.lb, err = w.NewBalancer("lb0", w.consul, lab.Service{Name: service, Backend: "api_nodes"})
-	w.must(err)
-	began, release := w.lb.Path("began"), w.lb.Path("release")
-	w.must(w.lb.SetHAProxy(fmt.Sprintf("  reload_command: [/bin/sh, -c, %q]\n",
-		fmt.Sprintf("touch %s; until [ -e %s ]; do sleep 0.05; done; kill -USR2 $(cat %s)", began, release, w.lb.Path("pid")))))
-	w.must(w.lb.Start(w.ctx))
-	w.must(os.WriteFile(w.lb.Path("pid"), []byte(strconv.Itoa(w.lb.HAProxy.PID())), 0o644))
-	w.nodes = w.startNodes("1.0", "old", 1)
-	w.must(w.lb.Routes(w.ctx, 20*time.Second, service, lab.NodeIDs(w.nodes...)...))
-	clients := w.load()
-
-	w.must(w.lb.SetServices(append(w.lb.Services(), lab.Service{Name: "other"})...))
-	w.must(w.lb.Reread())
-	w.must(lab.Until(w.ctx, 20*time.Second, "the reload is under way", func() error { _, err := os.Stat(began); return err }))
-	pid := w.workerPID()
-	w.nodes = append(w.nodes, w.startNodes("1.0", "new", 1)...)
-	w.must(lab.Until(w.ctx, 20*time.Second, "the worker that ends has a server for the instance", func() error {
-		servers, err := w.lb.Servers(w.ctx, "api_nodes")
-		for _, s := range servers {
-			if s.Addr == w.nodes[1].Addr() {
-				return err
-			}
-		}
-		return errors.Join(err, fmt.Errorf("%+v", servers))
-	}))
-	if got := w.workerPID(); got != pid {
-		t.Fatalf("HAProxy's worker is %d, was %d: it was reloaded already", got, pid)
-	}
-	w.must(os.WriteFile(release, nil, 0o644))
-	w.reloaded(20*time.Second, 1)
-	w.must(w.lb.Routes(w.ctx, 20*time.Second, service, lab.NodeIDs(w.nodes...)...))
-	if got := w.workerPID(); got == pid {
-		t.Errorf("HAProxy's worker is %d as before: it was not reloaded", got)
-	}
-	if got := w.drift(); got != 0 {
-		t.Errorf("%v corrections of drift, want none", got)
-	}
-	w.mustLoseNothing(clients)
 }
