@@ -244,6 +244,12 @@ func (c *Client) Fleet(ctx context.Context, to Target, into any) error {
 	return c.decode(ctx, to, question{path: []string{"fleet"}, wait: loopTimeout, most: maxState}, into)
 }
 
+// Rollouts asks for how the versions of services share the traffic (/api/v1/rollouts), as
+// State does.
+func (c *Client) Rollouts(ctx context.Context, to Target, into any) error {
+	return c.decode(ctx, to, question{path: []string{"rollouts"}, wait: loopTimeout, most: maxState}, into)
+}
+
 // Events asks for what happened after a number (/api/v1/events), at most limit of them;
 // after 0, for the newest. It decodes them as State does.
 func (c *Client) Events(ctx context.Context, to Target, after uint64, limit int, into any) error {

@@ -362,12 +362,14 @@ func TestRollout_Steps_LeaderKilledAndPaused_IsPromoted(t *testing.T) {
 		t.Errorf("a second start: %d, %s", code, out)
 	}
 	leader := ""
+	var is struct{ Leader string }
 	w.must(lab.Until(w.ctx, 20*time.Second, "a sidecar leads", func() error {
 		pair, _, err := w.consul.Client.KV().Get("pointsman/rollout-leaders/shop", nil)
 		if err != nil || pair == nil || pair.Session == "" {
 			return fmt.Errorf("the lock is %+v, %w", pair, err)
 		}
-		leader = string(pair.Value)
+		w.must(json.Unmarshal(pair.Value, &is))
+		leader = is.Leader
 		return nil
 	}))
 	w.operate("pause", "shop")

@@ -68,7 +68,8 @@ const maxDown = 3
 type Analysis struct {
 	rules           Rules
 	last            map[server]seen // of the last look
-	stable, canary  totals
+	stable, canary  totals          // of the rollout, and of the step
+	stableInStep    totals
 	errors, retries evidence
 	latency         latencyEvidence
 	down            int   // at how many looks in a row no server of the canary was up
@@ -93,7 +94,7 @@ func New(rules Rules) *Analysis { return &Analysis{rules: rules} }
 // NextStep keeps what is known against the canary, and what the stable version does,
 // but asks for new evidence that it is as good: it has another share now.
 func (a *Analysis) NextStep() {
-	a.errors.fine, a.retries.fine, a.canary = 0, 0, totals{}
+	a.errors.fine, a.retries.fine, a.canary, a.stableInStep = 0, 0, totals{}, totals{}
 	a.latency, a.times, a.isTimed = max(a.latency, 0), times{}, false
 	for key, s := range a.last {
 		a.last[key] = seen{s.Counters, s.Counters}
@@ -132,6 +133,7 @@ func (a *Analysis) Look(readings []Reading) Verdict {
 
 	before := a.stable
 	a.stable.add(stable)
+	a.stableInStep.add(stable)
 	a.canary.add(canary)
 	if before.requests > 0 {
 		a.errors.look(rate(before.errors, before.requests), stable.errors(), canary.errors(), a.rules.Errors)
@@ -139,6 +141,22 @@ func (a *Analysis) Look(readings []Reading) Verdict {
 	}
 	a.compareTimes()
 	return a.verdict()
+}
+
+// Totals is what was counted of one version in the current step.
+type Totals struct {
+	Requests, Errors, Retries uint64
+	ResponseTime              float64 // the mean of the last comparison, in milliseconds; 0: none yet
+}
+
+// Totals are those of both versions.
+func (a *Analysis) Totals() (stable, canary Totals) {
+	of := func(t totals) Totals { return Totals{t.requests, t.errors, t.retries, t.responseTime} }
+	stable, canary = of(a.stableInStep), of(a.canary)
+	if a.isTimed {
+		stable.ResponseTime = a.stable.responseTime
+	}
+	return stable, canary
 }
 
 // compareTimes compares the response times once there are enough of them. Until then

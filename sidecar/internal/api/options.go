@@ -46,6 +46,8 @@ type Options struct {
 	// Deployments gives the body of /api/v1/deployments; nil: there is none. An error is
 	// Consul's.
 	Deployments func(context.Context) (any, error)
+	// Rollouts gives the body of /api/v1/rollouts, likewise.
+	Rollouts func(context.Context) (any, error)
 	// Ready tells whether HAProxy runs all that Consul says and answers, and if
 	// not, why.
 	Ready func() (ready bool, reason string)

@@ -51,7 +51,10 @@ func routes(o Options) (map[string]http.Handler, error) {
 		paths["/api/v1/decisions"] = state(o.Decisions)
 	}
 	if o.Deployments != nil {
-		paths["/api/v1/deployments"] = deployments(o.Deployments)
+		paths["/api/v1/deployments"] = recorded(o.Deployments)
+	}
+	if o.Rollouts != nil {
+		paths["/api/v1/rollouts"] = recorded(o.Rollouts)
 	}
 	if o.Events != nil {
 		paths["/api/v1/events"] = newEvents(o.LoadBalancer, o.Events)

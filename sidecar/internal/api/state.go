@@ -18,8 +18,8 @@ func fleet(get func(context.Context) any) http.Handler {
 	})
 }
 
-// deployments answers with what was deployed, as Consul has it.
-func deployments(get func(context.Context) (any, error)) http.Handler {
+// recorded answers with what Consul has on record.
+func recorded(get func(context.Context) (any, error)) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, err := get(r.Context())
 		if err != nil {

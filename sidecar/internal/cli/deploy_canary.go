@@ -158,7 +158,15 @@ func (c *canaryRollout) Now(ctx context.Context) (deploy.Rollout, error) {
 	if d == nil {
 		d = rollout.New(c.service)
 	}
-	return c.seen(d), nil
+	r := c.seen(d)
+	if report, err := c.store.Report(ctx, d); err == nil && report != nil && !report.Numbers.At.IsZero() { // else without numbers
+		n := report.Numbers
+		r.Numbers = fmt.Sprintf("%s: %s; %s: %s", catalog.Printable(d.Canary), countedText(n.Canary), catalog.Printable(d.Stable), countedText(n.Stable))
+		if report.Verdict == rollout.Wait {
+			r.Numbers += "; waits: " + visible(report.Reason)
+		}
+	}
+	return r, nil
 }
 
 // Abort implements deploy.Canary.

@@ -57,35 +57,43 @@ func deploymentsOf(pages []history.Page, now time.Time) deployments {
 	return out
 }
 
-// What was read of Consul is used for all who ask: for deploymentsFor, and for ten
-// times as long as it took. It takes no longer than deploymentsWithin.
+// What was read of Consul is used for all who ask: for recordsFor, and for some times as
+// long as it took. It takes no longer than recordsWithin.
 const (
-	deploymentsFor    = 500 * time.Millisecond
-	deploymentsWithin = 10 * time.Second
+	recordsFor    = 500 * time.Millisecond
+	recordsWithin = 10 * time.Second
 )
 
-// deploymentReader reads the records for the API, at most so often.
-type deploymentReader struct {
-	book *history.Book
+// recordReader reads records of Consul for the API, within these bounds.
+type recordReader struct {
+	get  func(ctx context.Context) (any, error)
+	rest time.Duration // how many times as long as a reading takes nothing is read
 
 	mu    sync.Mutex
 	until time.Time
-	is    deployments
+	is    any
 	err   error
 }
 
-func (r *deploymentReader) read(ctx context.Context) (any, error) {
+func deploymentRecords(book *history.Book) *recordReader {
+	return &recordReader{rest: 10, get: func(ctx context.Context) (any, error) {
+		pages, err := book.All(ctx)
+		return deploymentsOf(pages, time.Now()), err
+	}}
+}
+
+func (r *recordReader) read(ctx context.Context) (any, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	begun := time.Now()
 	if begun.Before(r.until) {
 		return r.is, r.err
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), deploymentsWithin) // others get the same answer
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), recordsWithin) // others get the same answer
 	defer cancel()
-	pages, err := r.book.All(ctx)
+	r.is, r.err = r.get(ctx)
 	now := time.Now()
-	r.is, r.err, r.until = deploymentsOf(pages, now), err, now.Add(max(deploymentsFor, 10*now.Sub(begun)))
+	r.until = now.Add(max(recordsFor, r.rest*now.Sub(begun)))
 	return r.is, r.err
 }
 

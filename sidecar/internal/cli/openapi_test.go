@@ -25,6 +25,7 @@ import (
 	"github.com/pointsman/pointsman/sidecar/internal/fleet"
 	"github.com/pointsman/pointsman/sidecar/internal/history"
 	"github.com/pointsman/pointsman/sidecar/internal/reconcile"
+	"github.com/pointsman/pointsman/sidecar/internal/rollout"
 )
 
 var update = flag.Bool("update", false, "write docs/openapi.json")
@@ -78,6 +79,7 @@ var operations = []operation{
 	{path: "/api/v1/counters/{service}", route: "/api/v1/counters/*", method: "GET", summary: "What HAProxy has counted of a service's instances", answer: sidecarapi.Counters{}, ask: "/api/v1/counters/api"},
 	{path: "/api/v1/decisions", method: "GET", summary: "The newest decisions, with what they were made from", query: []string{"pretty"}, answer: recordAnswer{}, ask: "/api/v1/decisions"},
 	{path: "/api/v1/deployments", method: "GET", summary: "What was deployed, as recorded in Consul", answer: deployments{}, ask: "/api/v1/deployments"},
+	{path: "/api/v1/rollouts", method: "GET", summary: "How versions share the traffic, as recorded in Consul", answer: rollouts{}, ask: "/api/v1/rollouts"},
 	{path: "/api/v1/events", method: "GET", summary: "What has happened; with follow as server-sent events", query: []string{"after", "limit", "follow"}, answer: api.Events{}, ask: "/api/v1/events"},
 	{path: "/api/v1/drain/{service}/{instance}", route: "/api/v1/drain/*", method: "GET", summary: "Waits until an instance is drained on this load balancer", query: []string{"wait", "index"}, answer: sidecarapi.Drain{}, ask: "/api/v1/drain/api/api-1?wait=0s"},
 	{path: "/api/v1/live/{service}", route: "/api/v1/live/*", method: "GET", summary: "Waits until instances of a version take traffic", query: []string{"version", "count", "wait", "index"}, answer: sidecarapi.Live{}, ask: "/api/v1/live/api?version=1.1&wait=0s"},
@@ -90,6 +92,9 @@ var operations = []operation{
 
 // strict makes the fields required that are always there, and allows no others.
 func strict(_ string, t reflect.Type, _ reflect.StructTag, schema *openapi3.Schema) error {
+	if t == reflect.TypeFor[rollout.Duration]() { // as text, such as 1m0s
+		*schema = *openapi3.NewStringSchema()
+	}
 	if t.Kind() == reflect.Pointer {
 		schema.Nullable = true
 		t = t.Elem()
@@ -223,8 +228,11 @@ func TestOpenAPI_Server_AnswersAsTheDocumentSays(t *testing.T) {
 		},
 		Decisions:   func() any { return sampleRecord() },
 		Deployments: func(context.Context) (any, error) { return deploymentsOf([]history.Page{page}, noon), nil },
-		Parts:       func() (any, []reconcile.ServiceState) { return headOf(s) },
-		Watch:       func() (api.Facts, <-chan struct{}) { return facts{s}, nil }, Events: log,
+		Rollouts: func(context.Context) (any, error) {
+			return rollouts{Rollouts: []oneRollout{{Service: "api", Index: 7, Document: sampleRollout(), Report: &rollout.Report{Leader: "lb0", StepAt: noon}}}}, nil
+		},
+		Parts: func() (any, []reconcile.ServiceState) { return headOf(s) },
+		Watch: func() (api.Facts, <-chan struct{}) { return facts{s}, nil }, Events: log,
 		Ready: func() (bool, string) { return true, "" }, Alive: func() error { return nil },
 		Release: func(context.Context, string) ([]string, bool, error) { return []string{"api-1"}, true, nil },
 		SetDrain: func(_ context.Context, _, server string, _ bool) (string, bool, error) {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/pointsman/pointsman/sidecar/internal/catalog"
 	"github.com/pointsman/pointsman/sidecar/internal/config"
@@ -173,7 +174,7 @@ func changeRollout(cmd *cobra.Command, env Env, service string, asJSON, mayRepla
 	if asJSON {
 		return failure(json.NewEncoder(env.Stdout).Encode(d))
 	}
-	writeRollout(env.Stdout, d, time.Now())
+	writeRollout(env.Stdout, d, nil, time.Now())
 	return nil
 }
 
@@ -203,7 +204,7 @@ func rolloutError(err error) error {
 	return failure(err)
 }
 
-// rollouts is what `rollout status --json` prints.
+// rollouts is what `rollout status --json` prints, and the body of /api/v1/rollouts.
 type rollouts struct {
 	Rollouts []oneRollout `json:"rollouts"`
 }
@@ -213,6 +214,7 @@ type oneRollout struct {
 	Index    uint64            `json:"index"`             // of the key in Consul
 	Problem  string            `json:"problem,omitempty"` // why the value is no document
 	Document *rollout.Document `json:"document,omitempty"`
+	Report   *rollout.Report   `json:"report,omitempty"` // of the current step, by the sidecar that leads
 }
 
 // status is the exit code: the worst of all.
@@ -237,19 +239,45 @@ func readRollouts(ctx context.Context, store rollout.Store, services []string) (
 			return out, err
 		}
 	}
-	for _, service := range services {
-		one := oneRollout{Service: service}
-		one.Document, one.Index, err = store.Read(ctx, service)
-		if invalid, is := errors.AsType[*rollout.InvalidError](err); is {
-			one.Problem = invalid.Error()
-		} else if err != nil {
-			return out, err
-		}
-		if one.Index > 0 {
-			out.Rollouts = append(out.Rollouts, one)
-		}
+	all := make([]oneRollout, min(len(services), maxRollouts))
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(rolloutsAtOnce)
+	for i := range all {
+		group.Go(func() (err error) {
+			all[i], err = readRollout(ctx, store, services[i])
+			return err
+		})
 	}
+	if err := group.Wait(); err != nil {
+		return out, err
+	}
+	out.Rollouts = append(out.Rollouts, slices.DeleteFunc(all, func(one oneRollout) bool { return one.Index == 0 })...)
 	return out, nil
+}
+
+// The bounds of what is read of Consul for all services.
+const (
+	maxRollouts    = 5000
+	rolloutsAtOnce = 8
+)
+
+// readRollout reads one; its Index is 0 where there is none.
+func readRollout(ctx context.Context, store rollout.Store, service string) (one oneRollout, err error) {
+	one.Service = service
+	one.Document, one.Index, err = store.Read(ctx, service)
+	if invalid, is := errors.AsType[*rollout.InvalidError](err); is {
+		one.Problem = invalid.Error()
+		return one, nil
+	}
+	if one.Document != nil {
+		one.Report, _ = store.Report(ctx, one.Document) // for people: a token may lack key:read for it
+	}
+	return one, err
+}
+
+// rolloutRecords reads the rollouts for the API.
+func rolloutRecords(store rollout.Store) *recordReader {
+	return &recordReader{rest: 2, get: func(ctx context.Context) (any, error) { return readRollouts(ctx, store, nil) }}
 }
 
 func rolloutStatusCommand(env Env) *cobra.Command {
@@ -267,7 +295,7 @@ the document is invalid; %d Consul does not answer.`, ExitOK, ExitChanges, ExitD
 				fmt.Fprintf(env.Stdout, "%s  %s\n", catalog.Printable(one.Service), visible(one.Problem))
 				continue
 			}
-			writeRollout(env.Stdout, one.Document, time.Now())
+			writeRollout(env.Stdout, one.Document, one.Report, time.Now())
 		}
 		return coded(all.status())
 	})
@@ -322,30 +350,92 @@ func rolloutReadCommand(env Env, cmd *cobra.Command, show func(rollouts) error) 
 	return cmd
 }
 
-// writeRollout shows a document. What stands in it may be anything.
-func writeRollout(w io.Writer, d *rollout.Document, now time.Time) {
+// writeRollout shows a document, and what is known of its current step; nil: nothing.
+// What stands in them may be anything.
+func writeRollout(w io.Writer, d *rollout.Document, r *rollout.Report, now time.Time) {
 	fmt.Fprintf(w, "%s  %s: %s\n", catalog.Printable(d.Service), d.State, d.SharesText())
-	if len(d.Steps) > 0 {
-		parts := make([]string, 0, len(d.Steps))
-		for i, s := range d.Steps {
-			text := strconv.Itoa(s) + "%"
-			if i == d.Step && len(d.Shares) > 0 {
-				text = "[" + text + "]"
-			}
-			parts = append(parts, text)
-		}
-		line := fmt.Sprintf("steps of %s: %s, each for %s", catalog.Printable(d.Canary), strings.Join(parts, " "), time.Duration(d.Interval))
-		if next := d.StepAt.Add(time.Duration(d.Interval)); d.State == rollout.Running {
-			line += fmt.Sprintf("; next in %s", max(0, next.Sub(now)).Round(time.Second))
-		}
+	for _, line := range stepLines(d, r, now) {
 		fmt.Fprintln(w, "  "+line)
-	}
-	if d.Reason != "" {
-		fmt.Fprintf(w, "  reason: %s\n", visible(d.Reason))
 	}
 	if len(d.Shares) > 0 && d.Stable != "" {
 		others := slices.DeleteFunc(d.Versions(), func(v string) bool { return v == d.Stable })
 		fmt.Fprintf(w, "  stable %s, beside it %s\n", catalog.Printable(d.Stable), catalog.Printable(strings.Join(others, ", ")))
 	}
 	fmt.Fprintf(w, "  by %s at %s\n", visible(d.ModifiedBy), d.ModifiedAt.Format(time.RFC3339))
+}
+
+// stepLines are the steps of a rollout, what its comparison has counted, what it waits
+// for, and why it is in its state. now may be zero: then times are shown as they are.
+func stepLines(d *rollout.Document, r *rollout.Report, now time.Time) (lines []string) {
+	if len(d.Steps) > 0 {
+		parts := make([]string, 0, len(d.Steps))
+		for i, s := range d.Steps {
+			text := strconv.Itoa(s) + "%"
+			switch {
+			case len(d.Shares) == 0 || d.State == rollout.Aborted:
+			case i < d.Step || d.State == rollout.Promoted:
+				text += " ✓"
+			case i == d.Step:
+				text = "[" + text + "]"
+			}
+			parts = append(parts, text)
+		}
+		lines = append(lines, fmt.Sprintf("steps of %s: %s, each for %s", catalog.Printable(d.Canary), strings.Join(parts, "  "), time.Duration(d.Interval))+nextStep(d, r, now))
+	}
+	if d.Reason != "" {
+		lines = append(lines, "reason: "+visible(d.Reason))
+	}
+	if r == nil {
+		return lines
+	}
+	if n := r.Numbers; !n.At.IsZero() {
+		for _, v := range []struct {
+			version string
+			is      rollout.Counted
+		}{{d.Canary, n.Canary}, {d.Stable, n.Stable}} {
+			lines = append(lines, catalog.Printable(v.version)+": "+countedText(v.is))
+		}
+	}
+	if d.State == rollout.Running && r.Reason != "" {
+		words := "waits: "
+		if r.Verdict != rollout.Wait {
+			words = "found: "
+		}
+		lines = append(lines, words+visible(r.Reason))
+	}
+	leads := "moved by " + visible(r.Leader)
+	if n := r.Numbers; d.State == rollout.Running && !n.Next.IsZero() && !now.IsZero() {
+		leads += fmt.Sprintf(", next look in %s", max(0, n.Next.Sub(now)).Round(time.Second))
+	}
+	return append(lines, leads)
+}
+
+// nextStep says when a step ends at the earliest, and what comes then.
+func nextStep(d *rollout.Document, r *rollout.Report, now time.Time) string {
+	if d.State != rollout.Running || d.Step+1 >= len(d.Steps) {
+		return ""
+	}
+	at := d.StepAt.Add(time.Duration(d.Interval))
+	next := fmt.Sprintf("%d%%", d.Steps[d.Step+1])
+	switch {
+	case now.IsZero():
+		return fmt.Sprintf("; %s at %s, if it is as good", next, at.Format(time.RFC3339))
+	case now.Before(at):
+		return fmt.Sprintf("; %s in %s, if it is as good", next, at.Sub(now).Round(time.Second))
+	case r != nil && r.Verdict == rollout.Wait:
+		return fmt.Sprintf("; %s as soon as it is known to be as good, since %s", next, now.Sub(at).Round(time.Second))
+	}
+	return fmt.Sprintf("; %s is due", next)
+}
+
+func countedText(c rollout.Counted) string {
+	rate := 0.0
+	if c.Requests > 0 {
+		rate = 100 * float64(c.Errors) / float64(c.Requests)
+	}
+	text := fmt.Sprintf("%d requests, %d errors (%.2f %%), %d retries", c.Requests, c.Errors, rate, c.Retries)
+	if c.ResponseTimeMS > 0 {
+		text += fmt.Sprintf(", %g ms on average", c.ResponseTimeMS)
+	}
+	return text
 }

@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"fmt"
+	"math"
 	"slices"
 	"sync"
 	"time"
@@ -33,6 +34,7 @@ type comparison struct {
 	verdict        analysis.Verdict
 	isLooking      bool
 	next           time.Time // when a look is due
+	looked         time.Time // when the last one was
 }
 
 // A step is looked at six times, within these bounds. A look that takes longer than
@@ -84,6 +86,22 @@ func (j *canaryJudge) judge(ctx context.Context, service string, d *rollout.Docu
 	return rollout.Judgement{Verdict: rollout.Wait, Reason: c.verdict.Reason}
 }
 
+// numbers are what is known of the current step.
+func (j *canaryJudge) numbers(service string) rollout.Numbers {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	c := j.runs[service]
+	if c == nil || c.looked.IsZero() {
+		return rollout.Numbers{}
+	}
+	is := func(t analysis.Totals) rollout.Counted {
+		return rollout.Counted{Requests: t.Requests, Errors: t.Errors, Retries: t.Retries, ResponseTimeMS: math.Round(10*t.ResponseTime) / 10}
+	}
+	stable, canary := c.analysis.Totals()
+	utc := func(t time.Time) time.Time { return t.UTC().Truncate(time.Millisecond) }
+	return rollout.Numbers{At: utc(c.looked), Next: utc(c.next), Stable: is(stable), Canary: is(canary)}
+}
+
 // forget has a rollout compared from the start: another sidecar may have moved it, or
 // another rollout of the same versions, since.
 func (j *canaryJudge) forget(service string) {
@@ -110,6 +128,7 @@ func (j *canaryJudge) look(ctx context.Context, service string, c *comparison) {
 	defer j.mu.Unlock()
 	c.isLooking = false
 	if len(readings) > 0 {
+		c.looked = j.now()
 		c.verdict = c.analysis.Look(readings)
 	}
 }

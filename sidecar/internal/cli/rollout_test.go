@@ -2,8 +2,10 @@ package cli
 
 import (
 	"maps"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/pointsman/pointsman/sidecar/internal/config"
 	"github.com/pointsman/pointsman/sidecar/internal/reconcile"
@@ -82,5 +84,59 @@ func TestFixedWeights_EachAlgorithm_SaysWhy(t *testing.T) {
 	consistent := config.Service{Balance: "source", BackendExtra: []string{"hash-type consistent"}}
 	if got := fixedWeights(consistent); got != "" {
 		t.Errorf("a consistent hash: %q", got)
+	}
+}
+
+// sampleRollout is a rollout in its second step.
+func sampleRollout() *rollout.Document {
+	return &rollout.Document{
+		Schema: rollout.Schema, Service: "api", State: rollout.Running, Shares: map[string]int{"1.0": 75, "1.1": 25}, Stable: "1.0", Canary: "1.1",
+		Steps: []int{5, 25, 100}, Interval: rollout.Duration(time.Minute), Step: 1, StepAt: noon, ModifiedBy: "lb0", ModifiedAt: noon,
+		History: []rollout.Change{{Action: "step", Shares: map[string]int{"1.0": 75, "1.1": 25}, State: rollout.Running, By: "lb0", At: noon}},
+	}
+}
+
+// The steps, the numbers of both versions, what it waits for and when the next look is:
+// with what stands in a report, which may be anything.
+func TestStepLines_EachState_SayWhatIsAndWhatComes(t *testing.T) {
+	report := func(v rollout.Verdict, reason string) *rollout.Report {
+		return &rollout.Report{Leader: "lb1\x1b[2J", StepAt: noon, Verdict: v, Reason: reason, Numbers: rollout.Numbers{
+			At: noon.Add(20 * time.Second), Next: noon.Add(30 * time.Second),
+			Stable: rollout.Counted{Requests: 3000, Errors: 3, ResponseTimeMS: 12.5}, Canary: rollout.Counted{Requests: 1000, Errors: 40, Retries: 2},
+		}}
+	}
+	state := func(s rollout.State, reason string) *rollout.Document {
+		d := sampleRollout()
+		d.State, d.Reason = s, reason
+		return d
+	}
+	for _, c := range []struct {
+		name   string
+		d      *rollout.Document
+		report *rollout.Report
+		after  time.Duration
+		want   []string
+	}{
+		{"no report", sampleRollout(), nil, 20 * time.Second, []string{"steps of 1.1: 5% ✓  [25%]  100%, each for 1m0s; 100% in 40s, if it is as good"}},
+		{"in its interval", sampleRollout(), report(rollout.Wait, "not enough"), 25 * time.Second, []string{
+			"steps of 1.1: 5% ✓  [25%]  100%, each for 1m0s; 100% in 35s, if it is as good",
+			"1.1: 1000 requests, 40 errors (4.00 %), 2 retries",
+			"1.0: 3000 requests, 3 errors (0.10 %), 0 retries, 12.5 ms on average",
+			"waits: not enough", "moved by lb1·[2J, next look in 5s",
+		}},
+		{"beyond it", sampleRollout(), report(rollout.Wait, "not enough"), 90 * time.Second, []string{
+			"steps of 1.1: 5% ✓  [25%]  100%, each for 1m0s; 100% as soon as it is known to be as good, since 30s",
+			"1.1: 1000 requests, 40 errors (4.00 %), 2 retries", "1.0: 3000 requests, 3 errors (0.10 %), 0 retries, 12.5 ms on average",
+			"waits: not enough", "moved by lb1·[2J, next look in 0s",
+		}},
+		{"aborted", state(rollout.Aborted, "more errors"), report(rollout.Fail, "more errors"), time.Hour, []string{
+			"steps of 1.1: 5%  25%  100%, each for 1m0s", "reason: more errors",
+			"1.1: 1000 requests, 40 errors (4.00 %), 2 retries", "1.0: 3000 requests, 3 errors (0.10 %), 0 retries, 12.5 ms on average", "moved by lb1·[2J",
+		}},
+		{"paused", state(rollout.Paused, ""), nil, 0, []string{"steps of 1.1: 5% ✓  [25%]  100%, each for 1m0s"}},
+	} {
+		if got := stepLines(c.d, c.report, noon.Add(c.after)); !slices.Equal(got, c.want) {
+			t.Errorf("%s: got\n  %s\nwant\n  %s", c.name, strings.Join(got, "\n  "), strings.Join(c.want, "\n  "))
+		}
 	}
 }

@@ -133,5 +133,5 @@ func newMover(cfg config.Config, all *rollout.Overlay, state func() *reconcile.S
 		}
 		return all.Running()
 	}
-	return &rollout.Mover{KV: kv, Name: cfg.Name, Running: running, Now: time.Now, Log: log, Judge: judge.judge, Forget: judge.forget}, nil
+	return &rollout.Mover{KV: kv, Name: cfg.Name, Running: running, Now: time.Now, Log: log, Judge: judge.judge, Forget: judge.forget, Numbers: judge.numbers}, nil
 }

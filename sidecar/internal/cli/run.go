@@ -207,7 +207,10 @@ func (d *daemon) newAPI(happened *event.Log, watched *reconcile.InvariantWatch, 
 	if err != nil {
 		return nil, err
 	}
-	deployed := &deploymentReader{book: book}
+	store, err := rolloutStore(d.cfg)
+	if err != nil {
+		return nil, err
+	}
 	return api.New(api.Options{
 		Address: d.cfg.API.Address, Socket: d.cfg.API.Socket, MaxConnections: most, MaxPerAddress: perAddress, Access: access(d.cfg, func() []string { return *d.hosts.Load() }), LoadBalancer: d.cfg.Name, SigningKeyFile: d.cfg.API.SigningKeyFile,
 		Parts: func() (any, []reconcile.ServiceState) {
@@ -218,7 +221,7 @@ func (d *daemon) newAPI(happened *event.Log, watched *reconcile.InvariantWatch, 
 			return head, services
 		},
 		Short: func() any { return summary() },
-		Fleet: func(ctx context.Context) any { return all.Gather(ctx) }, Deployments: deployed.read,
+		Fleet: func(ctx context.Context) any { return all.Gather(ctx) }, Deployments: deploymentRecords(book).read, Rollouts: rolloutRecords(store).read,
 		Counters: d.counters, Decisions: func() any { return flight.NewFile(d.cfg.Name, d.version, time.Now(), d.decided.Decisions()) },
 		State: func() any {
 			s := judged(d.agent.State())

@@ -19,6 +19,7 @@ import (
 	"github.com/pointsman/pointsman/sidecar/internal/catalog"
 	"github.com/pointsman/pointsman/sidecar/internal/fleet"
 	"github.com/pointsman/pointsman/sidecar/internal/reconcile"
+	"github.com/pointsman/pointsman/sidecar/internal/rollout"
 	"github.com/pointsman/pointsman/sidecar/internal/route"
 )
 
@@ -36,6 +37,8 @@ type judgedState struct {
 
 	// FixedShares is why a service can have no other shares of a rollout than 0 and 100.
 	FixedShares map[string]string `json:"fixed_shares,omitempty"`
+
+	rollouts []oneRollout // from /api/v1/rollouts, for the tree
 }
 
 func judged(s *reconcile.State) judgedState { return judgedState{State: s, Verdict: s.Verdict()} }
@@ -101,6 +104,12 @@ func showStatus(cmd *cobra.Command, env Env, o statusOptions) error {
 		}
 		if s.State == nil {
 			return view{}, errors.New("the answer has no state")
+		}
+		if !o.json {
+			var all rollouts
+			if err := c.Rollouts(cmd.Context(), to, &all); err == nil { // else without: the state says why Consul is away
+				s.rollouts = all.Rollouts
+			}
 		}
 		isThere := o.service == "" || s.keep(o.service)
 		return view{body: s, isThere: isThere, isFinal: s.isFinal(), tree: func(t *tree) { t.state(s) }}, nil
@@ -205,8 +214,14 @@ func (s *judgedState) keep(name string) bool {
 	return len(s.Services) > 0
 }
 
-// isFinal reports whether nothing is under way that would end by itself.
+// isFinal reports whether nothing is under way that would end by itself. A rollout that
+// walks its steps does.
 func (s *judgedState) isFinal() bool {
+	for _, one := range s.rollouts {
+		if one.Document != nil && one.Document.State == rollout.Running && slices.ContainsFunc(s.Services, func(x reconcile.ServiceState) bool { return x.Name == one.Service }) {
+			return false
+		}
+	}
 	return s.Verdict.Status == reconcile.NotRunning || !slices.ContainsFunc(s.Verdict.Reasons, func(f reconcile.Finding) bool { return f.Status == reconcile.Behind })
 }
 

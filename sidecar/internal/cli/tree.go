@@ -90,6 +90,15 @@ func (t *tree) state(s judgedState) {
 		worst[f.Backend] = cmp.Or(worst[f.Backend], f.Status) // the worst comes first
 		notes[f.Backend] = append(notes[f.Backend], line)
 	}
+	for _, one := range s.rollouts {
+		if d := one.Document; d != nil && len(d.Shares) > 0 {
+			for i := range s.Services {
+				if backend := s.Services[i].Backend; s.Services[i].Name == one.Service {
+					notes[backend] = append(notes[backend], branch{text: "rollout of " + catalog.Printable(d.Canary), below: leaves(stepLines(d, one.Report, t.now))})
+				}
+			}
+		}
+	}
 	for i := range s.Services {
 		svc := &s.Services[i]
 		name := svc.Name
@@ -113,6 +122,13 @@ func (t *tree) state(s judgedState) {
 	}
 	fmt.Fprintf(t.out, "%s  %s\n", t.paint(bold, visible(s.LoadBalancer)), t.mark(s.Verdict.Status))
 	t.print(lines, "")
+}
+
+func leaves(lines []string) (out []branch) {
+	for _, line := range lines {
+		out = append(out, branch{text: line})
+	}
+	return out
 }
 
 // maxRoutes is how many routes of a frontend are shown.

@@ -2,9 +2,9 @@ package rollout
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"maps"
-	"net/url"
 	"slices"
 	"time"
 
@@ -35,6 +35,7 @@ type Mover struct {
 	Running func() map[string]*Document                                            // the documents that run, by service
 	Judge   func(ctx context.Context, service string, running *Document) Judgement // waits for nothing
 	Forget  func(service string)                                                   // what Judge knows: it begins to lead
+	Numbers func(service string) Numbers                                           // that Judge goes by; nil: there are none
 	Now     func() time.Time
 	Log     hclog.Logger
 
@@ -42,7 +43,9 @@ type Mover struct {
 	renewed time.Time
 	leads   map[string]bool
 	asked   map[string]time.Time // for the lock of a service that another leads
-	said    string               // the last error, as logged
+
+	reported map[string]Report // by service, as last written
+	said     string            // the last error, as logged
 }
 
 // errNothing says that no change is due.
@@ -98,7 +101,11 @@ func (m *Mover) moveOne(ctx context.Context, service string, known *Document) er
 		if at, is := m.asked[service]; is && m.Now().Sub(at) < askEvery {
 			return nil
 		}
-		isDone, err := m.KV.Acquire(ctx, leaders+url.PathEscape(service), []byte(m.Name), m.session)
+		value, err := json.Marshal(Report{Leader: m.Name, StepAt: known.StepAt})
+		if err != nil {
+			return err
+		}
+		isDone, err := m.KV.Acquire(ctx, leaderKey(service), value, m.session)
 		if err != nil {
 			return err
 		}
@@ -110,7 +117,11 @@ func (m *Mover) moveOne(ctx context.Context, service string, known *Document) er
 		m.Log.Info("leading rollout", "service", service, "canary", catalog.Printable(known.Canary))
 	}
 	at := m.Now().UTC().Truncate(time.Millisecond)
-	if known.Next(Author{m.Name, at}, m.Judge(ctx, service, known)) == nil {
+	judgement := m.Judge(ctx, service, known)
+	if err := m.report(ctx, service, known, judgement); err != nil {
+		return err
+	}
+	if known.Next(Author{m.Name, at}, judgement) == nil {
 		return nil
 	}
 	_, err := Store{m.KV}.Change(ctx, service, false, func(d *Document) (*Document, error) {
@@ -151,7 +162,7 @@ func (m *Mover) hold(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	m.session, m.renewed, m.leads, m.asked = session, now, map[string]bool{}, map[string]time.Time{}
+	m.session, m.renewed, m.leads, m.asked, m.reported = session, now, map[string]bool{}, map[string]time.Time{}, map[string]Report{}
 	return nil
 }
 

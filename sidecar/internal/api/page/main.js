@@ -54,7 +54,23 @@ function draw() {
   icon(v.kind);
   const view = p.name ? service : { '/deployments': deployments, '/events': events, '/routes': routes, '/certificates': certificates }[p.path] ?? overview;
   show(at('facts'), view === overview && facts(state, p));
-  show(at('view'), view(state, p, happened, fleet.is, recorded.is));
+  show(at('view'), view(state, p, happened, fleet.is, recorded.is, shared.is));
+}
+
+// shared is how the versions of services share the traffic, as Consul has it.
+const shared = { is: null, asked: 0 };
+
+async function lookAtRollouts() {
+  const p = place().path;
+  const isOpen = shared.is?.rollouts?.some((r) => r.document?.state === 'running');
+  if (!(p === '/deployments' || p.startsWith('/service/')) || performance.now() - shared.asked < (isOpen ? 900 : 2000)) return;
+  shared.asked = performance.now();
+  try {
+    const response = await ask('/api/v1/rollouts', {}, AbortSignal.timeout(15000));
+    const body = await response.json();
+    shared.is = response.ok ? body : { rollouts: shared.is?.rollouts ?? [], error: body.error };
+    draw();
+  } catch { /* the state tells of a sidecar that is away */ }
 }
 
 // recorded is what was deployed, as Consul has it.
@@ -164,6 +180,7 @@ function paint() {
     draw();
     look();
     lookUp();
+    lookAtRollouts();
   });
 }
 
@@ -194,6 +211,7 @@ async function tick() {
     if (!states.isLive || Date.now() - received > 20000) await refresh();
     look();
     lookUp();
+    lookAtRollouts();
   } catch (error) {
     trouble = error.message;
   }
@@ -311,6 +329,7 @@ at('skip').addEventListener('click', (e) => {
 addEventListener('hashchange', () => {
   look();
   lookUp();
+  lookAtRollouts();
   draw();
   scrollTo(0, 0);
 });
