@@ -31,8 +31,8 @@ sent steps are read back @ reconcile/converge.go @ s/		a.known.touch(s.Backend)$
 another worker is read whole @ reconcile/observed_cache.go @ s/ \&\& (o.PID != k.observed.PID || o.Marker != k.observed.Marker)/ \&\& false/
 what fails is tried again @ reconcile/trouble.go @ s/t.until = .*/t.until = time.Now().Add(time.Hour)/
 our own steps are no drift @ reconcile/observed_cache.go @ s/if !busy\[\[2\]string{f.Backend, s.Name}\] {/if false {/
-drained: the file knows it too @ reconcile/drain.go @ s/ \&\& !s.File.Pending//
-drained: HAProxy was read after the file was written @ reconcile/publish.go @ s/Pending: f.fresh || /Pending: /
+drained: the file knows it too @ reconcile/drain.go @ s/ \&\& !svc.filePending//
+drained: HAProxy was read after the file was written @ reconcile/file.go @ s/return f.fresh || /return /
 drained: old workers may have it @ reconcile/drain.go @ s/s.HAProxy.OldWorkers == 0/true/
 drained: the file of an HAProxy that does not run has it not @ reconcile/publish.go @ s/s.addFiled(p, want)//
 drained: no instance at its address @ reconcile/drain.go @ s/case at\[i.Addr\]:/case false:/
@@ -43,10 +43,10 @@ a file that is not known to be older stays @ reconcile/file.go @ s/		return fals
 the file is compared again and again @ reconcile/compare.go @ s/a.files.unsure = true/a.files.unsure = false/
 a comparison is not newer than what the loop did meanwhile @ reconcile/compare.go @ s/ || k.touched\[name\] > c.began//
 what a comparison finds is planned @ reconcile/compare.go @ s/^			k.fresh\[name\] = true$/			_ = exists/
-a service is planned again when it was read @ reconcile/converge.go @ s/ || a.known.fresh\[s.Backend\]//
-drained: no reload is under way @ reconcile/publish.go @ s/ || r.running != nil//
+a service is planned again when it was read @ reconcile/converge.go @ s/decision == nil || isFresh/decision == nil/
+drained: no reload is under way @ reconcile/publish.go @ s/Pending: r.running != nil || /Pending: /
 the file is not written while HAProxy reloads @ reconcile/file.go @ s/if a.reloads.running != nil {/if false {/
-drained: no write of the file is under way @ reconcile/publish.go @ s/f.fresh || f.writing != nil ||/f.fresh ||/
+drained: no write of the file is under way @ reconcile/file.go @ s/return f.fresh || f.writing != nil ||/return f.fresh ||/
 drained: no answer of its agent can bring it back @ reconcile/drain.go @ s/if i.Agent == plan.AgentOn.String() || .*/if i.Agent == plan.AgentOn.String() \&\& false {/
 an agent is disabled where its server is out of traffic @ plan/agentcheck.go @ s/if c.server.Agent == AgentOn .*/if false {/
 a static algorithm takes percentages only @ plan/weight.go @ s/return b.Static || s.Agent != NoAgent/return false/

@@ -378,6 +378,28 @@ func TestDeploy_ForeignInstances_NeitherStoppedNorCounted(t *testing.T) {
 	}
 }
 
+// Who says so has all instances stopped, or those of another pattern.
+func TestDeploy_ForeignInstancesIncluded_Stopped(t *testing.T) {
+	for name, args := range map[string][]string{
+		"include-foreign":  {"--include-foreign"},
+		"instance-pattern": {"--instance-pattern", "(api|other)-.*"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFleet(t, 1)
+			foreign, err := f.StartNode(f.ctx, f.consul, service, "other-1", "1.0")
+			f.must(err)
+			f.must(os.WriteFile(filepath.Join(f.dir, "other-1.pid"), []byte(strconv.Itoa(foreign.PID())), 0o600))
+			out, code, said := f.deploy("1.1", nil, args...)
+			if code != 0 || len(out.Stopped) != 2 || !slices.Contains(out.Stopped, "other-1") || len(out.Foreign) != 0 {
+				t.Errorf("got exit code %d, %+v, want 0, and other-1 stopped, too:\n%s", code, out, said)
+			}
+			if foreign.Running() {
+				t.Error("the foreign node runs")
+			}
+		})
+	}
+}
+
 // The new program never gets the port, and the checks of its wrapper reach the
 // old one.
 func TestDeploy_NewNodeOnPortOfOld_OldUntouched(t *testing.T) {

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -95,4 +97,85 @@ func TestLoadBalancer_InstancesAtItsOwnListeners_AreRefused(t *testing.T) {
 		w.logged("invalid instance ignored", a.Service.ID)
 	}
 	w.logged("invalid instance ignored", "by-agent", "listens")
+}
+
+// A page in a browser must not read the state by a name that resolves to this
+// machine, and only who may open the socket acts (issue 14, point 1).
+func TestAPI_HostOfAnother_RefusedAndSocketActs(t *testing.T) {
+	t.Parallel()
+	w := bareWorld(t)
+	var err error
+	w.lb, err = w.NewBalancer("lb0", w.consul, lab.Service{Name: "other", BackendOnly: true})
+	w.must(err)
+	w.lb.SetEnviron("POINTSMAN_API_HOSTS=lb.example")
+	w.must(w.lb.Start(w.ctx))
+	for host, want := range map[string]int{
+		"": http.StatusOK, "localhost": http.StatusOK, "lb0": http.StatusOK, "lb.example": http.StatusOK,
+		"evil.example": http.StatusForbidden, "localhost.evil.example": http.StatusForbidden,
+	} {
+		req, err := http.NewRequestWithContext(w.ctx, http.MethodGet, w.lb.StatusURL()+"/api/v1/state", http.NoBody)
+		w.must(err)
+		req.Host = host
+		resp, err := http.DefaultClient.Do(req)
+		w.must(err)
+		_ = resp.Body.Close()
+		if resp.StatusCode != want || resp.Close != (want == http.StatusForbidden) {
+			t.Errorf("Host %q: got status %d, closed %v, want %d, and closed only after 403", host, resp.StatusCode, resp.Close, want)
+		}
+	}
+
+	socket := w.lb.Config() + ".api.sock"
+	info, err := os.Stat(socket)
+	w.must(err)
+	if info.Mode().Type() != os.ModeSocket || info.Mode().Perm() != 0o600 {
+		t.Errorf("%s has mode %s, want a socket of its owner", socket, info.Mode())
+	}
+	out, code := sidecar(t, []string{"POINTSMAN_CONFIG=" + w.lb.Settings()}, "guard", "release", "other")
+	if code != 0 {
+		t.Errorf("pointsman guard release: exit code %d: %s", code, out)
+	}
+	if w.released(w.lb.StatusURL() + "/") {
+		t.Error("a request over loopback without a token released the guard")
+	}
+}
+
+// Each service may have networks of its own (issue 14, point 1).
+func TestAddresses_DeniedAndNotAllowed_GetNoServer(t *testing.T) {
+	t.Parallel()
+	w := bareWorld(t)
+	var err error
+	w.lb, err = w.NewBalancer("lb0", w.consul,
+		lab.Service{Name: service, Backend: "api_nodes"},
+		lab.Service{Name: "billing", Backend: "billing_nodes", Extra: "    addresses: {allow: [127.7.0.0/16], deny: [127.7.9.0/24]}"})
+	w.must(err)
+	w.must(w.lb.SetExtra("addresses: {allow: [127.0.0.0/8], deny: [127.6.0.0/16]}"))
+	w.must(w.lb.Start(w.ctx))
+	for _, name := range []string{service, "billing"} {
+		for i, address := range []string{"127.5.0.1", "127.6.0.1", "127.7.0.1", "127.7.9.1"} {
+			_, err := w.consul.Client.Catalog().Register(&api.CatalogRegistration{
+				Node: "tenant", Address: "127.0.0.1", Service: &api.AgentService{ID: fmt.Sprintf("%s-%d", name, i), Service: name, Address: address, Port: 9},
+			}, nil)
+			w.must(err)
+		}
+	}
+	for backend, want := range map[string][]string{
+		"api_nodes": {"127.5.0.1:9", "127.7.0.1:9", "127.7.9.1:9"}, "billing_nodes": {"127.7.0.1:9"},
+	} {
+		w.must(lab.Until(w.ctx, 20*time.Second, backend+" has the servers that may be", func() error {
+			servers, err := w.lb.Servers(w.ctx, backend)
+			var got []string
+			for _, s := range servers {
+				if s.Addr != "127.0.0.1:9" { // a free slot
+					got = append(got, s.Addr)
+				}
+			}
+			if slices.Sort(got); err == nil && !slices.Equal(got, want) {
+				err = fmt.Errorf("got %q, want %q", got, want)
+			}
+			return err
+		}))
+	}
+	w.logged("invalid instance ignored", "api-1", "denied")
+	w.logged("invalid instance ignored", "billing-0")
+	w.logged("invalid instance ignored", "billing-3", "denied")
 }

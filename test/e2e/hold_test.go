@@ -3,6 +3,8 @@ package e2e
 import (
 	"errors"
 	"fmt"
+	"net"
+	"net/http"
 	"slices"
 	"strings"
 	"testing"
@@ -80,6 +82,65 @@ func TestGuard_AddressOfHeldServerTakenByAnotherService_GetsNoRequest(t *testing
 	}, nil)
 	w.must(err)
 	w.must(w.serves("api no longer goes to billing's address, and the others stay", at[1:]))
+}
+
+// Of 300 quick deregistrations 94 servers stayed without end (issue 14, section 6).
+func TestGuard_ManyQuickDeregistrations_NoServerStays(t *testing.T) {
+	t.Parallel()
+	const gone = 300
+	w := bareWorld(t)
+	var err error
+	w.lb, err = w.NewBalancer("lb0", w.consul, lab.Service{Name: service, Backend: "api_nodes", Extra: "    guard: {hold_deregistered: 3s}"})
+	w.must(err)
+	w.must(w.lb.SetExtra("addresses: {allow: [127.0.0.0/8]}")) // they stand for other machines
+	w.must(w.lb.Start(w.ctx))
+	port, err := w.Port()
+	w.must(err)
+	l, err := (&net.ListenConfig{}).Listen(w.ctx, "tcp", fmt.Sprintf("0.0.0.0:%d", port))
+	w.must(err)
+	srv := &http.Server{ReadHeaderTimeout: 5 * time.Second, Handler: http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})}
+	go func() { _ = srv.Serve(l) }() // it ends with Close
+	w.Cleanup(func() { _ = srv.Close() })
+	w.must(w.registerDead(w.ctx, 0, gone+1, port)) // they live
+	up := func() (all []string) {
+		servers, err := w.lb.Servers(w.ctx, "api_nodes")
+		w.must(err)
+		for _, s := range servers {
+			if s.Up && strings.HasPrefix(s.Addr, "127.9.") {
+				all = append(all, s.Addr)
+			}
+		}
+		return all
+	}
+	w.must(lab.Until(w.ctx, 60*time.Second, "all are up", func() error {
+		if n := w.upIn("api_nodes"); n != gone+1 {
+			return fmt.Errorf("%d are", n)
+		}
+		return nil
+	}))
+	for i := 1; i <= gone; i++ {
+		_, err := w.consul.Client.Catalog().Deregister(&api.CatalogDeregistration{Node: floodNode, ServiceID: fmt.Sprintf("flood-%d", i)}, nil)
+		w.must(err)
+	}
+	w.loggedIn(100000, "mass removal blocked")
+	w.must(lab.Until(w.ctx, 60*time.Second, "only the one that is registered stays", func() error {
+		if all := up(); !slices.Equal(all, []string{fmt.Sprintf("127.9.0.1:%d", port)}) {
+			return fmt.Errorf("%d stay: %.10q", len(all), all)
+		}
+		return nil
+	}))
+}
+
+// upIn is how many servers of a backend take traffic.
+func (w *world) upIn(backend string) (n int) {
+	servers, err := w.lb.Servers(w.ctx, backend)
+	w.must(err)
+	for _, s := range servers {
+		if s.Up {
+			n++
+		}
+	}
+	return n
 }
 
 // Servers of instances that were gone stayed without end (issue 14, section 6).

@@ -206,11 +206,17 @@ func TestSettingsThatAreWrongOnRereadLeaveTheOldInForce(t *testing.T) {
 	w.mustLoseNothing(clients)
 }
 
-// logged waits until a line of the sidecar's log has all the words.
+// logged waits until one of the last lines of the sidecar's log has all the words.
 func (w *world) logged(words ...string) {
 	w.Helper()
+	w.loggedIn(200, words...)
+}
+
+// loggedIn waits for it in more or fewer of the last lines.
+func (w *world) loggedIn(lines int, words ...string) {
+	w.Helper()
 	w.must(lab.Until(w.ctx, 10*time.Second, fmt.Sprintf("the log has %q", words), func() error {
-		for line := range strings.Lines(w.lb.Sidecar.Tail(200)) {
+		for line := range strings.Lines(w.lb.Sidecar.Tail(lines)) {
 			all := true
 			for _, word := range words {
 				all = all && strings.Contains(line, word)

@@ -269,7 +269,11 @@ type Instance struct {
 
 // State is what the lab reads of /api/v1/state.
 type State struct {
-	Ready   bool `json:"ready"`
+	Ready  bool `json:"ready"`
+	Behind struct {
+		Changes int       `json:"changes"`
+		Since   time.Time `json:"since"`
+	} `json:"behind"`
 	HAProxy struct {
 		Running     bool   `json:"running"`
 		Version     string `json:"version"`

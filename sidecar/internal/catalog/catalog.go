@@ -12,6 +12,8 @@ package catalog
 
 import (
 	"cmp"
+	"errors"
+	"fmt"
 	"net/netip"
 	"slices"
 	"time"
@@ -76,6 +78,30 @@ type Instance struct {
 type Rejection struct {
 	ID, Node string // as registered, quoted where they are printed
 	Err      error  // names the field and the value
+}
+
+// BeyondLimitError is why an instance is left out that is younger than as many others
+// as the service may have.
+type BeyondLimitError struct{ Limit int }
+
+func (e *BeyondLimitError) Error() string {
+	return fmt.Sprintf("beyond max_instances: %d instances were registered before it", e.Limit)
+}
+
+// IsBeyondLimit reports whether the instance is left out for that.
+func (r Rejection) IsBeyondLimit() bool {
+	_, is := errors.AsType[*BeyondLimitError](r.Err)
+	return is
+}
+
+// BeyondLimit is how many instances are left out for that.
+func (s Service) BeyondLimit() (n int) {
+	for _, r := range s.Rejected {
+		if r.IsBeyondLimit() {
+			n++
+		}
+	}
+	return n
 }
 
 // Claim is a tag, or a meta value, by which instances of a service may claim routes.

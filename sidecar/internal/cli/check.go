@@ -157,10 +157,8 @@ func checkCatalog(ctx context.Context, settings config.Config, found route.Found
 	for _, p := range refused { // no failure: the other routes are there
 		add("route", problemText(p), nil)
 	}
-	for _, s := range snap.Services() {
-		for _, r := range s.Rejected { // no failure: the others are used
-			add("instance", fmt.Sprintf("%s: %s on %s is left out: %s", s.Name, catalog.Printable(r.ID), catalog.Printable(r.Node), strings.ReplaceAll(r.Err.Error(), "\n", "; ")), nil)
-		}
+	for _, s := range snap.Services() { // no failure: the others are used
+		checkRejected(s, add)
 	}
 	for _, s := range cfg.Services {
 		if want := snap.Service(s.Backend); err == nil && len(want.Instances) == 0 {
@@ -168,6 +166,18 @@ func checkCatalog(ctx context.Context, settings config.Config, found route.Found
 		}
 	}
 	return snap
+}
+
+// checkRejected names the instances of a service that are left out.
+func checkRejected(s catalog.Service, add func(what, note string, err error)) {
+	if n := s.BeyondLimit(); n > 0 {
+		add("instances", fmt.Sprintf("%s: %d are left out, beyond max_instances", s.Name, n), nil)
+	}
+	for _, r := range s.Rejected {
+		if !r.IsBeyondLimit() {
+			add("instance", fmt.Sprintf("%s: %s on %s is left out: %s", s.Name, catalog.Printable(r.ID), catalog.Printable(r.Node), strings.ReplaceAll(r.Err.Error(), "\n", "; ")), nil)
+		}
+	}
 }
 
 // checkBase looks at the operator's half, in include mode: what HAProxy rejects in
@@ -210,8 +220,10 @@ func checkTakeover(ctx context.Context, cfg config.Config, adopt, answers bool) 
 	switch {
 	case err == nil:
 		f.Note = "replaces nothing that Pointsman did not write"
-	case isRefused && adopt:
+	case adopt && isRefused:
 		f.Note = "--adopt: " + refused.list()
+	case adopt && canTake(err):
+		f.Note = "--adopt: " + err.Error()
 	default:
 		f.OK, f.Error = false, err.Error()
 	}

@@ -45,14 +45,19 @@ type Env struct {
 
 // Main runs the sidecar with the process's own Env and gives its exit code.
 func Main(version string) int {
-	host, err := os.Hostname()
-	if err != nil {
-		host = "localhost"
-	}
 	return Run(context.Background(), Env{
-		Args: os.Args[1:], Environ: os.Environ(), Hostname: host,
+		Args: os.Args[1:], Environ: os.Environ(), Hostname: host(),
 		Stdout: os.Stdout, Stderr: os.Stderr, Version: version,
 	})
+}
+
+// host is this machine's name.
+func host() string {
+	name, err := os.Hostname()
+	if err != nil {
+		return "localhost"
+	}
+	return name
 }
 
 // Run runs one command line and gives its exit code. It ends early when ctx
@@ -182,7 +187,7 @@ func passedOver(env Env) string {
 
 // ignoredEnv are the variables that begin like settings and are none: HAProxy's own,
 // for a sidecar that HAProxy starts.
-func ignoredEnv() []string { return []string{plan.MarkerVariable} }
+func ignoredEnv() []string { return []string{plan.MarkerVariable, plan.OwnerVariable} }
 
 func versionCommand(env Env) *cobra.Command {
 	return &cobra.Command{

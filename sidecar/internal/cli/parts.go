@@ -73,6 +73,7 @@ func renderSettings(cfg config.Config) render.Settings {
 		ExporterBind: h.Exporter.Bind, ExporterURI: h.Exporter.URI,
 		HealthBind: h.Health.Bind, HealthURI: h.Health.URI,
 		Sections: h.Sections,
+		Owner:    plan.Owner{Name: cfg.Name, Host: host(), File: ownFile(cfg)},
 	}
 	for _, timeout := range []render.Timeout{
 		{Name: "connect", Value: t.Connect},
@@ -214,7 +215,7 @@ func watched(cfg config.Config, own []consul.Listener) []consul.Service {
 		if len(allow) == 0 {
 			allow = cfg.Addresses.Allow
 		}
-		services = append(services, consul.Service{Name: s.Name, Backend: s.Backend, Tags: s.Tags, Filter: s.Filter, Resolve: s.Resolve, Claims: claims, Addresses: consul.Addresses{
+		services = append(services, consul.Service{Name: s.Name, Backend: s.Backend, Tags: s.Tags, Filter: s.Filter, Resolve: s.Resolve, MaxInstances: s.MaxInstances, Claims: claims, Addresses: consul.Addresses{
 			Allow: config.Prefixes(allow), Deny: config.Prefixes(deny), Own: own,
 		}})
 	}
@@ -269,7 +270,7 @@ type proxy struct {
 	*haproxy.Client
 	check  []string // the command that validates a file: its program tells the version
 	socket string   // of the runtime API, for messages
-	gate   *gate    // nil: any process is read
+	gate   *gate    // nil: any process is read, but none is changed
 	spare  *spareMemory
 }
 

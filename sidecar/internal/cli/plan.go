@@ -50,7 +50,7 @@ disk differs from the one that run would write. Changes nothing.`,
 				return failure(err)
 			}
 			foreign := takeover(cmd.Context(), cfg, r, o.Running)
-			if _, is := errors.AsType[*TakeoverError](foreign); foreign != nil && !is {
+			if foreign != nil && !isRefusal(foreign) {
 				return failure(foreign)
 			}
 			o.Drained = reconcile.Drained(drains, policy(cfg, r))

@@ -17,14 +17,14 @@ var _ reconcile.Recorder = (*recorder)(nil)
 
 // counted is what the series of a service were last made from.
 type counted struct {
-	instances      *reconcile.InstanceState // the first of them: a slice that has changed is another
-	n              int
-	rejected, held int
+	instances              *reconcile.InstanceState // the first of them: a slice that has changed is another
+	n                      int
+	rejected, beyond, held int
 }
 
 // State counts the servers by phase.
 func (r *recorder) State(s *reconcile.State) {
-	out := metrics.State{Ready: s.Ready, Running: s.HAProxy.Running, Maintenance: s.HAProxy.Maintenance, LeftOut: len(s.File.LeftOut), Services: make([]metrics.Service, 0, len(s.Services))}
+	out := metrics.State{Ready: s.Ready, Running: s.HAProxy.Running, Maintenance: s.HAProxy.Maintenance, LeftOut: len(s.File.LeftOut), Behind: s.Behind.Changes, BehindSince: s.Behind.Since, Services: make([]metrics.Service, 0, len(s.Services))}
 	all := make(map[string]counted, len(s.Services))
 	for _, same := range sameName(s.Services) {
 		out.Services = append(out.Services, r.count(same, all))
@@ -55,7 +55,7 @@ func (r *recorder) count(backends []reconcile.ServiceState, all map[string]count
 	out := metrics.Service{Name: backends[0].Name, Servers: map[string]int{}}
 	isUnchanged := true
 	for _, svc := range backends {
-		c := counted{n: len(svc.Instances), rejected: len(svc.Rejected), held: len(svc.Guard.Held)}
+		c := counted{n: len(svc.Instances), rejected: len(svc.Rejected) - svc.BeyondLimit, beyond: svc.BeyondLimit, held: len(svc.Guard.Held)}
 		if c.n > 0 {
 			c.instances = &svc.Instances[0]
 		}
@@ -68,6 +68,7 @@ func (r *recorder) count(backends []reconcile.ServiceState, all map[string]count
 	}
 	for _, svc := range backends {
 		c := all[svc.Backend]
+		out.Beyond += c.beyond
 		out.Rejected, out.Held = out.Rejected+c.rejected, out.Held+c.held
 		for _, i := range svc.Instances {
 			out.Servers[string(i.Phase)]++

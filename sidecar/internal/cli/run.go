@@ -42,7 +42,9 @@ current ones stay active.
 
 A haproxy.cfg or a running HAProxy that serves what Pointsman did not write is
 taken over only with --adopt. Without it, run lists the frontends and backends
-that would go away, and exits with 2.`,
+that would go away, and exits with 2. So it does with a HAProxy that runs the
+haproxy.cfg of another sidecar; while that one is seen to run, --adopt does not
+change it.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := load(cmd, env)
@@ -137,9 +139,7 @@ func newDaemon(ctx context.Context, cfg config.Config, env Env, adopt bool, relo
 	if err != nil {
 		return nil, err
 	}
-	if base := cfg.HAProxy.BaseConfig; base != "" || !adopt {
-		p.gate = &gate{render: r, base: base, file: cfg.HAProxy.Config}
-	}
+	p.gate = &gate{render: r, base: cfg.HAProxy.BaseConfig, file: cfg.HAProxy.Config, own: ownershipOf(cfg, r), open: adopt, takes: adopt}
 	d.certificates = newCertificates(whileRunning(p.Ask), func() int { return d.agent.State().HAProxy.PID }, d.log.Named("certificates"))
 	happened := event.NewLog(time.Now())
 	watched := reconcile.NewInvariantWatch(time.Now, func(i reconcile.Invariant, what string) {
@@ -240,9 +240,16 @@ func (d *daemon) newAPI(happened *event.Log, watched *reconcile.InvariantWatch, 
 // the operator has agreed to is logged.
 func (d *daemon) mayTakeOver(ctx context.Context, adopt bool) error {
 	err := takeover(ctx, d.cfg, d.render, true)
-	if e, ok := errors.AsType[*TakeoverError](err); ok && adopt {
+	if !adopt || !canTake(err) {
+		return err
+	}
+	if e, ok := errors.AsType[*TakeoverError](err); ok {
 		d.log.Warn("taking over HAProxy", "from", e.What(),
 			"goes_away", strings.Join(e.Lost(), ", "), "is_replaced", strings.Join(e.Replaced(), ", "))
+		return nil
+	}
+	if e, ok := errors.AsType[*OwnedError](err); ok {
+		d.log.Warn("taking over another sidecar's HAProxy", "name", e.Owner.Name, "host", e.Owner.Host, "file", e.Owner.File)
 		return nil
 	}
 	return err

@@ -78,11 +78,12 @@ func (e *TakeoverError) list() string {
 
 // adoptFlag adds the flag by which an operator agrees to a takeover.
 func adoptFlag(cmd *cobra.Command, adopt *bool) {
-	cmd.Flags().BoolVar(adopt, "adopt", false, "take over a haproxy.cfg or a running HAProxy that Pointsman did not write")
+	cmd.Flags().BoolVar(adopt, "adopt", false, "take over a haproxy.cfg or a running HAProxy that Pointsman did not write, or that another sidecar has written")
 }
 
 // takeover returns a *TakeoverError if the file or the running process serves
-// something that is not ours, and nil if neither does. A process that cannot be
+// something that is not ours, an *OwnedError if the process is another sidecar's, and nil
+// if neither is so. A process that cannot be
 // asked is not looked at: gate looks at it once it can be.
 func takeover(ctx context.Context, cfg config.Config, r *render.Renderer, answers bool) error {
 	file, err := fileSite(cfg)
@@ -96,11 +97,23 @@ func takeover(ctx context.Context, cfg config.Config, r *render.Renderer, answer
 	if err != nil {
 		return err
 	}
-	process, err := p.site(ctx)
+	process, marker, err := p.site(ctx)
+	if err == nil {
+		if err := ownershipOf(cfg, r).check(ctx, p, marker); err != nil {
+			return err
+		}
+	}
 	if err != nil || cfg.HAProxy.BaseConfig != "" { // HAProxy serves the operator's, which stays
 		process = site{}
 	}
 	return refusal(r, file, process)
+}
+
+// isRefusal reports whether an error says that run does not take over a HAProxy.
+func isRefusal(err error) bool {
+	_, isForeign := errors.AsType[*TakeoverError](err)
+	_, isOwned := errors.AsType[*OwnedError](err)
+	return isForeign || isOwned
 }
 
 // refusal returns a *TakeoverError for the sites that have something, or nil.
@@ -132,31 +145,38 @@ func fileSite(cfg config.Config) (site, error) {
 	return site{what: "file " + cfg.HAProxy.Config, names: render.Proxies(content)}, nil
 }
 
-// site reads what the running process serves, unless that is ours.
-func (p proxy) site(ctx context.Context) (site, error) {
+// site reads what the running process serves, unless that is ours, and its marker.
+func (p proxy) site(ctx context.Context) (site, plan.Marker, error) {
 	served, err := p.Proxies(ctx)
 	if err != nil || served.Marked {
-		return site{}, err
+		return site{}, served.Marker, err
 	}
-	return site{what: fmt.Sprintf("process %d at %s", served.PID, p.socket), names: served.Names}, nil
+	return site{what: fmt.Sprintf("process %d at %s", served.PID, p.socket), names: served.Names}, plan.Marker{}, nil
 }
 
 // gate holds back a sidecar from a HAProxy that began to answer after the start
 // and serves something that is not ours. What was once ours, or agreed to,
 // stays so. In include mode each process is looked at: it loads our file only if it
-// was started with it, and a reload does not change that.
+// was started with it, and a reload does not change that. So is whose it is: another
+// sidecar may take it over at any time.
 type gate struct {
 	render     *render.Renderer
 	base, file string // in include mode: the operator's file and ours
+	own        ownership
 
-	mu   sync.Mutex
-	open bool
+	mu    sync.Mutex
+	open  bool
+	takes bool // another sidecar's is taken over, until it is ours
 }
 
 // admit returns the refusal of a process that was read, or nil.
 func (g *gate) admit(ctx context.Context, p proxy, o plan.Observed) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	g.takes = g.takes && o.Marker.Owner != g.own.digest
+	if err := g.own.check(ctx, p, o.Marker); err != nil && (!g.takes || !canTake(err)) {
+		return err
+	}
 	if g.open && g.base == "" {
 		return nil
 	}
@@ -165,7 +185,7 @@ func (g *gate) admit(ctx context.Context, p proxy, o plan.Observed) error {
 	case g.base != "":
 		return withoutOurs(g.base, g.file)
 	default:
-		s, err := p.site(ctx)
+		s, _, err := p.site(ctx)
 		if err != nil {
 			return err
 		}

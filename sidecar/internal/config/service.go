@@ -21,6 +21,7 @@ type Service struct {
 	Tags                []string // an instance must have them all
 	Filter              string   // Consul's filter expression; "" is none
 	Resolve             bool     // look up host names in Service.Address
+	MaxInstances        int      // the oldest take part, others are left out; 0 is no limit
 	WarningTakesTraffic bool     // an instance that Consul has in warning takes traffic
 
 	// Addresses are the service's own: Allow takes the place of that of all

@@ -72,6 +72,11 @@ func serviceInstances() []setting[Service] {
 			at:  func(s *Service) value { return yesNo{&s.Resolve} },
 		},
 		{
+			key: "max_instances", def: "10000",
+			doc: "Largest number of instances. The ones that were registered first are used, on every load balancer the same; the others are left out, and counted in the log, the state and `pointsman_instances_beyond_limit`. 0 is no limit.",
+			at:  func(s *Service) value { return atLeast(&s.MaxInstances, 0) },
+		},
+		{
 			key: "warning_takes_traffic", def: "true",
 			doc: "Whether an instance whose checks are in warning takes traffic.",
 			at:  func(s *Service) value { return yesNo{&s.WarningTakesTraffic} },

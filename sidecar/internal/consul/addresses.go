@@ -44,6 +44,7 @@ func (a Addresses) judgesAlike(known catalog.Service) bool {
 // admission decides about the instances of one answer.
 type admission struct {
 	Addresses
+	max int // instances at most; 0 is no limit
 	// resolve gives the address of a host name; nil: host names are refused.
 	resolve func(host string) (netip.Addr, error)
 	// isHere reports whether an address is one of this machine's; nil: only

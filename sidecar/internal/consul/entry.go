@@ -27,7 +27,8 @@ type entry struct {
 		Tags    []string
 		Meta    map[string]string
 		Weights *weights
-
+		// CreateIndex is Consul's index of when it was first registered: the same in
+		// every answer, also to other load balancers.
 		CreateIndex uint64
 	}
 	Checks []check

@@ -245,6 +245,50 @@ func TestListDoesNotDependOnOrder(t *testing.T) {
 	}
 }
 
+func created(index uint64) func(*entry) {
+	return func(e *entry) { e.Service.CreateIndex = index }
+}
+
+func TestList_MoreThanMaxInstances_OldestStay(t *testing.T) {
+	entries := []entry{
+		at("a", "n1", created(9)), at("b", "n1", created(7)), at("c", "n1", created(7)), at("d", "n1", created(7)),
+		at("bad", "n1", created(1), port(0)), at("z", "n1", created(2)), at("other", "n1", created(3)),
+	}
+	for name, tc := range map[string]struct {
+		max        int
+		stay, goes []string
+	}{
+		"no limit":                        {0, []string{"a", "b", "c", "d", "other", "z"}, nil},
+		"as many as there are":            {6, []string{"a", "b", "c", "d", "other", "z"}, nil},
+		"the youngest goes":               {5, []string{"b", "c", "d", "other", "z"}, []string{"a"}},
+		"of one transaction the first ID": {3, []string{"b", "other", "z"}, []string{"a", "c", "d"}},
+		"one":                             {1, []string{"z"}, []string{"a", "b", "c", "d", "other"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			rand.Shuffle(len(entries), func(i, j int) { entries[i], entries[j] = entries[j], entries[i] })
+			got := list(registrations(entries), admission{max: tc.max})
+			var stay, goes []string
+			for _, i := range got.instances {
+				stay = append(stay, i.ID)
+			}
+			for _, r := range got.rejected {
+				if r.IsBeyondLimit() {
+					goes = append(goes, r.ID)
+				}
+			}
+			if diff := cmp.Diff(tc.stay, stay); diff != "" {
+				t.Errorf("used (-want +got):\n%s", diff)
+			}
+			if diff := cmp.Diff(tc.goes, goes); diff != "" {
+				t.Errorf("left out (-want +got):\n%s", diff)
+			}
+			if n := len(got.rejected) - len(goes); n != 1 {
+				t.Errorf("%d are left out for something else, want the one without a port, which counts for nothing", n)
+			}
+		})
+	}
+}
+
 func TestLost(t *testing.T) {
 	a, b := good("a", "n"), good("b", "n")
 	tests := map[string]struct {

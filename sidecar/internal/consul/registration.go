@@ -15,6 +15,7 @@ import (
 type registration struct {
 	catalog.Instance // Addr is not admitted yet; Server is set by named
 	datacenter       string
+	created          uint64 // Consul's index of when it was first registered
 	entry            *entry // of one that takes a closer look each time; nil for nearly all
 	lacksTag         bool
 	isOfNode         bool // the address is its node's
@@ -37,7 +38,7 @@ const (
 func newRegistration(e *entry, tags []string) *registration {
 	r := &registration{
 		Instance:   catalog.Instance{ID: e.Service.ID, Node: e.Node.Node},
-		datacenter: e.Node.Datacenter, entry: e, lacksTag: !e.hasTags(tags), isOfNode: e.Service.Address == "",
+		datacenter: e.Node.Datacenter, created: e.Service.CreateIndex, entry: e, lacksTag: !e.hasTags(tags), isOfNode: e.Service.Address == "",
 	}
 	text := cmp.Or(e.Service.Address, e.Node.Address)
 	addr, noAddress := parseAddress(text)
@@ -135,8 +136,8 @@ func list(all []*registration, admits admission) listing {
 		}
 	}
 	out := listing{instances: make([]catalog.Instance, 0, wanted)}
-	claims := map[catalog.Claim]uint64{}
-	hashed := map[string]bool{} // names that are not the ID: two IDs may have one
+	from := make([]*registration, 0, wanted) // of the instances
+	hashed := map[string]bool{}              // names that are not the ID: two IDs may have one
 	for len(all) > 0 {
 		n := 1
 		for n < len(all) && all[n].ID == all[0].ID {
@@ -169,14 +170,48 @@ func list(all []*registration, admits admission) listing {
 				hashed[r.Server] = true
 			}
 			out.instances = append(out.instances, inst)
-			gather(claims, r.claims)
+			from = append(from, r)
 		}
 		all = all[n:]
 	}
+	from = out.bound(admits.max, from)
 	sortByServer(out.instances)
 	sortByServer(out.untagged)
+	claims := map[catalog.Claim]uint64{} // what is left out claims nothing
+	for _, r := range from {
+		gather(claims, r.claims)
+	}
 	out.claims = listClaims(claims)
 	return out
+}
+
+// bound leaves out what is beyond the limit, if that is not 0. The oldest stay, so
+// that a flood takes no server from those that were there, and so that all load
+// balancers choose the same. Those of one transaction have one index, and go by ID. It
+// gives what is left of from, of which the instances were made.
+func (l *listing) bound(limit int, from []*registration) (kept []*registration) {
+	if limit == 0 || len(l.instances) <= limit {
+		return from
+	}
+	byAge := make([]int, len(from))
+	for i := range byAge {
+		byAge[i] = i
+	}
+	slices.SortStableFunc(byAge, func(a, b int) int { return cmp.Compare(from[a].created, from[b].created) })
+	slices.Sort(byAge[:limit])
+	err := &catalog.BeyondLimitError{Limit: limit}
+	for _, i := range byAge[limit:] {
+		l.rejected = append(l.rejected, catalog.Rejection{ID: from[i].ID, Node: from[i].Node, Err: err})
+	}
+	slices.SortStableFunc(l.rejected, func(a, b catalog.Rejection) int {
+		return cmp.Or(cmp.Compare(a.ID, b.ID), cmp.Compare(a.Node, b.Node))
+	})
+	instances := make([]catalog.Instance, 0, limit)
+	for _, i := range byAge[:limit] {
+		instances, kept = append(instances, l.instances[i]), append(kept, from[i])
+	}
+	l.instances = instances
+	return kept
 }
 
 // sortByServer: IDs that are names are sorted already.

@@ -18,6 +18,8 @@ type Service struct {
 	Tags    []string // an instance must have them all; see hasTags
 	Filter  string   // an expression in Consul's filter language, or ""
 
+	MaxInstances int // as many take part at most, the oldest; 0 is no limit
+
 	Resolve bool // look up host names that stand for addresses
 
 	Addresses Addresses // where its instances may be
@@ -38,7 +40,7 @@ func (s Service) log(l hclog.Logger) hclog.Logger {
 // asksLike reports whether the question is the same, and the operator's rules
 // for the answer.
 func (s Service) asksLike(o Service) bool {
-	return s.Name == o.Name && s.Filter == o.Filter && s.Resolve == o.Resolve && s.Quiet == o.Quiet && slices.Equal(s.Tags, o.Tags) &&
+	return s.Name == o.Name && s.Filter == o.Filter && s.Resolve == o.Resolve && s.MaxInstances == o.MaxInstances && s.Quiet == o.Quiet && slices.Equal(s.Tags, o.Tags) &&
 		s.Claims.equal(o.Claims) && slices.Equal(s.Addresses.Allow, o.Addresses.Allow) && slices.Equal(s.Addresses.Deny, o.Addresses.Deny)
 }
 

@@ -150,7 +150,7 @@ func (w *watch) list(ctx context.Context, all []*registration, rules Addresses) 
 	var unknown error
 	isHere := here()
 	listed := list(all, admission{
-		Addresses: rules, resolve: w.names.resolver(), isHere: isHere,
+		Addresses: rules, max: w.service.MaxInstances, resolve: w.names.resolver(), isHere: isHere,
 		isOwnNode: func(name, datacenter string) (bool, string) {
 			is, why, err := w.source.own.is(ctx, name, datacenter, isHere)
 			unknown = errors.Join(unknown, err)
@@ -229,7 +229,15 @@ func (w *watch) logChange(before, now catalog.Service) {
 	for _, r := range before.Rejected {
 		old[rejectionText(r)] = true
 	}
+	if is, was := now.BeyondLimit(), before.BeyondLimit(); is > 0 && was == 0 {
+		w.log.Warn("instances beyond max_instances ignored", "max_instances", w.service.MaxInstances, "ignored", is)
+	} else if is == 0 && was > 0 {
+		w.log.Info("no instance beyond max_instances any more", "max_instances", w.service.MaxInstances)
+	}
 	for _, r := range now.Rejected {
+		if r.IsBeyondLimit() {
+			continue
+		}
 		if text := rejectionText(r); !old[text] {
 			warn("invalid instance ignored", "instance", text)
 		}

@@ -53,8 +53,12 @@ func ofService(was, is *reconcile.ServiceState) (events []Event) {
 	} else if held == 0 && len(was.Guard.Held) > 0 {
 		events = append(events, Event{Kind: GuardReleased, Service: is.Name, Backend: is.Backend})
 	}
+	rejected := make(map[reconcile.RejectedState]bool, len(was.Rejected))
+	for _, r := range was.Rejected {
+		rejected[r] = true
+	}
 	for _, r := range is.Rejected {
-		if !slices.Contains(was.Rejected, r) {
+		if !rejected[r] {
 			events = append(events, Event{Kind: InstanceRejected, Service: is.Name, Backend: is.Backend, Instance: r.ID, Error: r.Error})
 		}
 	}

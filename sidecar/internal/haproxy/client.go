@@ -22,7 +22,8 @@ type Client struct {
 	log           hclog.Logger
 	onCommand     func(kind string, failed bool)
 
-	dial func(context.Context, endpoint) (net.Conn, error) // replaced in tests
+	dial      func(context.Context, endpoint) (net.Conn, error) // replaced in tests
+	countWait time.Duration                                     // see there; replaced in tests
 
 	reloading chan struct{} // holds a value while a Reload is under way
 
@@ -33,6 +34,7 @@ type Client struct {
 	byMaster     bool              // the last exchange had to go through the master
 	countsBroken bool              // the last count of old workers' sessions failed
 	counting     *sessionCount     // the one under way, or whose result no call has taken yet
+	alone        int               // the worker, by PID, that was seen to have no old one; 0: none was
 	masterGone   bool              // the master has not answered for longer than a restart takes
 }
 

@@ -1,6 +1,7 @@
 package haproxy
 
 import (
+	"context"
 	"strings"
 
 	"github.com/pointsman/pointsman/sidecar/internal/plan"
@@ -15,4 +16,15 @@ func markerFrom(reply string) plan.Marker {
 	}
 	m, _ := plan.ParseMarker(value)
 	return m
+}
+
+// Owner asks the current worker which sidecar writes its configuration. The zero Owner
+// is that of one that does not say.
+func (c *Client) Owner(ctx context.Context) (plan.Owner, error) {
+	reply, err := c.ask(ctx, []string{"show env " + plan.OwnerVariable})
+	if err != nil {
+		return plan.Owner{}, err
+	}
+	value, _ := strings.CutPrefix(strings.TrimSpace(reply), plan.OwnerVariable+"=")
+	return plan.ParseOwner(value), nil
 }

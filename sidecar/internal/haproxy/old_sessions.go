@@ -23,7 +23,7 @@ type place struct {
 // ready. A server that is ready is not waited for, so it is not counted.
 func (c *Client) addOldSessions(ctx context.Context, observed plan.Observed) {
 	backends := leavingBackends(observed)
-	if c.master == (endpoint{}) || len(backends) == 0 {
+	if c.master == (endpoint{}) || len(backends) == 0 || c.isAlone(observed.PID) {
 		return
 	}
 	count := c.countOldSessions(ctx, observed.PID, backends)
@@ -51,6 +51,19 @@ func (c *Client) addOldSessions(ctx context.Context, observed plan.Observed) {
 	}
 }
 
+// isAlone reports whether the worker that serves was seen to have no old one. None comes
+// while it serves: it would be old itself. So the master need not be asked. It does not
+// answer while it reads a large file for a reload, and a server that leaves meanwhile
+// would wait for the end of that.
+func (c *Client) isAlone(worker int) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.alone != worker {
+		c.alone = 0 // its PID may be another worker's one day
+	}
+	return c.alone != 0
+}
+
 // sessionCount is one count of the sessions in old workers. The master may not
 // answer for seconds, and an old worker may hang, so it runs beside its callers.
 type sessionCount struct {
@@ -73,7 +86,7 @@ const (
 // countOldSessions gives a count for these backends, or nil if it is not there yet:
 // a later call gets it.
 func (c *Client) countOldSessions(ctx context.Context, worker int, backends []string) *sessionCount {
-	wait := time.NewTimer(countWait)
+	wait := time.NewTimer(c.countWait)
 	defer wait.Stop()
 	for {
 		count := c.count(ctx, worker, backends)
@@ -134,6 +147,11 @@ func (c *Client) oldSessions(ctx context.Context, current int, backends []string
 	workers, err := c.oldWorkers(ctx, current)
 	if err != nil {
 		return nil, err
+	}
+	if len(workers) == 0 {
+		c.mu.Lock()
+		c.alone = current
+		c.mu.Unlock()
 	}
 	// One deadline for all of them: several that hang are no worse than one.
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/pointsman/pointsman/sidecar/internal/haproxytest"
 	"github.com/pointsman/pointsman/sidecar/internal/plan"
@@ -94,6 +95,34 @@ func TestSessionsInTheServingWorkerAreCountedOnceAfterAFailedReload(t *testing.T
 	}
 }
 
+// A master does not answer while it reads a large file for a reload. A worker that has no
+// old one beside it gets none while it serves.
+func TestObserve_NoOldWorkerAndMasterHangs_NothingIsUncounted(t *testing.T) {
+	front, node := haproxytest.FreeAddr(t).String(), haproxytest.StartNode(t, "n")
+	config := func(disabled string) string {
+		return heldConfig(front, fmt.Sprintf("  server one %s%s\n  server out 127.0.0.1:9 disabled\n", node.Addr(), disabled))
+	}
+	p := haproxytest.Start(t, config(""))
+	s := subject{client: newTestClient(t, Options{Runtime: p.Runtime(), Master: p.Master()})}
+	server := func(i int) plan.Server { return s.observe(t, "api").Backends["api"].Servers[i] }
+	haproxytest.Until(t, "the sessions of old workers are counted", func() bool { return !server(1).Uncounted })
+	p.Freeze(p.MasterPID())
+	for range 5 {
+		if got := server(1); got.Uncounted || got.Sessions != 0 {
+			t.Errorf("got %d sessions, uncounted %v, want none: there was no old worker", got.Sessions, got.Uncounted)
+		}
+	}
+	p.Thaw(p.MasterPID())
+	hold(t, front)
+	haproxytest.Until(t, "the request is held", func() bool { return server(0).Sessions == 1 })
+	p.WriteConfig(config(" disabled"))
+	p.Reload()
+	haproxytest.Until(t, "the session of the worker that is old now is counted", func() bool {
+		got := server(0)
+		return !got.Uncounted && got.Admin == plan.Maint && got.Sessions == 1
+	})
+}
+
 func TestWhatOldWorkersDoIsNeverTakenForNothing(t *testing.T) {
 	maint := []backendSpec{{name: "api", servers: []serverSpec{
 		{name: "out", addr: addr("127.0.0.1:9"), weight: 1, disabled: true}, {name: "in", addr: addr("127.0.0.1:8"), weight: 1},
@@ -126,7 +155,8 @@ func TestWhatOldWorkersDoIsNeverTakenForNothing(t *testing.T) {
 					f.AddOldWorker(old())
 				}
 				s := subject{client: newTestClient(t, Options{Runtime: f.Runtime(), Master: f.Master(), Timeout: 200e6})}
-				s.observe(t) // it knows the HAProxy, and so a master that is gone
+				s.client.countWait = time.Minute // how long it takes is not what is tried here
+				s.observe(t)                     // it knows the HAProxy, and so a master that is gone
 				want, faults := c.once, c.faults
 				if lasts && len(faults) > 0 {
 					want, faults = c.want, append(slices.Clone(faults), slices.Repeat(faults[len(faults)-1:], 20)...)

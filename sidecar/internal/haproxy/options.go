@@ -80,6 +80,6 @@ func newClient(o Options, runtime, master endpoint) *Client {
 		reloadCommand: o.ReloadCommand,
 		timeout:       o.Timeout, reloadTimeout: o.ReloadTimeout,
 		log: o.Logger, onCommand: o.OnCommand,
-		dial: dialEndpoint, reloading: make(chan struct{}, 1), up: map[string]bool{},
+		dial: dialEndpoint, countWait: countWait, reloading: make(chan struct{}, 1), up: map[string]bool{},
 	}
 }

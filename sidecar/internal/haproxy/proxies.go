@@ -11,7 +11,8 @@ import (
 // Proxies is what the current worker serves.
 type Proxies struct {
 	PID    int
-	Marked bool     // its configuration has our marker, of whatever version
+	Marked bool // its configuration has our marker, of whatever version
+	Marker plan.Marker
 	Names  []string // such as "frontend web", in HAProxy's order; a listen section is one
 }
 
@@ -32,7 +33,7 @@ func (c *Client) Proxies(ctx context.Context) (Proxies, error) {
 	if err != nil {
 		return Proxies{}, fmt.Errorf("haproxy: read proxies: %w", err)
 	}
-	p := Proxies{PID: i.pid, Marked: strings.HasPrefix(strings.TrimSpace(replies[1]), plan.MarkerVariable+"=")}
+	p := Proxies{PID: i.pid, Marked: strings.HasPrefix(strings.TrimSpace(replies[1]), plan.MarkerVariable+"="), Marker: markerFrom(replies[1])}
 	if p.Names, err = proxyNames(replies[2]); err != nil {
 		return Proxies{}, fmt.Errorf("haproxy: read proxies: %w", err)
 	}

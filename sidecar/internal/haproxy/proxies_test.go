@@ -6,6 +6,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/pointsman/pointsman/sidecar/internal/haproxytest"
+	"github.com/pointsman/pointsman/sidecar/internal/plan"
 )
 
 func TestProxies_OfARealHAProxy_NamedWithTheMarker(t *testing.T) {
@@ -24,7 +25,7 @@ func TestProxies_OfARealHAProxy_NamedWithTheMarker(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		want := Proxies{PID: pid, Marked: o.Global != "", Names: []string{"frontend front", "backend back", "listen both", "backend last"}}
+		want := Proxies{PID: pid, Marked: o.Global != "", Marker: map[string]plan.Marker{"ours": testMark}[name], Names: []string{"frontend front", "backend back", "listen both", "backend last"}}
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("%s: (-want +got)\n%s", name, diff)
 		}

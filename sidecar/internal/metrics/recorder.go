@@ -45,6 +45,7 @@ type Recorder struct {
 	drift    *prometheus.CounterVec // service
 	servers  *prometheus.GaugeVec   // service, phase
 	rejected *prometheus.GaugeVec   // service
+	beyond   *prometheus.GaugeVec   // service
 	held     *prometheus.GaugeVec   // service
 	damped   *prometheus.GaugeVec   // service
 	violated *prometheus.CounterVec // invariant
@@ -55,6 +56,8 @@ type Recorder struct {
 
 	maintenance prometheus.Gauge
 	leftOut     prometheus.Gauge
+	behind      prometheus.Gauge
+	behindFor   prometheus.Gauge
 
 	ages *ages
 	now  func() time.Time
@@ -83,6 +86,7 @@ func New(reg *prometheus.Registry, o Options) (*Recorder, error) {
 		drift:       counters("drift_corrections_total", "Drift corrections: changes that reverted what another program changed in HAProxy, by service.", "service"),
 		servers:     gauges("servers", "Servers in HAProxy, by service and phase.", "service", "phase"),
 		rejected:    gauges("instances_rejected", "Instances ignored because their registration is invalid, by service.", "service"),
+		beyond:      gauges("instances_beyond_limit", "Instances ignored because their service has more than `max_instances`, by service.", "service"),
 		held:        gauges("guard_held_servers", "Servers that the guard keeps although Consul reports them lost, by service.", "service"),
 		damped:      gauges("damped_instances", "Passing instances that are suppressed because of flapping, by service.", "service"),
 		violated:    counters("invariant_violations_total", "How often something did not hold that must hold, by invariant; each is a defect, see the log.", "invariant"),
@@ -92,6 +96,8 @@ func New(reg *prometheus.Registry, o Options) (*Recorder, error) {
 		memory:      gauge("old_workers_memory_bytes", "Resident memory of old HAProxy workers whose processes the sidecar can see."),
 		ages:        newAges(o),
 		leftOut:     gauge("services_rejected", "Services whose new configuration HAProxy rejects, so that haproxy.cfg has the previous one or none."),
+		behind:      gauge("behind_changes", "Servers with a change in Consul that HAProxy has still to get."),
+		behindFor:   gauge("behind_seconds", "Time that the oldest of these changes waits, in seconds; 0 if there is none."),
 		maintenance: gauge("maintenance", "1 while this load balancer is in maintenance, else 0."),
 		now:         o.Now,
 		phases:      o.Phases,
@@ -108,8 +114,8 @@ func New(reg *prometheus.Registry, o Options) (*Recorder, error) {
 	})
 	info.Set(1)
 	for _, c := range []prometheus.Collector{
-		r.apply, r.drain, r.commands, r.steps, r.reloads, r.writes, r.edits, r.drift, r.servers, r.rejected, r.held, r.damped,
-		r.violated, r.ready, r.running, r.maintenance, r.leftOut, r.workers, r.memory, r.ages, newExpiries(o.Certificates), info,
+		r.apply, r.drain, r.commands, r.steps, r.reloads, r.writes, r.edits, r.drift, r.servers, r.rejected, r.beyond, r.held, r.damped,
+		r.violated, r.ready, r.running, r.maintenance, r.leftOut, r.behind, r.behindFor, r.workers, r.memory, r.ages, newExpiries(o.Certificates), info,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	} {
 		if err := reg.Register(c); err != nil {

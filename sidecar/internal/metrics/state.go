@@ -1,5 +1,7 @@
 package metrics
 
+import "time"
+
 // State is what is so at one moment.
 type State struct {
 	Ready    bool
@@ -7,6 +9,9 @@ type State struct {
 	Services []Service // all that are routed now
 
 	Maintenance bool // this load balancer is out of rotation
+
+	Behind      int       // changes that HAProxy is still to get
+	BehindSince time.Time // since when the oldest waits; zero: none does
 
 	LeftOut int // services that haproxy.cfg does not have as the settings say
 }
@@ -16,6 +21,7 @@ type Service struct {
 	Name     string         // Consul's
 	Servers  map[string]int // how many, by phase; a phase that is absent has none
 	Rejected int            // instances left out
+	Beyond   int            // instances left out because the service has too many
 	Held     int            // servers that the guard holds
 	Damped   int            // instances that are kept out because they flap
 
@@ -30,6 +36,11 @@ func (r *Recorder) Update(s State) {
 	r.running.Set(number(s.Running))
 	r.maintenance.Set(number(s.Maintenance))
 	r.leftOut.Set(float64(s.LeftOut))
+	r.behind.Set(float64(s.Behind))
+	r.behindFor.Set(0)
+	if !s.BehindSince.IsZero() {
+		r.behindFor.Set(r.now().Sub(s.BehindSince).Seconds())
+	}
 
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -55,6 +66,7 @@ func (r *Recorder) take(s Service) {
 		r.servers.WithLabelValues(s.Name, phase).Set(float64(s.Servers[phase]))
 	}
 	r.rejected.WithLabelValues(s.Name).Set(float64(s.Rejected))
+	r.beyond.WithLabelValues(s.Name).Set(float64(s.Beyond))
 	r.held.WithLabelValues(s.Name).Set(float64(s.Held))
 	r.damped.WithLabelValues(s.Name).Set(float64(s.Damped))
 	r.drift.WithLabelValues(s.Name)
@@ -65,6 +77,7 @@ func (r *Recorder) forget(service string) {
 		r.servers.DeleteLabelValues(service, phase)
 	}
 	r.rejected.DeleteLabelValues(service)
+	r.beyond.DeleteLabelValues(service)
 	r.held.DeleteLabelValues(service)
 	r.damped.DeleteLabelValues(service)
 	r.drift.DeleteLabelValues(service)

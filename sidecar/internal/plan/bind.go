@@ -26,11 +26,10 @@ func (s Server) IsFreeSlot() bool {
 // on more nodes or on fewer, and has another name for that: see formerly. Nothing
 // but HAProxy's own state is asked, so a sidecar that starts again binds as the one before it did.
 func (b *backendPlan) bind() (unassigned []*catalog.Instance) {
-	byName := make(map[string]int, len(b.servers))
+	byName := b.indexByName()
 	slotsAt := map[addrKey][]int{}
 	for i := range b.servers {
 		s := &b.servers[i]
-		byName[s.Name] = i
 		if isSlot(s) {
 			k := addrKey{s.Addr, s.Backup}
 			slotsAt[k] = append(slotsAt[k], i)
@@ -146,11 +145,11 @@ func (b *backendPlan) canKeep(s *Server, inst *catalog.Instance) bool {
 // assign finds a place for an instance that has none.
 func (b *backendPlan) assign(inst *catalog.Instance) {
 	if !b.slots {
-		i := slices.IndexFunc(b.servers, func(s Server) bool { return s.Name == inst.Server })
+		i, exists := b.indexByName()[inst.Server]
 		switch {
 		case slices.Contains(b.Operator, inst.Server):
-			b.add(inst, nextSlot(b.names())) // the operator's own server has the name
-		case i < 0:
+			b.add(inst, slotName(b.nextSlot(b.names()))) // the operator's own server has the name
+		case !exists:
 			b.add(inst, inst.Server)
 		default:
 			// Its name is taken by a server that can't become its own: none
@@ -160,7 +159,7 @@ func (b *backendPlan) assign(inst *catalog.Instance) {
 			}
 			b.replaced[inst.Server] = inst
 			if b.available == 1 && isAvailable(&b.servers[i]) {
-				b.add(inst, nextSlot(b.names())) // no other could serve until it has its name
+				b.add(inst, slotName(b.nextSlot(b.names()))) // no other could serve until it has its name
 			}
 		}
 		return
@@ -191,10 +190,18 @@ func (b *backendPlan) names() []FileServer {
 	for i := range b.servers {
 		out = append(out, FileServer{Name: b.servers[i].Name})
 	}
-	for _, name := range b.Operator {
-		out = append(out, FileServer{Name: name})
-	}
 	return out
+}
+
+// indexByName finds the servers by their names.
+func (b *backendPlan) indexByName() map[string]int {
+	if b.byName == nil {
+		b.byName = make(map[string]int, len(b.servers))
+		for i := range b.servers {
+			b.byName[b.servers[i].Name] = i
+		}
+	}
+	return b.byName
 }
 
 func (b *backendPlan) add(inst *catalog.Instance, name string) {

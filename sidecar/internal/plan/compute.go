@@ -105,6 +105,7 @@ func Combine(d Desired, o Observed, decisions []*Decision) Plan {
 	}
 	p.Steps = append(p.Steps, removals...)
 	p.Reload = reloadReason(d, o, decisions)
+	p.HoldReload = p.Reload == SlotsExhausted && slices.ContainsFunc(p.Waiting, func(w Waiting) bool { return w.Uncounted })
 	for _, x := range decisions {
 		if p.Reload == NoReload && o.Running {
 			p.File = append(p.File, x.file)
@@ -149,7 +150,7 @@ func reloadReason(d Desired, o Observed, decisions []*Decision) ReloadReason {
 		return ServiceAdded
 	case o.Marker.Services != d.Marker.Services:
 		return ServiceRemoved
-	case o.Marker.Settings != d.Marker.Settings:
+	case o.Marker.Settings != d.Marker.Settings, o.Marker.Owner != d.Marker.Owner:
 		return SettingsChanged
 	case exhausted:
 		return SlotsExhausted
@@ -169,6 +170,7 @@ type backendPlan struct {
 	deletes bool // it can take one away
 	want    catalog.Service
 	servers []Server                 // as observed, by ID
+	byName  map[string]int           // see indexByName, which makes it
 	left    []FileServer             // see Backend.Left
 	leftBy  map[string]FileServer    // those by name, made when it is first asked for
 	absent  map[string]time.Duration // see Observed.Absent
@@ -196,6 +198,7 @@ type backendPlan struct {
 
 	served              *served                    // made when it is first asked for
 	present             map[*catalog.Instance]bool // see presentNow, which makes it
+	placed              *placed                    // see placedNow, which makes it
 	candidates          []candidate
 	additions, removals []Step
 	waiting             []Waiting
@@ -301,7 +304,7 @@ func (b *backendPlan) wait(s *Server, i *catalog.Instance, what WaitReason) {
 		w.Server = s.Name
 		switch what {
 		case ForSessions:
-			w.Sessions = s.Sessions
+			w.Sessions, w.Uncounted = s.Sessions, s.Uncounted && i != nil && !i.Leaving.IsZero()
 		case ForCheck:
 			w.Check, w.Down = s.Check, s.SinceChange
 			w.Check.Path = b.Path

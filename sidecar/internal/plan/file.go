@@ -1,7 +1,6 @@
 package plan
 
 import (
-	"fmt"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -33,8 +32,9 @@ func (b *backendPlan) file(wholeFile bool) FileBackend {
 	} else if b.want.Known {
 		f.Servers = b.fromCatalog()
 	}
-	for _, inst := range b.unassigned {
-		f.Servers = append(f.Servers, b.fileServer(inst, b.nextSlot(f.Servers)))
+	slot := b.nextSlot(f.Servers)
+	for i, inst := range b.unassigned {
+		f.Servers = append(f.Servers, b.fileServer(inst, slotName(slot+i)))
 	}
 	if b.slots && wholeFile {
 		f.Servers = b.resize(f.Servers)
@@ -86,9 +86,14 @@ func (b *backendPlan) holdInFile(lost []FileServer, stay int) []FileServer {
 // those of slots.
 func (b *backendPlan) named(servers []FileServer) (out []FileServer) {
 	taken := map[string]bool{}
+	slot := b.nextSlot(nil)
+	if !b.slots {
+		slot = b.nextSlot(servers)
+	}
 	for _, f := range servers {
 		if b.slots || slices.Contains(b.Operator, f.Name) {
-			f.Name = b.nextSlot(out)
+			f.Name = slotName(slot)
+			slot++
 		} else if taken[f.Name] {
 			continue // of one that has moved
 		}
@@ -147,7 +152,7 @@ func (b *backendPlan) kept() []FileServer {
 			f.Disabled, drain[f.Name] = true, false
 		case SetWeight:
 			if f.Weight = st.Weight; st.Percent && st.Weight > 0 {
-				f.Weight = b.fileWeight(slices.IndexFunc(b.servers, func(s Server) bool { return s.Name == f.Name }))
+				f.Weight = b.fileWeight(b.indexByName()[f.Name])
 			}
 		case SetMaxConn:
 			f.MaxConn = st.MaxConn
@@ -175,19 +180,20 @@ func (b *backendPlan) kept() []FileServer {
 // forgetFree gives free slots the free address, and leaves out servers
 // that are not slots, are no instance's, and that HAProxy can't delete.
 func (b *backendPlan) forgetFree(after []FileServer, gone map[string]bool) {
+	free := map[string]bool{}
 	for i := range b.servers {
 		s := &b.servers[i]
-		if b.bound[i] != nil || s.Admin != Maint || s.Sessions > 0 || !b.want.Known {
-			continue
-		}
-		if !isSlot(s) {
+		switch {
+		case b.bound[i] != nil || s.Admin != Maint || s.Sessions > 0 || !b.want.Known:
+		case isSlot(s):
+			free[s.Name] = true
+		default:
 			gone[s.Name] = true
-			continue
 		}
-		for n := range after {
-			if after[n].Name == s.Name {
-				after[n].Addr, after[n].Weight, after[n].MaxConn, after[n].AgentPort = freeAddr, 1, 0, 0
-			}
+	}
+	for n := range after {
+		if free[after[n].Name] {
+			after[n].Addr, after[n].Weight, after[n].MaxConn, after[n].AgentPort = freeAddr, 1, 0, 0
 		}
 	}
 }
@@ -205,8 +211,8 @@ func (b *backendPlan) resize(servers []FileServer) []FileServer {
 	}
 	used := len(servers) - free
 	want := max(b.Slots-used, b.Spare, used/2)
-	for ; free < want; free++ {
-		servers = append(servers, FileServer{Name: b.nextSlot(servers), Addr: freeAddr, Weight: 1, Disabled: true})
+	for slot := b.nextSlot(servers); free < want; free, slot = free+1, slot+1 {
+		servers = append(servers, FileServer{Name: slotName(slot), Addr: freeAddr, Weight: 1, Disabled: true})
 	}
 	if free <= 2*max(want, 1) {
 		return servers
@@ -235,30 +241,32 @@ func (b *backendPlan) fileWeight(i int) int {
 	return s.ConfigWeight
 }
 
-// nextSlot is the name of a slot that neither the servers nor the operator's
-// have.
-func (b *backendPlan) nextSlot(servers []FileServer) string {
-	if len(b.Operator) == 0 {
-		return nextSlot(servers)
-	}
-	taken := slices.Clone(servers)
-	for _, name := range b.Operator {
-		taken = append(taken, FileServer{Name: name})
-	}
-	return nextSlot(taken)
-}
-
-// nextSlot is the name of a slot that none of the servers has.
-func nextSlot(servers []FileServer) string {
+// nextSlot is the number of the first slot above those of the servers and the
+// operator's. The numbers after it are free, too.
+func (b *backendPlan) nextSlot(servers []FileServer) int {
 	highest := 0
 	for _, f := range servers {
-		if rest, ok := strings.CutPrefix(f.Name, catalog.SlotPrefix); ok {
-			if n, err := strconv.Atoi(rest); err == nil {
-				highest = max(highest, n)
-			}
-		}
+		highest = max(highest, slotNumber(f.Name))
 	}
-	return fmt.Sprintf("%s%d", catalog.SlotPrefix, highest+1)
+	for _, name := range b.Operator {
+		highest = max(highest, slotNumber(name))
+	}
+	return highest + 1
+}
+
+func slotName(number int) string { return catalog.SlotPrefix + strconv.Itoa(number) }
+
+// slotNumber is 0 for a name that no slot has.
+func slotNumber(name string) int {
+	rest, ok := strings.CutPrefix(name, catalog.SlotPrefix)
+	if !ok {
+		return 0
+	}
+	n, err := strconv.Atoi(rest)
+	if err != nil {
+		return 0
+	}
+	return n
 }
 
 // ServersIn gives the servers of a haproxy.cfg of ours that take traffic, by

@@ -157,6 +157,18 @@ func (s Step) IsForWorker() bool {
 	return s.Reason != Unhealthy && s.Reason != Drained && s.Reason != DrainExpired && s.Reason != RoleLost
 }
 
+// IsRemoval reports whether the step takes something out of traffic or away.
+func (s Step) IsRemoval() bool {
+	switch s.Kind {
+	case SetDrain, SetMaint, Delete, Shutdown, DisableAgent:
+		return true
+	case SetWeight:
+		return s.Weight == 0
+	case Add, SetReady, SetMaxConn, SetAddr, EnableHealth, EnableAgent:
+	}
+	return false
+}
+
 // ReloadReason is why a reload is needed, from one closed list.
 type ReloadReason string
 
@@ -214,6 +226,9 @@ type Waiting struct {
 	Backend, Server, Instance string
 	For                       WaitReason
 	Sessions                  int // ForSessions only
+	// Uncounted, ForSessions only: the instance leaves, and has no session but what old
+	// workers may have, which are being counted.
+	Uncounted bool
 
 	// ForCheck only: the last check, and since when the server is down.
 	Check Check
@@ -243,8 +258,13 @@ const (
 // before what removes it. After they are applied and read back, Compute is
 // called again until it gives none.
 type Plan struct {
-	Steps   []Step
-	Reload  ReloadReason
+	Steps  []Step
+	Reload ReloadReason
+	// HoldReload says that a node is about to be told that it is drained, and that the
+	// reload should come after that, if it can be had soon: HAProxy's master does not
+	// count while it reads a large file. It is set only where a reload brings slots.
+	HoldReload bool
+
 	File    []FileBackend // what the file must hold once the steps are applied, sorted by backend
 	Waiting []Waiting
 

@@ -36,6 +36,7 @@ func TestReloadReason(t *testing.T) {
 		w.s = w.s.With(catalog.Service{Name: "api_nodes", Known: true, Instances: []catalog.Instance{instance("api-1", 1)}})
 	}
 	unknown := func(w *world) { w.s = w.s.With(catalog.Service{Name: "web_nodes"}) }
+	owner := marker(func(m *plan.Marker) { m.Owner = "other" })
 	down := func(w *world) { w.o = plan.Observed{Caps: w.o.Caps} }
 
 	all := []func(*world){exhausted, settings, services, missing, template, foreign}
@@ -47,6 +48,7 @@ func TestReloadReason(t *testing.T) {
 		{"nothing", nil, plan.NoReload},
 		{"no slot", []func(*world){exhausted}, plan.SlotsExhausted},
 		{"other settings", []func(*world){settings}, plan.SettingsChanged},
+		{"another owner", []func(*world){owner}, plan.SettingsChanged},
 		{"another set of backends", []func(*world){services}, plan.ServiceRemoved},
 		{"no such backend", []func(*world){missing}, plan.ServiceAdded},
 		{"another template", []func(*world){template}, plan.TemplateChanged},
@@ -77,6 +79,38 @@ func TestReloadReason(t *testing.T) {
 			}
 			if got := plan.Compute(w.d, w.o, w.s).Reload; got != c.want {
 				t.Errorf("got %q, want %q", got, c.want)
+			}
+		})
+	}
+}
+
+// Only the count of a node that leaves, which is soon there, is waited for, and only
+// by a reload that brings slots.
+func TestHoldReload(t *testing.T) {
+	uncounted := func(s *plan.Server) { s.Sessions, s.Uncounted = 1, true }
+	for _, c := range []struct {
+		name     string
+		admin    plan.Admin
+		change   func(*plan.Server)
+		instance catalog.Instance
+		marker   plan.Marker
+		want     bool
+	}{
+		{"drained, and old workers are being counted", plan.Drain, uncounted, instance("web-1", 9, leaving), ours, true},
+		{"in maint, and old workers are being counted", plan.Maint, uncounted, instance("web-1", 9, leaving), ours, true},
+		{"it has a session", plan.Drain, func(s *plan.Server) { s.Sessions = 1 }, instance("web-1", 9, leaving), ours, false},
+		{"it is drained", plan.Maint, func(*plan.Server) {}, instance("web-1", 9, leaving), ours, false},
+		{"it does not leave", plan.Maint, uncounted, instance("web-1", 9, critical), ours, false},
+		{"a reload for more than slots", plan.Drain, uncounted, instance("web-1", 9, leaving), plan.Marker{Template: "t", Services: "s", Settings: "other"}, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := plan.Server{ID: 1, Name: "slot-1", Addr: addr(9), Admin: c.admin, Weight: 1}
+			c.change(&s)
+			p := plan.Compute(plan.Desired{Marker: ours, Services: []plan.Service{policyOf("api"), policyOf("web")}}, plan.Observed{
+				Running: true, Marker: c.marker, Backends: map[string]plan.Backend{"api_nodes": {}, "web_nodes": {Servers: []plan.Server{s}}},
+			}, known("api", instance("api-1", 1)).With(catalog.Service{Name: "web_nodes", Known: true, Instances: []catalog.Instance{c.instance}}))
+			if p.HoldReload != c.want || p.Reload == plan.NoReload {
+				t.Errorf("got %v with reload %q, want %v", p.HoldReload, p.Reload, c.want)
 			}
 		})
 	}

@@ -100,13 +100,29 @@ func (b *backendPlan) candidate(s *Server, inst *catalog.Instance) candidate {
 // drainsAt reports whether an instance at the address was meant to go. A slot is
 // found by its address, so nothing tells whose sessions are on which of the
 // slots there: all of them drain.
-func (b *backendPlan) drainsAt(addr netip.AddrPort) bool {
-	for i, inst := range b.bound {
-		if inst != nil && b.servers[i].Addr == addr && b.role(inst) == draining {
-			return true
+func (b *backendPlan) drainsAt(addr netip.AddrPort) bool { return b.placedNow().drains[addr] }
+
+// placed has the addresses of servers that have an instance: where one drains, and
+// where one does not leave.
+type placed struct{ drains, stays map[netip.AddrPort]bool }
+
+func (b *backendPlan) placedNow() *placed {
+	if b.placed == nil {
+		b.placed = &placed{drains: map[netip.AddrPort]bool{}, stays: map[netip.AddrPort]bool{}}
+		for i, inst := range b.bound {
+			if inst == nil {
+				continue
+			}
+			addr := b.servers[i].Addr
+			if b.role(inst) == draining {
+				b.placed.drains[addr] = true
+			}
+			if inst.Leaving.IsZero() {
+				b.placed.stays[addr] = true
+			}
 		}
 	}
-	return false
+	return b.placed
 }
 
 // afterDrain ends a drain that is over. One for Consul's maintenance mode, or by an
@@ -169,14 +185,7 @@ func (b *backendPlan) shutdownDue(c candidate) bool {
 // staysAt reports whether an instance that does not leave is at the address by
 // way of another server. Only the address tells sessions in old workers
 // apart, and those of one that stays must not end.
-func (b *backendPlan) staysAt(addr netip.AddrPort) bool {
-	for i, inst := range b.bound {
-		if inst != nil && b.servers[i].Addr == addr && inst.Leaving.IsZero() {
-			return true
-		}
-	}
-	return false
-}
+func (b *backendPlan) staysAt(addr netip.AddrPort) bool { return b.placedNow().stays[addr] }
 
 func (b *backendPlan) remove(kind Kind, reason Reason, c candidate) {
 	b.removals = append(b.removals, b.step(kind, reason, c.server, c.instance))

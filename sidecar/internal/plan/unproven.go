@@ -14,10 +14,14 @@ func (p Plan) FileToReload() []FileBackend {
 		if len(unproven) == 0 {
 			continue
 		}
+		is := make(map[string]bool, len(unproven))
+		for _, name := range unproven {
+			is[name] = true
+		}
 		out[i].Servers = slices.Clone(out[i].Servers)
 		for n := range out[i].Servers {
 			f := &out[i].Servers[n]
-			f.Disabled = f.Disabled || slices.Contains(unproven, f.Name)
+			f.Disabled = f.Disabled || is[f.Name]
 		}
 	}
 	return out

@@ -8,6 +8,7 @@
 package reconcile
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -75,6 +76,10 @@ type Options struct {
 	// Jitter draws a time from 0 up to a bound: what is tried again waits so
 	// much longer. nil: by chance. A simulation draws from its seed.
 	Jitter func(bound time.Duration) time.Duration
+
+	// LargeService is from how many servers on a service has turns, and TurnSteps how
+	// many steps one turn takes: see turns. 0 stands for what suits HAProxy.
+	LargeService, TurnSteps int
 }
 
 // Agent keeps one HAProxy right. Create it with New.
@@ -106,7 +111,10 @@ type Agent struct {
 	ran     map[string]plan.Service // as HAProxy last ran them, by backend
 	ranOf   *plan.Service           // the first of the settings that ran is of
 	known   observedCache
+	told    catalog.Snapshot // in this pass, also of the services that have no turn
 	decided decided
+	turns   turns
+	behind  behindKeeper
 
 	isComparing  bool             // beside the loop
 	compareWhole time.Time        // when everything is compared again; until then only who serves
@@ -177,6 +185,7 @@ func New(o Options) (*Agent, error) {
 		old:      oldWorkers{done: make(chan oldCount, 1)},
 		compared: make(chan *comparison, 1),
 		known:    newKnowledge(),
+		turns:    turns{large: cmp.Or(o.LargeService, largeService), steps: cmp.Or(o.TurnSteps, turnSteps)},
 		flaps:    newFlapKeeper(),
 		applied:  map[string]applied{},
 		shown:    map[string]shown{},
@@ -314,9 +323,12 @@ func (a *Agent) adopt(s Settings) {
 // pass does what can be done now and gives the time until it should look
 // again, if nothing else happens before.
 func (a *Agent) pass(ctx context.Context) time.Duration {
+	began := time.Now()
+	a.turns.begin(a.set.Services, &a.known, a.catalog)
 	// In this order: what changes in between is known to be new next time.
-	changed := a.known.changed(a.set.Services, a.catalog)
-	snap := a.catalog.Snapshot()
+	changed := a.known.changed(a.turns.in(a.set.Services), a.catalog)
+	a.told = a.catalog.Snapshot()
+	snap := a.turns.hold(a.told)
 	for _, svc := range changed {
 		a.observeFlaps(svc, snap.Service(svc.Backend))
 		a.noteAnnounced(svc, snap.Service(svc.Backend))
@@ -324,6 +336,9 @@ func (a *Agent) pass(ctx context.Context) time.Duration {
 	}
 	a.anticipate(ctx, snap, changed)
 	p, err := a.converge(ctx, snap)
+	if errors.Is(err, errAnotherProcess) {
+		return a.pass(ctx)
+	}
 	if o := a.known.observed; o.Running && o.PID != a.old.of {
 		a.countOldWorkers(ctx) // another program may have reloaded it
 	}
@@ -348,7 +363,8 @@ func (a *Agent) pass(ctx context.Context) time.Duration {
 		return time.Hour // what was cut short proves nothing
 	}
 	a.publish(snap, p)
-	return max(again, time.Millisecond)
+	a.turns.end(began, p.Steps, a.decided.decisions, a.jitter)
+	return max(min(again, a.turns.until(&a.known)), time.Millisecond)
 }
 
 // notRunningAgain is how often a HAProxy that is not there is looked for: one
@@ -362,9 +378,9 @@ func (a *Agent) pollDelay(p plan.Plan) time.Duration {
 		again = min(again, attendedPace)
 	}
 	switch {
-	case len(a.sendable(p.Steps)) > 0:
+	case len(a.sendable(a.turns.small(p.Steps))) > 0:
 		again = min(again, max(0, a.trouble.wait()))
-	case len(p.Steps) > 0:
+	case len(a.turns.small(p.Steps)) > 0:
 		again = min(again, a.untilTakeover())
 	}
 	return again

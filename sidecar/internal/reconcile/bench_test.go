@@ -37,6 +37,8 @@ type bench struct {
 	jitter   func(time.Duration) time.Duration // nil: by chance
 	log      *logBuffer
 
+	large, turnSteps int // reconcile.Options.LargeService and TurnSteps
+
 	agent  *reconcile.Agent
 	began  time.Time
 	cancel context.CancelFunc
@@ -101,7 +103,7 @@ func (b *bench) start() {
 	}
 	b.agent, err = reconcile.New(reconcile.Options{
 		Maps: maps,
-		Name: "lb-1", Version: "1.2.3", Catalog: b.catalog, HAProxy: b.haproxy, File: b.file, Drains: b.drainStore(), OldWorkersMemory: b.haproxy.oldWorkersMemory, Settings: b.settings, Recorder: b.recorder, Jitter: b.jitter,
+		Name: "lb-1", Version: "1.2.3", Catalog: b.catalog, HAProxy: b.haproxy, File: b.file, Drains: b.drainStore(), OldWorkersMemory: b.haproxy.oldWorkersMemory, Settings: b.settings, Recorder: b.recorder, Jitter: b.jitter, LargeService: b.large, TurnSteps: b.turnSteps,
 		Logger: hclog.New(&hclog.LoggerOptions{Output: b.log, DisableTime: true}),
 	})
 	if err != nil {

@@ -1,6 +1,7 @@
 package reconcile
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/netip"
@@ -28,12 +29,12 @@ func (a *Agent) converge(ctx context.Context, snap catalog.Snapshot) (plan.Plan,
 	stalled := 0
 	for round := range maxRounds {
 		ran := a.known.observed.Running
-		err := a.known.read(ctx, a.haproxy, a.set)
-		if ctx.Err() != nil {
-			return p, ctx.Err() // what fails now fails for that
+		err := a.known.read(ctx, a.haproxy, a.set, a.turns.skipped)
+		if stop := cmp.Or(ctx.Err(), another(err)); stop != nil {
+			return p, stop // what fails now fails for that
 		}
 		a.stopped = errors.Is(err, plan.ErrNotRunning)
-		a.files.fresh = a.files.fresh && err != nil && !a.stopped
+		a.files.fresh = a.files.fresh && (err != nil || a.turns.isUnread(&a.known)) && !a.stopped
 		if err != nil {
 			a.note(err)
 			if ran {
@@ -55,7 +56,8 @@ func (a *Agent) converge(ctx context.Context, snap catalog.Snapshot) (plan.Plan,
 			a.trouble.resolved(a.log)
 			break
 		}
-		due := a.trouble.due(a.sendable(p.Steps))
+		a.turns.planned(p.Steps)
+		due := a.turns.due(a.trouble.due(a.sendable(p.Steps)))
 		if len(due) == 0 || round == maxRounds-1 { // sent steps are read back
 			break
 		}
@@ -66,17 +68,28 @@ func (a *Agent) converge(ctx context.Context, snap catalog.Snapshot) (plan.Plan,
 			pause(ctx, stallWait<<stalled)
 		}
 		a.apply(ctx, due)
+		a.turns.noteSent(due)
 		sent = due
 	}
-	a.trouble.stick(a.sendable(p.Steps), a.jitter)
+	a.trouble.stick(a.sendable(a.turns.small(p.Steps)), a.jitter)
 	for _, w := range p.Waiting {
 		switch w.For {
 		case plan.ForConsul, plan.ForGuard, plan.ForDamping, plan.ForAgent: // nothing in HAProxy will end it
 		case plan.ForSessions, plan.ForReplacement, plan.ForCheck, plan.ForSlot:
-			a.known.touch(w.Backend)
+			if a.turns.poll(w.Backend) {
+				a.known.touch(w.Backend)
+			}
 		}
 	}
 	return p, nil
+}
+
+// another gives errAnotherProcess, or nil.
+func another(err error) error {
+	if errors.Is(err, errAnotherProcess) {
+		return err
+	}
+	return nil
 }
 
 // anticipate sends the steps that a change in Consul certainly takes, before HAProxy
@@ -92,7 +105,7 @@ func (a *Agent) anticipate(ctx context.Context, snap catalog.Snapshot, changed [
 	var steps []plan.Step
 	for _, s := range changed {
 		if a.decided.settled(s.Backend, o) != nil {
-			steps = append(steps, plan.Certain(s, o, snap.Service(s.Backend))...)
+			steps = append(steps, a.turns.due(plan.Certain(s, o, snap.Service(s.Backend)))...)
 		}
 	}
 	if len(steps) > 0 {
@@ -108,11 +121,11 @@ func (a *Agent) compute(o plan.Observed, snap catalog.Snapshot) plan.Plan {
 	d := a.desired()
 	a.decided.use(d, o)
 	if len(a.guard.backends) > 0 {
-		o.Listed = a.listed(snap)
+		o.Listed = a.listed()
 	}
 	p := a.decide(d, o, snap)
 	if held := p.HeldBackends(); o.Listed == nil && len(held) > 0 {
-		o.Listed = a.listed(snap) // what is lost now may be reused already
+		o.Listed = a.listed() // what is lost now may be reused already
 		for _, backend := range held {
 			a.decided.forget(backend)
 		}
@@ -120,15 +133,15 @@ func (a *Agent) compute(o plan.Observed, snap catalog.Snapshot) plan.Plan {
 	}
 	a.guard.remember(now, p)
 	a.known.noteAbsent(now, p)
-	a.known.settled(p)
+	a.known.settled(p, a.turns.skipped)
 	return p
 }
 
 // listed has the addresses at which Consul lists an instance: see plan.Observed.
-func (a *Agent) listed(snap catalog.Snapshot) map[netip.AddrPort]string {
+func (a *Agent) listed() map[netip.AddrPort]string {
 	at := map[netip.AddrPort]string{}
 	for _, svc := range a.set.Services {
-		s := snap.Service(svc.Backend)
+		s := a.told.Service(svc.Backend)
 		if !s.Known {
 			continue
 		}
@@ -148,7 +161,11 @@ func (a *Agent) decide(d plan.Desired, o plan.Observed, snap catalog.Snapshot) p
 	decisions := make([]*plan.Decision, 0, len(d.Services))
 	for _, s := range d.Services {
 		decision := a.decided.settled(s.Backend, o)
-		if decision == nil || a.known.fresh[s.Backend] {
+		isFresh := a.known.fresh[s.Backend]
+		if last := a.decided.decisions[s.Backend]; a.turns.skipped[s.Backend] && last != nil {
+			decision, isFresh = last, false
+		}
+		if decision == nil || isFresh {
 			want := snap.Service(s.Backend)
 			inputs := inputsOf(s.Backend, o, want, a.known.seen[s.Backend])
 			if decision = a.decided.same(s.Backend, inputs); decision != nil {

@@ -61,7 +61,7 @@ func (s *State) drainIn(svc ServiceState, instance string) Drain {
 
 // look tells what is to be seen of an instance.
 func (s *State) look(svc ServiceState, instance string) (d Drain) {
-	d.Drained = svc.Known && !s.File.Pending && (s.HAProxy.Running || s.HAProxy.Stopped && s.File.Current)
+	d.Drained = svc.Known && !svc.filePending && (s.HAProxy.Running || s.HAProxy.Stopped && s.File.Current)
 	svc.drain(instance, &d)
 	return d
 }

@@ -224,14 +224,16 @@ func (c *fakeCatalog) says(service string, instances ...catalog.Instance) {
 // backendOf is the backend of a service: the catalog goes by backends.
 func backendOf(service string) string { return service + "_nodes" }
 
-func (c *fakeCatalog) answers(s catalog.Service) {
-	s.Name = backendOf(s.Name)
-	time.Sleep(time.Millisecond) // no two answers at one moment of the bubble's time
+func (c *fakeCatalog) answers(all ...catalog.Service) {
+	time.Sleep(time.Millisecond) // no two answers about a service at one moment of the bubble's time
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	s.Index = c.snap.Service(s.Name).Index + 1
-	c.snap = c.snap.With(s)
-	c.health[s.Name] = catalog.SourceHealth{Answered: time.Now(), Changed: time.Now()}
+	for _, s := range all {
+		s.Name = backendOf(s.Name)
+		s.Index = c.snap.Service(s.Name).Index + 1
+		c.snap = c.snap.With(s)
+		c.health[s.Name] = catalog.SourceHealth{Answered: time.Now(), Changed: time.Now()}
+	}
 	select {
 	case c.changed <- struct{}{}:
 	default:
@@ -277,6 +279,13 @@ func (r *fakeRecorder) State(s *reconcile.State) {
 	if r.onState != nil {
 		r.onState(s)
 	}
+}
+
+// with changes it while the agent runs.
+func (r *fakeRecorder) with(change func()) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	change()
 }
 
 // seen is how many states it was told.

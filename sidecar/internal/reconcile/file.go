@@ -82,6 +82,31 @@ func (a *Agent) syncFile(ctx context.Context, p plan.Plan) time.Duration {
 	return time.Hour
 }
 
+// isPending reports whether the file is about to be written, or HAProxy was not read
+// since it was.
+func (f *fileKeeper) isPending() bool {
+	return f.fresh || f.writing != nil || !f.due.IsZero() && f.err == nil
+}
+
+// isPendingFor tells the same of one backend. It is so only where the file has it
+// otherwise than HAProxy runs it: one service whose instances come and go all the
+// time does not hold up the drains of the others.
+func (a *Agent) isPendingFor(backend string, p plan.Plan) bool {
+	f := &a.files
+	has := func(renderer Renderer, model []plan.FileBackend) bool {
+		return renderer == a.set.Renderer && slices.ContainsFunc(model, func(b plan.FileBackend) bool {
+			return b.Backend == backend && slices.ContainsFunc(p.File, b.Equal)
+		})
+	}
+	switch r := a.reloads.running; {
+	case r != nil && !has(r.renderer, r.model): // a new worker would have it otherwise
+		return true
+	case f.err != nil, !a.known.observed.Running, a.turns.skipped[backend], !has(f.renderer, f.model):
+		return true
+	}
+	return f.writing != nil && !has(f.writing.renderer, f.writing.model)
+}
+
 // noteWritten takes how a write beside the loop went.
 func (a *Agent) noteWritten(ctx context.Context, w fileWrite) {
 	f := &a.files

@@ -2,6 +2,7 @@ package reconcile
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"slices"
 	"time"
@@ -92,28 +93,34 @@ func (k *observedCache) backends(set Settings) []string {
 	return all
 }
 
-// read brings the knowledge up to date. A process other than the one that was
-// known is read whole.
-func (k *observedCache) read(ctx context.Context, h HAProxy, set Settings) error {
+var errAnotherProcess = errors.New("HAProxy is another process now")
+
+// read brings the knowledge up to date, except for the backends that are skipped. A
+// process other than the one that was known is read whole: with errAnotherProcess in
+// another pass, which skips none and has Consul's newest answers for all.
+func (k *observedCache) read(ctx context.Context, h HAProxy, set Settings, skipped map[string]bool) error {
 	all := k.backends(set)
 	ask := all
 	if k.stale != nil && k.observed.Running {
-		if len(k.stale) == 0 {
+		stale := slices.DeleteFunc(slices.Sorted(maps.Keys(k.stale)), func(name string) bool { return skipped[name] })
+		if len(stale) == 0 {
 			return nil
 		}
-		ask = slices.Concat(always(set), slices.Sorted(maps.Keys(k.stale)))
+		ask = slices.Concat(always(set), stale)
 	}
 	o, err := plan.Observed{}, k.failed
 	if k.failed = nil; err == nil {
 		o, err = h.Observe(ctx, ask)
 	}
 	if err == nil && len(ask) < len(all) && (o.PID != k.observed.PID || o.Marker != k.observed.Marker) {
-		first := o
-		ask = all
-		if o, err = h.Observe(ctx, ask); err != nil {
-			// What that process has is the newest that is known of who takes traffic.
-			maps.Copy(k.observed.Backends, first.Backends)
+		// Should it end now, this is the newest that is known of who takes traffic.
+		maps.Copy(k.observed.Backends, o.Backends)
+		if len(skipped) > 0 {
+			k.forget()
+			return errAnotherProcess
 		}
+		ask = all
+		o, err = h.Observe(ctx, ask)
 	}
 	if err != nil {
 		k.observed.Running, k.stale = false, nil
@@ -147,7 +154,12 @@ func (k *observedCache) take(o plan.Observed, asked []string) {
 	}
 	o.Backends = k.observed.Backends
 	k.observed = o
-	k.stale, k.lastRead = map[string]bool{}, k.clock
+	if k.lastRead = k.clock; k.stale == nil {
+		k.stale = map[string]bool{}
+	}
+	for _, name := range asked {
+		delete(k.stale, name)
+	}
 }
 
 // takeBackend takes one backend as it was read.
@@ -163,7 +175,7 @@ func (k *observedCache) takeBackend(name string, o plan.Observed) {
 // settled remembers how the servers are that the plan leaves alone. Those of a
 // backend are kept apart: one that is drained for an hour is no reason to take
 // what the sidecar does to the others meanwhile for someone else's doing.
-func (k *observedCache) settled(p plan.Plan) {
+func (k *observedCache) settled(p plan.Plan, skipped map[string]bool) {
 	busy := map[[2]string]bool{}
 	for _, s := range p.Steps {
 		busy[[2]string{s.Backend, s.Server}] = true
@@ -175,7 +187,7 @@ func (k *observedCache) settled(p plan.Plan) {
 	}
 	for _, f := range p.File {
 		b, exists := k.observed.Backends[f.Backend]
-		if !k.fresh[f.Backend] {
+		if !k.fresh[f.Backend] || skipped[f.Backend] {
 			continue // it was planned before
 		}
 		if !exists || busy[[2]string{f.Backend, ""}] {
@@ -195,7 +207,7 @@ func (k *observedCache) settled(p plan.Plan) {
 		k.left[f.Backend], b.Left = left, left
 		k.observed.Backends[f.Backend] = b
 	}
-	clear(k.fresh)
+	maps.DeleteFunc(k.fresh, func(backend string, _ bool) bool { return !skipped[backend] })
 }
 
 // noteStep remembers what the sidecar itself has done to a server, also to one that waits

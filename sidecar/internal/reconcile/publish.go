@@ -56,7 +56,7 @@ func (a *Agent) publish(snap catalog.Snapshot, p plan.Plan) {
 		LoadBalancer: a.name, Version: a.version, Started: a.started,
 		Converged: a.converged,
 		HAProxy:   HAProxyState{Running: o.Running, Stopped: a.stopped, Version: o.Caps.Version, OldWorkers: a.old.n, OldWorkersUnknown: a.old.unknown, OldWorkersMemory: a.old.memory, Maintenance: o.Maintenance, Error: a.trouble.haproxy},
-		File:      FileState{Path: a.file.Path(), Current: f.current, Pending: f.fresh || f.writing != nil || r.running != nil || !f.due.IsZero() && f.err == nil, Written: f.written, PutBack: f.putBack, Error: text(f.err), LeftOut: a.leftOutState()},
+		File:      FileState{Path: a.file.Path(), Current: f.current && !a.turns.isBehind(&a.known), Pending: r.running != nil || f.isPending(), Written: f.written, PutBack: f.putBack, Error: text(f.err), LeftOut: a.leftOutState()},
 		Reloads: ReloadState{
 			Succeeded: r.succeeded, Failed: r.failures, Last: r.last, LastReason: string(r.lastReason),
 			Pending: string(r.reason), UnderWay: r.running != nil, WaitsFor: r.held, NotBefore: a.reloadNotBefore(p), Error: text(r.err),
@@ -64,7 +64,8 @@ func (a *Agent) publish(snap catalog.Snapshot, p plan.Plan) {
 		Services: make([]ServiceState, 0, len(a.set.Services)), Drains: append([]catalog.OperatorDrain{}, a.drains.now...),
 		Frontends: a.frontendStates(),
 	}
-	s.Ready, s.NotReady = a.readiness(p)
+	s.Behind = a.noteBehind(snap, p)
+	s.Ready, s.NotReady = a.readiness(p, s.Behind)
 	if o.Running {
 		s.HAProxy.PID = o.PID
 	}
@@ -73,6 +74,7 @@ func (a *Agent) publish(snap catalog.Snapshot, p plan.Plan) {
 	waiting := waitingByServer(p)
 	for _, svc := range a.set.Services {
 		state := a.serviceState(svc, snap.Service(svc.Backend), p, waiting[svc.Backend])
+		state.filePending = s.File.Pending && a.isPendingFor(svc.Backend, p)
 		s.Consul.take(state, a.catalog.Health(svc.Backend))
 		s.Services = append(s.Services, state)
 	}
@@ -116,6 +118,7 @@ type shown struct {
 	instances []InstanceState
 	rejected  []RejectedState
 	freeSlots int
+	beyond    int
 }
 
 func (a *Agent) serviceState(svc plan.Service, want catalog.Service, p plan.Plan, waiting map[string]string) ServiceState {
@@ -127,8 +130,9 @@ func (a *Agent) serviceState(svc plan.Service, want catalog.Service, p plan.Plan
 	}
 	running, decision := a.known.observed.Running, a.decided.decisions[svc.Backend]
 	was := a.shown[svc.Backend]
-	if running && decision != nil && was.decision == decision && len(a.flaps.hot[svc.Backend]) == 0 {
-		s.Instances, s.Rejected, s.FreeSlots = was.instances, was.rejected, was.freeSlots
+	isSkipped := a.turns.skipped[svc.Backend] && was.decision != nil
+	if running && decision != nil && (isSkipped || was.decision == decision && len(a.flaps.hot[svc.Backend]) == 0) {
+		s.Instances, s.Rejected, s.FreeSlots, s.BeyondLimit = was.instances, was.rejected, was.freeSlots, was.beyond
 		s.Rollout = rolloutState(want.Rollout, s.Instances)
 		return s
 	}
@@ -136,6 +140,7 @@ func (a *Agent) serviceState(svc plan.Service, want catalog.Service, p plan.Plan
 	for _, r := range want.Rejected {
 		s.Rejected = append(s.Rejected, RejectedState{ID: r.ID, Node: r.Node, Error: r.Err.Error()})
 	}
+	s.BeyondLimit = want.BeyondLimit()
 	if running { // else what was read last is gone
 		s.addServers(a.known.observed.Backends[svc.Backend], svc, p, was)
 		if !want.Known {
@@ -170,7 +175,7 @@ func (a *Agent) serviceState(svc plan.Service, want catalog.Service, p plan.Plan
 	s.Guard.Until = s.heldUntil(svc)
 	s.Rollout = rolloutState(want.Rollout, s.Instances)
 	slices.SortFunc(s.Instances, func(x, y InstanceState) int { return cmp.Compare(x.Server, y.Server) })
-	a.shown[svc.Backend] = shown{decision, s.Instances, s.Rejected, s.FreeSlots}
+	a.shown[svc.Backend] = shown{decision, s.Instances, s.Rejected, s.FreeSlots, s.BeyondLimit}
 	return s
 }
 

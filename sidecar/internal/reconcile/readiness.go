@@ -14,9 +14,11 @@ const awayGrace = 5 * time.Second
 // readiness tells whether the sidecar has converged and can reach what it
 // steers, and if not, why. That Consul is away does not count: HAProxy is kept
 // as it is.
-func (a *Agent) readiness(p plan.Plan) (ready bool, why string) {
+func (a *Agent) readiness(p plan.Plan, behind BehindState) (ready bool, why string) {
 	isAway := !a.away.IsZero() && time.Since(a.away) >= awayGrace
 	switch {
+	case a.converged && !isAway && behind.isLate(time.Now()):
+		return false, behind.String()
 	case a.converged && !isAway:
 		return true, ""
 	case a.trouble.haproxy != "":

@@ -61,6 +61,9 @@ func (r *reloadKeeper) listenWait() time.Duration {
 // that it brings. Consul may be away for long, and the others need theirs.
 const answerWait = 10 * time.Second
 
+// drainWait is how long a reload waits in addition while plan.Plan.HoldReload is set.
+const drainWait = time.Second
+
 // failed reports whether the last reload was to load this, and did not.
 func (r *reloadKeeper) failed(m plan.Marker) bool { return r.err != nil && r.errMarker == m }
 
@@ -175,6 +178,9 @@ func (a *Agent) reloadDue(p plan.Plan) time.Time {
 	}
 	if r.notBefore.After(due) {
 		due = r.notBefore
+	}
+	if p.HoldReload {
+		due = due.Add(drainWait)
 	}
 	return due
 }

@@ -285,3 +285,45 @@ func TestReload_FileIsWrittenAllTheTime_DoesNotWaitForMoreThanSettleMax(t *testi
 		}
 	})
 }
+
+// On 2.6 a reload for slots reads a large file for seconds, in which HAProxy's master
+// does not count the sessions of old workers. A node that leaves would wait for that.
+func TestReload_SlotsExhaustedWhileDrainIsCounted_ComesAfterTheCount(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		counted time.Duration // from when on
+		want    time.Duration // when the reload begins
+	}{
+		{"counted soon", 500 * time.Millisecond, 750 * time.Millisecond},   // the next look, and ReloadDebounce
+		{"never counted", time.Minute, time.Second + 200*time.Millisecond}, // ReloadDebounce more
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := newBench(t, false, "api", "web")
+				b.catalog.says("api", instance("api-1", 1))
+				b.catalog.says("web", instance("web-1", 101), instance("web-2", 102))
+				b.adoptable()
+				b.start()
+				b.eventually("ready", time.Second, func() bool { return b.agent.State().Ready })
+				b.passes(time.Minute)
+				uncounted := func(is bool) {
+					b.haproxy.with(func() {
+						s := b.haproxy.server("web_nodes", "slot-2")
+						if s.Uncounted, s.Sessions = is, 0; is {
+							s.Sessions = 1
+						}
+					})
+				}
+				uncounted(true)
+				b.catalog.says("web", instance("web-1", 101), instance("web-2", 102, leaving))
+				b.passes(100 * time.Millisecond)
+				began := time.Now()
+				b.catalog.says("api", many(6)...) // 4 slots
+				b.passes(c.counted)
+				uncounted(false)
+				b.passes(5 * time.Second)
+				b.wantReloads(began, c.want)
+			})
+		})
+	}
+}

@@ -24,6 +24,9 @@ type State struct {
 	// NotReady says why Ready is false; "" when it is true.
 	NotReady string `json:"not_ready,omitempty"`
 
+	// Behind is the changes that HAProxy is still to get.
+	Behind BehindState `json:"behind"`
+
 	HAProxy  HAProxyState   `json:"haproxy"`
 	Consul   ConsulState    `json:"consul"`
 	File     FileState      `json:"file"`
@@ -38,6 +41,12 @@ type State struct {
 	Drains []catalog.OperatorDrain `json:"operator_drains"`
 
 	empty map[[2]string]bool // see oldWorkers
+}
+
+// BehindState is what HAProxy is still to get of what Consul says.
+type BehindState struct {
+	Changes int       `json:"changes"`        // servers with one, and services with an answer that is not planned
+	Since   time.Time `json:"since,omitzero"` // since when the oldest waits
 }
 
 // HAProxyState is what was last seen of the HAProxy process.
@@ -121,8 +130,13 @@ type ServiceState struct {
 	Instances []InstanceState `json:"instances"`       // sorted by Server; also servers that Consul no longer lists
 	Rejected  []RejectedState `json:"rejected"`
 	FreeSlots int             `json:"free_slots"`
-	Guard     GuardState      `json:"guard"`
-	Rollout   *RolloutState   `json:"rollout,omitempty"` // absent: none is recorded
+	// BeyondLimit is how many of Rejected are so for max_instances only.
+	BeyondLimit int           `json:"beyond_max_instances"`
+	Guard       GuardState    `json:"guard"`
+	Rollout     *RolloutState `json:"rollout,omitempty"` // absent: none is recorded
+
+	// filePending is whether haproxy.cfg may not have what HAProxy runs of the service.
+	filePending bool
 }
 
 // RolloutState is how the versions of a service share its traffic.

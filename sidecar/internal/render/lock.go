@@ -72,6 +72,20 @@ func (f *File) Lock(ctx context.Context, name string, patience time.Duration) (*
 	return &Lock{file: file}, nil
 }
 
+// Holder tells who holds the lock on a haproxy.cfg: pid, name, since. It is "" where
+// none does, and where that cannot be seen.
+func Holder(path string) string {
+	file, err := os.OpenFile((&File{path: path}).target()+lockSuffix, os.O_RDONLY|syscall.O_NONBLOCK|syscall.O_NOFOLLOW, 0)
+	if err != nil {
+		return ""
+	}
+	defer func() { _ = file.Close() }() // it was read only, and a lock of ours ends with it
+	if err := syscall.Flock(int(file.Fd()), syscall.LOCK_SH|syscall.LOCK_NB); !errors.Is(err, syscall.EWOULDBLOCK) {
+		return ""
+	}
+	return holderIn(file)
+}
+
 // sayHolder writes who holds the lock. A disk that is full or read-only takes no
 // text, and the lock holds all the same.
 func sayHolder(path, name string) {

@@ -83,11 +83,23 @@ func marker(text string, s Settings, before ...kept) (plan.Marker, error) {
 	for _, k := range before {
 		options = append(options, k.text, k.options)
 	}
-	return plan.Marker{
+	m := plan.Marker{
 		Template: digest(text),
 		Services: digest(names...),
 		Settings: digest(append(options, string(settings))...),
-	}, nil
+	}
+	if s.Owner.File != "" {
+		m.Owner = digest(s.Owner.File)
+	}
+	return m, nil
+}
+
+// owner is the line that says whose file it is; "" where that is not known.
+func (s Settings) owner() string {
+	if s.Owner.File == "" {
+		return ""
+	}
+	return fmt.Sprintf("    setenv %s '%s'\n", plan.OwnerVariable, s.Owner)
 }
 
 func digest(parts ...string) string {
@@ -155,7 +167,7 @@ func (r *Renderer) Render(backends []plan.FileBackend) ([]byte, error) {
 	var out bytes.Buffer
 	// A global section of its own, so that an operator's template need not
 	// know of it: HAProxy merges them.
-	fmt.Fprintf(&out, "%s\nglobal\n    setenv %s %s\n%s\n", Header, plan.MarkerVariable, r.marker, r.settings.localPeer())
+	fmt.Fprintf(&out, "%s\nglobal\n    setenv %s %s\n%s%s\n", Header, plan.MarkerVariable, r.marker, r.settings.owner(), r.settings.localPeer())
 	if err := r.tmpl.Execute(&out, v); err != nil {
 		return nil, fmt.Errorf("render: template: %w", err)
 	}

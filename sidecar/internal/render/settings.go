@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/pointsman/pointsman/sidecar/internal/plan"
 	"github.com/pointsman/pointsman/sidecar/internal/route"
 )
 
@@ -46,6 +47,10 @@ type Settings struct {
 
 	Frontends []Frontend
 	MapPath   string // what the paths of the map files begin with: that of haproxy.cfg
+
+	// Owner is whose file it is: HAProxy tells another sidecar. Of it, File is in the
+	// marker; "" is an owner that is not known.
+	Owner plan.Owner `json:"-"`
 
 	// Found is what of the services and routes was found in Consul.
 	Found route.Found `json:"-"` // its backends are in the marker

@@ -214,6 +214,7 @@ func (v *view) Snapshot() catalog.Snapshot {
 		v.s.takes(v.snap.Service(name))
 	}
 	clear(v.fresh)
+	v.s.noteLarge()
 	return v.snap
 }
 

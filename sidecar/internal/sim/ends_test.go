@@ -137,6 +137,8 @@ func (w *world) notQuiet() string {
 		return "the sidecar is not ready: " + st.NotReady
 	case !st.File.Current || st.File.Error != "":
 		return "the sidecar says the file is not current " + st.File.Error
+	case st.Behind.Changes > 0:
+		return st.Behind.String()
 	case st.Reloads.Pending != "":
 		return "a reload is pending: " + st.Reloads.Pending
 	case w.sidecar.calling+w.sidecar.beside > 0:

@@ -57,6 +57,7 @@ func (f file) Write(ctx context.Context, content []byte) (bool, error) {
 	defer func() { f.beside-- }()
 	away := f.away // one that was begun before has whom HAProxy ran, up or not
 	w.note("sidecar: begins to write the file: %s", w.disk.known[string(content)])
+	defer f.noteWrote(w.disk.known[string(w.disk.text)].backends, w.disk.known[string(content)].backends)
 	w.checkFile(f.sidecar, content)
 	if err := f.elapse(ctx, 10*time.Millisecond); err != nil {
 		return false, err
@@ -84,6 +85,15 @@ func (f file) Write(ctx context.Context, content []byte) (bool, error) {
 		return true, err
 	}
 	return true, nil
+}
+
+// noteWrote notes which backends the file has otherwise than before.
+func (f file) noteWrote(was, is []plan.FileBackend) {
+	for _, b := range is {
+		if !slices.ContainsFunc(was, b.Equal) {
+			f.wrote[b.Backend] = f.w.now()
+		}
+	}
 }
 
 // beginning is how long a write takes to begin. The loop goes on in the same

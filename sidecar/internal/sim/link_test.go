@@ -66,7 +66,11 @@ func (l link) takeCompared(o plan.Observed, asked []string, began time.Duration)
 	if o.PID != l.saw.PID || o.Marker != l.saw.Marker || l.saw.Backends == nil || !l.saw.Running {
 		return
 	}
-	asked = slices.DeleteFunc(slices.Clone(asked), func(name string) bool { return l.touched[name] > began })
+	asked = slices.DeleteFunc(slices.Clone(asked), func(name string) bool {
+		// After a write the loop reads what is otherwise in the file, a large service in
+		// its next turn.
+		return l.touched[name] > began || l.wrote[name] > began && l.isLarge(name)
+	})
 	saw := l.saw
 	l.take(o, asked, l.comparedOf, l.comparedAt)
 	saw.Backends = l.saw.Backends
@@ -87,6 +91,7 @@ func (s *sidecar) beginPass() {
 // endPass lets the loop take what has come meanwhile.
 func (s *sidecar) endPass() {
 	s.inPass = false
+	clear(s.large)
 	if take := s.compared; take != nil {
 		s.compared = nil
 		take()
@@ -123,6 +128,7 @@ func (l link) Observe(ctx context.Context, backends []string) (plan.Observed, er
 			runs[name] = b.servers
 		}
 		l.touched[name] = w.now()
+		delete(l.turnDue, name)
 	}
 	l.take(o, backends, runs, w.now())
 	if w.needsReload(l.sidecar) {

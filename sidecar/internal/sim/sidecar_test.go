@@ -2,6 +2,7 @@ package sim
 
 import (
 	"context"
+	"math"
 	"math/rand/v2"
 	"runtime"
 	"time"
@@ -57,14 +58,18 @@ type sidecar struct {
 
 	absent map[string]map[string]time.Duration // by backend and server's name: see noteAbsent
 
-	ill         map[string]bool // instances that were told not to be well: they may be damped
-	clean       bool            // it should find nothing to do
+	ill         map[string]bool          // instances that were told not to be well: they may be damped
+	large       map[string]bool          // backends whose service has turns in this pass
+	turnDue     map[string]time.Duration // by backend, of which something was heard: when it must have been read
+	clean       bool                     // it should find nothing to do
 	failed      time.Duration
-	looks       time.Duration // when it must have looked at HAProxy; 0: there is no need
-	owes        bool          // its next call must be Apply
-	reloaded    time.Duration // when its last reload ended; 0: none has, or it has new settings since that began
-	reloadEnded time.Duration // the same, also then
-	reset       bool          // new settings have come since its last reload began
+	slowed      time.Duration            // when a call last took long
+	wrote       map[string]time.Duration // by backend: when a write ended that changed it in the file
+	looks       time.Duration            // when it must have looked at HAProxy; 0: there is no need
+	owes        bool                     // its next call must be Apply
+	reloaded    time.Duration            // when its last reload ended; 0: none has, or it has new settings since that began
+	reloadEnded time.Duration            // the same, also then
+	reset       bool                     // new settings have come since its last reload began
 	steps       int
 	reloads     int
 	writes      int
@@ -80,12 +85,13 @@ func (w *world) startSidecar() {
 		clear(w.left) // it takes what is in that file for what HAProxy last ran
 	}
 	s := &sidecar{
-		w: w, number: w.started, settings: w.set.settings(w), clean: w.rests(), failed: -time.Hour, ill: map[string]bool{}, heardLeaving: map[place]bool{}, leftAs: map[[2]string]bool{}, sawAt: map[*server]time.Duration{}, touched: map[string]time.Duration{}, absent: map[string]map[string]time.Duration{},
+		w: w, number: w.started, settings: w.set.settings(w), clean: w.rests(), failed: -time.Hour, slowed: -time.Hour, ill: map[string]bool{}, large: map[string]bool{}, wrote: map[string]time.Duration{}, turnDue: map[string]time.Duration{}, heardLeaving: map[place]bool{}, leftAs: map[[2]string]bool{}, sawAt: map[*server]time.Duration{}, touched: map[string]time.Duration{}, absent: map[string]map[string]time.Duration{},
 		dice: rand.New(rand.NewPCG(w.Seed, uint64(w.started)<<40)),
 	}
 	s.view = newView(w, s)
 	a, err := reconcile.New(reconcile.Options{
 		Name: "lb", Catalog: s.view, HAProxy: link{s}, File: file{s}, Recorder: recorder{s}, Decided: w.Decided, Settings: s.settings,
+		LargeService: w.largeService(), TurnSteps: 1 + int(w.Seed>>2%3),
 		Jitter: func(bound time.Duration) time.Duration {
 			w.mu.Lock()
 			defer w.mu.Unlock()
@@ -140,6 +146,9 @@ func (s *sidecar) terminate() {
 
 // heard gets each answer that brings it something new.
 func (s *sidecar) heard(told catalog.Service) {
+	if s.w.proxy.running && s.turnDue[told.Name] == 0 {
+		s.turnDue[told.Name] = s.w.now() + promptly + inTurn
+	}
 	for _, i := range told.Instances {
 		if i.Health != catalog.Passing {
 			s.ill[i.ID] = true
@@ -164,6 +173,27 @@ func (s *sidecar) takes(told catalog.Service) {
 // is under way may pause for steps that do not show.
 const promptly = 200 * time.Millisecond
 
+// inTurn is how much longer that may take for a large service, which lets the small
+// ones go first.
+const inTurn = 200 * time.Millisecond
+
+// largeService makes all services large in each third history, and some of them in
+// another third.
+func (w *world) largeService() int { return [...]int{math.MaxInt, 1, 4}[w.Seed%3] }
+
+// noteLarge notes which services have turns in the pass that begins.
+func (s *sidecar) noteLarge() {
+	for _, svc := range s.settings.Services {
+		if s.isLarge(svc.Backend) {
+			s.large[svc.Backend] = true
+		}
+	}
+}
+
+func (s *sidecar) isLarge(backend string) bool {
+	return max(len(s.saw.Backends[backend].Servers), len(s.view.snap.Service(backend).Instances)) >= s.w.largeService()
+}
+
 // calm is how long after a failure nothing that failed is waited with any more.
 const calm = 15 * time.Second
 
@@ -179,6 +209,7 @@ func (s *sidecar) done() { s.calling-- }
 
 func (s *sidecar) latency() time.Duration {
 	if roll := s.w.callRNG.Float64(); roll < s.w.trouble.slow {
+		s.slowed = s.w.now()
 		return time.Duration(s.w.callRNG.Int64N(int64(3 * time.Second)))
 	}
 	return time.Duration(s.w.callRNG.Int64N(int64(s.w.set.latency)))

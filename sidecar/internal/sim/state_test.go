@@ -98,7 +98,24 @@ func (s *sidecar) mustAct(backends []string) bool {
 		// While a new worker may begin to serve, what is for the one before it waits.
 		steps = slices.DeleteFunc(steps, plan.Step.IsForWorker)
 	}
-	return len(steps) > 0
+	s.noteLarge()
+	// What is left of a large service's steps waits for its next turn.
+	return slices.ContainsFunc(steps, func(st plan.Step) bool { return !s.large[st.Backend] })
+}
+
+// checkTurns: a service of which something was heard has had its turn soon after,
+// whatever the others do.
+func (s *sidecar) checkTurns() {
+	for _, svc := range s.settings.Services {
+		due, heard := s.turnDue[svc.Name]
+		if !heard || s.w.now() <= due+s.w.set.latency*100 || s.calling > 0 {
+			continue
+		}
+		if !s.told && !s.dead && s.w.proxy.running && s.w.now()-max(s.failed, s.slowed) > calm {
+			s.w.breach(noHesitation, "Consul's change of %s was heard, and it had no turn since", svc.Name)
+		}
+		delete(s.turnDue, svc.Name)
+	}
 }
 
 // checkPrompt: who has heard of a change has looked at HAProxy soon after, unless

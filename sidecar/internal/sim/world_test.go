@@ -174,6 +174,7 @@ func (w *world) runUntil(deadline time.Duration, done func() bool) bool {
 			w.settle()
 			if w.sidecar != nil {
 				w.sidecar.checkPrompt()
+				w.sidecar.checkTurns()
 			}
 			w.mu.Unlock()
 			synctest.Wait()
