@@ -65,7 +65,7 @@ func TestReport_Hostile_IsNone(t *testing.T) {
 	for name, value := range map[string]string{
 		"none":                `lb0`,
 		"null":                `null`,
-		"too large":           `{"leader":"` + strings.Repeat("x", maxReport) + `"}`,
+		"too large":           `{"leader":"lb0","more":"` + strings.Repeat("x", maxReport) + `"}`,
 		"a long leader":       `{"leader":"` + strings.Repeat("x", 301) + `"}`,
 		"control characters":  `{"leader":"lb0","reason":"a\u001b[2Jb"}`,
 		"another verdict":     `{"leader":"lb0","verdict":"good"}`,
@@ -76,6 +76,9 @@ func TestReport_Hostile_IsNone(t *testing.T) {
 		"a time that is none": `{"leader":"lb0","step_at":"soon"}`,
 	} {
 		s := newMoverScene(t)
+		if !strings.Contains(value, "step_at") { // else it would be none for that
+			value = strings.Replace(value, "{", `{"step_at":"`+s.document().StepAt.Format(time.RFC3339Nano)+`",`, 1)
+		}
 		if _, err := s.store.KV.Swap(t.Context(), leaderKey("api"), []byte(value), 0); err != nil {
 			t.Fatal(err)
 		}
