@@ -79,7 +79,7 @@ func TestServerDown_AfterItWasUp_PhaseDownEverywhere(t *testing.T) {
 		}
 		return nil
 	}))
-	f.logged("[WARN]", "server down", "server="+failed.Server, "check=L7STS")
+	f.logged("[WARN]", "server down", "server="+failed.Server, "check=L7STS", "code=503", "url=/")
 	f.must(fail(f.ctx, failed.Addr, "ok"))
 	f.logged("server up", "server="+failed.Server)
 

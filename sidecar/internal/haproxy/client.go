@@ -28,14 +28,15 @@ type Client struct {
 	reloading chan struct{} // holds a value while a Reload is under way
 
 	mu           sync.Mutex
-	pid          int               // of the worker that caps was found from; 0: none yet
-	caps         plan.Capabilities // what that worker can do
-	up           map[string]bool   // servers that the last Observe of their backend saw up, by "backend/server"
-	byMaster     bool              // the last exchange had to go through the master
-	countsBroken bool              // the last count of old workers' sessions failed
-	counting     *sessionCount     // the one under way, or whose result no call has taken yet
-	alone        int               // the worker, by PID, that was seen to have no old one; 0: none was
-	masterGone   bool              // the master has not answered for longer than a restart takes
+	pid          int                   // of the worker that caps was found from; 0: none yet
+	caps         plan.Capabilities     // what that worker can do
+	up           map[string]bool       // servers that the last Observe of their backend saw up, by "backend/server"
+	checks       map[string]plan.Check // of those that it saw down, by the same
+	byMaster     bool                  // the last exchange had to go through the master
+	countsBroken bool                  // the last count of old workers' sessions failed
+	counting     *sessionCount         // the one under way, or whose result no call has taken yet
+	alone        int                   // the worker, by PID, that was seen to have no old one; 0: none was
+	masterGone   bool                  // the master has not answered for longer than a restart takes
 }
 
 // learn keeps what a process said of itself.

@@ -58,6 +58,7 @@ func (c *Client) observe(ctx context.Context, backends []string) (plan.Observed,
 		observed.Backends[name] = plan.Backend{Servers: planServers(servers)}
 	}
 	c.noteUp(observed)
+	c.completeChecks(observed)
 	c.addOldSessions(ctx, observed)
 	return observed, nil
 }

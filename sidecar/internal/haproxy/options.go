@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/go-hclog"
+
+	"github.com/pointsman/pointsman/sidecar/internal/plan"
 )
 
 // Options says where HAProxy is and how to talk to it.
@@ -80,6 +82,6 @@ func newClient(o Options, runtime, master endpoint) *Client {
 		reloadCommand: o.ReloadCommand,
 		timeout:       o.Timeout, reloadTimeout: o.ReloadTimeout,
 		log: o.Logger, onCommand: o.OnCommand,
-		dial: dialEndpoint, countWait: countWait, reloading: make(chan struct{}, 1), up: map[string]bool{},
+		dial: dialEndpoint, countWait: countWait, reloading: make(chan struct{}, 1), up: map[string]bool{}, checks: map[string]plan.Check{},
 	}
 }

@@ -30,3 +30,29 @@ func (c *Client) seenUp(at string) bool {
 	defer c.mu.Unlock()
 	return c.up[at]
 }
+
+// completeChecks gives the servers that are down the code and the words of their last
+// check where HAProxy keeps its status only: while the next check is under way (2.6 to
+// 3.4, seen).
+func (c *Client) completeChecks(observed plan.Observed) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	was := maps.Clone(c.checks)
+	maps.DeleteFunc(c.checks, func(at string, _ plan.Check) bool {
+		backend, _, _ := strings.Cut(at, "/")
+		_, read := observed.Backends[backend]
+		return read
+	})
+	for backend, b := range observed.Backends {
+		for i := range b.Servers {
+			s, at := &b.Servers[i], backend+"/"+b.Servers[i].Name
+			if s.Check.Status == "" {
+				continue
+			}
+			if last := was[at]; s.Check.Code == 0 && s.Check.Words == "" && last.Status == s.Check.Status {
+				s.Check = last
+			}
+			c.checks[at] = s.Check
+		}
+	}
+}
