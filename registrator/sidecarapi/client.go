@@ -329,7 +329,7 @@ func notFound(to Target, response *http.Response, body []byte) error {
 		err = f.same("load_balancer", to.LoadBalancer)
 	}
 	if err != nil {
-		return fmt.Errorf("status 404 from something other than this load balancer: %w", err)
+		return fmt.Errorf("status 404 from something other than this load balancer, or from another version of its sidecar: %w", err)
 	}
 	return ErrNotRouted
 }

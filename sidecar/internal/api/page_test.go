@@ -93,3 +93,24 @@ func TestState_UnchangedState_NotSentAgain(t *testing.T) {
 		t.Errorf("another state: got %d with ETag %q, want 200 with another", changed.code, changed.header.Get("ETag"))
 	}
 }
+
+func TestDecisions_AnotherIsAnswered_Refused(t *testing.T) {
+	o := options()
+	asked, goOn := make(chan struct{}), make(chan struct{})
+	o.Decisions = func() any {
+		close(asked)
+		<-goOn
+		return struct{}{}
+	}
+	url := start(t, o) + "/api/v1/decisions"
+	done := make(chan response, 1)
+	go func() { done <- request(t, http.MethodGet, url) }()
+	<-asked
+	if second := request(t, http.MethodGet, url); second.code != http.StatusServiceUnavailable || second.header.Get("Retry-After") == "" {
+		t.Errorf("a second request: got %d, want 503 with Retry-After", second.code)
+	}
+	close(goOn)
+	if first := <-done; first.code != http.StatusOK {
+		t.Errorf("the first: got %d, want 200", first.code)
+	}
+}

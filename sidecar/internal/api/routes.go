@@ -48,7 +48,7 @@ func routes(o Options) (map[string]http.Handler, error) {
 		paths["/api/v1/counters/*"] = serviceCounters(o.LoadBalancer, o.Counters)
 	}
 	if o.Decisions != nil {
-		paths["/api/v1/decisions"] = state(o.Decisions)
+		paths["/api/v1/decisions"] = oneAtATime(state(o.Decisions))
 	}
 	if o.Deployments != nil {
 		paths["/api/v1/deployments"] = recorded(o.Deployments)

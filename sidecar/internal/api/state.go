@@ -60,3 +60,18 @@ func state(get func() any) http.Handler {
 		_, _ = w.Write(content) // the client may have gone
 	})
 }
+
+// oneAtATime refuses a request while another one is answered: the answer is large.
+func oneAtATime(h http.Handler) http.Handler {
+	turn := make(chan struct{}, 1)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		select {
+		case turn <- struct{}{}:
+			defer func() { <-turn }()
+			h.ServeHTTP(w, r)
+		default:
+			w.Header().Set("Retry-After", "1")
+			writeJSON(w, http.StatusServiceUnavailable, problem{"another request for this is being answered"})
+		}
+	})
+}

@@ -28,12 +28,13 @@ type Keeper struct {
 	o     Options
 	store Store
 
-	cache   cache
-	settled *outcome       // nil while something is still to be done
-	unsent  []Certificate  // copied while HAProxy could not be told
-	missing map[string]int // looks in a row that have not seen a certificate that is kept
-	isDue   bool           // the default is another one than in haproxy.cfg
-	refused []refused      // by the last trials
+	cache     cache
+	settled   *outcome       // nil while something is still to be done
+	unsent    []Certificate  // copied while HAProxy could not be told
+	missing   map[string]int // looks in a row that have not seen a certificate that is kept
+	isDue     bool           // the default is another one than in haproxy.cfg
+	refused   []refused      // by the last trials
+	untriable untriable      // of what has no certificate
 
 	mu    sync.Mutex
 	state State

@@ -11,15 +11,22 @@ import (
 	"time"
 )
 
-// Trial asks HAProxy whether it can start with the certificates of a crt-list. words are
-// those in which it refuses them; "" if it does not. The error is that it cannot be asked.
-type Trial func(ctx context.Context, list string) (words string, err error)
+// Trial asks HAProxy whether it can start with the certificates of a crt-list, or, if
+// that is "", without any. It may write in dir. words are those in which it refuses; "" if
+// it does not. The error is that it cannot be asked.
+type Trial func(ctx context.Context, dir, list string) (words string, err error)
 
 // refused is a certificate that HAProxy could not start with.
 type refused struct {
 	Certificate
 	words string
 	at    time.Time
+}
+
+// untriable is why nothing can be tried.
+type untriable struct {
+	err error
+	at  time.Time
 }
 
 // save makes the copies that HAProxy will load when it starts or reloads. One that it
@@ -37,8 +44,13 @@ func (k *Keeper) save(ctx context.Context, saved, want []Certificate) (kept []Ce
 			untried = append(untried, c)
 		}
 	}
-	if err := k.try(ctx, untried); err != nil {
-		return saved, nil, err
+	err = k.untriable.err
+	if err == nil || now.Sub(k.untriable.at) >= askAgain {
+		k.untriable = untriable{}
+		err = k.try(ctx, untried)
+	}
+	if err != nil {
+		return saved, nil, fmt.Errorf("certificates: %w", err)
 	}
 	for _, c := range want {
 		i := slices.IndexFunc(k.refused, func(r refused) bool { return r.Equal(c) })
@@ -61,33 +73,50 @@ func (k *Keeper) save(ctx context.Context, saved, want []Certificate) (kept []Ce
 	return kept, problems, k.store.Save(kept)
 }
 
-// try tries certificates together, and notes those that are refused. Halves are tried
-// where all are not taken, so that one of thousands is found by some runs of HAProxy.
+// try tries certificates together, and notes those that are refused. The error is that
+// HAProxy cannot be asked, or refuses also what has no certificate.
 func (k *Keeper) try(ctx context.Context, all []Certificate) error {
 	if len(all) == 0 {
 		return nil
 	}
 	words, err := k.store.try(ctx, k.o.Trial, all)
+	if err != nil || words == "" {
+		return err
+	}
+	without, err := k.store.try(ctx, k.o.Trial, nil)
 	switch {
 	case err != nil:
-		return fmt.Errorf("certificates: %w", err)
-	case words == "":
-		return nil
-	case len(all) == 1:
+		return err
+	case without != "":
+		k.untriable = untriable{errors.New("HAProxy refuses a file without certificates, too: " + without), k.o.Now()}
+		return k.untriable.err
+	}
+	return k.find(ctx, all, words)
+}
+
+// find notes those that are refused of some that are refused together. It tries halves, so
+// that one of thousands is found by some runs of HAProxy.
+func (k *Keeper) find(ctx context.Context, all []Certificate, words string) error {
+	if len(all) == 1 {
 		k.refused = append(k.refused, refused{all[0], words, k.o.Now()})
 		return nil
 	}
-	half := len(all) / 2
-	if err := k.try(ctx, all[:half]); err != nil {
-		return err
+	for _, half := range [][]Certificate{all[:len(all)/2], all[len(all)/2:]} {
+		words, err := k.store.try(ctx, k.o.Trial, half)
+		if err == nil && words != "" {
+			err = k.find(ctx, half, words)
+		}
+		if err != nil {
+			return err
+		}
 	}
-	return k.try(ctx, all[half:])
+	return nil
 }
 
 // trialName is the directory of copies that are tried, beside those that HAProxy loads.
 const trialName = "trial"
 
-// try tries copies that are in no list of HAProxy's, and removes them.
+// try tries copies that are in no list of HAProxy's, or none, and removes them.
 func (s Store) try(ctx context.Context, ask Trial, all []Certificate) (words string, err error) {
 	t := NewStore(filepath.Join(s.dir, trialName))
 	if err := os.RemoveAll(t.dir); err != nil { // of a trial that was killed
@@ -97,6 +126,10 @@ func (s Store) try(ctx context.Context, ask Trial, all []Certificate) (words str
 	if err := t.Save(all); err != nil {
 		return "", err
 	}
-	words, err = ask(ctx, t.list)
+	list := t.list
+	if len(all) == 0 {
+		list = ""
+	}
+	words, err = ask(ctx, t.dir, list)
 	return strings.ReplaceAll(words, t.dir+"/", ""), err
 }

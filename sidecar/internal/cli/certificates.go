@@ -96,21 +96,32 @@ func checkCertificates(cfg config.Config, svc config.Service) (note string, err 
 func newKeeper(cfg config.Config, s config.Service, runtime certificate.Runtime, worker func() int, log hclog.Logger) *certificate.Keeper {
 	return certificate.New(certificate.Options{
 		Directory: s.Certificates.Directory, Store: certificateCopies(cfg, s.Backend), Runtime: runtime, Worker: worker, Logger: log.With("service", s.Name),
-		Trial: trial(cfg.HAProxy.CheckCommand),
+		Trial: trial(cfg),
 	})
 }
 
-// trial has the check command try a file with one bind, which loads certificates.
-func trial(check []string) certificate.Trial {
+// trial has the check command try a file with one bind, which loads certificates. What the
+// settings add to the global section counts, too: it may ask for stronger keys, say.
+func trial(cfg config.Config) certificate.Trial {
+	check := cfg.HAProxy.CheckCommand
 	if len(check) == 0 {
 		return nil
 	}
-	return func(ctx context.Context, list string) (words string, err error) {
-		file, err := render.NewFile(filepath.Join(filepath.Dir(list), "trial.cfg"), check, "")
+	return func(ctx context.Context, dir, list string) (words string, err error) {
+		file, err := render.NewFile(filepath.Join(dir, "trial.cfg"), check, "")
 		if err != nil {
 			return "", err
 		}
-		err = file.Try(ctx, fmt.Appendf(nil, "defaults\n    mode http\n    timeout connect 5s\n    timeout client 5s\n    timeout server 5s\n\nfrontend trial\n    bind 127.0.0.1:1 ssl crt-list %s\n", list))
+		var text strings.Builder
+		if extra := cfg.HAProxy.Global.Extra; len(extra) > 0 && cfg.HAProxy.BaseConfig == "" {
+			text.WriteString("global\n    " + strings.Join(extra, "\n    ") + "\n\n")
+		}
+		text.WriteString("defaults\n    mode http\n    timeout connect 5s\n    timeout client 5s\n    timeout server 5s\n\nfrontend trial\n    bind 127.0.0.1:1")
+		if list != "" {
+			text.WriteString(" ssl crt-list " + list)
+		}
+		text.WriteString("\n")
+		err = file.Try(ctx, []byte(text.String()))
 		if refused, is := errors.AsType[*render.RejectedError](err); is {
 			return strings.Join(strings.Fields(refused.Words()), " "), nil
 		}

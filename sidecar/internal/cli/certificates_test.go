@@ -201,6 +201,44 @@ func TestCertificates_HAProxyCannotStartWithOne_NotCopied(t *testing.T) {
 	copied("a.test", "b.test", "d.test", "e.test", "c.test")
 }
 
+// A check command that refuses whatever it gets is not asked about each certificate.
+func TestCertificates_EverythingIsRefused_NoCertificateIsBlamed(t *testing.T) {
+	cfg, dir := certified(t)
+	putPair(t, dir)
+	certs := certtest.New(t)
+	for n := range 8 {
+		name := fmt.Sprintf("c%d.test", n)
+		certs.Sign(name)
+		if err := os.WriteFile(filepath.Join(dir, name+".pem"), append(certs.Read(name+".pem"), certs.Read(name+"-key.pem")...), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	runs := filepath.Join(t.TempDir(), "runs")
+	cfg.HAProxy.CheckCommand = []string{"/bin/sh", "-c", `echo >>'` + runs + `'; echo "[ALERT] not today"; exit 1; : "$0"`, render.FilePlaceholder}
+	k := newKeeper(cfg, cfg.Services[0], func(context.Context, string) (string, error) { return "", certificate.ErrNotRunning }, nil, hclog.NewNullLogger())
+	k.Step(t.Context())
+	k.Step(t.Context()) // a second later
+	if count, err := os.ReadFile(runs); err != nil || len(count) != 2 {
+		t.Errorf("the check command ran %d times (error: %v), want twice: with all and with none", len(count), err)
+	}
+	if text := fmt.Sprint(k.State().Err); !strings.Contains(text, "refuses a file without certificates, too") {
+		t.Errorf("got the error %s, want that no certificate is to blame", text)
+	}
+}
+
+// The global section of the settings may be why a certificate is refused.
+func TestCertificates_Trial_HasTheGlobalSection(t *testing.T) {
+	cfg, _ := certified(t)
+	cfg.HAProxy.Global.Extra = []string{"ssl-security-level 3"}
+	cfg.HAProxy.CheckCommand = []string{"/bin/sh", "-c", `grep -q ' ssl-security-level 3$' "$0" && grep -q ' ssl crt-list /a/list$' "$0" && { echo "[ALERT] key too small"; exit 1; }; exit 0`, render.FilePlaceholder}
+	if words, err := trial(cfg)(t.Context(), t.TempDir(), "/a/list"); err != nil || !strings.Contains(words, "key too small") {
+		t.Errorf("got %q (error: %v), want that it is refused", words, err)
+	}
+	if words, err := trial(cfg)(t.Context(), t.TempDir(), ""); err != nil || words != "" {
+		t.Errorf("without certificates: got %q (error: %v), want nothing", words, err)
+	}
+}
+
 // signedByMD4 is a certificate that seems to be signed with md4WithRSAEncryption.
 func signedByMD4(t *testing.T) []byte {
 	t.Helper()

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"time"
@@ -31,6 +32,9 @@ is not enough, what the reload waits for, and how the last ones went.`,
 	}
 }
 
+// errNoState is an answer of something else than a sidecar.
+var errNoState = errors.New("invalid answer: it has no state")
+
 // stateAndEvents asks this machine's sidecar for both.
 func stateAndEvents(cmd *cobra.Command, env Env) (s judgedState, _ []event.Event, err error) {
 	var happened api.Events
@@ -40,6 +44,9 @@ func stateAndEvents(cmd *cobra.Command, env Env) (s judgedState, _ []event.Event
 		}
 		return err
 	})
+	if err == nil && s.State == nil {
+		err = failure(errNoState)
+	}
 	return s, happened.Events, err
 }
 
@@ -61,8 +68,11 @@ func waitsForReload(r reconcile.ReloadState, h reconcile.HAProxyState, now time.
 	case r.UnderWay:
 		return "nothing: it is under way"
 	case r.WaitsFor != "":
-		return fmt.Sprintf("%s: %d old workers with %d MiB still serve connections; they end with these, or after haproxy.global.hard_stop_after (limits: reload.max_old_workers, reload.max_old_workers_memory)",
-			r.WaitsFor, h.OldWorkers, h.OldWorkersMemory>>20)
+		text := r.WaitsFor
+		if h.OldWorkers > 0 {
+			text += fmt.Sprintf(" (%d with %d MiB when they were last counted)", h.OldWorkers, h.OldWorkersMemory>>20)
+		}
+		return text + ": they end with their connections, or after haproxy.global.hard_stop_after (limits: reload.max_old_workers, reload.max_old_workers_memory)"
 	case r.NotBefore.After(now) && r.Error != "":
 		return fmt.Sprintf("until %s, because the last one failed", r.NotBefore.Format(time.RFC3339))
 	case r.NotBefore.After(now):

@@ -30,6 +30,9 @@ HOST/PATH may be a URL. Exits with 1 if no frontend leads it to a service.`,
 			}); err != nil {
 				return err
 			}
+			if s.State == nil {
+				return failure(errNoState)
+			}
 			if len(s.Frontends) == 0 {
 				return failure(fmt.Errorf("explain route %s: this load balancer has no frontend with routes", catalog.Printable(args[0])))
 			}

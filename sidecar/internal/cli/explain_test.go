@@ -22,7 +22,7 @@ func TestExplainReload_EachWait_IsSaidWithItsEnd(t *testing.T) {
 		want    []string
 	}{
 		"none due":    {reconcile.ReloadState{}, []string{"none due", "none since the sidecar started", "0 succeeded, 0 failed"}},
-		"old workers": {after(func(r *reconcile.ReloadState) { r.WaitsFor = "old workers" }), []string{"due, slots_exhausted: an instance has no free slot", "old workers: 3 old workers with 64 MiB", "hard_stop_after"}},
+		"old workers": {after(func(r *reconcile.ReloadState) { r.WaitsFor = "old workers" }), []string{"due, slots_exhausted: an instance has no free slot", "old workers (3 with 64 MiB when they were last counted): they end", "hard_stop_after"}},
 		"an interval": {after(func(r *reconcile.ReloadState) { r.NotBefore = noon.Add(time.Second) }), []string{"until 2026-", "reload.min_interval"}},
 		"a failure": {after(func(r *reconcile.ReloadState) {
 			r.NotBefore, r.Error, r.Failed = noon.Add(time.Minute), "line 7: unknown\x1b[2J", 2

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"compress/gzip"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -27,14 +28,20 @@ and write them to a file for a report of an error; to standard output for "-".
 By default the file is named pointsman-NAME.json.gz; a name that ends in .gz is
 compressed. "pointsman replay FILE" shows it.
 
-The file has names and addresses of instances and the lines of haproxy.cfg that
-concern servers. It has no tokens, keys or certificates.`,
+The file has names and addresses of instances and the options of servers. It has no
+tokens, keys or certificates; what agent-send sends and queries of check.path are
+left out.`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var f flight.File
 			err := askOwn(cmd, env, func(c *sidecarapi.Client, to sidecarapi.Target) error {
 				return c.Decisions(cmd.Context(), to, &f)
 			})
+			if err == nil {
+				if err = f.Check(); err != nil {
+					err = failure(fmt.Errorf("record: invalid answer: %w", err))
+				}
+			}
 			if err != nil {
 				return err
 			}
@@ -77,8 +84,8 @@ func save(name string, f flight.File) (err error) {
 		return err
 	}
 	defer func() {
-		if closed := file.Close(); err == nil {
-			err = closed
+		if err = errors.Join(err, file.Close()); err != nil {
+			err = errors.Join(err, os.Remove(name)) // a part of it is of no use
 		}
 	}()
 	var w io.WriteCloser = file

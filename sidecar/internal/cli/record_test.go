@@ -10,6 +10,7 @@ import (
 
 	"github.com/pointsman/pointsman/sidecar/internal/api"
 	"github.com/pointsman/pointsman/sidecar/internal/catalog"
+	"github.com/pointsman/pointsman/sidecar/internal/event"
 	"github.com/pointsman/pointsman/sidecar/internal/flight"
 	"github.com/pointsman/pointsman/sidecar/internal/plan"
 )
@@ -79,5 +80,22 @@ func TestReplay_AnotherDecision_IsShownAndFails(t *testing.T) {
 	}
 	if code, _, errs := sidecar(t, "127.0.0.1:1", "replay", filepath.Join(t.TempDir(), "none")); code != ExitFailure || !strings.Contains(errs, "no such file") {
 		t.Errorf("no file: got code %d and %q", code, errs)
+	}
+}
+
+// Anything may listen on the port.
+func TestRecordAndExplain_AnswersOfSomethingElse_Refused(t *testing.T) {
+	at := served(t, api.Options{State: func() any { return struct{}{} }, Decisions: func() any { return struct{}{} }, Events: event.NewLog(noon)})
+	path, noState := filepath.Join(t.TempDir(), "record.json"), "invalid answer: it has no state"
+	for args, want := range map[string]string{
+		"record " + path: "invalid answer: schema 0",
+		"explain x":      noState, "explain service api": noState, "explain reload": noState, "explain route a.test/": noState,
+	} {
+		if code, _, errs := sidecar(t, at, strings.Fields(args)...); code != ExitFailure || !strings.Contains(errs, want) {
+			t.Errorf("%q: got code %d and %q, want %q", args, code, errs, want)
+		}
+	}
+	if _, err := os.Stat(path); err == nil {
+		t.Error("a file is left")
 	}
 }

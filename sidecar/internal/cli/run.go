@@ -222,7 +222,7 @@ func (d *daemon) newAPI(happened *event.Log, watched *reconcile.InvariantWatch, 
 		},
 		Short: func() any { return summary() },
 		Fleet: func(ctx context.Context) any { return all.Gather(ctx) }, Deployments: deploymentRecords(book).read, Rollouts: rolloutRecords(store).read,
-		Counters: d.counters, Decisions: func() any { return flight.NewFile(d.cfg.Name, d.version, time.Now(), d.decided.Decisions()) },
+		Counters: d.counters, Decisions: func() any { return flight.NewFile(d.started.Name, d.version, time.Now(), d.decided.Decisions()) },
 		State: func() any {
 			s := judged(d.agent.State())
 			s.Certificates, s.CertificateProblems = d.certificates.state()

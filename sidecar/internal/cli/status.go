@@ -103,7 +103,7 @@ func showStatus(cmd *cobra.Command, env Env, o statusOptions) error {
 			return view{}, err
 		}
 		if s.State == nil {
-			return view{}, errors.New("the answer has no state")
+			return view{}, errNoState
 		}
 		if !o.json {
 			var all rollouts

@@ -1,10 +1,12 @@
 package flight
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/pointsman/pointsman/sidecar/internal/catalog"
@@ -14,8 +16,12 @@ import (
 // schema is the version of the file's form. Another one cannot be read.
 const schema = 1
 
-// maxFile bounds a file that is read, in bytes: what is kept takes some 40 MB.
-const maxFile = 256 << 20
+// The bounds of a file that is read: bytes, and objects in it, of which each takes many
+// times its three bytes in memory. What is kept takes some 20 MB, and some 100,000.
+const (
+	maxFile    = 32 << 20
+	maxObjects = 250_000
+)
 
 // File is the body of /api/v1/decisions, and what `pointsman record` writes: the newest
 // decisions of one sidecar. Times are of its clock, durations in nanoseconds.
@@ -27,9 +33,50 @@ type File struct {
 	Decisions    []*Decision `json:"decisions"` // the oldest first
 }
 
-// NewFile makes a file of decisions.
+// NewFile makes a file of decisions. What may be a secret in the settings of a service,
+// the word that agents are sent and the query of a check's path, is not in it: decisions do
+// not depend on it.
 func NewFile(balancer, version string, now time.Time, decisions []*Decision) File {
-	return File{Schema: schema, LoadBalancer: balancer, Version: version, Written: now, Decisions: decisions}
+	f := File{Schema: schema, LoadBalancer: balancer, Version: version, Written: now, Decisions: make([]*Decision, len(decisions))}
+	for i, d := range decisions {
+		f.Decisions[i] = d.masked()
+	}
+	return f
+}
+
+// mask stands for what is left out.
+const mask = "***"
+
+// masked is a copy without what may be a secret.
+func (d *Decision) masked() *Decision {
+	c := *d
+	c.Service.Options, c.Service.Path = maskOptions(d.Service.Options), maskQuery(d.Service.Path)
+	c.Outcome.Steps, c.Outcome.Waiting = slices.Clone(d.Outcome.Steps), slices.Clone(d.Outcome.Waiting)
+	for i := range c.Outcome.Steps {
+		c.Outcome.Steps[i].Options = maskOptions(c.Outcome.Steps[i].Options)
+	}
+	for i := range c.Outcome.Waiting {
+		c.Outcome.Waiting[i].Check.Path = maskQuery(c.Outcome.Waiting[i].Check.Path)
+	}
+	return &c
+}
+
+// maskOptions masks the argument of agent-send (HAProxy's manual, 5.2).
+func maskOptions(options string) string {
+	words := strings.Fields(options)
+	for i := 1; i < len(words); i++ {
+		if words[i-1] == "agent-send" {
+			words[i] = mask
+		}
+	}
+	return strings.Join(words, " ")
+}
+
+func maskQuery(path string) string {
+	if before, _, has := strings.Cut(path, "?"); has {
+		return before + "?" + mask
+	}
+	return path
 }
 
 // WithoutChecks gives the file without what checks have answered, which is the servers' own
@@ -57,24 +104,32 @@ func (f File) WithoutChecks() File {
 
 // Read reads a file. An error says what is wrong with it.
 func Read(r io.Reader) (f File, err error) {
-	limited := &io.LimitedReader{R: r, N: maxFile + 1}
-	d := json.NewDecoder(limited)
+	text, err := io.ReadAll(io.LimitReader(r, maxFile+1))
+	switch n := bytes.Count(text, []byte("{")); {
+	case err != nil:
+		return File{}, err
+	case len(text) > maxFile:
+		return File{}, fmt.Errorf("larger than %d bytes", maxFile)
+	case n > maxObjects:
+		return File{}, fmt.Errorf("%d objects, want at most %d", n, maxObjects)
+	}
+	d := json.NewDecoder(bytes.NewReader(text))
 	d.DisallowUnknownFields()
 	if err := d.Decode(&f); err != nil {
-		if limited.N <= 0 {
-			return File{}, fmt.Errorf("larger than %d bytes", maxFile)
-		}
 		return File{}, fmt.Errorf("no record of decisions, or one of another version of pointsman: %w", err)
 	}
+	return f, f.Check()
+}
+
+// Check reports what is wrong with a file that was decoded.
+func (f File) Check() error {
 	if f.Schema != schema {
-		return File{}, fmt.Errorf("schema %d: this program reads schema %d", f.Schema, schema)
+		return fmt.Errorf("schema %d: this program reads schema %d", f.Schema, schema)
 	}
-	for i, x := range f.Decisions {
-		if x == nil {
-			return File{}, fmt.Errorf("decisions[%d]: null", i)
-		}
+	if i := slices.Index(f.Decisions, nil); i >= 0 {
+		return fmt.Errorf("decisions[%d]: null", i)
 	}
-	return f, nil
+	return nil
 }
 
 // Again makes the decision again, from what it was made from. An error is that nothing

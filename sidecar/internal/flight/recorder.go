@@ -17,20 +17,23 @@ import (
 )
 
 // The bounds of what is kept: decisions, and the servers and instances in all of them. A
-// server or an instance takes some 250 bytes.
+// server or an instance takes some 250 bytes; one with long names counts several times.
 const (
 	maxDecisions = 1000
-	maxItems     = 50_000
+	maxItems     = 30_000
+	itemBytes    = 256 // of names, beyond which an item counts once more
 )
 
 // Decision is one decision for one backend, with all that it was made from.
 type Decision struct {
 	At       time.Time     `json:"at"`
-	Repeated int           `json:"repeated,omitempty"` // how many before it, from the same answer of Consul, took no step either
+	Repeated int           `json:"repeated,omitempty"` // how many before it, from the same answer of Consul, came to the same
 	Service  plan.Service  `json:"service"`
 	HAProxy  plan.Observed `json:"haproxy"` // of the backend, with what the sidecar remembers of it
 	Consul   Answer        `json:"consul"`
 	Outcome  plan.Outcome  `json:"outcome"`
+
+	items int // that it counts
 }
 
 // Answer is Consul's, as far as decisions depend on it.
@@ -46,35 +49,63 @@ type Answer struct {
 type Recorder struct {
 	now func() time.Time
 
-	mu    sync.Mutex
-	kept  []*Decision          // the oldest first
-	items int                  // in kept
-	last  map[string]*Decision // by backend
+	mu       sync.Mutex
+	kept     []*Decision // the oldest first
+	items    int         // in kept
+	backends map[string]*share
+}
+
+// share is what a backend has of what is kept.
+type share struct {
+	last     *Decision
+	n, items int
 }
 
 // NewRecorder makes an empty one.
 func NewRecorder(now func() time.Time) *Recorder {
-	return &Recorder{now: now, last: map[string]*Decision{}}
+	return &Recorder{now: now, backends: map[string]*share{}}
 }
 
 // Decided keeps a decision with what it is given, which must not be changed any more. Of
-// decisions from one answer of Consul that take no step, one after another, the last stays.
+// decisions from one answer of Consul that come to the same, one after another, the last
+// stays. What is too much goes from the backend that has most, the oldest first.
 func (r *Recorder) Decided(s plan.Service, o plan.Observed, want catalog.Service, made *plan.Decision) {
 	o = of(s.Backend, o)
 	d := &Decision{
 		At: r.now(), Service: s, HAProxy: o, Outcome: made.Outcome(o),
 		Consul: Answer{Known: want.Known, Index: want.Index, Instances: want.Instances, Untagged: want.Untagged},
 	}
+	d.items = d.size()
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if was := r.last[s.Backend]; was != nil && was.isIdle() && d.isIdle() && was.Consul.isSame(d.Consul) {
+	b := r.backends[s.Backend]
+	if b == nil {
+		b = &share{}
+	}
+	if was := b.last; was != nil && was.Consul.isSame(d.Consul) && (was.isIdle() && d.isIdle() || IsSame(was.Outcome, d.Outcome)) {
 		d.Repeated = was.Repeated + 1
 		r.drop(slices.Index(r.kept, was))
 	}
-	r.kept, r.last[s.Backend] = append(r.kept, d), d
-	for r.items += d.size(); len(r.kept) > 1 && (len(r.kept) > maxDecisions || r.items > maxItems); {
-		r.drop(0)
+	r.backends[s.Backend] = b
+	r.kept, b.last = append(r.kept, d), d
+	r.items, b.n, b.items = r.items+d.items, b.n+1, b.items+d.items
+	for len(r.kept) > 1 && (len(r.kept) > maxDecisions || r.items > maxItems) {
+		r.drop(r.surplus())
 	}
+}
+
+// surplus gives the decision that is to go first.
+func (r *Recorder) surplus() int {
+	most, of := "", &share{n: 1}
+	for backend, b := range r.backends {
+		if b.n > 1 && (b.items > of.items || b.items == of.items && backend < most) {
+			most, of = backend, b
+		}
+	}
+	if most == "" {
+		return 0 // each has one
+	}
+	return slices.IndexFunc(r.kept, func(d *Decision) bool { return d.Service.Backend == most })
 }
 
 // Decisions gives those that are kept, the oldest first. They must not be changed.
@@ -86,8 +117,13 @@ func (r *Recorder) Decisions() []*Decision {
 
 func (r *Recorder) drop(i int) {
 	d := r.kept[i]
-	if r.items -= d.size(); r.last[d.Service.Backend] == d {
-		delete(r.last, d.Service.Backend)
+	b := r.backends[d.Service.Backend]
+	r.items, b.n, b.items = r.items-d.items, b.n-1, b.items-d.items
+	if b.last == d {
+		b.last = nil
+	}
+	if b.n == 0 {
+		delete(r.backends, d.Service.Backend)
 	}
 	r.kept = slices.Delete(r.kept, i, i+1)
 }
@@ -98,7 +134,22 @@ func (d *Decision) isIdle() bool {
 
 func (d *Decision) size() int {
 	b := d.HAProxy.Backends[d.Service.Backend]
-	return len(b.Servers) + len(b.Left) + len(d.Consul.Instances) + len(d.Consul.Untagged) + len(d.Outcome.Steps) + len(d.Outcome.Waiting)
+	items, bytes := len(b.Servers)+len(b.Left)+len(d.Consul.Instances)+len(d.Consul.Untagged)+len(d.Outcome.Steps)+len(d.Outcome.Waiting), 0
+	for i := range b.Servers {
+		bytes += len(b.Servers[i].Name) + len(b.Servers[i].Check.Words)
+	}
+	for _, all := range [][]catalog.Instance{d.Consul.Instances, d.Consul.Untagged} {
+		for i := range all {
+			bytes += len(all[i].ID) + len(all[i].Node) + len(all[i].Version)
+		}
+	}
+	for i := range d.Outcome.Steps {
+		bytes += len(d.Outcome.Steps[i].Instance) + len(d.Outcome.Steps[i].Options)
+	}
+	for i := range d.Outcome.Waiting {
+		bytes += len(d.Outcome.Waiting[i].Instance) + len(d.Outcome.Waiting[i].Check.Words)
+	}
+	return items + bytes/itemBytes
 }
 
 // isSame reports whether both are one answer, without looking at what is in it.

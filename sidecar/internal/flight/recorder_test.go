@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"net/netip"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -98,10 +99,67 @@ func TestRecorder_WhatIsKept_IsBounded(t *testing.T) {
 	}
 }
 
+func TestRecorder_LongNames_CountMore(t *testing.T) {
+	r, now := NewRecorder(time.Now), observed()
+	s := policy("a")
+	want := catalog.Service{Name: "a", Known: true}
+	for range 10 {
+		want.Instances = append(want.Instances, catalog.Instance{ID: strings.Repeat("x", 10<<10), Server: "a-1", Addr: at, Weight: 1})
+	}
+	for range maxDecisions {
+		want.Index++
+		r.Decided(s, now, want, plan.Decide(s, now, want))
+	}
+	if n := len(r.Decisions()); n*len(want.Instances)*10<<10 > maxItems*itemBytes {
+		t.Errorf("%d decisions with 10 names of 10 KB each are kept", n)
+	}
+}
+
+func TestRecorder_OneServiceHasMost_LosesItsOldest(t *testing.T) {
+	r, now := NewRecorder(time.Now), observed()
+	decide := func(backend string, index uint64, instances int) {
+		s := policy(backend)
+		want := catalog.Service{Name: backend, Known: true, Index: index, Instances: make([]catalog.Instance, instances)}
+		r.Decided(s, now, want, plan.Decide(s, now, catalog.Service{Name: backend, Known: true}))
+	}
+	decide("b", 1, 1)
+	decide("b", 2, 1)
+	for n := range uint64(10) {
+		decide("a", n, maxItems/4)
+	}
+	of := map[string]int{}
+	for _, d := range r.Decisions() {
+		of[d.Service.Backend]++
+	}
+	if of["b"] != 2 || of["a"] < 2 || of["a"] > 4 {
+		t.Errorf("got %v, want both of b, and the newest of a", of)
+	}
+}
+
+// A step that HAProxy refuses is decided again and again.
+func TestRecorder_TheSameAgain_IsCounted(t *testing.T) {
+	r, now := NewRecorder(time.Now), observed()
+	now.Marker = plan.Marker{Template: "t"}
+	s := policy("a")
+	want := catalog.Service{Name: "a", Known: true, Instances: []catalog.Instance{{ID: "a-2", Server: "a-2", Addr: at, Weight: 1}}}
+	for range 5 {
+		r.Decided(s, now, want, plan.Decide(s, now, want))
+	}
+	got := r.Decisions()
+	if len(got) != 1 || got[0].Repeated != 4 || len(got[0].Outcome.Steps) == 0 {
+		t.Errorf("got %d decisions, %+v; want one with steps for the five", len(got), got[0].Outcome)
+	}
+}
+
 func TestFile_Written_IsReadAsItWas(t *testing.T) {
 	r, now := NewRecorder(func() time.Time { return time.Unix(1, 0).UTC() }), observed()
 	want := catalog.Service{Name: "a", Known: true, Index: 3, Instances: []catalog.Instance{{ID: "a-2", Server: "a-2", Addr: netip.MustParseAddrPort("[::1]:80"), Weight: 1, Leaving: time.Unix(2, 0).UTC()}}}
-	r.Decided(policy("a"), now, want, plan.Decide(policy("a"), of("a", now), want))
+	s := policy("a")
+	s.Options, s.Path = "check agent-check agent-send agent-secret agent-port 9", "/healthz?token=query-secret"
+	now.Backends["a"].Servers[0].Up = false // its check is waited for
+	now.Drained, now.Guards, now.Flapping = nil, nil, nil
+	want.Instances = append(want.Instances, catalog.Instance{ID: "a-1", Server: "a-1", Addr: at, Weight: 1})
+	r.Decided(s, now, want, plan.Decide(s, of("a", now), want))
 	whole := NewFile("lb0", "1.2", time.Unix(3, 0).UTC(), r.Decisions())
 	text := encoded(t, whole)
 	got, err := Read(bytes.NewReader(text))
@@ -111,11 +169,19 @@ func TestFile_Written_IsReadAsItWas(t *testing.T) {
 	if diff := cmp.Diff(encoded(t, got), text); diff != "" {
 		t.Errorf("read and written again (-got +want):\n%s", diff)
 	}
+	for _, secret := range []string{"agent-secret", "query-secret"} {
+		if strings.Contains(string(text), secret) {
+			t.Errorf("the file has %s", secret)
+		}
+	}
 	if again, err := got.Decisions[0].Again(); err != nil || !IsSame(again, whole.Decisions[0].Outcome) {
 		t.Errorf("decided again: got %+v (error: %v), want %+v", again, err, whole.Decisions[0].Outcome)
 	}
 	if !strings.Contains(string(text), "a secret") {
 		t.Fatal("the file has no answer of a check")
+	}
+	if !slices.ContainsFunc(whole.Decisions[0].Outcome.Waiting, func(w plan.Waiting) bool { return w.Check.Words != "" }) {
+		t.Fatalf("no check is waited for: %+v", whole.Decisions[0].Outcome)
 	}
 	if silent := encoded(t, whole.WithoutChecks()); strings.Contains(string(silent), "a secret") {
 		t.Errorf("without checks the file has %s", silent)
@@ -140,6 +206,7 @@ func TestRead_WhatIsNoFile_IsRefused(t *testing.T) {
 		"another schema":   {`{"schema": 2}`, "this program reads schema 1"},
 		"an unknown field": {`{"schema": 1, "decisions": [{"serveur": {}}]}`, `unknown field "serveur"`},
 		"null":             {`{"schema": 1, "decisions": [null]}`, "decisions[0]: null"},
+		"too many":         {`{"schema": 1, "decisions": [` + strings.Repeat("{},", maxObjects) + `{}]}`, "objects, want at most"},
 	} {
 		if _, err := Read(strings.NewReader(c.text)); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: got %v, want an error with %q", name, err, c.want)

@@ -35,11 +35,15 @@ func (b *backendPlan) bind() (unassigned []*catalog.Instance) {
 			slotsAt[k] = append(slotsAt[k], i)
 		}
 	}
+	var instances map[addrKey]int
 	for k, at := range slotsAt {
 		if len(at) == 1 {
 			continue
 		}
-		surplus := len(at) > b.instancesAt(k)
+		if instances == nil {
+			instances = b.instancesAt()
+		}
+		surplus := len(at) > instances[k]
 		slices.SortStableFunc(at, func(x, y int) int {
 			return cmp.Compare(rank(&b.servers[x], surplus), rank(&b.servers[y], surplus))
 		})
@@ -109,12 +113,12 @@ type addrKey struct {
 	backup bool
 }
 
-// instancesAt counts those at an address.
-func (b *backendPlan) instancesAt(k addrKey) (n int) {
+// instancesAt counts the instances at each address.
+func (b *backendPlan) instancesAt() map[addrKey]int {
+	n := make(map[addrKey]int, len(b.want.Instances))
 	for i := range b.want.Instances {
-		if inst := &b.want.Instances[i]; inst.Addr == k.addr && inst.Backup == k.backup {
-			n++
-		}
+		inst := &b.want.Instances[i]
+		n[addrKey{inst.Addr, inst.Backup}]++
 	}
 	return n
 }

@@ -74,21 +74,22 @@ func (d *Decision) Outcome(o Observed) Outcome {
 // Certain gives the steps for one service if they are right also where HAProxy has
 // changed since it was observed: a new server, or another weight or limit of one
 // that stays. It gives none if there is any other, for that depends on who is up now.
-func Certain(s Service, o Observed, want catalog.Service) []Step {
+// made is the decision, for its Outcome only; nil where there is no step.
+func Certain(s Service, o Observed, want catalog.Service) (steps []Step, made *Decision) {
 	b := newPart(s, o, want)
 	b.decide()
-	if len(b.removals) > 0 {
-		return nil
+	if len(b.removals) > 0 || len(b.additions) == 0 {
+		return nil, nil
 	}
 	for _, st := range b.additions {
 		switch {
 		case st.Kind == Add, st.Kind == SetMaxConn:
 		case st.Kind == SetWeight && st.Weight > 0 && !st.Agent && !st.Percent:
 		default:
-			return nil
+			return nil, nil
 		}
 	}
-	return b.additions
+	return b.additions, &Decision{b: b}
 }
 
 // Combine makes the Plan of the decisions for all services, in their order.

@@ -39,6 +39,8 @@ type bench struct {
 
 	large, turnSteps int // reconcile.Options.LargeService and TurnSteps
 
+	decided func(plan.Service, plan.Observed, catalog.Service, *plan.Decision)
+
 	agent  *reconcile.Agent
 	began  time.Time
 	cancel context.CancelFunc
@@ -103,7 +105,7 @@ func (b *bench) start() {
 	}
 	b.agent, err = reconcile.New(reconcile.Options{
 		Maps: maps,
-		Name: "lb-1", Version: "1.2.3", Catalog: b.catalog, HAProxy: b.haproxy, File: b.file, Drains: b.drainStore(), OldWorkersMemory: b.haproxy.oldWorkersMemory, Settings: b.settings, Recorder: b.recorder, Jitter: b.jitter, LargeService: b.large, TurnSteps: b.turnSteps,
+		Name: "lb-1", Version: "1.2.3", Catalog: b.catalog, HAProxy: b.haproxy, File: b.file, Drains: b.drainStore(), OldWorkersMemory: b.haproxy.oldWorkersMemory, Settings: b.settings, Recorder: b.recorder, Decided: b.decided, Jitter: b.jitter, LargeService: b.large, TurnSteps: b.turnSteps,
 		Logger: hclog.New(&hclog.LoggerOptions{Output: b.log, DisableTime: true}),
 	})
 	if err != nil {

@@ -104,9 +104,15 @@ func (a *Agent) anticipate(ctx context.Context, snap catalog.Snapshot, changed [
 	o.Guards, o.Flapping, o.Absent, o.Drained = a.guard.recall(now), a.flapping(now), a.known.absences(now), a.drains.backend
 	var steps []plan.Step
 	for _, s := range changed {
-		if a.decided.settled(s.Backend, o) != nil {
-			steps = append(steps, a.turns.due(plan.Certain(s, o, snap.Service(s.Backend)))...)
+		if a.decided.settled(s.Backend, o) == nil {
+			continue
 		}
+		want := snap.Service(s.Backend)
+		certain, made := plan.Certain(s, o, want)
+		if made != nil {
+			a.recordDecided(s, o, want, made)
+		}
+		steps = append(steps, a.turns.due(certain)...)
 	}
 	if len(steps) > 0 {
 		a.apply(ctx, steps)
@@ -131,6 +137,12 @@ func (a *Agent) compute(o plan.Observed, snap catalog.Snapshot) plan.Plan {
 		}
 		p = a.decide(d, o, snap)
 	}
+	for _, m := range a.decided.made {
+		if m.made == a.decided.decisions[m.service.Backend] { // else another one has taken its place
+			a.recordDecided(m.service, m.observed, m.want, m.made)
+		}
+	}
+	a.decided.made = nil
 	a.guard.remember(now, p)
 	a.known.noteAbsent(now, p)
 	a.known.settled(p, a.turns.skipped)
@@ -172,7 +184,7 @@ func (a *Agent) decide(d plan.Desired, o plan.Observed, snap catalog.Snapshot) p
 				delete(a.known.fresh, s.Backend)
 			} else {
 				decision = plan.Decide(s, o, want)
-				a.recordDecided(s, o, want, decision)
+				a.decided.made = append(a.decided.made, made{s, o, want, decision})
 				a.decided.keep(s.Backend, decision, inputs)
 				a.known.fresh[s.Backend] = true
 			}
@@ -187,6 +199,15 @@ type decided struct {
 	key       decidedFor
 	decisions map[string]*plan.Decision
 	inputs    map[string]decisionInputs // of those that can be compared
+	made      []made                    // since the last pass, to be recorded
+}
+
+// made is a decision, with what it was made from.
+type made struct {
+	service  plan.Service
+	observed plan.Observed
+	want     catalog.Service
+	made     *plan.Decision
 }
 
 // decisionInputs is what a decision was made from, besides decidedFor.
@@ -221,7 +242,7 @@ func (k *decided) use(d plan.Desired, o plan.Observed) {
 		key.services = &d.Services[0]
 	}
 	if k.key != key || k.decisions == nil {
-		*k = decided{key, make(map[string]*plan.Decision, len(d.Services)), make(map[string]decisionInputs, len(d.Services))}
+		*k = decided{key: key, decisions: make(map[string]*plan.Decision, len(d.Services)), inputs: make(map[string]decisionInputs, len(d.Services))}
 	}
 }
 

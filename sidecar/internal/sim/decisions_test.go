@@ -20,9 +20,18 @@ func TestDecisions_Recorded_AreTheSameAgain(t *testing.T) {
 			continue
 		}
 		left--
-		r := flight.NewRecorder(time.Now)
+		r, decided := flight.NewRecorder(time.Now), map[plan.Step]bool{}
 		history(t, Options{Seed: seed, Events: -1, Decided: func(s plan.Service, o plan.Observed, want catalog.Service, d *plan.Decision) {
 			r.Decided(s, o, want, d)
+			for _, st := range d.Outcome(o).Steps {
+				decided[st] = true
+			}
+		}, Applied: func(steps []plan.Step) {
+			for _, st := range steps {
+				if !decided[st] {
+					t.Errorf("seed %d: %+v is sent, and in no decision", seed, st)
+				}
+			}
 		}})
 		text, err := json.Marshal(flight.NewFile("lb", "test", time.Now(), r.Decisions()))
 		if err != nil {

@@ -214,6 +214,9 @@ func (l link) Apply(ctx context.Context, steps []plan.Step) []error {
 	l.beginPass()
 	l.calling++
 	defer l.done()
+	if w.Applied != nil {
+		w.Applied(steps)
+	}
 	defer func() {
 		for _, st := range steps {
 			l.touched[st.Backend] = w.now()

@@ -22,6 +22,8 @@ type Options struct {
 
 	// Decided gets each decision of the sidecars; nil ok.
 	Decided func(plan.Service, plan.Observed, catalog.Service, *plan.Decision)
+	// Applied gets the steps that a sidecar sends; nil ok.
+	Applied func([]plan.Step)
 }
 
 // Result is what became of a history.
