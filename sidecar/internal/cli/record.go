@@ -196,10 +196,10 @@ func seenText(d *flight.Decision) string {
 // outcomeLines is an outcome for people.
 func outcomeLines(o plan.Outcome) (lines []string) {
 	for _, s := range o.Steps {
-		lines = append(lines, strings.TrimSpace(fmt.Sprintf("%s %s %s", s.Kind, s.Server, stepValue(s)))+": "+strings.ReplaceAll(string(s.Reason), "_", " "))
+		lines = append(lines, strings.TrimSpace(fmt.Sprintf("%s %s %s", s.Kind, serverText(s.Server, s.Instance), stepValue(s)))+": "+strings.ReplaceAll(string(s.Reason), "_", " "))
 	}
 	for _, x := range o.Waiting {
-		line := fmt.Sprintf("%s waits for %s", cmp.Or(x.Server, x.Backend), x.For)
+		line := fmt.Sprintf("%s waits for %s", serverText(cmp.Or(x.Server, x.Backend), x.Instance), x.For)
 		if check := x.Check.String(); check != "" {
 			line += ": " + check
 		}
@@ -209,4 +209,12 @@ func outcomeLines(o plan.Outcome) (lines []string) {
 		lines = append(lines, "reload: "+string(o.Reload))
 	}
 	return lines
+}
+
+// serverText is a server with its instance, where that has another name.
+func serverText(server, instance string) string {
+	if instance == "" || instance == server {
+		return server
+	}
+	return server + " (" + instance + ")"
 }

@@ -48,8 +48,8 @@ func TestRecord_Saved_IsReplayed(t *testing.T) {
 		}
 		code, out, _ = sidecar(t, at, "replay", "--all", path)
 		for _, want := range []string{
-			"load balancer lb0, pointsman 1.2", "decision 1: Consul lists 1 instances at index 7, HAProxy has 0 servers", "add api-1 10.0.0.1:80: registered",
-			"api-1 waits for check: L7STS 503: GET /healthz → 503 Unavailable",
+			"load balancer lb0, pointsman 1.2", "decision 1: Consul lists 1 instances at index 7, HAProxy has 0 servers", "add api-1 (api-1·) 10.0.0.1:80: registered",
+			"api-1 (api-1·) waits for check: L7STS 503: GET /healthz → 503 Unavailable",
 		} {
 			if code != ExitOK || !strings.Contains(out, want) {
 				t.Errorf("replay: got code %d, want %q in\n%s", code, want, out)
@@ -73,7 +73,7 @@ func TestReplay_AnotherDecision_IsShownAndFails(t *testing.T) {
 	if err != nil || differ != 2 {
 		t.Fatalf("got %d that differ (error: %v), want both", differ, err)
 	}
-	for _, want := range []string{"maint api-1: unhealthy", "DIFFERS: this program decides", "reload: service_added", "api-1 waits for check"} {
+	for _, want := range []string{"maint api-1: unhealthy", "DIFFERS: this program decides", "reload: service_added", "api-1 (api-1·) waits for check"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("want %q in\n%s", want, out.String())
 		}

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"testing"
@@ -46,6 +47,9 @@ func FuzzRenderedFile(f *testing.F) {
 			t.Fatal(err)
 		}
 		for line := range strings.Lines(string(got)) {
+			if owner.MatchString(line) {
+				continue
+			}
 			if strings.ContainsAny(line, "#\"'\\\r\x00") && !strings.HasPrefix(strings.TrimSpace(line), "#") {
 				t.Errorf("%q: HAProxy reads it as something else than its words", line)
 			}
@@ -67,6 +71,9 @@ func FuzzRenderedFile(f *testing.F) {
 		}
 	})
 }
+
+// owner is the only line with quotes: what is between them is one word.
+var owner = regexp.MustCompile(`^    setenv POINTSMAN_OWNER '[^'\x00-\x1f]*'\n$`)
 
 // fuzzedSettings are settings as a file would hold them. Each bit of choices
 // is one of them.
