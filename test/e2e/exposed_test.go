@@ -151,7 +151,8 @@ func TestAddresses_DeniedAndNotAllowed_GetNoServer(t *testing.T) {
 	w.must(w.lb.SetExtra("addresses: {allow: [127.0.0.0/8], deny: [127.6.0.0/16]}"))
 	w.must(w.lb.Start(w.ctx))
 	for _, name := range []string{service, "billing"} {
-		for i, address := range []string{"127.5.0.1", "127.6.0.1", "127.7.0.1", "127.7.9.1"} {
+		// The last is for documentation (RFC 5737): it gets no server, so nothing is sent there.
+		for i, address := range []string{"127.5.0.1", "127.6.0.1", "127.7.0.1", "127.7.9.1", "198.51.100.1"} {
 			_, err := w.consul.Client.Catalog().Register(&api.CatalogRegistration{
 				Node: "tenant", Address: "127.0.0.1", Service: &api.AgentService{ID: fmt.Sprintf("%s-%d", name, i), Service: name, Address: address, Port: 9},
 			}, nil)
@@ -178,4 +179,5 @@ func TestAddresses_DeniedAndNotAllowed_GetNoServer(t *testing.T) {
 	w.logged("invalid instance ignored", "api-1", "denied")
 	w.logged("invalid instance ignored", "billing-0")
 	w.logged("invalid instance ignored", "billing-3", "denied")
+	w.logged("invalid instance ignored", "api-4", "addresses.allow")
 }

@@ -171,7 +171,7 @@ func (p *Process) start() error {
 }
 
 // awaitLeader returns once there is a leader and the agent's own node is in the
-// catalog: from then on what is registered shows at once.
+// catalog with its check: from then on what is registered shows at once, and there can be sessions.
 func (p *Process) awaitLeader() error {
 	ctx, cancel := context.WithTimeout(context.Background(), startLimit)
 	defer cancel()
@@ -188,8 +188,8 @@ func (p *Process) awaitLeader() error {
 		if err != nil || !strings.Contains(leader, ":") {
 			continue
 		}
-		node, policy, err := get(ctx, "http://"+p.Address()+"/v1/catalog/node/"+nodeName)
-		if err == nil && (strings.Contains(node, `"Address"`) || policy == "deny" || p.old && p.denies()) {
+		checks, policy, err := get(ctx, "http://"+p.Address()+"/v1/health/node/"+nodeName)
+		if err == nil && (strings.Contains(checks, `"serfHealth"`) || policy == "deny" || p.old && p.denies()) {
 			return nil
 		}
 	}
