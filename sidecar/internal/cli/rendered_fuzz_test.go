@@ -72,7 +72,7 @@ func FuzzRenderedFile(f *testing.F) {
 	})
 }
 
-// owner is the only line with quotes: what is between them is one word.
+// owner is the only line with quotes, which make one word of JSON.
 var owner = regexp.MustCompile(`^    setenv POINTSMAN_OWNER '[^'\x00-\x1f]*'\n$`)
 
 // fuzzedSettings are settings as a file would hold them. Each bit of choices
