@@ -116,8 +116,8 @@ func (d *Document) Start(a Author, stable, canary string, steps []int, interval 
 	if shares == nil {
 		shares = map[string]int{}
 	}
-	if shares[stable], shares[canary] = 0, 0; len(shares) > maxVersions {
-		return nil, fmt.Errorf("%d versions would have a share, want at most %d: leave some out with set", len(shares), maxVersions)
+	if shares[stable], shares[canary] = 0, 0; len(shares) > MaxVersions {
+		return nil, fmt.Errorf("%d versions would have a share, want at most %d: leave some out with set", len(shares), MaxVersions)
 	}
 	return d.changed("start", a, func(n *Document) {
 		n.State, n.Stable, n.Canary, n.Steps, n.Interval, n.Analysis = Running, stable, canary, slices.Clone(steps), Duration(interval), analysis

@@ -25,7 +25,7 @@ const Prefix = "pointsman/rollouts/"
 // The bounds of a document.
 const (
 	maxBytes    = 64 << 10
-	maxVersions = 16
+	MaxVersions = 16 // that have a share
 	maxVersion  = 64 // characters, as of an instance's version
 	maxSteps    = 32
 	maxHistory  = 20
@@ -214,8 +214,8 @@ func checkShares(key string, shares map[string]int, mayBeEmpty bool) error {
 	case len(shares) == 0:
 		bad(": none, want the part of each version")
 		return errs[0]
-	case len(shares) > maxVersions:
-		bad(": %d versions, want at most %d", len(shares), maxVersions)
+	case len(shares) > MaxVersions:
+		bad(": %d versions, want at most %d", len(shares), MaxVersions)
 		return errs[0]
 	}
 	sum := 0

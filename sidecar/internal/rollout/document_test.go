@@ -43,7 +43,7 @@ type m = map[string]any
 // tooManyShares leaves no room for another version.
 func tooManyShares() map[string]int {
 	shares := map[string]int{"1.0": 100}
-	for i := range maxVersions - 1 {
+	for i := range MaxVersions - 1 {
 		shares[fmt.Sprint("v", i)] = 0
 	}
 	return shares
@@ -110,7 +110,7 @@ func TestParse_InvalidDocument_NamesKeyAndValue(t *testing.T) {
 		})
 	}
 	wrong := m{}
-	for i := range maxVersions {
+	for i := range MaxVersions {
 		wrong[strings.Repeat("\x01", 60)+fmt.Sprint(i)] = -1
 	}
 	if _, err := Parse("api", edited(t, m{"shares": wrong})); err == nil || len(err.Error()) > len("key pointsman/rollouts/api: ")+maxError+len(" …") || !strings.HasSuffix(err.Error(), " …") || !strings.HasPrefix(err.Error(), "key pointsman/rollouts/api: ") {
@@ -201,7 +201,7 @@ func TestSchema_KeysAndBounds_AreThoseOfTheStruct(t *testing.T) {
 	}
 	number := func(def, key string) int { f, _ := schema.Defs[def][key].(float64); return int(f) }
 	for what, is := range map[string][2]int{
-		"history": {history.MaxItems, maxHistory}, "steps": {steps.MaxItems, maxSteps}, "versions": {number("shares", "maxProperties"), maxVersions},
+		"history": {history.MaxItems, maxHistory}, "steps": {steps.MaxItems, maxSteps}, "versions": {number("shares", "maxProperties"), MaxVersions},
 		"version": {number("version", "maxLength"), maxVersion}, "text": {number("text", "maxLength"), maxText},
 	} {
 		if is[0] != is[1] {
@@ -340,5 +340,31 @@ func TestChange_EachCommand_GivesStateSharesAndHistory(t *testing.T) {
 				t.Errorf("got %s, want %s", got, c.want)
 			}
 		})
+	}
+}
+
+// After the promotion the way back to the stable version is an abort: an undo goes back
+// one change of the shares, also that of an abort.
+func TestDocument_AfterPromotion_AbortGoesBackAndUndoOneStep(t *testing.T) {
+	at := Author{"ann@ops1", time.Now()}
+	d, err := New("api").Start(at, "1.0", "1.1", []int{5, 50, 100}, time.Minute, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		at.At = at.At.Add(2 * time.Minute)
+		d = d.Next(at, Judgement{Verdict: Pass})
+	}
+	aborted, err := d.Abort(at, "")
+	if d.State != Promoted || err != nil || aborted.State != Aborted || aborted.SharesText() != "1.0 100%, 1.1 0%" {
+		t.Fatalf("%s %s: aborted: %+v, %v", d.State, d.SharesText(), aborted, err)
+	}
+	for _, c := range []struct {
+		is   *Document
+		want string
+	}{{d, "1.0 50%, 1.1 50%"}, {aborted, "1.0 0%, 1.1 100%"}} {
+		if undone, err := c.is.Undo(at); err != nil || undone.SharesText() != c.want {
+			t.Errorf("undo after %s gives %+v, %v, want %s", c.is.State, undone, err, c.want)
+		}
 	}
 }
