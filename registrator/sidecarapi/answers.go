@@ -188,7 +188,8 @@ func (c *Client) Live(ctx context.Context, to Target, service, version string, c
 }
 
 // View asks for all that the sidecar knows of a service. ErrNotRouted: it has no backend
-// of that name.
+// of that name. A sidecar that is not ready, such as one that has just started, may have
+// one all the same: then the error is another.
 func (c *Client) View(ctx context.Context, to Target, service string) (View, error) {
 	var state struct {
 		LoadBalancer string `json:"load_balancer"`
@@ -198,6 +199,8 @@ func (c *Client) View(ctx context.Context, to Target, service string) (View, err
 			View
 		} `json:"services"`
 		FixedShares map[string]string `json:"fixed_shares"`
+		Ready       bool              `json:"ready"`
+		NotReady    string            `json:"not_ready"`
 	}
 	if err := c.decode(ctx, to, question{path: []string{"state"}, most: maxState}, &state); err != nil {
 		return View{}, err
@@ -220,7 +223,10 @@ func (c *Client) View(ctx context.Context, to Target, service string) (View, err
 		view.Index = min(view.Index, s.Index)
 		view.Instances, view.Rejected = append(view.Instances, s.Instances...), append(view.Rejected, s.Rejected...)
 	}
-	if !routed {
+	switch {
+	case !routed && !state.Ready:
+		return View{}, fmt.Errorf("services unknown, the sidecar is not ready: %.200q", state.NotReady)
+	case !routed:
 		return View{}, ErrNotRouted
 	}
 	view.Rollouts, view.FixedShares = rollouts, state.FixedShares[service]

@@ -13,7 +13,7 @@ func polled(t *testing.T, w *world, change ...func(*Options)) sidecarapi.Target 
 	o := options()
 	o.LoadBalancer, o.Watch = "lb0", w.watch
 	o.State = func() any {
-		return map[string]any{"load_balancer": "lb0", "services": []any{
+		return map[string]any{"load_balancer": "lb0", "ready": true, "services": []any{
 			map[string]any{"name": "web", "index": 3},
 			map[string]any{"name": "api", "index": 7, "instances": []any{map[string]any{"id": "a/b", "node": "n", "phase": "up", "version": "1.1", "weight": 1}}},
 		}}
