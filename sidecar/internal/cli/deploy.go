@@ -46,11 +46,11 @@ A lock in Consul keeps two deployments of a service apart. What happens is recor
 there: deploy status, history and undo use it, and the page shows it.
 
 Exit codes: 0 deployed, 1 failed and the old nodes are not touched, 2 invalid
-arguments or settings, 3 the rollout of --canary is paused, both versions run, 4
-partially deployed: both versions may run, also if another deployment has taken the
-lock meanwhile, 5 the rollout of --canary was aborted, the old nodes are not touched,
-8 another deployment of the service is under way, nothing was done,
-128+n interrupted by signal n: run the command again to continue.`,
+arguments or settings, 3 the rollout of --canary is paused or replaced, both versions
+run, 4 partially deployed: both versions may run, also if another deployment has taken
+the lock meanwhile, 5 the rollout of --canary was aborted, the old nodes are not touched
+and the new ones stopped again, 8 another deployment of the service is under way,
+nothing was done, 128+n interrupted by signal n: run the command again to continue.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return runDeploy(cmd, env, &o) },
 	}

@@ -78,32 +78,48 @@ var errUnchanged = errors.New("nothing to change")
 // change changes the document, unless change says errUnchanged.
 func (c *canaryRollout) change(ctx context.Context, change func(*rollout.Document) (*rollout.Document, error)) (deploy.Rollout, error) {
 	var is *rollout.Document
+	var refused error
 	changed, err := c.store.Change(ctx, c.service, false, func(d *rollout.Document) (*rollout.Document, error) {
 		is = d
-		return change(d)
+		n, err := change(d)
+		refused = err
+		return n, err
 	})
 	switch {
 	case errors.Is(err, errUnchanged):
 		return c.seen(is), nil
-	case consul.IsForbidden(err):
-		return deploy.Rollout{}, fmt.Errorf("%w: the Consul token needs key:write for %s", err, rollout.Prefix)
-	case err != nil:
+	case refused != nil:
 		return deploy.Rollout{}, err
+	case err != nil:
+		return deploy.Rollout{}, unanswered(err)
 	}
 	return c.seen(changed), nil
 }
 
+// unanswered tells an error of Consul that may go away, or a change by others at the same
+// time, from one that stays.
+func unanswered(err error) error {
+	_, isInvalid := errors.AsType[*rollout.InvalidError](err)
+	switch {
+	case consul.IsForbidden(err):
+		return fmt.Errorf("%w: the Consul token needs key:write for %s", err, rollout.Prefix)
+	case isInvalid:
+		return err
+	}
+	return &deploy.UnansweredError{Err: err}
+}
+
 // Prepare implements deploy.Canary.
-func (c *canaryRollout) Prepare(ctx context.Context, stable string) (deploy.Rollout, error) {
+func (c *canaryRollout) Prepare(ctx context.Context, stable string, again bool) (deploy.Rollout, error) {
 	if err := errors.Join(rollout.CheckVersion(stable), rollout.CheckVersion(c.version)); err != nil {
 		return deploy.Rollout{}, fmt.Errorf("%w: canary %s beside %s: %w", deploy.ErrUsage, catalog.Printable(c.version), catalog.Printable(stable), err)
 	}
 	return c.change(ctx, func(d *rollout.Document) (*rollout.Document, error) {
 		isOwn := d.Canary == c.version && d.Stable == stable && len(d.Shares) > 0
 		switch isWalking := isWalking(d); {
-		case isWalking && isOwn && !slices.Equal(d.Steps, c.options.steps):
-			return nil, fmt.Errorf("it is %s with the steps %s: give --canary %s to go on, or abort it first", d.State, commas(d.Steps), commas(d.Steps))
-		case isWalking && isOwn, isOwn && d.State == rollout.Promoted:
+		case isWalking && isOwn && c.differs(d) != nil:
+			return nil, c.differs(d)
+		case isWalking && isOwn, isOwn && d.State == rollout.Promoted && !again:
 			return nil, errUnchanged
 		case isWalking:
 			return nil, underWay(d)
@@ -112,9 +128,13 @@ func (c *canaryRollout) Prepare(ctx context.Context, stable string) (deploy.Roll
 		}
 		shares := map[string]int{}
 		for version := range d.Shares {
-			shares[version] = 0 // what had no traffic is not to get any now
+			shares[version] = 0 // a version that had no traffic must not get any by this
 		}
 		shares[stable], shares[c.version] = 100, 0
+		if len(shares) > rollout.MaxVersions {
+			return nil, fmt.Errorf("%d versions would have a share, want at most %d: `pointsman rollout end %s` forgets them%s; those with share 0 get traffic then, so stop their nodes first",
+				len(shares), rollout.MaxVersions, catalog.Printable(c.service), beforeEnd(d))
+		}
 		if isOwn && d.State == rollout.Paused && maps.Equal(shares, d.Shares) {
 			return nil, errUnchanged
 		}
@@ -124,6 +144,25 @@ func (c *canaryRollout) Prepare(ctx context.Context, stable string) (deploy.Roll
 		}
 		return n, err
 	})
+}
+
+// differs says how a rollout that is under way differs from what is asked for; nil: it
+// does not.
+func (c *canaryRollout) differs(d *rollout.Document) error {
+	var has, give []string
+	if !slices.Equal(d.Steps, c.options.steps) {
+		has, give = append(has, "the steps "+commas(d.Steps)), append(give, "--canary "+commas(d.Steps))
+	}
+	if interval := time.Duration(d.Interval); interval != c.options.interval {
+		has, give = append(has, "the interval "+interval.String()), append(give, "--interval "+interval.String())
+	}
+	if isCompared := d.Analysis != rollout.AnalysisOff; isCompared != c.options.isCompared {
+		has, give = append(has, fmt.Sprintf("analysis=%t", isCompared)), append(give, fmt.Sprintf("--analysis=%t", isCompared))
+	}
+	if len(give) == 0 {
+		return nil
+	}
+	return fmt.Errorf("it is %s with %s: give %s to go on, or abort it first", d.State, strings.Join(has, ", "), strings.Join(give, " "))
 }
 
 // isWalking reports whether a rollout is on its steps.
@@ -138,8 +177,8 @@ func underWay(d *rollout.Document) error {
 // Start implements deploy.Canary.
 func (c *canaryRollout) Start(ctx context.Context) (deploy.Rollout, error) {
 	return c.change(ctx, func(d *rollout.Document) (*rollout.Document, error) {
-		if d.Canary != c.version || d.State != rollout.Paused || d.Shares[c.version] != 0 {
-			return nil, fmt.Errorf("changed meanwhile by %s at %s, to %s %s", catalog.Printable(d.ModifiedBy), d.ModifiedAt.Format(time.RFC3339), d.State, d.SharesText())
+		if c.seen(d).State != deploy.Prepared { // by a call before that got no answer, or by others
+			return nil, errUnchanged
 		}
 		analysis := rollout.AnalysisOff
 		if c.options.isCompared {
@@ -153,7 +192,7 @@ func (c *canaryRollout) Start(ctx context.Context) (deploy.Rollout, error) {
 func (c *canaryRollout) Now(ctx context.Context) (deploy.Rollout, error) {
 	d, _, err := c.store.Read(ctx, c.service)
 	if err != nil {
-		return deploy.Rollout{}, err
+		return deploy.Rollout{}, unanswered(err)
 	}
 	if d == nil {
 		d = rollout.New(c.service)
@@ -170,24 +209,24 @@ func (c *canaryRollout) Now(ctx context.Context) (deploy.Rollout, error) {
 }
 
 // Abort implements deploy.Canary.
-func (c *canaryRollout) Abort(ctx context.Context, reason string) error {
-	_, err := c.change(ctx, func(d *rollout.Document) (*rollout.Document, error) {
-		switch {
-		case d.Canary != c.version:
-			return nil, fmt.Errorf("it is another one by now, by %s", catalog.Printable(d.ModifiedBy))
-		case d.State == rollout.Aborted:
+func (c *canaryRollout) Abort(ctx context.Context, reason string) (deploy.Rollout, error) {
+	return c.change(ctx, func(d *rollout.Document) (*rollout.Document, error) {
+		switch c.seen(d).State {
+		case deploy.Promoted, deploy.RolloutAborted, deploy.RolloutReplaced:
 			return nil, errUnchanged
 		}
 		return d.Abort(c.author(), rollout.Text(reason))
 	})
-	return err
 }
 
 // End implements deploy.Canary. A rollout that has ended, or never was, is as well.
 func (c *canaryRollout) End(ctx context.Context) error {
 	_, err := c.change(ctx, func(d *rollout.Document) (*rollout.Document, error) {
-		if len(d.Shares) == 0 || d.Canary != c.version || d.State != rollout.Promoted {
+		switch {
+		case len(d.Shares) == 0, d.Canary != c.version:
 			return nil, errUnchanged
+		case d.State == rollout.Aborted: // then a person decides
+			return nil, fmt.Errorf("it was aborted by %s at %s, and %s keeps share 0", catalog.Printable(d.ModifiedBy), d.ModifiedAt.Format(time.RFC3339), catalog.Printable(c.version))
 		}
 		return d.End(c.author())
 	})
@@ -257,7 +296,7 @@ func mayDeploy(ctx context.Context, cfg config.Config, o *deployOptions, screen 
 
 // beforeEnd says what must come before an end of the rollout.
 func beforeEnd(d *rollout.Document) string {
-	if d.State == rollout.Paused {
+	if d.State == rollout.Paused || d.State == rollout.Running {
 		return ", after `pointsman rollout abort`"
 	}
 	return ""

@@ -1,7 +1,9 @@
 package cli
 
 import (
+	"encoding/json"
 	"errors"
+	"fmt"
 	"maps"
 	"strings"
 	"testing"
@@ -25,6 +27,10 @@ func TestCanaryRollout_Prepare_TakesUpOrBeginsOrSaysWhyNot(t *testing.T) {
 		}
 		return d
 	}
+	tooMany := map[string]int{"1.0": 100}
+	for i := range rollout.MaxVersions - 1 {
+		tooMany[fmt.Sprint("0.", i)] = 0
+	}
 	none := func() *document { return rollout.New("api") }
 	set := func(shares map[string]int) *document { return did(none().Set(ann, shares, "1.0")) }
 	walking := func(canary string) *document {
@@ -39,19 +45,28 @@ func TestCanaryRollout_Prepare_TakesUpOrBeginsOrSaysWhyNot(t *testing.T) {
 		want   deploy.RolloutState
 		shares map[string]int
 		words  string // of the error
+		again  bool
 	}{
-		{"none", nil, deploy.Prepared, map[string]int{"1.0": 100, "1.1": 0}, ""},
-		{"prepared already", set(map[string]int{"1.0": 100, "1.1": 0}), deploy.Prepared, map[string]int{"1.0": 100, "1.1": 0}, ""},
-		{"its own", walking("1.1"), deploy.Walking, map[string]int{"1.0": 95, "1.1": 5}, ""},
-		{"its own, paused", did(walking("1.1").Pause(ann, "")), deploy.RolloutPaused, map[string]int{"1.0": 95, "1.1": 5}, ""},
-		{"its own, promoted", full, deploy.Promoted, map[string]int{"1.0": 0, "1.1": 100}, ""},
-		{"its own, aborted", did(walking("1.1").Abort(ann, "")), deploy.Prepared, map[string]int{"1.0": 100, "1.1": 0}, ""},
-		{"ended", did(full.End(ann)), deploy.Prepared, map[string]int{"1.0": 100, "1.1": 0}, ""},
-		{"another's", walking("1.0.5"), "", nil, "a rollout of 1.0.5 is running, by ann@ops1 at "},
-		{"another's, aborted: it stays without traffic", did(walking("1.0.5").Abort(ann, "")), deploy.Prepared, map[string]int{"1.0": 100, "1.1": 0, "1.0.5": 0}, ""},
-		{"the one before, promoted", before, deploy.Prepared, map[string]int{"0.9": 0, "1.0": 100, "1.1": 0}, ""},
-		{"a share by hand", set(map[string]int{"1.0": 80, "1.1": 20}), "", nil, "1.1 has a share of 20% by ann@ops1"},
-		{"other steps", did(set(map[string]int{"1.0": 100, "1.1": 0}).Start(ann, "1.0", "1.1", []int{10, 100}, time.Minute, "")), "", nil, "give --canary 10,100 to go on"},
+		{name: "its own, promoted, to begin again", is: full, want: deploy.Prepared, shares: map[string]int{"1.0": 100, "1.1": 0}, again: true},
+		{name: "its own, to begin again, but under way", is: walking("1.1"), want: deploy.Walking, shares: map[string]int{"1.0": 95, "1.1": 5}, again: true},
+		{"none", nil, deploy.Prepared, map[string]int{"1.0": 100, "1.1": 0}, "", false},
+		{"prepared already", set(map[string]int{"1.0": 100, "1.1": 0}), deploy.Prepared, map[string]int{"1.0": 100, "1.1": 0}, "", false},
+		{"its own", walking("1.1"), deploy.Walking, map[string]int{"1.0": 95, "1.1": 5}, "", false},
+		{"its own, paused", did(walking("1.1").Pause(ann, "")), deploy.RolloutPaused, map[string]int{"1.0": 95, "1.1": 5}, "", false},
+		{"its own, promoted", full, deploy.Promoted, map[string]int{"1.0": 0, "1.1": 100}, "", false},
+		{"its own, aborted", did(walking("1.1").Abort(ann, "")), deploy.Prepared, map[string]int{"1.0": 100, "1.1": 0}, "", false},
+		{"ended", did(full.End(ann)), deploy.Prepared, map[string]int{"1.0": 100, "1.1": 0}, "", false},
+		{"another's", walking("1.0.5"), "", nil, "a rollout of 1.0.5 is running, by ann@ops1 at ", false},
+		{"another's, aborted: it stays without traffic", did(walking("1.0.5").Abort(ann, "")), deploy.Prepared, map[string]int{"1.0": 100, "1.1": 0, "1.0.5": 0}, "", false},
+		{"the one before, promoted", before, deploy.Prepared, map[string]int{"0.9": 0, "1.0": 100, "1.1": 0}, "", false},
+		{"a share by hand", set(map[string]int{"1.0": 80, "1.1": 20}), "", nil, "1.1 has a share of 20% by ann@ops1", false},
+		{"other steps", did(none().Start(ann, "1.0", "1.1", []int{10, 100}, time.Minute, "")), "", nil, "it is running with the steps 10,100: give --canary 10,100 to go on, or abort it first", false},
+		{"another interval", did(none().Start(ann, "1.0", "1.1", []int{5, 50, 100}, time.Hour, "")), "", nil, "it is running with the interval 1h0m0s: give --interval 1h0m0s to go on", false},
+		{
+			"without the comparison, and more", did(none().Start(ann, "1.0", "1.1", []int{5, 100}, time.Hour, rollout.AnalysisOff)), "", nil,
+			"it is running with the steps 5,100, the interval 1h0m0s, analysis=false: give --canary 5,100 --interval 1h0m0s --analysis=false to go on", false,
+		},
+		{"too many versions", set(tooMany), "", nil, "17 versions would have a share, want at most 16: `pointsman rollout end api` forgets them, after `pointsman rollout abort`", false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			kv, err := consul.NewKV(consul.Options{Address: consultest.NewFake(t).Address()})
@@ -59,13 +74,13 @@ func TestCanaryRollout_Prepare_TakesUpOrBeginsOrSaysWhyNot(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer kv.Close()
-			r := &canaryRollout{store: rollout.Store{KV: kv}, service: "api", version: "1.1", by: "bob@ops2", options: canaryOptions{steps: []int{5, 50, 100}, interval: time.Minute}}
+			r := &canaryRollout{store: rollout.Store{KV: kv}, service: "api", version: "1.1", by: "bob@ops2", options: canaryOptions{steps: []int{5, 50, 100}, interval: time.Minute, isCompared: true}}
 			if c.is != nil {
 				if _, err := r.store.Change(t.Context(), "api", false, func(*document) (*document, error) { return c.is, nil }); err != nil {
 					t.Fatal(err)
 				}
 			}
-			got, err := r.Prepare(t.Context(), "1.0")
+			got, err := r.Prepare(t.Context(), "1.0", c.again)
 			if (err == nil) != (c.words == "") || err != nil && !strings.Contains(err.Error(), c.words) {
 				t.Fatalf("got %+v, %v, want an error with %q", got, err, c.words)
 			}
@@ -82,16 +97,141 @@ func TestCanaryRollout_Prepare_TakesUpOrBeginsOrSaysWhyNot(t *testing.T) {
 			if got, err = r.Start(t.Context()); err != nil || got.State != deploy.Walking || got.Share != 5 || got.Next != 50 {
 				t.Errorf("started: %+v, %v", got, err)
 			}
-			if _, err := r.Start(t.Context()); err == nil || !strings.Contains(err.Error(), "changed meanwhile by bob@ops2") {
-				t.Errorf("started twice: %v", err)
+			// A call whose answer was lost is made again.
+			if got, err = r.Start(t.Context()); err != nil || got.State != deploy.Walking || got.Share != 5 {
+				t.Errorf("started twice: %+v, %v", got, err)
 			}
 		})
 	}
 }
 
+// What was changed by others stays as they have it, and the deployment sees that.
+func TestCanaryRollout_ChangedByOthers_StaysAndIsSeen(t *testing.T) {
+	ann := rollout.Author{By: "ann@ops1", At: time.Now()}
+	type document = rollout.Document
+	abort := func(d *document) (*document, error) { return d.Abort(ann, "") }
+	promote := func(d *document) (*document, error) { return d.Promote(ann, true) }
+	undo := func(d *document) (*document, error) { return d.Undo(ann) }
+	other := func(d *document) (*document, error) { return d.Set(ann, map[string]int{"1.0": 100, "1.2": 0}, "") }
+	for _, c := range []struct {
+		name                string
+		isStarted           bool
+		change              func(*document) (*document, error)
+		now, started, ended deploy.RolloutState // what Start and Abort give
+		words               string              // of End
+	}{
+		{"aborted before its start", false, abort, deploy.RolloutAborted, deploy.RolloutAborted, deploy.RolloutAborted, "it was aborted by ann@ops1 at "},
+		{"another one before its start", false, other, deploy.RolloutReplaced, deploy.RolloutReplaced, deploy.RolloutReplaced, ""},
+		{"promoted", true, promote, deploy.Promoted, deploy.Promoted, deploy.Promoted, ""},
+		{"walking", true, nil, deploy.Walking, deploy.Walking, deploy.RolloutAborted, "it was aborted by bob@ops2 at "},
+		{"undone at the first step", true, undo, deploy.Prepared, deploy.Walking, deploy.RolloutAborted, "it was aborted by bob@ops2 at "},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			kv, err := consul.NewKV(consul.Options{Address: consultest.NewFake(t).Address()})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer kv.Close()
+			r := &canaryRollout{store: rollout.Store{KV: kv}, service: "api", version: "1.1", by: "bob@ops2", options: canaryOptions{steps: []int{5, 50, 100}, interval: time.Minute}}
+			must := func(what string, want deploy.RolloutState, call func() (deploy.Rollout, error)) {
+				t.Helper()
+				if got, err := call(); err != nil || got.State != want {
+					t.Errorf("%s: got %+v, %v, want %s", what, got, err, want)
+				}
+			}
+			must("prepare", deploy.Prepared, func() (deploy.Rollout, error) { return r.Prepare(t.Context(), "1.0", false) })
+			if c.isStarted {
+				must("start", deploy.Walking, func() (deploy.Rollout, error) { return r.Start(t.Context()) })
+			}
+			if c.change != nil {
+				if _, err := r.store.Change(t.Context(), "api", false, c.change); err != nil {
+					t.Fatal(err)
+				}
+			}
+			must("now", c.now, func() (deploy.Rollout, error) { return r.Now(t.Context()) })
+			must("start", c.started, func() (deploy.Rollout, error) { return r.Start(t.Context()) })
+			must("abort", c.ended, func() (deploy.Rollout, error) { return r.Abort(t.Context(), "it is worse") })
+			must("abort twice", c.ended, func() (deploy.Rollout, error) { return r.Abort(t.Context(), "it is worse") })
+			err = r.End(t.Context())
+			if (err == nil) != (c.words == "") || err != nil && !strings.Contains(err.Error(), c.words) {
+				t.Errorf("end: %v, want %q", err, c.words)
+			}
+		})
+	}
+}
+
+// Only what may go away is tried again.
+func TestCanaryRollout_Errors_TellWhatToTryAgain(t *testing.T) {
+	for _, c := range []struct {
+		name         string
+		fault        consultest.Fault
+		value        string // of the key
+		isUnanswered bool
+		words        string
+	}{
+		{"no leader", consultest.NoLeader(), "", true, "No cluster leader"},
+		{"connection closed", consultest.Close(), "", true, "EOF"},
+		{"denied", consultest.Denied(), "", false, "the Consul token needs key:write for pointsman/rollouts/"},
+		{"invalid", consultest.Fault{}, "{}", false, "invalid rollout"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			fake := consultest.NewFake(t)
+			kv, err := consul.NewKV(consul.Options{Address: fake.Address()})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer kv.Close()
+			if c.value != "" {
+				if isDone, err := kv.Swap(t.Context(), rollout.Key("api"), []byte(c.value), 0); err != nil || !isDone {
+					t.Fatal(isDone, err)
+				}
+			}
+			fake.Break(c.fault)
+			r := &canaryRollout{store: rollout.Store{KV: kv}, service: "api", version: "1.1", options: canaryOptions{steps: []int{100}, interval: time.Minute}}
+			_, errPrepare := r.Prepare(t.Context(), "1.0", false)
+			_, errNow := r.Now(t.Context())
+			for _, err := range []error{errPrepare, errNow} {
+				_, is := errors.AsType[*deploy.UnansweredError](err)
+				if err == nil || is != c.isUnanswered || !strings.Contains(err.Error(), c.words) {
+					t.Errorf("got %v, to be tried again: %t; want %t and %q", err, is, c.isUnanswered, c.words)
+				}
+			}
+		})
+	}
+}
+
+// What the leader has counted is a text for people.
+func TestCanaryRollout_Now_HasTheNumbersOfTheStep(t *testing.T) {
+	kv, err := consul.NewKV(consul.Options{Address: consultest.NewFake(t).Address()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer kv.Close()
+	r := &canaryRollout{store: rollout.Store{KV: kv}, service: "api", version: "1.1", by: "bob@ops2", options: canaryOptions{steps: []int{5, 50, 100}, interval: time.Minute}}
+	if _, err := r.Prepare(t.Context(), "1.0", false); err != nil {
+		t.Fatal(err)
+	}
+	is, err := r.Start(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	numbers := rollout.Numbers{At: is.StepAt, Stable: rollout.Counted{Requests: 900, ResponseTimeMS: 12.5}, Canary: rollout.Counted{Requests: 100, Errors: 3, Retries: 1}}
+	report, err := json.Marshal(rollout.Report{Leader: "lb0", StepAt: is.StepAt, Verdict: rollout.Wait, Reason: "not enough requests", Numbers: numbers})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if isDone, err := kv.Swap(t.Context(), "pointsman/rollout-leaders/api", report, 0); err != nil || !isDone {
+		t.Fatal(isDone, err)
+	}
+	want := "1.1: 100 requests, 3 errors (3.00 %), 1 retries; 1.0: 900 requests, 0 errors (0.00 %), 0 retries, 12.5 ms on average; waits: not enough requests"
+	if got, err := r.Now(t.Context()); err != nil || got.Numbers != want {
+		t.Errorf("got %q, %v, want %q", got.Numbers, err, want)
+	}
+}
+
 func TestCanaryRollout_UnusableVersion_IsAUsageError(t *testing.T) {
 	r := &canaryRollout{service: "api", version: "1.1"}
-	if _, err := r.Prepare(t.Context(), ""); !errors.Is(err, deploy.ErrUsage) || !strings.Contains(err.Error(), "no version") {
+	if _, err := r.Prepare(t.Context(), "", false); !errors.Is(err, deploy.ErrUsage) || !strings.Contains(err.Error(), "no version") {
 		t.Errorf("got %v", err)
 	}
 }

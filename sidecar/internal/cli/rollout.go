@@ -58,7 +58,7 @@ was aborted, or its document is invalid.`, rollout.Prefix, ExitOK, ExitFailure, 
 		},
 		{
 			"undo", "Go back to the shares of before the last change",
-			"Give the versions the shares that they had before the last change of them. They stay\nuntil another change.",
+			"Give the versions the shares that they had before the last change of them: of a rollout,\none step back; \"abort\" goes back to the stable version. They stay until another change.",
 			func(d *rollout.Document, a rollout.Author, _ string) (*rollout.Document, error) { return d.Undo(a) },
 		},
 		{

@@ -32,11 +32,14 @@ type Deployment struct {
 	proposed []string     // IDs given to the nodes of this wave
 	steady   keySet       // new ones that every load balancer has had live for MinHealthy
 	named    map[Key]bool // foreign ones that were named
+	back     map[Key]bool // new ones that were stopped again
 	gone     []Key        // new ones that were live, but not for the whole time
 	touched  bool         // an old one was told to stop
 	undo     bool         // new ones could not be taken back
 	prepared bool         // a rollout of the new version stands in Consul
+	takenUp  bool         // it was under way before this run
 	switched bool         // it is promoted: the new version has all traffic
+	aborted  bool         // it is aborted: the old version has
 }
 
 // New checks the order. It starts nothing.
@@ -60,7 +63,7 @@ func New(o Options) (*Deployment, error) {
 		o.Show = func([]Bar) {}
 	}
 	return &Deployment{
-		Options: o, board: newBoard(o.Show), baseline: map[Key]bool{}, named: map[Key]bool{},
+		Options: o, board: newBoard(o.Show), baseline: map[Key]bool{}, back: map[Key]bool{}, named: map[Key]bool{},
 		result: Result{Service: o.Service, Version: o.Version, Stopped: []string{}, Undone: []string{}, Foreign: []Standing{}, Problems: []Problem{}, Warnings: []string{}},
 	}, nil
 }
@@ -70,6 +73,12 @@ func New(o Options) (*Deployment, error) {
 func (d *Deployment) Run(ctx context.Context) Result {
 	begun := time.Now()
 	err := d.run(ctx)
+	if errors.Is(err, errAborted) {
+		d.aborted = true
+		if ctx.Err() == nil && !d.touched {
+			err = d.takeBackCanary(ctx, err)
+		}
+	}
 	switch {
 	case err == nil:
 		d.result.Outcome = Deployed
@@ -80,11 +89,13 @@ func (d *Deployment) Run(ctx context.Context) Result {
 		d.result.Outcome = Interrupted
 	case errors.Is(err, ErrUsage):
 		d.result.Outcome = Refused
+	case d.touched || d.undo:
+		d.result.Outcome = Halfway
 	case errors.Is(err, errAborted):
 		d.result.Outcome = Aborted
 	case errors.Is(err, errPaused):
 		d.result.Outcome = Paused
-	case d.touched || d.undo || d.switched:
+	case d.switched:
 		d.result.Outcome = Halfway
 	default:
 		d.result.Outcome = Failed
@@ -95,8 +106,8 @@ func (d *Deployment) Run(ctx context.Context) Result {
 	case err != nil:
 		d.fail(err)
 	}
-	d.howToGoOn()
 	d.finalState(ctx)
+	d.howToGoOn()
 	d.result.LoadBalancers = d.board.bars()
 	d.result.TookMS = time.Since(begun).Milliseconds()
 	return d.result
@@ -119,10 +130,13 @@ func (d *Deployment) run(ctx context.Context) (err error) {
 		}()
 	}
 	for {
-		if err := d.bringIn(ctx, listing); err != nil {
+		if err := d.bringInPromoted(ctx, listing); err != nil {
 			return err
 		}
 		if listing, err = d.list(ctx, d.Timeout); err != nil {
+			return err
+		}
+		if err := d.stillPromoted(ctx); err != nil {
 			return err
 		}
 		if listing, err = d.takeOut(ctx, listing); err != nil {
@@ -185,6 +199,17 @@ func (d *Deployment) prepare(ctx context.Context) (Listing, error) {
 	d.say("%s %s: %d to start, %d old to stop, %s", d.Service, d.Version,
 		d.fleet.count-d.fleet.goal, len(d.fleet.old(listing)), balancers(d.board.bars()))
 	return listing, nil
+}
+
+// bringInPromoted is bringIn that ends when a rollout is no longer promoted.
+func (d *Deployment) bringInPromoted(ctx context.Context, listing Listing) error {
+	watched, end := d.whilePromoted(ctx)
+	defer end()
+	err := d.bringIn(watched, listing)
+	if err != nil && watched.Err() != nil {
+		return context.Cause(watched)
+	}
+	return err
 }
 
 // bringIn starts a wave, if one is to be started, and waits until every load
@@ -271,16 +296,26 @@ func (d *Deployment) problem(p Problem) { d.result.Problems = append(d.result.Pr
 
 // lostOr explains an error that says that new ones are lost, and gives it back.
 func (d *Deployment) lostOr(ctx context.Context, err error) error {
-	if gone, isLost := errors.AsType[*lostError](err); isLost && ctx.Err() == nil {
-		d.explainLost(ctx, gone.lost)
+	gone, isLost := errors.AsType[*lostError](err)
+	if !isLost || ctx.Err() != nil {
+		return err
 	}
-	return err
+	d.explainLost(ctx, gone.lost)
+	if !d.switched {
+		return err
+	}
+	r, unknown := d.Canary.Now(ctx)
+	if unknown != nil || r.leaves() == nil {
+		return err
+	}
+	d.problem(Problem{Reason: r.leaves().Error()})
+	return errors.Join(err, r.leaves())
 }
 
 // fail takes each line of an error for a problem, unless the problems have been
 // told in detail.
 func (d *Deployment) fail(err error) {
-	if _, isLost := errors.AsType[*lostError](err); isLost || errors.Is(err, errNotLive) || errors.Is(err, errAborted) || errors.Is(err, errNotDrained) || errors.Is(err, errNotStopped) {
+	if _, isLost := errors.AsType[*lostError](err); isLost || errors.Is(err, errNotLive) || errors.Is(err, errNotDrained) || errors.Is(err, errNotStopped) {
 		return
 	}
 	for line := range strings.Lines(err.Error()) { // joined errors have one each

@@ -223,6 +223,12 @@ func (f *fleet) liveIn(v View) keySet {
 	return live
 }
 
+// onlyOldPass reports whether no new one passes its checks while an old one does.
+func (f *fleet) onlyOldPass(l Listing) bool {
+	passes := func(i Instance) bool { return !i.Leaving && !i.isFailing() }
+	return !slices.ContainsFunc(f.fresh(l), passes) && slices.ContainsFunc(f.old(l), passes)
+}
+
 // strays gives what has come since the start and is neither of the version nor
 // of an old one; and what has taken an old one's place under its ID.
 func (f *fleet) strays(l Listing) (foreign, inPlace []Instance) {

@@ -21,7 +21,7 @@ const viewEvery = 300 * time.Millisecond
 // timeout to become live again.
 func (d *Deployment) awaitLive(ctx context.Context, minHealthy time.Duration) error {
 	begun := time.Now()
-	d.step(Step{Name: "wait until live", Detail: fmt.Sprintf("%d of %s on every load balancer", d.fleet.goal, d.Version), AtDeadline: atLiveDeadline}, d.Timeout)
+	d.step(Step{Name: "wait until live", Detail: fmt.Sprintf("%d of %s on every load balancer", d.fleet.goal, d.Version), AtDeadline: d.atLiveDeadline()}, d.Timeout)
 	within, cancel := context.WithDeadline(ctx, begun.Add(d.Timeout))
 	defer cancel()
 	holding, cancel := context.WithDeadline(ctx, begun.Add(d.Timeout+minHealthy))
@@ -118,17 +118,6 @@ func (d *Deployment) askLive(ctx context.Context, b Balancer) (int, error) {
 	return len(d.fleet.liveIn(view)), err
 }
 
-// view asks a load balancer for all that it knows of the service. Where there
-// are instances of which it is not known whether they are new, Consul is asked
-// who they are.
-func (d *Deployment) view(ctx context.Context, b Balancer) (View, error) {
-	view, err := d.Balancers.View(ctx, b)
-	if err == nil && len(d.fleet.unknown(view.list())) > 0 {
-		_, err = d.list(ctx, lookTimeout)
-	}
-	return view, err
-}
-
 // waitLive waits until it is worth counting again. A load balancer counts all
 // instances of the version, also those that are not new, and so may answer at
 // once.
@@ -176,7 +165,7 @@ func (d *Deployment) explain(ctx context.Context, begun time.Time) {
 		d.problem(Problem{Instance: key.ID, WaitedMS: waited, Reason: Quote(key.ID) + " was live, but is no longer"})
 	}
 	d.explainStrays(listing)
-	views := d.views(ctx)
+	views, _ := d.views(ctx)
 	for _, i := range fresh[:min(len(fresh), maxExplained)] {
 		d.explainInstance(i, views, waited)
 	}
@@ -184,25 +173,6 @@ func (d *Deployment) explain(ctx context.Context, begun time.Time) {
 
 // maxExplained is of how many instances more than their number is shown.
 const maxExplained = 20
-
-// views asks every load balancer for what it knows, and leaves out those that
-// don't say.
-func (d *Deployment) views(ctx context.Context) map[string]View {
-	names := d.board.names()
-	got := make([]*View, len(names))
-	each(names, func(i int, name string) {
-		if v, err := d.Balancers.View(ctx, d.board.balancer(name)); err == nil {
-			got[i] = &v
-		}
-	})
-	views := map[string]View{}
-	for i, v := range got {
-		if v != nil {
-			views[names[i]] = *v
-		}
-	}
-	return views
-}
 
 func (d *Deployment) explainStrays(listing Listing) {
 	foreign, inPlace := d.fleet.strays(listing)

@@ -32,35 +32,15 @@ type keySet map[Key]bool
 // traffic on it, and returns those that do on each that answered. It returns
 // nil if none answered. all reports whether every one of them answered.
 func (d *Deployment) liveNow(ctx context.Context) (live keySet, all bool) {
-	names := d.board.names()
-	got := make([]keySet, len(names))
-	unrouted := make([]bool, len(names))
-	each(names, func(i int, name string) {
-		view, err := d.view(ctx, d.board.balancer(name))
-		switch {
-		case errors.Is(err, ErrNotRouted):
-			d.board.unrouted(name)
-			unrouted[i] = true
-		case err == nil:
-			got[i] = d.fleet.liveIn(view)
-			d.board.set(name, func(b *Bar) { b.Live, b.Trouble = min(len(got[i]), d.fleet.goal), "" })
-		case ctx.Err() == nil: // else it is our own end
-			d.board.set(name, func(b *Bar) { b.Trouble = err.Error() })
-		}
-	})
-	all = true
-	for i := range names {
-		switch {
-		case unrouted[i]:
-		case got[i] == nil:
-			all = false
-		case live == nil:
-			live = got[i]
-		default:
-			live = live.and(got[i])
+	views, silent := d.views(ctx)
+	for _, view := range views {
+		if here := d.fleet.liveIn(view); live == nil {
+			live = here
+		} else {
+			live = live.and(here)
 		}
 	}
-	return live, all
+	return live, len(silent) == 0
 }
 
 func (s keySet) and(o keySet) keySet {
@@ -136,9 +116,10 @@ func (d *Deployment) guard(ctx context.Context, once bool) error {
 	}
 }
 
-// watched returns a context that ends, with a lostError as its cause, when too
-// few of the new instances are live.
+// watched returns a context that ends, with the reason as its cause, when too few of the
+// new instances are live, which is a lostError, or their rollout is no longer promoted.
 func (d *Deployment) watched(ctx context.Context) (_ context.Context, end func()) {
+	ctx, endPromoted := d.whilePromoted(ctx)
 	ctx, cancel := context.WithCancelCause(ctx)
 	done := make(chan struct{})
 	go func() {
@@ -147,7 +128,7 @@ func (d *Deployment) watched(ctx context.Context) (_ context.Context, end func()
 			cancel(err)
 		}
 	}()
-	return ctx, func() { cancel(nil); <-done }
+	return ctx, func() { cancel(nil); <-done; endPromoted() }
 }
 
 // confirm asks every load balancer, at the end, whether the new instances are
@@ -181,7 +162,7 @@ func (d *Deployment) explainLost(ctx context.Context, gone []Key) {
 	for _, i := range listing.Instances {
 		listed[i.Key()] = i
 	}
-	views := d.views(ctx)
+	views, _ := d.views(ctx)
 	for _, key := range gone[:min(len(gone), maxExplained)] {
 		i, there := listed[key]
 		if !there {

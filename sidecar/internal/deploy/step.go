@@ -4,7 +4,10 @@ import "time"
 
 // Step is a step of a deployment that begins, for people.
 type Step struct {
-	Name    string    `json:"name"` // check, start, wait until live, watch, stop, wait until drained, confirm, take back
+	// Name is one of check, start, wait until live, watch, stop, wait until drained, confirm
+	// and take back; of a canary also wait for share 0, canary, paused and wait for the old
+	// version.
+	Name    string    `json:"name"`
 	Detail  string    `json:"detail,omitempty"`
 	Started time.Time `json:"started"`
 	Ended   time.Time `json:"ended,omitzero"`
@@ -16,11 +19,18 @@ type Step struct {
 	OldVersion string `json:"-"` // what the deployment replaces; "" where that is not known yet
 }
 
-// What happens at the deadlines.
-const (
-	atLiveDeadline  = "the new nodes are stopped again, the old ones are not touched: exit code 1"
-	atDrainDeadline = "the deployment ends as partially deployed, no further node is stopped: exit code 4"
-)
+// atDrainDeadline and atLiveDeadline say what happens at a step's deadline.
+const atDrainDeadline = "the deployment ends as partially deployed, no further node is stopped: exit code 4"
+
+func (d *Deployment) atLiveDeadline() string {
+	switch {
+	case d.switched:
+		return "no old node is stopped: exit code 4"
+	case d.takenUp:
+		return "the rollout is aborted and the new nodes are stopped, the old ones are not touched: exit code 5"
+	}
+	return "the new nodes are stopped again, the old ones are not touched: exit code 1"
+}
 
 // step tells of a step that begins, with a deadline if there is one.
 func (d *Deployment) step(s Step, within time.Duration) {

@@ -128,10 +128,11 @@ func (d *Deployment) takeBack(ctx context.Context) {
 		d.warn("running new nodes unknown: %v", err)
 	}
 	for _, i := range sorted(listing.Instances) {
-		if d.fleet.isNew(i) && !d.baseline[i.Key()] || missing[i.ID] {
+		isOurs := d.fleet.isNew(i) && !d.baseline[i.Key()] || missing[i.ID]
+		if isOurs && !d.back[i.Key()] {
 			back = append(back, i)
-			delete(missing, i.ID)
 		}
+		delete(missing, i.ID)
 	}
 	s := Stop{Service: d.Service, Version: d.Version, Total: d.fleet.count, Undo: true, Keep: d.keeps(listing)}
 	for _, i := range back {
@@ -149,7 +150,10 @@ func (d *Deployment) takeBack(ctx context.Context) {
 			}
 		}
 	}
-	d.undone(s, d.Nodes.Stop(ctx, s))
+	d.proposed = nil
+	if len(s.Instances)+len(s.Missing) > 0 {
+		d.undone(s, d.Nodes.Stop(ctx, s))
+	}
 }
 
 // undone notes what came of it. A node that has not registered gets no traffic:
@@ -158,7 +162,7 @@ func (d *Deployment) undone(s Stop, err error) {
 	failed := failures(err, s.Instances)
 	for _, i := range s.Instances {
 		if failed[i.Key()] == nil {
-			d.result.Undone = append(d.result.Undone, i.ID)
+			d.result.Undone, d.back[i.Key()] = append(d.result.Undone, i.ID), true
 			continue
 		}
 		d.undo = true

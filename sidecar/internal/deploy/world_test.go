@@ -27,6 +27,12 @@ type world struct {
 	nodes map[Key]*node
 	lbs   map[string]*lb
 	calls []string // of Nodes, in order
+	said  []string // by the deployment
+	steps []Step
+
+	shown    func([]Bar)   // may be nil
+	stepped  func(Step)    // may be nil
+	slowList time.Duration // until Consul answers
 
 	// How nodes behave.
 	startTakes, healthyAfter, stopTakes, drainTakes time.Duration
@@ -115,7 +121,8 @@ func (w *world) taking(b *lb, version string) (n int) {
 	return n
 }
 
-func (w *world) Instances(context.Context) (Listing, error) {
+func (w *world) Instances(ctx context.Context) (Listing, error) {
+	wait(ctx, w.slowList)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.consul != nil {
@@ -363,7 +370,16 @@ func order(change ...func(*Order)) Order {
 // deploy runs one deployment in the world.
 func (w *world) deploy(ctx context.Context, o Order) Result {
 	w.t.Helper()
-	options := Options{Order: o, Catalog: w, Balancers: w, Nodes: w, Say: func(line string) { w.t.Log(line) }}
+	options := Options{
+		Order: o, Catalog: w, Balancers: w, Nodes: w,
+		Say:  func(line string) { w.t.Log(line); w.said = append(w.said, line) },
+		Show: w.shown,
+		Step: func(s Step) {
+			if w.steps = append(w.steps, s); w.stepped != nil {
+				w.stepped(s)
+			}
+		},
+	}
 	if w.rollout != nil {
 		options.Canary = w.rollout
 	}
@@ -392,6 +408,39 @@ func (w *world) mustRun(want map[string]int) {
 	w.t.Helper()
 	if got := w.running(); fmt.Sprint(got) != fmt.Sprint(want) {
 		w.t.Errorf("running: got %v, want %v\n%s", got, want, strings.Join(w.calls, "\n"))
+	}
+}
+
+// saidOnce fails the test unless one line of the deployment's has the words.
+func (w *world) saidOnce(words string) {
+	w.t.Helper()
+	n := 0
+	for _, line := range w.said {
+		if strings.Contains(line, words) {
+			n++
+		}
+	}
+	if n != 1 {
+		w.t.Errorf("%q is said %d times, want once:\n%s", words, n, strings.Join(w.said, "\n"))
+	}
+}
+
+// mustWarnOf fails the test unless the steps of a name say these words of their
+// deadlines, in order.
+func (w *world) mustWarnOf(name string, words ...string) {
+	w.t.Helper()
+	var texts []string
+	for _, s := range w.steps {
+		if s.Name == name {
+			texts = append(texts, s.AtDeadline)
+		}
+	}
+	isSame := len(texts) == len(words)
+	for i := range min(len(texts), len(words)) {
+		isSame = isSame && strings.Contains(texts[i], words[i])
+	}
+	if !isSame {
+		w.t.Errorf("step %s: its deadlines say %q, want %q", name, texts, words)
 	}
 }
 
