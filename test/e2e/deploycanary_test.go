@@ -34,7 +34,8 @@ type controlled struct {
 	fail    int                        // at how many requests 1.1 fails once; 0: never
 	served  int                        // requests that 1.1 has answered
 	slow    time.Duration              // what an answer takes, three times as long of 1.1
-	crashes bool                       // the servers of 1.1 end and come back each second
+	crashes bool                       // the servers of 1.1 end and come back
+	ended   bool                       // the test
 }
 
 type controlledNode struct {
@@ -67,6 +68,9 @@ func newControlled(t *testing.T, nodes int) *controlled {
 	c.control = httptest.NewServer(mux)
 	t.Cleanup(c.control.Close)
 	t.Cleanup(func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.ended = true
 		for _, n := range c.nodes {
 			_ = n.server.Close()
 		}
@@ -101,8 +105,12 @@ func (c *controlled) startNode(id, version string) error {
 func (c *controlled) serve(n *controlledNode, listener net.Listener) {
 	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { c.answer(w, r, n) }), ReadHeaderTimeout: 10 * time.Second}
 	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.ended {
+		_ = listener.Close() // it was to take the place of one that has crashed
+		return
+	}
 	n.server = server
-	c.mu.Unlock()
 	go func() { _ = server.Serve(listener) }() // until it is closed
 }
 
@@ -127,8 +135,8 @@ func (c *controlled) answer(w http.ResponseWriter, r *http.Request, n *controlle
 	_, _ = io.WriteString(w, n.version)
 }
 
-// crash ends the servers of 1.1 and starts them again, each half a second, until the
-// test ends.
+// crash ends the servers of 1.1 and starts them again for half a second, until the test
+// ends. They are away for as long as HAProxy's checks need to notice.
 func (c *controlled) crash() {
 	for c.ctx.Err() == nil {
 		c.mu.Lock()
@@ -136,13 +144,11 @@ func (c *controlled) crash() {
 		for _, n := range c.nodes {
 			if c.crashes && n.version == "1.1" && n.served > 5 {
 				down = append(down, n)
+				_ = n.server.Close()
 			}
 		}
 		c.mu.Unlock()
-		for _, n := range down {
-			_ = n.server.Close()
-		}
-		c.pause(1500 * time.Millisecond)
+		c.pause(3 * time.Second)
 		for _, n := range down {
 			if listener, err := (&net.ListenConfig{}).Listen(c.ctx, "tcp", n.at); err == nil {
 				c.serve(n, listener)

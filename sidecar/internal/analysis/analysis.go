@@ -64,6 +64,10 @@ type totals struct {
 // maxDown is at how many looks in a row a canary may be without a server that is up.
 const maxDown = 3
 
+// maxLost is how often instances of the canary may go down while none of the stable
+// version does. For each of those the canary may have as many again.
+const maxLost = 3
+
 // Analysis is what the looks at a rollout have found so far.
 type Analysis struct {
 	rules           Rules
@@ -72,9 +76,16 @@ type Analysis struct {
 	stableInStep    totals
 	errors, retries evidence
 	latency         latencyEvidence
-	down            int   // at how many looks in a row no server of the canary was up
-	times           times // since the last comparison, beside what is not taken in yet of each server
-	isTimed         bool  // the current step's have been compared
+	down            int                          // at how many looks in a row no server of the canary was up
+	ups             map[instance]bool            // at the last look; false: it is down on a load balancer
+	lost            struct{ stable, canary int } // how often an instance that was up was down
+	times           times                        // since the last comparison, beside what is not taken in yet of each server
+	isTimed         bool                         // the current step's have been compared
+}
+
+type instance struct {
+	node, id string
+	isCanary bool
 }
 
 type server struct {
@@ -106,8 +117,11 @@ func (a *Analysis) NextStep() {
 func (a *Analysis) Look(readings []Reading) Verdict {
 	var stable, canary window
 	next := make(map[server]seen, len(readings))
-	up, isThere := false, false
+	up, isThere, ups := false, false, make(map[instance]bool, len(a.ups))
 	for _, r := range readings {
+		i := instance{r.Node, r.Instance, r.IsCanary}
+		isUp, isSeen := ups[i]
+		ups[i] = r.IsUp && (isUp || !isSeen)
 		key := server{r.LoadBalancer, r.Backend, r.Server, r.Instance, r.Node, r.IsCanary}
 		next[key] = seen{r.Counters, r.Counters}
 		if r.IsCanary {
@@ -130,6 +144,7 @@ func (a *Analysis) Look(readings []Reading) Verdict {
 	if a.down++; up || !isThere {
 		a.down = 0
 	}
+	a.countLost(ups)
 
 	before := a.stable
 	a.stable.add(stable)
@@ -141,6 +156,21 @@ func (a *Analysis) Look(readings []Reading) Verdict {
 	}
 	a.compareTimes()
 	return a.verdict()
+}
+
+// countLost counts the instances that were up on all load balancers at the look before, and
+// are not now.
+func (a *Analysis) countLost(ups map[instance]bool) {
+	for i, isUp := range ups {
+		switch {
+		case isUp || !a.ups[i]:
+		case i.isCanary:
+			a.lost.canary++
+		default:
+			a.lost.stable++
+		}
+	}
+	a.ups = ups
 }
 
 // Totals is what was counted of one version in the current step.
@@ -192,6 +222,8 @@ func (a *Analysis) verdict() Verdict {
 	switch {
 	case a.down >= maxDown:
 		return Verdict{Failed, fmt.Sprintf("no server of the canary is up, at %d looks in a row", a.down)}
+	case a.lost.canary >= maxLost*(1+a.lost.stable):
+		return Verdict{Failed, fmt.Sprintf("instances of the canary went down %d times, those of the stable version %d times", a.lost.canary, a.lost.stable)}
 	case a.errors.worse >= worse:
 		return Verdict{Failed, "more errors: " + a.compare("failed", totals.errorRate)}
 	case a.retries.worse >= worse:

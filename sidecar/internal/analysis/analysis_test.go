@@ -295,6 +295,9 @@ func TestAnalysis_Looks(t *testing.T) {
 		}
 		return Reading{LoadBalancer: "lb0", Instance: name, IsCanary: canary, IsUp: up, Counters: Counters{Requests: requests, Errors: errors, ResponseTime: mean}}
 	}
+	at := func(lb string, up bool) Reading {
+		return Reading{LoadBalancer: lb, Instance: "api-new", IsCanary: true, IsUp: up}
+	}
 	const ms = time.Millisecond
 	for _, c := range []struct {
 		name  string
@@ -332,6 +335,34 @@ func TestAnalysis_Looks(t *testing.T) {
 			{reading(false, true, 1000, 0, ms), reading(true, false, 0, 0, ms)},
 			{reading(false, true, 2000, 0, ms), reading(true, false, 0, 0, ms)},
 		}, Failed},
+		{"a canary that crashes again and again", [][]Reading{
+			{reading(false, true, 0, 0, ms), reading(true, true, 0, 0, ms)},
+			{reading(false, true, 1000, 0, ms), reading(true, false, 100, 0, ms)},
+			{reading(false, true, 2000, 0, ms), reading(true, true, 200, 0, ms)},
+			{reading(false, true, 3000, 0, ms), reading(true, false, 300, 0, ms)},
+			{reading(false, true, 4000, 0, ms), reading(true, true, 400, 0, ms)},
+			{reading(false, true, 5000, 0, ms), reading(true, false, 500, 0, ms)},
+		}, Failed},
+		{"twice is no proof", [][]Reading{
+			{reading(false, true, 0, 0, ms), reading(true, true, 0, 0, ms)},
+			{reading(false, true, 1000, 0, ms), reading(true, false, 100, 0, ms)},
+			{reading(false, true, 2000, 0, ms), reading(true, true, 200, 0, ms)},
+			{reading(false, true, 3000, 0, ms), reading(true, false, 300, 0, ms)},
+			{reading(false, true, 4000, 0, ms), reading(true, true, 400, 0, ms)},
+		}, Waiting},
+		{"the stable version goes down, too", [][]Reading{
+			{reading(false, true, 0, 0, ms), reading(true, true, 0, 0, ms)},
+			{reading(false, false, 1000, 0, ms), reading(true, false, 100, 0, ms)},
+			{reading(false, true, 2000, 0, ms), reading(true, true, 200, 0, ms)},
+			{reading(false, false, 3000, 0, ms), reading(true, false, 300, 0, ms)},
+			{reading(false, true, 4000, 0, ms), reading(true, true, 400, 0, ms)},
+			{reading(false, false, 5000, 0, ms), reading(true, false, 500, 0, ms)},
+		}, Waiting},
+		{"an instance that is down on three load balancers is one", [][]Reading{
+			{at("lb0", true), at("lb1", true), at("lb2", true)},
+			{at("lb0", false), at("lb1", false), at("lb2", false)},
+			{at("lb0", true), at("lb1", true), at("lb2", true)},
+		}, Waiting},
 		{"1 ms and 2 ms are alike", [][]Reading{
 			{reading(false, true, 0, 0, ms), reading(true, true, 0, 0, ms)},
 			{reading(false, true, 1e4, 0, ms), reading(true, true, 1000, 0, 2*ms)},
