@@ -51,6 +51,8 @@ drained: no answer of its agent can bring it back @ reconcile/drain.go @ s/if i.
 an agent is disabled where its server is out of traffic @ plan/agentcheck.go @ s/if c.server.Agent == AgentOn .*/if false {/
 a static algorithm takes percentages only @ plan/weight.go @ s/return b.Static || s.Agent != NoAgent/return false/
 a weight of 0 stays in the file of an unknown service @ plan/file.go @ s/case s.Weight == 0 \&\& s.Agent != AgentOn:/case false:/
+a pass that failed waits for the next @ reconcile/agent.go @ s/	if err == nil {/	if true {/
+what was decided stays while new settings wait for a reload @ reconcile/converge.go @ s/key.services = &set/key.services = \&d.Services/
 the file is written beside the loop @ reconcile/file.go @ s/go func(w fileWrite)/func(w fileWrite)/
 the guard remembers @ reconcile/guard.go @ s/^	g.backends = next$/	g.backends = nil/
 '

@@ -364,7 +364,10 @@ func (a *Agent) pass(ctx context.Context) time.Duration {
 	}
 	a.publish(snap, p)
 	a.turns.end(began, p.Steps, a.decided.decisions, a.jitter)
-	return max(min(again, a.turns.until(&a.known)), time.Millisecond)
+	if err == nil {
+		again = min(again, a.turns.until(&a.known))
+	}
+	return max(again, time.Millisecond)
 }
 
 // notRunningAgain is how often a HAProxy that is not there is looked for: one

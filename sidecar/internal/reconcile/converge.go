@@ -125,7 +125,7 @@ func (a *Agent) compute(o plan.Observed, snap catalog.Snapshot) plan.Plan {
 	now := time.Now()
 	o.Guards, o.Flapping, o.Absent, o.Drained = a.guard.recall(now), a.flapping(now), a.known.absences(now), a.drains.backend
 	d := a.desired()
-	a.decided.use(d, o)
+	a.decided.use(d, o, a.set.Services)
 	if len(a.guard.backends) > 0 {
 		o.Listed = a.listed()
 	}
@@ -228,7 +228,7 @@ func inputsOf(backend string, o plan.Observed, want catalog.Service, seen time.T
 
 // decidedFor is what all decisions depend on.
 type decidedFor struct {
-	services *plan.Service // the first of the settings
+	services *plan.Service // the first of the settings: other settings are another list
 	marker   plan.Marker
 	ran      plan.Marker
 	pid      int
@@ -236,10 +236,10 @@ type decidedFor struct {
 }
 
 // use forgets all decisions if what they depend on has changed.
-func (k *decided) use(d plan.Desired, o plan.Observed) {
+func (k *decided) use(d plan.Desired, o plan.Observed, set []plan.Service) {
 	key := decidedFor{marker: d.Marker, ran: o.Marker, pid: o.PID, caps: o.Caps}
-	if len(d.Services) > 0 {
-		key.services = &d.Services[0]
+	if len(set) > 0 {
+		key.services = &set[0]
 	}
 	if k.key != key || k.decisions == nil {
 		*k = decided{key: key, decisions: make(map[string]*plan.Decision, len(d.Services)), inputs: make(map[string]decisionInputs, len(d.Services))}

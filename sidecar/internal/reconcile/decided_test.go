@@ -58,7 +58,7 @@ func TestDecided_AnyInputChanged_DecidesAgain(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			var k decided
 			o := observed()
-			k.use(plan.Desired{}, o)
+			k.use(plan.Desired{}, o, nil)
 			first := plan.Decide(plan.Service{Name: "api", Backend: "api"}, o, want)
 			k.keep("api", first, inputsOf("api", o, want, seen))
 			now := observed()

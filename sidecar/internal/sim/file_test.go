@@ -212,6 +212,7 @@ func (r recorder) State(s *reconcile.State) {
 	r.w.mu.Lock()
 	defer r.w.mu.Unlock()
 	r.checkOwed("State")
+	r.checkPasses()
 	r.w.checkState(r.sidecar, s)
 	defer r.endPass()
 	for _, n := range r.w.nodes {

@@ -23,6 +23,7 @@ const (
 	outlives          invariant = "7 the data plane outlives us"
 	reloadReason      invariant = "9 every reload has a reason"
 	noHesitation      invariant = "10 no shared hesitation"
+	noSpinning        invariant = "11 it waits between its looks"
 	zeroFailures      invariant = "0 no request fails by us"
 	convergence       invariant = "0 convergence"
 )

@@ -62,6 +62,8 @@ type sidecar struct {
 	large       map[string]bool          // backends whose service has turns in this pass
 	turnDue     map[string]time.Duration // by backend, of which something was heard: when it must have been read
 	clean       bool                     // it should find nothing to do
+	passes      int                      // of the loop since that time
+	passesFrom  time.Duration
 	failed      time.Duration
 	slowed      time.Duration            // when a call last took long
 	wrote       map[string]time.Duration // by backend: when a write ended that changed it in the file

@@ -2,6 +2,7 @@ package sim
 
 import (
 	"slices"
+	"time"
 
 	"github.com/pointsman/pointsman/sidecar/internal/plan"
 	"github.com/pointsman/pointsman/sidecar/internal/reconcile"
@@ -61,6 +62,22 @@ func (w *world) checkCurrent(s *sidecar) {
 			}
 		}
 	}
+}
+
+// maxPasses is how many passes the loop makes in a second, at most: a few for each
+// event, twenty for what it waits for, and one for each turn.
+const maxPasses = 400
+
+// checkPasses: the loop does not go round and round.
+func (s *sidecar) checkPasses() {
+	took := s.w.now() - s.passesFrom
+	if s.passes++; took < time.Second {
+		return
+	}
+	if s.passes > maxPasses*int(took/time.Second) {
+		s.w.breach(noSpinning, "the loop has made %d passes in %s", s.passes, took)
+	}
+	s.passes, s.passesFrom = 0, s.w.now()
 }
 
 // checkOwed: the call that follows a look at HAProxy, of one that has something
