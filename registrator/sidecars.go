@@ -2,13 +2,10 @@ package registrator
 
 import (
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
-	"io"
-	"os"
-	"strings"
 
+	"github.com/pointsman/pointsman/internal/credential"
 	"github.com/pointsman/pointsman/registrator/contract"
 )
 
@@ -44,9 +41,6 @@ type Sidecars struct {
 	ServerName                string
 }
 
-// maxToken bounds a token, in bytes.
-const maxToken = 4096
-
 // check gives s with its defaults, or all that is wrong with it.
 func (s Sidecars) check() (Sidecars, error) {
 	var errs []error
@@ -75,26 +69,10 @@ func (s Sidecars) check() (Sidecars, error) {
 
 // token gives what to show, or "" for nothing. Its errors never hold it.
 func (s Sidecars) token() (string, error) {
-	token, from := string(s.Token), "token"
-	if s.TokenFile != "" {
-		from = fmt.Sprintf("token file %q", s.TokenFile)
-		text, err := readSome(s.TokenFile, maxToken)
-		if err != nil {
-			return "", fmt.Errorf("token file: %w", err)
-		}
-		if token = strings.TrimSpace(text); token == "" {
-			return "", fmt.Errorf("%s: empty", from)
-		}
+	if err := credential.CheckToken(string(s.Token)); err != nil {
+		return "", fmt.Errorf("token: %w", err)
 	}
-	for _, c := range []byte(token) {
-		if c <= ' ' || c > '~' {
-			return "", fmt.Errorf("%s: want printable ASCII characters without spaces", from)
-		}
-	}
-	if len(token) > maxToken {
-		return "", fmt.Errorf("%s: %d bytes: want at most %d", from, len(token), maxToken)
-	}
-	return token, nil
+	return credential.NewToken(string(s.Token), s.TokenFile).Current()
 }
 
 // signingKeys gives the keys of signed answers; none where they need no signature. Its
@@ -103,55 +81,23 @@ func (s Sidecars) signingKeys() ([]string, error) {
 	if s.SigningKeyFile == "" {
 		return nil, nil
 	}
-	text, err := readSome(s.SigningKeyFile, maxToken)
-	if err != nil {
-		return nil, fmt.Errorf("signing key file: %w", err)
-	}
-	keys := strings.Fields(text)
-	if len(keys) == 0 {
-		return nil, fmt.Errorf("signing key file %q: empty", s.SigningKeyFile)
-	}
-	for i, key := range keys {
-		if err := contract.CheckSigningKey(key); err != nil {
-			return nil, fmt.Errorf("signing key file %q: key %d: %w", s.SigningKeyFile, i+1, err)
-		}
-	}
-	return keys, nil
+	return credential.NewSigningKeys(s.SigningKeyFile, contract.CheckSigningKey).Current()
 }
 
 // tls reads the files.
-func (s Sidecars) tls() (*tls.Config, error) {
-	config := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: s.ServerName}
+func (s Sidecars) tls() (config *tls.Config, err error) {
+	config = &tls.Config{MinVersion: tls.VersionTLS12, ServerName: s.ServerName}
 	if s.CAFile != "" {
-		pem, err := os.ReadFile(s.CAFile)
-		if err != nil {
-			return nil, fmt.Errorf("CA file: %w", err)
-		}
-		config.RootCAs = x509.NewCertPool()
-		if !config.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("CA file %q: no certificate in PEM", s.CAFile)
+		if config.RootCAs, err = credential.NewAuthorities(s.CAFile).Current(); err != nil {
+			return nil, err
 		}
 	}
 	if s.CertFile != "" && s.KeyFile != "" {
-		pair, err := tls.LoadX509KeyPair(s.CertFile, s.KeyFile)
+		pair, err := credential.NewCertificate(s.CertFile, s.KeyFile).Current()
 		if err != nil {
-			return nil, fmt.Errorf("certificate file %q, key file %q: %w", s.CertFile, s.KeyFile, err)
+			return nil, err
 		}
-		config.Certificates = []tls.Certificate{pair}
+		config.Certificates = []tls.Certificate{*pair}
 	}
 	return config, nil
-}
-
-// readSome reads a file of at most a number of bytes.
-func readSome(path string, most int64) (string, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return "", err
-	}
-	defer func() { _ = f.Close() }()
-	text, err := io.ReadAll(io.LimitReader(f, most+1))
-	if err == nil && int64(len(text)) > most {
-		err = fmt.Errorf("%q: more than %d bytes", path, most)
-	}
-	return string(text), err
 }

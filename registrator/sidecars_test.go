@@ -32,9 +32,9 @@ func TestSettingsOfTheSidecarsThatAreWrongAreNamed(t *testing.T) {
 		want     []string
 	}{
 		"both tokens":         {registrator.Sidecars{Token: "x", TokenFile: file("t", "x")}, []string{"a token and a token file"}},
-		"a token with breaks": {registrator.Sidecars{Token: "hush\r\nX: y"}, []string{"token: want printable"}},
-		"an endless token":    {registrator.Sidecars{TokenFile: "/dev/zero"}, []string{`"/dev/zero": more than 4096 bytes`}},
-		"an empty token file": {registrator.Sidecars{TokenFile: file("empty", "\n")}, []string{"empty\": empty"}},
+		"a token with breaks": {registrator.Sidecars{Token: "hush\r\nX: y"}, []string{"token: contains a space"}},
+		"an endless token":    {registrator.Sidecars{TokenFile: "/dev/zero"}, []string{"/dev/zero: larger than 4096 bytes"}},
+		"an empty token file": {registrator.Sidecars{TokenFile: file("empty", "\n")}, []string{"empty: empty"}},
 		"files that are not there": {
 			registrator.Sidecars{TokenFile: "/no/token", CAFile: "/no/ca"}, []string{"/no/token", "/no/ca"},
 		},

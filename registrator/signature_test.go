@@ -32,13 +32,13 @@ func TestSigningKey_AnswersWithoutIt_AreNotBelieved(t *testing.T) {
 		"signed with another key":  {sign: sign(key + "x"), says: "another key"},
 		"an answer of before, sent again": {sign: func(w http.ResponseWriter, r *http.Request, body []byte) {
 			w.Header().Set(contract.HeaderSignature, contract.Sign(key, "00112233445566778899aabbccddeeff", r.RequestURI, http.StatusOK, body))
-		}, says: "another question"},
+		}, says: "another request"},
 		"an answer about another instance": {sign: func(w http.ResponseWriter, r *http.Request, body []byte) {
 			w.Header().Set(contract.HeaderSignature, contract.Sign(key, r.Header.Get(contract.HeaderNonce), strings.Replace(r.RequestURI, "api-1", "api-2", 1), http.StatusOK, body))
-		}, says: "another question"},
+		}, says: "another request"},
 		"an answer with other sessions": {sign: func(w http.ResponseWriter, r *http.Request, body []byte) {
 			w.Header().Set(contract.HeaderSignature, contract.Sign(key, r.Header.Get(contract.HeaderNonce), r.RequestURI, http.StatusOK, bytes.Replace(body, []byte("true"), []byte("false"), 1)))
-		}, says: "another question"},
+		}, says: "another request"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

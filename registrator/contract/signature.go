@@ -40,7 +40,7 @@ func CheckNonce(nonce string) error {
 
 // Sign gives the signature of an answer to the question with that nonce and that
 // request URI: HMAC-SHA-256 in hexadecimal digits, over the length and the bytes of
-// each part. The nonce makes an older answer worthless, the URI that of another question.
+// each part. The nonce makes an older answer worthless, the URI that of another request.
 func Sign(key, nonce, uri string, status int, body []byte) string {
 	mac := hmac.New(sha256.New, []byte(key))
 	for _, part := range [][]byte{[]byte("pointsman answer 1"), []byte(nonce), []byte(uri), []byte(strconv.Itoa(status)), body} {

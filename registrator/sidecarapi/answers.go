@@ -202,7 +202,7 @@ func (c *Client) View(ctx context.Context, to Target, service string) (View, err
 		Ready       bool              `json:"ready"`
 		NotReady    string            `json:"not_ready"`
 	}
-	if err := c.decode(ctx, to, question{path: []string{"state"}, most: maxState}, &state); err != nil {
+	if err := c.decode(ctx, to, call{path: []string{"state"}, most: maxState}, &state); err != nil {
 		return View{}, err
 	}
 	if err := is(to, state.LoadBalancer, service, service); err != nil {
@@ -236,37 +236,37 @@ func (c *Client) View(ctx context.Context, to Target, service string) (View, err
 // State asks for all that the sidecar knows (/api/v1/state), and decodes it into what
 // it is given. Whose it is, the caller has to look at.
 func (c *Client) State(ctx context.Context, to Target, into any) error {
-	return c.decode(ctx, to, question{path: []string{"state"}, wait: loopTimeout, most: maxState}, into)
+	return c.decode(ctx, to, call{path: []string{"state"}, wait: ActionTimeout, most: maxState}, into)
 }
 
 // Summary asks for the state without its instances (/api/v1/summary), as State does.
 func (c *Client) Summary(ctx context.Context, to Target, into any) error {
-	return c.decode(ctx, to, question{path: []string{"summary"}, most: maxSummary}, into)
+	return c.decode(ctx, to, call{path: []string{"summary"}, most: maxSummary}, into)
 }
 
 // Fleet asks for all load balancers that the sidecar finds (/api/v1/fleet), as State
 // does.
 func (c *Client) Fleet(ctx context.Context, to Target, into any) error {
-	return c.decode(ctx, to, question{path: []string{"fleet"}, wait: loopTimeout, most: maxState}, into)
+	return c.decode(ctx, to, call{path: []string{"fleet"}, wait: ActionTimeout, most: maxState}, into)
 }
 
 // Rollouts asks for how the versions of services share the traffic (/api/v1/rollouts), as
 // State does.
 func (c *Client) Rollouts(ctx context.Context, to Target, into any) error {
-	return c.decode(ctx, to, question{path: []string{"rollouts"}, wait: loopTimeout, most: maxState}, into)
+	return c.decode(ctx, to, call{path: []string{"rollouts"}, wait: ActionTimeout, most: maxState}, into)
 }
 
 // Events asks for what happened after a number (/api/v1/events), at most limit of them;
 // after 0, for the newest. It decodes them as State does.
 func (c *Client) Events(ctx context.Context, to Target, after uint64, limit int, into any) error {
 	query := url.Values{"after": {strconv.FormatUint(after, 10)}, "limit": {strconv.Itoa(limit)}}
-	return c.decode(ctx, to, question{path: []string{"events"}, query: query, wait: loopTimeout, most: maxState}, into)
+	return c.decode(ctx, to, call{path: []string{"events"}, query: query, wait: ActionTimeout, most: maxState}, into)
 }
 
 // Decisions asks for the newest decisions with what they were made from
 // (/api/v1/decisions), and decodes them as State does.
 func (c *Client) Decisions(ctx context.Context, to Target, into any) error {
-	return c.decode(ctx, to, question{path: []string{"decisions"}, wait: loopTimeout, most: maxState}, into)
+	return c.decode(ctx, to, call{path: []string{"decisions"}, wait: ActionTimeout, most: maxState}, into)
 }
 
 // Counters asks what a load balancer has counted of a service. The list is bounded
@@ -277,7 +277,7 @@ func (c *Client) Counters(ctx context.Context, to Target, service string) (Count
 		Service      string          `json:"service"`
 		Instances    json.RawMessage `json:"instances"`
 	}
-	err := c.decode(ctx, to, question{path: []string{"counters", service}, most: maxCounters}, &a)
+	err := c.decode(ctx, to, call{path: []string{"counters", service}, most: maxCounters}, &a)
 	if err == nil {
 		err = is(to, a.LoadBalancer, service, a.Service)
 	}
@@ -304,7 +304,7 @@ func (c *Client) Counters(ctx context.Context, to Target, service string) (Count
 // Release releases what the guard holds of a service or a backend.
 func (c *Client) Release(ctx context.Context, to Target, service string) (Released, error) {
 	var a Released
-	q := question{method: http.MethodPost, path: []string{"guard", service, "release"}, wait: loopTimeout, most: maxState}
+	q := call{method: http.MethodPost, path: []string{"guard", service, "release"}, wait: ActionTimeout, most: maxState}
 	if err := c.decode(ctx, to, q, &a); err != nil {
 		return Released{}, err
 	}
@@ -318,7 +318,7 @@ func (c *Client) SetDrain(ctx context.Context, to Target, service, server string
 	if on {
 		do = "drain"
 	}
-	q := question{method: http.MethodPost, path: []string{"server", service, server, do}, wait: loopTimeout, most: maxAnswer}
+	q := call{method: http.MethodPost, path: []string{"server", service, server, do}, wait: ActionTimeout, most: maxAnswer}
 	if err := c.decode(ctx, to, q, &a); err != nil {
 		return OperatorDrain{}, err
 	}

@@ -49,8 +49,9 @@ const (
 	maxState    = 128 << 20 // 10,000 instances have some 4 MB
 )
 
-// loopTimeout is how long the sidecar's loop may take to answer.
-const loopTimeout = 15 * time.Second
+// ActionTimeout bounds what needs the sidecar's loop, which may be busy: the sidecar
+// answers 503 after it, and a client waits no longer.
+const ActionTimeout = 15 * time.Second
 
 // Options say how sidecars are reached, and what is shown to them. The zero value asks
 // over TCP, trusts the system's authorities and shows nothing.
@@ -148,8 +149,8 @@ func New(o Options) *Client {
 // Close closes the connections that no request uses, also those that are being opened.
 func (c *Client) Close() { c.http.CloseIdleConnections() }
 
-// question is one request.
-type question struct {
+// call is one request.
+type call struct {
 	method string   // "" is GET
 	path   []string // its parts, below /api/v1
 	query  url.Values
@@ -158,15 +159,15 @@ type question struct {
 	signed bool          // with the keys, if there are any
 }
 
-// wait is a question that the sidecar holds back.
-func wait(path []string, query url.Values, d time.Duration) question {
+// wait is a call that the sidecar holds back.
+func wait(path []string, query url.Values, d time.Duration) call {
 	d = max(0, min(d.Round(time.Millisecond), MaxWait))
 	query.Set("wait", d.String())
-	return question{path: path, query: query, wait: d, most: maxAnswer}
+	return call{path: path, query: query, wait: d, most: maxAnswer}
 }
 
 // decode asks once, and decodes the answer.
-func (c *Client) decode(ctx context.Context, to Target, q question, into any) error {
+func (c *Client) decode(ctx context.Context, to Target, q call, into any) error {
 	body, err := c.ask(ctx, to, q)
 	if err != nil {
 		return err
@@ -182,7 +183,7 @@ func (c *Client) decode(ctx context.Context, to Target, q question, into any) er
 func invalid(err error) error { return errors.New("invalid answer: " + brief(err.Error(), 200)) }
 
 // ask asks once, and gives the body of a 200.
-func (c *Client) ask(ctx context.Context, to Target, q question) ([]byte, error) {
+func (c *Client) ask(ctx context.Context, to Target, q call) ([]byte, error) {
 	limit := q.wait + c.options.AnswerTimeout
 	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("no answer within %v", limit))
 	defer cancel()
@@ -221,7 +222,7 @@ func (c *Client) ask(ctx context.Context, to Target, q question) ([]byte, error)
 	return body, nil
 }
 
-func (c *Client) request(ctx context.Context, to Target, q question) (*http.Request, error) {
+func (c *Client) request(ctx context.Context, to Target, q call) (*http.Request, error) {
 	u, err := url.Parse(to.URL)
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" {
 		return nil, fmt.Errorf("invalid address %s", quote(to.URL))
@@ -270,7 +271,7 @@ func segment(s string) string {
 var ErrNotSigned = errors.New("answer not signed")
 
 // checkSignature refuses an answer that no holder of a key has given to this very
-// question.
+// request.
 func (c *Client) checkSignature(response *http.Response, body []byte) error {
 	if c.options.SigningKeys == nil {
 		return nil
@@ -286,7 +287,7 @@ func (c *Client) checkSignature(response *http.Response, body []byte) error {
 	case !slices.ContainsFunc(keys, func(key string) bool {
 		return contract.IsSigned(signature, key, asked.Header.Get(contract.HeaderNonce), asked.URL.RequestURI(), response.StatusCode, body)
 	}):
-		return errors.New("answer signed with another key, or of another question")
+		return errors.New("answer signed with another key, or of another request")
 	}
 	return nil
 }

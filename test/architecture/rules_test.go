@@ -25,7 +25,7 @@ var rules = []rule{
 		imports: []string{
 			sidecar + "reconcile/...", sidecar + "config/...", sidecar + "consul/...",
 			sidecar + "haproxy/...", sidecar + "metrics/...", sidecar + "render/...",
-			sidecar + "api/...", sidecar + "certificate", sidecar + "credential/...", sidecar + "statefile/...", sidecar + "deploy/...", sidecar + "runner/...", sidecar + "event", sidecar + "flight", sidecar + "fleet", sidecar + "history", sidecar + "rollout", sidecar + "analysis",
+			sidecar + "api/...", sidecar + "certificate", "internal/credential", sidecar + "statefile/...", sidecar + "deploy/...", sidecar + "runner/...", sidecar + "event", sidecar + "flight", sidecar + "fleet", sidecar + "history", sidecar + "rollout", sidecar + "analysis",
 			// The wiring turns settings into the values of the core, and prints plans.
 			sidecar + "catalog/...", sidecar + "plan/...", sidecar + "route",
 			// It registers the load balancer, as any program registers itself.
@@ -36,11 +36,11 @@ var rules = []rule{
 		tests: append([]string{sidecar + "serveroption"}, fakes...),
 	},
 	{place: sidecar + "reconcile/...", imports: core, tests: fakes},
-	{place: sidecar + "consul/...", imports: append([]string{"registrator/contract/...", sidecar + "credential/..."}, core...), tests: fakes},
+	{place: sidecar + "consul/...", imports: append([]string{"registrator/contract/...", "internal/credential"}, core...), tests: fakes},
 	{place: sidecar + "haproxy/...", imports: core, tests: fakes},
 	{place: sidecar + "render/...", imports: core, tests: append([]string{"templates"}, fakes...)},
 	// The page shows agent.State, a value; the agent knows nothing of the page.
-	{place: sidecar + "api/...", imports: append([]string{sidecar + "reconcile/...", sidecar + "credential/...", sidecar + "event", "registrator/contract/...", "registrator/sidecarapi"}, core...), tests: fakes},
+	{place: sidecar + "api/...", imports: append([]string{sidecar + "reconcile/...", "internal/credential", sidecar + "event", "registrator/contract/...", "registrator/sidecarapi"}, core...), tests: fakes},
 	// It keeps what happened: it reads the agent's State and takes its calls.
 	{place: sidecar + "event", imports: append([]string{sidecar + "reconcile/..."}, core...)},
 	// It keeps decisions, and makes them again.
@@ -62,7 +62,6 @@ var rules = []rule{
 	{place: sidecar + "route"},
 	{place: sidecar + "analysis"},
 	{place: sidecar + "serveroption"},
-	{place: sidecar + "credential/...", tests: fakes},
 	{place: sidecar + "certificate", tests: fakes},
 	{place: "templates"},
 
@@ -73,8 +72,11 @@ var rules = []rule{
 	{place: sidecar + "consultest/...", imports: append([]string{"test/lab/...", "test/proctest"}, core...), tests: []string{"test/compat"}},
 	{place: sidecar + "haproxytest/...", imports: core},
 
+	// What both halves read from files.
+	{place: "internal/credential", tests: fakes},
+
 	// The library and the programs around it.
-	{place: "registrator", imports: []string{"registrator/contract/...", "registrator/sidecarapi"}, tests: fakes},
+	{place: "registrator", imports: []string{"registrator/contract/...", "registrator/sidecarapi", "internal/credential"}, tests: fakes},
 	{place: "registrator/sidecarapi", imports: []string{"registrator/contract/..."}},
 	{place: "registrator/contract/..."},
 	{place: "registrator/platform"},

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
@@ -14,7 +15,7 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 
-	"github.com/pointsman/pointsman/sidecar/internal/credential"
+	"github.com/pointsman/pointsman/internal/credential"
 )
 
 // Access says who is answered, and whether by TLS. All that is set in it is
@@ -43,10 +44,10 @@ const openPath = "/healthz"
 
 // gate lets in whom Access lets in.
 type gate struct {
-	token       *credential.Token       // nil: none is asked for
-	certificate *credential.Certificate // nil: plain HTTP
-	clients     *credential.Authorities // nil: none is asked for
-	hosts       func() []string         // nil: none
+	token       *credential.File[string]           // nil: none is asked for
+	certificate *credential.File[*tls.Certificate] // nil: plain HTTP
+	clients     *credential.File[*x509.CertPool]   // nil: none is asked for
+	hosts       func() []string                    // nil: none
 	log         hclog.Logger
 }
 

@@ -5,7 +5,6 @@ import (
 	"net"
 	"net/http"
 	"strings"
-	"time"
 
 	"github.com/pointsman/pointsman/registrator/sidecarapi"
 )
@@ -13,9 +12,6 @@ import (
 // Release releases what the guard holds of a service or a backend, and gives the
 // servers. routed is false for a name that this load balancer does not route.
 type Release func(ctx context.Context, name string) (servers []string, routed bool, err error)
-
-// releaseTimeout bounds how long the agent may take to get round to it.
-const releaseTimeout = 15 * time.Second
 
 // action is a handler of what changes something: it is POSTed to.
 type action struct{ http.Handler }
@@ -56,7 +52,7 @@ func release(name string, byToken bool, let Release) action {
 		case !mayAct(w, r, byToken):
 			return
 		}
-		ctx, cancel := context.WithTimeout(r.Context(), releaseTimeout)
+		ctx, cancel := context.WithTimeout(r.Context(), sidecarapi.ActionTimeout)
 		defer cancel()
 		servers, routed, err := let(ctx, service)
 		switch {

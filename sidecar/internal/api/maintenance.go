@@ -3,6 +3,8 @@ package api
 import (
 	"context"
 	"net/http"
+
+	"github.com/pointsman/pointsman/registrator/sidecarapi"
 )
 
 // SetMaintenance takes this load balancer out of rotation or back, and returns once
@@ -27,7 +29,7 @@ func maintenance(name string, byToken bool, set SetMaintenance) action {
 		if !mayAct(w, r, byToken) {
 			return
 		}
-		ctx, cancel := context.WithTimeout(r.Context(), releaseTimeout)
+		ctx, cancel := context.WithTimeout(r.Context(), sidecarapi.ActionTimeout)
 		defer cancel()
 		isKnown, err := set(ctx, word == "on")
 		switch {

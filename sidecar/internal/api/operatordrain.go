@@ -25,7 +25,7 @@ func operatorDrain(name string, byToken bool, set SetDrain) action {
 		if !mayAct(w, r, byToken) {
 			return
 		}
-		ctx, cancel := context.WithTimeout(r.Context(), releaseTimeout)
+		ctx, cancel := context.WithTimeout(r.Context(), sidecarapi.ActionTimeout)
 		defer cancel()
 		on := parts[2] == "drain"
 		server, isKnown, err := set(ctx, parts[0], parts[1], on)

@@ -7,8 +7,8 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 
+	"github.com/pointsman/pointsman/internal/credential"
 	"github.com/pointsman/pointsman/registrator/contract"
-	"github.com/pointsman/pointsman/sidecar/internal/credential"
 )
 
 // signing has the answers signed where there is a key. The file is read once, so that
@@ -17,20 +17,16 @@ func signing(o Options, next http.Handler) (http.Handler, error) {
 	if o.SigningKeyFile == "" {
 		return next, nil
 	}
-	key := credential.NewFirstKey(o.SigningKeyFile)
-	secret, err := key.Current()
-	if err == nil {
-		err = contract.CheckSigningKey(secret)
-	}
-	if err != nil {
+	keys := credential.NewSigningKeys(o.SigningKeyFile, contract.CheckSigningKey)
+	if _, err := keys.Current(); err != nil {
 		return nil, fmt.Errorf("api.signing_key_file: %w", err)
 	}
-	return signed(key, o.Logger, next), nil
+	return signed(keys, o.Logger, next), nil
 }
 
-// signed signs the answers to questions that bring a nonce. A node that has the key
-// believes no others.
-func signed(key *credential.Token, log hclog.Logger, next http.Handler) http.Handler {
+// signed signs the answers to questions that bring a nonce, with the first key. A node
+// that has the key believes no others.
+func signed(keys *credential.File[[]string], log hclog.Logger, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		nonce := r.Header.Get(contract.HeaderNonce)
 		if nonce == "" {
@@ -43,11 +39,11 @@ func signed(key *credential.Token, log hclog.Logger, next http.Handler) http.Han
 		}
 		answer := &kept{ResponseWriter: w, status: http.StatusOK}
 		next.ServeHTTP(answer, r)
-		secret, err := key.Current()
+		current, err := keys.Current()
 		if err != nil {
 			log.Error("signing key unreadable, answers are not signed", "error", err)
 		} else {
-			w.Header().Set(contract.HeaderSignature, contract.Sign(secret, nonce, r.RequestURI, answer.status, answer.body.Bytes()))
+			w.Header().Set(contract.HeaderSignature, contract.Sign(current[0], nonce, r.RequestURI, answer.status, answer.body.Bytes()))
 		}
 		w.WriteHeader(answer.status)
 		_, _ = w.Write(answer.body.Bytes()) // a client that has gone

@@ -6,8 +6,8 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/pointsman/pointsman/internal/credential"
 	"github.com/pointsman/pointsman/registrator/sidecarapi"
-	"github.com/pointsman/pointsman/sidecar/internal/credential"
 )
 
 // credentials are what is shown to sidecars and asked of them. Files are read again

@@ -89,7 +89,7 @@ func TestCredentials_Certificates_RequireTLS(t *testing.T) {
 		"not the sidecar's own":          {credentials{certFile: file("client.pem"), keyFile: file("client-key.pem"), same: true}, secure.URL, "is not api.tls.cert_file"},
 		"a certificate without its key":  {credentials{certFile: file("client.pem")}, secure.URL, "want both or none"},
 		"no token file":                  {credentials{tokenFile: "/nowhere"}, secure.URL, "/nowhere"},
-		"an authority that is none":      {credentials{caFile: file("client-key.pem")}, secure.URL, "no certificate in it"},
+		"an authority that is none":      {credentials{caFile: file("client-key.pem")}, secure.URL, "no certificate in PEM"},
 	} {
 		err := askLive(t, c.who, c.url)
 		if (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {

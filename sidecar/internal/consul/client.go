@@ -15,7 +15,7 @@ import (
 
 	"github.com/hashicorp/consul/api"
 
-	"github.com/pointsman/pointsman/sidecar/internal/credential"
+	"github.com/pointsman/pointsman/internal/credential"
 )
 
 const (
@@ -33,7 +33,7 @@ const (
 type client struct {
 	http     *http.Client
 	endpoint endpoint
-	token    *credential.Token
+	token    *credential.File[string]
 	auth     *url.Userinfo // nil for none
 	common   url.Values    // parameters of every query
 	wait     time.Duration

@@ -12,7 +12,7 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 
-	"github.com/pointsman/pointsman/sidecar/internal/credential"
+	"github.com/pointsman/pointsman/internal/credential"
 )
 
 // The defaults of Options, and the bounds of its times.
