@@ -363,7 +363,7 @@ func (a *Agent) pass(ctx context.Context) time.Duration {
 		return time.Hour // what was cut short proves nothing
 	}
 	a.publish(snap, p)
-	a.turns.end(began, p.Steps, a.decided.decisions, a.jitter)
+	a.turns.end(began, p.Steps, a.decided.decisions)
 	if err == nil {
 		again = min(again, a.turns.until(&a.known))
 	}

@@ -35,7 +35,7 @@ func (a *Agent) noteBehind(snap catalog.Snapshot, p plan.Plan) (b BehindState) {
 	now, was := time.Now(), &a.behind
 	is := behindKeeper{servers: map[string]map[string]time.Time{}, news: map[string]unplanned{}, at: now, logged: was.logged}
 	for _, s := range p.Steps {
-		if x := a.turns.backends[s.Backend]; !a.trouble.stuck[s] && (x == nil || !x.left[s]) {
+		if x := a.turns.backends[s.Backend]; !a.trouble.stuck[s] && (x == nil || !x.isLeft(s)) {
 			is.waits(&b, s.Backend, s.Server, was, a.known.seen[s.Backend])
 		}
 	}

@@ -52,11 +52,11 @@ func (a *Agent) converge(ctx context.Context, snap catalog.Snapshot) (plan.Plan,
 		a.noteMaintenance()
 		o := a.known.observed
 		p = a.compute(o, snap)
+		a.turns.planned(p.Steps, a.jitter)
 		if len(p.Steps) == 0 {
 			a.trouble.resolved(a.log)
 			break
 		}
-		a.turns.planned(p.Steps)
 		due := a.turns.due(a.trouble.due(a.sendable(p.Steps)))
 		if len(due) == 0 || round == maxRounds-1 { // sent steps are read back
 			break

@@ -76,6 +76,13 @@ func (k *observedCache) changed(services []plan.Service, c Catalog) (changed []p
 	return changed
 }
 
+// isNews reports whether a service has another answer than the one that was planned.
+func (a *Agent) isNews() bool {
+	return slices.ContainsFunc(a.set.Services, func(s plan.Service) bool {
+		return !a.catalog.Health(s.Backend).Changed.Equal(a.known.seen[s.Backend])
+	})
+}
+
 // always lists what is read every time.
 func always(set Settings) []string {
 	if set.Rotation {

@@ -16,12 +16,13 @@ type reloadKeeper struct {
 	done    chan *reload // how it went; room for one
 	reset   bool         // new settings have come while it was under way
 
-	reason  plan.ReloadReason // of the one that is due, or none
-	first   time.Time         // when it became due
-	changed time.Time         // when what it would load last changed
-	model   []plan.FileBackend
-	held    string    // why it is held back, as it was logged
-	again   time.Time // when it is looked at again whether it is still held back
+	reason     plan.ReloadReason // of the one that is due, or none
+	first      time.Time         // when it became due
+	changed    time.Time         // when what it would load last changed
+	model      []plan.FileBackend
+	held       string    // why it is held back, as it was logged
+	again      time.Time // when it is looked at again whether it is still held back
+	looksAgain bool      // Consul had something newer when it became due, and that is looked into first
 
 	succeeded, failures int
 	last                time.Time
@@ -124,7 +125,11 @@ func (a *Agent) tendReload(ctx context.Context, p plan.Plan) time.Duration {
 		return time.Hour // its end wakes the loop
 	}
 	if wait := max(a.reloadDue(p).Sub(now), r.again.Sub(now)); wait > 0 {
+		r.looksAgain = false
 		return wait
+	}
+	if r.looksAgain = !r.looksAgain && a.isNews(); r.looksAgain { // HAProxy may have answered slowly
+		return 0
 	}
 	r.running = &reload{
 		reason:    p.Reload,

@@ -26,9 +26,7 @@ type turns struct {
 type turn struct {
 	want  catalog.Service    // Consul's answer at the last turn
 	sent  map[plan.Step]bool // in the last turn
-	left  map[plan.Step]bool // of those, what does not go through: tried again at
-	tryAt time.Time
-	retry backoff
+	left  map[plan.Step]failure
 	took  time.Duration // the last turn
 	at    time.Time     // when the last one ended
 	rest  bool          // it had no step
@@ -38,6 +36,12 @@ type turn struct {
 	// unsent says that steps were left at the end of the last turn.
 	unsent bool
 	since  time.Time // since when it only does
+}
+
+// failure is a step that was sent and does not go through.
+type failure struct {
+	retry backoff
+	tryAt time.Time // when it is tried again
 }
 
 const (
@@ -167,16 +171,35 @@ func (t *turns) due(steps []plan.Step) (due []plan.Step) {
 }
 
 // waits reports whether a step has failed, and must wait before it is tried again.
-func (x *turn) waits(s plan.Step) bool { return x.left[s] && time.Now().Before(x.tryAt) }
+func (x *turn) waits(s plan.Step) bool { return time.Now().Before(x.left[s].tryAt) }
 
-// planned takes which of the steps that were sent are still to be taken.
-func (t *turns) planned(steps []plan.Step) {
+// isLeft reports whether a step has failed.
+func (x *turn) isLeft(s plan.Step) bool {
+	_, is := x.left[s]
+	return is
+}
+
+// planned takes which of the steps that were sent are still to be taken: each has failed
+// once more.
+func (t *turns) planned(steps []plan.Step, jitter func(time.Duration) time.Duration) {
+	before := map[string]map[plan.Step]failure{}
 	for backend := range t.now {
-		t.backends[backend].left = map[plan.Step]bool{}
+		x := t.backends[backend]
+		before[backend], x.left = x.left, map[plan.Step]failure{}
 	}
+	now := time.Now()
 	for _, s := range steps {
-		if x := t.backends[s.Backend]; x != nil && !t.skipped[s.Backend] && x.sent[s] {
-			x.left[s] = true
+		x := t.backends[s.Backend]
+		if x == nil || t.skipped[s.Backend] {
+			continue
+		}
+		f, isLeft := before[s.Backend][s]
+		if x.sent[s] {
+			delete(x.sent, s)
+			f.tryAt, isLeft = now.Add(f.retry.next(jitter)), true
+		}
+		if isLeft {
+			x.left[s] = f
 		}
 	}
 }
@@ -235,7 +258,7 @@ func (t *turns) isBehind(k *observedCache) bool {
 }
 
 // end ends the turns of a pass, with these steps left.
-func (t *turns) end(began time.Time, steps []plan.Step, decisions map[string]*plan.Decision, jitter func(time.Duration) time.Duration) {
+func (t *turns) end(began time.Time, steps []plan.Step, decisions map[string]*plan.Decision) {
 	now := time.Now()
 	unsent := map[string]bool{}
 	for _, s := range steps {
@@ -244,12 +267,6 @@ func (t *turns) end(began time.Time, steps []plan.Step, decisions map[string]*pl
 	for backend, isSent := range t.now {
 		x := t.backends[backend]
 		x.took, x.at, x.rest = now.Sub(began), now, !isSent
-		switch {
-		case len(x.left) == 0:
-			x.retry = backoff{}
-		case !now.Before(x.tryAt):
-			x.tryAt = now.Add(x.retry.next(jitter))
-		}
 		x.unsent = unsent[backend]
 		x.open = decisions[backend] == nil || !decisions[backend].IsSettled()
 		if isSent || x.news || x.since.IsZero() {
