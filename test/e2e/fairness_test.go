@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -99,6 +100,109 @@ func TestFlood_OfOneService_OthersChangeMeanwhile(t *testing.T) {
 		}
 		return nil
 	}))
+}
+
+// The flood waits for the sidecar as one answer of Consul, and its steps are under way
+// when other changes come: the sidecar is frozen between two of them until Consul has
+// these. How many steps of the flood its log has before them is no matter of time.
+func TestFlood_OfOneService_OthersAndItsOwnRemovalGoBetweenItsSteps(t *testing.T) {
+	const (
+		dead = 6000
+		most = 2000 // steps of the flood: some turns, while the answers of Consul are read
+	)
+	w := bareWorld(t)
+	var err error
+	w.lb, err = w.NewBalancer("lb0", w.consul,
+		// Where servers are slots, a reload would bring the flood at once.
+		lab.Service{Name: service, Backend: "api_nodes", Extra: "    slots: {min: 7000}\n"},
+		lab.Service{Name: "billing", Backend: "billing_nodes"})
+	w.must(err)
+	w.must(w.lb.SetExtra("addresses: {allow: [127.0.0.0/8]}")) // they stand for other machines
+	w.must(w.lb.Start(w.ctx))
+	var leaves *lab.Node
+	for _, n := range []struct{ service, id string }{{service, "api-0"}, {"billing", "billing-0"}, {"billing", "billing-1"}} {
+		leaves, err = w.StartNode(w.ctx, w.consul, n.service, n.id, "1.0", "--leave-timeout", "85s", "--leave-wait", "85s")
+		w.must(err)
+		w.must(w.hasUp(n.service+"_nodes", leaves.Addr()))
+	}
+	lines := func() []string { return strings.Split(w.lb.Sidecar.Tail(1000000), "\n") }
+	begun := len(lines())
+	w.must(w.lb.Sidecar.Freeze())
+	w.must(w.registerDead(w.ctx, 0, dead, 9))
+	w.must(w.lb.Sidecar.Thaw())
+	floods := func(from int) []string {
+		all := lines()
+		return slices.DeleteFunc(all[min(from, len(all)):], func(line string) bool { return !isStepOf(line, "flood-") })
+	}
+	w.must(lab.Until(w.ctx, 90*time.Second, "the flood's steps are under way", func() error {
+		if n := len(floods(begun)); n < 300 { // more than Consul's first answer had
+			return fmt.Errorf("%d are taken", n)
+		}
+		return nil
+	}))
+	w.must(w.lb.Sidecar.Freeze())
+	at := len(lines())
+	taken := floods(begun)
+	if len(taken) > dead/2 {
+		t.Fatalf("%d of %d are taken already: nothing can come between them", len(taken), dead)
+	}
+	_, err = w.consul.Client.Catalog().Deregister(&api.CatalogDeregistration{Node: floodNode, ServiceID: valueOf(taken[0], "instance")}, nil)
+	w.must(err)
+	w.must(leaves.Terminate())
+	w.must(lab.Until(w.ctx, 20*time.Second, "Consul has that the node leaves", func() error {
+		found, _, err := w.consul.Client.Catalog().Service("billing", "", nil)
+		for _, s := range found {
+			if s.ServiceID == leaves.Name && s.ServiceMeta["pointsman-drain"] != "" {
+				return err
+			}
+		}
+		return errors.Join(err, errors.New("it has not"))
+	}))
+	w.must(w.lb.Sidecar.Thaw())
+	for what, is := range map[string]func(line string) bool{
+		"the drain of another service's node": func(line string) bool {
+			return strings.Contains(line, "server drain: ") && strings.Contains(line, "backend=billing_nodes")
+		},
+		"the removal of one that came with it": func(line string) bool {
+			return (strings.Contains(line, "server drain: ") || strings.Contains(line, "server maint: ")) &&
+				strings.Contains(line, "backend=api_nodes") && valueOf(line, "server") == valueOf(taken[0], "server")
+		},
+	} {
+		w.must(lab.Until(w.ctx, 60*time.Second, what, func() error {
+			if !slices.ContainsFunc(lines()[at:], is) {
+				return errors.New("it has not come")
+			}
+			return nil
+		}))
+		rest := lines()[at:]
+		before := 0
+		for _, line := range rest[:slices.IndexFunc(rest, is)] {
+			if isStepOf(line, "flood-") {
+				before++
+			}
+		}
+		t.Logf("%d steps of the flood were taken, and %d more before %s", len(taken), before, what)
+		if before > most {
+			t.Errorf("%d steps of the flood came before %s, want %d at most", before, what, most)
+		}
+	}
+	w.must(leaves.Wait(90 * time.Second))
+}
+
+// isStepOf reports whether a line of the sidecar's log is a step for an instance whose ID begins so.
+func isStepOf(line, id string) bool {
+	return strings.Contains(line, " server ") && strings.HasPrefix(valueOf(line, "instance"), id)
+}
+
+// valueOf is a field of a line of the sidecar's log. A server has its instance's name
+// where the line names none.
+func valueOf(line, field string) string {
+	_, after, found := strings.Cut(line, " "+field+"=")
+	if !found && field == "instance" {
+		return valueOf(line, "server")
+	}
+	value, _, _ := strings.Cut(after, " ")
+	return value
 }
 
 // In a flood the sidecar said that all was well (issue 14, section 5). The instances
