@@ -182,20 +182,6 @@ func TestTurns_FloodOfOneService_ItsCriticalInstanceGoesAfterOneBatch(t *testing
 	})
 }
 
-// Small services that change all the time do not keep a large one from its turns.
-func TestTurns_OthersChangeAllTheTime_LargeServiceHasItsTurns(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		b := flooded(t, true)
-		b.catalog.says("api", flood()...)
-		for n := range 3000 {
-			b.catalog.says("web", instance("web-1", 101), instance("web-2", 102+n%2))
-		}
-		if got := len(b.haproxy.shows("api_nodes")); got != floodSize {
-			t.Errorf("the large service has %d servers after a time of other changes, want %d", got, floodSize)
-		}
-	})
-}
-
 // A drain is acknowledged while haproxy.cfg is written for the flood of another service.
 func TestTurns_FileIsWrittenForFlood_AnotherServicesDrainIsAcknowledged(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
