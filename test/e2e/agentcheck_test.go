@@ -135,6 +135,7 @@ func TestAgentCheck_SidecarOrConsulDead_LeavingNodeLosesNothing(t *testing.T) {
 // While all is well the sidecar decides: no server goes before its replacement is
 // up, none needs a reload, and an operator's drain stays.
 func TestAgentCheck_AllIsWell_SidecarDecides(t *testing.T) {
+	t.Parallel()
 	w := newAbruptWorld(t, asksAgents, "web-1", "web-2")
 	pid := w.workerPID()
 	out, err := w.lb.Runtime(w.ctx, "show servers state "+"web")

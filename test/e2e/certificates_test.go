@@ -31,6 +31,7 @@ import (
 // without a failed request, and so does the worker after it. A new default takes one
 // reload (issue 16, section 5).
 func TestCertificates_ChangedUnderLoad_ServedWithoutReload(t *testing.T) {
+	t.Parallel()
 	w := bareWorld(t)
 	s := &tlsSite{world: w, certs: certtest.New(t), dir: t.TempDir(), socket: filepath.Join(t.TempDir(), "tls")}
 	for _, name := range []string{"a.test", "b.test", "load.test"} {

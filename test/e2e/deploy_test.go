@@ -14,6 +14,7 @@ import (
 )
 
 func TestADeploymentLosesNoRequestAndTakesNoReload(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, 3)
 	clients := w.load()
 	pid := w.workerPID()
@@ -41,6 +42,7 @@ func TestADeploymentLosesNoRequestAndTakesNoReload(t *testing.T) {
 }
 
 func TestAllNodesStoppedAtOnceAfterTheirReplacementsStartLoseNothing(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, 3)
 	clients := w.load()
 
@@ -94,6 +96,7 @@ func (w *world) noticed(n *lab.Node) time.Time {
 }
 
 func TestASidecarKilledInTheMiddleOfADeploymentFinishesItAfterItsRestart(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, 3)
 	clients := w.load()
 	pid := w.workerPID()
@@ -210,6 +213,7 @@ func used(out string, port int) int {
 }
 
 func TestARestartedSidecarAdoptsWhatRuns(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, 3)
 	clients := w.load()
 	pid := w.workerPID()
@@ -233,6 +237,7 @@ func TestARestartedSidecarAdoptsWhatRuns(t *testing.T) {
 }
 
 func TestARestartedHAProxyServesTheCurrentServersWithoutASidecar(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, 2)
 	fresh := w.startNodes("1.1", "new", 1)
 	w.must(w.nodes[0].Leave(20 * time.Second))
@@ -339,6 +344,7 @@ func TestConsulAwayChangesNothing(t *testing.T) {
 }
 
 func TestAServiceIsAddedByASeamlessReload(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, 2)
 	clients := w.load()
 	web, err := w.StartNode(w.ctx, w.consul, "web", "web0", "1.0")

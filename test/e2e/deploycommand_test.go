@@ -385,6 +385,7 @@ func TestDeploy_ForeignInstancesIncluded_Stopped(t *testing.T) {
 		"instance-pattern": {"--instance-pattern", "(api|other)-.*"},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			f := newFleet(t, 1)
 			foreign, err := f.StartNode(f.ctx, f.consul, service, "other-1", "1.0")
 			f.must(err)

@@ -13,6 +13,7 @@ import (
 // Issue 14: a node that has the sidecars' key leaves on their word; one that has
 // another key does not believe them, and gets its wait.
 func TestSigningKey_NodeWithIt_BelievesTheSidecarOnly(t *testing.T) {
+	t.Parallel()
 	python, err := lab.Python()
 	if err != nil {
 		t.Fatal(err)

@@ -34,8 +34,9 @@ func FindPrograms(ctx context.Context, bin string, names ...string) (Programs, e
 	if err := errors.Join(err, consulErr); err != nil {
 		return Programs{}, err
 	}
-	// One command for all: it compiles what they share once, and side by side.
-	args := []string{"build", "-o", bin + string(filepath.Separator)}
+	// One command for all: it compiles what they share once, and side by side. After
+	// `make build`, which builds them alike, it only links.
+	args := []string{"build", "-trimpath", "-o", bin + string(filepath.Separator)}
 	for target, path := range map[string]*string{"./sidecar/cmd/pointsman": &p.Sidecar, "./services/api": &p.API, "./services/client": &p.Client, "./registrator/cmd/registrator": &p.Registrator} {
 		name := filepath.Base(target)
 		if len(names) == 0 || slices.Contains(names, name) {
@@ -44,7 +45,7 @@ func FindPrograms(ctx context.Context, bin string, names ...string) (Programs, e
 		}
 	}
 	build := exec.CommandContext(ctx, "go", args...)
-	build.Dir = root
+	build.Dir, build.Env = root, append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		return Programs{}, fmt.Errorf("lab: go %q: %w\n%s", args, err, out)
 	}

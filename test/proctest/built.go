@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"testing"
 )
@@ -42,9 +43,13 @@ func (b *Built) build(dir string) error {
 		return err
 	}
 	b.Path = filepath.Join(dir, filepath.Base(source))
-	args := append(append([]string{"build", "-o", b.Path}, b.Flags...), source)
-	if out, err := exec.CommandContext(context.Background(), "go", args...).CombinedOutput(); err != nil {
-		return fmt.Errorf("go %q: %w\n%s", args, err, out)
+	build := exec.CommandContext(context.Background(), "go", append(append([]string{"build", "-o", b.Path}, b.Flags...), source)...)
+	if len(b.Flags) == 0 { // as `make build` does: after it, this only links
+		build.Args = slices.Insert(build.Args, 2, "-trimpath")
+		build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	}
+	if out, err := build.CombinedOutput(); err != nil {
+		return fmt.Errorf("%q: %w\n%s", build.Args, err, out)
 	}
 	return nil
 }
