@@ -57,12 +57,12 @@ backend api
 	w.must(os.Remove(w.lb.Settings()))
 	flags := []string{
 		"--output", w.lb.Settings(), "--consul-address", w.consul.Address(), "--haproxy-socket", w.lb.Socket(), "--haproxy-master-socket", w.lb.Master(),
-		"--haproxy-base-config", base, "--haproxy-config", file, "--haproxy-check-command", "[" + programs.HAProxy + ", -c, -f, \"{file}\"]",
-		"--api-address", strings.TrimPrefix(w.lb.StatusURL(), "http://"),
+		"--haproxy-config", file, "--api-address", strings.TrimPrefix(w.lb.StatusURL(), "http://"),
 	}
+	environ := []string{"POINTSMAN_HAPROXY_BASE_CONFIG=" + base, "POINTSMAN_HAPROXY_CHECK_COMMAND=[" + programs.HAProxy + ", -c, -f, \"{file}\"]"}
 	initialise := func(code int, want string, args ...string) {
 		t.Helper()
-		out, got := sidecar(t, nil, append(append([]string{"init"}, flags...), args...)...)
+		out, got := sidecar(t, environ, append(append([]string{"init"}, flags...), args...)...)
 		if got != code || !strings.Contains(out, want) {
 			t.Fatalf("init %v: exit code %d, want %d and %q:\n%s", args, got, code, want, out)
 		}

@@ -117,8 +117,8 @@ func newRoot(env Env) *cobra.Command {
 HAProxy over its runtime socket. Only changes that the runtime socket does not
 support need a seamless reload with a new haproxy.cfg.
 
-Every setting has a variable, and most have a flag: docs/configuration.md lists
-them. Only the most common flags are shown here.
+Every setting has a key in the settings file and a variable; a few have a flag, too:
+docs/configuration.md lists them.
 
 Exit codes: 0 done, 1 failed, 2 invalid arguments or settings,
 3 changes pending (plan --exit-code) or under way (status), 4 partially deployed

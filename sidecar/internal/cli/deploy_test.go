@@ -133,7 +133,7 @@ func TestDeployRefusesWhatCannotBe(t *testing.T) {
 		"a pattern for others":  {append([]string{"--instance-pattern", "web-.*"}, commands...), "--instance-pattern web-.*: does not match the IDs of new nodes, such as api-1.1-"},
 		"no healthy time":       {append([]string{"--min-healthy", "-1s"}, commands...), "--min-healthy -1s: must be 0s or more"},
 		"an unknown flag":       {append([]string{"--bach", "1"}, commands...), "--bach"},
-		"a bad setting":         {append([]string{"--consul-wait", "30"}, commands...), "has no unit"},
+		"a bad setting":         {append([]string{"--log-level", "loud"}, commands...), "must be trace, debug"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newDeployScene(t, api.Access{})

@@ -10,7 +10,7 @@ import (
 type Error struct {
 	Key    string // such as consul.wait or services[api].bind; "" if it is not about one
 	Value  string // as given; "" if there is none, *** for a secret
-	Source string // such as sidecar.yaml:12, POINTSMAN_CONSUL_WAIT or --consul-wait
+	Source string // such as sidecar.yaml:12, POINTSMAN_CONSUL_WAIT or --consul-address
 	Reason string
 }
 

@@ -9,13 +9,7 @@ import (
 	"github.com/pointsman/pointsman/sidecar/internal/config"
 )
 
-func TestAFlagThatIsOnOrOffNeedsNoValue(t *testing.T) {
-	if !mustLoad(t, input{yaml: "services: []\n", args: []string{"--consul-ssl"}}).Consul.SSL {
-		t.Error("--consul-ssl: consul.ssl is false, want true")
-	}
-}
-
-func TestFlags_Help_ShowsTheCommonOnesWithoutMarkdown(t *testing.T) {
+func TestFlags_Help_IsShortAndWithoutMarkdown(t *testing.T) {
 	flags := pflag.NewFlagSet("pointsman", pflag.ContinueOnError)
 	config.RegisterFlags(flags)
 	help := flags.FlagUsages()
@@ -32,4 +26,10 @@ func TestFlags_Help_ShowsTheCommonOnesWithoutMarkdown(t *testing.T) {
 			t.Errorf("--%s: markdown in %q", f.Name, f.Usage)
 		}
 	})
+}
+
+func TestFlagHint_SettingWithoutFlag_SaysWhereItIsSet(t *testing.T) {
+	if got, want := config.FlagHint("reload-debounce", nil), "; set reload.debounce in the settings file, or POINTSMAN_RELOAD_DEBOUNCE"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
 }

@@ -216,10 +216,8 @@ func TestListsAreTakenFromEverySource(t *testing.T) {
 		t.Errorf("an empty variable: check_command = %q, want none", empty)
 	}
 	for name, in := range map[string]input{
-		"file":           {yaml: "services: []\nhaproxy: {reload_command: [systemctl, reload, haproxy]}\n"},
-		"environment":    {yaml: "services: []\n", env: []string{`POINTSMAN_HAPROXY_RELOAD_COMMAND=["systemctl", "reload", "haproxy"]`}},
-		"one flag":       {yaml: "services: []\n", args: []string{"--haproxy-reload-command", "[systemctl, reload, haproxy]"}},
-		"repeated flags": {yaml: "services: []\n", args: []string{"--haproxy-reload-command=systemctl", "--haproxy-reload-command=reload", "--haproxy-reload-command=haproxy"}},
+		"file":        {yaml: "services: []\nhaproxy: {reload_command: [systemctl, reload, haproxy]}\n"},
+		"environment": {yaml: "services: []\n", env: []string{`POINTSMAN_HAPROXY_RELOAD_COMMAND=["systemctl", "reload", "haproxy"]`}},
 	} {
 		if got := mustLoad(t, in).HAProxy.ReloadCommand; !cmp.Equal(got, want) {
 			t.Errorf("%s: reload_command = %q, want %q", name, got, want)

@@ -24,8 +24,8 @@ func TestLoadTellsAllThatIsWrongAtOnce(t *testing.T) {
 			"  bind: \"*:70000\"", // 8
 			"  name: api2",        // 9
 		}, "\n"),
-		env:  []string{"POINTSMAN_CONSOLE_TOKEN=hush-hush", "POINTSMAN_LOG_LEVEL=loud"},
-		args: []string{"--reload-debounce=5s", "--haproxy-global-threads=many"},
+		env:  []string{"POINTSMAN_CONSOLE_TOKEN=hush-hush", "POINTSMAN_LOG_LEVEL=loud", "POINTSMAN_RELOAD_DEBOUNCE=5s", "POINTSMAN_HAPROXY_GLOBAL_THREADS=many"},
+		args: []string{"--log-format=loud"},
 	})
 	want := []string{
 		`POINTSMAN_CONSOLE_TOKEN: no such setting; did you mean POINTSMAN_CONSUL_TOKEN?`,
@@ -34,9 +34,10 @@ func TestLoadTellsAllThatIsWrongAtOnce(t *testing.T) {
 		file + `:5: reload.max_old_workers: has no value; write "" for none`,
 		file + `:9: services[api].name: is set twice, first in line 7`,
 		file + `:8: services[api].bind "*:70000": item 1, "*:70000": port "70000" must be a number from 1 to 65535`,
-		`--haproxy-global-threads: haproxy.global.threads "many": must be a whole number, 0 to 4096`,
+		`POINTSMAN_HAPROXY_GLOBAL_THREADS: haproxy.global.threads "many": must be a whole number, 0 to 4096`,
 		`POINTSMAN_LOG_LEVEL: log.level "loud": must be trace, debug, info, warn or error`,
-		`--reload-debounce: reload.debounce "5s": is more than reload.max_delay, 1s`,
+		`--log-format: log.format "loud": must be text or json`,
+		`POINTSMAN_RELOAD_DEBOUNCE: reload.debounce "5s": is more than reload.max_delay, 1s`,
 	}
 	if diff := cmp.Diff(strings.Split(fmt.Sprint(err), "\n"), want); diff != "" {
 		t.Errorf("errors (-got +want):\n%s", diff)

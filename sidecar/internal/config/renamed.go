@@ -40,9 +40,14 @@ func renamedAlike(written string, nameOf func(key string) string) string {
 	return ""
 }
 
-// FlagHint says what an unknown flag is called now, or which of the known ones
-// was probably meant; else it is "".
+// FlagHint says where a setting without a flag is set, what an unknown flag is called
+// now, or which of the known ones was probably meant; else it is "".
 func FlagHint(written string, known []string) string {
+	for _, s := range settings() {
+		if flagName(s.key) == written {
+			return "; set " + s.key + " in the settings file, or " + s.env()
+		}
+	}
 	if hint := renamedAlike("--"+written, func(key string) string { return "--" + flagName(key) }); hint != "" {
 		return hint
 	}

@@ -15,8 +15,8 @@ type setting[T any] struct {
 	consulEnv string // Consul's own variable, or ""
 	inverted  bool   // consulEnv means the opposite
 
-	noFlag bool // a secret: command lines can be read by others
-	noFile bool // says where the file is
+	flagged bool // people set it on a command line; never a secret, which others could read there
+	noFile  bool // says where the file is
 
 	restart bool // read at the start only: a reload of the settings goes on with the old one
 
@@ -38,7 +38,7 @@ func envName(key string) string {
 
 // flag gives the name of the flag, or "" if there is none.
 func (s setting[T]) flag() string {
-	if s.noFlag {
+	if !s.flagged {
 		return ""
 	}
 	return flagName(s.key)

@@ -15,12 +15,12 @@ const DefaultFile = "/etc/pointsman/sidecar.yaml"
 func settings() []setting[Config] {
 	table := []setting[Config]{
 		{
-			key: "config", def: DefaultFile, noFile: true,
+			key: "config", flagged: true, def: DefaultFile, noFile: true,
 			doc: "File with these settings. The default file may be missing; a file that is named must exist.",
 			at:  func(c *Config) value { return text{&c.File, "path", path} },
 		},
 		{
-			key: "name", restart: true, derived: "host name",
+			key: "name", flagged: true, restart: true, derived: "host name",
 			doc: "Name of this load balancer in Consul, in logs and on the status page.",
 			at:  func(c *Config) value { return text{&c.Name, "name", name} },
 		},
@@ -73,12 +73,12 @@ func ownSettings() []setting[Config] {
 			at:  func(c *Config) value { return span{&c.FileDelay, 0, time.Minute} },
 		},
 		{
-			key: "log.level", restart: true, def: "info",
+			key: "log.level", flagged: true, restart: true, def: "info",
 			doc: "Minimum level of log messages.",
 			at:  func(c *Config) value { return oneOf(&c.Log.Level, "trace", "debug", "info", "warn", "error") },
 		},
 		{
-			key: "log.format", restart: true, def: "text",
+			key: "log.format", flagged: true, restart: true, def: "text",
 			doc: "Format of log messages.",
 			at:  func(c *Config) value { return oneOf(&c.Log.Format, LogText, LogJSON) },
 		},

@@ -4,7 +4,7 @@ package config
 func apiSettings() []setting[Config] {
 	return []setting[Config]{
 		{
-			key: "api.address", restart: true, def: "127.0.0.1:9600",
+			key: "api.address", flagged: true, restart: true, def: "127.0.0.1:9600",
 			doc: "Listen address of the sidecar's status page, metrics and API. Port 0 takes a free port. Leaving instances ask this address, so it must be reachable from other machines.",
 			at:  func(c *Config) value { return text{&c.API.Address, "host:port", listenAddress} },
 		},
@@ -43,8 +43,8 @@ func apiSettings() []setting[Config] {
 			},
 		},
 		{
-			key: "api.token", restart: true, noFlag: true,
-			doc: "Bearer token that requests need, except for `/healthz`. Prefer `api.token_file`. There is no flag.",
+			key: "api.token", restart: true,
+			doc: "Bearer token that requests need, except for `/healthz`. Prefer `api.token_file`.",
 			at:  func(c *Config) value { return secret{&c.API.Token, token} },
 		},
 		{

@@ -11,7 +11,7 @@ func consulSettings() []setting[Config] {
 func consulConnection() []setting[Config] {
 	return []setting[Config]{
 		{
-			key: "consul.address", restart: true, def: "127.0.0.1:8500", consulEnv: "CONSUL_HTTP_ADDR",
+			key: "consul.address", flagged: true, restart: true, def: "127.0.0.1:8500", consulEnv: "CONSUL_HTTP_ADDR",
 			doc: "Address of Consul's HTTP API, preferably of the agent on the same machine.",
 			at: func(c *Config) value {
 				return text{&c.Consul.Address, "`host:port`, `http://…`, `https://…` or `unix:///path`", consulAddress}
@@ -23,22 +23,22 @@ func consulConnection() []setting[Config] {
 			at:  func(c *Config) value { return yesNo{&c.Consul.SSL} },
 		},
 		{
-			key: "consul.token", restart: true, consulEnv: "CONSUL_HTTP_TOKEN", noFlag: true,
+			key: "consul.token", restart: true, consulEnv: "CONSUL_HTTP_TOKEN",
 			doc: "ACL token. Prefer `consul.token_file`. There is no flag, because other users can read command lines.",
 			at:  func(c *Config) value { return secret{&c.Consul.Token, token} },
 		},
 		{
-			key: "consul.token_file", restart: true, consulEnv: "CONSUL_HTTP_TOKEN_FILE",
+			key: "consul.token_file", flagged: true, restart: true, consulEnv: "CONSUL_HTTP_TOKEN_FILE",
 			doc: "File with the ACL token. The sidecar reads the file again when it changes.",
 			at:  func(c *Config) value { return text{&c.Consul.TokenFile, "path", orEmpty(path)} },
 		},
 		{
-			key: "consul.http_auth", restart: true, consulEnv: "CONSUL_HTTP_AUTH", noFlag: true,
+			key: "consul.http_auth", restart: true, consulEnv: "CONSUL_HTTP_AUTH",
 			doc: "`user:password` for HTTP basic authentication at a proxy in front of Consul. There is no flag.",
 			at:  func(c *Config) value { return secret{&c.Consul.HTTPAuth, userPassword} },
 		},
 		{
-			key: "consul.ca_file", restart: true, consulEnv: "CONSUL_CACERT",
+			key: "consul.ca_file", flagged: true, restart: true, consulEnv: "CONSUL_CACERT",
 			doc: "File with the certificate authority of Consul's certificate. TLS files are read again for each new connection.",
 			at:  func(c *Config) value { return text{&c.Consul.CAFile, "path", orEmpty(path)} },
 		},
@@ -48,12 +48,12 @@ func consulConnection() []setting[Config] {
 			at:  func(c *Config) value { return text{&c.Consul.CAPath, "path", orEmpty(path)} },
 		},
 		{
-			key: "consul.cert_file", restart: true, consulEnv: "CONSUL_CLIENT_CERT",
+			key: "consul.cert_file", flagged: true, restart: true, consulEnv: "CONSUL_CLIENT_CERT",
 			doc: "File with the sidecar's client certificate for Consul. Needs `consul.key_file`.",
 			at:  func(c *Config) value { return text{&c.Consul.CertFile, "path", orEmpty(path)} },
 		},
 		{
-			key: "consul.key_file", restart: true, consulEnv: "CONSUL_CLIENT_KEY",
+			key: "consul.key_file", flagged: true, restart: true, consulEnv: "CONSUL_CLIENT_KEY",
 			doc: "File with the key of `consul.cert_file`.",
 			at:  func(c *Config) value { return text{&c.Consul.KeyFile, "path", orEmpty(path)} },
 		},

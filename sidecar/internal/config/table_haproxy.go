@@ -13,17 +13,17 @@ func haproxySettings() []setting[Config] {
 func haproxyProcess() []setting[Config] {
 	return []setting[Config]{
 		{
-			key: "haproxy.socket", restart: true, def: "/run/haproxy/admin.sock",
+			key: "haproxy.socket", flagged: true, restart: true, def: "/run/haproxy/admin.sock",
 			doc: "Runtime socket, at level admin. The template binds it.",
 			at:  func(c *Config) value { return text{&c.HAProxy.Socket, "path or host:port", socket} },
 		},
 		{
-			key: "haproxy.master_socket", restart: true, def: "/run/haproxy-master.sock",
+			key: "haproxy.master_socket", flagged: true, restart: true, def: "/run/haproxy-master.sock",
 			doc: "Master socket (`haproxy -S`), for reloads and as a fallback for the runtime socket. Empty if there is none.",
 			at:  func(c *Config) value { return text{&c.HAProxy.MasterSocket, "path or host:port", orEmpty(socket)} },
 		},
 		{
-			key: "haproxy.config", restart: true, def: "/etc/haproxy/haproxy.cfg",
+			key: "haproxy.config", flagged: true, restart: true, def: "/etc/haproxy/haproxy.cfg",
 			doc: "Configuration file that HAProxy starts with. The sidecar writes it.",
 			at:  func(c *Config) value { return text{&c.HAProxy.Config, "path", path} },
 		},
@@ -33,7 +33,7 @@ func haproxyProcess() []setting[Config] {
 			at:  func(c *Config) value { return text{&c.HAProxy.BaseConfig, "path", orEmpty(path)} },
 		},
 		{
-			key: "haproxy.template", derived: "built-in template",
+			key: "haproxy.template", flagged: true, derived: "built-in template",
 			doc: "Template of haproxy.cfg.",
 			at:  func(c *Config) value { return text{&c.HAProxy.Template, "path", orEmpty(path)} },
 		},

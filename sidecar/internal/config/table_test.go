@@ -69,8 +69,11 @@ func TestFlagsAndVariablesHaveNamesOfTheirOwn(t *testing.T) {
 func TestNoSecretHasAFlag(t *testing.T) {
 	var c Config
 	for _, s := range settings() {
-		if _, hidden := s.at(&c).(secret); hidden != s.noFlag {
-			t.Errorf("%s: secret %v, without a flag %v", s.key, hidden, s.noFlag)
+		switch s.at(&c).(type) {
+		case secret, users:
+			if s.flagged {
+				t.Errorf("%s: a secret with the flag --%s", s.key, s.flag())
+			}
 		}
 	}
 }
