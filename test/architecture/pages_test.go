@@ -1,6 +1,9 @@
 package architecture
 
 import (
+	"go/ast"
+	"go/parser"
+	"go/token"
 	"io/fs"
 	"os"
 	"path"
@@ -123,6 +126,113 @@ func TestArchitecturePage_FilesAndPackages_AreThere(t *testing.T) {
 	if len(named) < 40 || len(packages) < 20 {
 		t.Errorf("%d files are named, %d packages read, want many more", len(named), len(packages))
 	}
+}
+
+// The map names types, functions and methods as the code does: those behind a file's
+// name are in that file.
+func TestArchitecturePage_Functions_AreThere(t *testing.T) {
+	tree := os.DirFS(root)
+	page, err := fs.ReadFile(tree, "docs/architecture.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	inFile, anywhere := declarations(t, tree)
+	count := 0
+	for line := range strings.Lines(string(page)) {
+		file, isStep := "", regexp.MustCompile(`^\| \d+ \|`).MatchString(line)
+		if isStep {
+			line = strings.Split(line, " | ")[1]
+		}
+		for _, m := range regexp.MustCompile("`([\\w./]+)`").FindAllStringSubmatch(line, -1) {
+			name := m[1]
+			switch {
+			case strings.HasSuffix(name, ".go"):
+				if file = "sidecar/internal/" + name; inFile[file] == nil {
+					file = name
+				}
+			case path.Ext(name) == ".cfg" || path.Ext(name) == ".json" || path.Ext(name) == ".tmpl" || !isFunction.MatchString(name):
+			case isStep:
+				if count++; !inFile[file][name] {
+					t.Errorf("docs/architecture.md names %s in %s, which is not there", name, file)
+				}
+			case strings.Contains(name, "."):
+				if count++; !anywhere[name] {
+					t.Errorf("docs/architecture.md names %s, which is not there", name)
+				}
+			}
+		}
+	}
+	if count < 40 {
+		t.Errorf("%d functions are named, want many more", count)
+	}
+}
+
+// isFunction matches what is written as a function, a method or a type.
+var isFunction = regexp.MustCompile(`^\w+(\.\w+)?$`)
+
+// declarations are the functions and types of each file, a method as Type.name; and
+// those of all, with the package's name before them too.
+func declarations(t *testing.T, tree fs.FS) (inFile map[string]map[string]bool, anywhere map[string]bool) {
+	t.Helper()
+	inFile, anywhere = map[string]map[string]bool{}, map[string]bool{}
+	walk(t, tree, func(name string) {
+		if path.Ext(name) != ".go" || strings.HasSuffix(name, "_test.go") {
+			return
+		}
+		source, err := fs.ReadFile(tree, name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		file, err := parser.ParseFile(token.NewFileSet(), name, source, parser.SkipObjectResolution)
+		if err != nil {
+			t.Fatal(err)
+		}
+		inFile[name] = map[string]bool{}
+		add := func(declared string, isMethod bool) {
+			inFile[name][declared] = true
+			if !isMethod {
+				declared = file.Name.Name + "." + declared
+			}
+			anywhere[declared] = true
+		}
+		for _, d := range file.Decls {
+			switch d := d.(type) {
+			case *ast.FuncDecl:
+				if d.Recv == nil {
+					add(d.Name.Name, false)
+				} else if named := receiver(d.Recv.List[0].Type); named != "" {
+					add(named+"."+d.Name.Name, true)
+				}
+			case *ast.GenDecl:
+				for _, spec := range d.Specs {
+					if s, is := spec.(*ast.TypeSpec); is {
+						add(s.Name.Name, false)
+						if fields, is := s.Type.(*ast.StructType); is {
+							for _, f := range fields.Fields.List {
+								for _, n := range f.Names {
+									anywhere[s.Name.Name+"."+n.Name] = true
+								}
+							}
+						}
+					}
+				}
+			}
+		}
+	})
+	return inFile, anywhere
+}
+
+// receiver is the name of a receiver's type.
+func receiver(e ast.Expr) string {
+	switch e := e.(type) {
+	case *ast.StarExpr:
+		return receiver(e.X)
+	case *ast.IndexExpr:
+		return receiver(e.X)
+	case *ast.Ident:
+		return e.Name
+	}
+	return ""
 }
 
 // anchorsOf is what a page's headings are called in a link, as GitHub makes it.

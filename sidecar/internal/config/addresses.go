@@ -54,3 +54,10 @@ func Prefixes(networks []string) []netip.Prefix {
 	}
 	return out
 }
+
+// Addresses is where instances may be, as CIDRs or single addresses that Prefixes
+// reads.
+type Addresses struct {
+	Allow []string // empty is anywhere
+	Deny  []string
+}

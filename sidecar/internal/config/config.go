@@ -1,6 +1,7 @@
 package config
 
 import (
+	"math"
 	"time"
 
 	"github.com/pointsman/pointsman/sidecar/internal/route"
@@ -58,3 +59,86 @@ const (
 	LogText LogFormat = "text"
 	LogJSON LogFormat = "json"
 )
+
+// haproxyMax bounds HAProxy's times: it counts milliseconds in 31 bits.
+const haproxyMax = 24 * 24 * time.Hour
+
+// DefaultFile is read where no other file is named; it need not exist.
+const DefaultFile = "/etc/pointsman/sidecar.yaml"
+
+// settings is the table of all settings but those of a service.
+func settings() []setting[Config] {
+	table := []setting[Config]{
+		{
+			key: "config", flagged: true, def: DefaultFile, noFile: true,
+			doc: "File with these settings. The default file may be missing; a file that is named must exist.",
+			at:  func(c *Config) value { return text{&c.File, "path", path} },
+		},
+		{
+			key: "name", flagged: true, restart: true, derived: "host name",
+			doc: "Name of this load balancer in Consul, in logs and on the status page.",
+			at:  func(c *Config) value { return text{&c.Name, "name", name} },
+		},
+	}
+	table = append(table, consulSettings()...)
+	table = append(table, haproxySettings()...)
+	table = append(table, registrationSettings()...)
+	table = append(table, discoverySettings()...)
+	table = append(table, addressSettings()...)
+	table = append(append(table, apiSettings()...), apiTLSSettings()...)
+	return append(table, ownSettings()...)
+}
+
+// ownSettings are those of the sidecar itself.
+func ownSettings() []setting[Config] {
+	return []setting[Config]{
+		{
+			key: "reload.debounce", def: "100ms",
+			doc: "Time without further changes before a reload starts. Changes over the runtime socket never wait.",
+			at:  func(c *Config) value { return span{&c.Reload.Debounce, 0, time.Minute} },
+		},
+		{
+			key: "reload.max_delay", def: "1s",
+			doc: "Longest time that a reload waits while changes keep arriving.",
+			at:  func(c *Config) value { return span{&c.Reload.MaxDelay, 0, 10 * time.Minute} },
+		},
+		{
+			key: "reload.min_interval", def: "2s",
+			doc: "Shortest time between two reloads.",
+			at:  func(c *Config) value { return span{&c.Reload.MinInterval, 0, time.Hour} },
+		},
+		{
+			key: "reload.max_old_workers", def: "3",
+			doc: "Number of old workers with connections at which no further reload starts.",
+			at:  func(c *Config) value { return number{&c.Reload.MaxOldWorkers, 1, 1000} },
+		},
+		{
+			key: "reload.max_old_workers_memory", def: "0",
+			doc: "Resident memory of all old workers at which no further reload starts. Read from `/proc`, where the sidecar sees HAProxy's processes. 0 is no limit.",
+			at:  func(c *Config) value { return size{&c.Reload.MaxMemory} },
+		},
+		{
+			key: "reconcile_interval", def: "2s",
+			doc: "Time between two comparisons of HAProxy with Consul while nothing changes. On a large fleet, servers are compared less often, up to every 30 s, so that the comparison uses at most 1 % of a processor. A new worker and a maintenance are still noticed at this interval.",
+			at:  func(c *Config) value { return span{&c.ReconcileInterval, 100 * time.Millisecond, time.Hour} },
+		},
+		{
+			key: "file_delay", def: "100ms",
+			doc: "Time that a write of haproxy.cfg waits for further changes.",
+			at:  func(c *Config) value { return span{&c.FileDelay, 0, time.Minute} },
+		},
+		{
+			key: "log.level", flagged: true, restart: true, def: "info",
+			doc: "Minimum level of log messages.",
+			at:  func(c *Config) value { return oneOf(&c.Log.Level, "trace", "debug", "info", "warn", "error") },
+		},
+		{
+			key: "log.format", flagged: true, restart: true, def: "text",
+			doc: "Format of log messages.",
+			at:  func(c *Config) value { return oneOf(&c.Log.Format, LogText, LogJSON) },
+		},
+	}
+}
+
+// atLeast is a number without an upper bound.
+func atLeast(p *int, low int) value { return number{p, low, math.MaxInt} }

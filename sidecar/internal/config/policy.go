@@ -1,6 +1,8 @@
 package config
 
 import (
+	"fmt"
+	"slices"
 	"strings"
 	"time"
 )
@@ -25,72 +27,6 @@ type Policy struct {
 	BasicAuth       BasicAuth
 	Compression     []string // types that are compressed
 	MaintenancePage MaintenancePage
-}
-
-// AgentCheck is how HAProxy hears from an instance itself that it leaves.
-type AgentCheck struct {
-	FromMeta bool // ask at the port that an instance's meta names
-	Interval time.Duration
-}
-
-// Outlier is how HAProxy judges a server by the traffic itself.
-type Outlier struct {
-	Observe    Observed
-	ErrorLimit int // errors in a row
-	OnError    string
-}
-
-// Observed is what is judged.
-type Observed string
-
-// What can be observed.
-const (
-	ObserveNone Observed = "none"
-	Layer4      Observed = "layer4"
-	Layer7      Observed = "layer7"
-)
-
-// Upstream is how HAProxy speaks to the servers, and their checks.
-type Upstream struct {
-	Protocol      string // h1 or h2
-	TLS           bool
-	Verify        bool // the certificate's signer and name
-	CAFile        string
-	SNI           string
-	CertFile      string // certificate and key that HAProxy shows; "" is none
-	ProxyProtocol string // none, v1 or v2
-}
-
-// Sticky is how a client comes back to the same server.
-type Sticky struct {
-	Cookie  string // its name; "" is none
-	Key     Secret // of the cookie's values; "" is made from the backend's name
-	Secure  bool
-	MaxIdle time.Duration
-	MaxLife time.Duration
-
-	Source  bool          // by the client's address
-	Clients int           // addresses that are remembered
-	Expire  time.Duration // without a request
-}
-
-// RateLimit is what one client may do.
-type RateLimit struct {
-	Requests int // 0 is no limit
-	Per      time.Duration
-	Clients  int // that are remembered
-}
-
-// BasicAuth is who may use a service.
-type BasicAuth struct {
-	Users []Secret // each NAME:HASH
-	Realm string
-}
-
-// MaintenancePage is the answer in place of a service's own.
-type MaintenancePage struct {
-	Enabled bool
-	File    string // "" is HAProxy's own page
 }
 
 // words is what the policy adds to each server's line.
@@ -126,4 +62,58 @@ func (s *Service) PolicySections() string {
 		}
 	}
 	return out.String()
+}
+
+// policy is a setting of a service with what it becomes: words of each server's
+// line, in haproxy.cfg and behind `add server` alike, lines of the backend, or a
+// section beside it. The order of the table is that of the lines: HAProxy asks
+// the first rules first.
+type policy struct {
+	setting[Service]
+
+	server  func(*Service) string
+	backend func(*Service) []string
+	section func(*Service) string
+
+	onlyHTTP bool   // needs mode http
+	needs    string // the key without which it says nothing
+}
+
+// servicePolicy is the settings of the table.
+func servicePolicy() []setting[Service] {
+	var table []setting[Service]
+	for _, p := range policies() {
+		table = append(table, p.setting)
+	}
+	return table
+}
+
+func policies() []policy {
+	return slices.Concat(policyChecks(), policyServers(), policyAgentCheck(), policyUpstream(), policyBackend(), policySticky(), policyAccess(), policyAnswers())
+}
+
+// maxWords bounds a list on one line: HAProxy takes 64 words.
+const maxWords = 40
+
+// unless gives text, or "" under a condition.
+func unless(without bool, text string) string {
+	if without {
+		return ""
+	}
+	return text
+}
+
+func linesUnless(without bool, line string) []string {
+	if without {
+		return nil
+	}
+	return []string{line}
+}
+
+// ms writes a time as HAProxy reads it.
+func ms(d time.Duration) string {
+	if d%time.Second == 0 {
+		return fmt.Sprintf("%ds", d/time.Second)
+	}
+	return fmt.Sprintf("%dms", d.Milliseconds())
 }

@@ -89,71 +89,9 @@ const (
 	TCP  Mode = "tcp"
 )
 
-// StickyPolicy is what becomes of clients that stick to a server that leaves.
-type StickyPolicy string
-
-// The policies.
-const (
-	StickyKeep StickyPolicy = "keep"
-	StickyMove StickyPolicy = "move"
-)
-
 // Certificates is where the certificates of a service's TLS addresses are.
 type Certificates struct {
 	Directory string // "" is none
-}
-
-// CheckType is the protocol of a health check.
-type CheckType string
-
-// The protocols.
-const (
-	CheckHTTP     CheckType = "http"
-	CheckTCP      CheckType = "tcp"
-	CheckRedis    CheckType = "redis"
-	CheckPostgres CheckType = "pgsql"
-	CheckMySQL    CheckType = "mysql"
-)
-
-// Check is HAProxy's own health check of a service's servers. Its times are
-// whole milliseconds.
-type Check struct {
-	Enabled bool
-	Type    CheckType
-	User    string // "" is none
-	Path    string // "" checks that a connection is accepted
-	Host    string // the Host header; "" sends the backend's name, since HTTP/1.1 needs one
-
-	Inter     time.Duration // between checks of a server that is up
-	FastInter time.Duration // while it is changing
-	DownInter time.Duration // while it is down
-	Timeout   time.Duration
-	Rise      int
-	Fall      int
-}
-
-// Addresses is where instances may be, as CIDRs or single addresses that Prefixes
-// reads.
-type Addresses struct {
-	Allow []string // empty is anywhere
-	Deny  []string
-}
-
-// Guard is how losses are counted together, and for how long they are held.
-type Guard struct {
-	MaxLossRatio float64       // share of servers, 0 to 1, that may be lost unannounced at once
-	Window       time.Duration // servers that become unhealthy within it count as lost at once
-	Hold         time.Duration // longest hold of a mass loss; 0 is without end
-
-	HoldDeregistered time.Duration // the same for servers that Consul does not list
-}
-
-// Damping is how instances are kept out whose health changes often.
-type Damping struct {
-	Flaps  int           // number of failures that is too many; 0 damps no instance
-	Min    time.Duration // how long such a one must stay well before it is let in, at first
-	Max    time.Duration // and at most; Min at least
-	Forget time.Duration // time without another failure after which all are forgotten
 }
 
 // Slots is the room for servers where HAProxy cannot add them at runtime.
@@ -161,4 +99,143 @@ type Slots struct {
 	Min   int  // how many there are at least
 	Spare int  // how many are free after a reload
 	Force bool // use slots even where servers can be added
+}
+
+// serviceSettings is the table of the settings of one service. They stand in
+// the file only: there may be any number of services.
+func serviceSettings() []setting[Service] {
+	table := serviceRoute()
+	table = append(table, serviceInstances()...)
+	table = append(table, serviceLeave()...)
+	table = append(table, serviceDamping()...)
+	table = append(table, serviceCheck()...)
+	table = append(table, servicePolicy()...)
+	table = append(table, serviceRoom()...)
+	return append(table, serviceLines()...)
+}
+
+func serviceRoute() []setting[Service] {
+	return []setting[Service]{
+		{
+			key: "name", derived: "required",
+			doc: "Name of the service in Consul.",
+			at:  func(s *Service) value { return text{&s.Name, "name", name} },
+		},
+		{
+			key: "backend", derived: "the service's name",
+			doc: "Name of the backend in HAProxy.",
+			at:  func(s *Service) value { return text{&s.Backend, "name", name} },
+		},
+		{
+			key: "bind", def: "[]",
+			doc: "HAProxy `bind` addresses of the service, such as `*:80`, with optional bind options after each address. One port may belong to one service, frontend or listener of HAProxy only, `*:80` and `10.0.0.1:80` included. Without an address there is only a backend.",
+			at: func(s *Service) value {
+				return list{p: &s.Bind, what: "bind line, or a list of them", item: bind}
+			},
+		},
+		{
+			key: "certificates.directory", derived: "none",
+			doc: "Directory of certificates for those `bind` addresses that have the word `ssl`. New, renewed and removed ones are changed in HAProxy without a reload. See [certificates](guides/certificates.md).",
+			at:  func(s *Service) value { return text{&s.Certificates.Directory, "path", orEmpty(path)} },
+		},
+		{
+			key: "mode", def: "http",
+			doc: "HAProxy `mode`.",
+			at:  func(s *Service) value { return oneOf(&s.Mode, HTTP, TCP) },
+		},
+		{
+			key: "balance", def: "roundrobin",
+			doc: "HAProxy `balance` algorithm. A static algorithm cannot take new servers at runtime, so its backend uses slots. Free slots remain until HAProxy accepts a server without a slot.",
+			at:  func(s *Service) value { return text{&s.Balance, "words", balance} },
+		},
+	}
+}
+
+func serviceInstances() []setting[Service] {
+	return []setting[Service]{
+		{
+			key: "tags", def: "[]",
+			doc: "Tags that an instance must have, all of them. One that loses a tag leaves the backend at once: see [primary and replica](guides/primary-replica.md). A service may be listed several times, with other tags and another `backend`.",
+			at: func(s *Service) value {
+				return list{p: &s.Tags, what: "tag, or a list of them", item: tag}
+			},
+		},
+		{
+			key: "filter", derived: "none",
+			doc: "[Consul filter expression](https://developer.hashicorp.com/consul/api-docs/features/filtering) that an instance must match, such as `Service.Meta.region == \"eu\"`.",
+			at:  func(s *Service) value { return text{&s.Filter, "text", oneLine} },
+		},
+		{
+			key: "resolve", def: "false",
+			doc: "Look up a host name in an instance's `Service.Address`, as external services have it, every 5 s. Of several addresses the server keeps its own while that is among them; else it gets the lowest, IPv4 first. While lookups fail it keeps the last one. The rules of `addresses` hold for what is found. Without it an instance with a host name is left out; `pointsman check` shows it.",
+			at:  func(s *Service) value { return yesNo{&s.Resolve} },
+		},
+		{
+			key: "max_instances", def: "10000",
+			doc: "Largest number of instances. The ones that were registered first are used, on every load balancer the same; the others are left out, and counted in the log, the state and `pointsman_instances_beyond_limit`. 0 is no limit.",
+			at:  func(s *Service) value { return atLeast(&s.MaxInstances, 0) },
+		},
+		{
+			key: "warning_takes_traffic", def: "true",
+			doc: "Whether an instance whose checks are in warning takes traffic.",
+			at:  func(s *Service) value { return yesNo{&s.WarningTakesTraffic} },
+		},
+		{
+			key: "addresses.allow", def: "[]", derived: "`addresses.allow` of all services",
+			doc: "Networks whose instances take traffic. Replaces the `addresses.allow` of all services.",
+			at:  func(s *Service) value { return prefixes(&s.Addresses.Allow) },
+		},
+		{
+			key: "addresses.deny", def: "[]",
+			doc: "Networks whose instances take no traffic, in addition to the `addresses.deny` of all services.",
+			at:  func(s *Service) value { return prefixes(&s.Addresses.Deny) },
+		},
+	}
+}
+
+func serviceRoom() []setting[Service] {
+	return []setting[Service]{
+		{
+			key: "slots.min", def: "10",
+			doc: "Least number of slots where HAProxy cannot add servers at runtime (before 3.0, or with a static balance algorithm).",
+			at:  func(s *Service) value { return number{&s.Slots.Min, 1, 10000} },
+		},
+		{
+			key: "slots.spare", def: "4",
+			doc: "Least number of free slots after each reload.",
+			at:  func(s *Service) value { return number{&s.Slots.Spare, 0, 10000} },
+		},
+		{
+			key: "slots.force", def: "false",
+			doc: "Use slots even where HAProxy can add servers at runtime.",
+			at:  func(s *Service) value { return yesNo{&s.Slots.Force} },
+		},
+	}
+}
+
+func serviceLines() []setting[Service] {
+	return []setting[Service]{
+		{
+			key: "retry_on", def: "[]", derived: "`[conn-failure, empty-response]` in mode http",
+			doc: "HAProxy `retry-on` conditions for requests that may be repeated. Mode http only.",
+			at: func(s *Service) value {
+				return list{p: &s.RetryOn, what: "list of words", item: retryOn}
+			},
+		},
+		{
+			key: "server_options", derived: "none",
+			doc: "Additional HAProxy `server` keywords, such as `ssl verify required ca-file /etc/ssl/api.pem`. A server added at runtime gets the same keywords as one in haproxy.cfg; keywords that would differ are refused. See [server options](server-options.md).",
+			at:  func(s *Service) value { return text{&s.ServerOptions, "words", orEmpty(plainWords)} },
+		},
+		{
+			key: "frontend_extra", def: "[]",
+			doc: "Additional lines of the frontend.",
+			at:  func(s *Service) value { return extra(&s.FrontendExtra) },
+		},
+		{
+			key: "backend_extra", def: "[]",
+			doc: "Additional lines of the backend. `cookie` needs `dynamic`, see [sticky sessions](guides/sticky-sessions.md). `server` lines declare your own servers, which Pointsman does not change. `default-server` is refused, because HAProxy does not apply it to servers added at runtime.",
+			at:  func(s *Service) value { return extra(&s.BackendExtra) },
+		},
+	}
 }
