@@ -156,6 +156,16 @@ e2e: engine images ## Run the sample under Docker Compose through faults and dep
 	@HAPROXY_VERSION=3.4 tools/images.sh haproxy
 	go test -tags compose -count=1 -timeout=40m $(TESTFLAGS) ./test/e2e/compose
 
+.PHONY: databases
+databases: ## Move PostgreSQL's primary and Redis's master under load, on HAProxy 2.6 and 3.4 unless HAPROXY names one
+	@$(CHOSEN_TOOLS)
+	@tools/system.sh postgres redis-server
+	@tools/consul.sh >/dev/null
+	@versions=$$($(if $(HAPROXY),echo "$$HAPROXY",tools/haproxy-versions.sh .tools/haproxy 2.6 3.4 | cut -f1)) && \
+		for haproxy in $$versions; do \
+			HAPROXY=$$haproxy go test -tags databases -count=1 -timeout=$(TEST_TIMEOUT) -v -run 'TestPostgres|TestRedis' $(TESTFLAGS) ./test/e2e || exit 1; \
+		done
+
 .PHONY: lint
 lint: tools-lint ## Check the Go code and the scripts
 	$(GOLANGCI_LINT) run

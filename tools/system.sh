@@ -5,7 +5,8 @@
 # Makes sure of programs that come from the packages of the system: haproxy, cc,
 # python3, shellcheck, chromium, curl, keepalived (of which Debian's package starts
 # nothing without a configuration), systemd-analyze, debootstrap, systemd-nspawn,
-# rpm, and nginx, which tools/nginx.sh asks for where it can't get it in another way.
+# rpm, postgres and redis-server, which Debian's packages start where services can be
+# started, and nginx, which tools/nginx.sh asks for where it can't get it in another way.
 # Missing ones are installed by the system's
 # package manager as root, or by sudo; where neither is at hand it says what to
 # install and fails.
@@ -28,7 +29,9 @@ have() {
 		binary=$(haproxy_path) && at_least "$(haproxy_version "$binary")" "$oldest_haproxy"
 		;;
 	# A user's PATH often lacks the place for servers.
-	nginx | keepalived) command -v "$1" >/dev/null || [[ -x /usr/sbin/$1 ]] ;;
+	nginx | keepalived | redis-server) command -v "$1" >/dev/null || [[ -x /usr/sbin/$1 ]] ;;
+	# Debian has a directory for each version.
+	postgres) command -v postgres >/dev/null || compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null ;;
 	# Under any name that the tests find by themselves.
 	chromium) command -v chromium chromium-browser google-chrome >/dev/null ;;
 	*) command -v "$1" >/dev/null ;;
@@ -68,6 +71,10 @@ package() {
 	# What it recommends is a desktop of a hundred packages. It does need a font.
 	apt-get:chromium) echo --no-install-recommends chromium fonts-liberation ;;
 	apt-get:systemd-nspawn | dnf:systemd-nspawn) echo systemd-container ;;
+	apt-get:postgres) echo --no-install-recommends postgresql ;;
+	dnf:postgres | zypper:postgres) echo postgresql-server ;;
+	*:postgres) echo postgresql ;;
+	*:redis-server) [[ $1 == apt-get ]] && echo redis-server || echo redis ;;
 	*:systemd-analyze | *:systemd-nspawn) echo systemd ;;
 	*:cc) echo gcc ;;
 	dnf:shellcheck) echo ShellCheck ;;
