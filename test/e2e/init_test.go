@@ -2,6 +2,8 @@ package e2e
 
 import (
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"strings"
 	"testing"
@@ -27,7 +29,7 @@ func TestInit_RunningHAProxy_WritesSettingsThatCheckPasses(t *testing.T) {
 			return err
 		}
 		for _, c := range checks {
-			if strings.HasPrefix(c.Output, "HTTP GET ") {
+			if c.ServiceName == service && strings.HasPrefix(c.Output, "HTTP GET ") {
 				return nil
 			}
 		}
@@ -74,6 +76,11 @@ backend api
 		_, err := w.lb.WorkerPID(w.ctx)
 		return err
 	}))
+	empty := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = w.Write([]byte(`{"consul":[]}`)) // the client sees what is missing
+	}))
+	defer empty.Close()
+	initialise(1, "there is none; register an instance first", "--consul-address", strings.TrimPrefix(empty.URL, "http://"))
 	initialise(0, "written: "+w.lb.Settings())
 	initialise(1, "exists already")
 	text := read(t, w.lb.Settings())

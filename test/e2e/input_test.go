@@ -103,7 +103,15 @@ func TestWrongInputIsNamedWithItsKeyValueAndPlace(t *testing.T) {
 		},
 		{
 			name: "settings and template alone", args: []string{"check", "--offline"},
-			code: 0, want: []string{"ok    settings", "ok    template"},
+			code: 0, want: []string{"ok    settings", "ok    template     built in"},
+		},
+		{
+			name: "lines that HAProxy rejects", replace: [2]string{"name: api\n", "name: api\n    backend_extra: [nonsense here]\n"}, args: []string{"check", "--offline"},
+			code: 1, want: []string{"FAIL  template     render: HAProxy rejects the new configuration: ", "[haproxy.cfg:", "unknown keyword 'nonsense' in 'backend' section (backend api)", "`pointsman render --offline` prints the file"},
+		},
+		{
+			name: "the master's socket as the worker's", replace: [2]string{"admin.sock", "master.sock"}, args: []string{"check", "--offline"},
+			code: 2, want: []string{"sidecar.yaml:4: haproxy.socket", "is haproxy.master_socket too"},
 		},
 		{
 			name: "Consul that can't be reached", args: []string{"plan"},

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -95,7 +96,7 @@ func runChecks(ctx context.Context, cfg config.Config, adopt, offline bool) []fi
 		}
 		findings = append(findings, f)
 	}
-	add("template", cfg.HAProxy.Template, rejected)
+	add("template", cmp.Or(cfg.HAProxy.Template, "built in"), rejected)
 	if offline {
 		return findings
 	}
@@ -263,6 +264,12 @@ func checkTemplate(ctx context.Context, cfg config.Config) error {
 		return err
 	}
 	_, err = file.Write(ctx, content)
+	if e, ok := errors.AsType[*render.RejectedError](err); ok { // the copy goes with the directory
+		e.Path, e.Output = "", strings.ReplaceAll(e.Output, dir+string(filepath.Separator), "")
+		if e.Base == "" {
+			e.Output += "\n`pointsman render --offline` prints the file"
+		}
+	}
 	return err
 }
 

@@ -112,8 +112,11 @@ func initialSettings(ctx context.Context, cfg config.Config, names []string) (st
 		return "", fmt.Errorf("list services at %s: %w", cfg.Consul.Address, err)
 	}
 	m := initMatch(slices.Sorted(maps.Keys(services)), names, runs.Names, render.Proxies(base), cfg.API.Service)
+	if len(m.services) == 0 && len(m.others) == 0 {
+		return "", fmt.Errorf("list services at %s: there is none; register an instance first (registrator run), or name the services that are to come: pointsman init SERVICE", cfg.Consul.Address)
+	}
 	if len(m.services) == 0 {
-		return "", fmt.Errorf("no backend of HAProxy is named as a service in Consul; name the services: pointsman init SERVICE...; Consul lists %s", cmp.Or(strings.Join(m.others, ", "), "none"))
+		return "", fmt.Errorf("no backend of HAProxy is named as a service in Consul; name the services: pointsman init SERVICE...; Consul lists %s", strings.Join(m.others, ", "))
 	}
 	for i := range m.services {
 		if err := m.services[i].findCheck(ctx, client); err != nil {
@@ -331,7 +334,7 @@ func (s initService) text(line func(string, ...any)) {
 	line("  - name: %s", strconv.Quote(s.name))
 	if s.backend != "" {
 		line("    # Your haproxy.cfg has one of that name, so this is another. Send traffic here with")
-		line("    # `use_backend %s`; when yours is gone, this line may go, too.", s.backend)
+		line("    # `use_backend %s`. To use the name %s later: docs/include.md, \"A change of both halves\".", s.backend, s.name)
 		line("    backend: %s", strconv.Quote(s.backend))
 	} else if s.isOwn {
 		line("    # It replaces that one: send traffic here with `use_backend %s`.", s.name)

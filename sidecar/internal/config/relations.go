@@ -24,6 +24,7 @@ func (l *loader) relations() {
 	l.bindsUnique()
 	l.registrationRelations()
 	l.serverLines()
+	l.socketsDiffer()
 	l.includeMode()
 	l.profileRelations()
 	for key, s := range l.policed() {
@@ -95,6 +96,14 @@ func (l *loader) peerRelations() {
 	}
 	if line := lineWith("localpeer", l.cfg.HAProxy.Global.Extra); line != "" {
 		l.conflict("localpeer is set by haproxy.peers.address: HAProxy would not know which of the peers it is", line, "haproxy.global.extra", "haproxy.peers.address")
+	}
+}
+
+// socketsDiffer reports one socket in both places. A master answers no question that is
+// meant for a worker.
+func (l *loader) socketsDiffer() {
+	if h := &l.cfg.HAProxy; h.Socket != "" && h.Socket == h.MasterSocket {
+		l.conflict("is haproxy.master_socket too: this is the socket of `stats socket` in haproxy.cfg, that the one of `haproxy -S`", h.Socket, "haproxy.socket", "haproxy.master_socket")
 	}
 }
 

@@ -36,6 +36,7 @@ type Client struct {
 	countsBroken bool                  // the last count of old workers' sessions failed
 	counting     *sessionCount         // the one under way, or whose result no call has taken yet
 	alone        int                   // the worker, by PID, that was seen to have no old one; 0: none was
+	masterAway   bool                  // OldWorkers could not ask the master
 	masterGone   bool                  // the master has not answered for longer than a restart takes
 }
 

@@ -23,14 +23,17 @@ const masterSocket = "master socket"
 // dialError names what failed in words that say what to do about it.
 func dialError(what string, e endpoint, err error) error {
 	switch {
-	case errors.Is(err, fs.ErrNotExist) && what == masterSocket:
-		return fmt.Errorf("haproxy: %s %s: %w (no HAProxy runs, or it was started without -S or with another path)", what, e, ErrNoSocket)
 	case errors.Is(err, fs.ErrNotExist):
-		return fmt.Errorf("haproxy: %s %s: %w", what, e, ErrNoSocket)
+		err = ErrNoSocket
 	case errors.Is(err, syscall.ECONNREFUSED):
-		return fmt.Errorf("haproxy: %s %s: %w", what, e, ErrConnRefused)
+		err = ErrConnRefused
 	case errors.Is(err, fs.ErrPermission):
-		return fmt.Errorf("haproxy: %s %s: %w", what, e, ErrPermission)
+		err = ErrPermission
+	default:
+		return fmt.Errorf("haproxy: %s %s: connect: %w", what, e, err)
 	}
-	return fmt.Errorf("haproxy: %s %s: connect: %w", what, e, err)
+	if what == masterSocket && isUnheard(err) { // a file may be left of a HAProxy that had one
+		return fmt.Errorf("haproxy: %s %s: %w (no HAProxy runs, or it was started without -S or with another path)", what, e, err)
+	}
+	return fmt.Errorf("haproxy: %s %s: %w", what, e, err)
 }

@@ -9,7 +9,7 @@ var (
 	// ErrConnRefused: the socket is there and no process listens on it.
 	ErrConnRefused = errors.New("connection refused: no process listens there")
 	// ErrPermission: this process may not open the socket.
-	ErrPermission = errors.New("permission denied: this user may not open the socket (HAProxy sets who may: `mode`, `user` and `group` of `stats socket`, or behind the path of -S)")
+	ErrPermission = errors.New("permission denied: this user may not open the socket (HAProxy sets who may: `stats socket … mode 660 group haproxy`, or `-S PATH,mode,660,group,haproxy` for the master socket)")
 	// ErrNotAdmin: the socket is open to us and not at the level that changes need.
 	ErrNotAdmin = errors.New("the socket is not at level admin (HAProxy's line needs `stats socket … level admin`)")
 	// ErrNotMaster: what listens there is not a HAProxy master's socket.

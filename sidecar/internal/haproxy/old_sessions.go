@@ -19,6 +19,11 @@ type place struct {
 	addr    netip.AddrPort
 }
 
+// freeAddr is the address of a slot that has no instance: plan writes it into the file for
+// one that is in maint and has no session. So no worker has a session there, and a master
+// that cannot be asked leaves nothing unknown about it.
+var freeAddr = netip.MustParseAddrPort("127.0.0.1:9")
+
 // addOldSessions adds what old workers still have on the servers that are not
 // ready. A server that is ready is not waited for, so it is not counted.
 func (c *Client) addOldSessions(ctx context.Context, observed plan.Observed) {
@@ -37,7 +42,7 @@ func (c *Client) addOldSessions(ctx context.Context, observed plan.Observed) {
 	for _, name := range backends {
 		for i := range observed.Backends[name].Servers {
 			s := &observed.Backends[name].Servers[i]
-			if s.Admin == plan.Ready {
+			if s.Admin == plan.Ready || s.Addr == freeAddr {
 				continue
 			}
 			if count != nil {

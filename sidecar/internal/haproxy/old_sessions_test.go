@@ -1,13 +1,18 @@
 package haproxy
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/hashicorp/go-hclog"
 
 	"github.com/pointsman/pointsman/sidecar/internal/haproxytest"
 	"github.com/pointsman/pointsman/sidecar/internal/plan"
@@ -100,7 +105,7 @@ func TestSessionsInTheServingWorkerAreCountedOnceAfterAFailedReload(t *testing.T
 func TestObserve_NoOldWorkerAndMasterHangs_NothingIsUncounted(t *testing.T) {
 	front, node := haproxytest.FreeAddr(t).String(), haproxytest.StartNode(t, "n")
 	config := func(disabled string) string {
-		return heldConfig(front, fmt.Sprintf("  server one %s%s\n  server out 127.0.0.1:9 disabled\n", node.Addr(), disabled))
+		return heldConfig(front, fmt.Sprintf("  server one %s%s\n  server out 127.0.0.1:7 disabled\n", node.Addr(), disabled))
 	}
 	p := haproxytest.Start(t, config(""))
 	s := subject{client: newTestClient(t, Options{Runtime: p.Runtime(), Master: p.Master()})}
@@ -123,13 +128,38 @@ func TestObserve_NoOldWorkerAndMasterHangs_NothingIsUncounted(t *testing.T) {
 	})
 }
 
+// A HAProxy that was started without -S, or whose master socket is another group's.
+// Unknown is not zero, except on a slot without an instance. And the log names the socket
+// once, before a reload is due.
+func TestObserve_MasterUnusable_FreeSlotsAreFreeAndLogSaysWhy(t *testing.T) {
+	p := haproxytest.Start(t, "backend api\n  server slot-1 127.0.0.1:7 disabled\n  server slot-2 127.0.0.1:9 disabled\n")
+	var log bytes.Buffer
+	c := newTestClient(t, Options{Runtime: p.Runtime(), Master: p.Master() + ".none", Logger: hclog.New(&hclog.LoggerOptions{Output: &log, Level: hclog.Info})})
+	for range 2 {
+		o, err := c.Observe(t.Context(), []string{"api"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		servers := o.Backends["api"].Servers
+		if len(servers) != 2 || servers[0].Sessions != 1 || servers[1].Sessions != 0 || servers[1].Uncounted {
+			t.Errorf("got %+v, want one session on slot-1 and none on slot-2, which has no instance", servers)
+		}
+		if _, err := c.OldWorkers(t.Context()); !errors.Is(err, ErrNoSocket) {
+			t.Errorf("got %v, want %v", err, ErrNoSocket)
+		}
+	}
+	if got := log.String(); strings.Count(got, "master socket unusable") != 1 || !strings.Contains(got, p.Master()+".none: no such socket") {
+		t.Errorf("want one line that names the master socket, got:\n%s", got)
+	}
+}
+
 func TestWhatOldWorkersDoIsNeverTakenForNothing(t *testing.T) {
 	maint := []backendSpec{{name: "api", servers: []serverSpec{
-		{name: "out", addr: addr("127.0.0.1:9"), weight: 1, disabled: true}, {name: "in", addr: addr("127.0.0.1:8"), weight: 1},
+		{name: "out", addr: addr("127.0.0.1:7"), weight: 1, disabled: true}, {name: "in", addr: addr("127.0.0.1:8"), weight: 1},
 	}}}
 	old := func() *haproxytest.FakeWorker {
 		return &haproxytest.FakeWorker{PID: 77, Backends: []*haproxytest.FakeBackend{{Name: "api", Servers: []*haproxytest.FakeServer{
-			{Name: "x", Addr: addr("127.0.0.1:9"), Sessions: 2, Queued: 1},
+			{Name: "x", Addr: addr("127.0.0.1:7"), Sessions: 2, Queued: 1},
 		}}}}
 	}
 	for _, c := range []struct {

@@ -25,7 +25,24 @@ func (c *Client) OldWorkers(ctx context.Context) ([]Worker, error) {
 	if err != nil {
 		return nil, fmt.Errorf("haproxy: %w", err)
 	}
-	return c.oldWorkers(ctx, current.pid)
+	workers, err := c.oldWorkers(ctx, current.pid)
+	c.noteMaster(err)
+	return workers, err
+}
+
+// noteMaster logs a master that cannot be asked beside a worker that answers, such as one
+// of a HAProxy that was started without -S. A deadline is no news: a master does not
+// answer while it reads a large file.
+func (c *Client) noteMaster(err error) {
+	isAway := slices.ContainsFunc([]error{ErrNoSocket, ErrConnRefused, ErrPermission, ErrUnexpectedReply}, func(e error) bool { return errors.Is(err, e) })
+	if err != nil && !isAway || !c.transition(&c.masterAway, isAway) {
+		return
+	}
+	if isAway {
+		c.log.Warn("master socket unusable, old workers are not seen", "error", err)
+		return
+	}
+	c.log.Info("master socket recovered")
 }
 
 // oldWorkers leaves out the current one where the master has no other: since 3.1

@@ -76,9 +76,19 @@ func TestAnAPIOverTCPIsAskedLikeAnother(t *testing.T) {
 // be gone. The messages say which socket is missing, and do not say that it has ended.
 func TestObserve_NoMasterSocket_ErrorSaysSo(t *testing.T) {
 	p := haproxytest.Start(t, "backend api\n")
+	left := p.Master() + "l" // the file of one that has ended
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: left, Net: "unix"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.SetUnlinkOnClose(false)
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
 	for _, c := range []struct{ master, want string }{
 		{"", "haproxy.master_socket is not set"},
-		{p.Master() + "x", "started without -S"},
+		{p.Master() + "x", "no such socket (no HAProxy runs, or it was started without -S"},
+		{left, "no process listens there (no HAProxy runs, or it was started without -S"},
 	} {
 		_, err := newTestClient(t, Options{Runtime: p.Runtime() + "x", Master: c.master}).Observe(t.Context(), nil)
 		if !errors.Is(err, plan.ErrNotRunning) || !strings.Contains(errText(err), c.want) || strings.Contains(errText(err), "not running") {

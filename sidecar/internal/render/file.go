@@ -28,7 +28,7 @@ const checkTimeout = 30 * time.Second
 
 // RejectedError is a file that HAProxy found invalid.
 type RejectedError struct {
-	Path   string // of the copy that was kept, with the error in it
+	Path   string // of the copy that was kept, with the error in it; "" if none was
 	Output string // HAProxy's own words
 	Base   string // the operator's file, if the words are about it; else ""
 }
@@ -37,7 +37,11 @@ func (e *RejectedError) Error() string {
 	if e.Base != "" {
 		return fmt.Sprintf("render: HAProxy rejects your own %s: %s", e.Base, e.Output)
 	}
-	return fmt.Sprintf("render: HAProxy rejects the new configuration, saved as %s: %s", e.Path, e.Output)
+	saved := ""
+	if e.Path != "" {
+		saved = ", saved as " + e.Path
+	}
+	return fmt.Sprintf("render: HAProxy rejects the new configuration%s: %s", saved, e.Output)
 }
 
 // Words is what HAProxy said.

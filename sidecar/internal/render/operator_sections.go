@@ -33,20 +33,24 @@ func (s Settings) operatorSections() string {
 	return out.String()
 }
 
-// inSettings adds to HAProxy's words about a file the line of haproxy.sections that
-// they are about.
+// inSettings adds to HAProxy's words about a file what the operator finds in the settings:
+// the line of haproxy.sections, or the section that a line of the file is in.
 func inSettings(output, path string, content []byte) string {
 	lines := strings.Split(string(content), "\n")
 	first, last := slices.Index(lines, sectionsBegin), slices.Index(lines, sectionsEnd)
-	if first < 0 {
-		return output
-	}
+	all := sections(content)
 	var out strings.Builder
 	for line := range strings.Lines(output) {
 		text, end, _ := strings.Cut(line, "\n")
 		if m := placeInFile.FindStringSubmatch(line); len(m) == 3 && filepath.Base(m[1]) == filepath.Base(path) {
-			if n, err := strconv.Atoi(m[2]); err == nil && n-1 > first && n-1 < last {
+			n, err := strconv.Atoi(m[2])
+			i := slices.IndexFunc(all, func(s section) bool { return s.first <= n && n < s.first+len(s.lines) })
+			switch {
+			case err != nil:
+			case first >= 0 && n-1 > first && n-1 < last:
 				text += fmt.Sprintf(" (line %d of haproxy.sections)", n-1-first)
+			case i >= 0:
+				text += " (" + strings.TrimSpace(all[i].kind+" "+all[i].name) + ")"
 			}
 		}
 		out.WriteString(text + end)
