@@ -1,10 +1,12 @@
 package analysis
 
 import (
+	"cmp"
 	"flag"
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -298,93 +300,176 @@ func TestAnalysis_Looks(t *testing.T) {
 	at := func(lb string, up bool) Reading {
 		return Reading{LoadBalancer: lb, Instance: "api-new", IsCanary: true, IsUp: up}
 	}
+	retried := func(r Reading, retries uint64) Reading {
+		r.Retries = retries
+		return r
+	}
 	const ms = time.Millisecond
+	// grow gives looks at both versions. From one to the next each has had requests. Of the
+	// canary's some have failed, and some were tried again; of the stable version's a hundredth.
+	grow := func(looks int, stable, canary, errors, retries uint64) (all [][]Reading) {
+		for look := range uint64(looks) {
+			all = append(all, []Reading{
+				retried(reading(false, true, look*stable, look*stable/100, ms), look*stable/100),
+				retried(reading(true, true, look*canary, look*errors, ms), look*retries),
+			})
+		}
+		return all
+	}
 	for _, c := range []struct {
-		name  string
-		looks [][]Reading
-		want  Outcome
+		name   string
+		looks  [][]Reading
+		want   Outcome
+		reason string // it begins so
+		least  uint64 // Rules.MinRequests; 0: the default
 	}{
-		{"only one look", [][]Reading{{reading(false, true, 1e6, 0, ms), reading(true, true, 1e6, 1e6, ms)}}, Waiting},
-		{"what was counted before is left out", [][]Reading{
+		{name: "only one look", looks: [][]Reading{{reading(false, true, 1e6, 0, ms), reading(true, true, 1e6, 1e6, ms)}}, want: Waiting},
+		{name: "what was counted before is left out", looks: [][]Reading{
 			{reading(false, true, 1e6, 0, ms), reading(true, true, 1000, 1000, ms)},
 			{reading(false, true, 2e6, 0, ms), reading(true, true, 1000, 1000, ms)},
 			{reading(false, true, 3e6, 0, ms), reading(true, true, 1000, 1000, ms)},
-		}, Waiting},
-		{"many errors", [][]Reading{
+		}, want: Waiting},
+		{name: "many errors", looks: [][]Reading{
 			{reading(false, true, 0, 0, ms), reading(true, true, 0, 0, ms)},
 			{reading(false, true, 1000, 1, ms), reading(true, true, 0, 0, ms)},
 			{reading(false, true, 2000, 2, ms), reading(true, true, 100, 20, ms)},
-		}, Failed},
-		{"errors of both", [][]Reading{
+		}, want: Failed},
+		{name: "errors of both", looks: [][]Reading{
 			{reading(false, true, 0, 0, ms), reading(true, true, 0, 0, ms)},
 			{reading(false, true, 1000, 1, ms), reading(true, true, 0, 0, ms)},
 			{reading(false, true, 2000, 200, ms), reading(true, true, 100, 20, ms)},
-		}, Waiting},
-		{"a reload is no negative rate", [][]Reading{
+		}, want: Waiting},
+		{name: "a reload is no negative rate", looks: [][]Reading{
 			{reading(false, true, 0, 0, ms), reading(true, true, 0, 0, ms)},
 			{reading(false, true, 1000, 900, ms), reading(true, true, 500, 450, ms)},
 			{reading(false, true, 10, 9, ms), reading(true, true, 5, 4, ms)},
-		}, Waiting},
-		{"down once", [][]Reading{
+		}, want: Waiting},
+		{name: "down once", looks: [][]Reading{
 			{reading(false, true, 0, 0, ms), reading(true, false, 0, 0, ms)},
 			{reading(false, true, 1000, 0, ms), reading(true, true, 0, 0, ms)},
 			{reading(false, true, 2000, 0, ms), reading(true, false, 0, 0, ms)},
-		}, Waiting},
-		{"down at three looks", [][]Reading{
+		}, want: Waiting},
+		{name: "down at three looks", looks: [][]Reading{
 			{reading(false, true, 0, 0, ms), reading(true, false, 0, 0, ms)},
 			{reading(false, true, 1000, 0, ms), reading(true, false, 0, 0, ms)},
 			{reading(false, true, 2000, 0, ms), reading(true, false, 0, 0, ms)},
-		}, Failed},
-		{"a canary that crashes again and again", [][]Reading{
+		}, want: Failed},
+		{name: "a canary that crashes again and again", looks: [][]Reading{
 			{reading(false, true, 0, 0, ms), reading(true, true, 0, 0, ms)},
 			{reading(false, true, 1000, 0, ms), reading(true, false, 100, 0, ms)},
 			{reading(false, true, 2000, 0, ms), reading(true, true, 200, 0, ms)},
 			{reading(false, true, 3000, 0, ms), reading(true, false, 300, 0, ms)},
 			{reading(false, true, 4000, 0, ms), reading(true, true, 400, 0, ms)},
 			{reading(false, true, 5000, 0, ms), reading(true, false, 500, 0, ms)},
-		}, Failed},
-		{"twice is no proof", [][]Reading{
+		}, want: Failed},
+		{name: "twice is no proof", looks: [][]Reading{
 			{reading(false, true, 0, 0, ms), reading(true, true, 0, 0, ms)},
 			{reading(false, true, 1000, 0, ms), reading(true, false, 100, 0, ms)},
 			{reading(false, true, 2000, 0, ms), reading(true, true, 200, 0, ms)},
 			{reading(false, true, 3000, 0, ms), reading(true, false, 300, 0, ms)},
 			{reading(false, true, 4000, 0, ms), reading(true, true, 400, 0, ms)},
-		}, Waiting},
-		{"the stable version goes down, too", [][]Reading{
+		}, want: Waiting},
+		{name: "the stable version goes down, too", looks: [][]Reading{
 			{reading(false, true, 0, 0, ms), reading(true, true, 0, 0, ms)},
 			{reading(false, false, 1000, 0, ms), reading(true, false, 100, 0, ms)},
 			{reading(false, true, 2000, 0, ms), reading(true, true, 200, 0, ms)},
 			{reading(false, false, 3000, 0, ms), reading(true, false, 300, 0, ms)},
 			{reading(false, true, 4000, 0, ms), reading(true, true, 400, 0, ms)},
 			{reading(false, false, 5000, 0, ms), reading(true, false, 500, 0, ms)},
-		}, Waiting},
-		{"an instance that is down on three load balancers is one", [][]Reading{
+		}, want: Waiting},
+		{name: "an instance that is down on three load balancers is one", looks: [][]Reading{
 			{at("lb0", true), at("lb1", true), at("lb2", true)},
 			{at("lb0", false), at("lb1", false), at("lb2", false)},
 			{at("lb0", true), at("lb1", true), at("lb2", true)},
-		}, Waiting},
-		{"1 ms and 2 ms are alike", [][]Reading{
+		}, want: Waiting},
+		{name: "1 ms and 2 ms are alike", looks: [][]Reading{
 			{reading(false, true, 0, 0, ms), reading(true, true, 0, 0, ms)},
 			{reading(false, true, 1e4, 0, ms), reading(true, true, 1000, 0, 2*ms)},
 			{reading(false, true, 2e4, 0, ms), reading(true, true, 2000, 0, 2*ms)},
 			{reading(false, true, 3e4, 0, ms), reading(true, true, 3000, 0, 2*ms)},
 			{reading(false, true, 4e4, 0, ms), reading(true, true, 4000, 0, 2*ms)},
-		}, Passed},
-		{"50 ms and 150 ms are not", [][]Reading{
+		}, want: Passed},
+		{name: "50 ms and 150 ms are not", looks: [][]Reading{
 			{reading(false, true, 0, 0, 50*ms), reading(true, true, 0, 0, ms)},
 			{reading(false, true, 1e4, 0, 50*ms), reading(true, true, 1000, 0, 150*ms)},
 			{reading(false, true, 2e4, 0, 50*ms), reading(true, true, 2000, 0, 150*ms)},
 			{reading(false, true, 3e4, 0, 50*ms), reading(true, true, 3000, 0, 150*ms)},
-		}, Failed},
+		}, want: Failed},
+		{name: "down at two looks", looks: [][]Reading{
+			{at("lb0", true)},
+			{at("lb0", false)},
+			{at("lb0", false)},
+		}, want: Waiting},
+		{name: "up on one of two load balancers", looks: [][]Reading{
+			{at("lb0", true), at("lb1", false)},
+			{at("lb0", true), at("lb1", false)},
+			{at("lb0", true), at("lb1", false)},
+		}, want: Waiting},
+		{name: "no instance of the canary", looks: [][]Reading{
+			{reading(false, true, 0, 0, ms)},
+			{reading(false, true, 1000, 0, ms)},
+			{reading(false, true, 2000, 0, ms)},
+			{reading(false, true, 3000, 0, ms)},
+		}, want: Waiting, reason: "0 of 100 requests"},
+		{name: "many retries", looks: grow(4, 1000, 300, 3, 60), want: Failed, reason: "more retries: "},
+		{name: "nothing to compare with", looks: grow(4, 0, 1000, 10, 10), want: Waiting, reason: "the stable version has had no requests"},
+		{name: "as good", looks: grow(5, 1000, 1000, 10, 10), want: Passed, reason: "1.00 % of 4000 requests failed"},
+		{name: "as good, by fewer requests than a rollout asks for", looks: grow(5, 1000, 1000, 10, 10), want: Waiting, reason: "4000 of 5000 requests", least: 5000},
+		{name: "a point more errors", looks: grow(5, 1000, 300, 7, 3), want: Waiting, reason: "errors: not enough requests yet: "},
+		{name: "a point more retries", looks: grow(5, 1000, 300, 3, 7), want: Waiting, reason: "retries: not enough requests yet: "},
+		{name: "response times compared twice", looks: grow(3, 1000, 3000, 30, 30), want: Waiting, reason: "response time: not enough requests yet: "},
+		{name: "errors after a reload", looks: [][]Reading{
+			{reading(false, true, 0, 0, ms), reading(true, true, 0, 0, ms)},
+			{reading(false, true, 9000, 0, ms), reading(true, true, 900, 0, ms)},
+			{reading(false, true, 2000, 0, ms), reading(true, true, 200, 100, ms)},
+		}, want: Failed, reason: "more errors: "},
+		{name: "errors before a reload", looks: [][]Reading{
+			{reading(false, true, 0, 0, ms), reading(true, true, 0, 0, ms)},
+			{reading(false, true, 1000, 10, ms), reading(true, true, 100, 1, ms)},
+			{reading(false, true, 9000, 9, ms), reading(true, true, 900, 0, ms)},
+		}, want: Waiting, reason: "response time: not enough requests yet: "},
+		{name: "retries before a reload", looks: [][]Reading{
+			{reading(false, true, 0, 0, ms), reading(true, true, 0, 0, ms)},
+			{reading(false, true, 1000, 0, ms), retried(reading(true, true, 100, 0, ms), 1)},
+			{reading(false, true, 9000, 0, ms), reading(true, true, 900, 0, ms)},
+		}, want: Waiting, reason: "response time: not enough requests yet: "},
+		{name: "down again and again on the first load balancer", looks: [][]Reading{
+			{at("lb0", true), at("lb1", true)},
+			{at("lb0", false), at("lb1", true)},
+			{at("lb0", true), at("lb1", true)},
+			{at("lb0", false), at("lb1", true)},
+			{at("lb0", true), at("lb1", true)},
+			{at("lb0", false), at("lb1", true)},
+		}, want: Failed, reason: "instances of the canary went down 3 times"},
+		{name: "down again and again on the second load balancer", looks: [][]Reading{
+			{at("lb0", true), at("lb1", true)},
+			{at("lb0", true), at("lb1", false)},
+			{at("lb0", true), at("lb1", true)},
+			{at("lb0", true), at("lb1", false)},
+			{at("lb0", true), at("lb1", true)},
+			{at("lb0", true), at("lb1", false)},
+		}, want: Failed, reason: "instances of the canary went down 3 times"},
+		{name: "never up on both load balancers", looks: [][]Reading{
+			{at("lb0", false), at("lb1", true)},
+			{at("lb0", false), at("lb1", false)},
+			{at("lb0", false), at("lb1", true)},
+			{at("lb0", true), at("lb1", false)},
+			{at("lb0", false), at("lb1", true)},
+			{at("lb0", false), at("lb1", false)},
+			{at("lb0", false), at("lb1", true)},
+			{at("lb0", true), at("lb1", false)},
+		}, want: Waiting},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			a := New(Default)
+			rules := Default
+			rules.MinRequests = cmp.Or(c.least, rules.MinRequests)
+			a := New(rules)
 			var got Verdict
 			for _, l := range c.looks {
 				got = a.Look(l)
 			}
-			if got.Outcome != c.want {
-				t.Errorf("got %s (%s), want %s", got.Outcome, got.Reason, c.want)
+			if got.Outcome != c.want || !strings.HasPrefix(got.Reason, c.reason) {
+				t.Errorf("got %s (%s), want %s (%s…)", got.Outcome, got.Reason, c.want, c.reason)
 			}
 		})
 	}
