@@ -154,6 +154,7 @@ e2e: engine images ## Run the sample under Docker Compose through faults and dep
 	@tools/system.sh chromium
 	@# One scenario upgrades a load balancer to it.
 	@HAPROXY_VERSION=3.4 tools/images.sh haproxy
+	@tools/images.sh prometheus
 	go test -tags compose -count=1 -timeout=40m $(TESTFLAGS) ./test/e2e/compose
 
 .PHONY: databases

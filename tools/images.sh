@@ -12,6 +12,8 @@
 #   haproxy   HAProxy out of the Debian suite that has the version
 #             (tools/haproxy-versions.sh), with bash and busybox
 #   consul    the Consul that `make tools` builds, with busybox
+#   prometheus  Prometheus from Debian, only if it is named: compose/monitoring.yaml
+#             runs it
 #
 # The versions are those of .env, or of the environment: HAPROXY_VERSION=3.4
 # tools/images.sh haproxy makes another haproxy beside the first.
@@ -52,7 +54,8 @@ name() {
 	golang) echo "golang:$(setting GO_VERSION)" ;;
 	haproxy) echo "haproxy:$(setting HAPROXY_VERSION)" ;;
 	consul) echo "hashicorp/consul:$(setting CONSUL_VERSION)" ;;
-	*) fail "no image '$1': busybox, golang, haproxy or consul" ;;
+	prometheus) echo "prom/prometheus:v$(setting PROMETHEUS_VERSION)" ;;
+	*) fail "no image '$1': busybox, golang, haproxy, consul or prometheus" ;;
 	esac
 }
 
@@ -223,6 +226,20 @@ make_consul() {
 	cp "$consul" "$dir/rootfs/usr/bin/"
 	mkdir -p "$dir/home"/{config,data}
 	cp "$root/compose/images/consul/docker-entrypoint.sh" "$dir/rootfs/usr/local/bin/"
+}
+
+make_prometheus() {
+	local dir=$1 minor version
+	minor=$(setting PROMETHEUS_VERSION)
+	minor=${minor%.*}
+	unpack trixie "$dir/debian" prometheus libc6
+	version=$("$dir/debian/usr/bin/prometheus" --version 2>&1)
+	[[ $version == "prometheus, version $minor".* ]] ||
+		fail "prom/prometheus:v$minor: Debian trixie has another: ${version%%$'\n'*}"
+	skeleton "$dir/rootfs"
+	with_libraries "$dir/debian" "$dir/rootfs" prometheus
+	rm -rf "$dir/debian"
+	mkdir "$dir/home"
 }
 
 # provide IMAGE makes it, if it is not there.

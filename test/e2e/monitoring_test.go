@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -50,6 +51,34 @@ func TestAlerts_Promtool_AcceptsRulesAndTheirTests(t *testing.T) {
 	t.Parallel()
 	promtool(t, "check", "rules", alertsFile)
 	promtool(t, "test", "rules", alertsTests)
+}
+
+// What compose/monitoring.yaml mounts is there, and Prometheus takes its settings.
+func TestMonitoring_ComposeOverlay_SettingsAreAcceptedAndFilesExist(t *testing.T) {
+	t.Parallel()
+	rules, err := filepath.Abs(alertsFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const inContainer = "/etc/prometheus-rules/alerts.yml"
+	settings := read(t, "../../compose/monitoring/prometheus.yml")
+	if !strings.Contains(settings, inContainer) {
+		t.Errorf("the settings do not name %s, where the overlay has the rules", inContainer)
+	}
+	path := filepath.Join(t.TempDir(), "prometheus.yml")
+	if err := os.WriteFile(path, []byte(strings.Replace(settings, inContainer, rules, 1)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	promtool(t, "check", "config", path)
+	mounts := regexp.MustCompile(`- (\./[^:\s]+):`).FindAllStringSubmatch(read(t, "../../compose/monitoring.yaml"), -1)
+	if len(mounts) < 4 {
+		t.Errorf("%d mounts found in the overlay, want 4 at least", len(mounts))
+	}
+	for _, m := range mounts {
+		if _, err := os.Stat("../../" + m[1]); err != nil {
+			t.Errorf("the overlay mounts what is not there: %v", err)
+		}
+	}
 }
 
 func TestAlerts_EachRule_HasATest(t *testing.T) {
