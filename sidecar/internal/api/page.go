@@ -50,6 +50,7 @@ var mimeTypes = map[string]string{
 	".js":   "text/javascript; charset=utf-8",
 	".css":  "text/css; charset=utf-8",
 	".html": "text/html; charset=utf-8",
+	".txt":  "text/plain; charset=utf-8", // licences
 }
 
 func page(kind string, content []byte) http.Handler {

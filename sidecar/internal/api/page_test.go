@@ -33,7 +33,8 @@ func TestPage_EachFile_LoadsOnlyItsOwn(t *testing.T) {
 		if kind := got.header.Get("Content-Type"); !strings.HasSuffix(kind, "; charset=utf-8") {
 			t.Errorf("GET %s: Content-Type %q", path, kind)
 		}
-		if strings.Contains(got.body, "://") && path != "/ui/main.js" { // which names the SVG namespace
+		// The name of the SVG namespace, and a comment at the start of uPlot.
+		if body := strings.TrimPrefix(got.body, "/*! https://github.com/leeoniya/uPlot"); strings.Contains(body, "://") && path != "/ui/main.js" {
 			t.Errorf("%s names another host", path)
 		}
 		for _, sink := range []string{"innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "style=", "onclick"} {
@@ -48,7 +49,7 @@ func TestPage_EachFile_LoadsOnlyItsOwn(t *testing.T) {
 			next = append(next, m[1])
 		}
 	}
-	for _, want := range []string{"/ui/main.js", "/ui/views.js", "/ui/model.js", "/ui/dom.js", "/ui/page.css", "/readyz", "/metrics"} {
+	for _, want := range []string{"/ui/main.js", "/ui/views.js", "/ui/model.js", "/ui/dom.js", "/ui/page.css", "/ui/uplot.js", "/ui/uplot-license.txt", "/readyz", "/metrics"} {
 		if !seen[want] {
 			t.Errorf("the page does not lead to %s", want)
 		}

@@ -57,6 +57,18 @@ func newLarge(t testing.TB, services, instances int) *large {
 	}
 	t.Logf("%d services of %d servers: %d bytes of JSON", services, instances, len(state))
 	mux.HandleFunc("/api/v1/state", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(state) })
+	counters := make([]map[string]any, instances)
+	for i := range counters {
+		counters[i] = map[string]any{
+			"instance": fmt.Sprintf("api-%d", i), "node": "node", "backend": "api", "server": fmt.Sprintf("api-%d", i), "version": fmt.Sprintf("1.%d", i%2),
+			"up": true, "requests": 100 * i, "errors": i, "retries": 0, "response_time_ms": 5,
+		}
+	}
+	counted, err := json.Marshal(map[string]any{"instances": counters})
+	if err != nil {
+		t.Fatal(err)
+	}
+	mux.HandleFunc("/api/v1/counters/", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(counted) })
 	mux.HandleFunc("/api/v1/state/stream", func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.WriteString(w, ":\n\n")
 		for {

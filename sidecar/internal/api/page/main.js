@@ -1,6 +1,7 @@
 // Keeps the page up to date: reads the place from the address, the state from
 // /api/v1/state, and shows one view.
 import { allowed, listen } from './actions.js';
+import { Charts } from './charts.js';
 import { show, span } from './dom.js';
 import { certificates, routes } from './routing.js';
 import { deployments, events, facts, overview, service, verdict } from './views.js';
@@ -55,6 +56,39 @@ function draw() {
   const view = p.name ? service : { '/deployments': deployments, '/events': events, '/routes': routes, '/certificates': certificates }[p.path] ?? overview;
   show(at('facts'), view === overview && facts(state, p));
   show(at('view'), view(state, p, happened, fleet.is, recorded.is, shared.is));
+  charts.draw(counted()[0]?.name, state.load_balancer);
+}
+
+// charts are those of the service that is shown: what HAProxy counts of it.
+const charts = new Charts(at('charts'));
+const count = { isUnderWay: false, asked: 0, spacing: 0 };
+const countPace = 2000;
+
+// counted gives the backends of the service that is shown, if one is.
+function counted() {
+  const { name } = place();
+  const service = name && state?.services.find((x) => x.backend === name || x.name === name)?.name;
+  return state?.services.filter((x) => service && x.name === service) ?? [];
+}
+
+// lookAtCounters asks for HAProxy's counters of the service that is shown: less often
+// where its instances are so numerous that the answer takes long.
+async function lookAtCounters() {
+  const [svc] = counted();
+  if (!svc || !charts.isOpen() || count.isUnderWay || performance.now() - count.asked < Math.max(countPace - 100, count.spacing)) return;
+  count.isUnderWay = true;
+  const begun = performance.now();
+  count.asked = begun;
+  try {
+    const response = await ask(`/api/v1/counters/${encodeURIComponent(svc.name)}`, {}, AbortSignal.timeout(15000));
+    if (!response.ok) return;
+    const { instances } = await response.json();
+    charts.note(svc.name, state.services.filter((x) => x.name === svc.name), instances, performance.now());
+    charts.draw(counted()[0]?.name, state.load_balancer);
+  } catch { /* the state tells of a sidecar that is away */ } finally {
+    count.isUnderWay = false;
+    count.spacing = restraint * (performance.now() - begun);
+  }
 }
 
 // shared is how the versions of services share the traffic, as Consul has it.
@@ -181,6 +215,7 @@ function paint() {
     look();
     lookUp();
     lookAtRollouts();
+    lookAtCounters();
   });
 }
 
@@ -212,6 +247,7 @@ async function tick() {
     look();
     lookUp();
     lookAtRollouts();
+    lookAtCounters();
   } catch (error) {
     trouble = error.message;
   }
@@ -330,6 +366,7 @@ addEventListener('hashchange', () => {
   look();
   lookUp();
   lookAtRollouts();
+  lookAtCounters();
   draw();
   scrollTo(0, 0);
 });
