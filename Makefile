@@ -205,9 +205,9 @@ microbench: ## Run the benchmarks of single functions
 CHOSEN_TOOLS = $(if $(HAPROXY_MINOR),tools/haproxy-versions.sh .tools/haproxy $(HAPROXY_MINOR) >/dev/null)$(if $(CONSUL_MINOR),$(if $(HAPROXY_MINOR), && )tools/consul.sh $(CONSUL_MINOR) >/dev/null)
 
 .PHONY: tools
-tools: ## Install or build what demo and test need (HAProxy, Consul, Chromium, keepalived, nginx, promtool)
+tools: ## Install or build what demo and test need (HAProxy, Consul, Chromium, keepalived, nginx, promtool, tmux)
 	@$(CHOSEN_TOOLS)
-	@tools/system.sh cc chromium curl haproxy keepalived python3 systemd-analyze
+	@tools/system.sh cc chromium curl haproxy keepalived python3 systemd-analyze tmux
 	@tools/consul.sh >/dev/null
 	@tools/nginx.sh
 	@tools/prometheus.sh

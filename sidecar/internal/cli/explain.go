@@ -18,8 +18,17 @@ import (
 const maxExplained = 10
 
 func explainCommand(env Env) *cobra.Command {
-	cmd := &cobra.Command{
-		Use:   "explain INSTANCE|SERVER|ADDRESS",
+	cmd := explainServerCommand(env, "explain INSTANCE|SERVER|ADDRESS")
+	cmd.AddCommand(explainServerCommand(env, "server INSTANCE|SERVER|ADDRESS"),
+		explainRouteCommand(env), explainServiceCommand(env), explainReloadCommand(env))
+	return cmd
+}
+
+// explainServerCommand is there under two names: as `explain NAME`, and as
+// `explain server NAME` for one that is called as another of the commands.
+func explainServerCommand(env Env, use string) *cobra.Command {
+	return &cobra.Command{
+		Use:   use,
 		Short: "Show why a server gets no traffic",
 		Long: `Ask the running sidecar about one instance, by its ID in Consul, the name of its
 server in HAProxy or its address: whether it takes traffic, if not why, what it
@@ -36,8 +45,6 @@ waits for, and what happened to it last. Exits with 1 if it is not known here.`,
 			return nil
 		},
 	}
-	cmd.AddCommand(explainRouteCommand(env), explainServiceCommand(env), explainReloadCommand(env))
-	return cmd
 }
 
 // unexplained is the error for an instance that is not known here.

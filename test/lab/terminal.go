@@ -1,0 +1,97 @@
+package lab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Terminal is one program in a terminal of tmux, whose screen can be read as a person
+// sees it.
+type Terminal struct {
+	server *Process
+	socket string
+}
+
+// terminalSettings keep the screen when the program has ended, and show no line of tmux's own.
+const terminalSettings = "set -g exit-empty off\nset -g remain-on-exit on\nset -g remain-on-exit-format ''\nset -g status off\nset -g default-terminal screen-256color\n"
+
+// StartTerminal runs a program in a terminal of that many columns and lines. What the
+// lab's own environment says about colours does not reach it.
+func (l *Lab) StartTerminal(ctx context.Context, name string, columns, lines int, command ...string) (*Terminal, error) {
+	t := &Terminal{socket: l.Path(name + ".tmux")}
+	settings := l.Path(name + ".tmux.conf")
+	if err := os.WriteFile(settings, []byte(terminalSettings), 0o600); err != nil {
+		return nil, err
+	}
+	var err error
+	if t.server, err = l.start(name, "tmux", "-S", t.socket, "-f", settings, "-D"); err != nil {
+		return nil, err
+	}
+	args := append([]string{"new-session", "-d", "-x", strconv.Itoa(columns), "-y", strconv.Itoa(lines), "env", "-u", "NO_COLOR"}, command...)
+	return t, Until(ctx, 20*time.Second, name+" is on the screen", func() error {
+		_, err := t.tmux(ctx, args...)
+		return err
+	})
+}
+
+// tmux gives its server an order.
+func (t *Terminal) tmux(ctx context.Context, args ...string) (string, error) {
+	// -N: else it would start a server of its own while ours is not there yet.
+	out, err := exec.CommandContext(ctx, "tmux", append([]string{"-N", "-S", t.socket}, args...)...).CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("lab: tmux %s: %w: %s", args[0], err, out)
+	}
+	return string(out), nil
+}
+
+// Screen gives the text on the screen, without what is empty at its end. With colours it
+// has their orders to the terminal (ECMA-48).
+func (t *Terminal) Screen(ctx context.Context, withColours bool) (string, error) {
+	args := []string{"capture-pane", "-p"}
+	if withColours {
+		args = append(args, "-e")
+	}
+	out, err := t.tmux(ctx, args...)
+	return strings.TrimRight(out, " \n"), err
+}
+
+// Shows waits until the screen has what a pattern says.
+func (t *Terminal) Shows(ctx context.Context, limit time.Duration, pattern string) error {
+	want, err := regexp.Compile(pattern)
+	if err != nil {
+		return fmt.Errorf("lab: %w", err)
+	}
+	return Until(ctx, limit, t.server.Name+" shows "+pattern, func() error {
+		screen, err := t.Screen(ctx, false)
+		if err == nil && !want.MatchString(screen) {
+			err = fmt.Errorf("the screen shows:\n%s", screen)
+		}
+		return err
+	})
+}
+
+// ExitCode gives the exit code of the program; an error while it runs.
+func (t *Terminal) ExitCode(ctx context.Context) (int, error) {
+	out, err := t.tmux(ctx, "display-message", "-p", "#{pane_dead} #{pane_dead_status}")
+	if err != nil {
+		return 0, err
+	}
+	status, isDead := strings.CutPrefix(strings.TrimSpace(out), "1 ")
+	if !isDead {
+		return 0, errors.New("lab: the program in the terminal runs")
+	}
+	return strconv.Atoi(status)
+}
+
+// Close ends the terminal and its program.
+func (t *Terminal) Close(ctx context.Context) error {
+	_, err := t.tmux(ctx, "kill-server")
+	return err
+}
