@@ -25,7 +25,7 @@ var rules = []rule{
 		imports: []string{
 			sidecar + "reconcile/...", sidecar + "config/...", sidecar + "consul/...",
 			sidecar + "haproxy/...", sidecar + "metrics/...", sidecar + "render/...",
-			sidecar + "api/...", sidecar + "certificate", "internal/credential", sidecar + "statefile/...", sidecar + "deploy/...", sidecar + "runner/...", sidecar + "event", sidecar + "flight", sidecar + "fleet", sidecar + "history", sidecar + "rollout", sidecar + "analysis",
+			sidecar + "api/...", sidecar + "certificate", "internal/credential", "internal/reach", sidecar + "statefile/...", sidecar + "deploy/...", sidecar + "runner/...", sidecar + "event", sidecar + "flight", sidecar + "fleet", sidecar + "history", sidecar + "rollout", sidecar + "analysis",
 			// The wiring turns settings into the values of the core, and prints plans.
 			sidecar + "catalog/...", sidecar + "plan/...", sidecar + "route",
 			// It registers the load balancer, as any program registers itself.
@@ -38,7 +38,7 @@ var rules = []rule{
 	{place: sidecar + "reconcile/...", imports: core, tests: fakes},
 	{place: sidecar + "consul/...", imports: append([]string{"registrator/contract/...", "internal/credential"}, core...), tests: fakes},
 	{place: sidecar + "haproxy/...", imports: core, tests: fakes},
-	{place: sidecar + "render/...", imports: core, tests: append([]string{"templates"}, fakes...)},
+	{place: sidecar + "render/...", imports: append([]string{sidecar + "haproxycfg"}, core...), tests: append([]string{"templates"}, fakes...)},
 	// The page shows agent.State, a value; the agent knows nothing of the page.
 	{place: sidecar + "api/...", imports: append([]string{sidecar + "reconcile/...", "internal/credential", sidecar + "event", "registrator/contract/...", "registrator/sidecarapi"}, core...), tests: fakes},
 	// It keeps what happened: it reads the agent's State and takes its calls.
@@ -58,7 +58,8 @@ var rules = []rule{
 	{place: sidecar + "runner/...", imports: []string{sidecar + "deploy/..."}},
 	{place: sidecar + "plan/...", imports: []string{sidecar + "catalog/..."}},
 	{place: sidecar + "catalog/..."},
-	{place: sidecar + "config/...", imports: []string{sidecar + "serveroption", sidecar + "route"}},
+	{place: sidecar + "config/...", imports: []string{sidecar + "serveroption", sidecar + "haproxycfg", sidecar + "route"}},
+	{place: sidecar + "haproxycfg"},
 	{place: sidecar + "route"},
 	{place: sidecar + "analysis"},
 	{place: sidecar + "serveroption"},
@@ -72,16 +73,17 @@ var rules = []rule{
 	{place: sidecar + "consultest/...", imports: append([]string{"test/lab/...", "test/proctest"}, core...), tests: []string{"test/compat"}},
 	{place: sidecar + "haproxytest/...", imports: core},
 
-	// What both halves read from files.
+	// What both halves need: leaves.
 	{place: "internal/credential", tests: fakes},
+	{place: "internal/reach"},
 
 	// The library and the programs around it.
 	{place: "registrator", imports: []string{"registrator/contract/...", "registrator/sidecarapi", "internal/credential"}, tests: fakes},
 	{place: "registrator/sidecarapi", imports: []string{"registrator/contract/..."}},
 	{place: "registrator/contract/..."},
 	{place: "registrator/platform"},
-	{place: "registrator/cmd/...", imports: []string{"registrator", "registrator/contract/...", "registrator/platform"}, tests: fakes},
-	{place: "services/api/...", imports: []string{"registrator", "services/internal/..."}, tests: fakes},
+	{place: "registrator/cmd/...", imports: []string{"internal/reach", "registrator", "registrator/contract/...", "registrator/platform"}, tests: fakes},
+	{place: "services/api/...", imports: []string{"internal/reach", "registrator", "services/internal/..."}, tests: fakes},
 	{place: "services/client/...", imports: []string{"services/internal/..."}, tests: fakes},
 	{place: "services/internal/..."},
 

@@ -68,7 +68,9 @@ func newRegistrant(cfg config.Config, is registrable, log hclog.Logger) (*regist
 	at := cfg.Consul.Address
 	return &registration{
 		consul: consul, is: is, log: log, cfg: cfg, changed: make(chan config.Config, 1),
-		reach: func(ctx context.Context, setting, last string) (string, error) { return reach(ctx, setting, at, last) },
+		reach: func(ctx context.Context, setting, last string) (string, error) {
+			return addressOf(ctx, setting, at, last)
+		},
 	}, nil
 }
 

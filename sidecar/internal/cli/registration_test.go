@@ -314,7 +314,7 @@ func TestTheCheckAsksWhereHAProxyBinds(t *testing.T) {
 	}
 }
 
-func TestReach(t *testing.T) {
+func TestAddressOf_SettingOrWayToConsul(t *testing.T) {
 	for _, c := range []struct{ setting, consul, want string }{
 		{"10.0.0.1", "127.0.0.1:8500", "10.0.0.1"},
 		{"fd00::1", "127.0.0.1:8500", "fd00::1"},
@@ -324,16 +324,16 @@ func TestReach(t *testing.T) {
 		{"", "http://[::1]:8500/proxy", ""},
 		{"", "unix:///run/consul.sock", ""},
 	} {
-		if got, err := reach(t.Context(), c.setting, c.consul, ""); err != nil || got != c.want {
+		if got, err := addressOf(t.Context(), c.setting, c.consul, ""); err != nil || got != c.want {
 			t.Errorf("setting %q, Consul %q: got %q, %v, want %q", c.setting, c.consul, got, err, c.want)
 		}
 	}
-	if got, err := reach(t.Context(), "", "192.0.2.1:8500", ""); err == nil {
+	if got, err := addressOf(t.Context(), "", "192.0.2.1:8500", ""); err == nil {
 		if addr, parsed := netip.ParseAddr(got); parsed != nil || addr.IsUnspecified() || addr.IsLoopback() {
 			t.Errorf("a Consul elsewhere: got %q, want an address of ours", got)
 		}
 	}
-	if got, err := reach(t.Context(), "no.such.host.invalid", "127.0.0.1:8500", ""); err == nil {
+	if got, err := addressOf(t.Context(), "no.such.host.invalid", "127.0.0.1:8500", ""); err == nil {
 		t.Errorf("a name that is none: got %q, want an error", got)
 	}
 }
@@ -343,16 +343,6 @@ func TestAnAddressThatIsStillAmongThoseOfANameStays(t *testing.T) {
 	for last, want := range map[string]string{"": "10.0.0.1", "10.0.0.2": "10.0.0.2", "fd00::1": "fd00::1", "10.0.0.3": "10.0.0.1"} {
 		if got := choose(found, last); got != want {
 			t.Errorf("last %q: got %s, want %s", last, got, want)
-		}
-	}
-}
-
-func TestConsulAt(t *testing.T) {
-	for address, want := range map[string]string{
-		"consul:8500": "consul:8500", "https://consul": "consul:443", "http://consul/p": "consul:80", "https://[fd00::1]": "[fd00::1]:443",
-	} {
-		if got, local := consulAt(address); got != want || local {
-			t.Errorf("%s: got %s, local %v, want %s elsewhere", address, got, local, want)
 		}
 	}
 }

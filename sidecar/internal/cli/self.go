@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/pointsman/pointsman/internal/reach"
 	"github.com/pointsman/pointsman/registrator"
 	"github.com/pointsman/pointsman/registrator/contract"
 	"github.com/pointsman/pointsman/sidecar/internal/config"
@@ -60,7 +61,7 @@ func isCutOff(cfg config.Config) bool {
 	}
 	host := selfHost(cfg)
 	addr, err := netip.ParseAddr(host)
-	_, local := consulAt(cfg.Consul.Address)
+	_, local := reach.Consul(cfg.Consul.Address)
 	return !local && (host == "localhost" || err == nil && addr.IsLoopback())
 }
 

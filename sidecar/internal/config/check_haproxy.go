@@ -7,19 +7,9 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-)
 
-// beginsSection reports whether a word begins a section of haproxy.cfg.
-func beginsSection(s string) bool {
-	switch s {
-	case "global", "defaults", "frontend", "backend", "listen",
-		"peers", "resolvers", "mailers", "userlist", "cache",
-		"program", "ring", "http-errors", "log-forward", "fcgi-app",
-		"crt-store", "acme", "traces", "log-profile", "healthcheck":
-		return true
-	}
-	return false
-}
+	"github.com/pointsman/pointsman/sidecar/internal/haproxycfg"
+)
 
 // wholeSections passes lines that are whole sections, of kinds that nothing else in
 // the settings makes.
@@ -30,9 +20,9 @@ func wholeSections(lines []string) error {
 		at := func(reason string) error { return fmt.Errorf("item %d, %s: %s", i+1, quote(line), reason) }
 		switch {
 		case len(words) == 0 || strings.HasPrefix(words[0], "#"):
-		case !beginsSection(words[0]) && !begun:
+		case !haproxycfg.BeginsSection(words[0]) && !begun:
 			return at("must begin a section, such as `userlist NAME`")
-		case !beginsSection(words[0]):
+		case !haproxycfg.BeginsSection(words[0]):
 		case words[0] == "global" || words[0] == "defaults":
 			return at("its lines go to haproxy." + words[0] + ".extra")
 		case slices.Contains([]string{"frontend", "backend", "listen", "program", "healthcheck"}, words[0]):
@@ -52,7 +42,7 @@ func extraLine(s string) error {
 	if err := oneLine(s); err != nil {
 		return err
 	}
-	if fields := strings.Fields(s); len(fields) > 0 && beginsSection(fields[0]) {
+	if fields := strings.Fields(s); len(fields) > 0 && haproxycfg.BeginsSection(fields[0]) {
 		return fmt.Errorf("begins another section of haproxy.cfg (%s); only lines of this section can be added", fields[0])
 	}
 	return nil

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/pointsman/pointsman/sidecar/internal/haproxycfg"
 )
 
 // The comments around the operator's sections, by which a line of the file is found
@@ -24,7 +26,7 @@ func (s Settings) operatorSections() string {
 	out.WriteString("\n" + sectionsBegin + "\n")
 	for _, line := range s.Sections {
 		indent := "    "
-		if words := strings.Fields(line); len(words) > 0 && beginsSection(words[0]) {
+		if words := strings.Fields(line); len(words) > 0 && haproxycfg.BeginsSection(words[0]) {
 			indent = ""
 		}
 		out.WriteString(indent + strings.TrimSpace(line) + "\n")

@@ -3,6 +3,8 @@ package render
 import (
 	"slices"
 	"strings"
+
+	"github.com/pointsman/pointsman/sidecar/internal/haproxycfg"
 )
 
 // section is a section of a haproxy.cfg.
@@ -21,7 +23,7 @@ func sections(content []byte) (out []section) {
 		n++
 		line = strings.TrimRight(line, "\r\n")
 		words := strings.Fields(line)
-		if len(words) > 0 && beginsSection(words[0]) {
+		if len(words) > 0 && haproxycfg.BeginsSection(words[0]) {
 			s := section{first: n, kind: words[0]}
 			if len(words) > 1 {
 				s.name = words[1]
@@ -34,19 +36,6 @@ func sections(content []byte) (out []section) {
 		}
 	}
 	return out
-}
-
-// beginsSection reports whether a line's first word begins a section
-// (configuration manual, 2 and 3).
-func beginsSection(word string) bool {
-	switch word {
-	case "global", "defaults", "frontend", "backend", "listen",
-		"peers", "resolvers", "mailers", "userlist", "cache",
-		"program", "ring", "http-errors", "log-forward", "fcgi-app",
-		"crt-store", "acme", "traces", "log-profile", "healthcheck":
-		return true
-	}
-	return false
 }
 
 // owner is the one backend of ours that a section is there for: the backend

@@ -6,8 +6,8 @@ import (
 	"net"
 	"net/netip"
 	"strconv"
-	"strings"
-	"time"
+
+	"github.com/pointsman/pointsman/internal/reach"
 )
 
 // place is where others reach the node.
@@ -49,7 +49,7 @@ func advertise(ctx context.Context, setting string, listening net.Addr, consul s
 		addr = addr.Unmap()
 		return place{addr.String(), port, addr.String()}, nil
 	}
-	hostPort, local := agentAt(consul)
+	hostPort, local := reach.Consul(consul)
 	if local {
 		return place{"", port, "127.0.0.1"}, nil
 	}
@@ -57,53 +57,4 @@ func advertise(ctx context.Context, setting string, listening net.Addr, consul s
 		return place{}, fmt.Errorf("no --address (API_ADDRESS) is given, and none is found: %w", err)
 	}
 	return place{addr.String(), port, addr.String()}, nil
-}
-
-// agentAt reads the address of the Consul agent as Consul's CLI takes it, and
-// tells whether it is on this machine.
-func agentAt(consul string) (hostPort string, local bool) {
-	scheme, rest, found := strings.Cut(consul, "://")
-	if found && scheme == "unix" {
-		return "", true
-	}
-	if !found {
-		rest = consul
-	}
-	hostPort, _, _ = strings.Cut(rest, "/")
-	host, _, err := net.SplitHostPort(hostPort)
-	if err != nil {
-		host = strings.Trim(hostPort, "[]")
-		hostPort = net.JoinHostPort(host, "8500")
-	}
-	ip, err := netip.ParseAddr(host)
-	return hostPort, host == "localhost" || host == "" || err == nil && ip.IsLoopback()
-}
-
-// outbound gives the address of ours from which the way to hostPort goes. It
-// sends nothing there. While the name can't be resolved, since Consul may come
-// later than we do, it gives the first address that is not the loopback's.
-func outbound(ctx context.Context, hostPort string) (netip.Addr, error) {
-	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
-	defer cancel()
-	conn, err := (&net.Dialer{}).DialContext(ctx, "udp", hostPort) // connect(2) on UDP picks the route, no more
-	if err != nil {
-		return anyAddress(err)
-	}
-	defer func() { _ = conn.Close() }()
-	local, err := netip.ParseAddrPort(conn.LocalAddr().String())
-	return local.Addr().Unmap(), err
-}
-
-func anyAddress(unresolved error) (netip.Addr, error) {
-	all, err := net.InterfaceAddrs()
-	if err != nil {
-		return netip.Addr{}, err
-	}
-	for _, a := range all {
-		prefix, err := netip.ParsePrefix(a.String())
-		if err == nil && prefix.Addr().IsGlobalUnicast() {
-			return prefix.Addr().Unmap(), nil
-		}
-	}
-	return netip.Addr{}, unresolved
 }

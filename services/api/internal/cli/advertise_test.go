@@ -28,7 +28,6 @@ func TestAddressThatOthersReachTheNodeAt(t *testing.T) {
 		{"by name", "", "0.0.0.0:4000", "http://localhost:8500", "", "http://127.0.0.1:4000/healthz"},
 		{"by socket", "", "[::]:4000", "unix:///run/consul.sock", "", "http://127.0.0.1:4000/healthz"},
 		{"else the one that leads to Consul", "", "[::]:4000", "http://consul:8500", "10.0.0.7", "http://10.0.0.7:4000/healthz"},
-		{"Consul's default port", "", "[::]:4000", "consul", "10.0.0.7", "http://10.0.0.7:4000/healthz"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			listening := net.TCPAddrFromAddrPort(netip.MustParseAddrPort(c.listening))
@@ -45,12 +44,5 @@ func TestAddressThatCannotBeFoundSaysWhichSettingHelps(t *testing.T) {
 	_, err := advertise(t.Context(), "", &net.TCPAddr{IP: net.IPv4zero, Port: 4000}, "consul:8500", lost)
 	if err == nil || !strings.Contains(err.Error(), "API_ADDRESS") {
 		t.Errorf("got %v, want an error that names the setting", err)
-	}
-}
-
-func TestOutboundAddressIsOneOfOurs(t *testing.T) {
-	got, err := outbound(t.Context(), "127.0.0.1:8500")
-	if err != nil || got != netip.MustParseAddr("127.0.0.1") {
-		t.Errorf("on the way to the loopback: got %s, %v, want 127.0.0.1", got, err)
 	}
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/spf13/pflag"
 	"go.uber.org/zap"
 
+	"github.com/pointsman/pointsman/internal/reach"
 	"github.com/pointsman/pointsman/registrator"
 	"github.com/pointsman/pointsman/services/api/internal/node"
 	"github.com/pointsman/pointsman/services/api/internal/serve"
@@ -103,7 +104,7 @@ func (s *settings) registration(ctx context.Context, log *zap.Logger, listening 
 	if s.consul != "" {
 		consul.Address = s.consul
 	}
-	at, err := advertise(ctx, s.address, listening, consul.Address, outbound)
+	at, err := advertise(ctx, s.address, listening, consul.Address, reach.OutboundOrAny)
 	if err != nil {
 		return nil, err
 	}

@@ -3,10 +3,9 @@ package cli
 import (
 	"context"
 	"fmt"
-	"net"
 	"net/netip"
-	"strings"
-	"time"
+
+	"github.com/pointsman/pointsman/internal/reach"
 )
 
 // place is where others reach the program.
@@ -24,7 +23,7 @@ func findPlace(ctx context.Context, setting, consul string, outbound func(ctx co
 	if setting != "" {
 		return place{setting, []string{setting}}, nil
 	}
-	hostPort, local := agentAt(consul)
+	hostPort, local := reach.Consul(consul)
 	if local {
 		return place{"", []string{"127.0.0.1", "::1"}}, nil
 	}
@@ -33,55 +32,4 @@ func findPlace(ctx context.Context, setting, consul string, outbound func(ctx co
 		return place{}, fmt.Errorf("%s: not given, and not found: %w", both("address"), err)
 	}
 	return place{ip.String(), []string{ip.String()}}, nil
-}
-
-// agentAt reads the address of the Consul agent as Consul's CLI takes it, and
-// tells whether it is on this machine.
-func agentAt(consul string) (hostPort string, local bool) {
-	scheme, rest, found := strings.Cut(consul, "://")
-	if found && scheme == "unix" {
-		return "", true
-	}
-	if !found {
-		rest = consul
-	}
-	hostPort, _, _ = strings.Cut(rest, "/")
-	host, _, err := net.SplitHostPort(hostPort)
-	if err != nil {
-		host = strings.Trim(hostPort, "[]")
-		hostPort = net.JoinHostPort(host, "8500")
-	}
-	ip, err := netip.ParseAddr(host)
-	return hostPort, host == "localhost" || host == "" || err == nil && ip.IsLoopback()
-}
-
-// outboundTimeout bounds the look-up of the agent's name.
-const outboundTimeout = 2 * time.Second
-
-// outbound gives the address of ours from which the way to hostPort goes. It
-// sends nothing there. While the name can't be resolved, since Consul may come
-// later than we do, it gives the first address that is not the loopback's.
-func outbound(ctx context.Context, hostPort string) (netip.Addr, error) {
-	ctx, cancel := context.WithTimeout(ctx, outboundTimeout)
-	defer cancel()
-	conn, err := (&net.Dialer{}).DialContext(ctx, "udp", hostPort) // connect(2) on UDP picks the route, no more
-	if err != nil {
-		return anyAddress(err)
-	}
-	defer func() { _ = conn.Close() }()
-	local, err := netip.ParseAddrPort(conn.LocalAddr().String())
-	return local.Addr().Unmap(), err
-}
-
-func anyAddress(unresolved error) (netip.Addr, error) {
-	all, err := net.InterfaceAddrs()
-	if err != nil {
-		return netip.Addr{}, err
-	}
-	for _, a := range all {
-		if prefix, err := netip.ParsePrefix(a.String()); err == nil && prefix.Addr().IsGlobalUnicast() {
-			return prefix.Addr().Unmap(), nil
-		}
-	}
-	return netip.Addr{}, unresolved
 }

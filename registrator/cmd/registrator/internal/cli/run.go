@@ -14,6 +14,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 	"github.com/spf13/cobra"
 
+	"github.com/pointsman/pointsman/internal/reach"
 	"github.com/pointsman/pointsman/registrator"
 	"github.com/pointsman/pointsman/registrator/cmd/registrator/internal/listener"
 	"github.com/pointsman/pointsman/registrator/cmd/registrator/internal/notify"
@@ -82,7 +83,7 @@ func (s *settings) run(ctx context.Context, argv []string, p Process) error {
 		log.Warn("container platform's environment variables ignored", "variables", strings.Join(s.passedOver, ", "))
 	}
 	consul := api.DefaultConfig() // reads the environment, as the help says
-	at, err := findPlace(ctx, s.address, consul.Address, outbound)
+	at, err := findPlace(ctx, s.address, consul.Address, reach.OutboundOrAny)
 	if err != nil {
 		return usage(err)
 	}
