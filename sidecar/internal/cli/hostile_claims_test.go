@@ -65,6 +65,7 @@ var backendLine = regexp.MustCompile(`^(?:backend [A-Za-z0-9_.-]+|http-check sen
 // The second of three levels: see package hostile. What is found of hostile claims is
 // written as routes and backends with checked names, or not at all.
 func TestDiscover_HostileClaims_NothingButCheckedRoutesIsWritten(t *testing.T) {
+	t.Parallel()
 	cfg := hostileConfig(t)
 	plain, err := newRendererWith(cfg, nil)
 	if err != nil {

@@ -181,6 +181,7 @@ var writable = regexp.MustCompile(`^    server ` + serverName + ` ` + ipAndPort 
 func TestOfAHostileCatalogNothingButCheckedValuesIsSentOrWritten(t *testing.T) {
 	for _, profile := range []haproxytest.Profile{haproxytest.V26, haproxytest.V34} {
 		t.Run(profile.Version, func(t *testing.T) {
+			t.Parallel()
 			b := newBetween(t, profile)
 			b.register(hostile.Instance{Node: "good", NodeAddress: "127.0.0.1", ID: "good", Port: 81})
 			b.serves(1)

@@ -80,6 +80,7 @@ func (s *optionSite) isUp(c *optionService, w *witness) bool {
 }
 
 func TestRollingDeployment_TLSAndProxyProtocolToServers_NoRequestFails(t *testing.T) {
+	t.Parallel()
 	s := newOptionSite(t, []optionCase{
 		{keyword: "TLS", options: "ssl verify required ca-file CERTS/ca.pem sni str(server) check-sni server"},
 		{keyword: "PROXY", options: "send-proxy"},
