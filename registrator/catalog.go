@@ -110,7 +110,7 @@ func (c *catalog) look(ctx context.Context) (view, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	// Also those whose check does not pass: their HAProxy may serve on.
+	// Also those whose check does not pass: their HAProxy may still serve.
 	entries, meta, err := c.health.Service(c.sidecars, "", false, (&api.QueryOptions{}).WithContext(ctx))
 	if err != nil {
 		return view{}, err

@@ -11,7 +11,7 @@ import (
 )
 
 // abrupt is a program that answers POSTs after a moment and ends at once on SIGTERM,
-// with what it has in hand.
+// in the middle of requests.
 const abrupt = `
 import http.server, sys, time
 class Handler(http.server.BaseHTTPRequestHandler):

@@ -28,7 +28,7 @@ func TestNginxUnderTheWrapperIsDeployedWithoutALoss(t *testing.T) {
 	})
 }
 
-// Python's server ends at once on SIGTERM, with what it has in hand.
+// Python's server ends at once on SIGTERM, in the middle of requests.
 func TestPythonsServerUnderTheWrapperIsDeployedWithoutALoss(t *testing.T) {
 	t.Parallel()
 	python, err := lab.Python()

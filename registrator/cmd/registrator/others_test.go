@@ -57,7 +57,7 @@ func TestPythonsServerLeavesInOrder(t *testing.T) {
 }
 
 // TestNginxLeavesInOrder: SIGQUIT is nginx's word for a graceful end, in which
-// its workers finish what they have in hand.
+// its workers finish the requests under way.
 func TestNginxLeavesInOrder(t *testing.T) {
 	nginx := findProgram(t, "NGINX", "nginx", filepath.Join("..", "..", "..", ".tools", "nginx", "nginx"), "/usr/sbin/nginx")
 	c := sharedConsul(t)

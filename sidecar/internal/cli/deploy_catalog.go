@@ -53,7 +53,7 @@ func (c *deployCatalog) Instances(ctx context.Context) (deploy.Listing, error) {
 }
 
 // Balancers implements deploy.Catalog. A sidecar whose check fails is one, too:
-// its HAProxy may serve on.
+// its HAProxy may still serve.
 func (c *deployCatalog) Balancers(ctx context.Context) ([]deploy.Balancer, error) {
 	report, err := c.reader.Service(ctx, c.sidecars)
 	if err != nil {

@@ -35,7 +35,7 @@ type walk struct {
 }
 
 // mapping walks one mapping. It goes down only where a known key begins with
-// the path, so a file that nests for ever ends at the first unknown key.
+// the path, so a file that nests without end stops at the first unknown key.
 func (w *walk) mapping(node *yaml.Node, path string, line int) {
 	node = resolve(node)
 	if isNull(node) {

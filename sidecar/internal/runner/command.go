@@ -41,7 +41,7 @@ const (
 
 // run runs a program to its end. Its output is in a file and not in a pipe: a
 // node that it leaves in the background would be killed by the pipe's end, or
-// keep it open for ever.
+// keep it open without end.
 func (r Runner) run(ctx context.Context, label string, environ []string, program string, args ...string) error {
 	out, err := unnamed()
 	if err != nil {

@@ -30,7 +30,7 @@ type Failure struct {
 	Detail  string // one line, bounded
 }
 
-// Server is what gave an answer, in its own words. Version is "" where it says none.
+// Server is what an answer says that gave it. Version is "" where it says none.
 type Server struct {
 	Instance, Version string
 	Target            string // the target that led there first

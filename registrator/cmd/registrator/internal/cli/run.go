@@ -121,7 +121,7 @@ func (s *settings) run(ctx context.Context, argv []string, p Process) error {
 	status, err := wrapper.Run(ctx, wrapper.Config{
 		Program: program.Config{
 			Argv: argv, Environ: environ, SameGroup: s.foreground,
-			// Not SIGKILL: what the program has in hand is finished, and one with
+			// Not SIGKILL: the requests under way are finished, and one with
 			// processes of its own takes them along.
 			Orphan: s.signal,
 			Init:   s.init || os.Getpid() == 1, Logger: log,

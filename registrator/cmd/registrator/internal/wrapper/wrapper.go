@@ -27,7 +27,7 @@ type Config struct {
 
 	// Ready returns nil once the program is ready to serve, or ctx's cause.
 	Ready        func(ctx context.Context) error
-	ReadyTimeout time.Duration // 0 is for ever
+	ReadyTimeout time.Duration // 0 is without end
 
 	// Other returns which process listens in the program's place, or "". While
 	// there is one the program is not ready: the checks reach the other. nil asks
