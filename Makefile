@@ -216,6 +216,10 @@ tools: ## Install or build what demo and test need (HAProxy, Consul, Chromium, k
 axe: ## Fetch axe-core again, by which the browser tests check accessibility (needs npm)
 	tools/axe.sh
 
+.PHONY: recording
+recording: tools ## Make the README's moving picture of a deployment, of page and terminal
+	tools/recording.sh
+
 .PHONY: uplot
 uplot: ## Fetch uPlot again, which draws the page's charts (needs npm)
 	tools/uplot.sh

@@ -76,6 +76,8 @@ package() {
 	*:postgres) echo postgresql ;;
 	*:redis-server) [[ $1 == apt-get ]] && echo redis-server || echo redis ;;
 	*:systemd-analyze | *:systemd-nspawn) echo systemd ;;
+	apt-get:img2webp) echo webp ;;
+	*:img2webp) echo libwebp-tools ;;
 	*:cc) echo gcc ;;
 	dnf:shellcheck) echo ShellCheck ;;
 	zypper:shellcheck) echo ShellCheck ;;

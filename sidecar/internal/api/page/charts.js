@@ -7,7 +7,7 @@ import uPlot from './uplot.js';
 // mostServices bounds of how many services the page remembers the counters.
 const mostServices = 8;
 const height = 140; // pixels
-const shortest = 120; // seconds that a chart shows at least
+const shortest = 60; // seconds that a chart shows at least
 
 const one = (n) => n.toLocaleString('en', { maximumFractionDigits: n < 10 ? 1 : 0 });
 const kinds = [
