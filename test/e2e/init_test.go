@@ -112,7 +112,7 @@ backend api
 	w.must(w.Get(w.ctx, fmt.Sprintf("http://127.0.0.1:%d/", port), 5*time.Second))
 
 	// Services that are named need no backend.
-	other := w.lb.Path("other.yaml")
+	other := w.lb.Path("etc/other.yaml") // in a directory that is not there yet
 	initialise(0, "written: "+other, "--output", other, "other")
 	if text := read(t, other); !strings.Contains(text, "  - name: \"other\"\n") || strings.Contains(text, "name: \"api\"") {
 		t.Errorf("init of one service has written:\n%s", text)

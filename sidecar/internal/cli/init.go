@@ -10,6 +10,7 @@ import (
 	"maps"
 	"net/url"
 	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
@@ -70,8 +71,11 @@ or the file exists, 2 invalid arguments or settings.`,
 	return cmd
 }
 
-// writeNew writes a file that is not there.
+// writeNew writes a file that is not there. On a new machine its directory is not either.
 func writeNew(path, text string) error {
+	if err := os.Mkdir(filepath.Dir(path), 0o755); err != nil && !errors.Is(err, fs.ErrExist) { //nolint:gosec // as /etc
+		return err
+	}
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644) //nolint:gosec // there is no secret in it
 	if errors.Is(err, fs.ErrExist) {
 		return fmt.Errorf("%s exists already; --output names another file", path)

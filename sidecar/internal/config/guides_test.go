@@ -1,11 +1,14 @@
 package config_test
 
 import (
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
+
+	"go.yaml.in/yaml/v3"
 
 	"github.com/pointsman/pointsman/sidecar/internal/config"
 )
@@ -56,5 +59,63 @@ func TestNomadJob_Settings_AreValid(t *testing.T) {
 	cfg, err := config.Load(config.Sources{Hostname: "lb0", ReadFile: func(string) ([]byte, error) { return []byte(text), nil }})
 	if err != nil || len(cfg.Services) == 0 {
 		t.Errorf("%v\n%s", err, text)
+	}
+}
+
+// The sample's settings are ones that Load takes, with the variables of each sidecar as
+// Compose gives them, alone and in the cluster. HAProxy is not root there, so it must give
+// up nothing: it would end at a chroot, which haproxy -c does not show.
+func TestCompose_SettingsAndVariables_AreValid(t *testing.T) {
+	read := func(path string) []byte {
+		text, err := os.ReadFile("../../../compose/" + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return text
+	}
+	settings := read("sidecar/sidecar.yaml")
+	byDefault := regexp.MustCompile(`\$\{\w+:-([^}]*)\}`)
+	n := 0
+	for _, files := range [][]string{{"compose.yaml"}, {"compose.yaml", "cluster.yaml"}} {
+		environ := map[string]map[string]string{}
+		for _, file := range files {
+			var of struct {
+				Services map[string]struct {
+					Environment map[string]string
+				}
+			}
+			if err := yaml.Unmarshal(read(file), &of); err != nil {
+				t.Fatalf("%s: %v", file, err)
+			}
+			for name, s := range of.Services {
+				if !strings.HasSuffix(name, "-sidecar") {
+					continue
+				}
+				if environ[name] == nil {
+					environ[name] = map[string]string{}
+				}
+				maps.Copy(environ[name], s.Environment)
+			}
+		}
+		for name, variables := range environ {
+			n++
+			var list []string
+			for key, value := range variables {
+				list = append(list, key+"="+byDefault.ReplaceAllString(value, "$1"))
+			}
+			cfg, err := config.Load(config.Sources{Hostname: name, Environ: list, ReadFile: func(string) ([]byte, error) { return settings, nil }})
+			if err != nil {
+				t.Errorf("%v, %s: %v", files, name, err)
+			}
+			if g := cfg.HAProxy.Global; g.User != "" || g.Group != "" || g.Chroot != "" || g.StatsSocketGroup != "" {
+				t.Errorf("%v, %s: HAProxy is to give up root: %+v", files, name, g)
+			}
+			if want := strings.TrimSuffix(name, "-sidecar"); cfg.Name != want || cfg.Consul.Address == "" || strings.Contains(cfg.HAProxy.Log, "$") {
+				t.Errorf("%v, %s: the name is %q, want %q; Consul is %q, the log %q", files, name, cfg.Name, want, cfg.Consul.Address, cfg.HAProxy.Log)
+			}
+		}
+	}
+	if n != 4 {
+		t.Errorf("%d sidecars found, want two, twice", n)
 	}
 }
