@@ -10,7 +10,9 @@
 # If the new version does not come up, it is removed, the old one is as it was,
 # and the exit code is 1. DEPLOY_TIMEOUT is how many seconds it may take to come
 # up, by default 60; DEPLOY_MIN_HEALTHY is how many it must then stay up before an
-# old one is stopped, by default 10. Other exit codes are those of `pointsman deploy`.
+# old one is stopped, by default 10. DEPLOY_CANARY=25,50,100 gives the new version a part
+# of the traffic in steps (docs/guides/canary.md), each for DEPLOY_INTERVAL, by default 1m;
+# a version that has nodes is not deployed again then. Other exit codes are those of `pointsman deploy`.
 #
 # The deployed version is written into the file of settings: .env, or the last that
 # COMPOSE_ENV_FILES names. Else the next `docker compose up` would bring the old
@@ -20,6 +22,9 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 readonly timeout=${DEPLOY_TIMEOUT:-60}
 readonly min_healthy=${DEPLOY_MIN_HEALTHY:-10}
+how=(--redeploy)
+[[ -z ${DEPLOY_CANARY:-} ]] || how=(--canary "$DEPLOY_CANARY" --interval "${DEPLOY_INTERVAL:-1m}")
+readonly how
 readonly settings=${COMPOSE_ENV_FILES:-.env}
 
 note() { printf 'deploy: %s\n' "$*" >&2; }
@@ -90,7 +95,7 @@ fetch_consul
 # By the ports on this machine: containers' own addresses are not reached from
 # everywhere. A version may be deployed again, with another image under its
 # name, and building that may take its time.
-"$program" deploy --config /dev/null --service api --version "$1" --compose api --redeploy \
+"$program" deploy --config /dev/null --service api --version "$1" --compose api "${how[@]}" \
 	--timeout "${timeout}s" --min-healthy "${min_healthy}s" --command-timeout 15m --load-balancers 2 \
 	--load-balancer "lb0=$(docker compose port lb0-sidecar 9600)" \
 	--load-balancer "lb1=$(docker compose port lb1-sidecar 9600)" \

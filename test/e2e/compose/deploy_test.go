@@ -21,6 +21,27 @@ func TestRollingDeployForwardsAndBack(t *testing.T) {
 	s.mustLoseNothing("rolling deploy 1.0 to 1.1 to 1.2, back to 1.1", reloads)
 }
 
+// The sidecars give the new version half of the traffic on both load balancers, compare it
+// with the old one by HAProxy's counters, and then give it all (issue 17).
+func TestCanaryDeploy(t *testing.T) {
+	s := newStack(t)
+	out, err := s.tryDeploy("1.1", "DEPLOY_CANARY=50,100", "DEPLOY_INTERVAL=10s")
+	if err != nil {
+		t.Fatalf("deploy: %v\n%s", err, out)
+	}
+	for _, want := range []string{"50% on lb0, 50% on lb1", "canary promoted", "requests failed", "1.1 deployed"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("the output lacks %q:\n%s", want, out)
+		}
+	}
+	s.routes(20*time.Second, "1.1", 3)
+	reloads := s.reloads("lb0") + s.reloads("lb1")
+	if reloads != 0 {
+		t.Errorf("the deployment took %d reloads, want none", reloads)
+	}
+	s.mustLoseNothing("canary deploy 1.0 to 1.1, by half of the traffic", reloads)
+}
+
 func TestScale(t *testing.T) {
 	s := newStack(t)
 	for _, count := range []string{"10", "2"} {
