@@ -75,6 +75,7 @@ var rules = []rule{
 
 	// What both halves need: leaves.
 	{place: "internal/credential", tests: fakes},
+	{place: "internal/envflag"},
 	{place: "internal/reach"},
 
 	// The library and the programs around it.
@@ -82,10 +83,10 @@ var rules = []rule{
 	{place: "registrator/sidecarapi", imports: []string{"registrator/contract/..."}},
 	{place: "registrator/contract/..."},
 	{place: "registrator/platform"},
-	{place: "registrator/cmd/...", imports: []string{"internal/reach", "registrator", "registrator/contract/...", "registrator/platform"}, tests: fakes},
-	{place: "services/api/...", imports: []string{"internal/reach", "registrator", "services/internal/..."}, tests: fakes},
-	{place: "services/client/...", imports: []string{"services/internal/..."}, tests: fakes},
-	{place: "services/internal/..."},
+	{place: "registrator/cmd/...", imports: []string{"internal/envflag", "internal/reach", "registrator", "registrator/contract/...", "registrator/platform"}, tests: fakes},
+	{place: "services/api/...", imports: []string{"internal/envflag", "internal/reach", "registrator", "services/internal/..."}, tests: fakes},
+	{place: "services/client/...", imports: []string{"internal/envflag", "services/internal/..."}, tests: fakes},
+	{place: "services/internal/...", imports: []string{"internal/envflag"}},
 
 	// The tests of the whole, which see only programs and HTTP.
 	{place: "test/lab/...", imports: []string{"registrator/sidecarapi"}},

@@ -8,6 +8,8 @@ import (
 	"github.com/spf13/pflag"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
+
+	"github.com/pointsman/pointsman/internal/envflag"
 )
 
 // Log holds the settings of a program's log.
@@ -40,11 +42,11 @@ func (l *Log) New(prefix string, flags *pflag.FlagSet, w io.Writer) (*zap.Logger
 		encoding.EncodeTime = zapcore.TimeEncoderOfLayout("15:04:05.000")
 		encoder = zapcore.NewConsoleEncoder(encoding)
 	default:
-		errs = append(errs, fmt.Errorf("%s: %q is neither json nor console", Name(prefix, flags, "log-format"), l.Format))
+		errs = append(errs, fmt.Errorf("%s: %q is neither json nor console", envflag.Name(prefix, flags, "log-format"), l.Format))
 	}
 	level, err := zapcore.ParseLevel(l.Level)
 	if err != nil || level < zapcore.DebugLevel || level > zapcore.ErrorLevel {
-		errs = append(errs, fmt.Errorf("%s: %q is none of debug, info, warn, error", Name(prefix, flags, "log-level"), l.Level))
+		errs = append(errs, fmt.Errorf("%s: %q is none of debug, info, warn, error", envflag.Name(prefix, flags, "log-level"), l.Level))
 	}
 	if len(errs) > 0 {
 		return nil, errors.Join(errs...)

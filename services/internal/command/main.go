@@ -8,6 +8,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"github.com/pointsman/pointsman/internal/envflag"
 )
 
 // Process is what a program gets from the operating system.
@@ -39,13 +41,13 @@ func Main(ctx context.Context, p Process, prefix string, cmd *cobra.Command, run
 		return nil
 	}
 	cmd.PreRunE = func(c *cobra.Command, _ []string) error {
-		if err := FromEnviron(c.Flags(), prefix, p.Environ); err != nil {
+		if err := envflag.Set(c.Flags(), prefix, p.Environ); err != nil {
 			return UsageError{err}
 		}
 		return nil
 	}
 	cmd.Flags().SortFlags = false // in the order in which they are explained
-	cmd.Flags().VisitAll(func(f *pflag.Flag) { f.Usage += " [" + EnvName(prefix, f) + "]" })
+	cmd.Flags().VisitAll(func(f *pflag.Flag) { f.Usage += " [" + envflag.Variable(prefix, f) + "]" })
 
 	err := cmd.ExecuteContext(ctx)
 	code := exitCode(err)

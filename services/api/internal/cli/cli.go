@@ -18,6 +18,7 @@ import (
 	"github.com/spf13/pflag"
 	"go.uber.org/zap"
 
+	"github.com/pointsman/pointsman/internal/envflag"
 	"github.com/pointsman/pointsman/internal/reach"
 	"github.com/pointsman/pointsman/registrator"
 	"github.com/pointsman/pointsman/services/api/internal/node"
@@ -67,7 +68,7 @@ func (s *settings) run(ctx context.Context, flags *pflag.FlagSet, p command.Proc
 	n, errNode := node.New(s.instance, s.version)
 	if errNode == nil {
 		if err := n.Fail(s.fail); err != nil {
-			errNode = fmt.Errorf("%s: %w", command.Name(prefix, flags, "fail"), err)
+			errNode = fmt.Errorf("%s: %w", envflag.Name(prefix, flags, "fail"), err)
 		}
 	}
 	if err := errors.Join(errLog, s.check(flags), errNode); err != nil {
@@ -77,7 +78,7 @@ func (s *settings) run(ctx context.Context, flags *pflag.FlagSet, p command.Proc
 
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", s.listen)
 	if err != nil {
-		return fmt.Errorf("%s: %w", command.Name(prefix, flags, "listen"), err)
+		return fmt.Errorf("%s: %w", envflag.Name(prefix, flags, "listen"), err)
 	}
 	var all drains
 	registration, err := s.registration(ctx, log, listener.Addr(), all.note)

@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"github.com/pointsman/pointsman/internal/envflag"
 	"github.com/pointsman/pointsman/registrator"
 	"github.com/pointsman/pointsman/services/internal/command"
 )
@@ -46,7 +47,7 @@ func (s *settings) flags(f *pflag.FlagSet) {
 	f.StringVar(&s.listen, "listen", ":4000", "`address` for HTTP, as host:port; port 0 takes a free one")
 	f.StringVar(&s.instance, "instance", host, "`name` of this node in every answer")
 	f.StringVar(&s.version, "version-name", "1.0", "`version` of this node in every answer and in Consul")
-	command.SetEnv(f, "version-name", "VERSION")
+	envflag.SetVariable(f, "version-name", "VERSION")
 
 	f.StringVar(&s.fail, "fail", "ok", "failure `mode` from the start: 5xx, hang or critical (see /fail)")
 
@@ -78,7 +79,7 @@ const finishTime = 14 * time.Second
 func (s *settings) check(flags *pflag.FlagSet) error {
 	var errs []error
 	bad := func(flag, format string, args ...any) {
-		errs = append(errs, fmt.Errorf("%s: %w", command.Name(prefix, flags, flag), fmt.Errorf(format, args...)))
+		errs = append(errs, fmt.Errorf("%s: %w", envflag.Name(prefix, flags, flag), fmt.Errorf(format, args...)))
 	}
 	if _, _, err := net.SplitHostPort(s.listen); err != nil {
 		bad("listen", "%q: must be host:port or :port", s.listen)

@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"github.com/pointsman/pointsman/internal/envflag"
 	"github.com/pointsman/pointsman/services/client/internal/load"
 	"github.com/pointsman/pointsman/services/internal/command"
 )
@@ -151,5 +152,5 @@ func (s *settings) named(flags *pflag.FlagSet, flag string, err error) error {
 	if err == nil {
 		return nil
 	}
-	return fmt.Errorf("%s: %w", command.Name(prefix, flags, flag), err)
+	return fmt.Errorf("%s: %w", envflag.Name(prefix, flags, flag), err)
 }

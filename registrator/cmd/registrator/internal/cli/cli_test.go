@@ -15,6 +15,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 	"github.com/spf13/pflag"
 
+	"github.com/pointsman/pointsman/internal/envflag"
 	"github.com/pointsman/pointsman/registrator"
 	"github.com/pointsman/pointsman/registrator/cmd/registrator/internal/ready"
 )
@@ -28,7 +29,7 @@ func read(t *testing.T, args, environ []string) (settings, error) {
 	if err := flags.Parse(args); err != nil {
 		return s, err
 	}
-	return s, fromEnviron(flags, environ)
+	return s, envflag.Set(flags, prefix, environ)
 }
 
 func TestEverySettingIsReadFromFlagAndFromEnvironment(t *testing.T) {

@@ -14,6 +14,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 	"github.com/spf13/cobra"
 
+	"github.com/pointsman/pointsman/internal/envflag"
 	"github.com/pointsman/pointsman/internal/reach"
 	"github.com/pointsman/pointsman/registrator"
 	"github.com/pointsman/pointsman/registrator/cmd/registrator/internal/listener"
@@ -58,7 +59,7 @@ several entries with commas.`,
 		DisableFlagsInUseLine: true,
 		PreRunE: func(cmd *cobra.Command, argv []string) error {
 			ours, passed := platform.Split(p.Environ, prefix)
-			if err := errors.Join(fromEnviron(cmd.Flags(), ours), checkConsul(p.Environ)); err != nil {
+			if err := errors.Join(envflag.Set(cmd.Flags(), prefix, ours), checkConsul(p.Environ)); err != nil {
 				return usage(err)
 			}
 			s.passedOver = passed

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"encoding/csv"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -55,7 +56,21 @@ func (l *list[T]) Set(s string) error {
 	return err
 }
 
-func (l *list[T]) isList() {}
+// SetSeveral takes a variable's value: "a,b",c is two entries.
+func (l *list[T]) SetSeveral(text string) error {
+	r := csv.NewReader(strings.NewReader(text))
+	r.LazyQuotes = true
+	entries, err := r.Read()
+	if err != nil {
+		return fmt.Errorf("want entries separated by commas: %w", err)
+	}
+	for _, entry := range entries {
+		if err := l.Set(entry); err != nil {
+			return fmt.Errorf("%q: %w", entry, err)
+		}
+	}
+	return nil
+}
 
 func parseText(s string) (string, error) { return s, nil }
 
