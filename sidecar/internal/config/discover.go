@@ -184,7 +184,7 @@ func (l *loader) discoverRelations(f *Frontend, key string) {
 	}
 	switch {
 	case !d.isOn() && len(d.Allow) > 0:
-		l.conflict("needs discover.tag_prefix, discover.meta or discover.fabio", "", at+".allow", key)
+		l.conflict("needs discover.tag_prefix, discover.meta or discover.fabio", "", at+".allow", at+".tag_prefix", at+".meta", at+".fabio", key)
 	case !d.isOn():
 	case f.Mode == TCP:
 		l.conflict("needs mode http", "", at, at+".tag_prefix", at+".meta", at+".fabio", key)

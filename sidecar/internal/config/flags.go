@@ -1,8 +1,6 @@
 package config
 
 import (
-	"path/filepath"
-	"regexp"
 	"strings"
 
 	"github.com/spf13/pflag"
@@ -13,24 +11,10 @@ import (
 func RegisterFlags(fs *pflag.FlagSet) {
 	for _, s := range settings() {
 		if name := s.flag(); name != "" {
-			fs.String(name, "", usage(s.doc))
+			fs.String(name, "", strings.ReplaceAll(s.doc, "`", "'"))
 			fs.Lookup(name).DefValue = s.def
 		}
 	}
-}
-
-var link = regexp.MustCompile(`\[([^\]]+)\]\(([^)]+)\)`)
-
-// usage is a setting's text for a terminal: a link is the path of its page.
-func usage(doc string) string {
-	doc = link.ReplaceAllStringFunc(doc, func(l string) string {
-		m := link.FindStringSubmatch(l)
-		if strings.Contains(m[2], "://") {
-			return m[1]
-		}
-		return filepath.Join("docs", m[2])
-	})
-	return strings.ReplaceAll(doc, "`", "'")
 }
 
 // fromFlag takes a setting from its flag, if that was given.

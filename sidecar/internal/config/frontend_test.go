@@ -93,6 +93,8 @@ func TestFrontends_WhatCannotBe_IsRefusedWithKeyAndPlace(t *testing.T) {
 		{"allow without a host", withFrontend("discover: {fabio: true, allow: [{services: a}]}"), file + `:9: frontends[web].discover.allow[0].host: required`},
 		{"allow without services", withFrontend("discover: {fabio: true, allow: [{host: a.test}]}"), file + `:9: frontends[web].discover.allow[0].services: required`},
 		{"allow with a pattern that is none", withFrontend("discover: {fabio: true, allow: [{host: a.test, services: 'a[bc]'}]}"), file + `:9: frontends[web].discover.allow[0].services "a[bc]": item 1, "a[bc]": may contain only letters, digits, '-', '_' and '.'`},
+		{"allow with a pattern that costs much", withFrontend("discover: {fabio: true, allow: [{host: a.test, services: '*a*b*c*'}]}"), file + `:9: frontends[web].discover.allow[0].services "*a*b*c*": item 1, "*a*b*c*": may have three '*' at most`},
+		{"a key of meta that Consul does not take", withFrontend("discover: {meta: 'a b', allow: [{host: a.test, services: a}]}"), file + `:9: frontends[web].discover.meta "a b": must be a key of service meta: letters, digits, '-', '_' and '.'`},
 		{"allow with a host that is none", withFrontend("discover: {fabio: true, allow: [{host: a_b, services: a}]}"), file + `:9: frontends[web].discover.allow[0].host "a_b": is no host name: disallowed rune U+005F`},
 		{"an unknown key of discover", withFrontend("discover: {tag_prefx: a}"), file + `:9: frontends[web].discover.tag_prefx: no such setting; did you mean tag_prefix?`},
 		{"a profile's bind", "services: []\nprofiles:\n- {name: a, bind: ':80'}\n", file + `:3: profiles[a].bind: no such setting`},
