@@ -75,6 +75,8 @@ type Options struct {
 	SetDrain SetDrain
 	// SetMaintenance takes the load balancer out of rotation; nil: there is no such action.
 	SetMaintenance SetMaintenance
+	// ChangeRollout changes rollouts in Consul; nil: there is no such action.
+	ChangeRollout ChangeRollout
 
 	Metrics prometheus.Gatherer
 	Logger  hclog.Logger // nil: none

@@ -68,6 +68,9 @@ func routes(o Options) (map[string]http.Handler, error) {
 	if o.SetMaintenance != nil {
 		paths["/api/v1/maintenance/*"] = maintenance(o.LoadBalancer, o.Access.asksToken(), o.SetMaintenance)
 	}
+	if o.ChangeRollout != nil {
+		paths["/api/v1/rollouts/*"] = changeRollout(o.Access.asksToken(), o.ChangeRollout)
+	}
 	return paths, nil
 }
 

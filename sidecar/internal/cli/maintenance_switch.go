@@ -95,9 +95,9 @@ func actions(started, now config.Config) []string {
 	case started.API.Token.Reveal() == "" && started.API.TokenFile == "":
 		return nil
 	case inRotation(now):
-		return []string{"drain", "guard", "maintenance"}
+		return []string{"drain", "guard", "maintenance", "rollout"}
 	}
-	return []string{"drain", "guard"}
+	return []string{"drain", "guard", "rollout"}
 }
 
 // set sends the command. Where nothing is waited for it looks once whether the worker

@@ -265,7 +265,7 @@ func TestMaintainer_HealthAnswerSetAfterTheStart_Works(t *testing.T) {
 		for _, c := range []struct {
 			now  config.Config
 			want []string
-		}{{started, []string{"drain", "guard"}}, {now, []string{"drain", "guard", "maintenance"}}, {started, []string{"drain", "guard"}}} {
+		}{{started, []string{"drain", "guard", "rollout"}}, {now, []string{"drain", "guard", "maintenance", "rollout"}}, {started, []string{"drain", "guard", "rollout"}}} {
 			if d.callable(c.now); !cmp.Equal(*d.actions.Load(), c.want) {
 				t.Errorf("actions: got %q, want %q", *d.actions.Load(), c.want)
 			}

@@ -88,6 +88,11 @@ var operations = []operation{
 	{path: "/api/v1/maintenance/off", route: "/api/v1/maintenance/*", method: "POST", summary: "Brings this load balancer back into rotation", answer: api.Maintained{}, ask: "/api/v1/maintenance/off"},
 	{path: "/api/v1/server/{service}/{server}/drain", route: "/api/v1/server/*", method: "POST", summary: "Keeps a server in drain for an operator", answer: sidecarapi.OperatorDrain{}, ask: "/api/v1/server/api/api-1/drain"},
 	{path: "/api/v1/server/{service}/{server}/ready", route: "/api/v1/server/*", method: "POST", summary: "Ends an operator's drain", answer: sidecarapi.OperatorDrain{}, ask: "/api/v1/server/api/api-1/ready"},
+	{path: "/api/v1/rollouts/{service}/abort", route: "/api/v1/rollouts/*", method: "POST", summary: "Gives the stable version all traffic", query: []string{"modified_at"}, answer: rolloutChanged{}, ask: "/api/v1/rollouts/api/abort"},
+	{path: "/api/v1/rollouts/{service}/pause", route: "/api/v1/rollouts/*", method: "POST", summary: "Keeps the current step of a rollout until a resume", query: []string{"modified_at"}, answer: rolloutChanged{}, ask: "/api/v1/rollouts/api/pause"},
+	{path: "/api/v1/rollouts/{service}/promote", route: "/api/v1/rollouts/*", method: "POST", summary: "Goes to the next step of a rollout at once", query: []string{"modified_at"}, answer: rolloutChanged{}, ask: "/api/v1/rollouts/api/promote"},
+	{path: "/api/v1/rollouts/{service}/resume", route: "/api/v1/rollouts/*", method: "POST", summary: "Goes on with the steps of a rollout", query: []string{"modified_at"}, answer: rolloutChanged{}, ask: "/api/v1/rollouts/api/resume"},
+	{path: "/api/v1/rollouts/{service}/undo", route: "/api/v1/rollouts/*", method: "POST", summary: "Goes back to the shares of before the last change", query: []string{"modified_at"}, answer: rolloutChanged{}, ask: "/api/v1/rollouts/api/undo"},
 }
 
 // strict makes the fields required that are always there, and allows no others.
@@ -239,6 +244,9 @@ func TestOpenAPI_Server_AnswersAsTheDocumentSays(t *testing.T) {
 			return server, true, nil
 		},
 		SetMaintenance: func(context.Context, bool) (bool, error) { return true, nil },
+		ChangeRollout: func(context.Context, string, string, time.Time) (any, bool, error) {
+			return rolloutChanged{"lb0", sampleRollout()}, false, nil
+		},
 	}
 	server, err := api.New(o)
 	if err != nil {

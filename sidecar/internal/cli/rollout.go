@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/pointsman/pointsman/sidecar/internal/api"
 	"github.com/pointsman/pointsman/sidecar/internal/catalog"
 	"github.com/pointsman/pointsman/sidecar/internal/config"
 	"github.com/pointsman/pointsman/sidecar/internal/consul"
@@ -278,6 +279,45 @@ func readRollout(ctx context.Context, store rollout.Store, service string) (one 
 // rolloutRecords reads the rollouts for the API.
 func rolloutRecords(store rollout.Store) *recordReader {
 	return &recordReader{rest: 2, get: func(ctx context.Context) (any, error) { return readRollouts(ctx, store, nil) }}
+}
+
+// rolloutChanged is the body of an answer about a rollout that the API has changed.
+type rolloutChanged struct {
+	LoadBalancer string            `json:"load_balancer"`
+	Document     *rollout.Document `json:"document"`
+}
+
+// rolloutChanger changes rollouts for the API of a load balancer.
+func rolloutChanger(store rollout.Store, balancer string) api.ChangeRollout {
+	changes := map[string]func(*rollout.Document, rollout.Author) (*rollout.Document, error){
+		"abort": func(d *rollout.Document, a rollout.Author) (*rollout.Document, error) {
+			return d.Abort(a, "by an operator")
+		},
+		"pause": func(d *rollout.Document, a rollout.Author) (*rollout.Document, error) {
+			return d.Pause(a, "by an operator")
+		},
+		"promote": func(d *rollout.Document, a rollout.Author) (*rollout.Document, error) { return d.Promote(a, false) },
+		"resume":  (*rollout.Document).Resume,
+		"undo":    (*rollout.Document).Undo,
+	}
+	return func(ctx context.Context, service, change string, seen time.Time) (any, bool, error) {
+		isRefused := false
+		d, err := store.Change(ctx, service, false, func(d *rollout.Document) (*rollout.Document, error) {
+			next, err := changes[change](d, rollout.Author{By: "API of " + balancer, At: time.Now().UTC().Truncate(time.Millisecond)})
+			if !seen.IsZero() && !d.ModifiedAt.Equal(seen) {
+				err = &rollout.ChangedError{Service: service, Is: d}
+			}
+			isRefused = err != nil
+			return next, err
+		})
+		if changed, is := errors.AsType[*rollout.ChangedError](err); is {
+			return nil, true, changed
+		}
+		if err != nil {
+			return nil, isRefused, rolloutError(err)
+		}
+		return rolloutChanged{balancer, d}, false, nil
+	}
 }
 
 func rolloutStatusCommand(env Env) *cobra.Command {

@@ -32,7 +32,7 @@ type judgedState struct {
 	Certificates        []certificateState   `json:"certificates,omitempty"`
 	CertificateProblems []certificateProblem `json:"certificate_problems,omitempty"`
 
-	Actions       []string        `json:"actions,omitempty"`        // that the token allows: drain, guard, maintenance
+	Actions       []string        `json:"actions,omitempty"`        // that the token allows: drain, guard, maintenance, rollout
 	RouteProblems []route.Problem `json:"route_problems,omitempty"` // claims of services that are not followed
 
 	// FixedShares is why a service can have no other shares of a rollout than 0 and 100.

@@ -106,3 +106,62 @@ func TestPage_Actions_OnlyWithTheTokenInMemory(t *testing.T) {
 		}
 	}
 }
+
+// With the token an operator promotes, pauses and aborts a rollout on the page of any load
+// balancer. One that has changed since the page showed it is left as it is.
+func TestPage_RolloutActions_ChangeTheRolloutThatWasSeen(t *testing.T) {
+	s := newSite(t, 0)
+	lb, err := s.lab.NewBalancer("lb0", s.consul, lab.Service{Name: service})
+	s.must(err)
+	s.lbs = append(s.lbs, lb)
+	lb.SetEnviron("POINTSMAN_API_TOKEN=secret")
+	s.must(lb.StartSidecar())
+	s.must(lb.StartHAProxy(s.ctx))
+	s.node("api-1", "1.0")
+	s.says(0, "paused: 1.0 100%, 1.1 0%", "rollout", "set", service, "1.0=100", "1.1=0")
+	s.node("api-2", "1.1")
+	s.says(0, "running: 1.0 80%, 1.1 20%", "rollout", "start", service, "--canary", "1.1", "--steps", "20,60,100", "--interval", "10m")
+
+	b := newBrowser(s.ctx, t)
+	complaints := b.console()
+	b.do("open the page", chromedp.Navigate(lb.StatusURL()+"/#/deployments"))
+	b.sees("that the token is asked for", `!document.getElementById('ask').hidden`)
+	b.do("the token", chromedp.SendKeys("#token", "secret"), chromedp.Click("#ask button"))
+	card := `document.querySelector('#rollout-api')`
+	labels := `[...(` + card + `?.querySelectorAll('button') ?? [])].map((x) => x.innerText).join()`
+	press := func(label string) {
+		t.Helper()
+		read[bool](b, `([...`+card+`.querySelectorAll('button')].find((x) => x.innerText === '`+label+`').click(), true)`)
+		b.sees("the question, with the command", `document.getElementById('confirm').open && document.getElementById('command').innerText === 'pointsman rollout `+strings.ToLower(label)+` api'`)
+	}
+	sure := func(what, expression string) {
+		t.Helper()
+		read[bool](b, `(document.getElementById('sure').click(), true)`)
+		b.sees(what, `!document.getElementById('confirm').open && `+expression)
+	}
+	b.sees("what may be done with it", labels+` === 'Pause,Promote,Abort'`)
+	press("Promote")
+	b.accessible("the question before a rollout goes on")
+	b.shoot("rollout-action")
+	sure("the next step", `/60 % for 1\.1/.test(`+card+`.querySelector('li[aria-current=step]')?.innerText ?? '') && /API of lb0/.test(`+card+`.innerText)`)
+	press("Pause")
+	sure("that it is paused", labels+` === 'Resume,Promote,Abort'`)
+
+	// Another operator goes on while the question is open.
+	press("Promote")
+	s.says(0, "running", "rollout", "resume", service)
+	read[bool](b, `(document.getElementById('sure').click(), true)`)
+	b.sees("why not", `/Not done: .*changed meanwhile by/.test(document.getElementById('refused').innerText)`)
+	read[bool](b, `(document.getElementById('cancel').click(), true)`)
+	s.says(3, "60%", "rollout", "status", service)
+
+	b.sees("what may be done with it now", labels+` === 'Pause,Promote,Abort'`)
+	press("Abort")
+	sure("that the old version has all of the traffic", `/aborted/.test(`+card+`.innerText) && `+labels+` === 'Undo'`)
+	s.says(5, "1.0 100%, 1.1 0%", "rollout", "status", service)
+	for _, c := range complaints() {
+		if !strings.Contains(c, "401") && !strings.Contains(c, "409") {
+			t.Errorf("the browser complains: %s", c)
+		}
+	}
+}

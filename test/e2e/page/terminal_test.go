@@ -27,7 +27,7 @@ func TestPage_DeployInATerminal_BothShowItsStepsAndResult(t *testing.T) {
 	for _, lb := range s.lbs {
 		s.must(lb.Routes(s.ctx, 20*time.Second, service, "api-1"))
 		load := lab.Hammer(s.ctx, lb.URL(service), 1)
-		defer load.Stop()
+		t.Cleanup(func() { load.Stop() })
 	}
 	b := newBrowser(s.ctx, t)
 	b.do("the service", chromedp.EmulateViewport(1180, 720), chromedp.Navigate(s.lbs[0].StatusURL()+"/#/service/api"))
@@ -143,7 +143,7 @@ func coloured(screen string) string {
 	colours := map[string]string{"31": "#ff9aa3", "32": "#7fdcaa", "33": "#f2c46d", "90": "#9aa6b5"}
 	text := html.EscapeString(screen)
 	return "<span>" + regexp.MustCompile("\x1b\\[([0-9;]*)m").ReplaceAllStringFunc(text, func(order string) string {
-		for _, o := range strings.Split(strings.Trim(order, "\x1b[m"), ";") {
+		for o := range strings.SplitSeq(strings.Trim(order, "\x1b[m"), ";") {
 			if colour, found := colours[o]; found {
 				return "</span><span style='color:" + colour + "'>"
 			}

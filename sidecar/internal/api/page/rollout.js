@@ -1,4 +1,5 @@
 // Rollouts: how the versions of a service share its traffic, step by step.
+import { button } from './actions.js';
 import { ago, h, span, table } from './dom.js';
 import { number, pill, serviceLink } from './views.js';
 
@@ -15,7 +16,7 @@ export const of = (shared, service) => (shared?.rollouts ?? []).filter((r) => r.
 export const isThere = (r) => r.problem || Object.keys(r.document?.shares ?? {}).length > 0;
 
 // rollout shows one as its steps, with what was counted in the current one.
-export function rollout(r, s) {
+export function rollout(r, s, place) {
   const d = r.document && { step: 0, ...r.document }; // 0 is left out
   if (!d) return h('p', { class: 'note bad' }, `The rollout of ${r.service} in Consul is invalid, and the last valid one stays: ${r.problem}`);
   const found = r.report;
@@ -23,10 +24,30 @@ export function rollout(r, s) {
   return h('section', { class: 'card', id: `rollout-${d.service}`, 'aria-label': `Rollout of ${d.service}` },
     h('h3', null, 'Rollout of ', serviceLink(d.service), ' ', d.canary && [d.stable, ' → ', d.canary, ' '], pill(stateKinds[d.state] ?? 'bad', d.state)),
     h('p', { class: 'quiet' }, `Last changed by ${d.modified_by}, `, ago(d.modified_at), found && `; moved by ${found.leader}`, '.'),
+    h('p', null, changes(d, place)),
     d.reason && h('p', { class: d.state === 'aborted' ? 'note bad' : null }, 'Reason: ', d.reason),
     steps.length > 0 && h('ol', { class: 'steps' }, steps.map((share, i) => step(d, found, share, i))),
     table('Shares', [['Version'], ['Wanted', 'number'], ['Seen here', 'number'], ['Requests in this step', 'number'], ['Errors', 'number'], ['Retries', 'number'], ['Mean time', 'number']],
       Object.entries(d.shares).sort(([, a], [, b]) => b - a).map(([version, wanted]) => row(d, found, s, version, wanted))));
+}
+
+// changes gives the buttons of what may be done with a rollout as it is. Each is of the one
+// that is shown: the API refuses it where the rollout has changed since, so that two who
+// press "Promote" do one step.
+function changes(d, place) {
+  if (!/^[\w.:@-]+$/.test(d.service)) return null; // a shell would run what is in it
+  const isOpen = d.state === 'running' || d.state === 'paused';
+  const hasSteps = (d.steps ?? []).length > 0;
+  const act = (what, label, question) => button(place, 'rollout', label, question,
+    `/api/v1/rollouts/${encodeURIComponent(d.service)}/${what}?modified_at=${encodeURIComponent(d.modified_at)}`, `pointsman rollout ${what} ${d.service}`);
+  const next = d.steps?.[d.step + 1];
+  return [
+    d.state === 'running' && hasSteps && act('pause', 'Pause', `Keep ${d.service} at the current step until a resume?`),
+    d.state === 'paused' && hasSteps && act('resume', 'Resume', `Go on with the steps of ${d.service}?`),
+    isOpen && d.canary && act('promote', 'Promote', `Give ${d.canary} of ${d.service} ${next ?? 100} % of the traffic now?`),
+    d.stable && d.state !== 'aborted' && act('abort', 'Abort', `Give ${d.stable} of ${d.service} all traffic now? Instances of other versions get no new request, and finish what they have.`),
+    d.state === 'aborted' && act('undo', 'Undo', `Give the versions of ${d.service} the shares again that they had before it was aborted?`),
+  ].flatMap((b) => (b ? [b, ' '] : []));
 }
 
 // step is one, done, current or next.

@@ -155,7 +155,7 @@ export function overview(s, place, happened, all) {
 
 export function service(s, place, happened, all, recorded, shared) {
   const backends = s.services.filter((x) => x.backend === place.name || x.name === place.name);
-  if (backends.length) return [of(shared, backends[0].name).map((r) => [h('h2', null, 'Rollout'), rollout(r, s)]), backends.flatMap((svc) => backend(svc, place, all))];
+  if (backends.length) return [of(shared, backends[0].name).map((r) => [h('h2', null, 'Rollout'), rollout(r, s, place)]), backends.flatMap((svc) => backend(svc, place, all))];
   return [h('h2', null, place.name), h('p', { class: 'empty' }, 'This load balancer does not route the service.')];
 }
 
@@ -224,7 +224,7 @@ export function deployments(s, place, happened, all, recorded, shared) {
   const last = known.flatMap((r) => r.deployments.slice(r.deployments[0]?.state === 'under_way' ? 1 : 0)).toSorted((a, b) => new Date(b.started) - new Date(a.started));
   const sharing = (shared?.rollouts ?? []).filter((r) => isThere(r) && found(r.service));
   return [
-    sharing.length > 0 && [h('h2', null, 'Rollouts ', h('small', null, number(sharing.length))), sharing.slice(0, perPage).map((r) => [rollout(r, s), s.services.filter((x) => x.name === r.service).map((x) => everywhere(all, x))])],
+    sharing.length > 0 && [h('h2', null, 'Rollouts ', h('small', null, number(sharing.length))), sharing.slice(0, perPage).map((r) => [rollout(r, s, place), s.services.filter((x) => x.name === r.service).map((x) => everywhere(all, x))])],
     shared?.error && h('p', { class: 'note bad' }, `The rollouts cannot be read: ${shared.error}`),
     underWay.length > 0 && [h('h2', null, 'Under way ', h('small', null, number(underWay.length))), underWay.map((r) => steps(s, r.deployments[0], all))],
     h('h2', null, 'On this load balancer ', h('small', null, number(rows.length))),

@@ -1,0 +1,55 @@
+package api
+
+import (
+	"context"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/pointsman/pointsman/registrator/sidecarapi"
+)
+
+// RolloutChanges are what an operator may do with a rollout by the API, as with
+// `pointsman rollout`.
+var RolloutChanges = []string{"abort", "pause", "promote", "resume", "undo"}
+
+// ChangeRollout makes one of RolloutChanges to the rollout of a service, in Consul, and gives
+// the body of the answer. seen is when the rollout had last been changed that the client has
+// seen; zero is any. isRefused is true where it has been changed since, and where the
+// rollout does not allow the change as it is.
+type ChangeRollout func(ctx context.Context, service, change string, seen time.Time) (body any, isRefused bool, err error)
+
+// changeRollout answers /api/v1/rollouts/{service}/{change}, to those who may release the
+// guard.
+func changeRollout(byToken bool, change ChangeRollout) action {
+	return action{http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		service, what, _ := strings.Cut(r.PathValue("rest"), "/")
+		if !isName(service) || !slices.Contains(RolloutChanges, what) {
+			writeJSON(w, http.StatusBadRequest, problem{"want /api/v1/rollouts/{service}/" + strings.Join(RolloutChanges, " or …/")})
+			return
+		}
+		var seen time.Time
+		if text := r.URL.Query().Get("modified_at"); text != "" {
+			var err error
+			if seen, err = time.Parse(time.RFC3339Nano, text); err != nil {
+				writeJSON(w, http.StatusBadRequest, problem{"modified_at: want that of the rollout's document, such as 2026-11-30T12:00:00.5Z"})
+				return
+			}
+		}
+		if !mayAct(w, r, byToken) {
+			return
+		}
+		ctx, cancel := context.WithTimeout(r.Context(), sidecarapi.ActionTimeout)
+		defer cancel()
+		body, isRefused, err := change(ctx, service, what, seen)
+		switch {
+		case isRefused:
+			writeJSON(w, http.StatusConflict, problem{err.Error()})
+		case err != nil:
+			writeJSON(w, http.StatusServiceUnavailable, problem{err.Error()})
+		default:
+			writeJSON(w, http.StatusOK, body)
+		}
+	})}
+}
