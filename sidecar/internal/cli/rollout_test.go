@@ -110,6 +110,10 @@ func TestStepLines_EachState_SayWhatIsAndWhatComes(t *testing.T) {
 		d.State, d.Reason = s, reason
 		return d
 	}
+	const never = -1 // the time does not matter, as in what is printed once
+	ended, set, atLast, hostile := sampleRollout(), sampleRollout(), sampleRollout(), state(rollout.Running, "a\nb")
+	ended.Shares, ended.State, set.Steps, atLast.Steps = nil, rollout.Promoted, nil, []int{5, 25}
+	hostile.Canary, hostile.Stable = "1.1\x1b[2J", "1.0\n"
 	for _, c := range []struct {
 		name   string
 		d      *rollout.Document
@@ -134,8 +138,37 @@ func TestStepLines_EachState_SayWhatIsAndWhatComes(t *testing.T) {
 			"1.1: 1000 requests, 40 errors (4.00 %), 2 retries", "1.0: 3000 requests, 3 errors (0.10 %), 0 retries, 12.5 ms on average", "moved by lb1·[2J",
 		}},
 		{"paused", state(rollout.Paused, ""), nil, 0, []string{"steps of 1.1: 5% ✓  [25%]  100%, each for 1m0s"}},
+		{"promoted", state(rollout.Promoted, ""), nil, 0, []string{"steps of 1.1: 5% ✓  25% ✓  100% ✓, each for 1m0s"}},
+		{"ended", ended, nil, 0, []string{"steps of 1.1: 5%  25%  100%, each for 1m0s"}},
+		{"without steps", set, nil, 0, nil},
+		{"at the last step, whose share is below 100", atLast, nil, 90 * time.Second, []string{"steps of 1.1: 5% ✓  [25%], each for 1m0s"}},
+		{"as good, beyond its interval", sampleRollout(), report(rollout.Pass, "0 errors\nof 1000"), 90 * time.Second, []string{
+			"steps of 1.1: 5% ✓  [25%]  100%, each for 1m0s; 100% is due",
+			"1.1: 1000 requests, 40 errors (4.00 %), 2 retries", "1.0: 3000 requests, 3 errors (0.10 %), 0 retries, 12.5 ms on average",
+			"found: 0 errors·of 1000", "moved by lb1·[2J, next look in 0s",
+		}},
+		{"a leader without numbers yet", sampleRollout(), &rollout.Report{Leader: "lb1", StepAt: noon}, 20 * time.Second, []string{
+			"steps of 1.1: 5% ✓  [25%]  100%, each for 1m0s; 100% in 40s, if it is as good", "moved by lb1",
+		}},
+		{"no request yet", sampleRollout(), &rollout.Report{Leader: "lb1", StepAt: noon, Numbers: rollout.Numbers{At: noon}}, 20 * time.Second, []string{
+			"steps of 1.1: 5% ✓  [25%]  100%, each for 1m0s; 100% in 40s, if it is as good",
+			"1.1: 0 requests, 0 errors (0.00 %), 0 retries", "1.0: 0 requests, 0 errors (0.00 %), 0 retries", "moved by lb1",
+		}},
+		{"names of an attacker", hostile, report(rollout.Wait, ""), 20 * time.Second, []string{
+			`steps of "1.1\x1b[2J": 5% ✓  [25%]  100%, each for 1m0s; 100% in 40s, if it is as good`, "reason: a·b",
+			`"1.1\x1b[2J": 1000 requests, 40 errors (4.00 %), 2 retries`, `"1.0\n": 3000 requests, 3 errors (0.10 %), 0 retries, 12.5 ms on average`,
+			"moved by lb1·[2J, next look in 10s",
+		}},
+		{"printed once", sampleRollout(), report(rollout.Wait, ""), never, []string{
+			"steps of 1.1: 5% ✓  [25%]  100%, each for 1m0s; 100% at 2026-11-29T12:01:00Z, if it is as good",
+			"1.1: 1000 requests, 40 errors (4.00 %), 2 retries", "1.0: 3000 requests, 3 errors (0.10 %), 0 retries, 12.5 ms on average", "moved by lb1·[2J",
+		}},
 	} {
-		if got := stepLines(c.d, c.report, noon.Add(c.after)); !slices.Equal(got, c.want) {
+		now := noon.Add(c.after)
+		if c.after == never {
+			now = time.Time{}
+		}
+		if got := stepLines(c.d, c.report, now); !slices.Equal(got, c.want) {
 			t.Errorf("%s: got\n  %s\nwant\n  %s", c.name, strings.Join(got, "\n  "), strings.Join(c.want, "\n  "))
 		}
 	}
