@@ -60,7 +60,7 @@ func claimed(c hostile.Claim) catalog.Service {
 var claimLine = regexp.MustCompile(`^(?:#discovered [A-Za-z0-9_.-]+|#claimed web \S+/ \d [A-Za-z0-9_.-]+ (?:tag|meta|fabio)|#route [a-z0-9*.-]+/\S* [A-Za-z0-9_.-]+(?:/\d)?)$`)
 
 // backendLine is what they may add to backends, with the service's checked name.
-var backendLine = regexp.MustCompile(`^(?:backend [A-Za-z0-9_.-]+|http-check send meth GET uri /healthz ver HTTP/1.1 hdr Host [A-Za-z0-9_.-]+)$`)
+var backendLine = regexp.MustCompile(`^(?:backend [A-Za-z0-9_.-]+ from pointsman\.profile\.default|http-check send meth GET uri /healthz ver HTTP/1.1 hdr Host [A-Za-z0-9_.-]+)$`)
 
 // The second of three levels: see package hostile. What is found of hostile claims is
 // written as routes and backends with checked names, or not at all.

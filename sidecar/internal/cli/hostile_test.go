@@ -168,7 +168,7 @@ const (
 
 // sendable are all the commands that a sidecar of one service may send.
 var sendable = regexp.MustCompile(`^(?:@(?:1|!\d+) )?(?:show info|show env POINTSMAN_MARK|show proc|reload` +
-	`|show servers state api|show stat (?:api|\d+) 4 -1` +
+	`|show servers state api|show stat (?:api|\d+) 6 -1` +
 	`|add server api/` + serverName + ` ` + ipAndPort + ` pool-purge-delay 1s ` + agentWords + ` weight \d+(?: maxconn \d+)?(?: backup)?` +
 	`|set server api/` + serverName + ` (?:state (?:ready|drain|maint)|weight \d+%?|agent up|agent-port \d{1,5}|health (?:up|down|stopping)|addr [0-9a-f.:]+ port \d+)` +
 	`|set maxconn server api/` + serverName + ` \d+|enable health api/` + serverName + `|(?:en|dis)able agent api/` + serverName +

@@ -34,7 +34,7 @@ func policy(cfg config.Config, r *render.Renderer) []plan.Service {
 	services := make([]plan.Service, 0, len(cfg.Services))
 	for _, s := range cfg.Services {
 		services = append(services, plan.Service{
-			Name: s.Name, Backend: s.Backend,
+			Name: s.Name, Backend: s.Backend, Defaults: r.Defaults(s.Backend), Mode: string(s.Mode),
 			Checked: s.Check.Enabled, Path: s.Check.Path, Options: renderService(s).Options(),
 			MaxConn: s.Options().MaxConn, AgentFromMeta: s.Policy.AgentCheck.FromMeta, Static: s.Static(), Operator: r.Operator(s.Backend),
 			Warning:    s.WarningTakesTraffic,
@@ -91,6 +91,7 @@ func renderSettings(cfg config.Config) render.Settings {
 	for _, svc := range cfg.Services {
 		s.Services = append(s.Services, renderService(svc))
 	}
+	s.Profiles = renderProfiles(cfg)
 	if len(cfg.Frontends) > 0 {
 		s.MapPath = mapPath(h.Config)
 	}
@@ -114,7 +115,33 @@ func mapPath(config string) string {
 	return config
 }
 
+// renderProfiles is the profiles of discovered services from which backends are made.
+func renderProfiles(cfg config.Config) (out []render.Service) {
+	if len(cfg.Rules().Frontends) == 0 {
+		return nil
+	}
+	for _, p := range cfg.Profiles {
+		if p.IsShared() {
+			p.Service.Profile = p.Name
+			out = append(out, renderService(p.Service))
+		}
+	}
+	return out
+}
+
+// backendName is the name of the backend of a service that a profile is of: there is one
+// line for all of them (docs/haproxy-facts.md, fact 41).
+const backendName = "%[be_name]"
+
 func renderService(s config.Service) render.Service {
+	out := renderOwn(s)
+	if s.Profile != "" {
+		out.Defaults, out.Check.Host = "pointsman.profile."+s.Profile, cmp.Or(s.Check.Host, backendName)
+	}
+	return out
+}
+
+func renderOwn(s config.Service) render.Service {
 	return render.Service{
 		Name:    s.Name,
 		Backend: s.Backend, Bind: s.Bind, Mode: string(s.Mode), Balance: s.Balance, RetryOn: s.RetryOn,

@@ -162,7 +162,8 @@ func stepValue(s plan.Step) string {
 		return fmt.Sprint(s.Weight)
 	case plan.SetMaxConn:
 		return fmt.Sprint(s.MaxConn)
-	case plan.Delete, plan.SetReady, plan.SetDrain, plan.SetMaint, plan.EnableHealth, plan.EnableAgent, plan.DisableAgent, plan.Shutdown:
+	case plan.Delete, plan.SetReady, plan.SetDrain, plan.SetMaint, plan.EnableHealth, plan.EnableAgent, plan.DisableAgent, plan.Shutdown,
+		plan.AddBackend, plan.PublishBackend, plan.UnpublishBackend, plan.DeleteBackend:
 	}
 	return ""
 }

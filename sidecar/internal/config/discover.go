@@ -284,8 +284,12 @@ func (c Config) With(found route.Found) Config {
 	}
 	c.Services = slices.Clone(c.Services)
 	for _, s := range found.Services {
-		service := c.profile(s.Profile)
+		profile := c.profile(s.Profile)
+		service := profile.Service
 		service.Name, service.Backend = s.Name, s.Name
+		if !s.ByReload && profile.IsShared() {
+			service.Profile = profile.Name
+		}
 		backends[s.Name] = s.Name
 		c.Services = append(c.Services, service)
 	}
@@ -305,16 +309,16 @@ func (c Config) With(found route.Found) Config {
 }
 
 // profile is the settings of a discovered service. Load has seen to the default one.
-func (c Config) profile(name string) (s Service) {
+func (c Config) profile(name string) (profile Profile) {
 	for _, p := range c.Profiles {
 		switch p.Name {
 		case name:
-			return p.Service
+			return p
 		case DefaultProfile:
-			s = p.Service
+			profile = p
 		}
 	}
-	return s
+	return profile
 }
 
 // deriveProfiles adds the default profile where services may be discovered and the file
@@ -337,4 +341,13 @@ func (l *loader) addProfile(key string, p Profile) {
 	l.deriveService(key, &p.Service)
 	l.cfg.Profiles = append(l.cfg.Profiles, p)
 	l.profileKeys = append(l.profileKeys, key)
+}
+
+// IsShared reports whether all that a backend has of the profile is the same for each
+// service, and may stand in a named defaults section: then HAProxy 3.4 adds and deletes
+// backends as it runs. An operator's own lines may be of any kind.
+func (p Profile) IsShared() bool {
+	a, b := p.Service, p.Service
+	a.Backend, b.Backend = "a", "b"
+	return len(a.BackendExtra) == 0 && !a.InFile() && a.PolicySections() == "" && slices.Equal(a.PolicyLines(), b.PolicyLines())
 }

@@ -48,6 +48,7 @@ type Service struct {
 
 	FrontendExtra []string
 	BackendExtra  []string
+	Profile       string // of a discovered service whose backend may be made from that; else ""
 }
 
 // Options returns the words of the policy and of server_options, checked. Load has

@@ -26,7 +26,8 @@ const (
 	ServerDraining Kind = "server_draining" // no new sessions
 	ServerDrained  Kind = "server_drained"  // no session is left
 	ServerMaint    Kind = "server_maint"
-	ServerChanged  Kind = "server_changed" // its connection limit or checks
+	ServerChanged  Kind = "server_changed"  // its connection limit or checks
+	BackendChanged Kind = "backend_changed" // added, published, unpublished or deleted at runtime
 	WeightChanged  Kind = "weight_changed"
 	AddressChanged Kind = "address_changed"
 	SessionsEnded  Kind = "sessions_ended" // after the drain's deadline

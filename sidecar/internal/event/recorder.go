@@ -32,6 +32,7 @@ var stepKinds = map[plan.Kind]Kind{
 	plan.Add: ServerAdded, plan.Delete: ServerRemoved, plan.SetReady: ServerReady, plan.SetDrain: ServerDraining, plan.SetMaint: ServerMaint,
 	plan.SetWeight: WeightChanged, plan.SetAddr: AddressChanged, plan.Shutdown: SessionsEnded, plan.SetMaxConn: ServerChanged,
 	plan.EnableHealth: ServerChanged, plan.EnableAgent: ServerChanged, plan.DisableAgent: ServerChanged,
+	plan.AddBackend: BackendChanged, plan.PublishBackend: BackendChanged, plan.UnpublishBackend: BackendChanged, plan.DeleteBackend: BackendChanged,
 }
 
 // Step notes a runtime command.
@@ -62,7 +63,7 @@ func (r *Recorder) Step(service string, s plan.Step, err error) {
 		}
 	case plan.SetMaxConn:
 		e.Detail = fmt.Sprintf("maxconn %d", s.MaxConn)
-	case plan.EnableHealth, plan.EnableAgent, plan.DisableAgent:
+	case plan.EnableHealth, plan.EnableAgent, plan.DisableAgent, plan.AddBackend, plan.PublishBackend, plan.UnpublishBackend, plan.DeleteBackend:
 		e.Detail = string(s.Kind)
 	case plan.Delete, plan.SetReady, plan.SetDrain, plan.SetMaint, plan.Shutdown:
 	}

@@ -41,6 +41,10 @@ func (r release) atLeast(o release) bool {
 // #2298, #2323).
 var dynamicSince = release{3, 0}
 
+// backendsSince is the first release with `add backend` (docs/haproxy-facts.md, fact 41).
+var backendsSince = release{3, 4}
+
 func capabilities(version string) plan.Capabilities {
-	return plan.Capabilities{Version: version, Dynamic: releaseOf(version).atLeast(dynamicSince)}
+	r := releaseOf(version)
+	return plan.Capabilities{Version: version, Dynamic: r.atLeast(dynamicSince), Backends: r.atLeast(backendsSince)}
 }

@@ -92,6 +92,17 @@ var refusals = []string{
 	"unknown keyword",
 }
 
+// ends accepts an answer that ends with this line: messages about servers that went
+// before may stand above it (docs/haproxy-facts.md, fact 41).
+func ends(answer string) func(reply string) error {
+	return func(reply string) error {
+		if reply != answer && !strings.HasSuffix(reply, "\n"+answer) {
+			return unexpected(reply)
+		}
+		return nil
+	}
+}
+
 func deleted(reply string) error {
 	if reply != "Server deleted." {
 		return unexpected(reply)

@@ -79,6 +79,16 @@ func stagesOf(s plan.Step, m manner, up bool) ([]stage, error) {
 		return one(simple("disable agent", at)), nil
 	case plan.Shutdown:
 		return one(simple("shutdown sessions server", at)), nil
+	case plan.AddBackend:
+		name := "add backend " + s.Backend
+		return one(command{name: name, text: name + " from " + s.Defaults + " mode " + s.Mode, check: ends("New backend registered.")}), nil
+	case plan.PublishBackend:
+		return one(ofBackend("publish backend", s, "Backend published.")), nil
+	case plan.UnpublishBackend:
+		return one(ofBackend("unpublish backend", s, "Backend unpublished.")), nil
+	case plan.DeleteBackend:
+		wait := command{name: "wait be-removable " + s.Backend, text: "wait " + removableWait + " be-removable " + s.Backend, check: waited, waits: true}
+		return []stage{{[]command{wait, ofBackend("del backend", s, "Backend deleted.")}, true}}, nil
 	}
 	return nil, fmt.Errorf("step kind %q: unknown", s.Kind)
 }
@@ -88,6 +98,11 @@ func one(commands ...command) []stage { return []stage{{commands, false}} }
 // simple is a command that has no value, and no answer when all is well.
 func simple(name, at string) command {
 	return command{name: name + " " + at, text: name + " " + at, check: silent}
+}
+
+// ofBackend is a command about a backend, which answers so if all is well.
+func ofBackend(name string, s plan.Step, answer string) command {
+	return command{name: name + " " + s.Backend, text: name + " " + s.Backend, check: ends(answer)}
 }
 
 func setAddr(s plan.Step, set func(what, value string) command) command {
@@ -202,6 +217,9 @@ func checkStep(s plan.Step) error {
 	if err := checkName("backend", s.Backend); err != nil {
 		return err
 	}
+	if isOfBackend(s.Kind) {
+		return checkOfBackend(s)
+	}
 	if err := checkName("server", s.Server); err != nil {
 		return err
 	}
@@ -219,4 +237,23 @@ func checkStep(s plan.Step) error {
 		return fmt.Errorf("agent port %d: not in 0 to 65535", s.AgentPort)
 	}
 	return checkOptions(s.Options)
+}
+
+func isOfBackend(k plan.Kind) bool {
+	switch k {
+	case plan.AddBackend, plan.PublishBackend, plan.UnpublishBackend, plan.DeleteBackend:
+		return true
+	case plan.Add, plan.Delete, plan.SetReady, plan.SetDrain, plan.SetMaint, plan.SetWeight, plan.SetMaxConn, plan.SetAddr, plan.EnableHealth, plan.EnableAgent, plan.DisableAgent, plan.Shutdown:
+	}
+	return false
+}
+
+func checkOfBackend(s plan.Step) error {
+	if s.Kind != plan.AddBackend {
+		return nil
+	}
+	if s.Mode != "http" && s.Mode != "tcp" {
+		return fmt.Errorf("mode %q: not http or tcp", s.Mode)
+	}
+	return checkName("defaults", s.Defaults)
 }

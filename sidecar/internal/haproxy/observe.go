@@ -55,7 +55,7 @@ func (c *Client) observe(ctx context.Context, backends []string) (plan.Observed,
 		Backends: make(map[string]plan.Backend, len(view.backends)),
 	}
 	for name, servers := range view.backends {
-		observed.Backends[name] = plan.Backend{Servers: planServers(servers)}
+		observed.Backends[name] = plan.Backend{Servers: planServers(servers), Unpublished: view.unpublished[name]}
 	}
 	c.noteUp(observed)
 	c.completeChecks(observed)

@@ -23,18 +23,29 @@ type serverStat struct {
 	maxConn  int // slim; 0 is no limit
 	backup   bool
 	last     plan.Check // of one that is down
+
+	// unpublished, of a backend: no request is routed to it.
+	unpublished bool
 }
 
 // noProxy is the reply for a proxy that HAProxy does not have.
 const noProxy = "No such proxy."
 
-// serverType is the column "type" of a server.
-const serverType = 2
+// The column "type".
+const (
+	backendType = 1
+	serverType  = 2
+)
 
-// statKey is a server by its backend's name and its own.
+// withBackends are the lines of `show stat` that are read, as a sum of kinds: of
+// backends (2) and of servers (4).
+const withBackends = "6"
+
+// statKey is a server by its backend's name and its own; "" is the backend itself, if it is
+// not published.
 type statKey struct{ backend, server string }
 
-// parseStat reads the reply to `show stat <backend> 4 -1`, or to that for all
+// parseStat reads the reply to `show stat <backend> 6 -1`, or to that for all
 // backends. A backend that HAProxy does not have has no servers.
 func parseStat(reply string) (map[statKey]serverStat, error) {
 	stats := make(map[statKey]serverStat, strings.Count(reply, "\n"))
@@ -42,8 +53,8 @@ func parseStat(reply string) (map[statKey]serverStat, error) {
 		return stats, nil
 	}
 	err := eachStat(reply, func(columns, fields []string) error {
-		s, isServer, err := parseServerStat(columns, fields)
-		if err == nil && isServer {
+		s, isUsed, err := parseServerStat(columns, fields)
+		if err == nil && isUsed {
 			stats[statKey{s.backend, s.name}] = s
 		}
 		return err
@@ -81,9 +92,16 @@ func eachStat(reply string, take func(columns, fields []string) error) error {
 	}
 }
 
-func parseServerStat(columns, fields []string) (s serverStat, isServer bool, err error) {
+func parseServerStat(columns, fields []string) (s serverStat, isUsed bool, err error) {
 	r := row{columns: columns, fields: fields}
-	if r.number("type") != serverType {
+	switch r.number("type") {
+	case serverType:
+	case backendType:
+		// Since 3.4 (docs/haproxy-facts.md, fact 41).
+		i := slices.Index(columns, "status")
+		isUnpublished := i >= 0 && i < len(fields) && strings.Contains(fields[i], "(UNPUB)")
+		return serverStat{backend: r.text("pxname"), unpublished: true}, isUnpublished, r.err
+	default:
 		return serverStat{}, false, r.err
 	}
 	s = serverStat{

@@ -26,6 +26,8 @@ type workerView struct {
 	info     info
 	env      string                  // the reply to `show env POINTSMAN_MARK`
 	backends map[string][]serverView // absent: the worker has no such backend
+
+	unpublished map[string]bool // by backend
 }
 
 // errReloaded: the lines of one reading were answered by different workers.
@@ -53,12 +55,13 @@ func readWorker(ctx context.Context, ask asker, backends []string, limit int) (w
 		return workerView{}, errReloaded
 	}
 	maps.Copy(view.backends, rest.backends)
+	maps.Copy(view.unpublished, rest.unpublished)
 	return view, nil
 }
 
 // readEach asks for each backend.
 func readEach(ctx context.Context, ask asker, backends []string, limit int) (workerView, error) {
-	view := workerView{backends: make(map[string][]serverView, len(backends))}
+	view := workerView{backends: make(map[string][]serverView, len(backends)), unpublished: map[string]bool{}}
 	for first := true; first || len(backends) > 0; first = false {
 		commands, taken := showCommands(backends, limit)
 		text, err := ask(ctx, commands)
@@ -90,7 +93,7 @@ const wholeFrom = 20
 // readWhole reads all backends of a worker with two commands, and keeps those that
 // are asked for.
 func readWhole(ctx context.Context, ask asker, backends []string) (workerView, error) {
-	commands := []string{"show info", "show env " + plan.MarkerVariable, "show servers state", "show stat -1 4 -1"}
+	commands := []string{"show info", "show env " + plan.MarkerVariable, "show servers state", "show stat -1 " + withBackends + " -1"}
 	text, err := ask(ctx, commands)
 	if err != nil {
 		return workerView{}, err
@@ -99,7 +102,7 @@ func readWhole(ctx context.Context, ask asker, backends []string) (workerView, e
 	if err != nil {
 		return workerView{}, err
 	}
-	view := workerView{backends: make(map[string][]serverView, len(backends))}
+	view := workerView{backends: make(map[string][]serverView, len(backends)), unpublished: map[string]bool{}}
 	if err := view.readHead(replies, true); err != nil {
 		return workerView{}, err
 	}
@@ -124,6 +127,7 @@ func readWhole(ctx context.Context, ask asker, backends []string) (workerView, e
 			// One that has lost a server between the two tables is read by itself.
 			if servers, whole := join(states[:n], stats); whole {
 				view.backends[name] = servers
+				view.noteUnpublished(name, stats)
 			}
 		}
 		states = states[n:]
@@ -142,7 +146,7 @@ func showCommands(backends []string, limit int) (commands []string, taken int) {
 	commands = []string{"show info", "show env " + plan.MarkerVariable}
 	bytes := 0
 	for _, backend := range backends {
-		pair := []string{"show servers state " + backend, "show stat " + backend + " 4 -1"}
+		pair := []string{"show servers state " + backend, "show stat " + backend + " " + withBackends + " -1"}
 		bytes += len(pair[0]) + len(pair[1]) + 2*perCommand
 		if taken > 0 && (bytes > maxLine-maxHead || len(commands)+len(pair) > limit) {
 			break
@@ -190,11 +194,18 @@ func (v *workerView) readBackend(ctx context.Context, ask asker, backend, stateR
 		}
 	}
 	v.backends[backend] = servers
+	v.noteUnpublished(backend, stats)
 	return nil
 }
 
+func (v *workerView) noteUnpublished(backend string, stats map[statKey]serverStat) {
+	if stats[statKey{backend, ""}].unpublished {
+		v.unpublished[backend] = true
+	}
+}
+
 func statByID(ctx context.Context, ask asker, backendID int) (map[statKey]serverStat, error) {
-	text, err := ask(ctx, []string{"show stat " + strconv.Itoa(backendID) + " 4 -1"})
+	text, err := ask(ctx, []string{"show stat " + strconv.Itoa(backendID) + " " + withBackends + " -1"})
 	if err != nil {
 		return nil, err
 	}

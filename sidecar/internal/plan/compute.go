@@ -106,8 +106,14 @@ func Combine(d Desired, o Observed, decisions []*Decision) Plan {
 	}
 	p.Steps = append(p.Steps, removals...)
 	p.Reload = reloadReason(d, o, decisions)
+	if o.Marker != d.Marker { // HAProxy may have other defaults; the reload brings the backends
+		p.Steps = slices.DeleteFunc(p.Steps, func(s Step) bool { return s.Kind == AddBackend })
+	}
 	p.HoldReload = p.Reload == SlotsExhausted && slices.ContainsFunc(p.Waiting, func(w Waiting) bool { return w.Uncounted })
 	for _, x := range decisions {
+		if x.b.Gone {
+			continue
+		}
 		if p.Reload == NoReload && o.Running {
 			p.File = append(p.File, x.file)
 			continue
@@ -130,10 +136,11 @@ func reloadReason(d Desired, o Observed, decisions []*Decision) ReloadReason {
 	if !o.Running {
 		return NoReload
 	}
-	missing, unknown, exhausted, reweighed := false, false, false, false
+	missing, unknown, gone, exhausted, reweighed := false, false, false, false, false
 	for _, x := range decisions {
-		missing = missing || !x.b.exists
+		missing = missing || !x.b.exists && !x.b.Gone && !x.b.isRuntime()
 		unknown = unknown || !x.b.exists && !x.b.want.Known
+		gone = gone || x.b.exists && x.b.Gone && !x.b.isRuntime()
 		exhausted = exhausted || len(x.b.unassigned) > 0
 		reweighed = reweighed || x.b.reweighed
 	}
@@ -149,7 +156,7 @@ func reloadReason(d Desired, o Observed, decisions []*Decision) ReloadReason {
 		return TemplateChanged
 	case missing:
 		return ServiceAdded
-	case o.Marker.Services != d.Marker.Services:
+	case gone, o.Marker.Services != d.Marker.Services:
 		return ServiceRemoved
 	case o.Marker.Settings != d.Marker.Settings, o.Marker.Owner != d.Marker.Owner:
 		return SettingsChanged
@@ -169,6 +176,10 @@ type backendPlan struct {
 	slots   bool // new servers need a slot
 	adds    bool // HAProxy has taken a new server without one
 	deletes bool // it can take one away
+
+	backends    bool // HAProxy adds and deletes backends at runtime
+	unpublished bool // no request is routed to this one
+
 	want    catalog.Service
 	servers []Server                 // as observed, by ID
 	byName  map[string]int           // see indexByName, which makes it
@@ -218,10 +229,14 @@ func newPart(s Service, o Observed, want catalog.Service) *backendPlan {
 		slots:   s.ForceSlots || !o.Caps.Dynamic || backend.Refuses,
 		adds:    backend.Adds,
 		deletes: o.Caps.Dynamic,
-		want:    want,
-		absent:  o.Absent[s.Backend],
-		guard:   o.Guards[s.Backend],
-		listed:  o.Listed,
+
+		backends:    o.Caps.Backends,
+		unpublished: backend.Unpublished,
+
+		want:   want,
+		absent: o.Absent[s.Backend],
+		guard:  o.Guards[s.Backend],
+		listed: o.Listed,
 
 		flapping: o.Flapping[s.Backend],
 		left:     backend.Left,
@@ -245,6 +260,9 @@ func newPart(s Service, o Observed, want catalog.Service) *backendPlan {
 		}
 	}
 	b.bound = make([]*catalog.Instance, len(b.servers))
+	if s.Gone {
+		b.leaveWhole()
+	}
 	return b
 }
 
@@ -255,8 +273,8 @@ func (b *backendPlan) decide() {
 		b.silenceDisabled()
 		return
 	}
-	if !b.exists {
-		return // the file brings the whole backend
+	if b.whole() {
+		return
 	}
 	b.roleLost = b.lostRoles()
 	b.available = b.countAvailable()
@@ -276,6 +294,7 @@ func (b *backendPlan) decide() {
 	b.move()
 	b.retire()
 	b.orderWeights()
+	b.publish()
 }
 
 // role is what an instance should do on this load balancer.
@@ -341,6 +360,7 @@ func (b *backendPlan) step(kind Kind, reason Reason, s *Server, i *catalog.Insta
 	case SetWeight:
 		st.Agent, st.Percent = s.Agent == AgentOn, b.fixesWeight(s)
 	case Add, Delete, SetMaxConn, SetAddr, EnableHealth, DisableAgent, Shutdown:
+	case AddBackend, PublishBackend, UnpublishBackend, DeleteBackend: // see whole.go
 	}
 	return st
 }

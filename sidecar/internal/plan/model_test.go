@@ -66,7 +66,10 @@ func (m *model) load(marker plan.Marker, file []plan.FileBackend) {
 
 // apply takes one step, or says why HAProxy would not.
 func (m *model) apply(st plan.Step) error {
-	b := m.o.Backends[st.Backend]
+	b, exists := m.o.Backends[st.Backend]
+	if isWhole, err := m.applyWhole(st, b, exists); isWhole || err != nil {
+		return err
+	}
 	b.Servers = slices.Clone(b.Servers)
 	i := slices.IndexFunc(b.Servers, func(s plan.Server) bool { return s.Name == st.Server })
 	if st.Kind == plan.Add {
@@ -133,7 +136,7 @@ func (m *model) apply(st plan.Step) error {
 		s.Up = !st.Prove // whatever its check last said
 	case plan.DisableAgent:
 		s.Agent = plan.AgentOff
-	case plan.Add:
+	case plan.Add, plan.AddBackend, plan.PublishBackend, plan.UnpublishBackend, plan.DeleteBackend:
 	}
 	if st.Agent && st.Kind != plan.SetReady {
 		s.Agent = plan.AgentOff
@@ -143,6 +146,37 @@ func (m *model) apply(st plan.Step) error {
 	}
 	m.o.Backends[st.Backend] = b
 	return nil
+}
+
+// applyWhole takes a step of a whole backend, as HAProxy 3.4 does. It reports whether it is
+// one.
+func (m *model) applyWhole(st plan.Step, b plan.Backend, exists bool) (isWhole bool, err error) {
+	refuse := func(why string) (bool, error) { return true, fmt.Errorf("%s %s: %s", st.Kind, st.Backend, why) }
+	switch {
+	case st.Kind != plan.AddBackend && !exists:
+		return refuse("no such backend")
+	case st.Kind == plan.AddBackend && exists:
+		return refuse("name is already used")
+	case st.Kind == plan.DeleteBackend && !b.Unpublished:
+		return refuse("must be unpublished")
+	case st.Kind == plan.DeleteBackend && len(b.Servers) > 0:
+		return refuse("only a backend without server")
+	}
+	switch st.Kind {
+	case plan.AddBackend:
+		m.o.Backends[st.Backend] = plan.Backend{Unpublished: true}
+	case plan.PublishBackend, plan.UnpublishBackend:
+		b.Unpublished = st.Kind == plan.UnpublishBackend
+		m.o.Backends[st.Backend] = b
+	case plan.DeleteBackend:
+		delete(m.o.Backends, st.Backend)
+	case plan.Add, plan.Delete, plan.SetReady, plan.SetDrain, plan.SetMaint, plan.SetWeight, plan.SetMaxConn, plan.SetAddr, plan.EnableHealth, plan.EnableAgent, plan.DisableAgent, plan.Shutdown:
+		return false, nil
+	}
+	if !m.o.Caps.Backends {
+		return refuse("unknown command")
+	}
+	return true, nil
 }
 
 // pass lets time go by: checks are made, requests end.

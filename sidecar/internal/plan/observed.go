@@ -14,6 +14,9 @@ type Capabilities struct {
 	// `wait … srv-removable` tells when: 3.0 and newer. Before that the plan
 	// uses slots.
 	Dynamic bool
+
+	// Backends is true where backends are added and deleted at runtime: 3.4 and newer.
+	Backends bool
 }
 
 // Observed is what one HAProxy runs at one moment.
@@ -82,11 +85,14 @@ type Backend struct {
 
 	// Static is set when this backend has refused a weight: see Service.Static.
 	Static bool
+
+	// Unpublished is whether no request is routed to it.
+	Unpublished bool
 }
 
 // Equal reports whether both are the same, in all that a plan is made from.
 func (b Backend) Equal(o Backend) bool {
-	return b.Refuses == o.Refuses && b.Adds == o.Adds && b.Static == o.Static &&
+	return b.Refuses == o.Refuses && b.Adds == o.Adds && b.Static == o.Static && b.Unpublished == o.Unpublished &&
 		slices.Equal(b.Servers, o.Servers) && slices.Equal(b.Left, o.Left)
 }
 

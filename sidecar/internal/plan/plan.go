@@ -31,6 +31,14 @@ type Service struct {
 	AgentFromMeta bool
 	Static        bool // the balance algorithm takes no weight at runtime but none and the configured one
 
+	// Defaults is the named defaults section of haproxy.cfg that has all the backend's
+	// settings, for a HAProxy that adds and deletes backends at runtime; "" is a backend
+	// of the file only. Mode is its mode, http or tcp.
+	Defaults, Mode string
+	// Gone is a backend with Defaults that the settings no longer have. It is taken away
+	// once its servers are.
+	Gone bool
+
 	// Operator names the servers that the operator's own lines in haproxy.cfg
 	// declare in this backend. They are left alone.
 	Operator []string
@@ -80,10 +88,15 @@ const (
 	EnableAgent  Kind = "enable_agent"  // the agent check decides on weight and state again
 	DisableAgent Kind = "disable_agent" // the agent check no longer changes weight and state
 	Shutdown     Kind = "shutdown"      // end the sessions on a server in maint, in every worker
+
+	AddBackend       Kind = "add_backend"       // without servers, and unpublished: no request is routed to it
+	PublishBackend   Kind = "publish_backend"   // let requests be routed to it
+	UnpublishBackend Kind = "unpublish_backend" // no longer
+	DeleteBackend    Kind = "delete_backend"    // an unpublished one without servers
 )
 
 // Kinds lists every Kind, for metrics that must exist before they are counted.
-var Kinds = []Kind{Add, Delete, SetReady, SetDrain, SetMaint, SetWeight, SetMaxConn, SetAddr, EnableHealth, EnableAgent, DisableAgent, Shutdown}
+var Kinds = []Kind{Add, Delete, SetReady, SetDrain, SetMaint, SetWeight, SetMaxConn, SetAddr, EnableHealth, EnableAgent, DisableAgent, Shutdown, AddBackend, PublishBackend, UnpublishBackend, DeleteBackend}
 
 // Reason is why a step is taken, from one closed list.
 type Reason string
@@ -107,12 +120,12 @@ const (
 	OutOfTraffic  Reason = "out_of_traffic" // it is out of traffic, and its agent check could let it in
 )
 
-// Step is one change to one server.
+// Step is one change to one server, or to a backend.
 type Step struct {
 	Kind     Kind
 	Reason   Reason
 	Backend  string
-	Server   string // a legal HAProxy name
+	Server   string // a legal HAProxy name; "" for a step of the backend itself
 	Instance string // Consul's service ID, for people; "" if there is none
 
 	Addr    netip.AddrPort // Add, SetAddr; SetReady of a slot: what it is ready for; Shutdown: where the sessions are, also those of old workers
@@ -120,6 +133,8 @@ type Step struct {
 	MaxConn int            // Add, SetMaxConn
 	Backup  bool           // Add
 	Options string         // Add
+
+	Defaults, Mode string // AddBackend: see Service
 
 	// Prove makes a server that becomes ready, or whose agent is enabled, wait, down, for
 	// HAProxy's own check: Add, SetReady, EnableAgent.
@@ -151,6 +166,7 @@ func (s Step) IsForWorker() bool {
 		if s.Weight > 0 {
 			return false
 		}
+	case AddBackend, PublishBackend, UnpublishBackend, DeleteBackend: // the next one has the backends of its file
 	case Add, Delete, SetMaxConn, SetAddr, EnableHealth, EnableAgent, DisableAgent, Shutdown:
 		return false
 	}
@@ -160,11 +176,11 @@ func (s Step) IsForWorker() bool {
 // IsRemoval reports whether the step takes something out of traffic or away.
 func (s Step) IsRemoval() bool {
 	switch s.Kind {
-	case SetDrain, SetMaint, Delete, Shutdown, DisableAgent:
+	case SetDrain, SetMaint, Delete, Shutdown, DisableAgent, UnpublishBackend, DeleteBackend:
 		return true
 	case SetWeight:
 		return s.Weight == 0
-	case Add, SetReady, SetMaxConn, SetAddr, EnableHealth, EnableAgent:
+	case Add, SetReady, SetMaxConn, SetAddr, EnableHealth, EnableAgent, AddBackend, PublishBackend:
 	}
 	return false
 }

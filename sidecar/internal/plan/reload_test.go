@@ -125,6 +125,7 @@ func TestEveryReloadReasonAndKindIsListed(t *testing.T) {
 	}
 	wantKinds := []plan.Kind{
 		plan.Add, plan.Delete, plan.SetReady, plan.SetDrain, plan.SetMaint, plan.SetWeight, plan.SetMaxConn, plan.SetAddr, plan.EnableHealth, plan.EnableAgent, plan.DisableAgent, plan.Shutdown,
+		plan.AddBackend, plan.PublishBackend, plan.UnpublishBackend, plan.DeleteBackend,
 	}
 	if diff := cmp.Diff(wantKinds, plan.Kinds); diff != "" {
 		t.Errorf("Kinds (-want +got):\n%s", diff)

@@ -103,7 +103,7 @@ func (k *observedCache) compared(c *comparison) (changed []string) {
 		}
 		was, existed := k.observed.Backends[name]
 		is, exists := o.Backends[name]
-		if existed != exists || !slices.EqualFunc(was.Servers, is.Servers, isSameServer) {
+		if existed != exists || was.Unpublished != is.Unpublished || !slices.EqualFunc(was.Servers, is.Servers, isSameServer) {
 			k.fresh[name] = true
 		}
 		if !slices.EqualFunc(was.Servers, is.Servers, looksSame) {

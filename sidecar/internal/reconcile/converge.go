@@ -361,7 +361,7 @@ func (a *Agent) serviceNames() map[string]string {
 
 // logStep writes the one line of a transition.
 func (a *Agent) logStep(s plan.Step) {
-	args := []any{"backend", s.Backend, "server", s.Server, "reason", s.Reason}
+	message, args := "server "+string(s.Kind), []any{"backend", s.Backend, "server", s.Server, "reason", s.Reason}
 	if s.Instance != "" && s.Instance != s.Server {
 		args = append(args, "instance", catalog.Printable(s.Instance))
 	}
@@ -375,6 +375,8 @@ func (a *Agent) logStep(s plan.Step) {
 	case plan.Shutdown:
 		a.log.Warn("remaining sessions shut down", args...)
 		return
+	case plan.AddBackend, plan.PublishBackend, plan.UnpublishBackend, plan.DeleteBackend:
+		message, args = backendMessages[s.Kind], []any{"backend", s.Backend, "reason", s.Reason}
 	case plan.Delete, plan.SetReady, plan.SetDrain, plan.SetMaint, plan.EnableHealth, plan.EnableAgent, plan.DisableAgent:
 	}
 	if s.Reason == plan.Drift {
@@ -385,7 +387,13 @@ func (a *Agent) logStep(s plan.Step) {
 		a.log.Debug("server "+string(s.Kind), args...) // one for each free slot after a reload
 		return
 	}
-	a.log.Info("server "+string(s.Kind), args...)
+	a.log.Info(message, args...)
+}
+
+// backendMessages are the log lines of the steps of a whole backend.
+var backendMessages = map[plan.Kind]string{
+	plan.AddBackend: "backend added", plan.PublishBackend: "backend published",
+	plan.UnpublishBackend: "backend unpublished", plan.DeleteBackend: "backend deleted",
 }
 
 // note logs HAProxy's coming and going, once each.

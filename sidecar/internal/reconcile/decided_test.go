@@ -47,6 +47,7 @@ func TestDecided_AnyInputChanged_DecidesAgain(t *testing.T) {
 		"refuses servers":         {observed: change(func(b *plan.Backend) { b.Refuses = true })},
 		"takes servers":           {observed: change(func(b *plan.Backend) { b.Adds = true })},
 		"refuses weights":         {observed: change(func(b *plan.Backend) { b.Static = true })},
+		"is not published":        {observed: change(func(b *plan.Backend) { b.Unpublished = true })},
 		"the guard remembers":     {observed: func(o *plan.Observed) { o.Guards = map[string]plan.Guard{"api": {}} }},
 		"an instance flaps":       {observed: func(o *plan.Observed) { o.Flapping = map[string]map[string]bool{"api": {"api-1": true}} }},
 		"an instance is absent":   {observed: func(o *plan.Observed) { o.Absent = map[string]map[string]time.Duration{"api": {"api-1": 1}} }},
@@ -86,7 +87,7 @@ func TestDecided_FieldsOfTheInputs_AreThoseCompared(t *testing.T) {
 	}{
 		// Running, Caps, PID and Marker stand in decidedFor; Maintenance and Last are for the file only.
 		{plan.Observed{}, []string{"Running", "Caps", "PID", "Marker", "Maintenance", "Backends", "Flapping", "Drained", "Last", "Guards", "Listed", "Absent"}},
-		{plan.Backend{}, []string{"Servers", "Left", "Refuses", "Adds", "Static"}},
+		{plan.Backend{}, []string{"Servers", "Left", "Refuses", "Adds", "Static", "Unpublished"}},
 	} {
 		var got []string
 		for f := range reflect.TypeOf(c.of).Fields() {

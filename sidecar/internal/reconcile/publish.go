@@ -26,6 +26,9 @@ func (a *Agent) noteApplied(p plan.Plan) {
 	}
 	all := p.Reload == plan.NoReload
 	for _, s := range a.set.Services {
+		if s.Gone {
+			continue
+		}
 		_, exists := a.known.observed.Backends[s.Backend]
 		if !exists || busy[s.Backend] {
 			all = false
@@ -73,6 +76,9 @@ func (a *Agent) publish(snap catalog.Snapshot, p plan.Plan) {
 	s.Consul.Reachable, s.Consul.RolloutsError, s.Consul.RolloutsUnknown = true, text(rollouts), errors.Is(rollouts, catalog.ErrWithoutRollouts)
 	waiting := waitingByServer(p)
 	for _, svc := range a.set.Services {
+		if svc.Gone {
+			continue
+		}
 		state := a.serviceState(svc, snap.Service(svc.Backend), p, waiting[svc.Backend])
 		state.filePending = s.File.Pending && a.isPendingFor(svc.Backend, p)
 		s.Consul.take(state, a.catalog.Health(svc.Backend))

@@ -3,6 +3,7 @@ package reconcile
 import (
 	"context"
 	"fmt"
+	"maps"
 	"strings"
 	"time"
 
@@ -30,9 +31,10 @@ type RouteMap struct {
 
 // routeKeeper is what the agent knows of the maps in HAProxy.
 type routeKeeper struct {
-	ofPID   int       // the worker whose maps were compared last
-	due     time.Time // when they are compared again
-	fresh   bool      // the settings are new: a difference is theirs
+	ofPID   int             // the worker whose maps were compared last
+	due     time.Time       // when they are compared again
+	fresh   bool            // the settings are new: a difference is theirs
+	without map[string]bool // backends that no route led to then
 	err     error
 	retry   backoff
 	seenIn  int                      // the worker that seen is of
@@ -56,7 +58,10 @@ func (a *Agent) syncRoutes(ctx context.Context) time.Duration {
 		r.ofPID = 0
 		return wait
 	}
-	now := time.Now()
+	now, without := time.Now(), a.unroutable()
+	if !maps.Equal(without, r.without) {
+		r.fresh, r.due, r.without = true, time.Time{}, without
+	}
 	if r.ofPID == o.PID && now.Before(r.due) {
 		return r.due.Sub(now)
 	}
@@ -70,6 +75,7 @@ func (a *Agent) syncRoutes(ctx context.Context) time.Duration {
 	r.ofPID = o.PID
 	var failed error
 	for _, m := range a.set.Maps {
+		m.Want = withoutRoutesTo(without, m.Want)
 		if err := a.syncMap(ctx, m, isNew); err != nil && failed == nil {
 			failed = err
 		}

@@ -12,8 +12,9 @@ import (
 // The lines of haproxy.cfg that say what was found in Consul, as comments: a sidecar
 // that starts goes on with it, and a route keeps its owner.
 const (
-	foundServiceLine = "#discovered " // SERVICE [PROFILE]
-	foundRouteLine   = "#claimed "    // FRONTEND KEY STRIP SERVICE SOURCE
+	foundServiceLine  = "#discovered "        // SERVICE [PROFILE]
+	foundByReloadLine = "#discovered-reload " // the same, of one that is ByReload
+	foundRouteLine    = "#claimed "           // FRONTEND KEY STRIP SERVICE SOURCE
 )
 
 // writeFound adds what was found. Names, hosts and paths are checked; they have no space.
@@ -23,7 +24,11 @@ func writeFound(out *bytes.Buffer, found route.Found) {
 	}
 	out.WriteString("\n# Services found in Consul, with their profiles, and the routes that services claim.\n")
 	for _, s := range found.Services {
-		out.WriteString(strings.TrimSpace(foundServiceLine+s.Name+" "+s.Profile) + "\n")
+		line := foundServiceLine
+		if s.ByReload {
+			line = foundByReloadLine
+		}
+		out.WriteString(strings.TrimSpace(line+s.Name+" "+s.Profile) + "\n")
 	}
 	for _, r := range found.Routes {
 		fmt.Fprintf(out, "%s%s %s %d %s %s\n", foundRouteLine, r.Frontend, r.Route("").Key(), r.Strip, r.Service, r.Source)
@@ -34,9 +39,10 @@ func writeFound(out *bytes.Buffer, found route.Found) {
 // nothing.
 func FoundIn(content []byte) (found route.Found) {
 	for line := range strings.Lines(string(content)) {
-		if rest, is := strings.CutPrefix(line, foundServiceLine); is {
-			if words := strings.Fields(rest); len(words) > 0 {
-				found.Services = append(found.Services, route.FoundService{Name: words[0], Profile: strings.Join(words[1:], " ")})
+		for _, prefix := range []string{foundServiceLine, foundByReloadLine} {
+			rest, is := strings.CutPrefix(line, prefix)
+			if words := strings.Fields(rest); is && len(words) > 0 {
+				found.Services = append(found.Services, route.FoundService{Name: words[0], Profile: strings.Join(words[1:], " "), ByReload: prefix == foundByReloadLine})
 			}
 		}
 		if rest, is := strings.CutPrefix(line, foundRouteLine); is {

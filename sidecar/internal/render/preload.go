@@ -1,6 +1,9 @@
 package render
 
-import "fmt"
+import (
+	"cmp"
+	"fmt"
+)
 
 // PreloadPrefix begins the names of the backends that are there for the files
 // they load.
@@ -15,5 +18,5 @@ func (s Service) preload() string {
 		return ""
 	}
 	return fmt.Sprintf("\n# Loads the files of server_options for the servers that are added at runtime.\n"+
-		"backend %s%s\n    mode %s\n    server files 127.0.0.1:9 ssl verify none %s disabled\n", PreloadPrefix, s.Backend, s.Mode, s.ServerFiles)
+		"backend %s%s\n    mode %s\n    server files 127.0.0.1:9 ssl verify none %s disabled\n", PreloadPrefix, cmp.Or(s.Backend, s.Defaults), s.Mode, s.ServerFiles)
 }

@@ -45,11 +45,16 @@ func New(name, text string, settings Settings) (*Renderer, error) {
 		return nil, fmt.Errorf("render: template: %w", err)
 	}
 	r := &Renderer{tmpl: tmpl, text: text, settings: settings}
-	if r.marker, err = marker(text, settings); err != nil {
-		return nil, err
-	}
 	empty, err := r.Render(nil)
 	if err != nil {
+		return nil, err
+	}
+	if r.settings.withoutProfiles(empty) {
+		if empty, err = r.Render(nil); err != nil {
+			return nil, err
+		}
+	}
+	if r.marker, err = marker(text, r.settings); err != nil {
 		return nil, err
 	}
 	r.operator = operatorServers(empty)
@@ -61,8 +66,9 @@ func New(name, text string, settings Settings) (*Renderer, error) {
 }
 
 // marker digests all that the file is made from but what the runtime can change:
-// the servers, and the routes in the maps.
+// the servers, the routes in the maps, and backends that have a defaults section.
 func marker(text string, s Settings, before ...kept) (plan.Marker, error) {
+	s.Services = slices.DeleteFunc(slices.Clone(s.Services), func(s Service) bool { return s.Defaults != "" })
 	names := make([]string, 0, len(s.Services)+len(before))
 	for _, svc := range s.Services {
 		names = append(names, svc.Backend)
@@ -176,8 +182,13 @@ func (r *Renderer) Render(backends []plan.FileBackend) ([]byte, error) {
 		out.WriteByte('\n')
 	}
 	out.WriteString(r.settings.peers() + r.settings.operatorSections())
+	for _, p := range r.settings.Profiles {
+		out.WriteString(p.preload())
+	}
 	for _, s := range r.settings.Services {
-		out.WriteString(s.preload() + s.Beside)
+		if s.Defaults == "" {
+			out.WriteString(s.preload() + s.Beside)
+		}
 	}
 	writeRoutes(&out, r.settings.Frontends)
 	writeFound(&out, r.settings.Found)

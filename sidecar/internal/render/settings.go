@@ -44,6 +44,9 @@ type Settings struct {
 	Sections []string // lines of whole sections of the operator's
 
 	Services []Service
+	// Profiles are what the backends of discovered services are made from: Backend is
+	// empty, and Defaults is the name of the defaults section.
+	Profiles []Service
 
 	Frontends []Frontend
 	MapPath   string // what the paths of the map files begin with: that of haproxy.cfg
@@ -78,6 +81,11 @@ type Service struct {
 	FrontendExtra []string
 	BackendExtra  []string // the lines of the policy, and the operator's
 	Beside        string   // whole sections that they need, named after the backend
+
+	// Defaults is the defaults section that has all of the backend but its servers, in a
+	// template that prints .Profiles; "" is a backend of its own. HAProxy 3.4 adds and
+	// deletes such a backend as it runs.
+	Defaults string
 }
 
 // Check is HAProxy's own check of each server.

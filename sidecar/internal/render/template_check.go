@@ -77,8 +77,10 @@ func (r *Renderer) checkPrinted(empty []byte) error {
 // if all are. The rest of the line may be a secret.
 func (p proxy) lacks(lines []string) string {
 	has := make(map[string]bool, len(p.lines))
-	for _, line := range p.lines {
-		has[strings.Join(strings.Fields(line), " ")] = true
+	for _, s := range p.all() {
+		for _, line := range s.lines {
+			has[strings.Join(strings.Fields(line), " ")] = true
+		}
 	}
 	for _, line := range lines {
 		if words := wordsOf(line); len(words) > 0 && !has[strings.Join(strings.Fields(line), " ")] {

@@ -65,6 +65,9 @@ type FoundService struct {
 	Profile string    // "" is the default
 	Idle    time.Time // since when it has no route; zero: it has one
 	Changed time.Time // when its profile last changed, if it may not change again yet; else zero
+	// ByReload is set once its profile has changed: HAProxy cannot change a backend that it
+	// runs.
+	ByReload bool
 }
 
 // FoundRoute is a route of a frontend that instances of a service claim.
@@ -454,7 +457,7 @@ func (d *discovery) profiled(s FoundService) FoundService {
 	if isAllowed := d.allowed(s.Name, s.Profile) == s.Profile; profile == s.Profile || isAllowed && !s.Changed.IsZero() {
 		return s
 	}
-	s.Profile, s.Changed = profile, d.now
+	s.Profile, s.Changed, s.ByReload = profile, d.now, true
 	return s
 }
 

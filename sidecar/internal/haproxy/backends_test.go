@@ -1,0 +1,172 @@
+package haproxy
+
+import (
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/pointsman/pointsman/sidecar/internal/haproxytest"
+	"github.com/pointsman/pointsman/sidecar/internal/plan"
+)
+
+// A backend that is added as HAProxy runs gets no request before it is published, has the
+// settings of its defaults section, the name in the check's Host with them, and is deleted
+// once its servers are. Before 3.4 there are none: HAProxy says so, and the sidecar knows.
+func TestBackend_AddedPublishedAndDeleted_AsHAProxyRuns(t *testing.T) {
+	checked := make(chan string, 1)
+	node := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/healthz" {
+			select {
+			case checked <- r.Host: // the first one is enough
+			default:
+			}
+		}
+		_, _ = fmt.Fprint(w, "node") // the client tells
+	}))
+	defer node.Close()
+	routes := filepath.Join(t.TempDir(), "routes.map")
+	if err := os.WriteFile(routes, []byte("shop.test shop\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	front := haproxytest.FreeAddr(t).String()
+	p := haproxytest.StartWith(t, marked(testMark), fmt.Sprintf(`frontend f
+  mode http
+  bind %s
+  use_backend %%[req.hdr(host),map(%s,none)]
+  default_backend none
+backend none
+  mode http
+  http-request return status 404 content-type text/plain string none
+defaults pointsman.profile.web
+  mode http
+  timeout connect 1s
+  timeout server 5s
+  timeout check 500ms
+  option httpchk
+  http-check send meth GET uri /healthz ver HTTP/1.1 hdr Host %%[be_name]
+backend old from pointsman.profile.web
+  server old-1 %s check inter 50ms
+`, front, routes, node.Listener.Addr()))
+	c, err := New(Options{Runtime: p.Runtime(), Master: p.Master()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	look := func() (plan.Observed, plan.Backend, bool) {
+		t.Helper()
+		o, err := c.Observe(t.Context(), []string{"shop"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, exists := o.Backends["shop"]
+		return o, b, exists
+	}
+	do := func(wantErr string, steps ...plan.Step) {
+		t.Helper()
+		for i, err := range c.Apply(t.Context(), steps) {
+			if wantErr == "" && err != nil || wantErr != "" && (err == nil || !strings.Contains(err.Error(), wantErr)) {
+				t.Fatalf("%s: got %v, want %q", steps[i].Kind, err, wantErr)
+			}
+		}
+	}
+	served := func(want string) {
+		t.Helper()
+		if got, err := ask(t.Context(), "http://"+front, "shop.test", "/"); err != nil || got != want {
+			t.Fatalf("a request got %q, %v, want %q", got, err, want)
+		}
+	}
+	of := func(kind plan.Kind) plan.Step {
+		return plan.Step{Kind: kind, Backend: "shop", Defaults: "pointsman.profile.web", Mode: "http"}
+	}
+	add := plan.Step{Kind: plan.Add, Backend: "shop", Server: "shop-1", Addr: addr(node.Listener.Addr().String()), Weight: 1, Options: "check inter 50ms rise 1", Prove: true}
+
+	checkedAs := func(want string) {
+		t.Helper()
+		for deadline := time.After(10 * time.Second); ; {
+			select {
+			case host := <-checked:
+				if host == want {
+					return
+				}
+				if host != "old" { // one more of before
+					t.Fatalf("a check had Host %q, want %q", host, want)
+				}
+			case <-deadline:
+				t.Fatalf("no check had Host %q", want)
+			}
+		}
+	}
+	checkedAs("old")
+	p.Command("set server old/old-1 state maint")
+	o, _, exists := look()
+	if exists {
+		t.Fatal("the backend is there before it is added")
+	}
+	if !o.Caps.Backends {
+		do("Unknown command", of(plan.AddBackend))
+		served("none")
+		return
+	}
+	do("Cannot find default proxy", plan.Step{Kind: plan.AddBackend, Backend: "shop", Defaults: "other", Mode: "http"})
+	do("", of(plan.AddBackend))
+	do("name is already used", of(plan.AddBackend))
+	if _, b, exists := look(); !exists || !b.Unpublished || len(b.Servers) != 0 {
+		t.Fatalf("added: got %+v, %v, want one that is unpublished and empty", b, exists)
+	}
+	do("", add)
+	deadline := time.Now().Add(10 * time.Second)
+	for {
+		_, b, _ := look()
+		if len(b.Servers) == 1 && b.Servers[0].Up {
+			if !b.Unpublished {
+				t.Error("it is published")
+			}
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("its server is not up: %+v", b.Servers)
+		}
+	}
+	checkedAs("shop")
+	served("none")
+	do("", of(plan.PublishBackend))
+	if _, b, _ := look(); b.Unpublished {
+		t.Error("published: it is unpublished")
+	}
+	served("node")
+	do("must be unpublished", of(plan.DeleteBackend))
+	do("", of(plan.UnpublishBackend))
+	served("none")
+	do("without server", of(plan.DeleteBackend))
+	do("", plan.Step{Kind: plan.SetMaint, Backend: "shop", Server: "shop-1"})
+	do("", plan.Step{Kind: plan.Delete, Backend: "shop", Server: "shop-1"})
+	do("", of(plan.DeleteBackend))
+	if _, _, exists := look(); exists {
+		t.Error("deleted: it is there")
+	}
+	// Many backends are read by two commands, with the same result.
+	steps := make([]plan.Step, 0, wholeFrom)
+	names := make([]string, 0, wholeFrom)
+	for i := range wholeFrom {
+		s := of(plan.AddBackend)
+		s.Backend = fmt.Sprintf("shop%d", i)
+		steps, names = append(steps, s), append(names, s.Backend)
+	}
+	do("", steps...)
+	one := add
+	one.Backend = "shop0"
+	do("", one, plan.Step{Kind: plan.PublishBackend, Backend: "shop1"})
+	all, err := c.Observe(t.Context(), names)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range names {
+		if b, exists := all.Backends[name]; !exists || b.Unpublished != (name != "shop1") {
+			t.Errorf("%s: got %+v, %v", name, b, exists)
+		}
+	}
+}

@@ -1,0 +1,71 @@
+package plan
+
+import "github.com/pointsman/pointsman/sidecar/internal/catalog"
+
+// isRuntime reports whether HAProxy can add and delete the backend as it runs
+// (docs/haproxy-facts.md, fact 41).
+func (b *backendPlan) isRuntime() bool { return b.running && b.backends && b.Defaults != "" }
+
+// leaveWhole makes the plan of a backend that is to go: there is no instance, and
+// nothing to guard.
+func (b *backendPlan) leaveWhole() {
+	b.want = catalog.Service{Name: b.want.Name, Known: true}
+	b.guard, b.MinServers, b.MaxLossRatio = Guard{}, 0, 1
+	b.slots, b.adds = false, true
+}
+
+// whole takes the steps of the backend itself that come before those of its servers, and
+// reports whether these have to wait.
+func (b *backendPlan) whole() (waits bool) {
+	switch {
+	case !b.exists && b.Gone:
+		return true
+	case !b.exists:
+		if b.isRuntime() { // else the file brings it
+			b.additions = append(b.additions, Step{Kind: AddBackend, Reason: Registered, Backend: b.Backend, Defaults: b.Defaults, Mode: b.Mode})
+		}
+		return true
+	case !b.Gone:
+		return false
+	case !b.isRuntime(): // the file takes it
+		return true
+	case !b.unpublished:
+		b.removals = append(b.removals, Step{Kind: UnpublishBackend, Reason: Deregistered, Backend: b.Backend})
+		return true
+	case len(b.servers) == 0:
+		b.removals = append(b.removals, Step{Kind: DeleteBackend, Reason: Deregistered, Backend: b.Backend})
+		return true
+	}
+	return false
+}
+
+// publish lets requests be routed to a backend once one of its servers is up, or if that
+// cannot be waited for any longer. Until then they go where they go without it.
+func (b *backendPlan) publish() {
+	if b.unpublished && !b.Gone && !b.isAwaited() {
+		b.additions = append(b.additions, Step{Kind: PublishBackend, Reason: Registered, Backend: b.Backend})
+	}
+}
+
+// isAwaited reports whether no server is up, and one may soon be.
+func (b *backendPlan) isAwaited() bool {
+	of := map[*catalog.Instance]*Server{}
+	for i := range b.servers {
+		s := &b.servers[i]
+		if isAvailable(s) {
+			return false
+		}
+		if inst := b.bound[i]; inst != nil && s.Admin == Ready {
+			of[inst] = s
+		}
+	}
+	for n := range b.want.Instances {
+		inst := &b.want.Instances[n]
+		switch s := of[inst]; {
+		case b.role(inst) != in || inst.Weight == 0:
+		case s == nil && !b.isOverdue(inst), s != nil && s.SinceChange < b.ReplacementTimeout:
+			return true
+		}
+	}
+	return false
+}

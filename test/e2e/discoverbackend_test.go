@@ -1,0 +1,115 @@
+package e2e
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/pointsman/pointsman/test/lab"
+)
+
+// hasBackend waits until HAProxy has a backend, or no longer has it.
+func (w *routedWorld) hasBackend(name string, want bool) {
+	w.Helper()
+	w.must(lab.Until(w.ctx, 20*time.Second, fmt.Sprintf("HAProxy has backend %s: %v", name, want), func() error {
+		out, err := w.lb.Runtime(w.ctx, "show backend")
+		if err == nil && strings.Contains(out+"\n", "\n"+name+"\n") != want {
+			err = fmt.Errorf("it has\n%s", out)
+		}
+		return err
+	}))
+}
+
+// A hundred services appear one after the other, with requests to all that are there.
+func TestDiscover_HundredServicesAppearUnderLoad_NoFailedRequest(t *testing.T) {
+	t.Parallel()
+	w := newDiscoveringWorld(t)
+	w.must(w.lb.SetExtra(strings.Replace(fmt.Sprintf(discoverSettings, w.port), "{grace: 2s}", "{grace: 2s, max_services: 200}", 1)))
+	w.must(w.lb.Reread())
+	load := w.hammer(map[[2]string][]string{{"own.example.com", "/"}: {"own0"}})
+	before, each := w.reloads(), w.reloadsFor()
+	var loads []*routedLoad
+	for i := range 100 {
+		name := fmt.Sprintf("s%02d", i)
+		host := name + ".example.com"
+		w.serve(name, name+"-0", "pointsman-route="+host)
+		if i%10 == 9 { // from the first answer on, no request to it fails
+			w.until(host, "/", name+"-0")
+			loads = append(loads, w.hammer(map[[2]string][]string{{host, "/"}: {name + "-0"}}))
+		}
+	}
+	for i := range 100 {
+		name := fmt.Sprintf("s%02d", i)
+		w.until(name+".example.com", "/", name+"-0")
+	}
+	for _, l := range append(loads, load) {
+		l.stop(t)
+	}
+	if got := w.reloads() - before; each == 0 && got > 0 {
+		t.Errorf("%d reloads, want none", got)
+	}
+}
+
+// A backend that HAProxy added as it runs is the same one for all that happens later: a
+// sidecar that starts, a reload by someone else, a service that comes back while its backend
+// is on its way out, and one that chooses another profile.
+func TestDiscover_BackendAddedAtRuntime_OutlivesWhatHappens(t *testing.T) {
+	t.Parallel()
+	w := newDiscoveringWorld(t)
+	w.must(w.lb.SetExtra("profiles:\n  - {name: default}\n  - {name: slow, services: \"*\", balance: leastconn}\n" + fmt.Sprintf(discoverSettings, w.port)))
+	w.must(w.lb.Reread())
+	const claim = "pointsman-route=shop.example.com"
+	first := w.serve("shop", "shop0", claim)
+	w.until("shop.example.com", "/", "shop0")
+	each := w.reloadsFor()
+	load := w.hammer(map[[2]string][]string{{"shop.example.com", "/"}: {"shop0", "shop1"}, {"own.example.com", "/"}: {"own0"}})
+
+	pid := w.workerPID()
+	w.must(w.lb.Sidecar.Kill())
+	w.must(w.lb.StartSidecar())
+	w.must(w.lb.Ready(w.ctx, 15*time.Second))
+	if got := w.workerPID(); got != pid || w.reloads() != 0 {
+		t.Errorf("after a restart of the sidecar worker %d became %d, with %d reloads", pid, got, w.reloads())
+	}
+	second := w.serve("shop", "shop1", claim)
+	w.until("shop.example.com", "/", "shop1")
+	w.must(w.lb.ReloadHAProxy(w.ctx))
+	w.until("shop.example.com", "/", "shop0")
+	w.until("shop.example.com", "/", "shop1")
+	if got := w.reloads(); got != 0 {
+		t.Errorf("%d reloads after one by another program, want none", got)
+	}
+
+	// Another profile takes one reload.
+	first.registerWith(map[string]string{"pointsman-profile": "slow"}, claim)
+	second.registerWith(map[string]string{"pointsman-profile": "slow"}, claim)
+	w.must(lab.Until(w.ctx, 20*time.Second, "the other profile is loaded by one reload", func() error {
+		if got := w.reloads(); got != 1 || !strings.Contains(w.readConfig(), "balance leastconn") {
+			return fmt.Errorf("%d reloads", got)
+		}
+		return nil
+	}))
+	w.until("shop.example.com", "/", "shop0")
+	load.stop(t)
+
+	// One that goes, and is back before its backend has gone.
+	reloads := w.reloads()
+	clock := w.serve("clock", "clock0", "pointsman-route=clock.example.com")
+	w.until("clock.example.com", "/", "clock0")
+	clock.deregister()
+	w.until("clock.example.com", "/", "")
+	clock.register("pointsman-route=clock.example.com")
+	w.until("clock.example.com", "/", "clock0")
+	clock.deregister()
+	w.hasBackend("clock", false)
+	w.until("clock.example.com", "/", "")
+	clock.register("pointsman-route=clock.example.com")
+	w.until("clock.example.com", "/", "clock0")
+	w.must(lab.Until(w.ctx, 10*time.Second, "it was added twice, and deleted once", func() error {
+		if got := w.reloads() - reloads; got != 3*each {
+			return fmt.Errorf("%d reloads, want %d", got, 3*each)
+		}
+		return nil
+	}))
+}
