@@ -76,11 +76,21 @@ func (k *observedCache) changed(services []plan.Service, c Catalog) (changed []p
 	return changed
 }
 
-// isNews reports whether a service has another answer than the one that was planned.
-func (a *Agent) isNews() bool {
-	return slices.ContainsFunc(a.set.Services, func(s plan.Service) bool {
-		return !a.catalog.Health(s.Backend).Changed.Equal(a.known.seen[s.Backend])
-	})
+// unplanned gives the services, by backend, that have another answer than the one that was
+// planned, with the time of the answer.
+func (a *Agent) unplanned() map[string]time.Time {
+	out := map[string]time.Time{}
+	for _, s := range a.set.Services {
+		if at := a.catalog.Health(s.Backend).Changed; !at.Equal(a.known.seen[s.Backend]) {
+			out[s.Backend] = at
+		}
+	}
+	return out
+}
+
+// isPlanned reports whether an answer of that time was planned, or is none any more.
+func (a *Agent) isPlanned(backend string, answer time.Time) bool {
+	return !a.known.seen[backend].Before(answer) || a.catalog.Health(backend).Changed.Before(answer)
 }
 
 // always lists what is read every time.
@@ -241,7 +251,8 @@ func (k *observedCache) noteStep(s plan.Step) {
 		l.Weight = 0
 	case plan.SetMaint:
 		l.Disabled = true
-	case plan.Add, plan.Delete, plan.SetWeight, plan.SetMaxConn, plan.SetAddr, plan.EnableHealth, plan.EnableAgent, plan.DisableAgent, plan.Shutdown:
+	case plan.Add, plan.Delete, plan.SetWeight, plan.SetMaxConn, plan.SetAddr, plan.EnableHealth, plan.EnableAgent, plan.DisableAgent, plan.Shutdown,
+		plan.AddBackend, plan.PublishBackend, plan.UnpublishBackend, plan.DeleteBackend:
 		return
 	}
 	k.left[s.Backend] = left

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"maps"
 	"slices"
 	"time"
 
@@ -16,13 +17,15 @@ type reloadKeeper struct {
 	done    chan *reload // how it went; room for one
 	reset   bool         // new settings have come while it was under way
 
-	reason     plan.ReloadReason // of the one that is due, or none
-	first      time.Time         // when it became due
-	changed    time.Time         // when what it would load last changed
-	model      []plan.FileBackend
-	held       string    // why it is held back, as it was logged
-	again      time.Time // when it is looked at again whether it is still held back
-	looksAgain bool      // Consul had something newer when it became due, and that is looked into first
+	reason  plan.ReloadReason // of the one that is due, or none
+	first   time.Time         // when it became due
+	changed time.Time         // when what it would load last changed
+	model   []plan.FileBackend
+	held    string    // why it is held back, as it was logged
+	again   time.Time // when it is looked at again whether it is still held back
+	// newer is what Consul had said when it became due that was not planned yet, by
+	// backend: that is looked into first. nil: it is not due.
+	newer map[string]time.Time
 
 	succeeded, failures int
 	last                time.Time
@@ -104,7 +107,7 @@ type oldWorkerLimits struct {
 func (a *Agent) tendReload(ctx context.Context, p plan.Plan) time.Duration {
 	r := &a.reloads
 	if p.Reload == plan.NoReload {
-		r.reason, r.held, r.model, r.useless, r.loaded = plan.NoReload, "", nil, 0, fileWrite{}
+		r.reason, r.held, r.model, r.newer, r.useless, r.loaded = plan.NoReload, "", nil, nil, 0, fileWrite{}
 		if r.err != nil {
 			// HAProxy runs what is wanted: what was wrong has been put back.
 			a.log.Info("failed reload no longer needed", "reason", r.lastReason)
@@ -125,12 +128,16 @@ func (a *Agent) tendReload(ctx context.Context, p plan.Plan) time.Duration {
 		return time.Hour // its end wakes the loop
 	}
 	if wait := max(a.reloadDue(p).Sub(now), r.again.Sub(now)); wait > 0 {
-		r.looksAgain = false
+		r.newer = nil
 		return wait
 	}
-	if r.looksAgain = !r.looksAgain && a.isNews(); r.looksAgain { // HAProxy may have answered slowly
+	if r.newer == nil {
+		r.newer = a.unplanned()
+	}
+	if maps.DeleteFunc(r.newer, a.isPlanned); len(r.newer) > 0 { // HAProxy may have answered slowly
 		return 0
 	}
+	r.newer = nil
 	r.running = &reload{
 		reason:    p.Reload,
 		fileWrite: fileWrite{renderer: a.set.Renderer, model: p.FileToReload()},
