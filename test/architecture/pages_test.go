@@ -372,3 +372,37 @@ func TestPages_OwnersInScripts_AreThoseOfThePackage(t *testing.T) {
 		t.Error("no script found")
 	}
 }
+
+// An operator who searches the log for what a page says finds it.
+func TestPages_LogMessages_AreLogged(t *testing.T) {
+	tree := os.DirFS(root)
+	var sources strings.Builder
+	walk(t, tree, func(name string) {
+		if path.Ext(name) == ".go" && !strings.HasSuffix(name, "_test.go") {
+			source, err := fs.ReadFile(tree, name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			sources.Write(source)
+		}
+	})
+	named, code := regexp.MustCompile("\\b[Ll]og (?:says |line )?`([^`]+)`"), sources.String()
+	count := 0
+	for _, page := range pagesOf(t, tree) {
+		text, err := fs.ReadFile(tree, page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range named.FindAllStringSubmatch(string(text), -1) {
+			count++
+			step, isStep := strings.CutPrefix(m[1], "server ") // server up, server maint: by the step's kind
+			if !strings.Contains(code, `"`+m[1]) && (!isStep || !strings.Contains(code, `"`+step+`"`)) {
+				t.Errorf("%s has a log message %q, which nothing logs", page, m[1])
+			}
+		}
+	}
+	// The floor keeps a search that finds nothing from passing.
+	if count < 15 {
+		t.Errorf("%d messages are found, want many more", count)
+	}
+}
