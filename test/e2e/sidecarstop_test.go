@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -64,6 +65,11 @@ func TestSidecarUpgrade_NodeLeavesMeanwhile_LosesNothing(t *testing.T) {
 		p.must(n.Wait(30 * time.Second))
 		if took := time.Since(begun); took > 2*leaveWait {
 			t.Errorf("the node took %s to leave, want it soon after the new sidecar is there", took)
+		}
+		// It has asked lb0, or waited for it. Without the record it does neither, and has left
+		// a moment after lb1 has drained, before the new sidecar is there.
+		if log := n.Tail(20); !strings.Contains(log, `"lb":"lb0"`) {
+			t.Errorf("the node has left without lb0:\n%s", log)
 		}
 		fresh, err := p.StartNode(p.ctx, p.consul, service, fmt.Sprintf("new%d", i), "1.1")
 		p.must(err)
