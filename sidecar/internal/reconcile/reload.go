@@ -36,7 +36,8 @@ type reloadKeeper struct {
 	streak              int // failures in a row
 
 	// useless counts the reloads that succeeded, one after another, and loaded the
-	// same as the one before: loaded.
+	// same as the one before: loaded. What they brought has not come, or has not stayed,
+	// because another program loads a file of its own.
 	useless int
 	loaded  fileWrite
 
@@ -67,6 +68,15 @@ const answerWait = 10 * time.Second
 
 // drainWait is how long a reload waits in addition while plan.Plan.HoldReload is set.
 const drainWait = time.Second
+
+// stayMin is how long what a reload has brought must be there at least, until the next one
+// of the same is no repetition.
+const stayMin = 30 * time.Second
+
+// uselessWait is how long the next reload of the same waits after the last.
+func (a *Agent) uselessWait() time.Duration {
+	return max(a.set.ReloadInterval, time.Second) << min(a.reloads.useless, 6)
+}
 
 // failed reports whether the last reload was to load this, and did not.
 func (r *reloadKeeper) failed(m plan.Marker) bool { return r.err != nil && r.errMarker == m }
@@ -107,7 +117,10 @@ type oldWorkerLimits struct {
 func (a *Agent) tendReload(ctx context.Context, p plan.Plan) time.Duration {
 	r := &a.reloads
 	if p.Reload == plan.NoReload {
-		r.reason, r.held, r.model, r.newer, r.useless, r.loaded = plan.NoReload, "", nil, nil, 0, fileWrite{}
+		r.reason, r.held, r.model, r.newer = plan.NoReload, "", nil, nil
+		if r.useless > 0 && time.Since(r.last) > max(stayMin, 2*a.uselessWait()) {
+			r.useless, r.loaded = 0, fileWrite{} // it has stayed
+		}
 		if r.err != nil {
 			// HAProxy runs what is wanted: what was wrong has been put back.
 			a.log.Info("failed reload no longer needed", "reason", r.lastReason)
@@ -322,7 +335,7 @@ func (a *Agent) noteReload(ctx context.Context, l *reload) {
 	}
 	if r.useless > 0 && !r.reset {
 		// What a reload should bring does not come by it.
-		wait := max(a.set.ReloadInterval, time.Second) << min(r.useless, 6)
+		wait := a.uselessWait()
 		r.notBefore = r.last.Add(wait)
 		a.log.Warn("reload was needed again", "reason", l.reason, "reloads", r.useless+1, "not_before", wait)
 	}

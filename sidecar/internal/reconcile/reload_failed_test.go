@@ -310,3 +310,43 @@ func TestReload_DoesNotBringTheNeeded_IsTriedAgainMoreAndMoreRarely(t *testing.T
 		}
 	})
 }
+
+// Another program loads a file of its own a while after each reload of ours: each of ours
+// brings what it should, and is needed again.
+func TestReload_AnotherProgramLoadsItsOwnAfterEach_IsMadeMoreAndMoreRarely(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, true)
+		b.settings.ReloadInterval, b.settings.Reconcile = 2*time.Second, time.Second
+		b.catalog.says("api", instance("a", 1))
+		b.adoptable()
+		b.start()
+		b.passes(time.Minute)
+		theirs := func() {
+			b.haproxy.with(func() {
+				b.haproxy.pid++
+				b.haproxy.marker = plan.Marker{}
+			})
+		}
+		b.haproxy.with(func() {
+			b.haproxy.onLoad = func() { time.AfterFunc(5*time.Second, theirs) }
+		})
+		theirs()
+		b.passes(10 * time.Minute)
+		if n := len(b.haproxy.reloadTimes()); n < 5 || n > 12 {
+			t.Errorf("got %d reloads in 10 minutes, want 5 to 12: %v", n, b.haproxy.reloadTimes())
+		}
+		if n := b.log.count("[WARN]", "reload was needed again"); n < 3 {
+			t.Errorf("got %d lines that say so:\n%s", n, b.log)
+		}
+
+		// The other program has stopped. What it does once, much later, is undone at once.
+		b.haproxy.with(func() { b.haproxy.onLoad = nil })
+		b.passes(15 * time.Minute)
+		before := len(b.haproxy.reloadTimes())
+		theirs()
+		b.passes(10 * time.Second)
+		if n := len(b.haproxy.reloadTimes()) - before; n != 1 {
+			t.Errorf("got %d reloads within 10 s, want 1", n)
+		}
+	})
+}
