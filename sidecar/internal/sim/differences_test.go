@@ -119,7 +119,7 @@ func (w *world) serviceDiffers(svc plan.Service, c content) string {
 			strange = strange || w.isStrange(svc, told, s.Addr)
 		case s.Admin == plan.Maint && w.proxy.dynamic && !isSlot(s.Name) && !isOwned(s.Server, told):
 			return s.Name + " is left over"
-		case s.Admin == plan.Drain && !slices.ContainsFunc(told.Instances, func(i catalog.Instance) bool { return i.Addr == s.Addr && announced(i) }):
+		case s.Admin == plan.Drain && !isAnnouncedAt(told, s.Addr):
 			return s.Name + " is in drain without a reason"
 		}
 	}

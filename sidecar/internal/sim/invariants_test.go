@@ -55,7 +55,7 @@ func announced(i catalog.Instance) bool {
 // isAnnounced reports whether the instance of a server was meant to go. Of
 // two that are registered at a slot's address, either may be the one.
 func isAnnounced(s plan.Server, o catalog.Instance, told catalog.Service) bool {
-	return announced(o) || isSlot(s.Name) && slices.ContainsFunc(told.Instances, func(i catalog.Instance) bool { return i.Addr == s.Addr && announced(i) })
+	return announced(o) || isSlot(s.Name) && isAnnouncedAt(told, s.Addr)
 }
 
 // freeAddr is the address of a slot that no instance has.
@@ -294,7 +294,7 @@ func (w *world) checkTakenOut(s *sidecar, svc plan.Service, told catalog.Service
 	switch {
 	case has && st.Reason == plan.Drift && (announced(o) || takesTraffic(svc, o)):
 		// An operator has pointed it elsewhere, so it does no good where it is.
-	case has && announced(o):
+	case has && announced(o), isAnnouncedAt(told, seen.Addr): // also by the name of one that has moved away
 		if left == 0 && s.coming(svc, in, servers) {
 			w.breach(makeBeforeBreak, "%s %s/%s (%s): no server is left, and replacements are coming", st.Kind, st.Backend, st.Server, st.Reason)
 		}
@@ -307,6 +307,11 @@ func (w *world) checkTakenOut(s *sidecar, svc plan.Service, told catalog.Service
 	case left < svc.MinServers && !isReplaced(seen, svc, told, servers):
 		w.breach(makeBeforeBreak, "%s %s/%s (%s): %d are left, the minimum is %d", st.Kind, st.Backend, st.Server, st.Reason, left, svc.MinServers)
 	}
+}
+
+// isAnnouncedAt reports whether an instance at an address was meant to go.
+func isAnnouncedAt(told catalog.Service, at netip.AddrPort) bool {
+	return slices.ContainsFunc(told.Instances, func(i catalog.Instance) bool { return i.Addr == at && announced(i) })
 }
 
 // coming reports whether an instance that should take traffic does not yet,
