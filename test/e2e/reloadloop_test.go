@@ -98,7 +98,7 @@ func TestReloadLoop_TemplateLeavesOutTheBackend_BacksOff(t *testing.T) {
 	var err error
 	w.lb, err = w.NewBalancer("lb0", w.consul, lab.Service{Name: service, BackendOnly: true})
 	w.must(err)
-	backend := regexp.MustCompile(`(?s)backend \{\{\.Backend\}\}\{\{\$\.From\}\}.*\{\{- range \.Servers\}\}\n    \{\{\.\}\}\n\{\{- end\}\}`)
+	backend := regexp.MustCompile(`(?s)backend \{\{\.Backend\}\} from .*\{\{- range \.Servers\}\}\n    \{\{\.\}\}\n\{\{- end\}\}`)
 	w.template(func(built string) string { return backend.ReplaceAllStringFunc(built, upTo2) })
 	w.servesTwo("\nbackend api")
 	w.loops(loopLeast, loopMost)
