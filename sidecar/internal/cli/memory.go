@@ -3,6 +3,8 @@ package cli
 import (
 	"runtime/debug"
 	"runtime/metrics"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 )
@@ -14,6 +16,19 @@ const (
 	// spareEvery bounds how often: it takes a collection of all garbage.
 	spareEvery = 30 * time.Second
 )
+
+// gcPercent is how much the heap grows between two collections, as Go's GOGC. A fleet
+// is kept for long and little is made anew, so that more collections cost next to
+// nothing: 1,000 services of 10 instances idle in 100 MiB instead of 128.
+const gcPercent = 50
+
+// boundGarbage sets it, unless the operator has by GOGC.
+func boundGarbage(environ []string) {
+	isSet := func(entry string) bool { return strings.HasPrefix(entry, "GOGC=") && entry != "GOGC=" }
+	if !slices.ContainsFunc(environ, isSet) {
+		debug.SetGCPercent(gcPercent)
+	}
+}
 
 // spareMemory gives memory back to the system that was needed for a moment. Go
 // keeps what a start or a comparison of a large fleet has taken: by GOGC, as much

@@ -40,6 +40,26 @@ func TestSpareMemory_MuchToSpare_IsGivenBackOnceInAWhile(t *testing.T) {
 	}
 }
 
+func TestBoundGarbage_UnlessGOGCIsSet(t *testing.T) {
+	before := debug.SetGCPercent(77)
+	defer debug.SetGCPercent(before)
+	for _, c := range []struct {
+		environ []string
+		want    int
+	}{
+		{[]string{"GOGC=77"}, 77},
+		{[]string{"PATH=/bin", "GOGC=off"}, 77},
+		{[]string{"GOGC=", "GOGCX=1"}, gcPercent},
+		{nil, gcPercent},
+	} {
+		debug.SetGCPercent(77)
+		boundGarbage(c.environ)
+		if got := debug.SetGCPercent(77); got != c.want {
+			t.Errorf("%q: GOGC is %d, want %d", c.environ, got, c.want)
+		}
+	}
+}
+
 func TestSpareMemory_OfThisProcess_IsGivenBack(t *testing.T) {
 	defer debug.SetGCPercent(debug.SetGCPercent(-1)) // no collection but those that are asked for
 	runtime.GC()                                     // ends one that is under way

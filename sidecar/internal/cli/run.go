@@ -51,6 +51,7 @@ change it.`,
 			if err != nil {
 				return err
 			}
+			boundGarbage(env.Environ)
 			if passed := passedOver(env); passed != "" {
 				newLogger(cfg, env).Warn("container platform's environment variables ignored", "variables", passed)
 			}

@@ -1,8 +1,8 @@
 package consul
 
 import (
+	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -31,7 +31,8 @@ const (
 // environment on its own, pastes service names into paths as they are, takes
 // a missing header for a good one and null for an empty list.
 type client struct {
-	http     *http.Client
+	http     *http.Client      // for what is written
+	queries  http.RoundTripper // for what is read
 	endpoint endpoint
 	token    *credential.File[string]
 	auth     *url.Userinfo // nil for none
@@ -62,6 +63,12 @@ func newClient(o Options) (*client, error) {
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
 	}
+	c.queries = transport
+	if at.base.Scheme != schemeHTTPS {
+		c.queries = &plainTransport{gunzips: !at.isNear(), dial: func(ctx context.Context) (net.Conn, error) {
+			return transport.DialContext(ctx, "tcp", net.JoinHostPort(at.base.Hostname(), cmp.Or(at.base.Port(), "80")))
+		}}
+	}
 	if o.HTTPAuth != "" {
 		user, password, _ := strings.Cut(o.HTTPAuth, ":")
 		c.auth = url.UserPassword(user, password)
@@ -76,9 +83,9 @@ func newClient(o Options) (*client, error) {
 
 // newTransport makes the connections. Over TLS all queries share a few by
 // HTTP/2. Without it each blocked query has one to itself, since Consul's agent
-// speaks HTTP/1.1 there; they are kept between queries, so a service costs one
-// connection and no more. The agent takes 200 from one address by default
-// (limits.http_max_conns_per_client) and any number on a Unix socket.
+// speaks HTTP/1.1 there: see plainTransport. They are kept between queries, so a
+// service costs one connection and no more. The agent takes 200 from one address by
+// default (limits.http_max_conns_per_client) and any number on a Unix socket.
 func newTransport(o Options, at endpoint) (*http.Transport, error) {
 	dialer := &net.Dialer{
 		Timeout: dialTimeout,
@@ -92,10 +99,7 @@ func newTransport(o Options, at endpoint) (*http.Transport, error) {
 		IdleConnTimeout:     idleTimeout,
 		ForceAttemptHTTP2:   true,
 		DisableCompression:  at.isNear(),
-		// Each connection keeps both for as long as its query waits. A header fits;
-		// a body goes around the buffer where it is read in larger pieces.
-		ReadBufferSize: 1 << 10, WriteBufferSize: 1 << 10,
-		HTTP2: &http.HTTP2Config{SendPingTimeout: 15 * time.Second, PingTimeout: 15 * time.Second},
+		HTTP2:               &http.HTTP2Config{SendPingTimeout: 15 * time.Second, PingTimeout: 15 * time.Second},
 	}
 	if at.socket != "" {
 		t.DialContext = dated(func(ctx context.Context, _, _ string) (net.Conn, error) {
@@ -113,7 +117,12 @@ func newTransport(o Options, at endpoint) (*http.Transport, error) {
 	return t, nil
 }
 
-func (c *client) close() { c.http.CloseIdleConnections() }
+func (c *client) close() {
+	c.http.CloseIdleConnections()
+	if plain, is := c.queries.(*plainTransport); is {
+		plain.CloseIdleConnections()
+	}
+}
 
 // answer is all that Consul said to one query.
 type answer struct {
@@ -172,7 +181,7 @@ func (c *client) get(ctx context.Context, q query, from cursor, read func(io.Rea
 	if err != nil {
 		return meta{}, err
 	}
-	resp, err := c.http.Do(req)
+	resp, err := c.queries.RoundTrip(req)
 	if err != nil {
 		return meta{}, c.failed(ctx, err)
 	}
@@ -237,14 +246,10 @@ func (c *client) sign(req *http.Request) error {
 	return nil
 }
 
-// failed names the agent, and the deadline where that was the cause. The URL
-// that net/http puts before its errors is left out.
+// failed names the agent, and the deadline where that was the cause.
 func (c *client) failed(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		err = context.Cause(ctx)
-	}
-	if wrapped, ok := errors.AsType[*url.Error](err); ok {
-		err = wrapped.Err
 	}
 	return fmt.Errorf("ask %s: %w", c.endpoint, err)
 }

@@ -86,11 +86,12 @@ func TestServicesKeepTheirConnections(t *testing.T) {
 	w := start(t, address, consul.Options{}, fifty()...)
 	w.await("all answers", allKnown)
 	w.awaitHealthOf("blocked queries", func() error { return blocked(f) })
-	// net/http dials beside waiting for a connection to become free, so a start
-	// may leave some that no request uses; they end when they have been idle.
-	if got := connections(); got.open > 100 {
-		t.Errorf("%+v connections for 50 services, want about one each", got)
-	}
+	w.awaitHealthOf("one connection each", func() error {
+		if got := connections(); got.open != 50 {
+			return fmt.Errorf("%+v connections for 50 services", got)
+		}
+		return nil
+	})
 	made, asked := connections().made, len(f.Requests())
 	for i := range 20 {
 		other.register(fmt.Sprint("a", i))

@@ -38,6 +38,10 @@ type Client struct {
 	alone        int                   // the worker, by PID, that was seen to have no old one; 0: none was
 	masterAway   bool                  // OldWorkers could not ask the master
 	masterGone   bool                  // the master has not answered for longer than a restart takes
+	large        struct {              // the last large reply
+		line  string // that it answered
+		bytes int
+	}
 }
 
 // learn keeps what a process said of itself.

@@ -38,17 +38,43 @@ func (c *Client) exchange(ctx context.Context, e endpoint, line string, halfClos
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
 
-	reply, err := writeAndRead(conn, line, halfClose)
+	reply, err := writeAndRead(conn, line, halfClose, c.expected(line))
 	if err != nil {
 		if cause := ctx.Err(); cause != nil {
 			err = fmt.Errorf("no complete reply within %s: %w", timeout, cause)
 		}
 		return reply, err
 	}
+	c.noteLarge(line, len(reply))
 	return reply, nil
 }
 
-func writeAndRead(conn net.Conn, line string, halfClose bool) (string, error) {
+// largeReply is from how many bytes on the room for a reply is made at once, by how
+// long it was the last time.
+const largeReply = 256 << 10
+
+// noteLarge remembers how long a reply was. Only the last large one counts: the
+// comparison of everything has it, again and again.
+func (c *Client) noteLarge(line string, bytes int) {
+	if bytes < largeReply {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.large.line, c.large.bytes = line, bytes
+}
+
+// expected is about how long a reply will be, in bytes; 0: not known.
+func (c *Client) expected(line string) int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.large.line != line {
+		return 0
+	}
+	return c.large.bytes + c.large.bytes/32
+}
+
+func writeAndRead(conn net.Conn, line string, halfClose bool, expected int) (string, error) {
 	// The write's error waits: HAProxy may refuse a line, say why and close
 	// before it has read all of it.
 	_, writeErr := io.WriteString(conn, line+"\n")
@@ -58,7 +84,8 @@ func writeAndRead(conn net.Conn, line string, halfClose bool) (string, error) {
 	for {
 		n, err := conn.Read(piece[:])
 		if reply.Len() > 0 && reply.Cap()-reply.Len() < n {
-			reply.Grow(max(n, reply.Len())) // by more than append would: large replies are copied less
+			// By more than append would: large replies are copied less.
+			reply.Grow(max(n, reply.Len(), min(expected, maxReply)-reply.Len()))
 		}
 		isFirst := reply.Len() == 0
 		reply.Write(piece[:n])

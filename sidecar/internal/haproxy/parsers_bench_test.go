@@ -33,8 +33,8 @@ func BenchmarkParse(b *testing.B) {
 			b.SetBytes(int64(len(stat)))
 			b.ReportAllocs()
 			for b.Loop() {
-				if servers, err := parseStat(stat); err != nil || len(servers) != n {
-					b.Fatalf("got %d servers, %v", len(servers), err)
+				if servers, err := parseStat(stat); err != nil || len(servers.all) != n {
+					b.Fatalf("got %d servers, %v", len(servers.all), err)
 				}
 			}
 		})

@@ -1,6 +1,7 @@
 package haproxy
 
 import (
+	"encoding/csv"
 	"net/netip"
 	"regexp"
 	"slices"
@@ -64,7 +65,7 @@ func FuzzParseServersState(f *testing.F) {
 			t.Errorf("more servers (%d) than lines", len(servers))
 		}
 		for _, s := range servers {
-			v := serverView{s, serverStat{}}.plan()
+			v := serverView{&s, &serverStat{}}.plan()
 			if s.name == "" || strings.ContainsAny(s.name, " \n\t") {
 				t.Errorf("name %q", s.name)
 			}
@@ -87,12 +88,34 @@ func FuzzParseStat(f *testing.F) {
 	f.Add("# pxname,svname,qcur,scur,type,\nb,\"a\nb\",1,2,2,\n")
 	f.Fuzz(func(t *testing.T, reply string) {
 		stats, err := parseStat(reply)
-		if err != nil && stats != nil {
+		if err != nil && len(stats.all) > 0 {
 			t.Errorf("an error and a value: %v", stats)
 		}
-		for key, s := range stats {
-			if key.server == "" || key != (statKey{s.backend, s.name}) || s.sessions < 0 || s.queued < 0 || s.maxConn < 0 {
-				t.Errorf("accepted: %q %+v", key, s)
+		for _, s := range stats.all {
+			if s.name == "" || s.backend == "" || s.sessions < 0 || s.queued < 0 || s.maxConn < 0 {
+				t.Errorf("accepted: %+v", s)
+			}
+		}
+	})
+}
+
+// FuzzStatLines holds the short way to what encoding/csv reads.
+func FuzzStatLines(f *testing.F) {
+	f.Add(seedStat)
+	f.Add("a,b\r\nc\n ")
+	f.Add("a,b\n\n,\r\nc\r\n\n\"d\n,\"\"\",e\nf,\"g\"\n")
+	f.Fuzz(func(t *testing.T, table string) {
+		all := csv.NewReader(strings.NewReader(table))
+		all.FieldsPerRecord, all.LazyQuotes = -1, true
+		lines := statLines{rest: table}
+		for {
+			want, wantErr := all.Read()
+			got, err := lines.read()
+			if (err == nil) != (wantErr == nil) || !slices.Equal(got, want) {
+				t.Fatalf("got %q, %v; want %q, %v", got, err, want, wantErr)
+			}
+			if err != nil {
+				return
 			}
 		}
 	})

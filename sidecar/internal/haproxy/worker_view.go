@@ -17,8 +17,8 @@ type asker func(ctx context.Context, commands []string) (string, error)
 
 // serverView is one server as both tables show it.
 type serverView struct {
-	serverState
-	serverStat
+	*serverState
+	*serverStat
 }
 
 // workerView is what one worker runs.
@@ -125,7 +125,7 @@ func readWhole(ctx context.Context, ask asker, backends []string) (workerView, e
 		}
 		if name, found := wanted[name]; found {
 			// One that has lost a server between the two tables is read by itself.
-			if servers, whole := join(states[:n], stats); whole {
+			if servers, whole := join(states[:n], &stats); whole {
 				view.backends[name] = servers
 				view.noteUnpublished(name, stats)
 			}
@@ -183,13 +183,13 @@ func (v *workerView) readBackend(ctx context.Context, ask asker, backend, stateR
 	if err != nil {
 		return err
 	}
-	servers, whole := join(states, stats)
+	servers, whole := join(states, &stats)
 	if !whole {
 		// `show stat` takes the first proxy of a name, which may be a frontend.
 		if stats, err = statByID(ctx, ask, states[0].backendID); err != nil {
 			return err
 		}
-		if servers, whole = join(states, stats); !whole {
+		if servers, whole = join(states, &stats); !whole {
 			return errChanged
 		}
 	}
@@ -198,34 +198,34 @@ func (v *workerView) readBackend(ctx context.Context, ask asker, backend, stateR
 	return nil
 }
 
-func (v *workerView) noteUnpublished(backend string, stats map[statKey]serverStat) {
-	if stats[statKey{backend, ""}].unpublished {
+func (v *workerView) noteUnpublished(backend string, stats statTable) {
+	if stats.unpublished[backend] {
 		v.unpublished[backend] = true
 	}
 }
 
-func statByID(ctx context.Context, ask asker, backendID int) (map[statKey]serverStat, error) {
+func statByID(ctx context.Context, ask asker, backendID int) (statTable, error) {
 	text, err := ask(ctx, []string{"show stat " + strconv.Itoa(backendID) + " " + withBackends + " -1"})
 	if err != nil {
-		return nil, err
+		return statTable{}, err
 	}
 	replies, err := eachReply(text, 1)
 	if err != nil {
-		return nil, err
+		return statTable{}, err
 	}
 	return parseStat(replies[0])
 }
 
 // join brings the two tables together by the servers' names, which are unique
 // in a backend.
-func join(states []serverState, stats map[statKey]serverStat) (servers []serverView, whole bool) {
+func join(states []serverState, stats *statTable) (servers []serverView, whole bool) {
 	servers = make([]serverView, 0, len(states))
-	for _, state := range states {
-		stat, found := stats[statKey{state.backend, state.name}]
-		if !found {
+	for i := range states {
+		stat := stats.find(states[i].backend, states[i].name)
+		if stat == nil {
 			return nil, false
 		}
-		servers = append(servers, serverView{state, stat})
+		servers = append(servers, serverView{&states[i], stat})
 	}
 	return servers, true
 }

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -108,7 +107,9 @@ func ReadRegular(path string) ([]byte, error) {
 	if !info.Mode().IsRegular() {
 		return nil, &NotAFileError{Path: path, Type: info.Mode().Type()}
 	}
-	return io.ReadAll(file)
+	content := bytes.NewBuffer(make([]byte, 0, info.Size()+bytes.MinRead)) // io.ReadAll would copy a large one many times
+	_, err = content.ReadFrom(file)
+	return content.Bytes(), err
 }
 
 // NotAFileError says that haproxy.cfg is a pipe, a directory or the like.

@@ -16,6 +16,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"text/template"
 
 	"github.com/pointsman/pointsman/sidecar/internal/plan"
@@ -34,6 +35,14 @@ type Renderer struct {
 	operator map[string][]string // see Operator
 
 	listeners []Listener // see Listeners
+
+	last atomic.Pointer[rendered]
+}
+
+// rendered is a content that was made from a model of the file.
+type rendered struct {
+	backends []plan.FileBackend
+	content  []byte
 }
 
 // New parses the template, which name is the path of, for errors. It also
@@ -153,8 +162,21 @@ type serviceView struct {
 }
 
 // Render gives the file for the servers. A service that backends has nothing
-// of gets no servers.
+// of gets no servers. Neither backends nor the content may be changed afterwards: for
+// the same servers as the last time, as when the file on disk is compared, it is the
+// same content.
 func (r *Renderer) Render(backends []plan.FileBackend) ([]byte, error) {
+	if last := r.last.Load(); last != nil && plan.SameFile(last.backends, backends) {
+		return last.content, nil
+	}
+	content, err := r.render(backends)
+	if err == nil {
+		r.last.Store(&rendered{backends, content})
+	}
+	return content, err
+}
+
+func (r *Renderer) render(backends []plan.FileBackend) ([]byte, error) {
 	byName := make(map[string]plan.FileBackend, len(backends))
 	for _, b := range backends {
 		byName[b.Backend] = b

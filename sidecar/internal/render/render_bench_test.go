@@ -24,11 +24,11 @@ func BenchmarkRender(b *testing.B) {
 				Addr: netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}), 4000),
 			})
 		}
-		model := backends(servers...)
+		models := [][]plan.FileBackend{backends(servers...), backends(servers[1:]...)} // in turn: else it is the file of the last time
 		b.Run(fmt.Sprintf("%d servers", n), func(b *testing.B) {
 			b.ReportAllocs()
-			for b.Loop() {
-				if _, err := r.Render(model); err != nil {
+			for i := 0; b.Loop(); i++ {
+				if _, err := r.Render(models[i%2]); err != nil {
 					b.Fatal(err)
 				}
 			}

@@ -356,3 +356,40 @@ func TestRejectedErrorNamesTheFileThatWasKept(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// What comes out twice is kept: it must not be taken for other servers.
+func TestRender_AnyOtherServer_IsRendered(t *testing.T) {
+	s := settings()
+	r := newRenderer(t, templates.HAProxy, s)
+	server := plan.FileServer{Name: "api-1", Addr: netip.MustParseAddrPort("10.0.0.1:4000"), Weight: 1}
+	was, err := r.Render(backends(server))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, change := range map[string]func(*plan.FileServer){
+		"name": func(s *plan.FileServer) { s.Name = "api-2" }, "address": func(s *plan.FileServer) { s.Addr = netip.MustParseAddrPort("10.0.0.1:4001") },
+		"weight": func(s *plan.FileServer) { s.Weight = 2 }, "maxconn": func(s *plan.FileServer) { s.MaxConn = 5 }, "backup": func(s *plan.FileServer) { s.Backup = true },
+		"disabled": func(s *plan.FileServer) { s.Disabled = true }, "agent port": func(s *plan.FileServer) { s.AgentPort = 9 },
+	} {
+		t.Run(name, func(t *testing.T) {
+			other := server
+			change(&other)
+			for _, model := range [][]plan.FileBackend{backends(other), backends(other), backends(server), backends(server, other), nil} {
+				want, err := newRenderer(t, templates.HAProxy, s).Render(model)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if got, err := r.Render(model); err != nil || !bytes.Equal(got, want) {
+					t.Errorf("%v: %v %s", model, err, cmp.Diff(string(want), string(got)))
+				}
+			}
+		})
+	}
+	again, err := r.Render(backends(server))
+	if err != nil || !bytes.Equal(again, was) {
+		t.Errorf("got another file for the same servers: %v", err)
+	}
+	if n := testing.AllocsPerRun(10, func() { _, _ = r.Render(backends(server)) }); n > 3 {
+		t.Errorf("%.0f allocations for the same servers, want no more than those of the model", n)
+	}
+}
