@@ -1,5 +1,6 @@
 // Command demo shows the main job: real processes on loopback, version 1.1
-// taking the place of 1.0 under load, and what that cost the clients.
+// taking the place of 1.0 under load, and a second service that appears by
+// registering itself, and what that cost the clients.
 //
 // With ONCE=1 in the environment it ends by itself; else the lab stays up
 // until Ctrl-C. The last line on stdout is one JSON object. Exit codes: 0 the
@@ -38,8 +39,8 @@ func run() int {
 		return 2
 	}
 	defer func() { _ = os.RemoveAll(bin) }() // a temporary directory
-	fmt.Fprintln(os.Stderr, "Building the sidecar, the API node and the client…")
-	programs, err := lab.FindPrograms(ctx, bin, "pointsman", "api", "client")
+	fmt.Fprintln(os.Stderr, "Building the sidecar, the registrator, the API node and the client…")
+	programs, err := lab.FindPrograms(ctx, bin, "pointsman", "registrator", "api", "client")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "demo:", err)
 		return 2

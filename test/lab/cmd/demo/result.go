@@ -17,7 +17,8 @@ type result struct {
 	Requests      uint64            `json:"requests"`
 	Failed        uint64            `json:"failed"`
 	ReloadsDeploy int               `json:"reloads_deploy"` // while 1.1 took the place of 1.0
-	ReloadsTotal  int               `json:"reloads_total"`  // the one more is for the second service
+	ReloadsTotal  int               `json:"reloads_total"`  // the one more is for the second service's backend
+	Routed        float64           `json:"routed_seconds"` // from the start of the second service until its host is served
 	P99Before     float64           `json:"p99_ms_before"`  // before the deployment, from when requests were due
 	P99During     float64           `json:"p99_ms_during"`  // while it went on
 	ApplyP50      float64           `json:"apply_ms_p50"`   // from Consul's answer until HAProxy was seen to run it
@@ -112,7 +113,7 @@ func (r *result) faults() (faults []string) {
 	}
 	check(r.Failed == 0, "%d requests failed", r.Failed)
 	check(r.ReloadsDeploy == 0, "the deployment took %d reloads", r.ReloadsDeploy)
-	check(r.ReloadsTotal == 1, "%d reloads in all; the second service takes 1", r.ReloadsTotal)
+	check(r.ReloadsTotal == 1, "%d reloads in all; the second service's backend takes 1", r.ReloadsTotal)
 	check(r.Requests >= uint64(r.requestsWanted), "only %d requests were made", r.Requests)
 	check(r.Versions["1.0"] > 0 && r.Versions["1.1"] > 0, "not both versions have answered: %v", r.Versions)
 	return faults
@@ -124,7 +125,8 @@ func (s *stage) verdict() {
 	s.screen.say("")
 	s.screen.say("  requests            %d, by version 1.0: %d, 1.1: %d", r.Requests, r.Versions["1.0"], r.Versions["1.1"])
 	s.screen.say("  failed              %d", r.Failed)
-	s.screen.say("  reloads             %d while deploying, %d in all (the second service)", r.ReloadsDeploy, r.ReloadsTotal)
+	s.screen.say("  reloads             %d while deploying, %d in all (the second service's backend)", r.ReloadsDeploy, r.ReloadsTotal)
+	s.screen.say("  second service      served by its host %.1f s after its start", r.Routed)
 	s.screen.say("  latency, p99        %.1f ms before the deployment, %.1f ms during it", r.P99Before, r.P99During)
 	s.screen.say("  Consul to HAProxy   %.1f ms in the middle, %.1f ms at p99", r.ApplyP50, r.ApplyP99)
 	s.screen.say("")

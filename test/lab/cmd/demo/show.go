@@ -2,9 +2,14 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"net"
+	"net/http"
 	"os"
+	"strconv"
 	"time"
 
 	"github.com/pointsman/pointsman/test/lab"
@@ -16,11 +21,34 @@ const (
 	backend = "api_nodes"
 )
 
+// What comes later by registering itself, and the host that it claims.
+const (
+	second     = "shop"
+	secondHost = "shop.example.com"
+)
+
+// frontend leads what no service claims to the first service.
+const frontend = `frontends:
+  - name: web
+    bind: %q
+    default: ` + service + `
+    discover:
+      tag_prefix: pointsman-route=
+      allow:
+        - {host: "*.example.com", services: "*"}
+profiles:
+  - name: default
+    check: {path: /healthz}
+`
+
 // stage is the demo while it runs.
 type stage struct {
 	cfg    config
 	lab    *lab.Lab
 	screen *screen
+
+	programs lab.Programs
+
 	consul *lab.Consul
 	lb0    *lab.Balancer
 
@@ -44,7 +72,7 @@ func show(ctx context.Context, cfg config, programs lab.Programs) (*result, erro
 	if err != nil {
 		return nil, err
 	}
-	s := &stage{cfg: cfg, lab: l, screen: sc}
+	s := &stage{cfg: cfg, lab: l, screen: sc, programs: programs}
 	defer func() {
 		sc.clear()
 		if err := l.Close(); err != nil {
@@ -101,8 +129,17 @@ func (s *stage) setUp(ctx context.Context) ([]*lab.Node, error) {
 	if s.consul, err = s.lab.StartConsul(ctx, s.cfg.consulPort); err != nil {
 		return nil, err
 	}
-	s.lb0, err = s.lab.NewBalancer("lb0", s.consul, lab.Service{Name: service, Backend: backend, Port: s.cfg.port})
+	port := s.cfg.port
+	if port == 0 {
+		if port, err = s.lab.Port(); err != nil {
+			return nil, err
+		}
+	}
+	s.lb0, err = s.lab.NewBalancer("lb0", s.consul, lab.Service{Name: service, Backend: backend, Port: port, BackendOnly: true})
 	if err != nil {
+		return nil, err
+	}
+	if err := s.lb0.SetExtra(fmt.Sprintf(frontend, net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))); err != nil {
 		return nil, err
 	}
 	if err := s.lb0.SetPorts(s.cfg.statsPort, s.cfg.statusPort); err != nil {
@@ -195,25 +232,57 @@ func (s *stage) deploy(ctx context.Context, old []*lab.Node) error {
 	return rest(ctx, 3*time.Second)
 }
 
-// addService adds a service by the sidecar's own file: the one thing here that
-// needs a reload.
+// addService has a second service register itself. No setting changes: its tag claims a
+// host on the same port. The one thing here that needs a reload is its backend.
 func (s *stage) addService(ctx context.Context) error {
-	s.screen.act("Adding a second service, web, to the sidecar's file: a seamless reload, under load.")
-	web, err := s.lab.StartNode(ctx, s.consul, "web", "web0", "1.0")
+	s.screen.act("A second service, %s, registers itself with the tag pointsman-route=%s.", second, secondHost)
+	if status, _, err := s.ask(ctx, secondHost); err != nil || status != http.StatusOK {
+		return errors.Join(fmt.Errorf("%s, which no service claims yet: status %d", secondHost, status), err)
+	}
+	began := time.Now()
+	node, err := s.lab.StartWrapped(s.consul, second, second+"0", []string{"--tag", "pointsman-route=" + secondHost}, func(port int) []string {
+		return []string{s.programs.API, "--listen", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)), "--instance", second + "0", "--version-name", "1.0", "--no-register"}
+	})
 	if err != nil {
 		return err
 	}
-	if err := s.lb0.SetServices(append(s.lb0.Services(), lab.Service{Name: "web"})...); err != nil {
+	if err := lab.Until(ctx, 20*time.Second, secondHost+" is served by "+node.Name, func() error {
+		status, instance, err := s.ask(ctx, secondHost)
+		if err == nil && instance != node.Name {
+			err = fmt.Errorf("status %d of %q", status, instance)
+		}
+		return err
+	}); err != nil {
 		return err
 	}
-	if err := s.lb0.Reread(); err != nil {
-		return err
+	s.result.Routed = time.Since(began).Seconds()
+	_, other, err := s.ask(ctx, "api.example.com")
+	if err != nil || other == node.Name {
+		return errors.Join(fmt.Errorf("a host that no service claims is served by %q", other), err)
 	}
-	if err := s.lb0.Routes(ctx, 20*time.Second, "web", web.Name); err != nil {
-		return err
-	}
-	s.screen.act("HAProxy serves web at %s.", s.lb0.URL("web"))
+	s.screen.act("HAProxy serves %s by its host, on the same port, after %.1f s and one reload: curl -H 'Host: %s' %s", second, s.result.Routed, secondHost, s.lb0.URL(service))
 	return rest(ctx, 3*time.Second)
+}
+
+// ask sends one request for a host, and gives the instance that answers.
+func (s *stage) ask(ctx context.Context, host string) (status int, instance string, err error) {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.lb0.URL(service), http.NoBody)
+	if err != nil {
+		return 0, "", err
+	}
+	req.Host = host
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return 0, "", err
+	}
+	defer func() { _ = resp.Body.Close() }() // read, or of no use
+	var body struct {
+		Instance string `json:"instance"`
+	}
+	err = json.NewDecoder(io.LimitReader(resp.Body, 1<<20)).Decode(&body)
+	return resp.StatusCode, body.Instance, err
 }
 
 // untilEnough lets the clients go on until they have sent enough.
