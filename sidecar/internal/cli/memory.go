@@ -18,7 +18,7 @@ const (
 )
 
 // gcPercent is how much the heap grows between two collections, as Go's GOGC. A fleet
-// is kept for long and little is made anew, so that more collections cost next to
+// stays and little is allocated, so that more collections cost next to
 // nothing: 1,000 services of 10 instances idle in 100 MiB instead of 128.
 const gcPercent = 50
 
