@@ -233,7 +233,8 @@ func (s *stage) deploy(ctx context.Context, old []*lab.Node) error {
 }
 
 // addService has a second service register itself. No setting changes: its tag claims a
-// host on the same port. The one thing here that needs a reload is its backend.
+// host on the same port. Its backend is the one thing here that needs a reload, before
+// HAProxy 3.4.
 func (s *stage) addService(ctx context.Context) error {
 	s.screen.act("A second service, %s, registers itself with the tag pointsman-route=%s.", second, secondHost)
 	if status, _, err := s.ask(ctx, secondHost); err != nil || status != http.StatusOK {
@@ -260,7 +261,7 @@ func (s *stage) addService(ctx context.Context) error {
 	if err != nil || other == node.Name {
 		return errors.Join(fmt.Errorf("a host that no service claims is served by %q", other), err)
 	}
-	s.screen.act("HAProxy serves %s by its host, on the same port, after %.1f s and one reload: curl -H 'Host: %s' %s", second, s.result.Routed, secondHost, s.lb0.URL(service))
+	s.screen.act("HAProxy serves %s by its host, on the same port, after %.1f s: curl -H 'Host: %s' %s", second, s.result.Routed, secondHost, s.lb0.URL(service))
 	return rest(ctx, 3*time.Second)
 }
 
