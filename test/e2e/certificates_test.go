@@ -214,3 +214,33 @@ func (s *tlsSite) state() (names, problems []string) {
 	}
 	return names, problems
 }
+
+// A frontend's bind line names its certificate itself: HAProxy loads it, and the sidecar
+// tells when it expires, also of one that was renewed.
+func TestCertificates_OfAFrontendsBindLine_ExpiryInStateAndMetrics(t *testing.T) {
+	t.Parallel()
+	w := bareWorld(t)
+	s := &tlsSite{world: w, certs: certtest.New(t), dir: t.TempDir(), socket: filepath.Join(t.TempDir(), "tls")}
+	s.sign("a.test")
+	path := filepath.Join(s.dir, "a.test.pem")
+	var err error
+	w.lb, err = w.NewBalancer("lb0", w.consul, lab.Service{Name: "shop", BackendOnly: true})
+	w.must(err)
+	w.must(w.lb.SetExtra(fmt.Sprintf("frontends:\n  - {name: web, bind: %q, default: shop}\n", s.socket+" ssl crt "+path)))
+	w.must(w.lb.Start(w.ctx))
+	for range 2 {
+		leaf := s.certs.Pair("a.test").Leaf
+		sample := fmt.Sprintf("pointsman_certificate_expiry_timestamp_seconds{backend=%q,certificate=%q}", "web", path)
+		w.must(lab.Until(w.ctx, 10*time.Second, "the metric has the certificate's end", func() error {
+			end, err := w.lb.Metric(w.ctx, sample)
+			if err == nil && int64(end) != leaf.NotAfter.Unix() {
+				err = fmt.Errorf("it has %.0f, want %d", end, leaf.NotAfter.Unix())
+			}
+			return err
+		}))
+		if names, problems := s.state(); !slices.Equal(names, []string{path}) || len(problems) > 0 {
+			t.Errorf("the state has certificates %v, problems %v", names, problems)
+		}
+		s.sign("a.test")
+	}
+}

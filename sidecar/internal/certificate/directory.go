@@ -163,19 +163,23 @@ func parse(name, source string, content []byte) (Certificate, error) {
 	if err := accepted(pair.Certificate); err != nil {
 		return Certificate{}, err
 	}
-	leaf := pair.Leaf
-	names := slices.Clone(leaf.DNSNames)
-	for _, ip := range leaf.IPAddresses {
-		names = append(names, ip.String())
-	}
-	if len(names) == 0 && leaf.Subject.CommonName != "" {
-		names = append(names, leaf.Subject.CommonName)
-	}
-	sum := sha1.Sum(leaf.Raw) //nolint:gosec // see above
+	sum := sha1.Sum(pair.Leaf.Raw) //nolint:gosec // see above
 	return Certificate{
-		Name: name, Source: source, Names: names, NotAfter: leaf.NotAfter,
+		Name: name, Source: source, Names: namesOf(pair.Leaf), NotAfter: pair.Leaf.NotAfter,
 		fingerprint: strings.ToUpper(hex.EncodeToString(sum[:])), pem: append(chain.Bytes(), key.Bytes()...),
 	}, nil
+}
+
+// namesOf gives the host names that a certificate is for.
+func namesOf(c *x509.Certificate) []string {
+	names := slices.Clone(c.DNSNames)
+	for _, ip := range c.IPAddresses {
+		names = append(names, ip.String())
+	}
+	if len(names) == 0 && c.Subject.CommonName != "" {
+		names = append(names, c.Subject.CommonName)
+	}
+	return names
 }
 
 // minRSA is the size of the smallest RSA key that OpenSSL takes at its level 2.

@@ -139,8 +139,12 @@ type certificates struct {
 
 	fails string // why haproxy.cfg could not be rendered the last time, as logged
 
-	mu      sync.Mutex
-	keepers map[keeperKey]*certificate.Keeper
+	bound *certificate.Bound // keepCertificates' own
+
+	mu       sync.Mutex
+	keepers  map[keeperKey]*certificate.Keeper
+	inBinds  []certificateState // of bind lines
+	unusable []certificateProblem
 }
 
 type keeperKey struct{ backend, directory string }
@@ -149,7 +153,7 @@ type keeperKey struct{ backend, directory string }
 const certificatePause = time.Second
 
 func newCertificates(runtime certificate.Runtime, worker func() int, log hclog.Logger) *certificates {
-	return &certificates{runtime: runtime, worker: worker, log: log, look: make(chan struct{}, 1), keepers: map[keeperKey]*certificate.Keeper{}}
+	return &certificates{runtime: runtime, worker: worker, log: log, look: make(chan struct{}, 1), keepers: map[keeperKey]*certificate.Keeper{}, bound: certificate.NewBound(time.Now)}
 }
 
 // whileRunning tells the keepers of a HAProxy that does not run: it loads the files when
@@ -191,13 +195,46 @@ func (c *certificates) of(cfg config.Config) map[keeperKey]*certificate.Keeper {
 	return now
 }
 
+// lookAtBinds reads the certificates that HAProxy loads itself, by the bind lines of
+// frontends and services.
+func (c *certificates) lookAtBinds(cfg config.Config) {
+	binds := map[string][]string{}
+	for _, f := range cfg.Frontends {
+		binds[f.Name] = append(binds[f.Name], f.Bind...)
+	}
+	for _, s := range cfg.Services {
+		binds[s.Backend] = append(binds[s.Backend], s.Bind...)
+	}
+	c.bound.Turn()
+	var all []certificateState
+	var problems []certificateProblem
+	for owner, lines := range binds {
+		good, bad := c.bound.Read(lines)
+		for _, one := range good {
+			all = append(all, stateOf(owner, one))
+		}
+		for _, p := range bad {
+			problems = append(problems, certificateProblem{Backend: owner, File: p.Source, Error: p.Err.Error()})
+		}
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.inBinds, c.unusable = all, problems
+}
+
+func stateOf(backend string, c certificate.Certificate) certificateState {
+	return certificateState{Backend: backend, Name: c.Name, File: c.Source, Hosts: c.Names, NotAfter: c.NotAfter.UTC()}
+}
+
 // keepCertificates keeps directories, files and HAProxy in step until ctx ends. Another
 // default certificate takes a reload.
 func (d *daemon) keepCertificates(ctx context.Context) error {
 	for ctx.Err() == nil {
 		d.mu.Lock()
-		keepers := d.certificates.of(asStarted(d.cfg, d.started))
+		cfg := asStarted(d.cfg, d.started)
+		keepers := d.certificates.of(cfg)
 		d.mu.Unlock()
+		d.certificates.lookAtBinds(cfg)
 		for _, k := range keepers {
 			if k.Step(ctx) && d.renderAgain() {
 				k.Rendered()
@@ -233,8 +270,8 @@ func (d *daemon) renderAgain() bool {
 
 // certificateState is one certificate in the state.
 type certificateState struct {
-	Backend  string    `json:"backend"`
-	Name     string    `json:"name"`
+	Backend  string    `json:"backend"` // or the frontend whose bind line names it
+	Name     string    `json:"name"`    // or its path, from a bind line
 	File     string    `json:"file"`
 	Hosts    []string  `json:"hosts"`
 	NotAfter time.Time `json:"not_after"`
@@ -247,14 +284,15 @@ type certificateProblem struct {
 	Error   string `json:"error"`
 }
 
-// state is the certificates of all services, by backend.
+// state is the certificates of all services and frontends, by name.
 func (c *certificates) state() (all []certificateState, problems []certificateProblem) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	all, problems = slices.Clone(c.inBinds), slices.Clone(c.unusable)
 	for key, k := range c.keepers {
 		s := k.State()
 		for _, one := range s.Certificates {
-			all = append(all, certificateState{Backend: key.backend, Name: one.Name, File: one.Source, Hosts: one.Names, NotAfter: one.NotAfter.UTC()})
+			all = append(all, stateOf(key.backend, one))
 		}
 		for _, p := range s.Problems {
 			problems = append(problems, certificateProblem{Backend: key.backend, File: p.Source, Error: p.Err.Error()})

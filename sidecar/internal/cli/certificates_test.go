@@ -255,3 +255,34 @@ func signedByMD4(t *testing.T) []byte {
 	der = bytes.ReplaceAll(der, append(pkcs1[:8:8], 11), append(pkcs1[:8:8], 3))
 	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
 }
+
+func TestCertificates_OfBindLines_AreInStateAndMetrics(t *testing.T) {
+	dir := t.TempDir()
+	putPair(t, dir)
+	pair, gone := filepath.Join(dir, "a.test.pem"), filepath.Join(dir, "gone.pem")
+	yaml := "services:\n  - {name: api, bind: '127.0.0.1:1 ssl crt " + pair + "'}\n  - {name: shop}\n" +
+		"frontends:\n  - {name: web, bind: ['127.0.0.1:2', '127.0.0.1:3 ssl crt " + pair + " crt " + gone + "'], default: shop}\n"
+	cfg, err := config.Load(config.Sources{Hostname: "lb0", ReadFile: func(string) ([]byte, error) { return []byte(yaml), nil }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := newCertificates(nil, nil, hclog.NewNullLogger())
+	for range 2 {
+		c.lookAtBinds(cfg)
+	}
+	all, problems := c.state()
+	if len(all) != 2 || all[0].Backend != "api" || all[1].Backend != "web" {
+		t.Fatalf("got %+v, want one of api and one of web", all)
+	}
+	for _, one := range all {
+		if one.Name != pair || one.File != pair || !slices.Equal(one.Hosts, []string{"a.test", "127.0.0.1"}) || time.Until(one.NotAfter) < time.Minute {
+			t.Errorf("got %+v", one)
+		}
+	}
+	if len(problems) != 1 || problems[0].Backend != "web" || problems[0].File != gone {
+		t.Errorf("problems %+v, want that of %s", problems, gone)
+	}
+	if expiries, bad := c.expiry(); len(expiries) != 2 || bad != 1 || expiries[1].Backend != "web" || !expiries[1].NotAfter.Equal(all[1].NotAfter) {
+		t.Errorf("metrics: %+v, %d problems", expiries, bad)
+	}
+}

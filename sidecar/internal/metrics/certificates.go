@@ -21,9 +21,9 @@ type expiries struct {
 func newExpiries(now func() ([]Certificate, int)) *expiries {
 	return &expiries{
 		expiry: prometheus.NewDesc(namespace+"_certificate_expiry_timestamp_seconds",
-			"Time at which a certificate of certificates.directory expires, by backend and certificate.", []string{"backend", "certificate"}, nil),
+			"Time at which a certificate expires: by backend and name one of certificates.directory, by frontend or backend and path one of a bind line.", []string{"backend", "certificate"}, nil),
 		problems: prometheus.NewDesc(namespace+"_certificate_problems",
-			"Files of certificates.directory that cannot be used, and directories that are not in step with HAProxy.", nil, nil),
+			"Certificate files of certificates.directory or of bind lines that cannot be used, and directories that are not in step with HAProxy.", nil, nil),
 		now: now,
 	}
 }

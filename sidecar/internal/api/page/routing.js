@@ -68,7 +68,7 @@ export function certificates(s, place) {
     h('h2', null, 'Certificates ', h('small', null, number(rows.length))),
     wrong.length > 0 && note('Cannot be used', wrong, (p) => [h('b', null, p.file), ` of ${p.backend}: ${p.error}`]),
     rows.length ? paged(rows, place, certificateTable)
-      : h('p', { class: 'empty' }, s.certificates?.length ? 'No certificate matches.' : 'No service has a directory of certificates (certificates.directory).'),
+      : h('p', { class: 'empty' }, s.certificates?.length ? 'No certificate matches.' : 'No service has a directory of certificates (certificates.directory), and no bind line names one (crt).'),
   ];
 }
 
