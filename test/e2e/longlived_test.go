@@ -35,6 +35,24 @@ func TestDrain_LongLivedConnections_EndAtTheDeadlineAndComeBackElsewhere(t *test
 	}
 }
 
+// The same with a time over which they end: some each second, and none waits for the others.
+func TestDrain_LongLivedConnectionsAndSpread_EndAPartEachSecond(t *testing.T) {
+	t.Parallel()
+	const drain, kill, spread = 2 * time.Second, time.Second, 10 * time.Second
+	ended := drainLongLived(t, fmt.Sprintf("    drain_timeout: %s\n    session_kill_after: %s\n    session_kill_spread: %s\n", drain, kill, spread))
+	if first := ended[0]; first < drain+kill-1500*time.Millisecond {
+		t.Errorf("the first connection ended after %s, want %s", first, drain+kill)
+	}
+	// Ten each second, and twice that where a second is counted late.
+	counts := bySecond(ended)
+	if most := slices.Max(counts); most > len(ended)/4 {
+		t.Errorf("%d connections ended in one second, want ten: %v", most, counts)
+	}
+	if took := ended[len(ended)-1] - ended[0]; took < spread/2 {
+		t.Errorf("it took %s from the first end to the last, want %s", took, spread)
+	}
+}
+
 // drainLongLived drains a server with a hundred connections, and gives when each has ended
 // since the drain began, in order.
 func drainLongLived(t *testing.T, settings string) []time.Duration {

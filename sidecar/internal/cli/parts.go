@@ -39,7 +39,7 @@ func policy(cfg config.Config, r *render.Renderer) []plan.Service {
 			MaxConn: s.Options().MaxConn, AgentFromMeta: s.Policy.AgentCheck.FromMeta, Static: s.Static(), Operator: r.Operator(s.Backend),
 			Warning:    s.WarningTakesTraffic,
 			ForceSlots: s.InFile(), Slots: s.Slots.Min, Spare: s.Slots.Spare,
-			DrainTimeout: s.DrainTimeout, SessionKillAfter: s.SessionKillAfter, MoveSticky: s.DrainSticky == config.StickyMove, CloseRole: s.CloseOnRoleChange, ReplacementTimeout: s.ReplacementTimeout,
+			DrainTimeout: s.DrainTimeout, SessionKillAfter: s.SessionKillAfter, SessionKillSpread: s.SessionKillSpread, MoveSticky: s.DrainSticky == config.StickyMove, CloseRole: s.CloseOnRoleChange, ReplacementTimeout: s.ReplacementTimeout,
 			MinServers: s.MinServers, MaxLossRatio: s.Guard.MaxLossRatio, Window: s.Guard.Window, Hold: s.Guard.Hold, HoldDeregistered: s.Guard.HoldDeregistered,
 		})
 	}

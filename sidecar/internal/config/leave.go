@@ -43,6 +43,11 @@ func serviceLeave() []setting[Service] {
 			at:  func(s *Service) value { return span{&s.SessionKillAfter, 0, haproxyMax} },
 		},
 		{
+			key: "session_kill_spread", def: "0s",
+			doc: "Time over which HAProxy ends the remaining sessions, a part each second, so that their clients do not come back all at once. It begins `session_kill_after` after `drain_timeout`. 0s ends all at once. See [drain](drain.md#websockets-and-long-streams).",
+			at:  func(s *Service) value { return span{&s.SessionKillSpread, 0, haproxyMax} },
+		},
+		{
 			key: "drain_sticky", def: "keep",
 			doc: "Whether clients that stick to a leaving server by a cookie or a stick table stay there until the drain ends (`keep`), or go to another server with their next request (`move`). See [sticky sessions](guides/sticky-sessions.md).",
 			at:  func(s *Service) value { return oneOf(&s.DrainSticky, StickyKeep, StickyMove) },

@@ -33,6 +33,7 @@ type Service struct {
 
 	DrainTimeout       time.Duration // from drain to maint at the latest
 	SessionKillAfter   time.Duration // from maint until sessions that are left are ended; 0 never ends them
+	SessionKillSpread  time.Duration // how long that takes; 0 ends all at once
 	DrainSticky        StickyPolicy  // what becomes of clients that stick to a leaving server
 	CloseOnRoleChange  bool          // end the sessions of an instance at once that has lost one of Tags
 	ReplacementTimeout time.Duration // how long a server that does not come up is waited for

@@ -39,7 +39,11 @@ func (c *Client) Apply(ctx context.Context, steps []plan.Step) []error {
 		from = a.group(ctx, from)
 	}
 	for i, step := range steps {
-		if step.Kind == plan.Shutdown && errs[i] == nil {
+		switch {
+		case step.Kind != plan.Shutdown || errs[i] != nil:
+		case step.Sessions > 0:
+			errs[i] = c.shutdownSome(ctx, step)
+		default:
 			errs[i] = c.shutdownOld(ctx, step)
 		}
 		c.onCommand(string(step.Kind), errs[i] != nil)
@@ -108,7 +112,9 @@ func (a *applying) group(ctx context.Context, from int) int {
 			a.fail(next, string(step.Kind)+" "+serverKey(step), err)
 			continue
 		}
-		todo = append(todo, pending{next, stages})
+		if len(stages) > 0 {
+			todo = append(todo, pending{next, stages})
+		}
 	}
 	for len(todo) > 0 {
 		todo = a.stage(ctx, todo)

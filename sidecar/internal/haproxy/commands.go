@@ -78,6 +78,9 @@ func stagesOf(s plan.Step, m manner, up bool) ([]stage, error) {
 	case plan.DisableAgent:
 		return one(simple("disable agent", at)), nil
 	case plan.Shutdown:
+		if s.Sessions > 0 { // Client.shutdownSome ends them, one by one
+			return nil, nil
+		}
 		return one(simple("shutdown sessions server", at)), nil
 	case plan.AddBackend:
 		name := "add backend " + s.Backend

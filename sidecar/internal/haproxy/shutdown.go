@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/pointsman/pointsman/sidecar/internal/plan"
@@ -26,22 +27,49 @@ func (c *Client) shutdownOld(ctx context.Context, step plan.Step) error {
 	}
 	var errs []error
 	for _, w := range workers {
-		if err := c.shutdownIn(ctx, w, step); err != nil && !errors.Is(err, errNoWorker) {
+		ended, err := c.shutdownIn(ctx, w, step)
+		if err != nil && !errors.Is(err, errNoWorker) {
 			errs = append(errs, fmt.Errorf("haproxy: shutdown sessions in old worker %d: %w", w.PID, err))
+		}
+		if step.Sessions > 0 {
+			if step.Sessions -= ended; step.Sessions <= 0 {
+				break
+			}
 		}
 	}
 	return errors.Join(errs...)
 }
 
-func (c *Client) shutdownIn(ctx context.Context, w Worker, step plan.Step) error {
-	ask := func(ctx context.Context, commands ...string) (string, error) {
+// shutdownSome ends as many sessions as the step says: of the current worker, and where
+// that has fewer, of old ones.
+func (c *Client) shutdownSome(ctx context.Context, step plan.Step) error {
+	at := step.Backend + "/" + step.Server
+	// 3.2 and newer list those of the server only, older ones list all (docs/haproxy-facts.md,
+	// fact 40).
+	text, err := c.ask(ctx, []string{"show sess server " + at})
+	if err != nil {
+		return fmt.Errorf("haproxy: list sessions of %s: %w", at, err)
+	}
+	ids := sessionsOn(text, step.Backend, map[string]bool{step.Server: true})
+	ids = ids[:min(len(ids), step.Sessions)]
+	if err := endSessions(ctx, c.ask, ids); err != nil {
+		return fmt.Errorf("haproxy: shutdown sessions of %s: %w", at, err)
+	}
+	if step.Sessions -= len(ids); step.Sessions == 0 {
+		return nil
+	}
+	return c.shutdownOld(ctx, step)
+}
+
+// shutdownIn ends an old worker's sessions at the step's address, as many as the step says,
+// and gives how many.
+func (c *Client) shutdownIn(ctx context.Context, w Worker, step plan.Step) (ended int, err error) {
+	ask := func(ctx context.Context, commands []string) (string, error) {
 		return c.askOldWorker(ctx, w, commands)
 	}
-	view, err := readWorker(ctx, func(ctx context.Context, commands []string) (string, error) {
-		return ask(ctx, commands...)
-	}, []string{step.Backend}, maxCommandsOld)
+	view, err := readWorker(ctx, ask, []string{step.Backend}, maxCommandsOld)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	servers := map[string]bool{}
 	for _, s := range view.backends[step.Backend] {
@@ -50,16 +78,33 @@ func (c *Client) shutdownIn(ctx context.Context, w Worker, step plan.Step) error
 		}
 	}
 	if len(servers) == 0 {
-		return nil
+		return 0, nil
 	}
-	text, err := ask(ctx, "show sess")
+	text, err := ask(ctx, []string{"show sess"})
 	if err != nil {
-		return err
+		return 0, err
 	}
-	for _, id := range sessionsOn(text, step.Backend, servers) {
-		reply, err := ask(ctx, "shutdown session "+id)
-		if err == nil {
-			err = sessionEnded(tidy(reply))
+	ids := sessionsOn(text, step.Backend, servers)
+	if step.Sessions > 0 {
+		ids = ids[:min(len(ids), step.Sessions)]
+	}
+	return len(ids), endSessions(ctx, ask, ids)
+}
+
+// endSessions ends single sessions, several with one line.
+func endSessions(ctx context.Context, ask asker, ids []string) error {
+	for some := range slices.Chunk(ids, maxCommandsOld) {
+		commands := make([]string, len(some))
+		for i, id := range some {
+			commands[i] = "shutdown session " + id
+		}
+		text, err := ask(ctx, commands)
+		if err != nil {
+			return err
+		}
+		replies, err := eachReply(text, len(commands))
+		for _, reply := range replies {
+			err = errors.Join(err, sessionEnded(tidy(reply)))
 		}
 		if err != nil {
 			return err

@@ -1,6 +1,7 @@
 package haproxy
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -52,6 +53,55 @@ func TestAShutdownEndsTheSessionsOnAnAddressInEveryWorker(t *testing.T) {
 	haproxytest.Until(t, "the sessions on the node have ended, in both workers", func() bool { return sessions(1) == 0 })
 	if got := sessions(0); got != 1 {
 		t.Errorf("on the other node: got %d sessions, want 1", got)
+	}
+}
+
+// Three sessions on a server of the current worker, and two on its address in an old one:
+// as many end as are asked for, and those on another server go on.
+func TestShutdown_SomeSessions_EndsAsMany(t *testing.T) {
+	front := haproxytest.FreeAddr(t).String()
+	node, other := haproxytest.StartNode(t, "n"), haproxytest.StartNode(t, "o")
+	config := func(first, second string) string {
+		return heldConfig(front, fmt.Sprintf("  server slot-1 %s%s\n  server slot-2 %s%s\n", node.Addr(), first, other.Addr(), second))
+	}
+	p := haproxytest.Start(t, config("", " disabled"))
+	s := newSubject(t, p.Runtime(), p.Master())
+	sessions := func(i int) int { return s.observe(t, "api").Backends["api"].Servers[i].Sessions }
+	apply := func(steps ...plan.Step) {
+		t.Helper()
+		if err := errors.Join(s.client.Apply(t.Context(), steps)...); err != nil {
+			t.Fatal(err)
+		}
+	}
+	holdAll := func(count, server, want int) {
+		t.Helper()
+		for range count {
+			hold(t, front)
+		}
+		haproxytest.Until(t, "the requests are held", func() bool { return sessions(server) == want })
+	}
+	holdAll(2, 0, 2)
+	p.Reload()
+	haproxytest.Until(t, "the old worker is old", func() bool {
+		old, err := s.client.OldWorkers(t.Context())
+		return err == nil && len(old) == 1
+	})
+	apply(plan.Step{Kind: plan.SetDrain, Backend: "api", Server: "slot-2"}) // only those that are not ready are counted
+	apply(plan.Step{Kind: plan.SetReady, Backend: "api", Server: "slot-2"}, plan.Step{Kind: plan.SetMaint, Backend: "api", Server: "slot-1"})
+	holdAll(1, 1, 1)
+	apply(plan.Step{Kind: plan.SetReady, Backend: "api", Server: "slot-1"}, plan.Step{Kind: plan.SetMaint, Backend: "api", Server: "slot-2"})
+	holdAll(3, 0, 3)
+	apply(plan.Step{Kind: plan.SetMaint, Backend: "api", Server: "slot-1"})
+	haproxytest.Until(t, "all are counted", func() bool { return sessions(0) == 5 })
+
+	some := shutdown("slot-1", node.Addr())
+	for _, want := range []int{3, 1, 0} {
+		some[0].Sessions = 2
+		apply(some...)
+		haproxytest.Until(t, fmt.Sprintf("%d are left", want), func() bool { return sessions(0) == want })
+	}
+	if got := sessions(1); got != 1 {
+		t.Errorf("on the other server: got %d sessions, want 1", got)
 	}
 }
 

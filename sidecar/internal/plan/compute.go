@@ -186,6 +186,7 @@ type backendPlan struct {
 	left    []FileServer             // see Backend.Left
 	leftBy  map[string]FileServer    // those by name, made when it is first asked for
 	absent  map[string]time.Duration // see Observed.Absent
+	ended   map[string]time.Duration // see Observed.Ended
 	guard   Guard
 	listed  map[netip.AddrPort]string // see Observed
 
@@ -235,6 +236,7 @@ func newPart(s Service, o Observed, want catalog.Service) *backendPlan {
 
 		want:   want,
 		absent: o.Absent[s.Backend],
+		ended:  o.Ended[s.Backend],
 		guard:  o.Guards[s.Backend],
 		listed: o.Listed,
 

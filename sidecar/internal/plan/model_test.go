@@ -130,7 +130,9 @@ func (m *model) apply(st plan.Step) error {
 		if s.Admin != plan.Maint || st.Addr != s.Addr {
 			return fmt.Errorf("shutdown %s: %s at %s", st.Server, s.Admin, s.Addr)
 		}
-		s.Sessions = 0
+		if s.Sessions -= st.Sessions; st.Sessions == 0 {
+			s.Sessions = 0
+		}
 	case plan.EnableAgent:
 		s.Agent, s.Weight, s.AgentPort = plan.AgentOn, s.ConfigWeight, cmp.Or(st.AgentPort, s.AgentPort)
 		s.Up = !st.Prove // whatever its check last said

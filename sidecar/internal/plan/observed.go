@@ -64,6 +64,11 @@ type Observed struct {
 	// backend and catalog.Instance.Server. HAProxy does not tell; the agent adds
 	// it.
 	Absent map[string]map[string]time.Duration
+
+	// Ended has, by backend and server, the SinceChange at which a part of a server's
+	// sessions was last ended. HAProxy does not tell; the agent adds it. Without it a part
+	// more ends, and no harm is done.
+	Ended map[string]map[string]time.Duration
 }
 
 // Backend is one backend as HAProxy runs it.

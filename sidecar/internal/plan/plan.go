@@ -51,6 +51,7 @@ type Service struct {
 
 	DrainTimeout       time.Duration // from drain to maint at the latest, though sessions are left
 	SessionKillAfter   time.Duration // from maint until the sessions that are left are ended; 0 never ends them
+	SessionKillSpread  time.Duration // how long that takes, a part each second; 0 ends all at once
 	MoveSticky         bool          // a leaving server goes to maint at once and not to drain: clients that stick to it move, its sessions have the same time
 	CloseRole          bool          // end the sessions of an instance at once that has lost a tag
 	ReplacementTimeout time.Duration // how long a server that does not come up counts as a replacement that is coming
@@ -147,6 +148,9 @@ type Step struct {
 	// AgentPort is where the agent is asked from then on, where its instance names
 	// that: Add, SetReady, EnableAgent. 0 leaves it as it is.
 	AgentPort int
+
+	// Sessions is how many of the sessions end: Shutdown. 0 is all of them.
+	Sessions int
 
 	// Percent says that Weight is a percentage of the configured weight, 0 or
 	// 100: SetWeight.

@@ -46,7 +46,11 @@ func printStep(st plan.Step) string {
 		line += fmt.Sprintf(" %d", st.Weight)
 	case plan.SetMaxConn:
 		line += fmt.Sprintf(" %d", st.MaxConn)
-	case plan.Delete, plan.SetReady, plan.SetDrain, plan.SetMaint, plan.EnableHealth, plan.EnableAgent, plan.DisableAgent, plan.Shutdown:
+	case plan.Delete, plan.SetReady, plan.SetDrain, plan.SetMaint, plan.EnableHealth, plan.EnableAgent, plan.DisableAgent:
+	case plan.Shutdown:
+		if st.Sessions > 0 {
+			line += fmt.Sprintf(" sessions=%d", st.Sessions)
+		}
 	}
 	if st.Percent {
 		line += "%"

@@ -153,12 +153,7 @@ func (b *backendPlan) afterMaint(c candidate) {
 	case c.instance != nil && c.reason != Leaving:
 		// It may come back, and its sessions are no hindrance.
 	case s.Sessions > 0 && !s.Uncounted && b.shutdownDue(c) && !b.staysAt(s.Addr):
-		step := b.step(Shutdown, DrainExpired, s, c.instance)
-		if c.reason == RoleLost {
-			step.Reason = RoleLost
-		}
-		step.Addr = s.Addr
-		b.removals = append(b.removals, step)
+		b.shutdown(c)
 	case s.Sessions > 0:
 		b.wait(s, c.instance, ForSessions)
 	case c.instance != nil:
@@ -172,14 +167,38 @@ func (b *backendPlan) afterMaint(c candidate) {
 	}
 }
 
-// shutdownDue reports whether the sessions on a server in maint have had their time.
-// One that was not in drain before has both times.
-func (b *backendPlan) shutdownDue(c candidate) bool {
-	after := b.SessionKillAfter
-	if c.reason == RoleLost || b.MoveSticky {
-		after += b.DrainTimeout
+// shutdown ends the sessions on a server in maint: all of them, or where that is spread
+// over a time, those of this second.
+func (b *backendPlan) shutdown(c candidate) {
+	s := c.server
+	step := b.step(Shutdown, DrainExpired, s, c.instance)
+	if c.reason == RoleLost {
+		step.Reason = RoleLost
 	}
-	return c.reason == RoleLost && b.CloseRole || b.SessionKillAfter > 0 && c.server.SinceChange >= after
+	step.Addr = s.Addr
+	left := b.killAfter(c) + b.SessionKillSpread - s.SinceChange
+	if seconds := int(left / time.Second); seconds > 1 && (c.reason != RoleLost || !b.CloseRole) {
+		if at, known := b.ended[s.Name]; known && at == s.SinceChange {
+			b.wait(s, c.instance, ForSessions)
+			return
+		}
+		step.Sessions = (s.Sessions + seconds - 1) / seconds
+	}
+	b.removals = append(b.removals, step)
+}
+
+// shutdownDue reports whether the sessions on a server in maint have had their time.
+func (b *backendPlan) shutdownDue(c candidate) bool {
+	return c.reason == RoleLost && b.CloseRole || b.SessionKillAfter > 0 && c.server.SinceChange >= b.killAfter(c)
+}
+
+// killAfter is how long a server is in maint until its sessions begin to end. One that was
+// not in drain before has both times.
+func (b *backendPlan) killAfter(c candidate) time.Duration {
+	if c.reason == RoleLost || b.MoveSticky {
+		return b.DrainTimeout + b.SessionKillAfter
+	}
+	return b.SessionKillAfter
 }
 
 // staysAt reports whether an instance that does not leave is at the address by

@@ -25,6 +25,7 @@ type scene struct {
 	adds    bool
 	guard   plan.Guard
 	absent  map[string]time.Duration
+	ended   map[string]time.Duration
 	flaps   map[string]bool
 	listed  map[netip.AddrPort]string
 	drains  map[string]int
@@ -96,6 +97,7 @@ func (s *scene) run(b *block) (got []string, isExpected bool) {
 		s.settle()
 	case "sidecar": // restarts
 		s.left, s.refuses, s.adds, s.last, s.guard, s.absent = nil, false, false, plan.Plan{}, plan.Guard{}, nil
+		s.ended = nil
 	case "load": // HAProxy is restarted with the last plan's file
 		s.m.load(s.d.Marker, s.last.File)
 		s.left, s.down = nil, false
@@ -126,6 +128,7 @@ func (s *scene) observed() plan.Observed {
 	o.Drained = map[string]map[string]int{backend: s.drains}
 	o.Guards = map[string]plan.Guard{backend: s.guard}
 	o.Absent = map[string]map[string]time.Duration{backend: s.absent}
+	o.Ended = map[string]map[string]time.Duration{backend: s.ended}
 	return o
 }
 
@@ -189,6 +192,10 @@ func (s *scene) apply() {
 	for _, st := range s.last.Steps {
 		s.fatalIf(s.m.apply(st))
 		s.adds = s.adds || st.Kind == plan.Add
+		if st.Sessions > 0 {
+			i := slices.IndexFunc(s.m.o.Backends[backend].Servers, func(x plan.Server) bool { return x.Name == st.Server })
+			s.ended = map[string]time.Duration{st.Server: s.m.o.Backends[backend].Servers[i].SinceChange}
+		}
 	}
 	if s.last.Reload != plan.NoReload {
 		s.m.load(s.d.Marker, s.last.File)
@@ -230,6 +237,8 @@ func (s *scene) set(words []string) {
 			svc.DrainTimeout, err = time.ParseDuration(value)
 		case "shutdown":
 			svc.SessionKillAfter, err = time.ParseDuration(value)
+		case "spread":
+			svc.SessionKillSpread, err = time.ParseDuration(value)
 		case "replacement":
 			svc.ReplacementTimeout, err = time.ParseDuration(value)
 		case "min":

@@ -41,7 +41,7 @@ func (a *Agent) converge(ctx context.Context, snap catalog.Snapshot) (plan.Plan,
 				a.last = a.known.traffic()
 			}
 			a.forgetAnnounced()
-			a.known.absent = nil
+			a.known.absent, a.known.ended = nil, nil
 			o := plan.Observed{Caps: a.caps(ctx), Maintenance: a.known.observed.Maintenance, Last: a.last, Drained: a.drains.backend}
 			p = plan.Compute(a.desired(), o, snap)
 			a.keepFiled(p)
@@ -101,7 +101,7 @@ func (a *Agent) anticipate(ctx context.Context, snap catalog.Snapshot, changed [
 		return
 	}
 	now := time.Now()
-	o.Guards, o.Flapping, o.Absent, o.Drained = a.guard.recall(now), a.flapping(now), a.known.absences(now), a.drains.backend
+	o.Guards, o.Flapping, o.Absent, o.Drained, o.Ended = a.guard.recall(now), a.flapping(now), a.known.absences(now), a.drains.backend, a.known.ended
 	var steps []plan.Step
 	for _, s := range changed {
 		if a.decided.settled(s.Backend, o) == nil {
@@ -123,7 +123,7 @@ func (a *Agent) anticipate(ctx context.Context, snap catalog.Snapshot, changed [
 // service for which nothing has changed since it was settled is not planned again.
 func (a *Agent) compute(o plan.Observed, snap catalog.Snapshot) plan.Plan {
 	now := time.Now()
-	o.Guards, o.Flapping, o.Absent, o.Drained = a.guard.recall(now), a.flapping(now), a.known.absences(now), a.drains.backend
+	o.Guards, o.Flapping, o.Absent, o.Drained, o.Ended = a.guard.recall(now), a.flapping(now), a.known.absences(now), a.drains.backend, a.known.ended
 	d := a.desired()
 	a.decided.use(d, o, a.set.Services)
 	if len(a.guard.backends) > 0 {
@@ -145,6 +145,7 @@ func (a *Agent) compute(o plan.Observed, snap catalog.Snapshot) plan.Plan {
 	a.decided.made = nil
 	a.guard.remember(now, p)
 	a.known.noteAbsent(now, p)
+	a.known.forgetEnded(p)
 	a.known.settled(p, a.turns.skipped)
 	return p
 }
@@ -221,7 +222,7 @@ type decisionInputs struct {
 func inputsOf(backend string, o plan.Observed, want catalog.Service, seen time.Time) decisionInputs {
 	_, isGuarded := o.Guards[backend]
 	in := decisionInputs{seen: seen}
-	in.isWhole = want.Known && !isGuarded && o.Listed == nil && len(o.Flapping[backend])+len(o.Absent[backend])+len(o.Drained[backend]) == 0
+	in.isWhole = want.Known && !isGuarded && o.Listed == nil && len(o.Flapping[backend])+len(o.Absent[backend])+len(o.Drained[backend])+len(o.Ended[backend]) == 0
 	in.backend, in.exists = o.Backends[backend]
 	return in
 }
@@ -273,7 +274,7 @@ func (k *decided) forget(backend string) {
 func (k *decided) settled(backend string, o plan.Observed) *plan.Decision {
 	d := k.decisions[backend]
 	_, guarded := o.Guards[backend]
-	if d == nil || !d.IsSettled() || guarded || len(o.Flapping[backend])+len(o.Absent[backend]) > 0 {
+	if d == nil || !d.IsSettled() || guarded || len(o.Flapping[backend])+len(o.Absent[backend])+len(o.Ended[backend]) > 0 {
 		return nil
 	}
 	return d
@@ -373,6 +374,10 @@ func (a *Agent) logStep(s plan.Step) {
 	case plan.SetMaxConn:
 		args = append(args, "maxconn", s.MaxConn)
 	case plan.Shutdown:
+		if s.Sessions > 0 {
+			a.log.Info("sessions shut down", append(args, "sessions", s.Sessions)...)
+			return
+		}
 		a.log.Warn("remaining sessions shut down", args...)
 		return
 	case plan.AddBackend, plan.PublishBackend, plan.UnpublishBackend, plan.DeleteBackend:

@@ -18,11 +18,12 @@ type observedCache struct {
 	stale    map[string]bool // backends to read; nil: all of them
 	fresh    map[string]bool // backends of which something is new since they were last planned
 	seen     map[string]time.Time
-	left     map[string][]plan.FileServer // by backend, when nothing was left to do
-	refuses  map[string]bool              // backends that refuse `add server`
-	adds     map[string]bool              // backends that have taken it
-	static   map[string]bool              // backends that have refused a weight
-	absent   map[plan.Absence]time.Time   // since when instances have no ready server
+	left     map[string][]plan.FileServer        // by backend, when nothing was left to do
+	refuses  map[string]bool                     // backends that refuse `add server`
+	adds     map[string]bool                     // backends that have taken it
+	static   map[string]bool                     // backends that have refused a weight
+	absent   map[plan.Absence]time.Time          // since when instances have no ready server
+	ended    map[string]map[string]time.Duration // see plan.Observed.Ended; what was handed out is not changed
 
 	// What a comparison beside the loop must know: the clock goes on with each
 	// backend that is read or changed.
@@ -230,6 +231,9 @@ func (k *observedCache) settled(p plan.Plan, skipped map[string]bool) {
 // noteStep remembers what the sidecar itself has done to a server, also to one that waits
 // for something ever since and is not settled: it is no one else's doing.
 func (k *observedCache) noteStep(s plan.Step) {
+	if s.Kind == plan.Shutdown && s.Sessions > 0 {
+		k.noteEnded(s)
+	}
 	i := slices.IndexFunc(k.left[s.Backend], func(l plan.FileServer) bool { return l.Name == s.Server })
 	if i < 0 {
 		return
@@ -256,6 +260,49 @@ func (k *observedCache) noteStep(s plan.Step) {
 		return
 	}
 	k.left[s.Backend] = left
+}
+
+// noteEnded remembers when a part of a server's sessions was ended.
+func (k *observedCache) noteEnded(s plan.Step) {
+	for _, x := range k.observed.Backends[s.Backend].Servers {
+		if x.Name != s.Server {
+			continue
+		}
+		servers := maps.Clone(k.ended[s.Backend])
+		if servers == nil {
+			servers = map[string]time.Duration{}
+		}
+		servers[s.Server] = x.SinceChange
+		if k.ended = maps.Clone(k.ended); k.ended == nil {
+			k.ended = map[string]map[string]time.Duration{}
+		}
+		k.ended[s.Backend] = servers
+	}
+}
+
+// forgetEnded forgets that of servers whose sessions the plan neither ends nor waits for.
+func (k *observedCache) forgetEnded(p plan.Plan) {
+	if len(k.ended) == 0 {
+		return
+	}
+	next := map[string]map[string]time.Duration{}
+	keep := func(backend, server string) {
+		at, known := k.ended[backend][server]
+		if !known {
+			return
+		}
+		if next[backend] == nil {
+			next[backend] = map[string]time.Duration{}
+		}
+		next[backend][server] = at
+	}
+	for _, s := range p.Steps {
+		keep(s.Backend, s.Server)
+	}
+	for _, w := range p.Waiting {
+		keep(w.Backend, w.Server)
+	}
+	k.ended = next
 }
 
 // noteAbsent remembers since when the instances of a plan have no ready server.
