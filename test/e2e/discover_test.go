@@ -151,7 +151,7 @@ func TestDiscover_ServiceComesAndGoesUnderLoad_NoFailedRequest(t *testing.T) {
 	w.until("shop.example.com", "/cart", "")
 	w.must(lab.Until(w.ctx, 20*time.Second, "its backend is gone, by as many reloads more", func() error {
 		out, err := w.lb.Runtime(w.ctx, "show backend")
-		if err == nil && (strings.Contains(out, "shop-cart") || strings.Contains(w.readConfig(), "shop-cart") || w.reloads() != before+2*each) {
+		if err == nil && (strings.Contains(out, "shop-cart") || strings.Contains(w.readConfig(), "backend shop-cart ") || w.reloads() != before+2*each) {
 			err = fmt.Errorf("%d reloads, HAProxy has\n%s", w.reloads()-before, out)
 		}
 		return err

@@ -1,7 +1,9 @@
 package e2e
 
 import (
+	"errors"
 	"fmt"
+	"net"
 	"strings"
 	"testing"
 	"time"
@@ -109,6 +111,59 @@ func TestDiscover_BackendAddedAtRuntime_OutlivesWhatHappens(t *testing.T) {
 	w.must(lab.Until(w.ctx, 10*time.Second, "it was added twice, and deleted once", func() error {
 		if got := w.reloads() - reloads; got != 3*each {
 			return fmt.Errorf("%d reloads, want %d", got, 3*each)
+		}
+		return nil
+	}))
+}
+
+// A sidecar that ends while a backend is on its way out, and starts again when the service is
+// no longer in Consul, goes on with it.
+func TestDiscover_SidecarRestartsWhileABackendGoes_ItGoes(t *testing.T) {
+	t.Parallel()
+	w := newDiscoveringWorld(t)
+	clock := w.serve("clock", "clock0", "pointsman-route=clock.example.com")
+	w.until("clock.example.com", "/", "clock0")
+	// A request that lasts keeps the server, and so the backend.
+	conn, err := (&net.Dialer{}).DialContext(w.ctx, "tcp", fmt.Sprintf("127.0.0.1:%d", w.port))
+	w.must(err)
+	defer func() { _ = conn.Close() }() // it is only held open
+	_, err = fmt.Fprintf(conn, "POST / HTTP/1.1\r\nHost: clock.example.com\r\nContent-Length: 1000000\r\n\r\n")
+	w.must(err)
+	w.must(lab.Until(w.ctx, 10*time.Second, "the request is at the server", func() error {
+		out, err := w.lb.Runtime(w.ctx, "show sess")
+		if err == nil && !strings.Contains(out, "be=clock ") {
+			err = errors.New(out)
+		}
+		return err
+	}))
+	clock.deregister()
+	w.must(lab.Until(w.ctx, 20*time.Second, "the file no longer has the backend", func() error {
+		if strings.Contains(w.readConfig(), "backend clock ") {
+			return errors.New("it has")
+		}
+		return nil
+	}))
+	w.must(w.lb.Sidecar.Kill())
+	w.must(w.lb.StartSidecar())
+	w.must(w.lb.Ready(w.ctx, 15*time.Second))
+	_ = conn.Close()
+	w.hasBackend("clock", false)
+	w.until("own.example.com", "/", "own0")
+}
+
+// The settings need not have a service: all of them may come from Consul.
+func TestDiscover_NoServiceInTheSettings_IsReadyAndServesThoseThatCome(t *testing.T) {
+	t.Parallel()
+	w := newRoutedWorld(t)
+	w.must(w.lb.SetExtra(strings.Replace(fmt.Sprintf(discoverSettings, w.port), "    routes:\n      - {host: own.example.com, service: own}\n", "", 1)))
+	w.must(w.lb.Start(w.ctx))
+	w.must(w.lb.Ready(w.ctx, 15*time.Second))
+	w.serve("shop", "shop0", "pointsman-route=shop.example.com")
+	w.until("shop.example.com", "/", "shop0")
+	want := w.reloadsFor()
+	w.must(lab.Until(w.ctx, 10*time.Second, fmt.Sprintf("there were %d reloads", want), func() error {
+		if s := w.state(); s.Reloads.Succeeded != want || s.Reloads.Failed != 0 {
+			return fmt.Errorf("%+v", s.Reloads)
 		}
 		return nil
 	}))

@@ -120,7 +120,8 @@ func TestReloadLoop_TemplateLeavesOutTheServers_BacksOff(t *testing.T) {
 	w.must(w.lb.Routes(w.ctx, 10*time.Second, service, lab.NodeIDs(w.nodes...)...))
 }
 
-// What differs at each rendering is written, and is no reason to reload.
+// What differs at each rendering is written with the next settings, and is no reason to
+// reload.
 func TestReloadLoop_TemplateDiffersAtEachRendering_NoReload(t *testing.T) {
 	t.Parallel()
 	w := fileWorld(t)
@@ -139,6 +140,7 @@ func TestReloadLoop_TemplateDiffersAtEachRendering_NoReload(t *testing.T) {
 			differ++
 		}
 		last = now
+		w.must(w.lb.Reread())
 	}
 	now, err := w.lb.Reloads(w.ctx)
 	w.must(err)

@@ -176,7 +176,11 @@ func (b *Balancer) writeSettings() error {
 	if b.joined != "" {
 		fmt.Fprintf(&y, "  health: {bind: %q}\nregistration: {service: %s, port: %d}\n", local(b.HealthPort), b.joined, b.services[0].Port)
 	}
-	fmt.Fprintf(&y, "api: {address: %q}\n%s\nservices:\n", local(b.StatusPort), b.extra)
+	none := ""
+	if len(b.services) == 0 {
+		none = " []"
+	}
+	fmt.Fprintf(&y, "api: {address: %q}\n%s\nservices:%s\n", local(b.StatusPort), b.extra, none)
 	for _, s := range b.services {
 		fmt.Fprintf(&y, "  - name: %s\n", s.Name)
 		if !s.BackendOnly {

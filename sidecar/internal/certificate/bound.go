@@ -5,6 +5,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -61,11 +62,25 @@ func (b *Bound) Read(binds []string) (all []Certificate, problems []Problem) {
 // Turn begins a look at all owners. What the last two have not asked for is forgotten.
 func (b *Bound) Turn() { b.cache.turn() }
 
+// bundle are the ends of the files that HAProxy loads in place of one that is not there:
+// a certificate for each kind of key (configuration manual 3.2, ssl-load-extra-files).
+var bundle = []string{".ecdsa", ".rsa", ".dsa"}
+
 // filesOf gives a file, or the files of a directory that HAProxy loads as certificates:
 // those with the ends of what belongs to one are none.
 func filesOf(path string) (files []string, err error) {
 	info, err := os.Stat(path)
-	if err != nil {
+	if errors.Is(err, fs.ErrNotExist) {
+		for _, kind := range bundle {
+			if _, err := os.Stat(path + kind); err == nil {
+				files = append(files, path+kind)
+			}
+		}
+	}
+	switch {
+	case len(files) > 0:
+		return files, nil
+	case err != nil:
 		return nil, err
 	}
 	if !info.IsDir() {

@@ -63,3 +63,20 @@ func TestBound_BindLines_GivesExpiryOfEachFileOnce(t *testing.T) {
 		t.Errorf("got %+v, want the renewed one", all)
 	}
 }
+
+// HAProxy loads certificates for several kinds of keys in place of a file that is not
+// there (seen on 2.6 and 3.4).
+func TestBound_BundleOfFiles_IsNoProblem(t *testing.T) {
+	certs := certtest.New(t)
+	certs.Sign("a.test")
+	path := filepath.Join(t.TempDir(), "a.pem")
+	if err := os.WriteFile(path+".rsa", certs.Read("a.test.pem"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	bound := NewBound(time.Now)
+	bound.Turn()
+	all, problems := bound.Read([]string{"*:443 ssl crt " + path})
+	if len(problems) > 0 || len(all) != 1 || all[0].Name != path+".rsa" {
+		t.Errorf("got %+v and problems %v, want that of the bundle", all, problems)
+	}
+}

@@ -36,21 +36,20 @@ func savedFound(cfg config.Config) route.Found {
 	return stillAllowed(cfg, render.FoundIn(content))
 }
 
-// withTaken is the settings with what haproxy.cfg has besides what is found. A template
-// that cannot be rendered is found by what renders with it.
+// withTaken is the settings with what haproxy.cfg, and the operator's own file before it,
+// have besides what is found. A template that cannot be rendered is found by what renders
+// with it.
 func withTaken(cfg config.Config) config.Config {
 	cfg.Taken = nil
-	if len(cfg.Rules().Frontends) == 0 {
-		return cfg
-	}
 	r, err := newRenderer(cfg)
 	if err != nil {
 		return cfg
 	}
 	content, _ := r.Render(nil)
-	for _, section := range render.Proxies(content) {
-		_, name, _ := strings.Cut(section, " ")
-		cfg.Taken = append(cfg.Taken, name)
+	cfg.Taken = render.Names(content)
+	if path := cfg.HAProxy.BaseConfig; path != "" {
+		base, _ := render.ReadRegular(path) // one that cannot be read is HAProxy's error
+		cfg.Taken = append(cfg.Taken, render.Names(base)...)
 	}
 	return cfg
 }
@@ -64,7 +63,7 @@ func stillAllowed(cfg config.Config, found route.Found) route.Found {
 	slices.SortFunc(unknown, func(a, b route.Candidate) int { return strings.Compare(a.Service, b.Service) })
 	unknown = slices.CompactFunc(unknown, func(a, b route.Candidate) bool { return a.Service == b.Service })
 	allowed, _ := route.Discover(cfg.Rules(), time.Now(), false, found, unknown)
-	return allowed
+	return allowed.After(found, time.Now())
 }
 
 // withCandidates is the settings with the services that are watched besides those of the
@@ -305,6 +304,7 @@ func (f *finder) tell(problems []route.Problem, at time.Time) {
 // setFound renders with what is found now. The caller holds mu.
 func (d *daemon) setFound(found route.Found) {
 	before := d.found
+	found = found.After(before, time.Now())
 	d.found = found
 	if found.Equal(before) {
 		return
@@ -344,7 +344,7 @@ func (d *daemon) foundBy(cfg config.Config) (found route.Found, watch []string) 
 	}
 	watch, _ = rules.Watch(named, d.found)
 	found, _ = route.Discover(rules, time.Now(), true, d.found, candidates(cfg, watch, snap))
-	return found, watch
+	return found.After(d.found, time.Now()), watch
 }
 
 func tagClaims(claims []catalog.Claim) (tags []string) {

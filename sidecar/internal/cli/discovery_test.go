@@ -120,12 +120,12 @@ func TestRefuse_SectionOfTheTemplate_IsNoServicesName(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	write("\nbackend internal\n    server a 127.0.0.1:1\nlisten \"other\"\n    bind 127.0.0.1:2\n")
+	write("\nbackend internal\n    server a 127.0.0.1:1\nlisten \"other\"\n    bind 127.0.0.1:2\ndefaults named\n")
 	d, change := discoveringWith(t, path, "services: []"+takesRoutes)
 	refused := func(want string) {
 		t.Helper()
 		got := ""
-		for _, s := range []string{"internal", "other", "later", "shop"} {
+		for _, s := range []string{"internal", "other", "later", "pointsman", "named", "shop"} {
 			if d.cfg.Rules().Refuse(s) != nil {
 				got += s + " "
 			}
@@ -134,7 +134,7 @@ func TestRefuse_SectionOfTheTemplate_IsNoServicesName(t *testing.T) {
 			t.Errorf("refused are %q, want %q", got, want)
 		}
 	}
-	refused("internal other ")
+	refused("internal other named ")
 	d.found = route.Found{
 		Services: []route.FoundService{{Name: "later"}, {Name: "shop"}},
 		Routes:   []route.FoundRoute{{Frontend: "web", Host: "a.test", Service: "later"}, {Frontend: "web", Host: "b.test", Service: "shop"}},

@@ -31,19 +31,30 @@ import (
 // policy is the services as plan wants them, with what their haproxy.cfg has of
 // the operator's own.
 func policy(cfg config.Config, r *render.Renderer) []plan.Service {
-	services := make([]plan.Service, 0, len(cfg.Services))
+	services := make([]plan.Service, 0, len(cfg.Services)+len(cfg.Gone))
 	for _, s := range cfg.Services {
-		services = append(services, plan.Service{
-			Name: s.Name, Backend: s.Backend, Defaults: r.Defaults(s.Backend), Mode: string(s.Mode),
-			Checked: s.Check.Enabled, Path: s.Check.Path, Options: renderService(s).Options(),
-			MaxConn: s.Options().MaxConn, AgentFromMeta: s.Policy.AgentCheck.FromMeta, Static: s.Static(), Operator: r.Operator(s.Backend),
-			Warning:    s.WarningTakesTraffic,
-			ForceSlots: s.InFile(), Slots: s.Slots.Min, Spare: s.Slots.Spare,
-			DrainTimeout: s.DrainTimeout, SessionKillAfter: s.SessionKillAfter, SessionKillSpread: s.SessionKillSpread, MoveSticky: s.DrainSticky == config.StickyMove, CloseRole: s.CloseOnRoleChange, ReplacementTimeout: s.ReplacementTimeout,
-			MinServers: s.MinServers, MaxLossRatio: s.Guard.MaxLossRatio, Window: s.Guard.Window, Hold: s.Guard.Hold, HoldDeregistered: s.Guard.HoldDeregistered,
-		})
+		services = append(services, policyOf(s, r))
+	}
+	for _, s := range cfg.Gone {
+		p := policyOf(s, r)
+		p.Gone = true
+		services = append(services, p)
 	}
 	return services
+}
+
+// policyOf is one of them.
+func policyOf(s config.Service, r *render.Renderer) plan.Service {
+	own := renderService(s)
+	return plan.Service{
+		Name: s.Name, Backend: s.Backend, Defaults: r.Defaults(own.Defaults), Mode: string(s.Mode),
+		Checked: s.Check.Enabled, Path: s.Check.Path, Options: own.Options(),
+		MaxConn: s.Options().MaxConn, AgentFromMeta: s.Policy.AgentCheck.FromMeta, Static: s.Static(), Operator: r.Operator(s.Backend),
+		Warning:    s.WarningTakesTraffic,
+		ForceSlots: s.InFile(), Slots: s.Slots.Min, Spare: s.Slots.Spare,
+		DrainTimeout: s.DrainTimeout, SessionKillAfter: s.SessionKillAfter, SessionKillSpread: s.SessionKillSpread, MoveSticky: s.DrainSticky == config.StickyMove, CloseRole: s.CloseOnRoleChange, ReplacementTimeout: s.ReplacementTimeout,
+		MinServers: s.MinServers, MaxLossRatio: s.Guard.MaxLossRatio, Window: s.Guard.Window, Hold: s.Guard.Hold, HoldDeregistered: s.Guard.HoldDeregistered,
+	}
 }
 
 // damping is how the services' instances are damped.

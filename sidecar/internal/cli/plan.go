@@ -121,7 +121,7 @@ func (s shownPlan) print(w io.Writer) error {
 		fmt.Fprintln(t, "STEP\tBACKEND\tSERVER\tINSTANCE\tREASON\tVALUE")
 	}
 	for _, s := range p.Steps {
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\n", s.Kind, s.Backend, s.Server, dash(catalog.Printable(s.Instance)), s.Reason, stepValue(s))
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\n", s.Kind, s.Backend, dash(s.Server), dash(catalog.Printable(s.Instance)), s.Reason, stepValue(s))
 	}
 	if p.Reload != plan.NoReload {
 		fmt.Fprintf(t, "reload: %s\n", p.Reload)

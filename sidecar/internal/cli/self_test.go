@@ -273,3 +273,26 @@ func TestSidecar_ThatCannotBeAsked_SaysSo(t *testing.T) {
 		}
 	}
 }
+
+// What another process has registered under the same ID stays as it is when this one stops:
+// nodes that leave ask the sidecar that runs.
+func TestRegistration_AnothersUnderItsID_StaysAtTheStop(t *testing.T) {
+	consul := consultest.StartProcess(t)
+	client, err := api.NewClient(&api.Config{Address: consul.Address(), Scheme: "http"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	own := entry{Service: "pointsman-sidecar", ID: "pointsman-sidecar-lb0", Address: "127.0.0.1", Port: 1}
+	other := &api.AgentServiceRegistration{ID: own.ID, Name: own.Service, Address: "127.0.0.1", Port: 2, Meta: contract.Owner{Token: "another"}.Format()}
+	if err := client.Agent().ServiceRegister(other); err != nil {
+		t.Fatal(err)
+	}
+	var log proctest.Output
+	r := &registration{consul: &api.Config{Address: consul.Address(), Scheme: "http"}, log: hclog.New(&hclog.LoggerOptions{Output: &log})}
+	r.leave(t.Context(), own)
+	r.deregister(t.Context(), own)
+	is, _, err := client.Agent().Service(own.ID, nil)
+	if err != nil || is.Port != 2 {
+		t.Errorf("got %+v, %v, want the other's registration", is, err)
+	}
+}

@@ -23,6 +23,8 @@ type Config struct {
 
 	// Found is what With has added.
 	Found route.Found
+	// Gone is the services that were found before, and whose backend HAProxy may still have.
+	Gone []Service
 	// Taken is the names of the frontends and backends of the operator's own template:
 	// no service that is found gets a backend of that name.
 	Taken []string

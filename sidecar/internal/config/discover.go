@@ -275,7 +275,7 @@ func (c Config) refuse() func(service string) error {
 // the file, with the settings of their profiles, and the routes after those of their
 // frontends.
 func (c Config) With(found route.Found) Config {
-	if len(found.Services)+len(found.Routes) == 0 {
+	if len(found.Services)+len(found.Routes)+len(found.Gone) == 0 {
 		return c
 	}
 	backends := map[string]string{}
@@ -284,14 +284,14 @@ func (c Config) With(found route.Found) Config {
 	}
 	c.Services = slices.Clone(c.Services)
 	for _, s := range found.Services {
-		profile := c.profile(s.Profile)
-		service := profile.Service
-		service.Name, service.Backend = s.Name, s.Name
-		if !s.ByReload && profile.IsShared() {
-			service.Profile = profile.Name
-		}
 		backends[s.Name] = s.Name
-		c.Services = append(c.Services, service)
+		c.Services = append(c.Services, c.discovered(s))
+	}
+	for _, s := range found.Gone {
+		isOther := func(o Service) bool { return o.Backend == s.Name }
+		if !slices.ContainsFunc(c.Services, isOther) && !slices.Contains(c.Taken, s.Name) {
+			c.Gone = append(slices.Clip(c.Gone), c.discovered(s))
+		}
 	}
 	c.Found = found
 	c.Frontends = slices.Clone(c.Frontends)
@@ -306,6 +306,17 @@ func (c Config) With(found route.Found) Config {
 		f.Found, f.Sources = routes, sources
 	}
 	return c
+}
+
+// discovered is the settings of one service.
+func (c Config) discovered(s route.FoundService) Service {
+	profile := c.profile(s.Profile)
+	service := profile.Service
+	service.Name, service.Backend = s.Name, s.Name
+	if !s.ByReload && profile.IsShared() {
+		service.Profile = profile.Name
+	}
+	return service
 }
 
 // profile is the settings of a discovered service. Load has seen to the default one.

@@ -13,7 +13,7 @@ import (
 
 func TestEveryFieldHasOneSetting(t *testing.T) {
 	var c Config
-	every(t, settings(), &c, "Services", "Frontends", "Profiles", "Found.Services", "Found.Routes", "Taken")
+	every(t, settings(), &c, "Services", "Frontends", "Profiles", "Found.Services", "Found.Routes", "Found.Gone", "Gone", "Taken")
 	var s Service
 	every(t, serviceSettings(), &s, "Profile")
 	var f Frontend

@@ -3,6 +3,7 @@ package consul
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -246,10 +247,14 @@ func (c *client) sign(req *http.Request) error {
 	return nil
 }
 
-// failed names the agent, and the deadline where that was the cause.
+// failed names the agent, and the deadline where that was the cause. The URL
+// that net/http puts before its errors is left out.
 func (c *client) failed(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		err = context.Cause(ctx)
+	}
+	if wrapped, ok := errors.AsType[*url.Error](err); ok {
+		err = wrapped.Err
 	}
 	return fmt.Errorf("ask %s: %w", c.endpoint, err)
 }

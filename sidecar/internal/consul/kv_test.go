@@ -1,11 +1,26 @@
 package consul
 
 import (
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/pointsman/pointsman/sidecar/internal/consultest"
 )
+
+// An error names the agent once, and no URL: it may have a session's ID in it.
+func TestKV_NoConsul_ErrorNamesTheAgentOnce(t *testing.T) {
+	const closed = "127.0.0.1:1"
+	kv, err := NewKV(Options{Address: closed})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer kv.Close()
+	_, err = kv.Acquire(t.Context(), "a", nil, "the-session")
+	if err == nil || !strings.HasPrefix(err.Error(), "consul: ask http://"+closed+": dial tcp") || strings.Contains(err.Error(), "the-session") {
+		t.Errorf("got %v, want an error that names the agent once", err)
+	}
+}
 
 // The fake and the real Consul answer alike: a lock is one session's, a swap keeps it,
 // and it ends with the session.

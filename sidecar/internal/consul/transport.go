@@ -121,6 +121,9 @@ func (t *plainTransport) read(req *http.Request, c *keptConn, stop func() bool) 
 	buffer := buffers.Get().(*bufio.Reader)
 	buffer.Reset(in)
 	resp, err := http.ReadResponse(buffer, req)
+	for err == nil && resp.StatusCode/100 == 1 && resp.StatusCode != http.StatusSwitchingProtocols {
+		resp, err = http.ReadResponse(buffer, req) // that was an interim one, of a proxy
+	}
 	if err != nil {
 		buffers.Put(buffer)
 		if in.left <= 0 {
@@ -130,7 +133,7 @@ func (t *plainTransport) read(req *http.Request, c *keptConn, stop func() bool) 
 	}
 	in.left = -1
 	b := &body{plain: resp.Body, buffer: buffer, stop: stop, done: func(isWhole bool) {
-		if !isWhole || resp.Close || c.SetDeadline(time.Time{}) != nil {
+		if !isWhole || resp.Close || resp.StatusCode == http.StatusSwitchingProtocols || c.SetDeadline(time.Time{}) != nil {
 			_ = c.Close()
 			return
 		}
@@ -189,7 +192,7 @@ func (b *body) Read(p []byte) (int, error) {
 // Close gives the connection up if the answer was not read to its end.
 func (b *body) Close() error {
 	if b.buffer != nil {
-		b.end(b.plain == http.NoBody)
+		b.end(b.plain == http.NoBody && b.buffer.Buffered() == 0)
 	}
 	return nil
 }

@@ -283,3 +283,38 @@ func stacks() string {
 	all := make([]byte, 4<<20)
 	return string(all[:runtime.Stack(all, true)])
 }
+
+// An interim answer is not the answer, and leaves nothing on the connection that the
+// next request, of another service, would take for its own.
+func TestPlainTransport_InterimAnswer_IsSkipped(t *testing.T) {
+	tr, _ := answering(t, func(_ int, in *bufio.Reader, out net.Conn) {
+		for request(in) == nil {
+			_, _ = io.WriteString(out, "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"+goodAnswer)
+		}
+	})
+	for range 2 {
+		if body, err := get(t.Context(), tr); err != nil || body != "good" {
+			t.Errorf("got %q, %v", body, err)
+		}
+	}
+}
+
+func TestPlainTransport_MoreThanTheAnswer_IsNotKept(t *testing.T) {
+	for _, status := range []string{"404 Not Found", "101 Switching Protocols"} {
+		tr, _ := answering(t, func(_ int, in *bufio.Reader, out net.Conn) {
+			for request(in) == nil {
+				_, _ = io.WriteString(out, "HTTP/1.1 "+status+"\r\nContent-Length: 0\r\n\r\n"+goodAnswer)
+			}
+		})
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://consul.test/v1", http.NoBody)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if resp, err := tr.RoundTrip(req); err == nil {
+			_ = resp.Body.Close()
+		}
+		if len(tr.idle) != 0 {
+			t.Errorf("%s: connection kept", status)
+		}
+	}
+}

@@ -92,16 +92,25 @@ var refusals = []string{
 	"unknown keyword",
 }
 
-// ends accepts an answer that ends with this line: messages about servers that went
-// before may stand above it (docs/haproxy-facts.md, fact 41).
+// ends accepts an answer that ends with this line. Messages about servers that went before
+// may stand above it, and in its place, where they are many: what came of it is read back
+// (docs/haproxy-facts.md, fact 41).
 func ends(answer string) func(reply string) error {
 	return func(reply string) error {
-		if reply != answer && !strings.HasSuffix(reply, "\n"+answer) {
+		for line := range strings.Lines(reply) {
+			if line = strings.TrimSpace(line); line != answer && !aboutServers.MatchString(line) {
+				return unexpected(reply)
+			}
+		}
+		if reply == "" {
 			return unexpected(reply)
 		}
 		return nil
 	}
 }
+
+// aboutServers are such messages.
+var aboutServers = regexp.MustCompile(`^(?:Server \S+ is |backend '\S+' has no server available|Server deleted\.)`)
 
 func deleted(reply string) error {
 	if reply != "Server deleted." {

@@ -1,7 +1,9 @@
 package metrics
 
 import (
+	"strconv"
 	"time"
+	"unicode/utf8"
 
 	"github.com/prometheus/client_golang/prometheus"
 )
@@ -35,6 +37,9 @@ func (e *expiries) Describe(ch chan<- *prometheus.Desc) { ch <- e.expiry; ch <- 
 func (e *expiries) Collect(ch chan<- prometheus.Metric) {
 	all, problems := e.now()
 	for _, c := range all {
+		if !utf8.ValidString(c.Name) { // the name of a file may be any bytes, a label may not
+			c.Name = strconv.Quote(c.Name)
+		}
 		ch <- prometheus.MustNewConstMetric(e.expiry, prometheus.GaugeValue, float64(c.NotAfter.Unix()), c.Backend, c.Name)
 	}
 	ch <- prometheus.MustNewConstMetric(e.problems, prometheus.GaugeValue, float64(problems))

@@ -52,6 +52,9 @@ func Decide(s Service, o Observed, want catalog.Service) *Decision {
 // is the same at any later time.
 func (d *Decision) IsSettled() bool {
 	b := d.b
+	if b.Gone && !b.exists {
+		return true
+	}
 	return b.exists && b.want.Known && !b.reweighed &&
 		len(b.additions)+len(b.removals)+len(b.waiting)+len(b.unassigned)+len(d.lost)+len(d.absent) == 0
 }
@@ -106,8 +109,10 @@ func Combine(d Desired, o Observed, decisions []*Decision) Plan {
 	}
 	p.Steps = append(p.Steps, removals...)
 	p.Reload = reloadReason(d, o, decisions)
-	if o.Marker != d.Marker { // HAProxy may have other defaults; the reload brings the backends
-		p.Steps = slices.DeleteFunc(p.Steps, func(s Step) bool { return s.Kind == AddBackend })
+	if o.Marker != d.Marker {
+		// HAProxy may have other defaults, and its maps still have the routes of before: the
+		// reload brings the backends and takes them.
+		p.Steps = slices.DeleteFunc(p.Steps, func(s Step) bool { return s.Kind == AddBackend || s.Kind == UnpublishBackend })
 	}
 	p.HoldReload = p.Reload == SlotsExhausted && slices.ContainsFunc(p.Waiting, func(w Waiting) bool { return w.Uncounted })
 	for _, x := range decisions {

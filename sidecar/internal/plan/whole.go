@@ -1,6 +1,11 @@
 package plan
 
-import "github.com/pointsman/pointsman/sidecar/internal/catalog"
+import (
+	"slices"
+	"time"
+
+	"github.com/pointsman/pointsman/sidecar/internal/catalog"
+)
 
 // isRuntime reports whether HAProxy can add and delete the backend as it runs
 // (docs/haproxy-facts.md, fact 41).
@@ -39,31 +44,28 @@ func (b *backendPlan) whole() (waits bool) {
 	return false
 }
 
-// publish lets requests be routed to a backend once one of its servers is up, or if that
-// cannot be waited for any longer. Until then they go where they go without it.
+// publish lets requests be routed to a backend once one of its servers is up, or one has
+// had its time: then it is to be seen that the service fails. Until then they go where they
+// go without it.
 func (b *backendPlan) publish() {
-	if b.unpublished && !b.Gone && !b.isAwaited() {
+	if b.unpublished && !b.Gone && (slices.ContainsFunc(b.servers, func(s Server) bool { return isAvailable(&s) }) || b.hasHadItsTime()) {
 		b.additions = append(b.additions, Step{Kind: PublishBackend, Reason: Registered, Backend: b.Backend})
 	}
 }
 
-// isAwaited reports whether no server is up, and one may soon be.
-func (b *backendPlan) isAwaited() bool {
-	of := map[*catalog.Instance]*Server{}
+// hasHadItsTime reports whether an instance that should take traffic could have been up by
+// now.
+func (b *backendPlan) hasHadItsTime() bool {
+	since := map[*catalog.Instance]time.Duration{}
 	for i := range b.servers {
-		s := &b.servers[i]
-		if isAvailable(s) {
-			return false
-		}
-		if inst := b.bound[i]; inst != nil && s.Admin == Ready {
-			of[inst] = s
+		if s := &b.servers[i]; b.bound[i] != nil && s.Admin == Ready {
+			since[b.bound[i]] = s.SinceChange
 		}
 	}
 	for n := range b.want.Instances {
 		inst := &b.want.Instances[n]
-		switch s := of[inst]; {
-		case b.role(inst) != in || inst.Weight == 0:
-		case s == nil && !b.isOverdue(inst), s != nil && s.SinceChange < b.ReplacementTimeout:
+		down, isReady := since[inst]
+		if b.role(inst) == in && inst.Weight > 0 && (isReady && down >= b.ReplacementTimeout || !isReady && b.isOverdue(inst)) {
 			return true
 		}
 	}

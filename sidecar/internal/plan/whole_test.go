@@ -56,8 +56,8 @@ func TestWholeBackend(t *testing.T) {
 		"its server is up":                               {snap: one, has: unpublished(up), want: "publish_backend"},
 		"one is up and one down":                         {snap: known("api", instance("api-1", 1), instance("api-2", 2)), has: unpublished(up, plan.Server{ID: 2, Name: "api-2", Addr: addr(2), Weight: 1, ConfigWeight: 1, Checked: true}), want: "publish_backend"},
 		"its server does not come up":                    {snap: one, has: unpublished(late), want: "publish_backend"},
-		"it has no instance":                             {snap: known("api"), has: unpublished(), want: "publish_backend"},
-		"its instance is not well":                       {snap: known("api", instance("api-1", 1, critical)), has: unpublished(), want: "publish_backend"},
+		"it has no instance":                             {snap: known("api"), has: unpublished()},
+		"its instance is not well":                       {snap: known("api", instance("api-1", 1, critical)), has: unpublished()},
 		"HAProxy refuses its server again and again":     {snap: one, has: unpublished(), absent: time.Minute, want: "add api-1; publish_backend"},
 		"it is published":                                {snap: one, has: published(up)},
 		"it goes":                                        {change: gone, has: published(up), want: "unpublish_backend"},
@@ -72,6 +72,7 @@ func TestWholeBackend(t *testing.T) {
 		"it has gone, before 3.4":                        {change: gone, caps: old},
 		"it goes before 3.4":                             {change: gone, caps: old, has: published(up), reload: plan.ServiceRemoved},
 		"it goes before 3.4 while the settings are new":  {change: gone, caps: old, marker: plan.Marker{Template: "t", Services: "s", Settings: "h"}, has: published(up), reload: plan.ServiceRemoved},
+		"it goes while the settings are new":             {change: gone, marker: plan.Marker{Template: "t", Services: "s", Settings: "h"}, has: published(up), reload: plan.SettingsChanged},
 		"it goes with all its servers, whatever is kept": {change: func(s *plan.Service) { s.Gone, s.MinServers, s.MaxLossRatio = true, 5, 0 }, has: unpublished(up), want: "drain api-1"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -141,7 +142,7 @@ func TestWholeBackend_ComesAndGoes_ByStepsThatHAProxyTakes(t *testing.T) {
 					}
 				}
 				b, exists := m.o.Backends[s.Backend]
-				if exists == !isGone && !b.Unpublished && len(p.Steps) == 0 {
+				if exists == !isGone && (!b.Unpublished || m.serving(s.Backend) == 0) && len(p.Steps) == 0 {
 					break
 				}
 				if pass >= walk && walk < 100 {

@@ -302,7 +302,6 @@ func (a *Agent) endBeside() {
 func (a *Agent) adopt(s Settings) {
 	isAutomatic := s.Automatic
 	s.Automatic = false // it is of this once
-	s = withGone(s, a.set.Services)
 	a.set, a.isolated = s, isolated{asked: s}
 	a.known.forget()
 	a.known.keep(a.known.backends(s))
@@ -340,7 +339,6 @@ func (a *Agent) pass(ctx context.Context) time.Duration {
 	if errors.Is(err, errAnotherProcess) {
 		return a.pass(ctx)
 	}
-	a.forgetGone()
 	if o := a.known.observed; o.Running && o.PID != a.old.of {
 		a.countOldWorkers(ctx) // another program may have reloaded it
 	}

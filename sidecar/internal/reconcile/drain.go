@@ -44,6 +44,9 @@ func (s *State) Drain(service, instance string) (d Drain, routed bool) {
 		}
 		d.Drained, d.Sessions = d.Drained && in.Drained, d.Sessions+in.Sessions
 	}
+	if !routed && s.gone[service] { // it is drained with the backend
+		return Drain{Phase: PhaseDraining}, true
+	}
 	return d, routed || !s.Converged
 }
 

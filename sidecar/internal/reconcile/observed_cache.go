@@ -52,6 +52,10 @@ func (k *observedCache) keep(backends []string) {
 	}
 	maps.DeleteFunc(k.seen, func(b string, _ time.Time) bool { return !listed[b] })
 	maps.DeleteFunc(k.touched, func(b string, _ uint64) bool { return !listed[b] })
+	maps.DeleteFunc(k.left, func(b string, _ []plan.FileServer) bool { return !listed[b] })
+	for _, of := range []map[string]bool{k.refuses, k.adds, k.static} {
+		maps.DeleteFunc(of, func(b string, _ bool) bool { return !listed[b] })
+	}
 }
 
 // touch makes the next pass read a backend.

@@ -88,7 +88,7 @@ func (a *Agent) publish(snap catalog.Snapshot, p plan.Plan) {
 		return cmp.Or(cmp.Compare(x.Name, y.Name), cmp.Compare(x.Backend, y.Backend))
 	})
 	a.old.note(s)
-	s.empty = maps.Clone(a.old.empty)
+	s.empty, s.gone = maps.Clone(a.old.empty), a.goneWithServers()
 	a.show(s)
 	a.record.State(s)
 }

@@ -41,6 +41,7 @@ type State struct {
 	Drains []catalog.OperatorDrain `json:"operator_drains"`
 
 	empty map[[2]string]bool // see oldWorkers
+	gone  map[string]bool    // services whose backend is on its way out, and still has servers
 }
 
 // BehindState is what HAProxy is still to get of what Consul says.

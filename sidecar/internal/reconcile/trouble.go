@@ -71,7 +71,11 @@ func (t *trouble) step(log hclog.Logger, s plan.Step, err error) {
 		t.steps = map[string]string{}
 	}
 	t.steps[key] = err.Error()
-	log.Warn("server "+string(s.Kind)+" failed, will be tried again", "backend", s.Backend, "server", s.Server, "reason", s.Reason, "error", oneLine(err))
+	what, args := string(s.Kind), []any{"backend", s.Backend, "reason", s.Reason, "error", oneLine(err)}
+	if s.Server != "" { // else it is a step of the backend
+		what, args = "server "+what, append(args, "server", s.Server)
+	}
+	log.Warn(what+" failed, will be tried again", args...)
 }
 
 // oneLine joins the lines of an error that has several: a log line is a line.

@@ -14,12 +14,13 @@ import (
 const (
 	foundServiceLine  = "#discovered "        // SERVICE [PROFILE]
 	foundByReloadLine = "#discovered-reload " // the same, of one that is ByReload
+	foundGoneLine     = "#discovered-gone "   // the same, of one that HAProxy may still have
 	foundRouteLine    = "#claimed "           // FRONTEND KEY STRIP SERVICE SOURCE
 )
 
 // writeFound adds what was found. Names, hosts and paths are checked; they have no space.
 func writeFound(out *bytes.Buffer, found route.Found) {
-	if len(found.Services)+len(found.Routes) == 0 {
+	if len(found.Services)+len(found.Routes)+len(found.Gone) == 0 {
 		return
 	}
 	out.WriteString("\n# Services found in Consul, with their profiles, and the routes that services claim.\n")
@@ -30,6 +31,9 @@ func writeFound(out *bytes.Buffer, found route.Found) {
 		}
 		out.WriteString(strings.TrimSpace(line+s.Name+" "+s.Profile) + "\n")
 	}
+	for _, s := range found.Gone {
+		out.WriteString(strings.TrimSpace(foundGoneLine+s.Name+" "+s.Profile) + "\n")
+	}
 	for _, r := range found.Routes {
 		fmt.Fprintf(out, "%s%s %s %d %s %s\n", foundRouteLine, r.Frontend, r.Route("").Key(), r.Strip, r.Service, r.Source)
 	}
@@ -39,10 +43,17 @@ func writeFound(out *bytes.Buffer, found route.Found) {
 // nothing.
 func FoundIn(content []byte) (found route.Found) {
 	for line := range strings.Lines(string(content)) {
-		for _, prefix := range []string{foundServiceLine, foundByReloadLine} {
+		for _, prefix := range []string{foundServiceLine, foundByReloadLine, foundGoneLine} {
 			rest, is := strings.CutPrefix(line, prefix)
-			if words := strings.Fields(rest); is && len(words) > 0 {
-				found.Services = append(found.Services, route.FoundService{Name: words[0], Profile: strings.Join(words[1:], " "), ByReload: prefix == foundByReloadLine})
+			words := strings.Fields(rest)
+			if !is || len(words) == 0 {
+				continue
+			}
+			s := route.FoundService{Name: words[0], Profile: strings.Join(words[1:], " "), ByReload: prefix == foundByReloadLine}
+			if prefix == foundGoneLine {
+				found.Gone = append(found.Gone, s)
+			} else {
+				found.Services = append(found.Services, s)
 			}
 		}
 		if rest, is := strings.CutPrefix(line, foundRouteLine); is {

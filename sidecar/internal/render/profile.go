@@ -27,12 +27,11 @@ func (s *Settings) withoutProfiles(empty []byte) bool {
 	return true
 }
 
-// Defaults is the defaults section by which HAProxy can add a backend as it runs; "" is
-// none.
-func (r *Renderer) Defaults(backend string) string {
-	i := slices.IndexFunc(r.settings.Services, func(s Service) bool { return s.Backend == backend })
-	if i < 0 {
-		return ""
+// Defaults is a defaults section by which HAProxy can add a backend as it runs; "" if
+// haproxy.cfg does not have it.
+func (r *Renderer) Defaults(name string) string {
+	if slices.ContainsFunc(r.settings.Profiles, func(p Service) bool { return p.Defaults == name }) {
+		return name
 	}
-	return r.settings.Services[i].Defaults
+	return ""
 }

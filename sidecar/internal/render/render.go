@@ -54,12 +54,12 @@ func New(name, text string, settings Settings) (*Renderer, error) {
 		return nil, fmt.Errorf("render: template: %w", err)
 	}
 	r := &Renderer{tmpl: tmpl, text: text, settings: settings}
-	empty, err := r.Render(nil)
+	empty, err := r.render(nil) // not kept: it lacks the marker
 	if err != nil {
 		return nil, err
 	}
 	if r.settings.withoutProfiles(empty) {
-		if empty, err = r.Render(nil); err != nil {
+		if empty, err = r.render(nil); err != nil {
 			return nil, err
 		}
 	}
@@ -77,7 +77,7 @@ func New(name, text string, settings Settings) (*Renderer, error) {
 // marker digests all that the file is made from but what the runtime can change:
 // the servers, the routes in the maps, and backends that have a defaults section.
 func marker(text string, s Settings, before ...kept) (plan.Marker, error) {
-	s.Services = slices.DeleteFunc(slices.Clone(s.Services), func(s Service) bool { return s.Defaults != "" })
+	s.Services = slices.DeleteFunc(append([]Service{}, s.Services...), func(s Service) bool { return s.Defaults != "" })
 	names := make([]string, 0, len(s.Services)+len(before))
 	for _, svc := range s.Services {
 		names = append(names, svc.Backend)

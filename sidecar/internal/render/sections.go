@@ -93,8 +93,11 @@ func proxiesOf(content []byte, kinds ...string) (all []proxy) {
 
 // from is the defaults section that a section names: `backend b from NAME`.
 func (s section) from() (name string, isNamed bool) {
-	words := wordsOf(s.lines[0])
-	for i := 1; i+1 < len(words); i++ {
+	words, first := wordsOf(s.lines[0]), 2
+	if s.kind == "defaults" { // it need not have a name
+		first = 1
+	}
+	for i := first; i+1 < len(words); i++ { // a backend may be named from
 		if words[i] == "from" {
 			return words[i+1], true
 		}

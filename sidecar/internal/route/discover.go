@@ -91,13 +91,48 @@ func (f FoundRoute) key() string { return f.Route("").Key() }
 type Found struct {
 	Services []FoundService
 	Routes   []FoundRoute
+	// Gone is the services that were found before, since Idle, and whose backend HAProxy may
+	// still have.
+	Gone []FoundService
+}
+
+const (
+	// goneKept is how long a service that has gone is remembered: its last sessions have
+	// ended by then.
+	goneKept = time.Hour
+	maxGone  = 100
+)
+
+// After is what is found now, with what is remembered of what was found before.
+func (f Found) After(before Found, now time.Time) Found {
+	f.Services, f.Gone = slices.Clone(f.Services), nil
+	add := func(s FoundService, since time.Time) {
+		if i := slices.IndexFunc(f.Services, func(is FoundService) bool { return is.Name == s.Name }); i >= 0 {
+			// HAProxy may still have the backend with the other profile.
+			f.Services[i].ByReload = f.Services[i].ByReload || f.Services[i].Profile != s.Profile
+			return
+		}
+		if s.Idle = since; !s.ByReload && now.Sub(since) < goneKept && len(f.Gone) < maxGone {
+			f.Gone = append(f.Gone, s)
+		}
+	}
+	for _, s := range before.Services {
+		add(s, now)
+	}
+	for _, s := range before.Gone {
+		if s.Idle.IsZero() { // haproxy.cfg does not say it
+			s.Idle = now
+		}
+		add(s, s.Idle)
+	}
+	return f
 }
 
 // Equal reports whether HAProxy gets the same of both: it does not depend on since when
 // a route is unclaimed.
 func (f Found) Equal(o Found) bool {
 	return slices.EqualFunc(f.Services, o.Services, func(a, b FoundService) bool {
-		return a.Name == b.Name && a.Profile == b.Profile
+		return a.Name == b.Name && a.Profile == b.Profile && a.ByReload == b.ByReload
 	}) && slices.EqualFunc(f.Routes, o.Routes, func(a, b FoundRoute) bool {
 		a.Unclaimed, b.Unclaimed = time.Time{}, time.Time{}
 		return a == b

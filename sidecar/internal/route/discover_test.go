@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	"pgregory.net/rapid"
 
 	"github.com/pointsman/pointsman/sidecar/internal/route"
@@ -288,4 +289,44 @@ func TestWatch_Candidates_AreBoundedAndKeepThoseWithRoutes(t *testing.T) {
 	if diff := cmp.Diff([]string{"svc-b", "svc-y", "svc-z"}, got); diff != "" || len(problems) != 2 {
 		t.Errorf("%v:\n%s", problems, diff)
 	}
+}
+
+// What HAProxy may still have of a service that has gone is remembered, and a service that
+// is back with another profile comes by a reload.
+func TestFound_After_RemembersWhatHAProxyMayHave(t *testing.T) {
+	now := time.Unix(100_000, 0)
+	old, recent := now.Add(-time.Hour), now.Add(-time.Minute)
+	for name, c := range map[string]struct{ before, is, want route.Found }{
+		"it stays":                     {before: route.Found{Services: found("a")}, is: route.Found{Services: found("a")}, want: route.Found{Services: found("a")}},
+		"it goes":                      {before: route.Found{Services: found("a", "b")}, is: route.Found{Services: found("b")}, want: route.Found{Services: found("b"), Gone: []route.FoundService{{Name: "a", Idle: now}}}},
+		"it has gone":                  {before: route.Found{Gone: []route.FoundService{{Name: "a", Idle: recent}}}, want: route.Found{Gone: []route.FoundService{{Name: "a", Idle: recent}}}},
+		"it has gone long ago":         {before: route.Found{Gone: []route.FoundService{{Name: "a", Idle: old}}}},
+		"it has gone, by the file":     {before: route.Found{Gone: found("a")}, want: route.Found{Gone: []route.FoundService{{Name: "a", Idle: now}}}},
+		"it is back":                   {before: route.Found{Gone: []route.FoundService{{Name: "a", Idle: recent}}}, is: route.Found{Services: found("a")}, want: route.Found{Services: found("a")}},
+		"it is back otherwise":         {before: route.Found{Gone: []route.FoundService{{Name: "a", Profile: "slow", Idle: recent}}}, is: route.Found{Services: found("a")}, want: route.Found{Services: []route.FoundService{{Name: "a", ByReload: true}}}},
+		"it goes, and was by a reload": {before: route.Found{Services: []route.FoundService{{Name: "a", ByReload: true}}}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if diff := cmp.Diff(all(c.want), all(c.is.After(c.before, now)), cmpopts.EquateEmpty()); diff != "" {
+				t.Errorf("-want +got:\n%s", diff)
+			}
+		})
+	}
+	many := route.Found{}
+	for i := range 1000 {
+		many.Services = append(many.Services, found(fmt.Sprintf("s%03d", i))...)
+	}
+	if got := len(route.Found{}.After(many, now).Gone); got != 100 {
+		t.Errorf("of 1,000 that have gone, %d are remembered, want 100", got)
+	}
+}
+
+// all is without the method Equal, which leaves out some.
+type all route.Found
+
+func found(names ...string) (out []route.FoundService) {
+	for _, n := range names {
+		out = append(out, route.FoundService{Name: n})
+	}
+	return out
 }
