@@ -194,7 +194,7 @@ func needsWeight(svc plan.Service, x plan.Server, told catalog.Service) bool {
 func (s *sidecar) noteAbsent(backend string) {
 	svc := s.w.service(s.w.serviceOf(backend))
 	told := s.given.Service(svc.Name)
-	slots := svc.ForceSlots || !s.saw.Caps.Dynamic || s.w.set.refuses[backend]
+	slots := svc.ForceSlots || !s.saw.Caps.Dynamic || s.refuses[backend] == s.saw.Marker && s.saw.Marker != (plan.Marker{})
 	next := map[string]time.Duration{}
 	for n := range told.Instances {
 		i := &told.Instances[n]

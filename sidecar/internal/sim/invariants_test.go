@@ -294,7 +294,7 @@ func (w *world) checkTakenOut(s *sidecar, svc plan.Service, told catalog.Service
 	switch {
 	case has && st.Reason == plan.Drift && (announced(o) || takesTraffic(svc, o)):
 		// An operator has pointed it elsewhere, so it does no good where it is.
-	case has && announced(o), isAnnouncedAt(told, seen.Addr): // also by the name of one that has moved away
+	case has && (announced(o) || isAnnouncedAt(told, seen.Addr)): // also by the name of one that has moved away
 		if left == 0 && s.coming(svc, in, servers) {
 			w.breach(makeBeforeBreak, "%s %s/%s (%s): no server is left, and replacements are coming", st.Kind, st.Backend, st.Server, st.Reason)
 		}

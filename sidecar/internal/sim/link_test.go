@@ -270,6 +270,9 @@ func (l link) send(ctx context.Context, st plan.Step) (err, broken error) {
 		runs.foreign = w.now() // reloaded since it was looked at: its address may be another
 	}
 	if err := w.proxy.do(st); err != nil {
+		if errors.Is(err, plan.ErrRefused) {
+			l.refuses[st.Backend] = l.saw.Marker
+		}
 		if errors.Is(err, errBusy) {
 			return err, l.pass(ctx, 500*time.Millisecond)
 		}
