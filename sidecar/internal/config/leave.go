@@ -44,7 +44,7 @@ func serviceLeave() []setting[Service] {
 		},
 		{
 			key: "session_kill_spread", def: "0s",
-			doc: "Time over which HAProxy ends the remaining sessions, a part each second, so that their clients do not come back all at once. It begins `session_kill_after` after `drain_timeout`. 0s ends all at once. See [drain](drain.md#websockets-and-long-streams).",
+			doc: "Time over which HAProxy ends the remaining sessions, a part each second and at least one, so that their clients do not come back all at once. It begins `session_kill_after` after `drain_timeout`. 0s ends all at once. See [drain](drain.md#websockets-and-long-streams).",
 			at:  func(s *Service) value { return span{&s.SessionKillSpread, 0, haproxyMax} },
 		},
 		{
