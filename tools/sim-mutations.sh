@@ -51,6 +51,10 @@ drained: no answer of its agent can bring it back @ reconcile/drain.go @ s/if i.
 an agent is disabled where its server is out of traffic @ plan/agentcheck.go @ s/if c.server.Agent == AgentOn .*/if false {/
 a static algorithm takes percentages only @ plan/weight.go @ s/return b.Static || s.Agent != NoAgent/return false/
 a weight of 0 stays in the file of an unknown service @ plan/file.go @ s/case s.Weight == 0 \&\& s.Agent != AgentOn:/case false:/
+a backend goes out of use before its servers do @ plan/whole.go @ s/case !b.unpublished:/case false:/
+a backend gets requests once a server is up @ plan/whole.go @ s/|| b.hasHadItsTime())/|| true)/
+a backend without servers is deleted @ plan/whole.go @ s/case len(b.servers) == 0:/case false:/
+an unpublished backend is published again @ plan/whole.go @ s/if b.unpublished \&\& !b.Gone/if false/
 a pass that failed waits for the next @ reconcile/agent.go @ s/	if err == nil {/	if true {/
 what was decided stays while new settings wait for a reload @ reconcile/converge.go @ s/key.services = &set/key.services = \&d.Services/
 the file is written beside the loop @ reconcile/file.go @ s/go func(w fileWrite)/func(w fileWrite)/

@@ -37,6 +37,9 @@ const addrDelay = 5 * time.Millisecond
 // do takes one command as HAProxy does. An Add is only the first half of it: a
 // server in maint, without its check.
 func (p *proxy) do(st plan.Step) error {
+	if isWhole(st.Kind) {
+		return p.doWhole(st)
+	}
 	b := p.worker.backends[st.Backend]
 	if b == nil {
 		return errNoBackend
@@ -97,7 +100,7 @@ func (p *proxy) do(st plan.Step) error {
 		s.Checked = true
 	case plan.Shutdown:
 		p.shutdown(s, st)
-	case plan.Add:
+	case plan.Add, plan.AddBackend, plan.PublishBackend, plan.UnpublishBackend, plan.DeleteBackend:
 	}
 	return nil
 }

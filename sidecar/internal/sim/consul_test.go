@@ -254,6 +254,7 @@ func (v *view) take(a answer) {
 			v.w.note("sidecar hears %s at index %d: %s", a.Name, a.Index, instances(a.Instances))
 		}
 		v.s.heard(a.Service)
+		v.s.discovers(v.w.service(a.Name))
 		v.fresh[a.Name] = true
 		select {
 		case v.channel <- struct{}{}:

@@ -51,6 +51,9 @@ func (w *world) rests() bool {
 // hold that, and how much of it the next sidecar holds is not for rests to tell.
 func (w *world) holdsMore(svc plan.Service) bool {
 	ready := 0
+	if w.proxy.worker.backends[svc.Backend] == nil {
+		return false
+	}
 	for _, s := range w.proxy.worker.backends[svc.Backend].servers {
 		if s.Admin == plan.Ready {
 			ready++
@@ -74,6 +77,14 @@ type route struct {
 
 func (w *world) serviceDiffers(svc plan.Service, c content) string {
 	b := w.proxy.worker.backends[svc.Backend]
+	switch wanted := w.isWanted(svc); {
+	case !wanted && b == nil:
+		return ""
+	case !wanted:
+		return "HAProxy still has " + svc.Backend
+	case b != nil && b.unpublished:
+		return svc.Backend + " is not published"
+	}
 	if b == nil {
 		return "HAProxy has no " + svc.Backend
 	}

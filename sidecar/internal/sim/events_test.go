@@ -443,7 +443,7 @@ func (w *world) validSettings() {
 
 func (w *world) reconfigure() {
 	if s := w.sidecar; s != nil {
-		s.settings, s.need = w.set.settings(w), need{}
+		s.settings, s.need = w.set.settings(w, s.hidden), need{}
 		s.reloaded, s.reset, s.clean = 0, true, false
 		s.agent.Reconfigure(s.settings)
 	}

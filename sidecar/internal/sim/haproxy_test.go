@@ -40,6 +40,8 @@ type worker struct {
 type backend struct {
 	name    string
 	servers []*server
+
+	unpublished bool // no request is routed to it
 }
 
 // server is one server of a worker.
@@ -78,7 +80,10 @@ type session struct {
 }
 
 func (p *proxy) version() plan.Capabilities {
-	if p.dynamic {
+	switch {
+	case p.dynamic && p.w.set.backends:
+		return plan.Capabilities{Version: "3.4.7", Dynamic: true, Backends: true}
+	case p.dynamic:
 		return plan.Capabilities{Version: "3.2.26", Dynamic: true}
 	}
 	return plan.Capabilities{Version: "2.6.12"}
@@ -167,6 +172,9 @@ func (wk *worker) String() string {
 	var out strings.Builder
 	for _, name := range wk.names {
 		out.WriteString(name + ":")
+		if wk.backends[name].unpublished {
+			out.WriteString(" (unpublished)")
+		}
 		for _, s := range wk.backends[name].servers {
 			if s.IsFreeSlot() {
 				fmt.Fprintf(&out, " (%s)", s.Name)
@@ -266,7 +274,7 @@ func (p *proxy) turn(s *server, at time.Duration) {
 // routable gives the servers that a new request of a backend may go to: all of
 // them, or the backups where there is none other.
 func (p *proxy) routable(name string) (out []*server) {
-	if !p.running || p.worker.backends[name] == nil {
+	if !p.running || p.worker.backends[name] == nil || p.worker.backends[name].unpublished {
 		return nil
 	}
 	var backups []*server
@@ -391,7 +399,7 @@ func (p *proxy) observe(names []string, uncounted bool) plan.Observed {
 			servers = append(servers, srv)
 		}
 		slices.SortFunc(servers, func(x, y plan.Server) int { return cmp.Compare(x.ID, y.ID) })
-		o.Backends[name] = plan.Backend{Servers: servers}
+		o.Backends[name] = plan.Backend{Servers: servers, Unpublished: b.unpublished}
 	}
 	return o
 }

@@ -50,6 +50,12 @@ func (w *world) findsReload(s *sidecar) bool {
 	}
 	for _, svc := range s.settings.Services {
 		b, exists := s.saw.Backends[svc.Backend]
+		if svc.Gone || !exists && isDiscovered(svc) && s.saw.Caps.Backends {
+			if exists && !s.saw.Caps.Backends {
+				return true
+			}
+			continue
+		}
 		if runs := w.proxy.worker; !exists && (runs == nil || runs.pid != s.saw.PID || runs.backends[svc.Backend] == nil) {
 			return true // else it could have looked
 		}

@@ -135,7 +135,9 @@ func (w *world) checkBatch(s *sidecar, steps []plan.Step) {
 		}
 	}
 	for _, svc := range w.set.services {
-		w.checkMassLoss(s, svc, steps)
+		if !s.isHidden(svc) {
+			w.checkMassLoss(s, svc, steps)
+		}
 	}
 }
 
@@ -196,9 +198,13 @@ func (w *world) checkStep(s *sidecar, st plan.Step) {
 		w.breach(outlives, "%s %s/%s is sent by a sidecar that was told to end", st.Kind, st.Backend, st.Server)
 	}
 	svc, told := w.service(w.serviceOf(st.Backend)), s.given.Service(w.serviceOf(st.Backend))
+	if isWhole(st.Kind) {
+		w.checkWhole(s, svc, st)
+		return
+	}
 	servers := s.saw.Backends[st.Backend].Servers
 	i := slices.IndexFunc(servers, func(x plan.Server) bool { return x.Name == st.Server })
-	if !told.Known && st.Kind != plan.EnableHealth && st.Kind != plan.DisableAgent {
+	if !told.Known && !s.isHidden(svc) && st.Kind != plan.EnableHealth && st.Kind != plan.DisableAgent {
 		w.breach(unknownIsNotEmpty, "%s %s/%s though nothing is known of the service", st.Kind, st.Backend, st.Server)
 		return
 	}
@@ -212,7 +218,9 @@ func (w *world) checkStep(s *sidecar, st plan.Step) {
 	seen := servers[i]
 	switch {
 	case takesOut(st):
-		w.checkTakenOut(s, svc, told, st, seen)
+		if !s.isHidden(svc) {
+			w.checkTakenOut(s, svc, told, st, seen)
+		}
 		w.checkOrder(s, svc, told, st, seen)
 	case st.Kind == plan.Shutdown:
 		w.checkShutdown(s, svc, told, st, seen)

@@ -185,13 +185,13 @@ func (l link) take(o plan.Observed, asked []string, runs map[string][]*server, a
 		for _, srv := range runs[name] {
 			l.sawAt[srv] = at
 		}
-		if exists && existed && slices.Equal(b.Servers, was.Servers) {
+		if exists && existed && b.Unpublished == was.Unpublished && slices.Equal(b.Servers, was.Servers) {
 			continue
 		}
 		l.need = need{}
 		delete(backends, name)
 		if exists {
-			backends[name] = plan.Backend{Servers: slices.Clone(b.Servers)}
+			backends[name] = plan.Backend{Servers: slices.Clone(b.Servers), Unpublished: b.Unpublished}
 		}
 	}
 	l.saw = o
@@ -319,6 +319,10 @@ func enabledAgent(s *plan.Server, st plan.Step) {
 
 // did changes what the sidecar has seen by what it has done.
 func (l link) did(st plan.Step) {
+	if isWhole(st.Kind) {
+		l.didWhole(st)
+		return
+	}
 	b := l.saw.Backends[st.Backend]
 	if st.Kind == plan.Add {
 		b.Servers = append(b.Servers, plan.Server{Name: st.Server, Addr: st.Addr, Admin: plan.Maint, Weight: st.Weight, ConfigWeight: st.Weight, MaxConn: st.MaxConn, Backup: st.Backup})
@@ -360,7 +364,7 @@ func (l link) did(st plan.Step) {
 			b.Servers = append(b.Servers[:i], b.Servers[i+1:]...)
 			l.saw.Backends[st.Backend] = b
 			return
-		case plan.Add, plan.EnableHealth, plan.Shutdown:
+		case plan.Add, plan.EnableHealth, plan.Shutdown, plan.AddBackend, plan.PublishBackend, plan.UnpublishBackend, plan.DeleteBackend:
 		}
 	}
 }
@@ -457,7 +461,8 @@ func words(st plan.Step) string {
 		return fmt.Sprintf(" %d", st.Weight)
 	case plan.SetMaxConn:
 		return fmt.Sprintf(" %d", st.MaxConn)
-	case plan.Delete, plan.SetReady, plan.SetDrain, plan.SetMaint, plan.EnableHealth, plan.EnableAgent, plan.DisableAgent, plan.Shutdown:
+	case plan.Delete, plan.SetReady, plan.SetDrain, plan.SetMaint, plan.EnableHealth, plan.EnableAgent, plan.DisableAgent, plan.Shutdown,
+		plan.AddBackend, plan.PublishBackend, plan.UnpublishBackend, plan.DeleteBackend:
 	}
 	return ""
 }

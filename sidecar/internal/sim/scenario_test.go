@@ -15,6 +15,7 @@ import (
 // shows where that fault is absent.
 type scenario struct {
 	dynamic  bool // an HAProxy of 3.0 or newer
+	backends bool // and of 3.4 or newer
 	services []plan.Service
 	refuses  map[string]bool // backends that take no servers at runtime
 	rotation bool
@@ -33,11 +34,11 @@ type scenario struct {
 // String sums it up.
 func (s scenario) String() string {
 	var out strings.Builder
-	fmt.Fprintf(&out, "dynamic %v, %d events, latency %s, lag %s, gap %s, reconcile %s, file delay %s, settle %s to %s, reload interval %s, old workers %d",
-		s.dynamic, s.events, s.latency, s.lag, s.gap, s.reconcile, s.fileDelay, s.reloadDebounce, s.reloadMaxDelay, s.reloadInterval, s.maxOldWorkers)
+	fmt.Fprintf(&out, "dynamic %v, backends %v, %d events, latency %s, lag %s, gap %s, reconcile %s, file delay %s, settle %s to %s, reload interval %s, old workers %d",
+		s.dynamic, s.backends, s.events, s.latency, s.lag, s.gap, s.reconcile, s.fileDelay, s.reloadDebounce, s.reloadMaxDelay, s.reloadInterval, s.maxOldWorkers)
 	for _, svc := range s.services {
-		fmt.Fprintf(&out, "\n            %s: checked %v, options %q, static %v, warning %v, slots %v %d/%d, drain %s, replacement %s, min %d, max removal %.2f, window %s, hold %s, shutdown %s, damping %v, refuses %v",
-			svc.Name, svc.Checked, svc.Options, svc.Static, svc.Warning, svc.ForceSlots, svc.Slots, svc.Spare, svc.DrainTimeout, svc.ReplacementTimeout, svc.MinServers, svc.MaxLossRatio, svc.Window, svc.Hold, svc.SessionKillAfter, s.damping[svc.Name].Flaps, s.refuses[svc.Backend])
+		fmt.Fprintf(&out, "\n            %s: checked %v, options %q, static %v, warning %v, slots %v %d/%d, drain %s, replacement %s, min %d, max removal %.2f, window %s, hold %s, shutdown %s, damping %v, refuses %v, discovered %v",
+			svc.Name, svc.Checked, svc.Options, svc.Static, svc.Warning, svc.ForceSlots, svc.Slots, svc.Spare, svc.DrainTimeout, svc.ReplacementTimeout, svc.MinServers, svc.MaxLossRatio, svc.Window, svc.Hold, svc.SessionKillAfter, s.damping[svc.Name].Flaps, s.refuses[svc.Backend], isDiscovered(svc))
 	}
 	return out.String()
 }
@@ -71,6 +72,8 @@ func drawScenario(r *rand.Rand) scenario {
 			s.weights[k.name] = w
 		}
 	}
+	s.backends = s.dynamic && r.IntN(2) == 0
+	s.drawDiscovered(r.IntN(3))
 	return s
 }
 

@@ -63,6 +63,8 @@ type sidecar struct {
 	ill         map[string]bool          // instances that were told not to be well: they may be damped
 	large       map[string]bool          // backends whose service has turns in this pass
 	turnDue     map[string]time.Duration // by backend, of which something was heard: when it must have been read
+	hidden      bool                     // its settings do not have the discovered service
+	hiddenAt    time.Duration            // when that last changed
 	clean       bool                     // it should find nothing to do
 	passes      int                      // of the loop since that time
 	passesFrom  time.Duration
@@ -88,8 +90,9 @@ func (w *world) startSidecar() {
 	if w.disk.foreign {
 		clear(w.left) // it takes what is in that file for what HAProxy last ran
 	}
+	hidden := w.startsHidden()
 	s := &sidecar{
-		w: w, number: w.started, settings: w.set.settings(w), clean: w.rests(), failed: -time.Hour, slowed: -time.Hour, ill: map[string]bool{}, large: map[string]bool{}, wrote: map[string]time.Duration{}, turnDue: map[string]time.Duration{}, heardLeaving: map[place]bool{}, leftAs: map[[2]string]bool{}, sawAt: map[*server]time.Duration{}, refuses: map[string]plan.Marker{}, touched: map[string]time.Duration{}, absent: map[string]map[string]time.Duration{},
+		w: w, number: w.started, settings: w.set.settings(w, hidden), hidden: hidden, clean: w.rests(), failed: -time.Hour, slowed: -time.Hour, ill: map[string]bool{}, large: map[string]bool{}, wrote: map[string]time.Duration{}, turnDue: map[string]time.Duration{}, heardLeaving: map[place]bool{}, leftAs: map[[2]string]bool{}, sawAt: map[*server]time.Duration{}, refuses: map[string]plan.Marker{}, touched: map[string]time.Duration{}, absent: map[string]map[string]time.Duration{},
 		dice: rand.New(rand.NewPCG(w.Seed, uint64(w.started)<<40)),
 	}
 	s.view = newView(w, s)
@@ -150,6 +153,9 @@ func (s *sidecar) terminate() {
 
 // heard gets each answer that brings it something new.
 func (s *sidecar) heard(told catalog.Service) {
+	if s.isHidden(s.w.service(told.Name)) {
+		return // it is none of the settings
+	}
 	if s.w.proxy.running && s.turnDue[told.Name] == 0 {
 		s.turnDue[told.Name] = s.w.now() + promptly + inTurn
 	}
@@ -254,9 +260,13 @@ func (s *sidecar) fails(p float64) bool {
 }
 
 // settings is what a sidecar has now.
-func (s scenario) settings(w *world) reconcile.Settings {
+func (s scenario) settings(w *world, hidden bool) reconcile.Settings {
+	services := s.services
+	if hidden {
+		services = gone(services)
+	}
 	return reconcile.Settings{
-		Services: s.services, Renderer: w.disk.renderer, Rotation: s.rotation, Damping: s.damping,
+		Services: services, Renderer: w.disk.renderer, Rotation: s.rotation, Damping: s.damping,
 		ReloadDebounce: s.reloadDebounce, ReloadMaxDelay: s.reloadMaxDelay, ReloadInterval: s.reloadInterval, MaxOldWorkers: s.maxOldWorkers,
 		Reconcile: s.reconcile, FileDelay: s.fileDelay,
 	}

@@ -39,7 +39,7 @@ func (w *world) checkCurrent(s *sidecar) {
 		told := s.given.Service(svc.Name)
 		b, exists := s.saw.Backends[svc.Backend]
 		i := slices.IndexFunc(c.backends, func(f plan.FileBackend) bool { return f.Backend == svc.Backend })
-		if !exists || i < 0 || !told.Known {
+		if !exists || i < 0 || !told.Known || svc.Gone {
 			continue
 		}
 		for _, srv := range b.Servers {
