@@ -47,10 +47,8 @@ func TestPage_Charts_TrafficOfBothVersionsAndErrors(t *testing.T) {
 	b.shoot("charts-dark")
 	b.accessible("the charts in the dark")
 	b.do("phone", chromedp.EmulateViewport(390, 844))
-	b.sees("charts as wide as the phone", `[...document.querySelectorAll('#charts .uplot')].every((x) => x.getBoundingClientRect().width < 390)`)
-	if w := read[int](b, `document.documentElement.scrollWidth`); w > 390 {
-		t.Errorf("the page is %d pixels wide on a phone of 390", w)
-	}
+	// On the desktop, three beside each other, they may be as narrow.
+	b.sees("charts that are no wider than the phone leaves them", `[...document.querySelectorAll('#charts .uplot')].every((x) => x.getBoundingClientRect().right <= 390) && document.documentElement.scrollWidth <= 390`)
 	b.shoot("charts-phone")
 
 	// Elsewhere there are none, and none are asked for.
