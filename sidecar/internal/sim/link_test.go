@@ -128,6 +128,7 @@ func (l link) Observe(ctx context.Context, backends []string) (plan.Observed, er
 			runs[name] = b.servers
 		}
 		l.touched[name] = w.now()
+		l.looked[name] = l.toldOf(name)
 		delete(l.turnDue, name)
 	}
 	l.take(o, backends, runs, w.now())

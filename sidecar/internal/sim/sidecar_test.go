@@ -56,6 +56,7 @@ type sidecar struct {
 	heardLeaving map[place]bool           // instances that it was told are meant to go
 	leftAs       map[[2]string]bool       // the same, by service and server's name
 
+	looked  map[string]answer      // by backend: what it was given of the service when it last looked
 	refuses map[string]plan.Marker // by backend: of the configuration that has refused it a new server
 
 	absent map[string]map[string]time.Duration // by backend and server's name: see noteAbsent
@@ -92,7 +93,7 @@ func (w *world) startSidecar() {
 	}
 	hidden := w.startsHidden()
 	s := &sidecar{
-		w: w, number: w.started, settings: w.set.settings(w, hidden), hidden: hidden, clean: w.rests(), failed: -time.Hour, slowed: -time.Hour, ill: map[string]bool{}, large: map[string]bool{}, wrote: map[string]time.Duration{}, turnDue: map[string]time.Duration{}, heardLeaving: map[place]bool{}, leftAs: map[[2]string]bool{}, sawAt: map[*server]time.Duration{}, refuses: map[string]plan.Marker{}, touched: map[string]time.Duration{}, absent: map[string]map[string]time.Duration{},
+		w: w, number: w.started, settings: w.set.settings(w, hidden), hidden: hidden, clean: w.rests(), failed: -time.Hour, slowed: -time.Hour, ill: map[string]bool{}, large: map[string]bool{}, wrote: map[string]time.Duration{}, turnDue: map[string]time.Duration{}, heardLeaving: map[place]bool{}, leftAs: map[[2]string]bool{}, sawAt: map[*server]time.Duration{}, looked: map[string]answer{}, refuses: map[string]plan.Marker{}, touched: map[string]time.Duration{}, absent: map[string]map[string]time.Duration{},
 		dice: rand.New(rand.NewPCG(w.Seed, uint64(w.started)<<40)),
 	}
 	s.view = newView(w, s)

@@ -37,6 +37,9 @@ func (w *world) checkCurrent(s *sidecar) {
 	c, _ := w.disk.on()
 	for _, svc := range s.settings.Services {
 		told := s.given.Service(svc.Name)
+		if was, is := s.looked[svc.Backend], s.toldOf(svc.Backend); s.isLarge(svc.Backend) && (was.Index != is.Index || was.epoch != is.epoch) {
+			continue // what it heard since waits for its turn
+		}
 		b, exists := s.saw.Backends[svc.Backend]
 		i := slices.IndexFunc(c.backends, func(f plan.FileBackend) bool { return f.Backend == svc.Backend })
 		if !exists || i < 0 || !told.Known || svc.Gone {
@@ -62,6 +65,12 @@ func (w *world) checkCurrent(s *sidecar) {
 			}
 		}
 	}
+}
+
+// toldOf is what the sidecar was given of a backend's service.
+func (s *sidecar) toldOf(backend string) answer {
+	name := s.w.serviceOf(backend)
+	return answer{s.given.Service(name), s.givenEpoch[name]}
 }
 
 // maxPasses is how many passes the loop makes in a second, at most: a few for each
