@@ -127,18 +127,33 @@ func TestAddresses_ChangedForRunningSource_AreAppliedAtOnce(t *testing.T) {
 	w := start(t, f.Address(), consul.Options{})
 	w.register("a")
 	w.await("one", are("a=passing"))
+	// Each query waits before the next is begun: one that arrives late would be taken for
+	// another's.
+	waits := func() {
+		w.awaitHealthOf("query that waits", func() error {
+			asked := f.Requests()
+			if last := asked[len(asked)-1]; !strings.Contains(last, fmt.Sprintf("index=%d&", w.Snapshot().Service("web").Index)) {
+				return fmt.Errorf("the last is %s", last)
+			}
+			return nil
+		})
+	}
+	waits()
 	denied := consul.Service{Name: "web", Addresses: consul.Addresses{Own: []consul.Listener{{Addr: netip.MustParseAddr("10.0.0.1"), First: 80, Last: 80, What: "frontend x"}}}}
 	if err := w.SetServices([]consul.Service{denied}); err != nil {
 		t.Fatal(err)
 	}
 	w.await("it left out", leavesOut("a", "frontend x"))
+	waits()
 	if err := w.SetServices([]consul.Service{{Name: "web"}}); err != nil {
 		t.Fatal(err)
 	}
 	w.await("it back", are("a=passing"))
 
 	// Listeners that have no instance's address, as those of another service, disturb
-	// no query.
+	// no query that waits. Between two queries the other service may take the
+	// connection, and a younger one carries no index.
+	waits()
 	before := len(f.Requests())
 	other := consul.Service{Name: "web", Addresses: consul.Addresses{Own: []consul.Listener{{Addr: netip.MustParseAddr("10.0.0.1"), First: 81, Last: 81, What: "frontend y"}}}}
 	if err := w.SetServices([]consul.Service{other, {Name: "more"}}); err != nil {
@@ -147,7 +162,7 @@ func TestAddresses_ChangedForRunningSource_AreAppliedAtOnce(t *testing.T) {
 	w.await("the other service", func(s catalog.Snapshot) bool { return s.Service("more").Known })
 	for _, r := range f.Requests()[before:] {
 		if strings.Contains(r, "/web") && !strings.Contains(r, "index=") { // a query that starts from the beginning
-			t.Errorf("asked again: %s", r)
+			t.Errorf("asked again: %s of %q", r, f.Requests())
 		}
 	}
 	// An agent port that they refuse is taken once they are gone.
