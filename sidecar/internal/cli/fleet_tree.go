@@ -44,7 +44,7 @@ func (t *tree) fleet(f fleet.Fleet) {
 		lines = append(lines, t.loadBalancer(lb))
 	}
 	fmt.Fprintf(t.out, "%s  %s  %d of %d load balancers reached by %s\n", t.paint(bold, "fleet"), t.mark(f.Status), reached, len(f.LoadBalancers), catalog.Printable(f.By))
-	t.print(lines, "")
+	t.printFit(lines)
 }
 
 // finding is one reason of a verdict.
@@ -62,12 +62,15 @@ func (t *tree) loadBalancer(lb fleet.LoadBalancer) branch {
 		if !lb.Stopped.IsZero() {
 			why = "sidecar stopped " + t.ago(lb.Stopped) + ", HAProxy keeps running"
 		}
-		return branch{text: name + "  " + t.paint(red, "✗ "+visible(why))}
+		return branch{text: name + "  " + t.paint(red, "✗ "+visible(why)), fold: fold{status: reconcile.Degraded, n: 1, noun: "load balancer", state: "not reachable"}}
 	}
 	s := lb.Summary
 	b := branch{text: name + "  " + t.mark(s.Verdict.Status) + "  " + t.haproxy(s.HAProxy, s.Reloads) + ", Consul's oldest answer " + t.ago(s.Consul.LastContact)}
+	b.fold = foldOf("load balancer", s.Verdict.Status)
 	if !s.FileCurrent {
 		b.text += ", haproxy.cfg not current"
+	} else if s.Verdict.Status == reconcile.InStep && len(lb.Differs) == 0 {
+		b.fold.level = foldCalm
 	}
 	for _, d := range lb.Differs {
 		b.below = append(b.below, branch{text: t.paint(red, "≠") + " " + visible(d)})
@@ -81,9 +84,13 @@ func (t *tree) loadBalancer(lb fleet.LoadBalancer) branch {
 		for _, v := range svc.Versions {
 			weight += v.Weight
 		}
-		line := branch{text: t.paint(bold, catalog.Printable(title))}
+		line := branch{text: t.paint(bold, catalog.Printable(title)), fold: fold{n: 1, noun: "service"}}
 		for _, v := range slices.Backward(svc.Versions) {
 			line.below = append(line.below, branch{text: versionLine(v, weight)})
+		}
+		if len(svc.Versions) == 1 && svc.Versions[0].Live == svc.Versions[0].Total {
+			line.fold.level = foldVersion
+			line.below[0].fold.level = foldDetail
 		}
 		b.below = append(b.below, line)
 	}

@@ -67,6 +67,8 @@ func statusCommand(env Env) *cobra.Command {
 		Long: fmt.Sprintf(`Ask the running sidecar and show how this load balancer does: the verdict with
 its reasons, HAProxy, Consul, and the services with their versions and instances.
 Of a service with more than %d instances those that take traffic are only counted.
+With --watch on a terminal with too few lines, what is in step is hidden first, and
+the last line says how much.
 
 Exit codes: %d in step, %d behind (something is under way), %d degraded (an operator
 should look), %d HAProxy does not run or cannot be read, %d the sidecar cannot be asked.
@@ -255,6 +257,10 @@ func newStatusScreen(env Env, o statusOptions) *statusScreen {
 
 func (s *statusScreen) show(v view) error {
 	var b bytes.Buffer
+	inPlace, width, rows := s.options.watch && s.size != nil && !s.options.json, 0, 0
+	if inPlace {
+		width, rows = s.size()
+	}
 	if s.options.json {
 		e := json.NewEncoder(&b)
 		if !s.options.watch {
@@ -268,15 +274,12 @@ func (s *statusScreen) show(v view) error {
 		if !s.options.watch || s.size != nil { // else it would differ each second
 			t.now = time.Now()
 		}
+		t.rows = rows
 		v.tree(&t)
 	}
 	text := b.String()
-	if s.options.watch && s.size != nil && !s.options.json {
-		width, height := s.size()
+	if inPlace {
 		lines := strings.SplitAfter(text, "\n")
-		if len(lines) > height {
-			lines = append(lines[:max(0, height-2)], "…\n")
-		}
 		for i, line := range lines {
 			lines[i] = cutVisible(line, width)
 		}

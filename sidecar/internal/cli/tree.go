@@ -10,6 +10,7 @@ import (
 
 	"github.com/pointsman/pointsman/sidecar/internal/catalog"
 	"github.com/pointsman/pointsman/sidecar/internal/reconcile"
+	"github.com/pointsman/pointsman/sidecar/internal/rollout"
 )
 
 // maxListed is how many instances of a service are listed though they take
@@ -39,6 +40,7 @@ var phaseColours = map[reconcile.Phase]string{
 type branch struct {
 	text  string
 	below []branch
+	fold  fold
 }
 
 // tree prints a state for people.
@@ -47,6 +49,7 @@ type tree struct {
 	colour bool
 	all    bool      // every instance
 	now    time.Time // zero: times are shown as they are
+	rows   int       // of the terminal that it must fit on; 0: any number
 }
 
 func (t *tree) paint(colour, text string) string {
@@ -80,7 +83,7 @@ func (t *tree) state(s judgedState) {
 	if s.Verdict.Status == reconcile.NotRunning {
 		best = reconcile.NotRunning // nothing takes traffic
 	}
-	notes := map[string][]branch{}
+	notes, walks := map[string][]branch{}, map[string]bool{}
 	for _, f := range s.Verdict.Reasons {
 		line := branch{text: t.finding(f)}
 		if f.Service == "" {
@@ -94,6 +97,7 @@ func (t *tree) state(s judgedState) {
 		if d := one.Document; d != nil && len(d.Shares) > 0 {
 			for i := range s.Services {
 				if backend := s.Services[i].Backend; s.Services[i].Name == one.Service {
+					walks[backend] = d.State == rollout.Running
 					notes[backend] = append(notes[backend], branch{text: "rollout of " + catalog.Printable(d.Canary), below: leaves(stepLines(d, one.Report, t.now))})
 				}
 			}
@@ -105,7 +109,19 @@ func (t *tree) state(s judgedState) {
 		if slices.ContainsFunc(s.Services, func(o reconcile.ServiceState) bool { return o.Name == svc.Name && o.Backend != svc.Backend }) {
 			name += ", backend " + svc.Backend
 		}
-		lines = append(lines, t.service(name, svc, cmp.Or(worst[svc.Backend], best), notes[svc.Backend]))
+		is := cmp.Or(worst[svc.Backend], best)
+		b := t.service(name, svc, is, notes[svc.Backend])
+		b.fold = foldOf("service", is)
+		if is == best && !walks[svc.Backend] {
+			b.fold.level = foldCalm
+			if len(notes[svc.Backend]) > 0 {
+				b.fold.level = foldNoted
+			}
+			for j := len(notes[svc.Backend]); j < len(b.below); j++ {
+				b.below[j].fold.level = foldVersion
+			}
+		}
+		lines = append(lines, b)
 	}
 	for i := range s.Frontends {
 		lines = append(lines, t.frontend(&s.Frontends[i]))
@@ -114,14 +130,24 @@ func (t *tree) state(s judgedState) {
 		lines = append(lines, t.certificates(s.Certificates, s.CertificateProblems))
 	}
 	for i, p := range s.RouteProblems {
+		b := branch{text: "claim refused: " + visible(problemText(p)), fold: fold{status: reconcile.Degraded, n: 1, noun: "claim", state: "refused"}}
 		if i == maxRoutes {
-			lines = append(lines, branch{text: fmt.Sprintf("and %d more refused claims: see --json", len(s.RouteProblems)-maxRoutes)})
+			b.text, b.fold.n = fmt.Sprintf("and %d more refused claims: see --json", len(s.RouteProblems)-maxRoutes), len(s.RouteProblems)-maxRoutes
+			lines = append(lines, b)
 			break
 		}
-		lines = append(lines, branch{text: "claim refused: " + visible(problemText(p))})
+		lines = append(lines, b)
 	}
 	fmt.Fprintf(t.out, "%s  %s\n", t.paint(bold, visible(s.LoadBalancer)), t.mark(s.Verdict.Status))
-	t.print(lines, "")
+	t.printFit(lines)
+}
+
+// detail is the fold of what the line above counts.
+func detail(noun string, n int) fold { return fold{level: foldDetail, n: n, noun: noun} }
+
+// foldOf is what a service or load balancer with a status is counted as where it is hidden.
+func foldOf(noun string, is reconcile.Status) fold {
+	return fold{status: is, n: 1, noun: noun, state: visible(strings.ReplaceAll(string(is), "_", " "))}
 }
 
 func leaves(lines []string) (out []branch) {
@@ -136,19 +162,20 @@ const maxRoutes = 20
 
 // frontend is a frontend with its routes.
 func (t *tree) frontend(f *reconcile.FrontendState) branch {
-	b := branch{text: fmt.Sprintf("frontend %s, %d routes", visible(f.Name), len(f.Routes))}
+	b := branch{text: fmt.Sprintf("frontend %s, %d routes", visible(f.Name), len(f.Routes)), fold: fold{level: foldCalm, n: 1, noun: "frontend"}}
 	if f.Error != "" {
 		b.text += ", not applied: " + visible(f.Error)
+		b.fold = foldOf("frontend", reconcile.Degraded)
 	}
 	for i, r := range f.Routes {
 		if i == maxRoutes {
-			b.below = append(b.below, branch{text: fmt.Sprintf("and %d more: see `pointsman explain route` and --json", len(f.Routes)-maxRoutes)})
+			b.below = append(b.below, branch{text: fmt.Sprintf("and %d more: see `pointsman explain route` and --json", len(f.Routes)-maxRoutes), fold: detail("route", len(f.Routes)-maxRoutes)})
 			break
 		}
-		b.below = append(b.below, branch{text: visible(fmt.Sprintf("%s → %s (%s)", routeText(r), r.Backend, r.Source))})
+		b.below = append(b.below, branch{text: visible(fmt.Sprintf("%s → %s (%s)", routeText(r), r.Backend, r.Source)), fold: detail("route", 1)})
 	}
 	if f.Default != "" {
-		b.below = append(b.below, branch{text: "otherwise → " + visible(f.Default)})
+		b.below = append(b.below, branch{text: "otherwise → " + visible(f.Default), fold: detail("route", 1)})
 	}
 	return b
 }
@@ -158,22 +185,34 @@ const maxCertificates = 20
 
 // certificates is those of all services, the first to expire first.
 func (t *tree) certificates(all []certificateState, problems []certificateProblem) branch {
-	b := branch{text: fmt.Sprintf("certificates %d, cannot be used %d", len(all), len(problems))}
-	and := func(n int) {
+	b := branch{text: fmt.Sprintf("certificates %d, cannot be used %d", len(all), len(problems)), fold: fold{level: foldCalm, n: len(all), noun: "certificate"}}
+	if len(problems) > 0 {
+		b.fold = fold{status: reconcile.Degraded, n: len(problems), noun: "certificate", state: "that cannot be used"}
+	}
+	and := func(n int, f func(string, int) fold) {
 		if n > maxCertificates {
-			b.below = append(b.below, branch{text: fmt.Sprintf("and %d more: see --json", n-maxCertificates)})
+			b.below = append(b.below, branch{text: fmt.Sprintf("and %d more: see --json", n-maxCertificates), fold: f("certificate", n-maxCertificates)})
 		}
 	}
 	for _, p := range problems[:min(len(problems), maxCertificates)] {
 		b.below = append(b.below, branch{text: t.paint(red, "!") + " " + visible(fmt.Sprintf("%s of %s cannot be used: %s", p.File, p.Backend, p.Error))})
 	}
-	and(len(problems))
+	and(len(problems), func(string, int) fold { return fold{} })
 	byEnd := slices.SortedStableFunc(slices.Values(all), func(x, y certificateState) int { return x.NotAfter.Compare(y.NotAfter) })
 	for _, c := range byEnd[:min(len(byEnd), maxCertificates)] {
-		b.below = append(b.below, branch{text: visible(fmt.Sprintf("%s of %s (%s) expires %s", c.Name, c.Backend, strings.Join(c.Hosts, ", "), c.NotAfter.Format(time.RFC3339)))})
+		b.below = append(b.below, branch{text: visible(fmt.Sprintf("%s of %s (%s) expires %s", c.Name, c.Backend, strings.Join(c.Hosts, ", "), c.NotAfter.Format(time.RFC3339))), fold: detail("certificate", 1)})
 	}
-	and(len(byEnd))
+	and(len(byEnd), detail)
 	return b
+}
+
+// printFit prints branches, on a terminal those that fit below a first line and above the
+// cursor.
+func (t *tree) printFit(lines []branch) {
+	if t.rows > 0 {
+		lines = fit(lines, max(1, t.rows-2))
+	}
+	t.print(lines, "")
 }
 
 func (t *tree) print(lines []branch, indent string) {
@@ -246,15 +285,21 @@ func (t *tree) service(name string, svc *reconcile.ServiceState, is reconcile.St
 				hidden++
 				continue
 			}
-			line.below = append(line.below, branch{text: t.instance(i)})
+			leaf := branch{text: t.instance(i)}
+			if i.TakesTraffic() && i.Reason == "" {
+				leaf.fold = upFold(1)
+			}
+			line.below = append(line.below, leaf)
 		}
 		if hidden > 0 {
-			line.below = append(line.below, branch{text: t.paint(grey, fmt.Sprintf("%d up (--all lists them)", hidden))})
+			line.below = append(line.below, branch{text: t.paint(grey, fmt.Sprintf("%d up (--all lists them)", hidden)), fold: upFold(hidden)})
 		}
 		b.below = append(b.below, line)
 	}
 	return b
 }
+
+func upFold(n int) fold { return fold{level: foldDetail, n: n, noun: "instance", state: "up"} }
 
 func (t *tree) instance(i *reconcile.InstanceState) string {
 	line := catalog.Printable(cmp.Or(i.ID, i.Server)) + "  " + t.paint(phaseColours[i.Phase], string(i.Phase))
