@@ -129,13 +129,11 @@ var scriptCommands = map[string]func(*testscript.TestScript, bool, []string){
 		return s.terminal.Shows(s.ctx, 30*time.Second, strings.Join(args, " "))
 	}),
 	"exits": command(1, func(s *script, _ *testscript.TestScript, args []string) error {
-		return lab.Until(s.ctx, 30*time.Second, "the program in the terminal has ended", func() error {
-			code, err := s.terminal.ExitCode(s.ctx)
-			if err == nil && strconv.Itoa(code) != args[0] {
-				err = fmt.Errorf("exit code %d, want %s", code, args[0])
-			}
+		code, err := strconv.Atoi(args[0])
+		if err != nil {
 			return err
-		})
+		}
+		return s.terminal.Exits(s.ctx, 30*time.Second, code)
 	}),
 }
 

@@ -2,13 +2,14 @@ package lab
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"regexp"
 	"strconv"
 	"strings"
+	"syscall"
+
 	"time"
 )
 
@@ -77,17 +78,18 @@ func (t *Terminal) Shows(ctx context.Context, limit time.Duration, pattern strin
 	})
 }
 
-// ExitCode gives the exit code of the program; an error while it runs.
-func (t *Terminal) ExitCode(ctx context.Context) (int, error) {
-	out, err := t.tmux(ctx, "display-message", "-p", "#{pane_dead} #{pane_dead_status}")
-	if err != nil {
-		return 0, err
-	}
-	status, isDead := strings.CutPrefix(strings.TrimSpace(out), "1 ")
-	if !isDead {
-		return 0, errors.New("lab: the program in the terminal runs")
-	}
-	return strconv.Atoi(status)
+// Exits waits until the program has ended, and wants that exit code.
+func (t *Terminal) Exits(ctx context.Context, limit time.Duration, code int) error {
+	return Until(ctx, limit, fmt.Sprintf("%s has ended with exit code %d", t.server.Name, code), func() error {
+		// tmux runs utempter when a terminal closes, and does not hear of a child that ends
+		// meanwhile (tmux issue 4559): the child stays a zombie until the next SIGCHLD.
+		t.server.signal(syscall.SIGCHLD)
+		out, err := t.tmux(ctx, "display-message", "-p", "dead #{pane_dead}, exit code #{pane_dead_status}, signal #{pane_dead_signal}")
+		if want := fmt.Sprintf("dead 1, exit code %d, signal", code); err == nil && strings.TrimSpace(out) != want {
+			err = fmt.Errorf("lab: tmux says %q, want %q", out, want)
+		}
+		return err
+	})
 }
 
 // Close ends the terminal and its program.

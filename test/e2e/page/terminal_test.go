@@ -75,9 +75,7 @@ func TestPage_DeployInATerminal_BothShowItsStepsAndResult(t *testing.T) {
 	b.do("the service", chromedp.Navigate(s.lbs[0].StatusURL()+"/#/service/api"))
 	both("that the new version has all of the traffic", `deployed`, chart("Share of the requests")+` === '1.1: 100 %'`)
 	film.take()
-	if code, err := terminal.ExitCode(s.ctx); err != nil || code != 0 {
-		t.Errorf("deploy in the terminal: exit code %d, %v", code, err)
-	}
+	s.must(terminal.Exits(s.ctx, 30*time.Second, 0))
 	s.stopStarted(pid)
 }
 
