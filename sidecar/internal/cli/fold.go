@@ -127,7 +127,7 @@ func hiddenLine(hidden []fold, lines int) branch {
 		}
 		counts[key] += n
 	}
-	// What is kept longest is said first.
+	// First those that are kept longest.
 	slices.SortStableFunc(hidden, func(a, b fold) int { return cmp.Compare(byLevel(b), byLevel(a)) })
 	for _, f := range hidden {
 		add(f.n, f.noun, f.state)

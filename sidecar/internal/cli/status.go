@@ -67,8 +67,8 @@ func statusCommand(env Env) *cobra.Command {
 		Long: fmt.Sprintf(`Ask the running sidecar and show how this load balancer does: the verdict with
 its reasons, HAProxy, Consul, and the services with their versions and instances.
 Of a service with more than %d instances those that take traffic are only counted.
-With --watch on a terminal with too few lines, what is in step is hidden first, and
-the last line says how much.
+With --watch on a terminal with too few lines, services in step are hidden first, and
+the last line says how many.
 
 Exit codes: %d in step, %d behind (something is under way), %d degraded (an operator
 should look), %d HAProxy does not run or cannot be read, %d the sidecar cannot be asked.
