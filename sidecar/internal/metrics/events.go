@@ -22,12 +22,12 @@ func (r *Recorder) Step(service string, s plan.Step, err error) {
 		return
 	}
 	r.steps.WithLabelValues(string(s.Kind), string(s.Reason)).Inc()
+	if s.Reason == plan.Drift {
+		r.services.corrected(service)
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.drainStep(s)
-	if s.Reason == plan.Drift && r.services[service] { // else the series would outlive the service
-		r.drift.WithLabelValues(service).Inc()
-	}
 }
 
 // drainStep measures drains, from the step that begins one to the step that

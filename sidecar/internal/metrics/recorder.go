@@ -42,12 +42,6 @@ type Recorder struct {
 	reloads  *prometheus.CounterVec // reason, result
 	writes   *prometheus.CounterVec // result
 	edits    prometheus.Counter
-	drift    *prometheus.CounterVec // service
-	servers  *prometheus.GaugeVec   // service, phase
-	rejected *prometheus.GaugeVec   // service
-	beyond   *prometheus.GaugeVec   // service
-	held     *prometheus.GaugeVec   // service
-	damped   *prometheus.GaugeVec   // service
 	violated *prometheus.CounterVec // invariant
 	ready    prometheus.Gauge
 	running  prometheus.Gauge
@@ -59,14 +53,11 @@ type Recorder struct {
 	behind      prometheus.Gauge
 	behindFor   prometheus.Gauge
 
-	ages *ages
-	now  func() time.Time
-
-	phases []string
+	services *services
+	now      func() time.Time
 
 	mu       sync.Mutex
 	draining map[[2]string]time.Time // since when, by backend and server
-	services map[string]bool         // those that have series
 }
 
 // New registers the metrics, and those of the Go runtime and the process, with
@@ -83,26 +74,18 @@ func New(reg *prometheus.Registry, o Options) (*Recorder, error) {
 		reloads:     counters("reloads_total", "Reloads of HAProxy, by reason and result.", "reason", "result"),
 		writes:      counters("file_writes_total", "Writes of haproxy.cfg, including validation, by result.", "result"),
 		edits:       prometheus.NewCounter(prometheus.CounterOpts{Namespace: namespace, Name: "file_drift_corrections_total", Help: "How often haproxy.cfg had been changed by someone else and was put back."}),
-		drift:       counters("drift_corrections_total", "Drift corrections: changes that reverted what another program changed in HAProxy, by service.", "service"),
-		servers:     gauges("servers", "Servers in HAProxy, by service and phase.", "service", "phase"),
-		rejected:    gauges("instances_rejected", "Instances ignored because their registration is invalid, by service.", "service"),
-		beyond:      gauges("instances_beyond_limit", "Instances ignored because their service has more than `max_instances`, by service.", "service"),
-		held:        gauges("guard_held_servers", "Servers that the guard keeps although Consul reports them lost, by service.", "service"),
-		damped:      gauges("damped_instances", "Passing instances that are suppressed because of flapping, by service.", "service"),
 		violated:    counters("invariant_violations_total", "How often something did not hold that must hold, by invariant; each is a defect, see the log.", "invariant"),
 		ready:       gauge("ready", "1 while HAProxy answers and has matched Consul at least once, else 0."),
 		running:     gauge("haproxy_up", "1 while HAProxy answers, else 0."),
 		workers:     gauge("old_workers", "Old HAProxy workers that still have connections after a reload."),
 		memory:      gauge("old_workers_memory_bytes", "Resident memory of old HAProxy workers whose processes the sidecar can see."),
-		ages:        newAges(o),
+		services:    newServices(o),
 		leftOut:     gauge("services_rejected", "Services whose new configuration HAProxy rejects, so that haproxy.cfg has the previous one or none."),
 		behind:      gauge("behind_changes", "Servers with a change in Consul that HAProxy has still to get."),
 		behindFor:   gauge("behind_seconds", "Time that the oldest of these changes waits, in seconds; 0 if there is none."),
 		maintenance: gauge("maintenance", "1 while this load balancer is in maintenance, else 0."),
 		now:         o.Now,
-		phases:      o.Phases,
 		draining:    map[[2]string]time.Time{},
-		services:    map[string]bool{},
 	}
 	r.startAtZero()
 	for _, i := range o.Invariants {
@@ -114,8 +97,8 @@ func New(reg *prometheus.Registry, o Options) (*Recorder, error) {
 	})
 	info.Set(1)
 	for _, c := range []prometheus.Collector{
-		r.apply, r.drain, r.commands, r.steps, r.reloads, r.writes, r.edits, r.drift, r.servers, r.rejected, r.beyond, r.held, r.damped,
-		r.violated, r.ready, r.running, r.maintenance, r.leftOut, r.behind, r.behindFor, r.workers, r.memory, r.ages, newExpiries(o.Certificates), info,
+		r.apply, r.drain, r.commands, r.steps, r.reloads, r.writes, r.edits, r.services,
+		r.violated, r.ready, r.running, r.maintenance, r.leftOut, r.behind, r.behindFor, r.workers, r.memory, newExpiries(o.Certificates), info,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	} {
 		if err := reg.Register(c); err != nil {
@@ -146,10 +129,6 @@ func drainSeconds() prometheus.Histogram {
 
 func counters(name, help string, labels ...string) *prometheus.CounterVec {
 	return prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: namespace, Name: name, Help: help}, labels)
-}
-
-func gauges(name, help string, labels ...string) *prometheus.GaugeVec {
-	return prometheus.NewGaugeVec(prometheus.GaugeOpts{Namespace: namespace, Name: name, Help: help}, labels)
 }
 
 func gauge(name, help string) prometheus.Gauge {

@@ -320,9 +320,18 @@ func TestCertificates_Scrape_GivesExpiryAndProblems(t *testing.T) {
 	b.want("problems", b.series("pointsman_certificate_problems"), map[string]float64{"": 1})
 }
 
+// options are those of a Recorder that looks at nothing.
+func options() metrics.Options {
+	return metrics.Options{
+		Version: "x", Phases: []string{"up", "starting"}, Invariants: []string{"ready_file_current"},
+		Health: func(string) catalog.SourceHealth { return catalog.SourceHealth{} }, Now: time.Now,
+		Certificates: func() ([]metrics.Certificate, int) { return nil, 0 },
+	}
+}
+
 func TestNewRefusesARegistryThatHasTheMetrics(t *testing.T) {
 	b := newBench(t)
-	o := metrics.Options{Version: "x", Phases: []string{"up"}, Invariants: []string{"ready_file_current"}, Health: func(string) catalog.SourceHealth { return catalog.SourceHealth{} }, Now: time.Now, Certificates: func() ([]metrics.Certificate, int) { return nil, 0 }}
+	o := options()
 	if _, err := metrics.New(b.reg, o); !errors.As(err, &prometheus.AlreadyRegisteredError{}) {
 		t.Errorf("a second New on one registry: %v, want an AlreadyRegisteredError", err)
 	}

@@ -42,45 +42,7 @@ func (r *Recorder) Update(s State) {
 		r.behindFor.Set(r.now().Sub(s.BehindSince).Seconds())
 	}
 
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	present := make(map[string]bool, len(s.Services))
-	for _, svc := range s.Services {
-		present[svc.Name] = true
-		if !svc.IsUnchanged {
-			r.take(svc)
-		}
-	}
-	for name := range r.services {
-		if !present[name] {
-			r.forget(name)
-		}
-	}
-	r.services = present
-	r.ages.watch(present)
-}
-
-// take sets the series of a service, and makes them where it is new.
-func (r *Recorder) take(s Service) {
-	for _, phase := range r.phases {
-		r.servers.WithLabelValues(s.Name, phase).Set(float64(s.Servers[phase]))
-	}
-	r.rejected.WithLabelValues(s.Name).Set(float64(s.Rejected))
-	r.beyond.WithLabelValues(s.Name).Set(float64(s.Beyond))
-	r.held.WithLabelValues(s.Name).Set(float64(s.Held))
-	r.damped.WithLabelValues(s.Name).Set(float64(s.Damped))
-	r.drift.WithLabelValues(s.Name)
-}
-
-func (r *Recorder) forget(service string) {
-	for _, phase := range r.phases {
-		r.servers.DeleteLabelValues(service, phase)
-	}
-	r.rejected.DeleteLabelValues(service)
-	r.beyond.DeleteLabelValues(service)
-	r.held.DeleteLabelValues(service)
-	r.damped.DeleteLabelValues(service)
-	r.drift.DeleteLabelValues(service)
+	r.services.update(s.Services)
 }
 
 func number(b bool) float64 {
