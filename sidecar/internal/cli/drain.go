@@ -36,7 +36,8 @@ With --wait the command returns when the server has no session left, in old work
 too. Without it, and with --wait 0s, it returns once the sidecar has the drain on disk
 and HAProxy shows it, after 2 s at most, and prints how many sessions are left. Exit
 codes: 0 done, 1 failed or not drained within --wait, 2 invalid usage.`,
-		Args: cobra.MaximumNArgs(1),
+		Args:              cobra.MaximumNArgs(1),
+		ValidArgsFunction: completeServers(env),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if wait < 0 {
 				return &exitError{code: ExitUsage, err: fmt.Errorf("--wait %s: must not be negative", wait)}
@@ -65,8 +66,9 @@ func readyCommand(env Env) *cobra.Command {
 		Long: `End what "drain" began. The command returns once the sidecar has that on disk. The
 server takes traffic as soon as HAProxy's check passes for it; "pointsman status"
 shows when.`,
-		Args: cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error { return setDrain(cmd, env, args[0], false, asJSON, 0) },
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: completeServers(env),
+		RunE:              func(cmd *cobra.Command, args []string) error { return setDrain(cmd, env, args[0], false, asJSON, 0) },
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd

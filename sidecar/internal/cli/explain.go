@@ -3,6 +3,7 @@ package cli
 import (
 	"fmt"
 	"io"
+	"net"
 	"slices"
 	"strings"
 	"time"
@@ -18,8 +19,8 @@ import (
 const maxExplained = 10
 
 func explainCommand(env Env) *cobra.Command {
-	cmd := explainServerCommand(env, "explain INSTANCE|SERVER|ADDRESS")
-	cmd.AddCommand(explainServerCommand(env, "server INSTANCE|SERVER|ADDRESS"),
+	cmd := explainServerCommand(env, "explain [SERVICE/]INSTANCE|SERVER|ADDRESS")
+	cmd.AddCommand(explainServerCommand(env, "server [SERVICE/]INSTANCE|SERVER|ADDRESS"),
 		explainRouteCommand(env), explainServiceCommand(env), explainReloadCommand(env))
 	return cmd
 }
@@ -31,18 +32,18 @@ func explainServerCommand(env Env, use string) *cobra.Command {
 		Use:   use,
 		Short: "Show why a server gets no traffic",
 		Long: `Ask the running sidecar about one instance, by its ID in Consul, the name of its
-server in HAProxy or its address: whether it takes traffic, if not why, what it
-waits for, and what happened to it last. Exits with 1 if it is not known here.`,
-		Args: cobra.ExactArgs(1),
+server in HAProxy or its address, with or without its port: whether it takes traffic,
+if not why, what it waits for, and what happened to it last. SERVICE/ or BACKEND/
+before it tells one from those of others. Exits with 1 if it is not known here, or
+several are meant, which are listed.`,
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: completeServers(env),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			s, happened, err := stateAndEvents(cmd, env)
 			if err != nil {
 				return err
 			}
-			if !explain(env.Stdout, s.State, happened, args[0]) {
-				return failure(unexplained(s.State, args[0]))
-			}
-			return nil
+			return failure(explain(env.Stdout, s.State, happened, args[0]))
 		},
 	}
 }
@@ -56,28 +57,92 @@ func unexplained(s *reconcile.State, name string) error {
 	return fmt.Errorf("explain %s: no backend of this load balancer has such a server, and Consul lists no such instance with the tags and the filter of one", catalog.Printable(name))
 }
 
-// explain prints what is known of an instance, and reports whether anything is.
-func explain(w io.Writer, s *reconcile.State, events []event.Event, name string) (found bool) {
+// maxCandidates is how many servers are listed where a name means several.
+const maxCandidates = 20
+
+// explain prints what is known of the instance with a name. A name of none or of several is
+// an error.
+func explain(w io.Writer, s *reconcile.State, events []event.Event, name string) error {
+	servers, rejected := findNamed(s, name)
+	if len(servers)+len(rejected) == 0 {
+		return unexplained(s, name)
+	}
+	for _, m := range servers {
+		// A service may have several backends, with the same instance in each.
+		if first := servers[0].instance; m.instance.ID != first.ID || m.instance.Node != first.Node || first.ID == "" && m.instance != first {
+			return fmt.Errorf("explain %s: several servers are meant, name one of them:%s", catalog.Printable(name), listMeant(servers))
+		}
+	}
 	t := table(w)
-	defer func() { _ = t.Flush() }() // to a terminal
+	for _, m := range servers {
+		explainInstance(t, s, m.service, m.instance)
+		explainEvents(t, m.service.Backend, m.instance, events)
+	}
+	for _, m := range rejected {
+		fmt.Fprintf(t, "instance\t%s on %s, service %s\n", catalog.Printable(m.rejected.ID), catalog.Printable(m.rejected.Node), m.service.Name)
+		fmt.Fprintf(t, "takes traffic\tno: rejected: %s\n", visible(m.rejected.Error))
+	}
+	return t.Flush()
+}
+
+// meant is a server, or an instance that is rejected, that a name means.
+type meant struct {
+	service  *reconcile.ServiceState
+	instance *reconcile.InstanceState
+	rejected *reconcile.RejectedState
+}
+
+// findNamed gives those that a name means: an ID, a server's name or an address, perhaps
+// with the service or the backend before it.
+func findNamed(s *reconcile.State, name string) (servers, rejected []meant) {
 	for i := range s.Services {
 		svc := &s.Services[i]
-		for j := range svc.Instances {
-			if inst := &svc.Instances[j]; inst.ID == name || inst.Server == name || inst.Addr == name {
-				found = true
-				explainInstance(t, s, svc, inst)
-				explainEvents(t, svc.Backend, inst, events)
+		names := []string{name}
+		for _, prefix := range []string{svc.Name + "/", svc.Backend + "/"} {
+			if rest, is := strings.CutPrefix(name, prefix); is && !slices.Contains(names, rest) {
+				names = append(names, rest)
 			}
 		}
-		for _, r := range svc.Rejected {
-			if r.ID == name {
-				found = true
-				fmt.Fprintf(t, "instance\t%s on %s, service %s\n", catalog.Printable(r.ID), catalog.Printable(r.Node), svc.Name)
-				fmt.Fprintf(t, "takes traffic\tno: rejected: %s\n", visible(r.Error))
+		for j := range svc.Instances {
+			inst := &svc.Instances[j]
+			if slices.ContainsFunc(names, func(n string) bool {
+				return n != "" && (n == inst.ID || n == inst.Server || isAddress(n, inst.Addr) || isAddress(n, inst.MovesTo))
+			}) {
+				servers = append(servers, meant{service: svc, instance: inst})
+			}
+		}
+		for j := range svc.Rejected {
+			if r := &svc.Rejected[j]; slices.Contains(names, r.ID) {
+				rejected = append(rejected, meant{service: svc, rejected: r})
 			}
 		}
 	}
-	return found
+	return servers, rejected
+}
+
+// isAddress reports whether a name is an address, or is it without its port.
+func isAddress(name, address string) bool {
+	if name == address {
+		return true
+	}
+	host, _, err := net.SplitHostPort(address)
+	return err == nil && host == strings.Trim(name, "[]")
+}
+
+// listMeant lists servers as BACKEND/SERVER, each on a line.
+func listMeant(servers []meant) string {
+	var b strings.Builder
+	for i, m := range servers {
+		if i == maxCandidates {
+			fmt.Fprintf(&b, "\nand %d more", len(servers)-maxCandidates)
+			break
+		}
+		fmt.Fprintf(&b, "\n%s/%s at %s", m.service.Backend, visible(m.instance.Server), m.instance.Addr)
+		if m.instance.ID != "" && m.instance.ID != m.instance.Server {
+			fmt.Fprintf(&b, ", instance %s on %s", catalog.Printable(m.instance.ID), catalog.Printable(m.instance.Node))
+		}
+	}
+	return b.String()
 }
 
 func explainInstance(w io.Writer, s *reconcile.State, svc *reconcile.ServiceState, i *reconcile.InstanceState) {

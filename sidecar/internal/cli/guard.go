@@ -52,7 +52,8 @@ func guardRelease(env Env) *cobra.Command {
 		Short: "Remove the held servers of a service from traffic",
 		Long: `Remove the servers that the guard holds from traffic, even below min_servers: of a
 service, in all its backends, or of one backend. Later losses are evaluated again.`,
-		Args: cobra.ExactArgs(1),
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: completeServices(env),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var r sidecarapi.Released
 			err := askOwn(cmd, env, func(c *sidecarapi.Client, to sidecarapi.Target) (err error) {

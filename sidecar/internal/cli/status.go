@@ -78,7 +78,8 @@ With --fleet the sidecar asks all others that are registered in Consul, and the
 status is the worst of all load balancers. One that is not reachable, or runs
 something else than the others for longer than 15 s, is degraded.`,
 			maxListed, ExitOK, ExitChanges, ExitDegraded, ExitNotRunning, ExitUnreachable),
-		Args: cobra.MaximumNArgs(1),
+		Args:              cobra.MaximumNArgs(1),
+		ValidArgsFunction: completeServices(env),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 {
 				o.service = args[0]

@@ -89,7 +89,9 @@ func TestStatus_RoleLost_IsNotCalledGone(t *testing.T) {
 	var b strings.Builder
 	tr := tree{out: &b, now: noon}
 	tr.state(judged(s))
-	explain(&b, s, nil, "api-1")
+	if err := explain(&b, s, nil, "api-1"); err != nil {
+		t.Error(err)
+	}
 	for _, want := range []string{"   └─ without the backend's tags  0 of 1", "Consul         listed, without a tag of the backend\n"} {
 		if !strings.Contains(b.String(), want) {
 			t.Errorf("no %q in\n%s", want, b.String())
@@ -168,7 +170,12 @@ func TestStatus_EachVerdict_HasAnExitCode(t *testing.T) {
 		{"no sidecar", by("127.0.0.1:1", ""), "status", ExitUnreachable, "", "connection refused"},
 		{"why one gets no traffic", at, "explain api-1", ExitOK, "takes traffic  no: it is leaving; waiting for its sessions to end\n", ""},
 		{"what happened to it", at, "explain slot-1", ExitOK, "12:00:00       server draining: leaving\n", ""},
-		{"one that takes traffic, by address", at, "explain 10.0.0.2:80", ExitOK, "takes traffic  yes\n", ""},
+		{"one that takes traffic, by address", at, "explain api/10.0.0.2:80", ExitOK, "takes traffic  yes\n", ""},
+		{"with its service", at, "explain api/api-1", ExitOK, "instance       api-1 on n1", ""},
+		{"with its backend", at, "explain b_api/slot-1", ExitOK, "instance       api-1 on n1", ""},
+		{"with its backend, by address without the port", at, "explain b_api/10.0.0.1", ExitOK, "instance       api-1 on n1", ""},
+		{"with another service", at, "explain mail/api-1", ExitFailure, "", "explain mail/api-1: no backend of this load balancer has such a server"},
+		{"an address of several", at, "explain 10.0.0.2", ExitFailure, "", "explain 10.0.0.2: several servers are meant, name one of them:\npointsman: b_api/api-2 at 10.0.0.2:80\npointsman: mail/m at 10.0.0.2:80, instance \"\\x1b[2Jx\\nroot:\" on n1\n"},
 		{"one that is rejected", at, "explain bad", ExitOK, "takes traffic  no: rejected: no port·[2J\n", ""},
 		{"one that is not known", at, "explain api-9", ExitFailure, "", "explain api-9: no backend of this load balancer has such a server"},
 	} {
