@@ -134,9 +134,7 @@ type answer struct {
 
 // ask sends one query for a service and reads the whole answer. The query is
 // given up when ctx ends, or when it takes longer than its wait and some time.
-func (c *client) ask(ctx context.Context, s Service, from cursor, d *decoder) (answer, error) {
-	var a answer
-	var err error
+func (c *client) ask(ctx context.Context, s *Service, from cursor, d *decoder) (a answer, err error) {
 	a.meta, err = c.get(ctx, s.query(), from, func(body io.Reader) (err error) {
 		a.all, err = d.decode(body, maxBody)
 		return err
@@ -155,17 +153,17 @@ type query struct {
 	mayLack       bool // 404 says that there is nothing, and is not read
 }
 
-func (s Service) query() query {
+func (s *Service) query() *query {
 	const path = "/v1/health/service/"
-	q := query{path: path + s.Name, escaped: path + url.PathEscape(s.Name), params: url.Values{}}
+	q := &query{path: path + s.Name, escaped: path + url.PathEscape(s.Name), params: url.Values{}}
 	if s.Filter != "" {
 		q.params.Set("filter", s.Filter)
 	}
 	return q
 }
 
-// get is ask with what reads the body.
-func (c *client) get(ctx context.Context, q query, from cursor, read func(io.Reader) error) (meta, error) {
+// get is ask with what reads the body. All but the wait is done aside.
+func (c *client) get(ctx context.Context, q *query, from cursor, read func(io.Reader) error) (m meta, err error) {
 	limit := answerGrace
 	if from.index > 0 {
 		limit += c.wait + c.wait/16
@@ -178,11 +176,17 @@ func (c *client) get(ctx context.Context, q query, from cursor, read func(io.Rea
 		defer giveUp(nil)
 	}
 
-	req, err := c.request(ctx, q, from)
-	if err != nil {
-		return meta{}, err
+	var req *http.Request
+	var resp *http.Response
+	if aside(func() { req, err = c.request(ctx, q, from) }); err == nil {
+		resp, err = c.queries.RoundTrip(req)
+		aside(func() { m, err = c.read(ctx, q, resp, err, read) })
 	}
-	resp, err := c.queries.RoundTrip(req)
+	return m, err
+}
+
+// read reads an answer, if there is one.
+func (c *client) read(ctx context.Context, q *query, resp *http.Response, err error, read func(io.Reader) error) (meta, error) {
 	if err != nil {
 		return meta{}, c.failed(ctx, err)
 	}
@@ -192,20 +196,16 @@ func (c *client) get(ctx context.Context, q query, from cursor, read func(io.Rea
 		return meta{}, &statusError{resp.StatusCode, c.failed(ctx, refusal(resp))}
 	}
 	m, err := readMetaHeaders(resp.Header)
-	if err != nil {
-		return meta{}, c.failed(ctx, err)
+	if err == nil && !isMissing {
+		err = read(resp.Body)
 	}
-	if isMissing {
-		return m, nil
-	}
-	aside(func() { err = read(resp.Body) })
 	if err != nil {
 		return meta{}, c.failed(ctx, err)
 	}
 	return m, nil
 }
 
-func (c *client) request(ctx context.Context, q query, from cursor) (*http.Request, error) {
+func (c *client) request(ctx context.Context, q *query, from cursor) (*http.Request, error) {
 	params := url.Values{}
 	maps.Copy(params, c.common)
 	maps.Copy(params, q.params)

@@ -101,7 +101,7 @@ var errKVFiltered = errors.New("answer filtered by ACLs; the token needs key:rea
 
 func (k *KV) list(ctx context.Context, prefix string, from cursor) (all []Entry, next cursor, usable bool, err error) {
 	const path = "/v1/kv/"
-	q := query{path: path + prefix, escaped: (&url.URL{Path: path + prefix}).EscapedPath(), params: url.Values{"recurse": {""}}, mayLack: true}
+	q := &query{path: path + prefix, escaped: (&url.URL{Path: path + prefix}).EscapedPath(), params: url.Values{"recurse": {""}}, mayLack: true}
 	m, err := k.client.get(ctx, q, from, func(body io.Reader) error { return decodeKV(body, &all) })
 	switch {
 	case errors.Is(err, errYounger):

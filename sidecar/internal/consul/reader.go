@@ -86,8 +86,8 @@ func (r *Reader) Judged(ctx context.Context, name string, rules Addresses) (Repo
 }
 
 func (r *Reader) service(ctx context.Context, name string, admits admission) (Report, error) {
-	s := Service{Name: name}
-	if _, err := checkServices([]Service{s}); err != nil {
+	s := &Service{Name: name}
+	if _, err := checkServices([]Service{*s}); err != nil {
 		return Report{}, err
 	}
 	var entries []reportEntry

@@ -59,7 +59,7 @@ func (s *Source) NamesOnce(ctx context.Context, keep func(name string, tags []st
 
 func (s *Source) namesOnce(ctx context.Context, from cursor, keep func(string, []string) bool) (next cursor, names []string, usable bool, err error) {
 	const path = "/v1/catalog/services"
-	m, err := s.client.get(ctx, query{path: path, escaped: path}, from, func(body io.Reader) (err error) {
+	m, err := s.client.get(ctx, &query{path: path, escaped: path}, from, func(body io.Reader) (err error) {
 		names, err = decodeNames(body, maxBody, keep)
 		return err
 	})

@@ -81,13 +81,18 @@ func (w *watch) run(ctx context.Context) {
 // once asks one time, and publishes what came. It gives where the next query
 // starts, and whether the answer brought anything new.
 func (w *watch) once(ctx context.Context, from cursor) (next cursor, news bool, err error) {
-	got, err := w.source.client.ask(ctx, w.service, from, w.decoder)
-	switch {
-	case errors.Is(err, errYounger):
+	got, err := w.source.client.ask(ctx, &w.service, from, w.decoder)
+	if errors.Is(err, errYounger) {
 		return cursor{}, false, nil
-	case err != nil:
-		return cursor{}, false, err
 	}
+	if err == nil {
+		aside(func() { next, news, err = w.judge(ctx, from, got) })
+	}
+	return next, news, err
+}
+
+// judge publishes an answer that may be used.
+func (w *watch) judge(ctx context.Context, from cursor, got answer) (next cursor, news bool, err error) {
 	next, usable, err := from.next(got.meta, w.source.options.MaxStale)
 	if err != nil {
 		return cursor{}, false, fmt.Errorf("ask %s: %w", w.source.client.endpoint, err)
@@ -96,9 +101,7 @@ func (w *watch) once(ctx context.Context, from cursor) (next cursor, news bool, 
 	if !usable {
 		return next, false, nil
 	}
-	isFirst := from == cursor{}
-	aside(func() { next, news, err = w.take(ctx, got, next, isFirst) })
-	return next, news, err
+	return w.take(ctx, got, next, from == cursor{})
 }
 
 // take publishes a usable answer. It gives next, or where the query is to begin
@@ -263,7 +266,8 @@ func rejectionText(r catalog.Rejection) string {
 }
 
 // aside runs f on a stack of its own, and waits for it. A goroutine keeps the stack
-// that it once needed, and each service has one that nearly always only waits.
+// that it once needed, and each service has one that nearly always only waits: in 4 KiB,
+// as long as what it does besides is done aside.
 func aside(f func()) {
 	done := make(chan struct{})
 	go func() {
