@@ -28,6 +28,10 @@ type serviceDeployments struct {
 	Locked      bool            `json:"locked"` // a deployment is under way
 	Problem     string          `json:"problem,omitempty"`
 	Deployments []oneDeployment `json:"deployments"` // the newest first
+
+	// What `pointsman deploy undo` would take back, and deploy; "" where it does nothing.
+	UndoID      string `json:"undo_id,omitempty"`
+	UndoVersion string `json:"undo_version,omitempty"`
 }
 
 type oneDeployment struct {
@@ -51,6 +55,9 @@ func deploymentsOf(pages []history.Page, now time.Time) deployments {
 			}
 			one.TookMS = end.Sub(d.Started).Milliseconds()
 			s.Deployments = append(s.Deployments, one)
+		}
+		if version, id, found := p.Before(); found && !p.IsLocked {
+			s.UndoID, s.UndoVersion = id, version
 		}
 		out.Services = append(out.Services, s)
 	}
@@ -218,7 +225,10 @@ put them there.`,
 			}
 			found := false
 			if o.version, o.undoes, found = page.Before(); !found {
-				return failure(fmt.Errorf("undo %s: no deployment that replaced a version is recorded", catalog.Printable(o.service)))
+				return failure(fmt.Errorf("undo %s: no deployment that replaced a version is recorded; `pointsman deploy --version` deploys the one that you name", catalog.Printable(o.service)))
+			}
+			if o.compose == "" && (o.start == "" || o.stop == "") {
+				return &exitError{code: ExitUsage, err: fmt.Errorf("undo %s: it would deploy %s again: --start and --stop, or --compose: required, since the record has no commands", catalog.Printable(o.service), catalog.Printable(o.version))}
 			}
 			return runDeploy(cmd, env, &o)
 		},

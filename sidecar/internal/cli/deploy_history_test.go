@@ -83,6 +83,13 @@ func TestDeploy_Recorded_StatusHistoryAndUndo(t *testing.T) {
 	if code != ExitDegraded {
 		t.Errorf("status: exit code %d, want %d", code, ExitDegraded)
 	}
+	code, _, errs := s.about("undo", "--service", "api")
+	if code != ExitUsage || !strings.Contains(errs, "undo api: it would deploy 1.0 again: --start and --stop, or --compose: required") {
+		t.Errorf("undo without commands: %d %q", code, errs)
+	}
+	if _, out, _ = s.about("status", "--json"); !strings.Contains(out, `"undo_version":"1.0"`) {
+		t.Errorf("status --json says not what an undo would deploy:\n%s", out)
+	}
 	// The undo deploys 1.0: nothing is to be started, and the stop fails again.
 	if code, _, errs := s.about("undo", "--service", "api", "--start", "true", "--stop", "exit 6", "--min-healthy", "0s"); code != ExitHalfway || !strings.Contains(errs, `stop "api-9": stop api-9: exit status 6`) {
 		t.Errorf("undo: %d %q", code, errs)

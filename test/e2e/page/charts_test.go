@@ -117,8 +117,12 @@ func TestPage_History_RatesResetsAndBounds(t *testing.T) {
 			`[h.points.length, h.versions.length <= 8]`, `[300,true]`,
 		},
 		{
+			"a version keeps its colour when another one leaves", `const v = (k) => [k < 400 && i('a', '1.0', k, 0, 5), k > 100 && i('b', '1.1', k, 0, 5), k > 800 && i('c', '1.2', k, 0, 5)].filter(Boolean); for (let k = 0; k < 1000; k++) h.note(backends, v(k), 1000 * k + 1);`,
+			`[h.versions, h.versions.map((v) => h.colours.get(v)), h.colours.size]`, `[["1.1","1.2"],[1,0],2]`,
+		},
+		{
 			"more versions than colours are one line", `const all = (n) => Array.from({ length: 12 }, (_, k) => i('a' + k, 'v' + k, n, 0, 5)); h.note(backends, all(0), 1000); h.note(backends, all(10), 2000);`,
-			`[h.versions.length, h.value('others', 'requests'), h.value('v0', 'requests')]`, `[8,50,10]`,
+			`[h.versions.length, h.value('others', 'requests'), h.value('v0', 'requests'), h.colours.get('others')]`, `[8,50,10,7]`,
 		},
 	} {
 		if got := note[string](b, c.steps, "JSON.stringify("+c.expression+")"); got != c.want {

@@ -1,7 +1,7 @@
 // Draws what HAProxy counts of a service. The charts stay in place while the rest of the
 // page is made again: a canvas is not compared.
 import { h, show } from './dom.js';
-import { History, mostVersions } from './history.js';
+import { History } from './history.js';
 import uPlot from './uplot.js';
 
 // mostServices bounds of how many services the page remembers the counters.
@@ -68,7 +68,7 @@ export class Charts {
     this.#drawn = null;
     const all = document.getElementById('charts-all');
     all.replaceChildren();
-    show(document.getElementById('charts-versions'), (this.#history?.versions ?? []).map((v, i) => h('li', { class: `line-${i}` }, v)));
+    show(document.getElementById('charts-versions'), (this.#history?.versions ?? []).map((v) => h('li', { class: `line-${this.#history.colours.get(v)}` }, v)));
     if (!this.#history) return;
     const figures = kinds.map((kind) => [kind, h('div', { role: 'img' }), h('span', { class: 'number' })]);
     all.append(...figures.map(([kind, at, values]) => h('figure', null, h('figcaption', null, h('b', null, kind.name), ' ', values), at, kind.about && h('small', null, kind.about))));
@@ -114,7 +114,7 @@ export class Charts {
         y: { range: (u, min, max) => [0, kind.most ?? (max > 0 ? 1.1 * max : 1)] },
       },
       axes: [{ ...axis, size: 28, space: 70, values: (u, at) => at.map((t) => new Date(1000 * t).toLocaleTimeString('en-GB').slice(0, t % 60 ? 8 : 5)) }, { ...axis, size: 48, space: 30 }],
-      series: [{}, ...this.#history.versions.map((v, i) => ({ label: v, stroke: colour(`--line-${i % mostVersions}`), width: 2, points: { show: false } }))],
+      series: [{}, ...this.#history.versions.map((v) => ({ label: v, stroke: colour(`--line-${this.#history.colours.get(v)}`), width: 2, points: { show: false } }))],
     };
   }
 }

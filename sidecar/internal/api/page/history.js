@@ -15,7 +15,8 @@ const longest = 60000;
 // the requests in percent, and the sessions.
 export class History {
   points = [];
-  versions = []; // whose lines there are; a version keeps its place as long as it has a point
+  versions = []; // whose lines there are
+  colours = new Map(); // the number of each one's colour, which it keeps as long as it has a point
   #last = new Map(); // the newest counters of each instance
   #at = 0;
 
@@ -64,9 +65,13 @@ export class History {
 
   #sum(sums, version) {
     if (!this.versions.includes(version)) {
-      if (this.versions.length < mostVersions - 1) this.versions.push(version);
-      else version = others;
-      if (version === others && !this.versions.includes(others)) this.versions.push(others);
+      const taken = [...this.colours.values()];
+      const free = Array.from({ length: mostVersions - 1 }, (_, n) => n).find((n) => !taken.includes(n));
+      if (free === undefined) version = others;
+      if (!this.versions.includes(version)) {
+        this.versions.push(version);
+        this.colours.set(version, free ?? mostVersions - 1);
+      }
     }
     if (!sums.has(version)) sums.set(version, { requests: 0, errors: 0, time: 0, sessions: 0 });
     return sums.get(version);
@@ -76,7 +81,7 @@ export class History {
     this.points.push(point);
     if (this.points.length <= mostPoints) return;
     this.points.shift();
-    this.versions = this.versions.filter((v) => this.points.some((p) => p.of.has(v)));
+    this.versions = this.versions.filter((v) => this.points.some((p) => p.of.has(v)) || !this.colours.delete(v));
   }
 }
 

@@ -221,7 +221,7 @@ export function deployments(s, place, happened, all, recorded, shared) {
     .filter(([svc, sum]) => isDeploying(sum) && found(svc.name))
     .sort(([a], [b]) => byName.compare(a.name, b.name));
   const underWay = known.filter((r) => r.deployments[0]?.state === 'under_way');
-  const last = known.flatMap((r) => r.deployments.slice(r.deployments[0]?.state === 'under_way' ? 1 : 0)).toSorted((a, b) => new Date(b.started) - new Date(a.started));
+  const last = known.flatMap((r) => r.deployments.slice(r.deployments[0]?.state === 'under_way' ? 1 : 0).map((d) => ({ ...d, undo: d.id === r.undo_id && r.undo_version }))).toSorted((a, b) => new Date(b.started) - new Date(a.started));
   const sharing = (shared?.rollouts ?? []).filter((r) => isThere(r) && found(r.service));
   return [
     sharing.length > 0 && [h('h2', null, 'Rollouts ', h('small', null, number(sharing.length))), sharing.slice(0, perPage).map((r) => [rollout(r, s, place), s.services.filter((x) => x.name === r.service).map((x) => everywhere(all, x))])],
@@ -266,9 +266,13 @@ const progress = (n, of, label) => h('span', { class: 'share' },
 
 function lastOnes(rows) {
   return table('Last deployments', [['Service'], ['Version'], ['Result'], ['Took', 'number'], ['Started'], ['By'], ['Why', 'wide']], rows.map((d) => [
-    d.service, change(d), pill(deploymentKinds[d.state] ?? 'bad', outcome(d)), span(d.took_ms / 1000), ago(d.started), d.by, d.problems.slice(0, 2).map((p) => h('small', null, p)),
+    d.service, change(d), pill(deploymentKinds[d.state] ?? 'bad', outcome(d)), span(d.took_ms / 1000), ago(d.started), d.by, [d.problems.slice(0, 2).map((p) => h('small', null, p)), d.undo && undoing(d)],
   ]));
 }
+
+// undoing is how a deployment is taken back: its commands are on the machine that made it.
+const undoing = (d) => h('small', { class: 'undo' }, `Back to ${d.undo}, with the commands of the deployment: `,
+  h('code', null, `pointsman deploy undo --service ${/^[\w.:@-]+$/.test(d.service) ? d.service : 'SERVICE'} --start CMD --stop CMD`));
 
 function deployment([svc, sum]) {
   const left = holders(svc).sort((a, b) => b.sessions - a.sessions);

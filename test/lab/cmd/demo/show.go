@@ -228,7 +228,11 @@ func (s *stage) deploy(ctx context.Context, old []*lab.Node) error {
 	if now != pid && s.result.ReloadsDeploy == 0 {
 		return fmt.Errorf("HAProxy's worker changed from pid %d to %d though the sidecar counts no reload", pid, now)
 	}
-	s.screen.act("Deployed in %.1f s. HAProxy's worker is still pid %d: no reload.", s.marks.done.Sub(s.marks.deploy).Seconds(), now)
+	worker := fmt.Sprintf("is still pid %d: no reload.", now)
+	if s.result.ReloadsDeploy > 0 {
+		worker = fmt.Sprintf("was pid %d and is now pid %d, after %d reloads.", pid, now, s.result.ReloadsDeploy)
+	}
+	s.screen.act("Deployed in %.1f s. HAProxy's worker %s", s.marks.done.Sub(s.marks.deploy).Seconds(), worker)
 	return rest(ctx, 3*time.Second)
 }
 
