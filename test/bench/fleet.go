@@ -26,6 +26,8 @@ type instance struct {
 	server            string
 	tag               string // beside the version's
 	leaving           string // since when it leaves, RFC 3339; empty: it does not
+	routes            string // the prefix of tags that claim routes; empty: none
+	strips            bool   // its first route strips its path
 }
 
 // service returns the instances of a service with a number of its own in the
@@ -77,10 +79,14 @@ func register(ctx context.Context, consul *api.Client, instances []instance) err
 }
 
 func (i instance) tags() []string {
-	if i.tag == "" {
-		return []string{"v1"}
+	tags := []string{"v1"}
+	if i.tag != "" {
+		tags = append(tags, i.tag)
 	}
-	return []string{"v1", i.tag}
+	if i.routes != "" {
+		tags = append(tags, i.routeTags()...)
+	}
+	return tags
 }
 
 func (i instance) meta() map[string]string {

@@ -49,6 +49,8 @@ var rows = []row{
 		name: "peers", title: "1 × 10, one check flips every second, with peers", limit: 8 * time.Minute,
 		measure: latency{fleet: fleet{services: 1, instances: 10}, flips: true, every: time.Second, changes: 10, blocks: 1, peers: []string{consulTemplate, dns, fabio}}.measure,
 	},
+	{name: "routes", title: "1,000 services with 10,000 routes from tags, one route changes every 400 ms", limit: 10 * time.Minute, measure: routeChanges},
+	{name: "routes-traffic", title: "Requests by 10,000 routes and by 10, on one thread", limit: 5 * time.Minute, measure: routeTraffic},
 	{name: "storm", title: "100 × 10, 1,000 changes a second for 10 s, under traffic", limit: 5 * time.Minute, measure: storm},
 	{name: "deployments", title: "50 deployments of three nodes in a row, under traffic", limit: 10 * time.Minute, measure: deployments},
 	{name: "rolling", title: "1 × 1,000, all replaced, 50 at a time", limit: 10 * time.Minute, measure: rolling},

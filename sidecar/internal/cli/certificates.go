@@ -264,7 +264,7 @@ func (d *daemon) renderAgain() bool {
 		return false
 	}
 	d.certificates.fails = ""
-	d.agent.Reconfigure(settings(cfg, r))
+	d.reconfigure(r, settings(cfg, r))
 	return true
 }
 

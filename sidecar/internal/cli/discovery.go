@@ -12,19 +12,22 @@ import (
 	"github.com/pointsman/pointsman/sidecar/internal/catalog"
 	"github.com/pointsman/pointsman/sidecar/internal/config"
 	"github.com/pointsman/pointsman/sidecar/internal/consul"
+	"github.com/pointsman/pointsman/sidecar/internal/reconcile"
 	"github.com/pointsman/pointsman/sidecar/internal/render"
 	"github.com/pointsman/pointsman/sidecar/internal/route"
 )
 
 // Anyone whose services may claim routes can make a change.
 const (
-	foundGather   = 50 * time.Millisecond // from a change until it is made, for more of them
-	foundInterval = time.Second           // between two changes, at least
+	foundGather   = 50 * time.Millisecond // from a change of the services until it is made, for more of them
+	foundInterval = time.Second           // between two such changes, at least
 	// foundSettle is how long a new route waits for the first answers about other services
 	// that may claim it, too.
 	foundSettle = 5 * time.Second
-	// foundShare bounds what looking takes of the time.
-	foundShare = 20
+	// foundShare bounds what looking takes of the time, and foundBurst what it may take at
+	// once after a time of quiet.
+	foundShare = 5
+	foundBurst = 250 * time.Millisecond
 	// maxRefusedLogged is how many refused claims are logged in a minute.
 	maxRefusedLogged = 100
 )
@@ -123,14 +126,16 @@ type finder struct {
 	// The daemon's mu guards these.
 	watched   []string // services that are looked at
 	isSettled bool     // by what Consul said last, new routes may get an owner
+	discovery route.Finder
 
 	// The rest belongs to the goroutine of followFound.
 	named   []string             // services that may claim routes
 	isNamed bool                 // they are known, by the settings of now
 	since   map[string]time.Time // by service, since when its first answer is awaited
 	waiting time.Time            // since when routes are held up by that; zero: they are not
-	changed time.Time            // when the last change was made
-	took    time.Duration        // how long the last look took
+	changed time.Time            // when the services last changed
+	other   time.Time            // since when others are found, which wait; zero: none do
+	rested  time.Time            // when looking would have had its share of the time
 	logged  map[route.Problem]bool
 	minute  time.Time // since when refused counts
 	refused int       // new refused claims, logged or not
@@ -198,10 +203,12 @@ func (d *daemon) followFound(ctx context.Context) error {
 		case <-f.source.Claimed():
 		case <-timer.C:
 		}
-		select { // for more of them
-		case <-ctx.Done():
-			continue
-		case <-time.After(f.pause(time.Now())):
+		if pause := f.pause(time.Now()); pause > 0 {
+			select {
+			case <-ctx.Done():
+				continue
+			case <-time.After(pause):
+			}
 		}
 		select {
 		case f.named = <-names:
@@ -212,9 +219,36 @@ func (d *daemon) followFound(ctx context.Context) error {
 	}
 }
 
-// pause is how long more of them are waited for.
-func (f *finder) pause(now time.Time) time.Duration {
-	return max(foundGather, f.changed.Add(foundInterval).Sub(now), min(foundShare*f.took, foundSettle))
+// pause is how long the next look has to wait.
+func (f *finder) pause(now time.Time) time.Duration { return f.rested.Sub(now) }
+
+// looked takes that a look began and ended. A slow one, as the first, holds up the next
+// for a bounded time.
+func (f *finder) looked(began, ended time.Time) {
+	if earliest := began.Add(-foundShare * foundBurst); f.rested.Before(earliest) {
+		f.rested = earliest
+	}
+	f.rested = f.rested.Add(foundShare * ended.Sub(began))
+	if latest := ended.Add(foundSettle); f.rested.After(latest) {
+		f.rested = latest
+	}
+}
+
+// gathers is how long a change of the services waits for more of them. It may take a reload;
+// routes do not.
+func (f *finder) gathers(found, before route.Found, now time.Time) time.Duration {
+	if found.HasServicesOf(before) {
+		f.other = time.Time{}
+		return 0
+	}
+	if f.other.IsZero() {
+		f.other = now
+	}
+	wait := max(f.other.Add(foundGather).Sub(now), f.changed.Add(foundInterval).Sub(now))
+	if wait <= 0 {
+		f.other = time.Time{}
+	}
+	return wait
 }
 
 // find decides what is found, and gives the time until it is to be called again.
@@ -223,7 +257,7 @@ func (d *daemon) find(now time.Time) time.Duration {
 	defer d.mu.Unlock()
 	f, rules := d.finder, d.cfg.Rules()
 	began := time.Now()
-	defer func() { f.took = time.Since(began) }()
+	defer func() { f.looked(began, time.Now()) }()
 	watch, problems := rules.Watch(f.named, d.found)
 	if !slices.Equal(watch, f.watched) {
 		f.watched = watch
@@ -232,8 +266,11 @@ func (d *daemon) find(now time.Time) time.Duration {
 	said := candidates(d.cfg, watch, f.source.Snapshot())
 	settled, again := f.settled(said, now)
 	f.isSettled = settled
-	found, refused := route.Discover(rules, now, settled, d.found, said)
+	found, refused := f.discovery.Find(rules, now, settled, d.found, said)
 	f.tell(append(problems, refused...), now)
+	if wait := f.gathers(found, d.found, now); wait > 0 {
+		return min(again, wait)
+	}
 	d.setFound(found)
 	if next := d.found.Next(rules.Grace); !next.IsZero() {
 		wait := foundGather
@@ -309,6 +346,10 @@ func (d *daemon) setFound(found route.Found) {
 	if found.Equal(before) {
 		return
 	}
+	if found.HasServicesOf(before) {
+		d.setRoutes()
+		return
+	}
 	d.finder.changed = time.Now()
 	cfg := d.whole(asStarted(d.cfg, d.started))
 	r, err := newRendererWith(cfg, d.peers)
@@ -318,12 +359,36 @@ func (d *daemon) setFound(found route.Found) {
 		return
 	}
 	d.finder.log.Info("services and routes from Consul changed", "services", len(found.Services), "services_were", len(before.Services), "routes", len(found.Routes), "routes_were", len(before.Routes))
-	d.newest = r
+	d.reconfigure(r, automatic(settings(cfg, r)))
 	d.watchServices()
 	d.catalog.SetBackends(shared(cfg))
-	set := settings(cfg, r)
+}
+
+// setRoutes has only other routes. The caller holds mu.
+func (d *daemon) setRoutes() {
+	cfg, routes := asStarted(d.cfg, d.started), map[string][]route.Route{}
+	cfg.Frontends = cfg.Routed(d.found)
+	for _, f := range cfg.Frontends {
+		routes[f.Name] = f.Compiled()
+	}
+	r := d.newest.WithRoutes(routes, d.found)
+	set := automatic(d.set)
+	set.OnlyRoutes, set.Renderer, set.Maps = true, renderer{r}, routeMaps(cfg)
+	d.reconfigure(r, set)
+}
+
+// automatic is settings that no operator has changed.
+func automatic(set reconcile.Settings) reconcile.Settings {
 	set.Automatic = true
+	return set
+}
+
+// reconfigure has the agent go on with other settings. The caller holds mu.
+func (d *daemon) reconfigure(r *render.Renderer, set reconcile.Settings) {
+	d.newest = r
 	d.agent.Reconfigure(set)
+	set.Automatic, set.OnlyRoutes = false, false // they are of this once
+	d.set = set
 }
 
 // foundBy is what is found by new settings, and the services that are to be watched besides

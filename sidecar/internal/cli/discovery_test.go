@@ -227,22 +227,54 @@ func TestReloadConfig_ClaimedMeanwhile_TakesThePlaceOfTheSettings(t *testing.T) 
 }
 
 // Claims that change without end take no more than a share of the time, also if they
-// change nothing.
-func TestFinder_Pause_GrowsWithWhatFindingTakes(t *testing.T) {
-	now := time.Unix(43200, 0)
-	for _, c := range []struct {
-		changed, took, want time.Duration // changed: ago
-	}{
-		{time.Hour, 0, foundGather},
-		{time.Hour, time.Millisecond, foundGather},
-		{time.Hour, 100 * time.Millisecond, 2 * time.Second},
-		{200 * time.Millisecond, 0, 800 * time.Millisecond},
-		{time.Hour, time.Minute, foundSettle},
-	} {
-		f := &finder{changed: now.Add(-c.changed), took: c.took}
-		if got := f.pause(now); got != c.want {
-			t.Errorf("changed %s ago, it took %s: pause %s, want %s", c.changed, c.took, got, c.want)
+// change nothing. After a time of quiet a change is looked at at once.
+func TestFinder_Pause_BoundsTheShareOfLooking(t *testing.T) {
+	for _, took := range []time.Duration{time.Millisecond, 10 * time.Millisecond, 100 * time.Millisecond} {
+		f, now, first := &finder{}, time.Unix(43200, 0), 0
+		looked := time.Duration(0)
+		for end := now.Add(10 * time.Minute); now.Before(end); {
+			pause := f.pause(now)
+			if pause <= 0 && looked == time.Duration(first)*took {
+				first++
+			}
+			now = now.Add(max(pause, 0))
+			f.looked(now, now.Add(took))
+			now, looked = now.Add(took), looked+took
 		}
+		if share := looked.Seconds() / (10 * time.Minute).Seconds(); share > 1.1/foundShare || share < 0.9/foundShare {
+			t.Errorf("looks of %s take %.3f of the time, want %.3f", took, share, 1.0/foundShare)
+		}
+		if want := int(foundBurst / took); first < want {
+			t.Errorf("%d looks of %s without a pause, want %d", first, took, want)
+		}
+	}
+	f, now := &finder{}, time.Unix(43200, 0)
+	f.looked(now, now.Add(time.Minute))
+	if got := f.pause(now.Add(time.Minute)); got != foundSettle {
+		t.Errorf("after one that took a minute: %s, want %s", got, foundSettle)
+	}
+}
+
+// Other services are waited for, because they may take a reload; other routes are not.
+func TestFinder_OtherServices_AreGathered(t *testing.T) {
+	one, two := route.Found{Services: []route.FoundService{{Name: "a"}}}, route.Found{Services: []route.FoundService{{Name: "a"}, {Name: "b"}}}
+	routed := route.Found{Services: one.Services, Routes: []route.FoundRoute{{Host: "a.test", Service: "a"}}}
+	now := time.Unix(43200, 0)
+	f := &finder{changed: now.Add(-time.Hour)}
+	if got := f.gathers(routed, one, now); got != 0 {
+		t.Errorf("other routes wait %s", got)
+	}
+	for _, c := range []struct{ after, want time.Duration }{{0, foundGather}, {20 * time.Millisecond, 30 * time.Millisecond}, {foundGather, 0}} {
+		if got := f.gathers(two, one, now.Add(c.after)); got != c.want {
+			t.Errorf("another service, %s after it was found: %s, want %s", c.after, got, c.want)
+		}
+	}
+	f.changed = now
+	if got := f.gathers(two, one, now.Add(200*time.Millisecond)); got != 800*time.Millisecond {
+		t.Errorf("another service soon after one: %s", got)
+	}
+	if f.gathers(one, one, now); !f.other.IsZero() {
+		t.Error("a service that is not there any more is waited for")
 	}
 }
 
@@ -326,7 +358,56 @@ func TestFind_DiscoverIsSwitchedOff_ServicesGo(t *testing.T) {
 	if again := d.find(now); len(d.found.Services) != 1 || len(d.found.Routes) != 0 || again > 30*time.Second {
 		t.Errorf("%+v, again in %s", d.found, again)
 	}
-	if d.find(now.Add(31 * time.Second)); len(d.found.Services) != 0 {
+	if again := d.find(now.Add(31 * time.Second)); again > foundGather {
+		t.Errorf("after the grace time, again in %s", again)
+	}
+	if d.find(now.Add(31*time.Second + foundGather)); len(d.found.Services) != 0 {
 		t.Errorf("%+v after the grace time", d.found)
+	}
+}
+
+// A change of routes takes a shorter way than one of services, to the same end.
+func TestSetFound_OnlyRoutesDiffer_GivesWhatNewSettingsWould(t *testing.T) {
+	d, change := discovering(t, "services: [{name: own}, {name: other, backend: others}]"+takesRoutes+`    routes: [{host: own.test, service: own}, {host: set.test, methods: GET, service: own}, {host: set.test, service: others}]
+`)
+	services := []route.FoundService{{Name: "cart"}, {Name: "shop"}}
+	routes := func(of ...string) (out []route.FoundRoute) {
+		for i, service := range of {
+			out = append(out, route.FoundRoute{Frontend: "web", Host: fmt.Sprintf("h%d.test", i), Service: service, Source: route.FromTag})
+		}
+		return out
+	}
+	for n, found := range []route.Found{
+		{Services: services, Routes: routes("cart", "shop")},
+		{Services: services, Routes: routes("cart", "cart", "other")},
+		{Services: services, Routes: routes()},
+		{Services: services[:1], Routes: routes("cart")},
+		{Services: services[:1], Routes: routes("own", "cart")},
+	} {
+		before := d.newest
+		d.mu.Lock()
+		d.setFound(found)
+		d.mu.Unlock()
+		whole := asStarted(d.cfg, d.started).With(d.found)
+		fresh, err := newRendererWith(whole, d.peers)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want, errWant := fresh.Render(nil)
+		got, err := d.newest.Render(nil)
+		if diff := cmp.Diff(string(want), string(got)); diff != "" || errors.Join(err, errWant) != nil {
+			t.Errorf("%d: haproxy.cfg (-new settings +got): %v %v\n%s", n, err, errWant, diff)
+		}
+		if d.newest == before || d.newest.Marker() != fresh.Marker() {
+			t.Errorf("%d: the marker is %v, want %v", n, d.newest.Marker(), fresh.Marker())
+		}
+		set := settings(whole, fresh)
+		if diff := cmp.Diff(set.Maps, d.set.Maps) + cmp.Diff(set.Services, d.set.Services); diff != "" || d.set.Renderer.(renderer).Renderer != d.newest {
+			t.Errorf("%d: settings (-new +got):\n%s", n, diff)
+		}
+	}
+	change("services: [{name: own}]" + takesRoutes)
+	if diff := cmp.Diff(settings(d.cfg.With(d.found), d.newest).Services, d.set.Services); diff != "" {
+		t.Errorf("after a SIGHUP (-want +got):\n%s", diff)
 	}
 }

@@ -112,9 +112,7 @@ func (d *daemon) setPeers(peers []render.Peer) {
 	}
 	d.log.Info("peers changed", "peers", len(now), "was", len(before))
 	d.peers = peers
-	set := settings(cfg, r)
-	set.Automatic = true
-	d.agent.Reconfigure(set)
+	d.reconfigure(r, automatic(settings(cfg, r)))
 }
 
 // followPeers gives the peers in Consul when they change, until ctx ends. While

@@ -96,10 +96,11 @@ type daemon struct {
 
 	systemd notifier
 
-	mu     sync.Mutex // of what changes after the start: cfg, peers, found, newest
+	mu     sync.Mutex // of what changes after the start: cfg, peers, found, newest, set
 	peers  []render.Peer
 	found  route.Found
 	newest *render.Renderer // of the settings of now
+	set    reconcile.Settings
 	finder *finder
 
 	version string
@@ -117,7 +118,8 @@ func newDaemon(ctx context.Context, cfg config.Config, env Env, adopt bool, relo
 		return nil, err
 	}
 	whole := cfg.With(found)
-	d := &daemon{started: cfg, cfg: cfg, render: r, newest: r, reload: reload, log: newLogger(cfg, env), peers: savedPeers(cfg), found: found, version: env.Version, decided: flight.NewRecorder(time.Now)}
+	set := settings(whole, r)
+	d := &daemon{started: cfg, set: set, cfg: cfg, render: r, newest: r, reload: reload, log: newLogger(cfg, env), peers: savedPeers(cfg), found: found, version: env.Version, decided: flight.NewRecorder(time.Now)}
 	if d.file, err = newFile(cfg); err != nil {
 		return nil, err
 	}
@@ -149,7 +151,7 @@ func newDaemon(ctx context.Context, cfg config.Config, env Env, adopt bool, relo
 	})
 	d.agent, err = reconcile.New(reconcile.Options{
 		Name: cfg.Name, Version: env.Version, Catalog: d.catalog, RolloutsError: d.catalog.Err, HAProxy: p, Maps: p, File: d.file, Drains: newStateFile(cfg), OldWorkersMemory: p.OldWorkersMemory,
-		Settings: settings(whole, r), Recorder: event.NewRecorder(happened, &recorder{Recorder: m, invariants: watched}, time.Now), Decided: d.decided.Decided, Logger: d.log,
+		Settings: set, Recorder: event.NewRecorder(happened, &recorder{Recorder: m, invariants: watched}, time.Now), Decided: d.decided.Decided, Logger: d.log,
 	})
 	if err != nil {
 		return nil, err
@@ -452,7 +454,7 @@ func (d *daemon) reloadConfig(ctx context.Context) {
 	}
 	d.catalog.SetBackends(shared(rendered))
 	changed := config.Changed(d.cfg, cfg)
-	d.agent.Reconfigure(settings(rendered, r))
+	d.reconfigure(r, settings(rendered, r))
 	d.callable(cfg)
 	d.limitRound(cfg)
 	d.balancer.reconfigure(cfg)
@@ -461,7 +463,8 @@ func (d *daemon) reloadConfig(ctx context.Context) {
 		d.log.Warn("changed settings need a restart", "settings", strings.Join(restart, ", "))
 	}
 	d.log.Info("configuration reloaded", "changed", strings.Join(changed, ", "))
-	d.cfg, d.found, d.newest, d.finder.watched = cfg, found, r, watch
+	d.cfg, d.found, d.finder.watched = cfg, found, watch
+	d.finder.discovery.Forget()
 	d.finder.reconfigured()
 	d.certificates.again()
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/pointsman/pointsman/sidecar/internal/catalog"
 	"github.com/pointsman/pointsman/sidecar/internal/reconcile"
 	"github.com/pointsman/pointsman/sidecar/internal/rollout"
+	"github.com/pointsman/pointsman/sidecar/internal/route"
 )
 
 // maxListed is how many instances of a service are listed though they take
@@ -129,17 +130,22 @@ func (t *tree) state(s judgedState) {
 	if len(s.Certificates)+len(s.CertificateProblems) > 0 {
 		lines = append(lines, t.certificates(s.Certificates, s.CertificateProblems))
 	}
-	for i, p := range s.RouteProblems {
+	lines = append(lines, refusedClaims(s.RouteProblems)...)
+	fmt.Fprintf(t.out, "%s  %s\n", t.paint(bold, visible(s.LoadBalancer)), t.mark(s.Verdict.Status))
+	t.printFit(lines)
+}
+
+func refusedClaims(problems []route.Problem) (lines []branch) {
+	for i, p := range problems {
 		b := branch{text: "claim refused: " + visible(problemText(p)), fold: fold{status: reconcile.Degraded, n: 1, noun: "claim", state: "refused"}}
 		if i == maxRoutes {
-			b.text, b.fold.n = fmt.Sprintf("and %d more refused claims: see --json", len(s.RouteProblems)-maxRoutes), len(s.RouteProblems)-maxRoutes
-			lines = append(lines, b)
-			break
+			b.fold.n = len(problems) - maxRoutes
+			b.text = fmt.Sprintf("and %d more refused claims: see --json", b.fold.n)
+			return append(lines, b)
 		}
 		lines = append(lines, b)
 	}
-	fmt.Fprintf(t.out, "%s  %s\n", t.paint(bold, visible(s.LoadBalancer)), t.mark(s.Verdict.Status))
-	t.printFit(lines)
+	return lines
 }
 
 // detail is the fold of what the line above counts.

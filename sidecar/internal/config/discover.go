@@ -278,25 +278,37 @@ func (c Config) With(found route.Found) Config {
 	if len(found.Services)+len(found.Routes)+len(found.Gone) == 0 {
 		return c
 	}
-	backends := map[string]string{}
-	for _, s := range c.Services {
-		backends[s.Name] = s.Backend
-	}
+	c.Frontends = c.Routed(found)
 	c.Services = slices.Clone(c.Services)
+	isShared := make(map[string]bool, len(c.Profiles))
+	for _, p := range c.Profiles {
+		isShared[p.Name] = p.IsShared()
+	}
 	for _, s := range found.Services {
-		backends[s.Name] = s.Name
-		c.Services = append(c.Services, c.discovered(s))
+		c.Services = append(c.Services, c.discovered(s, isShared))
 	}
 	for _, s := range found.Gone {
 		isOther := func(o Service) bool { return o.Backend == s.Name }
 		if !slices.ContainsFunc(c.Services, isOther) && !slices.Contains(c.Taken, s.Name) {
-			c.Gone = append(slices.Clip(c.Gone), c.discovered(s))
+			c.Gone = append(slices.Clip(c.Gone), c.discovered(s, isShared))
 		}
 	}
 	c.Found = found
-	c.Frontends = slices.Clone(c.Frontends)
-	for i := range c.Frontends {
-		f := &c.Frontends[i]
+	return c
+}
+
+// Routed is the frontends with the routes that were found.
+func (c Config) Routed(found route.Found) []Frontend {
+	backends := map[string]string{}
+	for _, s := range c.Services {
+		backends[s.Name] = s.Backend
+	}
+	for _, s := range found.Services {
+		backends[s.Name] = s.Name
+	}
+	frontends := slices.Clone(c.Frontends)
+	for i := range frontends {
+		f := &frontends[i]
 		routes, sources := slices.Clone(f.Found), slices.Clone(f.Sources)
 		for _, r := range found.Routes {
 			if backend, has := backends[r.Service]; has && r.Frontend == f.Name {
@@ -305,15 +317,15 @@ func (c Config) With(found route.Found) Config {
 		}
 		f.Found, f.Sources = routes, sources
 	}
-	return c
+	return frontends
 }
 
-// discovered is the settings of one service.
-func (c Config) discovered(s route.FoundService) Service {
+// discovered is the settings of one service. isShared is of the profiles.
+func (c Config) discovered(s route.FoundService, isShared map[string]bool) Service {
 	profile := c.profile(s.Profile)
 	service := profile.Service
 	service.Name, service.Backend = s.Name, s.Name
-	if !s.ByReload && profile.IsShared() {
+	if !s.ByReload && isShared[profile.Name] {
 		service.Profile = profile.Name
 	}
 	return service

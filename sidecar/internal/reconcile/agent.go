@@ -43,11 +43,15 @@ type Settings struct {
 	// Automatic says that no operator has changed them: reloads keep their pace, so that
 	// the source of the change cannot have HAProxy reload all the time.
 	Automatic bool
+	// OnlyRoutes says that nothing differs from the settings before but Maps, and what
+	// Renderer renders of them: all else that is known stays.
+	OnlyRoutes bool
 }
 
 // replacing is the settings in place of others that were not taken yet.
 func (s Settings) replacing(older Settings) Settings {
 	s.Automatic = s.Automatic && older.Automatic
+	s.OnlyRoutes = s.OnlyRoutes && older.OnlyRoutes
 	return s
 }
 
@@ -264,9 +268,11 @@ func (a *Agent) Run(ctx context.Context) error {
 			if !w.settings.Automatic {
 				a.reloads.unforeseen = 0
 			}
-			a.adopt(*w.settings)
-			a.compareWhole = time.Time{}
-			compare.Reset(a.untilCompared())
+			if !a.adoptRoutes(*w.settings) {
+				a.adopt(*w.settings)
+				a.compareWhole = time.Time{}
+				compare.Reset(a.untilCompared())
+			}
 		}
 		if w.compare && w.compared == nil {
 			compare.Reset(a.untilCompared())
@@ -301,8 +307,8 @@ func (a *Agent) endBeside() {
 // adopt takes new settings. What failed with the old ones of an operator is tried at once.
 func (a *Agent) adopt(s Settings) {
 	isAutomatic := s.Automatic
-	s.Automatic = false // it is of this once
-	a.set, a.isolated = s, isolated{asked: s}
+	s.Automatic, s.OnlyRoutes = false, false // they are of this once
+	a.set, a.isolated, a.files.alike = s, isolated{asked: s}, nil
 	a.known.forget()
 	a.known.keep(a.known.backends(s))
 	a.takeDrains(a.drains.now)
@@ -318,6 +324,20 @@ func (a *Agent) adopt(s Settings) {
 	a.routes.ofPID, a.routes.fresh = 0, true
 	a.files.retry, a.files.due, a.files.rejected = backoff{}, time.Time{}, plan.Marker{}
 	a.trouble.until = time.Time{}
+}
+
+// adoptRoutes takes new settings of which only the routes are new, and reports whether it
+// could. Where a service is left out, all is tried again with them.
+func (a *Agent) adoptRoutes(s Settings) bool {
+	if !s.OnlyRoutes || len(a.isolated.left) > 0 || a.isolated.hopeless {
+		return false
+	}
+	s.Automatic, s.OnlyRoutes = false, false
+	a.files.noteAlike(a.set.Renderer, a.reloads.running)
+	a.set, a.isolated.asked = s, s
+	a.routes.due, a.routes.fresh = time.Time{}, true
+	a.files.retry, a.files.due, a.files.rejected = backoff{}, time.Time{}, plan.Marker{}
+	return true
 }
 
 // pass does what can be done now and gives the time until it should look

@@ -18,11 +18,13 @@ import (
 type fakeContent struct {
 	Mark     string // as lastGood looks for it
 	Marker   plan.Marker
+	Routes   string `json:",omitempty"`
 	Backends []plan.FileBackend
 }
 
 type fakeRenderer struct {
 	marker plan.Marker
+	routes string
 	err    error
 }
 
@@ -33,7 +35,7 @@ func (r *fakeRenderer) Render(backends []plan.FileBackend) ([]byte, error) {
 		return nil, r.err
 	}
 	m := r.marker
-	return json.Marshal(fakeContent{m.String(), m, backends})
+	return json.Marshal(fakeContent{m.String(), m, r.routes, backends})
 }
 
 // fakeFile is haproxy.cfg.

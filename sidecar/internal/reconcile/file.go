@@ -26,6 +26,10 @@ type fileKeeper struct {
 	err      error
 	retry    backoff
 
+	// alike are renderers of what is written or loaded, or about to be, that have other routes
+	// than the settings of now and differ in nothing else.
+	alike []Renderer
+
 	// rejected is what could not be written when it was last tried.
 	rejected plan.Marker
 	// good renders what HAProxy runs: from the newest settings that it took.
@@ -88,23 +92,49 @@ func (f *fileKeeper) isPending() bool {
 	return f.fresh || f.writing != nil || !f.due.IsZero() && f.err == nil
 }
 
-// isPendingFor tells the same of one backend. It is so only where the file has it
+// pendingFor tells the same of each backend. It is so only where the file has it
 // otherwise than HAProxy runs it: one service whose instances come and go all the
 // time does not hold up the drains of the others.
-func (a *Agent) isPendingFor(backend string, p plan.Plan) bool {
+func (a *Agent) pendingFor(p plan.Plan) func(backend string) bool {
 	f := &a.files
-	has := func(renderer Renderer, model []plan.FileBackend) bool {
-		return renderer == a.set.Renderer && slices.ContainsFunc(model, func(b plan.FileBackend) bool {
-			return b.Backend == backend && slices.ContainsFunc(p.File, b.Equal)
-		})
+	runs := make(map[string]plan.FileBackend, len(p.File))
+	for _, b := range p.File {
+		runs[b.Backend] = b
 	}
-	switch r := a.reloads.running; {
-	case r != nil && !has(r.renderer, r.model): // a new worker would have it otherwise
-		return true
-	case f.err != nil, !a.known.observed.Running, a.turns.skipped[backend], !has(f.renderer, f.model):
-		return true
+	has := func(renderer Renderer, model []plan.FileBackend) map[string]bool {
+		same := make(map[string]bool, len(model))
+		if renderer != a.set.Renderer && !slices.Contains(f.alike, renderer) {
+			return same
+		}
+		for _, b := range model {
+			is, runs := runs[b.Backend]
+			same[b.Backend] = runs && is.Equal(b)
+		}
+		return same
 	}
-	return f.writing != nil && !has(f.writing.renderer, f.writing.model)
+	inFile, written, loaded := has(f.renderer, f.model), map[string]bool(nil), map[string]bool(nil)
+	if f.writing != nil {
+		written = has(f.writing.renderer, f.writing.model)
+	}
+	if r := a.reloads.running; r != nil {
+		loaded = has(r.renderer, r.model)
+	}
+	return func(backend string) bool {
+		switch {
+		case a.reloads.running != nil && !loaded[backend]: // a new worker would have it otherwise
+			return true
+		case f.err != nil, !a.known.observed.Running, a.turns.skipped[backend], !inFile[backend]:
+			return true
+		}
+		return f.writing != nil && !written[backend]
+	}
+}
+
+// noteAlike takes that a renderer is followed by one that has only other routes.
+func (f *fileKeeper) noteAlike(before Renderer, running *reload) {
+	f.alike = append(slices.DeleteFunc(f.alike, func(r Renderer) bool {
+		return f.renderer != r && (f.writing == nil || f.writing.renderer != r) && (running == nil || running.renderer != r)
+	}), before)
 }
 
 // noteWritten takes how a write beside the loop went.
@@ -123,7 +153,7 @@ func (a *Agent) noteWritten(ctx context.Context, w fileWrite) {
 
 // touchChanged has the backends read again that the file has otherwise now, or
 // all where it is not known what it had: HAProxy may have loaded the one before
-// it meanwhile.
+// it meanwhile. Where only routes are new one is read, by which another process is noticed.
 func (a *Agent) touchChanged(model []plan.FileBackend) {
 	touched := false
 	for _, b := range model {
@@ -133,7 +163,11 @@ func (a *Agent) touchChanged(model []plan.FileBackend) {
 			touched = true
 		}
 	}
-	if !touched {
+	switch service := slices.IndexFunc(model, func(b plan.FileBackend) bool { return b.Service != "" }); {
+	case touched:
+	case service >= 0 && slices.Contains(a.files.alike, a.files.renderer):
+		a.known.touch(model[service].Backend)
+	default:
 		a.known.forget()
 	}
 }

@@ -77,12 +77,12 @@ func (a *Agent) isolate(err error) bool {
 	if len(blamed) == 0 {
 		if len(k.left) > 0 {
 			a.log.Error("HAProxy rejects other services too, none isolated", "services", len(k.left))
-			a.set, k.left, k.hopeless = k.asked, nil, true
+			a.set, k.left, k.hopeless, a.files.alike = k.asked, nil, true, nil
 			a.known.forget()
 		}
 		return false
 	}
-	a.set, k.left = set, left
+	a.set, k.left, a.files.alike = set, left, nil
 	if k.attempts == 0 {
 		k.next = time.Now().Add(max(mendMin, a.reloads.listenWait()))
 	}

@@ -38,7 +38,7 @@ func (r *partRenderer) Marker() plan.Marker {
 func (r *partRenderer) Render(backends []plan.FileBackend) ([]byte, error) {
 	m := r.Marker()
 	backends = slices.DeleteFunc(slices.Clone(backends), func(b plan.FileBackend) bool { return r.settings[b.Backend] == "" })
-	return json.Marshal(fakeContent{m.String(), m, backends})
+	return json.Marshal(fakeContent{Mark: m.String(), Marker: m, Backends: backends})
 }
 
 // Blame reads "[ALERT] api_nodes web_nodes".

@@ -74,13 +74,16 @@ func (a *Agent) publish(snap catalog.Snapshot, p plan.Plan) {
 	}
 	rollouts := a.rolloutsError()
 	s.Consul.Reachable, s.Consul.RolloutsError, s.Consul.RolloutsUnknown = true, text(rollouts), errors.Is(rollouts, catalog.ErrWithoutRollouts)
-	waiting := waitingByServer(p)
+	waiting, isPending := waitingByServer(p), func(string) bool { return false }
+	if s.File.Pending {
+		isPending = a.pendingFor(p)
+	}
 	for _, svc := range a.set.Services {
 		if svc.Gone {
 			continue
 		}
 		state := a.serviceState(svc, snap.Service(svc.Backend), p, waiting[svc.Backend])
-		state.filePending = s.File.Pending && a.isPendingFor(svc.Backend, p)
+		state.filePending = isPending(svc.Backend)
 		s.Consul.take(state, a.catalog.Health(svc.Backend))
 		s.Services = append(s.Services, state)
 	}

@@ -1,8 +1,10 @@
 package reconcile_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"sync"
@@ -226,6 +228,88 @@ func TestRoutes_NewSettings_DoNotWaitForTheMapToBeRead(t *testing.T) {
 				t.Errorf("%s: the log has\n%s", name, b.log)
 			}
 			b.stop()
+		}
+	})
+}
+
+// reroute has the frontend's map as the only difference.
+func (b *bench) reroute(want route.Map) {
+	b.settings.Maps, b.settings.OnlyRoutes = routes(want), true
+	b.settings.Renderer = &fakeRenderer{marker: b.settings.Renderer.Marker(), routes: fmt.Sprint(want)}
+	b.agent.Reconfigure(b.settings)
+}
+
+// Where only routes are new, they come into HAProxy and into the file, and nothing else is
+// read or made again: with a thousand services that would take longer than all else.
+func TestRoutes_OnlyTheyAreNew_NothingElseIsReadAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, true, "api", "web", "third")
+		b.maps = &fakeMaps{entries: map[string][]route.Entry{}}
+		b.settings.Maps = routes(route.Map{})
+		for _, s := range []string{"api", "web", "third"} {
+			b.catalog.says(s, many(1)...)
+		}
+		b.adoptable()
+		b.start()
+		b.passes(5 * time.Second)
+		b.settings.Reconcile = time.Hour // the comparison of everything
+		b.agent.Reconfigure(b.settings)
+		b.reroute(route.Map{"b.test/": "api_nodes"}) // the first write of the file does not wait
+		b.passes(5 * time.Second)
+		b.haproxy.with(func() { b.haproxy.observed = nil })
+		want := route.Map{"a.test/": "api_nodes"}
+		b.reroute(want)
+		b.eventually("the route is there", 10*time.Millisecond, func() bool { return b.maps.has(webMap, want) })
+		b.haproxy.with(func() {
+			if len(b.haproxy.observed) > 0 {
+				t.Errorf("read again before the route was there: %q", b.haproxy.observed)
+			}
+		})
+		b.eventually("the route is in the file", time.Second, func() bool {
+			content, _ := b.file.Read()
+			return bytes.Contains(content, []byte("a.test/"))
+		})
+		b.passes(5 * time.Second)
+		b.haproxy.with(func() { // another process would be noticed
+			if diff := cmp.Diff([][]string{{"api_nodes"}}, b.haproxy.observed); diff != "" {
+				t.Errorf("read after the file was written (-want +got):\n%s", diff)
+			}
+		})
+		// Other settings that come at the same moment are not lost.
+		b.settings.OnlyRoutes = false
+		b.agent.Reconfigure(b.settings)
+		b.reroute(route.Map{})
+		b.passes(time.Second)
+		if got := b.agent.State().Frontends[0]; !b.maps.has(webMap, route.Map{}) || got.Error != "" {
+			t.Errorf("%+v", got)
+		}
+		b.haproxy.with(func() {
+			if !slices.ContainsFunc(b.haproxy.observed, func(backends []string) bool { return len(backends) == 3 }) {
+				t.Error("other settings came with the routes, and not all is read again")
+			}
+		})
+	})
+}
+
+// Routes that change without end leave the file behind all the time. It has the servers, so
+// that a drain goes on.
+func TestRoutes_ChangeWithoutEnd_DrainsGoOn(t *testing.T) {
+	inBothModes(t, func(t *testing.T, dynamic bool) {
+		b := serving(t, dynamic, instance("api-1", 1), instance("api-2", 2))
+		b.settings.FileDelay = 100 * time.Millisecond
+		b.agent.Reconfigure(b.settings)
+		b.passes(5 * time.Second)
+		b.catalog.says("api", instance("api-1", 1), instance("api-2", 2, leaving))
+		for n := range 60 {
+			b.reroute(route.Map{fmt.Sprintf("h%d.test/", n): "api_nodes"})
+			b.passes(50 * time.Millisecond)
+		}
+		if !b.drained("api-2") {
+			t.Error("api-2 is not drained after 3 s")
+		}
+		b.passes(time.Second)
+		if s := b.agent.State(); !s.File.Current || s.File.Pending {
+			t.Errorf("the file at the end: %+v", s.File)
 		}
 	})
 }

@@ -20,6 +20,7 @@ import (
 	"text/template"
 
 	"github.com/pointsman/pointsman/sidecar/internal/plan"
+	"github.com/pointsman/pointsman/sidecar/internal/route"
 )
 
 // Header is the first line of every file that we wrote.
@@ -72,6 +73,23 @@ func New(name, text string, settings Settings) (*Renderer, error) {
 		return nil, err
 	}
 	return r, nil
+}
+
+// WithRoutes gives a Renderer of the same settings with other routes of the frontends, by
+// name, and with what was found now. Only those routes may differ that the runtime can change,
+// which are not conditional; so it has the same marker and needs no check.
+func (r *Renderer) WithRoutes(routes map[string][]route.Route, found route.Found) *Renderer {
+	out := &Renderer{
+		tmpl: r.tmpl, text: r.text, settings: r.settings, kept: r.kept,
+		marker: r.marker, operator: r.operator, listeners: r.listeners,
+	}
+	out.settings.Found = found
+	out.settings.Frontends = slices.Clone(r.settings.Frontends)
+	for i := range out.settings.Frontends {
+		f := &out.settings.Frontends[i]
+		f.Routes = routes[f.Name]
+	}
+	return out
 }
 
 // marker digests all that the file is made from but what the runtime can change:

@@ -107,7 +107,7 @@ const (
 func (f Found) After(before Found, now time.Time) Found {
 	f.Services, f.Gone = slices.Clone(f.Services), nil
 	add := func(s FoundService, since time.Time) {
-		if i := slices.IndexFunc(f.Services, func(is FoundService) bool { return is.Name == s.Name }); i >= 0 {
+		if i, is := slices.BinarySearchFunc(f.Services, s.Name, func(is FoundService, name string) int { return cmp.Compare(is.Name, name) }); is {
 			// HAProxy may still have the backend with the other profile.
 			f.Services[i].ByReload = f.Services[i].ByReload || f.Services[i].Profile != s.Profile
 			return
@@ -131,11 +131,16 @@ func (f Found) After(before Found, now time.Time) Found {
 // Equal reports whether HAProxy gets the same of both: it does not depend on since when
 // a route is unclaimed.
 func (f Found) Equal(o Found) bool {
-	return slices.EqualFunc(f.Services, o.Services, func(a, b FoundService) bool {
-		return a.Name == b.Name && a.Profile == b.Profile && a.ByReload == b.ByReload
-	}) && slices.EqualFunc(f.Routes, o.Routes, func(a, b FoundRoute) bool {
+	return f.HasServicesOf(o) && slices.EqualFunc(f.Routes, o.Routes, func(a, b FoundRoute) bool {
 		a.Unclaimed, b.Unclaimed = time.Time{}, time.Time{}
 		return a == b
+	})
+}
+
+// HasServicesOf reports whether HAProxy gets the same backends of both.
+func (f Found) HasServicesOf(o Found) bool {
+	return slices.EqualFunc(f.Services, o.Services, func(a, b FoundService) bool {
+		return a.Name == b.Name && a.Profile == b.Profile && a.ByReload == b.ByReload
 	})
 }
 
@@ -503,17 +508,20 @@ func (d *discovery) profile(service, before string) string {
 	if i < 0 || !d.candidates[i].Known {
 		return d.allowed(service, before)
 	}
-	chosen, since := "", uint64(0)
+	chosen, since, stays := "", uint64(0), false
 	for _, c := range d.candidates[i].Claims {
 		switch {
 		case c.Meta == "" || c.Meta != d.ProfileMeta:
 		case c.Text == "" || d.allowed(service, c.Text) != c.Text:
 			d.tell(Problem{Service: service, Claim: fmt.Sprintf("%s %.100q", d.ProfileMeta, c.Text), Reason: "no profile of the settings that the service may choose; it gets the default"})
 		case c.Text == before:
-			return before
+			stays = true // the others may be wrong
 		case chosen == "" || c.Since < since:
 			chosen, since = c.Text, c.Since
 		}
+	}
+	if stays {
+		return before
 	}
 	return chosen
 }

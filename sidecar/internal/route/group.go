@@ -42,13 +42,18 @@ func Compile(routes []Route) (Map, []Group) {
 			byKey[r.Key()] = append(byKey[r.Key()], r)
 		}
 	}
-	last := map[string]Route{}
+	last := map[string]Route{} // of the groups
 	for _, r := range routes {
-		key := r.Key()
-		if _, again := m[key]; again || r.IsConditional() {
+		if r.IsConditional() {
 			continue
 		}
-		m[key], last[key] = r.Value(), r
+		key := r.Key()
+		if _, again := m[key]; again {
+			continue
+		}
+		if m[key] = r.Value(); byKey[key] != nil {
+			last[key] = r
+		}
 	}
 	slices.Sort(order) // so that another order of the routes gives the same rules
 	groups := make([]Group, 0, len(order))
