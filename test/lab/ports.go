@@ -8,38 +8,50 @@ import (
 	"sync"
 )
 
-// The lab takes its ports below the range that the kernel gives to outgoing
-// connections (32768 and up by default): a port that was free a moment ago
-// stays free then.
-const lowestPort, highestPort = 12000, 32000
+// Ports are taken below the range that the kernel gives to outgoing connections (32768
+// and up by default): a port that was free a moment ago stays free then. They come in
+// blocks, and a block belongs to the process that listens on the first of its ports:
+// tests run side by side, also those of several packages, and HAProxy shares a port
+// with another HAProxy (SO_REUSEPORT).
+const lowestPort, highestPort, blockSize = 12000, 32000, 100
 
-// given are the ports that the labs of this process have given away. Tests run labs
-// side by side, and HAProxy shares a port with another HAProxy (SO_REUSEPORT).
-var given struct {
+// ports gives each free port once.
+type ports struct {
 	sync.Mutex
-	ports map[int]bool
+	blocks    []net.Listener // of the blocks that are this process's; never closed
+	next, end int            // what is left of the last one
 }
 
-// Port gives a free port on loopback that no lab of this process has given before.
-func (l *Lab) Port() (int, error) {
-	given.Lock()
-	defer given.Unlock()
-	if given.ports == nil {
-		given.ports = map[int]bool{}
-	}
+var given ports
+
+// FreePort returns a free port on loopback that no test has been given before, in this
+// process or in another that runs.
+func FreePort() (int, error) { return given.one() }
+
+// Port is FreePort.
+func (l *Lab) Port() (int, error) { return FreePort() }
+
+func (p *ports) one() (int, error) {
+	p.Lock()
+	defer p.Unlock()
 	for range 1000 {
-		port := lowestPort + rand.IntN(highestPort-lowestPort)
-		if given.ports[port] {
+		if p.next == p.end {
+			first := lowestPort + blockSize*rand.IntN((highestPort-lowestPort)/blockSize)
+			if owner, err := net.Listen("tcp", local(first)); err == nil { //nolint:noctx // loopback answers at once
+				p.blocks = append(p.blocks, owner)
+				p.next, p.end = first+1, first+blockSize
+			}
 			continue
 		}
+		port := p.next
+		p.next++
 		listener, err := net.Listen("tcp", local(port)) //nolint:noctx // loopback answers at once
 		if err != nil {
-			continue
+			continue // a program's that is no test
 		}
 		if err := listener.Close(); err != nil {
 			return 0, fmt.Errorf("lab: %w", err)
 		}
-		given.ports[port] = true
 		return port, nil
 	}
 	return 0, fmt.Errorf("lab: no free port between %d and %d", lowestPort, highestPort)

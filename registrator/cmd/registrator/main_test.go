@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"net"
 	"os"
 	"os/signal"
@@ -17,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/pointsman/pointsman/test/lab"
 	"github.com/pointsman/pointsman/test/proctest"
 )
 
@@ -136,20 +136,13 @@ func idle(childArgs ...string) []string {
 	return append([]string{"run", "--service", "api", "--port", "1", "--", child.Path}, childArgs...)
 }
 
-// freePort gives a port below those that the kernel gives to connections, so
-// that it stays free.
 func freePort(t *testing.T) int {
 	t.Helper()
-	for range 1000 {
-		port := 12000 + rand.IntN(20000)
-		l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
-		if err == nil {
-			_ = l.Close()
-			return port
-		}
+	port, err := lab.FreePort()
+	if err != nil {
+		t.Fatal(err)
 	}
-	t.Fatal("no port is free")
-	return 0
+	return port
 }
 
 func eventually(t *testing.T, what string, fact func() bool) {

@@ -5,7 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
+
 	"net/http"
 	"os"
 	"os/exec"
@@ -231,26 +231,14 @@ func findConsul(t testing.TB) string {
 	return path
 }
 
-// freePorts gives ports of 127.0.0.1 that were free for TCP and UDP just now.
+// freePorts gives free ports of 127.0.0.1, to this Consul only.
 func freePorts(t testing.TB, n int) []int {
 	t.Helper()
-	var ports []int
-	var config net.ListenConfig
-	var held []io.Closer // until all are found: else one is found twice
-	defer func() {
-		for _, c := range held {
-			_ = c.Close()
-		}
-	}()
-	for len(ports) < n {
-		l, err := config.Listen(t.Context(), "tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatalf("consultest: find a free port: %v", err)
-		}
-		held = append(held, l)
-		if u, err := config.ListenPacket(t.Context(), "udp", l.Addr().String()); err == nil {
-			held = append(held, u)
-			ports = append(ports, l.Addr().(*net.TCPAddr).Port)
+	ports := make([]int, n)
+	for i := range ports {
+		var err error
+		if ports[i], err = lab.FreePort(); err != nil {
+			t.Fatalf("consultest: %v", err)
 		}
 	}
 	return ports

@@ -8,6 +8,8 @@ import (
 	"net/netip"
 	"sync"
 	"testing"
+
+	"github.com/pointsman/pointsman/test/lab"
 )
 
 // Node is a small HTTP server that HAProxy can send requests to. "/" answers
@@ -61,13 +63,12 @@ func (n *Node) Stop() {
 	n.server.Close()
 }
 
-// FreeAddr gives an address of 127.0.0.1 on which nothing listens.
+// FreeAddr gives an address of 127.0.0.1 on which nothing listens, to one test only.
 func FreeAddr(tb testing.TB) netip.AddrPort {
 	tb.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // it does not block
+	port, err := lab.FreePort()
 	if err != nil {
-		tb.Fatalf("free port: %v", err)
+		tb.Fatal(err)
 	}
-	defer func() { _ = listener.Close() }()
-	return listener.Addr().(*net.TCPAddr).AddrPort()
+	return netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), uint16(port))
 }
