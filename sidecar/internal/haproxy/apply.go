@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/pointsman/pointsman/sidecar/internal/plan"
@@ -181,7 +182,11 @@ func (a *applying) send(ctx context.Context, l line) {
 	if a.waits >= maxWaits && l.commands[0].waits {
 		l = l.from(1)
 	}
-	text, err := a.client.ask(ctx, l.texts())
+	ask := a.client.ask
+	if !slices.ContainsFunc(l.commands, func(c command) bool { return !c.again }) {
+		ask = repeated(ask)
+	}
+	text, err := ask(ctx, l.texts())
 	replies, complete := splitReplies(text)
 	if l.alone && len(l.commands) == 1 {
 		// 2.6 leaves out the empty line after some replies. Nothing else is on

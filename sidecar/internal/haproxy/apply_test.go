@@ -214,6 +214,7 @@ func applyCases(live netip.AddrPort) []applyCase {
 }
 
 func TestApplyDoesEveryStepAndTellsWhatBecameOfIt(t *testing.T) {
+	t.Parallel()
 	live := haproxytest.StartNode(t, "one").Addr()
 	backends := []backendSpec{
 		{name: "api", servers: []serverSpec{
@@ -226,6 +227,7 @@ func TestApplyDoesEveryStepAndTellsWhatBecameOfIt(t *testing.T) {
 	}
 	for _, c := range applyCases(live) {
 		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
 			onEach(t, backends, func(t *testing.T, s subject) {
 				errs := s.client.Apply(t.Context(), c.steps)
 				if len(errs) != len(c.steps) {
@@ -289,6 +291,7 @@ func contains(servers []plan.Server, name string) bool {
 // another address then. Where servers have slots (2.6), it becomes ready for the
 // address that the step names.
 func TestApply_SlotBecomesReady_ForTheAddressOfTheStep(t *testing.T) {
+	t.Parallel()
 	backends := []backendSpec{{name: "api", servers: []serverSpec{{name: "slot-1", addr: addr("127.0.0.1:9"), weight: 1, disabled: true}}}}
 	onEach(t, backends, func(t *testing.T, s subject) {
 		want := plan.Server{Name: "slot-1", Addr: addr("127.0.0.1:9"), Up: true, Weight: 1, ConfigWeight: 1, FileDisabled: true, NoCheck: true}

@@ -60,7 +60,7 @@ func (c *Client) askRuntime(ctx context.Context, commands []string) (string, err
 	return reply, fmt.Errorf("haproxy: runtime socket %s: %w", c.runtime, err)
 }
 
-// repeated is ask for lines that change nothing: since 3.1 a reload may close a
+// repeated is ask for lines that may be sent twice: since 3.1 a reload may close a
 // connection that the old worker has not taken yet, and the line is sent once more.
 func repeated(ask asker) asker {
 	return func(ctx context.Context, commands []string) (string, error) {

@@ -18,6 +18,7 @@ import (
 // settings of its defaults section, the name in the check's Host with them, and is deleted
 // once its servers are. Before 3.4 there are none: HAProxy says so, and the sidecar knows.
 func TestBackend_AddedPublishedAndDeleted_AsHAProxyRuns(t *testing.T) {
+	t.Parallel()
 	checked := make(chan string, 1)
 	node := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/healthz" {

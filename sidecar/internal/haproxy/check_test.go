@@ -13,6 +13,7 @@ import (
 
 // HAProxy's own words for why a server is down; none for one that is up.
 func TestObserve_ServerDown_TellsItsLastCheck(t *testing.T) {
+	t.Parallel()
 	node := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path != "/good" {
 			http.NotFound(w, r)
@@ -33,10 +34,10 @@ func TestObserve_ServerDown_TellsItsLastCheck(t *testing.T) {
 	_, port, _ := net.SplitHostPort(program.Addr().String())
 	at := strings.TrimPrefix(node.URL, "http://")
 	backend := func(name, path, server string) string {
-		return "backend " + name + "\n  mode http\n  option httpchk GET " + path + "\n  server s " + server + " check inter 50ms fall 1\n"
+		return "backend " + name + "\n  mode http\n  option httpchk GET " + path + "\n  server s " + server + " check inter 1s fall 1\n"
 	}
 	p := haproxytest.StartWith(t, marked(testMark), backend("good", "/good", at)+backend("bad", "/bad", at)+
-		backend("tls", "/good", at+" ssl verify none")+backend("agent", "/good", at+" agent-check agent-inter 50ms agent-port "+port)+
+		backend("tls", "/good", at+" ssl verify none")+backend("agent", "/good", at+" agent-check agent-inter 1s agent-port "+port)+
 		"backend maint\n  server s "+at+" check disabled\n")
 	s := newSubject(t, p.Runtime(), p.Master())
 	got := map[string]plan.Server{}

@@ -14,6 +14,7 @@ type command struct {
 	text  string
 	check func(reply string) error // nil: HAProxy took it
 	waits bool                     // it keeps the connection until something has happened
+	again bool                     // twice, it does what it does once
 }
 
 // silent: HAProxy says nothing when all is well, and anything else is an error.

@@ -81,7 +81,9 @@ func stagesOf(s plan.Step, m manner, up bool) ([]stage, error) {
 		if s.Sessions > 0 { // Client.shutdownSome ends them, one by one
 			return nil, nil
 		}
-		return one(simple("shutdown sessions server", at)), nil
+		shutdown := simple("shutdown sessions server", at)
+		shutdown.again = true
+		return one(shutdown), nil
 	case plan.AddBackend:
 		name := "add backend " + s.Backend
 		return one(command{name: name, text: name + " from " + s.Defaults + " mode " + s.Mode, check: ends("New backend registered.")}), nil

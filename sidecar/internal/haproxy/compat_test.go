@@ -11,6 +11,7 @@ import (
 // What differs between the versions and is dealt with; docs/compatibility.md is
 // made of it. That it is dealt with is for the other tests.
 func TestWhatThisHAProxyDoes(t *testing.T) {
+	t.Parallel()
 	p, s := startMarked(t, "backend api\n  server one 127.0.0.1:9\n")
 	compat.HAProxy(t, "a new server", map[bool]string{true: "is added at runtime", false: "takes a slot of the file"}[s.dynamic])
 	compat.HAProxy(t, "a server that has left", map[bool]string{true: "is deleted at runtime", false: "leaves its slot free"}[s.dynamic])

@@ -14,6 +14,7 @@ import (
 
 // What a canary is judged by, as real HAProxies count it: each kind of failure is one.
 func TestCounters_EachKindOfFailure_IsCounted(t *testing.T) {
+	t.Parallel()
 	const requests = 3
 	slow := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		select {
@@ -76,6 +77,7 @@ func TestCounters_EachKindOfFailure_IsCounted(t *testing.T) {
 }
 
 func TestParseCounters_Malformed_NamesTheColumn(t *testing.T) {
+	t.Parallel()
 	const header = "# pxname,svname,stot,hrsp_5xx,econ,eresp,wretr,rtime,type,\n"
 	for reply, want := range map[string]string{
 		header + "b,s,1,x,0,0,0,0,2,\n":                    `show stat: unexpected reply: hrsp_5xx "x": not a number of 0 or more in "b,s,1,x,0,0,0,0,2,"`,

@@ -12,6 +12,7 @@ import (
 // Fact 39: the answer to a check that was under way when its agent was disabled
 // changes nothing, and the check counts as under way until `timeout check`.
 func TestDisableAgent_AnswerIsUnderWay_ChangesNothing(t *testing.T) {
+	t.Parallel()
 	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

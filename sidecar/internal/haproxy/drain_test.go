@@ -10,6 +10,7 @@ import (
 )
 
 func TestADrainLeavesRequestsUnderWayAlone(t *testing.T) {
+	t.Parallel()
 	front, node := haproxytest.FreeAddr(t).String(), haproxytest.StartNode(t, "n")
 	p := haproxytest.Start(t, heldConfig(front, fmt.Sprintf("  server one %s check inter 50ms on-marked-down shutdown-sessions\n", node.Addr())))
 	s := newSubject(t, p.Runtime(), p.Master())
@@ -25,6 +26,7 @@ func TestADrainLeavesRequestsUnderWayAlone(t *testing.T) {
 }
 
 func TestADrainDoesNotMakeADeadServerLookAlive(t *testing.T) {
+	t.Parallel()
 	p := haproxytest.Start(t, fmt.Sprintf("backend api\n  server one %s check inter 50ms fall 1\n", haproxytest.FreeAddr(t)))
 	s := newSubject(t, p.Runtime(), p.Master())
 	one := func() plan.Server { return s.observe(t, "api").Backends["api"].Servers[0] }
@@ -38,6 +40,7 @@ func TestADrainDoesNotMakeADeadServerLookAlive(t *testing.T) {
 }
 
 func TestAServerThatTracksAnotherDrains(t *testing.T) {
+	t.Parallel()
 	node := haproxytest.StartNode(t, "n").Addr()
 	p := haproxytest.Start(t, fmt.Sprintf("backend api\n  server one %s check inter 1h\n  server two %s track one\n", node, node))
 	s := newSubject(t, p.Runtime(), p.Master())
@@ -50,6 +53,7 @@ func TestAServerThatTracksAnotherDrains(t *testing.T) {
 }
 
 func TestOnlyAServerThatWasSeenUpGetsItsClockRestarted(t *testing.T) {
+	t.Parallel()
 	f := newFake(t, haproxytest.V34, []backendSpec{{name: "api", servers: []serverSpec{
 		{name: "up", addr: addr("127.0.0.1:9"), weight: 1}, {name: "down", addr: addr("127.0.0.1:9"), weight: 1},
 	}}})

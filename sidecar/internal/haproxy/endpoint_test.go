@@ -6,6 +6,7 @@ import (
 )
 
 func TestAnEndpointIsAPathOrAHostWithAPort(t *testing.T) {
+	t.Parallel()
 	for in, want := range map[string]endpoint{
 		"/run/haproxy/admin.sock":      {"unix", "/run/haproxy/admin.sock"},
 		"unix@/run/haproxy/admin.sock": {"unix", "/run/haproxy/admin.sock"},
@@ -22,6 +23,7 @@ func TestAnEndpointIsAPathOrAHostWithAPort(t *testing.T) {
 }
 
 func TestABadEndpointIsNamedInTheError(t *testing.T) {
+	t.Parallel()
 	for in, want := range map[string]string{
 		"":                              "no address given",
 		"unix@":                         "the path is empty",
@@ -39,6 +41,7 @@ func TestABadEndpointIsNamedInTheError(t *testing.T) {
 }
 
 func TestNewNamesTheOptionThatIsWrong(t *testing.T) {
+	t.Parallel()
 	for want, o := range map[string]Options{
 		"runtime socket":   {},
 		"master socket":    {Runtime: "/r", Master: "x"},

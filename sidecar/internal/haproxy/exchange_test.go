@@ -55,6 +55,7 @@ func TestAnExchangeEndsWithItsTimeoutWhereverItStands(t *testing.T) {
 }
 
 func TestAReplyWithoutEndIsCutOff(t *testing.T) {
+	t.Parallel()
 	c := pipedClient(t, func(conn net.Conn) {
 		_, _ = bufio.NewReader(conn).ReadString('\n')
 		line := strings.Repeat("x", 1<<20) + "\n"
@@ -85,6 +86,7 @@ func TestAReloadThatBringsNoWorkerEndsWithItsTimeout(t *testing.T) {
 }
 
 func TestAWorkerOfTheSameNumberThatIsYoungerIsNew(t *testing.T) {
+	t.Parallel()
 	old := workerIdentity{info: info{pid: 8, uptime: time.Minute}}
 	for _, c := range []struct {
 		now  info

@@ -23,6 +23,7 @@ func profiles() []haproxytest.Profile {
 }
 
 func TestAStepIsNotDoneUnlessHAProxySaidSo(t *testing.T) {
+	t.Parallel()
 	steps := []plan.Step{
 		{Kind: plan.SetDrain, Backend: "api", Server: "one"},
 		{Kind: plan.SetWeight, Backend: "api", Server: "two", Weight: 5},
@@ -79,6 +80,7 @@ func doneOn(o plan.Observed) map[string]bool {
 }
 
 func TestObserveGivesAllOrAnError(t *testing.T) {
+	t.Parallel()
 	for _, profile := range profiles() {
 		for _, fault := range haproxytest.Faults {
 			f := newFake(t, profile, faultyBackends)
@@ -96,6 +98,7 @@ func TestObserveGivesAllOrAnError(t *testing.T) {
 }
 
 func TestAHAProxyThatHangsCostsOneTimeout(t *testing.T) {
+	t.Parallel()
 	f := newFake(t, haproxytest.V34, faultyBackends)
 	c := newTestClient(t, Options{Runtime: f.Runtime(), Timeout: 100 * time.Millisecond})
 	if _, err := c.Observe(t.Context(), nil); err != nil {
@@ -119,6 +122,7 @@ func TestAHAProxyThatHangsCostsOneTimeout(t *testing.T) {
 }
 
 func TestAReplyBeforeABreakCountsOnlyIfItIsGood(t *testing.T) {
+	t.Parallel()
 	f := newFake(t, haproxytest.V34, faultyBackends)
 	c := newTestClient(t, Options{Runtime: f.Runtime()})
 	if _, err := c.Observe(t.Context(), nil); err != nil {
@@ -136,6 +140,7 @@ func TestAReplyBeforeABreakCountsOnlyIfItIsGood(t *testing.T) {
 }
 
 func TestACanceledContextEndsAnExchangeAtOnce(t *testing.T) {
+	t.Parallel()
 	f := newFake(t, haproxytest.V34, faultyBackends)
 	c := newTestClient(t, Options{Runtime: f.Runtime(), Timeout: time.Hour})
 	f.Fail(haproxytest.Hang)
@@ -147,6 +152,7 @@ func TestACanceledContextEndsAnExchangeAtOnce(t *testing.T) {
 }
 
 func TestNoServerComesTwiceOnALineAndLinesKeepTheirLimit(t *testing.T) {
+	t.Parallel()
 	for _, profile := range profiles() {
 		var servers []serverSpec
 		var steps []plan.Step
@@ -184,6 +190,7 @@ func TestNoServerComesTwiceOnALineAndLinesKeepTheirLimit(t *testing.T) {
 }
 
 func TestABusyServerIsNotDeleted(t *testing.T) {
+	t.Parallel()
 	f := newFake(t, haproxytest.V34, []backendSpec{{name: "api", servers: []serverSpec{
 		{name: "busy", addr: addr("127.0.0.1:9"), weight: 1, disabled: true}, {name: "idle", addr: addr("127.0.0.1:9"), weight: 1, disabled: true},
 	}}})
@@ -201,6 +208,7 @@ func TestABusyServerIsNotDeleted(t *testing.T) {
 }
 
 func TestManyBusyServersDoNotHoldUpTheRest(t *testing.T) {
+	t.Parallel()
 	backend := backendSpec{name: "api"}
 	var steps []plan.Step
 	for i := range 10 {
@@ -230,6 +238,7 @@ func TestManyBusyServersDoNotHoldUpTheRest(t *testing.T) {
 }
 
 func TestCommandsAreCountedByKindAndResult(t *testing.T) {
+	t.Parallel()
 	f := newFake(t, haproxytest.V34, faultyBackends)
 	counts := map[string]int{}
 	c := newTestClient(t, Options{Runtime: f.Runtime(), Master: f.Master(), OnCommand: func(kind string, failed bool) {
@@ -250,6 +259,7 @@ func TestCommandsAreCountedByKindAndResult(t *testing.T) {
 
 // Since 3.1 a reload may close a connection that the old worker has not taken yet.
 func TestConnectionCutOff_Reads_AreRepeated(t *testing.T) {
+	t.Parallel()
 	f := newFake(t, haproxytest.V34, faultyBackends)
 	c := newTestClient(t, Options{Runtime: f.Runtime(), Master: f.Master(), Timeout: time.Second})
 	dial, cut := c.dial, false
@@ -279,5 +289,9 @@ func TestConnectionCutOff_Reads_AreRepeated(t *testing.T) {
 	cut = true
 	if errs := c.Apply(t.Context(), []plan.Step{{Kind: plan.SetDrain, Backend: "api", Server: "one"}}); errs[0] == nil {
 		t.Error("Apply: told as done after its connection was cut off")
+	}
+	cut = true
+	if errs := c.Apply(t.Context(), []plan.Step{{Kind: plan.Shutdown, Backend: "api", Server: "one"}}); errs[0] != nil || cut {
+		t.Errorf("Apply of a shutdown, which may be sent twice: got %v, and the connection was cut off: %v", errs[0], !cut)
 	}
 }

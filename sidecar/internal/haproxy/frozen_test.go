@@ -47,6 +47,7 @@ func calls(c *Client) []call {
 // bound and says so, and all is well once it goes on. TestMain finds what a
 // call would leave running.
 func TestAFrozenHAProxyCostsNoCallMoreThanItsTimeAndIsNotTakenForGone(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name   string
 		frozen func(p *haproxytest.Process, worker int) []int
@@ -67,6 +68,7 @@ func TestAFrozenHAProxyCostsNoCallMoreThanItsTimeAndIsNotTakenForGone(t *testing
 		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
 			p := haproxytest.StartWith(t, marked(testMark), "backend api\n  server one 127.0.0.1:9\n  server two 127.0.0.1:9\n"+
 				"backend "+plan.RotationBackend+"\n  server "+plan.RotationServer+" 127.0.0.1:9\n")
 			client := newTestClient(t, Options{Runtime: p.Runtime(), Master: p.Master(), Timeout: frozenTimeout, ReloadTimeout: reloadLimit})
@@ -110,6 +112,7 @@ func TestAFrozenHAProxyCostsNoCallMoreThanItsTimeAndIsNotTakenForGone(t *testing
 // A frozen old worker may have sessions on anything: what leaves is not taken
 // for empty.
 func TestAFrozenOldWorkerIsTakenForBusy(t *testing.T) {
+	t.Parallel()
 	front, node := haproxytest.FreeAddr(t).String(), haproxytest.StartNode(t, "n")
 	p := haproxytest.Start(t, heldConfig(front, fmt.Sprintf("  server one %s\n", node.Addr())))
 	client := newTestClient(t, Options{Runtime: p.Runtime(), Master: p.Master(), Timeout: frozenTimeout})

@@ -51,6 +51,7 @@ func ask(ctx context.Context, url, host, path string) (string, error) {
 }
 
 func TestMaps_OneKeyAndSeveral_AreWhatIsWanted(t *testing.T) {
+	t.Parallel()
 	c, file, url, p := mapped(t, "a.test/ a\na.test/v1/ v1/1\n")
 	large := route.Map{"a.test/": "a"}
 	for i := range 2000 { // several lines of commands
@@ -119,6 +120,7 @@ func TestMaps_OneKeyAndSeveral_AreWhatIsWanted(t *testing.T) {
 
 // A route that is there before and after a change is found all the time.
 func TestMaps_WhileTheyAreReplaced_EveryRequestFindsItsRoute(t *testing.T) {
+	t.Parallel()
 	c, file, url, _ := mapped(t, "a.test/ old\na.test/v1/ old\n")
 	ctx, stop := context.WithCancel(t.Context())
 	var readers sync.WaitGroup

@@ -9,6 +9,7 @@ import (
 
 // Whose a haproxy.cfg is comes back as it was written, whatever characters it has.
 func TestOwner_OfARealHAProxy_ReadAsWritten(t *testing.T) {
+	t.Parallel()
 	for name, want := range map[string]plan.Owner{
 		"plain":              {Name: "lb0", Host: "web1.example", File: "/etc/haproxy/haproxy.cfg"},
 		"what HAProxy reads": {Name: "lb0", Host: "h", File: `/srv/it's "$HOME" \n # 100% \/é/haproxy.cfg`},

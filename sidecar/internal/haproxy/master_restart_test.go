@@ -60,6 +60,7 @@ func reloadByHand(t *testing.T, p *haproxytest.Process) (stop func() int) {
 // connections, and ends some without an answer (2.6 to 3.4). An old worker is
 // not gone for that.
 func TestMasterRestart_OldWorkersAsked_AllAreCounted(t *testing.T) {
+	t.Parallel()
 	front, node := haproxytest.FreeAddr(t).String(), haproxytest.StartNode(t, "n")
 	p := haproxytest.Start(t, heldConfig(front, fmt.Sprintf("  server one %s\n", node.Addr())))
 	var log bytes.Buffer
@@ -114,6 +115,7 @@ func TestMasterRestart_OldWorkersAsked_AllAreCounted(t *testing.T) {
 // Observe does not wait for a master that starts itself again, nor for an old worker
 // that hangs: an unfinished count is unknown. The count comes with a later call.
 func TestObserve_MasterRestartsAndOldWorkerHangs_DoesNotWait(t *testing.T) {
+	t.Parallel()
 	front, node := haproxytest.FreeAddr(t).String(), haproxytest.StartNode(t, "n")
 	config := func(disabled string) string {
 		return heldConfig(front, fmt.Sprintf("  server one %s%s\n", node.Addr(), disabled))
@@ -161,6 +163,7 @@ func hasWorker(workers []Worker, pid int) bool {
 }
 
 func TestMasterRestart_ReloadRequested_Succeeds(t *testing.T) {
+	t.Parallel()
 	p, s := startMarked(t, "backend api\n")
 	stop := reloadByHand(t, p)
 	for i := range 12 {
@@ -175,6 +178,7 @@ func TestMasterRestart_ReloadRequested_Succeeds(t *testing.T) {
 
 // A request in an old worker is ended while the master starts itself again.
 func TestMasterRestart_SessionsShutDown_NoError(t *testing.T) {
+	t.Parallel()
 	front, node := haproxytest.FreeAddr(t).String(), haproxytest.StartNode(t, "n")
 	p := haproxytest.Start(t, heldConfig(front, fmt.Sprintf("  server one %s\n", node.Addr())))
 	s := newSubject(t, p.Runtime(), p.Master())
@@ -204,6 +208,7 @@ func TestMasterRestart_SessionsShutDown_NoError(t *testing.T) {
 // and the worker is reached by the master only. It still serves in the moment
 // in which the next reload has the master start itself again.
 func TestMasterRestart_RuntimeSocketDead_HAProxyStillRuns(t *testing.T) {
+	t.Parallel()
 	taken, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // it does not block
 	if err != nil {
 		t.Fatal(err)
@@ -237,6 +242,7 @@ func TestMasterRestart_RuntimeSocketDead_HAProxyStillRuns(t *testing.T) {
 
 // A list of workers that breaks off has fewer of them than there are.
 func TestShowProc_ListBreaksOff_IsAnError(t *testing.T) {
+	t.Parallel()
 	whole := "#<PID> <type> <reloads> <uptime> <version>\n1 master 2 [failed: 0] 0d00h00m01s 3.4\n# workers\n4 worker 0 0d00h00m01s 3.4\n" +
 		"# old workers\n3 worker 1 0d00h00m01s 3.4\n2 worker 2 0d00h00m01s 3.4\n\n"
 	if p, err := parseProc(whole); err != nil || len(p.old) != 2 {
@@ -254,6 +260,7 @@ func TestShowProc_ListBreaksOff_IsAnError(t *testing.T) {
 // A reload that is lost in the master's restart for another one, which loaded
 // the file before ours, is requested again.
 func TestMasterRestart_ReloadLineLost_IsSentAgain(t *testing.T) {
+	t.Parallel()
 	f := newFake(t, haproxytest.V30, nil)
 	reloads := 0
 	f.OnReload(func(now haproxytest.FakeWorker) (*haproxytest.FakeWorker, string) {
@@ -273,6 +280,7 @@ func TestMasterRestart_ReloadLineLost_IsSentAgain(t *testing.T) {
 
 // HAProxy 3.1 and newer refuse a reload while the worker of another one starts.
 func TestReload_AnotherIsInProgress_IsRequestedAgain(t *testing.T) {
+	t.Parallel()
 	const busy = "Success=0\n--\nAnother reload is still in progress.\n"
 	c := cannedClient(t, "3.4.7", busy, busy, "Success=1\n--\n")
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
@@ -283,6 +291,7 @@ func TestReload_AnotherIsInProgress_IsRequestedAgain(t *testing.T) {
 }
 
 func TestOldWorkers_ReloadBetweenTheQuestions_ServingOneIsOld(t *testing.T) {
+	t.Parallel()
 	const master = "#<PID> <type> <reloads> <uptime> <version>\n1 master 1 [failed: %d] 0d00h00m01s 3.4\n# workers\n%s# old workers\n3 worker 1 0d00h00m01s 3.4\n\n"
 	const info = "Pid: 3\nVersion: 3.4.7\n\n"
 	reloaded := cannedClient(t, "3.4.7", info, fmt.Sprintf(master, 0, "4 worker 0 0d00h00m00s 3.4\n"))

@@ -8,6 +8,7 @@ import (
 )
 
 func TestTheMemoryOfOldWorkersIsThatOfThoseThatCanBeRead(t *testing.T) {
+	t.Parallel()
 	proc := t.TempDir()
 	for pid, status := range map[int]string{
 		1: "Name:\thaproxy\nUmask:\t0022\nVmHWM:\t  99999 kB\nVmRSS:\t   10240 kB\nRssAnon:\t    1 kB\n",
@@ -32,6 +33,7 @@ func TestTheMemoryOfOldWorkersIsThatOfThoseThatCanBeRead(t *testing.T) {
 }
 
 func TestThisKernelTellsTheMemoryOfAProcess(t *testing.T) {
+	t.Parallel()
 	text, err := os.ReadFile("/proc/self/status")
 	if err != nil {
 		t.Fatal(err)

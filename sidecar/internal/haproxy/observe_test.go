@@ -17,6 +17,7 @@ import (
 )
 
 func TestObserveTellsWhoRunsWhatAndWhatIsNotThere(t *testing.T) {
+	t.Parallel()
 	backends := []backendSpec{{name: "api", servers: []serverSpec{{name: "one", addr: addr("127.0.0.1:9"), weight: 1}}}, {name: "empty"}}
 	onEach(t, backends, func(t *testing.T, s subject) {
 		o := s.observe(t, "api", "empty", "none")
@@ -35,6 +36,7 @@ func TestObserveTellsWhoRunsWhatAndWhatIsNotThere(t *testing.T) {
 // All at once or one by one, the same is read; also of a backend without servers, of
 // one that is not there, and of one whose name others begin with.
 func TestObserve_ManyBackends_SameAsOneByOne(t *testing.T) {
+	t.Parallel()
 	backends := []backendSpec{{name: "empty"}, {name: "backend"}}
 	names := []string{"empty", "backend", "none"}
 	for i := range 120 {
@@ -67,6 +69,7 @@ func TestObserve_ManyBackends_SameAsOneByOne(t *testing.T) {
 // HAProxy writes one table after the other. A server that the loop deletes meanwhile
 // makes no comparison fail: its backend is read by itself.
 func TestReadWorker_ServerDeletedBetweenTheTables_IsReadAlone(t *testing.T) {
+	t.Parallel()
 	var backends []backendSpec
 	var names []string
 	for i := range wholeFrom {
@@ -103,6 +106,7 @@ func TestReadWorker_ServerDeletedBetweenTheTables_IsReadAlone(t *testing.T) {
 }
 
 func TestAConfigurationWithoutAMarkerIsNotOurs(t *testing.T) {
+	t.Parallel()
 	for _, global := range []string{"", "setenv POINTSMAN_MARK nonsense", "setenv POINTSMAN_MARK 2.aa.bb.cc", "setenv POINTSMAN_MARK 1.aa.bb"} {
 		p := haproxytest.StartWith(t, haproxytest.Options{Global: global}, "backend api\n")
 		if got := newSubject(t, p.Runtime(), p.Master()).observe(t).Marker; got != (plan.Marker{}) {
@@ -112,6 +116,7 @@ func TestAConfigurationWithoutAMarkerIsNotOurs(t *testing.T) {
 }
 
 func TestObserveOfABackendThatSharesItsNameWithAFrontend(t *testing.T) {
+	t.Parallel()
 	config := fmt.Sprintf("frontend api\n  bind %s\n  default_backend api\nbackend api\n  server one 127.0.0.1:9 maxconn 7\n", haproxytest.FreeAddr(t))
 	p := haproxytest.Prepare(t, haproxytest.Options{}, config)
 	if out, valid := p.Check(); !valid {
@@ -128,6 +133,7 @@ func TestObserveOfABackendThatSharesItsNameWithAFrontend(t *testing.T) {
 }
 
 func TestASwitchedOffCheckIsSeen(t *testing.T) {
+	t.Parallel()
 	p := haproxytest.Start(t, "backend api\n  server one 127.0.0.1:9 check inter 1h\n")
 	s := newSubject(t, p.Runtime(), p.Master())
 	p.Command("disable health api/one")
@@ -141,8 +147,8 @@ func TestASwitchedOffCheckIsSeen(t *testing.T) {
 }
 
 func TestTheTimeSinceAServersLastChangeRestartsWithDrainAndWithMaint(t *testing.T) {
+	t.Parallel() // it waits, for HAProxy's clock of seconds
 	onEach(t, []backendSpec{{name: "api", servers: []serverSpec{{name: "one", addr: addr("127.0.0.1:9"), weight: 1}}}}, func(t *testing.T, s subject) {
-		t.Parallel() // it waits, for HAProxy's clock of seconds
 		since := func() time.Duration { return s.observe(t, "api").Backends["api"].Servers[0].SinceChange }
 		for _, kind := range []plan.Kind{plan.SetDrain, plan.SetMaint, plan.SetDrain} {
 			haproxytest.Until(t, "the last change is 2 s ago", func() bool { return since() >= 2*time.Second })
@@ -157,6 +163,7 @@ func TestTheTimeSinceAServersLastChangeRestartsWithDrainAndWithMaint(t *testing.
 }
 
 func TestAServerThatMustBeProvedIsUpOnlyOnceHAProxysCheckHasPassed(t *testing.T) {
+	t.Parallel()
 	node := haproxytest.StartNode(t, "n")
 	p := haproxytest.Start(t, fmt.Sprintf("backend api\n  server live %s check inter 50ms disabled\n  server dead %s check inter 50ms disabled\n", node.Addr(), haproxytest.FreeAddr(t)))
 	s := newSubject(t, p.Runtime(), p.Master())
@@ -179,6 +186,7 @@ func TestAServerThatMustBeProvedIsUpOnlyOnceHAProxysCheckHasPassed(t *testing.T)
 }
 
 func TestNothingRunsWhereNoSocketIsAndWhereNothingListens(t *testing.T) {
+	t.Parallel()
 	p := haproxytest.Start(t, "backend api\n")
 	missing := newTestClient(t, Options{Runtime: p.Runtime() + "x", Master: p.Master() + "x"})
 	dead := newTestClient(t, Options{Runtime: p.Runtime(), Master: p.Master()})
@@ -200,6 +208,7 @@ func TestNothingRunsWhereNoSocketIsAndWhereNothingListens(t *testing.T) {
 }
 
 func TestADeadRuntimeSocketIsReplacedByTheMaster(t *testing.T) {
+	t.Parallel()
 	for _, profile := range []haproxytest.Profile{haproxytest.V26, haproxytest.V34} {
 		f := newFake(t, profile, []backendSpec{{name: "api", servers: []serverSpec{
 			{name: "one", addr: addr("127.0.0.1:9"), weight: 1}, {name: "two", addr: addr("127.0.0.1:9"), weight: 1, disabled: true},
@@ -211,6 +220,7 @@ func TestADeadRuntimeSocketIsReplacedByTheMaster(t *testing.T) {
 }
 
 func TestARealWorkerIsReachedThroughItsMaster(t *testing.T) {
+	t.Parallel()
 	p := haproxytest.StartWith(t, marked(testMark), "backend api\n  server one 127.0.0.1:9\n  server two 127.0.0.1:9 disabled\n")
 	throughMaster(t, newSubject(t, p.Runtime()+"-gone", p.Master()))
 }

@@ -44,6 +44,7 @@ func heldConfig(front, lines string) string {
 }
 
 func TestSessionsInOldWorkersAreCountedByAddress(t *testing.T) {
+	t.Parallel()
 	front, node, other := haproxytest.FreeAddr(t).String(), haproxytest.StartNode(t, "n"), haproxytest.StartNode(t, "o")
 	p := haproxytest.Start(t, heldConfig(front, fmt.Sprintf("  server slot-1 %s\n  server slot-2 %s disabled\n", node.Addr(), other.Addr())))
 	s := newSubject(t, p.Runtime(), p.Master())
@@ -79,6 +80,7 @@ func TestSessionsInOldWorkersAreCountedByAddress(t *testing.T) {
 }
 
 func TestSessionsInTheServingWorkerAreCountedOnceAfterAFailedReload(t *testing.T) {
+	t.Parallel()
 	front, node := haproxytest.FreeAddr(t).String(), haproxytest.StartNode(t, "n")
 	p := haproxytest.Start(t, heldConfig(front, fmt.Sprintf("  server one %s\n", node.Addr())))
 	s := newSubject(t, p.Runtime(), p.Master())
@@ -103,6 +105,7 @@ func TestSessionsInTheServingWorkerAreCountedOnceAfterAFailedReload(t *testing.T
 // A master does not answer while it reads a large file for a reload. A worker that has no
 // old one beside it gets none while it serves.
 func TestObserve_NoOldWorkerAndMasterHangs_NothingIsUncounted(t *testing.T) {
+	t.Parallel()
 	front, node := haproxytest.FreeAddr(t).String(), haproxytest.StartNode(t, "n")
 	config := func(disabled string) string {
 		return heldConfig(front, fmt.Sprintf("  server one %s%s\n  server out 127.0.0.1:7 disabled\n", node.Addr(), disabled))
@@ -132,6 +135,7 @@ func TestObserve_NoOldWorkerAndMasterHangs_NothingIsUncounted(t *testing.T) {
 // Unknown is not zero, except on a slot without an instance. And the log names the socket
 // once, before a reload is due.
 func TestObserve_MasterUnusable_FreeSlotsAreFreeAndLogSaysWhy(t *testing.T) {
+	t.Parallel()
 	p := haproxytest.Start(t, "backend api\n  server slot-1 127.0.0.1:7 disabled\n  server slot-2 127.0.0.1:9 disabled\n")
 	var log bytes.Buffer
 	c := newTestClient(t, Options{Runtime: p.Runtime(), Master: p.Master() + ".none", Logger: hclog.New(&hclog.LoggerOptions{Output: &log, Level: hclog.Info})})
@@ -154,6 +158,7 @@ func TestObserve_MasterUnusable_FreeSlotsAreFreeAndLogSaysWhy(t *testing.T) {
 }
 
 func TestWhatOldWorkersDoIsNeverTakenForNothing(t *testing.T) {
+	t.Parallel()
 	maint := []backendSpec{{name: "api", servers: []serverSpec{
 		{name: "out", addr: addr("127.0.0.1:7"), weight: 1, disabled: true}, {name: "in", addr: addr("127.0.0.1:8"), weight: 1},
 	}}}
@@ -208,6 +213,7 @@ func TestWhatOldWorkersDoIsNeverTakenForNothing(t *testing.T) {
 // A master of 3.0 to 3.4 never closes the connection, now and then, and no
 // longer answers anybody after ten of them.
 func TestTheMasterSurvivesQuestionsForWorkersThatHaveEnded(t *testing.T) {
+	t.Parallel()
 	p := haproxytest.Start(t, "backend api\n  server one 127.0.0.1:9 disabled\n")
 	s := newSubject(t, p.Runtime(), p.Master())
 	for range 100 {

@@ -13,6 +13,7 @@ import (
 )
 
 func TestProbeSaysWhatIsWrongWithWhichSocket(t *testing.T) {
+	t.Parallel()
 	good := haproxytest.Start(t, "backend api\n")
 	user := haproxytest.StartWith(t, haproxytest.Options{Level: "user"}, "backend api\n")
 	operator := haproxytest.StartWith(t, haproxytest.Options{Level: "operator"}, "backend api\n")
@@ -44,6 +45,7 @@ func TestProbeSaysWhatIsWrongWithWhichSocket(t *testing.T) {
 }
 
 func TestALackOfPermissionIsNotALackOfAProcess(t *testing.T) {
+	t.Parallel()
 	c := newTestClient(t, Options{Runtime: "/r", Master: "/m"})
 	refusal := &net.OpError{Op: "dial", Net: "unix", Err: os.NewSyscallError("connect", os.ErrPermission)}
 	missing := &net.OpError{Op: "dial", Net: "unix", Err: os.NewSyscallError("connect", os.ErrNotExist)}
@@ -64,6 +66,7 @@ func TestALackOfPermissionIsNotALackOfAProcess(t *testing.T) {
 }
 
 func TestAnAPIOverTCPIsAskedLikeAnother(t *testing.T) {
+	t.Parallel()
 	a := haproxytest.FreeAddr(t).String()
 	haproxytest.StartWith(t, haproxytest.Options{Global: "  stats socket " + a + " level admin"}, "backend api\n")
 	c := newTestClient(t, Options{Runtime: "tcp@" + a, Timeout: time.Second})
@@ -75,6 +78,7 @@ func TestAnAPIOverTCPIsAskedLikeAnother(t *testing.T) {
 // Without a master socket it is not known whether HAProxy runs: its runtime socket may
 // be gone. The messages say which socket is missing, and do not say that it has ended.
 func TestObserve_NoMasterSocket_ErrorSaysSo(t *testing.T) {
+	t.Parallel()
 	p := haproxytest.Start(t, "backend api\n")
 	left := p.Master() + "l" // the file of one that has ended
 	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: left, Net: "unix"})

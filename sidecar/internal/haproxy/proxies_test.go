@@ -10,6 +10,7 @@ import (
 )
 
 func TestProxies_OfARealHAProxy_NamedWithTheMarker(t *testing.T) {
+	t.Parallel()
 	const config = "frontend front\n  bind unix@a.sock\nbackend back\nlisten both\n  bind unix@b.sock\nbackend last\n"
 	for name, o := range map[string]haproxytest.Options{
 		"not ours":             {},

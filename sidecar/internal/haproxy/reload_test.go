@@ -34,6 +34,7 @@ func startMarked(t *testing.T, rest string) (*haproxytest.Process, subject) {
 }
 
 func TestAReloadIsDoneOnceANewWorkerRunsWhatIsWanted(t *testing.T) {
+	t.Parallel()
 	p, s := startMarked(t, "backend api\n")
 	for i, want := range []plan.Marker{otherMark, testMark, testMark} {
 		before := s.observe(t)
@@ -49,6 +50,7 @@ func TestAReloadIsDoneOnceANewWorkerRunsWhatIsWanted(t *testing.T) {
 }
 
 func TestReload_FileThatHAProxyRefuses_FailsSoonAndTheWorkerStays(t *testing.T) {
+	t.Parallel()
 	p, s := startMarked(t, "backend api\n")
 	before := s.observe(t)
 	p.WriteConfig(markedFile(p, otherMark, "backend api\n  nonsense here\n"))
@@ -76,6 +78,7 @@ func TestReload_FileThatHAProxyRefuses_FailsSoonAndTheWorkerStays(t *testing.T) 
 }
 
 func TestAPortThatIsTakenFailsTheReloadAndTheWorkerCanBeReached(t *testing.T) {
+	t.Parallel()
 	taken, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // it does not block
 	if err != nil {
 		t.Fatal(err)
@@ -114,6 +117,7 @@ func TestAPortThatIsTakenFailsTheReloadAndTheWorkerCanBeReached(t *testing.T) {
 }
 
 func TestAWorkerThatRunsSomethingElseIsNoSuccess(t *testing.T) {
+	t.Parallel()
 	_, s := startMarked(t, "backend api\n")
 	err := s.client.Reload(t.Context(), otherMark)
 	if !strings.Contains(errText(err), "runs 1.aa.bb.cc, expected 1.dd.ee.ff") {
@@ -122,6 +126,7 @@ func TestAWorkerThatRunsSomethingElseIsNoSuccess(t *testing.T) {
 }
 
 func TestAReloadByCommandIsProvedLikeAnother(t *testing.T) {
+	t.Parallel()
 	p, s := startMarked(t, "backend api\n")
 	byCommand := func(argv ...string) error {
 		return newTestClient(t, Options{Runtime: p.Runtime(), ReloadCommand: argv, ReloadTimeout: 3 * time.Second}).Reload(t.Context(), otherMark)
@@ -149,6 +154,7 @@ func TestAReloadByCommandIsProvedLikeAnother(t *testing.T) {
 }
 
 func TestTwoReloadsNeverOverlap(t *testing.T) {
+	t.Parallel()
 	f := newFake(t, haproxytest.V34, nil)
 	var now, most atomic.Int32
 	f.OnReload(func(w haproxytest.FakeWorker) (*haproxytest.FakeWorker, string) { return w.Again(), "" })
@@ -174,6 +180,7 @@ func TestTwoReloadsNeverOverlap(t *testing.T) {
 }
 
 func TestAReloadThatWaitsForAnotherEndsWithItsContext(t *testing.T) {
+	t.Parallel()
 	c := newTestClient(t, Options{Runtime: "/nowhere/r", Master: "/nowhere/m"})
 	c.reloading <- struct{}{}
 	ctx, cancel := context.WithCancel(t.Context())
@@ -184,6 +191,7 @@ func TestAReloadThatWaitsForAnotherEndsWithItsContext(t *testing.T) {
 }
 
 func TestAMasterThatFailsSilentlyIsFoundOutByItsCount(t *testing.T) {
+	t.Parallel()
 	for _, profile := range []haproxytest.Profile{haproxytest.V26, haproxytest.V30, haproxytest.V34} {
 		f := newFake(t, profile, nil)
 		f.OnReload(func(haproxytest.FakeWorker) (*haproxytest.FakeWorker, string) {
@@ -210,6 +218,7 @@ func TestAMasterThatFailsSilentlyIsFoundOutByItsCount(t *testing.T) {
 // HAProxy 3.2 and 3.4 crash, the workers with the master, when they are to
 // load a file that is not there; 2.6 and 3.0 refuse it.
 func TestAReloadOfAMissingFileFailsSoon(t *testing.T) {
+	t.Parallel()
 	p, s := startMarked(t, "backend api\n")
 	if err := os.Remove(p.ConfigFile()); err != nil {
 		t.Fatal(err)
@@ -229,6 +238,7 @@ func TestAReloadOfAMissingFileFailsSoon(t *testing.T) {
 }
 
 func TestAReloadSurvivesALostAnswerOfTheMaster(t *testing.T) {
+	t.Parallel()
 	for _, fault := range []haproxytest.Fault{haproxytest.LostReply, haproxytest.HalfReply} {
 		f := newFake(t, haproxytest.V34, nil)
 		c := newTestClient(t, Options{Runtime: f.Runtime(), Master: f.Master(), ReloadTimeout: 3 * time.Second})
@@ -240,6 +250,7 @@ func TestAReloadSurvivesALostAnswerOfTheMaster(t *testing.T) {
 }
 
 func TestAReloadNeedsAWay(t *testing.T) {
+	t.Parallel()
 	f := newFake(t, haproxytest.V34, nil)
 	err := newTestClient(t, Options{Runtime: f.Runtime()}).Reload(t.Context(), testMark)
 	if !strings.Contains(errText(err), "no master socket or reload command is set") {
@@ -248,6 +259,7 @@ func TestAReloadNeedsAWay(t *testing.T) {
 }
 
 func TestALogIsCutAndPrintable(t *testing.T) {
+	t.Parallel()
 	lines := logLines(strings.Repeat("x\x1b[2J"+strings.Repeat("y", 1000)+"\n", 200))
 	if len(lines) != maxLog+1 || len(lines[0]) > maxLogLine+len("…") || strings.ContainsRune(lines[0], 0x1b) {
 		t.Errorf("got %d lines, the first of %d bytes: %q", len(lines), len(lines[0]), lines[0][:20])

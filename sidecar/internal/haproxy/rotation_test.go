@@ -64,6 +64,7 @@ func (r rotating) healthy(t *testing.T) int {
 }
 
 func TestMaintenanceTurnsTheHealthAnswerAndNothingElse(t *testing.T) {
+	t.Parallel()
 	r := startRotating(t)
 	for _, on := range []bool{false, true, true, false} {
 		if err := r.client.SetMaintenance(t.Context(), on); err != nil {
@@ -88,6 +89,7 @@ func TestMaintenanceTurnsTheHealthAnswerAndNothingElse(t *testing.T) {
 }
 
 func TestMaintenanceNeedsTheBackend(t *testing.T) {
+	t.Parallel()
 	p := haproxytest.Start(t, "backend api\n  server api-1 127.0.0.1:9\n")
 	c := newTestClient(t, Options{Runtime: p.Runtime()})
 	if err := c.SetMaintenance(t.Context(), true); !errors.Is(err, ErrNoRotation) {
@@ -99,6 +101,7 @@ func TestMaintenanceNeedsTheBackend(t *testing.T) {
 }
 
 func TestMaintenanceThatHAProxyDoesNotShowIsAnError(t *testing.T) {
+	t.Parallel()
 	f := newFake(t, haproxytest.V34, []backendSpec{{name: plan.RotationBackend, servers: []serverSpec{{name: plan.RotationServer, addr: addr("127.0.0.1:9"), weight: 1}}}})
 	c := newTestClient(t, Options{Runtime: f.Runtime()})
 	if err := c.SetMaintenance(t.Context(), true); err != nil {
@@ -124,6 +127,7 @@ func TestMaintenanceThatHAProxyDoesNotShowIsAnError(t *testing.T) {
 }
 
 func TestMaintenanceNeedsARunningHAProxy(t *testing.T) {
+	t.Parallel()
 	c := newTestClient(t, Options{Runtime: t.TempDir() + "/none.sock"})
 	if err := c.SetMaintenance(t.Context(), true); !errors.Is(err, plan.ErrNotRunning) {
 		t.Errorf("SetMaintenance: got %v, want plan.ErrNotRunning", err)
@@ -189,6 +193,7 @@ func (r rotating) underWay(t *testing.T, want int) (got Traffic) {
 }
 
 func TestTrafficCountsRequestsAndNotKeptConnections(t *testing.T) {
+	t.Parallel()
 	r := startRotating(t)
 	if got := r.traffic(t); got != (Traffic{}) {
 		t.Errorf("at first: got %+v, want nothing", got)
@@ -210,6 +215,7 @@ func TestTrafficCountsRequestsAndNotKeptConnections(t *testing.T) {
 }
 
 func TestTrafficCountsRequestsInOldWorkers(t *testing.T) {
+	t.Parallel()
 	r := startRotating(t)
 	held := r.connect(t)
 	held.request("/hold")
@@ -232,6 +238,7 @@ func TestTrafficCountsRequestsInOldWorkers(t *testing.T) {
 }
 
 func TestTrafficRefusesWhatItDoesNotKnow(t *testing.T) {
+	t.Parallel()
 	const header = "# pxname,svname,scur,stot,type,\n"
 	for name, reply := range map[string]string{
 		"no table":         "Permission denied\n",

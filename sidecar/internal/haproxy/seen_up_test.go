@@ -9,6 +9,7 @@ import (
 // While HAProxy's next check is under way, it tells the status of the last one only: a log
 // line of a server that was down had check=L7STS and no code (2.6, seen on a busy machine).
 func TestObserve_CheckUnderWay_KeepsWhatTheLastOneGot(t *testing.T) {
+	t.Parallel()
 	c := &Client{checks: map[string]plan.Check{}}
 	full, status := plan.Check{Status: "L7STS", Code: 503, Words: "Service Unavailable"}, plan.Check{Status: "L7STS"}
 	other := plan.Check{Status: "L4TOUT"}

@@ -19,6 +19,7 @@ func shutdown(server string, at netip.AddrPort) []plan.Step {
 // One request is held in an old worker and one in the current one, where the
 // node stands in another slot; a third, on another node, goes on.
 func TestAShutdownEndsTheSessionsOnAnAddressInEveryWorker(t *testing.T) {
+	t.Parallel()
 	front := haproxytest.FreeAddr(t).String()
 	node, other := haproxytest.StartNode(t, "n"), haproxytest.StartNode(t, "o")
 	p := haproxytest.Start(t, heldConfig(front, fmt.Sprintf("  server slot-1 %s\n  server slot-2 %s disabled\n", node.Addr(), other.Addr())))
@@ -59,6 +60,7 @@ func TestAShutdownEndsTheSessionsOnAnAddressInEveryWorker(t *testing.T) {
 // Three sessions on a server of the current worker, and two on its address in an old one:
 // as many end as are asked for, and those on another server go on.
 func TestShutdown_SomeSessions_EndsAsMany(t *testing.T) {
+	t.Parallel()
 	front := haproxytest.FreeAddr(t).String()
 	node, other := haproxytest.StartNode(t, "n"), haproxytest.StartNode(t, "o")
 	config := func(first, second string) string {
@@ -106,6 +108,7 @@ func TestShutdown_SomeSessions_EndsAsMany(t *testing.T) {
 }
 
 func TestAShutdownThatAnOldWorkerDoesNotTakeIsAnError(t *testing.T) {
+	t.Parallel()
 	at := addr("127.0.0.1:9")
 	f := newFake(t, haproxytest.V34, []backendSpec{{name: "api", servers: []serverSpec{{name: "a", addr: at, weight: 1, disabled: true}}}})
 	f.AddOldWorker(&haproxytest.FakeWorker{PID: 77, Backends: []*haproxytest.FakeBackend{{Name: "api", Servers: []*haproxytest.FakeServer{

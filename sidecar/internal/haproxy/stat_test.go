@@ -8,6 +8,7 @@ import (
 
 // The two tables have one order as a rule; a server is found in any.
 func TestJoin_TablesInAnyOrder_EachServerHasItsOwnLine(t *testing.T) {
+	t.Parallel()
 	var states []serverState
 	for _, backend := range []string{"a", "b"} {
 		for _, name := range []string{"s1", "s2", "s3"} {

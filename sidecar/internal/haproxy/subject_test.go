@@ -48,20 +48,24 @@ type serverSpec struct {
 func onEach(t *testing.T, backends []backendSpec, run func(*testing.T, subject)) {
 	t.Helper()
 	t.Run("real", func(t *testing.T) {
+		t.Parallel()
 		p := haproxytest.StartWith(t, marked(testMark), fileOf(backends))
 		run(t, newSubject(t, p.Runtime(), p.Master()))
 	})
 	for _, profile := range []haproxytest.Profile{haproxytest.V26, haproxytest.V30, haproxytest.V34} {
 		t.Run("fake "+profile.Version, func(t *testing.T) {
+			t.Parallel()
 			f := newFake(t, profile, backends)
 			run(t, newSubject(t, f.Runtime(), f.Master()))
 		})
 	}
 }
 
+// newSubject is one whose client waits for each count of old sessions, also on a busy machine.
 func newSubject(t *testing.T, runtime, master string) subject {
 	t.Helper()
 	c := newTestClient(t, Options{Runtime: runtime, Master: master})
+	c.countWait = time.Minute
 	s := subject{client: c, runtime: runtime, master: master}
 	s.dynamic = s.observe(t).Caps.Dynamic
 	return s

@@ -10,6 +10,7 @@ import (
 
 // A reply about a large fleet is megabytes: what is kept of it must not keep it.
 func TestObserve_WhatIsKept_KeepsNoReply(t *testing.T) {
+	t.Parallel()
 	// As eachReply cuts it: parts of one text.
 	text := "Pid: 7\nVersion: 3.4.7\n" + plan.MarkerVariable + "=1.aa.bb.cc\n"
 	cut := len("Pid: 7\nVersion: 3.4.7\n")
