@@ -130,6 +130,7 @@ func TestCertificates_AnotherFileAfterSIGHUP_CopiesStay(t *testing.T) {
 // know. With the OpenSSL of the others it does, and so the check command stands in. While HAProxy does not run, a certificate is tried before it is copied: HAProxy starts with
 // the others, and with what it had.
 func TestCertificates_HAProxyCannotStartWithOne_NotCopied(t *testing.T) {
+	t.Parallel()
 	cfg, dir := certified(t)
 	putPair(t, dir) // a.test
 	certs, byMD4 := certtest.New(t), signedByMD4(t)

@@ -39,6 +39,7 @@ func TestEvents_Printed_OneLineEachOfTheService(t *testing.T) {
 
 // It asks for what comes after the last one, and ends with the sidecar's error.
 func TestEvents_Follow_AsksForWhatIsNew(t *testing.T) {
+	t.Parallel()
 	end := errors.New("gone")
 	var asked []uint64
 	read := func(after uint64) (api.Events, error) {

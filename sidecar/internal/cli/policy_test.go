@@ -47,6 +47,7 @@ var policyCases = []optionCase{
 // TestPolicy_EachSetting_SameServerInFileAndAtRuntime is for settings what
 // TestServerOptions_EachKeyword_SameServerInFileAndAtRuntime is for keywords.
 func TestPolicy_EachSetting_SameServerInFileAndAtRuntime(t *testing.T) {
+	t.Parallel()
 	sameInFileAndAtRuntime(t, policyCases)
 }
 
@@ -54,6 +55,7 @@ func TestPolicy_EachSetting_SameServerInFileAndAtRuntime(t *testing.T) {
 // of a service become. Each service listens on a socket of its name, where a PROXY
 // header says who the client is.
 func TestPolicy_AccessAndAnswers_AsSet(t *testing.T) {
+	t.Parallel()
 	page := filepath.Join(t.TempDir(), "page.html")
 	if err := os.WriteFile(page, []byte("<h1>back soon</h1>"), 0o644); err != nil {
 		t.Fatal(err)

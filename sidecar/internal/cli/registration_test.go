@@ -133,6 +133,7 @@ func (r *registering) becomes(service, status string) {
 }
 
 func TestTheBalancerIsRegisteredOnceHAProxyAnswersAndAsHAProxySays(t *testing.T) {
+	t.Parallel()
 	r := newRegistering(t)
 	r.start()
 	r.running.Store(true)
@@ -154,6 +155,7 @@ func TestTheBalancerIsRegisteredOnceHAProxyAnswersAndAsHAProxySays(t *testing.T)
 
 // HAProxy outlives the sidecar.
 func TestTheRegistrationStaysWhenTheSidecarStopsAndKeepsItsStateWhenItIsBack(t *testing.T) {
+	t.Parallel()
 	r := newRegistering(t)
 	r.running.Store(true)
 	r.healthy.Store(true)

@@ -14,6 +14,7 @@ import (
 // A real HAProxy takes sections of the settings, and what it says of a wrong line names
 // the line there.
 func TestSections_RealHAProxy_TakenOrNamed(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	page := filepath.Join(dir, "503.http")
 	if err := os.WriteFile(page, []byte("HTTP/1.1 503 Sorry\r\nContent-Length: 0\r\n\r\n"), 0o644); err != nil {

@@ -23,6 +23,7 @@ import (
 )
 
 func TestTheSidecarIsRegisteredWhileItAnswersAndLeavesARecord(t *testing.T) {
+	t.Parallel()
 	consul := consultest.StartProcess(t)
 	client, err := api.NewClient(&api.Config{Address: consul.Address(), Scheme: "http"})
 	if err != nil {
@@ -277,6 +278,7 @@ func TestSidecar_ThatCannotBeAsked_SaysSo(t *testing.T) {
 // What another process has registered under the same ID stays as it is when this one stops:
 // nodes that leave ask the sidecar that runs.
 func TestRegistration_AnothersUnderItsID_StaysAtTheStop(t *testing.T) {
+	t.Parallel()
 	consul := consultest.StartProcess(t)
 	client, err := api.NewClient(&api.Config{Address: consul.Address(), Scheme: "http"})
 	if err != nil {

@@ -128,6 +128,7 @@ func TestRollingDeployment_TLSAndProxyProtocolToServers_NoRequestFails(t *testin
 // An agent that says "ready" in each answer must not bring a leaving instance
 // back into traffic, and one that says "drain" is obeyed.
 func TestAgentCheck_LeavingInstance_GetsNoRequestOnceDrained(t *testing.T) {
+	t.Parallel()
 	s := newOptionSite(t, []optionCase{{keyword: "agent", options: "agent-check agent-port AGENT agent-inter 50ms"}})
 	c := s.services[0]
 	s.registerOne(c, "stays", c.first, nil)
@@ -152,6 +153,7 @@ func TestAgentCheck_LeavingInstance_GetsNoRequestOnceDrained(t *testing.T) {
 }
 
 func TestAgentCheck_AgentDrains_IsNoDrift(t *testing.T) {
+	t.Parallel()
 	s := newOptionSite(t, []optionCase{{keyword: "agent", options: "agent-check agent-port ECHO agent-inter 50ms agent-send drain"}})
 	c := s.services[0]
 	s.registerOne(c, "one", c.first, nil)
@@ -171,6 +173,7 @@ func TestAgentCheck_AgentDrains_IsNoDrift(t *testing.T) {
 }
 
 func TestOperatorServer_InBackendExtra_IsLeftAlone(t *testing.T) {
+	t.Parallel()
 	s := newOptionSite(t, []optionCase{{keyword: "sorry", lines: []string{"server sorry 127.0.0.1:9 backup", "server-template spare 2 127.0.0.1:9 disabled"}}})
 	c := s.services[0]
 	sorry := func() string {
@@ -205,8 +208,10 @@ func TestOperatorServer_InBackendExtra_IsLeftAlone(t *testing.T) {
 // A static algorithm refuses a weight at runtime: the server is made ready all
 // the same, gets its weight by a reload, and the old one is released.
 func TestStaticBalance_WeightFromConsul_ReadyAtOnceAndOldReleased(t *testing.T) {
+	t.Parallel()
 	for _, balance := range []string{"source", "static-rr", "uri"} {
 		t.Run(balance, func(t *testing.T) {
+			t.Parallel()
 			s := newOptionSite(t, []optionCase{{keyword: balance, balance: balance}})
 			c := s.services[0]
 			s.registerOne(c, "old", c.first, nil)

@@ -189,6 +189,7 @@ func TestStatus_EachVerdict_HasAnExitCode(t *testing.T) {
 }
 
 func TestStatus_Watch_EndsWhenNothingIsUnderWay(t *testing.T) {
+	t.Parallel()
 	states := make(chan *reconcile.State, 3)
 	for range 2 {
 		s := sampleState()
