@@ -168,3 +168,27 @@ func TestDiscover_NoServiceInTheSettings_IsReadyAndServesThoseThatCome(t *testin
 		return nil
 	}))
 }
+
+// Where no server of a new service is up, HAProxy 3.4 leads no request to it for a while, and
+// explain says so. A reload brings route and backend together.
+func TestDiscover_NoServerIsUp_RouteIsWithheld(t *testing.T) {
+	t.Parallel()
+	w := newDiscoveringWorld(t)
+	port, err := w.Port() // nothing listens there
+	w.must(err)
+	dead := &instance{w: w, service: "dead", id: "dead0", at: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: port}}
+	dead.register("pointsman-route=dead.example.com")
+	w.hasBackend("dead", true)
+	isWithheld, want := false, w.reloadsFor() == 0
+	w.must(lab.Until(w.ctx, 10*time.Second, "explain knows the route", func() error {
+		out, err := w.lb.Operate(w.ctx, "explain", "route", "dead.example.com")
+		isWithheld = strings.Contains(out, "not applied yet  HAProxy does not have backend dead, or no server of it is up")
+		if err == nil && isWithheld != want {
+			err = errors.New(out)
+		}
+		return err
+	}))
+	if want {
+		w.until("dead.example.com", "/", "")
+	}
+}

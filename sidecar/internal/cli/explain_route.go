@@ -3,6 +3,7 @@ package cli
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -73,6 +74,9 @@ func explainRoute(w io.Writer, s *reconcile.State, refused []route.Problem, host
 			fmt.Fprintf(t, "route\t%s\n", visible(routeText(r)))
 			fmt.Fprintf(t, "service\t%s\n", visible(targetText(s, r.Backend)))
 			fmt.Fprintf(t, "defined by\t%s\n", visible(r.Source))
+			if slices.Contains(f.Withheld, r.Backend) {
+				fmt.Fprintf(t, "not applied yet\tHAProxy does not have backend %s, or no server of it is up\n", visible(r.Backend))
+			}
 		}
 		if !hasUnconditional(routes) {
 			switch {

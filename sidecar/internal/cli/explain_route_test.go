@@ -11,7 +11,7 @@ import (
 func TestExplainRoute_EachRequest_IsLedAsHAProxyLeadsIt(t *testing.T) {
 	s := &reconcile.State{
 		Services: []reconcile.ServiceState{{Name: "shop", Backend: "shop", Instances: []reconcile.InstanceState{{Phase: reconcile.PhaseUp, Weight: 1, Admin: "ready"}, {Phase: reconcile.PhaseDown}}}},
-		Frontends: []reconcile.FrontendState{{Name: "web", Applied: time.Unix(1, 0), Routes: []reconcile.RouteState{
+		Frontends: []reconcile.FrontendState{{Name: "web", Applied: time.Unix(1, 0), Withheld: []string{"books"}, Routes: []reconcile.RouteState{
 			{Host: "shop.test", Path: "/", Backend: "shop", Source: "settings"},
 			{Host: "shop.test", Path: "/cart", Backend: "basket", Strip: 1, Source: "settings"},
 			{Host: "*.test", Path: "/", Backend: "wild", Source: "settings"},
@@ -23,7 +23,7 @@ func TestExplainRoute_EachRequest_IsLedAsHAProxyLeadsIt(t *testing.T) {
 		"shop.test":                        {"shop.test/\n", "shop, 1 of 2 servers take traffic", "settings"},
 		"https://SHOP.test:443/cart/x?y=1": {"shop.test/cart, 1 segments taken off", "basket, which has no state"},
 		"a.b.test/cart":                    {"*.test/\n", "wild"},
-		"bücher.example/":                  {"books"},
+		"bücher.example/":                  {"books", "not applied yet  HAProxy does not have backend books"},
 		"other.example/only":               {"*/only, method GET", "otherwise   404"},
 	} {
 		var out strings.Builder

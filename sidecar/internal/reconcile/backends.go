@@ -1,6 +1,7 @@
 package reconcile
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/pointsman/pointsman/sidecar/internal/route"
@@ -45,5 +46,16 @@ func withoutRoutesTo(backends map[string]bool, want route.Map) route.Map {
 			out[key] = value
 		}
 	}
+	return out
+}
+
+// withheld is those of the backends that a route leads to.
+func withheld(backends map[string]bool, routes []RouteState) (out []string) {
+	for backend := range backends {
+		if slices.ContainsFunc(routes, func(r RouteState) bool { return r.Backend == backend }) {
+			out = append(out, backend)
+		}
+	}
+	slices.Sort(out)
 	return out
 }

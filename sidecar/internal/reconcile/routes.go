@@ -171,6 +171,7 @@ func (a *Agent) frontendStates() []FrontendState {
 	for _, m := range a.set.Maps {
 		states = append(states, FrontendState{
 			Name: m.Frontend, Default: m.Default, Applied: a.routes.applied[m.Frontend], Error: text(a.routes.err), Routes: m.Routes,
+			Withheld: withheld(a.unroutable(), m.Routes),
 		})
 	}
 	return states

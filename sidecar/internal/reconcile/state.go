@@ -175,6 +175,9 @@ type FrontendState struct {
 	Applied time.Time    `json:"applied,omitzero"`  // when HAProxy was seen to have these routes; zero: not yet
 	Error   string       `json:"error,omitempty"`   // why it has not
 	Routes  []RouteState `json:"routes"`            // in the order of the settings
+	// Withheld is the backends of routes that HAProxy does not get yet: it does not have the
+	// backend, or no server of it is up.
+	Withheld []string `json:"withheld,omitempty"`
 }
 
 // RouteState is one route.

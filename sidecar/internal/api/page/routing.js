@@ -31,7 +31,7 @@ function frontend(s, f, place) {
   return [
     h('h2', null, 'Frontend ', f.name, ' ', h('small', null, `${number(f.routes.length)} route${f.routes.length === 1 ? '' : 's'}`), ' ', mapState(f)),
     f.error && h('p', { class: 'note bad' }, `HAProxy does not have these routes: ${f.error}`),
-    rows.length ? paged(rows, place, (shown) => routeTable(shown, backends)) : h('p', { class: 'empty' }, 'No route matches.'),
+    rows.length ? paged(rows, place, (shown) => routeTable(shown, backends, f.withheld ?? [])) : h('p', { class: 'empty' }, 'No route matches.'),
     !f.default && h('p', { class: 'quiet' }, 'Other requests get 404.'),
   ];
 }
@@ -41,14 +41,14 @@ const mapState = (f) => (f.error ? pill('bad', '✕ not applied') : f.applied ? 
 const at = (r) => (r.isDefault ? 'otherwise' : r.path === '/' ? `${r.host}/` : r.host + r.path);
 const live = (svc) => (svc?.instances ?? []).filter(takes).length;
 
-function routeTable(rows, backends) {
+function routeTable(rows, backends, withheld) {
   return table('Routes', [['Host and path'], ['Service'], ['Take traffic', 'number'], ['Only if'], ['Defined by']], rows.map((r) => {
     const svc = backends.get(r.backend);
     const conditions = [r.methods?.length && `method ${r.methods.join(' or ')}`, ...(r.headers ?? []).map((x) => `header ${x}`)].filter(Boolean);
     return [
       [h('code', null, at(r)), r.strip > 0 && h('small', null, 'the path is taken off')],
       svc ? serviceLink(svc.name, svc.backend) : r.backend,
-      svc ? live(svc) ? `${number(live(svc))} of ${number(svc.instances.length)}` : pill('bad', `0 of ${number(svc.instances.length)}`) : 'unknown',
+      withheld.includes(r.backend) ? pill('busy', '… not led there yet: no server is up') : svc ? live(svc) ? `${number(live(svc))} of ${number(svc.instances.length)}` : pill('bad', `0 of ${number(svc.instances.length)}`) : 'unknown',
       conditions.join(', '), r.source,
     ];
   }));
