@@ -19,8 +19,8 @@ import (
 
 // Anyone whose services may claim routes can make a change.
 const (
-	foundGather   = 50 * time.Millisecond // from a change of the services until it is made, for more of them
-	foundInterval = time.Second           // between two such changes, at least
+	foundGather   = 50 * time.Millisecond // from a change of owners or services until it is made, for more of them
+	foundInterval = time.Second           // between two changes of services, at least
 	// foundSettle is how long a new route waits for the first answers about other services
 	// that may claim it, too.
 	foundSettle = 5 * time.Second
@@ -134,7 +134,7 @@ type finder struct {
 	since   map[string]time.Time // by service, since when its first answer is awaited
 	waiting time.Time            // since when routes are held up by that; zero: they are not
 	changed time.Time            // when the services last changed
-	other   time.Time            // since when others are found, which wait; zero: none do
+	other   time.Time            // since when other owners or services are found, which wait; zero: none do
 	rested  time.Time            // when looking would have had its share of the time
 	logged  map[route.Problem]bool
 	minute  time.Time // since when refused counts
@@ -234,17 +234,20 @@ func (f *finder) looked(began, ended time.Time) {
 	}
 }
 
-// gathers is how long a change of the services waits for more of them. It may take a reload;
-// routes do not.
-func (f *finder) gathers(found, before route.Found, now time.Time) time.Duration {
-	if found.HasServicesOf(before) {
-		f.other = time.Time{}
-		return 0
+// gathers is how long what is found waits for more. Of two services that claim a route at
+// one moment, all load balancers are to see both before one of them gets it. Other services
+// may take a reload.
+func (f *finder) gathers(rules route.Rules, found, before route.Found, now time.Time) (wait time.Duration) {
+	hasServices := found.HasServicesOf(before)
+	if !hasServices || rules.HasNewOwner(found, before) {
+		if f.other.IsZero() {
+			f.other = now
+		}
+		wait = f.other.Add(foundGather).Sub(now)
 	}
-	if f.other.IsZero() {
-		f.other = now
+	if !hasServices {
+		wait = max(wait, f.changed.Add(foundInterval).Sub(now))
 	}
-	wait := max(f.other.Add(foundGather).Sub(now), f.changed.Add(foundInterval).Sub(now))
 	if wait <= 0 {
 		f.other = time.Time{}
 	}
@@ -268,7 +271,7 @@ func (d *daemon) find(now time.Time) time.Duration {
 	f.isSettled = settled
 	found, refused := f.discovery.Find(rules, now, settled, d.found, said)
 	f.tell(append(problems, refused...), now)
-	if wait := f.gathers(found, d.found, now); wait > 0 {
+	if wait := f.gathers(rules, found, d.found, now); wait > 0 {
 		return min(again, wait)
 	}
 	d.setFound(found)

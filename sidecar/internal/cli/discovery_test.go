@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -255,25 +256,50 @@ func TestFinder_Pause_BoundsTheShareOfLooking(t *testing.T) {
 	}
 }
 
-// Other services are waited for, because they may take a reload; other routes are not.
-func TestFinder_OtherServices_AreGathered(t *testing.T) {
-	one, two := route.Found{Services: []route.FoundService{{Name: "a"}}}, route.Found{Services: []route.FoundService{{Name: "a"}, {Name: "b"}}}
-	routed := route.Found{Services: one.Services, Routes: []route.FoundRoute{{Host: "a.test", Service: "a"}}}
-	now := time.Unix(43200, 0)
-	f := &finder{changed: now.Add(-time.Hour)}
-	if got := f.gathers(routed, one, now); got != 0 {
-		t.Errorf("other routes wait %s", got)
+// Other services and owners are waited for; another route of an owner, and one that goes, is
+// not.
+func TestFinder_Gathers_OtherOwnersAndServices(t *testing.T) {
+	rules := route.Rules{Frontends: []route.FrontendRules{{Name: "web"}, {Name: "intern"}}}
+	a, b := route.FoundService{Name: "a"}, route.FoundService{Name: "b"}
+	found := func(routes ...route.FoundRoute) route.Found {
+		return route.Found{Services: []route.FoundService{a}, Routes: routes}
 	}
-	for _, c := range []struct{ after, want time.Duration }{{0, foundGather}, {20 * time.Millisecond, 30 * time.Millisecond}, {foundGather, 0}} {
-		if got := f.gathers(two, one, now.Add(c.after)); got != c.want {
-			t.Errorf("another service, %s after it was found: %s, want %s", c.after, got, c.want)
+	of := func(frontend, host, service string) route.FoundRoute {
+		return route.FoundRoute{Frontend: frontend, Host: host, Path: "/x", Service: service}
+	}
+	stripped := of("web", "2.test", "a")
+	stripped.Strip = 1
+	before := found(of("web", "1.test", "a"), of("web", "2.test", "a"), of("intern", "1.test", "a"))
+	now := time.Unix(43200, 0)
+	for name, c := range map[string]struct {
+		now  route.Found
+		want time.Duration
+	}{
+		"the same":                {before, 0},
+		"stripped":                {found(before.Routes[0], stripped, before.Routes[2]), 0},
+		"the first goes":          {found(before.Routes[1:]...), 0},
+		"the last goes":           {found(before.Routes[:2]...), 0},
+		"all go":                  {found(), 0},
+		"another owner":           {found(before.Routes[0], of("web", "2.test", "b"), before.Routes[2]), foundGather},
+		"a new one at the front":  {found(append([]route.FoundRoute{of("web", "0.test", "a")}, before.Routes...)...), foundGather},
+		"a new one at the end":    {found(append(slices.Clone(before.Routes), of("intern", "2.test", "a"))...), foundGather},
+		"one goes, another comes": {found(before.Routes[1], before.Routes[2], of("intern", "3.test", "a")), foundGather},
+		"another service":         {route.Found{Services: []route.FoundService{a, b}, Routes: before.Routes}, foundGather},
+	} {
+		f := &finder{changed: now.Add(-time.Hour)}
+		if got := f.gathers(rules, c.now, before, now); got != c.want {
+			t.Errorf("%s: waits %s, want %s", name, got, c.want)
+		}
+		if got := f.gathers(rules, c.now, before, now.Add(foundGather)); got != 0 || !f.other.IsZero() {
+			t.Errorf("%s: waits %s after %s", name, got, foundGather)
 		}
 	}
-	f.changed = now
-	if got := f.gathers(two, one, now.Add(200*time.Millisecond)); got != 800*time.Millisecond {
-		t.Errorf("another service soon after one: %s", got)
+	f := &finder{changed: now}
+	two := route.Found{Services: []route.FoundService{a, b}}
+	if got := f.gathers(rules, two, found(), now.Add(200*time.Millisecond)); got != 800*time.Millisecond {
+		t.Errorf("another service soon after one waits %s", got)
 	}
-	if f.gathers(one, one, now); !f.other.IsZero() {
+	if f.gathers(rules, found(), found(), now); !f.other.IsZero() {
 		t.Error("a service that is not there any more is waited for")
 	}
 }

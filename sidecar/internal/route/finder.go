@@ -180,6 +180,25 @@ func (f *Finder) told() (all []Problem) {
 	return all
 }
 
+// HasNewOwner reports whether a service has a route that it did not have.
+func (r Rules) HasNewOwner(found, before Found) bool {
+	was := before.Routes
+	for _, one := range found.Routes {
+		for len(was) > 0 && !isSameRoute(was[0], one) && r.compare(was[0], one) < 0 {
+			was = was[1:]
+		}
+		if len(was) == 0 || !isSameRoute(was[0], one) || was[0].Service != one.Service {
+			return true
+		}
+		was = was[1:]
+	}
+	return false
+}
+
+func isSameRoute(a, b FoundRoute) bool {
+	return a.Host == b.Host && a.Path == b.Path && a.Frontend == b.Frontend
+}
+
 // compare is the order of found routes.
 func (r Rules) compare(a, b FoundRoute) int {
 	if a.Frontend != b.Frontend {
