@@ -198,12 +198,16 @@ func (c *certificates) of(cfg config.Config) map[keeperKey]*certificate.Keeper {
 // lookAtBinds reads the certificates that HAProxy loads itself, by the bind lines of
 // frontends and services.
 func (c *certificates) lookAtBinds(cfg config.Config) {
-	binds := map[string][]string{}
+	binds := map[string][]string{} // of those that have any: few of a thousand services do
 	for _, f := range cfg.Frontends {
-		binds[f.Name] = append(binds[f.Name], f.Bind...)
+		if len(f.Bind) > 0 {
+			binds[f.Name] = append(binds[f.Name], f.Bind...)
+		}
 	}
-	for _, s := range cfg.Services {
-		binds[s.Backend] = append(binds[s.Backend], s.Bind...)
+	for i := range cfg.Services {
+		if s := &cfg.Services[i]; len(s.Bind) > 0 {
+			binds[s.Backend] = append(binds[s.Backend], s.Bind...)
+		}
 	}
 	c.bound.Turn()
 	var all []certificateState

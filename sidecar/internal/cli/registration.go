@@ -26,6 +26,7 @@ type registration struct {
 	// The rest belongs to the goroutine of run.
 	cfg     config.Config
 	entry   entry     // the newest that could be made
+	isMade  bool      // of cfg
 	asked   time.Time // when it was
 	trouble string    // why it could not be made, as logged
 }
@@ -111,7 +112,7 @@ func (r *registration) run(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case r.cfg = <-r.changed:
-			r.asked = time.Time{}
+			r.asked, r.isMade = time.Time{}, false
 		case <-look.C:
 		}
 	}
@@ -126,11 +127,12 @@ func (r *registration) want(ctx context.Context) (entry, bool) {
 		r.asked = time.Now()
 		address, err := r.reach(ctx, r.is.at(r.cfg), r.entry.Address)
 		r.note(err)
-		switch {
-		case err == nil:
-			r.entry = r.is.entry(r.cfg, address)
-		case r.entry.Service != "":
-			r.entry = r.is.entry(r.cfg, r.entry.Address) // what is known stays
+		if err != nil {
+			address = r.entry.Address // what is known stays
+		}
+		isKnown := err == nil || r.entry.Service != ""
+		if isKnown && (!r.isMade || address != r.entry.Address) {
+			r.entry, r.isMade = r.is.entry(r.cfg, address), true
 		}
 	}
 	return r.entry, r.entry.Service != ""

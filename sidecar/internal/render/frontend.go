@@ -182,12 +182,12 @@ func writeRoutes(out *bytes.Buffer, frontends []Frontend) {
 func routesIn(content []byte) map[string][]byte {
 	out := map[string][]byte{}
 	frontend := ""
-	for line := range strings.Lines(string(content)) {
-		if name, is := strings.CutPrefix(line, mapLine); is {
-			frontend = strings.TrimSpace(name)
+	for line := range bytes.Lines(content) {
+		if name, is := bytes.CutPrefix(line, []byte(mapLine)); is {
+			frontend = string(bytes.TrimSpace(name))
 			out[frontend] = []byte(Header + "\n")
 		}
-		if words, is := strings.CutPrefix(line, routeLine); is && frontend != "" {
+		if words, is := bytes.CutPrefix(line, []byte(routeLine)); is && frontend != "" {
 			out[frontend] = append(out[frontend], words...)
 		}
 	}
