@@ -32,8 +32,8 @@ const (
 // environment on its own, pastes service names into paths as they are, takes
 // a missing header for a good one and null for an empty list.
 type client struct {
-	http     *http.Client      // for what is written
-	queries  http.RoundTripper // for what is read
+	http     *http.Client // for what is written
+	queries  transport    // for what is read
 	endpoint endpoint
 	token    *credential.File[string]
 	auth     *url.Userinfo // nil for none
@@ -64,7 +64,7 @@ func newClient(o Options) (*client, error) {
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
 	}
-	c.queries = transport
+	c.queries = securedTransport{transport}
 	if at.base.Scheme != schemeHTTPS {
 		c.queries = &plainTransport{gunzips: !at.isNear(), dial: func(ctx context.Context) (net.Conn, error) {
 			return transport.DialContext(ctx, "tcp", net.JoinHostPort(at.base.Hostname(), cmp.Or(at.base.Port(), "80")))
@@ -120,9 +120,7 @@ func newTransport(o Options, at endpoint) (*http.Transport, error) {
 
 func (c *client) close() {
 	c.http.CloseIdleConnections()
-	if plain, is := c.queries.(*plainTransport); is {
-		plain.CloseIdleConnections()
-	}
+	c.queries.CloseIdleConnections()
 }
 
 // answer is all that Consul said to one query.
@@ -164,22 +162,15 @@ func (s *Service) query() *query {
 
 // get is ask with what reads the body. All but the wait is done aside.
 func (c *client) get(ctx context.Context, q *query, from cursor, read func(io.Reader) error) (m meta, err error) {
-	limit := answerGrace
+	within := bounds{limit: answerGrace}
 	if from.index > 0 {
-		limit += c.wait + c.wait/16
+		within.limit += c.wait + c.wait/16
+		within.asOf = from.asOf
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("no answer within %v", limit))
-	defer cancel()
-	if from.index > 0 {
-		var giveUp context.CancelCauseFunc
-		ctx, giveUp = refuseYounger(ctx, from.asOf)
-		defer giveUp(nil)
-	}
-
 	var req *http.Request
 	var resp *http.Response
 	if aside(func() { req, err = c.request(ctx, q, from) }); err == nil {
-		resp, err = c.queries.RoundTrip(req)
+		resp, err = c.queries.query(req, within)
 		aside(func() { m, err = c.read(ctx, q, resp, err, read) })
 	}
 	return m, err

@@ -3,7 +3,9 @@ package consul
 import (
 	"context"
 	"errors"
+	"io"
 	"net"
+	"net/http"
 	"net/http/httptrace"
 	"time"
 )
@@ -58,4 +60,48 @@ func madeAfter(c net.Conn, asOf time.Time) bool {
 	}
 	d, ok := c.(*datedConn)
 	return ok && d.made.After(asOf)
+}
+
+// securedTransport is the one for queries over TLS. They share connections, so a query is
+// bounded by its context.
+type securedTransport struct{ *http.Transport }
+
+func (t securedTransport) query(req *http.Request, within bounds) (*http.Response, error) {
+	ctx, cancel := context.WithTimeoutCause(req.Context(), within.limit, within.late())
+	ended := cancel
+	if !within.asOf.IsZero() {
+		var giveUp context.CancelCauseFunc
+		ctx, giveUp = refuseYounger(ctx, within.asOf)
+		ended = func() { giveUp(nil); cancel() }
+	}
+	resp, err := t.RoundTrip(req.WithContext(ctx))
+	if err != nil {
+		if ctx.Err() != nil {
+			err = context.Cause(ctx)
+		}
+		ended()
+		return nil, err
+	}
+	resp.Body = &boundBody{resp.Body, ctx, ended}
+	return resp, nil
+}
+
+// boundBody is the body of an answer that a context bounds.
+type boundBody struct {
+	io.ReadCloser
+	ctx   context.Context //nolint:containedctx // of the query that it answers
+	ended func()
+}
+
+func (b *boundBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if err != nil && b.ctx.Err() != nil {
+		err = context.Cause(b.ctx)
+	}
+	return n, err
+}
+
+func (b *boundBody) Close() error {
+	defer b.ended()
+	return b.ReadCloser.Close()
 }

@@ -6,15 +6,33 @@ import (
 	"compress/gzip"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
-	"net/http/httptrace"
+	"os"
 	"sync"
 	"time"
 )
 
-// plainTransport is an http.RoundTripper for queries over HTTP/1.1 without TLS. There one
+// transport sends a GET, and gives its answer within bounds.
+type transport interface {
+	query(req *http.Request, within bounds) (*http.Response, error)
+	CloseIdleConnections()
+}
+
+// bounds are those of one query.
+type bounds struct {
+	limit time.Duration // for the whole answer
+	asOf  time.Time     // no connection may have it that was made later; zero: any may
+
+	until time.Time // plainTransport's own: when the limit ends
+}
+
+// late is the cause of a query that took too long.
+func (b bounds) late() error { return fmt.Errorf("no answer within %v", b.limit) }
+
+// plainTransport is the one for queries over HTTP/1.1 without TLS. There one
 // that blocks has a connection to itself, so a fleet has as many as services, and
 // nearly all of them only wait. net/http's Transport has two goroutines and two
 // buffers for each; this one has the connection, and the goroutine that asks.
@@ -39,13 +57,16 @@ type keptConn struct {
 // maxHead bounds the status line and the headers of an answer, in bytes.
 const maxHead = 64 << 10
 
-// RoundTrip sends a GET.
-func (t *plainTransport) RoundTrip(req *http.Request) (*http.Response, error) {
-	c := t.take(time.Now())
+// query bounds a query by a deadline of its connection: a context for it would take more
+// memory than all else of a query that waits.
+func (t *plainTransport) query(req *http.Request, within bounds) (*http.Response, error) {
+	now := time.Now()
+	within.until = now.Add(within.limit)
+	c := t.take(now)
 	for {
 		isKept := c != nil
-		resp, isLost, err := t.try(req, c)
-		if !isKept || !isLost || req.Context().Err() != nil {
+		resp, isLost, err := t.try(req, c, within)
+		if !isKept || !isLost || req.Context().Err() != nil || within.isOver() {
 			return resp, err
 		}
 		c = nil
@@ -54,29 +75,41 @@ func (t *plainTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 
 // try sends a request on a connection, or on a new one for nil. isLost reports that it
 // failed before any of an answer came.
-func (t *plainTransport) try(req *http.Request, c *keptConn) (resp *http.Response, isLost bool, err error) {
+func (t *plainTransport) try(req *http.Request, c *keptConn, within bounds) (resp *http.Response, isLost bool, err error) {
 	ctx := req.Context()
-	aside(func() { c, err = t.send(ctx, req, c) })
+	aside(func() { c, err = t.send(ctx, req, c, within.asOf) })
 	if c == nil {
 		return nil, false, err
 	}
-	unsent := err
+	unsent, until := err, within.until
 	if unsent != nil { // an agent that refuses a connection answers, and closes it
-		_ = c.SetReadDeadline(time.Now().Add(refusalTime))
+		until = time.Now().Add(refusalTime)
 	}
+	_ = c.SetReadDeadline(until) // where that fails, so does the read
 	// A deadline of the past ends every read and write at once.
 	stop := context.AfterFunc(ctx, func() { _ = c.SetDeadline(time.Unix(1, 0)) })
 	if _, err = c.Read(c.first[:]); err == nil {
-		aside(func() { resp, err = t.read(req, c, stop) }) //nolint:bodyclose // the caller does
+		aside(func() { resp, err = t.read(req, c, within, stop) }) //nolint:bodyclose // the caller does
 	} else if isLost = true; unsent != nil {
 		err = unsent
 	}
 	if err != nil {
 		stop()
 		_ = c.Close()
-		return nil, isLost, err
+		return nil, isLost, within.named(err)
 	}
 	return resp, false, nil
+}
+
+func (b bounds) isOver() bool { return !time.Now().Before(b.until) }
+
+// named gives the error of a read, which after the limit's end says little: it may have
+// ended within a line.
+func (b bounds) named(err error) error {
+	if b.isOver() {
+		return b.late()
+	}
+	return err
 }
 
 // refusalTime is how long an answer may take to a request that could not be sent whole.
@@ -84,17 +117,17 @@ const refusalTime = time.Second
 
 // send sends a request. Without a connection the error is that there is none; with
 // one, that the request is not on it whole.
-func (t *plainTransport) send(ctx context.Context, req *http.Request, c *keptConn) (*keptConn, error) {
-	isKept := c != nil
-	if !isKept {
+func (t *plainTransport) send(ctx context.Context, req *http.Request, c *keptConn, asOf time.Time) (*keptConn, error) {
+	if c == nil {
 		plain, err := t.dial(ctx)
 		if err != nil {
 			return nil, err
 		}
 		c = &keptConn{Conn: plain}
 	}
-	if trace := httptrace.ContextClientTrace(ctx); trace != nil && trace.GotConn != nil {
-		trace.GotConn(httptrace.GotConnInfo{Conn: c.Conn, Reused: isKept})
+	if !asOf.IsZero() && madeAfter(c.Conn, asOf) {
+		_ = c.Close()
+		return nil, errYounger
 	}
 	if ctx.Err() != nil {
 		_ = c.Close() // the first error tells more
@@ -112,11 +145,14 @@ func (t *plainTransport) send(ctx context.Context, req *http.Request, c *keptCon
 	if err == nil {
 		_, err = c.Write(head.Bytes())
 	}
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		err = fmt.Errorf("request not taken within %v", dialTimeout)
+	}
 	return c, err
 }
 
 // read reads the head of an answer of which the first byte is there.
-func (t *plainTransport) read(req *http.Request, c *keptConn, stop func() bool) (*http.Response, error) {
+func (t *plainTransport) read(req *http.Request, c *keptConn, within bounds, stop func() bool) (*http.Response, error) {
 	in := &limited{r: io.MultiReader(bytes.NewReader(c.first[:]), c), left: maxHead}
 	buffer := buffers.Get().(*bufio.Reader)
 	buffer.Reset(in)
@@ -132,7 +168,7 @@ func (t *plainTransport) read(req *http.Request, c *keptConn, stop func() bool) 
 		return nil, err
 	}
 	in.left = -1
-	b := &body{plain: resp.Body, buffer: buffer, stop: stop, done: func(isWhole bool) {
+	b := &body{plain: resp.Body, buffer: buffer, within: within, stop: stop, done: func(isWhole bool) {
 		if !isWhole || resp.Close || resp.StatusCode == http.StatusSwitchingProtocols || c.SetDeadline(time.Time{}) != nil {
 			_ = c.Close()
 			return
@@ -174,6 +210,7 @@ func (l *limited) Read(p []byte) (int, error) {
 type body struct {
 	plain  io.ReadCloser
 	buffer *bufio.Reader // nil: it has ended
+	within bounds
 	stop   func() bool
 	done   func(isWhole bool)
 }
@@ -183,8 +220,11 @@ func (b *body) Read(p []byte) (int, error) {
 		return 0, io.EOF
 	}
 	n, err := b.plain.Read(p)
-	if errors.Is(err, io.EOF) {
+	switch {
+	case errors.Is(err, io.EOF):
 		b.end(b.buffer.Buffered() == 0)
+	case err != nil:
+		err = b.within.named(err)
 	}
 	return n, err
 }

@@ -56,11 +56,15 @@ func request(in *bufio.Reader) error {
 }
 
 func get(ctx context.Context, tr *plainTransport) (body string, err error) {
+	return getWithin(ctx, tr, bounds{limit: time.Minute})
+}
+
+func getWithin(ctx context.Context, tr *plainTransport, within bounds) (body string, err error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://consul.test/v1", http.NoBody)
 	if err != nil {
 		return "", err
 	}
-	resp, err := tr.RoundTrip(req)
+	resp, err := tr.query(req, within)
 	if err != nil {
 		return "", err
 	}
@@ -150,7 +154,7 @@ func TestPlainTransport_ConnectionThatHasMoreOrEnds_IsNotKept(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			resp, err := tr.RoundTrip(req)
+			resp, err := tr.query(req, bounds{limit: time.Minute})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -177,6 +181,66 @@ func TestPlainTransport_ContextEnds_SoDoesTheQuery(t *testing.T) {
 	}
 	if len(tr.idle) != 0 {
 		t.Error("connection kept")
+	}
+}
+
+// One that takes too long is given up, and not sent again on another connection: the
+// time is over.
+func TestPlainTransport_AnswerTakesTooLong_IsGivenUp(t *testing.T) {
+	for _, c := range []struct{ name, begins string }{
+		{"none comes", ""}, {"its headers do not end", goodAnswer[:20]}, {"its body does not end", goodAnswer[:len(goodAnswer)-1]},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			tr, dialed := answering(t, func(_ int, in *bufio.Reader, out net.Conn) {
+				if request(in) == nil {
+					_, _ = io.WriteString(out, goodAnswer)
+				}
+				if request(in) == nil {
+					_, _ = io.WriteString(out, c.begins)
+					_ = request(in) // it ends with the connection
+				}
+			})
+			if _, err := get(t.Context(), tr); err != nil {
+				t.Fatal(err)
+			}
+			within := bounds{limit: 50 * time.Millisecond}
+			if body, err := getWithin(t.Context(), tr, within); err == nil || err.Error() != within.late().Error() {
+				t.Errorf("got %q, %v; want the error %v", body, err, within.late())
+			}
+			if n := dialed.Load(); n != 1 || len(tr.idle) != 0 {
+				t.Errorf("%d connections, %d kept; want 1, and not kept", n, len(tr.idle))
+			}
+		})
+	}
+}
+
+// A connection that is younger than the index does not carry it, whether it was kept or
+// is made for the query.
+func TestPlainTransport_YoungerConnection_IsNotUsed(t *testing.T) {
+	var asked atomic.Int64
+	tr, _ := answering(t, func(_ int, in *bufio.Reader, out net.Conn) {
+		for request(in) == nil {
+			asked.Add(1)
+			_, _ = io.WriteString(out, goodAnswer)
+		}
+	})
+	plain := tr.dial
+	tr.dial = func(ctx context.Context) (net.Conn, error) {
+		return dated(func(ctx context.Context, _, _ string) (net.Conn, error) { return plain(ctx) })(ctx, "", "")
+	}
+	before := time.Now().Add(-time.Second)
+	young := bounds{limit: time.Minute, asOf: before}
+	if body, err := getWithin(t.Context(), tr, young); !errors.Is(err, errYounger) {
+		t.Errorf("made for the query: got %q, %v; want %v", body, err, errYounger)
+	}
+	if _, err := get(t.Context(), tr); err != nil {
+		t.Fatal(err)
+	}
+	if body, err := getWithin(t.Context(), tr, young); !errors.Is(err, errYounger) {
+		t.Errorf("kept: got %q, %v; want %v", body, err, errYounger)
+	}
+	if n := asked.Load(); n != 1 || len(tr.idle) != 0 {
+		t.Errorf("%d requests, %d connections kept; want 1 and none", n, len(tr.idle))
 	}
 }
 
@@ -310,7 +374,7 @@ func TestPlainTransport_MoreThanTheAnswer_IsNotKept(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if resp, err := tr.RoundTrip(req); err == nil {
+		if resp, err := tr.query(req, bounds{limit: time.Minute}); err == nil {
 			_ = resp.Body.Close()
 		}
 		if len(tr.idle) != 0 {

@@ -14,8 +14,8 @@ func (r *Renderer) Operator(backend string) []string { return r.operator[backend
 func operatorServers(empty []byte) map[string][]string {
 	out := map[string][]string{}
 	for _, s := range sections(empty) {
-		if s.kind == "backend" {
-			out[s.name] = s.servers()
+		if names := s.servers(); s.kind == "backend" && len(names) > 0 {
+			out[s.name] = names
 		}
 	}
 	return out

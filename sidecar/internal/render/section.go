@@ -26,7 +26,7 @@ func sections(content []byte) (out []section) {
 		if len(words) > 0 && haproxycfg.BeginsSection(words[0]) {
 			s := section{first: n, kind: words[0]}
 			if len(words) > 1 {
-				s.name = words[1]
+				s.name = strings.Clone(words[1]) // else a name that is kept keeps all of the file
 			}
 			out = append(out, s)
 		}
