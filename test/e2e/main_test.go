@@ -73,6 +73,16 @@ func newWorld(t *testing.T, nodes int, settings ...string) *world {
 // bareWorld is a lab with Consul only.
 func bareWorld(t *testing.T) *world {
 	t.Helper()
+	w := emptyWorld(t)
+	var err error
+	w.consul, err = w.StartConsul(w.ctx, 0)
+	w.must(err)
+	return w
+}
+
+// emptyWorld is a lab in which nothing runs.
+func emptyWorld(t *testing.T) *world {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	l, err := lab.New(lab.Config{Programs: programs, Log: t.Output()})
 	if err != nil {
@@ -88,8 +98,6 @@ func bareWorld(t *testing.T) *world {
 			t.Error(err)
 		}
 	})
-	w.consul, err = l.StartConsul(ctx, 0)
-	w.must(err)
 	return w
 }
 

@@ -34,6 +34,39 @@ func (l *Lab) StartConsul(ctx context.Context, port int) (*Consul, error) {
 	return c, c.Restart(ctx)
 }
 
+// StartDatacenters starts a Consul for each datacenter, and waits until each one's answers
+// about the others.
+func (l *Lab) StartDatacenters(ctx context.Context, names ...string) ([]*Consul, error) {
+	all := make([]*Consul, len(names))
+	var join []string
+	for i, name := range names {
+		c, err := l.NewConsul(0)
+		if err != nil {
+			return nil, err
+		}
+		wan, err := l.Port()
+		if err != nil {
+			return nil, err
+		}
+		c.Flags = slices.Concat([]string{"-datacenter=" + name, "-serf-wan-port=" + strconv.Itoa(wan)}, join)
+		join = append(join, "-retry-join-wan="+local(wan))
+		if err := c.Restart(ctx); err != nil {
+			return nil, err
+		}
+		all[i] = c
+	}
+	return all, Until(ctx, 30*time.Second, "the datacenters reach each other", func() error {
+		for _, c := range all {
+			for _, name := range names {
+				if _, _, err := c.Client.Catalog().Node(nodeName, (&api.QueryOptions{Datacenter: name}).WithContext(ctx)); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	})
+}
+
 // NewConsul prepares a Consul; Restart starts it. port 0 takes a free one.
 func (l *Lab) NewConsul(port int) (*Consul, error) {
 	c := &Consul{lab: l, HTTPPort: port}

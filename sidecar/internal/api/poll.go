@@ -22,11 +22,15 @@ type Facts interface {
 	// Index is that of Consul's answer which the facts about a service come
 	// from; 0 before the first.
 	Index(service string) uint64
+	// In gives the facts about the instances of one of Consul's datacenters, which may
+	// have other indexes, and IDs that other instances have elsewhere.
+	In(datacenter string) Facts
 }
 
 // Drain is what is left of an instance's traffic; its fields are those of
 // sidecarapi.Drain.
 type Drain struct {
+	Instance string // its ID in the state
 	Drained  bool
 	Phase    string
 	Sessions int
@@ -67,7 +71,8 @@ func newPolls(name string, watch Watch, attend func(int), told func(service, ins
 // drain answers once no session is on the instance, or when the wait is
 // over; "drained" says which. An index makes it claim nothing before the facts
 // are at least as new as Consul's answer of that index: an instance that has
-// registered a moment ago is not known here yet, and that is no proof.
+// registered a moment ago is not known here yet, and that is no proof. The instance and
+// the index are those of the datacenter that dc names, without it of the service's first.
 func (p *polls) drain(w http.ResponseWriter, r *http.Request) {
 	service, instance, ok := strings.Cut(r.PathValue("rest"), "/")
 	if !ok || !isName(service) || !isName(instance) {
@@ -79,14 +84,22 @@ func (p *polls) drain(w http.ResponseWriter, r *http.Request) {
 		writeJSON(w, http.StatusBadRequest, problem{err.Error()})
 		return
 	}
+	datacenter := r.URL.Query().Get("dc")
+	if len(datacenter) > maxName {
+		writeJSON(w, http.StatusBadRequest, problem{"dc: want a name of at most 256 bytes"})
+		return
+	}
 	begun := time.Now()
 	answer := sidecarapi.Drain{LoadBalancer: p.name, Service: service, Instance: instance}
 	p.poll(w, r, func(f Facts) (done, routed bool) {
+		if datacenter != "" {
+			f = f.In(datacenter)
+		}
 		d, routed := f.Drain(service, instance)
 		answer.Index = f.Index(service)
 		answer.Drained, answer.Phase, answer.Sessions = d.Drained && answer.Index >= index, d.Phase, d.Sessions
 		if answer.Drained && answer.Phase != "" { // without a server there is nothing to look at, and anyone can ask
-			p.told(service, instance)
+			p.told(service, d.Instance)
 		}
 		return answer.Drained, routed
 	}, func() any {

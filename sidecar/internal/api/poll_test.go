@@ -39,7 +39,7 @@ func (w *world) becomes(change func()) {
 func (w *world) watch() (Facts, <-chan struct{}) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return moment{w.drain, w.live, !w.unrouted, w.index}, w.newer
+	return moment{w.drain, w.live, !w.unrouted, w.index, ""}, w.newer
 }
 
 func (w *world) attend(change int) {
@@ -59,11 +59,19 @@ type moment struct {
 	live   int
 	routed bool
 	index  uint64
+
+	datacenter string
 }
 
-func (m moment) Drain(_, _ string) (Drain, bool) { return m.drain, m.routed }
-func (m moment) Live(_, _ string) (int, bool)    { return m.live, m.routed }
-func (m moment) Index(string) uint64             { return m.index }
+// Drain gives an instance of another datacenter an ID that says so.
+func (m moment) Drain(_, id string) (Drain, bool) {
+	m.drain.Instance = id + m.datacenter
+	return m.drain, m.routed
+}
+
+func (m moment) In(datacenter string) Facts   { m.datacenter = "." + datacenter; return m }
+func (m moment) Live(_, _ string) (int, bool) { return m.live, m.routed }
+func (m moment) Index(string) uint64          { return m.index }
 
 // ask sends one request past any network, so that it can be in a bubble.
 func ask(t *testing.T, w *world, p *polls, path string) (code int, answer map[string]any) {
@@ -107,6 +115,14 @@ func TestADrainIsAnsweredAtTheMomentThatItIsOver(t *testing.T) {
 		}
 		if want := []string{"api/api-1"}; !slices.Equal(w.drained, want) {
 			t.Errorf("told that %v are drained, want %v", w.drained, want)
+		}
+		// The answer has the ID that was asked for, whatever the state calls it.
+		w.drained = nil
+		if _, got := ask(t, w, newPolls("lb0", w.watch, w.attend, w.told), "/api/v1/drain/api/api-1?dc=dc2"); !says(got, map[string]any{"drained": true, "instance": "api-1"}) || !slices.Equal(w.drained, []string{"api/api-1.dc2"}) {
+			t.Errorf("got %v, told %v, want the one of dc2", got, w.drained)
+		}
+		if code, got := ask(t, w, newPolls("lb0", w.watch, w.attend, w.told), "/api/v1/drain/api/api-1?dc="+strings.Repeat("x", 257)); code != http.StatusBadRequest {
+			t.Errorf("a datacenter of 257 bytes: got %d %v, want 400", code, got)
 		}
 		// Anyone can ask for instances that there never were.
 		w.drain, w.drained = Drain{Drained: true}, nil

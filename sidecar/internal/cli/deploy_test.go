@@ -51,7 +51,7 @@ func newDeployScene(t *testing.T, access api.Access) *deployScene {
 		Watch: func() (api.Facts, <-chan struct{}) {
 			soon := make(chan struct{})
 			time.AfterFunc(10*time.Millisecond, func() { close(soon) })
-			return facts{get()}, soon
+			return facts{State: get()}, soon
 		},
 	})
 	s.sidecar("s0", contract.Sidecar{Balancer: "lb0", Services: []string{"api"}}.Format())

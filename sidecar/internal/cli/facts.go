@@ -1,18 +1,39 @@
 package cli
 
 import (
+	"slices"
+	"strings"
+
 	"github.com/pointsman/pointsman/sidecar/internal/api"
+	"github.com/pointsman/pointsman/sidecar/internal/consul"
 	"github.com/pointsman/pointsman/sidecar/internal/reconcile"
 )
 
 // facts answers the long polls out of the agent's state.
-type facts struct{ *reconcile.State }
+type facts struct {
+	*reconcile.State
+	source     datacenters // nil: every service has the agent's datacenter
+	datacenter string      // of the instances that are asked about; "" is the first one of each service
+}
 
-func watch(a *reconcile.Agent) api.Watch {
+// datacenters tells which datacenters the services of backends have, and Consul's index in
+// one of them of an answer.
+type datacenters interface {
+	Index(backend, datacenter string, at uint64) (index uint64, isWatched bool)
+	Others(backend string) []string
+}
+
+func watch(a *reconcile.Agent, source datacenters) api.Watch {
 	return func() (api.Facts, <-chan struct{}) {
 		s, newer := a.Watch()
-		return facts{s}, newer
+		return facts{State: s, source: source}, newer
 	}
+}
+
+// In gives the facts about the instances of one datacenter.
+func (f facts) In(datacenter string) api.Facts {
+	f.datacenter = datacenter
+	return f
 }
 
 // Index is Consul's, of the answer that the state was made from: of the oldest, where
@@ -20,20 +41,63 @@ func watch(a *reconcile.Agent) api.Watch {
 func (f facts) Index(service string) (index uint64) {
 	known := false
 	for _, s := range f.Services {
-		if s.Name == service && (!known || s.Index < index) {
-			index, known = s.Index, true
+		if s.Name != service {
+			continue
+		}
+		at, isWatched := f.index(s)
+		if isWatched && (!known || at < index) {
+			index, known = at, true
 		}
 	}
 	return index
 }
 
-// Drain tells of one instance by its Consul ID.
-func (f facts) Drain(service, instance string) (api.Drain, bool) {
-	d, routed := f.State.Drain(service, instance)
-	return api.Drain{Drained: d.Drained, Phase: string(d.Phase), Sessions: d.Sessions}, routed
+func (f facts) index(s reconcile.ServiceState) (index uint64, isWatched bool) {
+	if f.source == nil {
+		return s.Index, f.datacenter == ""
+	}
+	return f.source.Index(s.Backend, f.datacenter, s.Index)
 }
 
-// Live counts what takes traffic now, in each backend that has it.
+// Drain tells of one instance by its Consul ID. Each backend may have another datacenter
+// first, and with that another ID for it.
+func (f facts) Drain(service, instance string) (api.Drain, bool) {
+	isNamed := func(s reconcile.ServiceState) bool { return s.Name == service }
+	if f.datacenter == "" || !slices.ContainsFunc(f.Services, isNamed) {
+		return f.drain(f.State, service, instance)
+	}
+	all := api.Drain{Drained: f.Converged}
+	isRouted := !f.Converged
+	for _, s := range f.Services {
+		if !isNamed(s) {
+			continue
+		}
+		id, one := instance, *f.State
+		_, isWatched := f.index(s)
+		if !isWatched || f.source != nil && slices.Contains(f.source.Others(s.Backend), f.datacenter) {
+			id = consul.IDFrom(f.datacenter, instance)
+		}
+		one.Services = []reconcile.ServiceState{s}
+		d, _ := f.drain(&one, service, id)
+		if !isWatched && d.Phase == "" {
+			continue // nor was it until a moment ago
+		}
+		isRouted = true
+		if all.Phase == "" || all.Drained && d.Phase != "" {
+			all.Phase, all.Instance = d.Phase, id
+		}
+		all.Drained, all.Sessions = all.Drained && d.Drained, all.Sessions+d.Sessions
+	}
+	return all, isRouted
+}
+
+func (f facts) drain(s *reconcile.State, service, instance string) (api.Drain, bool) {
+	d, routed := s.Drain(service, instance)
+	return api.Drain{Instance: instance, Drained: d.Drained, Phase: string(d.Phase), Sessions: d.Sessions}, routed
+}
+
+// Live counts what takes traffic now, in each backend that has it. Instances of other
+// datacenters than the first take none while those do.
 func (f facts) Live(service, version string) (count int, routed bool) {
 	live := map[[2]string]bool{}
 	for _, s := range f.Services {
@@ -41,8 +105,13 @@ func (f facts) Live(service, version string) (count int, routed bool) {
 			continue
 		}
 		routed = true
+		var others []string
+		if f.source != nil {
+			others = f.source.Others(s.Backend)
+		}
 		for _, i := range s.Instances {
-			if i.ID == "" || version != "" && i.Version != version {
+			isOther := slices.ContainsFunc(others, func(datacenter string) bool { return strings.HasSuffix(i.ID, consul.IDFrom(datacenter, "")) })
+			if i.ID == "" || isOther || version != "" && i.Version != version {
 				continue
 			}
 			key := [2]string{i.ID, i.Node}
@@ -56,4 +125,23 @@ func (f facts) Live(service, version string) (count int, routed bool) {
 		}
 	}
 	return count, routed || !f.Converged
+}
+
+// withFirstIndexes gives a state in which a service of several datacenters has the index
+// of the first one, with which a deployment there can compare its own.
+func withFirstIndexes(s *reconcile.State, source datacenters) *reconcile.State {
+	isClone := false
+	for i, service := range s.Services {
+		index, _ := source.Index(service.Backend, "", service.Index)
+		if index == service.Index {
+			continue
+		}
+		if !isClone {
+			clone := *s
+			clone.Services, isClone = slices.Clone(s.Services), true
+			s = &clone
+		}
+		s.Services[i].Index = index
+	}
+	return s
 }

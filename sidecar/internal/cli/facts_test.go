@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"slices"
 	"testing"
 
 	"github.com/pointsman/pointsman/sidecar/internal/catalog"
@@ -37,7 +38,7 @@ func TestDrained_NoSessionAndNoNewOne_IsSaid(t *testing.T) {
 		}, false, false},
 		{"before all of Consul's answers are there", nil, true, false},
 	} {
-		f := facts{&reconcile.State{
+		f := facts{State: &reconcile.State{
 			Converged: !c.notReady, HAProxy: reconcile.HAProxyState{Running: true},
 			Services: []reconcile.ServiceState{{Name: "api", Known: true, Instances: c.instances}},
 		}}
@@ -46,7 +47,7 @@ func TestDrained_NoSessionAndNoNewOne_IsSaid(t *testing.T) {
 			t.Errorf("%s: got drained %v, routed %v, want %v, true", c.name, d.Drained, routed, c.want)
 		}
 	}
-	if _, routed := (facts{&reconcile.State{Converged: true}}).Drain("web", "a"); routed {
+	if _, routed := (facts{State: &reconcile.State{Converged: true}}).Drain("web", "a"); routed {
 		t.Error("a service that is not routed: got true")
 	}
 }
@@ -65,18 +66,18 @@ func TestDrained_Unseen_IsNotReported(t *testing.T) {
 	} {
 		c.state.Converged = true
 		c.state.Services = []reconcile.ServiceState{{Name: "api", Known: true, Instances: gone}}
-		if d, _ := (facts{&c.state}).Drain("api", "a"); d.Drained != c.want {
+		if d, _ := (facts{State: &c.state}).Drain("api", "a"); d.Drained != c.want {
 			t.Errorf("%s: got drained %v, want %v", c.name, d.Drained, c.want)
 		}
 		c.state.Services[0].Known = false
-		if d, _ := (facts{&c.state}).Drain("api", "a"); d.Drained {
+		if d, _ := (facts{State: &c.state}).Drain("api", "a"); d.Drained {
 			t.Errorf("%s, and a service that Consul has not told of: got drained", c.name)
 		}
 	}
 }
 
 func TestLiveAreThoseThatTakeTraffic(t *testing.T) {
-	f := facts{&reconcile.State{Converged: true, Services: []reconcile.ServiceState{{Name: "api", Instances: []reconcile.InstanceState{
+	f := facts{State: &reconcile.State{Converged: true, Services: []reconcile.ServiceState{{Name: "api", Instances: []reconcile.InstanceState{
 		{ID: "a", Version: "1.0", Phase: reconcile.PhaseUp, Weight: 1},
 		{ID: "b", Version: "1.1", Phase: reconcile.PhaseUp, Weight: 1},
 		{ID: "c", Version: "1.1", Phase: reconcile.PhaseUp}, // weight 0
@@ -109,7 +110,7 @@ func TestService_SeveralBackends_EachIsLookedAt(t *testing.T) {
 		{"its role lost in the first, where it has a session, and out in the second", []reconcile.InstanceState{{Server: "a", Phase: out, Sessions: 1}}, []reconcile.InstanceState{{ID: "a", Phase: out}}, false, out, 1, 0},
 		{"up in both", []reconcile.InstanceState{{ID: "a", Phase: up, Weight: 1}}, []reconcile.InstanceState{{ID: "a", Phase: up, Weight: 1}}, false, up, 0, 1},
 	} {
-		f := facts{&reconcile.State{
+		f := facts{State: &reconcile.State{
 			Converged: true, HAProxy: reconcile.HAProxyState{Running: true},
 			Services: []reconcile.ServiceState{
 				{Name: "pg", Backend: "pg-primary", Known: true, Index: 8, Instances: c.first},
@@ -127,3 +128,76 @@ func TestService_SeveralBackends_EachIsLookedAt(t *testing.T) {
 		}
 	}
 }
+
+// someDatacenters gives the datacenters of backends; in the second one, every index is 100
+// more.
+type someDatacenters map[string][]string
+
+func (d someDatacenters) Index(backend, datacenter string, at uint64) (uint64, bool) {
+	n := 0
+	if datacenter != "" {
+		n = slices.Index(d[backend], datacenter)
+	}
+	return at + 100*uint64(max(n, 0)), n >= 0
+}
+
+func (d someDatacenters) Others(backend string) []string {
+	if len(d[backend]) == 0 {
+		return nil
+	}
+	return d[backend][1:]
+}
+
+func TestDrain_OfADatacenter_ItsInstanceByItsIndex(t *testing.T) {
+	const up, out = reconcile.PhaseUp, reconcile.PhaseOut
+	one := func(backend string, index uint64, here, there reconcile.Phase) reconcile.ServiceState {
+		return reconcile.ServiceState{Name: "api", Backend: backend, Known: true, Index: index, Instances: []reconcile.InstanceState{
+			{ID: "a", Server: "a", Addr: "10.0.0.1:80", Phase: here, Weight: 1}, {ID: "a.dc2", Server: "a.dc2", Addr: "10.0.0.2:80", Phase: there, Weight: 1},
+		}}
+	}
+	has := someDatacenters{"both": {"dc1", "dc2"}, "turned": {"dc2", "dc1"}}
+	for _, c := range []struct {
+		name, datacenter string
+		services         []reconcile.ServiceState
+		drained, routed  bool
+		id               string
+		index            uint64
+	}{
+		{"the first, by no name", "", []reconcile.ServiceState{one("both", 7, out, up)}, true, true, "a", 7},
+		{"the first", "dc1", []reconcile.ServiceState{one("both", 7, out, up)}, true, true, "a", 7},
+		{"the first, still up", "dc1", []reconcile.ServiceState{one("both", 7, up, out)}, false, true, "a", 7},
+		{"the second", "dc2", []reconcile.ServiceState{one("both", 7, up, out)}, true, true, "a.dc2", 107},
+		{"the second, still up", "dc2", []reconcile.ServiceState{one("both", 7, out, up)}, false, true, "a.dc2", 107},
+		{"one that is not asked", "dc3", []reconcile.ServiceState{one("both", 7, out, out)}, true, false, "", 0},
+		{"a backend without it", "dc2", []reconcile.ServiceState{one("both", 7, up, out), {Name: "api", Backend: "own", Known: true, Index: 3}}, true, true, "a.dc2", 107},
+		{"a backend that had it", "dc2", []reconcile.ServiceState{one("own", 7, up, up)}, false, true, "a.dc2", 0},
+		{"backends that have another one first", "dc2", []reconcile.ServiceState{one("both", 7, up, out), {Name: "api", Backend: "turned", Known: true, Index: 5, Instances: []reconcile.InstanceState{
+			{ID: "a", Server: "a", Phase: up, Addr: "10.0.0.2:80"}, {ID: "a.dc1", Server: "a.dc1", Phase: out, Addr: "10.0.0.1:80"},
+		}}}, false, true, "a", 5},
+		{"another service", "dc2", []reconcile.ServiceState{{Name: "web", Backend: "web"}}, false, false, "a", 0},
+	} {
+		state := &reconcile.State{Converged: true, HAProxy: reconcile.HAProxyState{Running: true}, Services: c.services}
+		f := facts{State: state, source: has}.In(c.datacenter)
+		d, routed := f.Drain("api", "a")
+		if d.Drained != c.drained || routed != c.routed || d.Instance != c.id || f.Index("api") != c.index {
+			t.Errorf("%s: got %+v, routed %v, index %d, want drained %v of %q, routed %v, index %d", c.name, d, routed, f.Index("api"), c.drained, c.id, c.routed, c.index)
+		}
+	}
+	state := &reconcile.State{Services: []reconcile.ServiceState{one("both", 7, up, up)}, HAProxy: reconcile.HAProxyState{Running: true}}
+	f := facts{State: state, source: has}.In("dc3")
+	if d, routed := f.Drain("api", "a"); d.Drained || !routed {
+		t.Errorf("before all is known: got %+v, %v, want nothing claimed", d, routed)
+	}
+	if n, _ := (facts{State: state, source: has}).Live("api", ""); n != 1 {
+		t.Errorf("live: got %d, want the one of the first datacenter", n)
+	}
+	shown := withFirstIndexes(state, shifted{has})
+	if shown.Services[0].Index != 6 || state.Services[0].Index != 7 {
+		t.Errorf("got index %d shown, %d in the state, want 6 and 7", shown.Services[0].Index, state.Services[0].Index)
+	}
+}
+
+// shifted has other indexes for answers than their own.
+type shifted struct{ someDatacenters }
+
+func (shifted) Index(_, _ string, at uint64) (uint64, bool) { return at - 1, true }

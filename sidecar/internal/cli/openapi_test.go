@@ -81,7 +81,7 @@ var operations = []operation{
 	{path: "/api/v1/deployments", method: "GET", summary: "What was deployed, as recorded in Consul", answer: deployments{}, ask: "/api/v1/deployments"},
 	{path: "/api/v1/rollouts", method: "GET", summary: "How versions share the traffic, as recorded in Consul", answer: rollouts{}, ask: "/api/v1/rollouts"},
 	{path: "/api/v1/events", method: "GET", summary: "What has happened; with follow as server-sent events", query: []string{"after", "limit", "follow"}, answer: api.Events{}, ask: "/api/v1/events"},
-	{path: "/api/v1/drain/{service}/{instance}", route: "/api/v1/drain/*", method: "GET", summary: "Waits until an instance is drained on this load balancer", query: []string{"wait", "index"}, answer: sidecarapi.Drain{}, ask: "/api/v1/drain/api/api-1?wait=0s"},
+	{path: "/api/v1/drain/{service}/{instance}", route: "/api/v1/drain/*", method: "GET", summary: "Waits until an instance is drained on this load balancer", query: []string{"wait", "index", "dc"}, answer: sidecarapi.Drain{}, ask: "/api/v1/drain/api/api-1?wait=0s"},
 	{path: "/api/v1/live/{service}", route: "/api/v1/live/*", method: "GET", summary: "Waits until instances of a version take traffic", query: []string{"version", "count", "wait", "index"}, answer: sidecarapi.Live{}, ask: "/api/v1/live/api?version=1.1&wait=0s"},
 	{path: "/api/v1/guard/{service}/release", route: "/api/v1/guard/*", method: "POST", summary: "Releases the servers that the guard holds", answer: sidecarapi.Released{}, ask: "/api/v1/guard/api/release"},
 	{path: "/api/v1/maintenance/on", route: "/api/v1/maintenance/*", method: "POST", summary: "Takes this load balancer out of rotation", answer: api.Maintained{}, ask: "/api/v1/maintenance/on"},
@@ -237,7 +237,7 @@ func TestOpenAPI_Server_AnswersAsTheDocumentSays(t *testing.T) {
 			return rollouts{Rollouts: []oneRollout{{Service: "api", Index: 7, Document: sampleRollout(), Report: &rollout.Report{Leader: "lb0", StepAt: noon}}}}, nil
 		},
 		Parts: func() (any, []reconcile.ServiceState) { return headOf(s) },
-		Watch: func() (api.Facts, <-chan struct{}) { return facts{s}, nil }, Events: log,
+		Watch: func() (api.Facts, <-chan struct{}) { return facts{State: s}, nil }, Events: log,
 		Ready: func() (bool, string) { return true, "" }, Alive: func() error { return nil },
 		Release: func(context.Context, string) ([]string, bool, error) { return []string{"api-1"}, true, nil },
 		SetDrain: func(_ context.Context, _, server string, _ bool) (string, bool, error) {

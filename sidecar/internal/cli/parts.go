@@ -253,7 +253,7 @@ func watched(cfg config.Config, own []consul.Listener) []consul.Service {
 		if len(allow) == 0 {
 			allow = cfg.Addresses.Allow
 		}
-		services = append(services, consul.Service{Name: s.Name, Backend: s.Backend, Tags: s.Tags, Filter: s.Filter, Resolve: s.Resolve, MaxInstances: s.MaxInstances, Claims: claims, Addresses: consul.Addresses{
+		services = append(services, consul.Service{Name: s.Name, Backend: s.Backend, Tags: s.Tags, Filter: s.Filter, Resolve: s.Resolve, MaxInstances: s.MaxInstances, Datacenters: cfg.WatchedDatacenters(s), PreferZone: s.PreferZone, Claims: claims, Addresses: consul.Addresses{
 			Allow: config.Prefixes(allow), Deny: config.Prefixes(deny), Own: own,
 		}})
 	}

@@ -204,7 +204,7 @@ func (d *daemon) newAPI(happened *event.Log, watched *reconcile.InvariantWatch, 
 	if most < d.cfg.API.MaxConnections {
 		d.log.Warn("API connections limited by open files", "limit", openFiles(), "connections", most, "wanted", d.cfg.API.MaxConnections)
 	}
-	summary := func() fleet.Summary { return fleet.Summarize(d.agent.State()) }
+	summary := func() fleet.Summary { return fleet.Summarize(d.state()) }
 	all := newGatherer(d.cfg, d.others, summary)
 	book, err := newBook(d.cfg)
 	if err != nil {
@@ -217,7 +217,7 @@ func (d *daemon) newAPI(happened *event.Log, watched *reconcile.InvariantWatch, 
 	return api.New(api.Options{
 		Address: d.cfg.API.Address, Socket: d.cfg.API.Socket, MaxConnections: most, MaxPerAddress: perAddress, Access: access(d.cfg, func() []string { return *d.hosts.Load() }), LoadBalancer: d.cfg.Name, SigningKeyFile: d.cfg.API.SigningKeyFile,
 		Parts: func() (any, []reconcile.ServiceState) {
-			head, services := headOf(d.agent.State())
+			head, services := headOf(d.state())
 			head.Certificates, head.CertificateProblems = d.certificates.state()
 			head.Actions = *d.actions.Load()
 			head.RouteProblems, head.FixedShares = *d.finder.problems.Load(), d.catalog.Fixed()
@@ -227,18 +227,21 @@ func (d *daemon) newAPI(happened *event.Log, watched *reconcile.InvariantWatch, 
 		Fleet: func(ctx context.Context) any { return all.Gather(ctx) }, Deployments: deploymentRecords(book).read, Rollouts: rolloutRecords(store).read,
 		Counters: d.counters, Decisions: func() any { return flight.NewFile(d.started.Name, d.version, time.Now(), d.decided.Decisions()) },
 		State: func() any {
-			s := judged(d.agent.State())
+			s := judged(d.state())
 			s.Certificates, s.CertificateProblems = d.certificates.state()
 			s.Actions = *d.actions.Load()
 			s.RouteProblems, s.FixedShares = *d.finder.problems.Load(), d.catalog.Fixed()
 			return s
 		},
 		Ready: func() (bool, string) { s := d.agent.State(); return s.Ready, s.NotReady },
-		Watch: watch(d.agent), Drained: watched.Drained, Attend: d.agent.Attend, Events: happened, Release: releaser(d.agent), SetDrain: drainer(d.agent), SetMaintenance: maintainer(d.started, d.haproxy),
+		Watch: watch(d.agent, d.source), Drained: watched.Drained, Attend: d.agent.Attend, Events: happened, Release: releaser(d.agent), SetDrain: drainer(d.agent), SetMaintenance: maintainer(d.started, d.haproxy),
 		ChangeRollout: rolloutChanger(store, d.cfg.Name),
 		Alive:         d.alive, Summary: func() string { return d.agent.State().Summary() }, Metrics: registry, Logger: d.log.Named("api"),
 	})
 }
+
+// state is the agent's as others see it.
+func (d *daemon) state() *reconcile.State { return withFirstIndexes(d.agent.State(), d.source) }
 
 // mayTakeOver returns the refusal of a HAProxy that serves what is not ours. What
 // the operator has agreed to is logged.

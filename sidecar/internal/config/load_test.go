@@ -91,7 +91,7 @@ func TestDefaultsAreThoseOfTheIssue(t *testing.T) {
 		Discovery: config.Discovery{ProfileMeta: "pointsman-profile", Grace: 30 * time.Second, MaxServices: 100, MaxRoutes: 100},
 		Services: []config.Service{{
 			Name: "api", Backend: "api", Bind: []string{}, Mode: config.HTTP, Balance: "roundrobin",
-			Tags: []string{}, MaxInstances: 10000, WarningTakesTraffic: true, Addresses: config.Addresses{Allow: []string{}, Deny: []string{}},
+			Tags: []string{}, MaxInstances: 10000, Datacenters: []string{}, WarningTakesTraffic: true, Addresses: config.Addresses{Allow: []string{}, Deny: []string{}},
 			Check: config.Check{
 				Enabled: true, Type: config.CheckHTTP, Path: "/healthz", Inter: time.Second, FastInter: 250 * time.Millisecond,
 				DownInter: 250 * time.Millisecond, Timeout: time.Second, Rise: 2, Fall: 3,

@@ -89,7 +89,7 @@ func servicePolicy() []setting[Service] {
 }
 
 func policies() []policy {
-	return slices.Concat(policyChecks(), policyServers(), policyAgentCheck(), policyUpstream(), policyBackend(), policySticky(), policyAccess(), policyAnswers())
+	return slices.Concat(policyDatacenters(), policyChecks(), policyServers(), policyAgentCheck(), policyUpstream(), policyBackend(), policySticky(), policyAccess(), policyAnswers())
 }
 
 // maxWords bounds a list on one line: HAProxy takes 64 words.

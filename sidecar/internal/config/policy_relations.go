@@ -29,6 +29,9 @@ func (l *loader) policyRelations(prefix string, s *Service) {
 		}
 		l.setTwice(prefix, key, words, lines, s)
 	}
+	if s.PreferZone && len(s.Datacenters) > 1 {
+		l.conflict("is not used with several datacenters: HAProxy has one tier of backups, in which other zones and other datacenters would be alike", "true", prefix+".prefer_zone", prefix+".datacenters", prefix)
+	}
 	l.checkRelations(prefix, s)
 	l.certificateRelations(prefix, s)
 	l.upstreamRelations(prefix, s)

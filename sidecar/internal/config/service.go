@@ -22,6 +22,8 @@ type Service struct {
 	Filter              string   // Consul's filter expression; "" is none
 	Resolve             bool     // look up host names in Service.Address
 	MaxInstances        int      // the oldest take part, others are left out; 0 is no limit
+	Datacenters         []string // the first one's instances serve, the others' are backups; none: Consul.Datacenter
+	PreferZone          bool     // instances of other zones are backups
 	WarningTakesTraffic bool     // an instance that Consul has in warning takes traffic
 
 	// Addresses are the service's own: Allow takes the place of that of all

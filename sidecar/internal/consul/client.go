@@ -157,6 +157,9 @@ func (s *Service) query() *query {
 	if s.Filter != "" {
 		q.params.Set("filter", s.Filter)
 	}
+	if s.from != "" {
+		q.params.Set("dc", s.from)
+	}
 	return q
 }
 

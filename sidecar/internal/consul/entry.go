@@ -18,6 +18,7 @@ type entry struct {
 		Node       string
 		Address    string
 		Datacenter string
+		Meta       struct{ Zone string } // of its meta, only what Service.PreferZone needs
 	}
 	Service struct {
 		Kind    string
@@ -32,6 +33,8 @@ type entry struct {
 		CreateIndex uint64
 	}
 	Checks []check
+
+	isBackup bool // by where it is: see place
 }
 
 // isPlain reports whether it is an ordinary service. Consul lists proxies of its

@@ -43,7 +43,7 @@ func instance(e entry, server string, admits admission) (inst catalog.Instance, 
 		Health:  health,
 		Weight:  e.Service.Weights.weight(health),
 		Version: said.Version,
-		Backup:  said.Backup,
+		Backup:  said.Backup || e.isBackup,
 		MaxConn: said.MaxConn,
 		Leaving: said.Leaving,
 

@@ -186,17 +186,15 @@ func (w *watch) republish(ctx context.Context) {
 	s := w.source
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	before := s.snapshot.Service(w.service.Backend)
+	p := s.parts[w.service.origin()]
 	now := w.service.answer(listed, w.last.index)
-	if s.watches[w.service.Backend] != w || !slices.Equal(rules.Own, w.own) || !before.Known || now.Equal(before) {
+	if s.watches[w.service.origin()] != w || !slices.Equal(rules.Own, w.own) || !p.Known || now.Equal(p.Service) {
 		return
 	}
-	health := s.health[w.service.Backend]
-	health.Changed = time.Now()
-	s.health[w.service.Backend] = health
-	s.snapshot = s.snapshot.With(now)
-	w.logChange(before, now)
-	notify(s.changed)
+	w.logChange(p.Service, now)
+	p.Service = now
+	s.parts[w.service.origin()] = p
+	s.merge(w.service, true)
 	notify(s.claimed)
 }
 

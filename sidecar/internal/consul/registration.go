@@ -49,7 +49,7 @@ func newRegistration(e *entry, tags []string) *registration {
 	}
 	health := aggregate(e.Checks)
 	r.entry, r.Addr, r.Health, r.Weight = nil, at, health, e.Service.Weights.weight(health)
-	r.Version, r.Backup, r.MaxConn, r.AgentPort, r.Leaving = said.Version, said.Backup, said.MaxConn, said.AgentPort, said.Leaving
+	r.Version, r.Backup, r.MaxConn, r.AgentPort, r.Leaving = said.Version, said.Backup || e.isBackup, said.MaxConn, said.AgentPort, said.Leaving
 	return r
 }
 
@@ -203,9 +203,7 @@ func (l *listing) bound(limit int, from []*registration) (kept []*registration) 
 	for _, i := range byAge[limit:] {
 		l.rejected = append(l.rejected, catalog.Rejection{ID: from[i].ID, Node: from[i].Node, Err: err})
 	}
-	slices.SortStableFunc(l.rejected, func(a, b catalog.Rejection) int {
-		return cmp.Or(cmp.Compare(a.ID, b.ID), cmp.Compare(a.Node, b.Node))
-	})
+	slices.SortStableFunc(l.rejected, byID)
 	instances := make([]catalog.Instance, 0, limit)
 	for _, i := range byAge[:limit] {
 		instances, kept = append(instances, l.instances[i]), append(kept, from[i])
@@ -214,9 +212,10 @@ func (l *listing) bound(limit int, from []*registration) (kept []*registration) 
 	return kept
 }
 
+func byServer(a, b catalog.Instance) int { return cmp.Compare(a.Server, b.Server) }
+
 // sortByServer: IDs that are names are sorted already.
 func sortByServer(instances []catalog.Instance) {
-	byServer := func(a, b catalog.Instance) int { return cmp.Compare(a.Server, b.Server) }
 	if !slices.IsSortedFunc(instances, byServer) {
 		slices.SortFunc(instances, byServer)
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/hashicorp/go-hclog"
 
@@ -24,13 +25,16 @@ type Source struct {
 	claimed chan struct{} // one value: so have the claims of a service
 	asked   chan struct{} // one value: wanted has changed
 
-	mu       sync.Mutex
-	running  bool
-	wanted   []Service
-	backends map[string][]string // of wanted, by service
-	watches  map[string]*watch   // by backend; one for each goroutine that may publish
-	health   map[string]catalog.SourceHealth
-	snapshot catalog.Snapshot
+	mu        sync.Mutex
+	otherWait time.Duration // a constant, except in tests
+	running   bool
+	services  map[string]Service  // that are wanted, by backend
+	watches   map[origin]*watch   // one for each goroutine that may publish
+	parts     map[origin]part     // what each of them knows
+	merged    map[string][]merged // by backend, of services in several datacenters; sorted
+	merges    uint64
+	health    map[string]catalog.SourceHealth // by backend
+	snapshot  catalog.Snapshot
 }
 
 // New checks the options and the services, reads the TLS files, and starts
@@ -46,16 +50,19 @@ func New(o Options, services []Service) (*Source, error) {
 		return nil, fmt.Errorf("consul: %w", err)
 	}
 	return &Source{
-		client:  c,
-		own:     &ownNode{client: c},
-		options: o,
-		log:     o.Logger,
-		changed: make(chan struct{}, 1),
-		claimed: make(chan struct{}, 1),
-		asked:   make(chan struct{}, 1),
-		wanted:  services, backends: backendsOf(services),
-		watches: make(map[string]*watch),
-		health:  make(map[string]catalog.SourceHealth),
+		client:    c,
+		own:       &ownNode{client: c},
+		options:   o,
+		log:       o.Logger,
+		changed:   make(chan struct{}, 1),
+		claimed:   make(chan struct{}, 1),
+		asked:     make(chan struct{}, 1),
+		otherWait: otherWait,
+		services:  byBackend(services),
+		watches:   make(map[origin]*watch),
+		parts:     make(map[origin]part),
+		merged:    make(map[string][]merged),
+		health:    make(map[string]catalog.SourceHealth),
 	}, nil
 }
 
@@ -80,9 +87,10 @@ func (s *Source) Health(backend string) catalog.SourceHealth {
 func (s *Source) OldestHealth(service string) (oldest catalog.SourceHealth) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for i, backend := range s.backends[service] {
-		if h := s.health[backend]; i == 0 || h.Answered.Before(oldest.Answered) {
-			oldest = h
+	isFirst := true
+	for backend, of := range s.services {
+		if h := s.health[backend]; of.Name == service && (isFirst || h.Answered.Before(oldest.Answered)) {
+			oldest, isFirst = h, false
 		}
 	}
 	return oldest
@@ -109,7 +117,7 @@ func (s *Source) SetServices(services []Service) error {
 		return err
 	}
 	s.mu.Lock()
-	s.wanted, s.backends = services, backendsOf(services)
+	s.services = byBackend(services)
 	s.mu.Unlock()
 	notify(s.asked)
 	return nil
@@ -150,33 +158,39 @@ func (s *Source) Run(ctx context.Context) error {
 func (s *Source) reconcile(ctx context.Context, watches *sync.WaitGroup) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	wanted := make(map[string]Service, len(s.wanted))
-	for _, service := range s.wanted {
-		wanted[service.Backend] = service
+	wanted := make(map[origin]Service, len(s.services))
+	for _, service := range s.services {
+		for _, one := range service.each() {
+			wanted[one.origin()] = one
+		}
 	}
-	for name, w := range s.watches {
-		service, stays := wanted[name]
+	for at, w := range s.watches {
+		service, stays := wanted[at]
 		if stays && service.asksLike(w.service) {
 			if slices.Equal(service.Addresses.Own, w.own) {
 				continue
 			}
-			if w.own = service.Addresses.Own; service.Addresses.judgesAlike(s.snapshot.Service(name)) && !w.refusesPort.Load() {
+			if w.own = service.Addresses.Own; service.Addresses.judgesAlike(s.parts[at].Service) && !w.refusesPort.Load() {
 				continue
 			}
 		}
 		w.cancel()
-		delete(s.watches, name)
+		delete(s.watches, at)
 	}
 	s.forget(wanted)
-	for name, service := range wanted {
-		if s.watches[name] == nil {
+	for at, service := range wanted {
+		if s.watches[at] == nil {
 			ctx, cancel := context.WithCancel(ctx)
 			w := &watch{service: service, own: service.Addresses.Own, source: s, decoder: newDecoder(service.Tags), log: service.log(s.log), cancel: cancel}
 			w.decoder.claims = service.Claims
+			if service.isBackup {
+				w.decoder.place.datacenter = service.from
+				w.late = time.AfterFunc(s.otherWait, w.goOnWithout)
+			}
 			if service.Resolve {
 				w.names, w.unknown = &names{lookup: s.options.Lookup, log: w.log}, make(chan struct{}, 1)
 			}
-			s.watches[name] = w
+			s.watches[at] = w
 			watches.Go(func() { w.run(ctx) })
 		}
 	}
@@ -184,17 +198,23 @@ func (s *Source) reconcile(ctx context.Context, watches *sync.WaitGroup) {
 
 // forget drops what is known of services that are not wanted. The caller holds
 // mu.
-func (s *Source) forget(wanted map[string]Service) {
+func (s *Source) forget(wanted map[origin]Service) {
 	var keep []catalog.Service
 	all := s.snapshot.Services()
 	for _, known := range all {
-		if _, ok := wanted[known.Name]; ok {
+		if _, ok := s.services[known.Name]; ok {
 			keep = append(keep, known)
 		}
 	}
 	for name := range s.health {
-		if _, ok := wanted[name]; !ok {
+		if _, ok := s.services[name]; !ok {
 			delete(s.health, name)
+			delete(s.merged, name)
+		}
+	}
+	for at := range s.parts {
+		if _, ok := wanted[at]; !ok {
+			delete(s.parts, at)
 		}
 	}
 	if len(keep) < len(all) {
@@ -206,10 +226,18 @@ func (s *Source) forget(wanted map[string]Service) {
 func (s *Source) stop() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for name, w := range s.watches {
+	for at, w := range s.watches {
 		w.cancel()
-		delete(s.watches, name)
+		delete(s.watches, at)
 	}
+}
+
+func byBackend(services []Service) map[string]Service {
+	out := make(map[string]Service, len(services))
+	for _, s := range services {
+		out[s.Backend] = s
+	}
+	return out
 }
 
 // notify leaves a value in a channel that has room for one.

@@ -15,14 +15,15 @@ import (
 	"github.com/pointsman/pointsman/sidecar/internal/catalog"
 )
 
-// watch asks for one service, again and again, and writes what it learns into
+// watch asks for one service in one datacenter, again and again, and writes what it learns into
 // its Source. It may do so as long as it is the one in Source.watches.
 type watch struct {
 	service Service
 	source  *Source
 	log     hclog.Logger
 	cancel  context.CancelFunc
-	own     []Listener // see Addresses.Own; the Source's mutex guards it
+	late    *time.Timer // ends the wait for its first answer; nil: nothing but that will do
+	own     []Listener  // see Addresses.Own; the Source's mutex guards it
 	// refusesPort: the last answer has an agent port that the rules refuse. Other
 	// listeners may let it in.
 	refusesPort atomic.Bool
@@ -35,8 +36,9 @@ type watch struct {
 		index uint64
 	}
 
-	// Both are run's own.
+	// These are run's own.
 	decoder  *decoder
+	zoneless bool            // the log has that the agent's node has no zone
 	remarked map[string]bool // the remarks that the log has
 }
 
@@ -49,6 +51,9 @@ func (w *watch) run(ctx context.Context) {
 	defer w.cancel()
 	if w.names != nil {
 		beside.Go(func() { w.lookUpNames(ctx) })
+	}
+	if w.late != nil {
+		defer w.late.Stop()
 	}
 	var from cursor
 	var paced pace
@@ -81,6 +86,11 @@ func (w *watch) run(ctx context.Context) {
 // once asks one time, and publishes what came. It gives where the next query
 // starts, and whether the answer brought anything new.
 func (w *watch) once(ctx context.Context, from cursor) (next cursor, news bool, err error) {
+	if w.service.PreferZone && from == (cursor{}) {
+		if aside(func() { err = w.findZone(ctx) }); err != nil {
+			return cursor{}, false, err
+		}
+	}
 	got, err := w.source.client.ask(ctx, &w.service, from, w.decoder)
 	if errors.Is(err, errYounger) {
 		return cursor{}, false, nil
@@ -107,7 +117,7 @@ func (w *watch) judge(ctx context.Context, from cursor, got answer) (next cursor
 // take publishes a usable answer. It gives next, or where the query is to begin
 // again.
 func (w *watch) take(ctx context.Context, got answer, next cursor, isFirst bool) (_ cursor, news bool, err error) {
-	before := w.source.Snapshot().Service(w.service.Backend)
+	before := w.known()
 	var hosts []string
 	if w.names != nil {
 		if hosts = hostsOf(got.all); isFirst && w.names.lacks(hosts) {
@@ -136,6 +146,13 @@ func (w *watch) take(ctx context.Context, got answer, next cursor, isFirst bool)
 		return cursor{}, false, nil // it is asked for again, and judged by the new rules
 	}
 	return next, news, nil
+}
+
+// known is what it has published, or the watch before it.
+func (w *watch) known() catalog.Service {
+	w.source.mu.Lock()
+	defer w.source.mu.Unlock()
+	return w.source.parts[w.service.origin()].Service
 }
 
 // rules are the rules for addresses that are in force.
@@ -170,50 +187,44 @@ func (w *watch) publish(now catalog.Service, rules Addresses) (news, current boo
 	s := w.source
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.watches[w.service.Backend] != w {
+	if s.watches[w.service.origin()] != w {
 		return false, true // the watch was ended meanwhile
 	}
 	if !slices.Equal(rules.Own, w.own) {
 		return false, false
 	}
-	before := s.snapshot.Service(w.service.Backend)
-	health := s.health[w.service.Backend]
-	news = !now.Equal(before)
-	if health.Err != nil {
-		w.log.Info("Consul query succeeded again", "was", health.Err)
+	p := s.parts[w.service.origin()]
+	news = !now.Equal(p.Service)
+	if p.health.Err != nil {
+		w.log.Info("Consul query succeeded again", "was", p.health.Err)
 	}
-	health.Answered, health.Err = time.Now(), nil
+	p.health.Answered, p.health.Err = time.Now(), nil
 	if news {
-		health.Changed = health.Answered
+		w.logChange(p.Service, now)
 	}
-	s.health[w.service.Backend] = health
-	s.snapshot = s.snapshot.With(now)
-	if news {
-		w.logChange(before, now)
-		notify(s.changed)
-		if !before.Known || !slices.Equal(before.Claims, now.Claims) {
-			notify(s.claimed)
-		}
-	}
+	p.Service = now
+	s.parts[w.service.origin()] = p
+	s.merge(w.service, news)
 	return news, true
 }
 
 // failed records why there is no answer. What is known stays as it is.
 func (w *watch) failed(err error) {
-	err = fmt.Errorf("consul: service %q: %w", w.service.Name, err)
+	err = fmt.Errorf("consul: %s: %w", w.service.text(), err)
 	s := w.source
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.watches[w.service.Backend] != w {
+	if s.watches[w.service.origin()] != w {
 		return
 	}
-	health := s.health[w.service.Backend]
-	if health.Err == nil {
+	p := s.parts[w.service.origin()]
+	if p.health.Err == nil {
 		w.log.Warn("Consul query failed, keeping last known instances", "error", err,
-			"known", s.snapshot.Service(w.service.Backend).Known, "answered", health.Answered)
+			"known", p.Known, "answered", p.health.Answered)
 	}
-	health.Err = err
-	s.health[w.service.Backend] = health
+	p.health.Err = err
+	s.parts[w.service.origin()] = p
+	s.noteHealth(w.service)
 }
 
 // logChange says in one line what an answer changed, and in one line each what

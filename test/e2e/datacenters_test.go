@@ -1,0 +1,88 @@
+package e2e
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/pointsman/pointsman/test/lab"
+)
+
+// twoDatacenters is a load balancer of dc1 whose service is in dc2, too.
+type twoDatacenters struct {
+	*world
+	consuls []*lab.Consul // of dc1 and dc2
+}
+
+func newTwoDatacenters(t *testing.T) *twoDatacenters {
+	t.Helper()
+	w := &twoDatacenters{world: emptyWorld(t)}
+	var err error
+	w.consuls, err = w.StartDatacenters(w.ctx, "dc1", "dc2")
+	w.must(err)
+	w.consul = w.consuls[0]
+	w.lb, err = w.NewBalancer("lb0", w.consul, lab.Service{Name: service, Backend: "api_nodes", Extra: "    datacenters: [dc1, dc2]\n"})
+	w.must(err)
+	w.must(w.lb.SetExtra("addresses: {allow: [127.0.0.0/8]}\n")) // dc2's are on loopback here, too
+	return w
+}
+
+// startIn starts nodes in one of the datacenters.
+func (w *twoDatacenters) startIn(datacenter, count int, args ...string) (nodes []*lab.Node) {
+	w.Helper()
+	for i := range count {
+		n, err := w.StartNode(w.ctx, w.consuls[datacenter], service, fmt.Sprintf("dc%d-%d", datacenter+1, i), "1.0", args...)
+		w.must(err)
+		nodes = append(nodes, n)
+	}
+	return nodes
+}
+
+// served is how many requests each instance has answered meanwhile.
+func (w *twoDatacenters) served(during func()) map[string]uint64 {
+	w.Helper()
+	clients := w.load()
+	during()
+	out := map[string]uint64{}
+	for _, c := range clients {
+		r, err := c.Finish(30 * time.Second)
+		w.must(err)
+		if r.Failed > 0 {
+			w.Errorf("%d of %d requests failed: %v", r.Failed, r.Requests, r.Failures)
+		}
+		for id, n := range r.Instances {
+			out[id] += n
+		}
+	}
+	return out
+}
+
+func TestDatacenters_LocalNodesLeaveAndComeBack_NoFailedRequest(t *testing.T) {
+	t.Parallel()
+	w := newTwoDatacenters(t)
+	w.must(w.lb.Start(w.ctx))
+	local := w.startIn(0, 2)
+	w.startIn(1, 2)
+	w.must(w.lb.Routes(w.ctx, 20*time.Second, service, "dc1-0", "dc1-1", "dc2-0.dc2", "dc2-1.dc2"))
+	if got := w.served(func() { time.Sleep(time.Second) }); got["dc2-0"]+got["dc2-1"] != 0 || got["dc1-0"] == 0 || got["dc1-1"] == 0 {
+		t.Errorf("with all up: %v, want dc1's only", got)
+	}
+	got := w.served(func() {
+		for _, n := range local {
+			w.must(n.Leave(30 * time.Second))
+		}
+		time.Sleep(time.Second)
+	})
+	if got["dc2-0"] == 0 || got["dc2-1"] == 0 {
+		t.Errorf("after dc1's have left: %v, want both of dc2", got)
+	}
+	w.served(func() {
+		for _, n := range local {
+			w.must(n.Restart(w.ctx))
+		}
+		w.must(w.lb.Routes(w.ctx, 20*time.Second, service, "dc1-0", "dc1-1", "dc2-0.dc2", "dc2-1.dc2"))
+	})
+	if got := w.served(func() { time.Sleep(time.Second) }); got["dc2-0"]+got["dc2-1"] != 0 {
+		t.Errorf("with all up again: %v, want dc1's only", got)
+	}
+}
