@@ -77,7 +77,7 @@ func (a *asker) ask(ctx context.Context, to sidecar, service, instance string, i
 	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
 		WroteRequest: func(info httptrace.WroteRequestInfo) { sent.Store(info.Err == nil) },
 	})
-	target := sidecarapi.Target{LoadBalancer: to.name, URL: scheme + "://" + to.at, Registered: true}
+	target := sidecarapi.Target{LoadBalancer: to.name, URL: scheme + "://" + to.at, Datacenter: to.asks, Registered: true}
 	got.Drain, err = a.client.Drain(ctx, target, service, instance, index, wait)
 	if errors.Is(err, sidecarapi.ErrNotRouted) {
 		return got, true, nil

@@ -25,8 +25,10 @@ type catalog struct {
 	service, id string // the program's
 	mark        string // that says it leaves
 	sidecars    string // the service of the sidecars
+	others      others // of other datacenters
 
 	node  string    // where it is registered; known with the mark
+	own   string    // and in which datacenter
 	seen  uint64    // the index of the last answer about the service
 	index uint64    // of the last one since the mark shows
 	read  time.Time // when that was
@@ -49,7 +51,7 @@ var errNoMark = errors.New("leaving mark not visible in Consul yet")
 // balancer answer that has not heard of it.
 func (c *catalog) shows(ctx context.Context) error {
 	for {
-		entries, meta, err := c.own(ctx, c.seen)
+		entries, meta, err := c.entry(ctx, c.seen)
 		if err != nil {
 			if c.seen > 0 {
 				err = fmt.Errorf("%w: %w", errNoMark, err)
@@ -58,7 +60,8 @@ func (c *catalog) shows(ctx context.Context) error {
 			return err
 		}
 		if i := slices.IndexFunc(entries, c.isMarked); i >= 0 {
-			c.node, c.index, c.read = entries[i].Node.Node, meta.LastIndex, time.Now()
+			c.node, c.own = entries[i].Node.Node, entries[i].Node.Datacenter
+			c.index, c.read = meta.LastIndex, time.Now()
 			return nil
 		}
 		if meta.LastIndex <= c.seen {
@@ -80,8 +83,8 @@ func (c *catalog) isOwn(e *api.ServiceEntry) bool {
 
 func (c *catalog) isAnothers(e *api.ServiceEntry) bool { return c.isOwn(e) && !c.isMarked(e) }
 
-// own reads the program's own entry, and of the service the index.
-func (c *catalog) own(ctx context.Context, after uint64) ([]*api.ServiceEntry, *api.QueryMeta, error) {
+// entry reads the program's own entry, and of the service the index.
+func (c *catalog) entry(ctx context.Context, after uint64) ([]*api.ServiceEntry, *api.QueryMeta, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	options := &api.QueryOptions{WaitIndex: after, WaitTime: callTimeout / 2, Filter: isID("Service.ID", c.id)}
@@ -102,7 +105,8 @@ func isID(field, id string) string {
 // would never come again.
 func (c *catalog) look(ctx context.Context) (view, error) {
 	var v view
-	if own, meta, err := c.own(ctx, 0); err == nil {
+	others := c.others.ask(ctx, c)
+	if own, meta, err := c.entry(ctx, 0); err == nil {
 		v.superseded = slices.ContainsFunc(own, c.isAnothers)
 		if time.Since(c.read) >= askWait {
 			c.index, c.read = meta.LastIndex, time.Now()
@@ -112,10 +116,11 @@ func (c *catalog) look(ctx context.Context) (view, error) {
 	defer cancel()
 	// Also those whose check does not pass: their HAProxy may still serve.
 	entries, meta, err := c.health.Service(c.sidecars, "", false, (&api.QueryOptions{}).WithContext(ctx))
+	more, isFiltered := others()
 	if err != nil {
 		return view{}, err
 	}
-	v.index, v.sidecars, v.filtered = c.index, sidecarsOf(entries, c.service), meta.ResultsFilteredByACLs
+	v.index, v.sidecars, v.filtered = c.index, append(sidecarsOf(entries, c.service, c.own, ""), more...), meta.ResultsFilteredByACLs || isFiltered
 	return v, nil
 }
 

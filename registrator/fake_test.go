@@ -33,6 +33,9 @@ type agentFake struct {
 	sidecars []*api.ServiceEntry
 	index    uint64
 	newer    chan struct{} // closed with the next change
+
+	datacenter string                         // theirs
+	elsewhere  map[string][]*api.ServiceEntry // the sidecars of other ones that can be reached; nil: they do not answer
 }
 
 type call struct {
@@ -152,6 +155,19 @@ func (f *agentFake) health(r *http.Request) (*http.Response, error) {
 		}
 	}
 	entries := f.sidecars
+	if dc := query.Get("dc"); dc != "" {
+		there, reached := f.elsewhere[dc]
+		if there == nil && reached { // packets are lost
+			f.mu.Unlock()
+			<-r.Context().Done()
+			f.mu.Lock()
+			return nil, r.Context().Err()
+		}
+		if !reached {
+			return &http.Response{StatusCode: http.StatusInternalServerError, Body: io.NopCloser(strings.NewReader("No path to datacenter")), Header: http.Header{}, Request: r}, nil
+		}
+		entries = there
+	}
 	if strings.HasSuffix(r.URL.Path, "/api") {
 		entries = nil
 		if f.shown != "" {
@@ -164,7 +180,7 @@ func (f *agentFake) health(r *http.Request) (*http.Response, error) {
 				return nil, err
 			}
 			own.ID, own.Meta = body.ID, body.Meta
-			entries = []*api.ServiceEntry{{Node: &api.Node{Node: "n"}, Service: &own}}
+			entries = []*api.ServiceEntry{{Node: &api.Node{Node: "n", Datacenter: f.datacenter}, Service: &own}}
 		}
 	}
 	body, err := json.Marshal(entries)

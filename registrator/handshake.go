@@ -31,6 +31,7 @@ type handshake struct {
 func (h *handshake) await(ctx context.Context, mark string) error {
 	began := time.Now()
 	c := &catalog{health: h.health, service: h.service, id: h.id, mark: mark, sidecars: h.sidecars.Service}
+	c.others = others{names: h.sidecars.Datacenters, wait: h.wait / 2, heard: map[string][]sidecar{}}
 	done := h.asked.leaveUnless(h.wait)
 	first, err := h.look(ctx, c)
 	done()

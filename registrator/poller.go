@@ -133,6 +133,8 @@ func (t *poller) run(ctx context.Context) Drain {
 					silent = began.Add(hold) // when it should have answered at the latest
 				case asked:
 					silent = time.Now() // there was a load balancer until now
+				case to.unread:
+					silent = t.began // it was asked for since then
 				}
 				late.Reset(time.Until(silent.Add(soon(t.wait))))
 			}
@@ -193,7 +195,7 @@ func (t *poller) end(to sidecar, outcome Outcome, why error) Drain {
 	defer t.mu.Unlock()
 	t.hasGone(nil)
 	return Drain{
-		Balancer: to.name, Address: to.at, Outcome: outcome, Took: time.Since(t.began),
+		Balancer: to.label(), Address: to.at, Outcome: outcome, Took: time.Since(t.began),
 		Sessions: t.got.Sessions, MaxSessions: t.most, Reason: why,
 	}
 }

@@ -24,27 +24,50 @@ type sidecar struct {
 	at    string // host:port
 	https bool
 	bad   error // why it can't be asked, or nil
+
+	datacenter string // if it is in another one than the program
+	asks       string // the datacenter that is named in questions; "" is none
+	unread     bool   // it stands for all sidecars of the datacenter, which is not known to have any
+}
+
+// label is the load balancer's name for logs, unique among all datacenters.
+func (s sidecar) label() string {
+	if s.datacenter == "" || s.unread {
+		return s.name
+	}
+	return s.name + "." + s.datacenter
 }
 
 // isAt reports whether both are asked the same way.
 func (s sidecar) isAt(o sidecar) bool {
-	return s.name == o.name && s.at == o.at && s.https == o.https && (s.bad == nil) == (o.bad == nil)
+	return s.name == o.name && s.at == o.at && s.asks == o.asks && s.https == o.https && (s.bad == nil) == (o.bad == nil)
 }
 
-// sidecarsOf reads the registrations, which anybody may have written, and gives
-// those that may route to the service, sorted. One that can't be read is given
-// too, as bad: its load balancer may send requests all the same.
-func sidecarsOf(entries []*api.ServiceEntry, service string) []sidecar {
+// sidecarsOf reads the registrations of a datacenter, which anybody may have written, and
+// gives those that may route to the service's instances in the program's own, sorted.
+// datacenter is "" where both are the same. One that can't be read is given too, as bad:
+// its load balancer may send requests all the same.
+func sidecarsOf(entries []*api.ServiceEntry, service, own, datacenter string) []sidecar {
 	var out []sidecar
 	for _, e := range entries {
 		if e == nil || e.Node == nil || e.Service == nil {
 			continue
 		}
 		said, err := contract.ParseSidecar(e.Service.Meta)
-		if err == nil && (!said.MayRoute(service) || hasEnded(e, said)) {
+		may, isNamed := said.MayRouteIn(service, own)
+		if datacenter != "" {
+			may = isNamed || said.Unlisted
+		}
+		if err == nil && (!may || hasEnded(e, said)) {
 			continue
 		}
-		s := sidecar{key: e.Node.Node + "\n" + e.Service.ID, name: said.Balancer, https: said.HTTPS, bad: err}
+		s := sidecar{key: e.Node.Node + "\n" + e.Service.ID, name: said.Balancer, https: said.HTTPS, bad: err, datacenter: datacenter}
+		if datacenter != "" {
+			s.key = datacenter + "\n" + s.key
+		}
+		if isNamed || datacenter != "" {
+			s.asks = own
+		}
 		if s.name == "" {
 			s.name = short(e.Service.ID)
 		}

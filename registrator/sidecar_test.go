@@ -22,7 +22,7 @@ func FuzzSidecarsOf(f *testing.F) {
 			Service: &api.AgentService{ID: id, Address: address, Port: port, Meta: map[string]string{
 				contract.KeyBalancer: name, contract.KeyRoutes: routes, contract.KeyScheme: scheme,
 			}},
-		}}, "api")
+		}}, "api", "dc1", "")
 		if len(got) > 1 {
 			t.Fatalf("%d sidecars of one registration", len(got))
 		}

@@ -4,6 +4,8 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"regexp"
+	"slices"
 
 	"github.com/pointsman/pointsman/internal/credential"
 	"github.com/pointsman/pointsman/registrator/contract"
@@ -17,6 +19,10 @@ type Sidecars struct {
 	Off bool
 
 	Service string // under which they are registered; default DefaultSidecars
+
+	// Datacenters are Consul's other ones in which there are load balancers that route to
+	// the program: those whose sidecars have its datacenter among a service's datacenters.
+	Datacenters []string
 
 	// Token is what they ask for, if they do; TokenFile is a file with it, read
 	// again for each question. At most one of both. It is sent over TLS only, and
@@ -41,6 +47,9 @@ type Sidecars struct {
 	ServerName                string
 }
 
+// datacenterName is what Consul takes, in lower case.
+var datacenterName = regexp.MustCompile(`^[a-z0-9_-]{1,64}$`)
+
 // check gives s with its defaults, or all that is wrong with it.
 func (s Sidecars) check() (Sidecars, error) {
 	var errs []error
@@ -49,6 +58,14 @@ func (s Sidecars) check() (Sidecars, error) {
 	}
 	if s.Service == "" {
 		s.Service = DefaultSidecars
+	}
+	for i, name := range s.Datacenters {
+		switch {
+		case !datacenterName.MatchString(name):
+			bad("datacenter %s: want lower-case letters, digits, '-' and '_'", short(name))
+		case slices.Contains(s.Datacenters[:i], name):
+			bad("datacenter %q: listed twice", name)
+		}
 	}
 	if s.Token != "" && s.TokenFile != "" {
 		bad("a token and a token file, %q: want at most one", s.TokenFile)

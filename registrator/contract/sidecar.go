@@ -44,8 +44,9 @@ type Sidecar struct {
 	Balancer string // the load balancer's name
 	HTTPS    bool   // its API speaks TLS
 
-	// Services is what it routes, sorted, each once. Unlisted is set where there
-	// are too many to list: a client that wants to know has to ask.
+	// Services is what it routes, sorted, each once, and with ServiceIn each of the
+	// datacenters that are named for a service. Unlisted is set where there are too many
+	// to list: a client that wants to know has to ask.
 	Services []string
 	Unlisted bool
 
@@ -59,6 +60,21 @@ type Sidecar struct {
 // MayRoute reports whether the sidecar routes the service, as far as it says.
 func (s Sidecar) MayRoute(service string) bool {
 	return s.Unlisted || slices.Contains(s.Services, service)
+}
+
+// ServiceIn is how a sidecar lists a service whose instances of one of Consul's
+// datacenters it routes to, besides the service itself.
+func ServiceIn(service, datacenter string) string { return service + "@" + datacenter }
+
+// MayRouteIn reports whether the sidecar routes to the service's instances of a
+// datacenter, as far as it says. isNamed is that it names the datacenter for the service;
+// without that it has the instances of its agent's.
+func (s Sidecar) MayRouteIn(service, datacenter string) (may, isNamed bool) {
+	if slices.Contains(s.Services, ServiceIn(service, datacenter)) {
+		return true, true
+	}
+	namesAnother := slices.ContainsFunc(s.Services, func(listed string) bool { return strings.HasPrefix(listed, ServiceIn(service, "")) })
+	return s.MayRoute(service) && !namesAnother, false
 }
 
 // Format gives the keys and values that say s. It does not check s:

@@ -120,3 +120,27 @@ func FuzzParseSidecar(f *testing.F) {
 		}
 	})
 }
+
+func TestMayRouteIn_DatacentersNamedOrNot(t *testing.T) {
+	for _, c := range []struct {
+		name       string
+		s          contract.Sidecar
+		datacenter string
+		may, named bool
+	}{
+		{"no datacenter named", contract.Sidecar{Services: []string{"api"}}, "dc1", true, false},
+		{"named", contract.Sidecar{Services: []string{"api", "api@dc1", "api@dc2"}}, "dc2", true, true},
+		{"others named", contract.Sidecar{Services: []string{"api", "api@dc1"}}, "dc2", false, false},
+		{"named for another service", contract.Sidecar{Services: []string{"api", "web", "web@dc2"}}, "dc2", true, false},
+		{"another service alone", contract.Sidecar{Services: []string{"web", "web@dc2"}}, "dc2", false, false},
+		{"too many to list", contract.Sidecar{Unlisted: true}, "dc2", true, false},
+	} {
+		said, err := contract.ParseSidecar(contract.Sidecar{Balancer: "lb0", Services: c.s.Services, Unlisted: c.s.Unlisted}.Format())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if may, named := said.MayRouteIn("api", c.datacenter); may != c.may || named != c.named {
+			t.Errorf("%s: got %v, %v, want %v, %v", c.name, may, named, c.may, c.named)
+		}
+	}
+}

@@ -131,6 +131,9 @@ type ViewInstance struct {
 // what another program answers, each other error.
 func (c *Client) Drain(ctx context.Context, to Target, service, instance string, index uint64, d time.Duration) (Drain, error) {
 	q := wait([]string{"drain", service, instance}, url.Values{"index": {strconv.FormatUint(index, 10)}}, d)
+	if to.Datacenter != "" {
+		q.query.Set("dc", to.Datacenter)
+	}
 	q.signed = true
 	body, err := c.ask(ctx, to, q)
 	if err != nil {

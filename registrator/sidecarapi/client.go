@@ -102,6 +102,10 @@ type Target struct {
 	LoadBalancer string // its name, which the answer must have; "" is any
 	URL          string // scheme http or https, host and port
 
+	// Datacenter is Consul's, of the instance and the index that Drain asks about; "" is the
+	// first one that the sidecar has for the service.
+	Datacenter string
+
 	// Registered says that the URL is what is registered in Consul, and not the caller's
 	// own. Such a sidecar is sent the token only over TLS, and only if Options.TLS has
 	// RootCAs or a ServerName: all who may register a service may name an address.

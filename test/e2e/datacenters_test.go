@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -62,7 +63,7 @@ func TestDatacenters_LocalNodesLeaveAndComeBack_NoFailedRequest(t *testing.T) {
 	w := newTwoDatacenters(t)
 	w.must(w.lb.Start(w.ctx))
 	local := w.startIn(0, 2)
-	w.startIn(1, 2)
+	other := w.startIn(1, 2, "--sidecar-datacenter", "dc1")
 	w.must(w.lb.Routes(w.ctx, 20*time.Second, service, "dc1-0", "dc1-1", "dc2-0.dc2", "dc2-1.dc2"))
 	if got := w.served(func() { time.Sleep(time.Second) }); got["dc2-0"]+got["dc2-1"] != 0 || got["dc1-0"] == 0 || got["dc1-1"] == 0 {
 		t.Errorf("with all up: %v, want dc1's only", got)
@@ -75,6 +76,17 @@ func TestDatacenters_LocalNodesLeaveAndComeBack_NoFailedRequest(t *testing.T) {
 	})
 	if got["dc2-0"] == 0 || got["dc2-1"] == 0 {
 		t.Errorf("after dc1's have left: %v, want both of dc2", got)
+	}
+	w.served(func() {
+		began := time.Now()
+		w.must(other[0].Leave(30 * time.Second))
+		if took := time.Since(began); took > 2*time.Second {
+			t.Errorf("left after %v, as without an answer of dc1", took)
+		}
+		w.must(other[0].Restart(w.ctx))
+	})
+	if log := other[0].Tail(100); !strings.Contains(log, "drained on load balancer") || !strings.Contains(log, "lb0.dc1") {
+		t.Errorf("it was not told that dc1's load balancer has drained it:\n%s", log)
 	}
 	w.served(func() {
 		for _, n := range local {

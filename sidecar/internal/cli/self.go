@@ -139,6 +139,9 @@ func selfEntry(cfg config.Config, address string, bound net.Addr) entry {
 	}
 	for _, s := range cfg.Services {
 		says.Services = append(says.Services, s.Name)
+		for _, datacenter := range cfg.WatchedDatacenters(s) {
+			says.Services = append(says.Services, contract.ServiceIn(s.Name, datacenter))
+		}
 	}
 	return entry{
 		Service: cfg.API.Service, ID: "pointsman-sidecar-" + cfg.Name, Address: address, Port: registered,

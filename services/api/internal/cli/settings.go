@@ -63,6 +63,7 @@ func (s *settings) flags(f *pflag.FlagSet) {
 	f.DurationVar(&s.stopTimeout, "stop-timeout", 0, "longest time of the whole stop, plus up to 5s to deregister; requests still in flight are cut; default leave-timeout plus linger plus 14s")
 
 	f.StringVar(&s.sidecars, "sidecars", registrator.DefaultSidecars, "`service` name of the load balancers' sidecars in Consul, which report when the node is drained; off asks none")
+	f.StringSliceVar(&s.sidecar.Datacenters, "sidecar-datacenter", nil, "another Consul `datacenter` whose load balancers route to the node; their sidecars are asked, too; may be repeated")
 	f.StringVar(&s.sidecar.TokenFile, "sidecar-token-file", "", "`file` with the bearer token for the sidecars' API; sent only over TLS, with a CA file or a server name")
 	f.StringVar(&s.sidecar.CAFile, "sidecar-ca-file", "", "`file` with the authorities of the sidecars' certificates; default the system's. If set, sidecars without TLS are not asked")
 	f.StringVar(&s.sidecar.CertFile, "sidecar-cert-file", "", "`file` with the client certificate for the sidecars' API")

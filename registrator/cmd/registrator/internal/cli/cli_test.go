@@ -38,7 +38,7 @@ func TestEverySettingIsReadFromFlagAndFromEnvironment(t *testing.T) {
 		version: "1.1", weight: 5, backup: true, maxConn: 9,
 		check: []check{{path: "/healthz"}, {tcp: true}}, checkHost: "web.test", checkSkipVerify: true, checkInterval: 2 * time.Second, checkTimeout: 3 * time.Second, readyTimeout: time.Minute, anyListener: true,
 		signal: syscall.SIGQUIT, leaveWait: 4 * time.Second, leaveTimeout: 6 * time.Second, stopTimeout: 5 * time.Second,
-		sidecars: "sc", sidecarTokenFile: "t", sidecarCAFile: "ca", sidecarCertFile: "c", sidecarKeyFile: "k", sidecarServerName: "n", init: true, foreground: true,
+		sidecars: "sc", sidecarDatacenters: []string{"dc1", "dc2"}, sidecarTokenFile: "t", sidecarCAFile: "ca", sidecarCertFile: "c", sidecarKeyFile: "k", sidecarServerName: "n", init: true, foreground: true,
 		logJSON: true, logLevel: hclog.Debug,
 	}
 	for name, in := range map[string]struct{ args, environ []string }{
@@ -47,13 +47,13 @@ func TestEverySettingIsReadFromFlagAndFromEnvironment(t *testing.T) {
 			"--version=1.1", "--weight=5", "--backup", "--maxconn=9",
 			"--check=http:/healthz", "--check=tcp", "--check-host=web.test", "--check-skip-verify", "--check-interval=2s", "--check-timeout=3s", "--ready-timeout=1m", "--any-listener",
 			"--signal=QUIT", "--leave-wait=4s", "--leave-timeout=6s", "--stop-timeout=5s",
-			"--sidecars=sc", "--sidecar-token-file=t", "--sidecar-ca-file=ca", "--sidecar-cert-file=c", "--sidecar-key-file=k", "--sidecar-server-name=n", "--init", "--foreground", "--log-format=json", "--log-level=debug",
+			"--sidecars=sc", "--sidecar-datacenter=dc1", "--sidecar-datacenter=dc2", "--sidecar-token-file=t", "--sidecar-ca-file=ca", "--sidecar-cert-file=c", "--sidecar-key-file=k", "--sidecar-server-name=n", "--init", "--foreground", "--log-format=json", "--log-level=debug",
 		}},
 		"environment": {environ: []string{
 			"REGISTRATOR_SERVICE=api", "REGISTRATOR_PORT=4000", "REGISTRATOR_ID=api-1", "REGISTRATOR_ADDRESS=2001:db8::1",
 			"REGISTRATOR_TAG=a,b", "REGISTRATOR_META=k=v,l=", "REGISTRATOR_VERSION=1.1", "REGISTRATOR_WEIGHT=5", "REGISTRATOR_BACKUP=true",
 			"REGISTRATOR_MAXCONN=9", "REGISTRATOR_CHECK=http:/healthz,tcp", "REGISTRATOR_CHECK_HOST=web.test", "REGISTRATOR_CHECK_SKIP_VERIFY=true", "REGISTRATOR_CHECK_INTERVAL=2s", "REGISTRATOR_CHECK_TIMEOUT=3s",
-			"REGISTRATOR_READY_TIMEOUT=1m", "REGISTRATOR_ANY_LISTENER=true", "REGISTRATOR_SIGNAL=SIGQUIT", "REGISTRATOR_LEAVE_WAIT=4s", "REGISTRATOR_LEAVE_TIMEOUT=6s", "REGISTRATOR_SIDECARS=sc", "REGISTRATOR_SIDECAR_TOKEN_FILE=t", "REGISTRATOR_SIDECAR_CA_FILE=ca",
+			"REGISTRATOR_READY_TIMEOUT=1m", "REGISTRATOR_ANY_LISTENER=true", "REGISTRATOR_SIGNAL=SIGQUIT", "REGISTRATOR_LEAVE_WAIT=4s", "REGISTRATOR_LEAVE_TIMEOUT=6s", "REGISTRATOR_SIDECARS=sc", "REGISTRATOR_SIDECAR_DATACENTER=dc1,dc2", "REGISTRATOR_SIDECAR_TOKEN_FILE=t", "REGISTRATOR_SIDECAR_CA_FILE=ca",
 			"REGISTRATOR_SIDECAR_CERT_FILE=c", "REGISTRATOR_SIDECAR_KEY_FILE=k", "REGISTRATOR_SIDECAR_SERVER_NAME=n", "REGISTRATOR_STOP_TIMEOUT=5s",
 			"REGISTRATOR_INIT=1", "REGISTRATOR_FOREGROUND=true", "REGISTRATOR_LOG_FORMAT=json", "REGISTRATOR_LOG_LEVEL=debug",
 		}},

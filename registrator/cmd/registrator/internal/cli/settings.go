@@ -47,13 +47,14 @@ type settings struct {
 	foreground   bool
 	passToken    bool
 
-	sidecars          string // "" or "off" asks none
-	sidecarTokenFile  string
-	sidecarSigningKey string // its file
-	sidecarCAFile     string
-	sidecarCertFile   string
-	sidecarKeyFile    string
-	sidecarServerName string
+	sidecars           string // "" or "off" asks none
+	sidecarDatacenters []string
+	sidecarTokenFile   string
+	sidecarSigningKey  string // its file
+	sidecarCAFile      string
+	sidecarCertFile    string
+	sidecarKeyFile     string
+	sidecarServerName  string
 
 	logJSON  bool
 	logLevel hclog.Level
@@ -104,6 +105,7 @@ func (s *settings) flags(flags *pflag.FlagSet) {
 	flags.BoolVar(&s.passToken, "pass-consul-token", false, "pass CONSUL_HTTP_TOKEN and CONSUL_HTTP_AUTH on to the program")
 
 	add(flags, &s.sidecars, registrator.DefaultSidecars, "sidecars", "service", "service name of the load balancers' sidecars in Consul, which report when\nthe program is drained; off asks none", parseText)
+	addList(flags, &s.sidecarDatacenters, "sidecar-datacenter", "name", "another Consul datacenter whose load balancers route to the program; their\nsidecars are asked, too; may be repeated", parseText)
 	text(&s.sidecarTokenFile, "sidecar-token-file", "file", "file with the bearer token for the sidecars' API; sent only over TLS,\nwith a CA file or a server name")
 	text(&s.sidecarSigningKey, "sidecar-signing-key-file", "file", "file with the key that the sidecars sign their answers with; if set, only\nsigned answers are believed; with several keys, one a line, those signed with any")
 	text(&s.sidecarCAFile, "sidecar-ca-file", "file", "file with the authorities of the sidecars' certificates (default: the\nsystem's); if set, sidecars without TLS are not asked")
@@ -161,7 +163,7 @@ func (s *settings) registration(at place, checks []registrator.Check, consul *ap
 		Weights: api.AgentWeights{Passing: s.weight, Warning: 1},
 		Checks:  checks, LeaveWait: s.leaveWait, LeaveTimeout: s.leaveTimeout, Logger: log,
 		Sidecars: registrator.Sidecars{
-			Off: s.sidecars == "" || s.sidecars == "off", Service: s.sidecars,
+			Off: s.sidecars == "" || s.sidecars == "off", Service: s.sidecars, Datacenters: s.sidecarDatacenters,
 			TokenFile: s.sidecarTokenFile, SigningKeyFile: s.sidecarSigningKey, CAFile: s.sidecarCAFile, CertFile: s.sidecarCertFile, KeyFile: s.sidecarKeyFile,
 			ServerName: s.sidecarServerName,
 		},
