@@ -6,6 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hashicorp/consul/api"
+
 	"github.com/pointsman/pointsman/test/lab"
 )
 
@@ -96,5 +98,73 @@ func TestDatacenters_LocalNodesLeaveAndComeBack_NoFailedRequest(t *testing.T) {
 	})
 	if got := w.served(func() { time.Sleep(time.Second) }); got["dc2-0"]+got["dc2-1"] != 0 {
 		t.Errorf("with all up again: %v, want dc1's only", got)
+	}
+}
+
+// HAProxy's checks alone take dc1's nodes out, and later bring them back, while dc2's
+// Consul has ended: what is known of dc2 stays.
+func TestDatacenters_LocalChecksFail_OthersServe(t *testing.T) {
+	t.Parallel()
+	w := newTwoDatacenters(t)
+	w.must(w.lb.Start(w.ctx))
+	local := w.startIn(0, 2)
+	w.startIn(1, 2)
+	all := []string{"dc1-0", "dc1-1", "dc2-0.dc2", "dc2-1.dc2"}
+	w.must(w.lb.Routes(w.ctx, 20*time.Second, service, all...))
+	w.must(w.consuls[1].Kill())
+	got := w.served(func() {
+		for _, n := range local {
+			w.must(n.Fail(w.ctx, "critical")) // it still answers requests
+		}
+		w.must(w.lb.Routes(w.ctx, 20*time.Second, service, all[2:]...))
+		time.Sleep(time.Second)
+	})
+	if got["dc2-0"] == 0 || got["dc2-1"] == 0 {
+		t.Errorf("with dc1's checks failing: %v, want both of dc2", got)
+	}
+	w.served(func() {
+		for _, n := range local {
+			w.must(n.Fail(w.ctx, "ok"))
+		}
+		w.must(w.lb.Routes(w.ctx, 30*time.Second, service, all...))
+	})
+	if got := w.served(func() { time.Sleep(time.Second) }); got["dc2-0"]+got["dc2-1"] != 0 {
+		t.Errorf("with all up again: %v, want dc1's only", got)
+	}
+}
+
+func TestPreferZone_OwnZoneLeavesAndComesBack_NoFailedRequest(t *testing.T) {
+	t.Parallel()
+	w := &twoDatacenters{world: emptyWorld(t)}
+	var err error
+	w.consul, err = w.NewConsul(0)
+	w.must(err)
+	w.consul.Flags = []string{"-node-meta=zone:eu-1a"}
+	w.must(w.consul.Restart(w.ctx))
+	w.lb, err = w.NewBalancer("lb0", w.consul, lab.Service{Name: service, Backend: "api_nodes", Extra: "    prefer_zone: true\n"})
+	w.must(err)
+	w.must(w.lb.SetExtra("addresses: {allow: [127.0.0.0/8]}\n"))
+	w.must(w.lb.Start(w.ctx))
+	own := w.startNodes("1.0", "own", 1)[0]
+	far, err := w.StartNode(w.ctx, w.consul, service, "far", "1.0", "--no-register")
+	w.must(err)
+	_, err = w.consul.Client.Catalog().Register(&api.CatalogRegistration{
+		Node: "elsewhere", Address: "127.0.0.1", NodeMeta: map[string]string{"zone": "eu-1b"},
+		Service: &api.AgentService{ID: "far", Service: service, Address: "127.0.0.1", Port: far.Port},
+	}, nil)
+	w.must(err)
+	w.must(w.lb.Routes(w.ctx, 20*time.Second, service, "own0", "far"))
+	if got := w.served(func() { time.Sleep(time.Second) }); got["far"] != 0 || got["own0"] == 0 {
+		t.Errorf("with both up: %v, want the own zone only", got)
+	}
+	if got := w.served(func() { w.must(own.Leave(30 * time.Second)); time.Sleep(time.Second) }); got["far"] == 0 {
+		t.Errorf("after the own one has left: %v, want the other zone", got)
+	}
+	w.served(func() {
+		w.must(own.Restart(w.ctx))
+		w.must(w.lb.Routes(w.ctx, 20*time.Second, service, "own0", "far"))
+	})
+	if got := w.served(func() { time.Sleep(time.Second) }); got["far"] != 0 {
+		t.Errorf("with both up again: %v, want the own zone only", got)
 	}
 }
