@@ -81,6 +81,20 @@ func TestDatacenters_OneIsUnreachable_LeaveWaitAtMost(t *testing.T) {
 	}
 }
 
+// All are asked at once: three that are silent take as long as one.
+func TestDatacenters_SeveralAreSilent_LeaveWaitAtMost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := inOther()
+		l.config.Sidecars.Datacenters = []string{"dc1", "dc3", "dc4"}
+		l.elsewhere = map[string][]*api.ServiceEntry{"dc1": nil, "dc3": nil, "dc4": nil}
+		took, err := l.leaves(t, t.Context())
+		if err != nil || len(l.outcomes) != 3 {
+			t.Errorf("got %v, %q, want the three waited for", err, l.got())
+		}
+		within(t, took, registrator.DefaultLeaveWait, registrator.DefaultLeaveWait+l.lag)
+	})
+}
+
 func TestDatacenters_OneAnswersLater_ItsSidecarsAreAsked(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := inOther()
