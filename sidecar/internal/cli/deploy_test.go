@@ -238,6 +238,7 @@ func TestDeployShowsItsToken(t *testing.T) {
 // Any program may register as a sidecar; what can't be read is not passed
 // over, for it may be one that routes the service.
 func TestDeployBeginsNothingWithASidecarThatCannotBeRead(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		meta map[string]string
 		args []string

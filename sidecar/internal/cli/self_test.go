@@ -136,6 +136,7 @@ func recorded(t *testing.T, cfg config.Config, lasts time.Duration) (health func
 }
 
 func TestRecordOfStoppedSidecar_HAProxyStops_EndsWithItsHealthCheck(t *testing.T) {
+	t.Parallel()
 	for name, settings := range map[string]func(address string) config.Config{
 		"health answer": func(a string) config.Config {
 			return config.Config{HAProxy: config.HAProxy{Health: config.Health{Bind: a, URI: "/"}}}
