@@ -101,12 +101,16 @@ const asksAgents = "    agent_check: {from_meta: true}\n    check: {path: /healt
 // Issue 14: HAProxy was never told that the node leaves, and the requests under way
 // failed when it ended.
 func TestAgentCheck_SidecarOrConsulDead_LeavingNodeLosesNothing(t *testing.T) {
-	kill := (*lab.Process).Kill
-	freeze := func(p *lab.Process) error {
+	t.Parallel()
+	kill := func(_ *testing.T, p *lab.Process) error { return p.Kill() }
+	freeze := func(t *testing.T, p *lab.Process) error {
+		t.Helper()
 		t.Cleanup(func() { _ = p.Thaw() }) // it may have ended
 		return p.Freeze()
 	}
-	for name, c := range map[string]struct{ sidecar, consul func(*lab.Process) error }{
+	for name, c := range map[string]struct {
+		sidecar, consul func(*testing.T, *lab.Process) error
+	}{
 		"sidecar killed":            {kill, nil},
 		"sidecar frozen":            {freeze, nil},
 		"Consul killed":             {nil, kill},
@@ -115,12 +119,13 @@ func TestAgentCheck_SidecarOrConsulDead_LeavingNodeLosesNothing(t *testing.T) {
 		"sidecar and Consul frozen": {freeze, freeze},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			w := newAbruptWorld(t, asksAgents, "web-1", "web-2")
 			if c.sidecar != nil {
-				w.must(c.sidecar(w.lb.Sidecar))
+				w.must(c.sidecar(t, w.lb.Sidecar))
 			}
 			if c.consul != nil {
-				w.must(c.consul(w.consul.Process))
+				w.must(c.consul(t, w.consul.Process))
 			}
 			began := time.Now()
 			w.leaves("web-1")

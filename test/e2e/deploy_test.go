@@ -280,6 +280,7 @@ func TestARestartedHAProxyServesTheCurrentServersWithoutASidecar(t *testing.T) {
 }
 
 func TestChangesMadeByHandAreCorrectedCountedAndLogged(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct{ name, command string }{
 		{"a server disabled", "disable server api_nodes/%s"},
 		{"a server drained", "set server api_nodes/%s state drain"},
@@ -322,6 +323,7 @@ func (w *world) drift() float64 {
 }
 
 func TestConsulAwayChangesNothing(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, 3)
 	clients := w.load()
 	w.must(w.consul.Kill())

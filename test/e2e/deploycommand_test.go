@@ -380,6 +380,7 @@ func TestDeploy_ForeignInstances_NeitherStoppedNorCounted(t *testing.T) {
 
 // Who says so has all instances stopped, or those of another pattern.
 func TestDeploy_ForeignInstancesIncluded_Stopped(t *testing.T) {
+	t.Parallel()
 	for name, args := range map[string][]string{
 		"include-foreign":  {"--include-foreign"},
 		"instance-pattern": {"--instance-pattern", "(api|other)-.*"},

@@ -78,6 +78,7 @@ func (w *world) answersTo(from, token string) error {
 // A client that reaches the API must not blind the sidecar by connections (issue 14,
 // point 2).
 func TestAPI_FloodedByConnections_NewNodeIsRouted(t *testing.T) {
+	t.Parallel()
 	const token = "of-the-api"
 	long := "GET /api/v1/drain/api/old0?wait=10m HTTP/1.1\r\nHost: localhost\r\n\r\n"
 	for name, c := range map[string]struct {

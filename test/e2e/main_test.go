@@ -5,11 +5,8 @@ package e2e
 
 import (
 	"context"
-	"flag"
 	"fmt"
 	"os"
-	"runtime"
-	"strconv"
 	"testing"
 	"time"
 
@@ -27,12 +24,7 @@ func run(m *testing.M) int {
 		return 1
 	}
 	defer func() { _ = os.RemoveAll(bin) }() // a temporary directory
-	// The tests wait for processes and drains: they need no processor each. What
-	// -parallel says on the command line comes first.
-	if err := flag.Set("test.parallel", strconv.Itoa(max(4, runtime.GOMAXPROCS(0)))); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
+	lab.Parallel(6)
 	if programs, err = lab.FindPrograms(context.Background(), bin); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1

@@ -30,6 +30,7 @@ import (
 //	screen PATTERN           waits until the terminal's screen has it
 //	exits CODE               waits until the program in the terminal has ended with that code
 func TestScripts(t *testing.T) {
+	t.Parallel()
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/script",
 		RequireExplicitExec: true,

@@ -42,6 +42,7 @@ func (p *pair) leaves(n *lab.Node) time.Duration {
 }
 
 func TestSidecarUpgrade_NodeLeavesMeanwhile_LosesNothing(t *testing.T) {
+	t.Parallel()
 	p := newPair(t)
 	clients := p.discovering()
 	for i, n := range p.nodes[:2] {
@@ -82,6 +83,7 @@ func TestSidecarUpgrade_NodeLeavesMeanwhile_LosesNothing(t *testing.T) {
 }
 
 func TestSidecarStop_HAProxyRuns_NodeGivesItLeaveWait(t *testing.T) {
+	t.Parallel()
 	p := newPair(t)
 	p.stopSidecar()
 	if took := p.leaves(p.nodes[0]); took < leaveWait || took > 2*leaveWait {
@@ -91,6 +93,7 @@ func TestSidecarStop_HAProxyRuns_NodeGivesItLeaveWait(t *testing.T) {
 
 // A load balancer that is scaled down slows no node.
 func TestSidecarStop_HAProxyStopsToo_NodeDoesNotWait(t *testing.T) {
+	t.Parallel()
 	p := newPair(t)
 	p.stopSidecar()
 	p.must(p.lb.HAProxy.Stop(10 * time.Second))

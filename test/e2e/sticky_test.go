@@ -26,6 +26,7 @@ import (
 // or goes to another one, as the operator chooses. A request that is open ends well
 // either way, and only then does the node hear that it may stop (issue 13, section 4).
 func TestDrainSticky_NodeLeaves_ClientStaysOrMoves(t *testing.T) {
+	t.Parallel()
 	for policy, next := range map[string]string{"keep": "a", "move": "b"} {
 		t.Run(policy, func(t *testing.T) {
 			t.Parallel()
@@ -137,6 +138,7 @@ func newStickyNode(t *testing.T, name string) *stickyNode {
 // of one, and after the next deployment it keeps to one of the new nodes; no request
 // fails (issue 16, section 6).
 func TestSticky_TwoBalancers_SameNodeAcrossReloadAndDeployment(t *testing.T) {
+	t.Parallel()
 	for by, sticky := range map[string]string{"cookie": "{cookie: SRV}", "source": "{source: true}"} {
 		t.Run(by, func(t *testing.T) {
 			t.Parallel()
