@@ -161,24 +161,31 @@ func (s *optionSite) leaveOutUnknown() {
 		if valid {
 			return
 		}
-		m := alertLine.FindStringSubmatch(output)
-		if m == nil {
-			s.t.Fatalf("HAProxy rejects the file:\n%s", output)
-		}
-		n, _ := strconv.Atoi(m[1])
-		backend := ""
-		for i, line := range strings.Split(content, "\n")[:n] {
-			if words := strings.Fields(line); i < n && len(words) > 1 && words[0] == "backend" {
-				backend = words[1]
+		// HAProxy names every line that it does not take at once.
+		alerts := map[string]string{} // by backend, the first
+		for _, m := range alertLine.FindAllStringSubmatch(output, -1) {
+			n, _ := strconv.Atoi(m[1])
+			backend := ""
+			for _, line := range strings.Split(content, "\n")[:n] {
+				if words := strings.Fields(line); len(words) > 1 && words[0] == "backend" {
+					backend = words[1]
+				}
+			}
+			if alerts[backend] == "" {
+				alerts[backend] = m[0]
 			}
 		}
-		i := slices.IndexFunc(s.services, func(c *optionService) bool { return c.name == backend })
-		if i < 0 {
-			s.t.Fatalf("line %d is none of a service:\n%s", n, output)
+		before := len(s.services)
+		s.services = slices.DeleteFunc(s.services, func(c *optionService) bool {
+			if alerts[c.name] != "" {
+				s.t.Logf("%s: %s", c.keyword, alerts[c.name])
+				s.unknown = append(s.unknown, c.fact())
+			}
+			return alerts[c.name] != ""
+		})
+		if len(s.services) == before {
+			s.t.Fatalf("HAProxy rejects the file, and no service in it:\n%s", output)
 		}
-		s.t.Logf("%s: %s", s.services[i].keyword, m[0])
-		s.unknown = append(s.unknown, s.services[i].fact())
-		s.services = slices.Delete(s.services, i, i+1)
 	}
 }
 

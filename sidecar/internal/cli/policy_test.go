@@ -47,7 +47,6 @@ var policyCases = []optionCase{
 // TestPolicy_EachSetting_SameServerInFileAndAtRuntime is for settings what
 // TestServerOptions_EachKeyword_SameServerInFileAndAtRuntime is for keywords.
 func TestPolicy_EachSetting_SameServerInFileAndAtRuntime(t *testing.T) {
-	t.Parallel()
 	sameInFileAndAtRuntime(t, policyCases)
 }
 

@@ -146,7 +146,6 @@ var optionCases = []optionCase{
 // at runtime and after a reload, must not differ in what HAProxy says of them
 // and in how checks and traffic arrive at them.
 func TestServerOptions_EachKeyword_SameServerInFileAndAtRuntime(t *testing.T) {
-	t.Parallel()
 	sameInFileAndAtRuntime(t, optionCases)
 }
 
