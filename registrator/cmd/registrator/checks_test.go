@@ -37,6 +37,7 @@ func (c consul) agentSays(t *testing.T, id string) (status, output string) {
 // Each check must pass for the wrapper and then for a real agent, and fail for
 // both while the program is not healthy.
 func TestChecks_EachKind_PassesForWrapperAndAgent(t *testing.T) {
+	t.Parallel()
 	c := sharedConsul(t)
 	authority := certtest.New(t)
 	authority.Sign("web.test")
@@ -77,6 +78,7 @@ func TestChecks_EachKind_PassesForWrapperAndAgent(t *testing.T) {
 // A certificate that the agent does not trust: no traffic, and the agent's own
 // words say why.
 func TestChecks_UntrustedCertificate_NeverPassing(t *testing.T) {
+	t.Parallel()
 	c := sharedConsul(t)
 	authority := certtest.New(t)
 	authority.Sign("web.test")
@@ -94,6 +96,7 @@ func TestChecks_UntrustedCertificate_NeverPassing(t *testing.T) {
 
 // Issue 13: with Consul at [::1] the wrapper asked at 127.0.0.1 for ever.
 func TestChecks_NoAddress_AskedWhereProgramListens(t *testing.T) {
+	t.Parallel()
 	c := sharedConsul(t)
 	for _, host := range []string{"127.0.0.1", "::1"} {
 		t.Run(host, func(t *testing.T) {

@@ -23,6 +23,7 @@ import (
 )
 
 func TestAllThatIsSetIsRegistered(t *testing.T) {
+	t.Parallel()
 	c := sharedConsul(t)
 	port := freePort(t)
 	id := "all-" + strconv.Itoa(port)
@@ -61,6 +62,7 @@ func TestAllThatIsSetIsRegistered(t *testing.T) {
 }
 
 func TestRegisteredOnlyOnceReady(t *testing.T) {
+	t.Parallel()
 	c := sharedConsul(t)
 	port := freePort(t)
 	id := "ready-" + strconv.Itoa(port)
@@ -90,6 +92,7 @@ func TestRegisteredOnlyOnceReady(t *testing.T) {
 // TestLeavesBeforeTheProgramHearsOfIt: when the program gets SIGTERM it asks
 // Consul, and sees itself leaving, and still passing.
 func TestLeavesBeforeTheProgramHearsOfIt(t *testing.T) {
+	t.Parallel()
 	c := sharedConsul(t)
 	port := freePort(t)
 	id := "order-" + strconv.Itoa(port)
@@ -124,6 +127,7 @@ func TestLeavesBeforeTheProgramHearsOfIt(t *testing.T) {
 }
 
 func TestCrashDeregistersAtOnce(t *testing.T) {
+	t.Parallel()
 	for name, crash := range map[string]func(p *process, pid int){
 		"by itself": func(p *process, pid int) {
 			if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
@@ -164,6 +168,7 @@ func TestCrashDeregistersAtOnce(t *testing.T) {
 }
 
 func TestProgramThatIsNeverReadyIsNeverRegistered(t *testing.T) {
+	t.Parallel()
 	c := sharedConsul(t)
 	for name, end := range map[string]struct {
 		flags []string
@@ -201,6 +206,7 @@ func TestProgramThatIsNeverReadyIsNeverRegistered(t *testing.T) {
 }
 
 func TestProgramRunsWithoutConsulAndIsRegisteredOnceItIsThere(t *testing.T) {
+	t.Parallel()
 	c := consul{proctest.PrepareConsul(t)}
 	port := freePort(t)
 	p := start(t, c.env(), wrap(port, []string{"--id", "away", "--leave-wait", "300ms"}, "--code", "3")...)
@@ -227,6 +233,7 @@ func TestProgramRunsWithoutConsulAndIsRegisteredOnceItIsThere(t *testing.T) {
 }
 
 func TestProgramThatEndsWithoutConsulEndsInBoundedTime(t *testing.T) {
+	t.Parallel()
 	p := start(t, nil, wrap(freePort(t), []string{"--leave-wait", "1m"})...) // nothing listens where Consul should
 	pid := p.saidPID("pid")
 	p.logs("registration failed, retrying")
@@ -243,6 +250,7 @@ func TestProgramThatEndsWithoutConsulEndsInBoundedTime(t *testing.T) {
 }
 
 func TestRegistrationThatConsulRefusesStopsTheProgram(t *testing.T) {
+	t.Parallel()
 	agent := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		http.Error(w, "Invalid service", http.StatusBadRequest)
 	}))

@@ -33,6 +33,7 @@ func occupied(t *testing.T, c consul, flags ...string) (old *proctest.Process, w
 }
 
 func TestPortOfAnotherProcess_NotRegistered(t *testing.T) {
+	t.Parallel()
 	c := sharedConsul(t)
 	old, p, id := occupied(t, c, "--ready-timeout", "3s", "--stop-timeout", "1s")
 	seen := c.record(t, id)
@@ -49,6 +50,7 @@ func TestPortOfAnotherProcess_NotRegistered(t *testing.T) {
 }
 
 func TestPortOfAnotherProcess_AnyListener_Registered(t *testing.T) {
+	t.Parallel()
 	c := sharedConsul(t)
 	_, p, id := occupied(t, c, "--any-listener", "--stop-timeout", "1s")
 	c.registered(t, "api", id)
@@ -59,6 +61,7 @@ func TestPortOfAnotherProcess_AnyListener_Registered(t *testing.T) {
 // The program waits for the port, as one that is restarted beside its
 // predecessor.
 func TestPortOfAnotherProcess_Freed_Registered(t *testing.T) {
+	t.Parallel()
 	c := sharedConsul(t)
 	port := freePort(t)
 	at := net.JoinHostPort("127.0.0.1", strconv.Itoa(port))

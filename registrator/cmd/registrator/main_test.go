@@ -27,6 +27,7 @@ var (
 )
 
 func TestMain(m *testing.M) {
+	lab.Parallel(8)
 	// A signal that a shell has made us ignore would be ignored by what we
 	// start. One that we handle is not.
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGINT, syscall.SIGQUIT, syscall.SIGHUP)

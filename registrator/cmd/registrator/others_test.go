@@ -32,6 +32,7 @@ func get(t *testing.T, url string) (status int, body io.Reader) {
 }
 
 func TestPythonsServerLeavesInOrder(t *testing.T) {
+	t.Parallel()
 	python := findProgram(t, "PYTHON", "python3")
 	c := sharedConsul(t)
 	port, dir := freePort(t), t.TempDir()
@@ -59,6 +60,7 @@ func TestPythonsServerLeavesInOrder(t *testing.T) {
 // TestNginxLeavesInOrder: SIGQUIT is nginx's word for a graceful end, in which
 // its workers finish the requests under way.
 func TestNginxLeavesInOrder(t *testing.T) {
+	t.Parallel()
 	nginx := findProgram(t, "NGINX", "nginx", filepath.Join("..", "..", "..", ".tools", "nginx", "nginx"), "/usr/sbin/nginx")
 	c := sharedConsul(t)
 	port, dir := freePort(t), t.TempDir()

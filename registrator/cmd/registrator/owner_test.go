@@ -28,6 +28,7 @@ func (c consul) at(t *testing.T, id string, port int) {
 }
 
 func TestServiceID_HeldByAnother_TakenOverWithWarning(t *testing.T) {
+	t.Parallel()
 	c := sharedConsul(t)
 	first, second := freePort(t), freePort(t)
 	id := "held-" + strconv.Itoa(first)
@@ -55,6 +56,7 @@ func TestServiceID_HeldByAnother_TakenOverWithWarning(t *testing.T) {
 }
 
 func TestServiceID_OwnerLeaves_OtherRegistersAgain(t *testing.T) {
+	t.Parallel()
 	c := sharedConsul(t)
 	first, second := freePort(t), freePort(t)
 	id := "returns-" + strconv.Itoa(first)
@@ -72,6 +74,7 @@ func TestServiceID_OwnerLeaves_OtherRegistersAgain(t *testing.T) {
 
 // What a killed run has left behind is no other process.
 func TestServiceID_LeftByKilledRun_ReplacedWithoutWarning(t *testing.T) {
+	t.Parallel()
 	c := sharedConsul(t)
 	port := freePort(t)
 	id := "left-" + strconv.Itoa(port)
@@ -90,6 +93,7 @@ func TestServiceID_LeftByKilledRun_ReplacedWithoutWarning(t *testing.T) {
 
 // An operator drains it by hand, by a registration that says no owner.
 func TestServiceID_RegisteredAgainByHand_StaysThePrograms(t *testing.T) {
+	t.Parallel()
 	c := sharedConsul(t)
 	port := freePort(t)
 	id := "byhand-" + strconv.Itoa(port)
