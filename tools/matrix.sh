@@ -51,7 +51,8 @@ tests() {
 		go test -count=1 -shuffle=on -timeout=8m ${TESTFLAGS:-} ${flag:+"$flag"} $1
 }
 
-failed=''
+failed='' log=$(mktemp)
+trap 'rm -f "$log"' EXIT
 for pair in "${pairs[@]}"; do
 	haproxy=${pair%+*} consul=${pair#*+} start=$SECONDS
 	printf -- '-- HAProxy %s, Consul %s\n' "$haproxy" "$consul"
@@ -64,7 +65,15 @@ for pair in "${pairs[@]}"; do
 	if [[ $consul == 1.8 || $haproxy == 2.6 && ${QUICK:-} != 1 ]]; then
 		packages+=" $on_consul" chosen='' # all of cli, the chosen tests too
 	fi
-	if tests "$packages" && { [[ -z $chosen ]] || tests ./sidecar/internal/cli "$chosen"; } && tests ./test/e2e "$whole"; then
+	# The whole mostly waits, so it runs beside the rest.
+	passed=1
+	tests ./test/e2e "$whole" >"$log" 2>&1 &
+	beside=$!
+	tests "$packages" || passed=0
+	[[ -z $chosen ]] || tests ./sidecar/internal/cli "$chosen" || passed=0
+	wait "$beside" || passed=0
+	cat "$log"
+	if ((passed)); then
 		printf -- '-- HAProxy %s, Consul %s: passed in %d s\n' "$haproxy" "$consul" $((SECONDS - start))
 	else
 		failed+="HAProxy $haproxy with Consul $consul; "
