@@ -3,8 +3,8 @@
 # usage: tools/packages.sh [DIR]
 #
 # Makes what a release consists of, in DIR (bin/packages): for amd64 and arm64 a deb
-# and an rpm of the sidecar and of the registrator, and an archive of both programs;
-# a bill of materials of each program (CycloneDX); and SHA256SUMS of all of it. The
+# and an rpm of the sidecar and of the registrator, with manual pages made from their
+# commands, and an archive of both programs; a bill of materials of each program (CycloneDX); and SHA256SUMS of all of it. The
 # container images are made by `make images`.
 #
 # Environment:
@@ -18,7 +18,7 @@
 # dependencies that they were released with.
 set -euo pipefail
 
-readonly nfpm=github.com/goreleaser/nfpm/v2/cmd/nfpm@v2.48.0
+readonly nfpm=github.com/goreleaser/nfpm/v2/cmd/nfpm@v2.45.2
 readonly cyclonedx=github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod@v1.10.0
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -55,6 +55,21 @@ tool() {
 	}
 }
 
+# pages PACKAGE writes a manual page for each command of the program.
+pages() {
+	go test -count=1 -run '^TestManPages' "$1" -args -man "$MAN" -man-version "$VERSION" >"$work/log" || {
+		cat "$work/log" >&2
+		exit 1
+	}
+}
+
+MAN=$work/man
+export MAN
+mkdir "$MAN"
+pages ./sidecar/internal/cli
+pages ./registrator/cmd/registrator/internal/cli
+gzip -9n "$MAN"/*.1
+
 tool "$nfpm"
 [[ ${SBOM:-1} == 0 ]] || tool "$cyclonedx"
 for ARCH in "${arches[@]}"; do
@@ -72,6 +87,7 @@ for ARCH in "${arches[@]}"; do
 	done
 	cp LICENSE CHANGELOG.md "$BIN/"
 	cp -r deploy "$BIN/deploy"
+	cp -r "$MAN" "$BIN/man"
 	tar --create --directory "$work" --sort=name --mtime="@$SOURCE_DATE_EPOCH" --owner=0 --group=0 --numeric-owner "${BIN##*/}" |
 		gzip -n >"$out/${BIN##*/}.tar.gz"
 done

@@ -101,7 +101,7 @@ in_debian() {
 	chroot "$debian" sh -ec '
 		export DEBIAN_FRONTEND=noninteractive
 		apt-get -q update
-		apt-get -q -y --no-install-recommends install /root/*.deb
+		apt-get -q -y --no-install-recommends install /root/*.deb man-db
 		systemctl enable consul.service in-debian.service' >"$work/log" 2>&1 || {
 		tail -n 30 "$work/log" >&2
 		fail "the packages cannot be installed"

@@ -94,6 +94,7 @@ var rules = []rule{
 	{place: "test/e2e/...", imports: []string{"test/lab/...", "test/certtest", "test/hostile", "test/compat"}},
 	{place: "test/bench", imports: []string{"test/lab/..."}},
 	{place: "test/certtest"},
+	{place: "test/manpages"},
 	{place: "test/packages"},
 	{place: "test/hostile"},
 	{place: "test/compat"},
@@ -111,7 +112,7 @@ var (
 	// versions.
 	fakes = []string{
 		sidecar + "consultest/...", sidecar + "haproxytest/...",
-		"test/lab/...", "test/proctest", "test/certtest", "test/hostile", "test/compat",
+		"test/lab/...", "test/proctest", "test/certtest", "test/manpages", "test/hostile", "test/compat",
 	}
 )
 

@@ -35,6 +35,11 @@ until_ok 60 has_leader
 tr '\0' ' ' </proc/"$(status_of haproxy MainPID)"/cmdline | grep -F -- '-f /var/lib/pointsman/pointsman.cfg -S /run/haproxy-master.sock,mode,660,group,haproxy'
 [[ $(stat -c '%U:%G %a' /run/haproxy-master.sock) == 'root:haproxy 660' ]]
 
+step "manual pages"
+man --pager=cat pointsman | grep -F 'Keep HAProxy in step with Consul'
+man --pager=cat pointsman-deploy-undo | grep -F -- '--start'
+man --pager=cat registrator-run | grep -F -- '--check'
+
 step "without settings the sidecar does not start, and nothing fails"
 systemctl start pointsman
 [[ $(status_of pointsman ActiveState) == inactive ]]

@@ -1,0 +1,13 @@
+package cli
+
+import (
+	"io"
+	"testing"
+
+	"github.com/pointsman/pointsman/test/manpages"
+)
+
+// tools/packages.sh takes the pages for the packages: -args -man DIR.
+func TestManPages_EachCommand_HasOne(t *testing.T) {
+	manpages.Check(t, newRoot(t.Context(), Process{Stdout: io.Discard, Stderr: io.Discard}))
+}
