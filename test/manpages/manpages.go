@@ -45,7 +45,7 @@ func check(t *testing.T, cmd *cobra.Command, dir string) {
 	if cmd.Long == "" && cmd.Short == "" {
 		t.Errorf("%s has no description", cmd.CommandPath())
 	}
-	text, err := rendered(page)
+	text, err := rendered(t, page)
 	if err != nil {
 		t.Error(err)
 	}
@@ -62,10 +62,10 @@ func check(t *testing.T, cmd *cobra.Command, dir string) {
 }
 
 // rendered is the text of a page as man shows it; without a program for that, its source.
-func rendered(page string) (string, error) {
+func rendered(t *testing.T, page string) (string, error) {
 	for _, with := range [][]string{{"mandoc", "-T", "utf8", "-O", "width=1000"}, {"groff", "-man", "-Tutf8", "-P-c", "-rLL=1000n"}} {
 		if path, err := exec.LookPath(with[0]); err == nil {
-			out, err := exec.Command(path, append(with[1:], page)...).Output() //nolint:gosec // one of two
+			out, err := exec.CommandContext(t.Context(), path, append(with[1:], page)...).Output() //nolint:gosec // one of two
 			return string(bytes.ReplaceAll(out, []byte("\b"), nil)), err
 		}
 	}
