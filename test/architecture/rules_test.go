@@ -25,7 +25,7 @@ var rules = []rule{
 		imports: []string{
 			sidecar + "reconcile/...", sidecar + "config/...", sidecar + "consul/...",
 			sidecar + "haproxy/...", sidecar + "metrics/...", sidecar + "render/...",
-			sidecar + "api/...", sidecar + "certificate", "internal/credential", "internal/reach", sidecar + "statefile/...", sidecar + "deploy/...", sidecar + "runner/...", sidecar + "event", sidecar + "flight", sidecar + "fleet", sidecar + "history", sidecar + "rollout", sidecar + "analysis",
+			sidecar + "api/...", sidecar + "certificate", "internal/credential", "internal/reach", sidecar + "statefile/...", sidecar + "deploy/...", sidecar + "runner/...", sidecar + "event", sidecar + "flight", sidecar + "fleet", sidecar + "history", sidecar + "rollout", sidecar + "analysis", sidecar + "trace",
 			// The wiring turns settings into the values of the core, and prints plans.
 			sidecar + "catalog/...", sidecar + "plan/...", sidecar + "route",
 			// It registers the load balancer, as any program registers itself.
@@ -43,6 +43,8 @@ var rules = []rule{
 	{place: sidecar + "api/...", imports: append([]string{sidecar + "reconcile/...", "internal/credential", sidecar + "event", "registrator/contract/...", "registrator/sidecarapi"}, core...), tests: fakes},
 	// It keeps what happened: it reads the agent's State and takes its calls.
 	{place: sidecar + "event", imports: append([]string{sidecar + "reconcile/..."}, core...)},
+	// It follows changes by the agent's calls.
+	{place: sidecar + "trace", imports: []string{sidecar + "reconcile/...", sidecar + "plan/..."}},
 	// It keeps decisions, and makes them again.
 	{place: sidecar + "flight", imports: core},
 	// It keeps what deploy did, in Consul.

@@ -28,6 +28,7 @@ import (
 	"github.com/pointsman/pointsman/sidecar/internal/render"
 	"github.com/pointsman/pointsman/sidecar/internal/rollout"
 	"github.com/pointsman/pointsman/sidecar/internal/route"
+	"github.com/pointsman/pointsman/sidecar/internal/trace"
 )
 
 func runCommand(env Env) *cobra.Command {
@@ -107,6 +108,7 @@ type daemon struct {
 	decided *flight.Recorder
 
 	certificates *certificates
+	traces       *trace.Exporter // nil: nothing is traced
 
 	balancer *registration // the load balancer in Consul
 	self     *registration // and the sidecar
@@ -149,9 +151,13 @@ func newDaemon(ctx context.Context, cfg config.Config, env Env, adopt bool, relo
 		m.Violation(string(i))
 		d.log.Error("invariant violated", "invariant", i, "what", what)
 	})
+	var next reconcile.Recorder = &recorder{Recorder: m, invariants: watched}
+	if d.traces = newTraces(env, cfg.Name, d.log.Named("traces")); d.traces != nil {
+		next = trace.NewRecorder(next, time.Now, d.traces.Send)
+	}
 	d.agent, err = reconcile.New(reconcile.Options{
 		Name: cfg.Name, Version: env.Version, Catalog: d.catalog, RolloutsError: d.catalog.Err, HAProxy: p, Maps: p, File: d.file, Drains: newStateFile(cfg), OldWorkersMemory: p.OldWorkersMemory,
-		Settings: set, Recorder: event.NewRecorder(happened, &recorder{Recorder: m, invariants: watched}, time.Now), Decided: d.decided.Decided, Logger: d.log,
+		Settings: set, Recorder: event.NewRecorder(happened, next, time.Now), Decided: d.decided.Decided, Logger: d.log,
 	})
 	if err != nil {
 		return nil, err
@@ -347,6 +353,9 @@ func (d *daemon) run(ctx context.Context) error {
 	group.Go(func() error { return d.followPeers(ctx, cfg) })
 	group.Go(func() error { return d.keepCertificates(ctx) })
 	group.Go(func() error { return d.followFound(ctx) })
+	if d.traces != nil {
+		group.Go(func() error { d.traces.Run(ctx); return nil })
+	}
 	// No client is sent to a server that has ended: its registration goes first.
 	serving, stopServing := context.WithCancel(context.WithoutCancel(ctx))
 	group.Go(func() error { return d.status.Run(serving) })
