@@ -15,7 +15,10 @@
 #
 # All times in the packages are the commit's.
 # nfpm and cyclonedx-gomod are run from their modules, at these versions and with the
-# dependencies that they were released with.
+# dependencies that they were released with. goreleaser 2.15 would make the same files
+# from a configuration of about this length: it has 1,788 packages of 326 modules to
+# compile, where nfpm has 428 of 56, and needs another program for the bills of materials
+# as well.
 set -euo pipefail
 
 readonly nfpm=github.com/goreleaser/nfpm/v2/cmd/nfpm@v2.45.2
@@ -57,7 +60,7 @@ tool() {
 
 # pages PACKAGE writes a manual page for each command of the program.
 pages() {
-	go test -count=1 -run '^TestManPages' "$1" -args -man "$MAN" -man-version "$VERSION" >"$work/log" || {
+	TZ=UTC go test -count=1 -run '^TestManPages' "$1" -args -man "$MAN" -man-version "$VERSION" >"$work/log" || {
 		cat "$work/log" >&2
 		exit 1
 	}
