@@ -95,14 +95,19 @@ type View struct {
 		Error string `json:"error"`
 	} `json:"rejected"`
 
-	// Rollouts are those of the backends; nil: one that has none.
+	// Rollouts are those of the backends that are no previews; nil: one that has none.
 	Rollouts []*ViewRollout `json:"-"`
 	// FixedShares is why the service can have no other shares than 0 and 100, or "".
 	FixedShares string `json:"-"`
 }
 
+// preview is the State of a ViewRollout of a backend to which only those come who ask for
+// a version that has no traffic yet.
+const preview = "preview"
+
 // ViewRollout is how the versions of a service share the traffic of a backend.
 type ViewRollout struct {
+	State  string `json:"state"`
 	Shares []struct {
 		Version string  `json:"version"`
 		Percent int     `json:"percent"` // wanted, 0 to 100
@@ -218,7 +223,9 @@ func (c *Client) View(ctx context.Context, to Target, service string) (View, err
 		if s.Name != service {
 			continue
 		}
-		rollouts = append(rollouts, s.Rollout)
+		if s.Rollout == nil || s.Rollout.State != preview {
+			rollouts = append(rollouts, s.Rollout)
+		}
 		if !routed {
 			view, routed = s.View, true
 			continue

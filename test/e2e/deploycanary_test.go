@@ -45,11 +45,11 @@ type controlledNode struct {
 	at      string
 }
 
-func newControlled(t *testing.T, nodes int) *controlled {
+func newControlled(t *testing.T, nodes int, settings ...string) *controlled {
 	t.Helper()
 	c := &controlled{world: bareWorld(t), nodes: map[string]*controlledNode{}}
 	for n := range 2 {
-		lb, err := c.NewBalancer(fmt.Sprint("lb", n), c.consul, lab.Service{Name: "shop", Extra: "    slots: {min: 12}\n"})
+		lb, err := c.NewBalancer(fmt.Sprint("lb", n), c.consul, lab.Service{Name: "shop", Extra: "    slots: {min: 12}\n" + strings.Join(settings, "")})
 		c.must(err)
 		c.must(lb.Start(c.ctx))
 		c.lbs = append(c.lbs, lb)

@@ -162,7 +162,7 @@ func checkCatalog(ctx context.Context, settings config.Config, found route.Found
 		checkRejected(s, add)
 	}
 	for _, s := range cfg.Services {
-		if want := snap.Service(s.Backend); err == nil && len(want.Instances) == 0 {
+		if want := snap.Service(s.Backend); err == nil && s.Preview.Of == "" && len(want.Instances) == 0 {
 			add("service", fmt.Sprintf("%s: %s", s.Name, noInstance(len(want.Rejected))), nil)
 		}
 	}

@@ -58,7 +58,7 @@ func countersOf(state func() *reconcile.State, read func(ctx context.Context, ba
 	return func(ctx context.Context, service string) ([]sidecarapi.InstanceCounters, bool, error) {
 		all, isKnown := []sidecarapi.InstanceCounters{}, false
 		for _, s := range state().Services {
-			if s.Name != service {
+			if s.Name != service || isPreview(&s) {
 				continue
 			}
 			isKnown = true

@@ -85,7 +85,7 @@ func withCandidates(cfg config.Config, found route.Found, services []string) con
 // watchedWith is the settings' services, those found, and the candidates besides.
 func watchedWith(cfg config.Config, found route.Found, services []string, own []consul.Listener) []consul.Service {
 	out := watched(withCandidates(cfg, found, services), own)
-	for i := len(cfg.Services); i < len(out); i++ {
+	for i := len(watched(cfg, nil)); i < len(out); i++ {
 		out[i].Quiet = !slices.ContainsFunc(found.Services, func(f route.FoundService) bool { return f.Name == out[i].Name })
 	}
 	return out

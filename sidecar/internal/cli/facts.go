@@ -56,7 +56,7 @@ func (f facts) index(s reconcile.ServiceState) (index uint64, isWatched bool) {
 	if f.source == nil {
 		return s.Index, f.datacenter == ""
 	}
-	return f.source.Index(s.Backend, f.datacenter, s.Index)
+	return f.source.Index(answerOf(&s), f.datacenter, s.Index)
 }
 
 // Drain tells of one instance by its Consul ID. Each backend may have another datacenter
@@ -74,7 +74,7 @@ func (f facts) Drain(service, instance string) (api.Drain, bool) {
 		}
 		id, one := instance, *f.State
 		_, isWatched := f.index(s)
-		if !isWatched || f.source != nil && slices.Contains(f.source.Others(s.Backend), f.datacenter) {
+		if !isWatched || f.source != nil && slices.Contains(f.source.Others(answerOf(&s)), f.datacenter) {
 			id = consul.IDFrom(f.datacenter, instance)
 		}
 		one.Services = []reconcile.ServiceState{s}
@@ -96,12 +96,13 @@ func (f facts) drain(s *reconcile.State, service, instance string) (api.Drain, b
 	return api.Drain{Instance: instance, Drained: d.Drained, Phase: string(d.Phase), Sessions: d.Sessions}, routed
 }
 
-// Live counts what takes traffic now, in each backend that has it. Instances of other
-// datacenters than the first take none while those do.
+// Live counts what takes traffic now, in each backend that has it and is no preview.
+// Instances of other datacenters than the first take none while those do.
 func (f facts) Live(service, version string) (count int, routed bool) {
 	live := map[[2]string]bool{}
-	for _, s := range f.Services {
-		if s.Name != service {
+	for n := range f.Services {
+		s := &f.Services[n]
+		if s.Name != service || isPreview(s) {
 			continue
 		}
 		routed = true
@@ -132,7 +133,7 @@ func (f facts) Live(service, version string) (count int, routed bool) {
 func withFirstIndexes(s *reconcile.State, source datacenters) *reconcile.State {
 	isClone := false
 	for i, service := range s.Services {
-		index, _ := source.Index(service.Backend, "", service.Index)
+		index, _ := source.Index(answerOf(&service), "", service.Index)
 		if index == service.Index {
 			continue
 		}

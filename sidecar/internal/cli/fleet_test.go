@@ -25,7 +25,7 @@ import (
 )
 
 func sampleFleet() fleet.Fleet {
-	own := fleet.Summarize(sampleState())
+	own := fleet.Summarize(sampleState(), sampleState().Verdict())
 	return fleet.Fleet{
 		By: "lb0", At: noon, Status: reconcile.Degraded,
 		Reasons: []reconcile.Finding{{Status: reconcile.Degraded, Text: "lb1: not reachable: no answer within 2s\x1b[2J"}},

@@ -85,7 +85,7 @@ func answered(source *consul.Source, cfg config.Config) (bool, error) {
 	snap, all := source.Snapshot(), true
 	var errs []error
 	for _, s := range cfg.Services {
-		if snap.Service(s.Backend).Known {
+		if s.Preview.Of != "" || snap.Service(s.Backend).Known {
 			continue
 		}
 		all = false

@@ -216,7 +216,7 @@ func TestOpenAPI_Document_IsWhatTheTypesSay(t *testing.T) {
 func TestOpenAPI_Server_AnswersAsTheDocumentSays(t *testing.T) {
 	s := sampleState()
 	fill(reflect.ValueOf(s))
-	own := fleet.Summarize(s)
+	own := fleet.Summarize(s, s.Verdict())
 	all := sampleFleet()
 	fill(reflect.ValueOf(&all))
 	page := history.Page{Document: history.Document{Service: "api", Deployments: []history.Deployment{{

@@ -109,12 +109,24 @@ func renderSettings(cfg config.Config) render.Settings {
 	s.Found = cfg.Found
 	for _, f := range cfg.Frontends {
 		s.Frontends = append(s.Frontends, render.Frontend{
-			Name: f.Name, Bind: f.Bind, Mode: string(f.Mode), LoadBalancer: cfg.Name,
+			Previews: previews(cfg, f),
+			Name:     f.Name, Bind: f.Bind, Mode: string(f.Mode), LoadBalancer: cfg.Name,
 			RedirectHTTPS: f.RedirectHTTPS, ALPN: f.ALPN, HSTS: f.HSTS, Forwarded: string(f.Forwarded), LogFormat: f.LogFormat,
 			Extra: f.Extra, Default: f.Default, Routes: f.Compiled(),
 		})
 	}
 	return s
+}
+
+// previews is the rules by which requests of a frontend go to previews. They are there
+// for all services that may have a route: routes change at runtime, and these do not.
+func previews(cfg config.Config, f config.Frontend) (out []render.Preview) {
+	for _, s := range cfg.Services {
+		if c := s.PreviewConditions(); len(c) > 0 && f.Mode == config.HTTP {
+			out = append(out, render.Preview{Backend: s.Backend, Conditions: c})
+		}
+	}
+	return out
 }
 
 // mapPath is what the paths of the map files begin with. HAProxy may have another
@@ -162,7 +174,7 @@ func renderOwn(s config.Service) render.Service {
 			Timeout: s.Check.Timeout, Rise: s.Check.Rise, Fall: s.Check.Fall,
 		},
 		ServerOptions: s.Options().String(), ServerFiles: s.Options().Files, InFile: s.InFile(),
-		FrontendExtra: s.FrontendExtra, BackendExtra: slices.Concat(s.PolicyLines(), s.BackendExtra), Beside: s.PolicySections(),
+		FrontendExtra: s.FrontendExtra, Preview: s.PreviewConditions(), BackendExtra: slices.Concat(s.PolicyLines(), s.BackendExtra), Beside: s.PolicySections(),
 	}
 }
 
@@ -249,6 +261,9 @@ func watched(cfg config.Config, own []consul.Listener) []consul.Service {
 	var claims consul.Claims
 	claims.Tags, claims.Meta = cfg.Rules().Prefixes()
 	for _, s := range cfg.Services {
+		if s.Preview.Of != "" {
+			continue // it is made of the answer about its service
+		}
 		allow, deny := s.Addresses.Allow, slices.Concat(cfg.Addresses.Deny, s.Addresses.Deny)
 		if len(allow) == 0 {
 			allow = cfg.Addresses.Allow

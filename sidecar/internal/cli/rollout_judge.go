@@ -138,7 +138,7 @@ func takesTraffic(s *reconcile.State, service, canary string) rollout.Judgement 
 	backends := 0
 	for i := range s.Services {
 		svc := &s.Services[i]
-		if svc.Name != service {
+		if svc.Name != service || isPreview(svc) {
 			continue
 		}
 		backends++

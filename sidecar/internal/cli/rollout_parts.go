@@ -24,7 +24,11 @@ func newOverlay(cfg config.Config, source *consul.Source, log hclog.Logger) (*ro
 func shared(cfg config.Config) []rollout.Backend {
 	out := make([]rollout.Backend, 0, len(cfg.Services))
 	for _, s := range cfg.Services {
-		out = append(out, rollout.Backend{Name: s.Backend, Service: s.Name, Warning: s.WarningTakesTraffic, Fixed: fixedWeights(s)})
+		b := rollout.Backend{Name: s.Backend, Service: s.Name, PreviewOf: s.Preview.Of}
+		if b.PreviewOf == "" {
+			b.Warning, b.Fixed = s.WarningTakesTraffic, fixedWeights(s)
+		}
+		out = append(out, b)
 	}
 	return out
 }

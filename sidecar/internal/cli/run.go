@@ -210,7 +210,10 @@ func (d *daemon) newAPI(happened *event.Log, watched *reconcile.InvariantWatch, 
 	if most < d.cfg.API.MaxConnections {
 		d.log.Warn("API connections limited by open files", "limit", openFiles(), "connections", most, "wanted", d.cfg.API.MaxConnections)
 	}
-	summary := func() fleet.Summary { return fleet.Summarize(d.state()) }
+	summary := func() fleet.Summary {
+		s := d.state()
+		return fleet.Summarize(s, verdictOf(s))
+	}
 	all := newGatherer(d.cfg, d.others, summary)
 	book, err := newBook(d.cfg)
 	if err != nil {

@@ -138,6 +138,9 @@ func selfEntry(cfg config.Config, address string, bound net.Addr) entry {
 		says.Peer, _ = netip.ParseAddrPort(at) // Load has passed it
 	}
 	for _, s := range cfg.Services {
+		if s.Preview.Of != "" {
+			continue
+		}
 		says.Services = append(says.Services, s.Name)
 		for _, datacenter := range cfg.WatchedDatacenters(s) {
 			says.Services = append(says.Services, contract.ServiceIn(s.Name, datacenter))

@@ -41,13 +41,13 @@ type judgedState struct {
 	rollouts []oneRollout // from /api/v1/rollouts, for the tree
 }
 
-func judged(s *reconcile.State) judgedState { return judgedState{State: s, Verdict: s.Verdict()} }
+func judged(s *reconcile.State) judgedState { return judgedState{State: s, Verdict: verdictOf(s)} }
 
 // headOf is the judged state without its services, and these.
 func headOf(s *reconcile.State) (judgedState, []reconcile.ServiceState) {
 	head := *s
 	head.Services = []reconcile.ServiceState{}
-	return judgedState{State: &head, Verdict: s.Verdict()}, s.Services
+	return judgedState{State: &head, Verdict: verdictOf(s)}, s.Services
 }
 
 // watchPace is how often --watch asks.

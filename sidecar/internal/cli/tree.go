@@ -97,7 +97,7 @@ func (t *tree) state(s judgedState) {
 	for _, one := range s.rollouts {
 		if d := one.Document; d != nil && len(d.Shares) > 0 {
 			for i := range s.Services {
-				if backend := s.Services[i].Backend; s.Services[i].Name == one.Service {
+				if backend := s.Services[i].Backend; s.Services[i].Name == one.Service && !isPreview(&s.Services[i]) {
 					walks[backend] = d.State == rollout.Running
 					notes[backend] = append(notes[backend], branch{text: "rollout of " + catalog.Printable(d.Canary), below: leaves(stepLines(d, one.Report, t.now))})
 				}

@@ -138,6 +138,9 @@ func profileSettings() []setting[Profile] {
 
 // inProfile reports whether a key of a service is one of a profile, too.
 func inProfile(key string) bool {
+	if strings.HasPrefix(key, "preview.") {
+		return false
+	}
 	switch key {
 	case "name", "backend", "bind", "certificates.directory", "mode", "tags", "filter", "frontend_extra", "close_on_role_change":
 		return false
@@ -237,6 +240,9 @@ func (c Config) Rules() route.Rules {
 		r.Profiles = append(r.Profiles, route.ProfileRules{Name: p.Name, Services: p.Services})
 	}
 	for _, s := range c.Services {
+		if s.Preview.Of != "" {
+			continue
+		}
 		why := ""
 		if _, several := r.Own[s.Name]; several {
 			why = "has several backends in the settings"
@@ -301,7 +307,9 @@ func (c Config) With(found route.Found) Config {
 func (c Config) Routed(found route.Found) []Frontend {
 	backends := map[string]string{}
 	for _, s := range c.Services {
-		backends[s.Name] = s.Backend
+		if s.Preview.Of == "" {
+			backends[s.Name] = s.Backend
+		}
 	}
 	for _, s := range found.Services {
 		backends[s.Name] = s.Name

@@ -10,9 +10,11 @@ import (
 // secrets is itself a file that Load takes.
 func (c Config) MarshalJSON() ([]byte, error) {
 	out := nested(settings(), &c)
-	services := make([]map[string]any, len(c.Services))
+	services := make([]map[string]any, 0, len(c.Services))
 	for i := range c.Services {
-		services[i] = nested(serviceSettings(), &c.Services[i])
+		if c.Services[i].Preview.Of == "" { // else it follows from its service
+			services = append(services, nested(serviceSettings(), &c.Services[i]))
+		}
 	}
 	out[servicesKey] = services
 	frontends := make([]map[string]any, len(c.Frontends))

@@ -256,6 +256,7 @@ func (l *loader) frontendRelations() {
 	names := map[string]bool{}
 	for _, s := range l.cfg.Services {
 		names[s.Backend], names[s.Backend+".front"] = true, true
+		names[s.Backend+PreviewSuffix] = names[s.Backend+PreviewSuffix] || s.Preview.Enabled
 	}
 	for i := range l.cfg.Frontends {
 		f, key := &l.cfg.Frontends[i], l.frontendKeys[i]
@@ -344,6 +345,11 @@ func (l *loader) routeRelations(f *Frontend, frontend string) {
 func (l *loader) routeTarget(named string, mode Mode, key, parent string) string {
 	services := l.cfg.Services
 	i := slices.IndexFunc(services, func(s Service) bool { return s.Backend == named })
+	if i < 0 {
+		if i = slices.IndexFunc(services, func(s Service) bool { return s.isPreviewOf(named) }); i >= 0 && mode == HTTP {
+			return named
+		}
+	}
 	if i < 0 {
 		for k, s := range services {
 			if s.Name != named {

@@ -61,6 +61,7 @@ func Load(from Sources) (Config, error) {
 	if len(l.problems) > 0 {
 		return Config{}, errors.Join(l.problems...)
 	}
+	l.cfg.Services = previewsAfter(l.cfg.Services)
 	return l.cfg, nil
 }
 

@@ -32,6 +32,7 @@ func (l *loader) relations() {
 			l.conflict("needs mode http", "", key+".retry_on", key+".mode")
 		}
 		l.policyRelations(key, s)
+		l.previewRelations(key, s)
 		if d := s.Damping; d.Min > d.Max {
 			l.conflict("is more than damping.max, "+short(d.Max), short(d.Min), key+".damping.min", key+".damping.max")
 		}
@@ -254,6 +255,12 @@ func (l *loader) namesUnique() {
 			l.conflict("is already the backend of "+other, s.Backend, key+".backend", key)
 		}
 		backends[s.Backend] = s.Name
+	}
+	for i, s := range l.cfg.Services {
+		if other, taken := backends[s.Backend+PreviewSuffix]; taken && s.Preview.Enabled {
+			key := l.prefixes[i]
+			l.conflict("needs the name "+s.Backend+PreviewSuffix+", which is already the backend of "+other, "true", key+".preview.enabled", key)
+		}
 	}
 }
 

@@ -44,7 +44,8 @@ type Service struct {
 	Guard      Guard
 	Damping    Damping
 
-	Policy Policy
+	Policy  Policy
+	Preview Preview
 
 	ServerOptions string   // as written; Options has them checked
 	RetryOn       []string // what is tried again on another server; empty in tcp mode
@@ -114,6 +115,7 @@ func serviceSettings() []setting[Service] {
 	table = append(table, serviceDamping()...)
 	table = append(table, serviceCheck()...)
 	table = append(table, servicePolicy()...)
+	table = append(table, servicePreview()...)
 	table = append(table, serviceRoom()...)
 	return append(table, serviceLines()...)
 }

@@ -164,10 +164,10 @@ func TestSummarize_VersionsSideBySide(t *testing.T) {
 	i := func(id, version string, phase reconcile.Phase, weight int) reconcile.InstanceState {
 		return reconcile.InstanceState{ID: id, Version: version, Phase: phase, Weight: weight, Sessions: 1, Health: "passing"}
 	}
-	s := Summarize(&reconcile.State{LoadBalancer: "lb0", Services: []reconcile.ServiceState{{Name: "api", Backend: "api", Index: 7, Instances: []reconcile.InstanceState{
+	is := &reconcile.State{LoadBalancer: "lb0", Services: []reconcile.ServiceState{{Name: "api", Backend: "api", Index: 7, Instances: []reconcile.InstanceState{
 		i("a", "1.0", reconcile.PhaseUp, 2), i("b", "1.0", reconcile.PhaseDown, 2), i("c", "1.1", reconcile.PhaseUp, 0), i("", "", reconcile.PhaseDraining, 1),
-	}}}})
-	got := s.Services[0].Versions
+	}}}}
+	got := Summarize(is, is.Verdict()).Services[0].Versions
 	want := []Version{
 		{Version: "", Total: 1, Draining: 1, Sessions: 1},
 		{Version: "1.0", Listed: true, Total: 2, Live: 1, Down: 1, Weight: 2, Sessions: 2},

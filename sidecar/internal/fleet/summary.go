@@ -54,10 +54,10 @@ type Version struct {
 	Sessions int    `json:"sessions"`
 }
 
-// Summarize sums up a state.
-func Summarize(s *reconcile.State) Summary {
+// Summarize sums up a state and what is thought of it.
+func Summarize(s *reconcile.State, v reconcile.Verdict) Summary {
 	out := Summary{
-		LoadBalancer: s.LoadBalancer, Version: s.Version, Ready: s.Ready, Verdict: s.Verdict(), HAProxy: s.HAProxy,
+		LoadBalancer: s.LoadBalancer, Version: s.Version, Ready: s.Ready, Verdict: v, HAProxy: s.HAProxy,
 		Consul:      Contact{s.Consul.Reachable, s.Consul.LastContact},
 		FileCurrent: s.File.Current && !s.File.Pending && s.File.Error == "", Reloads: s.Reloads,
 		Services: make([]Service, 0, len(s.Services)),

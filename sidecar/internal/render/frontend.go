@@ -26,7 +26,31 @@ type Frontend struct {
 	Extra         []string
 	Default       string // backend of what no route matches; "" is none
 	Routes        []route.Route
+	Previews      []Preview `json:",omitempty"`
 }
+
+// Preview is a backend from which some requests go to its preview backend.
+type Preview struct {
+	Backend    string
+	Conditions []string // of which a request must meet one
+}
+
+// previewSuffix is what the name of a preview backend has after its service's.
+const previewSuffix = ".preview"
+
+// rules is the lines that lead there, if more holds as well. They let a request go on
+// while no server there is up.
+func (p Preview) rules(more string) (lines []string) {
+	to := p.Backend + previewSuffix
+	for _, c := range p.Conditions {
+		lines = append(lines, fmt.Sprintf("use_backend %s if %s%s { nbsrv(%s) gt 0 }", to, more, c, to))
+	}
+	return lines
+}
+
+// PreviewRules is the lines of the service's own frontend that lead to its preview
+// backend.
+func (s Service) PreviewRules() []string { return Preview{s.Backend, s.Preview}.rules("") }
 
 // frontendView is what a template sees.
 type frontendView struct {
@@ -103,6 +127,12 @@ func (f frontendView) httpRules() (lines []string) {
 	}
 	if f.Default == "" {
 		add(`http-request return status 404 content-type text/plain string "No route for this host and path. This answer comes from load balancer %s, frontend %s, and not from a service.\n" unless %s`, f.LoadBalancer, f.Name, found)
+	}
+	for _, p := range f.Previews {
+		lines = append(lines, p.rules("{ var(txn.pm_route),field(1,/) -m str "+p.Backend+" } ")...)
+		if p.Backend == f.Default {
+			lines = append(lines, p.rules("!"+found+" ")...)
+		}
 	}
 	add("use_backend %%[var(txn.pm_route),field(1,/)] if %s", found)
 	return lines
@@ -211,6 +241,22 @@ func withoutRoutes(frontends []Frontend) []Frontend {
 		}
 	}
 	return out
+}
+
+// withoutPreview gives the services and frontends without the rules that lead to a
+// preview backend that is not rendered.
+func withoutPreview(services []Service, frontends []Frontend, backend string) ([]Service, []Frontend) {
+	services, frontends = slices.Clone(services), slices.Clone(frontends)
+	for i := range services {
+		if services[i].Backend+previewSuffix == backend {
+			services[i].Preview = nil
+		}
+	}
+	for i := range frontends {
+		isIt := func(p Preview) bool { return p.Backend+previewSuffix == backend }
+		frontends[i].Previews = slices.DeleteFunc(slices.Clone(frontends[i].Previews), isIt)
+	}
+	return services, frontends
 }
 
 // withoutDefault gives the frontends without a default that is not rendered.

@@ -138,6 +138,7 @@ func TestRender(t *testing.T) {
 				{Name: "append", Bind: []string{"127.0.0.1:8081"}, Mode: "http", LoadBalancer: "lb0", Forwarded: "append", Default: "api_nodes"},
 			}
 		})},
+		{name: "previews", servers: one, settings: previewed()},
 		{name: "operators_template", servers: one, settings: settings(), template: operators},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -391,5 +392,39 @@ func TestRender_AnyOtherServer_IsRendered(t *testing.T) {
 	}
 	if n := testing.AllocsPerRun(10, func() { _, _ = r.Render(backends(server)) }); n > 3 {
 		t.Errorf("%.0f allocations for the same servers, want no more than those of the model", n)
+	}
+}
+
+// previewed has a service with a preview backend, behind its own frontend and others.
+func previewed() render.Settings {
+	return settings(func(s *render.Settings) {
+		p := s.Services[0]
+		p.Backend, p.Bind = p.Backend+".preview", nil
+		conditions := []string{"{ req.fhdr(X-Preview) -m str -- 's3cret' }", "{ req.cook(preview) -m found }"}
+		s.Services[0].Preview = conditions
+		s.Services = append(s.Services, p)
+		s.MapPath = mapPath
+		previews := []render.Preview{{Backend: s.Services[0].Backend, Conditions: conditions}}
+		s.Frontends = []render.Frontend{
+			{Name: "web", Bind: []string{"127.0.0.1:8081"}, Mode: "http", Forwarded: "off", Previews: previews, Routes: []route.Route{{Host: "a.example.com", Backend: p.Backend}}},
+			{Name: "default", Bind: []string{"127.0.0.1:8082"}, Mode: "http", Forwarded: "off", Default: s.Services[0].Backend, Previews: previews},
+		}
+	})
+}
+
+// Where HAProxy rejects the preview backend, no rule leads there.
+func TestWithout_PreviewBackend_ItsRulesGo(t *testing.T) {
+	for _, backend := range []string{"api_nodes.preview", "api_nodes"} {
+		rest, _, _, err := newRenderer(t, templates.HAProxy, previewed()).Without(backend, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := rest.Render(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if leads := bytes.Contains(got, []byte("use_backend api_nodes.preview")); leads != (backend == "api_nodes") {
+			t.Errorf("without %s: rules lead to the preview: %v\n%s", backend, leads, got)
+		}
 	}
 }

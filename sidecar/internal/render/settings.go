@@ -79,8 +79,11 @@ type Service struct {
 	ServerFiles   string // those of them that name files, with the names; "" is none
 	InFile        bool   // servers are never added at runtime
 	FrontendExtra []string
-	BackendExtra  []string // the lines of the policy, and the operator's
-	Beside        string   // whole sections that they need, named after the backend
+	// Preview is the conditions of which a request must meet one to go to the preview
+	// backend; none: there is no such rule.
+	Preview      []string `json:",omitempty"`
+	BackendExtra []string // the lines of the policy, and the operator's
+	Beside       string   // whole sections that they need, named after the backend
 
 	// Defaults is the defaults section that has all of the backend but its servers, in a
 	// template that prints .Profiles; "" is a backend of its own. HAProxy 3.4 adds and

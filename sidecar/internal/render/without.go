@@ -32,7 +32,7 @@ func (r *Renderer) Without(backend string, good []byte) (rest *Renderer, options
 		out.kept = append(out.kept, k)
 		out.operator[backend] = k.servers()
 	} else {
-		out.settings.Frontends = withoutDefault(r.settings.Frontends, backend)
+		out.settings.Services, out.settings.Frontends = withoutPreview(out.settings.Services, withoutDefault(r.settings.Frontends, backend), backend)
 	}
 	if out.marker, err = marker(out.text, out.settings, out.kept...); err != nil {
 		return nil, "", false, err

@@ -1,6 +1,7 @@
 package rollout
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -35,7 +36,14 @@ type Backend struct {
 	Name, Service string
 	Warning       bool   // an instance whose check warns takes traffic
 	Fixed         string // why HAProxy takes no weight but 0 % and 100 % at runtime; "" where it takes all
+
+	// PreviewOf is the backend of the same service whose answer this one is made of: it has
+	// the instances of the canary, with their own weights. "" is a backend with an answer.
+	PreviewOf string
 }
+
+// Preview is the State of the catalog.Rollout of a preview backend.
+const Preview = "preview"
 
 // Overlay is a catalog whose instances have the weights of their versions' shares. Its
 // methods may be called by any goroutine.
@@ -46,6 +54,7 @@ type Overlay struct {
 
 	mu       sync.Mutex
 	backends map[string]Backend
+	previews bool                    // some of them are
 	entries  map[string]consul.Entry // by key, as last read
 	known    map[string]document     // by service
 	changed  map[string]time.Time    // by backend, when its document last did
@@ -86,6 +95,7 @@ func (o *Overlay) SetBackends(backends []Backend) {
 	was := o.changed
 	o.backends, o.changed, o.made = make(map[string]Backend, len(backends)), make(map[string]time.Time, len(backends)), map[string]laid{}
 	o.under, o.over = catalog.Snapshot{}, catalog.Snapshot{}
+	o.previews = slices.ContainsFunc(backends, func(b Backend) bool { return b.PreviewOf != "" })
 	for _, b := range backends {
 		o.backends[b.Name], o.changed[b.Name] = b, was[b.Name]
 	}
@@ -180,7 +190,11 @@ func (o *Overlay) Changed() <-chan struct{} { return o.source.Changed() }
 func (o *Overlay) Health(backend string) catalog.SourceHealth {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	h := o.source.Health(backend)
+	of := backend
+	if b := o.backends[backend]; b.PreviewOf != "" {
+		of = b.PreviewOf
+	}
+	h := o.source.Health(of)
 	if at := o.changed[backend]; at.After(h.Changed) {
 		h.Changed = at
 	}
@@ -197,19 +211,29 @@ func (o *Overlay) Snapshot() catalog.Snapshot {
 		return catalog.Snapshot{}
 	}
 	under := o.source.Snapshot()
-	if len(o.known) == 0 {
+	if len(o.known) == 0 && !o.previews {
 		return under
 	}
 	if o.under.Same(under) {
 		return o.over
 	}
-	var laid []catalog.Service
+	var laid, previews []catalog.Service
 	for name, b := range o.backends {
-		if d, has := o.known[b.Service]; has {
+		d, has := o.known[b.Service]
+		switch {
+		case b.PreviewOf != "":
+			if s := under.Service(b.PreviewOf); s.Known {
+				s.Name = name
+				previews = append(previews, o.lay(b, s, d))
+			}
+		case has:
 			laid = append(laid, o.lay(b, under.Service(name), d))
 		}
 	}
 	o.under, o.over = under, under.Replace(laid...)
+	for _, s := range previews {
+		o.over = o.over.With(s)
+	}
 	return o.over
 }
 
@@ -224,12 +248,18 @@ func (o *Overlay) lay(b Backend, s catalog.Service, d document) catalog.Service 
 	}
 	over := s
 	over.Instances, over.Rollout = was.over.Instances, was.over.Rollout
+	if b.PreviewOf != "" {
+		over.Untagged, over.Rejected, over.Claims = was.over.Untagged, nil, nil // its service has them
+	}
 	return over
 }
 
 // Lay gives a service with the weights of a document, which may be nil; refused says
 // why a newer one is not used.
 func Lay(b Backend, s catalog.Service, d *Document, refused string) catalog.Service {
+	if b.PreviewOf != "" {
+		return preview(s, d)
+	}
 	s.Rollout = &catalog.Rollout{Refused: refused}
 	if d == nil {
 		return s
@@ -268,6 +298,27 @@ func Lay(b Backend, s catalog.Service, d *Document, refused string) catalog.Serv
 	for _, version := range d.Versions() {
 		r.Shares = append(r.Shares, *sums[version])
 	}
+	return s
+}
+
+// preview gives a service with the instances of the canary only. The others lack the role
+// that the backend asks for, as those that lack a tag do: they leave it at once, and are no
+// loss that the guard could judge.
+func preview(s catalog.Service, d *Document) catalog.Service {
+	canary := ""
+	if d != nil && len(d.Shares) > 0 {
+		canary = d.Canary
+	}
+	all := s.Instances
+	s.Instances, s.Untagged, s.Rollout = nil, slices.Clone(s.Untagged), &catalog.Rollout{State: Preview}
+	for _, i := range all {
+		if canary != "" && i.Version == canary {
+			s.Instances = append(s.Instances, i)
+		} else {
+			s.Untagged = append(s.Untagged, catalog.Instance{ID: i.ID, Node: i.Node, Server: i.Server, Addr: i.Addr})
+		}
+	}
+	slices.SortFunc(s.Untagged, func(a, b catalog.Instance) int { return cmp.Compare(a.Server, b.Server) })
 	return s
 }
 

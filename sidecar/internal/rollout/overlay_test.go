@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -333,5 +334,60 @@ func TestOverlay_Consul_FollowsTheDocuments(t *testing.T) {
 			cancel()
 			<-ended
 		})
+	}
+}
+
+// A preview backend has the canary's instances with their own weights, whatever the
+// shares are, from the same answer. The others lack its role. Without a rollout all do.
+func TestOverlay_Preview_HasTheCanaryOnly(t *testing.T) {
+	s := newOverlayScene(t)
+	s.SetBackends([]Backend{{Name: "api", Service: "api"}, {Name: "api.preview", Service: "api", PreviewOf: "api"}, {Name: "web.preview", Service: "web", PreviewOf: "gone"}})
+	if s.Snapshot().Service("api.preview").Known {
+		t.Error("it is known before the documents are read")
+	}
+	s.answer()
+	with := func(canary, shares string) string {
+		return strings.Replace(doc(shares), `"modified_by"`, `"stable":"1.0","canary":"`+canary+`","modified_by"`, 1)
+	}
+	for _, c := range []struct{ what, document, has string }{
+		{"no document", "", "map[]"},
+		{"share 0", with("1.1", `{"1.0":100,"1.1":0}`), "map[1.1:1]"},
+		{"some", with("1.1", `{"1.0":95,"1.1":5}`), "map[1.1:1]"},
+		{"switched", with("1.1", `{"1.0":0,"1.1":100}`), "map[1.1:1]"},
+		{"no instance", with("1.2", `{"1.0":100,"1.2":0}`), "map[]"},
+		{"no canary", doc(`{"1.0":100,"1.1":0}`), "map[]"},
+		{"invalid: the last one stays", `api {"schema":1}`, "map[]"},
+		{"ended", strings.Replace(with("1.1", `{}`), "paused", "promoted", 1), "map[]"},
+		{"removed", "", "map[]"},
+	} {
+		if c.document == "" {
+			s.answer()
+		} else {
+			s.answer(c.document)
+		}
+		svc := s.Snapshot().Service("api.preview")
+		got := map[string]int{}
+		for _, i := range svc.Instances {
+			got[i.Version] = i.Weight
+		}
+		under := s.source.snap.Service("api")
+		if fmt.Sprint(got) != c.has || !svc.Known || svc.Rollout == nil || svc.Rollout.State != Preview || len(svc.Instances)+len(svc.Untagged) != len(under.Instances) {
+			t.Errorf("%s: it has %v, want %s; %+v", c.what, got, c.has, svc)
+		}
+		if !slices.IsSortedFunc(svc.Untagged, func(a, b catalog.Instance) int { return strings.Compare(a.Server, b.Server) }) || slices.ContainsFunc(svc.Untagged, func(i catalog.Instance) bool { return i.Weight > 0 || i.Version != "" }) {
+			t.Errorf("%s: untagged are %+v", c.what, svc.Untagged)
+		}
+		if r := s.Snapshot().Service("api").Rollout; r != nil && r.State == Preview {
+			t.Errorf("%s: the service itself is a preview", c.what)
+		}
+	}
+	s.answer(with("1.1", `{"1.0":100,"1.1":0}`))
+	before := s.Snapshot().Service("api.preview")
+	s.source.snap = s.source.snap.With(catalog.Service{Name: "api", Known: true, Index: 7, Instances: fleet(map[string]int{"1.0": 1, "1.1": 3})})
+	if after := s.Snapshot().Service("api.preview"); len(before.Instances) != 1 || len(after.Instances) != 3 || after.Index != 7 {
+		t.Errorf("with more instances it has %d, before %d, index %d", len(after.Instances), len(before.Instances), after.Index)
+	}
+	if s.Snapshot().Service("web.preview").Known {
+		t.Error("the preview of a backend without an answer is known")
 	}
 }
