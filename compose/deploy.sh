@@ -12,7 +12,9 @@
 # up, by default 60; DEPLOY_MIN_HEALTHY is how many it must then stay up before an
 # old one is stopped, by default 10. DEPLOY_CANARY=25,50,100 gives the new version a part
 # of the traffic in steps (docs/guides/canary.md), each for DEPLOY_INTERVAL, by default 1m;
-# a version that has nodes is not deployed again then. Other exit codes are those of `pointsman deploy`.
+# a version that has nodes is not deployed again then. DEPLOY_BLUE_GREEN=1 switches all of it
+# at once (docs/guides/blue-green.md), after DEPLOY_PREVIEW at most, by default at once, and
+# keeps the old nodes for DEPLOY_KEEP, by default 1m. Other exit codes are those of `pointsman deploy`.
 #
 # The deployed version is written into the file of settings: .env, or the last that
 # COMPOSE_ENV_FILES names. Else the next `docker compose up` would bring the old
@@ -24,6 +26,7 @@ readonly timeout=${DEPLOY_TIMEOUT:-60}
 readonly min_healthy=${DEPLOY_MIN_HEALTHY:-10}
 how=(--redeploy)
 [[ -z ${DEPLOY_CANARY:-} ]] || how=(--canary "$DEPLOY_CANARY" --interval "${DEPLOY_INTERVAL:-1m}")
+[[ -z ${DEPLOY_BLUE_GREEN:-} ]] || how=(--blue-green --keep "${DEPLOY_KEEP:-1m}" --preview "${DEPLOY_PREVIEW:-0s}")
 readonly how
 readonly settings=${COMPOSE_ENV_FILES:-.env}
 

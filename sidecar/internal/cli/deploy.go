@@ -42,13 +42,18 @@ their share up, each step for --interval, and compare them with the old ones. On
 they have all traffic the old nodes are stopped. A new version that is worse is
 aborted: its nodes are stopped again, the old ones have all traffic.
 
+With --blue-green the new nodes start without traffic, and can be looked at (setting
+preview of a service). Then one change gives them all traffic on all load balancers.
+The old nodes run on for --keep: pointsman rollout undo gives them the traffic again,
+rollout abort also has the new ones stopped.
+
 A lock in Consul keeps two deployments of a service apart. What happens is recorded
 there: deploy status, history and undo use it, and the page shows it.
 
 Exit codes: 0 deployed, 1 failed and the old nodes are not touched, 2 invalid
-arguments or settings, 3 the rollout of --canary is paused or replaced, both versions
-run, 4 partially deployed: both versions may run, also if another deployment has taken
-the lock meanwhile, 5 the rollout of --canary was aborted, the old nodes are not touched
+arguments or settings, 3 the rollout of --canary is paused or replaced, or --blue-green
+was not switched or was undone, both versions run, 4 partially deployed: both versions may run, also if another deployment has taken
+the lock meanwhile, 5 the rollout was aborted, the old nodes are not touched
 and the new ones stopped again, 8 another deployment of the service is under way,
 nothing was done, 128+n interrupted by signal n: run the command again to continue.`,
 		Args: cobra.NoArgs,

@@ -24,19 +24,29 @@ type canaryOptions struct {
 	interval     time.Duration
 	isCompared   bool
 	pauseTimeout time.Duration
+
+	blueGreen     bool
+	keep, preview time.Duration
 }
+
+// isShared reports whether a rollout gives the new version its traffic.
+func (o *canaryOptions) isShared() bool { return len(o.steps) > 0 || o.blueGreen }
 
 func (o *canaryOptions) flags(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.IntSliceVar(&o.steps, "canary", nil, "shares of the new version in percent, ascending, the last 100, such as 5,25,50,100; old nodes are stopped after the last (default: all traffic as soon as it is live)")
 	f.DurationVar(&o.interval, "interval", time.Minute, "with --canary: how long a step lasts, at least; 1s to 168h")
 	f.BoolVar(&o.isCompared, "analysis", true, "with --canary: compare the new version with the old one by HAProxy's counters, and abort it where it is worse; =false: a step ends with its interval")
+	f.BoolVar(&o.blueGreen, "blue-green", false, "start the new nodes without traffic, then switch all traffic to them by one change; old nodes are stopped after --keep")
+	f.DurationVar(&o.keep, "keep", 10*time.Minute, "with --blue-green: how long the old nodes run after the switch, to go back to by pointsman rollout undo")
+	f.DurationVar(&o.preview, "preview", 0, "with --blue-green: how long pointsman rollout promote is waited for, which switches; 0s: switch as soon as the new nodes have been ready for --min-healthy")
 	f.DurationVar(&o.pauseTimeout, "pause-timeout", 30*time.Minute, "with --canary: how long a paused rollout is waited for, to be resumed, promoted or aborted")
 }
 
 // check names all that is wrong.
 func (o *canaryOptions) check(cmd *cobra.Command, batch int, isRedeploy bool) (errs []error) {
 	flags := cmd.Flags()
+	errs = append(errs, o.checkBlueGreen(cmd, batch, isRedeploy)...)
 	if !flags.Changed("canary") {
 		for _, name := range []string{"interval", "analysis", "pause-timeout"} {
 			if flags.Changed(name) {
@@ -54,6 +64,30 @@ func (o *canaryOptions) check(cmd *cobra.Command, batch int, isRedeploy bool) (e
 	}
 	if isRedeploy {
 		errs = append(errs, errors.New("--canary: cannot be combined with --redeploy: a rollout tells versions apart"))
+	}
+	return errs
+}
+
+func (o *canaryOptions) checkBlueGreen(cmd *cobra.Command, batch int, isRedeploy bool) (errs []error) {
+	if !o.blueGreen {
+		for _, name := range []string{"keep", "preview"} {
+			if cmd.Flags().Changed(name) {
+				errs = append(errs, fmt.Errorf("--%s: requires --blue-green", name))
+			}
+		}
+		return errs
+	}
+	if cmd.Flags().Changed("canary") {
+		errs = append(errs, errors.New("--blue-green: cannot be combined with --canary: it has no steps"))
+	}
+	if batch > 0 {
+		errs = append(errs, errors.New("--blue-green: cannot be combined with --batch: all new nodes start before the switch"))
+	}
+	if isRedeploy {
+		errs = append(errs, errors.New("--blue-green: cannot be combined with --redeploy: a rollout tells versions apart"))
+	}
+	if o.keep < 0 || o.preview < 0 {
+		errs = append(errs, fmt.Errorf("--keep %s, --preview %s: must be 0s or more", o.keep, o.preview))
 	}
 	return errs
 }
@@ -188,6 +222,16 @@ func (c *canaryRollout) Start(ctx context.Context) (deploy.Rollout, error) {
 	})
 }
 
+// Switch implements deploy.Canary.
+func (c *canaryRollout) Switch(ctx context.Context) (deploy.Rollout, error) {
+	return c.change(ctx, func(d *rollout.Document) (*rollout.Document, error) {
+		if c.seen(d).State != deploy.Prepared { // by a call before that got no answer, or by others
+			return nil, errUnchanged
+		}
+		return d.Promote(c.author(), true)
+	})
+}
+
 // Now implements deploy.Canary.
 func (c *canaryRollout) Now(ctx context.Context) (deploy.Rollout, error) {
 	d, _, err := c.store.Read(ctx, c.service)
@@ -236,7 +280,7 @@ func (c *canaryRollout) End(ctx context.Context) error {
 // seen is a document as a deployment sees it.
 func (c *canaryRollout) seen(d *rollout.Document) deploy.Rollout {
 	r := deploy.Rollout{
-		State: deploy.RolloutReplaced, Share: d.Shares[c.version], StepAt: d.StepAt, Interval: time.Duration(d.Interval), Reason: d.Reason, By: d.ModifiedBy,
+		State: deploy.RolloutReplaced, Share: d.Shares[c.version], StepAt: d.StepAt, Interval: time.Duration(d.Interval), Reason: d.Reason, By: d.ModifiedBy, At: d.ModifiedAt,
 	}
 	if d.Canary != c.version || len(d.Shares) == 0 {
 		return r
@@ -254,7 +298,10 @@ func (c *canaryRollout) seen(d *rollout.Document) deploy.Rollout {
 	case rollout.Paused:
 		r.State = deploy.RolloutPaused
 		if len(d.Steps) == 0 && r.Share == 0 {
-			r.State, r.Next = deploy.Prepared, c.options.steps[0]
+			r.State, r.Next = deploy.Prepared, 100
+			if len(c.options.steps) > 0 {
+				r.Next = c.options.steps[0]
+			}
 		}
 	}
 	return r
@@ -281,14 +328,14 @@ func mayDeploy(ctx context.Context, cfg config.Config, o *deployOptions, screen 
 	if d == nil {
 		return nil
 	}
-	isCanary := len(o.canary.steps) > 0
+	isShared := o.canary.isShared()
 	share, isListed := d.Shares[o.version]
 	switch {
-	case isCanary && (!isWalking(d) || d.Canary == o.version):
+	case isShared && (!isWalking(d) || d.Canary == o.version):
 	case isWalking(d):
 		return failure(fmt.Errorf("deploy %s: %w; `pointsman deploy --canary` goes on with that of its version", catalog.Printable(o.service), underWay(d)))
 	case isListed && share == 0:
-		return failure(fmt.Errorf("deploy %s: its rollout gives %s no share of the traffic (%s: %s, by %s at %s), so new nodes would not become live: give --canary 5,25,50,100, or run `pointsman rollout end %s` first%s",
+		return failure(fmt.Errorf("deploy %s: its rollout gives %s no share of the traffic (%s: %s, by %s at %s), so new nodes would not become live: give --canary 5,25,50,100 or --blue-green, or run `pointsman rollout end %s` first%s",
 			catalog.Printable(o.service), catalog.Printable(o.version), d.State, d.SharesText(), catalog.Printable(d.ModifiedBy), d.ModifiedAt.Format(time.RFC3339), catalog.Printable(o.service), beforeEnd(d)))
 	}
 	return nil

@@ -1,9 +1,11 @@
 package cli
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"strings"
 	"testing"
@@ -270,4 +272,61 @@ func TestDeploy_RolloutInTheWay_RefusedUpFront(t *testing.T) {
 	refused("a rollout of 1.1 is running, by ann@ops1 at ")
 	change(func(d *rollout.Document) (*rollout.Document, error) { return d.Abort(ann, "") })
 	refused("its rollout gives 1.1 no share of the traffic (aborted")
+}
+
+// One change gives the new version all traffic, `rollout undo` takes it back by one, and a
+// call whose answer was lost changes nothing twice.
+func TestCanaryRollout_BlueGreen_SwitchedAndUndone(t *testing.T) {
+	kv, err := consul.NewKV(consul.Options{Address: consultest.NewFake(t).Address()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer kv.Close()
+	r := &canaryRollout{store: rollout.Store{KV: kv}, service: "api", version: "1.1", by: "bob@ops2", options: canaryOptions{blueGreen: true}}
+	must := func(what string, state deploy.RolloutState, share, changes int, call func() (deploy.Rollout, error)) {
+		t.Helper()
+		got, err := call()
+		d, _, readErr := r.store.Read(t.Context(), "api")
+		if err != nil || readErr != nil || got.State != state || got.Share != share || d.Shares["1.0"] != 100-share || len(d.History) != changes || !got.At.Equal(d.ModifiedAt) {
+			t.Errorf("%s: got %+v, %v, want %s, %d%%; the document %+v, %v", what, got, err, state, share, d, readErr)
+		}
+	}
+	prepare := func() (deploy.Rollout, error) { return r.Prepare(t.Context(), "1.0", false) }
+	change := func(f func(*rollout.Document) (*rollout.Document, error)) func() (deploy.Rollout, error) {
+		return func() (deploy.Rollout, error) { return r.change(t.Context(), f) }
+	}
+	ann := rollout.Author{By: "ann@ops1", At: time.Now().UTC().Truncate(time.Millisecond)}
+	must("prepare", deploy.Prepared, 0, 1, prepare)
+	must("again", deploy.Prepared, 0, 1, prepare)
+	must("switch", deploy.Promoted, 100, 2, func() (deploy.Rollout, error) { return r.Switch(t.Context()) })
+	must("switch again", deploy.Promoted, 100, 2, func() (deploy.Rollout, error) { return r.Switch(t.Context()) })
+	must("the next run", deploy.Promoted, 100, 2, prepare)
+	must("undo", deploy.Prepared, 0, 3, change(func(d *rollout.Document) (*rollout.Document, error) { return d.Undo(ann) }))
+	must("the run after it", deploy.Prepared, 0, 3, prepare)
+	must("an operator switches", deploy.Promoted, 100, 4, change(func(d *rollout.Document) (*rollout.Document, error) { return d.Promote(ann, false) }))
+	must("abort", deploy.RolloutAborted, 0, 5, change(func(d *rollout.Document) (*rollout.Document, error) { return d.Abort(ann, "") }))
+	must("a switch after it", deploy.RolloutAborted, 0, 5, func() (deploy.Rollout, error) { return r.Switch(t.Context()) })
+	must("after an abort", deploy.Prepared, 0, 6, prepare)
+	if got, err := r.Prepare(t.Context(), "1.0", false); err != nil || got.Next != 100 {
+		t.Errorf("the next share is %d, %v", got.Next, err)
+	}
+}
+
+func TestDeploy_BlueGreenFlags_ThatContradict(t *testing.T) {
+	for args, want := range map[string]string{
+		"--keep 5m":                            "--keep: requires --blue-green",
+		"--preview 5m":                         "--preview: requires --blue-green",
+		"--blue-green --canary 5,100":          "--blue-green: cannot be combined with --canary",
+		"--blue-green --batch 2":               "--blue-green: cannot be combined with --batch",
+		"--blue-green --redeploy":              "--blue-green: cannot be combined with --redeploy",
+		"--blue-green --keep -1s":              "--keep -1s, --preview 0s: must be 0s or more",
+		"--blue-green --preview -1s":           "must be 0s or more",
+		"--blue-green --keep 0s --interval 1m": "--interval: requires --canary",
+	} {
+		var errs bytes.Buffer
+		code := Run(t.Context(), Env{Args: append([]string{"deploy", "--service", "api", "--version", "1.1", "--start", "true", "--stop", "true"}, strings.Fields(args)...), Stderr: &errs, Stdout: io.Discard})
+		if code != ExitUsage || !strings.Contains(errs.String(), want) {
+			t.Errorf("%s: exit code %d, %s, want %q", args, code, errs.String(), want)
+		}
+	}
 }

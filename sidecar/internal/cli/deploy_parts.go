@@ -22,7 +22,7 @@ type deployParts struct {
 	catalog *deployCatalog
 	client  *sidecarapi.Client
 
-	rollouts rollout.Store // with --canary
+	rollouts rollout.Store // with --canary or --blue-green
 }
 
 func newDeployParts(ctx context.Context, cfg config.Config, env Env, o *deployOptions, screen *deployScreen) (*deployParts, error) {
@@ -48,12 +48,15 @@ func newDeployParts(ctx context.Context, cfg config.Config, env Env, o *deployOp
 		Catalog: catalog, Balancers: deployBalancers{p.client, o.service, at},
 		Say: screen.say, Show: screen.show,
 	}
-	if len(o.canary.steps) > 0 {
+	if o.canary.isShared() {
 		if p.rollouts, err = rolloutStore(cfg); err != nil {
 			p.close()
 			return nil, err
 		}
 		p.options.Canary = &canaryRollout{store: p.rollouts, service: o.service, version: o.version, options: o.canary, by: deployer(env)}
+		if o.canary.blueGreen {
+			p.options.BlueGreen = &deploy.BlueGreen{Preview: o.canary.preview, Keep: o.canary.keep}
+		}
 	}
 	if o.compose == "" {
 		p.options.Nodes = &runner.Shell{Runner: commands, StartCommand: o.start, StopCommand: o.stop, Once: o.once}

@@ -44,7 +44,7 @@ func TestPreview_TakesNoPartOfTheTraffic(t *testing.T) {
 		t.Errorf("the stable version: %+v", got)
 	}
 	asked := 0
-	counters := countersOf(func() *reconcile.State { return s }, func(_ context.Context, backend string) (map[string]haproxy.Counters, error) {
+	counters := countersOf(func() *reconcile.State { return s }, func(context.Context, string) (map[string]haproxy.Counters, error) {
 		asked++
 		return map[string]haproxy.Counters{"a": {Requests: 1}, "b": {Requests: 2}}, nil
 	})

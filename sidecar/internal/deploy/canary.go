@@ -20,6 +20,9 @@ type Canary interface {
 	// Start begins the steps of a prepared rollout. One that others have moved or ended
 	// stays as it is.
 	Start(ctx context.Context) (Rollout, error)
+	// Switch gives the version of a prepared rollout all traffic by one change. One that
+	// others have moved or ended stays as it is.
+	Switch(ctx context.Context) (Rollout, error)
 	// Now reads how far it has come.
 	Now(ctx context.Context) (Rollout, error)
 	// Abort gives the stable version all traffic. A rollout that is promoted, or
@@ -47,6 +50,7 @@ type Rollout struct {
 	Reason   string // why the state is what it is
 	Numbers  string // of the comparison, for people; "" where there are none
 	By       string // who has changed it last
+	At       time.Time
 }
 
 // RolloutState is where a rollout stands.
@@ -77,6 +81,8 @@ func (r Rollout) leaves() error {
 		return fmt.Errorf("%w by %s: %s", errAborted, Quote(r.By), Quote(r.Reason))
 	case RolloutReplaced:
 		return fmt.Errorf("%w: it was ended or replaced by %s", errPaused, Quote(r.By))
+	case Prepared:
+		return fmt.Errorf("%w: %s went back to the old version", errPaused, Quote(r.By))
 	}
 	return fmt.Errorf("%w: it is %s at %d%% by %s since its promotion", errPaused, r.State, r.Share, Quote(r.By))
 }
@@ -107,12 +113,12 @@ func (d *Deployment) canary(ctx context.Context, listing Listing) (Listing, erro
 		if d.fleet.toStart() == 0 {
 			return listing, nil
 		}
-		return listing, fmt.Errorf("%w: no instance of another version than %s runs, so there is nothing to compare a canary with: deploy without --canary", ErrUsage, d.Version)
+		return listing, fmt.Errorf("%w: no instance of another version than %s runs, so there is nothing to shift traffic from: deploy without %s", ErrUsage, d.Version, d.flag())
 	}
 	stable := d.fleet.oldVersion(listing)
 	for _, i := range old {
 		if i.Version != stable {
-			return listing, fmt.Errorf("%w: instances of more than one other version run (%s, %s): a canary is compared with one", ErrUsage, Quote(stable), Quote(i.Version))
+			return listing, fmt.Errorf("%w: instances of more than one other version run (%s, %s): with %s there may be one", ErrUsage, Quote(stable), Quote(i.Version), d.flag())
 		}
 	}
 	r, err := insist(ctx, lookTimeout, func(ctx context.Context) (Rollout, error) {
@@ -126,7 +132,7 @@ func (d *Deployment) canary(ctx context.Context, listing Listing) (Listing, erro
 		d.say("going on with the rollout of %s: %s, %d%%", d.Version, r.State, r.Share)
 	}
 	if r.State == Promoted {
-		d.switched = true
+		d.switched, d.switchedAt = true, r.At
 		return listing, nil
 	}
 	d.fleet.unshared = true
@@ -141,6 +147,12 @@ func (d *Deployment) canary(ctx context.Context, listing Listing) (Listing, erro
 	if err != nil {
 		return listing, d.giveUp(ctx, err)
 	}
+	if d.BlueGreen != nil {
+		if err := d.switchOver(ctx, r); err != nil {
+			return listing, err
+		}
+		return d.list(ctx, d.Timeout)
+	}
 	if !d.takenUp {
 		if r, err = insist(ctx, d.Timeout, d.Canary.Start); err != nil {
 			d.undo = true // they run with share 0 or walk, and the next run goes on with them
@@ -152,6 +164,14 @@ func (d *Deployment) canary(ctx context.Context, listing Listing) (Listing, erro
 	}
 	d.switched = true
 	return d.list(ctx, d.Timeout)
+}
+
+// flag is what has a deployment go by a rollout.
+func (d *Deployment) flag() string {
+	if d.BlueGreen != nil {
+		return "--blue-green"
+	}
+	return "--canary"
 }
 
 // giveUp aborts a rollout whose new nodes could not be brought in. It gives back the
@@ -249,14 +269,16 @@ func (d *Deployment) howToGoOn() {
 	switch o := d.result.Outcome; {
 	case o == Deployed, o == Already:
 	case d.aborted && d.touched:
-		say("%s keeps share 0, and old nodes were told to stop: deploy %s again, or %s with --canary", d.Version, safeOr(d.result.OldVersion, "the old version"), d.Version)
+		say("%s keeps share 0, and old nodes were told to stop: deploy %s again, or %s with %s", d.Version, safeOr(d.result.OldVersion, "the old version"), d.Version, d.flag())
 	case d.aborted:
-		say("%s keeps share 0: deploy it again with --canary, or without after: pointsman rollout end %s", d.Version, d.Service)
+		say("%s keeps share 0: deploy it again with %s, or without after: pointsman rollout end %s", d.Version, d.flag(), d.Service)
 		if slices.ContainsFunc(d.result.New, func(s Standing) bool { return !s.Leaving }) {
 			say("nodes of %s run without traffic: stop them, or go on with them by the same command", d.Version)
 		}
 	case d.switched && !d.touched && o != Paused:
 		say("%s has all traffic and the old nodes run: run the command again to go on, or go back by: pointsman rollout abort %s", d.Version, d.Service)
+	case d.BlueGreen != nil:
+		say("both versions run: see pointsman rollout status %s; run the command again to go on and switch to %s, or end it by rollout abort %s and stop its nodes", d.Service, d.Version, d.Service)
 	case !d.switched, o == Paused:
 		say("the rollout stands in Consul and sidecars move it while it is running: see pointsman rollout status %s, end it by rollout abort, or run the command again to go on", d.Service)
 	}

@@ -91,7 +91,7 @@ func TestCanary_NothingToCompareWith_RefusedOrDone(t *testing.T) {
 		if !r.ended {
 			t.Error("its rollout is not ended")
 		}
-		w.mustBe(w.deploy(t.Context(), order(count(3))), Refused, "nothing to compare a canary with")
+		w.mustBe(w.deploy(t.Context(), order(count(3))), Refused, "nothing to shift traffic from: deploy without --canary")
 		w.add("old-9", "0.9", time.Now())
 		w.add("old-8", "1.0", time.Now())
 		w.mustBe(w.deploy(t.Context(), order()), Refused, `more than one other version run ("0.9", "1.0")`)

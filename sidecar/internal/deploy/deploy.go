@@ -14,7 +14,8 @@ type Options struct {
 	Catalog   Catalog
 	Balancers Balancers
 	Nodes     Nodes
-	Canary    Canary // nil: the new version gets all traffic as soon as it is live
+	Canary    Canary     // nil: the new version gets all traffic as soon as it is live
+	BlueGreen *BlueGreen // that the Canary switches at once; nil: it walks its steps
 
 	Say  func(line string) // one for each transition; nil ok
 	Step func(Step)        // when one begins, by one goroutine; nil ok
@@ -27,19 +28,20 @@ type Deployment struct {
 	fleet *fleet
 	board *board // where every load balancer stands
 
-	result   Result
-	baseline map[Key]bool // new ones that are not to be taken back: live in a wave before, or there at the start
-	proposed []string     // IDs given to the nodes of this wave
-	steady   keySet       // new ones that every load balancer has had live for MinHealthy
-	named    map[Key]bool // foreign ones that were named
-	back     map[Key]bool // new ones that were stopped again
-	gone     []Key        // new ones that were live, but not for the whole time
-	touched  bool         // an old one was told to stop
-	undo     bool         // new ones could not be taken back
-	prepared bool         // a rollout of the new version stands in Consul
-	takenUp  bool         // it was under way before this run
-	switched bool         // it is promoted: the new version has all traffic
-	aborted  bool         // it is aborted: the old version has
+	result     Result
+	baseline   map[Key]bool // new ones that are not to be taken back: live in a wave before, or there at the start
+	proposed   []string     // IDs given to the nodes of this wave
+	steady     keySet       // new ones that every load balancer has had live for MinHealthy
+	named      map[Key]bool // foreign ones that were named
+	back       map[Key]bool // new ones that were stopped again
+	gone       []Key        // new ones that were live, but not for the whole time
+	touched    bool         // an old one was told to stop
+	undo       bool         // new ones could not be taken back
+	prepared   bool         // a rollout of the new version stands in Consul
+	takenUp    bool         // it was under way before this run
+	switched   bool         // it is promoted: the new version has all traffic
+	switchedAt time.Time    // when, by the clock of who has done it
+	aborted    bool         // it is aborted: the old version has
 }
 
 // New checks the order. It starts nothing.
@@ -49,6 +51,9 @@ func New(o Options) (*Deployment, error) {
 	}
 	if o.Catalog == nil || o.Balancers == nil || o.Nodes == nil {
 		return nil, errors.New("deploy: Catalog, Balancers and Nodes must be set")
+	}
+	if b := o.BlueGreen; b != nil && (o.Canary == nil || b.Keep < 0 || b.Preview < 0) {
+		return nil, fmt.Errorf("deploy: blue/green: keep %s, preview %s: must not be negative, and Canary must be set", b.Keep, b.Preview)
 	}
 	if o.Pattern == nil {
 		o.Pattern = DefaultPattern(o.Service)
@@ -128,6 +133,9 @@ func (d *Deployment) run(ctx context.Context) (err error) {
 				d.endRollout(ctx)
 			}
 		}()
+		if err := d.keepWarm(ctx); err != nil {
+			return err
+		}
 	}
 	for {
 		if err := d.bringInPromoted(ctx, listing); err != nil {
@@ -218,7 +226,7 @@ func (d *Deployment) bringIn(ctx context.Context, listing Listing) error {
 	begun := time.Now()
 	n := d.fleet.toStart()
 	minHealthy := d.MinHealthy
-	if d.fleet.finished(listing) || d.fleet.unshared {
+	if d.fleet.finished(listing) || d.fleet.unshared && d.BlueGreen == nil {
 		minHealthy = 0 // nothing depends on it
 	}
 	err := d.start(ctx, listing, n)

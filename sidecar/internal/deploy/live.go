@@ -35,7 +35,11 @@ func (d *Deployment) awaitLive(ctx context.Context, minHealthy time.Duration) er
 				d.fleet.goal, d.Version, balancers(d.board.bars()), seconds(time.Since(begun)), seconds(minHealthy))
 		}
 		if minHealthy > 0 {
-			d.step(Step{Name: "watch", Detail: fmt.Sprintf("the new nodes must stay live for %s", seconds(minHealthy)), AtDeadline: "the old nodes are stopped"}, minHealthy)
+			next := "the old nodes are stopped"
+			if d.fleet.unshared {
+				next = "the new version gets its traffic"
+			}
+			d.step(Step{Name: "watch", Detail: fmt.Sprintf("the new nodes must stay live for %s", seconds(minHealthy)), AtDeadline: next}, minHealthy)
 		}
 		steady, err := d.hold(holding, minHealthy)
 		gone, isLost := errors.AsType[*lostError](err)

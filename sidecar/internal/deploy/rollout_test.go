@@ -24,6 +24,7 @@ type rollout struct {
 	wobbles   bool   // the share of 1.1 is half a point more each other time
 	views     int    // number of times that it was looked at
 	blind     string // a load balancer that does not see it
+	stuck     string // a load balancer that goes on to give 1.1 nothing
 	late      bool   // no load balancer follows its changes: 1.1 has all traffic on each
 }
 
@@ -40,6 +41,9 @@ func (r *rollout) sharesOn(b *lb) map[string]Share {
 	share := r.is.Share
 	if r.late {
 		share = 100
+	}
+	if b.name == r.stuck {
+		share = 0
 	}
 	stable, seen := 100-share, float64(share)
 	if r.views++; r.wobbles && r.views%2 == 0 {
@@ -84,6 +88,15 @@ func (r *rollout) Start(context.Context) (Rollout, error) {
 			r.w.calls = append(r.w.calls, "rollout starts")
 			r.is.State = Walking
 			r.goTo(r.is.Next)
+		}
+	})
+}
+
+func (r *rollout) Switch(context.Context) (Rollout, error) {
+	return r.change("switch", func() {
+		if r.is.State == Prepared {
+			r.w.calls = append(r.w.calls, "switch")
+			r.is.State, r.is.Share, r.is.At = Promoted, 100, time.Now()
 		}
 	})
 }

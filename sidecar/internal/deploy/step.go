@@ -6,6 +6,7 @@ import "time"
 type Step struct {
 	// Name is one of check, start, wait until live, watch, stop, wait until drained, confirm
 	// and take back; of a canary also wait for share 0, canary, paused and wait for the old
+	// version; of blue/green wait for share 0, preview, switch, keep and wait for the old
 	// version.
 	Name    string    `json:"name"`
 	Detail  string    `json:"detail,omitempty"`

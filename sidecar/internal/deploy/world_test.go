@@ -30,9 +30,10 @@ type world struct {
 	said  []string // by the deployment
 	steps []Step
 
-	shown    func([]Bar)   // may be nil
-	stepped  func(Step)    // may be nil
-	slowList time.Duration // until Consul answers
+	shown     func([]Bar)   // may be nil
+	stepped   func(Step)    // may be nil
+	slowList  time.Duration // until Consul answers
+	blueGreen *BlueGreen    // may be nil
 
 	// How nodes behave.
 	startTakes, healthyAfter, stopTakes, drainTakes time.Duration
@@ -233,7 +234,7 @@ func (w *world) View(_ context.Context, b Balancer) (View, error) {
 		s := Seen{Version: n.Version, Takes: n.takes(time.Now().Add(-x.lag)) && !x.blind, Phase: "down", Check: "L7STS 404: GET /healthz → 404"}
 		if s.Ready = s.Takes; s.Takes {
 			s.Phase = "up"
-			s.Takes = w.rollout == nil || w.rollout.sharesOn(x)[n.Version].Wanted > 0
+			s.Takes = w.rollout == nil || w.rollout.ended || w.rollout.sharesOn(x)[n.Version].Wanted > 0
 		} else if !n.left.IsZero() {
 			d := w.drain(n, x)
 			s.Phase, s.Sessions = d.Phase, d.Sessions
@@ -381,7 +382,7 @@ func (w *world) deploy(ctx context.Context, o Order) Result {
 		},
 	}
 	if w.rollout != nil {
-		options.Canary = w.rollout
+		options.Canary, options.BlueGreen = w.rollout, w.blueGreen
 	}
 	d, err := New(options)
 	if err != nil {
