@@ -313,8 +313,9 @@ func rolloutChanger(store rollout.Store, balancer string) api.ChangeRollout {
 		if changed, is := errors.AsType[*rollout.ChangedError](err); is {
 			return nil, true, changed
 		}
+		_, isInvalid := errors.AsType[*rollout.InvalidError](err)
 		if err != nil {
-			return nil, isRefused, rolloutError(err)
+			return nil, isRefused || isInvalid, rolloutError(err)
 		}
 		return rolloutChanged{balancer, d}, false, nil
 	}
