@@ -48,7 +48,7 @@ func TestDatacenters_SidecarsThatRouteToTheProgram_AreAsked(t *testing.T) {
 	})
 }
 
-// One of the own datacenter that has another one first is told which is meant.
+// One of the own datacenter that has another one first learns which is meant.
 func TestDatacenters_OwnSidecarNamesThem_IsToldTheProgramsOwn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := inOther([]*api.ServiceEntry{}...)
