@@ -168,3 +168,32 @@ func TestPreferZone_OwnZoneLeavesAndComesBack_NoFailedRequest(t *testing.T) {
 		t.Errorf("with both up again: %v, want the own zone only", got)
 	}
 }
+
+// A discovered service whose profile has datacenters: on HAProxy 3.4 and newer its backend
+// is added at runtime, with all backups in use as in haproxy.cfg.
+func TestDatacenters_DiscoveredService_AllBackupsServe(t *testing.T) {
+	t.Parallel()
+	two := newTwoDatacenters(t)
+	w := &routedWorld{world: two.world}
+	var err error
+	w.port, err = w.Port()
+	w.must(err)
+	w.must(w.lb.SetServices(lab.Service{Name: "own", BackendOnly: true}))
+	w.must(w.lb.SetExtra("addresses: {allow: [127.0.0.0/8]}\nprofiles:\n  - {name: default, datacenters: [dc1, dc2]}\n" + fmt.Sprintf(discoverSettings, w.port)))
+	w.must(w.lb.Start(w.ctx))
+	before, each := w.reloads(), w.reloadsFor()
+	local := w.serve("shop", "shop0", "pointsman-route=shop.example.com")
+	w.until("shop.example.com", "/", "shop0")
+	w.consul = two.consuls[1]
+	w.serve("shop", "shop1")
+	w.serve("shop", "shop2")
+	w.must(w.lb.Routes(w.ctx, 20*time.Second, "shop", "shop0", "shop1.dc2", "shop2.dc2"))
+	w.until("shop.example.com", "/", "shop0")
+	w.consul = two.consuls[0]
+	w.must(w.consul.Client.Agent().EnableServiceMaintenance(local.id, ""))
+	w.until("shop.example.com", "/", "shop1")
+	w.until("shop.example.com", "/", "shop2")
+	if got := w.reloads() - before; each == 0 && got != 0 {
+		t.Errorf("%d reloads, want none", got)
+	}
+}
