@@ -267,8 +267,8 @@ func (l link) send(ctx context.Context, st plan.Step) (err, broken error) {
 		return nil, nil
 	}
 	w.checkStep(l.sidecar, st)
-	if runs := w.proxy.find(st.Backend, st.Server); runs != nil && st.Kind == plan.SetReady && w.proxy.dynamic && w.proxy.pid != l.saw.PID {
-		runs.foreign = w.now() // reloaded since it was looked at: its address may be another
+	if st.Kind == plan.SetReady {
+		l.readies(st)
 	}
 	if err := w.proxy.do(st); err != nil {
 		if errors.Is(err, plan.ErrRefused) {
@@ -292,6 +292,15 @@ func (l link) send(ctx context.Context, st plan.Step) (err, broken error) {
 	return nil, nil
 }
 
+// readies: where HAProxy was reloaded since it was looked at, the server that is made ready
+// may have another address.
+func (l link) readies(st plan.Step) {
+	p := l.w.proxy
+	if runs := p.find(st.Backend, st.Server); runs != nil && p.dynamic && p.pid != l.saw.PID {
+		runs.foreign = l.w.now()
+	}
+}
+
 // addReady is the second half of an Add.
 func (l link) addReady(ctx context.Context, st plan.Step) error {
 	if err := l.pass(ctx, l.latency()); err != nil {
@@ -302,6 +311,7 @@ func (l link) addReady(ctx context.Context, st plan.Step) error {
 	}
 	ready := st
 	ready.Kind = plan.SetReady
+	l.readies(ready)
 	if err := l.w.proxy.do(ready); err != nil {
 		return err
 	}
