@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -16,7 +17,7 @@ import (
 func TestSpareMemory_MuchToSpare_IsGivenBackOnceInAWhile(t *testing.T) {
 	var spare uint64
 	given := 0
-	m := spareMemory{spare: func() uint64 { return spare }, free: func() { given++ }}
+	m := spareMemory{spare: func() uint64 { return spare }, free: func() { given++ }, setLimit: func(int) int { return 0 }}
 	now := time.Now()
 	for _, step := range []struct {
 		name  string
@@ -53,10 +54,39 @@ func TestBoundGarbage_UnlessGOGCIsSet(t *testing.T) {
 		{nil, gcPercent},
 	} {
 		debug.SetGCPercent(77)
-		boundGarbage(c.environ)
+		if isSet := boundGarbage(c.environ); isSet != (c.want == gcPercent) {
+			t.Errorf("%q: set %v", c.environ, isSet)
+		}
 		if got := debug.SetGCPercent(77); got != c.want {
 			t.Errorf("%q: GOGC is %d, want %d", c.environ, got, c.want)
 		}
+	}
+}
+
+// Changes have the processor's time; while there are none, memory is worth more.
+func TestSpareMemory_LoopIdle_LessGarbageIsKept(t *testing.T) {
+	var limits []int
+	m := spareMemory{spare: func() uint64 { return 0 }, setLimit: func(percent int) int { limits = append(limits, percent); return 0 }}
+	began := time.Now()
+	m.use(began)
+	m.giveBack(began.Add(gcIdleFrom - 1))
+	if len(limits) > 0 {
+		t.Errorf("%v%% set while the loop is busy", limits)
+	}
+	for range 2 {
+		m.giveBack(began.Add(gcIdleFrom))
+	}
+	for range 2 {
+		m.use(began.Add(2 * gcIdleFrom))
+	}
+	m.giveBack(began.Add(2 * gcIdleFrom))
+	if !slices.Equal(limits, []int{gcIdle, gcPercent}) {
+		t.Errorf("limits %v, want %d%% once and then %d%% once", limits, gcIdle, gcPercent)
+	}
+	m.keepLimit()
+	m.giveBack(began.Add(9 * gcIdleFrom))
+	if len(limits) > 2 {
+		t.Errorf("the operator's limit was changed: %v", limits)
 	}
 }
 
@@ -68,7 +98,9 @@ func TestSpareMemory_OfThisProcess_IsGivenBack(t *testing.T) {
 	if before < 4*spareMin {
 		t.Errorf("%d bytes to spare, want %d and more", before, 4*spareMin)
 	}
-	newSpareMemory().giveBack(time.Now())
+	m := newSpareMemory()
+	m.keepLimit()
+	m.giveBack(time.Now())
 	if after := spareBytes(); after > before/2 {
 		t.Errorf("%d bytes to spare after they were given back, want far less than %d", after, before)
 	}
@@ -83,7 +115,7 @@ func TestSpareMemory_OfAComparison_IsGivenBackBesideIt(t *testing.T) {
 			t.Fatal(err)
 		}
 		const long = time.Minute
-		p := proxy{Client: c, spare: &spareMemory{spare: func() uint64 { return spareMin }, free: func() { time.Sleep(long) }}}
+		p := proxy{Client: c, spare: &spareMemory{spare: func() uint64 { return spareMin }, free: func() { time.Sleep(long) }, setLimit: func(int) int { return 0 }}}
 		began := time.Now()
 		if _, err := p.Compare(t.Context(), []string{"web"}); !errors.Is(err, plan.ErrNotRunning) {
 			t.Errorf("got %v, want ErrNotRunning", err)

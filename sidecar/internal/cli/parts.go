@@ -340,6 +340,7 @@ func newProxy(cfg config.Config, log hclog.Logger, onCommand func(string, bool))
 
 // Observe reads a process that may be read.
 func (p proxy) Observe(ctx context.Context, backends []string) (plan.Observed, error) {
+	p.spare.use(time.Now())
 	o, err := p.Client.Observe(ctx, backends)
 	return p.admitted(ctx, o, err)
 }

@@ -52,11 +52,14 @@ change it.`,
 			if err != nil {
 				return err
 			}
-			boundGarbage(env.Environ)
+			isBounded := boundGarbage(env.Environ)
 			if passed := passedOver(env); passed != "" {
 				newLogger(cfg, env).Warn("container platform's environment variables ignored", "variables", passed)
 			}
 			d, err := newDaemon(cmd.Context(), cfg, env, adopt, func() (config.Config, error) { return load(cmd, env) })
+			if err == nil && !isBounded {
+				d.haproxy.spare.keepLimit()
+			}
 			if err == nil {
 				err = checkExporter(cmd.Context(), cfg)
 			}

@@ -45,7 +45,7 @@ func parseCounters(reply string) (map[string]Counters, error) {
 	if strings.TrimSpace(reply) == noProxy {
 		return all, nil
 	}
-	err := eachStat(reply, func(columns, fields []string) error {
+	err := eachStat(reply, nil, func(columns, fields []string) error {
 		r := row{columns: columns, fields: fields}
 		if r.number("type") != serverType {
 			return r.err

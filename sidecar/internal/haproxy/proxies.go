@@ -44,7 +44,7 @@ func (c *Client) Proxies(ctx context.Context) (Proxies, error) {
 // lines with one ID.
 func proxyNames(reply string) (names []string, err error) {
 	last := "" // the ID in the line before
-	err = eachStat(reply, func(columns, fields []string) error {
+	err = eachStat(reply, nil, func(columns, fields []string) error {
 		r := row{columns: columns, fields: fields}
 		name, kind, id := r.text("pxname"), strings.ToLower(r.text("svname")), r.text("iid")
 		switch {

@@ -80,7 +80,7 @@ func parseStat(reply string) (statTable, error) {
 		return statTable{}, nil
 	}
 	all, unpublished := make([]serverStat, 0, strings.Count(reply, "\n")), map[string]bool{}
-	err := eachStat(reply, func(columns, fields []string) error {
+	err := eachStat(reply, serverColumns, func(columns, fields []string) error {
 		s, isUsed, err := parseServerStat(columns, fields)
 		switch {
 		case err != nil || !isUsed:
@@ -97,8 +97,15 @@ func parseStat(reply string) (statTable, error) {
 	return statTable{all: all, unpublished: unpublished}, nil
 }
 
-// eachStat reads the table of a reply to `show stat`, line by line.
-func eachStat(reply string, take func(columns, fields []string) error) error {
+// serverColumns are those that parseServerStat reads.
+var serverColumns = []string{
+	"type", "pxname", "svname", "scur", "qcur", "slim", "bck", "status",
+	"check_status", "check_code", "last_chk", "agent_status", "agent_code", "last_agt",
+}
+
+// eachStat reads the table of a reply to `show stat`, line by line, as far as the columns
+// that are used; nil: all of them.
+func eachStat(reply string, used []string, take func(columns, fields []string) error) error {
 	table, isTable := strings.CutPrefix(reply, "# ")
 	if !isTable {
 		return fmt.Errorf("show stat: %w: %s", ErrUnexpectedReply, excerpt(reply))
@@ -109,6 +116,11 @@ func eachStat(reply string, take func(columns, fields []string) error) error {
 		return fmt.Errorf("show stat: header: %w", err)
 	}
 	columns = slices.Clone(columns)
+	for i, column := range columns {
+		if slices.Contains(used, column) {
+			r.most = i + 1
+		}
+	}
 	for {
 		fields, err := r.read()
 		if errors.Is(err, io.EOF) {
@@ -129,6 +141,7 @@ func eachStat(reply string, take func(columns, fields []string) error) error {
 type statLines struct {
 	rest   string
 	fields []string // of the line before
+	most   int      // fields that are read of a line without quotes; 0: all
 	quoted *csv.Reader
 }
 
@@ -148,7 +161,12 @@ func (l *statLines) read() ([]string, error) {
 		if line = strings.TrimSuffix(line, "\r"); line == "" {
 			continue
 		}
-		l.fields = slices.AppendSeq(l.fields[:0], strings.SplitSeq(line, ","))
+		l.fields = l.fields[:0]
+		for field := range strings.SplitSeq(line, ",") {
+			if l.fields = append(l.fields, field); len(l.fields) == l.most {
+				break
+			}
+		}
 		return l.fields, nil
 	}
 	return l.quoted.Read()
