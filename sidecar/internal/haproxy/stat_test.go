@@ -42,3 +42,29 @@ func TestJoin_TablesInAnyOrder_EachServerHasItsOwnLine(t *testing.T) {
 		}
 	}
 }
+
+// A line is read as far as its last column that is used, wherever a release has it.
+func TestParseStat_ColumnAtTheEnd_IsRead(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		agent  string // in the status
+		status string
+		at     [3]string // its columns: status, code and words of the check
+	}{{"", "L7STS", [3]string{"check_status", "check_code", "last_chk"}}, {" (agent)", "L7STS", [3]string{"agent_status", "agent_code", "last_agt"}}} {
+		values := [3]string{c.status, "503", "not ready"}
+		for last := range 3 {
+			header, line := "# pxname,svname,qcur,scur,slim,bck,type,status", "a,s1,0,0,,0,2,DOWN"+c.agent
+			for i := range 3 {
+				at := (last + 1 + i) % 3
+				header, line = header+","+c.at[at], line+","+values[at]
+			}
+			stats, err := parseStat(header + ",unused\n" + line + ",1\n")
+			if err != nil || len(stats.all) != 1 {
+				t.Fatalf("%d servers, %v", len(stats.all), err)
+			}
+			if got := stats.all[0].last; got.Status != c.status || got.Code != 503 || got.Words != "not ready" {
+				t.Errorf("with %s last: got %+v", c.at[last], got)
+			}
+		}
+	}
+}

@@ -355,9 +355,10 @@ func (b *backendPlan) presentNow() map[*catalog.Instance]bool {
 
 // isOverdue reports whether an instance has had no ready server for too long,
 // and nothing waits for it any more: a step keeps failing. The memory is one
-// pass old: an instance whose step has gone through since is not overdue.
+// pass old: an instance whose step has gone through since is not overdue, and neither is
+// one that has begun to wait for a slot.
 func (b *backendPlan) isOverdue(inst *catalog.Instance) bool {
-	return b.absent[inst.Server] >= max(b.ReplacementTimeout, time.Second) && !b.presentNow()[inst]
+	return b.absent[inst.Server] >= max(b.ReplacementTimeout, time.Second) && !b.presentNow()[inst] && !slices.Contains(b.unassigned, inst)
 }
 
 // isComing reports whether a ready server that gets nothing may still come up

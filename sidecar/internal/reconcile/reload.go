@@ -26,6 +26,9 @@ type reloadKeeper struct {
 	// newer is what Consul had said when it became due that was not planned yet, by
 	// backend: that is looked into first. nil: it is not due.
 	newer map[string]time.Time
+	// isLooked: HAProxy was asked for since then: another program may have reloaded it while
+	// this one waited.
+	isLooked bool
 
 	succeeded, failures int
 	last                time.Time
@@ -117,7 +120,7 @@ type oldWorkerLimits struct {
 func (a *Agent) tendReload(ctx context.Context, p plan.Plan) time.Duration {
 	r := &a.reloads
 	if p.Reload == plan.NoReload {
-		r.reason, r.held, r.model, r.newer = plan.NoReload, "", nil, nil
+		r.reason, r.held, r.model, r.newer, r.isLooked = plan.NoReload, "", nil, nil, false
 		if r.useless > 0 && time.Since(r.last) > max(stayMin, 2*a.uselessWait()) {
 			r.useless, r.loaded = 0, fileWrite{} // it has stayed
 		}
@@ -141,8 +144,13 @@ func (a *Agent) tendReload(ctx context.Context, p plan.Plan) time.Duration {
 		return time.Hour // its end wakes the loop
 	}
 	if wait := max(a.reloadDue(p).Sub(now), r.again.Sub(now)); wait > 0 {
-		r.newer = nil
+		r.newer, r.isLooked = nil, false
 		return wait
+	}
+	if !r.isLooked {
+		if r.isLooked = true; a.lookAgain() {
+			return 0
+		}
 	}
 	if r.newer == nil {
 		r.newer = a.unplanned()
@@ -150,7 +158,10 @@ func (a *Agent) tendReload(ctx context.Context, p plan.Plan) time.Duration {
 	if maps.DeleteFunc(r.newer, a.isPlanned); len(r.newer) > 0 { // HAProxy may have answered slowly
 		return 0
 	}
-	r.newer = nil
+	if r.newer = nil; len(a.reconfigured) > 0 {
+		return 0 // the newest settings may need none
+	}
+	r.isLooked = false
 	r.running = &reload{
 		reason:    p.Reload,
 		fileWrite: fileWrite{renderer: a.set.Renderer, model: p.FileToReload()},
@@ -164,6 +175,18 @@ func (a *Agent) tendReload(ctx context.Context, p plan.Plan) time.Duration {
 		r.done <- &l
 	}(*r.running)
 	return time.Hour
+}
+
+// lookAgain has the next pass read a backend, by which another process is noticed. It
+// reports whether there is one to read.
+func (a *Agent) lookAgain() bool {
+	for _, s := range a.set.Services {
+		if _, exists := a.known.observed.Backends[s.Backend]; exists && !a.turns.skipped[s.Backend] {
+			a.known.touch(s.Backend)
+			return true
+		}
+	}
+	return false
 }
 
 // takeover is how long after its beginning the worker of a reload may begin to

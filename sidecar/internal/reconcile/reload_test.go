@@ -327,3 +327,38 @@ func TestReload_SlotsExhaustedWhileDrainIsCounted_ComesAfterTheCount(t *testing.
 		})
 	}
 }
+
+// What has happened while a reload waited is looked at just before it begins: another program
+// has brought what is wanted, or the newest settings want none.
+func TestReload_NotNeededAnyMore_DoesNotBegin(t *testing.T) {
+	other := &fakeRenderer{marker: plan.Marker{Template: "t", Services: "other", Settings: "s"}}
+	for name, happens := range map[string]func(b *bench){
+		"another program has reloaded": func(b *bench) {
+			b.passes(b.settings.ReloadDebounce - 10*time.Millisecond)
+			content, err := other.Render([]plan.FileBackend{{Service: "api", Backend: "api_nodes", Known: true, Servers: []plan.FileServer{{Name: "api-1", Addr: instance("api-1", 1).Addr, Weight: 1}}}})
+			if err != nil {
+				b.t.Fatal(err)
+			}
+			b.haproxy.startWith(content)
+		},
+		"settings come while HAProxy is read": func(b *bench) {
+			b.haproxy.with(func() { b.haproxy.observeTakes = 100 * time.Millisecond })
+			b.passes(b.settings.ReloadDebounce + 150*time.Millisecond) // it was read once before, and now again
+			b.settings.Renderer = b.renderer
+			b.agent.Reconfigure(b.settings)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := serving(t, true, instance("api-1", 1))
+				b.passes(time.Minute)
+				began := time.Now()
+				b.settings.Renderer = other
+				b.agent.Reconfigure(b.settings)
+				happens(b)
+				b.passes(10 * time.Second)
+				b.wantReloads(began)
+			})
+		})
+	}
+}

@@ -306,12 +306,12 @@ func (w *world) checkTakenOut(s *sidecar, svc plan.Service, told catalog.Service
 		if left == 0 && s.coming(svc, in, servers) {
 			w.breach(makeBeforeBreak, "%s %s/%s (%s): no server is left, and replacements are coming", st.Kind, st.Backend, st.Server, st.Reason)
 		}
+	case isGone(st) && isListed(s.given, svc.Name, seen.Addr):
+		// Requests would go to another service.
 	case has && takesTraffic(svc, o) && o.Weight > 0 && st.Kind != plan.SetWeight: // it moves
 		if left == 0 {
 			w.breach(makeBeforeBreak, "%s %s/%s (%s): no server is left while it moves", st.Kind, st.Backend, st.Server, st.Reason)
 		}
-	case isGone(st) && isListed(s.given, svc.Name, seen.Addr):
-		// Requests would go to another service.
 	case left < svc.MinServers && !isReplaced(seen, svc, told, servers):
 		w.breach(makeBeforeBreak, "%s %s/%s (%s): %d are left, the minimum is %d", st.Kind, st.Backend, st.Server, st.Reason, left, svc.MinServers)
 	}

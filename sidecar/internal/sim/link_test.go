@@ -148,9 +148,8 @@ func (s *sidecar) proxyEnded() {
 		return
 	}
 	s.away, s.filed = true, map[string][]plan.Server{}
-	if s.saw.Backends == nil { // it has not seen HAProxy run, and goes by the file
-		c, _ := s.w.disk.on()
-		for _, b := range c.backends {
+	if s.saw.Backends == nil { // it has not seen HAProxy run, and goes by the file that it began with
+		for _, b := range s.began.backends {
 			for _, srv := range b.Servers {
 				if !srv.Disabled && srv.Weight > 0 {
 					s.filed[b.Backend] = append(s.filed[b.Backend], plan.Server{Name: srv.Name, Addr: srv.Addr, Backup: srv.Backup})

@@ -39,6 +39,7 @@ type sidecar struct {
 	oldSaw     int // old workers, as last counted
 
 	need     need
+	began    content       // the file at its start
 	neededAt time.Duration // when a look at HAProxy last gave a reason for a reload
 	needed   bool          // there was one when a write of the file began
 	oldHeld  int           // old workers, as they were counted before it
@@ -110,6 +111,7 @@ func (w *world) startSidecar() {
 		panic(err)
 	}
 	s.agent = a
+	s.began, _ = w.disk.on()
 	ctx, cancel := context.WithCancel(context.Background())
 	s.cancel = cancel
 	w.sidecar = s
