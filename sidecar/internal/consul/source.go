@@ -29,6 +29,7 @@ type Source struct {
 	otherWait time.Duration // a constant, except in tests
 	running   bool
 	services  map[string]Service  // that are wanted, by backend
+	backends  map[string][]string // of them, by service
 	watches   map[origin]*watch   // one for each goroutine that may publish
 	parts     map[origin]part     // what each of them knows
 	merged    map[string][]merged // by backend, of services in several datacenters; sorted
@@ -59,6 +60,7 @@ func New(o Options, services []Service) (*Source, error) {
 		asked:     make(chan struct{}, 1),
 		otherWait: otherWait,
 		services:  byBackend(services),
+		backends:  backendsOf(services),
 		watches:   make(map[origin]*watch),
 		parts:     make(map[origin]part),
 		merged:    make(map[string][]merged),
@@ -87,10 +89,9 @@ func (s *Source) Health(backend string) catalog.SourceHealth {
 func (s *Source) OldestHealth(service string) (oldest catalog.SourceHealth) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	isFirst := true
-	for backend, of := range s.services {
-		if h := s.health[backend]; of.Name == service && (isFirst || h.Answered.Before(oldest.Answered)) {
-			oldest, isFirst = h, false
+	for i, backend := range s.backends[service] {
+		if h := s.health[backend]; i == 0 || h.Answered.Before(oldest.Answered) {
+			oldest = h
 		}
 	}
 	return oldest
@@ -117,7 +118,7 @@ func (s *Source) SetServices(services []Service) error {
 		return err
 	}
 	s.mu.Lock()
-	s.services = byBackend(services)
+	s.services, s.backends = byBackend(services), backendsOf(services)
 	s.mu.Unlock()
 	notify(s.asked)
 	return nil
@@ -236,6 +237,14 @@ func byBackend(services []Service) map[string]Service {
 	out := make(map[string]Service, len(services))
 	for _, s := range services {
 		out[s.Backend] = s
+	}
+	return out
+}
+
+func backendsOf(services []Service) map[string][]string {
+	out := make(map[string][]string, len(services))
+	for _, s := range services {
+		out[s.Name] = append(out[s.Name], s.Backend)
 	}
 	return out
 }
