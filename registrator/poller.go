@@ -77,6 +77,20 @@ func (t *poller) now() (here context.Context, to sidecar, index uint64) {
 	return t.here, t.to, t.index
 }
 
+// silentSince is since when the load balancer says nothing, where a question that began then
+// has failed. asked: it had reached the load balancer; hold is how long that may keep it.
+func (t *poller) silentSince(err error, asked bool, to sidecar, began time.Time, hold time.Duration) time.Time {
+	switch {
+	case errors.Is(err, errLate):
+		return began.Add(hold) // when it should have answered at the latest
+	case asked:
+		return time.Now() // there was a load balancer until now
+	case to.unread:
+		return t.began // it was asked for since then
+	}
+	return began
+}
+
 // run asks until the load balancer has drained; or was silent, or said nothing
 // that can be used, for the bounded wait without a break; or ctx ends.
 func (t *poller) run(ctx context.Context) Drain {
@@ -127,15 +141,7 @@ func (t *poller) run(ctx context.Context) Drain {
 				why = err
 			}
 			if silent.IsZero() {
-				silent = began
-				switch {
-				case errors.Is(err, errLate):
-					silent = began.Add(hold) // when it should have answered at the latest
-				case asked:
-					silent = time.Now() // there was a load balancer until now
-				case to.unread:
-					silent = t.began // it was asked for since then
-				}
+				silent = t.silentSince(err, asked, to, began, hold)
 				late.Reset(time.Until(silent.Add(soon(t.wait))))
 			}
 			if left := time.Until(silent.Add(t.wait)); left < next+minRetry {
