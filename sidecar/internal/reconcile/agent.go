@@ -336,7 +336,9 @@ func (a *Agent) adoptRoutes(s Settings) bool {
 	a.files.noteAlike(a.set.Renderer, a.reloads.running)
 	a.set, a.isolated.asked = s, s
 	a.routes.due, a.routes.fresh = time.Time{}, true
-	a.files.retry, a.files.due, a.files.rejected = backoff{}, time.Time{}, plan.Marker{}
+	if a.files.err != nil { // else what waits to be written does not wait for the next change
+		a.files.retry, a.files.due, a.files.rejected = backoff{}, time.Time{}, plan.Marker{}
+	}
 	return true
 }
 

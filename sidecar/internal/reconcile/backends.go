@@ -1,6 +1,7 @@
 package reconcile
 
 import (
+	"maps"
 	"slices"
 	"strings"
 
@@ -51,9 +52,14 @@ func withoutRoutesTo(backends map[string]bool, want route.Map) route.Map {
 
 // withheld is those of the backends that a route leads to.
 func withheld(backends map[string]bool, routes []RouteState) (out []string) {
-	for backend := range backends {
-		if slices.ContainsFunc(routes, func(r RouteState) bool { return r.Backend == backend }) {
-			out = append(out, backend)
+	if len(backends) == 0 {
+		return nil
+	}
+	left := maps.Clone(backends)
+	for i := range routes {
+		if b := routes[i].Backend; left[b] {
+			out = append(out, b)
+			delete(left, b)
 		}
 	}
 	slices.Sort(out)

@@ -167,11 +167,11 @@ func (a *Agent) noteRoutes(err error) {
 
 // frontendStates gives the frontends as they are published.
 func (a *Agent) frontendStates() []FrontendState {
-	states := make([]FrontendState, 0, len(a.set.Maps))
+	states, without := make([]FrontendState, 0, len(a.set.Maps)), a.unroutable()
 	for _, m := range a.set.Maps {
 		states = append(states, FrontendState{
 			Name: m.Frontend, Default: m.Default, Applied: a.routes.applied[m.Frontend], Error: text(a.routes.err), Routes: m.Routes,
-			Withheld: withheld(a.unroutable(), m.Routes),
+			Withheld: withheld(without, m.Routes),
 		})
 	}
 	return states

@@ -300,6 +300,8 @@ func TestRoutes_ChangeWithoutEnd_DrainsGoOn(t *testing.T) {
 		b.agent.Reconfigure(b.settings)
 		b.passes(5 * time.Second)
 		b.catalog.says("api", instance("api-1", 1), instance("api-2", 2, leaving))
+		var before int
+		b.file.with(func() { before = len(b.file.written) })
 		for n := range 60 {
 			b.reroute(route.Map{fmt.Sprintf("h%d.test/", n): "api_nodes"})
 			b.passes(50 * time.Millisecond)
@@ -307,6 +309,11 @@ func TestRoutes_ChangeWithoutEnd_DrainsGoOn(t *testing.T) {
 		if !b.drained("api-2") {
 			t.Error("api-2 is not drained after 3 s")
 		}
+		b.file.with(func() {
+			if got := len(b.file.written) - before; got < 10 {
+				t.Errorf("the file was written %d times in 3 s", got)
+			}
+		})
 		b.passes(time.Second)
 		if s := b.agent.State(); !s.File.Current || s.File.Pending {
 			t.Errorf("the file at the end: %+v", s.File)

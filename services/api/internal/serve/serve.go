@@ -102,18 +102,23 @@ func New(c Config) (*Server, error) {
 		Handler: c.Node,
 		// There is no ReadTimeout and no WriteTimeout: they would cut slow
 		// answers and streams. The node bounds each read and write itself.
-		ReadHeaderTimeout: 5 * time.Second,
+		ReadHeaderTimeout: silence,
 		MaxHeaderBytes:    16 << 10,
 		// Far above the time after which HAProxy closes idle connections to a
 		// server (pool-purge-delay, 5 s by default): the side that sends the
 		// requests must be the one that closes. Were we first, we could close
 		// while a request is on its way. (docs/haproxy-facts.md, fact 31: 8 % lost.)
-		IdleTimeout: 75 * time.Second,
+		IdleTimeout: silence,
 		ConnState:   s.connections.track,
 		ErrorLog:    zap.NewStdLog(c.Logger.Named("http")),
 	}
 	return s, nil
 }
+
+// silence is how long a connection may bring no request: a new one too, whose HAProxy
+// may be stopped for some seconds between connecting and sending. HAProxy bounds what
+// slow clients do.
+const silence = 75 * time.Second
 
 // Run serves until the context is done and then stops. It gives nil after a
 // stop that lost nothing that it knows of. An error tells that the listener

@@ -140,6 +140,26 @@ func (l *lab) messages() []string {
 	return out
 }
 
+// A load balancer that was stopped for some seconds after it connected may send a request
+// that it must not repeat.
+func TestServer_NewConnectionIsSilentForSeconds_ItsRequestIsAnswered(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := start(t, &registry{}, time.Second, 30*time.Second)
+		conn, err := l.listener.Dial(t.Context(), "", "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(30 * time.Second)
+		_, errWrite := io.WriteString(conn, "POST / HTTP/1.1\r\nHost: api\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+		answer, errRead := io.ReadAll(conn)
+		if err := errors.Join(errWrite, errRead, conn.Close()); err != nil || !strings.HasPrefix(string(answer), "HTTP/1.1 200 ") {
+			t.Errorf("%v, the answer is %q", err, answer)
+		}
+		l.terminate()
+		<-l.result
+	})
+}
+
 func TestStopsInTheOrderThatLosesNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := &registry{}
