@@ -141,12 +141,20 @@ func (l *Lab) Instance(ctx context.Context, url string) (string, error) {
 // Drained asks the sidecar as a leaving node does, and waits until it says that
 // the instance has no session any more.
 func (b *Balancer) Drained(ctx context.Context, service, id string, wait time.Duration) error {
+	_, err := b.DrainedAt(ctx, service, id, wait)
+	return err
+}
+
+// DrainedAt is Drained with the time at which the sidecar knew it, as it says how long it
+// held the answer back: who else has waited may have gone before this answer is read.
+func (b *Balancer) DrainedAt(ctx context.Context, service, id string, wait time.Duration) (time.Time, error) {
+	asked := time.Now()
 	got, err := b.lab.sidecars.Drain(ctx, b.target(), service, id, 0, wait)
 	if err == nil && !got.Drained {
 		err = fmt.Errorf("not drained: %+v", got)
 	}
 	if err != nil {
-		return fmt.Errorf("lab: %s: drain of %s: %w", b.Name, id, err)
+		return time.Time{}, fmt.Errorf("lab: %s: drain of %s: %w", b.Name, id, err)
 	}
-	return nil
+	return asked.Add(time.Duration(got.WaitedMS * float64(time.Millisecond))), nil
 }

@@ -57,7 +57,8 @@ func (f file) Write(ctx context.Context, content []byte) (bool, error) {
 	defer func() { f.beside-- }()
 	away := f.away // one that was begun before has whom HAProxy ran, up or not
 	w.note("sidecar: begins to write the file: %s", w.disk.known[string(content)])
-	defer f.noteWrote(w.disk.known[string(w.disk.text)].backends, w.disk.known[string(content)].backends)
+	isWritten := false
+	defer func() { f.noteWrote(w.disk.known[string(content)].backends, isWritten) }()
 	w.checkFile(f.sidecar, content)
 	if err := f.elapse(ctx, 10*time.Millisecond); err != nil {
 		return false, err
@@ -74,7 +75,7 @@ func (f file) Write(ctx context.Context, content []byte) (bool, error) {
 		w.note("sidecar: the file can't be written")
 		return false, errors.New("no space left on device")
 	}
-	w.disk.text, w.disk.foreign = content, false
+	w.disk.text, w.disk.foreign, isWritten = content, false, true
 	f.writes++
 	if away {
 		f.noteFiled(content)
@@ -87,12 +88,15 @@ func (f file) Write(ctx context.Context, content []byte) (bool, error) {
 	return true, nil
 }
 
-// noteWrote notes which backends the file has otherwise than before.
-func (f file) noteWrote(was, is []plan.FileBackend) {
+// noteWrote notes which backends the sidecar writes otherwise than the last time.
+func (f file) noteWrote(is []plan.FileBackend, isWritten bool) {
 	for _, b := range is {
-		if !slices.ContainsFunc(was, b.Equal) {
+		if !slices.ContainsFunc(f.written, b.Equal) {
 			f.wrote[b.Backend] = f.w.now()
 		}
+	}
+	if isWritten {
+		f.written = is
 	}
 }
 

@@ -72,7 +72,8 @@ type sidecar struct {
 	passesFrom  time.Duration
 	failed      time.Duration
 	slowed      time.Duration            // when a call last took long
-	wrote       map[string]time.Duration // by backend: when a write ended that changed it in the file
+	wrote       map[string]time.Duration // by backend: when a write ended that has it otherwise than the last
+	written     []plan.FileBackend       // by the last
 	looks       time.Duration            // when it must have looked at HAProxy; 0: there is no need
 	owes        bool                     // its next call must be Apply
 	reloaded    time.Duration            // when its last reload ended; 0: none has, or it has new settings since that began

@@ -173,8 +173,8 @@ func (s *series) leave(ctx context.Context, nodes []*lab.Node, d *deployment) er
 			acked := make([]time.Time, len(s.lbs))
 			for j, lb := range s.lbs {
 				acks.Go(func() error {
-					err := lb.Drained(ctx, service, n.Name, leaveLimit)
-					acked[j] = time.Now()
+					var err error
+					acked[j], err = lb.DrainedAt(ctx, service, n.Name, leaveLimit)
 					return err
 				})
 			}
