@@ -156,7 +156,9 @@ func TestServer_NewConnectionIsSilentForSeconds_ItsRequestIsAnswered(t *testing.
 			t.Errorf("%v, the answer is %q", err, answer)
 		}
 		l.terminate()
-		<-l.result
+		if err := <-l.result; err != nil {
+			t.Error(err)
+		}
 	})
 }
 
