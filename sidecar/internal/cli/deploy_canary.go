@@ -174,7 +174,7 @@ func (c *canaryRollout) Prepare(ctx context.Context, stable string, again bool) 
 		}
 		n, err := d.Set(c.author(), shares, stable)
 		if err == nil {
-			n.Canary = c.version
+			n.Canary, n.History[0].Action = c.version, rollout.Prepared
 		}
 		return n, err
 	})

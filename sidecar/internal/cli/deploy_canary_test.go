@@ -307,6 +307,11 @@ func TestCanaryRollout_BlueGreen_SwitchedAndUndone(t *testing.T) {
 	must("abort", deploy.RolloutAborted, 0, 5, change(func(d *rollout.Document) (*rollout.Document, error) { return d.Abort(ann, "") }))
 	must("a switch after it", deploy.RolloutAborted, 0, 5, func() (deploy.Rollout, error) { return r.Switch(t.Context()) })
 	must("after an abort", deploy.Prepared, 0, 6, prepare)
+	if d, _, err := r.store.Read(t.Context(), "api"); err != nil || d.History[0].Action != rollout.Prepared {
+		t.Errorf("the deployment's begin is recorded as %+v, %v", d, err)
+	} else if n, err := d.Undo(ann); err == nil {
+		t.Errorf("an undo in the next preview gives %s", n.SharesText())
+	}
 	if got, err := r.Prepare(t.Context(), "1.0", false); err != nil || got.Next != 100 {
 		t.Errorf("the next share is %d, %v", got.Next, err)
 	}

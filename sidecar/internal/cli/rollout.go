@@ -59,7 +59,7 @@ was aborted, or its document is invalid.`, rollout.Prefix, ExitOK, ExitFailure, 
 		},
 		{
 			"undo", "Go back to the shares of before the last change",
-			"Give the versions the shares that they had before the last change of them: of a rollout,\none step back; \"abort\" goes back to the stable version. They stay until another change.",
+			"Give the versions the shares that they had before the last change of them: of a rollout,\none step back; \"abort\" goes back to the stable version. They stay until another change.\nIt is refused where the rollout had no other shares, as in the preview of a deployment.",
 			func(d *rollout.Document, a rollout.Author, _ string) (*rollout.Document, error) { return d.Undo(a) },
 		},
 		{

@@ -209,19 +209,48 @@ func (d *Document) Abort(a Author, reason string) (*Document, error) {
 	return d.changed("abort", a, func(n *Document) { n.giveUp(reason) }), nil
 }
 
-// Undo gives the shares of before the last change of them. They stay until another change.
+// Prepared is the action of a change by which a deployment begins its rollout. An undo
+// does not go back beyond it: the shares of before are those of another rollout.
+const Prepared = "prepare"
+
+// Undo gives the shares of before the last change of them, of the same rollout. They stay
+// until another change. A version that had no share then gets 0: one that is not listed
+// has traffic as without a rollout.
 func (d *Document) Undo(a Author) (*Document, error) {
-	for _, c := range d.History {
-		if len(c.Shares) == 0 || maps.Equal(c.Shares, d.Shares) {
-			continue
-		}
-		n, err := d.Set(a, maps.Clone(c.Shares), stableOf(c.Shares, d.Stable))
-		if err == nil {
-			n.History[0].Action = "undo"
-		}
-		return n, err
+	before := d.sharesBefore()
+	if before == nil {
+		return nil, errors.New("no other shares are recorded since the rollout began")
 	}
-	return nil, errors.New("no other shares are recorded")
+	shares := maps.Clone(before)
+	for version := range d.Shares {
+		if _, isListed := shares[version]; !isListed {
+			shares[version] = 0
+		}
+	}
+	if maps.Equal(shares, d.Shares) {
+		return nil, errors.New("the last change gave no version another share: use set with the shares that you want")
+	}
+	n, err := d.Set(a, shares, stableOf(before, d.Stable))
+	if err == nil {
+		n.History[0].Action = "undo"
+	}
+	return n, err
+}
+
+// sharesBefore gives the shares of before the last change of them; nil where the current
+// rollout had no others.
+func (d *Document) sharesBefore() map[string]int {
+	for _, c := range d.History {
+		switch isEnd := len(c.Shares) == 0; {
+		case isEnd && len(d.Shares) > 0:
+			return nil
+		case !isEnd && !maps.Equal(c.Shares, d.Shares):
+			return c.Shares
+		case c.Action == Prepared:
+			return nil
+		}
+	}
+	return nil
 }
 
 // End gives all instances their own weights again. The history stays.

@@ -79,7 +79,7 @@ type Document struct {
 
 // Change is one change of a document, with what came of it.
 type Change struct {
-	Action string         `json:"action"` // the command's name, or step
+	Action string         `json:"action"` // the command's name, Prepared, or step
 	Shares map[string]int `json:"shares"`
 	State  State          `json:"state"`
 	Reason string         `json:"reason,omitempty"`

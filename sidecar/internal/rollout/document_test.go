@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"math/rand/v2"
 	"os"
 	"reflect"
 	"slices"
@@ -279,6 +280,15 @@ func TestChange_EachCommand_GivesStateSharesAndHistory(t *testing.T) {
 	abort := func(d *Document) (*Document, error) { return d.Abort(ann, "") }
 	undo := func(d *Document) (*Document, error) { return d.Undo(ann) }
 	end := func(d *Document) (*Document, error) { return d.End(ann) }
+	// ended is a rollout from 0.9 to 1.0 that is over, prepare the begin of one to 1.1.
+	ended := []change{set(map[string]int{"0.9": 100, "1.0": 0}), full, end}
+	prepare := func(d *Document) (*Document, error) {
+		n, err := d.Set(ann, map[string]int{"1.0": 100, "1.1": 0}, "1.0")
+		if err == nil {
+			n.History[0].Action = Prepared
+		}
+		return n, err
+	}
 	for _, c := range []struct {
 		name    string
 		changes []change
@@ -294,6 +304,14 @@ func TestChange_EachCommand_GivesStateSharesAndHistory(t *testing.T) {
 		{"abort nothing", []change{abort}, "no rollout"},
 		{"undo an abort", []change{set(map[string]int{"1.0": 95, "1.1": 5}), abort, undo}, "paused, 1.0 95%, 1.1 5%"},
 		{"undo nothing", []change{undo}, "no other shares"},
+		{"undo in the preview", slices.Concat(ended, []change{set(map[string]int{"1.0": 100, "1.1": 0}), undo}), "no other shares are recorded since the rollout began"},
+		{"undo after an abort in the preview", slices.Concat(ended, []change{set(map[string]int{"1.0": 100, "1.1": 0}), abort, undo}), "no other shares are recorded since the rollout began"},
+		{"undo the switch after another rollout", slices.Concat(ended, []change{prepare, full, undo}), "paused, 1.0 100%, 1.1 0%"},
+		{"undo an undo of the switch", slices.Concat(ended, []change{prepare, full, undo, undo}), "promoted, 1.0 0%, 1.1 100%"},
+		{"undo an end", slices.Concat(ended, []change{undo}), "paused, 0.9 0%, 1.0 100%"},
+		{"undo in the preview of a version that was switched and aborted before", []change{prepare, full, abort, prepare, undo}, "no other shares are recorded since the rollout began"},
+		{"undo what lists a version more", []change{set(map[string]int{"0.9": 100, "1.0": 0}), full, set(map[string]int{"0.9": 0, "1.0": 95, "1.1": 5}), undo}, "paused, 0.9 0%, 1.0 100%, 1.1 0%"},
+		{"undo what only lists a version more", []change{set(map[string]int{"0.9": 100, "1.0": 0}), full, set(map[string]int{"0.9": 0, "1.0": 100, "1.1": 0}), undo}, "gave no version another share"},
 		{"promote what was set", []change{set(map[string]int{"1.0": 95, "1.1": 5}), promote}, "promoted, 1.0 0%, 1.1 100%"},
 		{"start", []change{start}, "running, 1.0 95%, 1.1 5%"},
 		{"start keeps the others at 0", []change{set(map[string]int{"1.0": 100, "1.1": 0, "0.9": 0}), start}, "running, 0.9 0%, 1.0 95%, 1.1 5%"},
@@ -365,6 +383,49 @@ func TestDocument_AfterPromotion_AbortGoesBackAndUndoOneStep(t *testing.T) {
 	}{{d, "1.0 50%, 1.1 50%"}, {aborted, "1.0 0%, 1.1 100%"}} {
 		if undone, err := c.is.Undo(at); err != nil || undone.SharesText() != c.want {
 			t.Errorf("undo after %s gives %+v, %v, want %s", c.is.State, undone, err, c.want)
+		}
+	}
+}
+
+// A version that is not listed has traffic as without a rollout, so an undo may take none
+// off the list.
+func TestUndo_AfterAnyChanges_KeepsEachVersionListed(t *testing.T) {
+	versions := []string{"1.0", "1.1", "1.2", "1.3"}
+	for seed := range uint64(2000) {
+		rng := rand.New(rand.NewPCG(seed, 0))
+		d := New("api")
+		for range 12 {
+			shares := map[string]int{}
+			for _, i := range rng.Perm(len(versions))[:2+rng.IntN(2)] {
+				shares[versions[i]] = 0
+			}
+			shares[slices.Sorted(maps.Keys(shares))[rng.IntN(len(shares))]] = 100
+			var n *Document
+			var err error
+			switch rng.IntN(7) {
+			case 0, 1:
+				n, err = d.Set(ann, shares, slices.Min(slices.Collect(maps.Keys(shares))))
+			case 2:
+				n, err = d.Start(ann, "1.0", versions[1+rng.IntN(3)], []int{5, 100}, time.Minute, "")
+			case 3:
+				n, err = d.Promote(ann, false)
+			case 4:
+				n, err = d.Abort(ann, "")
+			case 5:
+				n, err = d.End(ann)
+			default:
+				if n, err = d.Undo(ann); err != nil {
+					break
+				}
+				for version := range d.Shares {
+					if _, isListed := n.Shares[version]; !isListed {
+						t.Fatalf("seed %d: undo of %s gives %s", seed, d.SharesText(), n.SharesText())
+					}
+				}
+			}
+			if err == nil {
+				d = n
+			}
 		}
 	}
 }
