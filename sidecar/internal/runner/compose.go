@@ -3,6 +3,7 @@ package runner
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"slices"
@@ -76,25 +77,23 @@ func (c *Compose) Stop(ctx context.Context, what deploy.Stop) error {
 		return err
 	}
 	c.remember(all)
-	if what.Undo {
-		return c.remove(ctx, c.fresh)
-	}
 	known, err := c.inspect(ctx, all)
+	if what.Undo {
+		ids, errs := c.toUndo(what, known)
+		ids = append(ids, slices.DeleteFunc(slices.Clone(c.fresh), func(id string) bool { return !slices.Contains(all, id) })...)
+		slices.Sort(ids)
+		return errors.Join(append(errs, err, c.remove(ctx, slices.Compact(ids)))...)
+	}
 	if err != nil {
 		return err
 	}
-	stays := map[string]bool{}
-	for _, i := range what.Keep {
-		if box, found := find(known, i); found {
-			stays[box.ID] = true
-		}
-	}
+	stays := staying(known, what.Keep)
 	var ids []string
 	for _, i := range what.Instances {
 		box, found := find(known, i)
 		switch {
 		case !found:
-			return &deploy.StopError{Instance: i.Key(), Err: fmt.Errorf("no container of the Compose service %s has the address %s", c.Service, i.Address)}
+			return c.notFound(i)
 		case stays[box.ID] || slices.Contains(c.made, box.ID):
 			return &deploy.StopError{Instance: i.Key(), Err: fmt.Errorf("its address %s is that of a new container", i.Address)}
 		}
@@ -105,6 +104,47 @@ func (c *Compose) Stop(ctx context.Context, what deploy.Stop) error {
 	}
 	slices.Sort(ids)
 	return c.remove(ctx, slices.Compact(ids))
+}
+
+// toUndo gives the containers of new instances: those that this process has made, and of a
+// run before those that have an instance.
+func (c *Compose) toUndo(what deploy.Stop, known []container) (ids []string, errs []error) {
+	// One that has ended has no address by which its instance could be found.
+	ended := 0
+	for _, box := range known {
+		if slices.Contains(c.fresh, box.ID) && !box.hasAddress() {
+			ended++
+		}
+	}
+	stays := staying(known, what.Keep)
+	for _, i := range what.Instances {
+		switch box, found := find(known, i); {
+		case found && stays[box.ID] && !slices.Contains(c.fresh, box.ID):
+			errs = append(errs, &deploy.StopError{Instance: i.Key(), Err: fmt.Errorf("its address %s is that of a container that stays", i.Address)})
+		case found:
+			ids = append(ids, box.ID)
+		case ended > 0:
+			ended--
+		default:
+			errs = append(errs, c.notFound(i))
+		}
+	}
+	return ids, errs
+}
+
+func (c *Compose) notFound(i deploy.Instance) error {
+	return &deploy.StopError{Instance: i.Key(), Err: fmt.Errorf("no container of the Compose service %s has the address %s", c.Service, i.Address)}
+}
+
+// staying gives the containers of instances that stay, by ID.
+func staying(known []container, keep []deploy.Instance) map[string]bool {
+	stays := map[string]bool{}
+	for _, i := range keep {
+		if box, found := find(known, i); found {
+			stays[box.ID] = true
+		}
+	}
+	return stays
 }
 
 // leftovers gives the containers of before that have no instance that stays:
@@ -160,6 +200,15 @@ type container struct {
 	NetworkSettings struct {
 		Networks map[string]struct{ IPAddress, GlobalIPv6Address string }
 	}
+}
+
+func (c *container) hasAddress() bool {
+	for _, n := range c.NetworkSettings.Networks {
+		if n.IPAddress != "" || n.GlobalIPv6Address != "" {
+			return true
+		}
+	}
+	return false
 }
 
 func (c *Compose) inspect(ctx context.Context, ids []string) (known []container, err error) {

@@ -156,6 +156,49 @@ func TestComposeTakesBackAllThatItMade(t *testing.T) {
 	}
 }
 
+// The run that has started the new ones was killed. The next one starts none, and the
+// rollout is aborted.
+func TestCompose_UndoOfWhatAnEarlierRunStarted_StopsItsContainersOnly(t *testing.T) {
+	c, dir := newCompose(t, 4)
+	keep := []deploy.Instance{at(0, "1.0"), at(1, "1.0")}
+	err := c.Stop(t.Context(), deploy.Stop{Undo: true, Instances: []deploy.Instance{at(1, "1.1"), at(3, "1.1"), at(9, "1.1")}, Keep: keep})
+	for _, want := range []string{`stop "api1": its address 10.0.0.1:4000 is that of a container that stays`, `stop "api9": no container of the Compose service api has the address 10.0.0.9:4000`} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("got %v, want %s", err, want)
+		}
+	}
+	mustHave(t, dir, "c0:1.0", "c1:1.0", "c2:1.0")
+
+	// This run makes one more.
+	one := start()
+	one.IDs = one.IDs[:1]
+	if err := c.Start(t.Context(), one); err != nil { // makes c4
+		t.Fatal(err)
+	}
+	if err := c.Stop(t.Context(), deploy.Stop{Undo: true, Instances: []deploy.Instance{at(2, "1.1"), at(4, "1.1")}, Keep: keep}); err != nil {
+		t.Fatal(err)
+	}
+	mustHave(t, dir, "c0:1.0", "c1:1.0")
+	if err := c.Stop(t.Context(), deploy.Stop{Undo: true}); err != nil {
+		t.Errorf("a second time: %v", err)
+	}
+}
+
+// A container that has ended has no address any more; it is removed with the others.
+func TestCompose_UndoWhereANewContainerHasEnded_IsRemoved(t *testing.T) {
+	c, dir := newCompose(t, 2)
+	if err := c.Start(t.Context(), start()); err != nil { // makes c2 and c3
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "box", "c3"), []byte("1.1 \n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Stop(t.Context(), deploy.Stop{Undo: true, Instances: []deploy.Instance{at(2, "1.1"), at(3, "1.1")}}); err != nil {
+		t.Error(err)
+	}
+	mustHave(t, dir, "c0:1.0", "c1:1.0")
+}
+
 func TestCompose_Started_OnlyContainersThatWereMade(t *testing.T) {
 	c, _ := newCompose(t, 2)
 	if err := c.Start(t.Context(), start()); err != nil { // makes c2 and c3
