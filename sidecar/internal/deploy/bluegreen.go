@@ -18,9 +18,9 @@ type BlueGreen struct {
 // switchOver gives the new version all traffic, or waits for an operator who does, and
 // returns when it has that on every load balancer.
 func (d *Deployment) switchOver(ctx context.Context, begun Rollout) error {
-	r, err := begun, error(nil)
+	r, err, earliest := begun, error(nil), time.Now()
 	if d.BlueGreen.Preview > 0 {
-		r, err = d.awaitSwitch(ctx, begun)
+		r, earliest, err = d.awaitSwitch(ctx, begun)
 	} else if r, err = insist(ctx, d.Timeout, d.Canary.Switch); err != nil {
 		d.undo = true // they run with share 0 or have all traffic, and the next run goes on with them
 	}
@@ -32,9 +32,9 @@ func (d *Deployment) switchOver(ctx context.Context, begun Rollout) error {
 	case r.State != Promoted:
 		return r.leaves()
 	}
-	d.switched, d.switchedAt = true, r.At
-	d.say("switched to %s by %s", d.Version, Quote(r.By))
 	now := time.Now()
+	d.switched, d.switchedAt = true, switchTime(r.At, earliest, now)
+	d.say("switched to %s by %s", d.Version, Quote(r.By))
 	watched, end := d.whilePromoted(ctx)
 	defer end()
 	err = d.awaitView(watched, Step{Name: "switch", Detail: fmt.Sprintf("all traffic for %s on every load balancer", d.Version), AtDeadline: "no old node is stopped: exit code 4"}, d.lacksNew)
@@ -47,6 +47,18 @@ func (d *Deployment) switchOver(ctx context.Context, begun Rollout) error {
 	return err
 }
 
+// switchTime is when a rollout was promoted. at is by the clock of the one who promoted it,
+// which may be wrong: it was between earliest and now, by the clock of this machine.
+func switchTime(at, earliest, now time.Time) time.Time {
+	if at.Before(earliest) {
+		at = earliest
+	}
+	if at.After(now) {
+		return now
+	}
+	return at
+}
+
 // lacksNew says why not all of a load balancer's requests go to the new version; "" where
 // they do.
 func (d *Deployment) lacksNew(v View) (text string, isFinal bool) {
@@ -56,21 +68,46 @@ func (d *Deployment) lacksNew(v View) (text string, isFinal bool) {
 	return "", false
 }
 
-// awaitSwitch waits until an operator switches.
-func (d *Deployment) awaitSwitch(ctx context.Context, r Rollout) (Rollout, error) {
+// awaitSwitch waits until an operator switches. prepared is when that was not so yet, by
+// the clock of this machine.
+func (d *Deployment) awaitSwitch(ctx context.Context, r Rollout) (_ Rollout, prepared time.Time, err error) {
 	limit := d.BlueGreen.Preview
 	d.step(Step{Name: "preview", Detail: "waiting for: pointsman rollout promote " + d.Service, AtDeadline: "the command ends with exit code 3, both versions run"}, limit)
 	d.say("%s is ready, without traffic: pointsman rollout promote %s switches, rollout abort %s ends it; waiting for %s", d.Version, d.Service, d.Service, seconds(limit))
-	for begun := time.Now(); r.State == Prepared; {
-		if time.Since(begun) >= limit {
-			return r, fmt.Errorf("%w: not switched within %s", errPaused, seconds(limit))
+	begun := time.Now()
+	for prepared = begun; r.State == Prepared; {
+		left := limit - time.Since(begun)
+		if left <= 0 {
+			r, err = d.lastLook(ctx)
+			return r, prepared, err
 		}
-		if !wait(ctx, followEvery) {
-			return r, context.Cause(ctx)
+		if !wait(ctx, min(left, followEvery)) {
+			return r, prepared, context.Cause(ctx)
 		}
-		if next, err := d.Canary.Now(ctx); err == nil { // else it is asked again
-			r = next
+		asked := time.Now()
+		next, err := d.Canary.Now(ctx)
+		if err != nil { // it is asked again
+			continue
 		}
+		if r = next; r.State == Prepared {
+			prepared = asked
+		}
+	}
+	return r, prepared, nil
+}
+
+// lastLook reads the rollout once more when the time for the switch is over: it may have
+// been promoted since the last answer.
+func (d *Deployment) lastLook(ctx context.Context) (Rollout, error) {
+	limit := seconds(d.BlueGreen.Preview)
+	r, err := insist(ctx, lookTimeout, d.Canary.Now)
+	switch {
+	case ctx.Err() != nil:
+		return r, context.Cause(ctx)
+	case err != nil:
+		return r, fmt.Errorf("%w: it is unknown whether it was switched within %s: %w", errPaused, limit, err)
+	case r.State == Prepared:
+		return r, fmt.Errorf("%w: not switched within %s", errPaused, limit)
 	}
 	return r, nil
 }

@@ -2,6 +2,7 @@ package deploy
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -124,6 +125,53 @@ func TestBlueGreen_OperatorDecides(t *testing.T) {
 				w.mustCall(c.calls...)
 				if c.want == Paused && !strings.Contains(got.Error(), "run the command again to go on and switch to 1.1, or end it by rollout abort api") {
 					t.Errorf("it does not say how to go on: %s", got.Error())
+				}
+			})
+		})
+	}
+}
+
+// The clock of the operator who promotes is wrong: the old nodes run for --keep all the same.
+func TestBlueGreen_PromotedByAWrongClock_OldOnesKeptForTheTime(t *testing.T) {
+	for _, wrong := range []time.Duration{-12 * time.Minute, -5 * time.Minute, 12 * time.Minute} {
+		for name, at := range map[string]time.Duration{"in the preview": 20 * time.Minute, "before it": 2 * time.Second} {
+			t.Run(fmt.Sprint(name, " ", wrong), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					w, r := newBlueGreen(t, BlueGreen{Preview: 30 * time.Minute, Keep: 10 * time.Minute}, "lb0", "lb1")
+					begun := time.Now()
+					w.after(at, func() { r.is.State, r.is.Share, r.is.At = Promoted, 100, time.Now().Add(wrong) })
+					w.mustBe(w.deploy(t.Context(), order(func(o *Order) { o.MinHealthy = 7 * time.Second })), Deployed)
+					if took := time.Since(begun) - at; took < 10*time.Minute || took > 11*time.Minute {
+						t.Errorf("the old ones ran for %s after the switch, want 10m", took)
+					}
+				})
+			})
+		}
+	}
+}
+
+// Consul does not answer in the last seconds of the preview.
+func TestBlueGreen_PromotedInTheLastSecondsUnseen_Deployed(t *testing.T) {
+	for name, isPromoted := range map[string]bool{"promoted": true, "not promoted": false} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w, r := newBlueGreen(t, BlueGreen{Preview: time.Minute}, "lb0")
+				w.stepped = func(s Step) {
+					if s.Name != "preview" {
+						return
+					}
+					w.after(57*time.Second, func() { r.mute = true })
+					w.after(58*time.Second, func() {
+						if isPromoted {
+							r.is.State, r.is.Share, r.is.At = Promoted, 100, time.Now()
+						}
+					})
+					w.after(61*time.Second, func() { r.mute = false })
+				}
+				if got := w.deploy(t.Context(), order()); isPromoted {
+					w.mustBe(got, Deployed)
+				} else {
+					w.mustBe(got, Paused, "not switched within 60.0s")
 				}
 			})
 		})

@@ -132,7 +132,7 @@ func (d *Deployment) canary(ctx context.Context, listing Listing) (Listing, erro
 		d.say("going on with the rollout of %s: %s, %d%%", d.Version, r.State, r.Share)
 	}
 	if r.State == Promoted {
-		d.switched, d.switchedAt = true, r.At
+		d.switched, d.switchedAt = true, switchTime(r.At, time.Time{}, time.Now())
 		return listing, nil
 	}
 	d.fleet.unshared = true

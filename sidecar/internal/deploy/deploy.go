@@ -40,7 +40,7 @@ type Deployment struct {
 	prepared   bool         // a rollout of the new version stands in Consul
 	takenUp    bool         // it was under way before this run
 	switched   bool         // it is promoted: the new version has all traffic
-	switchedAt time.Time    // when, by the clock of who has done it
+	switchedAt time.Time    // when: see switchTime
 	aborted    bool         // it is aborted: the old version has
 }
 

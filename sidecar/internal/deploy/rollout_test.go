@@ -25,6 +25,7 @@ type rollout struct {
 	views     int    // number of times that it was looked at
 	blind     string // a load balancer that does not see it
 	stuck     string // a load balancer that goes on to give 1.1 nothing
+	mute      bool   // it cannot be read
 	late      bool   // no load balancer follows its changes: 1.1 has all traffic on each
 }
 
@@ -124,6 +125,9 @@ func (r *rollout) Now(context.Context) (Rollout, error) {
 	}
 	if r.is.State == Walking && r.is.Next > 0 && time.Since(r.is.StepAt) >= r.is.Interval {
 		r.goTo(r.is.Next)
+	}
+	if r.mute {
+		return Rollout{}, &UnansweredError{errors.New("consul: no answer")}
 	}
 	if r.seen != nil {
 		r.seen(r.is)
