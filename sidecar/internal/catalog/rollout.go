@@ -13,7 +13,7 @@ var ErrWithoutRollouts = errors.New("instances used without rollouts")
 // Rollout is how the versions of a service share its traffic, as an operator has
 // recorded it in Consul, and what has become of that.
 type Rollout struct {
-	State      string    // see package rollout
+	State      string    // see package rollout; or InPreview
 	Shares     []Share   // by version; none: the instances have their own weights
 	ModifiedBy string    // for people
 	ModifiedAt time.Time //
@@ -23,6 +23,10 @@ type Rollout struct {
 	// Refused says why a newer document is not used; "" where there is none.
 	Refused string
 }
+
+// InPreview is the State of a preview backend, which has the instances of the version that
+// the rollout of its service brings in.
+const InPreview = "preview"
 
 // Share is the part of one version.
 type Share struct {

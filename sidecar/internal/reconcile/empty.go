@@ -6,9 +6,9 @@ import (
 )
 
 // noteEmpty logs a service that has no instance, once: its name may be wrong. Those
-// that are left out are logged by themselves.
+// that are left out are logged by themselves. A preview backend is empty nearly always.
 func (a *Agent) noteEmpty(svc plan.Service, want catalog.Service) {
-	if !want.Known {
+	if !want.Known || want.Rollout != nil && want.Rollout.State == catalog.InPreview {
 		return
 	}
 	isEmpty := len(want.Instances)+len(want.Rejected) == 0

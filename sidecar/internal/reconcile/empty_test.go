@@ -4,6 +4,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/pointsman/pointsman/sidecar/internal/catalog"
 )
 
 func TestService_NoInstance_IsLoggedOnce(t *testing.T) {
@@ -28,5 +30,20 @@ func TestService_NoInstance_IsLoggedOnce(t *testing.T) {
 		b.catalog.says("api")
 		b.passes(time.Minute)
 		want(2)
+	})
+}
+
+func TestService_PreviewWithoutInstance_IsNotLogged(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, true, "api", "web")
+		preview := catalog.Service{Name: "web", Known: true, Rollout: &catalog.Rollout{State: catalog.InPreview}}
+		b.catalog.says("api")
+		b.catalog.answers(preview)
+		b.adoptable()
+		b.start()
+		b.passes(time.Hour)
+		if b.log.count("service has no instance", "service=api") != 1 || b.log.count("service has no instance") != 1 {
+			t.Errorf("want one line, about api:\n%s", b.log)
+		}
 	})
 }

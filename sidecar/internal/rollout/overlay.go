@@ -43,7 +43,7 @@ type Backend struct {
 }
 
 // Preview is the State of the catalog.Rollout of a preview backend.
-const Preview = "preview"
+const Preview = catalog.InPreview
 
 // Overlay is a catalog whose instances have the weights of their versions' shares. Its
 // methods may be called by any goroutine.
