@@ -36,18 +36,31 @@ func completeServices(env Env) cobra.CompletionFunc { return complete(env, servi
 // word, or that of several.
 func completeServers(env Env) cobra.CompletionFunc {
 	return complete(env, func(s *reconcile.State) (names []string) {
-		count := map[string]int{}
-		for i := range s.Services {
-			for j := range s.Services[i].Instances {
-				count[s.Services[i].Instances[j].ID]++
-			}
+		// A service may have several backends, with the same instance in each.
+		type instance struct{ service, id, node string }
+		count, isSeen := map[string]int{}, map[instance]bool{}
+		isFirst := func(svc *reconcile.ServiceState, inst *reconcile.InstanceState) bool {
+			is := instance{svc.Name, inst.ID, inst.Node}
+			was := isSeen[is]
+			isSeen[is] = true
+			return !was
 		}
 		for i := range s.Services {
-			for _, inst := range s.Services[i].Instances {
-				if count[inst.ID] == 1 && shellWord.MatchString(inst.ID) {
+			for j := range s.Services[i].Instances {
+				if inst := &s.Services[i].Instances[j]; isFirst(&s.Services[i], inst) {
+					count[inst.ID]++
+				}
+			}
+		}
+		clear(isSeen)
+		for i := range s.Services {
+			svc := &s.Services[i]
+			for j := range svc.Instances {
+				switch inst := &svc.Instances[j]; {
+				case count[inst.ID] != 1 || !shellWord.MatchString(inst.ID):
+					names = append(names, svc.Backend+"/"+inst.Server)
+				case isFirst(svc, inst):
 					names = append(names, inst.ID)
-				} else {
-					names = append(names, s.Services[i].Backend+"/"+inst.Server)
 				}
 			}
 		}

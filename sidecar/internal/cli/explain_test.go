@@ -2,6 +2,7 @@ package cli
 
 import (
 	"io"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -129,6 +130,7 @@ func TestCompletion_NamesOfTheState_AreOfferedIfAShellTakesThem(t *testing.T) {
 	twin := s.Services[0].Instances[1]
 	twin.Node, twin.Server = "n2", "api-2-f00"
 	s.Services[1].Instances = append(s.Services[1].Instances, twin)
+	s.Services = slices.Insert(s.Services, 1, reconcile.ServiceState{Name: "api", Backend: "b_api.preview", Known: true, Instances: s.Services[0].Instances[:1]})
 	at := serveState(t, func() *reconcile.State { return s })
 	complete := func(at, args string) string {
 		var out strings.Builder
