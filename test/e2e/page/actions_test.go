@@ -159,6 +159,28 @@ func TestPage_RolloutActions_ChangeTheRolloutThatWasSeen(t *testing.T) {
 	press("Abort")
 	sure("that the old version has all of the traffic", `/aborted/.test(`+card+`.innerText) && `+labels+` === 'Undo'`)
 	s.says(5, "1.0 100%, 1.1 0%", "rollout", "status", service)
+
+	asks := func(question string) {
+		t.Helper()
+		b.sees("the shares of before", `document.getElementById('confirm').innerText.includes('of before the last change again: `+question+`?')`)
+	}
+	press("Undo")
+	asks("1.0 40 %, 1.1 60 %")
+	sure("the shares of before the abort", labels+` === 'Promote,Abort'`)
+	press("Promote")
+	sure("what may be done after the promotion", labels+` === 'Abort,Undo'`)
+	press("Undo")
+	asks("1.0 40 %, 1.1 60 %")
+	sure("the shares of before the promotion", labels+` === 'Promote,Abort'`)
+	s.says(3, "1.0 40%, 1.1 60%", "rollout", "status", service)
+
+	// An undo does not go back into a rollout that has ended.
+	for _, args := range [][]string{{"abort", service}, {"end", service}, {"set", service, "1.0=100", "1.1=0"}} {
+		s.says(0, "", append([]string{"rollout"}, args...)...)
+	}
+	b.sees("the next rollout", labels+` === 'Promote,Abort' && `+card+`.querySelector('tbody tr').children[1].innerText === '100 %'`)
+	press("Abort")
+	sure("that nothing can be undone", `/aborted/.test(`+card+`.innerText) && `+labels+` === ''`)
 	for _, c := range complaints() {
 		if !strings.Contains(c, "401") && !strings.Contains(c, "409") {
 			t.Errorf("the browser complains: %s", c)

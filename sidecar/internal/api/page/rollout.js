@@ -41,14 +41,33 @@ function changes(d, place) {
   const act = (what, label, question) => button(place, 'rollout', label, question,
     `/api/v1/rollouts/${encodeURIComponent(d.service)}/${what}?modified_at=${encodeURIComponent(d.modified_at)}`, `pointsman rollout ${what} ${d.service}`);
   const next = d.steps?.[d.step + 1];
+  const before = (d.state === 'promoted' || d.state === 'aborted') && sharesBefore(d);
   return [
     d.state === 'running' && hasSteps && act('pause', 'Pause', `Keep ${d.service} at the current step until a resume?`),
     d.state === 'paused' && hasSteps && act('resume', 'Resume', `Go on with the steps of ${d.service}?`),
     isOpen && d.canary && act('promote', 'Promote', `Give ${d.canary} of ${d.service} ${next ?? 100} % of the traffic now?`),
     d.stable && d.state !== 'aborted' && act('abort', 'Abort', `Give ${d.stable} of ${d.service} all traffic now? Instances of other versions get no new request, and finish what they have.`),
-    d.state === 'aborted' && act('undo', 'Undo', `Give the versions of ${d.service} the shares again that they had before it was aborted?`),
+    before && act('undo', 'Undo', `Give the versions of ${d.service} the shares of before the last change again: ${sharesText(before)}?`),
   ].flatMap((b) => (b ? [b, ' '] : []));
 }
+
+// sharesBefore gives the shares that an undo brings back, by the rules of Undo in
+// rollout/change.go; nothing where it is refused.
+function sharesBefore(d) {
+  const isSame = (shares) => sharesText(shares) === sharesText(d.shares);
+  for (const { action, shares } of d.history ?? []) {
+    if (Object.keys(shares ?? {}).length === 0) return null; // the end of another rollout
+    if (isSame(shares)) {
+      if (action === 'prepare') return null;
+      continue;
+    }
+    const before = { ...Object.fromEntries(Object.keys(d.shares).map((version) => [version, 0])), ...shares };
+    return isSame(before) ? null : before;
+  }
+  return null;
+}
+
+const sharesText = (shares) => Object.entries(shares).map(([version, share]) => `${version} ${share} %`).sort().join(', ');
 
 // step is one, done, current or next.
 function step(d, found, share, i) {
