@@ -21,6 +21,7 @@ type facts struct {
 type datacenters interface {
 	Index(backend, datacenter string, at uint64) (index uint64, isWatched bool)
 	Others(backend string) []string
+	IsNamed(backend string) bool
 }
 
 func watch(a *reconcile.Agent, source datacenters) api.Watch {
@@ -60,7 +61,8 @@ func (f facts) index(s reconcile.ServiceState) (index uint64, isWatched bool) {
 }
 
 // Drain tells of one instance by its Consul ID. Each backend may have another datacenter
-// first, and with that another ID for it.
+// first, and with that another ID for it. A backend whose datacenter is not named may have
+// it by its own ID, because which datacenter that is is not known here.
 func (f facts) Drain(service, instance string) (api.Drain, bool) {
 	isNamed := func(s reconcile.ServiceState) bool { return s.Name == service }
 	if f.datacenter == "" || !slices.ContainsFunc(f.Services, isNamed) {
@@ -72,23 +74,34 @@ func (f facts) Drain(service, instance string) (api.Drain, bool) {
 		if !isNamed(s) {
 			continue
 		}
-		id, one := instance, *f.State
 		_, isWatched := f.index(s)
-		if !isWatched || f.source != nil && slices.Contains(f.source.Others(answerOf(&s)), f.datacenter) {
-			id = consul.IDFrom(f.datacenter, instance)
+		for _, id := range f.idsIn(s, instance, isWatched) {
+			one := *f.State
+			one.Services = []reconcile.ServiceState{s}
+			d, _ := f.drain(&one, service, id)
+			if !isWatched && d.Phase == "" {
+				continue // nor was it until a moment ago
+			}
+			isRouted = true
+			if all.Phase == "" || all.Drained && d.Phase != "" {
+				all.Phase, all.Instance = d.Phase, id
+			}
+			all.Drained, all.Sessions = all.Drained && d.Drained, all.Sessions+d.Sessions
 		}
-		one.Services = []reconcile.ServiceState{s}
-		d, _ := f.drain(&one, service, id)
-		if !isWatched && d.Phase == "" {
-			continue // nor was it until a moment ago
-		}
-		isRouted = true
-		if all.Phase == "" || all.Drained && d.Phase != "" {
-			all.Phase, all.Instance = d.Phase, id
-		}
-		all.Drained, all.Sessions = all.Drained && d.Drained, all.Sessions+d.Sessions
 	}
 	return all, isRouted
+}
+
+// idsIn gives the IDs under which a backend may have an instance of the datacenter.
+func (f facts) idsIn(s reconcile.ServiceState, instance string, isWatched bool) []string {
+	there := consul.IDFrom(f.datacenter, instance)
+	switch {
+	case !isWatched && f.source != nil && !f.source.IsNamed(answerOf(&s)):
+		return []string{there, instance}
+	case !isWatched, f.source != nil && slices.Contains(f.source.Others(answerOf(&s)), f.datacenter):
+		return []string{there}
+	}
+	return []string{instance}
 }
 
 func (f facts) drain(s *reconcile.State, service, instance string) (api.Drain, bool) {

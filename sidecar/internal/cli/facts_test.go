@@ -148,6 +148,8 @@ func (d someDatacenters) Others(backend string) []string {
 	return d[backend][1:]
 }
 
+func (d someDatacenters) IsNamed(backend string) bool { return len(d[backend]) > 0 }
+
 func TestDrain_OfADatacenter_ItsInstanceByItsIndex(t *testing.T) {
 	const up, out = reconcile.PhaseUp, reconcile.PhaseOut
 	one := func(backend string, index uint64, here, there reconcile.Phase) reconcile.ServiceState {
@@ -170,6 +172,9 @@ func TestDrain_OfADatacenter_ItsInstanceByItsIndex(t *testing.T) {
 		{"the second, still up", "dc2", []reconcile.ServiceState{one("both", 7, out, up)}, false, true, "a.dc2", 107},
 		{"one that is not asked", "dc3", []reconcile.ServiceState{one("both", 7, out, out)}, true, false, "", 0},
 		{"a backend without it", "dc2", []reconcile.ServiceState{one("both", 7, up, out), {Name: "api", Backend: "own", Known: true, Index: 3}}, true, true, "a.dc2", 107},
+		{"a backend that names none, with it", "dc1", []reconcile.ServiceState{one("both", 7, out, out), one("own", 3, up, out)}, false, true, "a", 7},
+		{"a backend that names none, without its sessions", "dc1", []reconcile.ServiceState{one("both", 7, out, out), one("own", 3, out, up)}, true, true, "a", 7},
+		{"a backend that names none any more", "dc1", []reconcile.ServiceState{one("own", 7, up, up)}, false, true, "a", 0},
 		{"a backend that had it", "dc2", []reconcile.ServiceState{one("own", 7, up, up)}, false, true, "a.dc2", 0},
 		{"backends that have another one first", "dc2", []reconcile.ServiceState{one("both", 7, up, out), {Name: "api", Backend: "turned", Known: true, Index: 5, Instances: []reconcile.InstanceState{
 			{ID: "a", Server: "a", Phase: up, Addr: "10.0.0.2:80"}, {ID: "a.dc1", Server: "a.dc1", Phase: out, Addr: "10.0.0.1:80"},

@@ -96,6 +96,7 @@ func (severalDatacenters) Index(backend, _ string, _ uint64) (uint64, bool) {
 	return 70, true
 }
 
+func (severalDatacenters) IsNamed(string) bool    { return true }
 func (severalDatacenters) Others(string) []string { return []string{"dc2"} }
 
 // The index of a preview is that of its service's answer: a drain goes by the oldest.

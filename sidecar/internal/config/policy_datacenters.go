@@ -44,6 +44,27 @@ func (c Config) WatchedDatacenters(s Service) []string {
 	return s.Datacenters
 }
 
+// datacentersNamed reports a backend of a service that names no datacenter beside one that
+// does. Nodes that leave ask about an instance of their datacenter, and the agent's is not
+// known by its name.
+func (l *loader) datacentersNamed() {
+	if l.cfg.Consul.Datacenter != "" {
+		return
+	}
+	for i, s := range l.cfg.Services {
+		if len(s.Datacenters) > 0 {
+			continue
+		}
+		names := func(o Service) bool { return o.Name == s.Name && len(o.Datacenters) > 0 }
+		if other := slices.IndexFunc(l.cfg.Services, names); other >= 0 && s.Name != "" {
+			key, otherKey := l.prefixes[i], l.prefixes[other]
+			l.conflict("must be set, because "+otherKey+".datacenters is set for the same service: "+
+				"a node that leaves asks about its own datacenter, which this backend does not name", "[]",
+				key+".datacenters", key, otherKey+".datacenters", otherKey)
+		}
+	}
+}
+
 // datacenter passes what Consul takes as the name of one (its agent lowers the letters;
 // agent/config/builder.go, validDatacenter).
 func datacenter(s string) error {

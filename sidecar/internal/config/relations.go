@@ -20,6 +20,7 @@ func (l *loader) relations() {
 	l.peerRelations()
 	l.servicesSet()
 	l.namesUnique()
+	l.datacentersNamed()
 	l.frontendRelations()
 	l.bindsUnique()
 	l.registrationRelations()

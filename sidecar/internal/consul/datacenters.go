@@ -185,6 +185,14 @@ func (s *Source) Others(backend string) []string {
 	return nil
 }
 
+// IsNamed reports whether the datacenters of a backend's service are named. Without that
+// they are the agent's.
+func (s *Source) IsNamed(backend string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.services[backend].Datacenters) > 0
+}
+
 // goOnWithout ends the wait for a datacenter that has not answered yet.
 func (w *watch) goOnWithout() {
 	s := w.source
