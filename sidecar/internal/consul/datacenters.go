@@ -35,9 +35,9 @@ type merged struct {
 	of    []uint64 // by Service.Datacenters; 0 before the first answer
 }
 
-// merge makes of what the watches of a service know what is known of it. news says that
-// one of them knows something new. The caller holds mu.
-func (s *Source) merge(service Service, news bool) {
+// merge makes of what the watches of a service know what is known of it. That may differ
+// from before without a new answer: the datacenters may be others. The caller holds mu.
+func (s *Source) merge(service Service) {
 	all := service.each()
 	before := s.snapshot.Service(service.Backend)
 	now, health := s.together(all)
@@ -49,7 +49,7 @@ func (s *Source) merge(service Service, news bool) {
 		now.Index = s.noteMerged(all)
 	}
 	s.snapshot = s.snapshot.With(now)
-	if !news || len(all) > 1 && now.Equal(before) {
+	if now.Equal(before) {
 		return
 	}
 	health.Changed = time.Now()
@@ -205,5 +205,5 @@ func (w *watch) goOnWithout() {
 	w.log.Warn("no answer from datacenter, its instances are not used yet", "waited", s.otherWait, "error", p.health.Err)
 	p.isLate = true
 	s.parts[w.service.origin()] = p
-	s.merge(w.service, true)
+	s.merge(w.service)
 }

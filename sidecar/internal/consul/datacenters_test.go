@@ -17,19 +17,20 @@ import (
 	"github.com/pointsman/pointsman/sidecar/internal/consultest"
 )
 
-// twoDatacenters is an agent of dc1 that passes queries on to dc2, and who registers
-// there.
+// twoDatacenters is an agent of dc1 that passes queries on to dc2 and dc3, and who
+// registers there.
 type twoDatacenters struct {
 	*watched
 	fakes map[string]*consultest.Fake
 	other *api.Client
+	third *api.Client // of dc3
 }
 
 var bothDatacenters = consul.Service{Name: "web", Datacenters: []string{"dc1", "dc2"}}
 
 func startTwo(t *testing.T, services ...consul.Service) *twoDatacenters {
 	t.Helper()
-	d := &twoDatacenters{fakes: map[string]*consultest.Fake{"dc1": consultest.NewFake(t), "dc2": consultest.NewFake(t)}}
+	d := &twoDatacenters{fakes: map[string]*consultest.Fake{"dc1": consultest.NewFake(t), "dc2": consultest.NewFake(t), "dc3": consultest.NewFake(t)}}
 	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		fake := d.fakes["dc1"]
 		if dc := r.URL.Query().Get("dc"); dc != "" {
@@ -41,6 +42,9 @@ func startTwo(t *testing.T, services ...consul.Service) *twoDatacenters {
 	t.Cleanup(front.CloseClientConnections)
 	var err error
 	if d.other, err = api.NewClient(&api.Config{Address: d.fakes["dc2"].Address()}); err != nil {
+		t.Fatal(err)
+	}
+	if d.third, err = api.NewClient(&api.Config{Address: d.fakes["dc3"].Address()}); err != nil {
 		t.Fatal(err)
 	}
 	d.watched = &watched{t: t}
@@ -183,6 +187,19 @@ func TestDatacenters_SettingsChange_KnownInstancesStay(t *testing.T) {
 		t.Fatal(err)
 	}
 	d.await("dc2's, which are first now", haveRoles("b"))
+}
+
+// Both watches that stay get the answers that they had.
+func TestDatacenters_OneIsTakenFromTheList_ItsInstancesGo(t *testing.T) {
+	d := startTwo(t, consul.Service{Name: "web", Datacenters: []string{"dc1", "dc3", "dc2"}})
+	d.register("a")
+	d.inOther("b")
+	(&watched{t: t, agent: d.third}).register("c")
+	d.await("all", haveRoles("a", "b.dc2 backup", "c.dc3 backup"))
+	if err := d.SetServices([]consul.Service{bothDatacenters}); err != nil {
+		t.Fatal(err)
+	}
+	d.await("those of the two that stay", haveRoles("a", "b.dc2 backup"))
 }
 
 // Indexes of two datacenters have nothing to do with each other.

@@ -194,7 +194,7 @@ func (w *watch) republish(ctx context.Context) {
 	w.logChange(p.Service, now)
 	p.Service = now
 	s.parts[w.service.origin()] = p
-	s.merge(w.service, true)
+	s.merge(w.service)
 	notify(s.claimed)
 }
 

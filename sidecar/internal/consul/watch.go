@@ -204,7 +204,7 @@ func (w *watch) publish(now catalog.Service, rules Addresses) (news, current boo
 	}
 	p.Service = now
 	s.parts[w.service.origin()] = p
-	s.merge(w.service, news)
+	s.merge(w.service)
 	return news, true
 }
 
