@@ -25,6 +25,7 @@ const (
 // part is what one watch knows of a service.
 type part struct {
 	catalog.Service
+	said   catalog.Service // the same, as its datacenter has it: see Service.placed
 	health catalog.SourceHealth
 	isLate bool // it is not waited for any more
 }
@@ -45,11 +46,12 @@ func (s *Source) merge(service Service) {
 	if !now.Known {
 		return // what was known by other settings stays
 	}
+	hasIndex := s.hasIndex(all, before.Index)
 	if len(all) > 1 {
 		now.Index = s.noteMerged(all)
 	}
 	s.snapshot = s.snapshot.With(now)
-	if now.Equal(before) {
+	if now.Equal(before) && hasIndex {
 		return
 	}
 	health.Changed = time.Now()
@@ -59,6 +61,39 @@ func (s *Source) merge(service Service) {
 		notify(s.claimed)
 	}
 }
+
+// reorder gives what is known of a service the IDs and roles that it has by its new
+// datacenters. Indexes of before are of none of them any more: Index gives 0, and no drain
+// is acknowledged by the order that has ended. The caller holds mu.
+func (s *Source) reorder(service Service) {
+	for at, w := range s.watches {
+		if at.backend == service.Backend { // it would go on by the old order
+			w.cancel()
+			delete(s.watches, at)
+		}
+	}
+	delete(s.merged, service.Backend)
+	for _, one := range service.each() {
+		if p, known := s.parts[one.origin()]; known {
+			p.Service = one.placed(p.said)
+			s.parts[one.origin()] = p
+		}
+	}
+	if s.parts[service.each()[0].origin()].Known {
+		s.merge(service)
+	}
+}
+
+// hasIndex reports whether Index knows an answer by the datacenters of now.
+func (s *Source) hasIndex(all []Service, index uint64) bool {
+	if len(all) < 2 {
+		return index < firstMerged
+	}
+	_, found := slices.BinarySearchFunc(s.merged[all[0].Backend], index, byIndex)
+	return found
+}
+
+func byIndex(m merged, index uint64) int { return cmp.Compare(m.index, index) }
 
 // together gives what is known of a service, and how its queries go: it is as old as the
 // oldest answer. A datacenter that does not answer keeps none of the others from being
@@ -168,7 +203,7 @@ func (s *Source) Index(backend, datacenter string, at uint64) (index uint64, isW
 		return at, true
 	}
 	kept := s.merged[backend]
-	i, found := slices.BinarySearchFunc(kept, at, func(m merged, index uint64) int { return cmp.Compare(m.index, index) })
+	i, found := slices.BinarySearchFunc(kept, at, byIndex)
 	if !found || n >= len(kept[i].of) {
 		return 0, true
 	}

@@ -202,6 +202,60 @@ func TestDatacenters_OneIsTakenFromTheList_ItsInstancesGo(t *testing.T) {
 	d.await("those of the two that stay", haveRoles("a", "b.dc2 backup"))
 }
 
+// The manual failover: dc1's Consul is away as well.
+func TestDatacenters_OrderChanges_KnownInstancesChangeRoles(t *testing.T) {
+	d := startTwo(t)
+	d.register("a")
+	d.inOther("b")
+	d.inOther("c", func(r *api.AgentServiceRegistration) { r.Meta = map[string]string{"backup": "true"} })
+	at := d.await("both", haveRoles("a", "b.dc2 backup", "c.dc2 backup")).Service("web").Index
+	for _, fake := range d.fakes {
+		fake.Break(consultest.NoLeader())
+	}
+	if err := d.SetServices([]consul.Service{{Name: "web", Datacenters: []string{"dc2", "dc1"}}}); err != nil {
+		t.Fatal(err)
+	}
+	for _, datacenter := range []string{"", "dc1", "dc2"} {
+		if got, _ := d.Index("web", datacenter, at); got != 0 {
+			t.Errorf("answer of the old order: got index %d of datacenter %q, want 0: it has other IDs", got, datacenter)
+		}
+	}
+	later := d.await("new roles", haveRoles("a.dc1 backup", "b", "c backup")).Service("web").Index
+	for _, datacenter := range []string{"dc1", "dc2"} {
+		if got, _ := d.Index("web", datacenter, later); got == 0 {
+			t.Errorf("answer of the new order: got no index of datacenter %q", datacenter)
+		}
+	}
+	for _, fake := range d.fakes {
+		fake.Mend()
+	}
+	d.deregister("a")
+	d.await("the answers go on", haveRoles("b", "c backup"))
+}
+
+// An index of before is of no answer any more: without a new one no drain would be
+// acknowledged.
+func TestDatacenters_OneWithoutInstancesGoes_LoopLearnsNewIndex(t *testing.T) {
+	d := startTwo(t)
+	d.register("a")
+	d.await("the first one's", haveRoles("a"))
+	select {
+	case <-d.Changed(): // by the answers until now
+	default:
+	}
+	if err := d.SetServices([]consul.Service{{Name: "web", Datacenters: []string{"dc1"}}}); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-d.Changed():
+	case <-time.After(5 * time.Second):
+		t.Fatal("no wake")
+	}
+	if got, watched := d.Index("web", "dc1", d.Snapshot().Service("web").Index); got == 0 || !watched {
+		t.Errorf("got index %d, %v, want that of dc1", got, watched)
+	}
+}
+
 // Indexes of two datacenters have nothing to do with each other.
 func TestDatacenters_Index_OfEachAnswer(t *testing.T) {
 	d := startTwo(t)

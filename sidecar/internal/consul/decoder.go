@@ -13,7 +13,7 @@ import (
 type decoder struct {
 	tags   []string // see Service.Tags
 	claims Claims
-	place  place
+	zone   string          // see entry.put
 	seeds  [2]maphash.Seed // random, so that a collision cannot be registered
 	last   []known         // the last answer, in its order
 	order  []int32         // the places in last, by registration.compare
@@ -59,7 +59,7 @@ func (d *decoder) decode(r io.Reader, most int64) ([]*registration, error) {
 		if err != nil {
 			return err
 		}
-		d.place.put(&e)
+		e.put(d.zone)
 		one := newRegistration(&e, d.tags)
 		one.claims = d.claims.of(&e)
 		if len(now) > 0 {

@@ -34,7 +34,7 @@ type entry struct {
 	}
 	Checks []check
 
-	isBackup bool // by where it is: see place
+	isBackup bool // by its zone: see put
 }
 
 // isPlain reports whether it is an ordinary service. Consul lists proxies of its

@@ -188,11 +188,11 @@ func (w *watch) republish(ctx context.Context) {
 	defer s.mu.Unlock()
 	p := s.parts[w.service.origin()]
 	now := w.service.answer(listed, w.last.index)
-	if s.watches[w.service.origin()] != w || !slices.Equal(rules.Own, w.own) || !p.Known || now.Equal(p.Service) {
+	if s.watches[w.service.origin()] != w || !slices.Equal(rules.Own, w.own) || !p.Known || now.Equal(p.said) {
 		return
 	}
-	w.logChange(p.Service, now)
-	p.Service = now
+	w.logChange(p.said, now)
+	p.said, p.Service = now, w.service.placed(now)
 	s.parts[w.service.origin()] = p
 	s.merge(w.service)
 	notify(s.claimed)

@@ -1,17 +1,48 @@
 package consul
 
-// place is what the watch of a service makes of where its instances are.
-type place struct {
-	datacenter string // that is in their IDs; "" for the first one of a service
-	zone       string // of this load balancer, if other ones are backups; "" is none
+import (
+	"slices"
+
+	"github.com/pointsman/pointsman/sidecar/internal/catalog"
+)
+
+// put gives an entry the role that it has by its zone. zone is that of this load balancer,
+// if other ones are backups; "" is none.
+func (e *entry) put(zone string) { e.isBackup = zone != "" && e.Node.Meta.Zone != zone }
+
+// placed gives what is known of the service in the datacenter of one of its watches, as
+// said there, with the IDs and roles that its instances have in the backend.
+func (s Service) placed(said catalog.Service) catalog.Service {
+	if !s.isBackup {
+		return said
+	}
+	said.Instances, said.Untagged = s.backups(said.Instances), s.backups(said.Untagged)
+	said.Rejected = slices.Clone(said.Rejected)
+	for i := range said.Rejected {
+		if r := &said.Rejected[i]; r.ID != "" {
+			r.ID = IDFrom(s.from, r.ID)
+		}
+	}
+	slices.SortStableFunc(said.Rejected, byID)
+	return said
 }
 
-// put gives an entry the ID and the role that it has by where it is.
-func (p place) put(e *entry) {
-	e.isBackup = p.datacenter != "" || p.zone != "" && e.Node.Meta.Zone != p.zone
-	if p.datacenter != "" && e.Service.ID != "" {
-		e.Service.ID = IDFrom(p.datacenter, e.Service.ID)
+// backups gives instances of another datacenter than the first.
+func (s Service) backups(said []catalog.Instance) []catalog.Instance {
+	out := slices.Clone(said)
+	for n := range out {
+		i := &out[n]
+		node := i.Node
+		if i.Server == catalog.ServerName(i.ID, "") {
+			node = ""
+		}
+		if i.ID != "" {
+			i.ID = IDFrom(s.from, i.ID)
+		}
+		i.Server, i.Backup = catalog.ServerName(i.ID, node), true
 	}
+	sortByServer(out)
+	return out
 }
 
 // IDFrom gives the ID that an instance of another datacenter has here. Consul's IDs are

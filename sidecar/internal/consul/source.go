@@ -118,7 +118,13 @@ func (s *Source) SetServices(services []Service) error {
 		return err
 	}
 	s.mu.Lock()
+	before := s.services
 	s.services, s.backends = byBackend(services), backendsOf(services)
+	for backend, service := range s.services {
+		if was, stays := before[backend]; stays && !slices.Equal(was.Datacenters, service.Datacenters) {
+			s.reorder(service)
+		}
+	}
 	s.mu.Unlock()
 	notify(s.asked)
 	return nil
@@ -185,7 +191,6 @@ func (s *Source) reconcile(ctx context.Context, watches *sync.WaitGroup) {
 			w := &watch{service: service, own: service.Addresses.Own, source: s, decoder: newDecoder(service.Tags), log: service.log(s.log), cancel: cancel}
 			w.decoder.claims = service.Claims
 			if service.isBackup {
-				w.decoder.place.datacenter = service.from
 				w.late = time.AfterFunc(s.otherWait, w.goOnWithout)
 			}
 			if service.Resolve {

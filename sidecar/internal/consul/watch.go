@@ -148,11 +148,11 @@ func (w *watch) take(ctx context.Context, got answer, next cursor, isFirst bool)
 	return next, news, nil
 }
 
-// known is what it has published, or the watch before it.
+// known is what it has published, or the watch before it, as its datacenter says it.
 func (w *watch) known() catalog.Service {
 	w.source.mu.Lock()
 	defer w.source.mu.Unlock()
-	return w.source.parts[w.service.origin()].Service
+	return w.source.parts[w.service.origin()].said
 }
 
 // rules are the rules for addresses that are in force.
@@ -194,15 +194,15 @@ func (w *watch) publish(now catalog.Service, rules Addresses) (news, current boo
 		return false, false
 	}
 	p := s.parts[w.service.origin()]
-	news = !now.Equal(p.Service)
+	news = !now.Equal(p.said)
 	if p.health.Err != nil {
 		w.log.Info("Consul query succeeded again", "was", p.health.Err)
 	}
 	p.health.Answered, p.health.Err = time.Now(), nil
 	if news {
-		w.logChange(p.Service, now)
+		w.logChange(p.said, now)
 	}
-	p.Service = now
+	p.said, p.Service = now, w.service.placed(now)
 	s.parts[w.service.origin()] = p
 	s.merge(w.service)
 	return news, true

@@ -61,9 +61,9 @@ func (w *watch) findZone(ctx context.Context) error {
 		w.log.Warn("prefer_zone has no effect, the agent's node has no meta key zone")
 	}
 	w.zoneless = zone == ""
-	if d := w.decoder; zone != d.place.zone {
+	if d := w.decoder; zone != d.zone {
 		w.decoder = newDecoder(d.tags)
-		w.decoder.claims, w.decoder.place = d.claims, place{d.place.datacenter, zone}
+		w.decoder.claims, w.decoder.zone = d.claims, zone
 	}
 	return nil
 }
