@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -23,7 +24,8 @@ type twoDatacenters struct {
 	*watched
 	fakes map[string]*consultest.Fake
 	other *api.Client
-	third *api.Client // of dc3
+	third *api.Client                                                   // of dc3
+	own   atomic.Pointer[func(http.ResponseWriter, *http.Request) bool] // answers some requests itself
 }
 
 var bothDatacenters = consul.Service{Name: "web", Datacenters: []string{"dc1", "dc2"}}
@@ -32,6 +34,9 @@ func startTwo(t *testing.T, services ...consul.Service) *twoDatacenters {
 	t.Helper()
 	d := &twoDatacenters{fakes: map[string]*consultest.Fake{"dc1": consultest.NewFake(t), "dc2": consultest.NewFake(t), "dc3": consultest.NewFake(t)}}
 	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if own := d.own.Load(); own != nil && (*own)(w, r) {
+			return
+		}
 		fake := d.fakes["dc1"]
 		if dc := r.URL.Query().Get("dc"); dc != "" {
 			fake = d.fakes[dc]
@@ -253,6 +258,56 @@ func TestDatacenters_OneWithoutInstancesGoes_LoopLearnsNewIndex(t *testing.T) {
 	}
 	if got, watched := d.Index("web", "dc1", d.Snapshot().Service("web").Index); got == 0 || !watched {
 		t.Errorf("got index %d, %v, want that of dc1", got, watched)
+	}
+}
+
+// withoutAgentRead is an agent that does not say who it is. The catalog may.
+func withoutAgentRead(datacenter string) *func(http.ResponseWriter, *http.Request) bool {
+	answer := func(w http.ResponseWriter, r *http.Request) bool {
+		switch r.URL.Path {
+		case "/v1/agent/self":
+			http.Error(w, "Permission denied", http.StatusForbidden)
+		case "/v1/agent/checks":
+			_, _ = w.Write([]byte(`{"c": {"Node": "test", "CheckID": "c"}}`))
+		case "/v1/catalog/node/test":
+			if datacenter == "" {
+				_, _ = w.Write([]byte("null"))
+				return true
+			}
+			_, _ = fmt.Fprintf(w, `{"Node": {"Node": "test", "Datacenter": %q}}`, datacenter)
+		default:
+			return false
+		}
+		return true
+	}
+	return &answer
+}
+
+// Nodes of two datacenters may have one name, and HAProxy would send requests to ports of
+// its own machine.
+func TestDatacenters_LoopbackOfSameNodeName_IsLeftOut(t *testing.T) {
+	for name, c := range map[string]struct {
+		own  *func(http.ResponseWriter, *http.Request) bool
+		want []string
+		why  string
+	}{
+		"with agent:read":                {nil, []string{"far.dc2 backup", "own"}, `in datacenter "dc1"`},
+		"by the catalog":                 {withoutAgentRead("dc1"), []string{"far.dc2 backup", "own"}, `in datacenter "dc1"`},
+		"with no datacenter of the node": {withoutAgentRead(""), []string{"far.dc2 backup"}, "datacenter of Consul's agent is unknown"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := startTwo(t)
+			d.own.Store(c.own)
+			d.register("own", onLoopback)
+			d.inOther("near", onLoopback, func(r *api.AgentServiceRegistration) { r.Port = 22 })
+			d.inOther("far")
+			s := d.await("those that may be used", func(s catalog.Snapshot) bool {
+				return haveRoles(c.want...)(s) && leavesOut("near.dc2", c.why)(s)
+			})
+			if len(c.want) == 1 && !leavesOut("own", c.why)(s) {
+				t.Errorf("rejected = %+v, want own for its unknown datacenter", s.Service("web").Rejected)
+			}
+		})
 	}
 }
 

@@ -1,6 +1,7 @@
 package consul
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -31,35 +32,49 @@ type ownNode struct {
 	asked            time.Time
 }
 
-// is reports whether a node is the own one, and else why not. An error is that
-// the agent could not say.
-func (o *ownNode) is(ctx context.Context, name, datacenter string, isHere func(netip.Addr) bool) (is bool, why string, err error) {
+// is reports whether a node is the own one, and else why not. asked is the datacenter that
+// was named in the query for it; "" is the agent's. An error is that the agent could not
+// say.
+func (o *ownNode) is(ctx context.Context, name, datacenter, asked string, isHere func(netip.Addr) bool) (is bool, why string, err error) {
 	if !o.client.endpoint.isOn(isHere) {
 		return false, "Consul's agent is on another machine", nil
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if !o.matches(name, datacenter) && time.Since(o.asked) >= ownNodeAgain {
+	datacenter = cmp.Or(datacenter, asked)
+	if !o.matches(name, datacenter, asked) && time.Since(o.asked) >= ownNodeAgain {
 		if err := o.ask(ctx); err != nil {
 			return false, "", fmt.Errorf("ask %s for its node: %w", o.client.endpoint, err)
 		}
 		o.asked = time.Now()
 	}
 	switch {
-	case o.matches(name, datacenter):
+	case o.matches(name, datacenter, asked):
 		return true, "", nil
 	case o.name == "":
 		return false, o.why, nil
+	case o.name == name && o.datacenter == "":
+		return false, "the datacenter of Consul's agent is unknown, because the token lacks agent:read and node:read", nil
+	case o.name == name:
+		return false, fmt.Sprintf("that is in datacenter %.100q", o.datacenter), nil
 	}
 	return false, fmt.Sprintf("that is %.100q", o.name), nil
 }
 
-func (o *ownNode) matches(name, datacenter string) bool {
-	return o.name != "" && o.name == name && (datacenter == "" || o.datacenter == "" || o.datacenter == datacenter)
+// matches does not go by the name alone where a datacenter was named: a node of another one
+// may have the same.
+func (o *ownNode) matches(name, datacenter, asked string) bool {
+	if o.name == "" || o.name != name {
+		return false
+	}
+	if o.datacenter == "" {
+		return asked == ""
+	}
+	return datacenter == "" || o.datacenter == datacenter
 }
 
 // ask asks the agent who it is. That needs the right agent:read; without it,
-// any check of the agent tells its node.
+// any check of the agent tells its node, and the catalog the datacenter of that.
 func (o *ownNode) ask(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, ownNodeTimeout)
 	defer cancel()
@@ -77,11 +92,16 @@ func (o *ownNode) ask(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		o.name, o.datacenter, o.why = "", "", "node name unknown, because the token lacks agent:read"
+		name := ""
 		for _, c := range checks {
-			o.name = c.Node
+			name = c.Node
 			break
 		}
+		datacenter, err := datacenterOf(client, name, query)
+		if err != nil {
+			return err
+		}
+		o.name, o.datacenter, o.why = name, datacenter, "node name unknown, because the token lacks agent:read"
 		return nil
 	}
 	if err != nil {
@@ -89,6 +109,25 @@ func (o *ownNode) ask(ctx context.Context) error {
 	}
 	o.name, o.datacenter, o.why = self.Config.NodeName, self.Config.Datacenter, "Consul's agent did not return its node name"
 	return nil
+}
+
+// datacenterOf gives the agent's own datacenter by one of its nodes; "" if the catalog does
+// not say.
+func datacenterOf(client *api.Client, node string, query *api.QueryOptions) (string, error) {
+	if node == "" {
+		return "", nil
+	}
+	found, _, err := client.Catalog().Node(node, query)
+	refused, ok := errors.AsType[api.StatusError](err)
+	switch {
+	case ok && (refused.Code == http.StatusForbidden || refused.Code == http.StatusNotFound):
+		return "", nil
+	case err != nil:
+		return "", err
+	case found == nil || found.Node == nil:
+		return "", nil
+	}
+	return found.Node.Datacenter, nil
 }
 
 // isOn reports whether the agent is on the machine that has these addresses.

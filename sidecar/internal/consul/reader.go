@@ -15,8 +15,9 @@ import (
 // Reader asks about a service once at a time, and the leader, and gives more
 // than a Source does: what each check says. It is for commands that run once.
 type Reader struct {
-	client *client
-	own    *ownNode
+	client     *client
+	own        *ownNode
+	datacenter string // that is named in queries; "" is none
 }
 
 // NewReader checks the options and reads the TLS files. It asks nothing yet.
@@ -29,7 +30,7 @@ func NewReader(o Options) (*Reader, error) {
 	if err != nil {
 		return nil, fmt.Errorf("consul: %w", err)
 	}
-	return &Reader{client: c, own: &ownNode{client: c}}, nil
+	return &Reader{client: c, own: &ownNode{client: c}, datacenter: o.Datacenter}, nil
 }
 
 // Close lets the connections go.
@@ -78,7 +79,7 @@ func (r *Reader) Judged(ctx context.Context, name string, rules Addresses) (Repo
 	var unknown error
 	isHere := here()
 	report, err := r.service(ctx, name, admission{Addresses: rules, isHere: isHere, isOwnNode: func(node, datacenter string) (bool, string) {
-		is, why, err := r.own.is(ctx, node, datacenter, isHere)
+		is, why, err := r.own.is(ctx, node, datacenter, r.datacenter, isHere)
 		unknown = errors.Join(unknown, err)
 		return is, why
 	}})

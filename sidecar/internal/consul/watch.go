@@ -1,6 +1,7 @@
 package consul
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -172,7 +173,7 @@ func (w *watch) list(ctx context.Context, all []*registration, rules Addresses) 
 	listed := list(all, admission{
 		Addresses: rules, max: w.service.MaxInstances, resolve: w.names.resolver(), isHere: isHere,
 		isOwnNode: func(name, datacenter string) (bool, string) {
-			is, why, err := w.source.own.is(ctx, name, datacenter, isHere)
+			is, why, err := w.source.own.is(ctx, name, datacenter, cmp.Or(w.service.from, w.source.options.Datacenter), isHere)
 			unknown = errors.Join(unknown, err)
 			return is, why
 		},
