@@ -413,3 +413,63 @@ func TestPreferZone_OtherZones_AreBackups(t *testing.T) {
 		w.await("no backup", haveRoles("s0", "s1"))
 	})
 }
+
+// Without a zone all instances serve. One that was known stays.
+func TestPreferZone_AgentDoesNotSayItsZone_ServiceIsKnown(t *testing.T) {
+	var agent atomic.Pointer[map[string]string] // its answers by path
+	changed := make(chan struct{})
+	entries := zoned(t, "eu-1a", "eu-1a", "eu-1b").Config.Handler
+	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		said, isSaid := (*agent.Load())[r.URL.Path]
+		switch {
+		case isSaid && said == "":
+			http.Error(w, "Permission denied", http.StatusForbidden)
+		case isSaid:
+			_, _ = w.Write([]byte(said))
+		default:
+			if r.URL.Query().Has("index") {
+				select {
+				case <-changed:
+				case <-r.Context().Done():
+					return
+				}
+				r = r.Clone(r.Context())
+				r.URL.RawQuery = "" // as after wait
+			}
+			entries.ServeHTTP(w, r)
+		}
+	}))
+	t.Cleanup(front.Close)
+	t.Cleanup(front.CloseClientConnections)
+	denied := map[string]string{"/v1/agent/self": "", "/v1/agent/checks": "{}"}
+	service := consul.Service{Name: "web", PreferZone: true}
+	agent.Store(&denied)
+	w := start(t, strings.TrimPrefix(front.URL, "http://"), consul.Options{}, service)
+	w.await("all without roles", haveRoles("s0", "s1"))
+	if h := w.Health("web"); h.Err != nil {
+		t.Errorf("health: %v, want no error of the query", h.Err)
+	}
+	agent.Store(&map[string]string{"/v1/agent/self": "", "/v1/catalog/node/lb": "null"}) // the agent is not in the catalog yet
+	if err := w.SetServices([]consul.Service{{Name: "web", PreferZone: true, MaxInstances: 1}}); err != nil {
+		t.Fatal(err)
+	}
+	w.await("one without a role", haveRoles("s0"))
+	agent.Store(&map[string]string{})
+	if err := w.SetServices([]consul.Service{service}); err != nil {
+		t.Fatal(err)
+	}
+	w.await("roles by zone", haveRoles("s0", "s1 backup"))
+
+	agent.Store(&denied)
+	if err := w.SetServices([]consul.Service{{Name: "web", PreferZone: true, MaxInstances: 1}}); err != nil {
+		t.Fatal(err)
+	}
+	w.await("one", haveRoles("s0"))
+	if err := w.SetServices([]consul.Service{service}); err != nil {
+		t.Fatal(err)
+	}
+	w.await("roles by the last zone", haveRoles("s0", "s1 backup"))
+	agent.Store(&map[string]string{"/v1/agent/self": `{"Meta": {"zone": "eu-1b"}}`})
+	close(changed)
+	w.await("roles by the zone that is known again", haveRoles("s0 backup", "s1"))
+}

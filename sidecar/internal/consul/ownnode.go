@@ -30,6 +30,7 @@ type ownNode struct {
 	name, datacenter string // "" is not known
 	why              string // it is not
 	asked            time.Time
+	lastZone         string // "" is none, or not known
 }
 
 // is reports whether a node is the own one, and else why not. asked is the datacenter that

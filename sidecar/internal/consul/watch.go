@@ -38,9 +38,10 @@ type watch struct {
 	}
 
 	// These are run's own.
-	decoder  *decoder
-	zoneless bool            // the log has that the agent's node has no zone
-	remarked map[string]bool // the remarks that the log has
+	decoder       *decoder
+	zoneless      bool            // the log has that the agent's node has no zone
+	isZoneUnknown bool            // the log has that the agent does not say its node's: it is asked again with each query
+	remarked      map[string]bool // the remarks that the log has
 }
 
 // run asks until ctx ends. After a failure it waits, and starts from the
@@ -87,10 +88,12 @@ func (w *watch) run(ctx context.Context) {
 // once asks one time, and publishes what came. It gives where the next query
 // starts, and whether the answer brought anything new.
 func (w *watch) once(ctx context.Context, from cursor) (next cursor, news bool, err error) {
-	if w.service.PreferZone && from == (cursor{}) {
-		if aside(func() { err = w.findZone(ctx) }); err != nil {
-			return cursor{}, false, err
-		}
+	if w.service.PreferZone && (from == (cursor{}) || w.isZoneUnknown) {
+		aside(func() {
+			if w.findZone(ctx) {
+				from = cursor{} // also what has not changed gets other roles
+			}
+		})
 	}
 	got, err := w.source.client.ask(ctx, &w.service, from, w.decoder)
 	if errors.Is(err, errYounger) {

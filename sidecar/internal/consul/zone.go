@@ -14,14 +14,18 @@ import (
 const zoneKey = "zone"
 
 // zone gives the zone of the agent's node, "" if it has none. Without the right
-// agent:read, the catalog tells it.
+// agent:read, the catalog tells it. With an error it is the last one that was known, "" if
+// none was.
 func (o *ownNode) zone(ctx context.Context) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, ownNodeTimeout)
 	defer cancel()
 	zone, err := o.askZone(ctx)
+	o.mu.Lock()
+	defer o.mu.Unlock()
 	if err != nil {
-		return "", fmt.Errorf("ask %s for the zone of its node: %w", o.client.endpoint, err)
+		return o.lastZone, fmt.Errorf("ask %s for the zone of its node: %w", o.client.endpoint, err)
 	}
+	o.lastZone = zone
 	return zone, nil
 }
 
@@ -42,28 +46,36 @@ func (o *ownNode) askZone(ctx context.Context) (string, error) {
 	}
 	for _, c := range checks {
 		node, _, err := client.Catalog().Node(c.Node, query)
-		if err != nil || node == nil {
+		switch {
+		case err != nil:
 			return "", err
+		case node == nil || node.Node == nil:
+			return "", fmt.Errorf("the catalog does not have node %.100q, or the token lacks node:read", c.Node)
 		}
 		return node.Node.Meta[zoneKey], nil
 	}
 	return "", errors.New("the token lacks agent:read, and the agent has no check that names its node")
 }
 
-// findZone asks for the zone of this load balancer. What was decoded by another one is
-// decoded again.
-func (w *watch) findZone(ctx context.Context) error {
+// findZone asks for the zone of this load balancer, and reports whether it is another one.
+// What was decoded by another one is decoded again. An error makes nothing unknown: with too
+// few rights it would stay.
+func (w *watch) findZone(ctx context.Context) (isNew bool) {
 	zone, err := w.source.own.zone(ctx)
-	if err != nil {
-		return err
-	}
-	if zone == "" && !w.zoneless {
+	switch {
+	case ctx.Err() != nil:
+		return false
+	case err != nil && !w.isZoneUnknown:
+		w.log.Warn("zone of the agent's node unknown, prefer_zone goes by the last one", "zone", zone, "error", err)
+	case err == nil && zone == "" && !w.zoneless:
 		w.log.Warn("prefer_zone has no effect, the agent's node has no meta key zone")
 	}
-	w.zoneless = zone == ""
-	if d := w.decoder; zone != d.zone {
-		w.decoder = newDecoder(d.tags)
-		w.decoder.claims, w.decoder.zone = d.claims, zone
+	w.isZoneUnknown, w.zoneless = err != nil, err == nil && zone == ""
+	d := w.decoder
+	if zone == d.zone {
+		return false
 	}
-	return nil
+	w.decoder = newDecoder(d.tags)
+	w.decoder.claims, w.decoder.zone = d.claims, zone
+	return true
 }
