@@ -63,6 +63,20 @@ func TestDatacenters_OwnSidecarNamesThem_IsToldTheProgramsOwn(t *testing.T) {
 	})
 }
 
+func TestDatacenters_OwnSidecarListsOnlyThose_IsToldTheProgramsOwn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := inOther([]*api.ServiceEntry{}...)
+		l.config.Sidecars.Datacenters = nil
+		own := newSidecar("lb0").drainsIn(0, 0)
+		l.put(lb0At, own.ServeHTTP)
+		l.known(entry("pointsman-sidecar-lb0", lb0At, contract.Sidecar{Balancer: "lb0", Unlisted: true, Services: []string{"api@dc1", "api@dc2"}}))
+		l.leavesWithin(t, l.lag, l.lag, "lb0 drained")
+		if q := own.questions(); !strings.Contains(q[0], "dc=dc2") {
+			t.Errorf("asked %q, want the program's datacenter", q[0])
+		}
+	})
+}
+
 func TestDatacenters_OneIsUnreachable_LeaveWaitAtMost(t *testing.T) {
 	for name, elsewhere := range map[string]map[string][]*api.ServiceEntry{
 		"refused": {}, "silent": {"dc1": nil},

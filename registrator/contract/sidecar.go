@@ -20,7 +20,8 @@ const (
 	KeyScheme   = "pointsman-scheme" // how its API is spoken to: http (or absent) or https
 	// KeyRoutes is the services that it routes, with a comma between two. What
 	// finds no room in one value goes on in KeyRoutes-1, KeyRoutes-2 and so on.
-	// A value of "*" says nothing: ask the sidecar.
+	// A value of "*" stands for services that are not listed: ask the sidecar. Those of
+	// several datacenters are listed with ServiceIn after it, as far as there is room.
 	KeyRoutes = "pointsman-routes"
 	// KeyStopped is an RFC 3339 time: the sidecar has stopped in order since then,
 	// and its HAProxy still serves as long as no check is critical.
@@ -46,7 +47,8 @@ type Sidecar struct {
 
 	// Services is what it routes, sorted, each once, and with ServiceIn each of the
 	// datacenters that are named for a service. Unlisted is set where there are too many
-	// to list: a client that wants to know has to ask.
+	// to list: a client that wants to know has to ask. Services has then at most what
+	// ServiceIn gives for those of several datacenters.
 	Services []string
 	Unlisted bool
 
@@ -93,9 +95,35 @@ func (s Sidecar) Format() map[string]string {
 	values, fit := pack(s.Services)
 	if s.Unlisted || !fit {
 		values = []string{"*"}
+		if more, fit := pack(inSeveral(s.Services)); fit && len(more) < maxRoutes {
+			values = append(values, more...)
+		}
 	}
 	for i, v := range values {
 		out[routesKey(i)] = v
+	}
+	return out
+}
+
+// inSeveral gives the ServiceIn of services of which several datacenters are named. They
+// are listed where not all services can be: the first of them need not be the own one of a
+// program that asks, which has to name its datacenter then.
+func inSeveral(services []string) (out []string) {
+	count := map[string]int{}
+	of := func(listed string) (service string, isIn bool) {
+		at := strings.LastIndex(listed, ServiceIn("", ""))
+		return listed[:max(at, 0)], at > 0
+	}
+	services = slices.Compact(slices.Sorted(slices.Values(services)))
+	for _, listed := range services {
+		if service, isIn := of(listed); isIn {
+			count[service]++
+		}
+	}
+	for _, listed := range services {
+		if service, isIn := of(listed); isIn && count[service] > 1 {
+			out = append(out, listed)
+		}
 	}
 	return out
 }

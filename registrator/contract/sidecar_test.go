@@ -93,6 +93,39 @@ func TestASidecarsServicesFitIntoConsulsMetaOrAreNotListed(t *testing.T) {
 	}
 }
 
+// A program in the second datacenter of such a service has to name it in its question.
+func TestMayRouteIn_TooManyServicesToList_SeveralDatacentersAreKnown(t *testing.T) {
+	s := contract.Sidecar{Balancer: "lb0", Services: []string{"api", "api@dc1", "api@dc2"}}
+	for i := range 2000 {
+		name := fmt.Sprintf("a-service-with-a-long-name-%04d", i)
+		s.Services = append(s.Services, name, contract.ServiceIn(name, "dc2"))
+	}
+	got, err := contract.ParseSidecar(s.Format())
+	if err != nil || !got.Unlisted {
+		t.Fatalf("got %+v, %v, want it unlisted", got, err)
+	}
+	for _, c := range []struct {
+		service, datacenter string
+		may, named          bool
+	}{
+		{"api", "dc1", true, true},
+		{"api", "dc2", true, true},
+		{"api", "dc3", false, false},
+		{"a-service-with-a-long-name-0000", "dc2", true, false},
+	} {
+		if may, named := got.MayRouteIn(c.service, c.datacenter); may != c.may || named != c.named {
+			t.Errorf("%s in %s: got %v, %v, want %v, %v", c.service, c.datacenter, may, named, c.may, c.named)
+		}
+	}
+	for i := range 2000 {
+		name := fmt.Sprintf("another-with-a-long-name-%04d", i)
+		s.Services = append(s.Services, contract.ServiceIn(name, "dc1"), contract.ServiceIn(name, "dc2"))
+	}
+	if meta := s.Format(); len(meta) > 40 {
+		t.Errorf("too many of several datacenters take %d keys", len(meta))
+	}
+}
+
 func FuzzParseSidecar(f *testing.F) {
 	f.Add("lb0", "https", "api,web", "files")
 	f.Add("", "ftp", "*", ",")
@@ -113,7 +146,7 @@ func FuzzParseSidecar(f *testing.F) {
 		}
 		again, err := contract.ParseSidecar(got.Format())
 		if got.Unlisted {
-			got.Services = nil // what is said besides "*" is not said again
+			got.Services, again.Services = nil, nil // not all that is said besides "*" is said again
 		}
 		if err != nil || !reflect.DeepEqual(got, again) {
 			t.Errorf("%+v comes back as %+v, %v", got, again, err)
