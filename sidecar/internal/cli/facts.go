@@ -2,7 +2,6 @@ package cli
 
 import (
 	"slices"
-	"strings"
 
 	"github.com/pointsman/pointsman/sidecar/internal/api"
 	"github.com/pointsman/pointsman/sidecar/internal/consul"
@@ -21,6 +20,7 @@ type facts struct {
 type datacenters interface {
 	Index(backend, datacenter string, at uint64) (index uint64, isWatched bool)
 	Others(backend string) []string
+	OfOthers(backend string) map[[2]string]bool
 	IsNamed(backend string) bool
 }
 
@@ -119,16 +119,15 @@ func (f facts) Live(service, version string) (count int, routed bool) {
 			continue
 		}
 		routed = true
-		var others []string
+		var ofOthers map[[2]string]bool
 		if f.source != nil {
-			others = f.source.Others(s.Backend)
+			ofOthers = f.source.OfOthers(s.Backend)
 		}
 		for _, i := range s.Instances {
-			isOther := slices.ContainsFunc(others, func(datacenter string) bool { return strings.HasSuffix(i.ID, consul.IDFrom(datacenter, "")) })
-			if i.ID == "" || isOther || version != "" && i.Version != version {
+			key := [2]string{i.ID, i.Node}
+			if i.ID == "" || ofOthers[key] || version != "" && i.Version != version {
 				continue
 			}
-			key := [2]string{i.ID, i.Node}
 			was, known := live[key]
 			live[key] = (was || !known) && i.Phase == reconcile.PhaseUp && i.Weight > 0 && !i.Leaving
 		}

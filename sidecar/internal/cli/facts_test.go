@@ -148,6 +148,14 @@ func (d someDatacenters) Others(backend string) []string {
 	return d[backend][1:]
 }
 
+func (d someDatacenters) OfOthers(backend string) map[[2]string]bool {
+	out := map[[2]string]bool{}
+	for _, datacenter := range d.Others(backend) {
+		out[[2]string{"a." + datacenter, ""}] = true
+	}
+	return out
+}
+
 func (d someDatacenters) IsNamed(backend string) bool { return len(d[backend]) > 0 }
 
 func TestDrain_OfADatacenter_ItsInstanceByItsIndex(t *testing.T) {
@@ -193,8 +201,9 @@ func TestDrain_OfADatacenter_ItsInstanceByItsIndex(t *testing.T) {
 	if d, routed := f.Drain("api", "a"); d.Drained || !routed {
 		t.Errorf("before all is known: got %+v, %v, want nothing claimed", d, routed)
 	}
-	if n, _ := (facts{State: state, source: has}).Live("api", ""); n != 1 {
-		t.Errorf("live: got %d, want the one of the first datacenter", n)
+	state.Services[0].Instances = append(state.Services[0].Instances, reconcile.InstanceState{ID: "b.dc2", Node: "n", Phase: up, Weight: 1})
+	if n, _ := (facts{State: state, source: has}).Live("api", ""); n != 2 {
+		t.Errorf("live: got %d, want the two of the first datacenter, also the one whose ID ends in .dc2", n)
 	}
 	shown := withFirstIndexes(state, shifted{has})
 	if shown.Services[0].Index != 6 || state.Services[0].Index != 7 {

@@ -96,6 +96,8 @@ func (severalDatacenters) Index(backend, _ string, _ uint64) (uint64, bool) {
 	return 70, true
 }
 
+func (severalDatacenters) OfOthers(string) map[[2]string]bool { return nil }
+
 func (severalDatacenters) IsNamed(string) bool    { return true }
 func (severalDatacenters) Others(string) []string { return []string{"dc2"} }
 

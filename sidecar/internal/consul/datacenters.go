@@ -220,6 +220,27 @@ func (s *Source) Others(backend string) []string {
 	return nil
 }
 
+// OfOthers gives the IDs and nodes of the instances of a backend that are in another
+// datacenter than the first of its service.
+func (s *Source) OfOthers(backend string) map[[2]string]bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	all := s.services[backend].each()
+	if len(all) < 2 {
+		return nil
+	}
+	out := map[[2]string]bool{}
+	for _, one := range all[1:] {
+		for _, i := range s.parts[one.origin()].Instances {
+			out[[2]string{i.ID, i.Node}] = true
+		}
+	}
+	for _, i := range s.parts[all[0].origin()].Instances { // whose names they do not get
+		delete(out, [2]string{i.ID, i.Node})
+	}
+	return out
+}
+
 // IsNamed reports whether the datacenters of a backend's service are named. Without that
 // they are the agent's.
 func (s *Source) IsNamed(backend string) bool {

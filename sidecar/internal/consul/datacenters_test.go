@@ -101,6 +101,9 @@ func TestDatacenters_InstancesOfTheOthers_AreBackups(t *testing.T) {
 	if !leavesOut("b.dc2", "another datacenter")(s) {
 		t.Errorf("got %+v, want the one of dc2 left out", s.Service("web").Rejected)
 	}
+	if got := d.OfOthers("web"); len(got) != 1 || !got[[2]string{"a.dc2", "test"}] {
+		t.Errorf("of others: got %v, want the one of dc2 that is used", got)
+	}
 	d.deregister("a")
 	d.deregister("b.dc2")
 	d.await("dc2's alone", haveRoles("a.dc2 backup", "b.dc2 backup"))
