@@ -33,7 +33,7 @@ func (w *world) checkFile(s *sidecar, text []byte) {
 			continue
 		}
 		for _, srv := range s.saw.Backends[f.Backend].Servers {
-			if s.saw.Running && available(srv) && srv.Addr != freeAddr && !in[srv.Addr] {
+			if s.saw.Running && !s.unplanned[f.Backend] && available(srv) && srv.Addr != freeAddr && !in[srv.Addr] {
 				w.breach(unknownIsNotEmpty, "the file loses %s/%s@%s though nothing is known of the service", f.Backend, srv.Name, srv.Addr)
 			}
 		}

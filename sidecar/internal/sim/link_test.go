@@ -71,6 +71,9 @@ func (l link) takeCompared(o plan.Observed, asked []string, began time.Duration)
 		// its next turn.
 		return l.touched[name] > began || l.wrote[name] > began && l.isLarge(name)
 	})
+	for _, name := range asked {
+		l.unplanned[name] = l.isLarge(name)
+	}
 	saw := l.saw
 	l.take(o, asked, l.comparedOf, l.comparedAt)
 	saw.Backends = l.saw.Backends
@@ -130,6 +133,7 @@ func (l link) Observe(ctx context.Context, backends []string) (plan.Observed, er
 		l.touched[name] = w.now()
 		l.looked[name] = l.toldOf(name)
 		delete(l.turnDue, name)
+		delete(l.unplanned, name)
 	}
 	l.take(o, backends, runs, w.now())
 	if w.needsReload(l.sidecar) {

@@ -64,6 +64,7 @@ type sidecar struct {
 
 	ill         map[string]bool          // instances that were told not to be well: they may be damped
 	large       map[string]bool          // backends whose service has turns in this pass
+	unplanned   map[string]bool          // backends of large services that were compared since their last turn: the file has them as they were
 	turnDue     map[string]time.Duration // by backend, of which something was heard: when it must have been read
 	hidden      bool                     // its settings do not have the discovered service
 	hiddenAt    time.Duration            // when that last changed
@@ -95,7 +96,7 @@ func (w *world) startSidecar() {
 	}
 	hidden := w.startsHidden()
 	s := &sidecar{
-		w: w, number: w.started, settings: w.set.settings(w, hidden), hidden: hidden, clean: w.rests(), failed: -time.Hour, slowed: -time.Hour, ill: map[string]bool{}, large: map[string]bool{}, wrote: map[string]time.Duration{}, turnDue: map[string]time.Duration{}, heardLeaving: map[place]bool{}, leftAs: map[[2]string]bool{}, sawAt: map[*server]time.Duration{}, looked: map[string]answer{}, refuses: map[string]plan.Marker{}, touched: map[string]time.Duration{}, absent: map[string]map[string]time.Duration{},
+		w: w, number: w.started, settings: w.set.settings(w, hidden), hidden: hidden, clean: w.rests(), failed: -time.Hour, slowed: -time.Hour, ill: map[string]bool{}, large: map[string]bool{}, wrote: map[string]time.Duration{}, turnDue: map[string]time.Duration{}, unplanned: map[string]bool{}, heardLeaving: map[place]bool{}, leftAs: map[[2]string]bool{}, sawAt: map[*server]time.Duration{}, looked: map[string]answer{}, refuses: map[string]plan.Marker{}, touched: map[string]time.Duration{}, absent: map[string]map[string]time.Duration{},
 		dice: rand.New(rand.NewPCG(w.Seed, uint64(w.started)<<40)),
 	}
 	s.view = newView(w, s)
