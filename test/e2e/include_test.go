@@ -129,6 +129,12 @@ func TestInclude_HAProxyWithoutTheSecondFile_NothingChanged(t *testing.T) {
 	}
 	restart := func(args ...string) {
 		t.Helper()
+		// A master that executes itself once more, after it has started the worker, is killed
+		// by a signal.
+		s.must(lab.Until(s.ctx, 10*time.Second, "the master answers", func() error {
+			_, err := s.lb.OldWorkers(s.ctx)
+			return err
+		}))
 		s.must(s.lb.HAProxy.Stop(10 * time.Second))
 		s.lb.HAProxy, err = s.Start("haproxy", programs.HAProxy, append([]string{"-W", "-S", s.lb.Master(), "-f", base}, args...)...)
 		s.must(err)

@@ -43,6 +43,9 @@ func (w *world) rests() bool {
 		if slices.ContainsFunc(w.consul.answer(svc.Name).Instances, announced) || w.holdsMore(svc) {
 			return false
 		}
+		if hasIt := w.proxy.worker.backends[svc.Backend] != nil; isDiscovered(svc) && hasIt == w.startsHidden() {
+			return false // by the file it comes, or goes
+		}
 	}
 	return true
 }
