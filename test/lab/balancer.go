@@ -229,6 +229,9 @@ func (b *Balancer) StartHAProxy(ctx context.Context) error {
 			return fmt.Errorf("it has ended:\n%s", b.HAProxy.Tail(10))
 		}
 		_, err := b.WorkerPID(ctx)
+		if err == nil { // a master that still executes itself once more is killed by SIGTERM
+			_, err = b.OldWorkers(ctx)
+		}
 		return err
 	})
 }
