@@ -100,7 +100,7 @@ func TestObserveGivesAllOrAnError(t *testing.T) {
 func TestAHAProxyThatHangsCostsOneTimeout(t *testing.T) {
 	t.Parallel()
 	f := newFake(t, haproxytest.V34, faultyBackends)
-	c := newTestClient(t, Options{Runtime: f.Runtime(), Timeout: 100 * time.Millisecond})
+	c := newTestClient(t, Options{Runtime: f.Runtime(), Timeout: time.Second})
 	if _, err := c.Observe(t.Context(), nil); err != nil {
 		t.Fatal(err)
 	}

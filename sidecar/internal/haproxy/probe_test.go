@@ -81,12 +81,7 @@ func TestObserve_NoMasterSocket_ErrorSaysSo(t *testing.T) {
 	t.Parallel()
 	p := haproxytest.Start(t, "backend api\n")
 	left := p.Master() + "l" // the file of one that has ended
-	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: left, Net: "unix"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	l.SetUnlinkOnClose(false)
-	if err := l.Close(); err != nil {
+	if err := haproxytest.LeaveSocket(left); err != nil {
 		t.Fatal(err)
 	}
 	for _, c := range []struct{ master, want string }{

@@ -114,7 +114,7 @@ func TestAShutdownThatAnOldWorkerDoesNotTakeIsAnError(t *testing.T) {
 	f.AddOldWorker(&haproxytest.FakeWorker{PID: 77, Backends: []*haproxytest.FakeBackend{{Name: "api", Servers: []*haproxytest.FakeServer{
 		{Name: "x", Addr: at, Sessions: 2}, {Name: "y", Addr: addr("127.0.0.1:8"), Sessions: 1},
 	}}}})
-	s := subject{client: newTestClient(t, Options{Runtime: f.Runtime(), Master: f.Master(), Timeout: 200e6})}
+	s := subject{client: newTestClient(t, Options{Runtime: f.Runtime(), Master: f.Master(), Timeout: 2e9})}
 	s.observe(t, "api")
 	f.Fail(0, 0, 0, haproxytest.Hang) // the command, show info, show proc, the old worker
 	if err := s.client.Apply(t.Context(), shutdown("a", at))[0]; err == nil || !strings.Contains(err.Error(), "old worker 77") {

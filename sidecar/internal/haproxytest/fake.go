@@ -157,6 +157,32 @@ func (f *Fake) close(path string) {
 	defer f.mu.Unlock()
 	if listener := f.listeners[path]; listener != nil {
 		_ = listener.Close()
+		awaitDead(path)
+	}
+}
+
+// LeaveSocket makes the file of a socket on which no process listens.
+func LeaveSocket(path string) error {
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+	if err != nil {
+		return err
+	}
+	l.SetUnlinkOnClose(false)
+	err = l.Close()
+	awaitDead(path)
+	return err
+}
+
+// awaitDead waits until a closed socket takes no connection: while another test begins a
+// process, that has a copy of it for a moment.
+func awaitDead(path string) {
+	for {
+		conn, err := net.Dial("unix", path) //nolint:noctx // it does not block
+		if err != nil {
+			return
+		}
+		_ = conn.Close()
+		time.Sleep(time.Millisecond)
 	}
 }
 

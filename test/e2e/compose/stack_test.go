@@ -150,7 +150,11 @@ func (s *stack) compose(args ...string) string {
 // nodes gives the IDs of the API's containers, the oldest first.
 func (s *stack) nodes() []string {
 	s.Helper()
-	return strings.Fields(s.compose("ps", "-q", "--status", "running", "api"))
+	// `docker compose ps` fails where a container goes while it lists them.
+	ids := strings.Fields(s.docker("ps", "-q", "--no-trunc", "--filter", "status=running",
+		"--filter", "label=com.docker.compose.project="+s.project, "--filter", "label=com.docker.compose.service=api"))
+	slices.Reverse(ids)
+	return ids
 }
 
 // deploy is what `make deploy` runs.
