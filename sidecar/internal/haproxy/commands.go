@@ -51,7 +51,7 @@ func stagesOf(s plan.Step, m manner, up bool) ([]stage, error) {
 	case plan.SetReady:
 		commands := readyCommands(s, at, set)
 		if s.Addr.IsValid() && !m.dynamic {
-			// HAProxy may have been reloaded since it was read, and the slot has the
+			// HAProxy may have been reloaded since it was read, and the server has the
 			// address of the file then. All commands of a line go to one worker.
 			commands = append([]command{setAddr(s, set)}, commands...)
 		}

@@ -359,9 +359,7 @@ func (b *backendPlan) step(kind Kind, reason Reason, s *Server, i *catalog.Insta
 		if st.Agent = s.Agent != NoAgent && i.Weight > 0; st.Agent {
 			st.AgentPort, st.Prove = b.agentPort(i), s.Admin == Drain && b.isFailing(s)
 		}
-		if isSlot(s) {
-			st.Addr = s.Addr
-		}
+		st.Addr = s.Addr
 	case SetDrain, SetMaint:
 		st.Agent = s.Agent == AgentOn
 	case SetWeight:

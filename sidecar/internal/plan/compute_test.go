@@ -130,6 +130,42 @@ func serves(m *model, i catalog.Instance) bool {
 	})
 }
 
+// Another program may have reloaded HAProxy since it was read, with a file in which a server
+// of that name is elsewhere. Where that can be known (2.6), the step tells.
+func TestReady_EveryServer_StepNamesTheAddressItIsReadyFor(t *testing.T) {
+	ready := 0
+	rapid.Check(t, func(t *rapid.T) {
+		// A file of a newer HAProxy, in which servers have the names of instances.
+		var file []plan.FileServer
+		for n := 1; n <= 4; n++ {
+			i := instance(fmt.Sprintf("api-%d", n), n)
+			file = append(file, plan.FileServer{Name: i.Server, Addr: i.Addr, Weight: 1, Disabled: true})
+		}
+		m := newModel(false, ours, plan.FileBackend{Backend: "api_nodes", Servers: file})
+		for k := range 2 {
+			snap := known("api", genInstances(t, fmt.Sprintf("round %d", k))...)
+			err := settle(m, desired(), snap, func(st plan.Step) {
+				if st.Kind != plan.SetReady {
+					return
+				}
+				ready++
+				for _, s := range m.servers(st.Backend) {
+					if s.Name == st.Server && s.Addr != st.Addr {
+						t.Errorf("%s is at %s, ready for %s", s.Name, s.Addr, st.Addr)
+					}
+				}
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			genDrift(t, m)
+		}
+	})
+	if ready == 0 {
+		t.Error("no server became ready")
+	}
+}
+
 // The file must say what HAProxy runs once the steps are applied: a worker that
 // restarts HAProxy then gets servers that need no mending of traffic.
 func TestFileServesWhatHAProxyServes(t *testing.T) {

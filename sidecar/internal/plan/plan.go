@@ -129,7 +129,7 @@ type Step struct {
 	Server   string // a legal HAProxy name; "" for a step of the backend itself
 	Instance string // Consul's service ID, for people; "" if there is none
 
-	Addr    netip.AddrPort // Add, SetAddr; SetReady of a slot: what it is ready for; Shutdown: where the sessions are, also those of old workers
+	Addr    netip.AddrPort // Add, SetAddr; SetReady: what it is ready for; Shutdown: where the sessions are, also those of old workers
 	Weight  int            // Add, SetWeight
 	MaxConn int            // Add, SetMaxConn
 	Backup  bool           // Add
