@@ -59,7 +59,7 @@ func TestCertificates_CommandsThatOnlyRead_WriteNoKey(t *testing.T) {
 	cfg, dir := certified(t)
 	putPair(t, dir)
 	t.Setenv("TMPDIR", t.TempDir())
-	content, err := rendered(t.Context(), cfg, true)
+	content, err := renderedOnce(t.Context(), cfg, true)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -116,7 +116,7 @@ func TestCertificates_NoDirectory_OfflineCheckPasses(t *testing.T) {
 func TestCertificates_AnotherFileAfterSIGHUP_CopiesStay(t *testing.T) {
 	cfg, dir := certified(t)
 	putPair(t, dir)
-	d, err := newDaemon(t.Context(), cfg, Env{Stderr: io.Discard}, true, nil)
+	d, err := newDaemon(t.Context(), cfg, daemonOptions{Adopt: true, Log: io.Discard})
 	if err != nil {
 		t.Fatal(err)
 	}

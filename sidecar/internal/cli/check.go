@@ -156,7 +156,7 @@ func checkCatalog(ctx context.Context, settings config.Config, found route.Found
 	})
 	add("consul", cfg.Consul.Address, err)
 	for _, p := range refused { // no failure: the other routes are there
-		add("route", problemText(p), nil)
+		add("route", p.String(), nil)
 	}
 	for _, s := range snap.Services() { // no failure: the others are used
 		checkRejected(s, add)
@@ -255,7 +255,7 @@ func checkTemplate(ctx context.Context, cfg config.Config) error {
 			return err
 		}
 	}
-	content, err := rendered(ctx, cfg, true)
+	content, err := renderedOnce(ctx, cfg, true)
 	if err != nil {
 		return err
 	}

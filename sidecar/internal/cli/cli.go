@@ -95,9 +95,13 @@ func (e *exitError) Error() string {
 
 func (e *exitError) Unwrap() error { return e.err }
 
+// failure gives an error its exit code.
 func failure(err error) error {
 	if err == nil {
 		return nil
+	}
+	if _, ok := errors.AsType[*settingsError](err); ok {
+		return &exitError{code: ExitUsage, err: err}
 	}
 	return &exitError{code: ExitFailure, err: err}
 }

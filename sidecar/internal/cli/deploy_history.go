@@ -104,8 +104,8 @@ func (r *recordReader) read(ctx context.Context) (any, error) {
 	return r.is, r.err
 }
 
-// status gives the exit code: of the newest deployment of each service, the worst.
-func (d *deployments) status() int {
+// deploymentsCode is the exit code: of the newest deployment of each service, the worst.
+func deploymentsCode(d deployments) int {
 	worst := ExitOK
 	for _, s := range d.Services {
 		if s.Problem != "" {
@@ -158,7 +158,7 @@ without a result; 1 Consul does not answer.`, ExitOK, ExitChanges, ExitDegraded)
 				if err != nil {
 					return failure(err)
 				}
-				code := all.status()
+				code := deploymentsCode(all)
 				if !watch || code != ExitChanges || cmd.Context().Err() != nil {
 					return coded(code)
 				}

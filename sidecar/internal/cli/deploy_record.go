@@ -19,7 +19,7 @@ import (
 func newBook(cfg config.Config) (*history.Book, error) {
 	kv, err := consul.NewKV(consulOptions(cfg, hclog.NewNullLogger()))
 	if err != nil {
-		return nil, &exitError{code: ExitUsage, err: err}
+		return nil, &settingsError{err}
 	}
 	return &history.Book{KV: kv}, nil
 }

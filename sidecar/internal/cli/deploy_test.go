@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -81,18 +80,7 @@ func (s *deployScene) node(id, version string) {
 
 func (s *deployScene) register(body string) {
 	s.t.Helper()
-	req, err := http.NewRequestWithContext(s.t.Context(), http.MethodPut, "http://"+s.consul.Address()+"/v1/catalog/register", strings.NewReader(body))
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	_ = resp.Body.Close() // nothing of it is read
-	if resp.StatusCode != http.StatusOK {
-		s.t.Fatalf("register %s: %s", body, resp.Status)
-	}
+	s.consul.Register(s.t, body)
 }
 
 // run is `pointsman deploy` of api 1.1.

@@ -43,7 +43,7 @@ func discoveringWith(t *testing.T, template, text string) (d *daemon, change fun
 	if err != nil {
 		t.Fatal(err)
 	}
-	if d, err = newDaemon(t.Context(), cfg, Env{Stderr: io.Discard, Version: "test"}, true, read); err != nil {
+	if d, err = newDaemon(t.Context(), cfg, daemonOptions{Adopt: true, Log: io.Discard, Version: "test", Reload: read}); err != nil {
 		t.Fatal(err)
 	}
 	return d, func(changed string) {

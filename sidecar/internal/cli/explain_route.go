@@ -91,7 +91,7 @@ func explainRoute(w io.Writer, s *reconcile.State, refused []route.Problem, host
 		}
 		for _, p := range refused {
 			if p.Frontend == f.Name && claimsRequest(p.Claim, host, path) {
-				fmt.Fprintf(t, "refused\t%s\n", visible(problemText(p)))
+				fmt.Fprintf(t, "refused\t%s\n", visible(p.String()))
 			}
 		}
 		switch {
@@ -129,22 +129,6 @@ func routeText(r reconcile.RouteState) string {
 	}
 	if r.Strip > 0 {
 		text += fmt.Sprintf(", %d segments taken off", r.Strip)
-	}
-	return text
-}
-
-// problemText is a refused claim for people.
-func problemText(p route.Problem) string {
-	text := "service " + p.Service
-	if p.Claim != "" {
-		text += " claims " + p.Claim
-	}
-	if p.Frontend != "" {
-		text += " of frontend " + p.Frontend
-	}
-	text += ": " + p.Reason
-	if p.Owner != "" {
-		text += " (" + p.Owner + ")"
 	}
 	return text
 }

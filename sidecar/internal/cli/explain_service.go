@@ -30,7 +30,7 @@ wrong, and what happened last. Exits with 1 if this load balancer does not route
 				return err
 			}
 			names := servicesOf(s.State)
-			if !s.keep(args[0]) {
+			if !keepService(&s, args[0]) {
 				return failure(fmt.Errorf("explain service %s: this load balancer does not route it; it routes %s", catalog.Printable(args[0]), cmp.Or(strings.Join(names, ", "), "none")))
 			}
 			return explainServices(env.Stdout, s, happened)

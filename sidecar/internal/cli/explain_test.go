@@ -74,7 +74,7 @@ func TestExplainService_WhatIsWrong_IsListed(t *testing.T) {
 	s := judgedState{State: &reconcile.State{Services: []reconcile.ServiceState{svc, other}}}
 	s.HAProxy.Running = true
 	s.Verdict = s.State.Verdict()
-	if !s.keep("api") {
+	if !keepService(&s, "api") {
 		t.Fatal("api is not there")
 	}
 	events := []event.Event{{Kind: event.ServerDown, Backend: "api_nodes", Server: "api-1", Instance: "api-1", At: noon}, {Kind: event.ServerUp, Backend: "shop", Server: "shop-1"}}

@@ -19,6 +19,7 @@ import (
 	"github.com/pointsman/pointsman/sidecar/internal/api"
 	"github.com/pointsman/pointsman/sidecar/internal/config"
 	"github.com/pointsman/pointsman/sidecar/internal/consul"
+	"github.com/pointsman/pointsman/sidecar/internal/consultest"
 	"github.com/pointsman/pointsman/sidecar/internal/fleet"
 	"github.com/pointsman/pointsman/sidecar/internal/reconcile"
 	"github.com/pointsman/pointsman/test/certtest"
@@ -126,12 +127,12 @@ func TestFleet_NoSidecarThere_OneErrorAndTheReasonInTheLog(t *testing.T) {
 
 // Loopback of another machine is not this one's, and would be asked on this one.
 func TestFleet_LoopbackOfAnotherNodeAndDeniedAddress_NotAsked(t *testing.T) {
-	s := newDeployScene(t, api.Access{})
+	registered := consultest.NewFake(t)
 	for id, at := range map[string]string{"away": "127.0.0.1", "denied": "10.66.0.1", "good": "10.1.0.1"} {
-		s.register(fmt.Sprintf(`{"Node":"another","Address":"10.1.0.9","Service":{"ID":%q,"Service":"pointsman-sidecar","Address":%q,"Port":9600,"Meta":{"pointsman-lb":%q}}}`, id, at, id))
+		registered.Register(t, fmt.Sprintf(`{"Node":"another","Address":"10.1.0.9","Service":{"ID":%q,"Service":"pointsman-sidecar","Address":%q,"Port":9600,"Meta":{"pointsman-lb":%q}}}`, id, at, id))
 	}
 	cfg := config.Config{Name: "lb9", API: config.API{Service: "pointsman-sidecar"}}
-	cfg.Consul.Address, cfg.Consul.Wait = s.consul.Address(), time.Minute
+	cfg.Consul.Address, cfg.Consul.Wait = registered.Address(), time.Minute
 	rules := consul.Addresses{Deny: []netip.Prefix{netip.MustParsePrefix("10.66.0.0/16")}}
 	g, err := newSidecars(cfg, func() consul.Addresses { return rules }, hclog.NewNullLogger())
 	if err != nil {

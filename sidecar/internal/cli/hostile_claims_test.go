@@ -104,7 +104,7 @@ func TestDiscover_HostileClaims_NothingButCheckedRoutesIsWritten(t *testing.T) {
 			}
 		}
 		for _, p := range problems {
-			if text := problemText(p); strings.ContainsFunc(text, unicode.IsControl) || len(text) > 1000 {
+			if text := p.String(); strings.ContainsFunc(text, unicode.IsControl) || len(text) > 1000 {
 				t.Errorf("problem %.300q", text)
 			}
 		}

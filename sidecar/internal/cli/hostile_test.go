@@ -64,7 +64,7 @@ func newBetween(t *testing.T, profile haproxytest.Profile) *between {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if b.daemon, err = newDaemon(t.Context(), cfg, Env{Stderr: &b.log, Version: "test"}, true, reload); err != nil {
+	if b.daemon, err = newDaemon(t.Context(), cfg, daemonOptions{Adopt: true, Log: &b.log, Version: "test", Reload: reload}); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())

@@ -3,11 +3,22 @@ package cli
 import (
 	"strings"
 	"testing"
+
+	"github.com/pointsman/pointsman/sidecar/internal/config"
 )
+
+func loadText(t *testing.T, yaml string) config.Config {
+	t.Helper()
+	cfg, err := config.Load(config.Sources{Hostname: "lb0", ReadFile: func(string) ([]byte, error) { return []byte(yaml), nil }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cfg
+}
 
 // Without them the sidecar would not reach the Consul that init has asked.
 func TestInit_SettingsOfConsul_AreWrittenWithoutSecrets(t *testing.T) {
-	given := loaded(t, `services: []
+	given := loadText(t, `services: []
 consul:
   address: "https://consul.example:8501"
   token: "s3cret-token"
@@ -27,12 +38,12 @@ haproxy: {base_config: /etc/haproxy/haproxy.cfg, config: /etc/haproxy/pointsman.
 	if strings.Contains(text, "s3cret") || !strings.Contains(text, "# consul.token was given") || !strings.Contains(text, "# consul.http_auth was given") {
 		t.Errorf("the secrets:\n%s", text)
 	}
-	got := loaded(t, text)
+	got := loadText(t, text)
 	given.Consul.Token, given.Consul.HTTPAuth = "", ""
 	if got.Consul != given.Consul {
 		t.Errorf("got %+v, want %+v:\n%s", got.Consul, given.Consul, text)
 	}
-	if text := settingsText(loaded(t, "services: []\nhaproxy: {base_config: /etc/haproxy/haproxy.cfg, config: /etc/haproxy/pointsman.cfg}\n"), initMatched{services: []initService{{name: "api"}}}); strings.Contains(text, "consul:") {
+	if text := settingsText(loadText(t, "services: []\nhaproxy: {base_config: /etc/haproxy/haproxy.cfg, config: /etc/haproxy/pointsman.cfg}\n"), initMatched{services: []initService{{name: "api"}}}); strings.Contains(text, "consul:") {
 		t.Errorf("nothing was given:\n%s", text)
 	}
 }

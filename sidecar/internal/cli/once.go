@@ -13,9 +13,17 @@ import (
 	"github.com/pointsman/pointsman/sidecar/internal/config"
 	"github.com/pointsman/pointsman/sidecar/internal/consul"
 	"github.com/pointsman/pointsman/sidecar/internal/plan"
+	"github.com/pointsman/pointsman/sidecar/internal/reconcile"
 	"github.com/pointsman/pointsman/sidecar/internal/render"
 	"github.com/pointsman/pointsman/sidecar/internal/rollout"
 )
+
+// settingsError is why parts cannot be made of the settings.
+type settingsError struct{ err error }
+
+func (e *settingsError) Error() string { return e.err.Error() }
+
+func (e *settingsError) Unwrap() error { return e.err }
 
 // catalogWait bounds how long a command that runs once waits for Consul.
 const catalogWait = 10 * time.Second
@@ -29,16 +37,16 @@ func catalogOnce(ctx context.Context, cfg config.Config) (catalog.Snapshot, erro
 func askOnce(ctx context.Context, cfg config.Config, more func(ctx context.Context, source *consul.Source, own []consul.Listener, wait func(config.Config) error) error) (catalog.Snapshot, error) {
 	r, err := newRenderer(cfg)
 	if err != nil {
-		return catalog.Snapshot{}, &exitError{code: ExitUsage, err: err}
+		return catalog.Snapshot{}, &settingsError{err}
 	}
 	own := ownListeners(cfg, r, nil)
 	source, err := newSource(cfg, own, hclog.NewNullLogger())
 	if err != nil {
-		return catalog.Snapshot{}, &exitError{code: ExitUsage, err: err}
+		return catalog.Snapshot{}, &settingsError{err}
 	}
 	all, err := newOverlay(cfg, source, hclog.NewNullLogger())
 	if err != nil {
-		return catalog.Snapshot{}, &exitError{code: ExitUsage, err: err}
+		return catalog.Snapshot{}, &settingsError{err}
 	}
 	ctx, cancel := context.WithTimeout(ctx, catalogWait)
 	defer cancel()
@@ -55,7 +63,7 @@ func askOnce(ctx context.Context, cfg config.Config, more func(ctx context.Conte
 	if err == nil && more != nil {
 		err = more(ctx, source, own, wait)
 	}
-	return snap, failure(err)
+	return snap, err
 }
 
 // awaitAnswers waits until every service has had an answer. The first error is shown at
@@ -113,7 +121,7 @@ func observedFile(cfg config.Config) plan.Observed {
 func observeOnce(ctx context.Context, cfg config.Config) (plan.Observed, error) {
 	p, err := newProxy(cfg, hclog.NewNullLogger(), nil)
 	if err != nil {
-		return plan.Observed{}, &exitError{code: ExitUsage, err: err}
+		return plan.Observed{}, &settingsError{err}
 	}
 	names := make([]string, 0, len(cfg.Services))
 	for _, s := range cfg.Services {
@@ -128,5 +136,30 @@ func observeOnce(ctx context.Context, cfg config.Config) (plan.Observed, error) 
 		o.Caps = p.Capabilities(ctx)
 		return o, nil
 	}
-	return o.WithMaintenance(), failure(err)
+	return o.WithMaintenance(), err
+}
+
+// renderedOnce is the haproxy.cfg of now; offline, without its servers.
+func renderedOnce(ctx context.Context, cfg config.Config, offline bool) ([]byte, error) {
+	r, err := newRenderer(cfg)
+	if err != nil {
+		return nil, &settingsError{err}
+	}
+	var snap catalog.Snapshot
+	o := plan.Observed{}
+	if !offline {
+		if snap, err = catalogOnce(ctx, cfg); err != nil {
+			return nil, err
+		}
+		if o, err = observeOnce(ctx, cfg); err != nil {
+			return nil, err
+		}
+		drains, err := newStateFile(cfg).Read()
+		if err != nil {
+			return nil, err
+		}
+		o.Drained = reconcile.Drained(drains, policy(cfg, r))
+	}
+	p := plan.Compute(plan.Desired{Marker: r.Marker(), Services: policy(cfg, r), Rotation: inRotation(cfg)}, o, snap)
+	return r.Render(p.File)
 }

@@ -202,7 +202,7 @@ func (s *optionSite) start() {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	d, err := newDaemon(s.t.Context(), cfg, Env{Stderr: &s.log, Version: "test"}, false, s.load)
+	d, err := newDaemon(s.t.Context(), cfg, daemonOptions{Log: &s.log, Version: "test", Reload: s.load})
 	if err != nil {
 		s.t.Fatal(err)
 	}

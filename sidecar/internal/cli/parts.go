@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"os"
@@ -420,9 +421,9 @@ func routeMaps(cfg config.Config) []reconcile.RouteMap {
 	return out
 }
 
-func newLogger(cfg config.Config, env Env) hclog.Logger {
+func newLogger(cfg config.Config, to io.Writer) hclog.Logger {
 	return hclog.New(&hclog.LoggerOptions{
-		Name: "sidecar", Level: hclog.LevelFromString(cfg.Log.Level), Output: env.Stderr,
+		Name: "sidecar", Level: hclog.LevelFromString(cfg.Log.Level), Output: to,
 		JSONFormat: cfg.Log.Format == config.LogJSON,
 	}).With("lb", cfg.Name)
 }

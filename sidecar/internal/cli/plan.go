@@ -36,11 +36,11 @@ disk differs from the one that run would write. Changes nothing.`,
 			}
 			snap, err := catalogOnce(cmd.Context(), cfg)
 			if err != nil {
-				return err
+				return failure(err)
 			}
 			o, err := observeOnce(cmd.Context(), cfg)
 			if err != nil {
-				return err
+				return failure(err)
 			}
 			if base := cfg.HAProxy.BaseConfig; base != "" && o.Running && o.Marker == (plan.Marker{}) {
 				return failure(withoutOurs(base, cfg.HAProxy.Config))

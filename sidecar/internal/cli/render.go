@@ -6,10 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/pointsman/pointsman/sidecar/internal/catalog"
 	"github.com/pointsman/pointsman/sidecar/internal/config"
-	"github.com/pointsman/pointsman/sidecar/internal/plan"
-	"github.com/pointsman/pointsman/sidecar/internal/reconcile"
 )
 
 func renderCommand(env Env) *cobra.Command {
@@ -36,7 +33,7 @@ not write is replaced only with --adopt.`,
 					return &exitError{code: ExitUsage, err: err}
 				}
 			}
-			content, err := rendered(cmd.Context(), cfg, offline)
+			content, err := renderedOnce(cmd.Context(), cfg, offline)
 			if err != nil {
 				return err
 			}
@@ -51,31 +48,6 @@ not write is replaced only with --adopt.`,
 	adoptFlag(cmd, &adopt)
 	cmd.Flags().BoolVar(&offline, "offline", false, "do not query Consul or HAProxy; the file has no servers")
 	return cmd
-}
-
-func rendered(ctx context.Context, cfg config.Config, offline bool) ([]byte, error) {
-	r, err := newRenderer(cfg)
-	if err != nil {
-		return nil, &exitError{code: ExitUsage, err: err}
-	}
-	var snap catalog.Snapshot
-	o := plan.Observed{}
-	if !offline {
-		if snap, err = catalogOnce(ctx, cfg); err != nil {
-			return nil, err
-		}
-		if o, err = observeOnce(ctx, cfg); err != nil {
-			return nil, err
-		}
-		drains, err := newStateFile(cfg).Read()
-		if err != nil {
-			return nil, failure(err)
-		}
-		o.Drained = reconcile.Drained(drains, policy(cfg, r))
-	}
-	p := plan.Compute(plan.Desired{Marker: r.Marker(), Services: policy(cfg, r), Rotation: inRotation(cfg)}, o, snap)
-	content, err := r.Render(p.File)
-	return content, failure(err)
 }
 
 // mayWrite returns the refusal to replace a file that is not ours.

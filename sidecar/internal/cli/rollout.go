@@ -184,13 +184,14 @@ func newRolloutStore(cmd *cobra.Command, env Env) (rollout.Store, error) {
 	if err != nil {
 		return rollout.Store{}, &exitError{code: ExitUsage, err: err}
 	}
-	return rolloutStore(cfg)
+	store, err := rolloutStore(cfg)
+	return store, failure(err)
 }
 
 func rolloutStore(cfg config.Config) (rollout.Store, error) {
 	kv, err := consul.NewKV(consulOptions(cfg, hclog.NewNullLogger()))
 	if err != nil {
-		return rollout.Store{}, &exitError{code: ExitUsage, err: err}
+		return rollout.Store{}, &settingsError{err}
 	}
 	return rollout.Store{KV: kv}, nil
 }
@@ -199,10 +200,15 @@ func rolloutError(err error) error {
 	if _, is := errors.AsType[*rollout.ChangedError](err); is {
 		return &exitError{code: ExitLocked, err: err}
 	}
+	return failure(withRightsHint(err))
+}
+
+// withRightsHint adds to a refusal of Consul which rights the token needs for rollouts.
+func withRightsHint(err error) error {
 	if consul.IsForbidden(err) {
-		err = fmt.Errorf("%w: the Consul token needs key:write for the prefix %s, to look at rollouts key:read", err, rollout.Prefix)
+		return fmt.Errorf("%w: the Consul token needs key:write for the prefix %s, to look at rollouts key:read", err, rollout.Prefix)
 	}
-	return failure(err)
+	return err
 }
 
 // rollouts is what `rollout status --json` prints, and the body of /api/v1/rollouts.
@@ -218,8 +224,8 @@ type oneRollout struct {
 	Report   *rollout.Report   `json:"report,omitempty"` // of the current step, by the sidecar that leads
 }
 
-// status is the exit code: the worst of all.
-func (r rollouts) status() int {
+// rolloutsCode is the exit code: the worst of all.
+func rolloutsCode(r rollouts) int {
 	worst := ExitOK
 	for _, one := range r.Rollouts {
 		d := one.Document
@@ -315,7 +321,7 @@ func rolloutChanger(store rollout.Store, balancer string) api.ChangeRollout {
 		}
 		_, isInvalid := errors.AsType[*rollout.InvalidError](err)
 		if err != nil {
-			return nil, isRefused || isInvalid, rolloutError(err)
+			return nil, isRefused || isInvalid, withRightsHint(err)
 		}
 		return rolloutChanged{balancer, d}, false, nil
 	}
@@ -338,7 +344,7 @@ the document is invalid; %d Consul does not answer.`, ExitOK, ExitChanges, ExitD
 			}
 			writeRollout(env.Stdout, one.Document, one.Report, time.Now())
 		}
-		return coded(all.status())
+		return coded(rolloutsCode(all))
 	})
 }
 
@@ -379,7 +385,7 @@ func rolloutReadCommand(env Env, cmd *cobra.Command, show func(rollouts) error) 
 			if err := json.NewEncoder(env.Stdout).Encode(all); err != nil || cmd.Name() != "status" {
 				return failure(err)
 			}
-			return coded(all.status())
+			return coded(rolloutsCode(all))
 		}
 		if len(all.Rollouts) == 0 {
 			_, err := fmt.Fprintln(env.Stdout, "no rollout is recorded")

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"strings"
@@ -52,19 +53,15 @@ change it.`,
 			if err != nil {
 				return err
 			}
-			isBounded := boundGarbage(env.Environ)
 			if passed := passedOver(env); passed != "" {
-				newLogger(cfg, env).Warn("container platform's environment variables ignored", "variables", passed)
+				newLogger(cfg, env.Stderr).Warn("container platform's environment variables ignored", "variables", passed)
 			}
-			d, err := newDaemon(cmd.Context(), cfg, env, adopt, func() (config.Config, error) { return load(cmd, env) })
-			if err == nil && !isBounded {
-				d.haproxy.spare.keepLimit()
-			}
+			d, err := newDaemon(cmd.Context(), cfg, daemonOptions{
+				Adopt: adopt, Environ: env.Environ, Log: env.Stderr, Version: env.Version,
+				Reload: func() (config.Config, error) { return load(cmd, env) },
+			})
 			if err == nil {
-				err = checkExporter(cmd.Context(), cfg)
-			}
-			if err == nil {
-				err = d.mayTakeOver(cmd.Context(), adopt)
+				err = d.mayStart(cmd.Context())
 			}
 			if err != nil {
 				return &exitError{code: ExitUsage, err: err}
@@ -82,7 +79,6 @@ type daemon struct {
 	cfg     config.Config
 	render  *render.Renderer // of the settings at the start
 	file    *render.File
-	reload  func() (config.Config, error)
 	log     hclog.Logger
 	source  *consul.Source
 	catalog *rollout.Overlay // over source
@@ -107,7 +103,7 @@ type daemon struct {
 	set    reconcile.Settings
 	finder *finder
 
-	version string
+	options daemonOptions
 	decided *flight.Recorder
 
 	certificates *certificates
@@ -117,14 +113,23 @@ type daemon struct {
 	self     *registration // and the sidecar
 }
 
-func newDaemon(ctx context.Context, cfg config.Config, env Env, adopt bool, reload func() (config.Config, error)) (*daemon, error) {
+// daemonOptions is what a daemon needs beside its settings.
+type daemonOptions struct {
+	Adopt   bool     // a HAProxy that serves what is not ours is taken over
+	Environ []string // for OpenTelemetry's variables
+	Log     io.Writer
+	Version string
+	Reload  func() (config.Config, error) // reads the settings again
+}
+
+func newDaemon(ctx context.Context, cfg config.Config, o daemonOptions) (*daemon, error) {
 	cfg, found, r, err := atStart(ctx, cfg)
 	if err != nil {
 		return nil, err
 	}
 	whole := cfg.With(found)
 	set := settings(whole, r)
-	d := &daemon{started: cfg, set: set, cfg: cfg, render: r, newest: r, reload: reload, log: newLogger(cfg, env), peers: savedPeers(cfg), found: found, version: env.Version, decided: flight.NewRecorder(time.Now)}
+	d := &daemon{started: cfg, set: set, cfg: cfg, render: r, newest: r, log: newLogger(cfg, o.Log), peers: savedPeers(cfg), found: found, options: o, decided: flight.NewRecorder(time.Now)}
 	if d.file, err = newFile(cfg); err != nil {
 		return nil, err
 	}
@@ -137,7 +142,7 @@ func newDaemon(ctx context.Context, cfg config.Config, env Env, adopt bool, relo
 	d.finder = newFinder(d.source, d.log.Named("discovery"))
 	registry := prometheus.NewRegistry()
 	m, err := metrics.New(registry, metrics.Options{
-		Version: env.Version, Phases: phases(), Invariants: invariants(), Health: d.source.OldestHealth, Now: time.Now,
+		Version: o.Version, Phases: phases(), Invariants: invariants(), Health: d.source.OldestHealth, Now: time.Now,
 		Certificates: func() ([]metrics.Certificate, int) { return d.certificates.expiry() },
 	})
 	if err != nil {
@@ -147,7 +152,7 @@ func newDaemon(ctx context.Context, cfg config.Config, env Env, adopt bool, relo
 	if err != nil {
 		return nil, err
 	}
-	p.gate = &gate{render: r, base: cfg.HAProxy.BaseConfig, file: cfg.HAProxy.Config, own: ownershipOf(cfg, r), open: adopt, takes: adopt}
+	p.gate = &gate{render: r, base: cfg.HAProxy.BaseConfig, file: cfg.HAProxy.Config, own: ownershipOf(cfg, r), open: o.Adopt, takes: o.Adopt}
 	d.certificates = newCertificates(whileRunning(p.Ask), func() int { return d.agent.State().HAProxy.PID }, d.log.Named("certificates"))
 	happened := event.NewLog(time.Now())
 	watched := reconcile.NewInvariantWatch(time.Now, func(i reconcile.Invariant, what string) {
@@ -155,11 +160,11 @@ func newDaemon(ctx context.Context, cfg config.Config, env Env, adopt bool, relo
 		d.log.Error("invariant violated", "invariant", i, "what", what)
 	})
 	var next reconcile.Recorder = &recorder{Recorder: m, invariants: watched}
-	if d.traces = newTraces(env, cfg.Name, d.log.Named("traces")); d.traces != nil {
+	if d.traces = newTraces(o.Environ, o.Version, cfg.Name, d.log.Named("traces")); d.traces != nil {
 		next = trace.NewRecorder(next, time.Now, d.traces.Send)
 	}
 	d.agent, err = reconcile.New(reconcile.Options{
-		Name: cfg.Name, Version: env.Version, Catalog: d.catalog, RolloutsError: d.catalog.Err, HAProxy: p, Maps: p, File: d.file, Drains: newStateFile(cfg), OldWorkersMemory: p.OldWorkersMemory,
+		Name: cfg.Name, Version: o.Version, Catalog: d.catalog, RolloutsError: d.catalog.Err, HAProxy: p, Maps: p, File: d.file, Drains: newStateFile(cfg), OldWorkersMemory: p.OldWorkersMemory,
 		Settings: set, Recorder: event.NewRecorder(happened, next, time.Now), Decided: d.decided.Decided, Logger: d.log,
 	})
 	if err != nil {
@@ -237,7 +242,7 @@ func (d *daemon) newAPI(happened *event.Log, watched *reconcile.InvariantWatch, 
 		},
 		Short: func() any { return summary() },
 		Fleet: func(ctx context.Context) any { return all.Gather(ctx) }, Deployments: deploymentRecords(book).read, Rollouts: rolloutRecords(store).read,
-		Counters: d.counters, Decisions: func() any { return flight.NewFile(d.started.Name, d.version, time.Now(), d.decided.Decisions()) },
+		Counters: d.counters, Decisions: func() any { return flight.NewFile(d.started.Name, d.options.Version, time.Now(), d.decided.Decisions()) },
 		State: func() any {
 			s := judged(d.state())
 			s.Certificates, s.CertificateProblems = d.certificates.state()
@@ -255,11 +260,14 @@ func (d *daemon) newAPI(happened *event.Log, watched *reconcile.InvariantWatch, 
 // state is the agent's as others see it.
 func (d *daemon) state() *reconcile.State { return withFirstIndexes(d.agent.State(), d.source) }
 
-// mayTakeOver returns the refusal of a HAProxy that serves what is not ours. What
-// the operator has agreed to is logged.
-func (d *daemon) mayTakeOver(ctx context.Context, adopt bool) error {
+// mayStart returns why the sidecar must not run: an exporter that HAProxy does not have,
+// or a HAProxy that serves what is not ours. What the operator has agreed to is logged.
+func (d *daemon) mayStart(ctx context.Context) error {
+	if err := checkExporter(ctx, d.cfg); err != nil {
+		return err
+	}
 	err := takeover(ctx, d.cfg, d.render, true)
-	if !adopt || !canTake(err) {
+	if !d.options.Adopt || !canTake(err) {
 		return err
 	}
 	if e, ok := errors.AsType[*TakeoverError](err); ok {
@@ -335,6 +343,9 @@ var errStopped = errors.New("stopped by a signal")
 func (d *daemon) run(ctx context.Context) error {
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
+	if !boundGarbage(d.options.Environ) {
+		d.haproxy.spare.keepLimit()
+	}
 	cfg := d.cfg // SIGHUP changes d.cfg
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
@@ -445,7 +456,7 @@ func (d *daemon) handleSignals(ctx context.Context, signals <-chan os.Signal, st
 func (d *daemon) reloadConfig(ctx context.Context) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	cfg, err := d.reload()
+	cfg, err := d.options.Reload()
 	if err != nil {
 		d.log.Error("invalid configuration, keeping current", "error", err)
 		return

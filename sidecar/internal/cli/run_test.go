@@ -19,7 +19,7 @@ func TestAlive_DuringAReload_ByTheSettingsOfNow(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d, err := newDaemon(t.Context(), cfg, Env{Stderr: io.Discard, Version: "test"}, true, func() (config.Config, error) { return settings("5m") })
+	d, err := newDaemon(t.Context(), cfg, daemonOptions{Adopt: true, Log: io.Discard, Version: "test", Reload: func() (config.Config, error) { return settings("5m") }})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -38,7 +38,7 @@ type judgedState struct {
 	// FixedShares is why a service can have no other shares of a rollout than 0 and 100.
 	FixedShares map[string]string `json:"fixed_shares,omitempty"`
 
-	rollouts []oneRollout // from /api/v1/rollouts, for the tree
+	rollouts []oneRollout `json:"-"` // from /api/v1/rollouts, for the tree
 }
 
 func judged(s *reconcile.State) judgedState { return judgedState{State: s, Verdict: verdictOf(s)} }
@@ -114,8 +114,8 @@ func showStatus(cmd *cobra.Command, env Env, o statusOptions) error {
 				s.rollouts = all.Rollouts
 			}
 		}
-		isThere := o.service == "" || s.keep(o.service)
-		return view{body: s, isThere: isThere, isFinal: s.isFinal(), tree: func(t *tree) { t.state(s) }}, nil
+		isThere := o.service == "" || keepService(&s, o.service)
+		return view{body: s, isThere: isThere, isFinal: isFinal(&s), tree: func(t *tree) { t.state(s) }}, nil
 	})
 	if err != nil {
 		return err
@@ -201,9 +201,9 @@ func watchStatus(cmd *cobra.Command, env Env, o statusOptions, ask func(*sidecar
 
 var statusCodes = map[reconcile.Status]int{reconcile.InStep: ExitOK, reconcile.Behind: ExitChanges, reconcile.Degraded: ExitDegraded, reconcile.NotRunning: ExitNotRunning}
 
-// keep keeps one service, or one backend, and what of the verdict concerns it or
+// keepService keeps one service, or one backend, and what of the verdict concerns it or
 // the whole. It reports whether it is there.
-func (s *judgedState) keep(name string) bool {
+func keepService(s *judgedState, name string) bool {
 	isService := slices.ContainsFunc(s.Services, func(x reconcile.ServiceState) bool { return x.Name == name })
 	isIt := func(service, backend string) bool {
 		return isService && service == name || !isService && backend == name
@@ -219,7 +219,7 @@ func (s *judgedState) keep(name string) bool {
 
 // isFinal reports whether nothing is under way that would end by itself. A rollout that
 // walks its steps does.
-func (s *judgedState) isFinal() bool {
+func isFinal(s *judgedState) bool {
 	for _, one := range s.rollouts {
 		if one.Document != nil && one.Document.State == rollout.Running && slices.ContainsFunc(s.Services, func(x reconcile.ServiceState) bool { return x.Name == one.Service }) {
 			return false

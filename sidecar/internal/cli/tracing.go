@@ -13,9 +13,9 @@ import (
 // newTraces is what sends traces, by OpenTelemetry's own variables; nil where they name no
 // collector. They may be set for the whole machine, so an error in them is logged, and no
 // reason not to start.
-func newTraces(env Env, loadBalancer string, log hclog.Logger) *trace.Exporter {
+func newTraces(environ []string, version, loadBalancer string, log hclog.Logger) *trace.Exporter {
 	set := map[string]string{}
-	for _, v := range env.Environ {
+	for _, v := range environ {
 		if name, value, _ := strings.Cut(v, "="); strings.HasPrefix(name, "OTEL_") {
 			set[name] = value
 		}
@@ -41,7 +41,7 @@ func newTraces(env Env, loadBalancer string, log hclog.Logger) *trace.Exporter {
 	}
 	return trace.New(trace.Options{
 		URL: to, Headers: otelHeaders(cmp.Or(set["OTEL_EXPORTER_OTLP_TRACES_HEADERS"], set["OTEL_EXPORTER_OTLP_HEADERS"])),
-		Service: cmp.Or(set["OTEL_SERVICE_NAME"], "pointsman"), LoadBalancer: loadBalancer, Version: env.Version, Logger: log,
+		Service: cmp.Or(set["OTEL_SERVICE_NAME"], "pointsman"), LoadBalancer: loadBalancer, Version: version, Logger: log,
 	})
 }
 

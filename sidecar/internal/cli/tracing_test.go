@@ -27,7 +27,7 @@ func TestTracing_OpenTelemetrysVariables_SayWhetherAndWhere(t *testing.T) {
 		"OTEL_EXPORTER_OTLP_ENDPOINT=secret:4317":                    {false, "variable=OTEL_EXPORTER_OTLP_ENDPOINT"},
 	} {
 		var log bytes.Buffer
-		e := newTraces(Env{Environ: strings.Fields(environ)}, "lb0", hclog.New(&hclog.LoggerOptions{Output: &log}))
+		e := newTraces(strings.Fields(environ), "test", "lb0", hclog.New(&hclog.LoggerOptions{Output: &log}))
 		if (e != nil) != c.isOn || !strings.Contains(log.String(), c.log) || (c.log == "") != (log.Len() == 0) || strings.Contains(log.String(), "secret") {
 			t.Errorf("%q: on %v, log %q; want %v, %q", environ, e != nil, log.String(), c.isOn, c.log)
 		}

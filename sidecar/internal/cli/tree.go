@@ -137,7 +137,7 @@ func (t *tree) state(s judgedState) {
 
 func refusedClaims(problems []route.Problem) (lines []branch) {
 	for i, p := range problems {
-		b := branch{text: "claim refused: " + visible(problemText(p)), fold: fold{status: reconcile.Degraded, n: 1, noun: "claim", state: "refused"}}
+		b := branch{text: "claim refused: " + visible(p.String()), fold: fold{status: reconcile.Degraded, n: 1, noun: "claim", state: "refused"}}
 		if i == maxRoutes {
 			b.fold.n = len(problems) - maxRoutes
 			b.text = fmt.Sprintf("and %d more refused claims: see --json", b.fold.n)

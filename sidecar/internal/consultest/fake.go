@@ -61,6 +61,23 @@ func NewFake(t testing.TB) *Fake {
 // Address is host:port of its HTTP API.
 func (f *Fake) Address() string { return strings.TrimPrefix(f.server.URL, "http://") }
 
+// Register writes a body of /v1/catalog/register to the catalog.
+func (f *Fake) Register(t *testing.T, body string) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPut, f.server.URL+"/v1/catalog/register", strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = resp.Body.Close() // nothing of it is read
+	if resp.StatusCode != http.StatusOK {
+		t.Fatalf("register %s: %s", body, resp.Status)
+	}
+}
+
 // Forget loses everything, starts the index again from the lowest and closes
 // all connections, as a development agent does that has been restarted. It
 // takes new ones at once: a blocked query that comes again with its old index

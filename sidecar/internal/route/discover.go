@@ -176,6 +176,23 @@ type Problem struct {
 	Reason   string `json:"reason"`
 }
 
+// String is the problem for people. Service, claim and owner are as others have written
+// them.
+func (p Problem) String() string {
+	text := "service " + p.Service
+	if p.Claim != "" {
+		text += " claims " + p.Claim
+	}
+	if p.Frontend != "" {
+		text += " of frontend " + p.Frontend
+	}
+	text += ": " + p.Reason
+	if p.Owner != "" {
+		text += " (" + p.Owner + ")"
+	}
+	return text
+}
+
 const (
 	// maxProblems bounds the problems of one service.
 	maxProblems = 10
