@@ -138,7 +138,7 @@ deploy: ## Deploy a version of the API under Docker Compose: VERSION=1.1
 # race detector: it would find nothing there. They begin first, because they take longest.
 WHOLE := ./test/e2e ./test/e2e/page
 # These take longest of the rest.
-LONG := ./sidecar/internal/cli ./registrator/cmd/registrator ./sidecar/internal/sim ./registrator ./sidecar/internal/haproxy
+LONG := ./sidecar/internal/daemon ./sidecar/internal/cli ./registrator/cmd/registrator ./sidecar/internal/sim ./registrator ./sidecar/internal/haproxy
 
 .PHONY: test
 test: tools ## Run all tests in random order, with the race detector where our code runs in the test

@@ -22,7 +22,7 @@ readonly options='-run=TestServerOptions|TestRollingDeployment|TestAgentCheck|Te
 whole=''
 [[ ${QUICK:-} != 1 ]] || whole='-run=TestADeployment|TestAllNodesStopped|TestARestarted|TestChangesMadeByHand|TestAServiceIsAdded|Hostile|TestATunnel|TestAReloadInTheMiddle|TestAFrozen|TestCertificates_|TestSticky_|TestRoutes_'
 readonly whole
-readonly on_consul="./sidecar/internal/consul ./sidecar/internal/consultest ./sidecar/internal/cli ./registrator/..."
+readonly on_consul="./sidecar/internal/consul ./sidecar/internal/consultest ./sidecar/internal/daemon ./sidecar/internal/cli ./registrator/..."
 
 if [[ -z ${FACTS:-} ]]; then
 	FACTS=$PWD/.tools/matrix/facts.jsonl
@@ -63,14 +63,14 @@ for pair in "${pairs[@]}"; do
 	packages='' chosen=$options
 	[[ $consul == 1.8 ]] || packages=$on_haproxy
 	if [[ $consul == 1.8 || $haproxy == 2.6 && ${QUICK:-} != 1 ]]; then
-		packages+=" $on_consul" chosen='' # all of cli, the chosen tests too
+		packages+=" $on_consul" chosen='' # all of daemon, the chosen tests too
 	fi
 	# The whole mostly waits, so it runs beside the rest.
 	passed=1
 	tests ./test/e2e "$whole" >"$log" 2>&1 &
 	beside=$!
 	tests "$packages" || passed=0
-	[[ -z $chosen ]] || tests ./sidecar/internal/cli "$chosen" || passed=0
+	[[ -z $chosen ]] || tests ./sidecar/internal/daemon "$chosen" || passed=0
 	wait "$beside" || passed=0
 	cat "$log"
 	if ((passed)); then

@@ -4,7 +4,7 @@ package architecture
 const module = "github.com/pointsman/pointsman"
 
 // A rule says what the packages at one place may import of this module.
-// Imports point inward: main → cli → the adapters → the pure core.
+// Imports point inward: main → cli → daemon → the adapters → the pure core.
 //
 // A place is a directory; with "/..." at the end it is the directory and all
 // below it, which may also import each other. The longest place that fits a
@@ -20,16 +20,26 @@ type rule struct {
 var rules = []rule{
 	// The sidecar.
 	{place: "sidecar/cmd/...", imports: []string{sidecar + "cli/..."}},
+	// The commands ask the running sidecar, or look with the daemon's parts.
 	{
 		place: sidecar + "cli/...",
 		imports: []string{
+			sidecar + "daemon", sidecar + "reconcile/...", sidecar + "config/...", sidecar + "consul/...", sidecar + "haproxy/...", sidecar + "render/...",
+			sidecar + "api/...", sidecar + "deploy/...", sidecar + "runner/...", sidecar + "event", sidecar + "flight", sidecar + "fleet", sidecar + "history", sidecar + "rollout", sidecar + "catalog/...", sidecar + "plan/...", sidecar + "route",
+			"registrator/contract/...", "registrator/platform", "registrator/sidecarapi",
+		},
+		tests: fakes,
+	},
+	{
+		place: sidecar + "daemon",
+		imports: []string{
 			sidecar + "reconcile/...", sidecar + "config/...", sidecar + "consul/...",
 			sidecar + "haproxy/...", sidecar + "metrics/...", sidecar + "render/...",
-			sidecar + "api/...", sidecar + "certificate", "internal/credential", "internal/reach", sidecar + "statefile/...", sidecar + "deploy/...", sidecar + "runner/...", sidecar + "event", sidecar + "flight", sidecar + "fleet", sidecar + "history", sidecar + "rollout", sidecar + "analysis", sidecar + "trace",
+			sidecar + "api/...", sidecar + "certificate", "internal/credential", "internal/reach", sidecar + "statefile/...", sidecar + "event", sidecar + "flight", sidecar + "fleet", sidecar + "history", sidecar + "rollout", sidecar + "analysis", sidecar + "trace",
 			// The wiring turns settings into the values of the core, and prints plans.
 			sidecar + "catalog/...", sidecar + "plan/...", sidecar + "route",
 			// It registers the load balancer, as any program registers itself.
-			"registrator", "registrator/contract/...", "registrator/platform", "registrator/sidecarapi",
+			"registrator", "registrator/contract/...", "registrator/sidecarapi",
 			// It hands the template over, so that render knows any template alike.
 			"templates",
 		},

@@ -102,7 +102,7 @@ var spentLine = regexp.MustCompile(`(?m)^ *\S+ +\S+% +\S+% +\S+ +(\S+)% +(\S.*)$
 var telling = regexp.MustCompile(`^(github\.com/pointsman/|runtime\.gcBgMarkWorker$|runtime\.mcall$|syscall\.Syscall|net/http\.\(\*Transport\)|encoding/json|compress|os/exec|io\.ReadAll$)`)
 
 // outer are the functions that all others run in.
-var outer = regexp.MustCompile(`sidecar/internal/cli\.|\(\*Agent\)\.Run$|\(\*Source\)\.reconcile`)
+var outer = regexp.MustCompile(`sidecar/internal/(cli|daemon)\.|\(\*Agent\)\.Run$|\(\*Source\)\.reconcile`)
 
 // spent reads pprof's table.
 func spent(top string) (all []Spent) {

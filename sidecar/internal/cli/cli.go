@@ -16,6 +16,7 @@ import (
 
 	"github.com/pointsman/pointsman/registrator/platform"
 	"github.com/pointsman/pointsman/sidecar/internal/config"
+	"github.com/pointsman/pointsman/sidecar/internal/daemon"
 	"github.com/pointsman/pointsman/sidecar/internal/plan"
 )
 
@@ -46,18 +47,9 @@ type Env struct {
 // Main runs the sidecar with the process's own Env and gives its exit code.
 func Main(version string) int {
 	return Run(context.Background(), Env{
-		Args: os.Args[1:], Environ: os.Environ(), Hostname: host(),
+		Args: os.Args[1:], Environ: os.Environ(), Hostname: daemon.Host(),
 		Stdout: os.Stdout, Stderr: os.Stderr, Version: version,
 	})
-}
-
-// host is this machine's name.
-func host() string {
-	name, err := os.Hostname()
-	if err != nil {
-		return "localhost"
-	}
-	return name
 }
 
 // Run runs one command line and gives its exit code. It ends early when ctx
@@ -100,7 +92,7 @@ func failure(err error) error {
 	if err == nil {
 		return nil
 	}
-	if _, ok := errors.AsType[*settingsError](err); ok {
+	if _, ok := errors.AsType[*daemon.SettingsError](err); ok {
 		return &exitError{code: ExitUsage, err: err}
 	}
 	return &exitError{code: ExitFailure, err: err}
@@ -171,8 +163,8 @@ func loadWhole(cmd *cobra.Command, env Env) (config.Config, error) {
 	if err != nil {
 		return cfg, err
 	}
-	cfg = withTaken(cfg)
-	return cfg.With(savedFound(cfg)), nil
+	cfg = daemon.WithTaken(cfg)
+	return cfg.With(daemon.SavedFound(cfg)), nil
 }
 
 func sources(cmd *cobra.Command, env Env) config.Sources {

@@ -14,6 +14,7 @@ import (
 	"github.com/pointsman/pointsman/sidecar/internal/catalog"
 	"github.com/pointsman/pointsman/sidecar/internal/config"
 	"github.com/pointsman/pointsman/sidecar/internal/consul"
+	"github.com/pointsman/pointsman/sidecar/internal/daemon"
 	"github.com/pointsman/pointsman/sidecar/internal/deploy"
 	"github.com/pointsman/pointsman/sidecar/internal/rollout"
 )
@@ -315,7 +316,7 @@ func commas(steps []int) string {
 // no traffic, or more than the rollout gives them. Where that cannot be known, the
 // deployment finds out itself.
 func mayDeploy(ctx context.Context, cfg config.Config, o *deployOptions, screen *deployScreen) error {
-	store, err := rolloutStore(cfg)
+	store, err := daemon.RolloutStore(cfg)
 	if err != nil {
 		return err
 	}

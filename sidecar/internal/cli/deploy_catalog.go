@@ -11,6 +11,7 @@ import (
 	"github.com/pointsman/pointsman/registrator/sidecarapi"
 	"github.com/pointsman/pointsman/sidecar/internal/catalog"
 	"github.com/pointsman/pointsman/sidecar/internal/consul"
+	"github.com/pointsman/pointsman/sidecar/internal/daemon"
 	"github.com/pointsman/pointsman/sidecar/internal/deploy"
 )
 
@@ -69,7 +70,7 @@ func (c *deployCatalog) Balancers(ctx context.Context) ([]deploy.Balancer, error
 			b.Problem = e.NoSidecar.Error()
 		case !e.Sidecar.MayRoute(c.service) && e.NoSidecar == nil:
 			continue
-		case isGone(e):
+		case daemon.IsGone(e):
 			continue
 		case c.at[b.Name] != "":
 			b.URL = c.at[b.Name]
@@ -86,12 +87,6 @@ func (c *deployCatalog) Balancers(ctx context.Context) ([]deploy.Balancer, error
 		list = append(list, b)
 	}
 	return list, nil
-}
-
-// isGone reports whether a sidecar has stopped in order and its HAProxy has gone as
-// well.
-func isGone(e consul.ReportEntry) bool {
-	return !e.Sidecar.Stopped.IsZero() && e.Health == catalog.Critical
 }
 
 // deployBalancers asks the sidecars.
@@ -188,7 +183,7 @@ func (d deployBalancers) target(b deploy.Balancer) sidecarapi.Target {
 // failed is a deployment's error of a request.
 func (d deployBalancers) failed(b deploy.Balancer, err error) error {
 	if d.at[b.Name] == "" {
-		err = withTokenHint(err, "--sidecar-ca-file, or name the address by --load-balancer")
+		err = daemon.WithTokenHint(err, "--sidecar-ca-file, or name the address by --load-balancer")
 	}
 	switch {
 	case errors.Is(err, sidecarapi.ErrNotRouted):

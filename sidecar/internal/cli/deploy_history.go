@@ -2,110 +2,22 @@ package cli
 
 import (
 	"cmp"
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/pointsman/pointsman/sidecar/internal/catalog"
+	"github.com/pointsman/pointsman/sidecar/internal/daemon"
 	"github.com/pointsman/pointsman/sidecar/internal/history"
 )
 
-// deployments is the body of /api/v1/deployments, and what `deploy status --json`
-// prints.
-type deployments struct {
-	Services []serviceDeployments `json:"services"`
-}
-
-type serviceDeployments struct {
-	Service     string          `json:"service"`
-	Locked      bool            `json:"locked"` // a deployment is under way
-	Problem     string          `json:"problem,omitempty"`
-	Deployments []oneDeployment `json:"deployments"` // the newest first
-
-	// What `pointsman deploy undo` would take back, and deploy; "" where it does nothing.
-	UndoID      string `json:"undo_id,omitempty"`
-	UndoVersion string `json:"undo_version,omitempty"`
-}
-
-type oneDeployment struct {
-	history.Deployment
-	State  history.State `json:"state"`
-	TookMS int64         `json:"took_ms"`
-}
-
-func deploymentsOf(pages []history.Page, now time.Time) deployments {
-	out := deployments{Services: []serviceDeployments{}}
-	for _, p := range pages {
-		s := serviceDeployments{Service: p.Service, Locked: p.IsLocked, Problem: p.Problem, Deployments: []oneDeployment{}}
-		for i, d := range p.Deployments {
-			one := oneDeployment{Deployment: d, State: d.StateOf(p.IsLocked && i == 0)} // the lock is the newest one's
-			end := d.Ended
-			if end.IsZero() {
-				end = d.Updated
-				if one.State == history.UnderWay {
-					end = now
-				}
-			}
-			one.TookMS = end.Sub(d.Started).Milliseconds()
-			s.Deployments = append(s.Deployments, one)
-		}
-		if version, id, found := p.Before(); found && !p.IsLocked {
-			s.UndoID, s.UndoVersion = id, version
-		}
-		out.Services = append(out.Services, s)
-	}
-	return out
-}
-
-// What was read of Consul is used for all who ask: for recordsFor, and for some times as
-// long as it took. It takes no longer than recordsWithin.
-const (
-	recordsFor    = 500 * time.Millisecond
-	recordsWithin = 10 * time.Second
-)
-
-// recordReader reads records of Consul for the API, within these bounds.
-type recordReader struct {
-	get  func(ctx context.Context) (any, error)
-	rest time.Duration // how many times as long as a reading takes nothing is read
-
-	mu    sync.Mutex
-	until time.Time
-	is    any
-	err   error
-}
-
-func deploymentRecords(book *history.Book) *recordReader {
-	return &recordReader{rest: 10, get: func(ctx context.Context) (any, error) {
-		pages, err := book.All(ctx)
-		return deploymentsOf(pages, time.Now()), err
-	}}
-}
-
-func (r *recordReader) read(ctx context.Context) (any, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	begun := time.Now()
-	if begun.Before(r.until) {
-		return r.is, r.err
-	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), recordsWithin) // others get the same answer
-	defer cancel()
-	r.is, r.err = r.get(ctx)
-	now := time.Now()
-	r.until = now.Add(max(recordsFor, r.rest*now.Sub(begun)))
-	return r.is, r.err
-}
-
 // deploymentsCode is the exit code: of the newest deployment of each service, the worst.
-func deploymentsCode(d deployments) int {
+func deploymentsCode(d daemon.Deployments) int {
 	worst := ExitOK
 	for _, s := range d.Services {
 		if s.Problem != "" {
@@ -162,7 +74,7 @@ without a result; 1 Consul does not answer.`, ExitOK, ExitChanges, ExitDegraded)
 				if !watch || code != ExitChanges || cmd.Context().Err() != nil {
 					return coded(code)
 				}
-				pause(cmd.Context(), watchPace)
+				daemon.Pause(cmd.Context(), watchPace)
 			}
 		},
 	}
@@ -214,7 +126,7 @@ put them there.`,
 			if err != nil {
 				return &exitError{code: ExitUsage, err: err}
 			}
-			book, err := newBook(cfg)
+			book, err := daemon.NewBook(cfg)
 			if err != nil {
 				return err
 			}
@@ -238,30 +150,30 @@ put them there.`,
 	return cmd
 }
 
-func readDeployments(cmd *cobra.Command, env Env, service string) (deployments, error) {
+func readDeployments(cmd *cobra.Command, env Env, service string) (daemon.Deployments, error) {
 	cfg, err := loadForDeploy(cmd, env)
 	if err != nil {
-		return deployments{}, &exitError{code: ExitUsage, err: err}
+		return daemon.Deployments{}, &exitError{code: ExitUsage, err: err}
 	}
-	book, err := newBook(cfg)
+	book, err := daemon.NewBook(cfg)
 	if err != nil {
-		return deployments{}, err
+		return daemon.Deployments{}, err
 	}
 	defer book.KV.Close()
 	if service == "" {
 		pages, err := book.All(cmd.Context())
-		return deploymentsOf(pages, time.Now()), failure(err)
+		return daemon.DeploymentsOf(pages, time.Now()), failure(err)
 	}
 	page, err := book.Read(cmd.Context(), service)
 	if err != nil || !page.IsThere() {
-		return deploymentsOf(nil, time.Now()), failure(err)
+		return daemon.DeploymentsOf(nil, time.Now()), failure(err)
 	}
-	return deploymentsOf([]history.Page{page}, time.Now()), nil
+	return daemon.DeploymentsOf([]history.Page{page}, time.Now()), nil
 }
 
 // writeDeployments prints the newest deployment of each service. What stands in the
 // record may be anything.
-func writeDeployments(w io.Writer, all deployments, now time.Time, isOnce bool) {
+func writeDeployments(w io.Writer, all daemon.Deployments, now time.Time, isOnce bool) {
 	if len(all.Services) == 0 {
 		fmt.Fprintln(w, "no deployment is recorded")
 	}
@@ -317,7 +229,7 @@ func writeDeployments(w io.Writer, all deployments, now time.Time, isOnce bool) 
 }
 
 // writeHistory prints one line for each deployment.
-func writeHistory(w io.Writer, all deployments) error {
+func writeHistory(w io.Writer, all daemon.Deployments) error {
 	t := table(w)
 	fmt.Fprintln(t, "STARTED\tSERVICE\tVERSION\tRESULT\tTOOK\tBY")
 	for _, s := range all.Services {
@@ -340,7 +252,7 @@ func versions(d history.Deployment) string {
 	return text
 }
 
-func outcomeOf(d oneDeployment) string {
+func outcomeOf(d daemon.OneDeployment) string {
 	switch d.State {
 	case history.UnderWay:
 		return "under way"

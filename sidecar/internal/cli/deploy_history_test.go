@@ -11,6 +11,7 @@ import (
 
 	"github.com/pointsman/pointsman/sidecar/internal/api"
 	"github.com/pointsman/pointsman/sidecar/internal/config"
+	"github.com/pointsman/pointsman/sidecar/internal/daemon"
 	"github.com/pointsman/pointsman/sidecar/internal/deploy"
 	"github.com/pointsman/pointsman/sidecar/internal/history"
 )
@@ -30,7 +31,7 @@ func (s *deployScene) book() *history.Book {
 	s.t.Helper()
 	cfg := config.Config{}
 	cfg.Consul.Address, cfg.Consul.Wait = s.consul.Address(), time.Minute
-	book, err := newBook(cfg)
+	book, err := daemon.NewBook(cfg)
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -106,7 +107,7 @@ func TestDeploy_Recorded_StatusHistoryAndUndo(t *testing.T) {
 
 // Anybody who may write keys may have written the record.
 func TestDeployStatus_HostileRecord_PrintedAsText(t *testing.T) {
-	d := oneDeployment{Deployment: history.Deployment{
+	d := daemon.OneDeployment{Deployment: history.Deployment{
 		Service: "api", Version: "\x1b[2J", OldVersion: "1.0", By: "ann\x1b[2J", Started: noon, Count: 3,
 		Steps: []deploy.Step{
 			{Name: "start", Detail: "3 nodes of 1.1", Started: noon, Ended: noon.Add(1500 * time.Millisecond)},
@@ -116,7 +117,7 @@ func TestDeployStatus_HostileRecord_PrintedAsText(t *testing.T) {
 		Problems:      []string{"y\x1b[2J"},
 	}, State: history.UnderWay, TookMS: 4000}
 	var b strings.Builder
-	writeDeployments(&b, deployments{Services: []serviceDeployments{{Service: "api", Deployments: []oneDeployment{d}}}}, noon.Add(4*time.Second), true)
+	writeDeployments(&b, daemon.Deployments{Services: []daemon.ServiceDeployments{{Service: "api", Deployments: []daemon.OneDeployment{d}}}}, noon.Add(4*time.Second), true)
 	want := `api 1.0 → "\x1b[2J"  under way, 4.0s, by ann·[2J at 2026-11-29T12:00:00Z
   ✓ start: 3 nodes of 1.1  1.5s
   … wait·[2J:   4.0s, until 12:01:00, then: x·[2J

@@ -11,6 +11,7 @@ import (
 
 	"github.com/pointsman/pointsman/registrator/sidecarapi"
 	"github.com/pointsman/pointsman/sidecar/internal/config"
+	"github.com/pointsman/pointsman/sidecar/internal/daemon"
 	"github.com/pointsman/pointsman/sidecar/internal/deploy"
 	"github.com/pointsman/pointsman/sidecar/internal/rollout"
 	"github.com/pointsman/pointsman/sidecar/internal/runner"
@@ -32,9 +33,9 @@ func newDeployParts(ctx context.Context, cfg config.Config, env Env, o *deployOp
 	}
 	at, errAt := parseAt(o.at)
 	order, errOrder := o.order()
-	client, errClient := o.sidecarCredentials(env).client()
+	client, errClient := o.sidecarCredentials(env).Client()
 	var err error
-	catalog, errCatalog := newDeployCatalog(consulOptions(cfg, hclog.NewNullLogger()), o.service, sidecars, at)
+	catalog, errCatalog := newDeployCatalog(daemon.ConsulOptions(cfg, hclog.NewNullLogger()), o.service, sidecars, at)
 	if sidecars == "" {
 		errCatalog = errors.Join(errCatalog, errors.New("--sidecars: required, because api.service is empty"))
 	}
@@ -49,7 +50,7 @@ func newDeployParts(ctx context.Context, cfg config.Config, env Env, o *deployOp
 		Say: screen.say, Show: screen.show,
 	}
 	if o.canary.isShared() {
-		if p.rollouts, err = rolloutStore(cfg); err != nil {
+		if p.rollouts, err = daemon.RolloutStore(cfg); err != nil {
 			p.close()
 			return nil, err
 		}
@@ -140,7 +141,7 @@ func parseAt(list []string) (map[string]string, error) {
 const sidecarVariable = "DEPLOY_SIDECAR_"
 
 // sidecarCredentials are shown to sidecars. A flag wins over its variable.
-func (o *deployOptions) sidecarCredentials(env Env) credentials {
+func (o *deployOptions) sidecarCredentials(env Env) daemon.Credentials {
 	file := func(flag, suffix string) string {
 		for _, e := range env.Environ {
 			if value, found := strings.CutPrefix(e, sidecarVariable+suffix+"="); found && flag == "" {
@@ -149,8 +150,8 @@ func (o *deployOptions) sidecarCredentials(env Env) credentials {
 		}
 		return flag
 	}
-	return credentials{
-		tokenFile: file(o.tokenFile, "TOKEN_FILE"), caFile: file(o.caFile, "CA_FILE"),
-		certFile: file(o.certFile, "CERT_FILE"), keyFile: file(o.keyFile, "KEY_FILE"),
+	return daemon.Credentials{
+		TokenFile: file(o.tokenFile, "TOKEN_FILE"), CaFile: file(o.caFile, "CA_FILE"),
+		CertFile: file(o.certFile, "CERT_FILE"), KeyFile: file(o.keyFile, "KEY_FILE"),
 	}
 }

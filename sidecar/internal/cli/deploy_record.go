@@ -8,21 +8,12 @@ import (
 	"os/user"
 	"time"
 
-	"github.com/hashicorp/go-hclog"
-
 	"github.com/pointsman/pointsman/sidecar/internal/config"
 	"github.com/pointsman/pointsman/sidecar/internal/consul"
+	"github.com/pointsman/pointsman/sidecar/internal/daemon"
 	"github.com/pointsman/pointsman/sidecar/internal/deploy"
 	"github.com/pointsman/pointsman/sidecar/internal/history"
 )
-
-func newBook(cfg config.Config) (*history.Book, error) {
-	kv, err := consul.NewKV(consulOptions(cfg, hclog.NewNullLogger()))
-	if err != nil {
-		return nil, &settingsError{err}
-	}
-	return &history.Book{KV: kv}, nil
-}
 
 // runRecorded runs a deployment under the lock of its service, and keeps a record of it
 // in Consul.
@@ -34,7 +25,7 @@ func runRecorded(ctx context.Context, cfg config.Config, env Env, o *deployOptio
 	if o.noLock {
 		return runParts(ctx, parts)
 	}
-	book, err := newBook(cfg)
+	book, err := daemon.NewBook(cfg)
 	if err != nil {
 		return deploy.Result{}, err
 	}

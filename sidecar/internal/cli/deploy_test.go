@@ -18,6 +18,7 @@ import (
 	"github.com/pointsman/pointsman/registrator/contract"
 	"github.com/pointsman/pointsman/sidecar/internal/api"
 	"github.com/pointsman/pointsman/sidecar/internal/consultest"
+	"github.com/pointsman/pointsman/sidecar/internal/daemon"
 	"github.com/pointsman/pointsman/sidecar/internal/deploy"
 	"github.com/pointsman/pointsman/sidecar/internal/plan"
 	"github.com/pointsman/pointsman/sidecar/internal/reconcile"
@@ -50,7 +51,7 @@ func newDeployScene(t *testing.T, access api.Access) *deployScene {
 		Watch: func() (api.Facts, <-chan struct{}) {
 			soon := make(chan struct{})
 			time.AfterFunc(10*time.Millisecond, func() { close(soon) })
-			return facts{State: get()}, soon
+			return daemon.Facts{State: get()}, soon
 		},
 	})
 	s.sidecar("s0", contract.Sidecar{Balancer: "lb0", Services: []string{"api"}}.Format())

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -14,7 +13,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/pointsman/pointsman/registrator/sidecarapi"
-	"github.com/pointsman/pointsman/sidecar/internal/api"
 	"github.com/pointsman/pointsman/sidecar/internal/catalog"
 	"github.com/pointsman/pointsman/sidecar/internal/reconcile"
 )
@@ -197,12 +195,4 @@ func printDrains(w io.Writer, drains []catalog.OperatorDrain, asJSON bool) error
 	return printList(w, drains, asJSON, "No server is kept in drain by an operator.", "OPERATOR DRAIN\tSERVER\tSINCE", func(d catalog.OperatorDrain) []string {
 		return []string{d.Service, d.Server, d.Since.Format(time.RFC3339)}
 	})
-}
-
-// drainer is what the status API asks of the agent.
-func drainer(a *reconcile.Agent) api.SetDrain {
-	return func(ctx context.Context, service, server string, on bool) (string, bool, error) {
-		d, err := a.SetDrain(ctx, service, server, on)
-		return d.Server, !errors.Is(err, reconcile.ErrNotRouted) && !errors.Is(err, reconcile.ErrNoServer), err
-	}
 }

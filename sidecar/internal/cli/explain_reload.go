@@ -10,6 +10,7 @@ import (
 
 	"github.com/pointsman/pointsman/registrator/sidecarapi"
 	"github.com/pointsman/pointsman/sidecar/internal/api"
+	"github.com/pointsman/pointsman/sidecar/internal/daemon"
 	"github.com/pointsman/pointsman/sidecar/internal/event"
 	"github.com/pointsman/pointsman/sidecar/internal/plan"
 	"github.com/pointsman/pointsman/sidecar/internal/reconcile"
@@ -36,7 +37,7 @@ is not enough, what the reload waits for, and how the last ones went.`,
 var errNoState = errors.New("invalid answer: it has no state")
 
 // stateAndEvents asks this machine's sidecar for both.
-func stateAndEvents(cmd *cobra.Command, env Env) (s judgedState, _ []event.Event, err error) {
+func stateAndEvents(cmd *cobra.Command, env Env) (s daemon.JudgedState, _ []event.Event, err error) {
 	var happened api.Events
 	err = askOwn(cmd, env, func(c *sidecarapi.Client, to sidecarapi.Target) (err error) {
 		if err = c.State(cmd.Context(), to, &s); err == nil {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/pointsman/pointsman/registrator/sidecarapi"
 	"github.com/pointsman/pointsman/sidecar/internal/catalog"
+	"github.com/pointsman/pointsman/sidecar/internal/daemon"
 	"github.com/pointsman/pointsman/sidecar/internal/reconcile"
 	"github.com/pointsman/pointsman/sidecar/internal/route"
 )
@@ -25,7 +26,7 @@ each frontend, who has defined the route, and how many servers its service has.
 HOST/PATH may be a URL. Exits with 1 if no frontend leads it to a service.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			var s judgedState
+			var s daemon.JudgedState
 			if err := askOwn(cmd, env, func(c *sidecarapi.Client, to sidecarapi.Target) error {
 				return c.State(cmd.Context(), to, &s)
 			}); err != nil {

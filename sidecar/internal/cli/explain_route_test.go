@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/pointsman/pointsman/sidecar/internal/daemon"
 	"github.com/pointsman/pointsman/sidecar/internal/reconcile"
 )
 
@@ -54,7 +55,7 @@ func TestStatus_Tree_ShowsFrontendsWithTheirRoutes(t *testing.T) {
 		s.Frontends[0].Routes = append(s.Frontends[0].Routes, reconcile.RouteState{Host: "a.test", Path: "/x", Backend: "shop", Source: "settings"})
 	}
 	var out strings.Builder
-	(&tree{out: &out, now: noon}).state(judged(s))
+	(&tree{out: &out, now: noon}).state(daemon.Judged(s))
 	for _, want := range []string{
 		"frontend web, 25 routes, not applied: Permission denied·[2J\n", "a.test/x → shop (settings)", "and 5 more", "otherwise → shop", "routes not applied",
 	} {

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/pointsman/pointsman/sidecar/internal/catalog"
+	"github.com/pointsman/pointsman/sidecar/internal/daemon"
 	"github.com/pointsman/pointsman/sidecar/internal/event"
 	"github.com/pointsman/pointsman/sidecar/internal/reconcile"
 )
@@ -47,7 +48,7 @@ func servicesOf(s *reconcile.State) (names []string) {
 }
 
 // explainServices prints what is known of each service that is left in the state.
-func explainServices(w io.Writer, s judgedState, events []event.Event) error {
+func explainServices(w io.Writer, s daemon.JudgedState, events []event.Event) error {
 	t := table(w)
 	row := func(name, format string, args ...any) {
 		fmt.Fprintf(t, "%s\t%s\n", name, visible(fmt.Sprintf(format, args...)))
@@ -90,7 +91,7 @@ func untilText(at time.Time) string {
 
 // explainOthers prints the instances that take no traffic or wait for something,
 // those that were rejected, and what of the verdict concerns the service or all.
-func explainOthers(row func(name, format string, args ...any), s judgedState, svc *reconcile.ServiceState) {
+func explainOthers(row func(name, format string, args ...any), s daemon.JudgedState, svc *reconcile.ServiceState) {
 	shown := 0
 	for i := range svc.Instances {
 		inst := &svc.Instances[i]

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/pointsman/pointsman/sidecar/internal/daemon"
 	"github.com/pointsman/pointsman/sidecar/internal/event"
 	"github.com/pointsman/pointsman/sidecar/internal/plan"
 	"github.com/pointsman/pointsman/sidecar/internal/reconcile"
@@ -71,7 +72,7 @@ func TestExplainService_WhatIsWrong_IsListed(t *testing.T) {
 	}
 	svc.Instances = append(svc.Instances, reconcile.InstanceState{ID: "api-2", Server: "api-2", Phase: reconcile.PhaseUp, Admin: "ready", Weight: 1})
 	other := reconcile.ServiceState{Name: "shop", Backend: "shop", Known: true}
-	s := judgedState{State: &reconcile.State{Services: []reconcile.ServiceState{svc, other}}}
+	s := daemon.JudgedState{State: &reconcile.State{Services: []reconcile.ServiceState{svc, other}}}
 	s.HAProxy.Running = true
 	s.Verdict = s.State.Verdict()
 	if !keepService(&s, "api") {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/pointsman/pointsman/sidecar/internal/daemon"
 	"github.com/pointsman/pointsman/sidecar/internal/fleet"
 	"github.com/pointsman/pointsman/sidecar/internal/reconcile"
 )
@@ -79,7 +80,7 @@ func TestStatus_WatchOnASmallTerminal_HidesWhatIsInStepFirst(t *testing.T) {
 		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			lines := screenOf(t, 80, 24, func(tr *tree) { tr.state(judged(manyServices(c.n, c.drain, c.down))) })
+			lines := screenOf(t, 80, 24, func(tr *tree) { tr.state(daemon.Judged(manyServices(c.n, c.drain, c.down))) })
 			text := strings.Join(lines, "\n")
 			if len(lines) > 23 { // the cursor stands on the last
 				t.Errorf("%d lines are shown", len(lines))
@@ -106,7 +107,7 @@ func TestStatus_WatchOnASmallTerminal_HidesWhatIsInStepFirst(t *testing.T) {
 func TestStatus_WatchOnATerminalOfAnySize_FitsAndHidesNoServiceUnsaid(t *testing.T) {
 	for rows := 3; rows < 90; rows++ {
 		for _, broken := range []int{0, 1, 7, 40} {
-			s := judged(manyServices(40, 0, broken))
+			s := daemon.Judged(manyServices(40, 0, broken))
 			lines := screenOf(t, 80, rows, func(tr *tree) { tr.state(s) })
 			text := strings.Join(lines, "\n")
 			hidden := 0

@@ -1,9 +1,7 @@
 package cli
 
 import (
-	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -12,7 +10,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/pointsman/pointsman/registrator/sidecarapi"
-	"github.com/pointsman/pointsman/sidecar/internal/api"
 	"github.com/pointsman/pointsman/sidecar/internal/reconcile"
 )
 
@@ -107,12 +104,4 @@ func printHolds(w io.Writer, holds []heldService, asJSON bool) error {
 		}
 		return []string{h.Service, h.Backend, h.Since.Format(time.RFC3339), until, strings.Join(h.Held, " ")}
 	})
-}
-
-// releaser is what the status API asks of the agent.
-func releaser(a *reconcile.Agent) api.Release {
-	return func(ctx context.Context, service string) ([]string, bool, error) {
-		servers, err := a.Release(ctx, service)
-		return servers, !errors.Is(err, reconcile.ErrNotRouted), err
-	}
 }

@@ -22,6 +22,7 @@ import (
 
 	"github.com/pointsman/pointsman/sidecar/internal/catalog"
 	"github.com/pointsman/pointsman/sidecar/internal/config"
+	"github.com/pointsman/pointsman/sidecar/internal/daemon"
 	"github.com/pointsman/pointsman/sidecar/internal/render"
 )
 
@@ -95,7 +96,7 @@ func initialSettings(ctx context.Context, cfg config.Config, names []string) (st
 	if err != nil {
 		return "", fmt.Errorf("your haproxy.cfg (haproxy.base_config): %w", err)
 	}
-	p, err := newProxy(cfg, hclog.NewNullLogger(), nil)
+	p, err := daemon.NewProxy(cfg, hclog.NewNullLogger(), nil)
 	if err != nil {
 		return "", err
 	}
@@ -103,7 +104,7 @@ func initialSettings(ctx context.Context, cfg config.Config, names []string) (st
 	if err != nil {
 		return "", fmt.Errorf("read HAProxy at %s: %w", cfg.HAProxy.Socket, err)
 	}
-	options, err := consulOptions(cfg, hclog.NewNullLogger()).API()
+	options, err := daemon.ConsulOptions(cfg, hclog.NewNullLogger()).API()
 	if err != nil {
 		return "", err
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/pointsman/pointsman/sidecar/internal/config"
+	"github.com/pointsman/pointsman/sidecar/internal/daemon"
 	"github.com/pointsman/pointsman/sidecar/internal/render"
 )
 
@@ -37,7 +38,9 @@ times out; the maintenance stays on. With --wait 0s it exits with 0 once HAProxy
 it; a reload that is under way may undo that until haproxy.cfg has it, too.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return maintain(cmd, env, o, func(ctx context.Context, m *maintenanceSwitch) (maintenance, error) { return m.on(ctx, o.wait) })
+			return maintain(cmd, env, o, func(ctx context.Context, m *daemon.MaintenanceSwitch) (daemon.Maintenance, error) {
+				return m.On(ctx, o.wait)
+			})
 		},
 	}
 	o.flags(cmd)
@@ -54,7 +57,9 @@ change. Exits with 1 if the wait times out; the maintenance stays off. --wait 0s
 with "on".`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return maintain(cmd, env, o, func(ctx context.Context, m *maintenanceSwitch) (maintenance, error) { return m.off(ctx, o.wait) })
+			return maintain(cmd, env, o, func(ctx context.Context, m *daemon.MaintenanceSwitch) (daemon.Maintenance, error) {
+				return m.Off(ctx, o.wait)
+			})
 		},
 	}
 	o.flags(cmd)
@@ -68,7 +73,9 @@ func maintenanceStatus(env Env) *cobra.Command {
 		Short: "Show whether it is in rotation, and the requests in flight",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return maintain(cmd, env, o, func(ctx context.Context, m *maintenanceSwitch) (maintenance, error) { return m.status(ctx) })
+			return maintain(cmd, env, o, func(ctx context.Context, m *daemon.MaintenanceSwitch) (daemon.Maintenance, error) {
+				return m.Status(ctx)
+			})
 		},
 	}
 	cmd.Flags().BoolVar(&o.json, "json", false, "print JSON")
@@ -86,12 +93,12 @@ func (o *maintenanceOptions) flags(cmd *cobra.Command) {
 }
 
 // maintain runs one of the commands and prints what came of it.
-func maintain(cmd *cobra.Command, env Env, o maintenanceOptions, do func(context.Context, *maintenanceSwitch) (maintenance, error)) error {
+func maintain(cmd *cobra.Command, env Env, o maintenanceOptions, do func(context.Context, *daemon.MaintenanceSwitch) (daemon.Maintenance, error)) error {
 	cfg, err := load(cmd, env)
 	if err != nil {
 		return err
 	}
-	if !inRotation(cfg) {
+	if !daemon.InRotation(cfg) {
 		return &exitError{code: ExitUsage, err: errors.New("maintenance: haproxy.health.bind is not set, so there is no health answer to change")}
 	}
 	if o.wait < 0 {
@@ -108,26 +115,26 @@ func maintain(cmd *cobra.Command, env Env, o maintenanceOptions, do func(context
 	if err := printMaintenance(env.Stdout, result, o.json); err != nil {
 		return failure(err)
 	}
-	return failure(result.failure())
+	return failure(result.Failure())
 }
 
-func newMaintainer(cfg config.Config) (*maintenanceSwitch, error) {
-	p, err := newProxy(cfg, hclog.NewNullLogger(), nil)
+func newMaintainer(cfg config.Config) (*daemon.MaintenanceSwitch, error) {
+	p, err := daemon.NewProxy(cfg, hclog.NewNullLogger(), nil)
 	if err != nil {
 		return nil, err
 	}
-	m := &maintenanceSwitch{
-		name: cfg.Name, haproxy: p, file: cfg.HAProxy.Config, read: render.ReadRegular,
+	m := &daemon.MaintenanceSwitch{
+		Name: cfg.Name, Haproxy: p, File: cfg.HAProxy.Config, Read: render.ReadRegular,
 		// The longest time that Consul goes on to send clients here; then a little.
-		quiet: cfg.Registration.Check.Interval + cfg.Registration.Check.Timeout + time.Second/2,
+		Quiet: cfg.Registration.Check.Interval + cfg.Registration.Check.Timeout + time.Second/2,
 	}
 	for _, s := range cfg.Services {
-		m.backends = append(m.backends, s.Backend)
+		m.Backends = append(m.Backends, s.Backend)
 	}
 	return m, nil
 }
 
-func printMaintenance(w io.Writer, m maintenance, asJSON bool) error {
+func printMaintenance(w io.Writer, m daemon.Maintenance, asJSON bool) error {
 	if asJSON {
 		return json.NewEncoder(w).Encode(m)
 	}

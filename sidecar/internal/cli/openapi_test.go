@@ -20,6 +20,7 @@ import (
 
 	"github.com/pointsman/pointsman/registrator/sidecarapi"
 	"github.com/pointsman/pointsman/sidecar/internal/api"
+	"github.com/pointsman/pointsman/sidecar/internal/daemon"
 	"github.com/pointsman/pointsman/sidecar/internal/deploy"
 	"github.com/pointsman/pointsman/sidecar/internal/event"
 	"github.com/pointsman/pointsman/sidecar/internal/fleet"
@@ -72,14 +73,14 @@ var operations = []operation{
 	{path: "/healthz", method: "GET", summary: "Whether the process lives and its loop comes round", answer: healthAnswer{}, ask: "/healthz"},
 	{path: "/readyz", method: "GET", summary: "Whether HAProxy runs all that Consul says", answer: readyAnswer{}, ask: "/readyz"},
 	{path: "/metrics", method: "GET", summary: "Metrics in Prometheus's format", kind: "text/plain"},
-	{path: "/api/v1/state", method: "GET", summary: "All that the sidecar knows", query: []string{"pretty"}, answer: judgedState{}, ask: "/api/v1/state"},
+	{path: "/api/v1/state", method: "GET", summary: "All that the sidecar knows", query: []string{"pretty"}, answer: daemon.JudgedState{}, ask: "/api/v1/state"},
 	{path: "/api/v1/state/stream", method: "GET", summary: "The state as server-sent events: the whole, then each change", kind: "text/event-stream"},
 	{path: "/api/v1/summary", method: "GET", summary: "The state without instances", query: []string{"pretty"}, answer: fleet.Summary{}, ask: "/api/v1/summary"},
 	{path: "/api/v1/fleet", method: "GET", summary: "All load balancers", query: []string{"pretty"}, answer: fleet.Fleet{}, ask: "/api/v1/fleet"},
 	{path: "/api/v1/counters/{service}", route: "/api/v1/counters/*", method: "GET", summary: "What HAProxy has counted of a service's instances", answer: sidecarapi.Counters{}, ask: "/api/v1/counters/api"},
 	{path: "/api/v1/decisions", method: "GET", summary: "The newest decisions, with what they were made from", query: []string{"pretty"}, answer: recordAnswer{}, ask: "/api/v1/decisions"},
-	{path: "/api/v1/deployments", method: "GET", summary: "What was deployed, as recorded in Consul", answer: deployments{}, ask: "/api/v1/deployments"},
-	{path: "/api/v1/rollouts", method: "GET", summary: "How versions share the traffic, as recorded in Consul", answer: rollouts{}, ask: "/api/v1/rollouts"},
+	{path: "/api/v1/deployments", method: "GET", summary: "What was deployed, as recorded in Consul", answer: daemon.Deployments{}, ask: "/api/v1/deployments"},
+	{path: "/api/v1/rollouts", method: "GET", summary: "How versions share the traffic, as recorded in Consul", answer: daemon.Rollouts{}, ask: "/api/v1/rollouts"},
 	{path: "/api/v1/events", method: "GET", summary: "What has happened; with follow as server-sent events", query: []string{"after", "limit", "follow"}, answer: api.Events{}, ask: "/api/v1/events"},
 	{path: "/api/v1/drain/{service}/{instance}", route: "/api/v1/drain/*", method: "GET", summary: "Waits until an instance is drained on this load balancer", query: []string{"wait", "index", "dc"}, answer: sidecarapi.Drain{}, ask: "/api/v1/drain/api/api-1?wait=0s"},
 	{path: "/api/v1/live/{service}", route: "/api/v1/live/*", method: "GET", summary: "Waits until instances of a version take traffic", query: []string{"version", "count", "wait", "index"}, answer: sidecarapi.Live{}, ask: "/api/v1/live/api?version=1.1&wait=0s"},
@@ -88,11 +89,11 @@ var operations = []operation{
 	{path: "/api/v1/maintenance/off", route: "/api/v1/maintenance/*", method: "POST", summary: "Brings this load balancer back into rotation", answer: api.Maintained{}, ask: "/api/v1/maintenance/off"},
 	{path: "/api/v1/server/{service}/{server}/drain", route: "/api/v1/server/*", method: "POST", summary: "Keeps a server in drain for an operator", answer: sidecarapi.OperatorDrain{}, ask: "/api/v1/server/api/api-1/drain"},
 	{path: "/api/v1/server/{service}/{server}/ready", route: "/api/v1/server/*", method: "POST", summary: "Ends an operator's drain", answer: sidecarapi.OperatorDrain{}, ask: "/api/v1/server/api/api-1/ready"},
-	{path: "/api/v1/rollouts/{service}/abort", route: "/api/v1/rollouts/*", method: "POST", summary: "Gives the stable version all traffic", query: []string{"modified_at"}, answer: rolloutChanged{}, ask: "/api/v1/rollouts/api/abort"},
-	{path: "/api/v1/rollouts/{service}/pause", route: "/api/v1/rollouts/*", method: "POST", summary: "Keeps the current step of a rollout until a resume", query: []string{"modified_at"}, answer: rolloutChanged{}, ask: "/api/v1/rollouts/api/pause"},
-	{path: "/api/v1/rollouts/{service}/promote", route: "/api/v1/rollouts/*", method: "POST", summary: "Goes to the next step of a rollout at once", query: []string{"modified_at"}, answer: rolloutChanged{}, ask: "/api/v1/rollouts/api/promote"},
-	{path: "/api/v1/rollouts/{service}/resume", route: "/api/v1/rollouts/*", method: "POST", summary: "Goes on with the steps of a rollout", query: []string{"modified_at"}, answer: rolloutChanged{}, ask: "/api/v1/rollouts/api/resume"},
-	{path: "/api/v1/rollouts/{service}/undo", route: "/api/v1/rollouts/*", method: "POST", summary: "Goes back to the shares of before the last change", query: []string{"modified_at"}, answer: rolloutChanged{}, ask: "/api/v1/rollouts/api/undo"},
+	{path: "/api/v1/rollouts/{service}/abort", route: "/api/v1/rollouts/*", method: "POST", summary: "Gives the stable version all traffic", query: []string{"modified_at"}, answer: daemon.RolloutChanged{}, ask: "/api/v1/rollouts/api/abort"},
+	{path: "/api/v1/rollouts/{service}/pause", route: "/api/v1/rollouts/*", method: "POST", summary: "Keeps the current step of a rollout until a resume", query: []string{"modified_at"}, answer: daemon.RolloutChanged{}, ask: "/api/v1/rollouts/api/pause"},
+	{path: "/api/v1/rollouts/{service}/promote", route: "/api/v1/rollouts/*", method: "POST", summary: "Goes to the next step of a rollout at once", query: []string{"modified_at"}, answer: daemon.RolloutChanged{}, ask: "/api/v1/rollouts/api/promote"},
+	{path: "/api/v1/rollouts/{service}/resume", route: "/api/v1/rollouts/*", method: "POST", summary: "Goes on with the steps of a rollout", query: []string{"modified_at"}, answer: daemon.RolloutChanged{}, ask: "/api/v1/rollouts/api/resume"},
+	{path: "/api/v1/rollouts/{service}/undo", route: "/api/v1/rollouts/*", method: "POST", summary: "Goes back to the shares of before the last change", query: []string{"modified_at"}, answer: daemon.RolloutChanged{}, ask: "/api/v1/rollouts/api/undo"},
 }
 
 // strict makes the fields required that are always there, and allows no others.
@@ -226,18 +227,18 @@ func TestOpenAPI_Server_AnswersAsTheDocumentSays(t *testing.T) {
 	log.Add(noon, event.Event{Kind: event.ServerUp, Service: "api"})
 	o := api.Options{
 		Address: "127.0.0.1:0", LoadBalancer: "lb0", Metrics: prometheus.NewRegistry(), Access: api.Access{Token: "secret"},
-		State: func() any { return judged(s) }, Short: func() any { return own },
+		State: func() any { return daemon.Judged(s) }, Short: func() any { return own },
 		Fleet: func(context.Context) any { return all },
 		Counters: func(context.Context, string) ([]sidecarapi.InstanceCounters, bool, error) {
 			return []sidecarapi.InstanceCounters{{Instance: "api-1"}}, true, nil
 		},
 		Decisions:   func() any { return sampleRecord() },
-		Deployments: func(context.Context) (any, error) { return deploymentsOf([]history.Page{page}, noon), nil },
+		Deployments: func(context.Context) (any, error) { return daemon.DeploymentsOf([]history.Page{page}, noon), nil },
 		Rollouts: func(context.Context) (any, error) {
-			return rollouts{Rollouts: []oneRollout{{Service: "api", Index: 7, Document: sampleRollout(), Report: &rollout.Report{Leader: "lb0", StepAt: noon}}}}, nil
+			return daemon.Rollouts{Rollouts: []daemon.OneRollout{{Service: "api", Index: 7, Document: sampleRollout(), Report: &rollout.Report{Leader: "lb0", StepAt: noon}}}}, nil
 		},
-		Parts: func() (any, []reconcile.ServiceState) { return headOf(s) },
-		Watch: func() (api.Facts, <-chan struct{}) { return facts{State: s}, nil }, Events: log,
+		Parts: func() (any, []reconcile.ServiceState) { return daemon.HeadOf(s) },
+		Watch: func() (api.Facts, <-chan struct{}) { return daemon.Facts{State: s}, nil }, Events: log,
 		Ready: func() (bool, string) { return true, "" }, Alive: func() error { return nil },
 		Release: func(context.Context, string) ([]string, bool, error) { return []string{"api-1"}, true, nil },
 		SetDrain: func(_ context.Context, _, server string, _ bool) (string, bool, error) {
@@ -245,7 +246,7 @@ func TestOpenAPI_Server_AnswersAsTheDocumentSays(t *testing.T) {
 		},
 		SetMaintenance: func(context.Context, bool) (bool, error) { return true, nil },
 		ChangeRollout: func(context.Context, string, string, time.Time) (any, bool, error) {
-			return rolloutChanged{"lb0", sampleRollout()}, false, nil
+			return daemon.RolloutChanged{LoadBalancer: "lb0", Document: sampleRollout()}, false, nil
 		},
 	}
 	server, err := api.New(o)

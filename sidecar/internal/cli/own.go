@@ -11,6 +11,7 @@ import (
 
 	"github.com/pointsman/pointsman/registrator/sidecarapi"
 	"github.com/pointsman/pointsman/sidecar/internal/config"
+	"github.com/pointsman/pointsman/sidecar/internal/daemon"
 )
 
 // askOwn asks the running sidecar that has the same settings: over its Unix
@@ -34,10 +35,10 @@ func askOwn(cmd *cobra.Command, env Env, ask func(*sidecarapi.Client, sidecarapi
 		return &exitError{code: ExitUsage, err: errors.Join(away, err)}
 	}
 	s := cfg.API
-	client, err := credentials{
-		token: s.Token.Reveal(), tokenFile: s.TokenFile,
-		certFile: s.TLS.CertFile, keyFile: s.TLS.KeyFile, same: s.TLS.CertFile != "",
-	}.client()
+	client, err := daemon.Credentials{
+		Token: s.Token.Reveal(), TokenFile: s.TokenFile,
+		CertFile: s.TLS.CertFile, KeyFile: s.TLS.KeyFile, Same: s.TLS.CertFile != "",
+	}.Client()
 	if err == nil {
 		err = askBy(client, to, ask)
 	}

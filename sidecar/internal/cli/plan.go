@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/pointsman/pointsman/sidecar/internal/catalog"
+	"github.com/pointsman/pointsman/sidecar/internal/daemon"
 	"github.com/pointsman/pointsman/sidecar/internal/plan"
 	"github.com/pointsman/pointsman/sidecar/internal/reconcile"
 	"github.com/pointsman/pointsman/sidecar/internal/render"
@@ -30,31 +31,31 @@ disk differs from the one that run would write. Changes nothing.`,
 			if err != nil {
 				return err
 			}
-			r, err := newRenderer(cfg)
+			r, err := daemon.NewRenderer(cfg)
 			if err != nil {
 				return &exitError{code: ExitUsage, err: err}
 			}
-			snap, err := catalogOnce(cmd.Context(), cfg)
+			snap, err := daemon.CatalogOnce(cmd.Context(), cfg)
 			if err != nil {
 				return failure(err)
 			}
-			o, err := observeOnce(cmd.Context(), cfg)
+			o, err := daemon.ObserveOnce(cmd.Context(), cfg)
 			if err != nil {
 				return failure(err)
 			}
 			if base := cfg.HAProxy.BaseConfig; base != "" && o.Running && o.Marker == (plan.Marker{}) {
-				return failure(withoutOurs(base, cfg.HAProxy.Config))
+				return failure(daemon.WithoutOurs(base, cfg.HAProxy.Config))
 			}
-			drains, err := newStateFile(cfg).Read()
+			drains, err := daemon.NewStateFile(cfg).Read()
 			if err != nil {
 				return failure(err)
 			}
-			foreign := takeover(cmd.Context(), cfg, r, o.Running)
-			if foreign != nil && !isRefusal(foreign) {
+			foreign := daemon.Takeover(cmd.Context(), cfg, r, o.Running)
+			if foreign != nil && !daemon.IsRefusal(foreign) {
 				return failure(foreign)
 			}
-			o.Drained = reconcile.Drained(drains, policy(cfg, r))
-			p := plan.Compute(plan.Desired{Marker: r.Marker(), Services: policy(cfg, r), Rotation: inRotation(cfg)}, o, snap)
+			o.Drained = reconcile.Drained(drains, daemon.Policy(cfg, r))
+			p := plan.Compute(plan.Desired{Marker: r.Marker(), Services: daemon.Policy(cfg, r), Rotation: daemon.InRotation(cfg)}, o, snap)
 			shown := shownPlan{observed: o, plan: p, drains: drains, refused: foreign}
 			if withDiff {
 				if shown.diff, err = fileDiff(cfg.HAProxy.Config, r, p.File); err != nil {

@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/pointsman/pointsman/sidecar/internal/config"
+	"github.com/pointsman/pointsman/sidecar/internal/daemon"
 )
 
 func renderCommand(env Env) *cobra.Command {
@@ -25,15 +26,15 @@ not write is replaced only with --adopt.`,
 				return err
 			}
 			if write {
-				err := mayWrite(cfg, adopt)
+				err := daemon.MayWrite(cfg, adopt)
 				if err == nil {
-					err = seedCertificates(cmd.Context(), cfg)
+					err = daemon.SeedCertificates(cmd.Context(), cfg)
 				}
 				if err != nil {
 					return &exitError{code: ExitUsage, err: err}
 				}
 			}
-			content, err := renderedOnce(cmd.Context(), cfg, offline)
+			content, err := daemon.RenderedOnce(cmd.Context(), cfg, offline)
 			if err != nil {
 				return err
 			}
@@ -50,24 +51,8 @@ not write is replaced only with --adopt.`,
 	return cmd
 }
 
-// mayWrite returns the refusal to replace a file that is not ours.
-func mayWrite(cfg config.Config, adopt bool) error {
-	if adopt {
-		return nil
-	}
-	file, err := fileSite(cfg)
-	if err != nil {
-		return err
-	}
-	r, err := newRenderer(cfg)
-	if err != nil {
-		return err
-	}
-	return refusal(r, file)
-}
-
 func writeOnce(ctx context.Context, env Env, cfg config.Config, content []byte) error {
-	file, err := newFile(cfg)
+	file, err := daemon.NewFile(cfg)
 	if err != nil {
 		return &exitError{code: ExitUsage, err: err}
 	}

@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -12,14 +11,10 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"github.com/hashicorp/go-hclog"
 	"github.com/spf13/cobra"
-	"golang.org/x/sync/errgroup"
 
-	"github.com/pointsman/pointsman/sidecar/internal/api"
 	"github.com/pointsman/pointsman/sidecar/internal/catalog"
-	"github.com/pointsman/pointsman/sidecar/internal/config"
-	"github.com/pointsman/pointsman/sidecar/internal/consul"
+	"github.com/pointsman/pointsman/sidecar/internal/daemon"
 	"github.com/pointsman/pointsman/sidecar/internal/rollout"
 )
 
@@ -184,48 +179,19 @@ func newRolloutStore(cmd *cobra.Command, env Env) (rollout.Store, error) {
 	if err != nil {
 		return rollout.Store{}, &exitError{code: ExitUsage, err: err}
 	}
-	store, err := rolloutStore(cfg)
+	store, err := daemon.RolloutStore(cfg)
 	return store, failure(err)
-}
-
-func rolloutStore(cfg config.Config) (rollout.Store, error) {
-	kv, err := consul.NewKV(consulOptions(cfg, hclog.NewNullLogger()))
-	if err != nil {
-		return rollout.Store{}, &settingsError{err}
-	}
-	return rollout.Store{KV: kv}, nil
 }
 
 func rolloutError(err error) error {
 	if _, is := errors.AsType[*rollout.ChangedError](err); is {
 		return &exitError{code: ExitLocked, err: err}
 	}
-	return failure(withRightsHint(err))
-}
-
-// withRightsHint adds to a refusal of Consul which rights the token needs for rollouts.
-func withRightsHint(err error) error {
-	if consul.IsForbidden(err) {
-		return fmt.Errorf("%w: the Consul token needs key:write for the prefix %s, to look at rollouts key:read", err, rollout.Prefix)
-	}
-	return err
-}
-
-// rollouts is what `rollout status --json` prints, and the body of /api/v1/rollouts.
-type rollouts struct {
-	Rollouts []oneRollout `json:"rollouts"`
-}
-
-type oneRollout struct {
-	Service  string            `json:"service"`
-	Index    uint64            `json:"index"`             // of the key in Consul
-	Problem  string            `json:"problem,omitempty"` // why the value is no document
-	Document *rollout.Document `json:"document,omitempty"`
-	Report   *rollout.Report   `json:"report,omitempty"` // of the current step, by the sidecar that leads
+	return failure(daemon.WithRightsHint(err))
 }
 
 // rolloutsCode is the exit code: the worst of all.
-func rolloutsCode(r rollouts) int {
+func rolloutsCode(r daemon.Rollouts) int {
 	worst := ExitOK
 	for _, one := range r.Rollouts {
 		d := one.Document
@@ -239,94 +205,6 @@ func rolloutsCode(r rollouts) int {
 	return worst
 }
 
-func readRollouts(ctx context.Context, store rollout.Store, services []string) (out rollouts, err error) {
-	out.Rollouts = []oneRollout{}
-	if len(services) == 0 {
-		if services, err = store.Services(ctx); err != nil {
-			return out, err
-		}
-	}
-	all := make([]oneRollout, min(len(services), maxRollouts))
-	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(rolloutsAtOnce)
-	for i := range all {
-		group.Go(func() (err error) {
-			all[i], err = readRollout(ctx, store, services[i])
-			return err
-		})
-	}
-	if err := group.Wait(); err != nil {
-		return out, err
-	}
-	out.Rollouts = append(out.Rollouts, slices.DeleteFunc(all, func(one oneRollout) bool { return one.Index == 0 })...)
-	return out, nil
-}
-
-// The bounds of what is read of Consul for all services.
-const (
-	maxRollouts    = 5000
-	rolloutsAtOnce = 8
-)
-
-// readRollout reads one; its Index is 0 where there is none.
-func readRollout(ctx context.Context, store rollout.Store, service string) (one oneRollout, err error) {
-	one.Service = service
-	one.Document, one.Index, err = store.Read(ctx, service)
-	if invalid, is := errors.AsType[*rollout.InvalidError](err); is {
-		one.Problem = invalid.Error()
-		return one, nil
-	}
-	if one.Document != nil {
-		one.Report, _ = store.Report(ctx, one.Document) // for people: a token may lack key:read for it
-	}
-	return one, err
-}
-
-// rolloutRecords reads the rollouts for the API.
-func rolloutRecords(store rollout.Store) *recordReader {
-	return &recordReader{rest: 2, get: func(ctx context.Context) (any, error) { return readRollouts(ctx, store, nil) }}
-}
-
-// rolloutChanged is the body of an answer about a rollout that the API has changed.
-type rolloutChanged struct {
-	LoadBalancer string            `json:"load_balancer"`
-	Document     *rollout.Document `json:"document"`
-}
-
-// rolloutChanger changes rollouts for the API of a load balancer.
-func rolloutChanger(store rollout.Store, balancer string) api.ChangeRollout {
-	changes := map[string]func(*rollout.Document, rollout.Author) (*rollout.Document, error){
-		"abort": func(d *rollout.Document, a rollout.Author) (*rollout.Document, error) {
-			return d.Abort(a, "by an operator")
-		},
-		"pause": func(d *rollout.Document, a rollout.Author) (*rollout.Document, error) {
-			return d.Pause(a, "by an operator")
-		},
-		"promote": func(d *rollout.Document, a rollout.Author) (*rollout.Document, error) { return d.Promote(a, false) },
-		"resume":  (*rollout.Document).Resume,
-		"undo":    (*rollout.Document).Undo,
-	}
-	return func(ctx context.Context, service, change string, seen time.Time) (any, bool, error) {
-		isRefused := false
-		d, err := store.Change(ctx, service, false, func(d *rollout.Document) (*rollout.Document, error) {
-			next, err := changes[change](d, rollout.Author{By: "API of " + balancer, At: time.Now().UTC().Truncate(time.Millisecond)})
-			if !seen.IsZero() && !d.ModifiedAt.Equal(seen) {
-				err = &rollout.ChangedError{Service: service, Is: d}
-			}
-			isRefused = err != nil
-			return next, err
-		})
-		if changed, is := errors.AsType[*rollout.ChangedError](err); is {
-			return nil, true, changed
-		}
-		_, isInvalid := errors.AsType[*rollout.InvalidError](err)
-		if err != nil {
-			return nil, isRefused || isInvalid, withRightsHint(err)
-		}
-		return rolloutChanged{balancer, d}, false, nil
-	}
-}
-
 func rolloutStatusCommand(env Env) *cobra.Command {
 	return rolloutReadCommand(env, &cobra.Command{
 		Use:   "status [SERVICE]",
@@ -336,7 +214,7 @@ has changed it last. What HAProxy has of it is shown by "pointsman status SERVIC
 
 Exit codes: %d promoted, ended, or none is recorded; %d running or paused; %d aborted, or
 the document is invalid; %d Consul does not answer.`, ExitOK, ExitChanges, ExitDegraded, ExitFailure),
-	}, func(all rollouts) error {
+	}, func(all daemon.Rollouts) error {
 		for _, one := range all.Rollouts {
 			if one.Document == nil {
 				fmt.Fprintf(env.Stdout, "%s  %s\n", catalog.Printable(one.Service), visible(one.Problem))
@@ -352,7 +230,7 @@ func rolloutHistoryCommand(env Env) *cobra.Command {
 	return rolloutReadCommand(env, &cobra.Command{
 		Use:   "history [SERVICE]",
 		Short: "List the last changes of each service's rollout, from Consul",
-	}, func(all rollouts) error {
+	}, func(all daemon.Rollouts) error {
 		t := tabwriter.NewWriter(env.Stdout, 0, 0, 2, ' ', 0)
 		fmt.Fprintln(t, "AT\tSERVICE\tCHANGE\tSTATE\tSHARES\tBY\tREASON")
 		for _, one := range all.Rollouts {
@@ -368,7 +246,7 @@ func rolloutHistoryCommand(env Env) *cobra.Command {
 }
 
 // rolloutReadCommand reads the rollouts and shows them.
-func rolloutReadCommand(env Env, cmd *cobra.Command, show func(rollouts) error) *cobra.Command {
+func rolloutReadCommand(env Env, cmd *cobra.Command, show func(daemon.Rollouts) error) *cobra.Command {
 	var asJSON bool
 	cmd.Args = cobra.MaximumNArgs(1)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
@@ -377,7 +255,7 @@ func rolloutReadCommand(env Env, cmd *cobra.Command, show func(rollouts) error) 
 			return err
 		}
 		defer store.KV.Close()
-		all, err := readRollouts(cmd.Context(), store, args)
+		all, err := daemon.ReadRollouts(cmd.Context(), store, args)
 		if err != nil {
 			return rolloutError(err)
 		}

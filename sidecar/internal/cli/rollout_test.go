@@ -1,17 +1,12 @@
 package cli
 
 import (
-	"context"
 	"maps"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/pointsman/pointsman/sidecar/internal/config"
-	"github.com/pointsman/pointsman/sidecar/internal/consul"
-	"github.com/pointsman/pointsman/sidecar/internal/consultest"
-	"github.com/pointsman/pointsman/sidecar/internal/reconcile"
 	"github.com/pointsman/pointsman/sidecar/internal/rollout"
 )
 
@@ -51,42 +46,6 @@ func TestRolloutStart_StableVersion_NamedOrTheOnlyOther(t *testing.T) {
 		if got != c.want || (err == nil) != (c.words == "") || err != nil && !strings.Contains(err.Error(), c.words) {
 			t.Errorf("%+v: got %q, %v", c, got, err)
 		}
-	}
-}
-
-func TestRolloutJudge_CanaryTakesTrafficInEveryBackend_Passes(t *testing.T) {
-	up := reconcile.InstanceState{ID: "a", Version: "1.1", Phase: reconcile.PhaseUp, Weight: 5}
-	down := reconcile.InstanceState{ID: "b", Version: "1.1", Phase: reconcile.PhaseDown, Weight: 5}
-	stable := reconcile.InstanceState{ID: "c", Version: "1.0", Phase: reconcile.PhaseUp, Weight: 5}
-	backend := func(name string, instances ...reconcile.InstanceState) reconcile.ServiceState {
-		return reconcile.ServiceState{Name: name, Instances: instances}
-	}
-	for name, c := range map[string]struct {
-		services []reconcile.ServiceState
-		want     rollout.Verdict
-	}{
-		"up":                 {[]reconcile.ServiceState{backend("api", down, up, stable)}, rollout.Pass},
-		"down":               {[]reconcile.ServiceState{backend("api", down, stable)}, rollout.Wait},
-		"none":               {[]reconcile.ServiceState{backend("api", stable)}, rollout.Wait},
-		"up in one backend":  {[]reconcile.ServiceState{backend("api", up), backend("api", stable)}, rollout.Wait},
-		"another service's":  {[]reconcile.ServiceState{backend("web", up)}, rollout.Wait},
-		"not that service's": {[]reconcile.ServiceState{backend("api", up), backend("web", stable)}, rollout.Pass},
-	} {
-		if got := takesTraffic(&reconcile.State{Services: c.services}, "api", "1.1"); got.Verdict != c.want || (got.Reason == "") != (c.want == rollout.Pass) {
-			t.Errorf("%s: %+v, want %s", name, got, c.want)
-		}
-	}
-}
-
-func TestFixedWeights_EachAlgorithm_SaysWhy(t *testing.T) {
-	for balance, isFixed := range map[string]bool{"roundrobin": false, "leastconn": false, "random(2)": false, "first": true, "source": true, "hdr(host)": true, "static-rr": true} {
-		if got := fixedWeights(config.Service{Balance: balance}); (got != "") != isFixed || isFixed && !strings.Contains(got, balance) {
-			t.Errorf("%s: %q", balance, got)
-		}
-	}
-	consistent := config.Service{Balance: "source", BackendExtra: []string{"hash-type consistent"}}
-	if got := fixedWeights(consistent); got != "" {
-		t.Errorf("a consistent hash: %q", got)
 	}
 }
 
@@ -174,34 +133,5 @@ func TestStepLines_EachState_SayWhatIsAndWhatComes(t *testing.T) {
 		if got := stepLines(c.d, c.report, now); !slices.Equal(got, c.want) {
 			t.Errorf("%s: got\n  %s\nwant\n  %s", c.name, strings.Join(got, "\n  "), strings.Join(c.want, "\n  "))
 		}
-	}
-}
-
-// A document that is invalid is no outage that passes: the API answers 409, as where the
-// rollout does not allow the change.
-func TestRolloutChanger_Refused_IsTold(t *testing.T) {
-	kv, err := consul.NewKV(consul.Options{Address: consultest.NewFake(t).Address()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer kv.Close()
-	change := rolloutChanger(rollout.Store{KV: kv}, "lb0")
-	for _, c := range []struct{ service, document, words string }{
-		{"bad", `{"schema": 2}`, "invalid rollout: "},
-		{"none", "", "no rollout is recorded"},
-	} {
-		if c.document != "" {
-			if isDone, err := kv.Swap(t.Context(), rollout.Key(c.service), []byte(c.document), 0); err != nil || !isDone {
-				t.Fatal(isDone, err)
-			}
-		}
-		if _, isRefused, err := change(t.Context(), c.service, "abort", time.Time{}); !isRefused || err == nil || !strings.Contains(err.Error(), c.words) {
-			t.Errorf("%s: refused %v, %v, want %q", c.service, isRefused, err, c.words)
-		}
-	}
-	stopped, cancel := context.WithCancel(t.Context())
-	cancel()
-	if _, isRefused, err := change(stopped, "api", "abort", time.Time{}); isRefused || err == nil {
-		t.Errorf("Consul does not answer: refused %v, %v", isRefused, err)
 	}
 }

@@ -14,7 +14,7 @@ import (
 	"github.com/pointsman/pointsman/sidecar/internal/catalog"
 	"github.com/pointsman/pointsman/sidecar/internal/config"
 	"github.com/pointsman/pointsman/sidecar/internal/consul"
-	"github.com/pointsman/pointsman/sidecar/internal/reconcile"
+	"github.com/pointsman/pointsman/sidecar/internal/daemon"
 	"github.com/pointsman/pointsman/sidecar/internal/rollout"
 )
 
@@ -80,7 +80,7 @@ func named(flag string, err error) error {
 
 // versionsOf gives the versions of a service's instances in Consul, sorted.
 func versionsOf(ctx context.Context, cfg config.Config, service string) ([]string, error) {
-	reader, err := consul.NewReader(consulOptions(cfg, hclog.NewNullLogger()))
+	reader, err := consul.NewReader(daemon.ConsulOptions(cfg, hclog.NewNullLogger()))
 	if err != nil {
 		return nil, err
 	}
@@ -119,19 +119,4 @@ func stableBeside(versions []string, canary, explicit, before string) (string, e
 		return "", fmt.Errorf("no instance of another version than %s is registered", catalog.Printable(canary))
 	}
 	return "", fmt.Errorf("which version is the stable one? name it with --stable; registered are %s", catalog.Printable(strings.Join(others, ", ")))
-}
-
-// newMover moves rollouts by what the load balancers have counted.
-func newMover(cfg config.Config, all *rollout.Overlay, state func() *reconcile.State, judge *canaryJudge, log hclog.Logger) (*rollout.Mover, error) {
-	kv, err := consul.NewKV(consulOptions(cfg, log))
-	if err != nil {
-		return nil, err
-	}
-	running := func() map[string]*rollout.Document {
-		if !state().HAProxy.Running {
-			return nil // it cannot judge: another leads
-		}
-		return all.Running()
-	}
-	return &rollout.Mover{KV: kv, Name: cfg.Name, Running: running, Now: time.Now, Log: log, Judge: judge.judge, Forget: judge.forget, Numbers: judge.numbers}, nil
 }

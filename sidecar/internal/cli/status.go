@@ -17,38 +17,11 @@ import (
 
 	"github.com/pointsman/pointsman/registrator/sidecarapi"
 	"github.com/pointsman/pointsman/sidecar/internal/catalog"
+	"github.com/pointsman/pointsman/sidecar/internal/daemon"
 	"github.com/pointsman/pointsman/sidecar/internal/fleet"
 	"github.com/pointsman/pointsman/sidecar/internal/reconcile"
 	"github.com/pointsman/pointsman/sidecar/internal/rollout"
-	"github.com/pointsman/pointsman/sidecar/internal/route"
 )
-
-// judgedState is the body of /api/v1/state: what the agent knows, and how the
-// load balancer does.
-type judgedState struct {
-	*reconcile.State
-	Verdict reconcile.Verdict `json:"verdict"`
-
-	Certificates        []certificateState   `json:"certificates,omitempty"`
-	CertificateProblems []certificateProblem `json:"certificate_problems,omitempty"`
-
-	Actions       []string        `json:"actions,omitempty"`        // that the token allows: drain, guard, maintenance, rollout
-	RouteProblems []route.Problem `json:"route_problems,omitempty"` // claims of services that are not followed
-
-	// FixedShares is why a service can have no other shares of a rollout than 0 and 100.
-	FixedShares map[string]string `json:"fixed_shares,omitempty"`
-
-	rollouts []oneRollout `json:"-"` // from /api/v1/rollouts, for the tree
-}
-
-func judged(s *reconcile.State) judgedState { return judgedState{State: s, Verdict: verdictOf(s)} }
-
-// headOf is the judged state without its services, and these.
-func headOf(s *reconcile.State) (judgedState, []reconcile.ServiceState) {
-	head := *s
-	head.Services = []reconcile.ServiceState{}
-	return judgedState{State: &head, Verdict: verdictOf(s)}, s.Services
-}
 
 // watchPace is how often --watch asks.
 const watchPace = time.Second
@@ -99,9 +72,9 @@ something else than the others for longer than 15 s, is degraded.`,
 }
 
 func showStatus(cmd *cobra.Command, env Env, o statusOptions) error {
-	var s judgedState
+	var s daemon.JudgedState
 	err := watchStatus(cmd, env, o, func(c *sidecarapi.Client, to sidecarapi.Target) (view, error) {
-		s = judgedState{}
+		s = daemon.JudgedState{}
 		if err := c.State(cmd.Context(), to, &s); err != nil {
 			return view{}, err
 		}
@@ -109,9 +82,9 @@ func showStatus(cmd *cobra.Command, env Env, o statusOptions) error {
 			return view{}, errNoState
 		}
 		if !o.json {
-			var all rollouts
+			var all daemon.Rollouts
 			if err := c.Rollouts(cmd.Context(), to, &all); err == nil { // else without: the state says why Consul is away
-				s.rollouts = all.Rollouts
+				s.Rollouts = all.Rollouts
 			}
 		}
 		isThere := o.service == "" || keepService(&s, o.service)
@@ -180,7 +153,7 @@ func watchStatus(cmd *cobra.Command, env Env, o statusOptions, ask func(*sidecar
 			if !o.watch || v.isFinal || ctx.Err() != nil {
 				return nil
 			}
-			pause(ctx, watchPace)
+			daemon.Pause(ctx, watchPace)
 		}
 	})
 	if err != nil {
@@ -203,7 +176,7 @@ var statusCodes = map[reconcile.Status]int{reconcile.InStep: ExitOK, reconcile.B
 
 // keepService keeps one service, or one backend, and what of the verdict concerns it or
 // the whole. It reports whether it is there.
-func keepService(s *judgedState, name string) bool {
+func keepService(s *daemon.JudgedState, name string) bool {
 	isService := slices.ContainsFunc(s.Services, func(x reconcile.ServiceState) bool { return x.Name == name })
 	isIt := func(service, backend string) bool {
 		return isService && service == name || !isService && backend == name
@@ -219,8 +192,8 @@ func keepService(s *judgedState, name string) bool {
 
 // isFinal reports whether nothing is under way that would end by itself. A rollout that
 // walks its steps does.
-func isFinal(s *judgedState) bool {
-	for _, one := range s.rollouts {
+func isFinal(s *daemon.JudgedState) bool {
+	for _, one := range s.Rollouts {
 		if one.Document != nil && one.Document.State == rollout.Running && slices.ContainsFunc(s.Services, func(x reconcile.ServiceState) bool { return x.Name == one.Service }) {
 			return false
 		}

@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/pointsman/pointsman/sidecar/internal/api"
+	"github.com/pointsman/pointsman/sidecar/internal/daemon"
 	"github.com/pointsman/pointsman/sidecar/internal/event"
 	"github.com/pointsman/pointsman/sidecar/internal/reconcile"
 )
@@ -40,7 +41,7 @@ func sampleState() *reconcile.State {
 func TestStatus_Tree_ShowsVersionsInstancesAndReasons(t *testing.T) {
 	var out strings.Builder
 	tr := tree{out: &out, now: noon}
-	tr.state(judged(sampleState()))
+	tr.state(daemon.Judged(sampleState()))
 	want := `lb0  ! degraded
 ├─ HAProxy 3.4.7, pid 42, old workers 1, reloads 2, failed 0, last 1m0s ago (service_added)
 ├─ Consul reachable, oldest answer 5s ago
@@ -71,7 +72,7 @@ func TestStatus_TwoBackendsOfAService_EachHasItsOwnReasons(t *testing.T) {
 	}
 	var b strings.Builder
 	tr := tree{out: &b, now: noon}
-	tr.state(judged(s))
+	tr.state(daemon.Judged(s))
 	for _, want := range []string{"├─ pg, backend pg-primary  ! degraded  0 of 1", "└─ pg, backend pg-replica  ✓ in step  1 of 1"} {
 		if !strings.Contains(b.String(), want) {
 			t.Errorf("no %q in\n%s", want, b.String())
@@ -88,7 +89,7 @@ func TestStatus_RoleLost_IsNotCalledGone(t *testing.T) {
 	s.Services[0].Instances = []reconcile.InstanceState{{Server: "api-1", Addr: "10.0.0.1:80", Health: "gone", RoleLost: true, Phase: reconcile.PhaseOut}}
 	var b strings.Builder
 	tr := tree{out: &b, now: noon}
-	tr.state(judged(s))
+	tr.state(daemon.Judged(s))
 	if err := explain(&b, s, nil, "api-1"); err != nil {
 		t.Error(err)
 	}
@@ -108,7 +109,7 @@ func TestStatus_ManyInstances_ThoseUpAreCounted(t *testing.T) {
 	for all, want := range map[bool]int{false: 0, true: maxListed + 1} {
 		var out strings.Builder
 		tr := tree{out: &out, now: noon, all: all}
-		tr.state(judged(s))
+		tr.state(daemon.Judged(s))
 		if got := strings.Count(out.String(), "api-2  up"); got != want || strings.Contains(out.String(), "11 up (--all lists them)") == all || !strings.Contains(out.String(), "api-1  draining") {
 			t.Errorf("all %v: %d instances that are up are listed, want %d:\n%s", all, got, want, out.String())
 		}
@@ -116,11 +117,11 @@ func TestStatus_ManyInstances_ThoseUpAreCounted(t *testing.T) {
 }
 
 func TestStatus_Tree_ShowsCertificatesTheFirstToExpireFirst(t *testing.T) {
-	s := judged(&reconcile.State{LoadBalancer: "lb0"})
+	s := daemon.Judged(&reconcile.State{LoadBalancer: "lb0"})
 	for i := range maxCertificates + 2 {
-		s.Certificates = append(s.Certificates, certificateState{Backend: "shop", Name: fmt.Sprintf("c%d.test", i), Hosts: []string{"a.test", "b.test\x1b[2J"}, NotAfter: noon.AddDate(0, 0, -i)})
+		s.Certificates = append(s.Certificates, daemon.CertificateState{Backend: "shop", Name: fmt.Sprintf("c%d.test", i), Hosts: []string{"a.test", "b.test\x1b[2J"}, NotAfter: noon.AddDate(0, 0, -i)})
 	}
-	s.CertificateProblems = []certificateProblem{{Backend: "shop", File: "/certs/x.pem", Error: "no certificate\x1b[2J"}}
+	s.CertificateProblems = []daemon.CertificateProblem{{Backend: "shop", File: "/certs/x.pem", Error: "no certificate\x1b[2J"}}
 	var out strings.Builder
 	(&tree{out: &out, now: noon}).state(s)
 	for _, want := range []string{
@@ -141,7 +142,7 @@ func serveState(t *testing.T, get func() *reconcile.State) string {
 	t.Helper()
 	log := event.NewLog(noon)
 	log.Add(noon, event.Event{Kind: event.ServerDraining, Service: "api", Backend: "b_api", Server: "slot-1", Instance: "api-1", Reason: "leaving"}, event.Event{Kind: event.ServerUp, Service: "api", Backend: "b_api", Server: "api-2", Instance: "api-2"})
-	return by(served(t, api.Options{State: func() any { return judged(get()) }, Events: log}), "")
+	return by(served(t, api.Options{State: func() any { return daemon.Judged(get()) }, Events: log}), "")
 }
 
 func TestStatus_EachVerdict_HasAnExitCode(t *testing.T) {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/pointsman/pointsman/sidecar/internal/catalog"
+	"github.com/pointsman/pointsman/sidecar/internal/daemon"
 	"github.com/pointsman/pointsman/sidecar/internal/reconcile"
 	"github.com/pointsman/pointsman/sidecar/internal/rollout"
 	"github.com/pointsman/pointsman/sidecar/internal/route"
@@ -74,7 +75,7 @@ func (t *tree) mark(s reconcile.Status) string {
 	return t.paint(statusColours[s], cmp.Or(statusMarks[s], "!")+" "+visible(strings.ReplaceAll(string(s), "_", " ")))
 }
 
-func (t *tree) state(s judgedState) {
+func (t *tree) state(s daemon.JudgedState) {
 	consul := "Consul reachable"
 	if !s.Consul.Reachable {
 		consul = "Consul not reachable"
@@ -94,10 +95,10 @@ func (t *tree) state(s judgedState) {
 		worst[f.Backend] = cmp.Or(worst[f.Backend], f.Status) // the worst comes first
 		notes[f.Backend] = append(notes[f.Backend], line)
 	}
-	for _, one := range s.rollouts {
+	for _, one := range s.Rollouts {
 		if d := one.Document; d != nil && len(d.Shares) > 0 {
 			for i := range s.Services {
-				if backend := s.Services[i].Backend; s.Services[i].Name == one.Service && !isPreview(&s.Services[i]) {
+				if backend := s.Services[i].Backend; s.Services[i].Name == one.Service && !daemon.IsPreview(&s.Services[i]) {
 					walks[backend] = d.State == rollout.Running
 					notes[backend] = append(notes[backend], branch{text: "rollout of " + catalog.Printable(d.Canary), below: leaves(stepLines(d, one.Report, t.now))})
 				}
@@ -190,7 +191,7 @@ func (t *tree) frontend(f *reconcile.FrontendState) branch {
 const maxCertificates = 20
 
 // certificates is those of all services, the first to expire first.
-func (t *tree) certificates(all []certificateState, problems []certificateProblem) branch {
+func (t *tree) certificates(all []daemon.CertificateState, problems []daemon.CertificateProblem) branch {
 	b := branch{text: fmt.Sprintf("certificates %d, cannot be used %d", len(all), len(problems)), fold: fold{level: foldCalm, n: len(all), noun: "certificate"}}
 	if len(problems) > 0 {
 		b.fold = fold{status: reconcile.Degraded, n: len(problems), noun: "certificate", state: "that cannot be used"}
@@ -204,7 +205,7 @@ func (t *tree) certificates(all []certificateState, problems []certificateProble
 		b.below = append(b.below, branch{text: t.paint(red, "!") + " " + visible(fmt.Sprintf("%s of %s cannot be used: %s", p.File, p.Backend, p.Error))})
 	}
 	and(len(problems), func(string, int) fold { return fold{} })
-	byEnd := slices.SortedStableFunc(slices.Values(all), func(x, y certificateState) int { return x.NotAfter.Compare(y.NotAfter) })
+	byEnd := slices.SortedStableFunc(slices.Values(all), func(x, y daemon.CertificateState) int { return x.NotAfter.Compare(y.NotAfter) })
 	for _, c := range byEnd[:min(len(byEnd), maxCertificates)] {
 		b.below = append(b.below, branch{text: visible(fmt.Sprintf("%s of %s (%s) expires %s", c.Name, c.Backend, strings.Join(c.Hosts, ", "), c.NotAfter.Format(time.RFC3339))), fold: detail("certificate", 1)})
 	}

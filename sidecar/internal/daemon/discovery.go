@@ -1,0 +1,464 @@
+package daemon
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/pointsman/pointsman/sidecar/internal/catalog"
+	"github.com/pointsman/pointsman/sidecar/internal/config"
+	"github.com/pointsman/pointsman/sidecar/internal/consul"
+	"github.com/pointsman/pointsman/sidecar/internal/reconcile"
+	"github.com/pointsman/pointsman/sidecar/internal/render"
+	"github.com/pointsman/pointsman/sidecar/internal/route"
+)
+
+// Anyone whose services may claim routes can make a change.
+const (
+	foundGather   = 50 * time.Millisecond // from a change of owners or services until it is made, for more of them
+	foundInterval = time.Second           // between two changes of services, at least
+	// foundSettle is how long a new route waits for the first answers about other services
+	// that may claim it, too.
+	foundSettle = 5 * time.Second
+	// foundShare bounds what looking takes of the time, and foundBurst what it may take at
+	// once after a time of quiet.
+	foundShare = 5
+	foundBurst = 250 * time.Millisecond
+	// maxRefusedLogged is how many refused claims are logged in a minute.
+	maxRefusedLogged = 100
+)
+
+// SavedFound is what was found according to haproxy.cfg, as far as the settings allow it:
+// what is known while Consul has said nothing.
+func SavedFound(cfg config.Config) route.Found {
+	content, _ := render.ReadRegular(cfg.HAProxy.Config) // there may be none yet
+	return stillAllowed(cfg, render.FoundIn(content))
+}
+
+// WithTaken is the settings with what haproxy.cfg, and the operator's own file before it,
+// have besides what is found. A template that cannot be rendered is found by what renders
+// with it.
+func WithTaken(cfg config.Config) config.Config {
+	cfg.Taken = nil
+	r, err := NewRenderer(cfg)
+	if err != nil {
+		return cfg
+	}
+	content, _ := r.Render(nil)
+	cfg.Taken = render.Names(content)
+	if path := cfg.HAProxy.BaseConfig; path != "" {
+		base, _ := render.ReadRegular(path) // one that cannot be read is HAProxy's error
+		cfg.Taken = append(cfg.Taken, render.Names(base)...)
+	}
+	return cfg
+}
+
+// stillAllowed leaves out what the settings do not allow.
+func stillAllowed(cfg config.Config, found route.Found) route.Found {
+	var unknown []route.Candidate
+	for _, r := range found.Routes {
+		unknown = append(unknown, route.Candidate{Service: r.Service})
+	}
+	slices.SortFunc(unknown, func(a, b route.Candidate) int { return strings.Compare(a.Service, b.Service) })
+	unknown = slices.CompactFunc(unknown, func(a, b route.Candidate) bool { return a.Service == b.Service })
+	allowed, _ := route.Discover(cfg.Rules(), time.Now(), false, found, unknown)
+	return allowed.After(found, time.Now())
+}
+
+// withCandidates is the settings with the services that are watched besides those of the
+// settings.
+func withCandidates(cfg config.Config, found route.Found, services []string) config.Config {
+	all := slices.Clone(found.Services)
+	for _, s := range services {
+		isOwn := slices.ContainsFunc(cfg.Services, func(c config.Service) bool { return c.Name == s || c.Backend == s })
+		if !isOwn && !slices.ContainsFunc(all, func(f route.FoundService) bool { return f.Name == s }) {
+			all = append(all, route.FoundService{Name: s})
+		}
+	}
+	return cfg.With(route.Found{Services: all})
+}
+
+// watchedWith is the settings' services, those found, and the candidates besides.
+func watchedWith(cfg config.Config, found route.Found, services []string, own []consul.Listener) []consul.Service {
+	out := watched(withCandidates(cfg, found, services), own)
+	for i := len(watched(cfg, nil)); i < len(out); i++ {
+		out[i].Quiet = !slices.ContainsFunc(found.Services, func(f route.FoundService) bool { return f.Name == out[i].Name })
+	}
+	return out
+}
+
+// candidates is what the services say that may claim routes.
+func candidates(cfg config.Config, services []string, snap catalog.Snapshot) (out []route.Candidate) {
+	seen := map[string]bool{}
+	add := func(name, backend string) {
+		if seen[name] {
+			return
+		}
+		seen[name] = true
+		s := snap.Service(backend)
+		c := route.Candidate{Service: name, Known: s.Known}
+		for _, claim := range s.Claims {
+			c.Claims = append(c.Claims, route.Claim(claim))
+		}
+		out = append(out, c)
+	}
+	for _, s := range cfg.Services {
+		add(s.Name, s.Backend)
+	}
+	for _, s := range services {
+		add(s, s)
+	}
+	return out
+}
+
+// finder follows what services claim, beside the agent's loop.
+type finder struct {
+	log    hclog.Logger
+	source *consul.Source
+	again  chan struct{} // one value: the settings are new
+
+	problems atomic.Pointer[[]route.Problem]
+
+	// The daemon's mu guards these.
+	watched   []string // services that are looked at
+	isSettled bool     // by what Consul said last, new routes may get an owner
+	discovery route.Finder
+
+	// The rest belongs to the goroutine of followFound.
+	named   []string             // services that may claim routes
+	isNamed bool                 // they are known, by the settings of now
+	since   map[string]time.Time // by service, since when its first answer is awaited
+	waiting time.Time            // since when routes are held up by that; zero: they are not
+	changed time.Time            // when the services last changed
+	other   time.Time            // since when other owners or services are found, which wait; zero: none do
+	rested  time.Time            // when looking would have had its share of the time
+	logged  map[route.Problem]bool
+	minute  time.Time // since when refused counts
+	refused int       // new refused claims, logged or not
+}
+
+func newFinder(source *consul.Source, log hclog.Logger) *finder {
+	f := &finder{log: log, source: source, again: make(chan struct{}, 1), since: map[string]time.Time{}}
+	f.problems.Store(&[]route.Problem{})
+	return f
+}
+
+// reconfigured makes it go on with the settings of now.
+func (f *finder) reconfigured() {
+	select {
+	case f.again <- struct{}{}:
+	default:
+	}
+}
+
+// followFound makes services and routes of what is claimed in Consul, until ctx ends.
+func (d *Daemon) followFound(ctx context.Context) error {
+	f := d.finder
+	names := make(chan []string, 1)
+	stop := func() {}
+	defer func() { stop() }()
+	follow := func() {
+		stop()
+		stop = func() {}
+		d.mu.Lock()
+		rules := d.cfg.Rules()
+		d.mu.Unlock()
+		f.isNamed = false
+		select {
+		case <-names: // of the settings of before
+		default:
+		}
+		if len(rules.Frontends) == 0 {
+			return
+		}
+		asking, end := context.WithCancel(ctx)
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			f.source.FollowNames(asking, rules.Takes, func(found []string) {
+				select {
+				case <-names:
+				default:
+				}
+				names <- found
+			})
+		}()
+		stop = func() { end(); <-done }
+	}
+	follow()
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case f.named = <-names:
+			f.isNamed = true
+		case <-f.again:
+			follow()
+		case <-f.source.Claimed():
+		case <-timer.C:
+		}
+		if pause := f.pause(time.Now()); pause > 0 {
+			select {
+			case <-ctx.Done():
+				continue
+			case <-time.After(pause):
+			}
+		}
+		select {
+		case f.named = <-names:
+			f.isNamed = true
+		default:
+		}
+		timer.Reset(d.find(time.Now()))
+	}
+}
+
+// pause is how long the next look has to wait.
+func (f *finder) pause(now time.Time) time.Duration { return f.rested.Sub(now) }
+
+// looked takes that a look began and ended. A slow one, as the first, holds up the next
+// for a bounded time.
+func (f *finder) looked(began, ended time.Time) {
+	if earliest := began.Add(-foundShare * foundBurst); f.rested.Before(earliest) {
+		f.rested = earliest
+	}
+	f.rested = f.rested.Add(foundShare * ended.Sub(began))
+	if latest := ended.Add(foundSettle); f.rested.After(latest) {
+		f.rested = latest
+	}
+}
+
+// gathers is how long what is found waits for more. Of two services that claim a route at
+// one moment, all load balancers are to see both before one of them gets it. Other services
+// may take a reload.
+func (f *finder) gathers(rules route.Rules, found, before route.Found, now time.Time) (wait time.Duration) {
+	hasServices := found.HasServicesOf(before)
+	if !hasServices || rules.HasNewOwner(found, before) {
+		if f.other.IsZero() {
+			f.other = now
+		}
+		wait = f.other.Add(foundGather).Sub(now)
+	}
+	if !hasServices {
+		wait = max(wait, f.changed.Add(foundInterval).Sub(now))
+	}
+	if wait <= 0 {
+		f.other = time.Time{}
+	}
+	return wait
+}
+
+// find decides what is found, and gives the time until it is to be called again.
+func (d *Daemon) find(now time.Time) time.Duration {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	f, rules := d.finder, d.cfg.Rules()
+	began := time.Now()
+	defer func() { f.looked(began, time.Now()) }()
+	watch, problems := rules.Watch(f.named, d.found)
+	if !slices.Equal(watch, f.watched) {
+		f.watched = watch
+		d.watchServices()
+	}
+	said := candidates(d.cfg, watch, f.source.Snapshot())
+	settled, again := f.settled(said, now)
+	f.isSettled = settled
+	found, refused := f.discovery.Find(rules, now, settled, d.found, said)
+	f.tell(append(problems, refused...), now)
+	if wait := f.gathers(rules, found, d.found, now); wait > 0 {
+		return min(again, wait)
+	}
+	d.setFound(found)
+	if next := d.found.Next(rules.Grace); !next.IsZero() {
+		wait := foundGather
+		if !settled { // what is over may have to stay
+			wait = foundInterval
+		}
+		again = min(again, max(next.Sub(now), wait))
+	}
+	return again
+}
+
+// settled reports whether nothing is awaited that may claim a route, and else how long it
+// is waited for: no longer for several services that come one after the other than for one.
+func (f *finder) settled(said []route.Candidate, now time.Time) (settled bool, again time.Duration) {
+	again = time.Hour
+	since := map[string]time.Time{}
+	isWaiting := false
+	for _, c := range said {
+		if c.Known {
+			continue
+		}
+		at, was := f.since[c.Service]
+		if !was {
+			at = now
+		}
+		since[c.Service] = at
+		if wait := at.Add(foundSettle).Sub(now); wait > 0 {
+			isWaiting, again = true, min(again, wait)
+		}
+	}
+	f.since = since
+	if !isWaiting || !f.isNamed {
+		f.waiting = time.Time{}
+		return f.isNamed, again
+	}
+	if f.waiting.IsZero() {
+		f.waiting = now
+	}
+	if wait := f.waiting.Add(foundSettle).Sub(now); wait > 0 {
+		return false, min(again, wait)
+	}
+	return true, again
+}
+
+// tell publishes the problems, and logs each once, as far as there are not too many.
+func (f *finder) tell(problems []route.Problem, at time.Time) {
+	if at.Sub(f.minute) >= time.Minute {
+		if more := f.refused - maxRefusedLogged; more > 0 {
+			f.log.Warn("route claims refused too often, not all logged", "not_logged", more)
+		}
+		f.minute, f.refused = at, 0
+	}
+	now := make(map[route.Problem]bool, len(problems))
+	for _, p := range problems {
+		if now[p] = true; f.logged[p] {
+			continue
+		}
+		if f.refused++; f.refused <= maxRefusedLogged {
+			f.log.Warn("route claim refused", "frontend", p.Frontend, "service", p.Service, "claim", p.Claim, "owner", p.Owner, "reason", p.Reason)
+		}
+	}
+	f.logged = now
+	if len(problems)+len(*f.problems.Load()) > 0 {
+		f.problems.Store(&problems)
+	}
+}
+
+// setFound renders with what is found now. The caller holds mu.
+func (d *Daemon) setFound(found route.Found) {
+	before := d.found
+	found = found.After(before, time.Now())
+	d.found = found
+	if found.Equal(before) {
+		return
+	}
+	if found.HasServicesOf(before) {
+		d.setRoutes()
+		return
+	}
+	d.finder.changed = time.Now()
+	cfg := d.whole(asStarted(d.cfg, d.started))
+	r, err := newRendererWith(cfg, d.peers)
+	if err != nil {
+		d.finder.log.Error("haproxy.cfg cannot be rendered, keeping current routes", "error", err)
+		d.found = before
+		return
+	}
+	d.finder.log.Info("services and routes from Consul changed", "services", len(found.Services), "services_were", len(before.Services), "routes", len(found.Routes), "routes_were", len(before.Routes))
+	d.reconfigure(r, automatic(settings(cfg, r)))
+	d.watchServices()
+	d.catalog.SetBackends(shared(cfg))
+}
+
+// setRoutes has only other routes. The caller holds mu.
+func (d *Daemon) setRoutes() {
+	cfg, routes := asStarted(d.cfg, d.started), map[string][]route.Route{}
+	cfg.Frontends = cfg.Routed(d.found)
+	for _, f := range cfg.Frontends {
+		routes[f.Name] = f.Compiled()
+	}
+	r := d.newest.WithRoutes(routes, d.found)
+	set := automatic(d.set)
+	set.OnlyRoutes, set.Renderer, set.Maps = true, renderer{r}, routeMaps(cfg)
+	d.reconfigure(r, set)
+}
+
+// automatic is settings that no operator has changed.
+func automatic(set reconcile.Settings) reconcile.Settings {
+	set.Automatic = true
+	return set
+}
+
+// reconfigure has the agent go on with other settings. The caller holds mu.
+func (d *Daemon) reconfigure(r *render.Renderer, set reconcile.Settings) {
+	d.newest = r
+	d.agent.Reconfigure(set)
+	set.Automatic, set.OnlyRoutes = false, false // they are of this once
+	d.set = set
+}
+
+// foundBy is what is found by new settings, and the services that are to be watched besides
+// theirs, by what Consul has said so far: a route or a service that leaves the settings and
+// is claimed in Consul is there all the time. The caller holds mu.
+func (d *Daemon) foundBy(cfg config.Config) (found route.Found, watch []string) {
+	rules, snap := cfg.Rules(), d.source.Snapshot()
+	tags, meta := rules.Prefixes()
+	tagsWere, metaWere := d.cfg.Rules().Prefixes()
+	if !d.finder.isSettled || !slices.Equal(tags, tagsWere) || !slices.Equal(meta, metaWere) {
+		return stillAllowed(cfg, d.found), d.finder.watched // other claims are known, or too few
+	}
+	named := slices.Clone(d.finder.watched)
+	for _, s := range d.cfg.Services {
+		if s.Name == s.Backend && rules.Takes(s.Name, tagClaims(snap.Service(s.Backend).Claims)) {
+			named = append(named, s.Name)
+		}
+	}
+	watch, _ = rules.Watch(named, d.found)
+	found, _ = route.Discover(rules, time.Now(), true, d.found, candidates(cfg, watch, snap))
+	return found.After(d.found, time.Now()), watch
+}
+
+func tagClaims(claims []catalog.Claim) (tags []string) {
+	for _, c := range claims {
+		if c.Meta == "" {
+			tags = append(tags, c.Text)
+		}
+	}
+	return tags
+}
+
+// watchServices watches the services of the settings, those that were found, and those that
+// may claim a route. The caller holds mu.
+func (d *Daemon) watchServices() {
+	if err := d.source.SetServices(d.watching()); err != nil {
+		d.finder.log.Error("services from Consul cannot be watched", "error", err) // their names are checked
+	}
+}
+
+// watching is the services that are to be watched. The caller holds mu.
+func (d *Daemon) watching() []consul.Service {
+	return watchedWith(d.cfg, d.found, d.finder.watched, ownListeners(d.cfg, d.newest, d.status.Addr()))
+}
+
+// whole is settings with what was found. The caller holds mu, or is alone.
+func (d *Daemon) whole(cfg config.Config) config.Config { return cfg.With(d.found) }
+
+// findOnce is what services claim now, for a command that runs once: their problems, after
+// source has answered for the services of the settings.
+func findOnce(ctx context.Context, cfg config.Config, found route.Found, source *consul.Source, own []consul.Listener, wait func(config.Config) error) ([]route.Problem, error) {
+	rules := cfg.Rules()
+	if len(rules.Frontends) == 0 {
+		return nil, nil
+	}
+	named, err := source.NamesOnce(ctx, rules.Takes)
+	if err != nil {
+		return nil, err
+	}
+	services, problems := rules.Watch(named, found)
+	all := withCandidates(cfg, found, services)
+	if err := source.SetServices(watched(all, own)); err != nil {
+		return nil, err
+	}
+	if err := wait(all); err != nil {
+		return nil, err
+	}
+	_, refused := route.Discover(rules, time.Now(), true, found, candidates(cfg, services, source.Snapshot()))
+	return append(problems, refused...), nil
+}

@@ -1,0 +1,8 @@
+// Package daemon is the running sidecar: the parts that its settings ask for, put
+// together, and what runs beside the agent's loop (discovery of routes, certificates,
+// peers, its registrations in Consul, the API).
+//
+// The parts come from functions of their own (parts.go, once.go), so that a command that
+// looks at HAProxy or Consul once, such as plan, render or check, sees what the running
+// sidecar would see. The package reads neither arguments nor the environment.
+package daemon

@@ -1,0 +1,34 @@
+package daemon
+
+import (
+	"github.com/pointsman/pointsman/sidecar/internal/reconcile"
+	"github.com/pointsman/pointsman/sidecar/internal/route"
+)
+
+// JudgedState is the body of /api/v1/state: what the agent knows, and how the
+// load balancer does.
+type JudgedState struct {
+	*reconcile.State
+	Verdict reconcile.Verdict `json:"verdict"`
+
+	Certificates        []CertificateState   `json:"certificates,omitempty"`
+	CertificateProblems []CertificateProblem `json:"certificate_problems,omitempty"`
+
+	Actions       []string        `json:"actions,omitempty"`        // that the token allows: drain, guard, maintenance, rollout
+	RouteProblems []route.Problem `json:"route_problems,omitempty"` // claims of services that are not followed
+
+	// FixedShares is why a service can have no other shares of a rollout than 0 and 100.
+	FixedShares map[string]string `json:"fixed_shares,omitempty"`
+
+	Rollouts []OneRollout `json:"-"` // from /api/v1/rollouts, for the tree
+}
+
+// Judged is a state with its verdict.
+func Judged(s *reconcile.State) JudgedState { return JudgedState{State: s, Verdict: verdictOf(s)} }
+
+// HeadOf is the judged state without its services, and these.
+func HeadOf(s *reconcile.State) (JudgedState, []reconcile.ServiceState) {
+	head := *s
+	head.Services = []reconcile.ServiceState{}
+	return JudgedState{State: &head, Verdict: verdictOf(s)}, s.Services
+}
