@@ -31,10 +31,15 @@ func (l latency) measure(ctx context.Context, b *bench) error {
 	if err := s.startSidecar(ctx, b); err != nil {
 		return err
 	}
+	return l.measureOn(ctx, b, s, l.subjects)
+}
+
+// measureOn measures the subjects that are made, the sidecar first, and notes the figures.
+func (l latency) measureOn(ctx context.Context, b *bench, s *site, subjectsOf func(context.Context, *bench, *site, *errgroup.Group) ([]*subject, error)) error {
 	group, ctx := errgroup.WithContext(ctx)
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	subjects, err := l.subjects(ctx, b, s, group)
+	subjects, err := subjectsOf(ctx, b, s, group)
 	if err != nil {
 		return err
 	}

@@ -39,9 +39,11 @@ func routeChanges(ctx context.Context, b *bench) error {
 	if err != nil {
 		return err
 	}
-	group, ctx := errgroup.WithContext(ctx)
-	ctx, stop := context.WithCancel(ctx)
-	defer stop()
+	return l.measureOn(ctx, b, s, l.routeSubjects)
+}
+
+// routeSubjects returns the sidecar and the floor.
+func (l latency) routeSubjects(ctx context.Context, _ *bench, s *site, group *errgroup.Group) ([]*subject, error) {
 	subjects := make([]*subject, 2)
 	for i, of := range []struct {
 		name, socket, file string
@@ -52,7 +54,7 @@ func routeChanges(ctx context.Context, b *bench) error {
 	} {
 		socket, err := openSocket(ctx, of.socket)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		context.AfterFunc(ctx, socket.close)
 		for k := range of.targets {
@@ -71,25 +73,14 @@ func routeChanges(ctx context.Context, b *bench) error {
 		return fmt.Sprintf("set map %s %s %s", s.bare.Path(floorMap), key, routeValue(floorService, strip))
 	})
 	if err != nil {
-		return err
+		return nil, err
 	}
 	f.changed = subjects[1].unseen
 	group.Go(func() error { return f.run(ctx) })
-	if err := pause(ctx, settleTime); err != nil {
-		return err
-	}
 	for _, subject := range subjects {
 		subject.values = make([]int, len(subject.targets)) // they strip nothing yet
 	}
-	measured := l.runs(ctx, b, s, subjects)
-	if measured == nil && b.wantsProfile() {
-		measured = b.profile(ctx, s.lb, func() error {
-			_, err := subjects[0].measure(ctx, l.changes*l.blocks, l.every)
-			return err
-		})
-	}
-	stop()
-	return errors.Join(measured, group.Wait())
+	return subjects, pause(ctx, settleTime)
 }
 
 // newRouteSite is newSite with instances that claim routes, by which the sidecar finds
