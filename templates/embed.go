@@ -1,6 +1,5 @@
 // Package templates holds the built-in template of haproxy.cfg. It is a
-// package because go:embed cannot reach upward. It imports nothing and only
-// the sidecar's cli imports it.
+// package because go:embed cannot reach upward. It imports nothing.
 package templates
 
 import _ "embed"

@@ -50,7 +50,7 @@ func TestTheClientBelievesNothingElse(t *testing.T) {
 		{"drained with sessions", `{"load_balancer":"lb0","service":"api","instance":"api-1","drained":true,"sessions":1,"index":7}`, 200, drain, "inconsistent answer"},
 		{"drained by old knowledge", `{"load_balancer":"lb0","service":"api","instance":"api-1","drained":true,"sessions":0,"index":6}`, 200, drain, "inconsistent answer"},
 		{"a state of another", `{"load_balancer":"lb1","services":[{"name":"api"}]}`, 200, view, `the load balancer "lb1"`},
-		{"a state without the service, of a sidecar that starts", `{"load_balancer":"lb0","services":[],"ready":false,"not_ready":"agent not started"}`, 200, view, `the sidecar is not ready: "agent not started"`},
+		{"a state without the service, of a sidecar that starts", `{"load_balancer":"lb0","services":[],"ready":false,"not_ready":"the sidecar is starting"}`, 200, view, `the sidecar is not ready: "the sidecar is starting"`},
 		{"released by another", `{"load_balancer":"lb1","service":"api","released":[]}`, 200, release, `the load balancer "lb1"`},
 		{"another service released", `{"load_balancer":"lb0","service":"web","released":["w"]}`, 200, release, `about the service "web"`},
 		{"no token", `{"error":"x"}`, 401, live, `status 401: "x"`},

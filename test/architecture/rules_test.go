@@ -15,7 +15,7 @@ type rule struct {
 	tests   []string // what its tests may import besides
 }
 
-// rules is docs/architecture.md as a table. A package without a row fails the
+// rules is every edge that is allowed; docs/architecture.md has the picture. A package without a row fails the
 // test: give it one when you create it, and ask whether the edge points inward.
 var rules = []rule{
 	// The sidecar.
@@ -49,7 +49,7 @@ var rules = []rule{
 	{place: sidecar + "consul/...", imports: append([]string{"registrator/contract/...", "internal/credential"}, core...), tests: fakes},
 	{place: sidecar + "haproxy/...", imports: core, tests: fakes},
 	{place: sidecar + "render/...", imports: append([]string{sidecar + "haproxycfg"}, core...), tests: append([]string{"templates"}, fakes...)},
-	// The page shows agent.State, a value; the agent knows nothing of the page.
+	// The page shows reconcile.State, a value; the agent knows nothing of the page.
 	{place: sidecar + "api/...", imports: append([]string{sidecar + "reconcile/...", "internal/credential", sidecar + "event", "registrator/contract/...", "registrator/sidecarapi"}, core...), tests: fakes},
 	// It keeps what happened: it reads the agent's State and takes its calls.
 	{place: sidecar + "event", imports: append([]string{sidecar + "reconcile/..."}, core...)},

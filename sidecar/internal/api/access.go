@@ -77,7 +77,7 @@ func newGate(a Access, log hclog.Logger) (*gate, error) {
 		}
 	}
 	if err := errors.Join(errs...); err != nil {
-		return nil, fmt.Errorf("status: access: %w", err)
+		return nil, fmt.Errorf("api: access: %w", err)
 	}
 	return g, nil
 }

@@ -84,10 +84,10 @@ type Options struct {
 
 func (o *Options) check() error {
 	if _, _, err := net.SplitHostPort(o.Address); err != nil {
-		return fmt.Errorf("status: address %q: %w", o.Address, err)
+		return fmt.Errorf("api: address %q: %w", o.Address, err)
 	}
 	if o.State == nil || o.Ready == nil || o.Alive == nil || o.Metrics == nil {
-		return errors.New("status: State, Ready, Alive and Metrics must be set")
+		return errors.New("api: State, Ready, Alive and Metrics must be set")
 	}
 	if o.MaxConnections == 0 {
 		o.MaxConnections = DefaultMaxConnections

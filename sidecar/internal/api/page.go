@@ -29,12 +29,12 @@ func isPage(p string) bool { return p == "/" || path.Dir(p)+"/" == pageFile }
 func addPage(paths map[string]http.Handler) error {
 	entries, err := pageFiles.ReadDir("page")
 	if err != nil {
-		return fmt.Errorf("status: page: %w", err)
+		return fmt.Errorf("api: page: %w", err)
 	}
 	for _, e := range entries {
 		content, err := pageFiles.ReadFile("page/" + e.Name())
 		if err != nil {
-			return fmt.Errorf("status: page: %w", err)
+			return fmt.Errorf("api: page: %w", err)
 		}
 		at := pageFile + e.Name()
 		if e.Name() == "index.html" {

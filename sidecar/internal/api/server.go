@@ -77,7 +77,7 @@ func (s *Server) Run(ctx context.Context) error {
 	var config net.ListenConfig
 	listener, err := config.Listen(ctx, "tcp", s.options.Address)
 	if err != nil {
-		return fmt.Errorf("status: %w", err)
+		return fmt.Errorf("api: %w", err)
 	}
 	return s.serve(ctx, listener)
 }
@@ -114,12 +114,12 @@ func (s *Server) serve(ctx context.Context, listener net.Listener) error {
 	go func() { served <- server.Serve(s.gate.listener(newLimitedListener(listener, s.options))) }()
 	select {
 	case err := <-served: // never nil
-		return fmt.Errorf("status: serve: %w", err)
+		return fmt.Errorf("api: serve: %w", err)
 	case <-ctx.Done():
 	}
 	err := stop(ctx, server)
 	if ended := <-served; !errors.Is(ended, http.ErrServerClosed) {
-		err = errors.Join(err, fmt.Errorf("status: serve: %w", ended))
+		err = errors.Join(err, fmt.Errorf("api: serve: %w", ended))
 	}
 	return err
 }
@@ -134,7 +134,7 @@ func stop(ctx context.Context, server *http.Server) error {
 		err = server.Close()
 	}
 	if err != nil {
-		return fmt.Errorf("status: stop: %w", err)
+		return fmt.Errorf("api: stop: %w", err)
 	}
 	return nil
 }

@@ -1,6 +1,6 @@
-// Package cli is the command line of the sidecar: its commands, its exit
-// codes, and the only place where the parts are put together. Nothing below it
-// reads arguments, the environment or the host's name.
+// Package cli is the command line of the sidecar: its commands and its exit codes.
+// Nothing below it reads arguments or the environment. What runs is in daemon; a command
+// asks the running sidecar, or looks with daemon's parts.
 package cli
 
 import (

@@ -259,6 +259,7 @@ func (c *canaryRollout) Abort(ctx context.Context, reason string) (deploy.Rollou
 		switch c.seen(d).State {
 		case deploy.Promoted, deploy.RolloutAborted, deploy.RolloutReplaced:
 			return nil, errUnchanged
+		case deploy.Prepared, deploy.Walking, deploy.RolloutPaused:
 		}
 		return d.Abort(c.author(), rollout.Text(reason))
 	})

@@ -8,6 +8,5 @@
 // look before it is used, and no string in it can break out of its place in
 // haproxy.cfg or in a line on HAProxy's socket.
 //
-// It is a leaf: it imports nothing of this project, and it does no I/O but by
-// the function that it is given. Only cli imports it.
+// It does no I/O but by the function that it is given.
 package config

@@ -107,8 +107,9 @@ func protocolCheck(s *Service) []string {
 		return []string{"option pgsql-check" + user}
 	case CheckMySQL:
 		return []string{"option mysql-check" + user}
+	case CheckHTTP, CheckTCP: // of the template
 	}
-	return nil // of the template
+	return nil
 }
 
 // checkType is the protocol of a health check.

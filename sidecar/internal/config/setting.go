@@ -24,7 +24,7 @@ type setting[T any] struct {
 }
 
 // EnvPrefix begins the names of the settings' environment variables. What else
-// may begin so is in Sources.Foreign.
+// may begin so is in Sources.IgnoredEnv.
 const EnvPrefix = "POINTSMAN_"
 
 // env gives the name of the environment variable.

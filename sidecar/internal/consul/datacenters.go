@@ -13,7 +13,7 @@ import (
 const (
 	// otherWait is how long, after its watch has begun, an answer about a service in
 	// another datacenter than the first is waited for: less than a command that asks once
-	// waits, catalogWait of cli.
+	// waits, catalogWait of daemon.
 	otherWait = 5 * time.Second
 	// maxMerged is how many answers of several datacenters a Source can still tell apart.
 	// The loop is not more behind than a few.

@@ -11,6 +11,6 @@
 //
 // It reads no environment: of consul/api it uses names and the TLS set-up only,
 // since api.NewClient reads CONSUL_* on its own. The settings that Consul's own
-// CLI takes from there are the caller's to pass in. cli makes a Source, which agent
-// uses through its own interface, or a Reader; nothing else may import this package.
+// CLI takes from there are the caller's to pass in. The agent's loop uses
+// a Source through an interface of its own.
 package consul

@@ -4,5 +4,6 @@
 //
 // The parts come from functions of their own (parts.go, once.go), so that a command that
 // looks at HAProxy or Consul once, such as plan, render or check, sees what the running
-// sidecar would see. The package reads neither arguments nor the environment.
+// sidecar would see. The package reads no arguments, and
+// of the environment only what systemd passes.
 package daemon

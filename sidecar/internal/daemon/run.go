@@ -295,7 +295,7 @@ func (d *Daemon) alive() error {
 		last = d.agent.State().Started
 	}
 	if since := time.Since(last); !last.IsZero() && since > limit {
-		return fmt.Errorf("agent loop last ran %s ago", since.Round(time.Second))
+		return fmt.Errorf("loop last ran %s ago", since.Round(time.Second))
 	}
 	return nil
 }

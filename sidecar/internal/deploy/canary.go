@@ -83,6 +83,7 @@ func (r Rollout) leaves() error {
 		return fmt.Errorf("%w: it was ended or replaced by %s", errPaused, Quote(r.By))
 	case Prepared:
 		return fmt.Errorf("%w: %s went back to the old version", errPaused, Quote(r.By))
+	case Walking, RolloutPaused:
 	}
 	return fmt.Errorf("%w: it is %s at %d%% by %s since its promotion", errPaused, r.State, r.Share, Quote(r.By))
 }

@@ -11,5 +11,4 @@
 //
 // It does no I/O of its own: the catalog, the load balancers and what starts
 // and stops nodes are behind interfaces. It imports nothing of this project.
-// cli and nodes import it.
 package deploy

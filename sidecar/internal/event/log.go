@@ -4,8 +4,7 @@
 // Its invariant: an event costs the agent's loop no wait and bounded memory. A
 // reader that is too slow gets an event that says that it has missed some.
 //
-// It knows reconcile and plan, whose Recorder it implements. status and cli import
-// it.
+// It implements the Recorder of reconcile.
 package event
 
 import (

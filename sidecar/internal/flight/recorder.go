@@ -2,8 +2,7 @@
 // an error is one file, whose decisions can be made again.
 //
 // Its invariants: what it keeps is bounded; it changes nothing that it is given, and the
-// loop waits for nothing in it but a lock that is held for no I/O. It imports plan and
-// catalog only. cli imports it.
+// loop waits for nothing in it but a lock that is held for no I/O.
 package flight
 
 import (

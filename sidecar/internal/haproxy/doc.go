@@ -10,6 +10,5 @@
 // Names, addresses and options come from the outside and are checked once more
 // before they are sent, though the package that made them has checked them too.
 //
-// It has adapter's rank: it imports catalog and plan, and only cli, which
-// wires it, may import it. It implements agent.HAProxy.
+// It implements the interfaces HAProxy and Maps of reconcile.
 package haproxy

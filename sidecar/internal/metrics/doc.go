@@ -4,7 +4,4 @@
 // all its series exist from the start with 0, or it is a service's name, and
 // then the series goes when the service goes. No server and no instance is
 // ever a label.
-//
-// It imports only catalog and plan. Only cli imports it, and gives it to the
-// agent and to the status server.
 package metrics

@@ -162,7 +162,7 @@ func (b *backendPlan) kept() []FileServer {
 			f.Addr, f.Disabled, drain[f.Name] = st.Addr, false, false
 		case Delete:
 			gone[f.Name] = true
-		case Add, EnableHealth, EnableAgent, DisableAgent, Shutdown:
+		case Add, EnableHealth, EnableAgent, DisableAgent, Shutdown, AddBackend, PublishBackend, UnpublishBackend, DeleteBackend:
 		}
 	}
 	for i := range after {

@@ -3,8 +3,7 @@
 //
 // Its invariants: a change is done only once HAProxy shows it; one goroutine
 // changes HAProxy; nothing is sent that plan has not decided. It declares the
-// interfaces that it consumes and imports plan, catalog and route only. cli imports
-// it.
+// interfaces that it consumes and imports plan, catalog and route only.
 package reconcile
 
 import (
@@ -197,7 +196,7 @@ func New(o Options) (*Agent, error) {
 
 		announced: map[string]map[netip.AddrPort]bool{},
 	}
-	a.show(&State{LoadBalancer: o.Name, Version: o.Version, NotReady: "agent not started", File: FileState{LeftOut: []LeftOutState{}}, Services: []ServiceState{}, Frontends: []FrontendState{}, Drains: []catalog.OperatorDrain{}})
+	a.show(&State{LoadBalancer: o.Name, Version: o.Version, NotReady: "the sidecar is starting", File: FileState{LeftOut: []LeftOutState{}}, Services: []ServiceState{}, Frontends: []FrontendState{}, Drains: []catalog.OperatorDrain{}})
 	return a, nil
 }
 

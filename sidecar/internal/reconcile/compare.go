@@ -13,7 +13,7 @@ import (
 type comparison struct {
 	isWhole bool // else it only tells who serves, and whether in maintenance
 	asked   []string
-	began   uint64 // knowledge.clock
+	began   uint64 // observedCache.clock
 	took    time.Duration
 
 	observed plan.Observed

@@ -29,7 +29,7 @@ func (c *pace) next(now time.Time, waiting []plan.Waiting) time.Duration {
 		case plan.ForSessions, plan.ForReplacement, plan.ForCheck:
 			w.Sessions, w.Check, w.Down = 0, plan.Check{}, 0
 			polled = append(polled, w)
-		case plan.ForGuard, plan.ForDamping, plan.ForSlot, plan.ForConsul:
+		case plan.ForGuard, plan.ForDamping, plan.ForSlot, plan.ForConsul, plan.ForAgent:
 		}
 	}
 	c.polled = polled

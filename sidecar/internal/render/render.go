@@ -3,8 +3,7 @@
 // has found valid, by one rename.
 //
 // Its invariant: what it renders holds the complete state with literal
-// addresses, and the file at the path is always a whole one. It imports
-// catalog and plan of ours; only cli and tests import it.
+// addresses, and the file at the path is always a whole one.
 package render
 
 import (

@@ -187,10 +187,10 @@ func (d *Document) Resume(a Author) (*Document, error) {
 }
 
 func (d *Document) isNot(want State) error {
-	switch d.State {
-	case "":
+	if d.State == "" {
 		return ErrNone
-	case want: // and has no steps
+	}
+	if d.State == want {
 		return errors.New("the rollout has no steps: use set, promote or abort")
 	}
 	return fmt.Errorf("the rollout is %s, want one that is %s", d.State, want)
