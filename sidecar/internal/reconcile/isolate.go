@@ -130,6 +130,7 @@ func (a *Agent) leaveOut(set *Settings, i int, good []byte, left map[string]left
 			set.Services[i] = was
 		}
 		set.Services[i].Options = options
+		set.Services[i].Defaults = "" // it has its own, which HAProxy does not have by that name
 		set.Services[i].Operator = r.(divisible).Operator(svc.Backend)
 		set.Services[i].Checked = slices.Contains(strings.Fields(options), "check")
 		return true

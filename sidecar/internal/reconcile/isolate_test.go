@@ -395,3 +395,27 @@ func TestRejectedService_StaticBalanceAndLimit_StayAsTheyWere(t *testing.T) {
 		}
 	})
 }
+
+// A discovered service that is kept has defaults of its own, by which HAProxy cannot add it:
+// should its backend be lost, a reload brings it.
+func TestIsolate_DiscoveredServiceKept_ComesByReloadOnly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := poisoned(t)
+		b.haproxy.with(func() { b.haproxy.caps.Backends = true })
+		discovered := func(api *plan.Service) { api.Defaults, api.Mode = "pointsman.profile.web", "http" }
+		b.reconfigureWith("api_nodes=1 web_nodes=2", discovered)
+		b.wantRuns("api_nodes=1 web_nodes=2")
+		b.passes(time.Second)
+		b.reconfigureWith("api_nodes=bad web_nodes=3", discovered)
+		b.wantRuns("api_nodes=1 web_nodes=3")
+		b.wantLeftOut("api api_nodes true [ALERT] api_nodes;")
+		b.passes(time.Minute)
+		b.haproxy.with(func() { delete(b.haproxy.backends, "api_nodes"); b.haproxy.sent = nil })
+		b.passes(2 * time.Minute) // a comparison of everything
+		b.haproxy.with(func() {
+			if _, has := b.haproxy.backends["api_nodes"]; !has || slices.ContainsFunc(b.haproxy.sent, func(line string) bool { return strings.HasPrefix(line, "add_backend") }) {
+				t.Errorf("the backend is there: %v, sent were %q", has, b.haproxy.sent)
+			}
+		})
+	})
+}

@@ -137,7 +137,7 @@ func TestAKeptServiceIsAsItWasWithTheServersOfNow(t *testing.T) {
 	}
 	text := string(content)
 	for what, want := range map[string]int{
-		"X-Was yes": 1, "fooo": 0, "\nbackend web_nodes from pointsman.defaults\n": 1, "frontend web_nodes.front from pointsman.defaults\n": 1,
+		"X-Was yes": 1, "fooo": 0, "\ndefaults pointsman.kept.web_nodes.1\n": 1, "\nbackend web_nodes from pointsman.kept.web_nodes.1\n": 1, "frontend web_nodes.front from pointsman.kept.web_nodes.1\n": 1,
 		"server web-1 10.0.0.9:4000 " + options + " weight 1\n": 1, "server web-2": 0, "server api-1": 1,
 	} {
 		if got := strings.Count(text, what); got != want {

@@ -10,7 +10,7 @@ import (
 // kept is a service's sections as they were in a file that HAProxy took.
 type kept struct {
 	backend string
-	text    string // without servers; the backend's section is the last
+	text    string // with the defaults that they are made from, without servers; the backend's section is the last
 	options string // on each server's line
 }
 
@@ -58,6 +58,7 @@ func (k kept) servers() (names []string) {
 func (r *Renderer) keep(backend string, good []byte) (k kept, found bool, err error) {
 	k.backend = backend
 	var fronts, back strings.Builder
+	defaults := newKeptDefaults(backend, good)
 	for _, s := range sections(good) {
 		if s.kind == "frontend" && r.hasFrontend(s.name) {
 			continue
@@ -69,20 +70,73 @@ func (r *Renderer) keep(backend string, good []byte) (k kept, found bool, err er
 			continue
 		}
 		if s.kind == "frontend" || s.besideOf() == backend {
-			fronts.WriteString(strings.Join(s.trimmed(), "\n") + "\n\n")
+			fronts.WriteString(strings.Join(defaults.linesOf(s), "\n") + "\n\n")
 			continue
 		}
 		found = true
-		if err := k.take(&back, s.trimmed(), r.operator[backend]); err != nil {
+		if err := k.take(&back, defaults.linesOf(s), r.operator[backend]); err != nil {
 			return kept{}, false, err
 		}
 	}
 	if !found {
 		return kept{}, false, nil
 	}
-	k.text = fronts.String() + back.String()
+	k.text = defaults.String() + fronts.String() + back.String()
 	return k, true, nil
 }
+
+// keptDefaults is the defaults sections that a service's sections are made from, as they
+// were: those of the file that is rendered may be others, and a section that names none
+// would be made from the last one.
+type keptDefaults struct {
+	backend string
+	of      map[int]proxy  // the sections of the good file, by their first lines
+	names   map[int]string // of those that are kept, by their first lines
+	out     strings.Builder
+}
+
+func newKeptDefaults(backend string, good []byte) *keptDefaults {
+	d := &keptDefaults{backend: backend, of: map[int]proxy{}, names: map[int]string{}}
+	for _, p := range proxiesOf(good, "frontend", "backend") {
+		d.of[p.first] = p
+	}
+	return d
+}
+
+// linesOf is a section's lines, made from the defaults that are kept for it.
+func (d *keptDefaults) linesOf(s section) []string {
+	p, isProxy := d.of[s.first]
+	if !isProxy {
+		return s.trimmed()
+	}
+	name := ""
+	for _, from := range slices.Backward(p.defaults) { // each after the one that it is made from
+		name = d.keep(from, name)
+	}
+	if name == "" { // HAProxy's own
+		name = d.keep(section{kind: "defaults", lines: []string{"defaults"}}, "")
+	}
+	lines := slices.Clone(s.trimmed())
+	lines[0] = s.kind + " " + s.name + " from " + name
+	return lines
+}
+
+// keep keeps a defaults section, which is made from another one that is kept, or "", and
+// gives its name.
+func (d *keptDefaults) keep(s section, from string) string {
+	if d.names[s.first] == "" {
+		d.names[s.first] = fmt.Sprintf("pointsman.kept.%s.%d", d.backend, len(d.names)+1)
+		lines := slices.Clone(s.trimmed())
+		if lines[0] = "defaults " + d.names[s.first]; from != "" {
+			lines[0] += " from " + from
+		}
+		d.out.WriteString(strings.Join(lines, "\n") + "\n\n")
+	}
+	return d.names[s.first]
+}
+
+// String is the sections.
+func (d *keptDefaults) String() string { return d.out.String() }
 
 // take keeps a backend's lines, and of its servers the options. Those of the
 // operator are lines like others.
