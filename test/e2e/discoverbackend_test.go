@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -114,6 +115,55 @@ func TestDiscover_BackendAddedAtRuntime_OutlivesWhatHappens(t *testing.T) {
 		}
 		return nil
 	}))
+}
+
+// HAProxy may refuse to add a backend: here another program has loaded a file without the
+// defaults that it is made from. Then one reload brings it, and says why.
+func TestDiscover_BackendRefusedAtRuntime_ComesByOneReload(t *testing.T) {
+	t.Parallel()
+	w := newDiscoveringWorld(t)
+	w.fileIsCurrent()
+	load := w.hammer(map[[2]string][]string{{"own.example.com", "/"}: {"own0"}})
+	each, pid := w.reloadsFor(), w.workerPID()
+	config := w.readConfig()
+	w.must(os.WriteFile(w.lb.Config(), []byte(strings.ReplaceAll(config, "pointsman.profile.default", "pointsman.profile.lost")), 0o600))
+	w.must(w.lb.ReloadHAProxy(w.ctx))
+	w.must(lab.Until(w.ctx, 20*time.Second, "the file is put back, and HAProxy does not have it", func() error {
+		if w.workerPID() == pid || w.readConfig() != config {
+			return errors.New("not yet")
+		}
+		return nil
+	}))
+	w.serve("shop", "shop0", "pointsman-route=shop.example.com")
+	w.until("shop.example.com", "/", "shop0")
+	w.must(lab.Until(w.ctx, 10*time.Second, "one reload has brought it", func() error {
+		if r := w.state().Reloads; r.Succeeded != 1 || r.Failed != 0 {
+			return fmt.Errorf("%+v", r)
+		}
+		return nil
+	}))
+	out, err := w.lb.Operate(w.ctx, "explain", "reload")
+	w.must(err)
+	want := "backend shop, not at runtime: HAProxy"
+	if each == 0 {
+		want = "Cannot find default proxy 'pointsman.profile.default'"
+	}
+	if !strings.Contains(out, want) {
+		t.Errorf("explain reload lacks %q:\n%s", want, out)
+	}
+	if n := strings.Count(w.lb.Sidecar.Tail(5000), "backend refused at runtime, reload needed"); n != 1-each {
+		t.Errorf("the refusal is logged %d times, want %d", n, 1-each)
+	}
+	// The next one needs none where the defaults are loaded again.
+	w.serve("clock", "clock0", "pointsman-route=clock.example.com")
+	w.until("clock.example.com", "/", "clock0")
+	w.must(lab.Until(w.ctx, 10*time.Second, "the next one comes as the others", func() error {
+		if got := w.reloads(); got != 1+each {
+			return fmt.Errorf("%d reloads, want %d", got, 1+each)
+		}
+		return nil
+	}))
+	load.stop(t)
 }
 
 // A sidecar that ends while a backend is on its way out, and starts again when the service is

@@ -6,8 +6,11 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/pointsman/pointsman/registrator/sidecarapi"
 	"github.com/pointsman/pointsman/sidecar/internal/config"
 	"github.com/pointsman/pointsman/sidecar/internal/daemon"
+	"github.com/pointsman/pointsman/sidecar/internal/plan"
+	"github.com/pointsman/pointsman/sidecar/internal/reconcile"
 )
 
 func checkCommand(env Env) *cobra.Command {
@@ -30,6 +33,9 @@ Changes nothing. Exit codes: 0 all checks passed, 1 a check failed,
 				return err
 			}
 			findings := daemon.RunChecks(cmd.Context(), cfg, adopt, offline)
+			if !offline {
+				findings = append(findings, checkReload(cmd, env)...)
+			}
 			if err := printFindings(env, findings, asJSON, cfg); err != nil {
 				return failure(err)
 			}
@@ -45,6 +51,31 @@ Changes nothing. Exit codes: 0 all checks passed, 1 a check failed,
 	cmd.Flags().BoolVar(&offline, "offline", false, "ask neither Consul nor HAProxy: settings, template and the file that they make")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON, with all effective settings and masked secrets")
 	return cmd
+}
+
+// checkReload notes the reload that is due, if a sidecar runs. It is no failure: the running
+// sidecar makes it.
+func checkReload(cmd *cobra.Command, env Env) (notes []daemon.Finding) {
+	var s daemon.JudgedState
+	err := askOwn(cmd, env, func(c *sidecarapi.Client, to sidecarapi.Target) error { return c.State(cmd.Context(), to, &s) })
+	if err != nil || s.State == nil {
+		return nil
+	}
+	return reloadNote(s.Reloads)
+}
+
+func reloadNote(r reconcile.ReloadState) []daemon.Finding {
+	if r.Pending == "" {
+		return nil
+	}
+	lines := []string{fmt.Sprintf("due, %s: %s", r.Pending, orUnknown(reloadReasons[plan.ReloadReason(r.Pending)]))}
+	for _, c := range r.For {
+		lines = append(lines, fmt.Sprintf("backend %s, not at runtime: %s", c.Backend, c.Why))
+	}
+	if r.Error != "" {
+		lines = append(lines, "the last one failed: "+r.Error)
+	}
+	return []daemon.Finding{{Check: "reload", OK: true, Note: visibleLines([]byte(strings.Join(lines, "\n")))}}
 }
 
 func printFindings(env Env, findings []daemon.Finding, asJSON bool, cfg config.Config) error {

@@ -98,6 +98,9 @@ func explainReload(w io.Writer, s *reconcile.State, events []event.Event, now ti
 		row("reload", "due, %s: %s", r.Pending, orUnknown(reloadReasons[plan.ReloadReason(r.Pending)]))
 		row("waits", "%s", waitsForReload(r, s.HAProxy, now))
 	}
+	for _, c := range r.For {
+		row("for", "backend %s, not at runtime: %s", c.Backend, c.Why)
+	}
 	for _, l := range s.File.LeftOut {
 		row("left out", "service %s, because HAProxy rejects its lines: %s", l.Service, l.Error)
 	}
@@ -108,6 +111,9 @@ func explainReload(w io.Writer, s *reconcile.State, events []event.Event, now ti
 		row("last", "none since the sidecar started at %s", s.Started.Format(time.RFC3339))
 	} else {
 		row("last", "%s, %s", r.Last.Format(time.RFC3339), r.LastReason)
+	}
+	for _, c := range r.LastFor {
+		row("it was for", "backend %s, not at runtime: %s", c.Backend, c.Why)
 	}
 	row("so far", "%d succeeded, %d failed", r.Succeeded, r.Failed)
 	row("old workers", "%d", s.HAProxy.OldWorkers)

@@ -31,7 +31,12 @@ func TestExplainReload_EachWait_IsSaidWithItsEnd(t *testing.T) {
 			r.NotBefore, r.Error, r.Failed = noon.Add(time.Minute), "line 7: unknown\x1b[2J", 2
 		}), []string{"because the last one failed", "line 7: unknown·[2J", "0 succeeded, 2 failed"}},
 		"under way": {after(func(r *reconcile.ReloadState) { r.UnderWay = true }), []string{"nothing: it is under way"}},
-		"the loop":  {due, []string{"the next look at HAProxy"}},
+		"a backend": {after(func(r *reconcile.ReloadState) {
+			r.For = []plan.ReloadCause{{Backend: "shop", Why: "profile web has sticky.cookie"}}
+			r.LastFor = []plan.ReloadCause{{Backend: "cart", Why: "HAProxy: \x1b[2Jtaken"}}
+			r.Last = noon
+		}), []string{"backend shop, not at runtime: profile web has sticky.cookie", "backend cart, not at runtime: HAProxy: ·[2Jtaken"}},
+		"the loop": {due, []string{"the next look at HAProxy"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := &reconcile.State{Reloads: c.reloads}
@@ -50,6 +55,20 @@ func TestExplainReload_EachWait_IsSaidWithItsEnd(t *testing.T) {
 				t.Errorf("an event that is no reload is shown:\n%s", out.String())
 			}
 		})
+	}
+}
+
+func TestCheck_ReloadIsDue_SaysWhyNotAtRuntime(t *testing.T) {
+	got := reloadNote(reconcile.ReloadState{
+		Pending: string(plan.ServiceAdded), Error: "line 7",
+		For: []plan.ReloadCause{{Backend: "shop", Why: "HAProxy: \x1b[2Jtaken"}},
+	})
+	want := "due, service_added: HAProxy has no backend for a service that was added\nbackend shop, not at runtime: HAProxy: ·[2Jtaken\nthe last one failed: line 7"
+	if len(got) != 1 || !got[0].OK || got[0].Note != want {
+		t.Errorf("got %+v, want %q", got, want)
+	}
+	if got := reloadNote(reconcile.ReloadState{}); got != nil {
+		t.Errorf("none is due: got %+v", got)
 	}
 }
 

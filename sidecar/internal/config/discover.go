@@ -286,17 +286,17 @@ func (c Config) With(found route.Found) Config {
 	}
 	c.Frontends = c.Routed(found)
 	c.Services = slices.Clone(c.Services)
-	isShared := make(map[string]bool, len(c.Profiles))
+	apart := make(map[string][]string, len(c.Profiles))
 	for _, p := range c.Profiles {
-		isShared[p.Name] = p.IsShared()
+		apart[p.Name] = p.Apart()
 	}
 	for _, s := range found.Services {
-		c.Services = append(c.Services, c.discovered(s, isShared))
+		c.Services = append(c.Services, c.discovered(s, apart))
 	}
 	for _, s := range found.Gone {
 		isOther := func(o Service) bool { return o.Backend == s.Name }
 		if !slices.ContainsFunc(c.Services, isOther) && !slices.Contains(c.Taken, s.Name) {
-			c.Gone = append(slices.Clip(c.Gone), c.discovered(s, isShared))
+			c.Gone = append(slices.Clip(c.Gone), c.discovered(s, apart))
 		}
 	}
 	c.Found = found
@@ -328,12 +328,17 @@ func (c Config) Routed(found route.Found) []Frontend {
 	return frontends
 }
 
-// discovered is the settings of one service. isShared is of the profiles.
-func (c Config) discovered(s route.FoundService, isShared map[string]bool) Service {
+// discovered is the settings of one service. apart is of the profiles, by their names.
+func (c Config) discovered(s route.FoundService, apart map[string][]string) Service {
 	profile := c.profile(s.Profile)
 	service := profile.Service
 	service.Name, service.Backend = s.Name, s.Name
-	if !s.ByReload && isShared[profile.Name] {
+	switch keys := apart[profile.Name]; {
+	case len(keys) > 0:
+		service.ByReload = fmt.Sprintf("profile %s has %s", profile.Name, strings.Join(keys, ", "))
+	case s.ByReload:
+		service.ByReload = "it has chosen another profile"
+	default:
 		service.Profile = profile.Name
 	}
 	return service
@@ -376,9 +381,27 @@ func (l *loader) addProfile(key string, p Profile) {
 
 // IsShared reports whether all that a backend has of the profile is the same for each
 // service, and may stand in a named defaults section: then HAProxy 3.4 adds and deletes
-// backends as it runs. An operator's own lines may be of any kind.
-func (p Profile) IsShared() bool {
+// backends as it runs.
+func (p Profile) IsShared() bool { return len(p.Apart()) == 0 }
+
+// Apart gives the keys of the settings for which that is not so. An operator's own lines may
+// be of any kind.
+func (p Profile) Apart() (keys []string) {
 	a, b := p.Service, p.Service
 	a.Backend, b.Backend = "a", "b"
-	return len(a.BackendExtra) == 0 && !a.InFile() && a.PolicySections() == "" && slices.Equal(a.PolicyLines(), b.PolicyLines())
+	switch {
+	case a.Slots.Force:
+		keys = append(keys, "slots.force")
+	case a.Static():
+		keys = append(keys, "balance")
+	}
+	for _, x := range policies() {
+		if x.section != nil && x.section(&a) != "" || x.backend != nil && !slices.Equal(x.backend(&a), x.backend(&b)) {
+			keys = append(keys, x.key)
+		}
+	}
+	if len(a.BackendExtra) > 0 {
+		keys = append(keys, "backend_extra")
+	}
+	return keys
 }

@@ -53,6 +53,7 @@ type Service struct {
 	FrontendExtra []string
 	BackendExtra  []string
 	Profile       string // of a discovered service whose backend may be made from that; else ""
+	ByReload      string // why the backend of another discovered service may not, for people
 }
 
 // Options returns the words of the policy and of server_options, checked. Load has

@@ -15,7 +15,7 @@ func TestEveryFieldHasOneSetting(t *testing.T) {
 	var c Config
 	every(t, settings(), &c, "Services", "Frontends", "Profiles", "Found.Services", "Found.Routes", "Found.Gone", "Gone", "Taken")
 	var s Service
-	every(t, serviceSettings(), &s, "Profile", "Preview.Of")
+	every(t, serviceSettings(), &s, "Profile", "ByReload", "Preview.Of")
 	var f Frontend
 	every(t, frontendSettings(), &f, "Routes", "Discover.Allow", "Found", "Sources")
 	var a Allow

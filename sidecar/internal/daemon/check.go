@@ -61,6 +61,11 @@ func RunChecks(ctx context.Context, cfg config.Config, adopt, offline bool) []Fi
 		findings = append(findings, f)
 	}
 	add("template", cmp.Or(cfg.HAProxy.Template, "built in"), rejected)
+	for _, p := range cfg.Profiles {
+		if keys := p.Apart(); len(keys) > 0 {
+			add("profile", fmt.Sprintf("%s: its services come and go by a reload, also on HAProxy 3.4 and newer, because it has %s", p.Name, strings.Join(keys, ", ")), nil)
+		}
+	}
 	if offline {
 		return findings
 	}

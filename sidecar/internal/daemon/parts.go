@@ -46,9 +46,12 @@ func Policy(cfg config.Config, r *render.Renderer) []plan.Service {
 
 // policyOf is one of them.
 func policyOf(s config.Service, r *render.Renderer) plan.Service {
-	own := renderService(s)
+	own, byReload := renderService(s), s.ByReload
+	if own.Defaults != "" && r.Defaults(own.Defaults) == "" {
+		byReload = "the template does not print .Profiles"
+	}
 	return plan.Service{
-		Name: s.Name, Backend: s.Backend, Defaults: r.Defaults(own.Defaults), Mode: string(s.Mode),
+		Name: s.Name, Backend: s.Backend, Defaults: r.Defaults(own.Defaults), Mode: string(s.Mode), ByReload: byReload,
 		Checked: s.Check.Enabled, Path: s.Check.Path, Options: own.Options(),
 		MaxConn: s.Options().MaxConn, AgentFromMeta: s.Policy.AgentCheck.FromMeta, Static: s.Static(), Operator: r.Operator(s.Backend),
 		Warning:    s.WarningTakesTraffic,

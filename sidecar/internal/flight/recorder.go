@@ -173,6 +173,7 @@ func of(backend string, o plan.Observed) plan.Observed {
 	o.Backends = only(o.Backends, backend)
 	o.Flapping, o.Drained, o.Last = only(o.Flapping, backend), only(o.Drained, backend), only(o.Last, backend)
 	o.Guards, o.Absent, o.Ended = only(o.Guards, backend), only(o.Absent, backend), only(o.Ended, backend)
+	o.Refused = only(o.Refused, backend)
 	return o
 }
 

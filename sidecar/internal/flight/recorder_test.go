@@ -30,6 +30,7 @@ func observed() plan.Observed {
 		Guards:   map[string]plan.Guard{"a": {Lost: map[string]time.Duration{"a-1": 1}}, "b": {}},
 		Absent:   map[string]map[string]time.Duration{"a": {"a-1": 1}, "b": nil},
 		Ended:    map[string]map[string]time.Duration{"a": {"a-1": 1}, "b": nil},
+		Refused:  map[string]string{"a": "taken", "b": ""},
 		Listed:   map[netip.AddrPort]string{at: "a", netip.MustParseAddrPort("10.0.0.2:80"): "b"},
 	}
 }

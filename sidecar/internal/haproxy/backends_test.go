@@ -1,6 +1,7 @@
 package haproxy
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -169,5 +170,62 @@ backend old from pointsman.profile.web
 		if b, exists := all.Backends[name]; !exists || b.Unpublished != (name != "shop1") {
 			t.Errorf("%s: got %+v, %v", name, b, exists)
 		}
+	}
+}
+
+// What HAProxy would answer again is a refusal; what passes is an error like others.
+func TestBackend_StepNotTaken_RefusedUnlessItPasses(t *testing.T) {
+	t.Parallel()
+	p := haproxytest.StartWith(t, marked(testMark), `defaults good
+  mode http
+defaults connects
+  mode tcp
+  tcp-request connection accept
+frontend front
+  mode http
+  use_backend named if { path /named }
+backend named from good
+backend table from good
+  stick-table type ip size 1k
+backend served from good
+  server one 127.0.0.1:9
+`)
+	c, err := New(Options{Runtime: p.Runtime(), Master: p.Master()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if o, err := c.Observe(t.Context(), nil); err != nil || !o.Caps.Backends {
+		t.Logf("no backends at runtime: %v", err)
+		return
+	}
+	add := func(name, defaults string) plan.Step {
+		return plan.Step{Kind: plan.AddBackend, Backend: name, Defaults: defaults, Mode: "http"}
+	}
+	of := func(kind plan.Kind, name string) plan.Step { return plan.Step{Kind: kind, Backend: name} }
+	for _, c2 := range []struct {
+		name      string
+		before    []plan.Step
+		step      plan.Step
+		isRefused bool
+	}{
+		{"defaults that it has not", nil, add("a", "other"), true},
+		{"defaults for other uses", nil, add("a", "connects"), true},
+		{"the name of a frontend", nil, add("front", "good"), true},
+		{"no such backend", nil, of(plan.PublishBackend, "a"), true},
+		{"a backend that the file names", []plan.Step{of(plan.UnpublishBackend, "named")}, of(plan.DeleteBackend, "named"), true},
+		{"a backend with a table", []plan.Step{of(plan.UnpublishBackend, "table")}, of(plan.DeleteBackend, "table"), true},
+		{"a backend with servers", []plan.Step{of(plan.UnpublishBackend, "served")}, of(plan.DeleteBackend, "served"), false},
+		{"a backend that is published", []plan.Step{of(plan.PublishBackend, "served")}, of(plan.DeleteBackend, "served"), false},
+	} {
+		for i, err := range c.Apply(t.Context(), c2.before) {
+			if err != nil {
+				t.Errorf("%s: %s: %v", c2.name, c2.before[i].Kind, err)
+			}
+		}
+		err := c.Apply(t.Context(), []plan.Step{c2.step})[0]
+		if err == nil || errors.Is(err, plan.ErrBackendRefused) != c2.isRefused {
+			t.Errorf("%s: got %v, want a refusal: %v", c2.name, err, c2.isRefused)
+		}
+		t.Logf("%s: %v", c2.name, err)
 	}
 }

@@ -3,6 +3,7 @@ package haproxy
 import (
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/pointsman/pointsman/sidecar/internal/plan"
@@ -108,6 +109,27 @@ func ends(answer string) func(reply string) error {
 		}
 		return nil
 	}
+}
+
+// backendTaken is ends for a command about a backend. An answer that is another one will be
+// the same next time, unless it says what passes.
+func backendTaken(answer string) func(reply string) error {
+	taken := ends(answer)
+	return func(reply string) error {
+		err := taken(reply)
+		if err == nil || reply == "" || slices.ContainsFunc(passing, func(words string) bool { return strings.Contains(reply, words) }) {
+			return err
+		}
+		return fmt.Errorf("%w: %s", plan.ErrBackendRefused, excerpt(reply))
+	}
+}
+
+// passing are the answers to `del backend` that HAProxy gives to what was right when it was
+// last read: another program has added a server or published it, or a stream is about to end.
+var passing = []string{
+	"Only a backend without server can be deleted.",
+	"Backend must be unpublished prior to its deletion.",
+	"Backend still has attached streams on it.",
 }
 
 // aboutServers are such messages.

@@ -86,7 +86,7 @@ func stagesOf(s plan.Step, m manner, up bool) ([]stage, error) {
 		return one(shutdown), nil
 	case plan.AddBackend:
 		name := "add backend " + s.Backend
-		return one(command{name: name, text: name + " from " + s.Defaults + " mode " + s.Mode, check: ends("New backend registered.")}), nil
+		return one(command{name: name, text: name + " from " + s.Defaults + " mode " + s.Mode, check: backendTaken("New backend registered.")}), nil
 	case plan.PublishBackend:
 		return one(ofBackend("publish backend", s, "Backend published.")), nil
 	case plan.UnpublishBackend:
@@ -107,7 +107,7 @@ func simple(name, at string) command {
 
 // ofBackend is a command about a backend, which answers so if all is well.
 func ofBackend(name string, s plan.Step, answer string) command {
-	return command{name: name + " " + s.Backend, text: name + " " + s.Backend, check: ends(answer)}
+	return command{name: name + " " + s.Backend, text: name + " " + s.Backend, check: backendTaken(answer)}
 }
 
 func setAddr(s plan.Step, set func(what, value string) command) command {

@@ -109,6 +109,9 @@ func Combine(d Desired, o Observed, decisions []*Decision) Plan {
 	}
 	p.Steps = append(p.Steps, removals...)
 	p.Reload = reloadReason(d, o, decisions)
+	if p.Reload == ServiceAdded || p.Reload == ServiceRemoved {
+		p.ReloadFor = reloadCauses(o, decisions)
+	}
 	if o.Marker != d.Marker {
 		// HAProxy may have other defaults, and its maps still have the routes of before: the
 		// reload brings the backends and takes them.
@@ -143,9 +146,9 @@ func reloadReason(d Desired, o Observed, decisions []*Decision) ReloadReason {
 	}
 	missing, unknown, gone, exhausted, reweighed := false, false, false, false, false
 	for _, x := range decisions {
-		missing = missing || !x.b.exists && !x.b.Gone && !x.b.isRuntime()
+		missing = missing || x.b.isMissing()
 		unknown = unknown || !x.b.exists && !x.b.want.Known
-		gone = gone || x.b.exists && x.b.Gone && !x.b.isRuntime()
+		gone = gone || x.b.isLeft()
 		exhausted = exhausted || len(x.b.unassigned) > 0
 		reweighed = reweighed || x.b.reweighed
 	}
@@ -182,8 +185,9 @@ type backendPlan struct {
 	adds    bool // HAProxy has taken a new server without one
 	deletes bool // it can take one away
 
-	backends    bool // HAProxy adds and deletes backends at runtime
-	unpublished bool // no request is routed to this one
+	backends    bool   // HAProxy adds and deletes backends at runtime
+	unpublished bool   // no request is routed to this one
+	refused     string // why HAProxy does not add or delete this one at runtime
 
 	want    catalog.Service
 	servers []Server                 // as observed, by ID
@@ -238,6 +242,7 @@ func newPart(s Service, o Observed, want catalog.Service) *backendPlan {
 
 		backends:    o.Caps.Backends,
 		unpublished: backend.Unpublished,
+		refused:     o.Refused[s.Backend],
 
 		want:   want,
 		absent: o.Absent[s.Backend],

@@ -9,6 +9,9 @@ var (
 	// ErrRefused: HAProxy refuses `add server` in this backend for a reason
 	// that will not go away by itself.
 	ErrRefused = errors.New("backend does not support servers added at runtime")
+	// ErrBackendRefused: HAProxy refuses to add, publish, unpublish or delete the backend as
+	// it runs, for a reason that will not go away by itself. A reload brings it, or takes it.
+	ErrBackendRefused = errors.New("backend cannot be changed at runtime")
 	// ErrStatic: the backend's balance algorithm takes no weight at runtime but
 	// 0 % and 100 % of the configured one.
 	ErrStatic = errors.New("balance algorithm does not support weights at runtime")

@@ -65,6 +65,10 @@ type Observed struct {
 	// it.
 	Absent map[string]map[string]time.Duration
 
+	// Refused is why HAProxy has refused to add, publish, unpublish or delete a backend, by
+	// backend. It would again; the agent adds it.
+	Refused map[string]string
+
 	// Ended has, by backend and server, the SinceChange at which a part of a server's
 	// sessions was last ended. HAProxy does not tell; the agent adds it. Without it a part
 	// more ends, and no harm is done.

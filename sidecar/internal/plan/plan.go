@@ -35,6 +35,8 @@ type Service struct {
 	// settings, for a HAProxy that adds and deletes backends at runtime; "" is a backend
 	// of the file only. Mode is its mode, http or tcp.
 	Defaults, Mode string
+	// ByReload is why a discovered service has no Defaults, for people; else "".
+	ByReload string
 	// Gone is a backend with Defaults that the settings no longer have. It is taken away
 	// once its servers are.
 	Gone bool
@@ -209,6 +211,12 @@ const (
 // are counted.
 var ReloadReasons = []ReloadReason{NotOurs, ServiceAdded, ServiceRemoved, SettingsChanged, TemplateChanged, SlotsExhausted, WeightsChanged, Requested}
 
+// ReloadCause is a backend that needs a reload, and why, for people.
+type ReloadCause struct {
+	Backend string `json:"backend"`
+	Why     string `json:"why"`
+}
+
 // FileServer is a server as haproxy.cfg must have it.
 type FileServer struct {
 	Name     string
@@ -280,6 +288,9 @@ const (
 type Plan struct {
 	Steps  []Step
 	Reload ReloadReason
+	// ReloadFor is the backends that a ServiceAdded brings and a ServiceRemoved takes, in the
+	// order of the services, and why they are not added or deleted at runtime.
+	ReloadFor []ReloadCause
 	// HoldReload says that a node is about to be told that it is drained, and that the
 	// reload should come after that, if it can be had soon: HAProxy's master does not
 	// count while it reads a large file. It is set only where a reload brings slots.

@@ -9,7 +9,41 @@ import (
 
 // isRuntime reports whether HAProxy can add and delete the backend as it runs
 // (docs/haproxy-facts.md, fact 41).
-func (b *backendPlan) isRuntime() bool { return b.running && b.backends && b.Defaults != "" }
+func (b *backendPlan) isRuntime() bool {
+	return b.running && b.backends && b.Defaults != "" && b.refused == ""
+}
+
+// isMissing reports whether a reload has to bring the backend, or to have requests routed
+// to it.
+func (b *backendPlan) isMissing() bool {
+	return !b.Gone && !b.isRuntime() && (!b.exists || b.unpublished && b.refused != "")
+}
+
+// isLeft reports whether a reload has to take the backend.
+func (b *backendPlan) isLeft() bool { return b.Gone && b.exists && !b.isRuntime() }
+
+// reloadCauses is the backends that a reload has to bring or to take.
+func reloadCauses(o Observed, decisions []*Decision) (causes []ReloadCause) {
+	for _, x := range decisions {
+		if x.b.isMissing() || x.b.isLeft() {
+			causes = append(causes, ReloadCause{x.b.Backend, x.b.whyReload(o.Caps)})
+		}
+	}
+	return causes
+}
+
+// whyReload is why the backend is not added or deleted at runtime.
+func (b *backendPlan) whyReload(caps Capabilities) string {
+	switch {
+	case b.Defaults == "" && b.ByReload == "":
+		return "it is a service of the settings"
+	case !caps.Backends:
+		return "HAProxy " + caps.Version + " adds no backends at runtime, 3.4 and newer do"
+	case b.refused != "":
+		return b.refused
+	}
+	return b.ByReload
+}
 
 // leaveWhole makes the plan of a backend that is to go: there is no instance, and
 // nothing to guard.
@@ -48,7 +82,7 @@ func (b *backendPlan) whole() (waits bool) {
 // had its time: then it is to be seen that the service fails. Until then they go where they
 // go without it.
 func (b *backendPlan) publish() {
-	if b.unpublished && !b.Gone && (slices.ContainsFunc(b.servers, func(s Server) bool { return isAvailable(&s) }) || b.hasHadItsTime()) {
+	if b.unpublished && !b.Gone && b.refused == "" && (slices.ContainsFunc(b.servers, func(s Server) bool { return isAvailable(&s) }) || b.hasHadItsTime()) {
 		b.additions = append(b.additions, Step{Kind: PublishBackend, Reason: Registered, Backend: b.Backend})
 	}
 }

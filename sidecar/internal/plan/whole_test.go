@@ -43,12 +43,23 @@ func TestWholeBackend(t *testing.T) {
 		has    *plan.Backend // nil: HAProxy does not have it
 		snap   catalog.Snapshot
 		absent time.Duration
-		want   string
-		reload plan.ReloadReason
+		// refused is HAProxy's word against a step of the backend.
+		refused string
+		want    string
+		reload  plan.ReloadReason
+		why     string // of the reload
 	}{
 		"HAProxy does not have it":                       {snap: one, want: "add_backend from pointsman.profile.web mode http"},
-		"before 3.4":                                     {snap: one, caps: old, reload: plan.ServiceAdded},
-		"it has no defaults":                             {snap: one, change: func(s *plan.Service) { s.Defaults = "" }, reload: plan.ServiceAdded},
+		"before 3.4":                                     {snap: one, caps: old, reload: plan.ServiceAdded, why: "HAProxy 3.2.26 adds no backends at runtime, 3.4 and newer do"},
+		"it has no defaults":                             {snap: one, change: func(s *plan.Service) { s.Defaults, s.ByReload = "", "profile web has sticky.cookie" }, reload: plan.ServiceAdded, why: "profile web has sticky.cookie"},
+		"it is one of the settings":                      {snap: one, change: func(s *plan.Service) { s.Defaults = "" }, reload: plan.ServiceAdded, why: "it is a service of the settings"},
+		"HAProxy refuses to add it":                      {snap: one, refused: "taken", reload: plan.ServiceAdded, why: "taken"},
+		"HAProxy refused, and has other settings":        {snap: one, refused: "taken", marker: plan.Marker{Template: "t", Services: "s", Settings: "h"}, reload: plan.ServiceAdded, why: "taken"},
+		"HAProxy refuses to publish it":                  {snap: one, refused: "no", has: unpublished(up), reload: plan.ServiceAdded, why: "no"},
+		"HAProxy refused what is done by now":            {snap: one, refused: "no", has: published(up)},
+		"it goes, and HAProxy refuses to unpublish it":   {change: gone, refused: "no", has: published(up), reload: plan.ServiceRemoved, why: "no"},
+		"it goes, and HAProxy refuses to delete it":      {change: gone, refused: "no", has: unpublished(), reload: plan.ServiceRemoved, why: "no"},
+		"it has gone, though HAProxy refused":            {change: gone, refused: "no"},
 		"HAProxy has other settings":                     {snap: one, marker: plan.Marker{Template: "t", Services: "s", Settings: "h"}, reload: plan.SettingsChanged},
 		"Consul has said nothing of it":                  {snap: catalog.NewSnapshot()},
 		"it was added":                                   {snap: one, has: unpublished(), want: "add api-1"},
@@ -70,8 +81,8 @@ func TestWholeBackend(t *testing.T) {
 		"it goes, and has no server":                     {change: gone, has: unpublished(), want: "delete_backend"},
 		"it has gone":                                    {change: gone},
 		"it has gone, before 3.4":                        {change: gone, caps: old},
-		"it goes before 3.4":                             {change: gone, caps: old, has: published(up), reload: plan.ServiceRemoved},
-		"it goes before 3.4 while the settings are new":  {change: gone, caps: old, marker: plan.Marker{Template: "t", Services: "s", Settings: "h"}, has: published(up), reload: plan.ServiceRemoved},
+		"it goes before 3.4":                             {change: gone, caps: old, has: published(up), reload: plan.ServiceRemoved, why: "HAProxy 3.2.26 adds no backends at runtime, 3.4 and newer do"},
+		"it goes before 3.4 while the settings are new":  {change: gone, caps: old, marker: plan.Marker{Template: "t", Services: "s", Settings: "h"}, has: published(up), reload: plan.ServiceRemoved, why: "HAProxy 3.2.26 adds no backends at runtime, 3.4 and newer do"},
 		"it goes while the settings are new":             {change: gone, marker: plan.Marker{Template: "t", Services: "s", Settings: "h"}, has: published(up), reload: plan.SettingsChanged},
 		"it goes with all its servers, whatever is kept": {change: func(s *plan.Service) { s.Gone, s.MinServers, s.MaxLossRatio = true, 5, 0 }, has: unpublished(up), want: "drain api-1"},
 	} {
@@ -90,6 +101,9 @@ func TestWholeBackend(t *testing.T) {
 			if c.marker.Template != "" {
 				o.Marker = c.marker
 			}
+			if c.refused != "" {
+				o.Refused = map[string]string{s.Backend: c.refused}
+			}
 			if c.has != nil {
 				o.Backends[s.Backend] = *c.has
 			}
@@ -104,6 +118,16 @@ func TestWholeBackend(t *testing.T) {
 			}
 			if text := strings.Join(got, "; "); text != c.want || p.Reload != c.reload {
 				t.Errorf("got %q with reload %q, want %q with %q", text, p.Reload, c.want, c.reload)
+			}
+			why := ""
+			for _, cause := range p.ReloadFor {
+				why += cause.Why
+				if cause.Backend != s.Backend {
+					t.Errorf("the reload is for %s, want %s", cause.Backend, s.Backend)
+				}
+			}
+			if why != c.why {
+				t.Errorf("the reload is because %q, want %q", why, c.why)
 			}
 			if s.Gone == (len(p.File) > 0) {
 				t.Errorf("the file has it: %+v", p.File)

@@ -101,7 +101,7 @@ func (a *Agent) anticipate(ctx context.Context, snap catalog.Snapshot, changed [
 		return
 	}
 	now := time.Now()
-	o.Guards, o.Flapping, o.Absent, o.Drained, o.Ended = a.guard.recall(now), a.flapping(now), a.known.absences(now), a.drains.backend, a.known.ended
+	a.recall(&o, now)
 	var steps []plan.Step
 	for _, s := range changed {
 		if a.decided.settled(s.Backend, o) == nil {
@@ -119,11 +119,17 @@ func (a *Agent) anticipate(ctx context.Context, snap catalog.Snapshot, changed [
 	}
 }
 
+// recall adds to an observation what is remembered.
+func (a *Agent) recall(o *plan.Observed, now time.Time) {
+	o.Guards, o.Flapping, o.Absent, o.Drained, o.Ended = a.guard.recall(now), a.flapping(now), a.known.absences(now), a.drains.backend, a.known.ended
+	o.Refused = a.known.whyRefused()
+}
+
 // compute plans with what is remembered, and remembers what the plan tells. A
 // service for which nothing has changed since it was settled is not planned again.
 func (a *Agent) compute(o plan.Observed, snap catalog.Snapshot) plan.Plan {
 	now := time.Now()
-	o.Guards, o.Flapping, o.Absent, o.Drained, o.Ended = a.guard.recall(now), a.flapping(now), a.known.absences(now), a.drains.backend, a.known.ended
+	a.recall(&o, now)
 	d := a.desired()
 	a.decided.use(d, o, a.set.Services)
 	if len(a.guard.backends) > 0 {
@@ -222,7 +228,7 @@ type decisionInputs struct {
 func inputsOf(backend string, o plan.Observed, want catalog.Service, seen time.Time) decisionInputs {
 	_, isGuarded := o.Guards[backend]
 	in := decisionInputs{seen: seen}
-	in.isWhole = want.Known && !isGuarded && o.Listed == nil && len(o.Flapping[backend])+len(o.Absent[backend])+len(o.Drained[backend])+len(o.Ended[backend]) == 0
+	in.isWhole = want.Known && !isGuarded && o.Listed == nil && len(o.Flapping[backend])+len(o.Absent[backend])+len(o.Drained[backend])+len(o.Ended[backend])+len(o.Refused[backend]) == 0
 	in.backend, in.exists = o.Backends[backend]
 	return in
 }
@@ -334,6 +340,11 @@ func (a *Agent) apply(ctx context.Context, steps []plan.Step) {
 		}
 		if errors.Is(err, plan.ErrStatic) {
 			a.known.refusedWeight(s.Backend)
+		}
+		if errors.Is(err, plan.ErrBackendRefused) {
+			a.known.refusedBackend(s, err)
+			a.log.Warn("backend refused at runtime, reload needed", "backend", s.Backend, "change", s.Kind, "error", oneLine(err))
+			continue
 		}
 		if err != nil {
 			if ctx.Err() == nil {

@@ -86,7 +86,7 @@ func TestDecided_FieldsOfTheInputs_AreThoseCompared(t *testing.T) {
 		want []string
 	}{
 		// Running, Caps, PID and Marker stand in decidedFor; Maintenance and Last are for the file only.
-		{plan.Observed{}, []string{"Running", "Caps", "PID", "Marker", "Maintenance", "Backends", "Flapping", "Drained", "Last", "Guards", "Listed", "Absent", "Ended"}},
+		{plan.Observed{}, []string{"Running", "Caps", "PID", "Marker", "Maintenance", "Backends", "Flapping", "Drained", "Last", "Guards", "Listed", "Absent", "Refused", "Ended"}},
 		{plan.Backend{}, []string{"Servers", "Left", "Refuses", "Adds", "Static", "Unpublished"}},
 	} {
 		var got []string

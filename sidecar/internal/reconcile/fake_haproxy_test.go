@@ -21,15 +21,16 @@ type fakeHAProxy struct {
 	mu   sync.Mutex
 	file *fakeFile
 
-	running  bool
-	caps     plan.Capabilities
-	pid      int
-	marker   plan.Marker
-	backends map[string][]*fakeServer
-	nodes    map[netip.AddrPort]bool // answers the check there; absent: yes
-	check    plan.Check              // the last of a server that is down
-	old      int                     // workers
-	memory   int64                   // that they take
+	running     bool
+	caps        plan.Capabilities
+	pid         int
+	marker      plan.Marker
+	backends    map[string][]*fakeServer
+	unpublished map[string]bool         // backends
+	nodes       map[netip.AddrPort]bool // answers the check there; absent: yes
+	check       plan.Check              // the last of a server that is down
+	old         int                     // workers
+	memory      int64                   // that they take
 
 	// What goes wrong, where it is set.
 	fail         func(plan.Step) error // the step is refused with it
@@ -99,7 +100,7 @@ func (h *fakeHAProxy) load(content []byte) {
 	}
 	h.pid++
 	h.marker = c.Marker
-	h.backends = map[string][]*fakeServer{}
+	h.backends, h.unpublished = map[string][]*fakeServer{}, map[string]bool{}
 	for _, b := range c.Backends {
 		servers := []*fakeServer{}
 		for n, f := range b.Servers {
@@ -144,7 +145,7 @@ func (h *fakeHAProxy) Observe(ctx context.Context, backends []string) (plan.Obse
 		if !exists {
 			continue
 		}
-		var b plan.Backend
+		b := plan.Backend{Unpublished: h.unpublished[name]}
 		for _, s := range servers {
 			s.tick(h)
 			b.Servers = append(b.Servers, s.Server)
@@ -205,7 +206,7 @@ func (h *fakeHAProxy) Apply(ctx context.Context, steps []plan.Step) []error {
 	defer h.mu.Unlock()
 	errs := make([]error, len(steps))
 	for i, st := range steps {
-		line := string(st.Kind) + " " + st.Server
+		line := string(st.Kind) + " " + cmp.Or(st.Server, st.Backend)
 		errs[i] = h.apply(st)
 		if errs[i] != nil {
 			line += ": " + errs[i].Error()
@@ -223,6 +224,9 @@ func (h *fakeHAProxy) apply(st plan.Step) error {
 		return h.fail(st)
 	case h.swallow != nil && h.swallow(st):
 		return nil
+	}
+	if st.Server == "" {
+		return h.applyWhole(st)
 	}
 	servers := h.backends[st.Backend]
 	i := slices.IndexFunc(servers, func(s *fakeServer) bool { return s.Name == st.Server })
@@ -279,6 +283,23 @@ func (h *fakeHAProxy) apply(st plan.Step) error {
 		s.Sessions = 0
 	case plan.Add:
 	}
+	return nil
+}
+
+// applyWhole takes a step of a backend.
+func (h *fakeHAProxy) applyWhole(st plan.Step) error {
+	servers, exists := h.backends[st.Backend]
+	switch {
+	case !h.caps.Backends, exists == (st.Kind == plan.AddBackend):
+		return errors.New("no such command, or no such backend")
+	case st.Kind == plan.AddBackend:
+		h.backends[st.Backend] = []*fakeServer{}
+	case st.Kind == plan.DeleteBackend && len(servers) > 0:
+		return errors.New("only a backend without server can be deleted")
+	case st.Kind == plan.DeleteBackend:
+		delete(h.backends, st.Backend)
+	}
+	h.unpublished[st.Backend] = st.Kind == plan.AddBackend || st.Kind == plan.UnpublishBackend
 	return nil
 }
 

@@ -22,6 +22,7 @@ type observedCache struct {
 	refuses  map[string]bool                     // backends that refuse `add server`
 	adds     map[string]bool                     // backends that have taken it
 	static   map[string]bool                     // backends that have refused a weight
+	whole    map[string]refusal                  // by backend, what HAProxy refuses to do with it at runtime
 	absent   map[plan.Absence]time.Time          // since when instances have no ready server
 	ended    map[string]map[string]time.Duration // see plan.Observed.Ended; what was handed out is not changed
 
@@ -35,7 +36,7 @@ type observedCache struct {
 }
 
 func newKnowledge() observedCache {
-	return observedCache{fresh: map[string]bool{}, touched: map[string]uint64{}, seen: map[string]time.Time{}, left: map[string][]plan.FileServer{}, refuses: map[string]bool{}, adds: map[string]bool{}, static: map[string]bool{}}
+	return observedCache{fresh: map[string]bool{}, touched: map[string]uint64{}, seen: map[string]time.Time{}, left: map[string][]plan.FileServer{}, refuses: map[string]bool{}, adds: map[string]bool{}, static: map[string]bool{}, whole: map[string]refusal{}}
 }
 
 // forget makes the next pass read everything.
@@ -53,6 +54,7 @@ func (k *observedCache) keep(backends []string) {
 	maps.DeleteFunc(k.seen, func(b string, _ time.Time) bool { return !listed[b] })
 	maps.DeleteFunc(k.touched, func(b string, _ uint64) bool { return !listed[b] })
 	maps.DeleteFunc(k.left, func(b string, _ []plan.FileServer) bool { return !listed[b] })
+	maps.DeleteFunc(k.whole, func(b string, _ refusal) bool { return !listed[b] })
 	for _, of := range []map[string]bool{k.refuses, k.adds, k.static} {
 		maps.DeleteFunc(of, func(b string, _ bool) bool { return !listed[b] })
 	}
@@ -186,6 +188,9 @@ func (k *observedCache) take(o plan.Observed, asked []string) {
 
 // takeBackend takes one backend as it was read.
 func (k *observedCache) takeBackend(name string, o plan.Observed) {
+	if r, isRefused := k.whole[name]; isRefused && r.isOver(o.Backends, name) {
+		delete(k.whole, name)
+	}
 	if b, exists := o.Backends[name]; exists {
 		b.Left, b.Refuses, b.Adds, b.Static = k.left[name], k.refuses[name], k.adds[name], k.static[name]
 		k.observed.Backends[name] = b
@@ -341,6 +346,44 @@ func (k *observedCache) absences(now time.Time) map[string]map[string]time.Durat
 func (k *observedCache) refusedWeight(backend string) {
 	k.static[backend] = true
 	k.touch(backend)
+}
+
+// refusal is what HAProxy refuses to do with a backend at runtime.
+type refusal struct {
+	kind plan.Kind
+	why  string // HAProxy's words
+}
+
+// isOver reports whether that is done all the same.
+func (r refusal) isOver(backends map[string]plan.Backend, name string) bool {
+	b, exists := backends[name]
+	switch r.kind {
+	case plan.AddBackend:
+		return exists
+	case plan.PublishBackend:
+		return !exists || !b.Unpublished
+	case plan.UnpublishBackend:
+		return !exists || b.Unpublished
+	default:
+		return !exists
+	}
+}
+
+// refusedBackend notes that a reload has to do what a step of a whole backend was to do.
+func (k *observedCache) refusedBackend(s plan.Step, err error) {
+	k.whole[s.Backend] = refusal{s.Kind, oneLine(err)}
+}
+
+// whyRefused gives that memory as a plan wants it.
+func (k *observedCache) whyRefused() map[string]string {
+	if len(k.whole) == 0 {
+		return nil
+	}
+	out := make(map[string]string, len(k.whole))
+	for backend, r := range k.whole {
+		out[backend] = r.why
+	}
+	return out
 }
 
 // refused notes that a backend takes no servers at runtime.

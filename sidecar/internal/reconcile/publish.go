@@ -62,7 +62,7 @@ func (a *Agent) publish(snap catalog.Snapshot, p plan.Plan) {
 		File:      FileState{Path: a.file.Path(), Current: f.current && !a.turns.isBehind(&a.known), Pending: r.running != nil || f.isPending(), Written: f.written, PutBack: f.putBack, Error: text(f.err), LeftOut: a.leftOutState()},
 		Reloads: ReloadState{
 			Succeeded: r.succeeded, Failed: r.failures, Last: r.last, LastReason: string(r.lastReason),
-			Pending: string(r.reason), UnderWay: r.running != nil, WaitsFor: r.held, NotBefore: a.reloadNotBefore(p), Error: text(r.err),
+			Pending: string(r.reason), For: causes(p), LastFor: r.lastFor, UnderWay: r.running != nil, WaitsFor: r.held, NotBefore: a.reloadNotBefore(p), Error: text(r.err),
 		},
 		Services: make([]ServiceState, 0, len(a.set.Services)), Drains: append([]catalog.OperatorDrain{}, a.drains.now...),
 		Frontends: a.frontendStates(),

@@ -33,6 +33,7 @@ type reloadKeeper struct {
 	succeeded, failures int
 	last                time.Time
 	lastReason          plan.ReloadReason
+	lastFor             []plan.ReloadCause
 	err                 error       // of the last, until HAProxy runs what is wanted
 	errMarker           plan.Marker // what it should have loaded
 	notBefore           time.Time
@@ -93,6 +94,7 @@ func (r *reloadKeeper) newSettings() {
 // beside the loop, which goes on changing the worker that serves.
 type reload struct {
 	reason plan.ReloadReason
+	causes []plan.ReloadCause // see ReloadState.For
 	fileWrite
 	servers []plan.FileBackend // as HAProxy runs them, for the file that is put back
 	good    lastGood
@@ -134,7 +136,7 @@ func (a *Agent) tendReload(ctx context.Context, p plan.Plan) time.Duration {
 	now := time.Now()
 	if r.reason == plan.NoReload {
 		r.first, r.changed = now, now
-		a.log.Info("reload needed", "reason", p.Reload)
+		a.log.Info("reload needed", append([]any{"reason", p.Reload}, causeArgs(p)...)...)
 	}
 	if !plan.SameFile(r.model, p.File) {
 		r.changed = now
@@ -163,7 +165,7 @@ func (a *Agent) tendReload(ctx context.Context, p plan.Plan) time.Duration {
 	}
 	r.isLooked = false
 	r.running = &reload{
-		reason:    p.Reload,
+		reason: p.Reload, causes: causes(p),
 		fileWrite: fileWrite{renderer: a.set.Renderer, model: p.FileToReload()},
 		servers:   p.File, good: a.lastGood(), pid: a.known.observed.PID,
 		max: oldWorkerLimits{a.set.MaxOldWorkers, a.set.MaxOldWorkersMemory}, began: now,
@@ -175,6 +177,22 @@ func (a *Agent) tendReload(ctx context.Context, p plan.Plan) time.Duration {
 		r.done <- &l
 	}(*r.running)
 	return time.Hour
+}
+
+// maxCauses bounds the backends of a reload that are published.
+const maxCauses = 10
+
+// causes is the backends because of which a reload is needed, as far as they are published.
+func causes(p plan.Plan) []plan.ReloadCause {
+	return slices.Clip(p.ReloadFor[:min(len(p.ReloadFor), maxCauses)])
+}
+
+// causeArgs is the first of them for the log, and how many there are.
+func causeArgs(p plan.Plan) []any {
+	if len(p.ReloadFor) == 0 {
+		return nil
+	}
+	return []any{"backend", p.ReloadFor[0].Backend, "because", p.ReloadFor[0].Why, "backends", len(p.ReloadFor)}
 }
 
 // lookAgain has the next pass read a backend, by which another process is noticed. It
@@ -337,7 +355,7 @@ func (a *Agent) noteReload(ctx context.Context, l *reload) {
 		isolated = isNewest && a.isolate(err)
 	}
 	a.record.Reload(l.reason, err)
-	r.last, r.lastReason, r.err, r.errMarker = time.Now(), l.reason, err, l.renderer.Marker()
+	r.last, r.lastReason, r.lastFor, r.err, r.errMarker = time.Now(), l.reason, l.causes, err, l.renderer.Marker()
 	r.notBefore = r.last.Add(a.set.ReloadInterval)
 	if err != nil {
 		a.noteReloadFailed(l, isolated)

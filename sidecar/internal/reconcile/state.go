@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/pointsman/pointsman/sidecar/internal/catalog"
+	"github.com/pointsman/pointsman/sidecar/internal/plan"
 )
 
 // State is what the agent knows and has done, for people and scripts: the
@@ -113,10 +114,14 @@ type ReloadState struct {
 	Last       time.Time `json:"last"`
 	LastReason string    `json:"last_reason,omitempty"`
 	Pending    string    `json:"pending,omitempty"` // the reason of the reload that is due
-	UnderWay   bool      `json:"under_way,omitempty"`
-	WaitsFor   string    `json:"waits_for,omitempty"` // what holds back the one that is due: old workers or their memory
-	NotBefore  time.Time `json:"not_before,omitzero"` // when the one that is due starts at the earliest; zero: it is not known yet
-	Error      string    `json:"error,omitempty"`     // of the last, if it failed and is still needed
+	// For is the backends that it brings or takes, at most ten, with the reason why they are
+	// not added or deleted at runtime; LastFor is those of the last one.
+	For       []plan.ReloadCause `json:"for,omitempty"`
+	LastFor   []plan.ReloadCause `json:"last_for,omitempty"`
+	UnderWay  bool               `json:"under_way,omitempty"`
+	WaitsFor  string             `json:"waits_for,omitempty"` // what holds back the one that is due: old workers or their memory
+	NotBefore time.Time          `json:"not_before,omitzero"` // when the one that is due starts at the earliest; zero: it is not known yet
+	Error     string             `json:"error,omitempty"`     // of the last, if it failed and is still needed
 }
 
 // ServiceState is one service on this load balancer.
