@@ -1,12 +1,16 @@
 package consul
 
 import (
+	"bytes"
+	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
 
 	"github.com/pointsman/pointsman/sidecar/internal/catalog"
 	"github.com/pointsman/pointsman/test/hostile"
@@ -72,19 +76,89 @@ func TestDecodeNames_EachAnswer_IsWholeOrAnError(t *testing.T) {
 	for in, want := range map[string][]string{
 		`{}`: nil, `{"b":["x"],"a":[],"c":null}`: {"a", "b", "c"}, `{"a":[],"a":[]}`: {"a"},
 	} {
-		if got, err := decodeNames(strings.NewReader(in), 1000, all); err != nil || !slices.Equal(got, want) {
+		if got, err := newNameDecoder(all).decode(strings.NewReader(in), 1000); err != nil || !slices.Equal(got, want) {
 			t.Errorf("%s: %q, %v", in, got, err)
 		}
 	}
 	for _, in := range []string{``, `null`, `[]`, `"a"`, `{"a":["x"]`, `{"a":["x"`, `{"a":{}}`, `{"a":[1]}`, `{"a":[]} {}`, `{"a":[]}x`, `<html>`, `{"a":["` + strings.Repeat("x", 2000) + `"]}`} {
-		if got, err := decodeNames(strings.NewReader(in), 1000, all); err == nil {
+		if got, err := newNameDecoder(all).decode(strings.NewReader(in), 1000); err == nil {
 			t.Errorf("%.40s: %q without an error", in, got)
 		}
 	}
 	tags := map[string][]string{}
-	got, err := decodeNames(strings.NewReader(`{"a":["x","y"],"b":[]}`), 1000, func(name string, t []string) bool { tags[name] = t; return name == "a" })
+	got, err := newNameDecoder(func(name string, t []string) bool { tags[name] = t; return name == "a" }).decode(strings.NewReader(`{"a":["x","y"],"b":[]}`), 1000)
 	if err != nil || !slices.Equal(got, []string{"a"}) || fmt.Sprint(tags) != "map[a:[x y] b:[]]" {
 		t.Errorf("%q, %v, %v", got, tags, err)
+	}
+}
+
+// Property: whatever answers come one after the other, each is read as if it were the only
+// one, and what has not changed is not looked at again, in whatever order Consul gives tags.
+func TestDecodeNames_OneAnswerAfterTheOther_SameAsAlone(t *testing.T) {
+	isKept := func(_ string, tags []string) bool { return slices.Contains(tags, "x") }
+	name, tags := rapid.SampledFrom([]string{"a", "b", "c", "d", "é", "a\"b"}), rapid.SliceOfN(rapid.SampledFrom([]string{"x", "y", "]}", `\"`}), 0, 2)
+	rapid.Check(t, func(t *rapid.T) {
+		looked := map[string]bool{}
+		d := newNameDecoder(func(name string, tags []string) bool { looked[name] = true; return isKept(name, tags) })
+		before := map[string][]string{}
+		for range rapid.IntRange(1, 6).Draw(t, "answers") {
+			clear(looked)
+			now := rapid.MapOf(name, tags).Draw(t, "answer")
+			for name, tags := range now {
+				if was, had := before[name]; had && rapid.Bool().Draw(t, "same") {
+					tags = rapid.Permutation(was).Draw(t, "order")
+				}
+				now[name] = append([]string{}, tags...)
+			}
+			text, err := json.Marshal(now)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var want []string
+			for name, tags := range now {
+				if isKept(name, tags) {
+					want = append(want, name)
+				}
+			}
+			slices.Sort(want)
+			if got, err := d.decode(strings.NewReader(string(text)), 1000); err != nil || !slices.Equal(got, want) {
+				t.Errorf("%s: %q, %v, want %q", text, got, err, want)
+			}
+			for name, tags := range now {
+				if was, had := before[name]; had && slices.Equal(slices.Sorted(slices.Values(was)), slices.Sorted(slices.Values(tags))) == looked[name] {
+					t.Errorf("%s: %q after %q, looked at: %v", name, tags, was, looked[name])
+				}
+			}
+			before = now
+		}
+	})
+}
+
+// One of 1,000 services of ten tags has other ones.
+func BenchmarkDecodeNames(b *testing.B) {
+	answer := map[string][]string{}
+	for k := range 1000 {
+		for n := range 10 {
+			name := fmt.Sprintf("svc%d", k)
+			answer[name] = append(answer[name], fmt.Sprintf("pointsman-route=svc%d-%d.example.com/path", k, n))
+		}
+	}
+	var texts [2][]byte
+	for n := range texts {
+		answer["svc7"] = []string{fmt.Sprintf("pointsman-route=svc7-%d.example.com", n)}
+		for _, tags := range answer { // Consul gives them in any order
+			slices.Reverse(tags)
+		}
+		texts[n], _ = json.Marshal(answer)
+	}
+	d := newNameDecoder(func(_ string, tags []string) bool {
+		return slices.ContainsFunc(tags, func(tag string) bool { return strings.HasPrefix(tag, "pointsman-route=") })
+	})
+	b.ReportAllocs()
+	for n := 0; b.Loop(); n++ {
+		if got, err := d.decode(bytes.NewReader(texts[n%2]), maxBody); err != nil || len(got) != 1000 {
+			b.Fatal(len(got), err)
+		}
 	}
 }
 
@@ -93,9 +167,14 @@ func FuzzDecodeNames(f *testing.F) {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, in string) {
-		got, err := decodeNames(strings.NewReader(in), 1<<16, func(string, []string) bool { return true })
-		if err == nil && (!slices.IsSorted(got) || len(got) > len(in)) || err != nil && got != nil {
-			t.Errorf("%q: %q, %v", in, got, err)
+		got, err := newNameDecoder(func(string, []string) bool { return true }).decode(strings.NewReader(in), 1<<16)
+		var want map[string][]string
+		if json.Unmarshal([]byte(in), &want) == nil && want != nil {
+			if !slices.Equal(got, slices.Sorted(maps.Keys(want))) || err != nil {
+				t.Errorf("%q: %q, %v, want %q", in, got, err, want)
+			}
+		} else if err == nil {
+			t.Errorf("%q: %q without an error", in, got)
 		}
 	})
 }

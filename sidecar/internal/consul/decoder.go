@@ -39,7 +39,7 @@ func (d *decoder) decode(r io.Reader, most int64) ([]*registration, error) {
 		// The one that is due, if nothing has changed, need not be scanned: it is
 		// one whole element wherever it stands.
 		if due := before.due(); due != nil {
-			if raw := s.peek(due.size); raw != nil && d.digest(raw) == due.digest {
+			if raw := s.peek(due.size); raw != nil && digest(d.seeds, raw) == due.digest {
 				s.at += due.size
 				before.at++
 				now = append(now, *due)
@@ -50,8 +50,8 @@ func (d *decoder) decode(r io.Reader, most int64) ([]*registration, error) {
 		if err != nil {
 			return err
 		}
-		digest := d.digest(raw)
-		if k := before.find(digest); k != nil {
+		is := digest(d.seeds, raw)
+		if k := before.find(is); k != nil {
 			now = append(now, *k)
 			return nil
 		}
@@ -65,7 +65,7 @@ func (d *decoder) decode(r io.Reader, most int64) ([]*registration, error) {
 		if len(now) > 0 {
 			one.share(now[len(now)-1].registration)
 		}
-		now = append(now, known{digest, len(raw), one})
+		now = append(now, known{is, len(raw), one})
 		return nil
 	})
 	if err != nil {
@@ -85,8 +85,8 @@ func (d *decoder) decode(r io.Reader, most int64) ([]*registration, error) {
 	return sorted, nil
 }
 
-func (d *decoder) digest(raw []byte) [2]uint64 {
-	return [2]uint64{maphash.Bytes(d.seeds[0], raw), maphash.Bytes(d.seeds[1], raw)}
+func digest(seeds [2]maphash.Seed, raw []byte) [2]uint64 {
+	return [2]uint64{maphash.Bytes(seeds[0], raw), maphash.Bytes(seeds[1], raw)}
 }
 
 func sortedOrder(all []known) []int32 {

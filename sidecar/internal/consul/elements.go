@@ -36,6 +36,26 @@ func decodeOne[T any](raw []byte) (one T, err error) {
 // eachElement goes through the elements of a JSON list one after another, while it
 // is read. take takes one off the scanner.
 func eachElement(r io.Reader, most int64, take func(*scanner) error) error {
+	return eachOf(r, most, jsonList, take)
+}
+
+// eachMember is eachElement for the members of a JSON object.
+func eachMember(r io.Reader, most int64, take func(*scanner) error) error {
+	return eachOf(r, most, jsonObject, take)
+}
+
+// collection is a JSON list or object.
+type collection struct {
+	name, element string
+	open, end     byte
+}
+
+var (
+	jsonList   = collection{"list", "element", '[', ']'}
+	jsonObject = collection{"object", "member", '{', '}'}
+)
+
+func eachOf(r io.Reader, most int64, of collection, take func(*scanner) error) error {
 	limited := &io.LimitedReader{R: r, N: most}
 	buf := scanBuffers.Get().(*[scanBuffer]byte)
 	defer scanBuffers.Put(buf)
@@ -43,33 +63,33 @@ func eachElement(r io.Reader, most int64, take func(*scanner) error) error {
 	switch open, err := s.skipSpace(); {
 	case err != nil:
 		return fmt.Errorf("invalid JSON: %w", err)
-	case open == '<', open != '[' && bytes.IndexByte([]byte(`{"ntf-0123456789`), open) < 0:
+	case open == '<', open != of.open && bytes.IndexByte([]byte(`[{"ntf-0123456789`), open) < 0:
 		return fmt.Errorf("invalid JSON: starts with %q", open)
-	case open != '[':
-		return fmt.Errorf("not a JSON list: starts with %q", open)
+	case open != of.open:
+		return fmt.Errorf("not a JSON %s: starts with %q", of.name, open)
 	}
 	s.at++
 	for n := 0; ; n++ {
 		next, err := s.skipSpace()
-		if err == nil && next == ']' && n == 0 {
+		if err == nil && next == of.end && n == 0 {
 			s.at++
-			return s.ends()
+			return s.ends(of.name)
 		}
 		if err == nil && n > 0 {
 			s.at++
-			if next == ']' {
-				return s.ends()
+			if next == of.end {
+				return s.ends(of.name)
 			}
 			if next != ',' {
-				return fmt.Errorf("the answer's list: %q after element %d", next, n-1)
+				return fmt.Errorf("the answer's %s: %q after %s %d", of.name, next, of.element, n-1)
 			}
 			_, err = s.skipSpace()
 		}
 		if err != nil {
-			return tooLong(limited, most, fmt.Errorf("the answer's list does not end: %w", err))
+			return tooLong(limited, most, fmt.Errorf("the answer's %s does not end: %w", of.name, err))
 		}
 		if err := take(s); err != nil {
-			return tooLong(limited, most, fmt.Errorf("the answer's element %d: %w", n, err))
+			return tooLong(limited, most, fmt.Errorf("the answer's %s %d: %w", of.element, n, err))
 		}
 	}
 }
@@ -80,8 +100,8 @@ var scanBuffers = sync.Pool{New: func() any { return new([scanBuffer]byte) }}
 
 const scanBuffer = 64 << 10 // bytes
 
-// scanner finds where the elements of a JSON list begin and end. Whether they
-// are valid is for who decodes them.
+// scanner finds where the elements of a JSON list, or the members of an object, begin and
+// end. Whether they are valid is for who decodes them.
 type scanner struct {
 	r   io.Reader
 	buf []byte
@@ -116,8 +136,54 @@ func (s *scanner) peek(n int) []byte {
 // element takes the element that begins here. Its bytes are good until anything
 // else is taken.
 func (s *scanner) element() ([]byte, error) {
+	size, err := s.sizeOf(0)
+	if err != nil {
+		return nil, err
+	}
+	return s.take(size), nil
+}
+
+// member takes the member of an object that begins here, of which the name has the given
+// size. Its bytes are good until anything else is taken.
+func (s *scanner) member() (raw []byte, name int, err error) {
+	if name, err = s.sizeOf(0); err != nil {
+		return nil, 0, err
+	}
+	value := name
+	for colon := false; ; value++ {
+		c, err := s.byteAt(value)
+		switch {
+		case err != nil:
+			return nil, 0, err
+		case c == ' ' || c == '\n' || c == '\r' || c == '\t':
+		case c == ':' && !colon:
+			colon = true
+		case !colon:
+			return nil, 0, fmt.Errorf("%q after its name", c)
+		default:
+			size, err := s.sizeOf(value)
+			if err != nil {
+				return nil, 0, err
+			}
+			return s.take(value + size), name, nil
+		}
+	}
+}
+
+// byteAt gives the byte that many after the next one.
+func (s *scanner) byteAt(n int) (byte, error) {
+	for len(s.buf)-s.at <= n {
+		if err := s.fill(); err != nil {
+			return 0, err
+		}
+	}
+	return s.buf[s.at+n], nil
+}
+
+// sizeOf gives how many bytes the element has that begins that many after the next one.
+func (s *scanner) sizeOf(from int) (int, error) {
 	depth, inString := 0, false
-	for i := s.at; ; {
+	for i := s.at + from; ; {
 		for ; i < len(s.buf); i++ {
 			if inString {
 				quote := bytes.IndexByte(s.buf[i:], '"')
@@ -126,9 +192,9 @@ func (s *scanner) element() ([]byte, error) {
 					break
 				}
 				i += quote
-				inString = isEscaped(s.buf[s.at:i])
+				inString = isEscaped(s.buf[s.at+from : i])
 				if !inString && depth == 0 {
-					return s.took(i + 1), nil
+					return i + 1 - s.at - from, nil
 				}
 				continue
 			}
@@ -139,20 +205,20 @@ func (s *scanner) element() ([]byte, error) {
 				depth++
 			case '}', ']':
 				if depth--; depth < 0 { // of the list: a number or a word ends here
-					return s.took(i), nil
+					return i - s.at - from, nil
 				}
 				if depth == 0 {
-					return s.took(i + 1), nil
+					return i + 1 - s.at - from, nil
 				}
 			case ',', ' ', '\n', '\r', '\t':
 				if depth == 0 {
-					return s.took(i), nil
+					return i - s.at - from, nil
 				}
 			}
 		}
 		done := i - s.at
 		if err := s.fill(); err != nil {
-			return nil, err
+			return 0, err
 		}
 		i = s.at + done
 	}
@@ -167,9 +233,9 @@ func isEscaped(before []byte) bool {
 	return n%2 == 1
 }
 
-func (s *scanner) took(end int) []byte {
-	raw := s.buf[s.at:end]
-	s.at = end
+func (s *scanner) take(size int) []byte {
+	raw := s.buf[s.at : s.at+size]
+	s.at += size
 	return raw
 }
 
@@ -199,15 +265,15 @@ func (s *scanner) fill() error {
 	return s.err
 }
 
-// ends checks that nothing follows the list.
-func (s *scanner) ends() error {
+// ends checks that nothing follows the list or object.
+func (s *scanner) ends(what string) error {
 	switch _, err := s.skipSpace(); {
 	case errors.Is(err, io.ErrUnexpectedEOF):
 		return nil
 	case err != nil:
 		return err
 	}
-	return errors.New("the answer goes on after its list")
+	return fmt.Errorf("the answer goes on after its %s", what)
 }
 
 func tooLong(r *io.LimitedReader, most int64, err error) error {

@@ -1,10 +1,11 @@
 package consul
 
 import (
+	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"io"
 	"slices"
 	"time"
@@ -18,9 +19,10 @@ func (s *Source) FollowNames(ctx context.Context, keep func(name string, tags []
 	var from cursor
 	var paced pace
 	var known []string
+	decoder := newNameDecoder(keep)
 	isKnown := false
 	for failures := 0; sleep(ctx, paced.delay(time.Now())); {
-		next, names, usable, err := s.namesOnce(ctx, from, keep)
+		next, names, usable, err := s.namesOnce(ctx, from, decoder)
 		if ctx.Err() != nil {
 			return
 		}
@@ -50,17 +52,17 @@ func (s *Source) FollowNames(ctx context.Context, keep func(name string, tags []
 
 // NamesOnce asks which services there are, one time, as FollowNames does.
 func (s *Source) NamesOnce(ctx context.Context, keep func(name string, tags []string) bool) ([]string, error) {
-	_, names, usable, err := s.namesOnce(ctx, cursor{consistent: true}, keep)
+	_, names, usable, err := s.namesOnce(ctx, cursor{consistent: true}, newNameDecoder(keep))
 	if err == nil && !usable {
 		err = errNoLeader
 	}
 	return names, err
 }
 
-func (s *Source) namesOnce(ctx context.Context, from cursor, keep func(string, []string) bool) (next cursor, names []string, usable bool, err error) {
+func (s *Source) namesOnce(ctx context.Context, from cursor, d *nameDecoder) (next cursor, names []string, usable bool, err error) {
 	const path = "/v1/catalog/services"
 	m, err := s.client.get(ctx, &query{path: path, escaped: path}, from, func(body io.Reader) (err error) {
-		names, err = decodeNames(body, maxBody, keep)
+		names, err = d.decode(body, maxBody)
 		return err
 	})
 	switch {
@@ -77,33 +79,109 @@ func (s *Source) namesOnce(ctx context.Context, from cursor, keep func(string, [
 	return next, names, usable, nil
 }
 
-// decodeNames reads an answer of at most the given number of bytes: an object with the
-// tags of each service.
-func decodeNames(r io.Reader, most int64, keep func(string, []string) bool) (names []string, err error) {
-	limited := &io.LimitedReader{R: r, N: most}
-	d := json.NewDecoder(limited)
-	if open, err := d.Token(); err != nil || open != json.Delim('{') {
-		return nil, tooLong(limited, most, errors.Join(errors.New("the answer is no JSON object"), err))
-	}
-	for d.More() {
-		key, err := d.Token()
+// nameDecoder reads the answers about which services there are, one after another. An
+// answer has all services for a change of one, sorted by name, with the tags of each in any
+// order: what is as in the last answer is not decoded again.
+type nameDecoder struct {
+	keep  func(name string, tags []string) bool
+	seeds [2]maphash.Seed // random, so that a collision cannot be registered
+	last  []knownName     // the last answer, in its order
+}
+
+// knownName is a service in an answer that was read.
+type knownName struct {
+	quoted string // the name, as in the answer
+	name   string
+	tags   [2]uint64 // the sum of their digests
+	isKept bool
+}
+
+func newNameDecoder(keep func(string, []string) bool) *nameDecoder {
+	return &nameDecoder{keep: keep, seeds: [2]maphash.Seed{maphash.MakeSeed(), maphash.MakeSeed()}}
+}
+
+// decode reads an answer of at most the given number of bytes: an object with the tags of
+// each service. It gives the names that are kept, sorted.
+func (d *nameDecoder) decode(r io.Reader, most int64) (names []string, err error) {
+	now, due := make([]knownName, 0, len(d.last)+1), d.last
+	err = eachMember(r, most, func(s *scanner) error {
+		raw, size, err := s.member()
 		if err != nil {
-			return nil, tooLong(limited, most, fmt.Errorf("the answer's object: %w", err))
+			return err
 		}
-		var tags []string
-		if err := d.Decode(&tags); err != nil {
-			return nil, tooLong(limited, most, fmt.Errorf("the answer's tags: %w", err))
+		is := knownName{}
+		if len(due) > 0 && due[0].quoted == string(raw[:size]) {
+			is.quoted, is.name = due[0].quoted, due[0].name
+		} else if is.name, err = decodeOne[string](raw[:size]); err != nil {
+			return err
+		} else {
+			is.quoted = string(raw[:size])
 		}
-		if name, is := key.(string); is && keep(name, tags) {
-			names = append(names, name)
+		for len(due) > 0 && due[0].name < is.name {
+			due = due[1:] // it is not there any more
 		}
+		_, value, _ := bytes.Cut(raw[size:], []byte{':'})
+		sum, isPlain := sumOf(d.seeds, value)
+		isDue := len(due) > 0 && due[0].name == is.name
+		if is.tags = sum; isDue && isPlain && due[0].tags == sum {
+			is.isKept = due[0].isKept
+		} else {
+			tags, err := decodeOne[[]string](value)
+			if err != nil {
+				return fmt.Errorf("its tags: %w", err)
+			}
+			is.isKept = d.keep(is.name, tags)
+		}
+		if isDue {
+			due = due[1:]
+		}
+		now = append(now, is)
+		return nil
+	})
+	if err != nil {
+		return nil, err
 	}
-	if _, err := d.Token(); err != nil {
-		return nil, tooLong(limited, most, fmt.Errorf("the answer's object does not end: %w", err))
-	}
-	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return nil, errors.New("the answer goes on after its object")
+	d.last = now
+	for i := range now {
+		if now[i].isKept {
+			names = append(names, now[i].name)
+		}
 	}
 	slices.Sort(names)
 	return slices.Compact(names), nil
+}
+
+// sumOf gives the sum of the digests of the strings in a JSON list, whatever their order.
+// isPlain is false for a list with anything besides, or between them: its sum says nothing.
+func sumOf(seeds [2]maphash.Seed, list []byte) (sum [2]uint64, isPlain bool) {
+	if !bytes.HasPrefix(list, []byte("[")) {
+		return sum, false
+	}
+	for next := byte('['); ; next = ',' {
+		if list[0] != next {
+			return sum, false
+		}
+		if list = list[1:]; len(list) == 0 || list[0] != '"' {
+			return sum, next == '[' && string(list) == "]"
+		}
+		end := 1
+		for {
+			quote := bytes.IndexByte(list[end:], '"')
+			if quote < 0 {
+				return sum, false
+			}
+			end += quote + 1
+			if !isEscaped(list[1 : end-1]) {
+				break
+			}
+		}
+		one := digest(seeds, list[:end])
+		sum[0], sum[1] = sum[0]+one[0], sum[1]+one[1]
+		if list = list[end:]; string(list) == "]" {
+			return sum, true
+		}
+		if len(list) == 0 {
+			return sum, false
+		}
+	}
 }
