@@ -51,15 +51,15 @@ func (s *Source) merge(service Service) {
 		now.Index = s.noteMerged(all)
 	}
 	s.snapshot = s.snapshot.With(now)
-	if now.Equal(before) && hasIndex {
+	if !before.Known || !slices.Equal(before.Claims, now.Claims) {
+		notify(s.claimed)
+	}
+	if now.Claims = before.Claims; now.Equal(before) && hasIndex {
 		return
 	}
 	health.Changed = time.Now()
 	s.health[service.Backend] = health
 	notify(s.changed)
-	if !before.Known || !slices.Equal(before.Claims, now.Claims) {
-		notify(s.claimed)
-	}
 }
 
 // reorder gives what is known of a service the IDs and roles that it has by its new

@@ -97,8 +97,9 @@ func (s *Source) OldestHealth(service string) (oldest catalog.SourceHealth) {
 	return oldest
 }
 
-// Changed gets a value after Snapshot has changed in more than an index; one
-// value may stand for several changes.
+// Changed gets a value after Snapshot has changed in more than an index and claims; one
+// value may stand for several changes. Nor are these a change in Health: what HAProxy is to
+// run of a service does not depend on them.
 func (s *Source) Changed() <-chan struct{} { return s.changed }
 
 // Wake gives Changed a value, for one who lays something over the Snapshot.

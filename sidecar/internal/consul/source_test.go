@@ -198,9 +198,20 @@ func TestSourceFollowsCatalog(t *testing.T) {
 			if got, err := w.NamesOnce(ctx, func(name string, _ []string) bool { return name == "web" }); err != nil || !slices.Equal(got, []string{"web"}) {
 				t.Errorf("asked once: %q, %v", got, err)
 			}
+			changed := w.Health("web").Changed
 			w.register("b", tagged("v3"))
 			awaitNames()
-			w.await("no claim", claims())
+			select {
+			case <-w.Claimed():
+			case <-time.After(deadline):
+				t.Error("no event of a claim that is gone")
+			}
+			if !claims()(w.Snapshot()) {
+				t.Errorf("claims %v, want none", w.Snapshot().Service("web").Claims)
+			}
+			if !w.Health("web").Changed.Equal(changed) { // HAProxy runs what it ran
+				t.Error("a claim is a change of the instances")
+			}
 			if s.Service("web").Equal(w.Snapshot().Service("web")) {
 				t.Error("a claim makes no difference")
 			}
