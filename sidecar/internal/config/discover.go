@@ -328,6 +328,20 @@ func (c Config) Routed(found route.Found) []Frontend {
 	return frontends
 }
 
+// RoutedBackend gives the backend of a service to which a route that was found may lead, as
+// Routed does.
+func (c Config) RoutedBackend(found route.Found, service string) (backend string, has bool) {
+	if slices.ContainsFunc(found.Services, func(s route.FoundService) bool { return s.Name == service }) {
+		return service, true
+	}
+	for _, s := range c.Services {
+		if s.Name == service && s.Preview.Of == "" {
+			backend, has = s.Backend, true // of several the last one
+		}
+	}
+	return backend, has
+}
+
 // discovered is the settings of one service. apart is of the profiles, by their names.
 func (c Config) discovered(s route.FoundService, apart map[string][]string) Service {
 	profile := c.profile(s.Profile)

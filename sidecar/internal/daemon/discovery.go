@@ -91,28 +91,30 @@ func watchedWith(cfg config.Config, found route.Found, services []string, own []
 	return out
 }
 
-// candidates is what the services say that may claim routes.
-func candidates(cfg config.Config, services []string, snap catalog.Snapshot) (out []route.Candidate) {
-	seen := map[string]bool{}
+// candidates is what the services say that may claim routes. read gives what one claims.
+func candidates(cfg config.Config, services []string, snap catalog.Snapshot, read func(service string, said []catalog.Claim) []route.Claim) []route.Candidate {
+	out, seen := make([]route.Candidate, 0, len(cfg.Services)+len(services)), make(map[string]bool, len(cfg.Services))
 	add := func(name, backend string) {
-		if seen[name] {
-			return
+		if !seen[name] {
+			s := snap.Service(backend)
+			out = append(out, route.Candidate{Service: name, Known: s.Known, Claims: read(name, s.Claims)})
 		}
-		seen[name] = true
-		s := snap.Service(backend)
-		c := route.Candidate{Service: name, Known: s.Known}
-		for _, claim := range s.Claims {
-			c.Claims = append(c.Claims, route.Claim(claim))
-		}
-		out = append(out, c)
 	}
 	for _, s := range cfg.Services {
 		add(s.Name, s.Backend)
+		seen[s.Name] = true
 	}
-	for _, s := range services {
+	for _, s := range services { // each is there once
 		add(s, s)
 	}
 	return out
+}
+
+func claimsOf(_ string, said []catalog.Claim) (read []route.Claim) {
+	for _, claim := range said {
+		read = append(read, route.Claim(claim))
+	}
+	return read
 }
 
 // finder follows what services claim, beside the agent's loop.
@@ -127,6 +129,9 @@ type finder struct {
 	watched   []string // services that are looked at
 	isSettled bool     // by what Consul said last, new routes may get an owner
 	discovery route.Finder
+	ruled     *route.Rules               // of the settings of now; nil: not made yet
+	looks     watchList                  // what was last made of them
+	claims    map[string]candidateClaims // by service, as last said
 
 	// The rest belongs to the goroutine of followFound.
 	named   []string             // services that may claim routes
@@ -145,6 +150,62 @@ func newFinder(source *consul.Source, log hclog.Logger) *finder {
 	f := &finder{log: log, source: source, again: make(chan struct{}, 1), since: map[string]time.Time{}}
 	f.problems.Store(&[]route.Problem{})
 	return f
+}
+
+// rules is what the settings of now allow. The caller holds the daemon's mu.
+func (f *finder) rules(cfg config.Config) route.Rules {
+	if f.ruled == nil {
+		rules := cfg.Rules()
+		f.ruled = &rules
+	}
+	return *f.ruled
+}
+
+// forget takes that the settings are others. The caller holds the daemon's mu.
+func (f *finder) forget() {
+	f.ruled, f.looks, f.claims = nil, watchList{}, nil
+	f.discovery.Forget()
+}
+
+// watchList is the services that are looked at, and what it was made from.
+type watchList struct {
+	named    []string
+	found    []route.FoundService
+	services []string
+	problems []route.Problem
+}
+
+// watch is Rules.Watch. It is made again where something else is named or found.
+func (f *finder) watch(rules route.Rules, found route.Found) ([]string, []route.Problem) {
+	w := &f.looks
+	isSame := len(f.named) == len(w.named) && (len(f.named) == 0 || &f.named[0] == &w.named[0]) &&
+		slices.EqualFunc(w.found, found.Services, func(a, b route.FoundService) bool { return a.Name == b.Name })
+	if !isSame || w.services == nil {
+		*w = watchList{named: f.named, found: found.Services}
+		w.services, w.problems = rules.Watch(f.named, found)
+	}
+	return w.services, w.problems
+}
+
+// candidateClaims is what a service claims, as Consul says it and as package route reads it.
+type candidateClaims struct {
+	said []catalog.Claim
+	read []route.Claim
+}
+
+// candidates is what the services say that may claim routes.
+func (f *finder) candidates(cfg config.Config, services []string, snap catalog.Snapshot) []route.Candidate {
+	if f.claims == nil || len(f.claims) > 2*(len(cfg.Services)+len(services)) { // of services that have gone
+		f.claims = map[string]candidateClaims{}
+	}
+	return candidates(cfg, services, snap, func(service string, said []catalog.Claim) []route.Claim {
+		c := f.claims[service]
+		if len(c.said) != len(said) || len(said) > 0 && &c.said[0] != &said[0] {
+			c = candidateClaims{said, claimsOf(service, said)}
+			f.claims[service] = c
+		}
+		return c.read
+	})
 }
 
 // reconfigured makes it go on with the settings of now.
@@ -239,7 +300,7 @@ func (f *finder) looked(began, ended time.Time) {
 // may take a reload.
 func (f *finder) gathers(rules route.Rules, found, before route.Found, now time.Time) (wait time.Duration) {
 	hasServices := found.HasServicesOf(before)
-	if !hasServices || rules.HasNewOwner(found, before) {
+	if !hasServices || route.HasNewOwner(rules.Changes(found, before)) {
 		if f.other.IsZero() {
 			f.other = now
 		}
@@ -258,19 +319,19 @@ func (f *finder) gathers(rules route.Rules, found, before route.Found, now time.
 func (d *Daemon) find(now time.Time) time.Duration {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	f, rules := d.finder, d.cfg.Rules()
+	f, rules := d.finder, d.finder.rules(d.cfg)
 	began := time.Now()
 	defer func() { f.looked(began, time.Now()) }()
-	watch, problems := rules.Watch(f.named, d.found)
+	watch, problems := f.watch(rules, d.found)
 	if !slices.Equal(watch, f.watched) {
 		f.watched = watch
 		d.watchServices()
 	}
-	said := candidates(d.cfg, watch, f.source.Snapshot())
+	said := f.candidates(d.cfg, watch, f.source.Snapshot())
 	settled, again := f.settled(said, now)
 	f.isSettled = settled
 	found, refused := f.discovery.Find(rules, now, settled, d.found, said)
-	f.tell(append(problems, refused...), now)
+	f.tell(slices.Concat(problems, refused), now)
 	if wait := f.gathers(rules, found, d.found, now); wait > 0 {
 		return min(again, wait)
 	}
@@ -346,11 +407,10 @@ func (d *Daemon) setFound(found route.Found) {
 	before := d.found
 	found = found.After(before, time.Now())
 	d.found = found
-	if found.Equal(before) {
-		return
-	}
 	if found.HasServicesOf(before) {
-		d.setRoutes()
+		if changes := d.finder.rules(d.cfg).Changes(found, before); len(changes) > 0 {
+			d.setRoutes(changes)
+		}
 		return
 	}
 	d.finder.changed = time.Now()
@@ -368,16 +428,46 @@ func (d *Daemon) setFound(found route.Found) {
 }
 
 // setRoutes has only other routes. The caller holds mu.
-func (d *Daemon) setRoutes() {
-	cfg, routes := asStarted(d.cfg, d.started), map[string][]route.Route{}
-	cfg.Frontends = cfg.Routed(d.found)
-	for _, f := range cfg.Frontends {
-		routes[f.Name] = f.Compiled()
+func (d *Daemon) setRoutes(changes []route.FoundChange) {
+	set, tables := automatic(d.set), make(map[string]route.Table, len(d.set.Maps))
+	set.Maps = slices.Clone(d.set.Maps)
+	for i := range set.Maps {
+		m := &set.Maps[i]
+		rerouted(m, d.cfg, d.found, changes)
+		tables[m.Frontend] = m.Want
 	}
-	r := d.newest.WithRoutes(routes, d.found)
-	set := automatic(d.set)
-	set.OnlyRoutes, set.Renderer, set.Maps = true, renderer{r}, routeMaps(cfg)
+	r := d.newest.WithRoutes(tables, d.found)
+	set.OnlyRoutes, set.Renderer = true, renderer{r}
 	d.reconfigure(r, set)
+}
+
+// rerouted makes the routes of one frontend those that were found now. Those of the settings,
+// which are before them, stay.
+func rerouted(m *reconcile.RouteMap, cfg config.Config, found route.Found, changes []route.FoundChange) {
+	own := 0
+	if i := slices.IndexFunc(cfg.Frontends, func(f config.Frontend) bool { return f.Name == m.Frontend }); i >= 0 {
+		own = len(cfg.Frontends[i].Routes)
+	}
+	lines, states := map[string]*route.Entry{}, map[string]*reconcile.RouteState{}
+	for _, c := range changes {
+		if c.Before != nil && c.Before.Frontend == m.Frontend {
+			key := c.Before.Route("").Key()
+			lines[key], states[key] = nil, nil
+		}
+		if c.Now == nil || c.Now.Frontend != m.Frontend {
+			continue
+		}
+		if backend, has := cfg.RoutedBackend(found, c.Now.Service); has {
+			r := c.Now.Route(backend)
+			state := routeState(r, c.Now.Source)
+			lines[r.Key()], states[r.Key()] = &route.Entry{Key: r.Key(), Value: r.Value()}, &state
+		}
+	}
+	if len(lines) == 0 {
+		return
+	}
+	m.Want = m.Want.With(lines)
+	m.Routes = slices.Concat(m.Routes[:own:own], route.Patch(m.Routes[own:], states, reconcile.RouteState.Key))
 }
 
 // automatic is settings that no operator has changed.
@@ -411,7 +501,7 @@ func (d *Daemon) foundBy(cfg config.Config) (found route.Found, watch []string) 
 		}
 	}
 	watch, _ = rules.Watch(named, d.found)
-	found, _ = route.Discover(rules, time.Now(), true, d.found, candidates(cfg, watch, snap))
+	found, _ = route.Discover(rules, time.Now(), true, d.found, candidates(cfg, watch, snap, claimsOf))
 	return found.After(d.found, time.Now()), watch
 }
 
@@ -459,6 +549,6 @@ func findOnce(ctx context.Context, cfg config.Config, found route.Found, source 
 	if err := wait(all); err != nil {
 		return nil, err
 	}
-	_, refused := route.Discover(rules, time.Now(), true, found, candidates(cfg, services, source.Snapshot()))
+	_, refused := route.Discover(rules, time.Now(), true, found, candidates(cfg, services, source.Snapshot(), claimsOf))
 	return append(problems, refused...), nil
 }

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/hashicorp/consul/api"
 	"github.com/hashicorp/go-hclog"
 
@@ -370,8 +371,8 @@ func TestHold_FoundMeanwhile_IsReadFromTheFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer lock.Release()
-	if !d.found.Equal(found) {
-		t.Errorf("found is %+v", d.found)
+	if diff := cmp.Diff(found, d.found, cmpopts.EquateEmpty()); diff != "" {
+		t.Errorf("found (-want +got):\n%s", diff)
 	}
 }
 

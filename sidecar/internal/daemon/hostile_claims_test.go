@@ -89,7 +89,7 @@ func TestDiscover_HostileClaims_NothingButCheckedRoutesIsWritten(t *testing.T) {
 		rules := cfg.Rules()
 		rules.MaxServices = 1000
 		services, problems := rules.Watch(named, route.Found{})
-		found, refused := route.Discover(rules, time.Now(), true, route.Found{}, candidates(cfg, services, snap))
+		found, refused := route.Discover(rules, time.Now(), true, route.Found{}, candidates(cfg, services, snap, claimsOf))
 		problems = append(problems, refused...)
 		routes := map[string]int{}
 		for _, r := range found.Routes {
@@ -130,7 +130,7 @@ func TestDiscover_HostileClaims_NothingButCheckedRoutesIsWritten(t *testing.T) {
 		if err := os.WriteFile(at.HAProxy.Config, content, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if again := SavedFound(at); !again.Equal(found) {
+		if again := SavedFound(at); !again.HasServicesOf(found) || len(cfg.Rules().Changes(again, found)) > 0 {
 			t.Errorf("written and read: %v, want %v", again, found)
 		}
 		victims := slices.DeleteFunc(slices.Clone(found.Routes), func(r route.FoundRoute) bool { return r.Host != hostile.VictimHost })

@@ -409,22 +409,26 @@ func routeMaps(cfg config.Config) []reconcile.RouteMap {
 	for _, f := range cfg.Frontends {
 		routes := f.Compiled()
 		want, _ := route.Compile(routes)
-		m := reconcile.RouteMap{Frontend: f.Name, File: render.MapFile(mapPath(cfg.HAProxy.Config), f.Name), Default: f.Default, Want: want, Routes: []reconcile.RouteState{}}
+		m := reconcile.RouteMap{Frontend: f.Name, File: render.MapFile(mapPath(cfg.HAProxy.Config), f.Name), Default: f.Default, Want: want.Table(), Routes: []reconcile.RouteState{}}
 		for i, r := range routes {
-			state := reconcile.RouteState{
-				Host: cmp.Or(r.Host, "*"), Path: cmp.Or(r.Path, "/"), Backend: r.Backend, Strip: r.Strip,
-				Methods: r.Methods, Source: route.FromSettings,
-			}
 			if i < len(f.Routes) {
+				state := routeState(r, route.FromSettings)
 				state.Headers = f.Routes[i].Headers
+				m.Routes = append(m.Routes, state)
 			} else {
-				state.Source = f.Sources[i-len(f.Routes)]
+				m.Routes = append(m.Routes, routeState(r, f.Sources[i-len(f.Routes)]))
 			}
-			m.Routes = append(m.Routes, state)
 		}
 		out = append(out, m)
 	}
 	return out
+}
+
+func routeState(r route.Route, source string) reconcile.RouteState {
+	return reconcile.RouteState{
+		Host: cmp.Or(r.Host, "*"), Path: cmp.Or(r.Path, "/"), Backend: r.Backend, Strip: r.Strip,
+		Methods: r.Methods, Source: source,
+	}
 }
 
 // NewLogger is the sidecar's own.

@@ -457,7 +457,7 @@ func (d *Daemon) reloadConfig(ctx context.Context) {
 	}
 	d.log.Info("configuration reloaded", "changed", strings.Join(changed, ", "))
 	d.cfg, d.found, d.finder.watched = cfg, found, watch
-	d.finder.discovery.Forget()
+	d.finder.forget()
 	d.finder.reconfigured()
 	d.certificates.again()
 }

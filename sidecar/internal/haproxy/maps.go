@@ -12,6 +12,7 @@ import (
 // The kinds of commands, for those who count them.
 const (
 	readMap   = "read_map"
+	findEntry = "find_entry"
 	updateMap = "update_map"
 )
 
@@ -56,10 +57,47 @@ func parseMap(text string) ([]route.Entry, error) {
 	return entries, nil
 }
 
+// FindEntry gives the entry that a lookup of a key finds in a map: that of the key, else
+// of the longest one that it begins with. It is zero if there is none.
+func (c *Client) FindEntry(ctx context.Context, file, key string) (route.Entry, error) {
+	command := fmt.Sprintf("get map %s %s", file, key)
+	text, err := repeated(c.ask)(ctx, []string{command})
+	c.onCommand(findEntry, err != nil)
+	var e route.Entry
+	if err == nil {
+		e, err = parseEntry(text)
+	}
+	if err != nil {
+		return route.Entry{}, fmt.Errorf("haproxy: %s: %w", command, err)
+	}
+	return e, nil
+}
+
+// foundEntry is the answer to `get map` where there is an entry, foundNone where not.
+var (
+	foundEntry = regexp.MustCompile(`^type=beg, case=sensitive, found=yes, idx=tree, key="([^"]+)", value="([^"]+)", type="str"$`)
+	foundNone  = "type=beg, case=sensitive, found=no"
+)
+
+// parseEntry reads the answer to `get map`, for a map that lookups by map_beg go into.
+func parseEntry(text string) (route.Entry, error) {
+	line, complete := strings.CutSuffix(text, "\n\n")
+	if !complete {
+		return route.Entry{}, errCutOff
+	}
+	if m := foundEntry.FindStringSubmatch(line); m != nil {
+		return route.Entry{Key: m[1], Value: m[2]}, nil
+	}
+	if line != foundNone {
+		return route.Entry{}, unexpected(line)
+	}
+	return route.Entry{}, nil
+}
+
 // UpdateMap brings a map to what is wanted: one key by one command, several at one
 // moment, by a new version that is committed when it is whole. Nil means that
 // HAProxy took the commands.
-func (c *Client) UpdateMap(ctx context.Context, file string, u route.Update, want route.Map) error {
+func (c *Client) UpdateMap(ctx context.Context, file string, u route.Update, want route.Table) error {
 	err := c.updateMap(ctx, file, u, want)
 	c.onCommand(updateMap, err != nil)
 	if err != nil {
@@ -68,7 +106,7 @@ func (c *Client) UpdateMap(ctx context.Context, file string, u route.Update, wan
 	return nil
 }
 
-func (c *Client) updateMap(ctx context.Context, file string, u route.Update, want route.Map) error {
+func (c *Client) updateMap(ctx context.Context, file string, u route.Update, want route.Table) error {
 	if u.Replace {
 		return c.replaceMap(ctx, file, want)
 	}
@@ -95,7 +133,7 @@ var newVersion = regexp.MustCompile(`^New version created: (\d+)$`)
 // replaceMap fills a new version and commits it: lookups see the old one until
 // then (docs/haproxy-facts.md, fact 34). What is broken off stays unseen, and the
 // next commit removes it.
-func (c *Client) replaceMap(ctx context.Context, file string, want route.Map) error {
+func (c *Client) replaceMap(ctx context.Context, file string, want route.Table) error {
 	version := ""
 	if err := c.sendMap(ctx, []string{"prepare map " + file}, func(reply string) error {
 		m := newVersion.FindStringSubmatch(reply)
@@ -113,7 +151,7 @@ func (c *Client) replaceMap(ctx context.Context, file string, want route.Map) er
 	}
 	var commands []string
 	bytes := 0
-	for _, e := range want.Entries() {
+	for _, e := range want {
 		text := fmt.Sprintf("add map @%s %s %s %s", version, file, e.Key, e.Value)
 		if len(commands) == limit || bytes+len(text)+perCommand > maxLine {
 			if err := c.sendMap(ctx, commands, silent); err != nil {

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 
@@ -78,11 +79,11 @@ func TestMaps_OneKeyAndSeveral_AreWhatIsWanted(t *testing.T) {
 		if err != nil {
 			t.Fatalf("%s: %v", step.name, err)
 		}
-		u := route.UpdateOf(have, step.want)
+		u := route.UpdateOf(have, step.want.Table())
 		if u.Replace != step.replace {
 			t.Errorf("%s: replace is %v", step.name, u.Replace)
 		}
-		if err := c.UpdateMap(t.Context(), file, u, step.want); err != nil {
+		if err := c.UpdateMap(t.Context(), file, u, step.want.Table()); err != nil {
 			t.Fatalf("%s: %v", step.name, err)
 		}
 		have, err = c.ReadMap(t.Context(), file)
@@ -96,6 +97,10 @@ func TestMaps_OneKeyAndSeveral_AreWhatIsWanted(t *testing.T) {
 		if diff := cmp.Diff(step.want, got); diff != "" || len(have) != len(got) {
 			t.Errorf("%s (-want +got):\n%s", step.name, diff)
 		}
+		key, value := step.want.Lookup("a.test", step.path)
+		if found, err := c.FindEntry(t.Context(), file, "a.test"+strings.TrimSuffix(step.path, "/")+"/"); err != nil || found != (route.Entry{Key: key, Value: value}) {
+			t.Errorf("%s: FindEntry gives %q, %v; want %q %q", step.name, found, err, key, value)
+		}
 		if found, err := ask(t.Context(), url, "a.test", step.path); err != nil || found != step.finds {
 			t.Errorf("%s: a request finds %q, %v; want %q", step.name, found, err, step.finds)
 		}
@@ -103,13 +108,16 @@ func TestMaps_OneKeyAndSeveral_AreWhatIsWanted(t *testing.T) {
 	if _, err := c.ReadMap(t.Context(), "/no/such.map"); !errors.Is(err, ErrUnexpectedReply) {
 		t.Errorf("a map that is not loaded: %v", err)
 	}
+	if _, err := c.FindEntry(t.Context(), "/no/such.map", "a.test/"); !errors.Is(err, ErrUnexpectedReply) {
+		t.Errorf("a lookup in a map that is not loaded: %v", err)
+	}
 	// What another program has added twice is put right as a whole.
 	p.Command("add map " + file + " a.test/ x; add map " + file + " a.test/ y")
 	have, err := c.ReadMap(t.Context(), file)
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := route.Map{"a.test/": "x"}
+	want := route.Map{"a.test/": "x"}.Table()
 	if err := c.UpdateMap(t.Context(), file, route.UpdateOf(have, want), want); err != nil {
 		t.Fatal(err)
 	}
@@ -143,7 +151,7 @@ func TestMaps_WhileTheyAreReplaced_EveryRequestFindsItsRoute(t *testing.T) {
 		})
 	}
 	for i := range 300 {
-		want := route.Map{"a.test/": "none", "a.test/v1/": []string{"old", "new"}[i%2], fmt.Sprintf("h%d/", i): "other"}
+		want := route.Map{"a.test/": "none", "a.test/v1/": []string{"old", "new"}[i%2], fmt.Sprintf("h%d/", i): "other"}.Table()
 		have, err := c.ReadMap(t.Context(), file)
 		if err == nil {
 			err = c.UpdateMap(t.Context(), file, route.UpdateOf(have, want), want)
@@ -157,6 +165,19 @@ func TestMaps_WhileTheyAreReplaced_EveryRequestFindsItsRoute(t *testing.T) {
 	if answers["old"] == 0 || answers["new"] == 0 || len(answers) != 2 {
 		t.Errorf("requests found %v, want old and new only", answers)
 	}
+}
+
+func FuzzParseEntry(f *testing.F) {
+	const found = `type=beg, case=sensitive, found=yes, idx=tree, key="a.test/", value="b/1", type="str"`
+	for _, seed := range []string{found + "\n\n", "type=beg, case=sensitive, found=no\n\n", "Unknown map identifier. Please use #<id> or <file>.\n\n", found, found + "\n" + found + "\n\n", ""} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		e, err := parseEntry(text)
+		if isNone := e == (route.Entry{}); err != nil && !isNone || err == nil && !isNone && (e.Key == "" || !strings.Contains(text, e.Key)) {
+			t.Errorf("%q gives both %v and %v", text, e, err)
+		}
+	})
 }
 
 func FuzzParseMap(f *testing.F) {

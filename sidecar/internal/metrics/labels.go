@@ -21,7 +21,7 @@ const other = "other"
 
 // commandKinds are the kinds of commands: a step's, and those that are none.
 func commandKinds() []string {
-	kinds := []string{"observe", "reload", "read_map", "update_map", other}
+	kinds := []string{"observe", "reload", "read_map", "find_entry", "update_map", other}
 	for _, k := range plan.Kinds {
 		kinds = append(kinds, string(k))
 	}

@@ -107,7 +107,7 @@ func TestEveryClosedSeriesStartsAtZero(t *testing.T) {
 	b.want("reloads", b.series("pointsman_reloads_total"), wantReloads)
 
 	wantCommands := map[string]float64{}
-	for _, k := range append(slices.Clone(plan.Kinds), "observe", "reload", "read_map", "update_map", "other") {
+	for _, k := range append(slices.Clone(plan.Kinds), "observe", "reload", "read_map", "find_entry", "update_map", "other") {
 		wantCommands["kind="+string(k)+",result=ok"] = 0
 		wantCommands["kind="+string(k)+",result=failed"] = 0
 	}

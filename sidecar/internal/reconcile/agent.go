@@ -267,7 +267,9 @@ func (a *Agent) Run(ctx context.Context) error {
 			if !w.settings.Automatic {
 				a.reloads.unforeseen = 0
 			}
-			if !a.adoptRoutes(*w.settings) {
+			if a.adoptRoutes(*w.settings) {
+				a.syncRoutes(ctx) // they wait for nothing that a pass does
+			} else {
 				a.adopt(*w.settings)
 				a.compareWhole = time.Time{}
 				compare.Reset(a.untilCompared())

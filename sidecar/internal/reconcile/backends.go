@@ -37,17 +37,14 @@ func (a *Agent) goneWithServers() map[string]bool {
 }
 
 // withoutRoutesTo gives the routes that do not lead to these backends.
-func withoutRoutesTo(backends map[string]bool, want route.Map) route.Map {
+func withoutRoutesTo(backends map[string]bool, want route.Table) route.Table {
 	if len(backends) == 0 {
 		return want
 	}
-	out := make(route.Map, len(want))
-	for key, value := range want {
-		if backend, _, _ := strings.Cut(value, "/"); !backends[backend] {
-			out[key] = value
-		}
-	}
-	return out
+	return slices.DeleteFunc(slices.Clone(want), func(e route.Entry) bool {
+		backend, _, _ := strings.Cut(e.Value, "/")
+		return backends[backend]
+	})
 }
 
 // withheld is those of the backends that a route leads to.

@@ -16,8 +16,11 @@ type Maps interface {
 	// ReadMap gives the entries of a map, which is named by its file.
 	ReadMap(ctx context.Context, file string) ([]route.Entry, error)
 	// UpdateMap sends an update. A nil error means that HAProxy took it; only
-	// ReadMap proves that it has acted.
-	UpdateMap(ctx context.Context, file string, u route.Update, want route.Map) error
+	// ReadMap, or FindEntry for one key, proves that it has acted.
+	UpdateMap(ctx context.Context, file string, u route.Update, want route.Table) error
+	// FindEntry gives the entry that a lookup of a key finds: that of the key, else of the
+	// longest one that it begins with. It is zero if there is none.
+	FindEntry(ctx context.Context, file, key string) (route.Entry, error)
 }
 
 // RouteMap is the routes of one frontend.
@@ -25,14 +28,15 @@ type RouteMap struct {
 	Frontend string
 	File     string // of the map
 	Default  string // backend of what no route matches; "" is none
-	Want     route.Map
+	Want     route.Table
 	Routes   []RouteState
 }
 
 // routeKeeper is what the agent knows of the maps in HAProxy.
 type routeKeeper struct {
 	ofPID   int             // the worker whose maps were compared last
-	due     time.Time       // when they are compared again
+	due     time.Time       // when they are looked at again
+	whole   time.Time       // when they are read again from end to end; zero: at the next look
 	fresh   bool            // the settings are new: a difference is theirs
 	without map[string]bool // backends that no route led to then
 	err     error
@@ -68,7 +72,7 @@ func (a *Agent) syncRoutes(ctx context.Context) time.Duration {
 	if r.seenIn != o.PID || r.seen == nil {
 		r.seenIn, r.seen = o.PID, map[string][]route.Entry{}
 	}
-	isNew := r.fresh || r.ofPID != o.PID
+	isNew, isWhole := r.fresh || r.ofPID != o.PID, r.ofPID != o.PID || !now.Before(r.whole)
 	if isNew || r.applied == nil {
 		r.applied = map[string]time.Time{}
 	}
@@ -76,59 +80,85 @@ func (a *Agent) syncRoutes(ctx context.Context) time.Duration {
 	var failed error
 	for _, m := range a.set.Maps {
 		m.Want = withoutRoutesTo(without, m.Want)
-		if err := a.syncMap(ctx, m, isNew); err != nil && failed == nil {
+		if err := a.syncMap(ctx, m, isNew, isWhole); err != nil && failed == nil {
 			failed = err
 		}
 	}
 	if ctx.Err() != nil {
 		return time.Hour
 	}
-	wait := max(a.set.Reconcile, mapShare*time.Since(now))
-	if failed != nil {
-		wait = r.retry.next(a.jitter)
-	} else {
+	switch {
+	case failed != nil:
+		r.whole, r.due = time.Time{}, time.Now().Add(r.retry.next(a.jitter))
+	case isWhole:
+		r.whole = time.Now().Add(max(a.set.Reconcile, mapShare*time.Since(now)))
+		r.due = r.whole
+	default:
+		r.due = r.whole
+	}
+	if failed == nil {
 		r.fresh, r.retry = false, backoff{}
 	}
-	r.due = time.Now().Add(wait)
 	a.noteRoutes(failed)
-	return wait
+	return time.Until(r.due)
 }
 
 // syncMap brings one map to what is wanted. New routes go by what the map had when
 // it was last read: reading a large one takes longer than all else. What was sent is
-// read back.
-func (a *Agent) syncMap(ctx context.Context, m RouteMap, isNew bool) error {
+// read back: one route alone, unless the whole map is due.
+func (a *Agent) syncMap(ctx context.Context, m RouteMap, isNew, isWhole bool) error {
 	r := &a.routes
 	have, known := r.seen[m.File]
 	delete(r.seen, m.File) // not known any more, unless it is read again
+	known = known && (isNew || !isWhole)
 	changed := false
+	is := func(have []route.Entry) {
+		r.seen[m.File] = have
+		if _, was := r.applied[m.Frontend]; !was || changed {
+			r.applied[m.Frontend] = time.Now()
+		}
+	}
 	for range mapRounds {
-		var err error
-		if !known || !isNew {
+		wasRead := !known
+		if wasRead {
+			var err error
 			if have, err = a.maps.ReadMap(ctx, m.File); err != nil {
 				return err
 			}
-		}
-		u := route.UpdateOf(have, m.Want)
-		if len(u.Changes) > 0 {
-			changed = true
-			if err = a.maps.UpdateMap(ctx, m.File, u, m.Want); err == nil {
-				a.logRoutes(m, u, isNew)
-			}
-		}
-		if err != nil && (!known || !isNew) {
-			return err
-		}
-		if len(u.Changes) == 0 {
-			r.seen[m.File] = have
-			if _, was := r.applied[m.Frontend]; !was || changed {
-				r.applied[m.Frontend] = time.Now()
-			}
-			return nil
+			isWhole = false
 		}
 		known = false
+		u := route.UpdateOf(have, m.Want)
+		switch {
+		case len(u.Changes) > 0:
+			err := a.maps.UpdateMap(ctx, m.File, u, m.Want)
+			if err != nil && wasRead {
+				return err
+			}
+			if changed = true; err != nil {
+				continue
+			}
+			a.logRoutes(m, u, isNew)
+			if !isWhole && !u.Replace && a.shows(ctx, m.File, u.Changes[0]) {
+				is(m.Want)
+				return nil
+			}
+		case !isWhole:
+			is(have)
+			return nil
+		}
 	}
 	return fmt.Errorf("haproxy: map %s: routes that were sent do not show", m.File)
+}
+
+// shows reports whether a lookup in HAProxy goes by one route that was sent. Else the
+// whole map tells what it has.
+func (a *Agent) shows(ctx context.Context, file string, c route.Change) bool {
+	found, err := a.maps.FindEntry(ctx, file, c.Key)
+	if c.Kind == route.Del {
+		return err == nil && found.Key != c.Key
+	}
+	return err == nil && found == route.Entry{Key: c.Key, Value: c.Value}
 }
 
 // mapRounds is how often one pass reads and updates a map: once as it is known, once
@@ -183,17 +213,18 @@ func (a *Agent) frontendStates() []FrontendState {
 func (f *FrontendState) Find(host, path string) (found []RouteState) {
 	keys := make(route.Map, len(f.Routes))
 	for _, r := range f.Routes {
-		keys[r.key()] = r.Backend
+		keys[r.Key()] = r.Backend
 	}
 	key, _ := keys.Lookup(host, path)
 	for _, r := range f.Routes {
-		if key != "" && r.key() == key {
+		if key != "" && r.Key() == key {
 			found = append(found, r)
 		}
 	}
 	return found
 }
 
-func (r RouteState) key() string {
+// Key is that of the route in HAProxy's map.
+func (r RouteState) Key() string {
 	return r.Host + strings.TrimSuffix(r.Path, "/") + "/" // as route.Route.Key, with "*" for every host
 }

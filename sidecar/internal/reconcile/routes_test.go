@@ -36,7 +36,19 @@ func (m *fakeMaps) ReadMap(_ context.Context, file string) ([]route.Entry, error
 	return slices.Clone(m.entries[file]), nil
 }
 
-func (m *fakeMaps) UpdateMap(_ context.Context, file string, u route.Update, want route.Map) error {
+func (m *fakeMaps) FindEntry(_ context.Context, file, key string) (route.Entry, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.calls = append(m.calls, "find")
+	table := route.Map{}
+	for _, e := range m.entries[file] {
+		table[e.Key] = e.Value
+	}
+	found, value := table.Lookup(strings.TrimSuffix(key, "/"), "")
+	return route.Entry{Key: found, Value: value}, nil
+}
+
+func (m *fakeMaps) UpdateMap(_ context.Context, file string, u route.Update, want route.Table) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.updates++
@@ -47,7 +59,7 @@ func (m *fakeMaps) UpdateMap(_ context.Context, file string, u route.Update, wan
 	case m.ignore:
 		return nil
 	case u.Replace:
-		m.entries[file] = want.Entries()
+		m.entries[file] = slices.Clone(want)
 		return nil
 	}
 	c := u.Changes[0]
@@ -75,7 +87,7 @@ func (m *fakeMaps) has(file string, want route.Map) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	got := slices.SortedFunc(slices.Values(m.entries[file]), func(a, b route.Entry) int { return strings.Compare(a.Key, b.Key) })
-	return len(got) == len(want) && (len(got) == 0 || cmp.Equal(got, want.Entries()))
+	return len(got) == len(want) && (len(got) == 0 || cmp.Equal(got, []route.Entry(want.Table())))
 }
 
 func (m *fakeMaps) sent() int {
@@ -87,13 +99,13 @@ func (m *fakeMaps) sent() int {
 const webMap = "/etc/haproxy/haproxy.cfg.web.map"
 
 func routes(want route.Map) []reconcile.RouteMap {
-	return []reconcile.RouteMap{{Frontend: "web", File: webMap, Want: want, Routes: []reconcile.RouteState{}}}
+	return []reconcile.RouteMap{{Frontend: "web", File: webMap, Want: want.Table(), Routes: []reconcile.RouteState{}}}
 }
 
 // routing is serving with a frontend whose map HAProxy has.
 func routing(t *testing.T, have, want route.Map) *bench {
 	b := newBench(t, true)
-	b.maps = &fakeMaps{entries: map[string][]route.Entry{webMap: have.Entries()}}
+	b.maps = &fakeMaps{entries: map[string][]route.Entry{webMap: have.Table()}}
 	b.settings.Maps = routes(want)
 	b.catalog.says("api", many(1)...)
 	b.adoptable()
@@ -220,14 +232,47 @@ func TestRoutes_NewSettings_DoNotWaitForTheMapToBeRead(t *testing.T) {
 			b.eventually(name, 10*time.Millisecond, func() bool { return b.maps.has(webMap, want) })
 			b.passes(time.Second)
 			b.maps.with(func() {
-				if calls := b.maps.calls; len(calls) < 2 || calls[0] != "update" || calls[len(calls)-1] != "read" {
-					t.Errorf("%s: %q, want an update first and a read last", name, calls)
+				if calls := b.maps.calls; len(calls) < 2 || calls[0] != "update" || calls[len(calls)-1] == "update" || !slices.Contains(calls, "read") {
+					t.Errorf("%s: %q, want an update first, then a read, and a look at what was sent last", name, calls)
 				}
 			})
 			if strings.Contains(b.log.String(), "failed") {
 				t.Errorf("%s: the log has\n%s", name, b.log)
 			}
 			b.stop()
+		}
+	})
+}
+
+// One route that is new costs one command and a look at it, however many there are. The
+// whole map is compared as often as without new routes: where they come without end, drift is
+// found all the same.
+func TestRoutes_OneIsNew_ItAloneIsReadBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		want := route.Map{"a.test/": "api_nodes"}
+		b := routing(t, want, want)
+		b.passes(time.Second)
+		reads, every := 0, time.Second
+		for n := range int(5 * b.settings.Reconcile / every) {
+			b.maps.with(func() { b.maps.calls = nil })
+			if n == 20 {
+				b.maps.with(func() { b.maps.entries[webMap][0].Value = "other" })
+			}
+			want["b.test/"] = fmt.Sprintf("api_nodes/%d", 1+n%2)
+			b.reroute(want)
+			b.passes(every)
+			b.maps.with(func() {
+				reads += strings.Count(strings.Join(b.maps.calls, " "), "read")
+				if !slices.Contains(b.maps.calls, "read") && !slices.Equal(b.maps.calls, []string{"update", "find"}) {
+					t.Errorf("%q, want an update and a look at it", b.maps.calls)
+				}
+			})
+		}
+		if reads < 4 || reads > 8 {
+			t.Errorf("the map was read %d times in five intervals", reads)
+		}
+		if !b.maps.has(webMap, want) || b.log.count("drift corrected") != 1 {
+			t.Errorf("HAProxy has %v, the log has\n%s", b.maps.entries, b.log)
 		}
 	})
 }

@@ -2,7 +2,6 @@ package render
 
 import (
 	"bytes"
-	"fmt"
 	"strconv"
 	"strings"
 
@@ -35,7 +34,9 @@ func writeFound(out *bytes.Buffer, found route.Found) {
 		out.WriteString(strings.TrimSpace(foundGoneLine+s.Name+" "+s.Profile) + "\n")
 	}
 	for _, r := range found.Routes {
-		fmt.Fprintf(out, "%s%s %s %d %s %s\n", foundRouteLine, r.Frontend, r.Route("").Key(), r.Strip, r.Service, r.Source)
+		for _, s := range []string{foundRouteLine, r.Frontend, " ", r.Route("").Key(), " ", strconv.Itoa(r.Strip), " ", r.Service, " ", r.Source, "\n"} {
+			out.WriteString(s)
+		}
 	}
 }
 

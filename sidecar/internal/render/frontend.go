@@ -3,7 +3,6 @@ package render
 import (
 	"bytes"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -27,6 +26,17 @@ type Frontend struct {
 	Default       string // backend of what no route matches; "" is none
 	Routes        []route.Route
 	Previews      []Preview `json:",omitempty"`
+
+	table route.Table // in place of that of Routes; nil: none is
+}
+
+// lines are those of the frontend's map.
+func (f Frontend) lines() route.Table {
+	if f.table != nil {
+		return f.table
+	}
+	m, _ := route.Compile(f.Routes)
+	return m.Table()
 }
 
 // Preview is a backend from which some requests go to its preview backend.
@@ -183,10 +193,7 @@ func conditions(r route.Route) string {
 	return out.String()
 }
 
-func (f Frontend) groups() []route.Group {
-	_, groups := route.Compile(f.Routes)
-	return groups
-}
+func (f Frontend) groups() []route.Group { return route.Groups(f.Routes) }
 
 // The lines of haproxy.cfg that hold the routes, as comments: an operator who puts the file
 // in place writes the map files from them. So one content says all, and whatever
@@ -199,10 +206,11 @@ const (
 // writeRoutes adds the routes of the frontends.
 func writeRoutes(out *bytes.Buffer, frontends []Frontend) {
 	for _, f := range frontends {
-		m, _ := route.Compile(f.Routes)
 		fmt.Fprintf(out, "\n# Routes of frontend %s. HAProxy reads them from the map file beside this file.\n%s%s\n", f.Name, mapLine, f.Name)
-		for _, key := range slices.Sorted(maps.Keys(m)) {
-			fmt.Fprintf(out, "%s%s %s\n", routeLine, key, m[key])
+		for _, e := range f.lines() {
+			for _, s := range []string{routeLine, e.Key, " ", e.Value, "\n"} { // there may be many
+				out.WriteString(s)
+			}
 		}
 	}
 }

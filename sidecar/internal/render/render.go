@@ -74,10 +74,10 @@ func New(name, text string, settings Settings) (*Renderer, error) {
 	return r, nil
 }
 
-// WithRoutes gives a Renderer of the same settings with other routes of the frontends, by
+// WithRoutes gives a Renderer of the same settings with other tables of the frontends, by
 // name, and with what was found now. Only those routes may differ that the runtime can change,
 // which are not conditional; so it has the same marker and needs no check.
-func (r *Renderer) WithRoutes(routes map[string][]route.Route, found route.Found) *Renderer {
+func (r *Renderer) WithRoutes(tables map[string]route.Table, found route.Found) *Renderer {
 	out := &Renderer{
 		tmpl: r.tmpl, text: r.text, settings: r.settings, kept: r.kept,
 		marker: r.marker, operator: r.operator, listeners: r.listeners,
@@ -86,7 +86,7 @@ func (r *Renderer) WithRoutes(routes map[string][]route.Route, found route.Found
 	out.settings.Frontends = slices.Clone(r.settings.Frontends)
 	for i := range out.settings.Frontends {
 		f := &out.settings.Frontends[i]
-		f.Routes = routes[f.Name]
+		f.table = tables[f.Name]
 	}
 	return out
 }

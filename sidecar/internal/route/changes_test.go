@@ -25,10 +25,10 @@ func (m *haproxyMap) find(key string) (values []string) {
 
 // apply does what an Update says; between sees the map after each command that
 // lookups can see.
-func (m *haproxyMap) apply(u route.Update, want route.Map, between func()) {
+func (m *haproxyMap) apply(u route.Update, want route.Table, between func()) {
 	switch {
 	case u.Replace:
-		m.entries = want.Entries()
+		m.entries = slices.Clone(want)
 		between()
 	case len(u.Changes) == 1:
 		c := u.Changes[0]
@@ -58,8 +58,9 @@ func TestUpdateOf_AnyMap_ConvergesAtOnceAndNeverTakesAwayWhatIsWanted(t *testing
 			return route.Entry{Key: key.Draw(t, "key"), Value: value.Draw(t, "value")}
 		}), 0, 8).Draw(t, "have")}
 		before := slices.Clone(m.entries)
-		u := route.UpdateOf(m.entries, want)
-		m.apply(u, want, func() {
+		table := want.Table()
+		u := route.UpdateOf(m.entries, table)
+		m.apply(u, table, func() {
 			for k := range want {
 				had := slices.ContainsFunc(before, func(e route.Entry) bool { return e.Key == k })
 				if had && len(m.find(k)) == 0 {
@@ -77,7 +78,7 @@ func TestUpdateOf_AnyMap_ConvergesAtOnceAndNeverTakesAwayWhatIsWanted(t *testing
 		if !maps.Equal(got, map[string]string(want)) {
 			t.Errorf("from %v to %v: got %v by %+v", before, want, got, u)
 		}
-		if again := route.UpdateOf(m.entries, want); len(again.Changes) > 0 || again.Replace {
+		if again := route.UpdateOf(m.entries, table); len(again.Changes) > 0 || again.Replace {
 			t.Errorf("again: %+v", again)
 		}
 	})

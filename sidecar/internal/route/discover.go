@@ -106,8 +106,14 @@ const (
 // After is what is found now, with what is remembered of what was found before.
 func (f Found) After(before Found, now time.Time) Found {
 	f.Services, f.Gone = slices.Clone(f.Services), nil
+	next := 0
 	add := func(s FoundService, since time.Time) {
-		if i, is := slices.BinarySearchFunc(f.Services, s.Name, func(is FoundService, name string) int { return cmp.Compare(is.Name, name) }); is {
+		i, is := next, next < len(f.Services) && f.Services[next].Name == s.Name // nearly always
+		if !is {
+			i, is = slices.BinarySearchFunc(f.Services, s.Name, func(is FoundService, name string) int { return cmp.Compare(is.Name, name) })
+		}
+		if is {
+			next = i + 1
 			// HAProxy may still have the backend with the other profile.
 			f.Services[i].ByReload = f.Services[i].ByReload || f.Services[i].Profile != s.Profile
 			return
@@ -126,15 +132,6 @@ func (f Found) After(before Found, now time.Time) Found {
 		add(s, s.Idle)
 	}
 	return f
-}
-
-// Equal reports whether HAProxy gets the same of both: it does not depend on since when
-// a route is unclaimed.
-func (f Found) Equal(o Found) bool {
-	return f.HasServicesOf(o) && slices.EqualFunc(f.Routes, o.Routes, func(a, b FoundRoute) bool {
-		a.Unclaimed, b.Unclaimed = time.Time{}, time.Time{}
-		return a == b
-	})
 }
 
 // HasServicesOf reports whether HAProxy gets the same backends of both.

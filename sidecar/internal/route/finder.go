@@ -20,38 +20,50 @@ type Finder struct {
 }
 
 // Find is Discover. The rules are those of the last call, or Forget was called between.
+// What candidates claim is not changed afterwards.
 func (f *Finder) Find(rules Rules, now time.Time, settled bool, before Found, candidates []Candidate) (Found, []Problem) {
 	if !settled || !isSame(before.Routes, f.found.Routes) {
 		return f.all(rules, now, settled, before, candidates)
 	}
-	said := make(map[string]Candidate, len(candidates))
-	for _, c := range candidates {
-		said[c.Service] = c
-	}
-	concerned := f.concerned(rules, now, before, said)
-	if len(concerned) > len(candidates)/4+1 {
+	concerned := f.concerned(rules, now, before, candidates)
+	switch {
+	case len(concerned) > len(candidates)/4+1:
 		return f.all(rules, now, settled, before, candidates)
+	case len(concerned) == 0:
+		f.found = Found{Services: before.Services, Routes: before.Routes}
+		return f.found, f.told()
 	}
-	part := Found{
-		Services: slices.DeleteFunc(slices.Clone(before.Services), func(s FoundService) bool { return !concerned[s.Name] }),
-		Routes:   slices.DeleteFunc(slices.Clone(before.Routes), func(r FoundRoute) bool { return !concerned[r.Service] }),
+	var part Found
+	var oldServices, oldRoutes []int // places
+	for i := range before.Services {
+		if _, is := concerned[before.Services[i].Name]; is {
+			oldServices, part.Services = append(oldServices, i), append(part.Services, before.Services[i])
+		}
+	}
+	for i := range before.Routes {
+		if _, is := concerned[before.Routes[i].Service]; is {
+			oldRoutes, part.Routes = append(oldRoutes, i), append(part.Routes, before.Routes[i])
+		}
 	}
 	var claiming []Candidate
-	for s := range concerned {
-		if c, is := said[s]; is {
-			claiming = append(claiming, c)
+	for _, c := range concerned {
+		if c != nil {
+			claiming = append(claiming, *c)
 		}
 	}
 	part, problems := Discover(rules, now, true, part, claiming)
 	for s := range concerned {
+		delete(f.said, s)
 		delete(f.problems, s)
 		f.unlink(s)
 	}
-	f.said = said
+	for _, c := range claiming {
+		f.said[c.Service] = c
+	}
 	f.link(rules, part, claiming, problems)
 	f.found = Found{
-		Services: merged(before.Services, part.Services, func(s FoundService) bool { return concerned[s.Name] }, func(a, b FoundService) int { return cmp.Compare(a.Name, b.Name) }),
-		Routes:   merged(before.Routes, part.Routes, func(r FoundRoute) bool { return concerned[r.Service] }, rules.compare),
+		Services: replaced(before.Services, oldServices, part.Services, func(a, b FoundService) int { return cmp.Compare(a.Name, b.Name) }),
+		Routes:   replaced(before.Routes, oldRoutes, part.Routes, rules.compare),
 	}
 	return f.found, f.told()
 }
@@ -77,46 +89,86 @@ func isSame(a, b []FoundRoute) bool {
 	return len(a) == len(b) && b != nil && (len(a) == 0 || &a[0] == &b[0])
 }
 
-// concerned is the services of which a look can find something else than the last one.
-func (f *Finder) concerned(rules Rules, now time.Time, before Found, said map[string]Candidate) map[string]bool {
-	all := map[string]bool{}
+// concerned is the services of which a look can find something else than the last one,
+// with what they say now; nil is nothing.
+func (f *Finder) concerned(rules Rules, now time.Time, before Found, candidates []Candidate) map[string]*Candidate {
+	all, news := map[string]*Candidate{}, map[string]*Candidate{}
 	var next []string
 	add := func(s string) {
-		if !all[s] {
-			all[s], next = true, append(next, s)
+		if _, is := all[s]; is {
+			return
+		}
+		says, isNew := news[s]
+		if was, had := f.said[s]; had && !isNew {
+			says = &was
+		}
+		all[s], next = says, append(next, s)
+	}
+	still := 0
+	for i := range candidates {
+		c := &candidates[i]
+		was, had := f.said[c.Service]
+		if had {
+			still++
+		}
+		if !had || was.Known != c.Known || !isSameClaims(was.Claims, c.Claims) {
+			news[c.Service] = &Candidate{c.Service, c.Known, c.Claims}
 		}
 	}
-	for s, c := range said {
-		if was, had := f.said[s]; !had || was.Known != c.Known || !slices.Equal(was.Claims, c.Claims) {
-			add(s)
-		}
+	for _, s := range f.gone(candidates, still) {
+		news[s] = nil
 	}
-	for s := range f.said {
-		if _, still := said[s]; !still {
-			add(s)
-		}
+	for s := range news {
+		add(s)
 	}
 	isOver := func(t time.Time) bool { return !t.IsZero() && now.Sub(t) >= rules.Grace }
-	for _, s := range before.Services {
-		if isOver(s.Idle) || isOver(s.Changed) {
+	for i := range before.Services {
+		if s := &before.Services[i]; isOver(s.Idle) || isOver(s.Changed) {
 			add(s.Name)
 		}
 	}
-	for _, r := range before.Routes {
-		if isOver(r.Unclaimed) {
-			add(r.Service)
+	for i := range before.Routes {
+		if isOver(before.Routes[i].Unclaimed) {
+			add(before.Routes[i].Service)
 		}
 	}
 	for len(next) > 0 {
 		s := next[0]
 		next = next[1:]
-		for _, key := range slices.Concat(f.keys[s], rules.keys(said[s])) {
+		keys := f.keys[s]
+		if c := news[s]; c != nil {
+			keys = slices.Concat(keys, rules.keys(*c))
+		}
+		for _, key := range keys {
 			for _, other := range f.services[key] {
 				add(other)
 			}
 		}
 	}
 	return all
+}
+
+// gone gives the services that said something in the last look and are no candidates any
+// more: still is how many are.
+func (f *Finder) gone(candidates []Candidate, still int) (gone []string) {
+	if still == len(f.said) {
+		return nil
+	}
+	is := make(map[string]bool, len(candidates))
+	for _, c := range candidates {
+		is[c.Service] = true
+	}
+	for s := range f.said {
+		if !is[s] {
+			gone = append(gone, s)
+		}
+	}
+	return gone
+}
+
+// isSameClaims is slices.Equal, at once where both are one slice.
+func isSameClaims(a, b []Claim) bool {
+	return len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0] || slices.Equal(a, b))
 }
 
 // keys is the routes that a candidate claims of any frontend.
@@ -180,22 +232,53 @@ func (f *Finder) told() (all []Problem) {
 	return all
 }
 
-// HasNewOwner reports whether a service has a route that it did not have.
-func (r Rules) HasNewOwner(found, before Found) bool {
-	was := before.Routes
-	for _, one := range found.Routes {
-		for len(was) > 0 && !isSameRoute(was[0], one) && r.compare(was[0], one) < 0 {
-			was = was[1:]
-		}
-		if len(was) == 0 || !isSameRoute(was[0], one) || was[0].Service != one.Service {
-			return true
-		}
-		was = was[1:]
-	}
-	return false
+// FoundChange is a route of a frontend that was found otherwise than before.
+type FoundChange struct {
+	Before, Now *FoundRoute // nil: it was not there, or is not
 }
 
-func isSameRoute(a, b FoundRoute) bool {
+// Changes gives the routes of which HAProxy gets something else, in their order. It does
+// not depend on since when a route is unclaimed. Both are sorted.
+func (r Rules) Changes(found, before Found) (changes []FoundChange) {
+	was, is := before.Routes, found.Routes
+	if isSame(was, is) {
+		return nil
+	}
+	for len(was) > 0 || len(is) > 0 {
+		order := 0
+		switch {
+		case len(was) == 0:
+			order = 1
+		case len(is) == 0:
+			order = -1
+		case !isSameRoute(&was[0], &is[0]):
+			order = r.compare(was[0], is[0])
+		}
+		switch {
+		case order < 0:
+			changes = append(changes, FoundChange{Before: &was[0]})
+			was = was[1:]
+		case order > 0:
+			changes = append(changes, FoundChange{Now: &is[0]})
+			is = is[1:]
+		default:
+			if was[0].Strip != is[0].Strip || was[0].Service != is[0].Service || was[0].Source != is[0].Source {
+				changes = append(changes, FoundChange{&was[0], &is[0]})
+			}
+			was, is = was[1:], is[1:]
+		}
+	}
+	return changes
+}
+
+// HasNewOwner reports whether a service has a route that it did not have.
+func HasNewOwner(changes []FoundChange) bool {
+	return slices.ContainsFunc(changes, func(c FoundChange) bool {
+		return c.Now != nil && (c.Before == nil || c.Before.Service != c.Now.Service)
+	})
+}
+
+func isSameRoute(a, b *FoundRoute) bool {
 	return a.Host == b.Host && a.Path == b.Path && a.Frontend == b.Frontend
 }
 
@@ -205,27 +288,26 @@ func (r Rules) compare(a, b FoundRoute) int {
 		place := func(name string) int {
 			return slices.IndexFunc(r.Frontends, func(f FrontendRules) bool { return f.Name == name })
 		}
-		return cmp.Compare(place(a.Frontend), place(b.Frontend))
+		return cmp.Or(cmp.Compare(place(a.Frontend), place(b.Frontend)), cmp.Compare(a.Frontend, b.Frontend))
 	}
 	return cmp.Compare(a.key(), b.key())
 }
 
-// merged is a sorted list without what is old, and with a sorted part. Long
-// lists are copied, and not compared element by element.
-func merged[T any](all, part []T, isOld func(T) bool, compare func(a, b T) int) []T {
-	out := make([]T, 0, len(all)+len(part))
-	keep := func(some []T) {
-		for _, one := range some {
-			if !isOld(one) {
-				out = append(out, one)
-			}
+// replaced is a sorted list with a sorted part in place of the elements at some places.
+// What lies between is copied and not looked at.
+func replaced[T any](all []T, old []int, part []T, compare func(a, b T) int) []T {
+	out, at := make([]T, 0, len(all)-len(old)+len(part)), 0
+	keep := func(end int) {
+		for len(old) > 0 && old[0] < end {
+			out, at, old = append(out, all[at:old[0]]...), old[0]+1, old[1:]
 		}
+		out, at = append(out, all[at:end]...), end
 	}
 	for _, one := range part {
-		place, _ := slices.BinarySearchFunc(all, one, compare)
-		keep(all[:place])
-		out, all = append(out, one), all[place:]
+		place, _ := slices.BinarySearchFunc(all[at:], one, compare)
+		keep(at + place)
+		out = append(out, one)
 	}
-	keep(all)
+	keep(len(all))
 	return out
 }

@@ -1,0 +1,74 @@
+package route
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+)
+
+// Table is a map as HAProxy is to have it: its lines sorted by key, each key once. It is
+// immutable.
+type Table []Entry
+
+// Table gives the map's lines.
+func (m Map) Table() Table {
+	t := make(Table, 0, len(m))
+	for _, key := range slices.Sorted(maps.Keys(m)) {
+		t = append(t, Entry{key, m[key]})
+	}
+	return t
+}
+
+// With gives the table with other lines for some keys; nil is none.
+func (t Table) With(lines map[string]*Entry) Table {
+	return Patch(t, lines, func(e Entry) string { return e.Key })
+}
+
+// value gives a key's value.
+func (t Table) value(key string) (value string, has bool) {
+	i, has := slices.BinarySearchFunc(t, key, compareKey)
+	if !has {
+		return "", false
+	}
+	return t[i].Value, true
+}
+
+func compareKey(e Entry, key string) int { return cmp.Compare(e.Key, key) }
+
+// tableOf gives what HAProxy has of a map as a table, and the first key that is there
+// twice, or "". Of one that is, the first line counts.
+func tableOf(have []Entry) (t Table, doubled string) {
+	isTable := true
+	for i := 1; i < len(have) && isTable; i++ {
+		isTable = have[i-1].Key < have[i].Key
+	}
+	if isTable {
+		return have, ""
+	}
+	t = slices.Clone(have)
+	slices.SortStableFunc(t, func(a, b Entry) int { return cmp.Compare(a.Key, b.Key) })
+	for i := 1; i < len(t) && doubled == ""; i++ {
+		if t[i-1].Key == t[i].Key {
+			doubled = t[i].Key
+		}
+	}
+	return slices.CompactFunc(t, func(a, b Entry) bool { return a.Key == b.Key }), doubled
+}
+
+// Patch gives a list that is sorted by key, each key once, with another element for each of
+// some keys; nil is none. What lies between is copied and not looked at.
+func Patch[T any](list []T, elements map[string]*T, key func(T) string) []T {
+	out := make([]T, 0, len(list)+len(elements))
+	for _, changed := range slices.Sorted(maps.Keys(elements)) {
+		i, has := slices.BinarySearchFunc(list, changed, func(one T, k string) int { return cmp.Compare(key(one), k) })
+		out = append(out, list[:i]...)
+		if one := elements[changed]; one != nil {
+			out = append(out, *one)
+		}
+		if has {
+			i++
+		}
+		list = list[i:]
+	}
+	return append(out, list...)
+}
