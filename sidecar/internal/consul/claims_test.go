@@ -111,6 +111,9 @@ func TestDecodeNames_OneAnswerAfterTheOther_SameAsAlone(t *testing.T) {
 				now[name] = append([]string{}, tags...)
 			}
 			text, err := json.Marshal(now)
+			if rapid.Bool().Draw(t, "pretty") {
+				text, err = json.MarshalIndent(now, "", "    ") // as a Consul of -dev
+			}
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -149,7 +152,7 @@ func BenchmarkDecodeNames(b *testing.B) {
 		for _, tags := range answer { // Consul gives them in any order
 			slices.Reverse(tags)
 		}
-		texts[n], _ = json.Marshal(answer)
+		texts[n], _ = json.MarshalIndent(answer, "", "    ")
 	}
 	d := newNameDecoder(func(_ string, tags []string) bool {
 		return slices.ContainsFunc(tags, func(tag string) bool { return strings.HasPrefix(tag, "pointsman-route=") })
@@ -163,7 +166,7 @@ func BenchmarkDecodeNames(b *testing.B) {
 }
 
 func FuzzDecodeNames(f *testing.F) {
-	for _, seed := range []string{`{"a":["b"]}`, `{"a":null}`, `{"`, `[]`} {
+	for _, seed := range []string{`{"a":["b"]}`, `{"a":null}`, `{"`, `[]`, `{"a": [ "b" ,"c"] }`} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, in string) {

@@ -152,16 +152,14 @@ func (d *nameDecoder) decode(r io.Reader, most int64) (names []string, err error
 }
 
 // sumOf gives the sum of the digests of the strings in a JSON list, whatever their order.
-// isPlain is false for a list with anything besides, or between them: its sum says nothing.
+// isPlain is false for a list with anything besides: its sum says nothing.
 func sumOf(seeds [2]maphash.Seed, list []byte) (sum [2]uint64, isPlain bool) {
-	if !bytes.HasPrefix(list, []byte("[")) {
-		return sum, false
-	}
 	for next := byte('['); ; next = ',' {
-		if list[0] != next {
-			return sum, false
+		if list = trimSpace(list); len(list) == 0 || list[0] != next {
+			return sum, next == ',' && string(list) == "]"
 		}
-		if list = list[1:]; len(list) == 0 || list[0] != '"' {
+		list = trimSpace(list[1:])
+		if len(list) == 0 || list[0] != '"' {
 			return sum, next == '[' && string(list) == "]"
 		}
 		end := 1
@@ -176,12 +174,13 @@ func sumOf(seeds [2]maphash.Seed, list []byte) (sum [2]uint64, isPlain bool) {
 			}
 		}
 		one := digest(seeds, list[:end])
-		sum[0], sum[1] = sum[0]+one[0], sum[1]+one[1]
-		if list = list[end:]; string(list) == "]" {
-			return sum, true
-		}
-		if len(list) == 0 {
-			return sum, false
-		}
+		sum[0], sum[1], list = sum[0]+one[0], sum[1]+one[1], list[end:]
 	}
+}
+
+func trimSpace(json []byte) []byte {
+	for len(json) > 0 && (json[0] == ' ' || json[0] == '\n' || json[0] == '\r' || json[0] == '\t') {
+		json = json[1:]
+	}
+	return json
 }
