@@ -15,16 +15,22 @@ func between(was, is *reconcile.State) []Event {
 	if !was.HAProxy.Running || !is.HAProxy.Running {
 		return events // what was known of the servers has gone with HAProxy
 	}
+	at := 0
 	for i := range is.Services {
 		now := &is.Services[i]
-		at, known := slices.BinarySearchFunc(was.Services, now, func(s reconcile.ServiceState, now *reconcile.ServiceState) int {
-			return cmp.Or(strings.Compare(s.Name, now.Name), strings.Compare(s.Backend, now.Backend))
-		})
-		if known && was.Services[at].Known { // else all of it would be new
+		for at < len(was.Services) && order(&was.Services[at], now) < 0 {
+			at++
+		}
+		if at < len(was.Services) && order(&was.Services[at], now) == 0 && was.Services[at].Known { // else all of it would be new
 			events = append(events, ofService(&was.Services[at], now)...)
 		}
 	}
 	return events
+}
+
+// order is that of a State's services.
+func order(a, b *reconcile.ServiceState) int {
+	return cmp.Or(strings.Compare(a.Name, b.Name), strings.Compare(a.Backend, b.Backend))
 }
 
 func ofBalancer(was, is *reconcile.State) (events []Event) {

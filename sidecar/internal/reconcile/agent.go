@@ -122,21 +122,25 @@ type Agent struct {
 	isComparing  bool             // beside the loop
 	compareWhole time.Time        // when everything is compared again; until then only who serves
 	shown        map[string]shown // by backend
-	files        fileKeeper
-	reloads      reloadKeeper
-	routes       routeKeeper
-	guard        guardKeeper
-	isolated     isolated
-	flaps        flapKeeper
-	trouble      trouble
-	empty        map[string]bool    // services without an instance, as logged
-	down         map[[2]string]bool // servers by backend and name that HAProxy's check has down, as logged
-	pace         pace
-	started      time.Time
-	converged    bool      // HAProxy was once seen to run all that Consul says
-	away         time.Time // since when HAProxy can't be read; zero: it can
-	stopped      bool      // no HAProxy listened when it was last read
-	old          oldWorkers
+	inOrder      struct {         // the services as published, of these settings
+		of  *plan.Service
+		all []*plan.Service
+	}
+	files     fileKeeper
+	reloads   reloadKeeper
+	routes    routeKeeper
+	guard     guardKeeper
+	isolated  isolated
+	flaps     flapKeeper
+	trouble   trouble
+	empty     map[string]bool    // services without an instance, as logged
+	down      map[[2]string]bool // servers by backend and name that HAProxy's check has down, as logged
+	pace      pace
+	started   time.Time
+	converged bool      // HAProxy was once seen to run all that Consul says
+	away      time.Time // since when HAProxy can't be read; zero: it can
+	stopped   bool      // no HAProxy listened when it was last read
+	old       oldWorkers
 
 	last      map[string][]plan.FileServer       // who took traffic when HAProxy last ran, or is in its file since
 	announced map[string]map[netip.AddrPort]bool // by service, where an instance was that has said that it leaves
@@ -347,9 +351,10 @@ func (a *Agent) adoptRoutes(s Settings) bool {
 // again, if nothing else happens before.
 func (a *Agent) pass(ctx context.Context) time.Duration {
 	began := time.Now()
-	a.turns.begin(a.set.Services, &a.known, a.catalog)
 	// In this order: what changes in between is known to be new next time.
-	changed := a.known.changed(a.turns.in(a.set.Services), a.catalog)
+	news := a.known.news(a.set.Services, a.catalog)
+	a.turns.begin(a.set.Services, &a.known, a.catalog.Snapshot(), news)
+	changed := a.known.changed(a.turns.in(a.set.Services), news)
 	a.told = a.catalog.Snapshot()
 	snap := a.turns.hold(a.told)
 	for _, svc := range changed {

@@ -69,11 +69,26 @@ func (k *observedCache) touch(backend string) {
 	}
 }
 
-// changed marks the backends whose service has another answer than it had, and
-// gives the services.
-func (k *observedCache) changed(services []plan.Service, c Catalog) (changed []plan.Service) {
+// news gives the backends whose service has another answer than it had, with the time of
+// that.
+func (k *observedCache) news(services []plan.Service, c Catalog) map[string]time.Time {
+	out := map[string]time.Time{}
+	for i := range services {
+		backend := services[i].Backend
+		if at := c.Health(backend).Changed; !at.Equal(k.seen[backend]) {
+			out[backend] = at
+		}
+	}
+	return out
+}
+
+// changed marks the backends of services of which there is news, and gives the services.
+func (k *observedCache) changed(services []plan.Service, news map[string]time.Time) (changed []plan.Service) {
+	if len(news) == 0 {
+		return nil
+	}
 	for _, s := range services {
-		if at := c.Health(s.Backend).Changed; !at.Equal(k.seen[s.Backend]) {
+		if at, is := news[s.Backend]; is {
 			k.seen[s.Backend] = at
 			k.touch(s.Backend)
 			k.fresh[s.Backend] = true
@@ -85,15 +100,7 @@ func (k *observedCache) changed(services []plan.Service, c Catalog) (changed []p
 
 // unplanned gives the services, by backend, that have another answer than the one that was
 // planned, with the time of the answer.
-func (a *Agent) unplanned() map[string]time.Time {
-	out := map[string]time.Time{}
-	for _, s := range a.set.Services {
-		if at := a.catalog.Health(s.Backend).Changed; !at.Equal(a.known.seen[s.Backend]) {
-			out[s.Backend] = at
-		}
-	}
-	return out
-}
+func (a *Agent) unplanned() map[string]time.Time { return a.known.news(a.set.Services, a.catalog) }
 
 // isPlanned reports whether an answer of that time was planned, or is none any more.
 func (a *Agent) isPlanned(backend string, answer time.Time) bool {

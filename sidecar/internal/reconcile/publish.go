@@ -78,26 +78,41 @@ func (a *Agent) publish(snap catalog.Snapshot, p plan.Plan) {
 	if s.File.Pending {
 		isPending = a.pendingFor(p)
 	}
-	for _, svc := range a.set.Services {
-		if svc.Gone {
-			continue
-		}
-		state := a.serviceState(svc, snap.Service(svc.Backend), p, waiting[svc.Backend])
+	for _, svc := range a.published() {
+		health := a.catalog.Health(svc.Backend)
+		state := a.serviceState(*svc, snap.Service(svc.Backend), health, p, waiting[svc.Backend])
 		state.filePending = isPending(svc.Backend)
-		s.Consul.take(state, a.catalog.Health(svc.Backend))
+		s.Consul.take(&state, health)
 		s.Services = append(s.Services, state)
 	}
-	slices.SortFunc(s.Services, func(x, y ServiceState) int {
-		return cmp.Or(cmp.Compare(x.Name, y.Name), cmp.Compare(x.Backend, y.Backend))
-	})
 	a.old.note(s)
 	s.empty, s.gone = maps.Clone(a.old.empty), a.goneWithServers()
 	a.show(s)
 	a.record.State(s)
 }
 
+// published gives the services of a State, in its order.
+func (a *Agent) published() []*plan.Service {
+	if len(a.set.Services) == 0 {
+		return nil
+	}
+	if a.inOrder.of != &a.set.Services[0] {
+		all := make([]*plan.Service, 0, len(a.set.Services))
+		for i := range a.set.Services {
+			if !a.set.Services[i].Gone {
+				all = append(all, &a.set.Services[i])
+			}
+		}
+		slices.SortFunc(all, func(x, y *plan.Service) int {
+			return cmp.Or(cmp.Compare(x.Name, y.Name), cmp.Compare(x.Backend, y.Backend))
+		})
+		a.inOrder.of, a.inOrder.all = &a.set.Services[0], all
+	}
+	return a.inOrder.all
+}
+
 // take adds what one service tells of Consul.
-func (c *ConsulState) take(s ServiceState, h catalog.SourceHealth) {
+func (c *ConsulState) take(s *ServiceState, h catalog.SourceHealth) {
 	if h.Err != nil || h.Answered.IsZero() {
 		c.Reachable = false
 	}
@@ -130,8 +145,7 @@ type shown struct {
 	beyond    int
 }
 
-func (a *Agent) serviceState(svc plan.Service, want catalog.Service, p plan.Plan, waiting map[string]string) ServiceState {
-	h := a.catalog.Health(svc.Backend)
+func (a *Agent) serviceState(svc plan.Service, want catalog.Service, h catalog.SourceHealth, p plan.Plan, waiting map[string]string) ServiceState {
 	s := ServiceState{
 		Name: svc.Name, Backend: svc.Backend, Known: want.Known, Index: want.Index,
 		Answered: h.Answered, Error: text(h.Err), Applied: a.applied[svc.Backend].at,

@@ -58,12 +58,13 @@ const (
 )
 
 // begin decides who has a turn in this pass.
-func (t *turns) begin(set []plan.Service, k *observedCache, c Catalog) {
-	before, snap, now := t.backends, c.Snapshot(), time.Now()
+func (t *turns) begin(set []plan.Service, k *observedCache, snap catalog.Snapshot, news map[string]time.Time) {
+	before, now := t.backends, time.Now()
 	t.backends, t.skipped, t.now = map[string]*turn{}, map[string]bool{}, map[string]bool{}
 	next, smallIsDue := "", false
 	for _, s := range set {
-		isNews := k.fresh[s.Backend] || !c.Health(s.Backend).Changed.Equal(k.seen[s.Backend])
+		_, isNews := news[s.Backend]
+		isNews = isNews || k.fresh[s.Backend]
 		if max(len(k.observed.Backends[s.Backend].Servers), len(snap.Service(s.Backend).Instances)) < t.large {
 			smallIsDue = smallIsDue || isNews
 			continue
