@@ -30,7 +30,7 @@ func isAbout(words, base string) bool {
 }
 
 // ListenersOf returns what the lines of a haproxy.cfg listen on.
-func ListenersOf(content []byte) []Listener { return listenersOf(content) }
+func ListenersOf(content []byte) []Listener { return listenersOf(sections(content)) }
 
 // BaseLacks returns the lines that an operator's own haproxy.cfg should have so
 // that no request is lost, and has not: in include mode they are the operator's.
@@ -45,7 +45,7 @@ func (r *Renderer) BaseLacks(base []byte) (lacks []string) {
 	if !inGlobal("hard-stop-after") {
 		lacks = append(lacks, "global: hard-stop-after "+ms(r.settings.HardStopAfter))
 	}
-	for _, p := range proxiesOf(base, "frontend", "listen") {
+	for _, p := range proxiesOf(all, "frontend", "listen") {
 		if p.isHTTP() && slices.ContainsFunc(p.leadsTo(), r.has) && !p.has("option", "idle-close-on-response") {
 			lacks = append(lacks, p.kind+" "+p.name+": option idle-close-on-response")
 		}

@@ -128,8 +128,8 @@ func parseBind(words string) (l Listener, isTCP bool) {
 // as the ports stand there in numbers.
 func (r *Renderer) Listeners() []Listener { return r.listeners }
 
-func listenersOf(content []byte) (all []Listener) {
-	for _, s := range sections(content) {
+func listenersOf(of []section) (all []Listener) {
+	for _, s := range of {
 		for _, d := range s.directives() {
 			if d.words[0] == "peer" {
 				continue // nearly all of them are other machines

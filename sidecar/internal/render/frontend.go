@@ -215,6 +215,19 @@ func writeRoutes(out *bytes.Buffer, frontends []Frontend) {
 	}
 }
 
+// mapsIn gives the frontends of which a haproxy.cfg has a map. It does not look at the
+// routes: there may be many.
+func mapsIn(content []byte) (frontends []string) {
+	for begin := []byte("\n" + mapLine); ; {
+		_, rest, found := bytes.Cut(content, begin)
+		if !found {
+			return frontends
+		}
+		name, _, _ := bytes.Cut(rest, []byte("\n"))
+		frontends, content = append(frontends, string(bytes.TrimSpace(name))), rest
+	}
+}
+
 // routesIn gives the contents of the map files that a haproxy.cfg is to have, by
 // frontend.
 func routesIn(content []byte) map[string][]byte {

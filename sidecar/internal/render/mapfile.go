@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io/fs"
 	"os"
+	"slices"
 
 	"github.com/google/renameio/v2"
 )
@@ -51,12 +52,12 @@ func (f *File) addMaps(content []byte) (remove func(), err error) {
 			_ = os.Remove(path) // it is named by no file
 		}
 	}
-	for frontend, want := range routesIn(content) {
+	for _, frontend := range mapsIn(content) {
 		path := MapFile(f.path, frontend)
 		if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
-		if err := writeMap(path, want); err != nil {
+		if err := writeMap(path, routesIn(content)[frontend]); err != nil {
 			remove()
 			return nil, err
 		}
@@ -67,9 +68,9 @@ func (f *File) addMaps(content []byte) (remove func(), err error) {
 
 // removeMaps removes the map files that a content had and the one after it has not.
 func (f *File) removeMaps(before, after []byte) {
-	have := routesIn(after)
-	for frontend := range routesIn(before) {
-		if _, still := have[frontend]; !still {
+	have := mapsIn(after)
+	for _, frontend := range mapsIn(before) {
+		if !slices.Contains(have, frontend) {
 			_ = os.Remove(MapFile(f.path, frontend)) // one that stays is named by no file
 		}
 	}

@@ -11,9 +11,9 @@ import (
 func (r *Renderer) Operator(backend string) []string { return r.operator[backend] }
 
 // operatorServers gives the servers of a file without instances, by backend.
-func operatorServers(empty []byte) map[string][]string {
+func operatorServers(empty []section) map[string][]string {
 	out := map[string][]string{}
-	for _, s := range sections(empty) {
+	for _, s := range empty {
 		if names := s.servers(); s.kind == "backend" && len(names) > 0 {
 			out[s.name] = names
 		}

@@ -5,18 +5,19 @@ import "slices"
 // withoutProfiles gives each backend all of its own again, if the template does not print
 // the profiles and make the backends from them. It reports whether it was so. empty is
 // what the template prints.
-func (s *Settings) withoutProfiles(empty []byte) bool {
-	printed := sections(empty)
-	hasDefaults := func(p Service) bool {
-		return slices.ContainsFunc(printed, func(x section) bool { return x.kind == "defaults" && x.name == p.Defaults })
-	}
-	isMade := func(svc Service) bool {
-		return svc.Defaults == "" || slices.ContainsFunc(printed, func(x section) bool {
+func (s *Settings) withoutProfiles(empty []section) bool {
+	defaults, madeFrom := map[string]bool{}, map[[2]string]bool{} // by name; by backend and defaults
+	for _, x := range empty {
+		switch x.kind {
+		case "defaults":
+			defaults[x.name] = true
+		case "backend":
 			from, _ := x.from()
-			return x.kind == "backend" && x.name == svc.Backend && from == svc.Defaults
-		})
+			madeFrom[[2]string{x.name, from}] = true
+		}
 	}
-	isMissing := slices.ContainsFunc(s.Profiles, func(p Service) bool { return !hasDefaults(p) })
+	isMissing := slices.ContainsFunc(s.Profiles, func(p Service) bool { return !defaults[p.Defaults] })
+	isMade := func(svc Service) bool { return svc.Defaults == "" || madeFrom[[2]string{svc.Backend, svc.Defaults}] }
 	if !isMissing && !slices.ContainsFunc(s.Services, func(svc Service) bool { return !isMade(svc) }) {
 		return false
 	}

@@ -14,6 +14,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"text/template"
@@ -58,17 +59,19 @@ func New(name, text string, settings Settings) (*Renderer, error) {
 	if err != nil {
 		return nil, err
 	}
-	if r.settings.withoutProfiles(empty) {
+	printed := sections(empty)
+	if r.settings.withoutProfiles(printed) {
 		if empty, err = r.render(nil); err != nil {
 			return nil, err
 		}
+		printed = sections(empty)
 	}
 	if r.marker, err = marker(text, r.settings); err != nil {
 		return nil, err
 	}
-	r.operator = operatorServers(empty)
-	r.listeners = listenersOf(empty)
-	if err := errors.Join(r.checkTemplate(empty), r.checkPrinted(empty)); err != nil {
+	r.operator = operatorServers(printed)
+	r.listeners = listenersOf(printed)
+	if err := errors.Join(r.checkTemplate(printed), r.checkPrinted(printed)); err != nil {
 		return nil, err
 	}
 	return r, nil
@@ -250,23 +253,24 @@ func rotationLine(backends map[string]plan.FileBackend) string {
 }
 
 func serverLine(f plan.FileServer, options string) string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "server %s %s", f.Name, f.Addr)
+	b := make([]byte, 0, 64+len(f.Name)+len(options)) // a file may have tens of thousands
+	b = f.Addr.AppendTo(append(append(append(b, "server "...), f.Name...), ' '))
 	if options != "" {
-		b.WriteString(" " + options)
+		b = append(append(b, ' '), options...)
 	}
+	number := func(keyword string, n int) { b = strconv.AppendInt(append(b, keyword...), int64(n), 10) }
 	if f.AgentPort > 0 {
-		fmt.Fprintf(&b, " agent-port %d", f.AgentPort) // instead of the one in the options
+		number(" agent-port ", f.AgentPort) // instead of the one in the options
 	}
-	fmt.Fprintf(&b, " weight %d", f.Weight)
+	number(" weight ", f.Weight)
 	if f.MaxConn > 0 {
-		fmt.Fprintf(&b, " maxconn %d", f.MaxConn)
+		number(" maxconn ", f.MaxConn)
 	}
 	if f.Backup {
-		b.WriteString(" backup")
+		b = append(b, " backup"...)
 	}
 	if f.Disabled {
-		b.WriteString(" disabled")
+		b = append(b, " disabled"...)
 	}
-	return b.String()
+	return string(b)
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/pointsman/pointsman/sidecar/internal/plan"
 	"github.com/pointsman/pointsman/sidecar/internal/render"
+	"github.com/pointsman/pointsman/sidecar/internal/route"
 	"github.com/pointsman/pointsman/templates"
 )
 
@@ -29,6 +30,35 @@ func BenchmarkRender(b *testing.B) {
 			b.ReportAllocs()
 			for i := 0; b.Loop(); i++ {
 				if _, err := r.Render(models[i%2]); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+// BenchmarkNew makes a Renderer for discovered services of one profile, with ten routes each.
+func BenchmarkNew(b *testing.B) {
+	for _, n := range []int{10, 1000} {
+		s := settings()
+		profile := s.Services[0]
+		profile.Name, profile.Backend, profile.Bind, profile.Defaults = "", "", nil, "pointsman.profile.default"
+		s.Profiles, s.Services, s.MapPath = []render.Service{profile}, nil, "/etc/haproxy/haproxy.cfg"
+		f := render.Frontend{Name: "web", Bind: []string{"127.0.0.1:8080"}, Mode: "http", LoadBalancer: "lb0"}
+		for i := range n {
+			svc := profile
+			svc.Name = fmt.Sprintf("svc-%d", i)
+			svc.Backend = svc.Name
+			s.Services = append(s.Services, svc)
+			for k := range 10 {
+				f.Routes = append(f.Routes, route.Route{Host: fmt.Sprintf("svc%d-%d.example.com", i, k), Path: "/path", Backend: svc.Backend})
+			}
+		}
+		s.Frontends = []render.Frontend{f}
+		b.Run(fmt.Sprintf("%d services", n), func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := render.New("haproxy.cfg.tmpl", templates.HAProxy, s); err != nil {
 					b.Fatal(err)
 				}
 			}

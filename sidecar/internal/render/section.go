@@ -3,6 +3,7 @@ package render
 import (
 	"slices"
 	"strings"
+	"unicode"
 
 	"github.com/pointsman/pointsman/sidecar/internal/haproxycfg"
 )
@@ -13,6 +14,13 @@ type section struct {
 	kind  string
 	name  string
 	lines []string // with the first
+	said  *said
+}
+
+// said is the directives of a section, once they were asked for.
+type said struct {
+	isKnown bool
+	all     []directive
 }
 
 // sections cuts a file into its sections. What stands before the first is in
@@ -22,9 +30,9 @@ func sections(content []byte) (out []section) {
 	for line := range strings.Lines(string(content)) {
 		n++
 		line = strings.TrimRight(line, "\r\n")
-		words := strings.Fields(line)
-		if len(words) > 0 && haproxycfg.BeginsSection(words[0]) {
-			s := section{first: n, kind: words[0]}
+		if haproxycfg.BeginsSection(firstWord(line)) {
+			words := strings.Fields(line)
+			s := section{first: n, kind: words[0], said: &said{}}
 			if len(words) > 1 {
 				s.name = strings.Clone(words[1]) // else a name that is kept keeps all of the file
 			}
@@ -36,6 +44,15 @@ func sections(content []byte) (out []section) {
 		}
 	}
 	return out
+}
+
+// firstWord is the first of strings.Fields, or "". A file has tens of thousands of lines.
+func firstWord(line string) string {
+	line = strings.TrimLeftFunc(line, unicode.IsSpace)
+	if end := strings.IndexFunc(line, unicode.IsSpace); end >= 0 {
+		return line[:end]
+	}
+	return line
 }
 
 // owner is the one backend of ours that a section is there for: the backend

@@ -15,13 +15,20 @@ type directive struct {
 func (d directive) text() string { return strings.Join(d.words, " ") }
 
 // directives is the lines of a section but its first, without comments.
-func (s section) directives() (all []directive) {
+func (s section) directives() []directive {
+	if s.said.isKnown {
+		return s.said.all
+	}
 	for i, line := range s.lines {
-		if words := wordsOf(line); i > 0 && len(words) > 0 {
-			all = append(all, directive{s.first + i, words})
+		if i == 0 || strings.HasPrefix(line, "#") { // of routes there are many of these
+			continue
+		}
+		if words := wordsOf(line); len(words) > 0 {
+			s.said.all = append(s.said.all, directive{s.first + i, words})
 		}
 	}
-	return all
+	s.said.isKnown = true
+	return s.said.all
 }
 
 // quoting is what HAProxy takes out of a word (configuration manual, 2.2).
@@ -34,7 +41,9 @@ func wordsOf(line string) []string {
 		if strings.HasPrefix(w, "#") {
 			return words[:i]
 		}
-		words[i] = quoting.Replace(w)
+		if strings.ContainsAny(w, "\"'\\") {
+			words[i] = quoting.Replace(w)
+		}
 	}
 	return words
 }
@@ -63,13 +72,13 @@ type proxy struct {
 	defaults []section // the nearest first
 }
 
-// proxies gives the sections of a file that can have servers.
-func proxies(content []byte) []proxy { return proxiesOf(content, "backend", "listen") }
+// proxies gives the sections that can have servers.
+func proxies(of []section) []proxy { return proxiesOf(of, "backend", "listen") }
 
 // proxiesOf gives the sections of these kinds, with their defaults.
-func proxiesOf(content []byte, kinds ...string) (all []proxy) {
+func proxiesOf(of []section, kinds ...string) (all []proxy) {
 	var defaults []proxy // each with those that it is made from
-	for _, s := range sections(content) {
+	for _, s := range of {
 		p := proxy{section: s}
 		switch {
 		case s.kind == "defaults":

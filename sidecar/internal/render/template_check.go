@@ -12,16 +12,24 @@ import (
 
 // checkTemplate looks through what a template has rendered for what HAProxy
 // accepts and a service must not have. Other proxies are the operator's.
-func (r *Renderer) checkTemplate(rendered []byte) error {
+func (r *Renderer) checkTemplate(rendered []section) error {
 	var errs []error
-	if name := localPeerOf(sections(rendered)); len(r.settings.Peers) > 0 && name != r.settings.Peers[0].Name {
+	if name := localPeerOf(rendered); len(r.settings.Peers) > 0 && name != r.settings.Peers[0].Name {
 		errs = append(errs, fmt.Errorf("render: template %s: localpeer %s: it is set by haproxy.peers.address; remove the line", r.tmpl.Name(), name))
 	}
+	inFile := make(map[string]bool, len(r.settings.Services)) // whether their servers are, by backend
+	for _, k := range r.kept {
+		inFile[k.backend] = false
+	}
+	for _, s := range r.settings.Services {
+		inFile[s.Backend] = inFile[s.Backend] || s.InFile
+	}
 	for _, p := range proxies(rendered) {
-		if !r.has(p.name) {
+		isInFile, isOurs := inFile[p.name]
+		if !isOurs {
 			continue
 		}
-		for _, err := range []error{checkRetries(p), r.checkDefaultServer(p), checkNames(p)} {
+		for _, err := range []error{checkRetries(p), checkDefaultServer(p, isInFile), checkNames(p)} {
 			if err != nil {
 				errs = append(errs, fmt.Errorf("render: template %s: %s %s: %w", r.tmpl.Name(), p.kind, p.name, err))
 			}
@@ -33,7 +41,7 @@ func (r *Renderer) checkTemplate(rendered []byte) error {
 // checkPrinted refuses a template that leaves out the backend of a service, or its
 // servers: HAProxy would lack them after each reload. Or its lines: the service would be
 // open to all, and nothing would tell. empty is the file without servers.
-func (r *Renderer) checkPrinted(empty []byte) error {
+func (r *Renderer) checkPrinted(empty []section) error {
 	probe := plan.FileServer{Name: "pointsman.probe", Addr: netip.AddrPortFrom(netip.IPv4Unspecified(), 9), Weight: 1}
 	backends := make([]plan.FileBackend, 0, len(r.settings.Services))
 	for _, s := range r.settings.Services {
@@ -43,13 +51,14 @@ func (r *Renderer) checkPrinted(empty []byte) error {
 	if err != nil {
 		return err
 	}
-	inEmpty, inFilled, lists := proxies(empty), proxies(filled), listsOf(filled)
-	prints := func(all []proxy, backend string, is func(proxy) bool) bool {
-		return slices.ContainsFunc(all, func(p proxy) bool { return p.name == backend && is(p) })
+	withServers := sections(filled)
+	inEmpty, inFilled, lists := byName(proxies(empty)), byName(proxies(withServers)), listsOf(withServers)
+	prints := func(all map[string][]proxy, backend string, is func(proxy) bool) bool {
+		return slices.ContainsFunc(all[backend], is)
 	}
 	var errs []error
 	for _, f := range r.settings.Frontends {
-		if !slices.ContainsFunc(sections(empty), func(s section) bool { return s.kind == "frontend" && s.name == f.Name }) {
+		if !slices.ContainsFunc(empty, func(s section) bool { return s.kind == "frontend" && s.name == f.Name }) {
 			errs = append(errs, fmt.Errorf("render: template %s: it prints no `frontend %s`: add a `frontend {{.Name}}` for each of .Frontends, with {{range .Rules}}; see docs/template.md", r.tmpl.Name(), f.Name))
 		}
 	}
@@ -73,9 +82,20 @@ func (r *Renderer) checkPrinted(empty []byte) error {
 	return errors.Join(errs...)
 }
 
+func byName(all []proxy) map[string][]proxy {
+	out := make(map[string][]proxy, len(all))
+	for _, p := range all {
+		out[p.name] = append(out[p.name], p)
+	}
+	return out
+}
+
 // lacks is the keyword of the first of some lines that is not in the proxy's section; ""
 // if all are. The rest of the line may be a secret.
 func (p proxy) lacks(lines []string) string {
+	if len(lines) == 0 {
+		return ""
+	}
 	has := make(map[string]bool, len(p.lines))
 	for _, s := range p.all() {
 		for _, line := range s.lines {
@@ -91,8 +111,8 @@ func (p proxy) lacks(lines []string) string {
 }
 
 // listsOf is the lists of certificates that the bind lines of a file load.
-func listsOf(file []byte) (lists []string) {
-	for _, s := range sections(file) {
+func listsOf(file []section) (lists []string) {
+	for _, s := range file {
 		for _, d := range s.directives() {
 			if d.words[0] == "bind" {
 				lists = append(lists, listsIn([]string{d.text()})...)
@@ -128,9 +148,9 @@ func checkRetries(p proxy) error {
 
 // checkDefaultServer refuses options that the servers of the file would have and
 // those added at runtime would not.
-func (r *Renderer) checkDefaultServer(p proxy) error {
+func checkDefaultServer(p proxy, isInFile bool) error {
 	line, ok := p.effective("default-server")
-	if !ok || slices.ContainsFunc(r.settings.Services, func(s Service) bool { return s.Backend == p.name && s.InFile }) {
+	if !ok || isInFile {
 		return nil
 	}
 	return fmt.Errorf("line %d of the rendered file, %q: HAProxy does not apply it to servers added at runtime; "+
