@@ -38,7 +38,7 @@ func (c *Client) exchange(ctx context.Context, e endpoint, line string, halfClos
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
 
-	reply, err := writeAndRead(conn, line, halfClose, c.expected(line))
+	reply, err := writeAndRead(conn, line, halfClose, c.expected(line), strings.Contains(line, wholeStat))
 	if err != nil {
 		if cause := ctx.Err(); cause != nil {
 			err = fmt.Errorf("no complete reply within %s: %w", timeout, cause)
@@ -74,28 +74,39 @@ func (c *Client) expected(line string) int {
 	return c.large.bytes + c.large.bytes/32
 }
 
-func writeAndRead(conn net.Conn, line string, halfClose bool, expected int) (string, error) {
+// writeAndRead gives the reply, of which only the columns that are used are kept while it
+// arrives if isFiltered is set: see tableFilter.
+func writeAndRead(conn net.Conn, line string, halfClose bool, expected int, isFiltered bool) (string, error) {
 	// The write's error waits: HAProxy may refuse a line, say why and close
 	// before it has read all of it.
 	_, writeErr := io.WriteString(conn, line+"\n")
 	piece := pieces.Get().(*[pieceSize]byte)
 	defer pieces.Put(piece)
-	var reply strings.Builder
-	for {
+	var plain strings.Builder
+	var tables tableFilter
+	reply, end := &plain, plain.String
+	if isFiltered {
+		reply, end = &tables.out, tables.end
+	}
+	for bytes := 0; ; {
 		n, err := conn.Read(piece[:])
 		if reply.Len() > 0 && reply.Cap()-reply.Len() < n {
 			// By more than append would: large replies are copied less.
 			reply.Grow(max(n, reply.Len(), min(expected, maxReply)-reply.Len()))
 		}
-		isFirst := reply.Len() == 0
-		reply.Write(piece[:n])
+		isFirst := bytes == 0
+		if bytes += n; isFiltered {
+			tables.take(piece[:n])
+		} else {
+			plain.Write(piece[:n])
+		}
 		switch {
-		case reply.Len() > maxReply:
+		case bytes > maxReply:
 			return "", errTooLong
 		case errors.Is(err, io.EOF):
-			return reply.String(), writeErr
+			return end(), writeErr
 		case err != nil:
-			return reply.String(), errors.Join(writeErr, err)
+			return end(), errors.Join(writeErr, err)
 		}
 		if half, ok := conn.(interface{ CloseWrite() error }); ok && halfClose && isFirst {
 			writeErr = errors.Join(writeErr, half.CloseWrite())

@@ -85,6 +85,12 @@ func parseServersState(reply string) (servers []serverState, found bool, err err
 	return servers, true, nil
 }
 
+// stateColumns are those that parseServerState reads.
+var stateColumns = []string{
+	"be_id", "be_name", "srv_id", "srv_name", "srv_addr", "srv_op_state", "srv_admin_state", "srv_uweight", "srv_iweight",
+	"srv_time_since_last_change", "srv_check_state", "srv_agent_state", "srv_port", "srv_agent_port",
+}
+
 func parseServerState(columns, fields []string) (serverState, error) {
 	if len(fields) < len(columns) {
 		return serverState{}, fmt.Errorf("%w: %d fields under %d columns", ErrUnexpectedReply, len(fields), len(columns))
