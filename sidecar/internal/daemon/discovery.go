@@ -17,13 +17,7 @@ import (
 	"github.com/pointsman/pointsman/sidecar/internal/route"
 )
 
-// Anyone whose services may claim routes can make a change.
 const (
-	foundGather   = 50 * time.Millisecond // from a change of owners or services until it is made, for more of them
-	foundInterval = time.Second           // between two changes of services, at least
-	// foundSettle is how long a new route waits for the first answers about other services
-	// that may claim it, too.
-	foundSettle = 5 * time.Second
 	// foundShare bounds what looking takes of the time, and foundBurst what it may take at
 	// once after a time of quiet.
 	foundShare = 5
@@ -132,22 +126,19 @@ type finder struct {
 	ruled     *route.Rules               // of the settings of now; nil: not made yet
 	looks     watchList                  // what was last made of them
 	claims    map[string]candidateClaims // by service, as last said
+	pace      route.Pace
 
 	// The rest belongs to the goroutine of followFound.
-	named   []string             // services that may claim routes
-	isNamed bool                 // they are known, by the settings of now
-	since   map[string]time.Time // by service, since when its first answer is awaited
-	waiting time.Time            // since when routes are held up by that; zero: they are not
-	changed time.Time            // when the services last changed
-	other   time.Time            // since when other owners or services are found, which wait; zero: none do
-	rested  time.Time            // when looking would have had its share of the time
+	named   []string  // services that may claim routes
+	isNamed bool      // they are known, by the settings of now
+	rested  time.Time // when looking would have had its share of the time
 	logged  map[route.Problem]bool
 	minute  time.Time // since when refused counts
 	refused int       // new refused claims, logged or not
 }
 
 func newFinder(source *consul.Source, log hclog.Logger) *finder {
-	f := &finder{log: log, source: source, again: make(chan struct{}, 1), since: map[string]time.Time{}}
+	f := &finder{log: log, source: source, again: make(chan struct{}, 1)}
 	f.problems.Store(&[]route.Problem{})
 	return f
 }
@@ -290,29 +281,9 @@ func (f *finder) looked(began, ended time.Time) {
 		f.rested = earliest
 	}
 	f.rested = f.rested.Add(foundShare * ended.Sub(began))
-	if latest := ended.Add(foundSettle); f.rested.After(latest) {
+	if latest := ended.Add(route.SettleTime); f.rested.After(latest) {
 		f.rested = latest
 	}
-}
-
-// gathers is how long what is found waits for more. Of two services that claim a route at
-// one moment, all load balancers are to see both before one of them gets it. Other services
-// may take a reload.
-func (f *finder) gathers(rules route.Rules, found, before route.Found, now time.Time) (wait time.Duration) {
-	hasServices := found.HasServicesOf(before)
-	if !hasServices || route.HasNewOwner(rules.Changes(found, before)) {
-		if f.other.IsZero() {
-			f.other = now
-		}
-		wait = f.other.Add(foundGather).Sub(now)
-	}
-	if !hasServices {
-		wait = max(wait, f.changed.Add(foundInterval).Sub(now))
-	}
-	if wait <= 0 {
-		f.other = time.Time{}
-	}
-	return wait
 }
 
 // find decides what is found, and gives the time until it is to be called again.
@@ -328,55 +299,15 @@ func (d *Daemon) find(now time.Time) time.Duration {
 		d.watchServices()
 	}
 	said := f.candidates(d.cfg, watch, f.source.Snapshot())
-	settled, again := f.settled(said, now)
+	settled, again := f.pace.Settled(said, f.isNamed, now)
 	f.isSettled = settled
 	found, refused := f.discovery.Find(rules, now, settled, d.found, said)
 	f.tell(slices.Concat(problems, refused), now)
-	if wait := f.gathers(rules, found, d.found, now); wait > 0 {
+	if wait := f.pace.Gathers(rules, found, d.found, now); wait > 0 {
 		return min(again, wait)
 	}
 	d.setFound(found)
-	if next := d.found.Next(rules.Grace); !next.IsZero() {
-		wait := foundGather
-		if !settled { // what is over may have to stay
-			wait = foundInterval
-		}
-		again = min(again, max(next.Sub(now), wait))
-	}
-	return again
-}
-
-// settled reports whether nothing is awaited that may claim a route, and else how long it
-// is waited for: no longer for several services that come one after the other than for one.
-func (f *finder) settled(said []route.Candidate, now time.Time) (settled bool, again time.Duration) {
-	again = time.Hour
-	since := map[string]time.Time{}
-	isWaiting := false
-	for _, c := range said {
-		if c.Known {
-			continue
-		}
-		at, was := f.since[c.Service]
-		if !was {
-			at = now
-		}
-		since[c.Service] = at
-		if wait := at.Add(foundSettle).Sub(now); wait > 0 {
-			isWaiting, again = true, min(again, wait)
-		}
-	}
-	f.since = since
-	if !isWaiting || !f.isNamed {
-		f.waiting = time.Time{}
-		return f.isNamed, again
-	}
-	if f.waiting.IsZero() {
-		f.waiting = now
-	}
-	if wait := f.waiting.Add(foundSettle).Sub(now); wait > 0 {
-		return false, min(again, wait)
-	}
-	return true, again
+	return d.found.Until(rules.Grace, settled, now, again)
 }
 
 // tell publishes the problems, and logs each once, as far as there are not too many.
@@ -413,7 +344,7 @@ func (d *Daemon) setFound(found route.Found) {
 		}
 		return
 	}
-	d.finder.changed = time.Now()
+	d.finder.pace.ServicesChanged(time.Now())
 	cfg := d.whole(asStarted(d.cfg, d.started))
 	r, err := newRendererWith(cfg, d.peers)
 	if err != nil {

@@ -8,7 +8,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -80,37 +79,6 @@ func TestReloadConfig_FoundServiceComesIntoTheSettings_IsTaken(t *testing.T) {
 		if got := strings.Join(names, " "); got != "shop rest" {
 			t.Errorf("%s: watched are the backends %q", name, got)
 		}
-	}
-}
-
-// Services that come one after the other, each without an answer, hold up no route for longer.
-func TestFinder_ServicesComeWithoutEnd_RoutesWaitForABoundedTime(t *testing.T) {
-	f, at := newFinder(nil, hclog.NewNullLogger()), time.Unix(43200, 0)
-	f.isNamed = true
-	one := func(service string, after time.Duration) bool {
-		at = at.Add(after)
-		settled, again := f.settled([]route.Candidate{{Service: "known", Known: true}, {Service: service}}, at)
-		if again <= 0 || !settled && again > foundSettle {
-			t.Errorf("%s: again in %s", service, again)
-		}
-		return settled
-	}
-	for i := range 4 {
-		if one(fmt.Sprintf("s%d", i), time.Second) {
-			t.Fatalf("settled at once, with service %d", i)
-		}
-	}
-	if !one("s5", 2*time.Second) {
-		t.Error("not settled after the time for one answer")
-	}
-	if !one("s6", time.Second) {
-		t.Error("the next service holds up the routes again")
-	}
-	if settled, _ := f.settled([]route.Candidate{{Service: "known", Known: true}}, at); !settled {
-		t.Error("not settled with all answers")
-	}
-	if one("s7", time.Second) {
-		t.Error("the first answer about a service is not awaited")
 	}
 }
 
@@ -252,56 +220,8 @@ func TestFinder_Pause_BoundsTheShareOfLooking(t *testing.T) {
 	}
 	f, now := &finder{}, time.Unix(43200, 0)
 	f.looked(now, now.Add(time.Minute))
-	if got := f.pause(now.Add(time.Minute)); got != foundSettle {
-		t.Errorf("after one that took a minute: %s, want %s", got, foundSettle)
-	}
-}
-
-// Other services and owners are waited for; another route of an owner, and one that goes, is
-// not.
-func TestFinder_Gathers_OtherOwnersAndServices(t *testing.T) {
-	rules := route.Rules{Frontends: []route.FrontendRules{{Name: "web"}, {Name: "intern"}}}
-	a, b := route.FoundService{Name: "a"}, route.FoundService{Name: "b"}
-	found := func(routes ...route.FoundRoute) route.Found {
-		return route.Found{Services: []route.FoundService{a}, Routes: routes}
-	}
-	of := func(frontend, host, service string) route.FoundRoute {
-		return route.FoundRoute{Frontend: frontend, Host: host, Path: "/x", Service: service}
-	}
-	stripped := of("web", "2.test", "a")
-	stripped.Strip = 1
-	before := found(of("web", "1.test", "a"), of("web", "2.test", "a"), of("intern", "1.test", "a"))
-	now := time.Unix(43200, 0)
-	for name, c := range map[string]struct {
-		now  route.Found
-		want time.Duration
-	}{
-		"the same":                {before, 0},
-		"stripped":                {found(before.Routes[0], stripped, before.Routes[2]), 0},
-		"the first goes":          {found(before.Routes[1:]...), 0},
-		"the last goes":           {found(before.Routes[:2]...), 0},
-		"all go":                  {found(), 0},
-		"another owner":           {found(before.Routes[0], of("web", "2.test", "b"), before.Routes[2]), foundGather},
-		"a new one at the front":  {found(append([]route.FoundRoute{of("web", "0.test", "a")}, before.Routes...)...), foundGather},
-		"a new one at the end":    {found(append(slices.Clone(before.Routes), of("intern", "2.test", "a"))...), foundGather},
-		"one goes, another comes": {found(before.Routes[1], before.Routes[2], of("intern", "3.test", "a")), foundGather},
-		"another service":         {route.Found{Services: []route.FoundService{a, b}, Routes: before.Routes}, foundGather},
-	} {
-		f := &finder{changed: now.Add(-time.Hour)}
-		if got := f.gathers(rules, c.now, before, now); got != c.want {
-			t.Errorf("%s: waits %s, want %s", name, got, c.want)
-		}
-		if got := f.gathers(rules, c.now, before, now.Add(foundGather)); got != 0 || !f.other.IsZero() {
-			t.Errorf("%s: waits %s after %s", name, got, foundGather)
-		}
-	}
-	f := &finder{changed: now}
-	two := route.Found{Services: []route.FoundService{a, b}}
-	if got := f.gathers(rules, two, found(), now.Add(200*time.Millisecond)); got != 800*time.Millisecond {
-		t.Errorf("another service soon after one waits %s", got)
-	}
-	if f.gathers(rules, found(), found(), now); !f.other.IsZero() {
-		t.Error("a service that is not there any more is waited for")
+	if got := f.pause(now.Add(time.Minute)); got != route.SettleTime {
+		t.Errorf("after one that took a minute: %s, want %s", got, route.SettleTime)
 	}
 }
 
@@ -385,10 +305,10 @@ func TestFind_DiscoverIsSwitchedOff_ServicesGo(t *testing.T) {
 	if again := d.find(now); len(d.found.Services) != 1 || len(d.found.Routes) != 0 || again > 30*time.Second {
 		t.Errorf("%+v, again in %s", d.found, again)
 	}
-	if again := d.find(now.Add(31 * time.Second)); again > foundGather {
+	if again := d.find(now.Add(31 * time.Second)); again > route.GatherTime {
 		t.Errorf("after the grace time, again in %s", again)
 	}
-	if d.find(now.Add(31*time.Second + foundGather)); len(d.found.Services) != 0 {
+	if d.find(now.Add(31*time.Second + route.GatherTime)); len(d.found.Services) != 0 {
 		t.Errorf("%+v after the grace time", d.found)
 	}
 }

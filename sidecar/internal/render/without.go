@@ -97,7 +97,7 @@ type keptDefaults struct {
 
 func newKeptDefaults(backend string, good []byte) *keptDefaults {
 	d := &keptDefaults{backend: backend, of: map[int]proxy{}, names: map[int]string{}}
-	for _, p := range proxiesOf(good, "frontend", "backend") {
+	for _, p := range proxiesOf(sections(good), "frontend", "backend") {
 		d.of[p.first] = p
 	}
 	return d
