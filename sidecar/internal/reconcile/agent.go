@@ -326,7 +326,8 @@ func (a *Agent) adopt(s Settings) {
 	if !isAutomatic {
 		a.reloads.newSettings()
 	}
-	a.routes.ofPID, a.routes.fresh = 0, true
+	a.routes.ofPID = 0
+	a.routes.expect()
 	a.files.retry, a.files.due, a.files.rejected = backoff{}, time.Time{}, plan.Marker{}
 	a.trouble.until = time.Time{}
 }
@@ -340,7 +341,7 @@ func (a *Agent) adoptRoutes(s Settings) bool {
 	s.Automatic, s.OnlyRoutes = false, false
 	a.files.noteAlike(a.set.Renderer, a.reloads.running)
 	a.set, a.isolated.asked = s, s
-	a.routes.due, a.routes.fresh = time.Time{}, true
+	a.routes.expect()
 	if a.files.err != nil { // else what waits to be written does not wait for the next change
 		a.files.retry, a.files.due, a.files.rejected = backoff{}, time.Time{}, plan.Marker{}
 	}

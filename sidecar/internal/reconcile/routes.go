@@ -46,14 +46,24 @@ type routeKeeper struct {
 	applied map[string]time.Time     // by frontend, since when HAProxy has what is wanted
 }
 
-// mapShare bounds what the comparison of maps takes of the loop's time.
+// expect takes that other routes are wanted than before.
+func (r *routeKeeper) expect() {
+	r.fresh, r.due, r.applied = true, time.Time{}, nil
+}
+
+// mapShare bounds what the comparison of maps takes of the loop's time, up to comparedMax:
+// HAProxy may have answered slowly just once.
 const mapShare = 200
 
 // syncRoutes compares HAProxy's maps with the routes and corrects them, and gives
 // the time until it is to be called again. Routes that come with other settings
 // come into HAProxy by their reload.
 func (a *Agent) syncRoutes(ctx context.Context) time.Duration {
-	r, o := &a.routes, a.known.observed
+	r, o, without := &a.routes, a.known.observed, a.unroutable()
+	if !maps.Equal(without, r.without) {
+		r.expect()
+		r.without = without
+	}
 	if len(a.set.Maps) == 0 || a.maps == nil || !o.Running || o.Marker != a.set.Renderer.Marker() {
 		r.ofPID, r.applied = 0, nil
 		return time.Hour
@@ -62,10 +72,7 @@ func (a *Agent) syncRoutes(ctx context.Context) time.Duration {
 		r.ofPID = 0
 		return wait
 	}
-	now, without := time.Now(), a.unroutable()
-	if !maps.Equal(without, r.without) {
-		r.fresh, r.due, r.without = true, time.Time{}, without
-	}
+	now := time.Now()
 	if r.ofPID == o.PID && now.Before(r.due) {
 		return r.due.Sub(now)
 	}
@@ -91,7 +98,7 @@ func (a *Agent) syncRoutes(ctx context.Context) time.Duration {
 	case failed != nil:
 		r.whole, r.due = time.Time{}, time.Now().Add(r.retry.next(a.jitter))
 	case isWhole:
-		r.whole = time.Now().Add(max(a.set.Reconcile, mapShare*time.Since(now)))
+		r.whole = time.Now().Add(max(a.set.Reconcile, min(mapShare*time.Since(now), comparedMax)))
 		r.due = r.whole
 	default:
 		r.due = r.whole

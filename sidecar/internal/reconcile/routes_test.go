@@ -24,14 +24,16 @@ type fakeMaps struct {
 	mu      sync.Mutex
 	entries map[string][]route.Entry // by file
 	updates int
-	calls   []string // read, update
-	refuse  error    // of UpdateMap
-	ignore  bool     // it takes updates and does nothing
+	calls   []string      // read, update
+	refuse  error         // of UpdateMap
+	ignore  bool          // it takes updates and does nothing
+	takes   time.Duration // of ReadMap
 }
 
 func (m *fakeMaps) ReadMap(_ context.Context, file string) ([]route.Entry, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	time.Sleep(m.takes)
 	m.calls = append(m.calls, "read")
 	return slices.Clone(m.entries[file]), nil
 }
@@ -154,6 +156,18 @@ func TestRoutes_ChangedByAnotherProgram_ArePutBack(t *testing.T) {
 		if !strings.Contains(b.log.String(), "drift corrected: route added") {
 			t.Errorf("the log says nothing:\n%s", b.log)
 		}
+	})
+}
+
+// One slow answer of HAProxy's does not put off the next look at the maps for long.
+func TestRoutes_ReadSlowlyOnce_AreComparedAgainSoon(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		want := route.Map{"a.test/": "api_nodes"}
+		b := routing(t, want, want)
+		b.maps.with(func() { b.maps.takes = 3 * time.Second })
+		b.passes(b.settings.Reconcile + 4*time.Second)
+		b.maps.with(func() { b.maps.takes, b.maps.entries[webMap] = 0, nil })
+		b.eventually("put back", max(time.Minute, b.settings.Reconcile)+time.Second, func() bool { return b.maps.has(webMap, want) })
 	})
 }
 
@@ -333,6 +347,35 @@ func TestRoutes_OnlyTheyAreNew_NothingElseIsReadAgain(t *testing.T) {
 				t.Error("other settings came with the routes, and not all is read again")
 			}
 		})
+	})
+}
+
+// While HAProxy reloads, new routes wait for the worker that is about to begin. Until then
+// they are not called applied.
+func TestRoutes_NewWhileHAProxyReloads_AreNotCalledApplied(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, false)
+		b.maps = &fakeMaps{entries: map[string][]route.Entry{}}
+		b.settings.Maps = routes(route.Map{})
+		b.catalog.says("api", many(1)...)
+		b.adoptable()
+		b.start()
+		b.passes(5 * time.Second)
+		if b.agent.State().Frontends[0].Applied.IsZero() {
+			t.Fatal("no routes are wanted, and that is not called applied")
+		}
+		held := make(chan struct{})
+		b.haproxy.with(func() { b.haproxy.holdLoad = held })
+		b.catalog.says("api", many(40)...)
+		b.eventually("a reload for more slots", 5*time.Second, func() bool { return b.agent.State().Reloads.UnderWay })
+		want := route.Map{"a.test/": "api_nodes"}
+		b.reroute(want)
+		b.passes(time.Second)
+		if f := b.agent.State().Frontends[0]; b.maps.has(webMap, want) || !f.Applied.IsZero() {
+			t.Errorf("while HAProxy reloads: %+v", f)
+		}
+		close(held)
+		b.eventually("the route is there", 5*time.Second, func() bool { return b.maps.has(webMap, want) && !b.agent.State().Frontends[0].Applied.IsZero() })
 	})
 }
 
