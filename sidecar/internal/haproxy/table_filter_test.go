@@ -37,7 +37,7 @@ func TestTableFilter_AnyPieces_ParsedAsTheWhole(t *testing.T) {
 		kept, isSame := strings.CutPrefix(kept, head)
 		kept, isWhole := strings.CutSuffix(kept, head+"cut off")
 		if !isSame || !isWhole {
-			t.Fatalf("what is no table is otherwise: %q", kept)
+			t.Fatalf("another reply is otherwise: %q", kept)
 		}
 		replies, complete := splitReplies(kept)
 		if len(replies) != 2 || !complete {

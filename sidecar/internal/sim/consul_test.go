@@ -21,6 +21,8 @@ type consul struct {
 	services map[string]map[string]*registration
 	index    uint64
 	epoch    int // another one: its data were lost, and its index began again
+
+	claimedSince map[routeKey]map[string]uint64 // by service, since which index without a break
 }
 
 // registration is one service instance in the catalog.
@@ -29,6 +31,8 @@ type registration struct {
 	inst        catalog.Instance
 	check       catalog.Health
 	maintenance bool
+	tags        []string
+	created     uint64 // Consul's CreateIndex
 }
 
 // instance is what a query would get of it.
@@ -42,17 +46,26 @@ func (r *registration) instance() catalog.Instance {
 }
 
 func newConsul(w *world) *consul {
-	return &consul{w: w, up: true, services: map[string]map[string]*registration{}, index: 1}
+	return &consul{w: w, up: true, services: map[string]map[string]*registration{}, index: 1, claimedSince: map[routeKey]map[string]uint64{}}
 }
 
 // answer is what a query would get now.
 func (c *consul) answer(service string) answer {
-	s := catalog.Service{Name: service, Known: true, Index: c.index}
+	s := catalog.Service{Name: service, Known: true, Index: c.index, Claims: c.claims(service)}
 	for _, r := range c.services[service] {
 		s.Instances = append(s.Instances, r.instance())
 	}
 	slices.SortFunc(s.Instances, func(x, y catalog.Instance) int { return cmp.Compare(x.Server, y.Server) })
 	return answer{s, c.epoch}
+}
+
+// snapshot is all that it would answer now.
+func (c *consul) snapshot() catalog.Snapshot {
+	var all []catalog.Service
+	for _, s := range c.w.set.services {
+		all = append(all, c.answer(s.Name).Service)
+	}
+	return catalog.NewSnapshot(all...)
 }
 
 // answer is Consul's about one service, at one time of its life.
@@ -66,7 +79,11 @@ func (c *consul) register(n *node, check catalog.Health) {
 	if c.services[n.service] == nil {
 		c.services[n.service] = map[string]*registration{}
 	}
-	c.services[n.service][n.id] = &registration{of: n, check: check, inst: catalog.Instance{
+	created := c.index + 1
+	if was := c.services[n.service][n.id]; was != nil {
+		created = was.created
+	}
+	c.services[n.service][n.id] = &registration{of: n, check: check, tags: n.tags, created: created, inst: catalog.Instance{
 		ID: n.id, Node: "node", Server: catalog.ServerName(n.id, ""), Addr: n.addr, Weight: n.weight, MaxConn: n.maxConn, Backup: n.backup, AgentPort: n.agentPort,
 	}}
 	for _, other := range c.services[n.service] {
@@ -127,6 +144,7 @@ func (c *consul) change(n *node, what string, do func(*registration)) {
 // changed tells the sidecar, some time.
 func (c *consul) changed(service, what string) {
 	c.index++
+	c.noteClaims(service)
 	c.w.disturb()
 	c.w.note("consul %s: %s", service, what)
 	c.tell(service, time.Duration(c.w.callRNG.Int64N(int64(c.w.set.lag)+1)))
@@ -254,7 +272,7 @@ func (v *view) take(a answer) {
 			v.w.note("sidecar hears %s at index %d: %s", a.Name, a.Index, instances(a.Instances))
 		}
 		v.s.heard(a.Service)
-		v.s.discovers(v.w.service(a.Name))
+		v.s.look()
 		v.fresh[a.Name] = true
 		select {
 		case v.channel <- struct{}{}:

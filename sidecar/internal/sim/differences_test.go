@@ -3,6 +3,7 @@ package sim
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"time"
@@ -10,6 +11,7 @@ import (
 	"github.com/pointsman/pointsman/sidecar/internal/catalog"
 	"github.com/pointsman/pointsman/sidecar/internal/plan"
 	"github.com/pointsman/pointsman/sidecar/internal/reconcile"
+	"github.com/pointsman/pointsman/sidecar/internal/route"
 )
 
 // differs says what HAProxy runs otherwise than Consul has it, or "".
@@ -29,7 +31,7 @@ func (w *world) differs() string {
 			return d
 		}
 	}
-	return ""
+	return w.mapsDiffer(c)
 }
 
 // rests reports whether a sidecar that starts now has nothing to do: all is as
@@ -43,7 +45,7 @@ func (w *world) rests() bool {
 		if slices.ContainsFunc(w.consul.answer(svc.Name).Instances, announced) || w.holdsMore(svc) {
 			return false
 		}
-		if hasIt := w.proxy.worker.backends[svc.Backend] != nil; isDiscovered(svc) && hasIt == w.startsHidden() {
+		if hasIt := w.proxy.worker.backends[svc.Backend] != nil; isDiscovered(svc) && hasIt != w.hasFound(w.savedFound()) {
 			return false // by the file it comes, or goes
 		}
 	}
@@ -66,12 +68,12 @@ func (w *world) holdsMore(svc plan.Service) bool {
 }
 
 // String gives it as text.
-func (r route) String() string {
+func (r target) String() string {
 	return fmt.Sprintf("%s weight %d maxconn %d backup %v", r.addr, r.weight, r.max, r.backup)
 }
 
-// route is a server as far as requests are concerned.
-type route struct {
+// target is a server as far as requests are concerned.
+type target struct {
 	addr   netip.AddrPort
 	weight int
 	max    int
@@ -92,10 +94,10 @@ func (w *world) serviceDiffers(svc plan.Service, c content) string {
 		return "HAProxy has no " + svc.Backend
 	}
 	told := w.consul.answer(svc.Name).Service
-	var want, got, filed []route // filed: got as the file should have it
+	var want, got, filed []target // filed: got as the file should have it
 	strange, in, noAgent, serve := false, wants(svc, told), "", 0
 	for _, i := range in {
-		want = append(want, route{i.Addr, i.Weight, i.MaxConn, i.Backup})
+		want = append(want, target{i.Addr, i.Weight, i.MaxConn, i.Backup})
 	}
 	for _, s := range b.servers {
 		if o, has := owner(s.Server, told); has && takesTraffic(svc, o) || s.Admin != plan.Ready {
@@ -117,7 +119,7 @@ func (w *world) serviceDiffers(svc plan.Service, c content) string {
 			if svc.Checked && !s.Checked {
 				return s.Name + " is not checked"
 			}
-			got = append(got, route{s.Addr, s.Weight, s.MaxConn, s.Backup})
+			got = append(got, target{s.Addr, s.Weight, s.MaxConn, s.Backup})
 			weight := s.Weight
 			if weight > 0 {
 				serve++
@@ -129,7 +131,7 @@ func (w *world) serviceDiffers(svc plan.Service, c content) string {
 			if s.Agent != plan.NoAgent && weight > 0 {
 				weight = s.ConfigWeight // what its agent, or an operator, has made of it is for now
 			}
-			filed = append(filed, route{s.Addr, weight, s.MaxConn, s.Backup})
+			filed = append(filed, target{s.Addr, weight, s.MaxConn, s.Backup})
 			strange = strange || w.isStrange(svc, told, s.Addr)
 		case s.Admin == plan.Maint && w.proxy.dynamic && !isSlot(s.Name) && !isOwned(s.Server, told):
 			return s.Name + " is left over"
@@ -140,20 +142,20 @@ func (w *world) serviceDiffers(svc plan.Service, c content) string {
 	if svc.Hold > 0 && serve > max(w.serving(svc, in), svc.MinServers) {
 		return "the guard of " + svc.Name + " still holds servers"
 	}
-	switch d := routesDiffer(want, got); {
+	switch d := targetsDiffer(want, got); {
 	case d == "" && noAgent != "":
 		return noAgent
 	case d != "" && (w.serving(svc, in) >= svc.MinServers && !strange || !w.holdsAll(svc, got, want) || !w.saysHeld(svc)):
 		return "Consul and HAProxy differ on " + svc.Name + ": " + d
 	}
-	if d := routesDiffer(filed, fileRoutes(c, b)); d != "" {
+	if d := targetsDiffer(filed, fileTargets(c, b)); d != "" {
 		return "HAProxy and the file differ on " + svc.Name + ": " + d
 	}
 	return ""
 }
 
-// fileRoutes is what a file would send requests to, except to the servers that drain.
-func fileRoutes(c content, b *backend) (out []route) {
+// fileTargets is what a file would send requests to, except to the servers that drain.
+func fileTargets(c content, b *backend) (out []target) {
 	for _, f := range c.backends {
 		if f.Backend != b.name {
 			continue
@@ -161,31 +163,31 @@ func fileRoutes(c content, b *backend) (out []route) {
 		for _, s := range f.Servers {
 			runs := b.server(s.Name)
 			if drains := s.Weight == 0 && runs != nil && runs.Admin == plan.Drain; !s.Disabled && !drains {
-				out = append(out, route{s.Addr, s.Weight, s.MaxConn, s.Backup})
+				out = append(out, target{s.Addr, s.Weight, s.MaxConn, s.Backup})
 			}
 		}
 	}
 	return out
 }
 
-// routesAlike reports whether two files send requests to the same servers.
-func (w *world) routesAlike(a, b content) bool {
-	routes := func(c content, backend string) (out []route) {
+// filesAlike reports whether two files send requests to the same servers.
+func (w *world) filesAlike(a, b content) bool {
+	routes := func(c content, backend string) (out []target) {
 		for _, f := range c.backends {
 			for _, s := range f.Servers {
 				if f.Backend == backend && !s.Disabled {
-					out = append(out, route{s.Addr, s.Weight, s.MaxConn, s.Backup})
+					out = append(out, target{s.Addr, s.Weight, s.MaxConn, s.Backup})
 				}
 			}
 		}
 		return out
 	}
 	for _, svc := range w.set.services {
-		if routesDiffer(routes(a, svc.Backend), routes(b, svc.Backend)) != "" {
+		if targetsDiffer(routes(a, svc.Backend), routes(b, svc.Backend)) != "" {
 			return false
 		}
 	}
-	return a.marker == b.marker
+	return a.marker == b.marker && maps.EqualFunc(a.maps, b.maps, slices.Equal[route.Table])
 }
 
 // isStrange reports whether another service's node answers at an address where
@@ -206,8 +208,8 @@ func (w *world) saysHeld(svc plan.Service) bool {
 // holdsAll reports whether the guard may hold the servers beyond the wanted ones:
 // each is where something answers that no other server reaches. Where the agent
 // keeps the other one out of traffic, the guard can't spare it.
-func (w *world) holdsAll(svc plan.Service, got, want []route) bool {
-	at := func(r route) func(route) bool { return func(x route) bool { return x.addr == r.addr } }
+func (w *world) holdsAll(svc plan.Service, got, want []target) bool {
+	at := func(r target) func(target) bool { return func(x target) bool { return x.addr == r.addr } }
 	for _, r := range got {
 		if n := w.where[r.addr]; n == nil || !n.listening {
 			return false
@@ -216,10 +218,10 @@ func (w *world) holdsAll(svc plan.Service, got, want []route) bool {
 			return false
 		}
 	}
-	return !slices.ContainsFunc(want, func(r route) bool { return !slices.Contains(got, r) })
+	return !slices.ContainsFunc(want, func(r target) bool { return !slices.Contains(got, r) })
 }
 
-func count(routes []route, is func(route) bool) (n int) {
+func count(routes []target, is func(target) bool) (n int) {
 	for _, r := range routes {
 		if is(r) {
 			n++
@@ -240,9 +242,9 @@ func rank(yes bool) int {
 	return 0
 }
 
-func routesDiffer(a, b []route) string {
-	sorted := func(r []route) []route {
-		return slices.SortedFunc(slices.Values(r), func(x, y route) int {
+func targetsDiffer(a, b []target) string {
+	sorted := func(r []target) []target {
+		return slices.SortedFunc(slices.Values(r), func(x, y target) int {
 			return cmp.Or(x.addr.Compare(y.addr), x.weight-y.weight, x.max-y.max, rank(x.backup)-rank(y.backup))
 		})
 	}

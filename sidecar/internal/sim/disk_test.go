@@ -1,10 +1,14 @@
 package sim
 
 import (
+	"fmt"
+	"maps"
 	"slices"
 	"strconv"
+	"time"
 
 	"github.com/pointsman/pointsman/sidecar/internal/plan"
+	"github.com/pointsman/pointsman/sidecar/internal/route"
 )
 
 // disk holds haproxy.cfg.
@@ -13,6 +17,9 @@ type disk struct {
 	text     []byte    // nil: there is none
 	renderer *renderer // of the newest settings
 	foreign  bool      // another program has written it, and no sidecar has since
+
+	maps        map[string][]route.Entry // the map files, by name
+	foreignMaps bool                     // another program has written one, and no sidecar has since
 
 	// known holds what each text that was rendered means: HAProxy's parser.
 	known map[string]content
@@ -23,6 +30,8 @@ type content struct {
 	marker   plan.Marker
 	invalid  bool // HAProxy rejects it
 	backends []plan.FileBackend
+	maps     map[string]route.Table // that it names, by file, with what they are to have
+	found    route.Found
 }
 
 // on reads what is on disk. A file that is not ours has no marker and no
@@ -42,11 +51,56 @@ func (d *disk) has(at place) bool {
 	})
 }
 
+// put puts a content in place, with its map files.
+func (d *disk) put(text []byte) {
+	d.putMaps(d.known[string(text)])
+	d.text, d.foreign = text, false
+}
+
+func (d *disk) putMaps(c content) {
+	for file, want := range c.maps {
+		d.maps[file] = slices.Clone(want)
+	}
+	d.foreignMaps = false
+}
+
+// hasMaps reports whether the map files are there that a content names, and are as it
+// says if they need to be.
+func (d *disk) hasMaps(c content) bool {
+	for file := range c.maps {
+		if _, is := d.maps[file]; !is {
+			return false
+		}
+	}
+	return true
+}
+
+// areMapsCurrent reports whether the map files are as a content says.
+func (d *disk) areMapsCurrent(c content) bool {
+	for file, want := range c.maps {
+		if entries, is := d.maps[file]; !is || !sameEntries(entries, want) {
+			return false
+		}
+	}
+	return true
+}
+
+// load gives the maps of a worker that starts.
+func (d *disk) load(c content) map[string]*table {
+	out := map[string]*table{}
+	for file := range c.maps {
+		out[file] = &table{entries: slices.Clone(d.maps[file])}
+	}
+	return out
+}
+
 // renderer renders one version of the settings.
 type renderer struct {
 	w       *world
 	marker  plan.Marker
-	invalid bool // HAProxy does not take what it renders
+	invalid bool                   // HAProxy does not take what it renders
+	maps    map[string]route.Table // by file
+	found   route.Found
 }
 
 // Marker tells it from others.
@@ -74,12 +128,41 @@ func (r *renderer) Render(backends []plan.FileBackend) ([]byte, error) {
 			b = append(b, '\n')
 		}
 	}
+	for _, file := range slices.Sorted(maps.Keys(r.maps)) {
+		b = fmt.Appendf(b, "#map %s %v\n", file, r.maps[file])
+	}
+	if len(r.maps) > 0 {
+		b = r.appendFound(b)
+	}
 	r.w.mu.Lock()
 	defer r.w.mu.Unlock()
 	if _, known := r.w.disk.known[string(b)]; !known {
-		r.w.disk.known[string(b)] = content{r.marker, r.invalid, backends}
+		r.w.disk.known[string(b)] = content{r.marker, r.invalid, backends, r.maps, inFile(r.found)}
 	}
 	return b, nil
+}
+
+// inFile is what was found as far as the file tells: nothing of when.
+func inFile(found route.Found) (out route.Found) {
+	for _, s := range found.Services {
+		out.Services = append(out.Services, route.FoundService{Name: s.Name})
+	}
+	for _, f := range found.Routes {
+		f.Unclaimed = time.Time{}
+		out.Routes = append(out.Routes, f)
+	}
+	return out
+}
+
+// appendFound adds what was found, as far as the file tells.
+func (r *renderer) appendFound(b []byte) []byte {
+	for _, s := range r.found.Services {
+		b = append(b, "#discovered "+s.Name+"\n"...)
+	}
+	for _, f := range r.found.Routes {
+		b = fmt.Appendf(b, "#claimed %s %s %d %s\n", f.Frontend, f.Route("").Key(), f.Strip, f.Service)
+	}
+	return b
 }
 
 // String lists the servers in the file.

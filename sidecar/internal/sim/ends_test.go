@@ -113,7 +113,7 @@ func (w *world) end() {
 
 func (w *world) fileIsLike(was content) bool {
 	is, _ := w.disk.on()
-	return w.routesAlike(was, is)
+	return w.filesAlike(was, is)
 }
 
 func (w *world) isQuiet() bool { return w.notQuiet() == "" }

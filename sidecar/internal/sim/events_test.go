@@ -7,13 +7,15 @@ import (
 
 	"github.com/pointsman/pointsman/sidecar/internal/catalog"
 	"github.com/pointsman/pointsman/sidecar/internal/plan"
+	"github.com/pointsman/pointsman/sidecar/internal/route"
 )
 
 // kind is one kind of event.
 type kind struct {
-	name   string
-	always bool // in every history
-	do     func(*world)
+	name     string
+	always   bool // in every history
+	do       func(*world)
+	ofRoutes bool // only where there are routes
 }
 
 // kinds lists what can happen. Set in init, because the events use the world,
@@ -22,31 +24,35 @@ var kinds []kind
 
 func init() {
 	kinds = []kind{
-		{"deploy", true, (*world).deploy},
-		{"start", true, func(w *world) { s := w.anyService(); w.begin(s, w.newID(s), w.upTo(2*time.Second)) }},
-		{"leave", true, func(w *world) { w.some((*node).leave) }},
-		{"requests", true, (*world).requests},
-		{"die", false, func(w *world) { w.some((*node).die) }},
-		{"mass", false, (*world).mass},
-		{"flap", false, func(w *world) { w.some(w.flap) }},
-		{"hang", false, func(w *world) { w.some(w.hang) }},
-		{"maintenance", false, func(w *world) { w.some(w.maintenance) }},
-		{"agent", false, func(w *world) { w.some(w.agentEvent) }},
-		{"reweight", false, func(w *world) { w.some(w.reweight) }},
-		{"deregister", false, func(w *world) { w.some(w.deregister) }},
-		{"move", false, func(w *world) { w.some(w.move) }},
-		{"backup", false, func(w *world) { w.some(w.becomeBackup) }},
-		{"consul-away", false, (*world).consulAway},
-		{"consul-loss", false, (*world).consulLoss},
-		{"sidecar-crash", false, (*world).crash},
-		{"sidecar-stop", false, (*world).stopSidecar},
-		{"haproxy-restart", false, (*world).restartProxy},
-		{"haproxy-reload", false, (*world).reloadProxy},
-		{"upgrade", false, (*world).upgrade},
-		{"hands", false, (*world).manualChange},
-		{"trouble", false, (*world).getTrouble},
-		{"settings", false, (*world).newSettings},
-		{"file", false, (*world).foreignFile},
+		{"deploy", true, (*world).deploy, false},
+		{"start", true, func(w *world) { s := w.anyService(); w.begin(s, w.newID(s), w.upTo(2*time.Second)) }, false},
+		{"leave", true, func(w *world) { w.some((*node).leave) }, false},
+		{"requests", true, (*world).requests, false},
+		{"die", false, func(w *world) { w.some((*node).die) }, false},
+		{"mass", false, (*world).mass, false},
+		{"flap", false, func(w *world) { w.some(w.flap) }, false},
+		{"hang", false, func(w *world) { w.some(w.hang) }, false},
+		{"maintenance", false, func(w *world) { w.some(w.maintenance) }, false},
+		{"agent", false, func(w *world) { w.some(w.agentEvent) }, false},
+		{"reweight", false, func(w *world) { w.some(w.reweight) }, false},
+		{"deregister", false, func(w *world) { w.some(w.deregister) }, false},
+		{"move", false, func(w *world) { w.some(w.move) }, false},
+		{"backup", false, func(w *world) { w.some(w.becomeBackup) }, false},
+		{"consul-away", false, (*world).consulAway, false},
+		{"consul-loss", false, (*world).consulLoss, false},
+		{"sidecar-crash", false, (*world).crash, false},
+		{"sidecar-stop", false, (*world).stopSidecar, false},
+		{"haproxy-restart", false, (*world).restartProxy, false},
+		{"haproxy-reload", false, (*world).reloadProxy, false},
+		{"upgrade", false, (*world).upgrade, false},
+		{"hands", false, (*world).manualChange, false},
+		{"trouble", false, (*world).getTrouble, false},
+		{"settings", false, (*world).newSettings, false},
+		{"file", false, (*world).foreignFile, false},
+		{"tags", false, (*world).newTags, true},
+		{"claims", false, func(w *world) { w.some(w.reclaim) }, true},
+		{"routes", false, (*world).operatorRoutes, true},
+		{"map", false, (*world).manualMap, true},
 	}
 }
 
@@ -54,6 +60,7 @@ func init() {
 // that runs or does not yet, a sidecar.
 func (w *world) populate() {
 	w.disk.renderer = &renderer{w: w, marker: plan.Marker{Template: "aa", Services: digest(len(w.set.services)), Settings: "01"}}
+	w.populateRoutes()
 	for _, s := range w.set.services {
 		for range w.eventRNG.IntN(6) {
 			w.begin(s.Name, w.newID(s.Name), w.upTo(500*time.Millisecond))
@@ -68,9 +75,10 @@ func (w *world) populate() {
 		}
 		p := plan.Compute(d, plan.Observed{Caps: w.proxy.version()}, catalog.NewSnapshot(known...))
 		w.mu.Unlock()
-		text, _ := w.disk.renderer.Render(p.File)
+		r, _ := w.withRoutes(route.Found{Services: w.discovered()})
+		text, _ := r.Render(p.File)
 		w.mu.Lock()
-		w.disk.text = text
+		w.disk.put(text)
 	}
 	w.initSystem()
 	w.after(w.upTo(time.Second), w.startSidecar)
@@ -173,8 +181,9 @@ func (w *world) some(do func(*node)) {
 const maxDeploy = 10
 
 // deploy starts new nodes; the old leave once those are registered.
-func (w *world) deploy() {
-	s := w.anyService()
+func (w *world) deploy() { w.deployOf(w.anyService()) }
+
+func (w *world) deployOf(s string) {
 	old := w.living(s)
 	if len(old) > maxDeploy {
 		old = old[:maxDeploy] // a fleet that doubles each time takes long, and shows nothing new
@@ -424,6 +433,9 @@ func (w *world) newSettings() {
 	r.invalid = w.maybe(0.2)
 	w.disk.renderer = &r
 	w.note("settings %s, invalid %v", r.marker, r.invalid)
+	if len(w.set.frontends) > 0 && w.maybe(0.3) {
+		w.drawOperatorRoute()
+	}
 	w.reconfigure()
 	if r.invalid {
 		w.after(w.upTo(10*time.Second), w.validSettings)
@@ -443,9 +455,11 @@ func (w *world) validSettings() {
 
 func (w *world) reconfigure() {
 	if s := w.sidecar; s != nil {
-		s.settings, s.need = w.set.settings(w, s.hidden), need{}
-		s.reloaded, s.reset, s.clean = 0, true, false
+		s.take(s.foundBy())
+		s.need = need{}
+		s.reloaded, s.reset, s.ordered, s.clean = 0, true, w.now(), false
 		s.agent.Reconfigure(s.settings)
+		s.look()
 	}
 }
 

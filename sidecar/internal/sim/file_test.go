@@ -48,9 +48,11 @@ func (f file) Write(ctx context.Context, content []byte) (bool, error) {
 	if f.dead || f.ended {
 		return false, errDead
 	}
+	f.writeBegan = w.now()
 	// Should it be a reload's: old workers were counted since that was decided.
 	f.needed, f.oldHeld = w.needsReload(f.sidecar) || f.neededAt > 0 && w.now()-f.neededAt <= 2*counting, f.oldSaw
-	if bytes.Equal(content, w.disk.text) {
+	if bytes.Equal(content, w.disk.text) && w.disk.areMapsCurrent(w.disk.known[string(content)]) {
+		w.disk.foreign, w.disk.foreignMaps = false, false // it is as it should be
 		return false, nil
 	}
 	f.beside++
@@ -75,7 +77,11 @@ func (f file) Write(ctx context.Context, content []byte) (bool, error) {
 		w.note("sidecar: the file can't be written")
 		return false, errors.New("no space left on device")
 	}
-	w.disk.text, w.disk.foreign, isWritten = content, false, true
+	if err := f.writeMaps(ctx, content); err != nil {
+		return false, err
+	}
+	w.disk.put(content)
+	isWritten = true
 	f.writes++
 	if away {
 		f.noteFiled(content)
@@ -86,6 +92,24 @@ func (f file) Write(ctx context.Context, content []byte) (bool, error) {
 		return true, err
 	}
 	return true, nil
+}
+
+// writeMaps puts the map files in place before the file: what comes between can go wrong.
+func (f file) writeMaps(ctx context.Context, content []byte) error {
+	w, c := f.w, f.w.disk.known[string(content)]
+	if w.disk.areMapsCurrent(c) {
+		return nil
+	}
+	w.disk.putMaps(c)
+	w.note("sidecar: writes the map files")
+	if err := f.elapse(ctx, 0); err != nil {
+		return err
+	}
+	if w.trouble.write > 0 && f.dice.Float64() < w.trouble.write {
+		f.failed = w.now()
+		return errors.New("no space left on device")
+	}
+	return nil
 }
 
 // noteWrote notes which backends the sidecar writes otherwise than the last time.
@@ -173,7 +197,7 @@ func (f file) Restore(content []byte, _ error) error {
 		f.failed = f.w.now()
 		return errors.New("no space left on device")
 	}
-	f.w.disk.text, f.w.disk.foreign = content, false
+	f.w.disk.put(content)
 	f.writes++
 	f.w.note("sidecar: puts the file back: %s", f.w.disk)
 	return nil

@@ -3,6 +3,7 @@ package sim
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -34,7 +35,8 @@ type worker struct {
 	pid      int
 	marker   plan.Marker
 	backends map[string]*backend
-	names    []string // of the backends, sorted
+	names    []string          // of the backends, sorted
+	tables   map[string]*table // by file
 }
 
 type backend struct {
@@ -92,7 +94,7 @@ func (p *proxy) version() plan.Capabilities {
 // start is what an init system does. It reports whether HAProxy runs now.
 func (p *proxy) start() bool {
 	c, ok := p.w.disk.on()
-	if p.running || !ok || c.invalid {
+	if p.running || !ok || c.invalid || !p.w.disk.hasMaps(c) {
 		return p.running
 	}
 	p.running = true
@@ -110,7 +112,7 @@ func (p *proxy) stop() {
 // reload loads what is on disk, or says why not.
 func (p *proxy) reload() error {
 	c, ok := p.w.disk.on()
-	if !ok || c.invalid {
+	if !ok || c.invalid || !p.w.disk.hasMaps(c) {
 		return fmt.Errorf("the file is not valid")
 	}
 	was := p.worker
@@ -137,7 +139,7 @@ func (p *proxy) load(c content) {
 	p.pid++
 	p.strange = p.w.disk.foreign
 	now := p.w.now()
-	p.worker = &worker{pid: p.pid, marker: c.marker, backends: map[string]*backend{}}
+	p.worker = &worker{pid: p.pid, marker: c.marker, backends: map[string]*backend{}, tables: p.w.disk.load(c)}
 	for _, f := range c.backends {
 		b := &backend{name: f.Backend}
 		checked, asked := false, false
@@ -165,6 +167,7 @@ func (p *proxy) load(c content) {
 		p.worker.names = append(p.worker.names, f.Backend)
 	}
 	slices.Sort(p.worker.names)
+	p.w.checkLive("the new worker", now)
 }
 
 // String lists the servers.
@@ -187,6 +190,9 @@ func (wk *worker) String() string {
 			fmt.Fprintf(&out, " %s@%s %s %s w%d,", s.Name, s.Addr, s.Admin, health, s.Weight)
 		}
 		out.WriteString(" ")
+	}
+	for _, file := range slices.Sorted(maps.Keys(wk.tables)) {
+		fmt.Fprintf(&out, "%s %v ", file, wk.tables[file].entries)
 	}
 	return out.String()
 }

@@ -11,7 +11,7 @@ import (
 // gets servers that Consul knows, or knew, and loses none.
 func (w *world) checkFile(s *sidecar, text []byte) {
 	c := w.disk.known[string(text)]
-	if was, _ := w.disk.on(); s.clean && !w.routesAlike(was, c) {
+	if was, _ := w.disk.on(); s.clean && !w.filesAlike(was, c) {
 		w.breach(adopts, "the file and HAProxy match, and another one is written")
 	}
 	for _, f := range c.backends {

@@ -222,7 +222,7 @@ func (w *world) checkStep(s *sidecar, st plan.Step) {
 			w.checkTakenOut(s, svc, told, st, seen)
 		}
 		w.checkOrder(s, svc, told, st, seen)
-	case st.Kind == plan.Shutdown:
+	case st.Kind == plan.Shutdown && !s.isHidden(svc):
 		w.checkShutdown(s, svc, told, st, seen)
 	case st.Kind == plan.SetAddr:
 		w.checkAddress(svc, told, st, st.Addr)

@@ -395,7 +395,7 @@ func (l link) Reload(ctx context.Context, want plan.Marker) error {
 	defer func() { l.beside-- }()
 	w.checkReload(l.sidecar)
 	// New settings that it has not taken yet allow another.
-	l.reset = want != l.settings.Renderer.Marker()
+	l.reset = want != l.settings.Renderer.Marker() || l.ordered > 0 && l.ordered >= l.writeBegan-2*counting
 	l.reloads++
 	w.res.Reloads++
 	err := l.reload(ctx, want)

@@ -21,6 +21,7 @@ type node struct {
 	agentPort   int    // that it names, or 0; some services go by it
 	says        string // its agent, if the service has agent checks
 	backup      bool
+	tags        []string // by which it claims routes
 
 	alive     bool // the process runs
 	listening bool // and answers
@@ -37,7 +38,7 @@ func (n *node) String() string { return n.id + "@" + n.addr.String() }
 
 func (w *world) newNode(service, id string, addr netip.AddrPort) *node {
 	n := &node{w: w, id: id, service: service, addr: addr, weight: 1, alive: true, orderly: true, says: saysFull}
-	n.agentPort = pick(w.eventRNG, 0, 5001, 5002)
+	n.agentPort, n.tags = pick(w.eventRNG, 0, 5001, 5002), w.tags[service]
 	w.nodes = append(w.nodes, n)
 	w.where[addr] = n
 	return n

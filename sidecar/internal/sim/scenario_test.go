@@ -14,12 +14,13 @@ import (
 // happens in it. Not everything happens in each: what hides behind one fault
 // shows where that fault is absent.
 type scenario struct {
-	dynamic  bool // an HAProxy of 3.0 or newer
-	backends bool // and of 3.4 or newer
-	services []plan.Service
-	refuses  map[string]bool // backends that take no servers at runtime
-	rotation bool
-	damping  map[string]reconcile.Damping
+	dynamic   bool     // an HAProxy of 3.0 or newer
+	backends  bool     // and of 3.4 or newer
+	frontends []string // that lead requests by maps; none: there are no routes
+	services  []plan.Service
+	refuses   map[string]bool // backends that take no servers at runtime
+	rotation  bool
+	damping   map[string]reconcile.Damping
 
 	reloadDebounce, reloadMaxDelay, reloadInterval, reconcile, fileDelay time.Duration
 	maxOldWorkers                                                        int
@@ -39,6 +40,9 @@ func (s scenario) String() string {
 	for _, svc := range s.services {
 		fmt.Fprintf(&out, "\n            %s: checked %v, options %q, static %v, warning %v, slots %v %d/%d, drain %s, replacement %s, min %d, max removal %.2f, window %s, hold %s, shutdown %s, damping %v, refuses %v, discovered %v",
 			svc.Name, svc.Checked, svc.Options, svc.Static, svc.Warning, svc.ForceSlots, svc.Slots, svc.Spare, svc.DrainTimeout, svc.ReplacementTimeout, svc.MinServers, svc.MaxLossRatio, svc.Window, svc.Hold, svc.SessionKillAfter, s.damping[svc.Name].Flaps, s.refuses[svc.Backend], isDiscovered(svc))
+	}
+	if len(s.frontends) > 0 {
+		fmt.Fprintf(&out, "\n            routes of %v", s.frontends)
 	}
 	return out.String()
 }
@@ -68,12 +72,15 @@ func drawScenario(r *rand.Rand) scenario {
 		}
 	}
 	for _, k := range kinds {
+		if k.ofRoutes {
+			continue
+		}
 		if w := 1 + r.IntN(4); k.always || r.IntN(3) == 0 {
 			s.weights[k.name] = w
 		}
 	}
 	s.backends = s.dynamic && r.IntN(2) == 0
-	s.drawDiscovered(r.IntN(3))
+	s.drawRoutes(r)
 	return s
 }
 

@@ -10,6 +10,7 @@ import (
 	"github.com/pointsman/pointsman/sidecar/internal/catalog"
 	"github.com/pointsman/pointsman/sidecar/internal/plan"
 	"github.com/pointsman/pointsman/sidecar/internal/reconcile"
+	"github.com/pointsman/pointsman/sidecar/internal/route"
 )
 
 // sidecar is one process of it, with the real loop. It knows nothing of the one
@@ -66,6 +67,8 @@ type sidecar struct {
 	large       map[string]bool          // backends whose service has turns in this pass
 	unplanned   map[string]bool          // backends of large services that were compared since their last turn: the file has them as they were
 	turnDue     map[string]time.Duration // by backend, of which something was heard: when it must have been read
+	finder      finder                   // of the routes that services claim
+	readMaps    map[*table]time.Duration // when it last read each map
 	hidden      bool                     // its settings do not have the discovered service
 	hiddenAt    time.Duration            // when that last changed
 	clean       bool                     // it should find nothing to do
@@ -79,7 +82,9 @@ type sidecar struct {
 	owes        bool                     // its next call must be Apply
 	reloaded    time.Duration            // when its last reload ended; 0: none has, or it has new settings since that began
 	reloadEnded time.Duration            // the same, also then
-	reset       bool                     // new settings have come since its last reload began
+	ordered     time.Duration            // when an operator last changed its settings
+	writeBegan  time.Duration
+	reset       bool // new settings have come since its last reload began
 	steps       int
 	reloads     int
 	writes      int
@@ -93,15 +98,16 @@ func (w *world) startSidecar() {
 	w.started++
 	if w.disk.foreign {
 		clear(w.left) // it takes what is in that file for what HAProxy last ran
+		clear(w.liveRoutes)
 	}
-	hidden := w.startsHidden()
 	s := &sidecar{
-		w: w, number: w.started, settings: w.set.settings(w, hidden), hidden: hidden, clean: w.rests(), failed: -time.Hour, slowed: -time.Hour, ill: map[string]bool{}, large: map[string]bool{}, wrote: map[string]time.Duration{}, turnDue: map[string]time.Duration{}, unplanned: map[string]bool{}, heardLeaving: map[place]bool{}, leftAs: map[[2]string]bool{}, sawAt: map[*server]time.Duration{}, looked: map[string]answer{}, refuses: map[string]plan.Marker{}, touched: map[string]time.Duration{}, absent: map[string]map[string]time.Duration{},
+		w: w, number: w.started, clean: w.rests(), readMaps: map[*table]time.Duration{}, failed: -time.Hour, slowed: -time.Hour, ill: map[string]bool{}, large: map[string]bool{}, wrote: map[string]time.Duration{}, turnDue: map[string]time.Duration{}, unplanned: map[string]bool{}, heardLeaving: map[place]bool{}, leftAs: map[[2]string]bool{}, sawAt: map[*server]time.Duration{}, looked: map[string]answer{}, refuses: map[string]plan.Marker{}, touched: map[string]time.Duration{}, absent: map[string]map[string]time.Duration{},
 		dice: rand.New(rand.NewPCG(w.Seed, uint64(w.started)<<40)),
 	}
 	s.view = newView(w, s)
+	s.take(w.savedFound())
 	a, err := reconcile.New(reconcile.Options{
-		Name: "lb", Catalog: s.view, HAProxy: link{s}, File: file{s}, Recorder: recorder{s}, Decided: w.Decided, Settings: s.settings,
+		Name: "lb", Catalog: s.view, HAProxy: link{s}, Maps: link{s}, File: file{s}, Recorder: recorder{s}, Decided: w.Decided, Settings: s.settings,
 		LargeService: w.largeService(), TurnSteps: 1 + int(w.Seed>>2%3),
 		Jitter: func(bound time.Duration) time.Duration {
 			w.mu.Lock()
@@ -123,6 +129,7 @@ func (w *world) startSidecar() {
 	} else {
 		s.view.fail()
 	}
+	s.look()
 	w.loops.Go(func() {
 		defer s.end()
 		_ = a.Run(ctx)
@@ -264,15 +271,14 @@ func (s *sidecar) fails(p float64) bool {
 	return false
 }
 
-// settings is what a sidecar has now.
-func (s scenario) settings(w *world, hidden bool) reconcile.Settings {
-	services := s.services
-	if hidden {
-		services = gone(services)
+// take has the sidecar go on with the settings of now, and with what was found.
+func (s *sidecar) take(found route.Found) {
+	set := &s.w.set
+	s.finder.found, s.hidden = found, !s.w.hasFound(found)
+	s.settings = reconcile.Settings{
+		Services: set.with(s.hidden), Rotation: set.rotation, Damping: set.damping,
+		ReloadDebounce: set.reloadDebounce, ReloadMaxDelay: set.reloadMaxDelay, ReloadInterval: set.reloadInterval, MaxOldWorkers: set.maxOldWorkers,
+		Reconcile: set.reconcile, FileDelay: set.fileDelay,
 	}
-	return reconcile.Settings{
-		Services: services, Renderer: w.disk.renderer, Rotation: s.rotation, Damping: s.damping,
-		ReloadDebounce: s.reloadDebounce, ReloadMaxDelay: s.reloadMaxDelay, ReloadInterval: s.reloadInterval, MaxOldWorkers: s.maxOldWorkers,
-		Reconcile: s.reconcile, FileDelay: s.fileDelay,
-	}
+	s.settings.Renderer, s.settings.Maps = s.w.withRoutes(found)
 }

@@ -29,6 +29,7 @@ func (w *world) checkState(s *sidecar, st *reconcile.State) {
 	if st.File.Current && !w.disk.foreign {
 		w.checkCurrent(s)
 	}
+	w.checkFrontends(s, st)
 }
 
 // checkCurrent: a file that is said to be current has who takes traffic, and

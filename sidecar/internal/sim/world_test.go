@@ -11,6 +11,7 @@ import (
 
 	"github.com/pointsman/pointsman/sidecar/internal/catalog"
 	"github.com/pointsman/pointsman/sidecar/internal/plan"
+	"github.com/pointsman/pointsman/sidecar/internal/route"
 )
 
 // Options says which history to run, and how much of it.
@@ -89,6 +90,12 @@ type world struct {
 	// left holds the addresses of nodes that left in order, and were told that
 	// no session is on them any more: true if the file was said to know it, too.
 	left map[place]bool
+	// operator holds the routes of the settings, and tags what the instances of each
+	// service claim that start now.
+	operator map[routeKey]route.Route
+	tags     map[string][]string
+	// live holds the claimed routes that were called live: see checkLive.
+	liveRoutes map[routeKey]live
 
 	res Result
 }
@@ -105,12 +112,13 @@ func Run(o Options) Result {
 		Options: o, began: time.Now(), kick: make(chan struct{}, 1),
 		chance: rand.NewPCG(o.Seed, 0), callRNG: rand.New(rand.NewPCG(o.Seed, 1<<32)),
 		where: map[netip.AddrPort]*node{}, said: map[place]bool{}, left: map[place]bool{},
+		operator: map[routeKey]route.Route{}, tags: map[string][]string{}, liveRoutes: map[routeKey]live{},
 	}
 	w.eventRNG = rand.New(w.chance)
 	w.mu.Lock()
 	w.set = drawScenario(w.eventRNG)
 	w.consul = newConsul(w)
-	w.disk = &disk{w: w, known: map[string]content{}}
+	w.disk = &disk{w: w, known: map[string]content{}, maps: map[string][]route.Entry{}}
 	w.proxy = &proxy{w: w, pid: 100, dynamic: w.set.dynamic}
 	w.note("%s", w.set)
 	w.populate()

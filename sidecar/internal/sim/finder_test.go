@@ -1,0 +1,154 @@
+package sim
+
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	"github.com/pointsman/pointsman/sidecar/internal/catalog"
+	"github.com/pointsman/pointsman/sidecar/internal/plan"
+	"github.com/pointsman/pointsman/sidecar/internal/reconcile"
+	"github.com/pointsman/pointsman/sidecar/internal/route"
+)
+
+// grace is how long a route stays that no instance claims, and a backend without routes.
+const grace = 3 * time.Second
+
+// finder is what a sidecar runs beside its loop: it makes routes and services of what is
+// claimed in Consul.
+type finder struct {
+	found     route.Found
+	discovery route.Finder
+	pace      route.Pace
+	isSettled bool
+	planned   int // looks; only the last one comes
+}
+
+// candidates is what the services say, as far as that is known.
+func (w *world) candidates(snap catalog.Snapshot) (out []route.Candidate) {
+	for _, svc := range w.set.services {
+		s := snap.Service(svc.Name)
+		c := route.Candidate{Service: svc.Name, Known: s.Known}
+		for _, claim := range s.Claims {
+			c.Claims = append(c.Claims, route.Claim(claim))
+		}
+		out = append(out, c)
+	}
+	return out
+}
+
+// savedFound is what a sidecar that starts goes by: the file, or, where another program has
+// written that, what it will hear.
+func (w *world) savedFound() route.Found {
+	if len(w.set.frontends) == 0 {
+		return route.Found{}
+	}
+	now := time.Now()
+	c, _ := w.disk.on()
+	before, isSettled, said := c.found, false, w.candidates(catalog.Snapshot{})
+	if w.disk.foreign {
+		before, isSettled, said = route.Found{}, true, w.candidates(w.consul.snapshot())
+	}
+	found, _ := route.Discover(w.rules(), now, isSettled, before, said)
+	return found.After(before, now)
+}
+
+// look finds what is claimed now.
+func (s *sidecar) look() {
+	if s.dead || s.told || s.ended || len(s.w.set.frontends) == 0 {
+		return
+	}
+	f, now, rules := &s.finder, time.Now(), s.w.rules()
+	said := s.w.candidates(s.view.snap)
+	settled, again := f.pace.Settled(said, true, now)
+	f.isSettled = settled
+	found, _ := f.discovery.Find(rules, now, settled, f.found, said)
+	if wait := f.pace.Gathers(rules, found, f.found, now); wait > 0 {
+		again = min(again, wait)
+	} else {
+		s.setFound(found)
+		again = f.found.Until(rules.Grace, settled, now, again)
+	}
+	f.planned++
+	n := f.planned
+	s.w.after(again, func() {
+		if n == f.planned {
+			s.look()
+		}
+	})
+}
+
+// setFound has the loop go on with what was found.
+func (s *sidecar) setFound(found route.Found) {
+	f, before := &s.finder, s.finder.found
+	f.found = found.After(before, time.Now())
+	set := s.settings
+	set.Automatic, set.OnlyRoutes = true, f.found.HasServicesOf(before)
+	if set.OnlyRoutes && len(s.w.rules().Changes(f.found, before)) == 0 {
+		return
+	}
+	if !set.OnlyRoutes {
+		f.pace.ServicesChanged(time.Now())
+		s.hidden, s.hiddenAt = !s.w.hasFound(f.found), s.w.now()
+		set.Services = s.w.set.with(s.hidden)
+	}
+	set.Renderer, set.Maps = s.w.withRoutes(f.found)
+	s.w.note("sidecar: finds %v", f.found)
+	s.settings, s.need, s.clean = set, need{}, false
+	s.settings.Automatic, s.settings.OnlyRoutes = false, false
+	s.w.disturb()
+	s.agent.Reconfigure(set)
+}
+
+// foundBy is what is found by new settings.
+func (s *sidecar) foundBy() route.Found {
+	if len(s.w.set.frontends) == 0 {
+		return route.Found{}
+	}
+	now, f := time.Now(), &s.finder
+	f.discovery.Forget()
+	said := s.w.candidates(catalog.Snapshot{})
+	if f.isSettled {
+		said = s.w.candidates(s.view.snap)
+	}
+	found, _ := route.Discover(s.w.rules(), now, f.isSettled, f.found, said)
+	return found.After(f.found, now)
+}
+
+// hasFound reports whether the service that is discovered, if there is one, was found.
+func (w *world) hasFound(found route.Found) bool {
+	return slices.ContainsFunc(w.set.services, func(svc plan.Service) bool {
+		return isDiscovered(svc) && slices.ContainsFunc(found.Services, func(s route.FoundService) bool { return s.Name == svc.Name })
+	})
+}
+
+// withRoutes gives what is rendered and what the maps are to have, with what was found.
+func (w *world) withRoutes(found route.Found) (*renderer, []reconcile.RouteMap) {
+	if len(w.set.frontends) == 0 {
+		return w.disk.renderer, nil
+	}
+	r, out := *w.disk.renderer, []reconcile.RouteMap(nil)
+	r.found, r.maps = found, map[string]route.Table{}
+	for _, frontend := range w.set.frontends {
+		var routes []route.Route
+		for _, at := range sortedKeys(w.operator) {
+			if at.frontend == frontend {
+				routes = append(routes, w.operator[at])
+			}
+		}
+		for _, f := range found.Routes {
+			if f.Frontend == frontend {
+				routes = append(routes, f.Route(f.Service))
+			}
+		}
+		m := reconcile.RouteMap{Frontend: frontend, File: mapFile(frontend)}
+		compiled, _ := route.Compile(routes)
+		m.Want = compiled.Table()
+		for _, x := range routes {
+			m.Routes = append(m.Routes, reconcile.RouteState{Host: cmp.Or(x.Host, "*"), Path: cmp.Or(x.Path, "/"), Backend: x.Backend, Strip: x.Strip})
+		}
+		r.maps[m.File] = m.Want
+		out = append(out, m)
+	}
+	return &r, out
+}

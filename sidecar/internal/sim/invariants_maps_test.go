@@ -1,0 +1,172 @@
+package sim
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/pointsman/pointsman/sidecar/internal/plan"
+	"github.com/pointsman/pointsman/sidecar/internal/reconcile"
+	"github.com/pointsman/pointsman/sidecar/internal/route"
+)
+
+// live is a claimed route that the sidecar has called live, with the file current.
+type live struct {
+	service string
+	since   time.Duration
+}
+
+// checkLive: a route that was called live leads to its service for as long as one of its
+// instances claims it, also where another program loads the file. What acts since then could
+// know it.
+func (w *world) checkLive(who string, acts time.Duration) {
+	if w.disk.foreign || w.disk.foreignMaps {
+		clear(w.liveRoutes) // who has written that file answers for it
+	}
+	for _, at := range sortedKeys(w.liveRoutes) {
+		was, t := w.liveRoutes[at], w.proxy.worker.tables[mapFile(at.frontend)]
+		b := w.proxy.worker.backends[was.service]
+		if was.since > acts || b == nil || b.unpublished || t == nil && w.proxy.worker.marker == (plan.Marker{}) {
+			continue
+		}
+		if t == nil || !slices.ContainsFunc(valuesOf(t.entries, at.key), func(v string) bool { return backendOf(v) == was.service }) {
+			w.breach(zeroFailures, "%s has not the route %s to %s, whose instances claim it", who, at, was.service)
+		}
+	}
+}
+
+// checkMayUpdate judges that a map is changed at all.
+func (w *world) checkMayUpdate(s *sidecar, file string) {
+	if s.told {
+		w.breach(outlives, "map %s is changed by a sidecar that was told to end", file)
+	}
+	if s.clean {
+		w.breach(adopts, "HAProxy matches, and map %s is changed", file)
+	}
+}
+
+// checkUpdate judges what the sidecar has made of a map: no route leads where no request
+// is answered.
+func (w *world) checkUpdate(s *sidecar, file string, u route.Update) {
+	w.checkLive("the sidecar's update of "+file, s.passed)
+	if w.unseenProxy(s) {
+		return
+	}
+	for _, c := range u.Changes {
+		b := w.proxy.worker.backends[backendOf(c.Value)]
+		switch {
+		case c.Kind == route.Del:
+		case b == nil:
+			w.breach(zeroFailures, "the route %s leads to %s, which HAProxy has not", c.Key, c.Value)
+		case b.unpublished:
+			w.breach(zeroFailures, "the route %s leads to %s, which is not published", c.Key, c.Value)
+		}
+	}
+}
+
+// checkFrontends: routes that are called live are in HAProxy, and in the map files if the
+// file is called current.
+func (w *world) checkFrontends(s *sidecar, st *reconcile.State) {
+	for i := range st.Frontends {
+		f := &st.Frontends[i]
+		t, all := w.proxy.worker.tables[mapFile(f.Name)], route.Map{}
+		if f.Applied.IsZero() || t == nil {
+			continue
+		}
+		led := route.Map{}
+		for _, r := range f.Routes {
+			x := route.Route{Host: noStar(r.Host), Path: noStar(r.Path), Strip: r.Strip, Backend: r.Backend}
+			if all[x.Key()] = x.Value(); !slices.Contains(f.Withheld, r.Backend) {
+				led[x.Key()] = x.Value()
+			}
+		}
+		if read, has := s.readMaps[t]; !has || t.foreign >= read && t.foreign > 0 {
+			continue
+		}
+		if f.Error == "" && !sameEntries(t.entries, led.Table()) {
+			w.breach(readBack, "the state calls the routes %v of %s live, HAProxy has %v", led, f.Name, t.entries)
+		}
+		if !st.File.Current || w.disk.foreign || w.disk.foreignMaps {
+			continue
+		}
+		if on := w.disk.maps[mapFile(f.Name)]; !sameEntries(on, all.Table()) {
+			w.breach(fileAgrees, "the file is said to be current, and the map of %s has %v, not %v", f.Name, on, all)
+		}
+		w.noteLive(s, f.Name, led)
+	}
+}
+
+// noStar is a host or path as a route has it.
+func noStar(s string) string {
+	if s == "*" || s == "/" {
+		return ""
+	}
+	return s
+}
+
+// noteLive notes what is called live and claimed now, as the sidecar was told, too.
+func (w *world) noteLive(s *sidecar, frontend string, led route.Map) {
+	for key, value := range led {
+		at, service := routeKey{frontend, key}, backendOf(value)
+		told, since := s.view.snap.Service(service), w.consul.claimedSince[at][service]
+		_, is := w.liveRoutes[at]
+		if _, isTaken := w.operator[at]; is || isTaken || since == 0 || !told.Known || told.Index < since || s.view.epoch[service] != w.consul.epoch {
+			continue
+		}
+		w.liveRoutes[at] = live{service, w.now()}
+	}
+}
+
+// mapsDiffer says what HAProxy or the map files have otherwise than the rules say of the
+// settings and of Consul, or "". Of several that claim a route any may have it.
+func (w *world) mapsDiffer(c content) string {
+	want := map[routeKey][]string{}
+	for _, svc := range w.set.services {
+		for at, values := range w.claimed(w.consul.answer(svc.Name).Service) {
+			want[at] = append(want[at], values...)
+		}
+	}
+	for at, r := range w.operator {
+		want[at] = []string{r.Value()}
+	}
+	for _, frontend := range w.set.frontends {
+		t := w.proxy.worker.tables[mapFile(frontend)]
+		if t == nil {
+			return "HAProxy has no map of " + frontend
+		}
+		have := route.Map{}
+		for _, e := range t.entries {
+			at := routeKey{frontend, e.Key}
+			if _, again := have[e.Key]; again || !slices.Contains(want[at], e.Value) {
+				return fmt.Sprintf("HAProxy has the route %s to %s, want one of %v", at, e.Value, want[at])
+			}
+			have[e.Key] = e.Value
+		}
+		for _, at := range sortedKeys(want) {
+			if at.frontend == frontend && have[at.key] == "" {
+				return fmt.Sprintf("HAProxy has not the route %s to one of %v", at, want[at])
+			}
+		}
+		if !sameEntries(w.disk.maps[mapFile(frontend)], have.Table()) || !sameEntries(c.maps[mapFile(frontend)], have.Table()) {
+			return "HAProxy and the file differ on the routes of " + frontend
+		}
+	}
+	return ""
+}
+
+// isWanted reports whether HAProxy is to have the service's backend in the end: a route
+// leads there.
+func (w *world) isWanted(svc plan.Service) bool {
+	if !isDiscovered(svc) {
+		return true
+	}
+	for at, values := range w.claimed(w.consul.answer(svc.Name).Service) {
+		if _, isTaken := w.operator[at]; isTaken {
+			continue
+		}
+		if t := w.proxy.worker.tables[mapFile(at.frontend)]; t != nil && slices.ContainsFunc(valuesOf(t.entries, at.key), func(v string) bool { return slices.Contains(values, v) }) {
+			return true
+		}
+	}
+	return false
+}
