@@ -28,7 +28,7 @@ key_prefix "pointsman/deployments/" {
   policy = "write"
 }
 
-# It gives versions the shares that an operator has set, and walks them up in steps:
+# It gives versions the shares that an operator has set, and raises them in steps:
 # pointsman rollout. One sidecar leads, under a lock.
 key_prefix "pointsman/rollouts/" {
   policy = "write"

@@ -221,7 +221,7 @@ func (a *Analysis) verdict() Verdict {
 	worse, fine := math.Log(checks/a.rules.MaxWrong), math.Log(1/a.rules.MaxWrong)
 	switch {
 	case a.down >= maxDown:
-		return Verdict{Failed, fmt.Sprintf("no server of the canary is up, at %d looks in a row", a.down)}
+		return Verdict{Failed, fmt.Sprintf("no server of the canary is up, in %d readings in a row", a.down)}
 	case a.lost.canary >= maxLost*(1+a.lost.stable):
 		return Verdict{Failed, fmt.Sprintf("instances of the canary went down %d times, those of the stable version %d times", a.lost.canary, a.lost.stable)}
 	case a.errors.worse >= worse:

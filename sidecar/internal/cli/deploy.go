@@ -30,15 +30,16 @@ nodes are not touched. The error names the node, the check, its last output and
 the time waited. If new nodes are lost while old nodes stop, no further old node
 is stopped.
 
-Two shell commands or Docker Compose start and stop the nodes. A command runs
-once for each node and gets its data in environment variables
-(DEPLOY_VERSION, DEPLOY_INSTANCE and others; see docs/deploy.md).
+A node is a running program that registers as one instance. Two shell commands or
+Docker Compose start and stop the nodes. A command runs once for each node and gets its
+data in environment variables (DEPLOY_VERSION, DEPLOY_INSTANCE and others; see
+docs/deploy.md).
 
 The load balancers are the sidecars registered in Consul. Only this machine's
 Consul settings are used; the settings file may be missing.
 
-With --canary 5,25,50,100 the new nodes start with share 0. The sidecars then walk
-their share up, each step for --interval, and compare them with the old ones. Once
+With --canary 5,25,50,100 the new nodes start with share 0. The sidecars then raise
+their share in steps, each for --interval, and compare them with the old ones. Once
 they have all traffic the old nodes are stopped. A new version that is worse is
 aborted: its nodes are stopped again, the old ones have all traffic.
 
@@ -52,10 +53,11 @@ there: deploy status, history and undo use it, and the page shows it.
 
 Exit codes: 0 deployed, 1 failed and the old nodes are not touched, 2 invalid
 arguments or settings, 3 the rollout of --canary is paused or replaced, or --blue-green
-was not switched or was undone, both versions run, 4 partially deployed: both versions may run, also if another deployment has taken
-the lock meanwhile, 5 the rollout was aborted, the old nodes are not touched
-and the new ones stopped again, 8 another deployment of the service is under way,
-nothing was done, 128+n interrupted by signal n: run the command again to continue.`,
+was not switched or was undone, both versions run, 4 partially deployed: both versions
+may run, also if another deployment has taken the lock meanwhile, 5 the rollout was
+aborted, the old nodes are not touched and the new ones stopped again, 8 another
+deployment of the service is under way, nothing was done, 128+n interrupted by signal n:
+run the command again to continue.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return runDeploy(cmd, env, &o) },
 	}

@@ -159,7 +159,7 @@ func (c *canaryRollout) Prepare(ctx context.Context, stable string, again bool) 
 		case isWalking:
 			return nil, underWay(d)
 		case d.State == rollout.Paused && d.Shares[c.version] > 0:
-			return nil, fmt.Errorf("%s has a share of %d%% by %s: walk it up by `pointsman rollout start`, or set it to 0 first", catalog.Printable(c.version), d.Shares[c.version], catalog.Printable(d.ModifiedBy))
+			return nil, fmt.Errorf("%s has a share of %d%% by %s: raise it by `pointsman rollout start`, or set it to 0 first", catalog.Printable(c.version), d.Shares[c.version], catalog.Printable(d.ModifiedBy))
 		}
 		shares := map[string]int{}
 		for version := range d.Shares {

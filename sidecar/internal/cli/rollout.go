@@ -38,13 +38,13 @@ was aborted, or its document is invalid.`, rollout.Prefix, ExitOK, ExitFailure, 
 		change           func(*rollout.Document, rollout.Author, string) (*rollout.Document, error)
 	}{
 		{
-			"pause", "Keep the current step until a resume",
-			"Keep the current step, with its shares, until a resume.",
+			"pause", "Stay at the current step until a resume",
+			"Stay at the current step, with its shares, until a resume.",
 			(*rollout.Document).Pause,
 		},
 		{
-			"resume", "Go on with the steps after a pause",
-			"Go on with the steps after a pause. The current one lasts its whole interval again.",
+			"resume", "Continue the steps after a pause",
+			"Start the current step again after a pause, with its whole interval.",
 			func(d *rollout.Document, a rollout.Author, _ string) (*rollout.Document, error) { return d.Resume(a) },
 		},
 		{
@@ -53,13 +53,13 @@ was aborted, or its document is invalid.`, rollout.Prefix, ExitOK, ExitFailure, 
 			(*rollout.Document).Abort,
 		},
 		{
-			"undo", "Go back to the shares of before the last change",
-			"Give the versions the shares that they had before the last change of them: of a rollout,\none step back; \"abort\" goes back to the stable version. They stay until another change.\nIt is refused where the rollout had no other shares, as in the preview of a deployment.",
+			"undo", "Restore the shares before the last change",
+			"Restore the shares before the last change: within a rollout, one step back. They stay until\nanother change. It never reopens an earlier rollout. Versions added since then get 0%. It is\nrefused if the rollout had no other shares, as in the preview of a deployment. To go back to\nthe stable version, use \"abort\".",
 			func(d *rollout.Document, a rollout.Author, _ string) (*rollout.Document, error) { return d.Undo(a) },
 		},
 		{
 			"end", "Give all instances their own weights again",
-			"Give all instances their own weights again, after a rollout was promoted or aborted and\nthe nodes of the other version are stopped. The history stays.",
+			"Give all instances their own weights again, after a rollout was promoted or aborted and\nthe instances of the other version are stopped. The history stays.",
 			func(d *rollout.Document, a rollout.Author, _ string) (*rollout.Document, error) { return d.End(a) },
 		},
 	} {
@@ -210,7 +210,7 @@ func rolloutStatusCommand(env Env) *cobra.Command {
 		Use:   "status [SERVICE]",
 		Short: "Show the rollout of each service, from Consul",
 		Long: fmt.Sprintf(`Show the rollout of each service: its shares, its steps with the current one, and who
-has changed it last. What HAProxy has of it is shown by "pointsman status SERVICE".
+changed it last. What HAProxy has of it is shown by "pointsman status SERVICE".
 
 Exit codes: %d promoted, ended, or none is recorded; %d running or paused; %d aborted, or
 the document is invalid; %d Consul does not answer.`, ExitOK, ExitChanges, ExitDegraded, ExitFailure),

@@ -25,15 +25,20 @@ func rolloutStartCommand(env Env) *cobra.Command {
 	var interval time.Duration
 	cmd := &cobra.Command{
 		Use:   "start SERVICE --canary VERSION",
-		Short: "Walk a version's share up in steps",
-		Long: `Walk a version's share up in steps, the rest for the stable version. The sidecars move
-it: one of them leads, another takes over, and while Consul does not answer nothing
-moves. The leader compares errors, retries and response times of the canary with those
-of the stable version, on all load balancers. It aborts a canary as soon as that is known
-to be worse, or has no server up at three looks in a row. A step lasts its interval, and
-longer while neither is known yet or no instance of the canary takes traffic; after ten
-intervals, and ten minutes, it is paused then. An instance of the canary must be
-registered: start it with share 0, by "rollout set SERVICE OLD=100 NEW=0".`,
+		Short: "Raise a version's share in steps",
+		Long: `Raise a version's share in steps; the stable version has the rest. One of the sidecars
+moves the rollout; if it stops, another one takes over. While Consul does not answer,
+nothing moves.
+
+The sidecar compares errors, retries and response times of the canary with those of
+the stable version, on all load balancers. It aborts a canary as soon as that is known
+to be worse, or has no server up in three readings in a row.
+
+A step lasts its interval, and longer until the comparison has a result and an instance
+of the canary takes traffic. After ten intervals, and ten minutes, the rollout is paused.
+
+An instance of the canary must be registered: start it with share 0, by
+"rollout set SERVICE OLD=100 NEW=0".`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			err := errors.Join(named("steps", rollout.CheckSteps(steps)), named("interval", rollout.CheckInterval(interval)), named("canary", rollout.CheckVersion(canary)))
@@ -62,10 +67,10 @@ registered: start it with share 0, by "rollout set SERVICE OLD=100 NEW=0".`,
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&canary, "canary", "", "version whose share is walked up (required)")
+	f.StringVar(&canary, "canary", "", "version whose share is raised (required)")
 	f.StringVar(&stable, "stable", "", "version that has the rest, and that abort goes back to (default: as before, or what was promoted, else the only other one that is registered)")
 	f.IntSliceVar(&steps, "steps", []int{5, 25, 50, 100}, "shares of the canary in percent, ascending, the last 100")
-	f.DurationVar(&interval, "interval", time.Minute, "how long a step lasts, at least; 1s to 168h")
+	f.DurationVar(&interval, "interval", time.Minute, "shortest duration of a step, 1s to 168h")
 	f.BoolVar(&isCompared, "analysis", true, "compare the canary with the stable version by HAProxy's counters; =false: a step ends with its interval")
 	f.BoolVar(&asJSON, "json", false, "print the document as JSON")
 	return cmd

@@ -78,7 +78,7 @@ func TestCanaryJudge_ByCounters(t *testing.T) {
 		{"as good", func(*judgeScene) {}, rollout.Pass, "0.10 % of 12000 requests failed, 0.10 % of 228000 of the stable version; 20 ms on average", 12 * time.Second},
 		{"more errors", func(s *judgeScene) { s.errors = 50 }, rollout.Fail, "more errors: 5.00 % of 8000 requests failed", 5 * time.Second},
 		{"slower", func(s *judgeScene) { s.millis = 60 }, rollout.Fail, "slower: 60 ms on average, 20 ms of the stable version", 12 * time.Second},
-		{"down", func(s *judgeScene) { s.canaryUp = false }, rollout.Fail, "no server of the canary is up, at 3 looks in a row", 12 * time.Second},
+		{"down", func(s *judgeScene) { s.canaryUp = false }, rollout.Fail, "no server of the canary is up, in 3 readings in a row", 12 * time.Second},
 		{"not up yet", func(s *judgeScene) { s.isBehind, s.canaryUp = true, false }, rollout.Wait, "no instance of 1.1 takes traffic on lb0", time.Minute},
 		{"no load balancer answers", func(s *judgeScene) { s.isAway = true }, rollout.Wait, "the counters have not been read twice", time.Minute},
 		{"not compared", func(s *judgeScene) { s.errors, s.doc.Analysis = 500, rollout.AnalysisOff }, rollout.Pass, "", 0},
