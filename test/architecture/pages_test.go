@@ -98,6 +98,37 @@ func TestPages_LinksBetweenThem_LeadSomewhere(t *testing.T) {
 	}
 }
 
+// A reader who looks for a page finds it in the list of all pages.
+func TestPages_Index_ListsEachPage(t *testing.T) {
+	tree := os.DirFS(root)
+	index, err := fs.ReadFile(tree, "docs/README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	listed := regexp.MustCompile(`(?m)^\| \[[^]]+\]\(([^)#]+)`)
+	pages := map[string]bool{}
+	for _, m := range listed.FindAllStringSubmatch(string(index), -1) {
+		page := path.Join("docs", m[1])
+		if pages[page] {
+			t.Errorf("docs/README.md lists %s twice", m[1])
+		}
+		pages[page] = true
+	}
+	count := 0
+	for _, page := range pagesOf(t, tree) {
+		if !strings.HasPrefix(page, "docs/") || page == "docs/README.md" {
+			continue
+		}
+		if count++; !pages[page] {
+			t.Errorf("docs/README.md does not list %s", page)
+		}
+	}
+	// The floor keeps a search that finds nothing from passing.
+	if count < 40 {
+		t.Errorf("%d pages are found, want many more", count)
+	}
+}
+
 // The map names files that are there, and every package of the sidecar.
 func TestArchitecturePage_FilesAndPackages_AreThere(t *testing.T) {
 	tree := os.DirFS(root)
