@@ -101,7 +101,7 @@ func policyAgentCheck() []policy {
 		{
 			setting: setting[Service]{
 				key: "agent_check.from_meta", def: "false",
-				doc: "Let HAProxy's agent check ask each instance at the port that its meta key `pointsman-agent-port` names, as `registrator run --agent-port` writes it. So a leaving instance is out of traffic also when neither sidecar nor Consul works. A new weight from Consul takes a reload then. See [drain](drain.md#beside-a-dead-sidecar-or-a-dead-consul).",
+				doc: "Let HAProxy's agent check ask each instance at the port that its meta key `pointsman-agent-port` names, as `registrator run --agent-port` writes it. So a leaving instance is out of traffic also when neither sidecar nor Consul works. A new weight from Consul takes a reload then. See [drain](drain.md#when-the-sidecar-or-consul-is-unavailable).",
 				at:  func(s *Service) value { return yesNo{&s.Policy.AgentCheck.FromMeta} },
 			},
 			server: func(s *Service) string {
