@@ -51,7 +51,8 @@ func TestTableFilter_AnyPieces_ParsedAsTheWhole(t *testing.T) {
 func sameTables(t interface {
 	Helper()
 	Errorf(string, ...any)
-}, state, stat, lessState, lessStat string) (servers int) {
+}, state, stat, lessState, lessStat string,
+) (servers int) {
 	t.Helper()
 	states, _, err := parseServersState(state)
 	lessStates, _, lessErr := parseServersState(lessState)
