@@ -410,7 +410,11 @@ func (p Profile) Apart() (keys []string) {
 		keys = append(keys, "balance")
 	}
 	for _, x := range policies() {
-		if x.section != nil && x.section(&a) != "" || x.backend != nil && !slices.Equal(x.backend(&a), x.backend(&b)) {
+		var lines []string
+		if x.backend != nil {
+			lines = x.backend(&a)
+		}
+		if x.section != nil && x.section(&a) != "" || len(lines) > 0 && (x.apart || !slices.Equal(lines, x.backend(&b))) {
 			keys = append(keys, x.key)
 		}
 	}

@@ -3,6 +3,7 @@ package config_test
 import (
 	"encoding/json"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -96,5 +97,30 @@ func TestWith_ManyRoutes_TakesFewAllocations(t *testing.T) {
 	}
 	if f := whole.Frontends[0]; len(f.Found) != 2000 || len(f.Sources) != len(cfg.Frontends[0].Sources)+2000 || f.Found[1999].Path != "/1999" {
 		t.Errorf("%d routes, %d sources", len(f.Found), len(f.Sources))
+	}
+}
+
+// What stands in the way of a backend at runtime is named.
+func TestProfile_Apart_NamesTheSettings(t *testing.T) {
+	for settings, want := range map[string]string{
+		"":                                   "",
+		"check: {type: redis, path: ''}":     "",
+		"sticky: {cookie: SRV, key: of-all}": "",
+		"sticky: {cookie: SRV}":              "sticky.cookie",
+		"sticky: {source: true}":             "sticky.source",
+		"compression: [text/]":               "compression",
+		"rate_limit: {requests: 5}":          "rate_limit.requests",
+		"balance: static-rr":                 "balance",
+		"slots: {force: true}":               "slots.force",
+		"slots: {force: true}, sticky: {cookie: SRV}, backend_extra: [fullconn 7]": "slots.force sticky.cookie backend_extra",
+	} {
+		cfg, err := loadYAML("haproxy: {peers: {address: '127.0.0.1:9'}}\nservices: []\nprofiles: [{name: web, " + settings + "}]\n")
+		if err != nil {
+			t.Fatal(err)
+		}
+		p := cfg.Profiles[0]
+		if got := strings.Join(p.Apart(), " "); got != want || p.IsShared() != (want == "") {
+			t.Errorf("%s: got %q, shared %v, want %q", settings, got, p.IsShared(), want)
+		}
 	}
 }

@@ -76,6 +76,7 @@ type policy struct {
 	section func(*Service) string
 
 	onlyHTTP bool   // needs mode http
+	apart    bool   // its lines do not work in a defaults section that HAProxy adds backends from
 	needs    string // the key without which it says nothing
 }
 

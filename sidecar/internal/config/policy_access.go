@@ -158,6 +158,7 @@ func policyAnswers() []policy {
 				},
 			},
 			onlyHTTP: true,
+			apart:    true, // HAProxy ignores it in a backend that it adds as it runs
 			backend: func(s *Service) []string {
 				if len(s.Policy.Compression) == 0 {
 					return nil

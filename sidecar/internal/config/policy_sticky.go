@@ -56,6 +56,7 @@ func policySticky() []policy {
 				at:  func(s *Service) value { return yesNo{&s.Policy.Sticky.Source} },
 			},
 			backend: stickySourceLines,
+			apart:   true,
 		},
 		{needs: "sticky.source", setting: setting[Service]{
 			key: "sticky.clients", def: "100000",

@@ -41,6 +41,9 @@ type optionSite struct {
 	services []*optionService
 	unknown  []string // facts of keywords that this HAProxy does not know
 	other    *witness
+
+	discovers bool // the services are discovered in Consul, each with a profile of its own
+	peers     string
 }
 
 type optionService struct {
@@ -51,6 +54,14 @@ type optionService struct {
 }
 
 func newOptionSite(t *testing.T, cases []optionCase) *optionSite {
+	t.Helper()
+	s := prepareOptionSite(t, cases)
+	s.leaveOutUnknown()
+	s.start()
+	return s
+}
+
+func prepareOptionSite(t *testing.T, cases []optionCase) *optionSite {
 	t.Helper()
 	s := &optionSite{t: t, dir: t.TempDir(), certs: certtest.New(t), consul: consultest.NewFake(t)}
 	s.certs.Sign("server")
@@ -66,8 +77,6 @@ func newOptionSite(t *testing.T, cases []optionCase) *optionSite {
 		s.services = append(s.services, &optionService{optionCase: c, name: fmt.Sprintf("s%d", i), first: newWitness(t, s.certs), second: newWitness(t, s.certs)})
 	}
 	s.haproxy = haproxytest.Prepare(t, haproxytest.Options{Raw: true}, "")
-	s.leaveOutUnknown()
-	s.start()
 	return s
 }
 
@@ -79,12 +88,15 @@ const inter = "2s"
 
 // settings is the settings file.
 func (s *optionSite) settings() []byte {
-	var services []map[string]any
+	services := []map[string]any{}
 	for _, c := range s.services {
 		service := map[string]any{
-			"name": c.name, "bind": s.socket(c), "server_options": c.options, "backend_extra": append([]string{"http-send-name-header X-Server"}, c.lines...),
+			"name": c.name, "server_options": c.options, "backend_extra": append([]string{}, c.lines...),
 			"check": map[string]any{"path": checkPath, "inter": inter, "fast_inter": "100ms", "down_inter": "100ms", "rise": 1, "fall": 10},
 			"slots": map[string]any{"force": c.slots, "min": 2, "spare": 1},
+		}
+		if !s.discovers {
+			service["bind"], service["backend_extra"] = s.socket(c), append([]string{"http-send-name-header X-Server"}, c.lines...)
 		}
 		if c.balance != "" {
 			service["balance"] = c.balance
@@ -92,7 +104,7 @@ func (s *optionSite) settings() []byte {
 		merge(service, c.settings)
 		services = append(services, service)
 	}
-	file, err := json.Marshal(map[string]any{
+	file := map[string]any{
 		"name": "lb0", "services": services, "file_delay": "10ms", "addresses": map[string]any{"allow": "127.0.0.0/8"}, // n1 is another machine
 		"reload": map[string]any{"debounce": "10ms", "max_delay": "100ms", "min_interval": "0s"},
 		"consul": map[string]any{"address": s.consul.Address()}, "api": map[string]any{"address": "127.0.0.1:0"},
@@ -102,11 +114,15 @@ func (s *optionSite) settings() []byte {
 			"defaults":      map[string]any{"timeouts": map[string]any{"connect": "10s"}}, // see inter
 			"global":        map[string]any{"user": "", "group": "", "chroot": "", "stats_socket_group": "", "extra": []string{"ssl-default-server-options ssl-min-ver TLSv1.0"}},
 		},
-	})
+	}
+	if s.discovers {
+		s.discover(file, services)
+	}
+	text, err := json.Marshal(file)
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	return file
+	return text
 }
 
 // merge puts the settings of a case over those of all.
@@ -139,7 +155,15 @@ func replaceIn(settings map[string]any, replace *strings.Replacer) map[string]an
 	return out
 }
 
-func (s *optionSite) socket(c *optionService) string { return filepath.Join(s.haproxy.Dir(), c.name) }
+func (s *optionSite) socket(c *optionService) string {
+	if s.discovers {
+		return filepath.Join(s.haproxy.Dir(), "web")
+	}
+	return filepath.Join(s.haproxy.Dir(), c.name)
+}
+
+// host is that of a discovered service.
+func (c *optionService) host() string { return c.name + ".test" }
 
 func (s *optionSite) load() (config.Config, error) {
 	return config.Load(config.Sources{Hostname: "lb0", ReadFile: func(string) ([]byte, error) { return s.settings(), nil }})
@@ -246,6 +270,9 @@ func (s *optionSite) register(id string, at func(*optionService) *witness) {
 		if c.agent != "" {
 			meta["pointsman-agent-port"] = c.agent
 		}
+		if c.isBackup {
+			meta["backup"] = "true"
+		}
 		s.registerOne(c, id, at(c), meta)
 	}
 }
@@ -257,8 +284,12 @@ func (s *optionSite) registerOne(c *optionService, id string, w *witness, meta m
 	if err != nil {
 		s.t.Fatal(err)
 	}
+	var tags []string
+	if s.discovers {
+		tags, meta["pointsman-profile"] = []string{"route=" + c.host() + "/app strip"}, c.name
+	}
 	_, err = client.Catalog().Register(&api.CatalogRegistration{Node: "n1", Address: "127.0.0.1", Service: &api.AgentService{
-		ID: c.name + "-" + id, Service: c.name, Address: "127.0.0.1", Port: int(w.addr().Port()), Meta: meta,
+		ID: c.name + "-" + id, Service: c.name, Address: "127.0.0.1", Port: int(w.addr().Port()), Meta: meta, Tags: tags,
 		Weights: api.AgentWeights{Passing: max(1, c.weight), Warning: 1},
 	}}, nil)
 	if err != nil {
@@ -271,10 +302,29 @@ func (s *optionSite) registerOne(c *optionService, id string, w *witness, meta m
 func (s *optionSite) client(c *optionService) *http.Client {
 	return &http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{
 		DisableKeepAlives: true,
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return (&net.Dialer{}).DialContext(ctx, "unix", s.socket(c))
-		},
+		DialContext:       func(ctx context.Context, _, _ string) (net.Conn, error) { return s.dial(ctx, c, anyClient) },
 	}}
+}
+
+// anyClient is a client that every service takes.
+const anyClient = "10.1.2.3"
+
+// dial connects to HAProxy as a client of the service at an address, which only the
+// frontend of discovered services learns.
+func (s *optionSite) dial(ctx context.Context, c *optionService, from string) (net.Conn, error) {
+	conn, err := (&net.Dialer{}).DialContext(ctx, "unix", s.socket(c))
+	if err == nil && s.discovers {
+		_, err = fmt.Fprintf(conn, "PROXY TCP4 %s 127.0.0.1 4000 80\r\n", from)
+	}
+	return conn, err
+}
+
+// url is where the service is reached.
+func (s *optionSite) url(c *optionService, path string) string {
+	if s.discovers {
+		return "http://" + c.host() + "/app" + path
+	}
+	return "http://api.test" + path
 }
 
 // traffic sends requests until the first server has had one.
@@ -282,9 +332,12 @@ func (s *optionSite) traffic(c *optionService) {
 	s.t.Helper()
 	client := s.client(c)
 	for n := range 200 {
-		req, err := http.NewRequestWithContext(s.t.Context(), http.MethodGet, fmt.Sprintf("http://api.test/%d", n), http.NoBody)
+		req, err := http.NewRequestWithContext(s.t.Context(), http.MethodGet, s.url(c, fmt.Sprintf("/%d", n)), http.NoBody)
 		if err != nil {
 			s.t.Fatal(err)
+		}
+		if s.discovers {
+			req.SetBasicAuth("alice", "secret")
 		}
 		reply, err := client.Do(req)
 		if err != nil {

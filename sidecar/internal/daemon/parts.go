@@ -46,12 +46,10 @@ func Policy(cfg config.Config, r *render.Renderer) []plan.Service {
 
 // policyOf is one of them.
 func policyOf(s config.Service, r *render.Renderer) plan.Service {
-	own, byReload := renderService(s), s.ByReload
-	if own.Defaults != "" && r.Defaults(own.Defaults) == "" {
-		byReload = "the template does not print .Profiles"
-	}
+	own := renderService(s)
+	defaults, byReload := r.Defaults(own.Defaults)
 	return plan.Service{
-		Name: s.Name, Backend: s.Backend, Defaults: r.Defaults(own.Defaults), Mode: string(s.Mode), ByReload: byReload,
+		Name: s.Name, Backend: s.Backend, Defaults: defaults, Mode: string(s.Mode), ByReload: cmp.Or(byReload, s.ByReload),
 		Checked: s.Check.Enabled, Path: s.Check.Path, Options: own.Options(),
 		MaxConn: s.Options().MaxConn, AgentFromMeta: s.Policy.AgentCheck.FromMeta, Static: s.Static(), Operator: r.Operator(s.Backend),
 		Warning:    s.WarningTakesTraffic,

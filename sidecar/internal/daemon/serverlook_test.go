@@ -22,7 +22,7 @@ type serverLook struct {
 }
 
 // volatile are columns that tell of the moment, of the past or of the name.
-var volatile = regexp.MustCompile(`^(be_id|be_name|srv_id|srv_name|srv_addr|srv_port|srv_admin_state|srv_time_since_last_change|srv_check_health|srv_f_forced_id|srv_check_status|srv_check_result|srv_op_state|.*cur|.*max|.*tot|bin|bout|rate|lastchg|downtime|last_.*|check_duration|check_code|agent_duration|agent_code|lastsess|.?time|iid|sid|pid|svname|addr|chkfail|chkdown|hanafail|hrsp_.*|cli_abrt|srv_abrt|wretr|wredis|econ|eresp|lbtot|.*time_max|reuse|connect|need_conn_est|srv_icur|idle_conn_cur|safe_conn_cur|used_conn_cur|.*_bytes.*|agg_.*|check_desc|agent_desc|act|.*sess.*|eint|cache_.*|h1.*|h2.*|h3.*|quic.*|http_.*|ssl_.*|intercepted|dcon|dses|comp_.*|status|-|req_.*|req(bin|bout)|res(bin|bout)|throttle|src_ilim|desc|guid)$`)
+var volatile = regexp.MustCompile(`^(be_id|be_name|srv_id|srv_name|srv_addr|srv_port|srv_admin_state|srv_time_since_last_change|srv_check_health|check_health|srv_f_forced_id|srv_check_status|srv_check_result|srv_op_state|.*cur|.*max|.*tot|bin|bout|rate|lastchg|downtime|last_.*|check_duration|check_code|agent_duration|agent_code|lastsess|.?time|iid|sid|pid|svname|addr|chkfail|chkdown|hanafail|hrsp_.*|cli_abrt|srv_abrt|wretr|wredis|econ|eresp|lbtot|.*time_max|reuse|connect|need_conn_est|srv_icur|idle_conn_cur|safe_conn_cur|used_conn_cur|.*_bytes.*|agg_.*|check_desc|agent_desc|act|.*sess.*|eint|cache_.*|h1.*|h2.*|h3.*|quic.*|http_.*|ssl_.*|intercepted|dcon|dses|comp_.*|status|-|req_.*|req(bin|bout)|res(bin|bout)|throttle|src_ilim|desc|guid)$`)
 
 // look waits until all servers are up and each has had checks and traffic, and
 // gives what is to be seen of the first server of each service.
@@ -41,6 +41,9 @@ func (s *optionSite) look(when string) map[string]serverLook {
 			// another one.
 			answer := columns["agent_status"]
 			agentAsked := columns["srv_agent_state"] == "0" || columns["srv_agent_state"] == "22" && answer != "INI" && !strings.HasSuffix(answer, "TOUT")
+			if c.isUnchecked {
+				return columns["status"] == "no check"
+			}
 			return strings.HasPrefix(columns["status"], "UP") && columns["srv_check_state"] == "6" && strings.HasSuffix(columns["check_status"], "OK") && agentAsked
 		}
 		for deadline := time.Now().Add(10 * time.Second); !up(); time.Sleep(20 * time.Millisecond) {
@@ -58,7 +61,9 @@ func (s *optionSite) look(when string) map[string]serverLook {
 		}
 		shown[c.name] = columns
 		c.first.reset()
-		s.traffic(c)
+		if !c.isClosed {
+			s.traffic(c)
+		}
 	}
 	out := map[string]serverLook{}
 	for _, c := range s.services { // their checks have come meanwhile
@@ -69,6 +74,9 @@ func (s *optionSite) look(when string) map[string]serverLook {
 		wanted := 2
 		if strings.Contains(c.options, "port ") && !strings.Contains(c.options, "agent") || slices.Contains(c.lines, "option tcp-check") || c.keyword == "check.type tcp" {
 			wanted = 1 // its checks go elsewhere, or do not ask
+		}
+		if c.isUnchecked || c.isClosed {
+			wanted = 1
 		}
 		haproxytest.Until(s.t, c.keyword+" has had checks "+when, func() bool { return len(c.first.arrivals()) >= wanted })
 		look := serverLook{HAProxy: map[string]string{}, Arrivals: c.first.arrivals(), dynamic: !strings.HasPrefix(columns["srv_name"], "slot-")}
@@ -83,7 +91,7 @@ func (s *optionSite) look(when string) map[string]serverLook {
 				s.t.Errorf("%s (%s), %s: no %q in %s", c.keyword, c.options, when, part, all)
 			}
 		}
-		if c.settings["sticky"] != nil && look.HAProxy["cookie"] == "" {
+		if sticky, _ := c.settings["sticky"].(map[string]any); sticky["cookie"] != nil && look.HAProxy["cookie"] == "" {
 			c.failed = true
 			s.t.Errorf("%s, %s: the server has no cookie", c.keyword, when)
 		}
@@ -113,6 +121,7 @@ func (s *optionSite) columns(backend string, at netip.AddrPort) map[string]strin
 		}
 		if one["srv_addr"]+":"+one["srv_port"] == at.String() {
 			maps.Copy(out, one)
+			break // a backup may be there, too
 		}
 	}
 	stat := strings.Split(s.haproxy.Command("show stat "+backend+" 4 -1"), "\n")

@@ -21,6 +21,9 @@ type optionCase struct {
 	agent   string   // the port of an agent check in the instances' meta
 	shows   []string // what must be among what HAProxy and the witness show
 
+	isUnchecked, isClosed bool // HAProxy does not check the servers; it lets no request through
+	isBackup              bool // by meta
+
 	settings map[string]any // further settings of the service
 }
 

@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -30,8 +31,12 @@ type witness struct {
 	tls      *tls.Config
 	takes    func(secure bool, proxy string) bool // nil: all connections
 
+	checkTakes atomic.Int64  // how long a check waits for its answer, in nanoseconds
+	release    chan struct{} // ends the requests for /hold
+
 	mu   sync.Mutex
 	seen map[string]bool // since the last reset
+	hits map[string]int  // by method and path
 }
 
 // checkPath is what health checks ask for; all else is traffic.
@@ -43,7 +48,7 @@ func newWitness(t *testing.T, certs *certtest.Authority) *witness {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &witness{listener: listener, seen: map[string]bool{}, tls: &tls.Config{
+	w := &witness{listener: listener, seen: map[string]bool{}, hits: map[string]int{}, release: make(chan struct{}), tls: &tls.Config{
 		Certificates: []tls.Certificate{certs.Pair("server")}, ClientAuth: tls.RequestClientCert,
 		NextProtos: []string{"h2", "http/1.1"}, MinVersion: tls.VersionTLS10,
 	}}
@@ -102,10 +107,48 @@ func (w *witness) ServeHTTP(out http.ResponseWriter, r *http.Request) {
 	}
 	arrival := c.(*witnessConn)
 	how = append(how, "from="+arrival.RemoteAddr().(*net.TCPAddr).IP.String(), "proxy="+arrival.proxy)
+	if kind == "check" {
+		how = append(how, "host="+r.Host, r.URL.RequestURI())
+		time.Sleep(time.Duration(w.checkTakes.Load()))
+	}
 	w.mu.Lock()
 	w.seen[strings.Join(how, " ")] = true
+	w.hits[r.Method+" "+r.URL.Path]++
+	release := w.release
 	w.mu.Unlock()
-	out.WriteHeader(http.StatusOK)
+	w.answer(out, r, release)
+}
+
+// answer is that of an application with an error, without an answer, or with a slow one.
+func (w *witness) answer(out http.ResponseWriter, r *http.Request, release chan struct{}) {
+	switch r.URL.Path {
+	case "/503":
+		out.WriteHeader(http.StatusServiceUnavailable)
+	case "/close":
+		panic(http.ErrAbortHandler)
+	case "/hold":
+		select {
+		case <-release:
+		case <-r.Context().Done():
+		}
+	}
+	out.Header().Set("Content-Type", "text/plain")
+	_, _ = fmt.Fprintf(out, "%s at %s", r.URL.Path, w.addr())
+}
+
+// hit counts the requests for a method and path since the start.
+func (w *witness) hit(what string) int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.hits[what]
+}
+
+// endHeld ends the requests for /hold that are there.
+func (w *witness) endHeld() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	close(w.release)
+	w.release = make(chan struct{})
 }
 
 // witnessListener hands each connection over without its PROXY header, and with

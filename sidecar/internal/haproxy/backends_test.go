@@ -229,3 +229,50 @@ backend served from good
 		t.Logf("%s: %v", c2.name, err)
 	}
 }
+
+// compression of a defaults section has no effect in a backend that HAProxy adds as it runs,
+// and has one in a backend of the file: see render. Should that change, profiles with it need
+// no reload any more.
+func TestBackend_AddedAtRuntime_DoesNotCompress(t *testing.T) {
+	t.Parallel()
+	front, node := haproxytest.FreeAddr(t), haproxytest.FreeAddr(t)
+	p := haproxytest.Start(t, fmt.Sprintf(`defaults web
+  mode http
+  timeout connect 1s
+  timeout server 5s
+  compression algo gzip
+  compression type text/
+defaults plain
+  mode http
+  timeout client 5s
+frontend front from plain
+  bind %s
+  use_backend %%[path,field(2,/)]
+frontend node from plain
+  bind %s
+  http-request return status 200 content-type text/plain string "hello, hello, hello"
+backend file from web
+  server node %[2]s
+`, front, node))
+	if reply := p.Command("add backend added from web mode http"); !strings.Contains(reply, "New backend registered.") {
+		return // before 3.4
+	}
+	p.Command("add server added/node " + node.String())
+	p.Command("set server added/node state ready")
+	p.Command("publish backend added")
+	for backend, want := range map[string]string{"file": "gzip", "added": ""} {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+front.String()+"/"+backend, http.NoBody)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Accept-Encoding", "gzip")
+		reply, err := http.DefaultTransport.RoundTrip(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = reply.Body.Close()
+		if got := reply.Header.Get("Content-Encoding"); reply.StatusCode != http.StatusOK || got != want {
+			t.Errorf("%s: got %s with encoding %q, want %q", backend, reply.Status, got, want)
+		}
+	}
+}

@@ -2,37 +2,72 @@ package render
 
 import "slices"
 
-// withoutProfiles gives each backend all of its own again, if the template does not print
-// the profiles and make the backends from them. It reports whether it was so. empty is
-// what the template prints.
-func (s *Settings) withoutProfiles(empty []section) bool {
-	defaults, madeFrom := map[string]bool{}, map[[2]string]bool{} // by name; by backend and defaults
-	for _, x := range empty {
-		switch x.kind {
-		case "defaults":
-			defaults[x.name] = true
-		case "backend":
-			from, _ := x.from()
-			madeFrom[[2]string{x.name, from}] = true
+// notAtRuntime are keywords of a defaults section that have no effect in a backend which
+// HAProxy adds as it runs, and have one in a backend of the file (docs/haproxy-facts.md,
+// fact 41).
+var notAtRuntime = []string{"compression"}
+
+// withoutProfiles gives the backends of a profile all of their own again, if HAProxy could
+// not add them as it runs: the template does not print the profile, or does not make them
+// from it, or its defaults have what has no effect then. It gives the reasons, by the names
+// of the defaults sections. empty is what the template prints.
+func (s *Settings) withoutProfiles(empty []section) (apart map[string]string) {
+	printed := map[[2]string]proxy{} // by kind and name
+	for _, p := range proxiesOf(empty, "defaults", "backend") {
+		at := [2]string{p.kind, p.name}
+		if _, again := printed[at]; !again {
+			printed[at] = p
 		}
 	}
-	isMissing := slices.ContainsFunc(s.Profiles, func(p Service) bool { return !defaults[p.Defaults] })
-	isMade := func(svc Service) bool { return svc.Defaults == "" || madeFrom[[2]string{svc.Backend, svc.Defaults}] }
-	if !isMissing && !slices.ContainsFunc(s.Services, func(svc Service) bool { return !isMade(svc) }) {
-		return false
+	apart = map[string]string{}
+	const notPrinted = "the template does not print .Profiles"
+	for _, p := range s.Profiles {
+		made, isPrinted := printed[[2]string{"defaults", p.Defaults}]
+		if !isPrinted {
+			apart[p.Defaults] = notPrinted
+			continue
+		}
+		for _, keyword := range notAtRuntime {
+			if made.has(keyword) {
+				apart[p.Defaults] = "haproxy.defaults.extra or the template has " + keyword
+			}
+		}
 	}
+	for _, svc := range s.Services {
+		made := printed[[2]string{"backend", svc.Backend}]
+		if svc.Defaults == "" || len(made.lines) > 0 && made.isFrom(svc.Defaults) {
+			continue
+		}
+		apart[svc.Defaults] = notPrinted
+	}
+	if len(apart) == 0 {
+		return nil
+	}
+	profiles := s.Profiles
 	s.Profiles, s.Services = nil, slices.Clone(s.Services)
-	for i := range s.Services {
-		s.Services[i].Defaults = ""
+	for _, p := range profiles {
+		if apart[p.Defaults] == "" {
+			s.Profiles = append(s.Profiles, p)
+		}
 	}
-	return true
+	for i := range s.Services {
+		if apart[s.Services[i].Defaults] != "" {
+			s.Services[i].Defaults = ""
+		}
+	}
+	return apart
 }
 
-// Defaults is a defaults section by which HAProxy can add a backend as it runs; "" if
-// haproxy.cfg does not have it.
-func (r *Renderer) Defaults(name string) string {
+func (s section) isFrom(defaults string) bool {
+	name, _ := s.from()
+	return name == defaults
+}
+
+// Defaults is a defaults section by which HAProxy can add a backend as it runs. Else it is
+// "", and why says why haproxy.cfg does not have it.
+func (r *Renderer) Defaults(name string) (defaults, why string) {
 	if slices.ContainsFunc(r.settings.Profiles, func(p Service) bool { return p.Defaults == name }) {
-		return name
+		return name, ""
 	}
-	return ""
+	return "", r.apart[name]
 }

@@ -90,3 +90,48 @@ func TestMarker_ServiceOfAProfile_IsNotInIt(t *testing.T) {
 		t.Error("a service of its own does not change the marker")
 	}
 }
+
+// A keyword that has no effect in a backend which HAProxy adds as it runs keeps the backends
+// in the file, wherever their defaults have it.
+func TestNew_DefaultsHaveWhatIsIgnoredAtRuntime_BackendsStayInTheFile(t *testing.T) {
+	shop := settings(api(func(s *render.Service) { s.Name, s.Backend, s.Defaults = "shop", "shop", "pointsman.profile.web" })).Services[0]
+	other := shop
+	other.Name, other.Backend, other.Defaults = "other", "other", "pointsman.profile.other"
+	profiled := func(change func(*render.Settings)) *render.Renderer {
+		s := settings()
+		s.Services = []render.Service{shop, other}
+		s.Profiles = []render.Service{shop, other}
+		for i := range s.Profiles {
+			s.Profiles[i].Backend = ""
+		}
+		change(&s)
+		return newRenderer(t, templates.HAProxy, s)
+	}
+	const compression = "compression algo gzip"
+	for _, c := range []struct {
+		name         string
+		change       func(*render.Settings)
+		shop, others bool // HAProxy may add the backends
+	}{
+		{"nowhere", func(*render.Settings) {}, true, true},
+		{"in one profile", func(s *render.Settings) { s.Profiles[0].BackendExtra = []string{compression} }, false, true},
+		{"in all defaults", func(s *render.Settings) { s.DefaultsExtra = []string{compression} }, false, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r := profiled(c.change)
+			content, err := r.Render(nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for name, want := range map[string]bool{shop.Defaults: c.shop, other.Defaults: c.others} {
+				got, why := r.Defaults(name)
+				if (got == name) != want || (why == "") != want || !want && !strings.Contains(why, "compression") {
+					t.Errorf("%s: got %q, because %q, want it: %v", name, got, why, want)
+				}
+				if has := bytes.Contains(content, []byte(" from "+name+"\n")); has != want {
+					t.Errorf("%s: backends are made from it: %v, want %v:\n%s", name, has, want, content)
+				}
+			}
+		})
+	}
+}

@@ -34,6 +34,7 @@ type Renderer struct {
 	kept     []kept // services of before that stand in for those of the settings
 	marker   plan.Marker
 	operator map[string][]string // see Operator
+	apart    map[string]string   // see withoutProfiles
 
 	listeners []Listener // see Listeners
 
@@ -60,7 +61,7 @@ func New(name, text string, settings Settings) (*Renderer, error) {
 		return nil, err
 	}
 	printed := sections(empty)
-	if r.settings.withoutProfiles(printed) {
+	if r.apart = r.settings.withoutProfiles(printed); len(r.apart) > 0 {
 		if empty, err = r.render(nil); err != nil {
 			return nil, err
 		}
@@ -83,7 +84,7 @@ func New(name, text string, settings Settings) (*Renderer, error) {
 func (r *Renderer) WithRoutes(tables map[string]route.Table, found route.Found) *Renderer {
 	out := &Renderer{
 		tmpl: r.tmpl, text: r.text, settings: r.settings, kept: r.kept,
-		marker: r.marker, operator: r.operator, listeners: r.listeners,
+		marker: r.marker, operator: r.operator, apart: r.apart, listeners: r.listeners,
 	}
 	out.settings.Found = found
 	out.settings.Frontends = slices.Clone(r.settings.Frontends)

@@ -86,6 +86,9 @@ func proxiesOf(of []section, kinds ...string) (all []proxy) {
 				p.defaults = chainOf(defaults, from)
 			}
 			defaults = append(defaults, p)
+			if slices.Contains(kinds, s.kind) {
+				all = append(all, p)
+			}
 		case slices.Contains(kinds, s.kind):
 			switch from, isNamed := s.from(); {
 			case isNamed:

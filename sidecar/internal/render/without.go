@@ -19,7 +19,7 @@ type kept struct {
 // is what stands on their lines. isKept is false if the file has nothing of it.
 // It is an error if what the file has can't be told from the rest.
 func (r *Renderer) Without(backend string, good []byte) (rest *Renderer, options string, isKept bool, err error) {
-	out := &Renderer{tmpl: r.tmpl, text: r.text, settings: r.settings, kept: slices.Clone(r.kept), operator: maps.Clone(r.operator)}
+	out := &Renderer{tmpl: r.tmpl, text: r.text, settings: r.settings, kept: slices.Clone(r.kept), apart: r.apart, operator: maps.Clone(r.operator)}
 	out.settings.Services = slices.DeleteFunc(slices.Clone(r.settings.Services), func(s Service) bool { return s.Backend == backend })
 	if len(out.settings.Services) == len(r.settings.Services) {
 		return nil, "", false, fmt.Errorf("render: backend %s is not rendered from the settings", backend)
