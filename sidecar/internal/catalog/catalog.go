@@ -137,7 +137,7 @@ type Service struct {
 // Snapshot is what is known of all watched services. It is immutable: a new
 // answer makes a new Snapshot.
 type Snapshot struct {
-	services []Service // sorted by Name, each once
+	services []*Service // sorted by Name, each once, and never changed
 }
 
 // NewSnapshot sorts the services by name. Of two with one name the later wins.
@@ -146,20 +146,20 @@ func NewSnapshot(services ...Service) Snapshot {
 	for _, s := range services {
 		byName[s.Name] = s
 	}
-	out := make([]Service, 0, len(byName))
+	out := make([]*Service, 0, len(byName))
 	for _, s := range byName {
-		out = append(out, s)
+		out = append(out, &s)
 	}
-	slices.SortFunc(out, func(a, b Service) int { return cmp.Compare(a.Name, b.Name) })
+	slices.SortFunc(out, func(a, b *Service) int { return cmp.Compare(a.Name, b.Name) })
 	return Snapshot{services: out}
 }
 
 // With gives a Snapshot in which s has replaced the service of its name.
 func (s Snapshot) With(service Service) Snapshot {
 	i, found := s.find(service.Name)
-	out := make([]Service, 0, len(s.services)+1)
+	out := make([]*Service, 0, len(s.services)+1)
 	out = append(out, s.services[:i]...)
-	out = append(out, service)
+	out = append(out, &service)
 	if found {
 		i++
 	}
@@ -170,21 +170,27 @@ func (s Snapshot) With(service Service) Snapshot {
 // Known.
 func (s Snapshot) Service(name string) Service {
 	if i, found := s.find(name); found {
-		return s.services[i]
+		return *s.services[i]
 	}
 	return Service{Name: name}
 }
 
 // Services gives all services, sorted by name. The slice is the caller's; the
 // instances in it are shared and must not be changed.
-func (s Snapshot) Services() []Service { return slices.Clone(s.services) }
+func (s Snapshot) Services() []Service {
+	out := make([]Service, 0, len(s.services))
+	for _, service := range s.services {
+		out = append(out, *service)
+	}
+	return out
+}
 
 // Replace gives a Snapshot in which services that it has have others in their place.
 func (s Snapshot) Replace(services ...Service) Snapshot {
 	out := slices.Clone(s.services)
 	for _, service := range services {
 		if i, found := s.find(service.Name); found {
-			out[i] = service
+			out[i] = &service
 		}
 	}
 	return Snapshot{services: out}
@@ -196,7 +202,7 @@ func (s Snapshot) Same(o Snapshot) bool {
 }
 
 func (s Snapshot) find(name string) (int, bool) {
-	return slices.BinarySearchFunc(s.services, name, func(x Service, n string) int { return cmp.Compare(x.Name, n) })
+	return slices.BinarySearchFunc(s.services, name, func(x *Service, n string) int { return cmp.Compare(x.Name, n) })
 }
 
 // Equal reports whether two answers say the same of the service. The index is
