@@ -24,7 +24,7 @@ func filter(reply string, sizes func() int) string {
 }
 
 // Property: in whatever pieces a reply arrives, the parsers read of what is kept what they
-// read of the whole. What is no table stays as it is.
+// read of the whole. The rest stays as it is.
 func TestTableFilter_AnyPieces_ParsedAsTheWhole(t *testing.T) {
 	words := rapid.SampledFrom([]string{"", "s1", "0", `"a, b"`, `"a ""b"" c"`, "\"two\nlines, of it\"", `"x"`})
 	rapid.Check(t, func(t *rapid.T) {
@@ -37,7 +37,7 @@ func TestTableFilter_AnyPieces_ParsedAsTheWhole(t *testing.T) {
 		kept, isSame := strings.CutPrefix(kept, head)
 		kept, isWhole := strings.CutSuffix(kept, head+"cut off")
 		if !isSame || !isWhole {
-			t.Fatalf("another reply is otherwise: %q", kept)
+			t.Fatalf("the rest is otherwise: %q", kept)
 		}
 		replies, complete := splitReplies(kept)
 		if len(replies) != 2 || !complete {
@@ -48,11 +48,7 @@ func TestTableFilter_AnyPieces_ParsedAsTheWhole(t *testing.T) {
 }
 
 // sameTables compares what is read of two tables with what is read of less of them.
-func sameTables(t interface {
-	Helper()
-	Errorf(string, ...any)
-}, state, stat, lessState, lessStat string,
-) (servers int) {
+func sameTables(t rapid.TB, state, stat, lessState, lessStat string) (servers int) {
 	t.Helper()
 	states, _, err := parseServersState(state)
 	lessStates, _, lessErr := parseServersState(lessState)
