@@ -67,6 +67,13 @@ who has a route keeps it @ route/claim.go @ s/if onlyOwn != (owners\[key\] == c.
 a route that no instance claims stays for a while @ route/discover.go @ s/if d.now.Sub(r.Unclaimed) < d.Grace .*/if false {/
 what a service without an answer has stays @ route/discover.go @ s/	if !c.Known { .*/	if false {/
 the file has the newest routes @ reconcile/agent.go @ s/^	a.set, a.isolated.asked = s, s$/	s.Renderer = a.set.Renderer; a.set, a.isolated.asked = s, s/
+an invalid rollout changes nothing @ rollout/overlay.go @ s/return document{good: was.good, /return document{/
+a version without a share gets no traffic @ rollout/weights.go @ s/isListed \&\& share == 0 \&\&/false \&\& share == 0 \&\& isListed \&\&/
+the newest rollout counts @ rollout/overlay.go @ s/	if was.index == e.Index \&\& .*/	if was.index != 0 {/
+instances wait for the rollouts @ rollout/overlay.go @ s/^	if !o.read {$/	if false {/
+a rollout that cannot be read stays @ rollout/overlay.go @ /^func (o \*Overlay) take/,/^}/s/	if err != nil {/	if false {/
+min_servers stay with a version without a share @ plan/retire.go @ s/(c.reason == ByOperator || c.isMeant) \&\& b.available <= /c.reason == ByOperator \&\& b.available <= /
+a version without a share waits for one that has some @ plan/retire.go @ s/case c.isMeant \&\& serving == 0, /case c.isMeant \&\& serving < 0, /
 the guard remembers @ reconcile/guard.go @ s/^	g.backends = next$/	g.backends = nil/
 '
 
@@ -98,7 +105,7 @@ ran=0
 
 tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
-git ls-files -z sidecar registrator go.mod go.sum | xargs -0 cp --parents -t "$tmp"
+git ls-files -z sidecar registrator internal go.mod go.sum | xargs -0 cp --parents -t "$tmp"
 export GOGC=400
 
 while read -r line; do

@@ -79,7 +79,7 @@ var rules = []rule{
 	{place: "templates"},
 
 	// The world in which the agent's loop is simulated: tests only.
-	{place: sidecar + "sim/...", tests: append([]string{sidecar + "reconcile/...", sidecar + "flight"}, core...)},
+	{place: sidecar + "sim/...", tests: append([]string{sidecar + "reconcile/...", sidecar + "flight", sidecar + "rollout", sidecar + "consul/..."}, core...)},
 
 	// The fakes, which only tests import.
 	{place: sidecar + "consultest/...", imports: append([]string{"test/lab/...", "test/proctest"}, core...), tests: []string{"test/compat"}},

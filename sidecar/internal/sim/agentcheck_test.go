@@ -159,6 +159,9 @@ func (w *world) keepsLow(s *server) bool {
 // a weight of 0, and min_servers keeps others in their place.
 func (w *world) serving(svc plan.Service, in []*catalog.Instance) (n int) {
 	for _, i := range in {
+		if i.ByShare && i.Weight == 0 {
+			continue // its version has no share
+		}
 		if at := w.where[i.Addr]; !hasAgents(svc) || at == nil || at.says != saysLow || i.Weight > 1 {
 			n++
 		}

@@ -28,11 +28,6 @@ func (s *scenario) drawRoutes(r *rand.Rand) {
 		return
 	}
 	s.frontends = []string{"web", "admin"}[:1+r.IntN(2)]
-	for _, k := range kinds {
-		if w := 1 + r.IntN(4); k.ofRoutes && r.IntN(2) == 0 {
-			s.weights[k.name] = w
-		}
-	}
 	if n == 1 {
 		return
 	}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/pointsman/pointsman/sidecar/internal/catalog"
+	kv "github.com/pointsman/pointsman/sidecar/internal/consul"
 	"github.com/pointsman/pointsman/sidecar/internal/reconcile"
 )
 
@@ -22,6 +23,7 @@ type consul struct {
 	index    uint64
 	epoch    int // another one: its data were lost, and its index began again
 
+	documents    documents
 	claimedSince map[routeKey]map[string]uint64 // by service, since which index without a break
 }
 
@@ -46,7 +48,7 @@ func (r *registration) instance() catalog.Instance {
 }
 
 func newConsul(w *world) *consul {
-	return &consul{w: w, up: true, services: map[string]map[string]*registration{}, index: 1, claimedSince: map[routeKey]map[string]uint64{}}
+	return &consul{w: w, up: true, services: map[string]map[string]*registration{}, index: 1, documents: documents{entries: map[string]kv.Entry{}}, claimedSince: map[routeKey]map[string]uint64{}}
 }
 
 // answer is what a query would get now.
@@ -84,7 +86,7 @@ func (c *consul) register(n *node, check catalog.Health) {
 		created = was.created
 	}
 	c.services[n.service][n.id] = &registration{of: n, check: check, tags: n.tags, created: created, inst: catalog.Instance{
-		ID: n.id, Node: "node", Server: catalog.ServerName(n.id, ""), Addr: n.addr, Weight: n.weight, MaxConn: n.maxConn, Backup: n.backup, AgentPort: n.agentPort,
+		ID: n.id, Node: "node", Server: catalog.ServerName(n.id, ""), Addr: n.addr, Weight: n.weight, MaxConn: n.maxConn, Backup: n.backup, AgentPort: n.agentPort, Version: n.version,
 	}}
 	for _, other := range c.services[n.service] {
 		if other.inst.Addr == n.addr && other.inst.ID != n.id {
@@ -169,6 +171,7 @@ func (c *consul) away() {
 	c.up = false
 	if s := c.w.sidecar; s != nil {
 		s.view.fail()
+		s.reads(nil, errAway)
 	}
 }
 
@@ -186,6 +189,9 @@ func (c *consul) tellAll(within time.Duration) {
 	for _, s := range c.w.set.services {
 		c.tell(s.Name, time.Duration(c.w.callRNG.Int64N(int64(within))))
 	}
+	if c.w.set.rollouts {
+		c.tellDocuments(time.Duration(c.w.callRNG.Int64N(int64(within))))
+	}
 }
 
 // lose is what happens when a cluster has lost its data: it says, truly, that
@@ -195,6 +201,8 @@ func (c *consul) lose() {
 	c.epoch++
 	c.index = 1
 	clear(c.services)
+	clear(c.documents.entries)
+	c.tellDocuments(c.w.set.lag)
 	for _, s := range c.w.set.services {
 		c.changed(s.Name, "none")
 	}
@@ -219,12 +227,22 @@ func newView(w *world, s *sidecar) *view {
 
 // Snapshot gives what is known, and notes what the sidecar acts on.
 func (v *view) Snapshot() catalog.Snapshot {
+	snap, o, without := catalog.Snapshot{}, v.s.overlay, error(nil)
+	if o != nil { // which locks mu itself
+		snap, without = o.Snapshot(), o.Err()
+	}
 	v.w.mu.Lock()
 	defer v.w.mu.Unlock()
+	switch {
+	case o == nil:
+		snap = v.snap
+	case !errors.Is(without, catalog.ErrWithoutRollouts):
+		v.w.checkShares(v.s, snap)
+	}
 	if len(v.fresh) > 0 && v.w.needsReload(v.s) {
 		v.s.neededAt = v.w.now() // one that was decided just now has had a reason
 	}
-	v.s.given, v.s.givenEpoch = v.snap, maps.Clone(v.epoch)
+	v.s.given, v.s.givenEpoch = snap, maps.Clone(v.epoch)
 	if len(v.fresh) > 0 {
 		v.s.need = need{}
 	}
@@ -233,11 +251,14 @@ func (v *view) Snapshot() catalog.Snapshot {
 	}
 	clear(v.fresh)
 	v.s.noteLarge()
-	return v.snap
+	return snap
 }
 
 // Health tells how the queries go.
 func (v *view) Health(service string) catalog.SourceHealth {
+	if o := v.s.overlay; o != nil {
+		return o.Health(service)
+	}
 	v.w.mu.Lock()
 	defer v.w.mu.Unlock()
 	return v.health[service]
@@ -274,10 +295,15 @@ func (v *view) take(a answer) {
 		v.s.heard(a.Service)
 		v.s.look()
 		v.fresh[a.Name] = true
-		select {
-		case v.channel <- struct{}{}:
-		default:
-		}
+		v.wake()
+	}
+}
+
+// wake wakes the loop.
+func (v *view) wake() {
+	select {
+	case v.channel <- struct{}{}:
+	default:
 	}
 }
 

@@ -42,7 +42,10 @@ func (w *world) rests() bool {
 		return false
 	}
 	for _, svc := range w.set.services {
-		if slices.ContainsFunc(w.consul.answer(svc.Name).Instances, announced) || w.holdsMore(svc) {
+		if _, isValid := w.consul.document(svc.Name); !isValid || w.consul.documents.away {
+			return false
+		}
+		if slices.ContainsFunc(w.told(svc).Instances, announced) || w.holdsMore(svc) {
 			return false
 		}
 		if hasIt := w.proxy.worker.backends[svc.Backend] != nil; isDiscovered(svc) && hasIt != w.hasFound(w.savedFound()) {
@@ -64,7 +67,7 @@ func (w *world) holdsMore(svc plan.Service) bool {
 			ready++
 		}
 	}
-	return ready > len(wants(svc, w.consul.answer(svc.Name).Service))
+	return ready > len(wants(svc, w.told(svc)))
 }
 
 // String gives it as text.
@@ -93,7 +96,7 @@ func (w *world) serviceDiffers(svc plan.Service, c content) string {
 	if b == nil {
 		return "HAProxy has no " + svc.Backend
 	}
-	told := w.consul.answer(svc.Name).Service
+	told := w.told(svc)
 	var want, got, filed []target // filed: got as the file should have it
 	strange, in, noAgent, serve := false, wants(svc, told), "", 0
 	for _, i := range in {

@@ -90,7 +90,8 @@ func (w *world) checkWhole(s *sidecar, svc plan.Service, st plan.Step) {
 		if !s.isHidden(svc) {
 			w.breach(unknownIsNotEmpty, "%s %s, which the settings have", st.Kind, st.Backend)
 		}
-		if w.proxy.worker.leadsTo(st.Backend) && w.now()-s.failed > calm {
+		// By its file alone a sidecar does not know what came just before it started.
+		if w.proxy.worker.leadsTo(st.Backend) && s.hiddenAt > 0 && w.now()-s.failed > calm {
 			w.breach(zeroFailures, "%s %s, to which a route leads", st.Kind, st.Backend)
 		}
 	case plan.AddBackend:

@@ -25,6 +25,7 @@ func (w *world) heal() {
 	}
 	w.keepLow()
 	w.consul.back()
+	w.rolloutsBack()
 	w.validSettings()
 	w.initSystem()
 	if w.sidecar == nil {
@@ -51,6 +52,7 @@ func (w *world) lastWord() {
 			w.consul.deregister(n)
 		}
 	}
+	w.lastDocuments()
 	for _, s := range w.set.services {
 		for id, r := range w.consul.services[s.Name] {
 			if w.nodeOf(s.Name, id) == nil {

@@ -12,10 +12,10 @@ import (
 
 // kind is one kind of event.
 type kind struct {
-	name     string
-	always   bool // in every history
-	do       func(*world)
-	ofRoutes bool // only where there are routes
+	name   string
+	always bool // in every history
+	do     func(*world)
+	only   func(scenario) bool // nil: in any history
 }
 
 // kinds lists what can happen. Set in init, because the events use the world,
@@ -23,36 +23,40 @@ type kind struct {
 var kinds []kind
 
 func init() {
+	hasRoutes := func(s scenario) bool { return len(s.frontends) > 0 }
+	hasRollouts := func(s scenario) bool { return s.rollouts }
 	kinds = []kind{
-		{"deploy", true, (*world).deploy, false},
-		{"start", true, func(w *world) { s := w.anyService(); w.begin(s, w.newID(s), w.upTo(2*time.Second)) }, false},
-		{"leave", true, func(w *world) { w.some((*node).leave) }, false},
-		{"requests", true, (*world).requests, false},
-		{"die", false, func(w *world) { w.some((*node).die) }, false},
-		{"mass", false, (*world).mass, false},
-		{"flap", false, func(w *world) { w.some(w.flap) }, false},
-		{"hang", false, func(w *world) { w.some(w.hang) }, false},
-		{"maintenance", false, func(w *world) { w.some(w.maintenance) }, false},
-		{"agent", false, func(w *world) { w.some(w.agentEvent) }, false},
-		{"reweight", false, func(w *world) { w.some(w.reweight) }, false},
-		{"deregister", false, func(w *world) { w.some(w.deregister) }, false},
-		{"move", false, func(w *world) { w.some(w.move) }, false},
-		{"backup", false, func(w *world) { w.some(w.becomeBackup) }, false},
-		{"consul-away", false, (*world).consulAway, false},
-		{"consul-loss", false, (*world).consulLoss, false},
-		{"sidecar-crash", false, (*world).crash, false},
-		{"sidecar-stop", false, (*world).stopSidecar, false},
-		{"haproxy-restart", false, (*world).restartProxy, false},
-		{"haproxy-reload", false, (*world).reloadProxy, false},
-		{"upgrade", false, (*world).upgrade, false},
-		{"hands", false, (*world).manualChange, false},
-		{"trouble", false, (*world).getTrouble, false},
-		{"settings", false, (*world).newSettings, false},
-		{"file", false, (*world).foreignFile, false},
-		{"tags", false, (*world).newTags, true},
-		{"claims", false, func(w *world) { w.some(w.reclaim) }, true},
-		{"routes", false, (*world).operatorRoutes, true},
-		{"map", false, (*world).manualMap, true},
+		{"deploy", true, (*world).deploy, nil},
+		{"start", true, func(w *world) { s := w.anyService(); w.begin(s, w.newID(s), w.upTo(2*time.Second)) }, nil},
+		{"leave", true, func(w *world) { w.some((*node).leave) }, nil},
+		{"requests", true, (*world).requests, nil},
+		{"die", false, func(w *world) { w.some((*node).die) }, nil},
+		{"mass", false, (*world).mass, nil},
+		{"flap", false, func(w *world) { w.some(w.flap) }, nil},
+		{"hang", false, func(w *world) { w.some(w.hang) }, nil},
+		{"maintenance", false, func(w *world) { w.some(w.maintenance) }, nil},
+		{"agent", false, func(w *world) { w.some(w.agentEvent) }, nil},
+		{"reweight", false, func(w *world) { w.some(w.reweight) }, nil},
+		{"deregister", false, func(w *world) { w.some(w.deregister) }, nil},
+		{"move", false, func(w *world) { w.some(w.move) }, nil},
+		{"backup", false, func(w *world) { w.some(w.becomeBackup) }, nil},
+		{"consul-away", false, (*world).consulAway, nil},
+		{"consul-loss", false, (*world).consulLoss, nil},
+		{"sidecar-crash", false, (*world).crash, nil},
+		{"sidecar-stop", false, (*world).stopSidecar, nil},
+		{"haproxy-restart", false, (*world).restartProxy, nil},
+		{"haproxy-reload", false, (*world).reloadProxy, nil},
+		{"upgrade", false, (*world).upgrade, nil},
+		{"hands", false, (*world).manualChange, nil},
+		{"trouble", false, (*world).getTrouble, nil},
+		{"settings", false, (*world).newSettings, nil},
+		{"file", false, (*world).foreignFile, nil},
+		{"tags", false, (*world).newTags, hasRoutes},
+		{"claims", false, func(w *world) { w.some(w.reclaim) }, hasRoutes},
+		{"routes", false, (*world).operatorRoutes, hasRoutes},
+		{"map", false, (*world).manualMap, hasRoutes},
+		{"rollout", false, (*world).newRollout, hasRollouts},
+		{"rollouts-away", false, (*world).rolloutsAway, hasRollouts},
 	}
 }
 

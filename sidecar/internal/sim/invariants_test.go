@@ -24,6 +24,7 @@ const (
 	reloadReason      invariant = "9 every reload has a reason"
 	noHesitation      invariant = "10 no shared hesitation"
 	noSpinning        invariant = "11 it waits between its looks"
+	followsShares     invariant = "12 weights follow the rollout"
 	zeroFailures      invariant = "0 no request fails by us"
 	convergence       invariant = "0 convergence"
 )
@@ -207,6 +208,9 @@ func (w *world) checkStep(s *sidecar, st plan.Step) {
 	if !told.Known && !s.isHidden(svc) && st.Kind != plan.EnableHealth && st.Kind != plan.DisableAgent {
 		w.breach(unknownIsNotEmpty, "%s %s/%s though nothing is known of the service", st.Kind, st.Backend, st.Server)
 		return
+	}
+	if w.set.rollouts {
+		w.checkWeight(s, told, st)
 	}
 	if st.Kind == plan.Add {
 		w.checkAddress(svc, told, st, st.Addr)

@@ -22,6 +22,7 @@ type node struct {
 	says        string // its agent, if the service has agent checks
 	backup      bool
 	tags        []string // by which it claims routes
+	version     string   // where there are rollouts
 
 	alive     bool // the process runs
 	listening bool // and answers
@@ -39,6 +40,9 @@ func (n *node) String() string { return n.id + "@" + n.addr.String() }
 func (w *world) newNode(service, id string, addr netip.AddrPort) *node {
 	n := &node{w: w, id: id, service: service, addr: addr, weight: 1, alive: true, orderly: true, says: saysFull}
 	n.agentPort, n.tags = pick(w.eventRNG, 0, 5001, 5002), w.tags[service]
+	if w.set.rollouts {
+		n.version = pick(w.eventRNG, oldVersion, newVersion)
+	}
 	w.nodes = append(w.nodes, n)
 	w.where[addr] = n
 	return n

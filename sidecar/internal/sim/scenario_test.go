@@ -18,6 +18,7 @@ type scenario struct {
 	backends  bool     // and of 3.4 or newer
 	frontends []string // that lead requests by maps; none: there are no routes
 	services  []plan.Service
+	rollouts  bool            // documents share the traffic of two versions
 	refuses   map[string]bool // backends that take no servers at runtime
 	rotation  bool
 	damping   map[string]reconcile.Damping
@@ -40,6 +41,9 @@ func (s scenario) String() string {
 	for _, svc := range s.services {
 		fmt.Fprintf(&out, "\n            %s: checked %v, options %q, static %v, warning %v, slots %v %d/%d, drain %s, replacement %s, min %d, max removal %.2f, window %s, hold %s, shutdown %s, damping %v, refuses %v, discovered %v",
 			svc.Name, svc.Checked, svc.Options, svc.Static, svc.Warning, svc.ForceSlots, svc.Slots, svc.Spare, svc.DrainTimeout, svc.ReplacementTimeout, svc.MinServers, svc.MaxLossRatio, svc.Window, svc.Hold, svc.SessionKillAfter, s.damping[svc.Name].Flaps, s.refuses[svc.Backend], isDiscovered(svc))
+	}
+	if s.rollouts {
+		out.WriteString("\n            rollouts")
 	}
 	if len(s.frontends) > 0 {
 		fmt.Fprintf(&out, "\n            routes of %v", s.frontends)
@@ -72,7 +76,7 @@ func drawScenario(r *rand.Rand) scenario {
 		}
 	}
 	for _, k := range kinds {
-		if k.ofRoutes {
+		if k.only != nil {
 			continue
 		}
 		if w := 1 + r.IntN(4); k.always || r.IntN(3) == 0 {
@@ -81,6 +85,12 @@ func drawScenario(r *rand.Rand) scenario {
 	}
 	s.backends = s.dynamic && r.IntN(2) == 0
 	s.drawRoutes(r)
+	s.rollouts = s.events%4 == 0
+	for _, k := range kinds {
+		if k.only != nil && k.only(s) && r.IntN(2) == 0 {
+			s.weights[k.name] = 1 + r.IntN(4)
+		}
+	}
 	return s
 }
 

@@ -21,6 +21,7 @@ type sidecar struct {
 	agent    *reconcile.Agent
 	settings reconcile.Settings // as it was last told
 	view     *view
+	overlay  *overlay // nil: there are no rollouts
 	cancel   context.CancelFunc
 	ended    bool
 
@@ -105,6 +106,7 @@ func (w *world) startSidecar() {
 		dice: rand.New(rand.NewPCG(w.Seed, uint64(w.started)<<40)),
 	}
 	s.view = newView(w, s)
+	s.overlay = w.newOverlay(s)
 	s.take(w.savedFound())
 	a, err := reconcile.New(reconcile.Options{
 		Name: "lb", Catalog: s.view, HAProxy: link{s}, Maps: link{s}, File: file{s}, Recorder: recorder{s}, Decided: w.Decided, Settings: s.settings,
@@ -130,6 +132,9 @@ func (w *world) startSidecar() {
 		s.view.fail()
 	}
 	s.look()
+	if s.overlay != nil {
+		w.loops.Go(func() { _ = s.overlay.Run(ctx) })
+	}
 	w.loops.Go(func() {
 		defer s.end()
 		_ = a.Run(ctx)
@@ -168,15 +173,23 @@ func (s *sidecar) heard(told catalog.Service) {
 	if s.isHidden(s.w.service(told.Name)) {
 		return // it is none of the settings
 	}
-	if s.w.proxy.running && s.turnDue[told.Name] == 0 {
-		s.turnDue[told.Name] = s.w.now() + promptly + inTurn
-	}
+	s.expects(told.Name)
 	for _, i := range told.Instances {
 		if i.Health != catalog.Passing {
 			s.ill[i.ID] = true
 		}
 	}
-	if s.calling == 0 && s.w.proxy.running && s.looks == 0 {
+}
+
+// expects notes that a service is to be looked into soon.
+func (s *sidecar) expects(service string) {
+	if s.isHidden(s.w.service(service)) || !s.w.proxy.running {
+		return
+	}
+	if s.turnDue[service] == 0 {
+		s.turnDue[service] = s.w.now() + promptly + inTurn
+	}
+	if s.calling == 0 && s.looks == 0 {
 		s.looks = s.w.now() + promptly
 	}
 }
