@@ -39,7 +39,7 @@ func serviceLeave() []setting[Service] {
 		},
 		{
 			key: "session_kill_after", def: "5s",
-			doc: "Time after `drain_timeout` until HAProxy ends the remaining sessions, such as WebSockets and streams. 0s leaves them to the node.",
+			doc: "Time after `drain_timeout` until HAProxy ends the remaining sessions, such as WebSockets and streams. 0s leaves them to the instance.",
 			at:  func(s *Service) value { return span{&s.SessionKillAfter, 0, haproxyMax} },
 		},
 		{
