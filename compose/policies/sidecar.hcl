@@ -38,6 +38,11 @@ key_prefix "pointsman/rollout-leaders/" {
   policy = "write"
 }
 
+# It lets requests of a service wait that an operator has paused: pointsman pause.
+key_prefix "pointsman/pauses/" {
+  policy = "write"
+}
+
 session_prefix "" {
   policy = "write"
 }

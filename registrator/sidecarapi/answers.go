@@ -57,6 +57,22 @@ type OperatorDrain struct {
 	Drain        bool   `json:"drain"` // an operator keeps it in drain
 }
 
+// Pause is an answer of /api/v1/pauses/{service}: a service on one load balancer that is
+// paused, or is not.
+type Pause struct {
+	LoadBalancer string    `json:"load_balancer"`
+	Service      string    `json:"service"`
+	Until        time.Time `json:"until,omitzero"`    // the deadline that the sidecar knows of; zero: it is not paused
+	Applied      bool      `json:"applied"`           // HAProxy lets no new request through to a server
+	Problem      string    `json:"problem,omitempty"` // why it does
+	// AtServers is the requests that servers work on, Waiting those that wait for the end of
+	// the pause, in all workers.
+	AtServers int `json:"at_servers"`
+	Waiting   int `json:"waiting"`
+	// Attempts is a number that changes when a server is sent something.
+	Attempts uint64 `json:"attempts"`
+}
+
 // Counters is an answer of /api/v1/counters/{service}: what HAProxy's current worker has
 // counted of each instance, in all backends of the service.
 type Counters struct {
@@ -331,6 +347,15 @@ func (c *Client) SetDrain(ctx context.Context, to Target, service, server string
 	q := call{method: http.MethodPost, path: []string{"server", service, server, do}, wait: ActionTimeout, most: maxAnswer}
 	if err := c.decode(ctx, to, q, &a); err != nil {
 		return OperatorDrain{}, err
+	}
+	return a, is(to, a.LoadBalancer, service, a.Service)
+}
+
+// Pause asks whether a service is paused on a load balancer, and what is under way there.
+func (c *Client) Pause(ctx context.Context, to Target, service string) (Pause, error) {
+	var a Pause
+	if err := c.decode(ctx, to, call{path: []string{"pauses", service}, most: maxAnswer}, &a); err != nil {
+		return Pause{}, err
 	}
 	return a, is(to, a.LoadBalancer, service, a.Service)
 }

@@ -25,7 +25,7 @@ var rules = []rule{
 		place: sidecar + "cli/...",
 		imports: []string{
 			sidecar + "daemon", sidecar + "reconcile/...", sidecar + "config/...", sidecar + "consul/...", sidecar + "haproxy/...", sidecar + "render/...",
-			sidecar + "api/...", sidecar + "deploy/...", sidecar + "runner/...", sidecar + "event", sidecar + "flight", sidecar + "fleet", sidecar + "history", sidecar + "rollout", sidecar + "catalog/...", sidecar + "plan/...", sidecar + "route",
+			sidecar + "api/...", sidecar + "deploy/...", sidecar + "runner/...", sidecar + "event", sidecar + "flight", sidecar + "fleet", sidecar + "history", sidecar + "rollout", sidecar + "pause", sidecar + "catalog/...", sidecar + "plan/...", sidecar + "route",
 			"registrator/contract/...", "registrator/platform", "registrator/sidecarapi",
 		},
 		tests: fakes,
@@ -35,7 +35,7 @@ var rules = []rule{
 		imports: []string{
 			sidecar + "reconcile/...", sidecar + "config/...", sidecar + "consul/...",
 			sidecar + "haproxy/...", sidecar + "metrics/...", sidecar + "render/...",
-			sidecar + "api/...", sidecar + "certificate", "internal/credential", "internal/reach", sidecar + "statefile/...", sidecar + "event", sidecar + "flight", sidecar + "fleet", sidecar + "history", sidecar + "rollout", sidecar + "analysis", sidecar + "trace",
+			sidecar + "api/...", sidecar + "certificate", "internal/credential", "internal/reach", sidecar + "statefile/...", sidecar + "event", sidecar + "flight", sidecar + "fleet", sidecar + "history", sidecar + "rollout", sidecar + "pause", sidecar + "analysis", sidecar + "trace",
 			// The wiring turns settings into the values of the core, and prints plans.
 			sidecar + "catalog/...", sidecar + "plan/...", sidecar + "route",
 			// It registers the load balancer, as any program registers itself.
@@ -61,6 +61,8 @@ var rules = []rule{
 	{place: sidecar + "history", imports: []string{sidecar + "deploy/...", sidecar + "consul/..."}, tests: fakes},
 	// It lays the weights of versions over the catalog, by documents in Consul.
 	{place: sidecar + "rollout", imports: []string{sidecar + "catalog/...", sidecar + "consul/..."}, tests: fakes},
+	// It follows which services are paused, by documents in Consul.
+	{place: sidecar + "pause", imports: []string{sidecar + "catalog/...", sidecar + "consul/..."}, tests: fakes},
 	// It sums up States, and gathers over interfaces of its own.
 	{place: sidecar + "fleet", imports: []string{sidecar + "reconcile/..."}},
 	{place: sidecar + "statefile/...", imports: []string{sidecar + "catalog/..."}},

@@ -75,6 +75,10 @@ type Options struct {
 	SetDrain SetDrain
 	// SetMaintenance takes the load balancer out of rotation; nil: there is no such action.
 	SetMaintenance SetMaintenance
+	// Paused tells how far the pause of a service is; nil: there is no /api/v1/pauses.
+	Paused Paused
+	// SetPause pauses services in Consul; nil: there is no such action.
+	SetPause SetPause
 	// ChangeRollout changes rollouts in Consul; nil: there is no such action.
 	ChangeRollout ChangeRollout
 

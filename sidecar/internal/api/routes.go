@@ -68,6 +68,12 @@ func routes(o Options) (map[string]http.Handler, error) {
 	if o.SetMaintenance != nil {
 		paths["/api/v1/maintenance/*"] = maintenance(o.LoadBalancer, o.Access.asksToken(), o.SetMaintenance)
 	}
+	if o.Paused != nil {
+		paths["/api/v1/pauses/*"] = paused(o.LoadBalancer, o.Paused)
+	}
+	if o.SetPause != nil {
+		paths["/api/v1/service/*"] = setPause(o.Access.asksToken(), o.SetPause)
+	}
 	if o.ChangeRollout != nil {
 		paths["/api/v1/rollouts/*"] = changeRollout(o.Access.asksToken(), o.ChangeRollout)
 	}

@@ -119,8 +119,8 @@ docs/configuration.md lists them.
 Exit codes: 0 done, 1 failed, 2 invalid arguments or settings,
 3 changes pending (plan --exit-code) or under way (status), 4 partially deployed
 (deploy), 5 degraded, 6 HAProxy does not run, 7 sidecar not reached (status), 8 another
-deployment is under way (deploy) or the rollout was changed meanwhile (rollout), 128+n
-ended by a second signal n (deploy: by the first).`,
+deployment is under way (deploy) or the rollout or pause was changed meanwhile (rollout,
+pause), 128+n ended by a second signal n (deploy: by the first).`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
@@ -134,7 +134,7 @@ ended by a second signal n (deploy: by the first).`,
 			_, _ = fmt.Fprintf(env.Stderr, "pointsman: container platform's environment variables ignored: %s\n", passed)
 		}
 	}
-	root.AddCommand(runCommand(env), statusCommand(env), explainCommand(env), eventsCommand(env), recordCommand(env), replayCommand(env), renderCommand(env), planCommand(env), checkCommand(env), maintenanceCommand(env), guardCommand(env), drainCommand(env), readyCommand(env), deployCommand(env), rolloutCommand(env), initCommand(env), versionCommand(env))
+	root.AddCommand(runCommand(env), statusCommand(env), explainCommand(env), eventsCommand(env), recordCommand(env), replayCommand(env), renderCommand(env), planCommand(env), checkCommand(env), maintenanceCommand(env), guardCommand(env), drainCommand(env), readyCommand(env), pauseCommand(env), resumeCommand(env), deployCommand(env), rolloutCommand(env), initCommand(env), versionCommand(env))
 	return root
 }
 

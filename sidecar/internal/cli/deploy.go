@@ -194,12 +194,7 @@ type deployOptions struct {
 	drainTimeout   time.Duration
 	commandTimeout time.Duration
 
-	sidecars      string
-	loadBalancers int
-	without       []string
-	at            []string
-
-	tokenFile, caFile, certFile, keyFile string
+	sidecarOptions
 
 	canary canaryOptions
 
@@ -230,14 +225,7 @@ func (o *deployOptions) flags(cmd *cobra.Command) {
 	f.DurationVar(&o.drainTimeout, "drain-timeout", 2*time.Minute, "longest wait for old nodes to be drained on every load balancer")
 	f.DurationVar(&o.commandTimeout, "command-timeout", 2*time.Minute, "longest run time of a command before it is killed")
 
-	f.StringVar(&o.sidecars, "sidecars", "", "service under which sidecars are registered (default: setting api.service)")
-	f.IntVar(&o.loadBalancers, "load-balancers", 0, "least number of registered load balancers; fewer is an error (default: 1)")
-	f.StringSliceVar(&o.without, "without", nil, "name of a load balancer to ignore, such as a dead one; may be repeated")
-	f.StringSliceVar(&o.at, "load-balancer", nil, "NAME=ADDRESS: host:port or URL of a load balancer's sidecar, instead of its registered address; may be repeated")
-	f.StringVar(&o.tokenFile, "sidecar-token-file", "", "file with the bearer token for the sidecars' API; sent only over TLS, with a CA file, or to an address of --load-balancer")
-	f.StringVar(&o.caFile, "sidecar-ca-file", "", "PEM file with the authorities of the sidecars' certificates; requires TLS on every sidecar")
-	f.StringVar(&o.certFile, "sidecar-cert-file", "", "PEM file with the client certificate for the sidecars' API")
-	f.StringVar(&o.keyFile, "sidecar-key-file", "", "PEM file with the client certificate's key")
+	o.sidecarOptions.flags(f)
 	f.BoolVar(&o.noLock, "no-lock", false, "deploy without the lock and the record in Consul's key/value store")
 	f.BoolVar(&o.json, "json", false, "print the result as JSON")
 	o.canary.flags(cmd)

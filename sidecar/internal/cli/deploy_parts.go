@@ -33,7 +33,7 @@ func newDeployParts(ctx context.Context, cfg config.Config, env Env, o *deployOp
 	}
 	at, errAt := parseAt(o.at)
 	order, errOrder := o.order()
-	client, errClient := o.sidecarCredentials(env).Client()
+	client, errClient := o.credentials(env).Client()
 	var err error
 	catalog, errCatalog := newDeployCatalog(daemon.ConsulOptions(cfg, hclog.NewNullLogger()), o.service, sidecars, at)
 	if sidecars == "" {
@@ -116,42 +116,4 @@ func (o *deployOptions) composeVariable() string {
 		}
 		return '_'
 	}, strings.ToUpper(o.compose)) + "_VERSION"
-}
-
-// parseAt reads the addresses that stand in for registered ones, by the load
-// balancer's name.
-func parseAt(list []string) (map[string]string, error) {
-	at := map[string]string{}
-	var errs []error
-	for _, text := range list {
-		name, address, found := strings.Cut(text, "=")
-		if !found || name == "" || address == "" {
-			errs = append(errs, fmt.Errorf("--load-balancer %q: want NAME=ADDRESS", text))
-			continue
-		}
-		if !strings.Contains(address, "://") {
-			address = "http://" + address
-		}
-		at[name] = address
-	}
-	return at, errors.Join(errs...)
-}
-
-// sidecarVariable begins the variables that stand for flags of deploy.
-const sidecarVariable = "DEPLOY_SIDECAR_"
-
-// sidecarCredentials are shown to sidecars. A flag wins over its variable.
-func (o *deployOptions) sidecarCredentials(env Env) daemon.Credentials {
-	file := func(flag, suffix string) string {
-		for _, e := range env.Environ {
-			if value, found := strings.CutPrefix(e, sidecarVariable+suffix+"="); found && flag == "" {
-				return value
-			}
-		}
-		return flag
-	}
-	return daemon.Credentials{
-		TokenFile: file(o.tokenFile, "TOKEN_FILE"), CaFile: file(o.caFile, "CA_FILE"),
-		CertFile: file(o.certFile, "CERT_FILE"), KeyFile: file(o.keyFile, "KEY_FILE"),
-	}
 }

@@ -25,6 +25,7 @@ import (
 	"github.com/pointsman/pointsman/sidecar/internal/event"
 	"github.com/pointsman/pointsman/sidecar/internal/fleet"
 	"github.com/pointsman/pointsman/sidecar/internal/history"
+	"github.com/pointsman/pointsman/sidecar/internal/pause"
 	"github.com/pointsman/pointsman/sidecar/internal/reconcile"
 	"github.com/pointsman/pointsman/sidecar/internal/rollout"
 )
@@ -78,6 +79,7 @@ var operations = []operation{
 	{path: "/api/v1/summary", method: "GET", summary: "The state without instances", query: []string{"pretty"}, answer: fleet.Summary{}, ask: "/api/v1/summary"},
 	{path: "/api/v1/fleet", method: "GET", summary: "All load balancers", query: []string{"pretty"}, answer: fleet.Fleet{}, ask: "/api/v1/fleet"},
 	{path: "/api/v1/counters/{service}", route: "/api/v1/counters/*", method: "GET", summary: "What HAProxy has counted of a service's instances", answer: sidecarapi.Counters{}, ask: "/api/v1/counters/api"},
+	{path: "/api/v1/pauses/{service}", route: "/api/v1/pauses/*", method: "GET", summary: "Whether a service is paused, and the requests that wait", answer: sidecarapi.Pause{}, ask: "/api/v1/pauses/api"},
 	{path: "/api/v1/decisions", method: "GET", summary: "The newest decisions, with what they were made from", query: []string{"pretty"}, answer: recordAnswer{}, ask: "/api/v1/decisions"},
 	{path: "/api/v1/deployments", method: "GET", summary: "What was deployed, as recorded in Consul", answer: daemon.Deployments{}, ask: "/api/v1/deployments"},
 	{path: "/api/v1/rollouts", method: "GET", summary: "How versions share the traffic, as recorded in Consul", answer: daemon.Rollouts{}, ask: "/api/v1/rollouts"},
@@ -89,6 +91,8 @@ var operations = []operation{
 	{path: "/api/v1/maintenance/off", route: "/api/v1/maintenance/*", method: "POST", summary: "Brings this load balancer back into rotation", answer: api.Maintained{}, ask: "/api/v1/maintenance/off"},
 	{path: "/api/v1/server/{service}/{server}/drain", route: "/api/v1/server/*", method: "POST", summary: "Keeps a server in drain for an operator", answer: sidecarapi.OperatorDrain{}, ask: "/api/v1/server/api/api-1/drain"},
 	{path: "/api/v1/server/{service}/{server}/ready", route: "/api/v1/server/*", method: "POST", summary: "Ends an operator's drain", answer: sidecarapi.OperatorDrain{}, ask: "/api/v1/server/api/api-1/ready"},
+	{path: "/api/v1/service/{service}/pause", route: "/api/v1/service/*", method: "POST", summary: "Lets new requests of a service wait on all load balancers", query: []string{"hold", "reason"}, answer: daemon.PauseChanged{}, ask: "/api/v1/service/api/pause?hold=30s"},
+	{path: "/api/v1/service/{service}/resume", route: "/api/v1/service/*", method: "POST", summary: "Ends the pause of a service", answer: daemon.PauseChanged{}, ask: "/api/v1/service/api/resume"},
 	{path: "/api/v1/rollouts/{service}/abort", route: "/api/v1/rollouts/*", method: "POST", summary: "Gives the stable version all traffic", query: []string{"modified_at"}, answer: daemon.RolloutChanged{}, ask: "/api/v1/rollouts/api/abort"},
 	{path: "/api/v1/rollouts/{service}/pause", route: "/api/v1/rollouts/*", method: "POST", summary: "Keeps the current step of a rollout until a resume", query: []string{"modified_at"}, answer: daemon.RolloutChanged{}, ask: "/api/v1/rollouts/api/pause"},
 	{path: "/api/v1/rollouts/{service}/promote", route: "/api/v1/rollouts/*", method: "POST", summary: "Goes to the next step of a rollout at once", query: []string{"modified_at"}, answer: daemon.RolloutChanged{}, ask: "/api/v1/rollouts/api/promote"},
@@ -245,6 +249,12 @@ func TestOpenAPI_Server_AnswersAsTheDocumentSays(t *testing.T) {
 			return server, true, nil
 		},
 		SetMaintenance: func(context.Context, bool) (bool, error) { return true, nil },
+		Paused: func(_ context.Context, service string) (sidecarapi.Pause, bool, error) {
+			return sidecarapi.Pause{LoadBalancer: "lb0", Service: service, Until: noon}, true, nil
+		},
+		SetPause: func(_ context.Context, service string, hold time.Duration, _ string) (any, bool, error) {
+			return daemon.PauseChanged{LoadBalancer: "lb0", Document: (&pause.Document{Service: service}).Pause("API of lb0", "", noon, hold)}, false, nil
+		},
 		ChangeRollout: func(context.Context, string, string, time.Time) (any, bool, error) {
 			return daemon.RolloutChanged{LoadBalancer: "lb0", Document: sampleRollout()}, false, nil
 		},

@@ -100,7 +100,7 @@ func TestDefaultsAreThoseOfTheIssue(t *testing.T) {
 			DrainTimeout: 30 * time.Second, DrainSticky: config.StickyKeep, SessionKillAfter: 5 * time.Second, ReplacementTimeout: 30 * time.Second,
 			MinServers: 1, Guard: config.Guard{MaxLossRatio: 0.5, Window: 30 * time.Second, HoldDeregistered: 10 * time.Minute},
 			Damping: config.Damping{Flaps: 3, Min: 10 * time.Second, Max: 5 * time.Minute, Forget: 10 * time.Minute},
-			RetryOn: []string{"conn-failure", "empty-response"},
+			RetryOn: []string{"conn-failure", "empty-response"}, Pause: config.Pause{MaxRequests: 1000},
 			Policy: config.Policy{
 				Retries: 3, Sticky: config.Sticky{Clients: 100_000, Expire: 30 * time.Minute}, AgentCheck: config.AgentCheck{Interval: 500 * time.Millisecond}, Outlier: config.Outlier{Observe: config.ObserveNone, ErrorLimit: 10, OnError: "mark-down"},
 				Upstream:       config.Upstream{Protocol: "h1", Verify: true, ProxyProtocol: "none"},

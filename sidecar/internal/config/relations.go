@@ -33,6 +33,7 @@ func (l *loader) relations() {
 			l.conflict("needs mode http", "", key+".retry_on", key+".mode")
 		}
 		l.policyRelations(key, s)
+		l.pauseRelations(key, s)
 		l.previewRelations(key, s)
 		if d := s.Damping; d.Min > d.Max {
 			l.conflict("is more than damping.max, "+short(d.Max), short(d.Min), key+".damping.min", key+".damping.max")

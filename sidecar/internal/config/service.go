@@ -45,6 +45,7 @@ type Service struct {
 	Damping    Damping
 
 	Policy  Policy
+	Pause   Pause
 	Preview Preview
 
 	ServerOptions string   // as written; Options has them checked
@@ -116,6 +117,7 @@ func serviceSettings() []setting[Service] {
 	table = append(table, serviceDamping()...)
 	table = append(table, serviceCheck()...)
 	table = append(table, servicePolicy()...)
+	table = append(table, servicePause()...)
 	table = append(table, servicePreview()...)
 	table = append(table, serviceRoom()...)
 	return append(table, serviceLines()...)

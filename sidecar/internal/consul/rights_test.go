@@ -46,12 +46,12 @@ func TestPages_ConsulTokens_AllowWhatIsAskedByEachRule(t *testing.T) {
 	for name, asked := range map[string][]func(*api.Client) error{
 		"sidecar.hcl": {
 			lists("api"), registers("pointsman-sidecar"), registers("lb"), reads("pointsman/deployments/api"),
-			writes("pointsman/rollouts/api"), locks("pointsman/rollout-leaders/api"),
+			writes("pointsman/rollouts/api"), locks("pointsman/rollout-leaders/api"), writes("pointsman/pauses/api"),
 		},
 		"program.hcl": {registers("api"), lists("pointsman-sidecar")},
 		"deploy.hcl": {
 			lists("api"), lists("pointsman-sidecar"), locks("pointsman/deployments/api"),
-			writes("pointsman/rollouts/api"), reads("pointsman/rollout-leaders/api"),
+			writes("pointsman/rollouts/api"), reads("pointsman/rollout-leaders/api"), writes("pointsman/pauses/api"),
 		},
 	} {
 		rules := policies[name]

@@ -355,7 +355,7 @@ func (s *backendSite) words(c *optionService) string {
 	}
 	for _, p := range cfg.Profiles {
 		if p.Name == c.name {
-			return renderService(p.Service).Options()
+			return renderService(cfg, p.Service).Options()
 		}
 	}
 	return ""

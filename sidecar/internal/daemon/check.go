@@ -52,6 +52,9 @@ func RunChecks(ctx context.Context, cfg config.Config, adopt, offline bool) []Fi
 	if cfg.HAProxy.Exporter.Bind != "" {
 		add("exporter", cfg.HAProxy.Exporter.Bind, checkExporter(ctx, cfg))
 	}
+	if err := checkPause(ctx, cfg); err != nil {
+		add("pause", "", err)
+	}
 	rejected := checkTemplate(ctx, cfg)
 	if base := cfg.HAProxy.BaseConfig; base != "" {
 		f := checkBase(cfg, rejected)

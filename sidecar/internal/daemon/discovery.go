@@ -409,6 +409,7 @@ func automatic(set reconcile.Settings) reconcile.Settings {
 
 // reconfigure has the agent go on with other settings. The caller holds mu.
 func (d *Daemon) reconfigure(r *render.Renderer, set reconcile.Settings) {
+	r, set = d.withPauses(r, set)
 	d.newest = r
 	d.agent.Reconfigure(set)
 	set.Automatic, set.OnlyRoutes = false, false // they are of this once

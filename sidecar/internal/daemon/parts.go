@@ -34,10 +34,10 @@ import (
 func Policy(cfg config.Config, r *render.Renderer) []plan.Service {
 	services := make([]plan.Service, 0, len(cfg.Services)+len(cfg.Gone))
 	for _, s := range cfg.Services {
-		services = append(services, policyOf(s, r))
+		services = append(services, policyOf(cfg, s, r))
 	}
 	for _, s := range cfg.Gone {
-		p := policyOf(s, r)
+		p := policyOf(cfg, s, r)
 		p.Gone = true
 		services = append(services, p)
 	}
@@ -45,8 +45,8 @@ func Policy(cfg config.Config, r *render.Renderer) []plan.Service {
 }
 
 // policyOf is one of them.
-func policyOf(s config.Service, r *render.Renderer) plan.Service {
-	own := renderService(s)
+func policyOf(cfg config.Config, s config.Service, r *render.Renderer) plan.Service {
+	own := renderService(cfg, s)
 	defaults, byReload := r.Defaults(own.Defaults)
 	return plan.Service{
 		Name: s.Name, Backend: s.Backend, Defaults: defaults, Mode: string(s.Mode), ByReload: cmp.Or(byReload, s.ByReload),
@@ -102,9 +102,10 @@ func renderSettings(cfg config.Config) render.Settings {
 		}
 	}
 	for _, svc := range cfg.Services {
-		s.Services = append(s.Services, renderService(svc))
+		s.Services = append(s.Services, renderService(cfg, svc))
 	}
 	s.Profiles = renderProfiles(cfg)
+	s.Pauses.Backends = pausable(cfg)
 	if len(cfg.Frontends) > 0 {
 		s.MapPath = mapPath(h.Config)
 	}
@@ -148,7 +149,7 @@ func renderProfiles(cfg config.Config) (out []render.Service) {
 	for _, p := range cfg.Profiles {
 		if p.IsShared() {
 			p.Service.Profile = p.Name
-			out = append(out, renderService(p.Service))
+			out = append(out, renderService(cfg, p.Service))
 		}
 	}
 	return out
@@ -158,8 +159,9 @@ func renderProfiles(cfg config.Config) (out []render.Service) {
 // line for all of them (docs/haproxy-facts.md, fact 41).
 const backendName = "%[be_name]"
 
-func renderService(s config.Service) render.Service {
+func renderService(cfg config.Config, s config.Service) render.Service {
 	out := renderOwn(s)
+	out.BackendExtra = append(out.BackendExtra, s.PauseLines(pauseFile(cfg))...)
 	if s.Profile != "" {
 		out.Defaults, out.Check.Host = "pointsman.profile."+s.Profile, cmp.Or(s.Check.Host, backendName)
 	}
@@ -216,7 +218,11 @@ func makeRenderer(cfg config.Config, peers []render.Peer, withCopies bool) (*ren
 	if err := withCertificates(cfg, &s, withCopies); err != nil {
 		return nil, err
 	}
-	return render.New(name, text, s)
+	r, err := render.New(name, text, s)
+	if err != nil || len(s.Pauses.Backends) == 0 {
+		return r, err
+	}
+	return r.WithPauses(savedPauses(cfg)), nil
 }
 
 // renderer is a Renderer as the agent wants it.
@@ -397,7 +403,7 @@ func settings(cfg config.Config, r *render.Renderer) reconcile.Settings {
 		ReloadDebounce: cfg.Reload.Debounce, ReloadMaxDelay: cfg.Reload.MaxDelay,
 		ReloadInterval: cfg.Reload.MinInterval, MaxOldWorkers: cfg.Reload.MaxOldWorkers, MaxOldWorkersMemory: cfg.Reload.MaxMemory,
 		Reconcile: cfg.ReconcileInterval, FileDelay: cfg.FileDelay,
-		Maps: routeMaps(cfg),
+		Maps: routeMaps(cfg), Pauses: pauseMap(cfg),
 	}
 }
 

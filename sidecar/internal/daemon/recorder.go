@@ -20,6 +20,7 @@ type counted struct {
 	instances              *reconcile.InstanceState // the first of them: a slice that has changed is another
 	n                      int
 	rejected, beyond, held int
+	isPaused               bool
 }
 
 // State counts the servers by phase.
@@ -55,7 +56,7 @@ func (r *recorder) count(backends []reconcile.ServiceState, all map[string]count
 	out := metrics.Service{Name: backends[0].Name, Servers: map[string]int{}}
 	isUnchanged := true
 	for _, svc := range backends {
-		c := counted{n: len(svc.Instances), rejected: len(svc.Rejected) - svc.BeyondLimit, beyond: svc.BeyondLimit, held: len(svc.Guard.Held)}
+		c := counted{n: len(svc.Instances), rejected: len(svc.Rejected) - svc.BeyondLimit, beyond: svc.BeyondLimit, held: len(svc.Guard.Held), isPaused: svc.Pause != nil && !svc.Pause.Applied.IsZero()}
 		if c.n > 0 {
 			c.instances = &svc.Instances[0]
 		}
@@ -69,6 +70,7 @@ func (r *recorder) count(backends []reconcile.ServiceState, all map[string]count
 	for _, svc := range backends {
 		c := all[svc.Backend]
 		out.Beyond += c.beyond
+		out.IsPaused = out.IsPaused || c.isPaused
 		out.Rejected, out.Held = out.Rejected+c.rejected, out.Held+c.held
 		for _, i := range svc.Instances {
 			out.Servers[string(i.Phase)]++

@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -52,7 +53,7 @@ func fixedWeights(s config.Service) string {
 }
 
 // newMover moves rollouts by what the load balancers have counted.
-func newMover(cfg config.Config, all *rollout.Overlay, state func() *reconcile.State, judge *canaryJudge, log hclog.Logger) (*rollout.Mover, error) {
+func newMover(cfg config.Config, all *rollout.Overlay, state func() *reconcile.State, isPaused func(service string) bool, judge *canaryJudge, log hclog.Logger) (*rollout.Mover, error) {
 	kv, err := consul.NewKV(ConsulOptions(cfg, log))
 	if err != nil {
 		return nil, err
@@ -61,7 +62,9 @@ func newMover(cfg config.Config, all *rollout.Overlay, state func() *reconcile.S
 		if !state().HAProxy.Running {
 			return nil // it cannot judge: another leads
 		}
-		return all.Running()
+		running := all.Running()
+		maps.DeleteFunc(running, func(service string, _ *rollout.Document) bool { return isPaused(service) })
+		return running
 	}
 	return &rollout.Mover{KV: kv, Name: cfg.Name, Running: running, Now: time.Now, Log: log, Judge: judge.judge, Forget: judge.forget, Numbers: judge.numbers}, nil
 }

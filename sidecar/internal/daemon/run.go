@@ -24,6 +24,7 @@ import (
 	"github.com/pointsman/pointsman/sidecar/internal/fleet"
 	"github.com/pointsman/pointsman/sidecar/internal/flight"
 	"github.com/pointsman/pointsman/sidecar/internal/metrics"
+	"github.com/pointsman/pointsman/sidecar/internal/pause"
 	"github.com/pointsman/pointsman/sidecar/internal/reconcile"
 	"github.com/pointsman/pointsman/sidecar/internal/render"
 	"github.com/pointsman/pointsman/sidecar/internal/rollout"
@@ -54,12 +55,13 @@ type Daemon struct {
 
 	systemd notifier
 
-	mu     sync.Mutex // of what changes after the start: cfg, peers, found, newest, set
+	mu     sync.Mutex // of what changes after the start: cfg, peers, found, newest, set, pauses
 	peers  []render.Peer
 	found  route.Found
 	newest *render.Renderer // of the settings of now
 	set    reconcile.Settings
 	finder *finder
+	pauses pauseKeeper
 
 	options Options
 	decided *flight.Recorder
@@ -89,8 +91,8 @@ func New(ctx context.Context, cfg config.Config, o Options) (*Daemon, error) {
 		return nil, err
 	}
 	whole := cfg.With(found)
-	set := settings(whole, r)
-	d := &Daemon{started: cfg, set: set, cfg: cfg, render: r, newest: r, log: NewLogger(cfg, o.Log), peers: savedPeers(cfg), found: found, options: o, decided: flight.NewRecorder(time.Now)}
+	d := &Daemon{pauses: pauseKeeper{known: savedPauses(cfg), change: make(chan struct{}, 1)}, started: cfg, cfg: cfg, render: r, log: NewLogger(cfg, o.Log), peers: savedPeers(cfg), found: found, options: o, decided: flight.NewRecorder(time.Now)}
+	d.newest, d.set = d.withPauses(r, settings(whole, r))
 	if d.file, err = NewFile(cfg); err != nil {
 		return nil, err
 	}
@@ -126,7 +128,7 @@ func New(ctx context.Context, cfg config.Config, o Options) (*Daemon, error) {
 	}
 	d.agent, err = reconcile.New(reconcile.Options{
 		Name: cfg.Name, Version: o.Version, Catalog: d.catalog, RolloutsError: d.catalog.Err, HAProxy: p, Maps: p, File: d.file, Drains: NewStateFile(cfg), OldWorkersMemory: p.OldWorkersMemory,
-		Settings: set, Recorder: event.NewRecorder(happened, next, time.Now), Decided: d.decided.Decided, Logger: d.log,
+		Settings: d.set, Recorder: event.NewRecorder(happened, next, time.Now), Decided: d.decided.Decided, Logger: d.log,
 	})
 	if err != nil {
 		return nil, err
@@ -157,7 +159,7 @@ func (d *Daemon) addRollouts() (err error) {
 	}
 	d.counters = countersOf(d.agent.State, d.haproxy.Counters)
 	judge := &canaryJudge{state: d.agent.State, read: allCounters(d.cfg.Name, d.counters, d.others), now: time.Now}
-	d.mover, err = newMover(d.cfg, d.catalog, d.agent.State, judge, d.log.Named("rollout"))
+	d.mover, err = newMover(d.cfg, d.catalog, d.agent.State, d.isPaused, judge, d.log.Named("rollout"))
 	return err
 }
 
@@ -216,17 +218,18 @@ func (d *Daemon) newAPI(happened *event.Log, watched *reconcile.InvariantWatch, 
 		Ready: func() (bool, string) { s := d.agent.State(); return s.Ready, s.NotReady },
 		Watch: watch(d.agent, d.source), Drained: watched.Drained, Attend: d.agent.Attend, Events: happened, Release: releaser(d.agent), SetDrain: drainer(d.agent), SetMaintenance: maintainer(d.started, d.haproxy),
 		ChangeRollout: rolloutChanger(store, d.cfg.Name),
-		Alive:         d.alive, Summary: func() string { return d.agent.State().Summary() }, Metrics: registry, Logger: d.log.Named("api"),
+		Paused:        pauseReader(d.cfg.Name, d.agent.State, d.canPauseBackend, d.haproxy.Held), SetPause: d.pauseSetter(pause.Store{KV: store.KV}),
+		Alive: d.alive, Summary: func() string { return d.agent.State().Summary() }, Metrics: registry, Logger: d.log.Named("api"),
 	})
 }
 
 // state is the agent's as others see it.
 func (d *Daemon) state() *reconcile.State { return withFirstIndexes(d.agent.State(), d.source) }
 
-// MayStart returns why the sidecar must not run: an exporter that HAProxy does not have,
+// MayStart returns why the sidecar must not run: what the settings ask for and HAProxy does not have,
 // or a HAProxy that serves what is not ours. What the operator has agreed to is logged.
 func (d *Daemon) MayStart(ctx context.Context) error {
-	if err := checkExporter(ctx, d.cfg); err != nil {
+	if err := errors.Join(checkExporter(ctx, d.cfg), checkPause(ctx, d.cfg)); err != nil {
 		return err
 	}
 	err := Takeover(ctx, d.cfg, d.render, true)
@@ -334,6 +337,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 	group.Go(func() error { return d.followPeers(ctx, cfg) })
 	group.Go(func() error { return d.keepCertificates(ctx) })
 	group.Go(func() error { return d.followFound(ctx) })
+	group.Go(func() error { return d.followPauses(ctx) })
 	if d.traces != nil {
 		group.Go(func() error { d.traces.Run(ctx); return nil })
 	}
@@ -376,6 +380,7 @@ func (d *Daemon) hold(ctx context.Context, name string) (*render.Lock, error) {
 	d.mu.Lock()
 	d.setFound(SavedFound(d.cfg)) // the sidecar before may have written it meanwhile
 	d.mu.Unlock()
+	d.setPauses(savedPauses(d.started), nil)
 	return lock, nil
 }
 
@@ -425,7 +430,7 @@ func (d *Daemon) reloadConfig(ctx context.Context) {
 		d.log.Error("invalid configuration, keeping current", "error", err)
 		return
 	}
-	if err := checkExporter(ctx, cfg); err != nil {
+	if err := errors.Join(checkExporter(ctx, cfg), checkPause(ctx, cfg)); err != nil {
 		d.log.Error("invalid configuration, keeping current", "error", err)
 		return
 	}

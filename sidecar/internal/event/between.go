@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/pointsman/pointsman/sidecar/internal/reconcile"
 )
@@ -58,6 +59,13 @@ func ofService(was, is *reconcile.ServiceState) (events []Event) {
 		events = append(events, Event{Kind: GuardHeld, Service: is.Name, Backend: is.Backend, Detail: fmt.Sprintf("%d held", held)})
 	} else if held == 0 && len(was.Guard.Held) > 0 {
 		events = append(events, Event{Kind: GuardReleased, Service: is.Name, Backend: is.Backend})
+	}
+	paused := func(s *reconcile.ServiceState) bool { return s.Pause != nil && !s.Pause.Applied.IsZero() }
+	switch before, now := paused(was), paused(is); {
+	case now && !before:
+		events = append(events, Event{Kind: ServicePaused, Service: is.Name, Backend: is.Backend, Reason: is.Pause.Reason, Detail: "until " + is.Pause.Until.Format(time.RFC3339)})
+	case before && !now:
+		events = append(events, Event{Kind: ServiceResumed, Service: is.Name, Backend: is.Backend})
 	}
 	rejected := make(map[reconcile.RejectedState]bool, len(was.Rejected))
 	for _, r := range was.Rejected {

@@ -110,6 +110,8 @@ func TestRecorder_WhatTheAgentDoes_IsAnEventEach(t *testing.T) {
 	}
 }
 
+var noon = time.Date(2026, 11, 30, 12, 0, 0, 0, time.UTC)
+
 func TestBetween_TwoBackendsOfAService_EachIsComparedWithItself(t *testing.T) {
 	state := func(phase reconcile.Phase) *reconcile.State {
 		up := reconcile.InstanceState{ID: "a", Node: "n", Server: "slot-1", Health: "passing", Phase: reconcile.PhaseUp, Weight: 1}
@@ -186,6 +188,19 @@ func TestBetween_TwoStates_WhatChangedAndNothingElse(t *testing.T) {
 		"not ready":      {nil, nil, func(_, is *reconcile.State) { is.Ready, is.NotReady = false, "why" }, []Event{{Kind: NotReady, Error: "why"}}},
 		"a hold":         {nil, nil, func(_, is *reconcile.State) { is.Services[0].Guard.Held = []string{"a"} }, []Event{{Kind: GuardHeld, Service: "api", Detail: "1 held"}}},
 		"its end":        {nil, nil, func(was, _ *reconcile.State) { was.Services[0].Guard.Held = []string{"a"} }, []Event{{Kind: GuardReleased, Service: "api"}}},
+		"a pause": {
+			nil, nil, func(_, is *reconcile.State) {
+				is.Services[0].Pause = &reconcile.PauseState{Until: noon.Add(time.Minute), Reason: "why", Applied: noon}
+			},
+			[]Event{{Kind: ServicePaused, Service: "api", Reason: "why", Detail: "until " + noon.Add(time.Minute).Format(time.RFC3339)}},
+		},
+		"one that HAProxy does not have": {nil, nil, func(_, is *reconcile.State) { is.Services[0].Pause = &reconcile.PauseState{Until: noon} }, nil},
+		"the end of a pause": {
+			nil, nil, func(was, _ *reconcile.State) {
+				was.Services[0].Pause = &reconcile.PauseState{Until: noon, Applied: noon}
+			},
+			[]Event{{Kind: ServiceResumed, Service: "api"}},
+		},
 		"a rejected instance": {
 			nil, nil, func(_, is *reconcile.State) {
 				is.Services[0].Rejected = []reconcile.RejectedState{{ID: "x", Node: "n", Error: "why"}}

@@ -41,6 +41,9 @@ const (
 	GuardHeld     Kind = "guard_held" // mass removal blocked
 	GuardReleased Kind = "guard_released"
 
+	ServicePaused  Kind = "service_paused"  // new requests wait in HAProxy
+	ServiceResumed Kind = "service_resumed" // by an operator, or at the deadline
+
 	ReloadDone   Kind = "reload_done"
 	ReloadFailed Kind = "reload_failed"
 	FileFailed   Kind = "file_failed" // haproxy.cfg could not be written

@@ -111,20 +111,23 @@ func (c *Client) updateMap(ctx context.Context, file string, u route.Update, wan
 		return c.replaceMap(ctx, file, want)
 	}
 	for _, change := range u.Changes {
-		text := ""
-		switch change.Kind {
-		case route.Add:
-			text = fmt.Sprintf("add map %s %s %s", file, change.Key, change.Value)
-		case route.Set:
-			text = fmt.Sprintf("set map %s %s %s", file, change.Key, change.Value)
-		case route.Del:
-			text = fmt.Sprintf("del map %s %s", file, change.Key)
-		}
-		if err := c.sendMap(ctx, []string{text}, silent); err != nil {
+		if err := c.sendMap(ctx, []string{commandOf(file, change)}, silent); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// commandOf changes one key of a map.
+func commandOf(file string, change route.Change) string {
+	switch change.Kind {
+	case route.Set:
+		return fmt.Sprintf("set map %s %s %s", file, change.Key, change.Value)
+	case route.Del:
+		return fmt.Sprintf("del map %s %s", file, change.Key)
+	default:
+		return fmt.Sprintf("add map %s %s %s", file, change.Key, change.Value)
+	}
 }
 
 // newVersion is the answer to `prepare map`.

@@ -33,22 +33,16 @@ func (c *Client) Traffic(ctx context.Context, backends []string) (Traffic, error
 	if err != nil || c.master == (endpoint{}) {
 		return current, err
 	}
-	workers, err := c.oldWorkers(ctx, pid)
+	err = c.eachOldWorker(ctx, pid, func(ask asker) error {
+		old, _, err := readTraffic(ctx, ask, backends)
+		if err == nil {
+			current.UnderWay += old.UnderWay
+			current.OldWorkers++
+		}
+		return err
+	})
 	if err != nil {
 		return Traffic{}, err
-	}
-	for _, w := range workers {
-		old, _, err := readTraffic(ctx, func(ctx context.Context, commands []string) (string, error) {
-			return c.askOldWorker(ctx, w, commands)
-		}, backends)
-		if errors.Is(err, errNoWorker) {
-			continue // it has ended meanwhile
-		}
-		if err != nil {
-			return Traffic{}, err
-		}
-		current.UnderWay += old.UnderWay
-		current.OldWorkers++
 	}
 	return current, nil
 }

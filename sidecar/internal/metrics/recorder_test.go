@@ -265,7 +265,7 @@ func TestADrainIsMeasuredFromItsFirstStepToItsLast(t *testing.T) {
 func TestStateIsShown(t *testing.T) {
 	b := newBench(t)
 	b.Update(metrics.State{Ready: true, Running: true, LeftOut: 3, Behind: 7, BehindSince: b.now.Add(-12 * time.Second), Services: []metrics.Service{
-		{Name: "api", Servers: map[string]int{"up": 3}, Rejected: 1, Beyond: 5, Held: 2, Damped: 4},
+		{Name: "api", Servers: map[string]int{"up": 3}, Rejected: 1, Beyond: 5, Held: 2, Damped: 4, IsPaused: true},
 	}})
 	b.want("behind", b.series("pointsman_behind_changes"), map[string]float64{"": 7})
 	b.want("since", b.series("pointsman_behind_seconds"), map[string]float64{"": 12})
@@ -278,6 +278,7 @@ func TestStateIsShown(t *testing.T) {
 	})
 	b.want("rejected", b.series("pointsman_instances_rejected"), map[string]float64{"service=api": 1})
 	b.want("damped", b.series("pointsman_damped_instances"), map[string]float64{"service=api": 4})
+	b.want("paused", b.series("pointsman_service_paused"), map[string]float64{"service=api": 1})
 	b.want("held", b.series("pointsman_guard_held_servers"), map[string]float64{"service=api": 2})
 	b.Update(metrics.State{})
 	b.want("ready", b.series("pointsman_ready"), map[string]float64{"": 0})
@@ -291,7 +292,7 @@ func TestTheSeriesOfAServiceThatIsGoneGo(t *testing.T) {
 	b.Update(metrics.State{Services: []metrics.Service{{Name: "web"}}})
 	// What is still on its way must not bring it back.
 	b.Step("api", plan.Step{Kind: plan.SetReady, Reason: plan.Drift}, nil)
-	for _, name := range []string{"servers", "instances_rejected", "instances_beyond_limit", "guard_held_servers", "damped_instances", "drift_corrections_total", "consul_last_contact_seconds"} {
+	for _, name := range []string{"servers", "instances_rejected", "instances_beyond_limit", "guard_held_servers", "damped_instances", "service_paused", "drift_corrections_total", "consul_last_contact_seconds"} {
 		got := b.series("pointsman_" + name)
 		for labels := range got {
 			if strings.Contains(labels, "service=api") {

@@ -14,7 +14,7 @@ import (
 // kept as metrics they take some 4 kB for each service. How old the knowledge of a
 // service is grows while nothing happens, and is reckoned then, too.
 type services struct {
-	age, servers, rejected, beyond, held, damped, drift *prometheus.Desc
+	age, servers, rejected, beyond, held, damped, paused, drift *prometheus.Desc
 
 	phases []string
 	health func(service string) catalog.SourceHealth
@@ -29,6 +29,7 @@ type services struct {
 type numbers struct {
 	servers                        []int // by phase, as services.phases
 	rejected, beyond, held, damped int
+	isPaused                       bool
 	drift                          int // corrections so far
 }
 
@@ -43,6 +44,7 @@ func newServices(o Options) *services {
 		beyond:   desc("instances_beyond_limit", "Instances ignored because their service has more than `max_instances`, by service."),
 		held:     desc("guard_held_servers", "Servers that the guard keeps although Consul reports them lost, by service."),
 		damped:   desc("damped_instances", "Passing instances that are suppressed because of flapping, by service."),
+		paused:   desc("service_paused", "1 while new requests of the service wait in HAProxy because it is paused, else 0; by service."),
 		drift:    desc("drift_corrections_total", "Drift corrections: changes that reverted what another program changed in HAProxy, by service."),
 		phases:   o.Phases, health: o.Health, now: o.Now, start: o.Now(),
 		all: map[string]*numbers{},
@@ -71,7 +73,7 @@ func (n *numbers) set(s *Service, phases []string) {
 	for i, phase := range phases {
 		n.servers[i] = s.Servers[phase]
 	}
-	n.rejected, n.beyond, n.held, n.damped = s.Rejected, s.Beyond, s.Held, s.Damped
+	n.rejected, n.beyond, n.held, n.damped, n.isPaused = s.Rejected, s.Beyond, s.Held, s.Damped, s.IsPaused
 }
 
 // corrected counts a correction, unless the service has gone meanwhile: its series would
@@ -86,7 +88,7 @@ func (s *services) corrected(service string) {
 
 // Describe implements prometheus.Collector.
 func (s *services) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{s.age, s.servers, s.rejected, s.beyond, s.held, s.damped, s.drift} {
+	for _, d := range []*prometheus.Desc{s.age, s.servers, s.rejected, s.beyond, s.held, s.damped, s.paused, s.drift} {
 		ch <- d
 	}
 }
@@ -118,6 +120,7 @@ func (s *services) Collect(ch chan<- prometheus.Metric) {
 		gauge(s.beyond, float64(r.beyond), r.name)
 		gauge(s.held, float64(r.held), r.name)
 		gauge(s.damped, float64(r.damped), r.name)
+		gauge(s.paused, number(r.isPaused), r.name)
 		ch <- prometheus.MustNewConstMetric(s.drift, prometheus.CounterValue, float64(r.drift), r.name)
 	}
 }

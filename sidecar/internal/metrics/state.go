@@ -24,6 +24,7 @@ type Service struct {
 	Beyond   int            // instances left out because the service has too many
 	Held     int            // servers that the guard holds
 	Damped   int            // instances that are kept out because they flap
+	IsPaused bool           // its new requests wait in HAProxy
 
 	// IsUnchanged stands for the numbers of the State before: the others are not set.
 	IsUnchanged bool

@@ -30,6 +30,7 @@ type Settings struct {
 	Damping  map[string]Damping // by service; one that is absent damps no instance
 	Rotation bool               // the file has the backend plan.RotationBackend
 	Maps     []RouteMap         // the routes of each frontend
+	Pauses   PauseMap
 
 	ReloadDebounce, ReloadMaxDelay time.Duration // how long changes that need a reload wait for more of their kind
 	ReloadInterval                 time.Duration // from the end of one reload to the start of the next, at least
@@ -42,8 +43,8 @@ type Settings struct {
 	// Automatic says that no operator has changed them: reloads keep their pace, so that
 	// the source of the change cannot have HAProxy reload all the time.
 	Automatic bool
-	// OnlyRoutes says that nothing differs from the settings before but Maps, and what
-	// Renderer renders of them: all else that is known stays.
+	// OnlyRoutes says that nothing differs from the settings before but Maps and Pauses, and
+	// what Renderer renders of them: all else that is known stays.
 	OnlyRoutes bool
 }
 
@@ -129,6 +130,7 @@ type Agent struct {
 	files     fileKeeper
 	reloads   reloadKeeper
 	routes    routeKeeper
+	pauses    pauseKeeper
 	guard     guardKeeper
 	isolated  isolated
 	flaps     flapKeeper
@@ -382,7 +384,7 @@ func (a *Agent) pass(ctx context.Context) time.Duration {
 		again = a.trouble.retry.next(a.jitter)
 	default:
 		// A reload that is due comes first: it writes the file, too.
-		again = min(again, a.tendReload(ctx, p), a.syncFile(ctx, p), a.pollDelay(p), a.guard.next(time.Now(), a.set.Services), a.tendFlaps(time.Now()), a.syncRoutes(ctx))
+		again = min(again, a.tendReload(ctx, p), a.syncFile(ctx, p), a.pollDelay(p), a.guard.next(time.Now(), a.set.Services), a.tendFlaps(time.Now()), a.syncPauses(ctx), a.syncRoutes(ctx))
 		a.noteApplied(p)
 		a.noteHolds()
 		a.noteDown(p)

@@ -74,6 +74,7 @@ func (a *Agent) publish(snap catalog.Snapshot, p plan.Plan) {
 	}
 	rollouts := a.rolloutsError()
 	s.Consul.Reachable, s.Consul.RolloutsError, s.Consul.RolloutsUnknown = true, text(rollouts), errors.Is(rollouts, catalog.ErrWithoutRollouts)
+	s.Consul.PausesError = a.set.Pauses.Error
 	waiting, isPending := waitingByServer(p), func(string) bool { return false }
 	if s.File.Pending {
 		isPending = a.pendingFor(p)
@@ -81,6 +82,7 @@ func (a *Agent) publish(snap catalog.Snapshot, p plan.Plan) {
 	for _, svc := range a.published() {
 		health := a.catalog.Health(svc.Backend)
 		state := a.serviceState(*svc, snap.Service(svc.Backend), health, p, waiting[svc.Backend])
+		state.Pause = a.pauseState(*svc)
 		state.filePending = isPending(svc.Backend)
 		s.Consul.take(&state, health)
 		s.Services = append(s.Services, state)

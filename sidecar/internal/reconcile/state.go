@@ -80,6 +80,8 @@ type ConsulState struct {
 	Error       string    `json:"error,omitempty"`
 	// RolloutsError is why the rollouts cannot be read; the last known ones stay.
 	RolloutsError string `json:"rollouts_error,omitempty"`
+	// PausesError is why the pauses of services cannot be read; the last known ones stay.
+	PausesError string `json:"pauses_error,omitempty"`
 	// RolloutsUnknown says that there are no last known ones: instances have their own weights.
 	RolloutsUnknown bool `json:"rollouts_unknown,omitempty"`
 }
@@ -140,6 +142,7 @@ type ServiceState struct {
 	BeyondLimit int           `json:"beyond_max_instances"`
 	Guard       GuardState    `json:"guard"`
 	Rollout     *RolloutState `json:"rollout,omitempty"` // absent: none is recorded
+	Pause       *PauseState   `json:"pause,omitempty"`   // absent: it is not paused
 
 	// filePending is whether haproxy.cfg may not have what HAProxy runs of the service.
 	filePending bool
@@ -153,6 +156,17 @@ type RolloutState struct {
 	ModifiedAt time.Time    `json:"modified_at,omitzero"`
 	Ignored    string       `json:"ignored,omitempty"` // why the shares are not the weights
 	Refused    string       `json:"refused,omitempty"` // why the newest document in Consul is not used
+}
+
+// PauseState is the pause of a service: its new requests wait in HAProxy.
+type PauseState struct {
+	Until      time.Time `json:"until,omitzero"` // when they go on at the latest
+	ModifiedBy string    `json:"modified_by,omitempty"`
+	ModifiedAt time.Time `json:"modified_at,omitzero"`
+	Reason     string    `json:"reason,omitempty"`
+	Applied    time.Time `json:"applied,omitzero"`  // since when HAProxy has it; zero: not yet
+	Problem    string    `json:"problem,omitempty"` // why it has not
+	Refused    string    `json:"refused,omitempty"` // why the newest document in Consul is not used
 }
 
 // ShareState is the part of one version, wanted and as HAProxy has it.

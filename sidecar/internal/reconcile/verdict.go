@@ -53,6 +53,9 @@ func (s *State) Verdict() Verdict {
 	} else if e != "" {
 		v.add(InStep, "rollouts cannot be read, keeping last known: "+e)
 	}
+	if e := s.Consul.PausesError; e != "" {
+		v.add(Degraded, "pauses of services cannot be read, keeping last known: "+e)
+	}
 	v.file(s.File)
 	if r := s.Reloads; r.Error != "" {
 		v.add(Degraded, "reload failed, previous configuration still active: "+r.Error)
@@ -127,6 +130,7 @@ func (v *Verdict) service(s *ServiceState, running bool) {
 		add(Degraded, "mass removal blocked, the guard holds %s", count(n, "server"))
 	}
 	v.rollout(s)
+	v.pause(s)
 	if n := len(s.Rejected); n > 0 {
 		add(Degraded, "%s rejected", count(n, "instance"))
 	}

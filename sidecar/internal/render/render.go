@@ -234,6 +234,7 @@ func (r *Renderer) render(backends []plan.FileBackend) ([]byte, error) {
 		}
 	}
 	writeRoutes(&out, r.settings.Frontends)
+	r.writePauses(&out)
 	writeFound(&out, r.settings.Found)
 	for _, k := range r.kept {
 		fmt.Fprintf(&out, "\n# Previous version: HAProxy rejects the current one.\n%s", k.text)

@@ -57,6 +57,8 @@ type Settings struct {
 
 	// Found is what of the services and routes was found in Consul.
 	Found route.Found `json:"-"` // its backends are in the marker
+
+	Pauses Pauses `json:"-"` // its rules are in the marker, as lines of the backends
 }
 
 // Timeout is one of HAProxy's timeouts.

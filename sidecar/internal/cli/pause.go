@@ -1,0 +1,232 @@
+package cli
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/spf13/cobra"
+
+	"github.com/pointsman/pointsman/registrator/sidecarapi"
+	"github.com/pointsman/pointsman/sidecar/internal/catalog"
+	"github.com/pointsman/pointsman/sidecar/internal/config"
+	"github.com/pointsman/pointsman/sidecar/internal/consul"
+	"github.com/pointsman/pointsman/sidecar/internal/daemon"
+	"github.com/pointsman/pointsman/sidecar/internal/pause"
+	"github.com/pointsman/pointsman/sidecar/internal/reconcile"
+)
+
+type pauseOptions struct {
+	sidecarOptions
+	service, reason string
+	hold, wait      time.Duration
+	json            bool
+}
+
+func pauseCommand(env Env) *cobra.Command {
+	var o pauseOptions
+	cmd := &cobra.Command{
+		Use:   "pause [SERVICE]",
+		Short: "Let a service's requests wait in HAProxy; without a name, list the services that are paused",
+		Long: fmt.Sprintf(`Let the new requests of a service wait in HAProxy, on all load balancers, until "resume" or
+until --hold is over, and wait until no server has one of those before. Then a migration
+may run. The service needs the setting pause.max. The command runs anywhere that reaches
+Consul and the sidecars; its token needs key:write below %s. A service that is
+paused gets the new deadline.
+
+If that does not come to pass within --wait on every load balancer, the pause is ended,
+unless the service was paused before. With --wait 0s the command returns once the pause is
+recorded, and asks no sidecar. Without a name the sidecar of this load balancer tells which
+services are paused.
+
+Exit codes: %d no server has a request any more, %d failed, %d invalid arguments, %d the
+pause was changed by others at the same time and nothing was done, 128+n ended by signal n.`, pause.Prefix, ExitOK, ExitFailure, ExitUsage, ExitLocked),
+		Args:              cobra.MaximumNArgs(1),
+		ValidArgsFunction: completeServices(env),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return listPauses(cmd, env, o.json)
+			}
+			o.service = args[0]
+			return runPause(cmd, env, &o)
+		},
+	}
+	f := cmd.Flags()
+	f.DurationVar(&o.hold, "hold", 30*time.Second, fmt.Sprintf("time until requests go on by themselves, 1s to %s; requests that wait for longer than pause.max get 503", pause.MaxHold))
+	f.DurationVar(&o.wait, "wait", 10*time.Second, "longest wait until no server has a request of the service; 0s does not wait")
+	f.StringVar(&o.reason, "reason", "", "why, for others")
+	f.BoolVar(&o.json, "json", false, "print JSON")
+	o.flags(f)
+	return cmd
+}
+
+func resumeCommand(env Env) *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "resume SERVICE",
+		Short: "End what \"pause\" began: the requests of a service go on",
+		Long: `End what "pause" began: the requests that wait go on within a second, on all load balancers.
+The command returns once that is recorded in Consul. A service that is not paused stays as it
+is.`,
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: completeServices(env),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			_, store, err := newPauseStore(cmd, env)
+			if err != nil {
+				return err
+			}
+			defer store.KV.Close()
+			was, is, err := store.Change(cmd.Context(), args[0], pause.Change(deployer(env), "", 0, time.Now()))
+			switch {
+			case err != nil:
+				return pauseError(err)
+			case asJSON:
+				return failure(json.NewEncoder(env.Stdout).Encode(is))
+			case was == is:
+				_, err = fmt.Fprintf(env.Stdout, "%s was not paused\n", catalog.Printable(args[0]))
+			default:
+				_, err = fmt.Fprintf(env.Stdout, "%s goes on, after %s\n", catalog.Printable(args[0]), is.ModifiedAt.Sub(was.ModifiedAt))
+			}
+			return failure(err)
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print the document as JSON")
+	return cmd
+}
+
+func newPauseStore(cmd *cobra.Command, env Env) (config.Config, pause.Store, error) {
+	cfg, err := loadForDeploy(cmd, env)
+	if err != nil {
+		return cfg, pause.Store{}, &exitError{code: ExitUsage, err: err}
+	}
+	kv, err := consul.NewKV(daemon.ConsulOptions(cfg, hclog.NewNullLogger()))
+	if err != nil {
+		return cfg, pause.Store{}, &exitError{code: ExitUsage, err: err}
+	}
+	return cfg, pause.Store{KV: kv}, nil
+}
+
+func pauseError(err error) error {
+	if _, is := errors.AsType[*pause.ChangedError](err); is {
+		return &exitError{code: ExitLocked, err: err}
+	}
+	return failure(err)
+}
+
+func runPause(cmd *cobra.Command, env Env, o *pauseOptions) error {
+	errWait := error(nil)
+	if o.wait < 0 || o.wait >= o.hold {
+		errWait = fmt.Errorf("--wait %s: must be 0s or more, and less than --hold %s", o.wait, o.hold)
+	}
+	if err := errors.Join(named("hold", pause.CheckHold(o.hold)), errWait); err != nil {
+		return &exitError{code: ExitUsage, err: err}
+	}
+	cfg, store, err := newPauseStore(cmd, env)
+	if err != nil {
+		return err
+	}
+	defer store.KV.Close()
+	ctx, caught := interruptible(cmd.Context())
+	defer caught.stop()
+	w := &pauseWait{service: o.service}
+	if o.wait > 0 {
+		if err := w.reach(cfg, env, &o.sidecarOptions); err != nil {
+			return err
+		}
+		defer w.close()
+		if err := w.check(ctx); err != nil {
+			return failure(fmt.Errorf("%s was not paused: %w", catalog.Printable(o.service), err))
+		}
+	}
+	was, is, err := store.Change(ctx, o.service, pause.Change(deployer(env), o.reason, o.hold, time.Now()))
+	if err != nil {
+		return pauseError(err)
+	}
+	began := time.Now()
+	err = w.await(ctx, is.Until, o.wait)
+	if err != nil && !was.IsPaused(is.ModifiedAt) {
+		err = fmt.Errorf("%w; %s", err, endPause(ctx, store, is, deployer(env)))
+	}
+	if n := caught.signal(); n != 0 {
+		printError(env.Stderr, err)
+		return &exitError{code: 128 + int(n)}
+	}
+	if err != nil {
+		return failure(err)
+	}
+	return failure(w.print(env.Stdout, is, time.Since(began), o.json))
+}
+
+// endPause ends a pause that has failed, unless others have changed it, and says so.
+func endPause(ctx context.Context, store pause.Store, is *pause.Document, by string) string {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), sidecarapi.ActionTimeout)
+	defer cancel()
+	_, _, err := store.Change(ctx, is.Service, func(d *pause.Document) (*pause.Document, error) {
+		if !d.ModifiedAt.Equal(is.ModifiedAt) || d.ModifiedBy != is.ModifiedBy {
+			return nil, &pause.ChangedError{Service: is.Service, Is: d}
+		}
+		return d.Resume(by, time.Now()), nil
+	})
+	if err != nil {
+		return fmt.Sprintf("the pause is not ended: %v", err)
+	}
+	return "the pause is ended"
+}
+
+// pausedService is the outcome for scripts.
+type pausedService struct {
+	Service       string             `json:"service"`
+	Until         time.Time          `json:"until"`
+	Waited        float64            `json:"waited_seconds"`
+	LoadBalancers []sidecarapi.Pause `json:"load_balancers"` // as they were when no server had a request; empty with --wait 0s
+}
+
+// print shows what came of it.
+func (w *pauseWait) print(out io.Writer, is *pause.Document, waited time.Duration, asJSON bool) error {
+	all := pausedService{Service: is.Service, Until: is.Until, Waited: waited.Round(time.Millisecond).Seconds(), LoadBalancers: []sidecarapi.Pause{}}
+	waiting := 0
+	for _, seen := range w.seen {
+		all.LoadBalancers = append(all.LoadBalancers, seen.Pause)
+		waiting += seen.Waiting
+	}
+	slices.SortFunc(all.LoadBalancers, func(a, b sidecarapi.Pause) int { return cmp.Compare(a.LoadBalancer, b.LoadBalancer) })
+	if asJSON {
+		return json.NewEncoder(out).Encode(all)
+	}
+	text := fmt.Sprintf("%s is paused until %s", catalog.Printable(is.Service), is.Until.Local().Format(time.TimeOnly))
+	if len(w.seen) > 0 {
+		text += fmt.Sprintf("; no request is at a server of %d load balancers; waiting requests: %d", len(w.seen), waiting)
+	}
+	_, err := fmt.Fprintln(out, text)
+	return err
+}
+
+// shownPause is one paused backend in the list.
+type shownPause struct {
+	Service string `json:"service"`
+	Backend string `json:"backend"`
+	reconcile.PauseState
+}
+
+func listPauses(cmd *cobra.Command, env Env, asJSON bool) error {
+	var s reconcile.State
+	err := askOwn(cmd, env, func(c *sidecarapi.Client, to sidecarapi.Target) error { return c.State(cmd.Context(), to, &s) })
+	if err != nil {
+		return err
+	}
+	all := []shownPause{}
+	for i := range s.Services {
+		if svc := &s.Services[i]; svc.Pause != nil && !svc.Pause.Until.IsZero() {
+			all = append(all, shownPause{svc.Name, svc.Backend, *svc.Pause})
+		}
+	}
+	return failure(printList(env.Stdout, all, asJSON, "No service is paused.", "PAUSED\tBACKEND\tUNTIL\tBY\tREASON\tPROBLEM", func(p shownPause) []string {
+		return []string{catalog.Printable(p.Service), catalog.Printable(p.Backend), p.Until.Local().Format(time.TimeOnly), catalog.Printable(p.ModifiedBy), cmp.Or(catalog.Printable(p.Reason), "-"), cmp.Or(catalog.Printable(p.Problem), "-")}
+	}))
+}

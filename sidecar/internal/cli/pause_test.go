@@ -1,0 +1,114 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/pointsman/pointsman/registrator/sidecarapi"
+	"github.com/pointsman/pointsman/sidecar/internal/deploy"
+	"github.com/pointsman/pointsman/sidecar/internal/reconcile"
+)
+
+// waiting is a wait for load balancers that answer as a test says, by the time since the
+// pause.
+func waiting(answers map[string]func(since time.Duration) (sidecarapi.Pause, error)) *pauseWait {
+	began := time.Now()
+	return &pauseWait{
+		service: "api", least: 1,
+		list: func(context.Context) (all []deploy.Balancer, err error) {
+			for _, name := range slices.Sorted(maps.Keys(answers)) {
+				all = append(all, deploy.Balancer{Name: name})
+			}
+			return all, nil
+		},
+		ask: func(_ context.Context, b deploy.Balancer) (sidecarapi.Pause, error) {
+			return answers[b.Name](time.Since(began))
+		},
+	}
+}
+
+func TestPauseWait_EachLoadBalancer_UntilNoServerHasOrGetsARequest(t *testing.T) {
+	type answer = func(time.Duration) (sidecarapi.Pause, error)
+	synctest.Test(t, func(t *testing.T) {
+		until := time.Now().Add(30 * time.Second)
+		good := sidecarapi.Pause{Until: until, Applied: true, Attempts: 5}
+		after := func(d time.Duration, before func(*sidecarapi.Pause)) answer {
+			return func(since time.Duration) (sidecarapi.Pause, error) {
+				p := good
+				if since < d {
+					before(&p)
+				}
+				return p, nil
+			}
+		}
+		quiet := after(0, nil)
+		const never = time.Hour
+		for _, c := range []struct {
+			name    string
+			second  answer
+			atLeast time.Duration // that it waits
+			fails   string
+		}{
+			{"both are quiet", quiet, pauseQuiet, ""},
+			{"it gets the pause later", after(2*time.Second, func(p *sidecarapi.Pause) { p.Until = time.Time{} }), 2*time.Second + pauseQuiet, ""},
+			{"HAProxy gets it later", after(2*time.Second, func(p *sidecarapi.Pause) { p.Applied = false }), 2*time.Second + pauseQuiet, ""},
+			{"a server has a request", after(3*time.Second, func(p *sidecarapi.Pause) { p.AtServers = 1 }), 3*time.Second + pauseQuiet, ""},
+			{"a request is tried again, each second", func(since time.Duration) (sidecarapi.Pause, error) {
+				p := good
+				p.Attempts += uint64(min(since/time.Second, 3))
+				return p, nil
+			}, 3*time.Second + pauseQuiet, ""},
+			{"it is not routed there", func(time.Duration) (sidecarapi.Pause, error) { return sidecarapi.Pause{}, deploy.ErrNotRouted }, pauseQuiet, ""},
+			{"a request does not end", after(never, func(p *sidecarapi.Pause) { p.AtServers = 2 }), 0, "not paused within 5s: lb1: requests at servers: 2"},
+			{"another pause", after(never, func(p *sidecarapi.Pause) { p.Until = until.Add(time.Second) }), 0, "lb1: it does not have this pause"},
+			{"HAProxy does not take it", after(never, func(p *sidecarapi.Pause) { p.Applied, p.Problem = false, "no map" }), 0, "lb1: HAProxy does not have the pause: no map"},
+			{"it does not answer", func(time.Duration) (sidecarapi.Pause, error) { return sidecarapi.Pause{}, errors.New("refused") }, 0, "lb1: refused"},
+		} {
+			began := time.Now()
+			w := waiting(map[string]answer{"lb0": quiet, "lb1": c.second})
+			err := w.await(t.Context(), until, 5*time.Second)
+			took := time.Since(began)
+			switch {
+			case c.fails != "":
+				if err == nil || !strings.Contains(err.Error(), c.fails) {
+					t.Errorf("%s: got %v, want %q", c.name, err, c.fails)
+				}
+			case err != nil || took < c.atLeast || took > c.atLeast+time.Second/2:
+				t.Errorf("%s: %v after %s, want it after %s", c.name, err, took, c.atLeast)
+			}
+		}
+	})
+}
+
+func TestPauseWait_LoadBalancersMissing_Fails(t *testing.T) {
+	w := waiting(nil)
+	if err := w.check(t.Context()); err == nil || !strings.Contains(err.Error(), "0 load balancers are registered that route the service, want at least 1") {
+		t.Errorf("got %v", err)
+	}
+	w = waiting(map[string]func(time.Duration) (sidecarapi.Pause, error){
+		"lb0": func(time.Duration) (sidecarapi.Pause, error) {
+			return sidecarapi.Pause{Problem: reconcile.CannotPause}, nil
+		},
+	})
+	if err := w.check(t.Context()); err == nil || err.Error() != "lb0: "+reconcile.CannotPause {
+		t.Errorf("a service that cannot be paused: %v", err)
+	}
+	list := w.list
+	w.list = func(context.Context) ([]deploy.Balancer, error) { return nil, errors.New("Consul is away") }
+	if err := w.check(t.Context()); err == nil || err.Error() != "lb0: "+reconcile.CannotPause {
+		t.Errorf("with those that were listed before: %v", err)
+	}
+	w.known, w.list = nil, func(ctx context.Context) ([]deploy.Balancer, error) {
+		_, _ = list(ctx)
+		return nil, errors.New("Consul is away")
+	}
+	if err := w.check(t.Context()); err == nil || err.Error() != "Consul is away" {
+		t.Errorf("with none: %v", err)
+	}
+}

@@ -1,0 +1,89 @@
+package daemon
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/pointsman/pointsman/registrator/sidecarapi"
+	"github.com/pointsman/pointsman/sidecar/internal/catalog"
+	"github.com/pointsman/pointsman/sidecar/internal/config"
+	"github.com/pointsman/pointsman/sidecar/internal/haproxy"
+	"github.com/pointsman/pointsman/sidecar/internal/reconcile"
+)
+
+var noon = time.Date(2026, 11, 30, 12, 0, 0, 0, time.UTC)
+
+func TestPauseReader_BackendsOfTheService_AllMustHaveIt(t *testing.T) {
+	until := noon.Add(time.Minute)
+	applied := &reconcile.PauseState{Until: until, Applied: noon}
+	state := &reconcile.State{Services: []reconcile.ServiceState{
+		{Name: "api", Backend: "api", Pause: applied},
+		{Name: "api", Backend: "api.preview", Pause: applied},
+		{Name: "half", Backend: "half", Pause: applied},
+		{Name: "half", Backend: "half.preview", Pause: &reconcile.PauseState{Until: until, Problem: "no map"}},
+		{Name: "web", Backend: "web"},
+	}}
+	var asked []string
+	read := pauseReader("lb0", func() *reconcile.State { return state }, func(b string) bool { return b != "web" }, func(_ context.Context, backends []string) (haproxy.Held, error) {
+		asked = backends
+		return haproxy.Held{AtServers: 1, Waiting: 2, Attempts: 3}, nil
+	})
+	for service, want := range map[string]sidecarapi.Pause{
+		"api":  {LoadBalancer: "lb0", Service: "api", Until: until, Applied: true, AtServers: 1, Waiting: 2, Attempts: 3},
+		"half": {LoadBalancer: "lb0", Service: "half", Until: until, Problem: "no map", AtServers: 1, Waiting: 2, Attempts: 3},
+		"web":  {LoadBalancer: "lb0", Service: "web", Problem: reconcile.CannotPause, AtServers: 1, Waiting: 2, Attempts: 3},
+	} {
+		got, isKnown, err := read(t.Context(), service)
+		if err != nil || !isKnown || got != want {
+			t.Errorf("got %+v, %v, %v, want %+v", got, isKnown, err, want)
+		}
+		if service == "api" && !slices.Equal(asked, []string{"api", "api.preview"}) {
+			t.Errorf("the requests of %q were counted", asked)
+		}
+	}
+	if _, isKnown, err := read(t.Context(), "mail"); err != nil || isKnown {
+		t.Errorf("a service that is not routed: %v, %v", isKnown, err)
+	}
+}
+
+func TestCheckPause_HAProxyTooOld_Refused(t *testing.T) {
+	program := func(says string) string {
+		path := filepath.Join(t.TempDir(), "haproxy")
+		if err := os.WriteFile(path, []byte(fmt.Sprintf("#!/bin/sh\n[ \"$1\" = -v ] && echo '%s'\n", says)), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	service := config.Service{Name: "shop", Pause: config.Pause{Max: time.Minute}}
+	for name, c := range map[string]struct {
+		cfg  config.Config
+		says string
+		want string
+	}{
+		"3.0":             {config.Config{Services: []config.Service{service}}, "HAProxy version 3.0.11 2026/11/18", "pause.max of the service shop: needs HAProxy 3.2 or newer, which can make requests wait (http-request pause); this is 3.0.11 ("},
+		"of a profile":    {config.Config{Profiles: []config.Profile{{Name: "web", Service: service}}}, "HAProxy version 2.6.12 2026/11/18", "pause.max of the profile web: needs HAProxy 3.2"},
+		"3.2":             {config.Config{Services: []config.Service{service}}, "HAProxy version 3.2.0 2026/11/18", ""},
+		"not set":         {config.Config{Services: []config.Service{{Name: "shop"}}}, "HAProxy version 2.6.12 2026/11/18", ""},
+		"another program": {config.Config{Services: []config.Service{service}}, "docker: unknown flag", ""},
+	} {
+		c.cfg.HAProxy.CheckCommand = []string{program(c.says), "-c", "-f", "{file}"}
+		err := checkPause(t.Context(), c.cfg)
+		if (err != nil) != (c.want != "") || err != nil && !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: got %v, want %q", name, err, c.want)
+		}
+	}
+}
+
+func TestWithoutPast_PausesThatAreOver_Go(t *testing.T) {
+	got := withoutPast(map[string]catalog.Pause{"on": {Until: noon.Add(time.Second)}, "over": {Until: noon}, "ended": {}, "refused": {Refused: "why"}}, noon)
+	if names := slices.Sorted(maps.Keys(got)); !slices.Equal(names, []string{"on", "refused"}) {
+		t.Errorf("left are %q", names)
+	}
+}
