@@ -151,6 +151,23 @@ const (
 	Victim     = "shop"
 )
 
+// hosts are such as another writing makes VictimHost of, or nearly, and such as are none.
+func hosts() []string {
+	return []string{
+		"\uff53hop.example.com",                     // a full-width letter: IDNA makes it s
+		"shop\u3002example.com",                     // an ideographic full stop: a dot
+		"sh\u00adop.example.com",                    // a soft hyphen: nothing
+		"sho\u200dp.example.com",                    // a zero-width joiner
+		"\u0455hop.example.com",                     // a Cyrillic letter: another host
+		"xn--shop-.example.com",                     // punycode of what needs none
+		"xn--hop-.example.com", "XN--a.example.com", // no punycode
+		"shop.example.com..", ".shop.example.com", "shop..example.com", "-shop.example.com", "shop-.example.com",
+		"shop%2Eexample.com", "shop.example.com%00", "%73hop.example.com", "shop.example.com@a.example.com", "a.example.com:80@shop.example.com",
+		"[::1]", "127.0.0.1", "shop_.example.com", "shop.example.com,a.example.com", "shop.example.com\\", "*.*.example.com", "sh*p.example.com", "*shop.example.com",
+		strings.Repeat("a", 64) + ".example.com", strings.Repeat("a.", 130) + "example.com", strings.Repeat("*.", 20) + "example.com",
+	}
+}
+
 // Claims gives the table. Some of them are routes that may be taken; all others must be
 // refused, and told of. None may have VictimHost.
 func Claims() []Claim {
@@ -175,6 +192,12 @@ func Claims() []Claim {
 		VictimHost + "/" + Payload, VictimHost + "./" + Payload, strings.ToUpper(VictimHost) + "/" + Payload, "*." + VictimHost[5:] + "." + Payload,
 	} {
 		add("the claim "+text, text)
+	}
+	for _, host := range hosts() {
+		add("the host "+host, host+"/"+Payload)
+	}
+	for _, path := range []string{"%2e%2e/", "%2F%2F", "a%0d%0ab", "a%00b", "%", "%zz", "a%23b", "%C0%AE%C0%AE/", strings.Repeat("/x", 1000), "x?y=" + VictimHost, "x#y"} {
+		add("the path "+path, "a.example.com/"+path+"/"+Payload)
 	}
 	var many []string
 	for i := range 10_000 {

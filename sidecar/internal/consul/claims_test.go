@@ -65,6 +65,21 @@ func TestClaims_Hostile_AreBounded(t *testing.T) {
 			t.Errorf("%s: %d instances, %d claims", c.Why, len(got.instances), len(got.claims))
 		}
 	}
+	// So are those of one instance, before they are gathered, and those of all together.
+	var entries []entry
+	for n := range 3 {
+		var tags []string
+		for i := range 2 * MaxClaims {
+			tags = append(tags, fmt.Sprintf("%sr%d-%d.example.com", hostile.TagPrefix, n, i))
+		}
+		entries = append(entries, claiming(fmt.Sprint("x", n), 1, tags, nil))
+		if got := claims.of(&entries[n]); len(got) != MaxClaims {
+			t.Errorf("%d claims of an instance, want %d", len(got), MaxClaims)
+		}
+	}
+	if got := listClaiming(entries, claims).claims; len(got) != MaxClaims {
+		t.Errorf("%d claims of a service, want %d", len(got), MaxClaims)
+	}
 	long := listClaiming([]entry{claiming("x", 1, []string{hostile.TagPrefix + strings.Repeat("a", 1<<20)}, nil)}, claims).claims
 	if len(long) != 1 || len(long[0].Text) != maxClaimText {
 		t.Errorf("a tag of 1 MB: %d claims", len(long))

@@ -52,7 +52,7 @@ func TestParseFabio_EachOption_IsSupportedOrRefused(t *testing.T) {
 
 // A claim that is read is a route of the map, whatever the tag was.
 func FuzzClaims(f *testing.F) {
-	for _, seed := range []string{"shop.example.com/cart strip", "*.a.test", "urlprefix-a.test/x strip=/x", "\x1b[2J/", "a.test/x\nb.test/ y", "a.test/x;y'z", "a.test/1/2/3/4/5/6/7/8/9 strip"} {
+	for _, seed := range []string{"shop.example.com/cart strip", "*.a.test", "urlprefix-a.test/x strip=/x", "\x1b[2J/", "a.test/x\nb.test/ y", "a.test/x;y'z", "a.test/1/2/3/4/5/6/7/8/9 strip", "ｓhop.test/%2e%2e/ strip", "urlprefix-sh\u00adop.test/%00 strip=/%00"} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, tag string) {

@@ -43,7 +43,7 @@ func TestPath_EachSpelling_IsThatOfTheMap(t *testing.T) {
 // What is taken can stand in a map file and on the runtime socket, and means itself
 // when it is read again.
 func FuzzHostAndPath(f *testing.F) {
-	for _, seed := range [][2]string{{"*.bücher.example.", "/v1/"}, {"A.test", "/%7Ea"}, {"a\nb", "/a;b"}, {"xn--", "/.."}, {"a。b", "/"}} {
+	for _, seed := range [][2]string{{"*.bücher.example.", "/v1/"}, {"A.test", "/%7Ea"}, {"a\nb", "/a;b"}, {"xn--", "/.."}, {"a。b", "/"}, {"ｓhop.test", "/%2e%2e/"}, {"sh\u00adop.test", "/%00"}, {"xn--hop-.test", "/a%2Fb"}, {"a%2Eb", "//"}} {
 		f.Add(seed[0], seed[1])
 	}
 	f.Fuzz(func(t *testing.T, host, path string) {
