@@ -50,17 +50,22 @@ func newDiscoveringWorld(t *testing.T) *routedWorld {
 // serve starts an instance that answers with its ID, and registers it with tags.
 func (w *routedWorld) serve(service, id string, tags ...string) *instance {
 	w.Helper()
-	i := &instance{w: w, service: service, id: id}
-	listener, err := (&net.ListenConfig{}).Listen(w.ctx, "tcp", "127.0.0.1:0")
-	w.must(err)
-	i.at = listener.Addr().(*net.TCPAddr)
-	server := &http.Server{ReadHeaderTimeout: 10 * time.Second, Handler: http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) {
+	i := &instance{w: w, service: service, id: id, at: w.answer(func(rw http.ResponseWriter, _ *http.Request) {
 		_ = json.NewEncoder(rw).Encode(map[string]string{"instance": id}) // the client tells
 	})}
-	go func() { _ = server.Serve(listener) }() // ends with the test
-	w.Cleanup(func() { _ = server.Close() })
 	i.register(tags...)
 	return i
+}
+
+// answer starts a server that ends with the test, and gives its address.
+func (w *routedWorld) answer(handler http.HandlerFunc) *net.TCPAddr {
+	w.Helper()
+	listener, err := (&net.ListenConfig{}).Listen(w.ctx, "tcp", "127.0.0.1:0")
+	w.must(err)
+	server := &http.Server{ReadHeaderTimeout: 10 * time.Second, Handler: handler}
+	go func() { _ = server.Serve(listener) }()
+	w.Cleanup(func() { _ = server.Close() })
+	return listener.Addr().(*net.TCPAddr)
 }
 
 // instance is one instance of a service, as Consul has it.

@@ -1,11 +1,15 @@
 package e2e
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"os"
+	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -240,5 +244,51 @@ func TestDiscover_NoServerIsUp_RouteIsWithheld(t *testing.T) {
 	}))
 	if want {
 		w.until("dead.example.com", "/", "")
+	}
+}
+
+// How long a new service takes from HAProxy's last check that it needs (check.rise is 2)
+// until the first request is answered, under load. On a busy machine times say little: the
+// test prints them, and wants no more than a wide bound, and no reload.
+func TestDiscover_NewServiceUnderLoad_LiveSoonAfterItsLastCheck(t *testing.T) {
+	t.Parallel()
+	w := newDiscoveringWorld(t)
+	load := w.hammer(map[[2]string][]string{{"own.example.com", "/"}: {"own0"}})
+	before, each := w.reloads(), w.reloadsFor()
+	const services = 20
+	took := make([]time.Duration, 0, services)
+	client := &http.Client{Timeout: 5 * time.Second}
+	for i := range services {
+		name := fmt.Sprintf("new%d", i)
+		var checks atomic.Int32
+		var last atomic.Int64 // when the last needed check was answered, in nanoseconds
+		began := time.Now()
+		at := w.answer(func(rw http.ResponseWriter, r *http.Request) {
+			if r.URL.Path == "/healthz" && checks.Add(1) == 2 {
+				last.Store(int64(time.Since(began)))
+			}
+			_ = json.NewEncoder(rw).Encode(map[string]string{"instance": name}) // the client tells
+		})
+		(&instance{w: w, service: name, id: name, at: at}).register("pointsman-route=" + name + ".example.com")
+		w.must(lab.Until(w.ctx, 20*time.Second, name+" is live", func() error {
+			_, by, err := w.ask(w.ctx, client, name+".example.com", "/")
+			if err == nil && by != name {
+				err = fmt.Errorf("%q answers", by)
+			}
+			return err
+		}))
+		took = append(took, time.Since(began)-time.Duration(last.Load()))
+	}
+	load.stop(t)
+	slices.Sort(took)
+	median, worst := took[services/2], took[services-1]
+	t.Logf("%d services, from the last needed check to the first answer: median %s, worst %s", services, median.Round(time.Millisecond), worst.Round(time.Millisecond))
+	if each == 0 {
+		if got := w.reloads() - before; got > 0 {
+			t.Errorf("%d reloads, want none", got)
+		}
+		if median > time.Second {
+			t.Errorf("the median is %s, want some tens of milliseconds", median)
+		}
 	}
 }
