@@ -220,3 +220,13 @@ func TestBetween_TwoStates_WhatChangedAndNothingElse(t *testing.T) {
 		}
 	}
 }
+
+func TestRecorder_SessionsEnded_EventHasTheirNumber(t *testing.T) {
+	l := NewLog(begin)
+	before := l.Last()
+	NewRecorder(l, &next{}, func() time.Time { return begin }).Step("api", plan.Step{Kind: plan.Shutdown, Backend: "api", Server: "api-1", Sessions: 12}, nil)
+	events, _, _ := l.After(before, 10)
+	if len(events) != 1 || events[0].Kind != SessionsEnded || events[0].Detail != "12 sessions" {
+		t.Errorf("got %+v", events)
+	}
+}

@@ -65,7 +65,9 @@ func (r *Recorder) Step(service string, s plan.Step, err error) {
 		e.Detail = fmt.Sprintf("maxconn %d", s.MaxConn)
 	case plan.EnableHealth, plan.EnableAgent, plan.DisableAgent, plan.AddBackend, plan.PublishBackend, plan.UnpublishBackend, plan.DeleteBackend:
 		e.Detail = string(s.Kind)
-	case plan.Delete, plan.SetReady, plan.SetDrain, plan.SetMaint, plan.Shutdown:
+	case plan.Shutdown:
+		e.Detail = fmt.Sprintf("%d sessions", s.Sessions)
+	case plan.Delete, plan.SetReady, plan.SetDrain, plan.SetMaint:
 	}
 	r.log.Add(r.now(), e)
 }

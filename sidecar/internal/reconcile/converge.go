@@ -334,7 +334,7 @@ func (a *Agent) apply(ctx context.Context, steps []plan.Step) {
 	for i, err := range a.haproxy.Apply(ctx, steps) {
 		s := steps[i]
 		a.known.touch(s.Backend)
-		a.record.Step(services[s.Backend], s, err)
+		a.record.Step(services[s.Backend], a.counted(s), err)
 		if errors.Is(err, plan.ErrRefused) {
 			a.known.refused(s.Backend)
 		}
@@ -360,6 +360,19 @@ func (a *Agent) apply(ctx context.Context, steps []plan.Step) {
 			a.logStep(s)
 		}
 	}
+}
+
+// counted is a step with the sessions that it ends, also where these are all of a server's.
+func (a *Agent) counted(s plan.Step) plan.Step {
+	if s.Kind != plan.Shutdown || s.Sessions > 0 {
+		return s
+	}
+	for _, x := range a.known.observed.Backends[s.Backend].Servers {
+		if x.Name == s.Server {
+			s.Sessions = x.Sessions
+		}
+	}
+	return s
 }
 
 // serviceNames gives Consul's name of each backend.

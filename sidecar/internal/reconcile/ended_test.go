@@ -41,3 +41,19 @@ func TestObservedCache_PartOfSessionsEnded_RememberedWhileMoreAreAwaited(t *test
 		t.Errorf("at the end: got %v, want nothing", k.ended)
 	}
 }
+
+// Who reads events learns how many sessions ended, also where all of a server's did.
+func TestCounted_AllSessionsEnd_AsManyAsTheServerHas(t *testing.T) {
+	a := &Agent{known: newKnowledge()}
+	a.known.observed.Backends = map[string]plan.Backend{"api": {Servers: []plan.Server{{Name: "api-1", Sessions: 4}, {Name: "api-2", Sessions: 7}}}}
+	for step, want := range map[plan.Step]int{
+		{Kind: plan.Shutdown, Backend: "api", Server: "api-2"}:              7,
+		{Kind: plan.Shutdown, Backend: "api", Server: "api-2", Sessions: 3}: 3,
+		{Kind: plan.Shutdown, Backend: "api", Server: "gone"}:               0,
+		{Kind: plan.SetMaint, Backend: "api", Server: "api-2"}:              0,
+	} {
+		if got := a.counted(step).Sessions; got != want {
+			t.Errorf("%s %s: got %d, want %d", step.Kind, step.Server, got, want)
+		}
+	}
+}
