@@ -58,10 +58,10 @@ an unpublished backend is published again @ plan/whole.go @ s/if b.unpublished \
 a pass that failed waits for the next @ reconcile/agent.go @ s/	if err == nil {/	if true {/
 what was decided stays while new settings wait for a reload @ reconcile/converge.go @ s/key.services = &set/key.services = \&d.Services/
 the file is written beside the loop @ reconcile/file.go @ s/go func(w fileWrite)/func(w fileWrite)/
-what was sent to a map is read back @ reconcile/routes.go @ s/		if len(u.Changes) == 0 {/		if err == nil {/
+what was sent to a map is read back @ reconcile/routes.go @ s/if !isWhole \&\& !u.Replace \&\& a.shows(.*/if true {/
 no route leads to a backend that is awaited @ reconcile/routes.go @ s/m.Want = withoutRoutesTo(.*/_ = without/
 routes of new settings wait for their reload @ reconcile/routes.go @ s/ || o.Marker != a.set.Renderer.Marker() {/ {/
-maps are compared again and again @ reconcile/routes.go @ s/wait := max(a.set.Reconcile, .*/wait := time.Hour/
+maps are compared again and again @ reconcile/routes.go @ s/r.whole = time.Now().Add(max(a.set.Reconcile, .*/r.whole = time.Now().Add(time.Hour)/
 new routes are not live before HAProxy has them @ reconcile/routes.go @ s/r.fresh, r.due, r.applied = .*/r.fresh, r.due = true, time.Time{}/
 who has a route keeps it @ route/claim.go @ s/if onlyOwn != (owners\[key\] == c.Service) {/if onlyOwn {/
 a route that no instance claims stays for a while @ route/discover.go @ s/if d.now.Sub(r.Unclaimed) < d.Grace .*/if false {/
