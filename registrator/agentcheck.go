@@ -87,7 +87,7 @@ func (a *agentCheck) serve(on net.Listener) {
 	}
 }
 
-// says gives what HAProxy at an address hears. Where several sidecars are at one, each
+// says returns what HAProxy at an address hears. Where several sidecars are at one, each
 // must answer.
 func (a *agentCheck) says(from netip.Addr) string {
 	a.mu.Lock()
@@ -137,7 +137,7 @@ func (a *agentCheck) hears(s sidecar, answers bool) {
 	a.leaving = a.leaving || !answers
 }
 
-// addressIn gives the address in a host:port, if there is one.
+// addressIn returns the address in a host:port, if there is one.
 func addressIn(at string) netip.Addr {
 	host, _, _ := net.SplitHostPort(at)
 	ip, _ := netip.ParseAddr(host)

@@ -23,12 +23,12 @@ type asker struct {
 }
 
 // newAsker reads the files again: certificates change while a program runs.
-// patience bounds how long a connection may take; answers are bounded by who asks.
-func newAsker(config Sidecars, patience time.Duration, dial dialer) *asker {
+// connectTimeout bounds how long a connection may take; answers are bounded by who asks.
+func newAsker(config Sidecars, connectTimeout time.Duration, dial dialer) *asker {
 	secure, err := config.tls()
 	return &asker{config: config, broken: err, client: sidecarapi.New(sidecarapi.Options{
 		Token: config.token, SigningKeys: config.signingKeys, TLS: secure,
-		ConnectTimeout: patience, AnswerTimeout: time.Hour, Dial: dial,
+		ConnectTimeout: connectTimeout, AnswerTimeout: time.Hour, Dial: dial,
 	})}
 }
 

@@ -81,7 +81,7 @@ func (c *catalog) isOwn(e *api.ServiceEntry) bool {
 	return e != nil && e.Node != nil && e.Service != nil && e.Service.ID == c.id && (c.node == "" || e.Node.Node == c.node)
 }
 
-func (c *catalog) isAnothers(e *api.ServiceEntry) bool { return c.isOwn(e) && !c.isMarked(e) }
+func (c *catalog) isOtherProcess(e *api.ServiceEntry) bool { return c.isOwn(e) && !c.isMarked(e) }
 
 // entry reads the program's own entry, and of the service the index.
 func (c *catalog) entry(ctx context.Context, after uint64) ([]*api.ServiceEntry, *api.QueryMeta, error) {
@@ -107,7 +107,7 @@ func (c *catalog) look(ctx context.Context) (view, error) {
 	var v view
 	others := c.others.ask(ctx, c)
 	if own, meta, err := c.entry(ctx, 0); err == nil {
-		v.superseded = slices.ContainsFunc(own, c.isAnothers)
+		v.superseded = slices.ContainsFunc(own, c.isOtherProcess)
 		if time.Since(c.read) >= askWait {
 			c.index, c.read = meta.LastIndex, time.Now()
 		}
@@ -124,7 +124,7 @@ func (c *catalog) look(ctx context.Context) (view, error) {
 	return v, nil
 }
 
-// watch gives what Consul says, again and again. While it can't be read, what
+// watch returns what Consul says, again and again. While it can't be read, what
 // was said last holds.
 func (c *catalog) watch(ctx context.Context, every time.Duration, last view, to chan<- view, log hclog.Logger) {
 	lost := false

@@ -20,7 +20,7 @@ const (
 	DefaultDeregisterAfter = time.Minute
 )
 
-// Check is how Consul finds out whether the program is well. Exactly one of
+// Check is how Consul finds out whether the program is healthy. Exactly one of
 // HTTP, TCP, GRPC and TTL says how.
 type Check struct {
 	Name string // unique in the service; default: http, tcp, grpc or ttl
@@ -56,7 +56,7 @@ type Check struct {
 	StartCritical bool
 }
 
-// checkAll gives the checks with their defaults, or all that is wrong.
+// checkAll returns the checks with their defaults, or all that is wrong.
 func checkAll(checks []Check) ([]Check, error) {
 	var errs []error
 	names := make(map[string]bool)

@@ -97,7 +97,7 @@ type Config struct {
 	Logger hclog.Logger // default: none
 }
 
-// check gives c with its defaults, or all that is wrong with it.
+// check returns c with its defaults, or all that is wrong with it.
 func (c Config) check() (Config, error) {
 	var errs []error
 	bad := func(format string, args ...any) {

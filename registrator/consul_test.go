@@ -21,7 +21,7 @@ type consul struct {
 	t *testing.T
 }
 
-// newConsul gives one that is not started.
+// newConsul returns one that is not started.
 func newConsul(t *testing.T) *consul {
 	t.Helper()
 	return &consul{proctest.PrepareConsul(t), t}
@@ -46,7 +46,7 @@ func (c *consul) kill() {
 	}
 }
 
-// entries gives the instances of a service.
+// entries returns the instances of a service.
 func (c *consul) entries(service string) []*api.ServiceEntry {
 	c.t.Helper()
 	got, _, err := c.Client.Health().Service(service, "", false, nil)

@@ -28,7 +28,7 @@ type exclusive struct {
 	logged time.Time
 }
 
-// changed gives what is not as the process has registered it, and where; "" for
+// changed returns what is not as the process has registered it, and where; "" for
 // nothing. Consul lets all who may write the service change it at the agent and,
 // with another answer for those who ask, in the catalog alone.
 func (e *exclusive) changed(ctx context.Context, atAgent *api.AgentService) (what string, now *api.AgentService) {

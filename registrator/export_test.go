@@ -20,13 +20,13 @@ const (
 	AskWait     = askWait
 )
 
-// AgentSays gives what HAProxy would hear at the address; at "", one that is beside no sidecar.
+// AgentSays returns what HAProxy would hear at the address; at "", one that is beside no sidecar.
 func (r *Registration) AgentSays(from string) string {
 	ip, _ := netip.ParseAddr(from)
 	return r.asked.says(ip)
 }
 
-// FirstLook gives a watchdog that has looked at nothing yet. Each call looks once.
+// FirstLook returns a watchdog that has looked at nothing yet. Each call looks once.
 func (r *Registration) FirstLook() func() {
 	return (&watchdog{r: r, exclusive: exclusive{r: r}}).look
 }

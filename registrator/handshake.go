@@ -151,7 +151,7 @@ func (r *round) settle(l Drain) {
 	}
 }
 
-// twice gives the name of a load balancer for which more than one has answered:
+// twice returns the name of a load balancer for which more than one has answered:
 // which of them is beside its HAProxy cannot be known.
 func (r *round) twice() (name string, found bool) {
 	answered := make(map[string]bool)

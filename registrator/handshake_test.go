@@ -86,7 +86,7 @@ func (l *leaver) leaves(t *testing.T, ctx context.Context) (time.Duration, error
 	return took, err
 }
 
-// got gives the outcomes, as "name outcome".
+// got returns the outcomes, as "name outcome".
 func (l *leaver) got() []string {
 	var out []string
 	for _, o := range l.outcomes {

@@ -38,8 +38,8 @@ const deregisterLimit = 5 * time.Second
 //
 //  1. nothing registers it again from here on;
 //  2. it is marked as leaving; its checks go on, and it keeps serving;
-//  3. every load balancer that routes to it is asked whether anybody is on it
-//     still, until each has drained it (Config.Sidecars);
+//  3. every load balancer that routes to it is asked whether it still has
+//     sessions there, until each has drained it (Config.Sidecars);
 //  4. stop is called with ctx: it must stop accepting and return once what is
 //     in flight has been answered, as http.Server.Shutdown does;
 //  5. it is deregistered.
@@ -97,7 +97,7 @@ func (r *Registration) drain(ctx context.Context, failed func(step string, err e
 		r.asked.leave()
 	}
 	switch {
-	case errors.Is(err, errAnothers):
+	case errors.Is(err, errOtherProcess):
 		// No sidecar can be asked about this process: they know the ID as the other.
 		r.log.Warn("ID taken by another process, waiting leave_wait", "wait", r.config.LeaveWait)
 		failed("drain", boundedWait{r.config.LeaveWait}.rest(ctx, time.Now()))
@@ -132,8 +132,8 @@ func (r *Registration) mark(ctx context.Context) (time.Time, error) {
 	since := time.Now()
 	err := retry(ctx, func(ctx context.Context) error {
 		return r.write(ctx, func(ctx context.Context) error {
-			if r.isAnothers(ctx) {
-				return errAnothers
+			if r.isOtherProcess(ctx) {
+				return errOtherProcess
 			}
 			return r.put(ctx, since)
 		})
@@ -152,7 +152,7 @@ func (r *Registration) deregister(ctx context.Context) error {
 	defer cancel()
 	return retry(ctx, func(ctx context.Context) error {
 		return r.write(ctx, func(ctx context.Context) error {
-			if r.isAnothers(ctx) {
+			if r.isOtherProcess(ctx) {
 				r.log.Warn("ID taken by another process, not deregistered")
 				return nil
 			}

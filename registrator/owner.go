@@ -22,8 +22,8 @@ var processOwner = sync.OnceValue(rand.Text)
 // says another.
 func ProcessOwner() string { return processOwner() }
 
-// errAnothers says that another process is registered under the ID.
-var errAnothers = errors.New("another process is registered under this ID")
+// errOtherProcess says that another process is registered under the ID.
+var errOtherProcess = errors.New("another process is registered under this ID")
 
 // owner is what the registration says about whose it is.
 func (r *Registration) owner() contract.Owner {
@@ -42,7 +42,7 @@ func (r *Registration) setSince(now time.Time) {
 	r.since = now
 }
 
-// held gives what the agent has under the ID, or nil for nothing.
+// held returns what the agent has under the ID, or nil for nothing.
 func (r *Registration) held(ctx context.Context) (*api.AgentService, error) {
 	now, _, err := r.agent.Service(r.config.ID, (&api.QueryOptions{}).WithContext(ctx))
 	switch {
@@ -68,16 +68,16 @@ func (r *Registration) isHere(s *api.AgentService) bool {
 	return s.Address == r.config.Address && s.Port == r.config.Port
 }
 
-// isAnothers reports whether the agent is known to have another process's
+// isOtherProcess reports whether the agent is known to have another process's
 // registration under the ID.
-func (r *Registration) isAnothers(ctx context.Context) bool {
+func (r *Registration) isOtherProcess(ctx context.Context) bool {
 	now, err := r.held(ctx)
 	return err == nil && now != nil && !r.owns(now)
 }
 
-// tellOfHolder logs whose registration is about to be replaced. One at the same
+// logReplaced logs whose registration is about to be replaced. One at the same
 // address, or whose checks fail, is what an earlier run has left behind.
-func (r *Registration) tellOfHolder(ctx context.Context) {
+func (r *Registration) logReplaced(ctx context.Context) {
 	// Not held: the agent would log an error for each program that is new.
 	all, err := r.agent.ServicesWithFilterOpts(isID("ID", r.config.ID), (&api.QueryOptions{}).WithContext(ctx))
 	now := all[r.config.ID]

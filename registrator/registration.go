@@ -164,7 +164,7 @@ func (r *Registration) register(ctx context.Context) error {
 		if leaving {
 			return ErrLeft
 		}
-		r.tellOfHolder(ctx)
+		r.logReplaced(ctx)
 		return r.put(ctx, time.Time{})
 	})
 }

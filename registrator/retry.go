@@ -50,7 +50,7 @@ func pause(ctx context.Context, d time.Duration) error {
 // isPermanent reports whether trying again cannot help.
 func isPermanent(err error) bool {
 	refused, ok := errors.AsType[api.StatusError](err)
-	return errors.Is(err, ErrLeft) || errors.Is(err, errAnothers) || ok && refused.Code == http.StatusBadRequest
+	return errors.Is(err, ErrLeft) || errors.Is(err, errOtherProcess) || ok && refused.Code == http.StatusBadRequest
 }
 
 func isNotFound(err error) bool {

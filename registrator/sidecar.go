@@ -92,7 +92,7 @@ func hasEnded(e *api.ServiceEntry, said contract.Sidecar) bool {
 // networks have.
 var hostName = regexp.MustCompile(`^[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_.])?$`)
 
-// addressOf gives host:port where a sidecar's API is.
+// addressOf returns host:port where a sidecar's API is.
 func addressOf(e *api.ServiceEntry) (string, error) {
 	host, port := e.Service.Address, e.Service.Port
 	if host == "" {

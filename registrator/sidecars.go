@@ -50,7 +50,7 @@ type Sidecars struct {
 // datacenterName is what Consul takes, in lower case.
 var datacenterName = regexp.MustCompile(`^[a-z0-9_-]{1,64}$`)
 
-// check gives s with its defaults, or all that is wrong with it.
+// check returns s with its defaults, or all that is wrong with it.
 func (s Sidecars) check() (Sidecars, error) {
 	var errs []error
 	bad := func(format string, args ...any) {
@@ -84,7 +84,7 @@ func (s Sidecars) check() (Sidecars, error) {
 	return s, errors.Join(errs...)
 }
 
-// token gives what to show, or "" for nothing. Its errors never hold it.
+// token returns what to show, or "" for nothing. Its errors never hold it.
 func (s Sidecars) token() (string, error) {
 	if err := credential.CheckToken(string(s.Token)); err != nil {
 		return "", fmt.Errorf("token: %w", err)
@@ -92,7 +92,7 @@ func (s Sidecars) token() (string, error) {
 	return credential.NewToken(string(s.Token), s.TokenFile).Current()
 }
 
-// signingKeys gives the keys of signed answers; none where they need no signature. Its
+// signingKeys returns the keys of signed answers; none where they need no signature. Its
 // errors never hold one.
 func (s Sidecars) signingKeys() ([]string, error) {
 	if s.SigningKeyFile == "" {

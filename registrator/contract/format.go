@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// Format gives the keys and values that say m. Zero values have no key. It
+// Format returns the keys and values that say m. Zero values have no key. It
 // does not check m: Parse(m.Format()) does.
 func (m Meta) Format() map[string]string {
 	out := make(map[string]string, 5)

@@ -23,7 +23,7 @@ type Owner struct {
 	Since time.Time // in UTC; zero if it does not say
 }
 
-// Format gives the keys and values that say o.
+// Format returns the keys and values that say o.
 func (o Owner) Format() map[string]string {
 	out := make(map[string]string, 2)
 	if o.Token != "" {
@@ -48,7 +48,7 @@ func ParseOwner(meta map[string]string) Owner {
 	return o
 }
 
-// CheckOwner gives a KeyError if the text cannot be an owner.
+// CheckOwner returns a KeyError if the text cannot be an owner.
 func CheckOwner(token string) error {
 	if token == "" || !isText(token, MaxOwner) {
 		return &KeyError{Key: KeyOwner, Value: token, Want: fmt.Sprintf("1 to %d printable ASCII characters", MaxOwner)}

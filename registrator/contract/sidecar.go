@@ -79,7 +79,7 @@ func (s Sidecar) MayRouteIn(service, datacenter string) (may, isNamed bool) {
 	return s.MayRoute(service) && !namesAnother, false
 }
 
-// Format gives the keys and values that say s. It does not check s:
+// Format returns the keys and values that say s. It does not check s:
 // ParseSidecar(s.Format()) does.
 func (s Sidecar) Format() map[string]string {
 	out := map[string]string{KeyBalancer: s.Balancer}
@@ -105,7 +105,7 @@ func (s Sidecar) Format() map[string]string {
 	return out
 }
 
-// inSeveral gives the ServiceIn of services of which several datacenters are named. They
+// inSeveral returns the ServiceIn of services of which several datacenters are named. They
 // are listed where not all services can be: the first of them need not be the own one of a
 // program that asks, which has to name its datacenter then.
 func inSeveral(services []string) (out []string) {

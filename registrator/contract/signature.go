@@ -38,7 +38,7 @@ func CheckNonce(nonce string) error {
 	return nil
 }
 
-// Sign gives the signature of an answer to the question with that nonce and that
+// Sign returns the signature of an answer to the question with that nonce and that
 // request URI: HMAC-SHA-256 in hexadecimal digits, over the length and the bytes of
 // each part. The nonce makes an older answer worthless, the URI that of another request.
 func Sign(key, nonce, uri string, status int, body []byte) string {

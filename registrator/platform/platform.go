@@ -40,7 +40,7 @@ func Split(environ []string, prefix string) (rest, taken []string) {
 	return rest, slices.Compact(taken)
 }
 
-// servicesOf gives the services, as POINTSMAN or POINTSMAN_LB, that variables
+// servicesOf returns the services, as POINTSMAN or POINTSMAN_LB, that variables
 // speak of whose values no setting has.
 func servicesOf(environ []string, prefix string) []string {
 	var services []string

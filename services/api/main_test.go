@@ -37,7 +37,7 @@ func start(t *testing.T, env []string, args ...string) process {
 	return process{proctest.Start(t, env, nodeProgram.Path, args...)}
 }
 
-// logged gives the first log entry with the message, or nil.
+// logged returns the first log entry with the message, or nil.
 func (p process) logged(message string) map[string]any {
 	for line := range strings.Lines(p.Stderr.String()) {
 		var entry map[string]any

@@ -307,7 +307,7 @@ func TestProgressIsRedrawnInPlaceOnATerminal(t *testing.T) {
 	}
 }
 
-// openTerminal gives both ends of a pseudo terminal (pty(7)).
+// openTerminal returns both ends of a pseudo terminal (pty(7)).
 func openTerminal(t *testing.T) (master, slave *os.File) {
 	t.Helper()
 	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR, 0)

@@ -168,7 +168,7 @@ func uses(f *ast.File, pkg string, names []string) []*ast.SelectorExpr {
 	return found
 }
 
-// ruleOf gives the rule of the longest place that fits the directory.
+// ruleOf returns the rule of the longest place that fits the directory.
 func ruleOf(dir string) (best rule, ok bool) {
 	for _, r := range rules {
 		if matches(r.place, dir) && len(r.place) > len(best.place) {
@@ -188,7 +188,7 @@ func matchesAny(places []string, dir string) bool {
 	return slices.ContainsFunc(places, func(place string) bool { return matches(place, dir) })
 }
 
-// importPath gives the path without its quotes; the parser has checked them.
+// importPath returns the path without its quotes; the parser has checked them.
 func importPath(spec *ast.ImportSpec) string {
 	unquoted, err := strconv.Unquote(spec.Path.Value)
 	if err != nil {

@@ -44,7 +44,7 @@ func TestDockerfile_EachProgram_HasWhatItImports(t *testing.T) {
 	}
 }
 
-// foldersOf gives the top folders of the repository that a program is made from.
+// foldersOf returns the top folders of the repository that a program is made from.
 func foldersOf(t *testing.T, program string) []string {
 	t.Helper()
 	const module = "github.com/pointsman/pointsman/"

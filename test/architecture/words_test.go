@@ -80,7 +80,7 @@ func readPhrases(t *testing.T) map[string][]phrase {
 	return phrases
 }
 
-// end gives where a text leaves the phrase that it begins with, or -1.
+// end returns where a text leaves the phrase that it begins with, or -1.
 func (p phrase) end(text string) int {
 	if len(p) == 0 {
 		return 0
@@ -121,7 +121,7 @@ func (p phrase) end(text string) int {
 	return -1
 }
 
-// wordAt gives the length of the word that a text begins with.
+// wordAt returns the length of the word that a text begins with.
 func wordAt(text string, hyphens bool) int {
 	for i, c := range []byte(text) {
 		if (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '_' && (c != '-' || !hyphens) {
@@ -131,7 +131,7 @@ func wordAt(text string, hyphens bool) int {
 	return len(text)
 }
 
-// spaceAt gives the length of what may stand between two words of a phrase: a space, or
+// spaceAt returns the length of what may stand between two words of a phrase: a space, or
 // the end of a comment's line and the beginning of the next.
 func spaceAt(text string) int {
 	if strings.HasPrefix(text, " ") {
@@ -201,7 +201,7 @@ func lower(text string) string {
 	return out.String()
 }
 
-// checkWords gives a line for each phrase in a file or its name, and counts the
+// checkWords returns a line for each phrase in a file or its name, and counts the
 // files that it has read.
 func checkWords(t *testing.T, tree fs.FS, phrases map[string][]phrase) (found []string, files int) {
 	t.Helper()

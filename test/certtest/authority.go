@@ -69,7 +69,7 @@ func (a *Authority) Sign(name string) {
 // Path is that of a file.
 func (a *Authority) Path(file string) string { return filepath.Join(a.dir, file) }
 
-// Read gives what is in a file.
+// Read returns what is in a file.
 func (a *Authority) Read(file string) []byte {
 	a.tb.Helper()
 	content, err := os.ReadFile(a.Path(file))

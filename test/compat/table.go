@@ -18,7 +18,7 @@ const (
 	end   = "<!-- end: made by make matrix -->\n"
 )
 
-// Page gives the page with its tables made of the facts.
+// Page returns the page with its tables made of the facts.
 func Page(page string, facts io.Reader) (string, error) {
 	tables, err := tables(facts)
 	if err != nil {
@@ -32,7 +32,7 @@ func Page(page string, facts io.Reader) (string, error) {
 	return before + begin + tables + end + after, nil
 }
 
-// tables gives one for each program: a row for each fact, a column for each
+// tables returns one for each program: a row for each fact, a column for each
 // version. A fact that two tests saw differently on one version is an error.
 func tables(facts io.Reader) (string, error) {
 	values := map[Fact]string{} // by the fact without its value

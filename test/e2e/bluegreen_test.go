@@ -83,7 +83,7 @@ func (o *observer) note(at time.Time, header, value string, client *http.Client,
 	o.versions[version] = is
 }
 
-// seen gives the versions that have answered since the last call.
+// seen returns the versions that have answered since the last call.
 func (o *observer) seen() (versions []string) {
 	o.mu.Lock()
 	defer o.mu.Unlock()

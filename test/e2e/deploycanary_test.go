@@ -201,7 +201,7 @@ func (c *controlled) deploy(version string, args ...string) (code int, out strin
 	return cmd.ProcessState.ExitCode(), string(text)
 }
 
-// runs gives the number of nodes of each version.
+// runs returns the number of nodes of each version.
 func (c *controlled) runs() map[string]int {
 	c.mu.Lock()
 	defer c.mu.Unlock()

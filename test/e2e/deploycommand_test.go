@@ -52,7 +52,7 @@ func (f *fleet) endAll() {
 	}
 }
 
-// pids gives the nodes' process IDs by their names; of a node that has been
+// pids returns the nodes' process IDs by their names; of a node that has been
 // stopped there is none.
 func (f *fleet) pids() map[string]int {
 	f.Helper()
@@ -255,7 +255,7 @@ func TestDeployBeginsNothingWithALoadBalancerThatCannotBeAsked(t *testing.T) {
 // dying has the new nodes killed 4 s after they were started.
 func (f *fleet) dying() { f.started = `pid=$!; (sleep 4; kill -9 "$pid") >/dev/null 2>&1 &` }
 
-// live gives the nodes that take traffic on lb0, by their versions.
+// live returns the nodes that take traffic on lb0, by their versions.
 func (f *fleet) live() map[string][]string {
 	f.Helper()
 	s, err := f.lb.State(f.ctx)

@@ -105,7 +105,7 @@ func TestServerDown_AfterItWasUp_PhaseDownEverywhere(t *testing.T) {
 	}
 }
 
-// instances gives what the state has of a version.
+// instances returns what the state has of a version.
 func (f *fleet) instances(version string) (all []lab.Instance) {
 	f.Helper()
 	for _, i := range f.state().Instances(service) {
@@ -116,7 +116,7 @@ func (f *fleet) instances(version string) (all []lab.Instance) {
 	return all
 }
 
-// instance gives what the state has of an instance.
+// instance returns what the state has of an instance.
 func (f *fleet) instance(id string) lab.Instance {
 	f.Helper()
 	for _, i := range f.state().Instances(service) {

@@ -27,7 +27,7 @@ type machine struct {
 	vrrp    *lab.Process
 }
 
-// inside gives a command that runs in the namespace.
+// inside returns a command that runs in the namespace.
 func (m *machine) inside(args ...string) (program string, all []string) {
 	return "nsenter", append([]string{fmt.Sprintf("--net=/proc/%d/ns/net", m.holder.PID()), "--"}, args...)
 }

@@ -234,7 +234,7 @@ func TestMaintenanceOn_ReloadedMeanwhile_NewWorkerIsOutToo(t *testing.T) {
 	}
 }
 
-// isOut gives an error while HAProxy says that it takes traffic.
+// isOut returns an error while HAProxy says that it takes traffic.
 func (p *pair) isOut(lb *lab.Balancer) error {
 	if err := p.health(lb); err == nil || !strings.Contains(err.Error(), "503") {
 		return fmt.Errorf("health: %w, want 503", err)

@@ -96,7 +96,7 @@ func TestAlerts_EachRule_HasATest(t *testing.T) {
 	}
 }
 
-// metricsIn gives the metrics that a text of expressions names, each with the labels that
+// metricsIn returns the metrics that a text of expressions names, each with the labels that
 // it selects or groups by beside it.
 func metricsIn(text string) map[string][]string {
 	series := regexp.MustCompile(`\b((?:pointsman|haproxy|process|go)_[a-z0-9_]+)(?:\{([^}]*)\})?`)

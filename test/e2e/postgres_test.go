@@ -227,7 +227,7 @@ func (p *postgres) conninfo() string {
 	return fmt.Sprintf("host=%s port=%d user=postgres dbname=postgres connect_timeout=5", p.host, p.port)
 }
 
-// command gives a command of PostgreSQL. Its programs refuse to run as root.
+// command returns a command of PostgreSQL. Its programs refuse to run as root.
 func (p *postgres) command(program string, args ...string) []string {
 	command := append([]string{filepath.Join(p.bin, program)}, args...)
 	if os.Getuid() == 0 {
@@ -367,7 +367,7 @@ func (p *postgres) connect(ctx context.Context) (*pgx.Conn, error) {
 	return pgx.Connect(ctx, p.conninfo())
 }
 
-// ask gives the number that a query gives.
+// ask returns the number that a query gives.
 func (p *postgres) ask(ctx context.Context, query string) (n int64, err error) {
 	conn, err := p.connect(ctx)
 	if err != nil {
@@ -526,7 +526,7 @@ func (w *postgresWriters) by(p *postgres) (count int) {
 	return count
 }
 
-// pause gives the longest time without a commit since the last call.
+// pause returns the longest time without a commit since the last call.
 func (w *postgresWriters) pause() time.Duration {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -184,7 +184,7 @@ func (r *redis) tell(words ...string) string {
 	return answer
 }
 
-// info gives one field of INFO; "" if it is not there.
+// info returns one field of INFO; "" if it is not there.
 func (r *redis) info(section, field string) string {
 	r.Helper()
 	for line := range strings.Lines(r.tell("INFO", section)) {

@@ -57,7 +57,7 @@ func (w *world) mostThatFail() int {
 	return loopMost
 }
 
-// template gives the load balancer the built-in template with a change.
+// template returns the load balancer the built-in template with a change.
 func (w *world) template(change func(string) string) {
 	w.Helper()
 	root, err := lab.Root()

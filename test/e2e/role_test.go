@@ -163,7 +163,7 @@ func (g greeted) ask() (string, error) {
 
 func (g greeted) echo() error { _, err := g.ask(); return err }
 
-// ended gives an error as long as the connection goes on.
+// ended returns an error as long as the connection goes on.
 func (g greeted) ended() error {
 	if _, err := g.ask(); err == nil {
 		return errors.New("it goes on")

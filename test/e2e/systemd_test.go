@@ -42,7 +42,7 @@ func newServiceManager(w *world) *serviceManager {
 	return m
 }
 
-// count gives how many lines with this beginning it has heard.
+// count returns how many lines with this beginning it has heard.
 func (m *serviceManager) count(prefix string) int {
 	m.mu.Lock()
 	defer m.mu.Unlock()

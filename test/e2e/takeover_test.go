@@ -50,7 +50,7 @@ listen numbers
 	return s
 }
 
-// served tells whether the operator's site answers.
+// served reports whether the operator's site answers.
 func (s *site) served() error {
 	return s.Get(s.ctx, s.url, time.Second)
 }

@@ -36,7 +36,7 @@ type Instance struct {
 // other machines.
 const Loopback = "127.0.0.0/8"
 
-// Instances gives the table. Nothing listens at its addresses.
+// Instances returns the table. Nothing listens at its addresses.
 func Instances() []Instance {
 	var all []Instance
 	for i, n := range names() {
@@ -168,7 +168,7 @@ func hosts() []string {
 	}
 }
 
-// Claims gives the table. Some of them are routes that may be taken; all others must be
+// Claims returns the table. Some of them are routes that may be taken; all others must be
 // refused, and told of. None may have VictimHost.
 func Claims() []Claim {
 	var all []Claim

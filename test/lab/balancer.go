@@ -85,7 +85,7 @@ func (b *Balancer) ExchangeTables() error {
 	return b.writeSettings()
 }
 
-// Path gives the path of a file of this load balancer.
+// Path returns the path of a file of this load balancer.
 func (b *Balancer) Path(name string) string { return filepath.Join(b.lab.dir, b.Name, name) }
 
 // Socket is HAProxy's runtime socket.
@@ -309,7 +309,7 @@ type State struct {
 	} `json:"services"`
 }
 
-// Instances gives the instances of a service.
+// Instances returns the instances of a service.
 func (s State) Instances(service string) []Instance {
 	for _, svc := range s.Services {
 		if svc.Name == service {

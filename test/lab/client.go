@@ -89,7 +89,7 @@ type Progress struct{ Requests, Failed uint64 }
 
 var progressLine = regexp.MustCompile(`(?m)^\S+ +\d+s  (\d+) requests  (\d+) failed`)
 
-// Progress gives what the client last said; zero before it has.
+// Progress returns what the client last said; zero before it has.
 func (c *Client) Progress() (p Progress) {
 	lines := progressLine.FindAllStringSubmatch(c.Tail(20), -1)
 	if len(lines) == 0 {

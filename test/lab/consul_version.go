@@ -35,7 +35,7 @@ func askVersion(ctx context.Context, consul string) ([]string, error) {
 	return m, nil
 }
 
-// WithoutGRPCTLS gives the flags by which a Consul does without its port for
+// WithoutGRPCTLS returns the flags by which a Consul does without its port for
 // gRPC over TLS: a fixed one, of which two agents on a machine would fight for.
 func WithoutGRPCTLS(ctx context.Context, consul string) ([]string, error) {
 	m, err := askVersion(ctx, consul)

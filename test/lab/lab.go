@@ -70,7 +70,7 @@ func New(cfg Config) (*Lab, error) {
 // Dir is where the lab's files are.
 func (l *Lab) Dir() string { return l.dir }
 
-// Path gives the path of a file of the lab.
+// Path returns the path of a file of the lab.
 func (l *Lab) Path(name string) string { return filepath.Join(l.dir, name) }
 
 // Close ends what still runs, the last started first, and removes a directory
@@ -98,7 +98,7 @@ func (l *Lab) Close() error {
 	return errors.Join(errs...)
 }
 
-// Tails gives the last lines of every process's log.
+// Tails returns the last lines of every process's log.
 func (l *Lab) Tails(lines int) string {
 	l.mu.Lock()
 	processes := slices.Clone(l.processes)

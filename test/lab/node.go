@@ -106,7 +106,7 @@ func (n *Node) Registered(ctx context.Context, limit time.Duration, health strin
 	})
 }
 
-// NodeIDs gives the names of nodes, for Routes.
+// NodeIDs returns the names of nodes, for Routes.
 func NodeIDs(nodes ...*Node) []string {
 	ids := make([]string, 0, len(nodes))
 	for _, n := range nodes {

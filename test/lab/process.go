@@ -172,7 +172,7 @@ func (p *Process) waitUntil(deadline time.Time) bool {
 	}
 }
 
-// Tail gives the last lines of the log.
+// Tail returns the last lines of the log.
 func (p *Process) Tail(lines int) string {
 	content, err := os.ReadFile(p.Log)
 	if err != nil {

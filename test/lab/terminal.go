@@ -51,7 +51,7 @@ func (t *Terminal) tmux(ctx context.Context, args ...string) (string, error) {
 	return string(out), nil
 }
 
-// Screen gives the text on the screen, without what is empty at its end. With colours it
+// Screen returns the text on the screen, without what is empty at its end. With colours it
 // has their orders to the terminal (ECMA-48).
 func (t *Terminal) Screen(ctx context.Context, withColours bool) (string, error) {
 	args := []string{"capture-pane", "-p"}

@@ -23,7 +23,7 @@ type Process struct {
 	done chan struct{} // closed once it has ended
 }
 
-// Prepare gives one that is not started yet. It is killed with the test, and
+// Prepare returns one that is not started yet. It is killed with the test, and
 // of a test that failed its output is shown.
 func Prepare(tb testing.TB, env []string, path string, args ...string) *Process {
 	tb.Helper()

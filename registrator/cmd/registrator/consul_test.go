@@ -55,7 +55,7 @@ func (c consul) start(t *testing.T) {
 	}
 }
 
-// entry gives the instance with the ID, or nil.
+// entry returns the instance with the ID, or nil.
 func (c consul) entry(t *testing.T, service, id string) *api.ServiceEntry {
 	t.Helper()
 	all, _, err := c.Client.Health().Service(service, "", false, nil)

@@ -66,7 +66,7 @@ func (p *process) start() *process {
 	return p
 }
 
-// wait gives the exit code, as a shell would.
+// wait returns the exit code, as a shell would.
 func (p *process) wait() int {
 	p.t.Helper()
 	code := p.Wait()
@@ -169,7 +169,7 @@ func state(t *testing.T, pid int) (letter string, parent int) {
 	return letter, parent
 }
 
-// gone tells whether a process has ended; a zombie has.
+// gone reports whether a process has ended; a zombie has.
 func gone(t *testing.T, pid int) bool {
 	t.Helper()
 	letter, _ := state(t, pid)

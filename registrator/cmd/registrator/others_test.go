@@ -14,7 +14,7 @@ import (
 	"testing"
 )
 
-// get gives what the server answers; the body may be on its way.
+// get returns what the server answers; the body may be on its way.
 func get(t *testing.T, url string) (status int, body io.Reader) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), deadline)

@@ -15,7 +15,7 @@ type UsageError struct{ Err error }
 
 func (e UsageError) Error() string { return e.Err.Error() }
 
-// Unwrap gives the error that says what is wrong.
+// Unwrap returns the error that says what is wrong.
 func (e UsageError) Unwrap() error { return e.Err }
 
 // ErrFailed ends a program with ExitFailed and without a message, because all

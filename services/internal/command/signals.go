@@ -13,7 +13,7 @@ type Signalled struct{ Signal syscall.Signal }
 
 func (s Signalled) Error() string { return "got " + signalName(s.Signal) }
 
-// Signals gives a context that the first SIGTERM or SIGINT cancels, with
+// Signals returns a context that the first SIGTERM or SIGINT cancels, with
 // Signalled as its cause. The second one ends the process at once by calling
 // exit with 128 plus the signal's number: the sender no longer wants to
 // wait. Call release when no signal matters any more.

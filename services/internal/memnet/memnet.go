@@ -18,7 +18,7 @@ type Listener struct {
 	once  sync.Once
 }
 
-// Listen gives a listener that has no address.
+// Listen returns a listener that has no address.
 func Listen() *Listener {
 	return &Listener{conns: make(chan net.Conn), done: make(chan struct{})}
 }

@@ -14,7 +14,7 @@ import (
 	"go.uber.org/zap/zapcore"
 )
 
-// New gives a logger whose entries go to z. A nil z gives hclog's null logger.
+// New returns a logger whose entries go to z. A nil z gives hclog's null logger.
 func New(z *zap.Logger) hclog.Logger {
 	if z == nil {
 		return hclog.NewNullLogger()

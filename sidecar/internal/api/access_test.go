@@ -17,7 +17,7 @@ func client(a *certtest.Authority, shown ...tls.Certificate) *http.Transport {
 	return &http.Transport{TLSClientConfig: config, DisableKeepAlives: true}
 }
 
-// answer gives the code of one request.
+// answer returns the code of one request.
 func answer(t *testing.T, by http.RoundTripper, url, authorization string) (int, http.Header) {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, http.NoBody)

@@ -48,7 +48,7 @@ func follow(t *testing.T, url, lastID string) *following {
 	return &following{t, resp, bufio.NewScanner(resp.Body)}
 }
 
-// next gives the next line that says something.
+// next returns the next line that says something.
 func (f *following) next() string {
 	f.Helper()
 	for f.lines.Scan() {

@@ -26,7 +26,7 @@ func write(w http.ResponseWriter, code int, body any, indent string) {
 	_, _ = w.Write(content) // the client is gone
 }
 
-// encode gives a body as JSON, or the answer that it cannot be encoded.
+// encode returns a body as JSON, or the answer that it cannot be encoded.
 func encode(body any, indent string) (content []byte, ok bool) {
 	var out bytes.Buffer
 	encoder := json.NewEncoder(&out)

@@ -38,7 +38,7 @@ func newLimitedListener(l net.Listener, o Options) *limitedListener {
 	return &limitedListener{Listener: l, most: o.MaxConnections, mostPerAddress: o.MaxPerAddress, log: o.Logger, by: map[netip.Prefix]int{}}
 }
 
-// Accept gives the next connection that is within the bounds.
+// Accept returns the next connection that is within the bounds.
 func (l *limitedListener) Accept() (net.Conn, error) {
 	for {
 		conn, err := l.Listener.Accept()
@@ -53,7 +53,7 @@ func (l *limitedListener) Accept() (net.Conn, error) {
 	}
 }
 
-// clientOf gives whom a connection counts for: an IPv4 address, or a network of
+// clientOf returns whom a connection counts for: an IPv4 address, or a network of
 // IPv6, since a machine may have any address of its /64.
 func clientOf(addr net.Addr) netip.Prefix {
 	at, err := netip.ParseAddrPort(addr.String())

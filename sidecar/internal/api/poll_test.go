@@ -63,7 +63,7 @@ type moment struct {
 	datacenter string
 }
 
-// Drain gives an instance of another datacenter an ID that says so.
+// Drain returns an instance of another datacenter an ID that says so.
 func (m moment) Drain(_, id string) (Drain, bool) {
 	m.drain.Instance = id + m.datacenter
 	return m.drain, m.routed

@@ -80,7 +80,7 @@ func routes(o Options) (map[string]http.Handler, error) {
 	return paths, nil
 }
 
-// find gives the handler of a path. What stands for the star of a path that
+// find returns the handler of a path. What stands for the star of a path that
 // ends in one is the request's path value "rest".
 func find(paths map[string]http.Handler, r *http.Request) (http.Handler, bool) {
 	if h, found := paths[r.URL.Path]; found {

@@ -59,7 +59,7 @@ func (s *Server) Paths() []string { return s.paths }
 // Bound is closed once the server listens.
 func (s *Server) Bound() <-chan struct{} { return s.bound }
 
-// Addr gives the address that the server listens on, or nil before Bound is
+// Addr returns the address that the server listens on, or nil before Bound is
 // closed.
 func (s *Server) Addr() net.Addr {
 	select {

@@ -49,7 +49,7 @@ func serviceOf(backend string, ids ...string) reconcile.ServiceState {
 	return s
 }
 
-// nextDelta gives the ID of an event, and in short what has changed.
+// nextDelta returns the ID of an event, and in short what has changed.
 func (f *following) nextDelta() (id, changed string) {
 	f.Helper()
 	id = strings.TrimPrefix(f.next(), "id: ")

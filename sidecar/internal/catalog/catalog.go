@@ -33,7 +33,7 @@ const (
 	Maintenance
 )
 
-// String gives Consul's own word for the state.
+// String returns Consul's own word for the state.
 func (h Health) String() string {
 	switch h {
 	case Passing:
@@ -154,7 +154,7 @@ func NewSnapshot(services ...Service) Snapshot {
 	return Snapshot{services: out}
 }
 
-// With gives a Snapshot in which s has replaced the service of its name.
+// With returns a Snapshot in which s has replaced the service of its name.
 func (s Snapshot) With(service Service) Snapshot {
 	i, found := s.find(service.Name)
 	out := make([]*Service, 0, len(s.services)+1)
@@ -166,7 +166,7 @@ func (s Snapshot) With(service Service) Snapshot {
 	return Snapshot{services: append(out, s.services[i:]...)}
 }
 
-// Service gives the service of that name. One that was never heard of is not
+// Service returns the service of that name. One that was never heard of is not
 // Known.
 func (s Snapshot) Service(name string) Service {
 	if i, found := s.find(name); found {
@@ -175,7 +175,7 @@ func (s Snapshot) Service(name string) Service {
 	return Service{Name: name}
 }
 
-// Services gives all services, sorted by name. The slice is the caller's; the
+// Services returns all services, sorted by name. The slice is the caller's; the
 // instances in it are shared and must not be changed.
 func (s Snapshot) Services() []Service {
 	out := make([]Service, 0, len(s.services))
@@ -185,7 +185,7 @@ func (s Snapshot) Services() []Service {
 	return out
 }
 
-// Replace gives a Snapshot in which services that it has have others in their place.
+// Replace returns a Snapshot in which services that it has have others in their place.
 func (s Snapshot) Replace(services ...Service) Snapshot {
 	out := slices.Clone(s.services)
 	for _, service := range services {

@@ -16,7 +16,7 @@ const maxPlainName = 64
 // that among 10,000 odd IDs two meet with a chance of about 2 in 10 million.
 const hashLen = 12
 
-// ServerName gives HAProxy's name for the server of a Consul service ID: the
+// ServerName returns HAProxy's name for the server of a Consul service ID: the
 // ID itself where that is a legal name, else its legal characters with a hash
 // of the whole. It depends on nothing but its arguments, so it is the same on
 // every load balancer and after every restart.

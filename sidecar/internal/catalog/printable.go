@@ -8,7 +8,7 @@ import (
 // maxPrintable is how much of a registered text is shown to people, in bytes.
 const maxPrintable = 100
 
-// Printable gives a text that anyone can have registered, such as an ID, for a
+// Printable returns a text that anyone can have registered, such as an ID, for a
 // line of a log or a terminal: as it is where it can stand there, else quoted
 // and cut. No registration begins a line or moves a cursor.
 func Printable(text string) string {

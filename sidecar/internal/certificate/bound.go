@@ -24,7 +24,7 @@ type Bound struct{ cache cache }
 // NewBound reads nothing yet.
 func NewBound(now func() time.Time) *Bound { return &Bound{cache: cache{load: leaf, now: now}} }
 
-// Read gives the certificates of the bind lines of one owner by path, each once and
+// Read returns the certificates of the bind lines of one owner by path, each once and
 // 10,000 at most, and the paths that cannot be read.
 func (b *Bound) Read(binds []string) (all []Certificate, problems []Problem) {
 	var paths []string
@@ -66,7 +66,7 @@ func (b *Bound) Turn() { b.cache.turn() }
 // a certificate for each kind of key (configuration manual 3.2, ssl-load-extra-files).
 var bundle = []string{".ecdsa", ".rsa", ".dsa"}
 
-// filesOf gives a file, or the files of a directory that HAProxy loads as certificates:
+// filesOf returns a file, or the files of a directory that HAProxy loads as certificates:
 // those with the ends of what belongs to one are none.
 func filesOf(path string) (files []string, err error) {
 	info, err := os.Stat(path)

@@ -170,7 +170,7 @@ func parse(name, source string, content []byte) (Certificate, error) {
 	}, nil
 }
 
-// namesOf gives the host names that a certificate is for.
+// namesOf returns the host names that a certificate is for.
 func namesOf(c *x509.Certificate) []string {
 	names := slices.Clone(c.DNSNames)
 	for _, ip := range c.IPAddresses {

@@ -116,7 +116,7 @@ func (k *Keeper) read() (saved, want []Certificate, problems []Problem, err erro
 // a program that renews one may take its files away and put others there.
 const looksToRemove = 3
 
-// recent gives the saved certificates that the directory no longer has, but has had a
+// recent returns the saved certificates that the directory no longer has, but has had a
 // moment ago.
 func (k *Keeper) recent(saved, good []Certificate, broken []string) (names []string) {
 	missing := map[string]int{}

@@ -133,7 +133,7 @@ type errInterrupted struct{ signal syscall.Signal }
 
 func (e errInterrupted) Error() string { return "interrupted: " + e.signal.String() }
 
-// interruptible gives a context that SIGINT or SIGTERM ends. A second one ends
+// interruptible returns a context that SIGINT or SIGTERM ends. A second one ends
 // the process at once.
 func interruptible(parent context.Context) (context.Context, *interrupt) {
 	ctx, cancel := context.WithCancelCause(parent)

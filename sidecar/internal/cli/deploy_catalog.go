@@ -152,7 +152,7 @@ func (d deployBalancers) View(ctx context.Context, b deploy.Balancer) (deploy.Vi
 	return view, nil
 }
 
-// sharesIn gives the shares that all backends of a service have, as seen in the one that
+// sharesIn returns the shares that all backends of a service have, as seen in the one that
 // is farthest from what is wanted.
 func sharesIn(backends []*sidecarapi.ViewRollout) (shares map[string]deploy.Share, unapplied string) {
 	for n, r := range backends {

@@ -74,7 +74,7 @@ without a result; 1 Consul does not answer.`, ExitOK, ExitChanges, ExitDegraded)
 				if !watch || code != ExitChanges || cmd.Context().Err() != nil {
 					return coded(code)
 				}
-				daemon.Pause(cmd.Context(), watchPace)
+				daemon.Sleep(cmd.Context(), watchPace)
 			}
 		},
 	}

@@ -92,7 +92,7 @@ type meant struct {
 	rejected *reconcile.RejectedState
 }
 
-// findNamed gives those that a name means: an ID, a server's name or an address, perhaps
+// findNamed returns those that a name means: an ID, a server's name or an address, perhaps
 // with the service or the backend before it.
 func findNamed(s *reconcile.State, name string) (servers, rejected []meant) {
 	for i := range s.Services {

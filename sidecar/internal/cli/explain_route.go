@@ -55,7 +55,7 @@ func hostAndPath(request string) (host, path string) {
 	request, _, _ = strings.Cut(request, "#")
 	request, _, _ = strings.Cut(request, "?")
 	host, path, _ = strings.Cut(request, "/")
-	if ascii, err := route.Host(route.RequestHost(host)); err == nil {
+	if ascii, err := route.ParseHost(route.RequestHost(host)); err == nil {
 		host = ascii // clients send punycode
 	}
 	return host, "/" + path

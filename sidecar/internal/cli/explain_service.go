@@ -39,7 +39,7 @@ wrong, and what happened last. Exits with 1 if this load balancer does not route
 	}
 }
 
-// servicesOf gives the names of the services, each once.
+// servicesOf returns the names of the services, each once.
 func servicesOf(s *reconcile.State) (names []string) {
 	for i := range s.Services {
 		names = append(names, s.Services[i].Name) // they are sorted

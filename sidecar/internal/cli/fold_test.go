@@ -35,7 +35,7 @@ func manyServices(n, draining, down int) *reconcile.State {
 	return s
 }
 
-// screenOf gives the lines that a watch shows on a terminal.
+// screenOf returns the lines that a watch shows on a terminal.
 func screenOf(t *testing.T, columns, rows int, show func(*tree)) []string {
 	t.Helper()
 	var out strings.Builder

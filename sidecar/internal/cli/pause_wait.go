@@ -120,7 +120,7 @@ func (w *pauseWait) await(ctx context.Context, until time.Time, wait time.Durati
 		case !now.Before(end):
 			return fmt.Errorf("not paused within %s: %w", wait, err)
 		}
-		daemon.Pause(ctx, pausePace)
+		daemon.Sleep(ctx, pausePace)
 	}
 	return nil
 }

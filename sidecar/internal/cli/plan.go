@@ -81,7 +81,7 @@ disk differs from the one that run would write. Changes nothing.`,
 	return cmd
 }
 
-// fileDiff gives how a haproxy.cfg differs from what is rendered, as a unified diff; nil
+// fileDiff returns how a haproxy.cfg differs from what is rendered, as a unified diff; nil
 // if it does not. A file that is not there is an empty one.
 func fileDiff(path string, r *render.Renderer, model []plan.FileBackend) ([]byte, error) {
 	want, err := r.Render(model)

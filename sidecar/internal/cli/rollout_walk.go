@@ -83,7 +83,7 @@ func named(flag string, err error) error {
 	return fmt.Errorf("--%s: %w", flag, err)
 }
 
-// versionsOf gives the versions of a service's instances in Consul, sorted.
+// versionsOf returns the versions of a service's instances in Consul, sorted.
 func versionsOf(ctx context.Context, cfg config.Config, service string) ([]string, error) {
 	reader, err := consul.NewReader(daemon.ConsulOptions(cfg, hclog.NewNullLogger()))
 	if err != nil {
@@ -104,7 +104,7 @@ func versionsOf(ctx context.Context, cfg config.Config, service string) ([]strin
 	return slices.Compact(out), nil
 }
 
-// stableBeside gives the stable version of a canary: the one that is named, else the one
+// stableBeside returns the stable version of a canary: the one that is named, else the one
 // of before, else the only other one that is registered.
 func stableBeside(versions []string, canary, explicit, before string) (string, error) {
 	if !slices.Contains(versions, canary) {

@@ -112,7 +112,7 @@ func showFleet(cmd *cobra.Command, env Env, o statusOptions) error {
 	return statusError(f.Status)
 }
 
-// statusError gives the exit code of a status.
+// statusError returns the exit code of a status.
 func statusError(s reconcile.Status) error {
 	code, known := statusCodes[s]
 	if !known {
@@ -153,7 +153,7 @@ func watchStatus(cmd *cobra.Command, env Env, o statusOptions, ask func(*sidecar
 			if !o.watch || v.isFinal || ctx.Err() != nil {
 				return nil
 			}
-			daemon.Pause(ctx, watchPace)
+			daemon.Sleep(ctx, watchPace)
 		}
 	})
 	if err != nil {

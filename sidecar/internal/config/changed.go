@@ -5,7 +5,7 @@ import (
 	"slices"
 )
 
-// Changed gives the keys of the settings in which two Configs differ, in the
+// Changed returns the keys of the settings in which two Configs differ, in the
 // order of the table; "services", "frontends" and "profiles" stand for all of
 // theirs.
 func Changed(before, after Config) []string {

@@ -152,7 +152,7 @@ func parseListener(words string) (listener, error) {
 	return l, nil
 }
 
-// places gives what two listeners must have in common to meet: a path, or one of the
+// places returns what two listeners must have in common to meet: a path, or one of the
 // ports.
 func (l listener) places() []string {
 	if l.path != "" {

@@ -225,7 +225,7 @@ func (c Config) Rules() route.Rules {
 		for _, a := range f.Discover.Allow {
 			host := a.Host
 			if host != "*" {
-				host, _ = route.Host(host) // Load has checked it
+				host, _ = route.ParseHost(host) // Load has checked it
 			}
 			for _, s := range a.Services {
 				rules.Allow = append(rules.Allow, route.Allow{Host: host, Services: s})
@@ -254,7 +254,7 @@ func (c Config) Rules() route.Rules {
 	return r
 }
 
-// refuse gives what says why a service can't have a backend of its name.
+// refuse returns what says why a service can't have a backend of its name.
 func (c Config) refuse() func(service string) error {
 	taken := map[string]bool{"statistics": true}
 	for _, s := range c.Services {
@@ -328,7 +328,7 @@ func (c Config) Routed(found route.Found) []Frontend {
 	return frontends
 }
 
-// RoutedBackend gives the backend of a service to which a route that was found may lead, as
+// RoutedBackend returns the backend of a service to which a route that was found may lead, as
 // Routed does.
 func (c Config) RoutedBackend(found route.Found, service string) (backend string, has bool) {
 	if slices.ContainsFunc(found.Services, func(s route.FoundService) bool { return s.Name == service }) {
@@ -398,7 +398,7 @@ func (l *loader) addProfile(key string, p Profile) {
 // backends as it runs.
 func (p Profile) IsShared() bool { return len(p.Apart()) == 0 }
 
-// Apart gives the keys of the settings for which that is not so. An operator's own lines may
+// Apart returns the keys of the settings for which that is not so. An operator's own lines may
 // be of any kind.
 func (p Profile) Apart() (keys []string) {
 	a, b := p.Service, p.Service

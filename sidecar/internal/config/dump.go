@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// MarshalJSON gives the settings as the file has them, nested by their keys,
+// MarshalJSON returns the settings as the file has them, nested by their keys,
 // durations as text and secrets masked. What it gives for a Config without
 // secrets is itself a file that Load takes.
 func (c Config) MarshalJSON() ([]byte, error) {

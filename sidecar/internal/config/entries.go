@@ -16,7 +16,7 @@ type entry struct {
 	node *yaml.Node
 }
 
-// entries gives the entries of a section whose dotted keys are known, and
+// entries returns the entries of a section whose dotted keys are known, and
 // reports what is unknown or there twice. prefix is the section's own key with
 // a dot at its end, or "".
 func (l *loader) entries(section *yaml.Node, prefix string, known []string) []entry {
@@ -76,7 +76,7 @@ func (w *walk) isSection(key string) bool {
 	return slices.ContainsFunc(w.known, func(k string) bool { return strings.HasPrefix(k, key+".") })
 }
 
-// hint gives the known key or section that was probably meant: what the key is
+// hint returns the known key or section that was probably meant: what the key is
 // called now, one beside it, or one of the same name elsewhere.
 func (w *walk) hint(path, written string) string {
 	if slices.Contains(w.known, path+written) { // it is known, and was refused for its dot

@@ -17,7 +17,7 @@ type Error struct {
 // maxShown is how many bytes of a value an error shows.
 const maxShown = 100
 
-// Error gives source, key, value and reason on one line, in that order: the
+// Error returns source, key, value and reason on one line, in that order: the
 // source first, as compilers do, so that editors find the place.
 func (e *Error) Error() string {
 	out := ""

@@ -53,7 +53,7 @@ func (l *loader) file(read func(string) ([]byte, error)) {
 	l.document(root)
 }
 
-// parseYAML gives the one document's content, or nil if there is none.
+// parseYAML returns the one document's content, or nil if there is none.
 func parseYAML(data []byte) (*yaml.Node, error) {
 	decoder := yaml.NewDecoder(bytes.NewReader(data))
 	var doc, more yaml.Node
@@ -69,7 +69,7 @@ func parseYAML(data []byte) (*yaml.Node, error) {
 	return doc.Content[0], nil
 }
 
-// lineOf gives ":12" where an error of the YAML library says line 12. It has
+// lineOf returns ":12" where an error of the YAML library says line 12. It has
 // no other way to tell.
 func lineOf(err error) string {
 	if m := regexp.MustCompile(`^yaml: line (\d+): `).FindStringSubmatch(err.Error()); m != nil {
@@ -78,7 +78,7 @@ func lineOf(err error) string {
 	return ""
 }
 
-// reasonOf gives the rest. An unknown anchor's name is left out: it is what a
+// reasonOf returns the rest. An unknown anchor's name is left out: it is what a
 // token that begins with '*' looks like.
 func reasonOf(err error) string {
 	reason := regexp.MustCompile(`^yaml: (line \d+: )?`).ReplaceAllString(err.Error(), "")
@@ -193,7 +193,7 @@ func section[T any](l *loader, prefix string, node *yaml.Node, table []setting[T
 	return out
 }
 
-// sectionPrefix gives services[api], or services[0] where the service has no
+// sectionPrefix returns services[api], or services[0] where the service has no
 // name that can be shown, or another one has it; the same of frontends.
 func (l *loader) sectionPrefix(list string, i int, node *yaml.Node, taken []string) string {
 	node = resolve(node)
@@ -219,7 +219,7 @@ func (l *loader) putNode(key string, v value, e entry) {
 	l.put(key, v, shown, l.at(e.line), func(v value) error { return assign(v, e.node) })
 }
 
-// at gives the origin of what stands in the file's line.
+// at returns the origin of what stands in the file's line.
 func (l *loader) at(line int) origin {
 	return origin{rank: byFile, source: fmt.Sprintf("%s:%d", l.cfg.File, line)}
 }

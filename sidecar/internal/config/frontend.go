@@ -67,10 +67,10 @@ func (f Frontend) Compiled() []route.Route {
 
 func (r Route) compiled() (out route.Route) {
 	if host := r.Host + r.SNI; host != "" {
-		out.Host, _ = route.Host(host)
+		out.Host, _ = route.ParseHost(host)
 	}
 	if r.Path != "" {
-		out.Path, _ = route.Path(r.Path)
+		out.Path, _ = route.ParsePath(r.Path)
 	}
 	if r.StripPrefix {
 		out.Strip = route.Segments(out.Path)
@@ -190,8 +190,8 @@ func routeSettings() []setting[Route] {
 	}
 }
 
-func routeHost(s string) error { _, err := route.Host(s); return err }
-func routePath(s string) error { _, err := route.Path(s); return err }
+func routeHost(s string) error { _, err := route.ParseHost(s); return err }
+func routePath(s string) error { _, err := route.ParsePath(s); return err }
 
 func alpn(s string) error {
 	if s != "h2" && s != "http/1.1" {

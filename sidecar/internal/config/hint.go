@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// didYouMean gives a hint at the candidate nearest to what was written, or ""
+// didYouMean returns a hint at the candidate nearest to what was written, or ""
 // if none is near.
 func didYouMean(written string, candidates []string) string {
 	best, nearest := max(2, len(written)/4)+1, ""
@@ -57,7 +57,7 @@ var renamed = map[string]string{
 
 var inBrackets = regexp.MustCompile(`\[[^\]]*\]`)
 
-// renamedTo gives a hint at what a key of the file is called now, or "".
+// renamedTo returns a hint at what a key of the file is called now, or "".
 func renamedTo(key string) string {
 	if now := renamed[inBrackets.ReplaceAllString(key, "[]")]; now != "" {
 		return "; it was renamed: " + now

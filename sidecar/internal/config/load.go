@@ -154,7 +154,7 @@ func (l *loader) conflict(reason, value string, keys ...string) {
 	l.fail(&Error{Key: keys[0], Value: value, Source: l.sourceOf(keys...), Reason: reason})
 }
 
-// sourceOf gives the source of the first of the keys that has one.
+// sourceOf returns the source of the first of the keys that has one.
 func (l *loader) sourceOf(keys ...string) string {
 	for _, k := range keys {
 		if o, set := l.origins[k]; set {

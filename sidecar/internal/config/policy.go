@@ -96,7 +96,7 @@ func policies() []policy {
 // maxWords bounds a list on one line: HAProxy takes 64 words.
 const maxWords = 40
 
-// unless gives text, or "" under a condition.
+// unless returns text, or "" under a condition.
 func unless(without bool, text string) string {
 	if without {
 		return ""

@@ -58,7 +58,7 @@ func TestTheReferencePagesExamplesLoad(t *testing.T) {
 	}
 }
 
-// reference gives the generated part of the page.
+// reference returns the generated part of the page.
 func reference() string {
 	var b strings.Builder
 	title := func(s string) { fmt.Fprintf(&b, "\n## %s\n\n", s) }

@@ -30,7 +30,7 @@ type Health struct {
 	URI  string
 }
 
-// BindAddrPort gives the first address of a bind line that Load has passed; it
+// BindAddrPort returns the first address of a bind line that Load has passed; it
 // is not valid for a unix socket, and unspecified for "*".
 func BindAddrPort(bind string) netip.AddrPort {
 	if all, err := listeners(bind); err == nil {

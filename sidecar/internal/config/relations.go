@@ -41,7 +41,7 @@ func (l *loader) relations() {
 	}
 }
 
-// policed gives the services and the profiles of services, by their keys.
+// policed returns the services and the profiles of services, by their keys.
 func (l *loader) policed() iter.Seq2[string, *Service] {
 	return func(yield func(string, *Service) bool) {
 		for i := range l.cfg.Services {

@@ -12,10 +12,10 @@ type Secret string
 
 const mask = "***"
 
-// Reveal gives the secret itself.
+// Reveal returns the secret itself.
 func (s Secret) Reveal() string { return string(s) }
 
-// String gives the mask, or "" if there is no secret: whether one is set is
+// String returns the mask, or "" if there is no secret: whether one is set is
 // worth knowing and no secret.
 func (s Secret) String() string {
 	if s == "" {

@@ -27,7 +27,7 @@ type setting[T any] struct {
 // may begin so is in Sources.IgnoredEnv.
 const EnvPrefix = "POINTSMAN_"
 
-// env gives the name of the environment variable.
+// env returns the name of the environment variable.
 func (s setting[T]) env() string {
 	return envName(s.key)
 }
@@ -36,7 +36,7 @@ func envName(key string) string {
 	return EnvPrefix + strings.ToUpper(strings.ReplaceAll(key, ".", "_"))
 }
 
-// flag gives the name of the flag, or "" if there is none.
+// flag returns the name of the flag, or "" if there is none.
 func (s setting[T]) flag() string {
 	if !s.flagged {
 		return ""

@@ -120,7 +120,7 @@ func settingOf(key string) setting[Config] {
 	return settings()[slices.IndexFunc(settings(), func(s setting[Config]) bool { return s.key == key })]
 }
 
-// needs gives what must be set beside a setting.
+// needs returns what must be set beside a setting.
 func needs(key string) []string {
 	if key == "haproxy.config" {
 		return []string{"POINTSMAN_API_SOCKET=/socket"} // else they move with it
@@ -154,7 +154,7 @@ func loadFrom(t *testing.T, args, env []string, yaml string) Config {
 	return c
 }
 
-// sampleOf gives a text that the setting takes and that is not its default.
+// sampleOf returns a text that the setting takes and that is not its default.
 func sampleOf(t *testing.T, s setting[Config], base Config) string {
 	t.Helper()
 	for _, text := range []string{"true", "700ms", "7s", "7m", "7", "77", "debug", "json", "/x", "127.0.0.1:7", "7MiB", "http://x/", `["{file}"]`, "10.7.0.0/16", "x", "cache x"} {

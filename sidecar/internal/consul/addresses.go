@@ -75,7 +75,7 @@ var (
 	compatible  = netip.MustParsePrefix("::/96")        // RFC 4291, 2.5.5.1
 )
 
-// inner gives the IPv4 address to which a translator or a tunnel would send
+// inner returns the IPv4 address to which a translator or a tunnel would send
 // what goes to an IPv6 address, or the address itself.
 func inner(a netip.Addr) netip.Addr {
 	if a.Is4() || a.IsLoopback() || a.IsUnspecified() {
@@ -122,7 +122,7 @@ func (a admission) check(at netip.AddrPort, node, datacenter string) error {
 	return nil
 }
 
-// isOwn gives what of this load balancer listens at an address, or "".
+// isOwn returns what of this load balancer listens at an address, or "".
 func (a admission) isOwn(port uint16, addr netip.Addr) string {
 	for _, l := range a.Own {
 		if port < l.First || port > l.Last {
@@ -141,7 +141,7 @@ func isLoopback(p netip.Prefix) bool {
 	return loopback4.Contains(p.Addr()) && p.Bits() >= loopback4.Bits() || p.Addr().Is6() && p.Addr().IsLoopback() && p.IsSingleIP()
 }
 
-// here gives a function that reports whether an address is this machine's. It
+// here returns a function that reports whether an address is this machine's. It
 // looks at the machine's addresses once, when it is first needed.
 func here() func(netip.Addr) bool {
 	known := sync.OnceValue(func() map[netip.Addr]bool {

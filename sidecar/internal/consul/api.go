@@ -8,7 +8,7 @@ import (
 	"github.com/hashicorp/consul/api"
 )
 
-// API gives the same way to Consul, with the same token, certificates and
+// API returns the same way to Consul, with the same token, certificates and
 // partition, for a library that speaks by consul/api. A token file is read
 // again before each call.
 func (o Options) API() (*api.Config, error) {

@@ -26,7 +26,7 @@ const (
 	maxClaimText = 2100
 )
 
-// of gives what an entry claims.
+// of returns what an entry claims.
 func (c Claims) of(e *entry) (out []catalog.Claim) {
 	take := func(key, text string) {
 		out = append(out, catalog.Claim{Meta: key, Text: strings.Clone(text[:min(len(text), maxClaimText)]), Since: e.Service.CreateIndex})
@@ -56,7 +56,7 @@ func gather(all map[catalog.Claim]uint64, claims []catalog.Claim) {
 	}
 }
 
-// listClaims gives them in an order that does not depend on that of the instances.
+// listClaims returns them in an order that does not depend on that of the instances.
 func listClaims(all map[catalog.Claim]uint64) []catalog.Claim {
 	if len(all) == 0 {
 		return nil

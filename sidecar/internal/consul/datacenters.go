@@ -62,7 +62,7 @@ func (s *Source) merge(service Service) {
 	notify(s.changed)
 }
 
-// reorder gives what is known of a service the IDs and roles that it has by its new
+// reorder returns what is known of a service the IDs and roles that it has by its new
 // datacenters. Indexes of before are of none of them any more: Index gives 0, and no drain
 // is acknowledged by the order that has ended. The caller holds mu.
 func (s *Source) reorder(service Service) {
@@ -95,7 +95,7 @@ func (s *Source) hasIndex(all []Service, index uint64) bool {
 
 func byIndex(m merged, index uint64) int { return cmp.Compare(m.index, index) }
 
-// together gives what is known of a service, and how its queries go: it is as old as the
+// together returns what is known of a service, and how its queries go: it is as old as the
 // oldest answer. A datacenter that does not answer keeps none of the others from being
 // used, except the first one.
 func (s *Source) together(all []Service) (now catalog.Service, health catalog.SourceHealth) {
@@ -169,7 +169,7 @@ func byID(a, b catalog.Rejection) int {
 	return cmp.Or(cmp.Compare(a.ID, b.ID), cmp.Compare(a.Node, b.Node))
 }
 
-// noteMerged gives an answer of several datacenters an index of its own, by which
+// noteMerged returns an answer of several datacenters an index of its own, by which
 // theirs are found again. The caller holds mu.
 func (s *Source) noteMerged(all []Service) uint64 {
 	s.merges++
@@ -185,7 +185,7 @@ func (s *Source) noteMerged(all []Service) uint64 {
 	return m.index
 }
 
-// Index gives Consul's index, in one of the datacenters of a backend's service, of the
+// Index returns Consul's index, in one of the datacenters of a backend's service, of the
 // answer that has the index at in a Snapshot: they differ where there are several
 // datacenters. "" is the first one. isWatched is false for one that is not asked; an index
 // of 0 is that nothing is known.
@@ -210,7 +210,7 @@ func (s *Source) Index(backend, datacenter string, at uint64) (index uint64, isW
 	return kept[i].of[n], true
 }
 
-// Others gives the datacenters of a backend's service whose instances are backups.
+// Others returns the datacenters of a backend's service whose instances are backups.
 func (s *Source) Others(backend string) []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -220,7 +220,7 @@ func (s *Source) Others(backend string) []string {
 	return nil
 }
 
-// OfOthers gives the IDs and nodes of the instances of a backend that are in another
+// OfOthers returns the IDs and nodes of the instances of a backend that are in another
 // datacenter than the first of its service.
 func (s *Source) OfOthers(backend string) map[[2]string]bool {
 	s.mu.Lock()

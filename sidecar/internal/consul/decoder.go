@@ -30,7 +30,7 @@ func newDecoder(tags []string) *decoder {
 	return &decoder{tags: tags, seeds: [2]maphash.Seed{maphash.MakeSeed(), maphash.MakeSeed()}}
 }
 
-// decode gives what the entries of an answer come to, sorted by compare. They are
+// decode returns what the entries of an answer come to, sorted by compare. They are
 // shared with the answers before.
 func (d *decoder) decode(r io.Reader, most int64) ([]*registration, error) {
 	now := make([]known, 0, len(d.last))

@@ -70,7 +70,7 @@ func TestDecoder_RandomEdits_SameAsPlainDecode(t *testing.T) {
 
 func pick[T any](r *rand.Rand, of ...T) T { return of[r.IntN(len(of))] }
 
-// edit gives the elements of another answer: some changed, added, removed, doubled
+// edit returns the elements of another answer: some changed, added, removed, doubled
 // or at another place.
 func edit(r *rand.Rand, elements []string) []string {
 	elements = slices.Clone(elements)

@@ -109,7 +109,7 @@ type scanner struct {
 	err error // of the last read: there is no more
 }
 
-// skipSpace gives the next byte that is no white space, and leaves it there.
+// skipSpace returns the next byte that is no white space, and leaves it there.
 func (s *scanner) skipSpace() (byte, error) {
 	for {
 		for ; s.at < len(s.buf); s.at++ {
@@ -123,7 +123,7 @@ func (s *scanner) skipSpace() (byte, error) {
 	}
 }
 
-// peek gives the next bytes, as many, and leaves them there; nil if there are less.
+// peek returns the next bytes, as many, and leaves them there; nil if there are less.
 func (s *scanner) peek(n int) []byte {
 	for len(s.buf)-s.at < n {
 		if s.fill() != nil {
@@ -170,7 +170,7 @@ func (s *scanner) member() (raw []byte, name int, err error) {
 	}
 }
 
-// byteAt gives the byte that many after the next one.
+// byteAt returns the byte that many after the next one.
 func (s *scanner) byteAt(n int) (byte, error) {
 	for len(s.buf)-s.at <= n {
 		if err := s.fill(); err != nil {
@@ -180,7 +180,7 @@ func (s *scanner) byteAt(n int) (byte, error) {
 	return s.buf[s.at+n], nil
 }
 
-// sizeOf gives how many bytes the element has that begins that many after the next one.
+// sizeOf returns how many bytes the element has that begins that many after the next one.
 func (s *scanner) sizeOf(from int) (int, error) {
 	depth, inString := 0, false
 	for i := s.at + from; ; {

@@ -39,7 +39,7 @@ type found struct {
 	err  error // of the last lookup
 }
 
-// address gives the address of a host name, as far as it is known.
+// address returns the address of a host name, as far as it is known.
 func (n *names) address(host string) (netip.Addr, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()

@@ -62,7 +62,7 @@ type Options struct {
 	Logger hclog.Logger // default: none
 }
 
-// check gives o with its defaults, or all that is wrong with it.
+// check returns o with its defaults, or all that is wrong with it.
 func (o Options) check() (Options, error) {
 	var errs []error
 	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf("consul: "+format, args...)) }

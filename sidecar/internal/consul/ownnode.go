@@ -112,7 +112,7 @@ func (o *ownNode) ask(ctx context.Context) error {
 	return nil
 }
 
-// datacenterOf gives the agent's own datacenter by one of its nodes; "" if the catalog does
+// datacenterOf returns the agent's own datacenter by one of its nodes; "" if the catalog does
 // not say.
 func datacenterOf(client *api.Client, node string, query *api.QueryOptions) (string, error) {
 	if node == "" {

@@ -10,7 +10,7 @@ import (
 // if other ones are backups; "" is none.
 func (e *entry) put(zone string) { e.isBackup = zone != "" && e.Node.Meta.Zone != zone }
 
-// placed gives what is known of the service in the datacenter of one of its watches, as
+// placed returns what is known of the service in the datacenter of one of its watches, as
 // said there, with the IDs and roles that its instances have in the backend.
 func (s Service) placed(said catalog.Service) catalog.Service {
 	if !s.isBackup {
@@ -27,7 +27,7 @@ func (s Service) placed(said catalog.Service) catalog.Service {
 	return said
 }
 
-// backups gives instances of another datacenter than the first.
+// backups returns instances of another datacenter than the first.
 func (s Service) backups(said []catalog.Instance) []catalog.Instance {
 	out := slices.Clone(said)
 	for n := range out {
@@ -45,7 +45,7 @@ func (s Service) backups(said []catalog.Instance) []catalog.Instance {
 	return out
 }
 
-// IDFrom gives the ID that an instance of another datacenter has here. Consul's IDs are
+// IDFrom returns the ID that an instance of another datacenter has here. Consul's IDs are
 // unique on their node, and nodes in their datacenter only. A name of a datacenter has no
 // dot, so no two instances of others have one ID.
 func IDFrom(datacenter, id string) string { return id + "." + datacenter }

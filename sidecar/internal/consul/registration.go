@@ -76,7 +76,7 @@ func (r *registration) named(onSeveral bool) {
 	}
 }
 
-// admit gives the instance, once it is named. The remark is on what is optional and
+// admit returns the instance, once it is named. The remark is on what is optional and
 // was passed over.
 func (r *registration) admit(admits admission) (inst catalog.Instance, remark, err error) {
 	if r.entry != nil {
@@ -96,7 +96,7 @@ func (r *registration) admit(admits admission) (inst catalog.Instance, remark, e
 	return inst, remark, nil
 }
 
-// untagged gives what is known of an instance that lacks a tag; ok is false where it is
+// untagged returns what is known of an instance that lacks a tag; ok is false where it is
 // no instance.
 func (r *registration) untagged() (inst catalog.Instance, ok bool) {
 	if r.entry != nil {

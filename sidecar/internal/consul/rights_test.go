@@ -100,7 +100,7 @@ var policyRule = regexp.MustCompile(`(\w+ "[^"]*") \{\s*policy = "(\w+)"\s*\}`)
 
 func rulesOf(text string) []string { return policyRule.FindAllString(text, -1) }
 
-// policiesOfPage gives the rules of each policy on the page, by the file's name in its
+// policiesOfPage returns the rules of each policy on the page, by the file's name in its
 // first line.
 func policiesOfPage(t *testing.T) map[string][]string {
 	t.Helper()

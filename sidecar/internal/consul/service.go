@@ -43,7 +43,7 @@ type origin struct{ backend, datacenter string }
 
 func (s Service) origin() origin { return origin{s.Backend, s.from} }
 
-// each gives the service as each of its watches has it: one for each datacenter.
+// each returns the service as each of its watches has it: one for each datacenter.
 func (s Service) each() []Service {
 	if len(s.Datacenters) == 0 {
 		return []Service{s}
@@ -56,7 +56,7 @@ func (s Service) each() []Service {
 	return out
 }
 
-// log gives a logger that names the service, and the backend where that has another
+// log returns a logger that names the service, and the backend where that has another
 // name.
 func (s Service) log(l hclog.Logger) hclog.Logger {
 	l = l.With("service", s.Name)
@@ -85,7 +85,7 @@ func (s Service) asksLike(o Service) bool {
 		s.Claims.equal(o.Claims) && slices.Equal(s.Addresses.Allow, o.Addresses.Allow) && slices.Equal(s.Addresses.Deny, o.Addresses.Deny)
 }
 
-// checkServices gives the services with their defaults, or everything that is
+// checkServices returns the services with their defaults, or everything that is
 // wrong with them. The last known state is kept by backend.
 func checkServices(services []Service) ([]Service, error) {
 	var errs []error

@@ -151,7 +151,7 @@ func (d *nameDecoder) decode(r io.Reader, most int64) (names []string, err error
 	return slices.Compact(names), nil
 }
 
-// sumOf gives the sum of the digests of the strings in a JSON list, whatever their order.
+// sumOf returns the sum of the digests of the strings in a JSON list, whatever their order.
 // isPlain is false for a list with anything besides: its sum says nothing.
 func sumOf(seeds [2]maphash.Seed, list []byte) (sum [2]uint64, isPlain bool) {
 	for next := byte('['); ; next = ',' {

@@ -68,7 +68,7 @@ func New(o Options, services []Service) (*Source, error) {
 	}, nil
 }
 
-// Snapshot gives all that is known now. A service that has had no answer yet
+// Snapshot returns all that is known now. A service that has had no answer yet
 // is not in it.
 func (s *Source) Snapshot() catalog.Snapshot {
 	s.mu.Lock()

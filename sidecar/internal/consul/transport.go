@@ -103,7 +103,7 @@ func (t *plainTransport) try(req *http.Request, c *keptConn, within bounds) (res
 
 func (b bounds) isOver() bool { return !time.Now().Before(b.until) }
 
-// named gives the error of a read, which after the limit's end says little: it may have
+// named returns the error of a read, which after the limit's end says little: it may have
 // ended within a line.
 func (b bounds) named(err error) error {
 	if b.isOver() {
@@ -229,7 +229,7 @@ func (b *body) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// Close gives the connection up if the answer was not read to its end.
+// Close returns the connection up if the answer was not read to its end.
 func (b *body) Close() error {
 	if b.buffer != nil {
 		b.end(b.plain == http.NoBody && b.buffer.Buffered() == 0)
@@ -262,7 +262,7 @@ func (u *unzipped) Read(p []byte) (int, error) {
 
 func (u *unzipped) Close() error { return u.body.Close() }
 
-// take gives the connection that was used last, or nil. One that has been idle for
+// take returns the connection that was used last, or nil. One that has been idle for
 // long may be gone: a firewall between forgets it.
 func (t *plainTransport) take(now time.Time) *keptConn {
 	t.mu.Lock()

@@ -168,7 +168,7 @@ func (w *watch) rules() Addresses {
 	return rules
 }
 
-// list gives the instances that have the service's tags and that its rules admit. An error is that this
+// list returns the instances that have the service's tags and that its rules admit. An error is that this
 // cannot be said now.
 func (w *watch) list(ctx context.Context, all []*registration, rules Addresses) (listing, error) {
 	var unknown error

@@ -13,7 +13,7 @@ import (
 // other key of that meta: see entry.
 const zoneKey = "zone"
 
-// zone gives the zone of the agent's node, "" if it has none. Without the right
+// zone returns the zone of the agent's node, "" if it has none. Without the right
 // agent:read, the catalog tells it. With an error it is the last one that was known, "" if
 // none was.
 func (o *ownNode) zone(ctx context.Context) (string, error) {

@@ -107,14 +107,14 @@ func (f *Fake) Touch(name string) {
 	f.touch(name)
 }
 
-// Requests gives path and query of all requests so far, in order.
+// Requests returns path and query of all requests so far, in order.
 func (f *Fake) Requests() []string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return append([]string(nil), f.requests...)
 }
 
-// Tokens gives the ACL token of each request so far, "" where it had none.
+// Tokens returns the ACL token of each request so far, "" where it had none.
 func (f *Fake) Tokens() []string {
 	f.mu.Lock()
 	defer f.mu.Unlock()

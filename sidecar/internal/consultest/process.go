@@ -200,7 +200,7 @@ func (p *Process) denies() bool {
 	return slices.ContainsFunc(p.hcl, func(s string) bool { return strings.Contains(s, `default_policy = "deny"`) })
 }
 
-// get gives the body, and the ACL policy for those without a token.
+// get returns the body, and the ACL policy for those without a token.
 func get(ctx context.Context, url string) (body, policy string, err error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
@@ -230,7 +230,7 @@ func findConsul(t testing.TB) string {
 	return path
 }
 
-// freePorts gives free ports of 127.0.0.1, to this Consul only.
+// freePorts returns free ports of 127.0.0.1, to this Consul only.
 func freePorts(t testing.TB, n int) []int {
 	t.Helper()
 	ports := make([]int, n)

@@ -12,7 +12,7 @@ import (
 	"github.com/pointsman/pointsman/sidecar/internal/rollout"
 )
 
-// drainer is what the status API asks of the agent.
+// drainer returns the action that drains a server, or ends that.
 func drainer(a *reconcile.Agent) api.SetDrain {
 	return func(ctx context.Context, service, server string, on bool) (string, bool, error) {
 		d, err := a.SetDrain(ctx, service, server, on)
@@ -20,7 +20,7 @@ func drainer(a *reconcile.Agent) api.SetDrain {
 	}
 }
 
-// releaser is what the status API asks of the agent.
+// releaser returns the action that releases what the guard holds.
 func releaser(a *reconcile.Agent) api.Release {
 	return func(ctx context.Context, service string) ([]string, bool, error) {
 		servers, err := a.Release(ctx, service)

@@ -204,7 +204,7 @@ func TestBackend_SettingsOfAProfile_EachIsTriedOrTheSidecarsOwn(t *testing.T) {
 	}
 }
 
-// flat gives values by their keys, as "check.path".
+// flat returns values by their keys, as "check.path".
 func flat(prefix string, of m) m {
 	out := m{}
 	for key, value := range of {
@@ -240,7 +240,7 @@ type backendLook struct {
 	Answers []string
 }
 
-// newBackendSite gives nil where HAProxy adds no backends.
+// newBackendSite returns nil where HAProxy adds no backends.
 func newBackendSite(t *testing.T, cases []profileCase) *backendSite {
 	t.Helper()
 	version, err := exec.CommandContext(t.Context(), haproxytest.Binary(t), "-v").Output()

@@ -176,7 +176,7 @@ func (c *certificates) again() {
 	}
 }
 
-// of gives the keepers of the settings. Those of other settings are forgotten; their
+// of returns the keepers of the settings. Those of other settings are forgotten; their
 // copies stay.
 func (c *certificates) of(cfg config.Config) map[keeperKey]*certificate.Keeper {
 	c.mu.Lock()

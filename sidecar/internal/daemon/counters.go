@@ -32,7 +32,7 @@ type countersThen struct {
 	servers map[string]haproxy.Counters
 }
 
-// of gives those of a backend's servers; they are not to be changed.
+// of returns those of a backend's servers; they are not to be changed.
 func (c *countersReader) of(ctx context.Context, backend string) (map[string]haproxy.Counters, error) {
 	select {
 	case c.turn <- struct{}{}:
@@ -154,7 +154,7 @@ func (g *countersGatherer) gather(ctx context.Context, service string, versions 
 	return out
 }
 
-// listed gives the sidecars in Consul. While it does not answer, those that it listed
+// listed returns the sidecars in Consul. While it does not answer, those that it listed
 // last are asked: their answers need most of the time.
 func (g *countersGatherer) listed(ctx context.Context) []fleet.Member {
 	ctx, cancel := context.WithTimeout(ctx, membersTimeout)

@@ -35,7 +35,7 @@ func (c Credentials) Client() (*sidecarapi.Client, error) {
 	return sidecarapi.New(sidecarapi.Options{Token: token.Current, TLS: config, RequireTLS: config != nil, KeepAlive: true}), nil
 }
 
-// tls gives what is shown and trusted, or nil where nothing is said of it.
+// tls returns what is shown and trusted, or nil where nothing is said of it.
 func (c Credentials) tls() (*tls.Config, error) {
 	if c.CaFile == "" && c.CertFile == "" && c.KeyFile == "" {
 		return nil, nil //nolint:nilnil // the system's

@@ -31,7 +31,7 @@ func watch(a *reconcile.Agent, source datacenters) api.Watch {
 	}
 }
 
-// In gives the facts about the instances of one datacenter.
+// In returns the facts about the instances of one datacenter.
 func (f Facts) In(datacenter string) api.Facts {
 	f.datacenter = datacenter
 	return f
@@ -92,7 +92,7 @@ func (f Facts) Drain(service, instance string) (api.Drain, bool) {
 	return all, isRouted
 }
 
-// idsIn gives the IDs under which a backend may have an instance of the datacenter.
+// idsIn returns the IDs under which a backend may have an instance of the datacenter.
 func (f Facts) idsIn(s reconcile.ServiceState, instance string, isWatched bool) []string {
 	there := consul.IDFrom(f.datacenter, instance)
 	switch {
@@ -140,7 +140,7 @@ func (f Facts) Live(service, version string) (count int, routed bool) {
 	return count, routed || !f.Converged
 }
 
-// withFirstIndexes gives a state in which a service of several datacenters has the index
+// withFirstIndexes returns a state in which a service of several datacenters has the index
 // of the first one, with which a deployment there can compare its own.
 func withFirstIndexes(s *reconcile.State, source datacenters) *reconcile.State {
 	isClone := false

@@ -33,7 +33,7 @@ type sidecars struct {
 	reader  *consul.Reader
 	client  *sidecarapi.Client
 	rules   func() consul.Addresses
-	told    toldOnce
+	told    loggedOnce
 	log     hclog.Logger
 }
 
@@ -92,13 +92,13 @@ func newGatherer(cfg config.Config, all *sidecars, own func() fleet.Summary) *fl
 	}
 }
 
-// toldOnce logs why a sidecar can't be asked, once until it can be.
-type toldOnce struct {
+// loggedOnce logs why a sidecar can't be asked, once until it can be.
+type loggedOnce struct {
 	mu   sync.Mutex
 	told map[fleet.Member]bool
 }
 
-func (t *toldOnce) tell(log hclog.Logger, m fleet.Member, err error) {
+func (t *loggedOnce) tell(log hclog.Logger, m fleet.Member, err error) {
 	const most = 1000 // then all is logged again
 	t.mu.Lock()
 	defer t.mu.Unlock()

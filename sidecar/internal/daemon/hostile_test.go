@@ -143,7 +143,7 @@ func (b *between) fileIsCurrent() {
 	haproxytest.Until(b.t, "the file is current", func() bool { return b.daemon.agent.State().File.Current })
 }
 
-// written gives every file that was to be judged, in no order.
+// written returns every file that was to be judged, in no order.
 func (b *between) written() (files []string) {
 	b.t.Helper()
 	paths, err := filepath.Glob(filepath.Join(b.dir, "written.*"))

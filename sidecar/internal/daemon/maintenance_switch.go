@@ -156,7 +156,7 @@ func (m *MaintenanceSwitch) await(ctx context.Context, wait time.Duration, resul
 			}
 			return result, ctx.Err()
 		}
-		Pause(ctx, min(100*time.Millisecond, wait-now.Sub(began)))
+		Sleep(ctx, min(100*time.Millisecond, wait-now.Sub(began)))
 	}
 }
 
@@ -252,8 +252,8 @@ func (m Maintenance) String() string {
 	return strings.Join(words, "; ") + "."
 }
 
-// Pause waits, or less if the context ends.
-func Pause(ctx context.Context, d time.Duration) {
+// Sleep waits, or less if the context ends.
+func Sleep(ctx context.Context, d time.Duration) {
 	t := time.NewTimer(d)
 	defer t.Stop()
 	select {

@@ -91,18 +91,16 @@ func awaitAnswers(ctx context.Context, source *consul.Source, all *rollout.Overl
 // answered reports whether every service has had an answer, or why one has not.
 func answered(source *consul.Source, cfg config.Config) (bool, error) {
 	snap, all := source.Snapshot(), true
-	var errs []error
 	for _, s := range cfg.Services {
 		if s.Preview.Of != "" || snap.Service(s.Backend).Known {
 			continue
 		}
 		all = false
 		if err := source.Health(s.Backend).Err; err != nil {
-			errs = append(errs, err)
-			break // one is enough to tell what is wrong
+			return false, err // one is enough to tell what is wrong
 		}
 	}
-	return all, errors.Join(errs...)
+	return all, nil
 }
 
 // observedFile is what haproxy.cfg says of a HAProxy that does not run: who took traffic,

@@ -137,7 +137,7 @@ func merge(to, from map[string]any) {
 	}
 }
 
-// replaceIn gives settings with what the names of files stand for.
+// replaceIn returns settings with what the names of files stand for.
 func replaceIn(settings map[string]any, replace *strings.Replacer) map[string]any {
 	if settings == nil {
 		return nil

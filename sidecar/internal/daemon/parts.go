@@ -44,7 +44,7 @@ func Policy(cfg config.Config, r *render.Renderer) []plan.Service {
 	return services
 }
 
-// policyOf is one of them.
+// policyOf is the policy of one service.
 func policyOf(cfg config.Config, s config.Service, r *render.Renderer) plan.Service {
 	own := renderService(cfg, s)
 	defaults, byReload := r.Defaults(own.Defaults)
@@ -228,18 +228,19 @@ func makeRenderer(cfg config.Config, peers []render.Peer, withCopies bool) (*ren
 // renderer is a Renderer as the agent wants it.
 type renderer struct{ *render.Renderer }
 
-// Without gives one of all but one backend.
+// Without returns one of all but one backend.
 func (r renderer) Without(backend string, good []byte) (rest reconcile.Renderer, options string, isKept bool, err error) {
 	without, options, isKept, err := r.Renderer.Without(backend, good)
 	return renderer{without}, options, isKept, err
 }
 
-// NewFile is haproxy.cfg.
+// NewFile returns the haproxy.cfg that the settings name.
 func NewFile(cfg config.Config) (*render.File, error) {
 	return render.NewFile(cfg.HAProxy.Config, cfg.HAProxy.CheckCommand, cfg.HAProxy.BaseConfig)
 }
 
-// NewStateFile is beside haproxy.cfg: the sidecar writes there anyhow.
+// NewStateFile returns the file of what must outlive the sidecar. It is beside haproxy.cfg,
+// where the sidecar may write.
 func NewStateFile(cfg config.Config) *statefile.File {
 	return statefile.New(cfg.HAProxy.Config+".state", time.Now)
 }
@@ -435,7 +436,7 @@ func routeState(r route.Route, source string) reconcile.RouteState {
 	}
 }
 
-// NewLogger is the sidecar's own.
+// NewLogger returns the sidecar's own.
 func NewLogger(cfg config.Config, to io.Writer) hclog.Logger {
 	return hclog.New(&hclog.LoggerOptions{
 		Name: "sidecar", Level: hclog.LevelFromString(cfg.Log.Level), Output: to,

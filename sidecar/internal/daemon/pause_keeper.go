@@ -96,7 +96,7 @@ const (
 	pauseRest = 15 * time.Second
 )
 
-// withPauses gives settings with the pauses that are known, in HAProxy's file and for the agent.
+// withPauses returns settings with the pauses that are known, in HAProxy's file and for the agent.
 // The caller holds mu, or is alone.
 func (d *Daemon) withPauses(r *render.Renderer, set reconcile.Settings) (*render.Renderer, reconcile.Settings) {
 	if set.Pauses.File == "" {
@@ -114,7 +114,7 @@ func (d *Daemon) withPauses(r *render.Renderer, set reconcile.Settings) (*render
 // followPauses keeps the pauses of services as Consul has them, as soon as one can be paused.
 func (d *Daemon) followPauses(ctx context.Context) error {
 	for !d.canPause() {
-		if Pause(ctx, pauseLook); ctx.Err() != nil {
+		if Sleep(ctx, pauseLook); ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
 	}

@@ -84,7 +84,7 @@ func (k *peerKeeper) due() time.Time {
 
 func (k *peerKeeper) isDue(now time.Time) bool { return !k.changed.IsZero() && !now.Before(k.due()) }
 
-// take gives the peers for a change that is made now.
+// take returns the peers for a change that is made now.
 func (k *peerKeeper) take(now time.Time) []render.Peer {
 	k.made, k.changed, k.last = k.next, time.Time{}, now
 	return k.made

@@ -49,19 +49,19 @@ type registrable struct {
 }
 
 const (
-	// registrantLook is how often it is looked whether it is wanted.
-	registrantLook = 200 * time.Millisecond
-	// registrantReach is how often it is found out where others reach it: a
+	// registrationLook is how often it is looked whether it is wanted.
+	registrationLook = 200 * time.Millisecond
+	// registrationReach is how often it is found out where others reach it: a
 	// container that is replaced may get another address.
-	registrantReach = 2 * time.Second
-	// registrantAgain is how long a registration waits that Consul has called
+	registrationReach = 2 * time.Second
+	// registrationAgain is how long a registration waits that Consul has called
 	// wrong. All other failures are tried again by the registrator.
-	registrantAgain = 10 * time.Second
+	registrationAgain = 10 * time.Second
 	// stopTimeout bounds how long the sidecar's stop waits for Consul.
 	stopTimeout = 2 * time.Second
 )
 
-func newRegistrant(cfg config.Config, is registrable, log hclog.Logger) (*registration, error) {
+func newRegistration(cfg config.Config, is registrable, log hclog.Logger) (*registration, error) {
 	consul, err := ConsulOptions(cfg, log).API()
 	if err != nil {
 		return nil, err
@@ -88,7 +88,7 @@ func (r *registration) reconfigure(cfg config.Config) {
 // run keeps it registered until ctx ends. Then it leaves its record, if there is
 // one, and else the registration as it is.
 func (r *registration) run(ctx context.Context) error {
-	look := time.NewTicker(registrantLook)
+	look := time.NewTicker(registrationLook)
 	defer look.Stop()
 	var now registered
 	defer func() {
@@ -118,12 +118,12 @@ func (r *registration) run(ctx context.Context) error {
 	}
 }
 
-// want gives what is to be registered now, if anything is.
+// want returns what is to be registered now, if anything is.
 func (r *registration) want(ctx context.Context) (entry, bool) {
 	if !r.is.wanted(r.cfg) {
 		return entry{}, false
 	}
-	if time.Since(r.asked) >= registrantReach {
+	if time.Since(r.asked) >= registrationReach {
 		r.asked = time.Now()
 		address, err := r.reach(ctx, r.is.at(r.cfg), r.entry.Address)
 		r.note(err)
@@ -183,8 +183,8 @@ func (r *registration) register(ctx context.Context, e entry) registered {
 			if err := registration.Register(ctx); err == nil {
 				<-ctx.Done()
 			} else if ctx.Err() == nil {
-				r.log.Error("Consul refused registration, retrying", "service", e.Service, "error", err, "again_in", registrantAgain)
-				Pause(ctx, registrantAgain)
+				r.log.Error("Consul refused registration, retrying", "service", e.Service, "error", err, "again_in", registrationAgain)
+				Sleep(ctx, registrationAgain)
 			}
 		}
 	}()

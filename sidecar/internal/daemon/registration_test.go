@@ -70,7 +70,7 @@ func newRegistering(t *testing.T) *registering {
 func (r *registering) start() {
 	r.t.Helper()
 	var err error
-	r.balancer, err = newRegistrant(r.cfg, balancer(r.running.Load), hclog.New(&hclog.LoggerOptions{Output: &r.log}))
+	r.balancer, err = newRegistration(r.cfg, balancer(r.running.Load), hclog.New(&hclog.LoggerOptions{Output: &r.log}))
 	if err != nil {
 		r.t.Fatal(err)
 	}

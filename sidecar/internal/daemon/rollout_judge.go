@@ -46,7 +46,7 @@ const (
 	lookTimeout  = 4 * time.Second
 )
 
-// judge gives what is known by now.
+// judge returns what is known by now.
 func (j *canaryJudge) judge(ctx context.Context, service string, d *rollout.Document) rollout.Judgement {
 	takes := takesTraffic(j.state(), service, d.Canary)
 	if d.Analysis == rollout.AnalysisOff {

@@ -143,11 +143,11 @@ func New(ctx context.Context, cfg config.Config, o Options) (*Daemon, error) {
 	if d.status, err = d.newAPI(happened, watched, registry); err != nil {
 		return nil, err
 	}
-	d.balancer, err = newRegistrant(cfg, balancer(func() bool { return d.agent.State().HAProxy.Running }), d.log.Named("registration"))
+	d.balancer, err = newRegistration(cfg, balancer(func() bool { return d.agent.State().HAProxy.Running }), d.log.Named("registration"))
 	if err != nil {
 		return nil, err
 	}
-	d.self, err = newRegistrant(cfg, self(d.status.Addr), d.log.Named("self"))
+	d.self, err = newRegistration(cfg, self(d.status.Addr), d.log.Named("self"))
 	return d, err
 }
 
@@ -290,7 +290,7 @@ func (d *Daemon) limitRound(cfg config.Config) {
 	d.limit.Store(int64(cfg.HAProxy.ReloadTimeout + cfg.ReconcileInterval + time.Minute))
 }
 
-// alive tells whether the agent's loop comes round. Any goroutine may call it.
+// alive reports whether the agent's loop comes round. Any goroutine may call it.
 func (d *Daemon) alive() error {
 	limit := time.Duration(d.limit.Load())
 	last := d.agent.Ticked()
@@ -356,8 +356,8 @@ func (d *Daemon) Run(ctx context.Context) error {
 	return nil
 }
 
-// lockPatience is how long a sidecar waits for the one before it, which stops.
-const lockPatience = stopTimeout + 3*time.Second
+// lockTimeout is how long a sidecar waits for the one before it, which stops.
+const lockTimeout = stopTimeout + 3*time.Second
 
 // hold makes this the only sidecar that writes haproxy.cfg. Two would reload
 // HAProxy against each other.
@@ -367,7 +367,7 @@ func (d *Daemon) hold(ctx context.Context, name string) (*render.Lock, error) {
 			return nil, err
 		}
 	}
-	lock, err := d.file.Lock(ctx, name, lockPatience)
+	lock, err := d.file.Lock(ctx, name, lockTimeout)
 	if _, held := errors.AsType[*render.HeldError](err); held {
 		if ctx.Err() != nil {
 			return nil, nil //nolint:nilerr,nilnil // stopped while it waited
@@ -467,7 +467,7 @@ func (d *Daemon) reloadConfig(ctx context.Context) {
 	d.certificates.again()
 }
 
-// asStarted gives new settings with those old ones that haproxy.cfg must go on saying:
+// asStarted returns new settings with those old ones that haproxy.cfg must go on saying:
 // the file stays where it is, and HAProxy's sockets stay, until a restart.
 func asStarted(cfg, started config.Config) config.Config {
 	cfg.HAProxy.Config, cfg.HAProxy.Socket, cfg.HAProxy.BaseConfig = started.HAProxy.Config, started.HAProxy.Socket, started.HAProxy.BaseConfig

@@ -37,7 +37,7 @@ func TestTheSidecarIsRegisteredWhileItAnswersAndLeavesARecord(t *testing.T) {
 		Services: []config.Service{{Name: "web"}, {Name: "api"}},
 	}
 	var log proctest.Output
-	r, err := newRegistrant(cfg, self(answers.Listener.Addr), hclog.New(&hclog.LoggerOptions{Output: &log}))
+	r, err := newRegistration(cfg, self(answers.Listener.Addr), hclog.New(&hclog.LoggerOptions{Output: &log}))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -86,7 +86,7 @@ func TestTheSidecarIsRegisteredWhileItAnswersAndLeavesARecord(t *testing.T) {
 	}
 
 	// The sidecar after it takes its place.
-	again, err := newRegistrant(cfg, self(answers.Listener.Addr), hclog.NewNullLogger())
+	again, err := newRegistration(cfg, self(answers.Listener.Addr), hclog.NewNullLogger())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -121,7 +121,7 @@ func recorded(t *testing.T, cfg config.Config, lasts time.Duration) (health func
 	cfg.Name, cfg.Consul = "lb0", config.Consul{Address: consul.Address(), Wait: time.Minute}
 	cfg.API = config.API{Address: "127.0.0.1:9600", Service: "pointsman-sidecar"}
 	bound := &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 9600}
-	r, err := newRegistrant(cfg, self(func() net.Addr { return bound }), hclog.NewNullLogger())
+	r, err := newRegistration(cfg, self(func() net.Addr { return bound }), hclog.NewNullLogger())
 	if err != nil {
 		t.Fatal(err)
 	}

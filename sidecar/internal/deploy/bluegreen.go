@@ -15,7 +15,7 @@ type BlueGreen struct {
 	Keep time.Duration
 }
 
-// switchOver gives the new version all traffic, or waits for an operator who does, and
+// switchOver returns the new version all traffic, or waits for an operator who does, and
 // returns when it has that on every load balancer.
 func (d *Deployment) switchOver(ctx context.Context, begun Rollout) error {
 	r, err, earliest := begun, error(nil), time.Now()

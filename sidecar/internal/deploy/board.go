@@ -36,14 +36,14 @@ func (b *board) put(balancer Balancer) bool {
 	return true
 }
 
-// balancer gives a load balancer as it was last put.
+// balancer returns a load balancer as it was last put.
 func (b *board) balancer(name string) Balancer {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.rows[name].balancer
 }
 
-// names gives those that route the service, sorted.
+// names returns those that route the service, sorted.
 func (b *board) names() []string {
 	names := []string{}
 	for _, bar := range b.bars() {
@@ -74,7 +74,7 @@ func (b *board) unrouted(name string) {
 	b.show(b.list())
 }
 
-// bars gives the bars of those that route the service, sorted by name.
+// bars returns the bars of those that route the service, sorted by name.
 func (b *board) bars() []Bar {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -37,7 +37,7 @@ type UnansweredError struct{ Err error }
 
 func (e *UnansweredError) Error() string { return e.Err.Error() }
 
-// Unwrap gives the reason.
+// Unwrap returns the reason.
 func (e *UnansweredError) Unwrap() error { return e.Err }
 
 // Rollout is how far a canary has come.

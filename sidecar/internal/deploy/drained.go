@@ -112,7 +112,7 @@ func (d *Deployment) askDrained(ctx context.Context, b Balancer, i Instance, ind
 	return drain, nil
 }
 
-// sharedIDs gives the IDs of the list that some other instance has, too.
+// sharedIDs returns the IDs of the list that some other instance has, too.
 func sharedIDs(list []Instance, now Listing) map[string]bool {
 	nodes := map[string]map[Key]bool{}
 	note := func(i Instance) {

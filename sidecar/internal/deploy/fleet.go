@@ -145,7 +145,7 @@ func (f *fleet) isOld(i Instance) bool {
 	return f.order.IncludeForeign || there && f.isOurs(i)
 }
 
-// foreign gives those that are neither: they are never stopped and never
+// foreign returns those that are neither: they are never stopped and never
 // counted.
 func (f *fleet) foreign(l Listing) (out []Instance) {
 	for _, i := range l.Instances {
@@ -156,14 +156,14 @@ func (f *fleet) foreign(l Listing) (out []Instance) {
 	return sorted(out)
 }
 
-// node gives the node that an instance is, or "".
+// node returns the node that an instance is, or "".
 func (f *fleet) node(k Key) string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.came[k]
 }
 
-// unknown gives those of the version that came after the start, and of which it
+// unknown returns those of the version that came after the start, and of which it
 // is not known yet whether this deployment has started them.
 func (f *fleet) unknown(list []Instance) (out []Instance) {
 	f.mu.Lock()
@@ -187,7 +187,7 @@ func (f *fleet) learn(list []Instance, nodes map[Key]string) {
 	}
 }
 
-// old gives those that are to go and have not been seen to.
+// old returns those that are to go and have not been seen to.
 func (f *fleet) old(l Listing) (out []Instance) {
 	for _, i := range l.Instances {
 		if f.isOld(i) && !f.done[i.Key()] {
@@ -197,7 +197,7 @@ func (f *fleet) old(l Listing) (out []Instance) {
 	return sorted(out)
 }
 
-// fresh gives those that are to stay.
+// fresh returns those that are to stay.
 func (f *fleet) fresh(l Listing) (out []Instance) {
 	for _, i := range l.Instances {
 		if f.isNew(i) {
@@ -207,7 +207,7 @@ func (f *fleet) fresh(l Listing) (out []Instance) {
 	return sorted(out)
 }
 
-// liveIn gives those that are to stay and take traffic on a load balancer. Two
+// liveIn returns those that are to stay and take traffic on a load balancer. Two
 // that say that they are the same node count once.
 func (f *fleet) liveIn(v View) keySet {
 	live, nodes := keySet{}, map[string]bool{}
@@ -229,7 +229,7 @@ func (f *fleet) onlyOldPass(l Listing) bool {
 	return !slices.ContainsFunc(f.fresh(l), passes) && slices.ContainsFunc(f.old(l), passes)
 }
 
-// strays gives what has come since the start and is neither of the version nor
+// strays returns what has come since the start and is neither of the version nor
 // of an old one; and what has taken an old one's place under its ID.
 func (f *fleet) strays(l Listing) (foreign, inPlace []Instance) {
 	for _, i := range l.Instances {
@@ -256,7 +256,7 @@ func (f *fleet) toStart() int {
 // started notes that n more were started.
 func (f *fleet) started(n int) { f.goal += n; f.first += n }
 
-// toStop gives the old ones to stop now that goal new ones are live: no more
+// toStop returns the old ones to stop now that goal new ones are live: no more
 // than leaves count nodes in all. Those that leave already are not stopped
 // again, for many programs take a second signal for "at once"; they are to be
 // waited for.

@@ -29,7 +29,7 @@ type Check struct {
 // Key is what an instance is known by: its ID and its node.
 type Key struct{ ID, Node string }
 
-// Key gives the instance's.
+// Key returns the instance's.
 func (i Instance) Key() Key { return Key{i.ID, i.Node} }
 
 func compareKeys(a, b Key) int { return cmp.Or(cmp.Compare(a.ID, b.ID), cmp.Compare(a.Node, b.Node)) }
@@ -40,7 +40,7 @@ type Listing struct {
 	Instances []Instance
 }
 
-// sorted gives the instances by ID and node, so that nothing depends on the
+// sorted returns the instances by ID and node, so that nothing depends on the
 // order of an answer.
 func sorted(list []Instance) []Instance {
 	list = slices.Clone(list)

@@ -23,7 +23,7 @@ func (d *Deployment) checkLoadBalancers(ctx context.Context) error {
 	defer cancel()
 	var few error
 	for tries := 0; ; tries++ {
-		err := d.greetAll(within)
+		err := d.checkAllReachable(within)
 		switch {
 		case err == nil:
 			return nil
@@ -43,9 +43,9 @@ func (d *Deployment) checkLoadBalancers(ctx context.Context) error {
 // tried.
 var errUnasked = errors.New("unreachable")
 
-// greetAll asks all load balancers that are registered now. Until there are
+// checkAllReachable asks all load balancers that are registered now. Until there are
 // enough the error is not errUnasked.
-func (d *Deployment) greetAll(ctx context.Context) error {
+func (d *Deployment) checkAllReachable(ctx context.Context) error {
 	if err := d.refresh(ctx); err != nil {
 		return fmt.Errorf("find load balancers: %w", err)
 	}
@@ -107,7 +107,7 @@ func (d *Deployment) refresh(ctx context.Context) error {
 	return nil
 }
 
-// once gives each name once. A sidecar that was killed and came back on another
+// once returns each name once. A sidecar that was killed and came back on another
 // machine is listed twice for a minute, and its check tells which is which.
 func once(list []Balancer) []Balancer {
 	byName := map[string][]Balancer{}

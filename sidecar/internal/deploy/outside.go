@@ -72,7 +72,7 @@ type Share struct {
 	Seen   float64 // of the weight of the servers that take traffic
 }
 
-// list gives what the load balancer knows as instances, sorted.
+// list returns what the load balancer knows as instances, sorted.
 func (v View) list() []Instance {
 	list := make([]Instance, 0, len(v.Instances))
 	for key, seen := range v.Instances {
@@ -145,5 +145,5 @@ type StopError struct {
 
 func (e *StopError) Error() string { return "stop " + Quote(e.Instance.ID) + ": " + e.Err.Error() }
 
-// Unwrap gives the reason.
+// Unwrap returns the reason.
 func (e *StopError) Unwrap() error { return e.Err }

@@ -73,7 +73,7 @@ func (d *Deployment) stop(ctx context.Context, listing Listing, list []Instance,
 	return failed, err
 }
 
-// failures gives the error of each instance that could not be stopped. One
+// failures returns the error of each instance that could not be stopped. One
 // that names no instance is all of theirs.
 func failures(err error, list []Instance) map[Key]error {
 	if err == nil {
@@ -177,7 +177,7 @@ func (d *Deployment) undone(s Stop, err error) {
 	}
 }
 
-// keeps gives what stays where the wave is taken back.
+// keeps returns what stays where the wave is taken back.
 func (d *Deployment) keeps(listing Listing) (out []Instance) {
 	for _, i := range sorted(listing.Instances) {
 		if d.fleet.isOld(i) || d.baseline[i.Key()] {

@@ -344,7 +344,7 @@ func (w *world) note(format string, args ...any) {
 	w.calls = append(w.calls, fmt.Sprintf(format, args...))
 }
 
-// running gives the instances that are registered and do not leave, by version.
+// running returns the instances that are registered and do not leave, by version.
 func (w *world) running() map[string]int {
 	out := map[string]int{}
 	l, _ := w.Instances(context.Background())

@@ -10,7 +10,7 @@ import (
 	"github.com/pointsman/pointsman/sidecar/internal/reconcile"
 )
 
-// between gives what has changed from one state to the next one.
+// between returns what has changed from one state to the next one.
 func between(was, is *reconcile.State) []Event {
 	events := ofBalancer(was, is)
 	if !was.HAProxy.Running || !is.HAProxy.Running {

@@ -121,7 +121,7 @@ func (l *Log) Last() uint64 {
 	return l.last
 }
 
-// After gives the events after a number, at most max of them, the oldest first.
+// After returns the events after a number, at most max of them, the oldest first.
 // missed says that some after it are no longer kept, or were another sidecar's;
 // 0 asks for all that are kept and misses none. newer is closed when there are
 // newer ones than these.

@@ -123,7 +123,7 @@ func eachOf[T any](text []byte, add func(T) error) error {
 	return nil
 }
 
-// known gives a status that there is: one that another sidecar has made up is
+// known returns a status that there is: one that another sidecar has made up is
 // Degraded.
 func known(s reconcile.Status) reconcile.Status {
 	if slices.Contains(ranks, s) {

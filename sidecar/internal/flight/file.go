@@ -79,7 +79,7 @@ func maskQuery(path string) string {
 	return path
 }
 
-// WithoutChecks gives the file without what checks have answered, which is the servers' own
+// WithoutChecks returns the file without what checks have answered, which is the servers' own
 // text. Decisions do not depend on it.
 func (f File) WithoutChecks() File {
 	decisions := make([]*Decision, len(f.Decisions))

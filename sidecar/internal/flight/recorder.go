@@ -93,7 +93,7 @@ func (r *Recorder) Decided(s plan.Service, o plan.Observed, want catalog.Service
 	}
 }
 
-// surplus gives the decision that is to go first.
+// surplus returns the decision that is to go first.
 func (r *Recorder) surplus() int {
 	most, of := "", &share{n: 1}
 	for backend, b := range r.backends {
@@ -107,7 +107,7 @@ func (r *Recorder) surplus() int {
 	return slices.IndexFunc(r.kept, func(d *Decision) bool { return d.Service.Backend == most })
 }
 
-// Decisions gives those that are kept, the oldest first. They must not be changed.
+// Decisions returns those that are kept, the oldest first. They must not be changed.
 func (r *Recorder) Decisions() []*Decision {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -56,7 +56,7 @@ func (c *Client) learn(i info) {
 	c.log.Info("found HAProxy", "pid", i.pid, "version", c.caps.Version, "dynamic_servers", c.caps.Dynamic)
 }
 
-// known gives what the last process that was seen can do, if any was.
+// known returns what the last process that was seen can do, if any was.
 func (c *Client) known() (plan.Capabilities, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

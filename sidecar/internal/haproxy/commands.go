@@ -33,7 +33,7 @@ func mannerOf(caps plan.Capabilities) manner {
 	return manner{dynamic: caps.Dynamic, drainKeepsClock: releaseOf(caps.Version).atLeast(drainClockUntil)}
 }
 
-// stagesOf gives the commands of a step, or why it must not be sent. up is
+// stagesOf returns the commands of a step, or why it must not be sent. up is
 // whether the server was last seen up.
 func stagesOf(s plan.Step, m manner, up bool) ([]stage, error) {
 	if err := checkStep(s); err != nil {
@@ -126,7 +126,7 @@ func setWeight(s plan.Step, set func(what, value string) command) command {
 	return c
 }
 
-// enableAgent gives weight and state to the agent, from where a server of the
+// enableAgent returns weight and state to the agent, from where a server of the
 // file has them at its start: the whole weight, and up until the agent says
 // otherwise. On 2.6 and 3.0 a server added at runtime is down until its agent
 // says `up`, which not every agent does. HAProxy takes a port only for an agent

@@ -74,7 +74,7 @@ func (c *Client) expected(line string) int {
 	return c.large.bytes + c.large.bytes/32
 }
 
-// writeAndRead gives the reply, of which only the columns that are used are kept while it
+// writeAndRead returns the reply, of which only the columns that are used are kept while it
 // arrives if isFiltered is set: see tableFilter.
 func writeAndRead(conn net.Conn, line string, halfClose bool, expected int, isFiltered bool) (string, error) {
 	// The write's error waits: HAProxy may refuse a line, say why and close

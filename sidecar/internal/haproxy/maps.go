@@ -19,7 +19,7 @@ const (
 // unknownMap is the answer where no map of the file's name is loaded.
 const unknownMap = "Unknown map identifier."
 
-// ReadMap gives the entries of a map, which is named by its file, as lookups see
+// ReadMap returns the entries of a map, which is named by its file, as lookups see
 // them.
 func (c *Client) ReadMap(ctx context.Context, file string) ([]route.Entry, error) {
 	text, err := repeated(c.ask)(ctx, []string{"show map " + file})
@@ -57,7 +57,7 @@ func parseMap(text string) ([]route.Entry, error) {
 	return entries, nil
 }
 
-// FindEntry gives the entry that a lookup of a key finds in a map: that of the key, else
+// FindEntry returns the entry that a lookup of a key finds in a map: that of the key, else
 // of the longest one that it begins with. It is zero if there is none.
 func (c *Client) FindEntry(ctx context.Context, file, key string) (route.Entry, error) {
 	command := fmt.Sprintf("get map %s %s", file, key)

@@ -72,7 +72,7 @@ func planServers(views []serverView) []plan.Server {
 	return servers
 }
 
-// plan gives the server in the plan's words.
+// plan returns the server in the plan's words.
 func (v serverView) plan() plan.Server {
 	s := plan.Server{
 		ID:           v.id,

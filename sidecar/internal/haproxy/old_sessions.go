@@ -88,7 +88,7 @@ const (
 	countAge = 2 * time.Second
 )
 
-// countOldSessions gives a count for these backends, or nil if it is not there yet:
+// countOldSessions returns a count for these backends, or nil if it is not there yet:
 // a later call gets it.
 func (c *Client) countOldSessions(ctx context.Context, worker int, backends []string) *sessionCount {
 	wait := time.NewTimer(c.countWait)
@@ -114,7 +114,7 @@ func (c *Client) countOldSessions(ctx context.Context, worker int, backends []st
 	}
 }
 
-// count gives the count that is under way, or begins one.
+// count returns the count that is under way, or begins one.
 func (c *Client) count(ctx context.Context, worker int, backends []string) *sessionCount {
 	c.mu.Lock()
 	defer c.mu.Unlock()

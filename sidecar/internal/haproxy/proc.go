@@ -24,7 +24,7 @@ type processes struct {
 	old       []Worker // since 3.1 also the worker that serves, after a failed reload
 }
 
-// all gives every worker, old or not.
+// all returns every worker, old or not.
 func (p processes) all() []Worker {
 	return append(append([]Worker(nil), p.workers...), p.old...)
 }

@@ -47,7 +47,7 @@ func (e *ReloadError) Is(kind error) bool {
 	return e.otherConfiguration && kind == errOtherConfiguration
 }
 
-// Error gives the reason and HAProxy's first alert.
+// Error returns the reason and HAProxy's first alert.
 func (e *ReloadError) Error() string {
 	text := "haproxy: reload: " + e.Reason
 	if e.Err != nil {

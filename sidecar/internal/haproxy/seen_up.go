@@ -31,7 +31,7 @@ func (c *Client) seenUp(at string) bool {
 	return c.up[at]
 }
 
-// completeChecks gives the servers that are down the code and the words of their last
+// completeChecks returns the servers that are down the code and the words of their last
 // check where HAProxy keeps its status only: while the next check is under way (2.6 to
 // 3.4, seen).
 func (c *Client) completeChecks(observed plan.Observed) {

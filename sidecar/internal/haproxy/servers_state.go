@@ -151,7 +151,7 @@ func (r *row) optional(column string) int {
 	return r.number(column)
 }
 
-// addrPort gives an invalid one where HAProxy has no address ("-"), or one
+// addrPort returns an invalid one where HAProxy has no address ("-"), or one
 // that is not an IP address.
 func (r *row) addrPort(addr, port string) netip.AddrPort {
 	a, err := netip.ParseAddr(r.text(addr))

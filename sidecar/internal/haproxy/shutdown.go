@@ -117,7 +117,7 @@ func endSessions(ctx context.Context, ask asker, ids []string) error {
 // session is in memory, and between much else its backend and server.
 var session = regexp.MustCompile(`^(0x[0-9a-f]+): .* be=(\S+) srv=(\S+) `)
 
-// sessionsOn gives the sessions on some servers of a backend.
+// sessionsOn returns the sessions on some servers of a backend.
 func sessionsOn(text, backend string, servers map[string]bool) (ids []string) {
 	for line := range strings.Lines(text) {
 		if m := session.FindStringSubmatch(line); len(m) > 0 && m[2] == backend && servers[m[3]] {

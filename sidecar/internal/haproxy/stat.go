@@ -53,7 +53,7 @@ type statTable struct {
 // statKey is a server by its backend's name and its own.
 type statKey struct{ backend, server string }
 
-// find gives a server's line, or nil.
+// find returns a server's line, or nil.
 func (t *statTable) find(backend, server string) *serverStat {
 	if t.next < len(t.all) && t.all[t.next].name == server && t.all[t.next].backend == backend {
 		t.next++
@@ -145,7 +145,7 @@ type statLines struct {
 	quoted *csv.Reader
 }
 
-// read gives the fields of the next line, which are good until it is called again.
+// read returns the fields of the next line, which are good until it is called again.
 func (l *statLines) read() ([]string, error) {
 	for l.quoted == nil {
 		line, rest, _ := strings.Cut(l.rest, "\n")

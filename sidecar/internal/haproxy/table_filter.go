@@ -47,7 +47,7 @@ func (f *tableFilter) take(piece []byte) {
 	}
 }
 
-// end gives what is kept, with a line that was cut off as it is.
+// end returns what is kept, with a line that was cut off as it is.
 func (f *tableFilter) end() string {
 	f.out.Write(f.line)
 	f.line = nil

@@ -12,7 +12,7 @@ import (
 	"github.com/pointsman/pointsman/sidecar/internal/haproxytest"
 )
 
-// filter gives a reply in pieces to a tableFilter.
+// filter returns a reply in pieces to a tableFilter.
 func filter(reply string, sizes func() int) string {
 	var f tableFilter
 	for len(reply) > 0 {

@@ -144,7 +144,7 @@ var errChanged = errors.New("servers changed during the read")
 // headCommands is how many commands of a line come before the backends'.
 const headCommands = 2
 
-// showCommands gives a line that reads the first of the backends, and how many
+// showCommands returns a line that reads the first of the backends, and how many
 // of them that are. Each line asks again who answers it.
 func showCommands(backends []string, limit int) (commands []string, taken int) {
 	commands = []string{"show info", "show env " + plan.MarkerVariable}

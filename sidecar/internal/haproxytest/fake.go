@@ -113,7 +113,7 @@ func (f *Fake) Fail(faults ...Fault) {
 	f.faults = append(f.faults, faults...)
 }
 
-// Commands gives every command that was executed, those by the master with
+// Commands returns every command that was executed, those by the master with
 // their "@…" before them.
 func (f *Fake) Commands() []string {
 	f.mu.Lock()
@@ -121,7 +121,7 @@ func (f *Fake) Commands() []string {
 	return append([]string(nil), f.log...)
 }
 
-// Lines gives every line that the runtime socket has executed, as it came.
+// Lines returns every line that the runtime socket has executed, as it came.
 func (f *Fake) Lines() []string {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -113,7 +113,7 @@ func (w *FakeWorker) settle() {
 	}
 }
 
-// admin gives srv_admin_state.
+// admin returns srv_admin_state.
 func (s *FakeServer) admin() int {
 	bits := 0
 	if s.Maint {
@@ -128,7 +128,7 @@ func (s *FakeServer) admin() int {
 	return bits
 }
 
-// op gives srv_op_state.
+// op returns srv_op_state.
 func (s *FakeServer) op() int {
 	switch {
 	case s.Maint || !s.Up:
@@ -139,7 +139,7 @@ func (s *FakeServer) op() int {
 	return 2
 }
 
-// agent gives srv_agent_state.
+// agent returns srv_agent_state.
 func (s *FakeServer) agent() int {
 	switch {
 	case !s.Agent:
@@ -150,7 +150,7 @@ func (s *FakeServer) agent() int {
 	return 16 | 2 | 4
 }
 
-// check gives srv_check_state.
+// check returns srv_check_state.
 func (s *FakeServer) check() int {
 	if !s.Check {
 		return 0

@@ -63,7 +63,7 @@ func (n *Node) Stop() {
 	n.server.Close()
 }
 
-// FreeAddr gives an address of 127.0.0.1 on which nothing listens, to one test only.
+// FreeAddr returns an address of 127.0.0.1 on which nothing listens, to one test only.
 func FreeAddr(tb testing.TB) netip.AddrPort {
 	tb.Helper()
 	port, err := lab.FreePort()

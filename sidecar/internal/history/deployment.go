@@ -61,7 +61,7 @@ const (
 	Lost     State = "lost" // it ended without a result: its process was killed, or cut off
 )
 
-// StateOf gives the state of a deployment. isLocked says that a process holds the lock.
+// StateOf returns the state of a deployment. isLocked says that a process holds the lock.
 func (d *Deployment) StateOf(isLocked bool) State {
 	switch {
 	case d.Outcome == deploy.Deployed || d.Outcome == deploy.Already:
@@ -100,7 +100,7 @@ func decode(service string, value []byte) (Document, error) {
 	return d, nil
 }
 
-// encode gives the bytes of a document. The oldest deployments go where it would be
+// encode returns the bytes of a document. The oldest deployments go where it would be
 // too large.
 func (d Document) encode() ([]byte, error) {
 	d.Deployments = slices.Clone(d.Deployments[:min(len(d.Deployments), maxDeployments)])
@@ -137,7 +137,7 @@ func (d *Deployment) bound() {
 	}
 }
 
-// bounded gives a list of its own that is not nil, with at most max elements: the first
+// bounded returns a list of its own that is not nil, with at most max elements: the first
 // half of that, and the last.
 func bounded[T any](list []T, most int) []T {
 	if n := len(list); n > most {

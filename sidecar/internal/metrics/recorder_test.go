@@ -54,7 +54,7 @@ func newBench(t *testing.T) *bench {
 	return b
 }
 
-// series gives the values of a metric by its labels, as in kind=add,result=ok.
+// series returns the values of a metric by its labels, as in kind=add,result=ok.
 func (b *bench) series(name string) map[string]float64 {
 	b.t.Helper()
 	families, err := b.reg.Gather()
@@ -78,7 +78,7 @@ func (b *bench) series(name string) map[string]float64 {
 	return out
 }
 
-// above gives the series that are not 0.
+// above returns the series that are not 0.
 func (b *bench) above(name string) map[string]float64 {
 	b.t.Helper()
 	out := b.series(name)

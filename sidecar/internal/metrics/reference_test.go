@@ -47,7 +47,7 @@ func TestThePageIsTheRegistry(t *testing.T) {
 	}
 }
 
-// reference gives the generated part of the page, and the names in it.
+// reference returns the generated part of the page, and the names in it.
 func reference(t *testing.T) (page string, names []string) {
 	t.Helper()
 	b := newBench(t)

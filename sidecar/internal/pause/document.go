@@ -73,7 +73,7 @@ func decode(value []byte) (*Document, error) {
 	return d, nil
 }
 
-// Encode gives the bytes of a document, or what is wrong with it.
+// Encode returns the bytes of a document, or what is wrong with it.
 func (d *Document) Encode() ([]byte, error) {
 	if err := d.check(d.Service); err != nil {
 		return nil, err

@@ -10,7 +10,7 @@ type Check struct {
 	Path   string // what the check gets; "" if it does not speak HTTP
 }
 
-// String gives the check for people, e.g. `L7STS 404: GET /healthz → 404 Not Found`
+// String returns the check for people, e.g. `L7STS 404: GET /healthz → 404 Not Found`
 // or `L4CON: Connection refused`; "" if none has ended yet.
 func (c Check) String() string {
 	out, words := c.Status, c.Words

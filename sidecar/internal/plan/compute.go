@@ -9,7 +9,7 @@ import (
 	"github.com/pointsman/pointsman/sidecar/internal/catalog"
 )
 
-// Compute gives what to do now so that HAProxy comes to run what Consul says.
+// Compute returns what to do now so that HAProxy comes to run what Consul says.
 //
 // It takes the steps that can be taken at once and no others: a server that
 // gets a new address is only made ready by a later Compute, which has seen the
@@ -35,7 +35,7 @@ type Decision struct {
 // Decide plans for one service. Of the observed backends it takes the service's
 // own.
 func Decide(s Service, o Observed, want catalog.Service) *Decision {
-	b := newPart(s, o, want)
+	b := newBackendPlan(s, o, want)
 	b.decide()
 	d := &Decision{b: b, file: b.file(false), lost: b.losses(), absent: b.absences()}
 	d.placed = make([]Placement, 0, len(b.want.Instances))
@@ -66,7 +66,7 @@ type Outcome struct {
 	Reload  ReloadReason `json:"reload,omitempty"` // that this service alone needs
 }
 
-// Outcome gives what was decided, from these observations.
+// Outcome returns what was decided, from these observations.
 func (d *Decision) Outcome(o Observed) Outcome {
 	return Outcome{
 		Steps: slices.Concat(d.b.additions, d.b.removals), Waiting: d.b.waiting,
@@ -74,12 +74,12 @@ func (d *Decision) Outcome(o Observed) Outcome {
 	}
 }
 
-// Certain gives the steps for one service if they are right also where HAProxy has
+// Certain returns the steps for one service if they are right also where HAProxy has
 // changed since it was observed: a new server, or another weight or limit of one
 // that stays. It gives none if there is any other, for that depends on who is up now.
 // made is the decision, for its Outcome only; nil where there is no step.
 func Certain(s Service, o Observed, want catalog.Service) (steps []Step, made *Decision) {
-	b := newPart(s, o, want)
+	b := newBackendPlan(s, o, want)
 	b.decide()
 	if len(b.removals) > 0 || len(b.additions) == 0 {
 		return nil, nil
@@ -230,7 +230,7 @@ type backendPlan struct {
 	reweighed           bool                // a weight needs a reload
 }
 
-func newPart(s Service, o Observed, want catalog.Service) *backendPlan {
+func newBackendPlan(s Service, o Observed, want catalog.Service) *backendPlan {
 	backend, exists := o.Backends[s.Backend]
 	b := &backendPlan{
 		Service: s,
@@ -386,7 +386,7 @@ func (b *backendPlan) drifted(s *Server, differs func(left FileServer) bool) boo
 	return seen && differs(left)
 }
 
-// leftAs gives a server as we left it, if we have.
+// leftAs returns a server as we left it, if we have.
 func (b *backendPlan) leftAs(name string) (f FileServer, seen bool) {
 	if b.leftBy == nil {
 		b.leftBy = make(map[string]FileServer, len(b.left))

@@ -22,7 +22,7 @@ func (b *backendPlan) fileServer(inst *catalog.Instance, name string) FileServer
 	return FileServer{Name: name, Addr: inst.Addr, Weight: inst.Weight, MaxConn: b.limit(inst), Backup: inst.Backup, AgentPort: b.filedAgentPort(inst.AgentPort)}
 }
 
-// file gives the servers as they will be once the steps are applied. Where the
+// file returns the servers as they will be once the steps are applied. Where the
 // whole file is loaded again it is also where slots are made and taken away,
 // and where a backend that HAProxy does not have yet begins.
 func (b *backendPlan) file(wholeFile bool) FileBackend {
@@ -269,7 +269,7 @@ func slotNumber(name string) int {
 	return n
 }
 
-// ServersIn gives the servers of a haproxy.cfg of ours that take traffic, by
+// ServersIn returns the servers of a haproxy.cfg of ours that take traffic, by
 // backend. Of a file that we did not write it gives none.
 func ServersIn(file string) map[string][]FileServer {
 	out := map[string][]FileServer{}

@@ -127,7 +127,7 @@ func (b *backendPlan) losses() (lost []Loss) {
 	return lost
 }
 
-// HeldBackends gives the backends of which a server is held, each once.
+// HeldBackends returns the backends of which a server is held, each once.
 func (p Plan) HeldBackends() (backends []string) {
 	for _, w := range p.Waiting {
 		if w.For == ForGuard && !slices.Contains(backends, w.Backend) {

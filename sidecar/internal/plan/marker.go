@@ -30,7 +30,7 @@ type Marker struct {
 	Owner    string // of the path of the owner's file; "" where that is not known
 }
 
-// String gives the value of MarkerVariable: "2.TEMPLATE.SERVICES.SETTINGS.OWNER", or
+// String returns the value of MarkerVariable: "2.TEMPLATE.SERVICES.SETTINGS.OWNER", or
 // "1.TEMPLATE.SERVICES.SETTINGS" where no owner is known.
 func (m Marker) String() string {
 	if m.Owner == "" {
@@ -83,7 +83,7 @@ type Owner struct {
 // maxOwned bounds each text of an Owner, in bytes: a line of haproxy.cfg has an end.
 const maxOwned = 400
 
-// String gives the value of OwnerVariable: JSON, without a single quote, so that it can
+// String returns the value of OwnerVariable: JSON, without a single quote, so that it can
 // stand between two in haproxy.cfg. Texts are cut.
 func (o Owner) String() string {
 	for _, text := range []*string{&o.Name, &o.Host, &o.File} {

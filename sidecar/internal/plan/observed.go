@@ -115,7 +115,7 @@ const (
 	Maint
 )
 
-// String gives the word that `set server … state` takes.
+// String returns the word that `set server … state` takes.
 func (a Admin) String() string { return [...]string{"ready", "drain", "maint"}[a] }
 
 // Agent is the state of a server's agent check: a program next to the
@@ -131,7 +131,7 @@ const (
 	AgentOn                // enabled
 )
 
-// String gives the word that the state of a server shows; "" for none.
+// String returns the word that the state of a server shows; "" for none.
 func (a Agent) String() string { return [...]string{"", "disabled", "busy", "enabled"}[a] }
 
 // Decides reports whether an answer of the agent may still change the server.

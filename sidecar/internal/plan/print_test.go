@@ -10,7 +10,7 @@ import (
 	"github.com/pointsman/pointsman/sidecar/internal/plan"
 )
 
-// printPlan gives all that a plan says of HAProxy, a line each, in its order.
+// printPlan returns all that a plan says of HAProxy, a line each, in its order.
 func printPlan(p plan.Plan) (out []string) {
 	for _, st := range p.Steps {
 		out = append(out, printStep(st))

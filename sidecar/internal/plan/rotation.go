@@ -13,7 +13,7 @@ const (
 	RotationServer  = "lb"
 )
 
-// WithMaintenance gives o with Maintenance as the backend RotationBackend has
+// WithMaintenance returns o with Maintenance as the backend RotationBackend has
 // it, and without that backend, which is no service's. A HAProxy that was not
 // asked for it, or does not have it, is not in maintenance.
 func (o Observed) WithMaintenance() Observed {

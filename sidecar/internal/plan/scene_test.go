@@ -160,7 +160,7 @@ func (s *scene) lastTraffic() (out []plan.FileServer) {
 	return out
 }
 
-// remember gives what the agent remembers of a plan.
+// remember returns what the agent remembers of a plan.
 func remember(was plan.Guard, p plan.Plan) plan.Guard {
 	g := plan.Guard{Lost: map[string]time.Duration{}, Holds: map[string]plan.Hold{}}
 	for _, l := range p.Lost {

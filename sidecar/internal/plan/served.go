@@ -20,7 +20,7 @@ func (b *backendPlan) isReplaced(s *Server) bool {
 // isSpare reports whether a candidate is no loss, whatever made it ready.
 func (b *backendPlan) isSpare(c candidate) bool { return c.instance == nil && b.isReplaced(c.server) }
 
-// onlyFor gives the instance at the address of a server in traffic that has no
+// onlyFor returns the instance at the address of a server in traffic that has no
 // instance, if that one wants traffic and has no ready server yet: it has become a
 // backup or is none any more, or is new there. Its own server may never come.
 func (b *backendPlan) onlyFor(s *Server, inst *catalog.Instance) *catalog.Instance {

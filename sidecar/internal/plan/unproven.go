@@ -2,7 +2,7 @@ package plan
 
 import "slices"
 
-// FileToReload gives the servers as a reload is to load them: those that
+// FileToReload returns the servers as a reload is to load them: those that
 // nothing has proved begin in maint, to be made ready as any newcomer. A new
 // worker takes every server of its file for up until a check says otherwise, so
 // it would send requests to servers that are down. It is not the file that

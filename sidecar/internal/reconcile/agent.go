@@ -193,7 +193,7 @@ func New(o Options) (*Agent, error) {
 		reloads:  reloadKeeper{done: make(chan *reload, 1)},
 		old:      oldWorkers{done: make(chan oldCount, 1)},
 		compared: make(chan *comparison, 1),
-		known:    newKnowledge(),
+		known:    newObservedCache(),
 		turns:    turns{large: cmp.Or(o.LargeService, largeService), steps: cmp.Or(o.TurnSteps, turnSteps)},
 		flaps:    newFlapKeeper(),
 		applied:  map[string]applied{},

@@ -36,7 +36,7 @@ func (a *Agent) goneWithServers() map[string]bool {
 	return out
 }
 
-// withoutRoutesTo gives the routes that do not lead to these backends.
+// withoutRoutesTo returns the routes that do not lead to these backends.
 func withoutRoutesTo(backends map[string]bool, want route.Table) route.Table {
 	if len(backends) == 0 {
 		return want

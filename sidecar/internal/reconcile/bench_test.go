@@ -181,7 +181,7 @@ func (b *bench) wantTold(prefix string, want ...string) {
 // logBuffer takes log lines from any goroutine.
 type logBuffer struct{ proctest.Output }
 
-// String gives the beginning and the end, for people.
+// String returns the beginning and the end, for people.
 func (l *logBuffer) String() string {
 	text := l.Output.String()
 	const enough = 2000

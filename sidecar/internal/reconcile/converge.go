@@ -84,7 +84,7 @@ func (a *Agent) converge(ctx context.Context, snap catalog.Snapshot) (plan.Plan,
 	return p, nil
 }
 
-// another gives errAnotherProcess, or nil.
+// another returns errAnotherProcess, or nil.
 func another(err error) error {
 	if errors.Is(err, errAnotherProcess) {
 		return err
@@ -253,7 +253,7 @@ func (k *decided) use(d plan.Desired, o plan.Observed, set []plan.Service) {
 	}
 }
 
-// same gives a backend's decision if it was made from just that, or nil. Compute is
+// same returns a backend's decision if it was made from just that, or nil. Compute is
 // a pure function: it would decide the same.
 func (k *decided) same(backend string, in decisionInputs) *plan.Decision {
 	was, has := k.inputs[backend]
@@ -276,7 +276,7 @@ func (k *decided) forget(backend string) {
 	delete(k.inputs, backend)
 }
 
-// settled gives a backend's decision if it needs no look at the time, or nil.
+// settled returns a backend's decision if it needs no look at the time, or nil.
 func (k *decided) settled(backend string, o plan.Observed) *plan.Decision {
 	d := k.decisions[backend]
 	_, guarded := o.Guards[backend]
@@ -375,7 +375,7 @@ func (a *Agent) counted(s plan.Step) plan.Step {
 	return s
 }
 
-// serviceNames gives Consul's name of each backend.
+// serviceNames returns Consul's name of each backend.
 func (a *Agent) serviceNames() map[string]string {
 	names := make(map[string]string, len(a.set.Services))
 	for _, s := range a.set.Services {

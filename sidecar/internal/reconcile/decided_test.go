@@ -101,7 +101,7 @@ func TestDecided_FieldsOfTheInputs_AreThoseCompared(t *testing.T) {
 
 // Services from Consul come and go for as long as a sidecar runs.
 func TestAdopt_ServiceIsGone_NothingIsKeptOfIt(t *testing.T) {
-	a := &Agent{known: newKnowledge()}
+	a := &Agent{known: newObservedCache()}
 	now := time.Unix(43200, 0)
 	for i := range 10 {
 		gone := fmt.Sprintf("gone-%d", i)

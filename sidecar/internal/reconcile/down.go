@@ -40,7 +40,7 @@ func (a *Agent) noteDown(p plan.Plan) {
 	a.down = down
 }
 
-// checkFields gives a check as fields of a log line.
+// checkFields returns a check as fields of a log line.
 func checkFields(c plan.Check) []any {
 	if c.Status == "" {
 		return []any{"check", "none has ended yet"}

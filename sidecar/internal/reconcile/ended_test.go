@@ -44,7 +44,7 @@ func TestObservedCache_PartOfSessionsEnded_RememberedWhileMoreAreAwaited(t *test
 
 // Who reads events learns how many sessions ended, also where all of a server's did.
 func TestCounted_AllSessionsEnd_AsManyAsTheServerHas(t *testing.T) {
-	a := &Agent{known: newKnowledge()}
+	a := &Agent{known: newObservedCache()}
 	a.known.observed.Backends = map[string]plan.Backend{"api": {Servers: []plan.Server{{Name: "api-1", Sessions: 4}, {Name: "api-2", Sessions: 7}}}}
 	for step, want := range map[plan.Step]int{
 		{Kind: plan.Shutdown, Backend: "api", Server: "api-2"}:              7,

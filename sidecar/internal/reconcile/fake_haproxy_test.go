@@ -372,7 +372,7 @@ func (h *fakeHAProxy) with(f func()) {
 	f()
 }
 
-// server gives one server, for with.
+// server returns one server, for with.
 func (h *fakeHAProxy) server(backend, name string) *fakeServer {
 	for _, s := range h.backends[backend] {
 		if s.Name == name {
@@ -382,7 +382,7 @@ func (h *fakeHAProxy) server(backend, name string) *fakeServer {
 	panic("no server " + backend + "/" + name)
 }
 
-// shows gives the servers that are not free slots: name, address, state.
+// shows returns the servers that are not free slots: name, address, state.
 func (h *fakeHAProxy) shows(backend string) (out []string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -156,7 +156,7 @@ func (f *fakeFile) writes() int {
 	return len(f.written)
 }
 
-// shows gives the enabled servers of a backend in the file, and who rendered it.
+// shows returns the enabled servers of a backend in the file, and who rendered it.
 func (f *fakeFile) shows(backend string) (servers []string, template string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -304,7 +304,7 @@ func orOK(err error) string {
 	return "ok"
 }
 
-// told gives the lines that begin so.
+// told returns the lines that begin so.
 func (r *fakeRecorder) told(prefix string) (out []string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

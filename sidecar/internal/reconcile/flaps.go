@@ -11,15 +11,15 @@ import (
 // often. Each is judged by itself.
 type Damping struct {
 	Flaps    int           // number of failures that is too many; 0 damps no instance
-	Min, Max time.Duration // how long such a one must stay well before it is let in: at first, and at most
+	Min, Max time.Duration // how long such a one must stay passing before it is let in: at first, and at most
 	Forget   time.Duration // time without another failure after which all are forgotten
 }
 
-// flapKeeper remembers how often instances became ill. It lives as long as the
+// flapKeeper remembers how often instances began to fail. It lives as long as the
 // sidecar.
 type flapKeeper struct {
 	services map[string]map[instanceKey]*flaps
-	hot      map[string]map[instanceKey]*flaps // those of them that became ill at all
+	hot      map[string]map[instanceKey]*flaps // those of them that began to fail at all
 	told     map[string]map[instanceKey]bool   // that are kept out, as logged
 }
 
@@ -27,14 +27,14 @@ type instanceKey struct{ node, id string }
 
 // flaps is one instance's past.
 type flaps struct {
-	server  string // HAProxy's name
-	well    bool
-	changed time.Time // when it became what it is
-	n       int       // how often it became ill
+	server    string // HAProxy's name
+	isPassing bool
+	changed   time.Time // when it became what it is
+	n         int       // how often it began to fail
 }
 
 // observe takes a new answer about a service. One that leaves, or is in
-// maintenance, is neither well nor ill; nor is one that was ill from the start.
+// maintenance, is neither passing nor failing; nor is one that failed from the start.
 func (k *flapKeeper) observe(now time.Time, svc plan.Service, d Damping, instances []catalog.Instance) {
 	was := k.services[svc.Backend]
 	is := make(map[instanceKey]*flaps, len(instances))
@@ -49,17 +49,17 @@ func (k *flapKeeper) observe(now time.Time, svc plan.Service, d Damping, instanc
 		if !inst.Leaving.IsZero() || inst.Health == catalog.Maintenance {
 			continue
 		}
-		well := inst.Health == catalog.Passing || inst.Health == catalog.Warning && svc.Warning
-		if known && well == f.well {
+		isPassing := inst.Health == catalog.Passing || inst.Health == catalog.Warning && svc.Warning
+		if known && isPassing == f.isPassing {
 			continue
 		}
 		if now.Sub(f.changed) >= d.Forget {
 			f.n = 0
 		}
-		if known && f.well {
+		if known && f.isPassing {
 			f.n++
 		}
-		f.well, f.changed = well, now
+		f.isPassing, f.changed = isPassing, now
 	}
 	for key, f := range was {
 		// One that is gone may come back, and go on as before.
@@ -78,13 +78,13 @@ func (k *flapKeeper) observe(now time.Time, svc plan.Service, d Damping, instanc
 
 // until is when an instance is let in; zero if nothing keeps it out.
 func (f *flaps) until(now time.Time, d Damping) time.Time {
-	if at := f.changed.Add(d.stability(f.n)); f.well && at.After(now) {
+	if at := f.changed.Add(d.stability(f.n)); f.isPassing && at.After(now) {
 		return at
 	}
 	return time.Time{}
 }
 
-// stability is how long an instance that became ill n times must stay well: it
+// stability is how long an instance that began to fail n times must stay passing: it
 // doubles with each.
 func (d Damping) stability(n int) time.Duration {
 	if d.Flaps == 0 || n < d.Flaps {
@@ -145,8 +145,8 @@ func (a *Agent) tendFlaps(now time.Time) time.Duration {
 				}
 				a.flaps.told[svc.Backend][key] = true
 				a.log.Warn("instance flapping, suppressed until stable",
-					"service", svc.Name, "instance", key.id, "node", key.node, "flaps", f.n, "well_for", d.stability(f.n))
-			case was && f.well:
+					"service", svc.Name, "instance", key.id, "node", key.node, "flaps", f.n, "stable_for", d.stability(f.n))
+			case was && f.isPassing:
 				delete(a.flaps.told[svc.Backend], key)
 				a.log.Info("instance stable, suppression ended", "service", svc.Name, "instance", key.id, "node", key.node)
 			}

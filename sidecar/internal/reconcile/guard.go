@@ -26,7 +26,7 @@ type hold struct {
 	released bool // by an operator
 }
 
-// recall gives the memory as it is now, by backend.
+// recall returns the memory as it is now, by backend.
 func (g *guardKeeper) recall(now time.Time) map[string]plan.Guard {
 	if len(g.backends) == 0 {
 		return nil
@@ -90,7 +90,7 @@ func (g *guardKeeper) release(backend string) []string {
 	return append([]string{}, slices.Sorted(maps.Keys(holds))...)
 }
 
-// held gives the servers that are held of a backend, sorted, and since when
+// held returns the servers that are held of a backend, sorted, and since when
 // the first is. One that was released and is on its way out is none.
 func (g *guardKeeper) held(backend string) (servers []string, since time.Time) {
 	servers = []string{}

@@ -62,10 +62,10 @@ type leftOut struct {
 }
 
 const (
-	// mendMin and mendMax bound how often it is looked whether what was
+	// retryMin and retryMax bound how often it is looked whether what was
 	// rejected has become valid: a certificate's file has come, say.
-	mendMin = 10 * time.Second
-	mendMax = 10 * time.Minute
+	retryMin = 10 * time.Second
+	retryMax = 10 * time.Minute
 )
 
 // isolate goes on without the services because of which HAProxy has rejected
@@ -84,7 +84,7 @@ func (a *Agent) isolate(err error) bool {
 	}
 	a.set, k.left, a.files.alike = set, left, nil
 	if k.attempts == 0 {
-		k.next = time.Now().Add(max(mendMin, a.reloads.listenWait()))
+		k.next = time.Now().Add(max(retryMin, a.reloads.listenWait()))
 	}
 	a.known.forget()
 	for _, backend := range blamed {
@@ -94,7 +94,7 @@ func (a *Agent) isolate(err error) bool {
 	return true
 }
 
-// without gives the settings without those who are to blame, and who they are;
+// without returns the settings without those who are to blame, and who they are;
 // none, if it can't do without them.
 func (a *Agent) without(err error) (set Settings, left map[string]leftOut, blamed []string) {
 	d, ok := a.set.Renderer.(divisible)
@@ -197,12 +197,12 @@ func (a *Agent) noteTried(ctx context.Context, t *trial) {
 	}
 	k.trial = nil
 	if t.isCheap {
-		k.next = time.Now().Add(mendMin)
+		k.next = time.Now().Add(retryMin)
 		return
 	}
 	if t.err != nil {
 		k.attempts++
-		k.next = time.Now().Add(min(mendMin<<min(k.attempts, 10), mendMax))
+		k.next = time.Now().Add(min(retryMin<<min(k.attempts, 10), retryMax))
 		return
 	}
 	a.log.Info("rejected service configuration accepted", "services", len(k.left))

@@ -35,7 +35,7 @@ type observedCache struct {
 	failed    error             // of a comparison, and not taken yet
 }
 
-func newKnowledge() observedCache {
+func newObservedCache() observedCache {
 	return observedCache{fresh: map[string]bool{}, touched: map[string]uint64{}, seen: map[string]time.Time{}, left: map[string][]plan.FileServer{}, refuses: map[string]bool{}, adds: map[string]bool{}, static: map[string]bool{}, whole: map[string]refusal{}}
 }
 
@@ -69,7 +69,7 @@ func (k *observedCache) touch(backend string) {
 	}
 }
 
-// news gives the backends whose service has another answer than it had, with the time of
+// news returns the backends whose service has another answer than it had, with the time of
 // that.
 func (k *observedCache) news(services []plan.Service, c Catalog) map[string]time.Time {
 	out := map[string]time.Time{}
@@ -98,7 +98,7 @@ func (k *observedCache) changed(services []plan.Service, news map[string]time.Ti
 	return changed
 }
 
-// unplanned gives the services, by backend, that have another answer than the one that was
+// unplanned returns the services, by backend, that have another answer than the one that was
 // planned, with the time of the answer.
 func (a *Agent) unplanned() map[string]time.Time { return a.known.news(a.set.Services, a.catalog) }
 
@@ -334,7 +334,7 @@ func (k *observedCache) noteAbsent(now time.Time, p plan.Plan) {
 	k.absent = next
 }
 
-// absences gives that memory as a plan wants it.
+// absences returns that memory as a plan wants it.
 func (k *observedCache) absences(now time.Time) map[string]map[string]time.Duration {
 	if len(k.absent) == 0 {
 		return nil
@@ -381,7 +381,7 @@ func (k *observedCache) refusedBackend(s plan.Step, err error) {
 	k.whole[s.Backend] = refusal{s.Kind, oneLine(err)}
 }
 
-// whyRefused gives that memory as a plan wants it.
+// whyRefused returns that memory as a plan wants it.
 func (k *observedCache) whyRefused() map[string]string {
 	if len(k.whole) == 0 {
 		return nil

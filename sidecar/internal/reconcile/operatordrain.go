@@ -158,7 +158,7 @@ func (a *Agent) takeDrains(list []catalog.OperatorDrain) {
 	a.drains.now, a.drains.backend = list, Drained(list, a.set.Services)
 }
 
-// Drained gives what an operator has put in drain as plan.Observed has it.
+// Drained returns what an operator has put in drain as plan.Observed has it.
 func Drained(list []catalog.OperatorDrain, services []plan.Service) map[string]map[string]int {
 	out := map[string]map[string]int{}
 	for _, s := range services {

@@ -37,7 +37,7 @@ func (b *bench) setDrain(server string, on bool) error {
 	return err
 }
 
-// phases gives the phase of each instance, by ID, and whether an operator drains it.
+// phases returns the phase of each instance, by ID, and whether an operator drains it.
 func (b *bench) phases() string {
 	var out []string
 	for _, i := range b.agent.State().Services[0].Instances {

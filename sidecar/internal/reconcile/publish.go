@@ -93,7 +93,7 @@ func (a *Agent) publish(snap catalog.Snapshot, p plan.Plan) {
 	a.record.State(s)
 }
 
-// published gives the services of a State, in its order.
+// published returns the services of a State, in its order.
 func (a *Agent) published() []*plan.Service {
 	if len(a.set.Services) == 0 {
 		return nil
@@ -126,7 +126,7 @@ func (c *ConsulState) take(s *ServiceState, h catalog.SourceHealth) {
 	}
 }
 
-// waitingByServer gives what the next change of each server waits for, by backend.
+// waitingByServer returns what the next change of each server waits for, by backend.
 func waitingByServer(p plan.Plan) map[string]map[string]string {
 	out := map[string]map[string]string{}
 	for _, w := range p.Waiting {

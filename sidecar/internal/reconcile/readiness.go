@@ -11,7 +11,7 @@ import (
 // ready: it may be restarted, or busy for a moment.
 const awayGrace = 5 * time.Second
 
-// readiness tells whether the sidecar has converged and can reach what it
+// readiness reports whether the sidecar has converged and can reach what it
 // steers, and if not, why. That Consul is away does not count: HAProxy is kept
 // as it is.
 func (a *Agent) readiness(p plan.Plan, behind BehindState) (ready bool, why string) {

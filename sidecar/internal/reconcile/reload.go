@@ -418,7 +418,7 @@ func (a *Agent) lastGood() lastGood {
 	return g
 }
 
-// read gives the content, or nil.
+// read returns the content, or nil.
 func (g lastGood) read(file File) []byte {
 	if g.content != nil {
 		return g.content
@@ -430,7 +430,7 @@ func (g lastGood) read(file File) []byte {
 	return content
 }
 
-// renewed gives the content with the servers of now where it is of other settings
+// renewed returns the content with the servers of now where it is of other settings
 // than HAProxy runs. It was not kept up to date then, and could bring back a server
 // that was called drained since.
 func (g lastGood) renewed(content []byte, model []plan.FileBackend) []byte {

@@ -12,7 +12,7 @@ import (
 	"github.com/pointsman/pointsman/sidecar/internal/reconcile"
 )
 
-// many gives instances api-1 to api-n.
+// many returns instances api-1 to api-n.
 func many(n int) (out []catalog.Instance) {
 	for k := range n {
 		out = append(out, instance(fmt.Sprintf("api-%d", k+1), k+1))
@@ -20,7 +20,7 @@ func many(n int) (out []catalog.Instance) {
 	return out
 }
 
-// since gives the times of the reloads, from a moment on.
+// since returns the times of the reloads, from a moment on.
 func (b *bench) since(t time.Time) (out []time.Duration) {
 	for _, r := range b.haproxy.reloadTimes() {
 		out = append(out, r.Sub(t))

@@ -202,7 +202,7 @@ func (a *Agent) noteRoutes(err error) {
 	r.err = err
 }
 
-// frontendStates gives the frontends as they are published.
+// frontendStates returns the frontends as they are published.
 func (a *Agent) frontendStates() []FrontendState {
 	states, without := make([]FrontendState, 0, len(a.set.Maps)), a.unroutable()
 	for _, m := range a.set.Maps {
@@ -214,7 +214,7 @@ func (a *Agent) frontendStates() []FrontendState {
 	return states
 }
 
-// Find gives the routes of the host and path that a request with these is led by, in
+// Find returns the routes of the host and path that a request with these is led by, in
 // the order of the settings; none if no route matches. Which of several counts is
 // for its method and headers to say.
 func (f *FrontendState) Find(host, path string) (found []RouteState) {

@@ -133,7 +133,7 @@ func (t *turns) in(services []plan.Service) (out []plan.Service) {
 	return out
 }
 
-// hold gives the snapshot with the services that are skipped as they were.
+// hold returns the snapshot with the services that are skipped as they were.
 func (t *turns) hold(snap catalog.Snapshot) catalog.Snapshot {
 	for backend, x := range t.backends {
 		if t.skipped[backend] {
@@ -145,7 +145,7 @@ func (t *turns) hold(snap catalog.Snapshot) catalog.Snapshot {
 	return snap
 }
 
-// due gives the steps that are to be sent now: of a large service only in its turn,
+// due returns the steps that are to be sent now: of a large service only in its turn,
 // and only some. What removes does not wait for all that is added: a flood of
 // instances must not hold up one that leaves.
 func (t *turns) due(steps []plan.Step) (due []plan.Step) {

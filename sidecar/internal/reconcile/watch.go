@@ -11,7 +11,7 @@ type published struct {
 // State is the newest state. It never blocks.
 func (a *Agent) State() *State { return a.newest.Load().state }
 
-// Watch gives the newest state and a channel that is closed when there is a
+// Watch returns the newest state and a channel that is closed when there is a
 // newer one. It never blocks.
 func (a *Agent) Watch() (*State, <-chan struct{}) {
 	p := a.newest.Load()

@@ -28,7 +28,7 @@ func taken(t *testing.T, network, address string) string {
 	return l.Addr().String()
 }
 
-// bindWeb gives settings of two services, the second of which binds these.
+// bindWeb returns settings of two services, the second of which binds these.
 func bindWeb(api string, web ...string) render.Settings {
 	s := two(func(s *render.Service) { s.Bind = web })
 	s.Services[0].Bind = []string{api}

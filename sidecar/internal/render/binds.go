@@ -18,7 +18,7 @@ type bind struct {
 	remote  bool // a peer that is another machine, which HAProxy connects to
 }
 
-// binds gives the TCP addresses that a file has HAProxy listen on, as far as
+// binds returns the TCP addresses that a file has HAProxy listen on, as far as
 // they stand there in numbers. whole is false if there are others: a name, a
 // variable, a range of ports.
 func binds(content []byte) (all []bind, whole bool) {
@@ -48,7 +48,7 @@ func binds(content []byte) (all []bind, whole bool) {
 	return all, whole
 }
 
-// listens gives the addresses of a line that has some, and the words after them
+// listens returns the addresses of a line that has some, and the words after them
 // (configuration manual, 4.2 "bind", 3.1 "stats socket", 3.5 "peer").
 func listens(words []string) (addresses, options []string) {
 	switch {
@@ -66,7 +66,7 @@ func bindsOtherwise(word string) bool {
 	return slices.Contains([]string{"interface", "namespace", "transparent", "mptcp"}, word)
 }
 
-// bindAddr gives the address that some words of a bind line mean. It is not
+// bindAddr returns the address that some words of a bind line mean. It is not
 // valid if that is no single address in numbers; isTCP is false if it is none of
 // TCP at all.
 func bindAddr(words string) (at netip.AddrPort, isTCP bool) {

@@ -32,7 +32,7 @@ type told interface {
 	Words() string
 }
 
-// Blame gives the backends whose sections are why HAProxy has rejected a
+// Blame returns the backends whose sections are why HAProxy has rejected a
 // content: those that its alerts name, sorted. It gives none unless every alert
 // is about a section of one backend of ours; what else is wrong would stay so.
 func (r *Renderer) Blame(content []byte, rejected error) (backends []string) {

@@ -89,7 +89,7 @@ func (f *File) Exists() (bool, error) {
 	return err == nil, err
 }
 
-// Read gives the file's content; errors wrap fs.ErrNotExist and the like.
+// Read returns the file's content; errors wrap fs.ErrNotExist and the like.
 func (f *File) Read() ([]byte, error) { return ReadRegular(f.path) }
 
 // ReadRegular reads a configuration of HAProxy. A pipe is an error: it does not wait

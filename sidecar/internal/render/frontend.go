@@ -215,7 +215,7 @@ func writeRoutes(out *bytes.Buffer, frontends []Frontend) {
 	}
 }
 
-// mapsIn gives the frontends of which a haproxy.cfg has a map. It does not look at the
+// mapsIn returns the frontends of which a haproxy.cfg has a map. It does not look at the
 // routes: there may be many.
 func mapsIn(content []byte) (frontends []string) {
 	for begin := []byte("\n" + mapLine); ; {
@@ -228,7 +228,7 @@ func mapsIn(content []byte) (frontends []string) {
 	}
 }
 
-// routesIn gives the contents of the map files that a haproxy.cfg is to have, by
+// routesIn returns the contents of the map files that a haproxy.cfg is to have, by
 // frontend.
 func routesIn(content []byte) map[string][]byte {
 	out := map[string][]byte{}
@@ -250,7 +250,7 @@ func (r *Renderer) hasFrontend(name string) bool {
 	return slices.ContainsFunc(r.settings.Frontends, func(f Frontend) bool { return f.Name == name })
 }
 
-// withoutRoutes gives the frontends with only those routes that rules of haproxy.cfg
+// withoutRoutes returns the frontends with only those routes that rules of haproxy.cfg
 // are made from.
 func withoutRoutes(frontends []Frontend) []Frontend {
 	out := slices.Clone(frontends)
@@ -264,7 +264,7 @@ func withoutRoutes(frontends []Frontend) []Frontend {
 	return out
 }
 
-// withoutPreview gives the services and frontends without the rules that lead to a
+// withoutPreview returns the services and frontends without the rules that lead to a
 // preview backend that is not rendered.
 func withoutPreview(services []Service, frontends []Frontend, backend string) ([]Service, []Frontend) {
 	services, frontends = slices.Clone(services), slices.Clone(frontends)
@@ -280,7 +280,7 @@ func withoutPreview(services []Service, frontends []Frontend, backend string) ([
 	return services, frontends
 }
 
-// withoutDefault gives the frontends without a default that is not rendered.
+// withoutDefault returns the frontends without a default that is not rendered.
 // HAProxy would reject the file.
 func withoutDefault(frontends []Frontend, backend string) []Frontend {
 	out := slices.Clone(frontends)

@@ -11,7 +11,7 @@ import (
 	"github.com/pointsman/pointsman/templates"
 )
 
-// two gives the settings of two services, the second changed.
+// two returns the settings of two services, the second changed.
 func two(change func(*render.Service)) render.Settings {
 	return settings(func(s *render.Settings) {
 		web := s.Services[0]

@@ -10,7 +10,7 @@ import (
 // while the service has no instance.
 func (r *Renderer) Operator(backend string) []string { return r.operator[backend] }
 
-// operatorServers gives the servers of a file without instances, by backend.
+// operatorServers returns the servers of a file without instances, by backend.
 func operatorServers(empty []section) map[string][]string {
 	out := map[string][]string{}
 	for _, s := range empty {

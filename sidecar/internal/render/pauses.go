@@ -38,7 +38,7 @@ func (p Pauses) Map() map[string]string {
 	return out
 }
 
-// WithPauses gives a Renderer of the same settings with other pauses of the services that
+// WithPauses returns a Renderer of the same settings with other pauses of the services that
 // can be paused. It has the same marker and needs no check.
 func (r *Renderer) WithPauses(of map[string]catalog.Pause) *Renderer {
 	out := &Renderer{
@@ -49,7 +49,7 @@ func (r *Renderer) WithPauses(of map[string]catalog.Pause) *Renderer {
 	return out
 }
 
-// Pausable gives the backends that can be paused, with their services.
+// Pausable returns the backends that can be paused, with their services.
 func (r *Renderer) Pausable() map[string]string { return r.settings.Pauses.Backends }
 
 // writePauses adds the pauses. Where no service can be paused, a kept one may still name

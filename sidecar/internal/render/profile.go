@@ -7,7 +7,7 @@ import "slices"
 // fact 41).
 var notAtRuntime = []string{"compression"}
 
-// withoutProfiles gives the backends of a profile all of their own again, if HAProxy could
+// withoutProfiles returns the backends of a profile all of their own again, if HAProxy could
 // not add them as it runs: the template does not print the profile, or does not make them
 // from it, or its defaults have what has no effect then. It gives the reasons, by the names
 // of the defaults sections. empty is what the template prints.

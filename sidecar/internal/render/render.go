@@ -78,7 +78,7 @@ func New(name, text string, settings Settings) (*Renderer, error) {
 	return r, nil
 }
 
-// WithRoutes gives a Renderer of the same settings with other tables of the frontends, by
+// WithRoutes returns a Renderer of the same settings with other tables of the frontends, by
 // name, and with what was found now. Only those routes may differ that the runtime can change,
 // which are not conditional; so it has the same marker and needs no check.
 func (r *Renderer) WithRoutes(tables map[string]route.Table, found route.Found) *Renderer {
@@ -182,7 +182,7 @@ type serviceView struct {
 	Servers []string // whole lines
 }
 
-// Render gives the file for the servers. A service that backends has nothing
+// Render returns the file for the servers. A service that backends has nothing
 // of gets no servers. Neither backends nor the content may be changed afterwards: for
 // the same servers as the last time, as when the file on disk is compared, it is the
 // same content.

@@ -74,7 +74,7 @@ func (n *closingNode) count(method string) int {
 	return n.got[method]
 }
 
-// requests gives how many of a method came since it was asked last.
+// requests returns how many of a method came since it was asked last.
 func (n *closingNode) requests(method string) int {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -234,7 +234,7 @@ func TestTemplate_RepeatsWhatMayNotBeRepeated_IsRefused(t *testing.T) {
 	}
 }
 
-// clientOf gives a client that keeps its connections and repeats nothing itself.
+// clientOf returns a client that keeps its connections and repeats nothing itself.
 func clientOf(t *testing.T, protocol string) *http.Client {
 	t.Helper()
 	var only http.Protocols

@@ -109,7 +109,7 @@ func get(target, host string, headers ...string) string {
 // that says what HAProxy does.
 func TestRoutes_EachRowOfTheTable_ModelAndHAProxyAgree(t *testing.T) {
 	host := func(s string) string {
-		h, err := route.Host(s)
+		h, err := route.ParseHost(s)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -72,10 +72,10 @@ type proxy struct {
 	defaults []section // the nearest first
 }
 
-// proxies gives the sections that can have servers.
+// proxies returns the sections that can have servers.
 func proxies(of []section) []proxy { return proxiesOf(of, "backend", "listen") }
 
-// proxiesOf gives the sections of these kinds, with their defaults.
+// proxiesOf returns the sections of these kinds, with their defaults.
 func proxiesOf(of []section, kinds ...string) (all []proxy) {
 	var defaults []proxy // each with those that it is made from
 	for _, s := range of {

@@ -108,7 +108,7 @@ type Check struct {
 // (docs/haproxy-facts.md, fact 31); most servers close after 5 s or more.
 const purgeDelay = time.Second
 
-// Options gives the words that follow the address on each of the service's
+// Options returns the words that follow the address on each of the service's
 // server lines, except those that differ by server. `add server` takes the
 // same words: it ignores default-server (management manual, 9.3).
 func (s Service) Options() string {

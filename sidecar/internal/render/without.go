@@ -14,7 +14,7 @@ type kept struct {
 	options string // on each server's line
 }
 
-// Without gives a Renderer that renders all but one service. What a good file
+// Without returns a Renderer that renders all but one service. What a good file
 // has of it is rendered in its place, with the servers of the day, and options
 // is what stands on their lines. isKept is false if the file has nothing of it.
 // It is an error if what the file has can't be told from the rest.

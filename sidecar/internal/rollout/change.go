@@ -19,7 +19,7 @@ type Author struct {
 // ErrNone says that a service has no rollout.
 var ErrNone = errors.New("no rollout is recorded; begin one with set or start")
 
-// changed gives a copy of a document that a change has been made to. Nil is the
+// changed returns a copy of a document that a change has been made to. Nil is the
 // document of a service that has none.
 func (d *Document) changed(action string, a Author, change func(*Document)) *Document {
 	is := *d
@@ -43,7 +43,7 @@ func (d *Document) Serving() string {
 	return d.Stable
 }
 
-// Set gives the versions shares that stay until another change. stable may be "": then
+// Set returns the versions shares that stay until another change. stable may be "": then
 // it is the one of before, else the version with the largest share.
 func (d *Document) Set(a Author, shares map[string]int, stable string) (*Document, error) {
 	if err := checkShares("shares", shares, false); err != nil {
@@ -196,7 +196,7 @@ func (d *Document) isNot(want State) error {
 	return fmt.Errorf("the rollout is %s, want one that is %s", d.State, want)
 }
 
-// Abort gives the stable version all traffic.
+// Abort returns the stable version all traffic.
 func (d *Document) Abort(a Author, reason string) (*Document, error) {
 	switch {
 	case len(d.Shares) == 0:
@@ -213,7 +213,7 @@ func (d *Document) Abort(a Author, reason string) (*Document, error) {
 // does not go back beyond it: the shares of before are those of another rollout.
 const Prepared = "prepare"
 
-// Undo gives the shares of before the last change of them, of the same rollout. They stay
+// Undo returns the shares of before the last change of them, of the same rollout. They stay
 // until another change. A version that had no share then gets 0: one that is not listed
 // has traffic as without a rollout.
 func (d *Document) Undo(a Author) (*Document, error) {
@@ -237,7 +237,7 @@ func (d *Document) Undo(a Author) (*Document, error) {
 	return n, err
 }
 
-// sharesBefore gives the shares of before the last change of them; nil where the current
+// sharesBefore returns the shares of before the last change of them; nil where the current
 // rollout had no others.
 func (d *Document) sharesBefore() map[string]int {
 	for _, c := range d.History {

@@ -142,7 +142,7 @@ func decode(value []byte) (*Document, error) {
 	return d, nil
 }
 
-// Encode gives the bytes of a document, or what is wrong with it. The oldest changes go
+// Encode returns the bytes of a document, or what is wrong with it. The oldest changes go
 // where there are too many.
 func (d *Document) Encode() ([]byte, error) {
 	d.History = d.History[:min(len(d.History), maxHistory)]

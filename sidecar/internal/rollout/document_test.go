@@ -20,7 +20,7 @@ const valid = `{"schema":1,"service":"api","state":"running","shares":{"1.0":95,
 "steps":[5,25,50,100],"interval":"1m0s","step":0,"step_at":"2026-11-29T22:00:00Z","modified_by":"ann@ops","modified_at":"2026-11-29T22:00:00Z",
 "history":[{"action":"start","shares":{"1.0":95,"1.1":5},"state":"running","by":"ann@ops","at":"2026-11-29T22:00:00Z"}]}`
 
-// edited gives the valid document with some keys changed; nil takes one away.
+// edited returns the valid document with some keys changed; nil takes one away.
 func edited(t *testing.T, change map[string]any) []byte {
 	t.Helper()
 	var d map[string]any

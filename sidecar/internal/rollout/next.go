@@ -27,7 +27,7 @@ const (
 	leastDeadline = 10 * time.Minute
 )
 
-// Next gives the document that follows a running one at a time, or nil if nothing is due:
+// Next returns the document that follows a running one at a time, or nil if nothing is due:
 // a step that has lasted its interval and passes is followed by the next one. One that
 // fails is aborted at once; one that waits for its verdict for ten intervals, and ten
 // minutes, is paused.
@@ -50,7 +50,7 @@ func (d *Document) Next(a Author, j Judgement) *Document {
 	return nil
 }
 
-// giveUp gives the stable version all traffic.
+// giveUp returns the stable version all traffic.
 func (d *Document) giveUp(reason string) {
 	for version := range d.Shares {
 		d.Shares[version] = 0

@@ -149,7 +149,7 @@ func (o *Overlay) Err() error {
 	return o.err
 }
 
-// Running gives the documents that are to be moved, by service: none while they cannot
+// Running returns the documents that are to be moved, by service: none while they cannot
 // be read, and none that an invalid one would replace.
 func (o *Overlay) Running() map[string]*Document {
 	o.mu.Lock()
@@ -163,7 +163,7 @@ func (o *Overlay) Running() map[string]*Document {
 	return out
 }
 
-// Fixed gives the services that can have no other shares than 0 and 100, and why.
+// Fixed returns the services that can have no other shares than 0 and 100, and why.
 func (o *Overlay) Fixed() map[string]string {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -254,7 +254,7 @@ func (o *Overlay) lay(b Backend, s catalog.Service, d document) catalog.Service 
 	return over
 }
 
-// Lay gives a service with the weights of a document, which may be nil; refused says
+// Lay returns a service with the weights of a document, which may be nil; refused says
 // why a newer one is not used.
 func Lay(b Backend, s catalog.Service, d *Document, refused string) catalog.Service {
 	if b.PreviewOf != "" {
@@ -301,7 +301,7 @@ func Lay(b Backend, s catalog.Service, d *Document, refused string) catalog.Serv
 	return s
 }
 
-// preview gives a service with the instances of the canary only. The others lack the role
+// preview returns a service with the instances of the canary only. The others lack the role
 // that the backend asks for, as those that lack a tag do: they leave it at once, and are no
 // loss that the guard could judge.
 func preview(s catalog.Service, d *Document) catalog.Service {

@@ -58,7 +58,7 @@ func (s *overlayScene) answer(values ...string) {
 	s.take(all, nil)
 }
 
-// weights gives the weight of the first server of each version of api.
+// weights returns the weight of the first server of each version of api.
 func (s *overlayScene) weights() string {
 	svc := s.Snapshot().Service("api")
 	if !svc.Known {

@@ -19,7 +19,7 @@ const topWeight = 255
 // KeepWeight stands for the weight that an instance has by itself.
 const KeepWeight = -1
 
-// Weights gives a weight from 0 to 256, or KeepWeight, for each instance of a service,
+// Weights returns a weight from 0 to 256, or KeepWeight, for each instance of a service,
 // so that the versions get their shares of the traffic. It depends on its arguments
 // only, so all load balancers with the same settings come to the same. It computes in
 // whole numbers: floating point may differ between processors.
@@ -126,7 +126,7 @@ func groupsOf(shares map[string]int, instances []catalog.Instance, warning bool)
 	return groups
 }
 
-// spread gives the groups that get traffic their weights.
+// spread returns the groups that get traffic their weights.
 func spread(groups []*group) []*group {
 	all, unlisted, sum := 0, 0, 0
 	for _, g := range groups {

@@ -28,7 +28,7 @@ func fleet(sizes map[string]int) (out []catalog.Instance) {
 	return out
 }
 
-// part gives the percentage of the weight that a version gets, of those that take traffic.
+// part returns the percentage of the weight that a version gets, of those that take traffic.
 func part(instances []catalog.Instance, weights []int, version string) float64 {
 	sum, all := 0, 0
 	for i, inst := range instances {

@@ -28,7 +28,7 @@ type Update struct {
 	Replace bool
 }
 
-// UpdateOf gives the way from what HAProxy has to what is wanted. Where both share their
+// UpdateOf returns the way from what HAProxy has to what is wanted. Where both share their
 // strings, as one Table and what With made of it, a long one takes microseconds.
 func UpdateOf(have []Entry, want Table) Update {
 	is, doubled := tableOf(have)

@@ -83,12 +83,12 @@ func claimWords(s string) ([]string, error) {
 func parseHostPath(s string) (r Route, err error) {
 	host, path, hasPath := strings.Cut(s, "/")
 	if host != "" {
-		if r.Host, err = Host(host); err != nil {
+		if r.Host, err = ParseHost(host); err != nil {
 			return Route{}, fmt.Errorf("host %.100q %w", host, err)
 		}
 	}
 	if hasPath {
-		if r.Path, err = Path("/" + path); err != nil {
+		if r.Path, err = ParsePath("/" + path); err != nil {
 			return Route{}, fmt.Errorf("path %.100q %w", "/"+path, err)
 		}
 	}
@@ -98,7 +98,7 @@ func parseHostPath(s string) (r Route, err error) {
 // stripOf is how many segments fabio's strip takes off, which must be the first of
 // the route's path.
 func stripOf(path, prefix string) (int, error) {
-	off, err := Path(prefix)
+	off, err := ParsePath(prefix)
 	if err != nil {
 		return 0, fmt.Errorf("strip %.100q %w", prefix, err)
 	}
@@ -219,7 +219,7 @@ type Conflict struct {
 	Reason  string
 }
 
-// Assign gives each claimed route an owner. Routes of the settings, by key, are not
+// Assign returns each claimed route an owner. Routes of the settings, by key, are not
 // given away. A route stays with the service that has it (owners, by key) as long as
 // an instance of that claims it; else the service that was registered first gets it,
 // of two the one whose name sorts first. So all who see the same services agree, also

@@ -234,7 +234,7 @@ func (r Rules) Prefixes() (tags, meta []string) {
 	return tags, meta
 }
 
-// Watch gives the services whose instances are to be looked at besides those of the
+// Watch returns the services whose instances are to be looked at besides those of the
 // settings: first those that have routes already, then those named, by name.
 func (r Rules) Watch(named []string, before Found) (services []string, problems []Problem) {
 	if len(r.Frontends) == 0 {
@@ -281,7 +281,7 @@ type discovery struct {
 	left       map[string]int // how many routes a service may still have
 }
 
-// Discover gives what is found of the candidates after what was found before. It is the
+// Discover returns what is found of the candidates after what was found before. It is the
 // same for all who see the same. Before it is settled, because the answer about
 // a candidate is awaited, no route gets a new owner, and none that is unclaimed goes:
 // who sees the answers in another order would choose another.
@@ -303,7 +303,7 @@ func (d *discovery) tell(p Problem) {
 	}
 }
 
-// frontend gives the routes of one frontend.
+// frontend returns the routes of one frontend.
 func (d *discovery) frontend(f FrontendRules) (out []FoundRoute) {
 	was, owners := map[string]FoundRoute{}, map[string]string{}
 	for _, r := range d.before.Routes {
@@ -355,7 +355,7 @@ func (d *discovery) refused(service string) error {
 	return d.Refuse(service)
 }
 
-// claims gives the routes of a frontend that a candidate claims, those it has first.
+// claims returns the routes of a frontend that a candidate claims, those it has first.
 func (d *discovery) claims(f FrontendRules, c Candidate, was map[string]FoundRoute, since *uint64) (routes []FoundRoute) {
 	if !c.Known { // what it has stays
 		for _, r := range was {
@@ -466,7 +466,7 @@ func (f FrontendRules) read(c Claim) (all []said) {
 	return all
 }
 
-// services gives the services that have a backend.
+// services returns the services that have a backend.
 func (d *discovery) services(routes []FoundRoute) (out []FoundService) {
 	routed := map[string]bool{}
 	for _, r := range routes {

@@ -148,7 +148,7 @@ func (f *Finder) concerned(rules Rules, now time.Time, before Found, candidates 
 	return all
 }
 
-// gone gives the services that said something in the last look and are no candidates any
+// gone returns the services that said something in the last look and are no candidates any
 // more: still is how many are.
 func (f *Finder) gone(candidates []Candidate, still int) (gone []string) {
 	if still == len(f.said) {
@@ -237,7 +237,7 @@ type FoundChange struct {
 	Before, Now *FoundRoute // nil: it was not there, or is not
 }
 
-// Changes gives the routes of which HAProxy gets something else, in their order. It does
+// Changes returns the routes of which HAProxy gets something else, in their order. It does
 // not depend on since when a route is unclaimed. Both are sorted.
 func (r Rules) Changes(found, before Found) (changes []FoundChange) {
 	was, is := before.Routes, found.Routes

@@ -28,7 +28,7 @@ func (g Group) Value() string {
 // GroupPrefix begins the value of a group. No backend's name begins so.
 const GroupPrefix = "?"
 
-// Groups gives the groups of some routes, as Compile does.
+// Groups returns the groups of some routes, as Compile does.
 func Groups(routes []Route) []Group {
 	if !slices.ContainsFunc(routes, Route.IsConditional) { // nearly always, and there may be many
 		return nil
@@ -37,7 +37,7 @@ func Groups(routes []Route) []Group {
 	return groups
 }
 
-// Compile gives the map of some routes, and the groups that it names. Of two
+// Compile returns the map of some routes, and the groups that it names. Of two
 // routes for the same requests the first counts.
 func Compile(routes []Route) (Map, []Group) {
 	m := make(Map, len(routes))

@@ -50,9 +50,9 @@ const (
 // profile is that of browsers, which look up names (UTS 46), with DNS's own rules.
 var profile = idna.New(idna.MapForLookup(), idna.BidiRule(), idna.VerifyDNSLength(true), idna.StrictDomainName(true))
 
-// Host checks a host of a route and gives it as HAProxy looks it up: lower case,
+// ParseHost checks a host of a route and gives it as HAProxy looks it up: lower case,
 // punycode, no dot at the end. "*." at its start stands for one label or more.
-func Host(s string) (string, error) {
+func ParseHost(s string) (string, error) {
 	name, isWildcard := strings.CutPrefix(s, "*.")
 	name = strings.TrimSuffix(name, ".")
 	switch {
@@ -92,9 +92,9 @@ func Host(s string) (string, error) {
 // to HAProxy's runtime socket or in a map file.
 const pathChars = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~!$&()*+,=:@%/"
 
-// Path checks a path of a route and gives it without a slash at its end. It is a
+// ParsePath checks a path of a route and gives it without a slash at its end. It is a
 // prefix of whole segments, compared as it is sent.
-func Path(s string) (string, error) {
+func ParsePath(s string) (string, error) {
 	if !strings.HasPrefix(s, "/") {
 		return "", errors.New("must begin with '/'")
 	}
@@ -125,7 +125,7 @@ func isHex(c byte) bool {
 	return c >= '0' && c <= '9' || c >= 'a' && c <= 'f' || c >= 'A' && c <= 'F'
 }
 
-// Segments is how many segments a path that Path has given has.
+// Segments returns the number of segments of a parsed path.
 func Segments(path string) int { return strings.Count(path, "/") }
 
 // anyHost stands in a key for every host.

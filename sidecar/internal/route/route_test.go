@@ -13,7 +13,7 @@ func TestHost_EachSpelling_IsThatOfTheMap(t *testing.T) {
 		"*.Example.com": "*.example.com", "bücher.example": "xn--bcher-kva.example", "*.BÜCHER.example": "*.xn--bcher-kva.example",
 		"localhost": "localhost", "192.0.2.1": "192.0.2.1", "xn--bcher-kva.example": "xn--bcher-kva.example",
 	} {
-		if got, err := route.Host(in); err != nil || got != want {
+		if got, err := route.ParseHost(in); err != nil || got != want {
 			t.Errorf("%q is %q, %v; want %q", in, got, err, want)
 		}
 	}
@@ -21,7 +21,7 @@ func TestHost_EachSpelling_IsThatOfTheMap(t *testing.T) {
 		"", ".", "*", "*.", "**.a", "a.*", "*a.test", "a_b.test", "a b", "a/b", "a\n", "a\x00", "a..b", "-a.test", "a;b", "a#b", `a\b`, "a:80", "[::1]",
 		strings.Repeat("a", 64) + ".test", strings.Repeat("a.", 200), "xn--a", "ａ／b", "*.*.test",
 	} {
-		if got, err := route.Host(in); err == nil {
+		if got, err := route.ParseHost(in); err == nil {
 			t.Errorf("%q is taken as %q", in, got)
 		}
 	}
@@ -29,12 +29,12 @@ func TestHost_EachSpelling_IsThatOfTheMap(t *testing.T) {
 
 func TestPath_EachSpelling_IsThatOfTheMap(t *testing.T) {
 	for in, want := range map[string]string{"/": "", "/v1": "/v1", "/v1/": "/v1", "/a/b-c_d~e.f": "/a/b-c_d~e.f", "/%7Ea": "/%7Ea", "/@:$!": "/@:$!"} {
-		if got, err := route.Path(in); err != nil || got != want {
+		if got, err := route.ParsePath(in); err != nil || got != want {
 			t.Errorf("%q is %q, %v; want %q", in, got, err, want)
 		}
 	}
 	for _, in := range []string{"", "v1", "//", "/a//b", "/a//", "/..", "/a/./b", "/a b", "/a?b", "/a#b", "/a;b", `/a\b`, "/a\n", "/%", "/%7", "/%zz", "/ü", "/'", `/"`, "/" + strings.Repeat("p", 1024)} {
-		if got, err := route.Path(in); err == nil {
+		if got, err := route.ParsePath(in); err == nil {
 			t.Errorf("%q is taken as %q", in, got)
 		}
 	}
@@ -47,15 +47,15 @@ func FuzzHostAndPath(f *testing.F) {
 		f.Add(seed[0], seed[1])
 	}
 	f.Fuzz(func(t *testing.T, host, path string) {
-		h, errHost := route.Host(host)
-		p, errPath := route.Path(path)
+		h, errHost := route.ParseHost(host)
+		p, errPath := route.ParsePath(path)
 		if errHost == nil {
-			if again, err := route.Host(h); err != nil || again != h {
+			if again, err := route.ParseHost(h); err != nil || again != h {
 				t.Errorf("%q is %q, which is %q, %v", host, h, again, err)
 			}
 		}
 		if errPath == nil && p != "" {
-			if again, err := route.Path(p); err != nil || again != p {
+			if again, err := route.ParsePath(p); err != nil || again != p {
 				t.Errorf("%q is %q, which is %q, %v", path, p, again, err)
 			}
 		}

@@ -10,7 +10,7 @@ import (
 // immutable.
 type Table []Entry
 
-// Table gives the map's lines.
+// Table returns the map's lines.
 func (m Map) Table() Table {
 	t := make(Table, 0, len(m))
 	for _, key := range slices.Sorted(maps.Keys(m)) {
@@ -19,12 +19,12 @@ func (m Map) Table() Table {
 	return t
 }
 
-// With gives the table with other lines for some keys; nil is none.
+// With returns the table with other lines for some keys; nil is none.
 func (t Table) With(lines map[string]*Entry) Table {
 	return Patch(t, lines, func(e Entry) string { return e.Key })
 }
 
-// value gives a key's value.
+// value returns a key's value.
 func (t Table) value(key string) (value string, has bool) {
 	i, has := slices.BinarySearchFunc(t, key, compareKey)
 	if !has {
@@ -35,7 +35,7 @@ func (t Table) value(key string) (value string, has bool) {
 
 func compareKey(e Entry, key string) int { return cmp.Compare(e.Key, key) }
 
-// tableOf gives what HAProxy has of a map as a table, and the first key that is there
+// tableOf returns what HAProxy has of a map as a table, and the first key that is there
 // twice, or "". Of one that is, the first line counts.
 func tableOf(have []Entry) (t Table, doubled string) {
 	isTable := true
@@ -55,7 +55,7 @@ func tableOf(have []Entry) (t Table, doubled string) {
 	return slices.CompactFunc(t, func(a, b Entry) bool { return a.Key == b.Key }), doubled
 }
 
-// Patch gives a list that is sorted by key, each key once, with another element for each of
+// Patch returns a list that is sorted by key, each key once, with another element for each of
 // some keys; nil is none. What lies between is copied and not looked at.
 func Patch[T any](list []T, elements map[string]*T, key func(T) string) []T {
 	out := make([]T, 0, len(list)+len(elements))

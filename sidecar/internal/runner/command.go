@@ -128,7 +128,7 @@ func (r Runner) say(label, line string) {
 	}
 }
 
-// unnamed gives a file that is gone once no process has it open.
+// unnamed returns a file that is gone once no process has it open.
 func unnamed() (*os.File, error) {
 	f, err := os.CreateTemp("", "pointsman-deploy-")
 	if err != nil {

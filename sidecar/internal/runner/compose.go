@@ -106,7 +106,7 @@ func (c *Compose) Stop(ctx context.Context, what deploy.Stop) error {
 	return c.remove(ctx, slices.Compact(ids))
 }
 
-// toUndo gives the containers of new instances: those that this process has made, and of a
+// toUndo returns the containers of new instances: those that this process has made, and of a
 // run before those that have an instance.
 func (c *Compose) toUndo(what deploy.Stop, known []container) (ids []string, errs []error) {
 	// One that has ended has no address by which its instance could be found.
@@ -136,7 +136,7 @@ func (c *Compose) notFound(i deploy.Instance) error {
 	return &deploy.StopError{Instance: i.Key(), Err: fmt.Errorf("no container of the Compose service %s has the address %s", c.Service, i.Address)}
 }
 
-// staying gives the containers of instances that stay, by ID.
+// staying returns the containers of instances that stay, by ID.
 func staying(known []container, keep []deploy.Instance) map[string]bool {
 	stays := map[string]bool{}
 	for _, i := range keep {
@@ -147,7 +147,7 @@ func staying(known []container, keep []deploy.Instance) map[string]bool {
 	return stays
 }
 
-// leftovers gives the containers of before that have no instance that stays:
+// leftovers returns the containers of before that have no instance that stays:
 // those that had ended, and have been started again or have not.
 func (c *Compose) leftovers(known []container, stays map[string]bool) (ids []string) {
 	for _, box := range known {
@@ -181,7 +181,7 @@ func (c *Compose) remove(ctx context.Context, ids []string) error {
 	return c.run(ctx, "docker rm", nil, "docker", append([]string{"rm"}, ids...)...)
 }
 
-// containers gives the IDs of the service's containers, sorted.
+// containers returns the IDs of the service's containers, sorted.
 func (c *Compose) containers(ctx context.Context) ([]string, error) {
 	out, err := c.output(ctx, nil, "docker", "compose", "ps", "--quiet", "--all", c.Service)
 	ids := strings.Fields(out)
@@ -225,7 +225,7 @@ func (c *Compose) inspect(ctx context.Context, ids []string) (known []container,
 	return known, nil
 }
 
-// find gives the container that an instance is: the one that has its address,
+// find returns the container that an instance is: the one that has its address,
 // else, as on the host's network, the one whose name or host name is its ID.
 func find(known []container, i deploy.Instance) (container, bool) {
 	host, _, err := net.SplitHostPort(i.Address)

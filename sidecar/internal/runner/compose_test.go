@@ -66,7 +66,7 @@ func newCompose(t *testing.T, count int) (c *Compose, dir string) {
 	return c, dir
 }
 
-// boxes gives the containers as ID:version.
+// boxes returns the containers as ID:version.
 func boxes(t *testing.T, dir string) (list []string) {
 	t.Helper()
 	files, err := filepath.Glob(filepath.Join(dir, "box", "*"))

@@ -138,7 +138,7 @@ func TestStop_MayTurnsNo_RestIsKept(t *testing.T) {
 	}
 }
 
-// processes gives the pids that the commands have written.
+// processes returns the pids that the commands have written.
 func processes(t *testing.T, dir string) (pids []int) {
 	t.Helper()
 	files, err := filepath.Glob(filepath.Join(dir, "*"))

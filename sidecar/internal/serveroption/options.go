@@ -119,7 +119,7 @@ func (c *connection) take(keyword string) {
 	}
 }
 
-// derived gives the words that HAProxy derives for a server of its file and not
+// derived returns the words that HAProxy derives for a server of its file and not
 // for one added at runtime: the check of a server takes its TLS and its PROXY
 // protocol, unless it goes elsewhere (manual 5.2, "check"; docs/compatibility.md
 // has the versions in which that was seen).

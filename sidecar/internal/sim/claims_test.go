@@ -20,7 +20,7 @@ const discoveredDefaults = "pointsman.profile.web"
 
 func isDiscovered(svc plan.Service) bool { return svc.Defaults != "" }
 
-// drawRoutes gives some histories frontends; in some of those the second service is one
+// drawRoutes returns some histories frontends; in some of those the second service is one
 // that is discovered by what it claims.
 func (s *scenario) drawRoutes(r *rand.Rand) {
 	n := r.IntN(3)
@@ -56,7 +56,7 @@ func (w *world) drawTags() (tags []string) {
 	return tags
 }
 
-// claims gives what the instances of a service say, each once with the lowest index.
+// claims returns what the instances of a service say, each once with the lowest index.
 func (c *consul) claims(service string) (out []catalog.Claim) {
 	since := map[string]uint64{}
 	for _, r := range c.services[service] {
@@ -101,7 +101,7 @@ type routeKey struct{ frontend, key string }
 // String names it in the trace.
 func (k routeKey) String() string { return k.frontend + " " + k.key }
 
-// claimed gives what a service may have of what it claims, and the values that the map may
+// claimed returns what a service may have of what it claims, and the values that the map may
 // have then: two instances may want other parts of the path.
 func (w *world) claimed(s catalog.Service) map[routeKey][]string {
 	out := map[routeKey][]string{}
@@ -197,7 +197,7 @@ func (w *world) manualMap() {
 	w.note("a foreign program changes the map of %s: %v", frontend, t.entries)
 }
 
-// sortedKeys gives the routes in one order.
+// sortedKeys returns the routes in one order.
 func sortedKeys[V any](of map[routeKey]V) []routeKey {
 	return slices.SortedFunc(maps.Keys(of), func(a, b routeKey) int {
 		return cmp.Or(cmp.Compare(a.frontend, b.frontend), cmp.Compare(a.key, b.key))

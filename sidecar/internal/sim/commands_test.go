@@ -13,7 +13,7 @@ import (
 // reply is HAProxy's word for why it does not do something.
 type reply string
 
-// Error gives it as it is.
+// Error returns it as it is.
 func (r reply) Error() string { return string(r) }
 
 const (

@@ -109,7 +109,7 @@ func (c *consul) deregister(n *node) {
 	}
 }
 
-// registrationOf gives a node's registration, unless it is another node's by
+// registrationOf returns a node's registration, unless it is another node's by
 // now, or still: a container that is created again may get the address of the one before.
 func (c *consul) registrationOf(n *node) *registration {
 	if r := c.services[n.service][n.id]; r != nil && r.of == n {
@@ -225,7 +225,7 @@ func newView(w *world, s *sidecar) *view {
 	return &view{w: w, s: s, health: map[string]catalog.SourceHealth{}, epoch: map[string]int{}, fresh: map[string]bool{}, channel: make(chan struct{}, 1)}
 }
 
-// Snapshot gives what is known, and notes what the sidecar acts on.
+// Snapshot returns what is known, and notes what the sidecar acts on.
 func (v *view) Snapshot() catalog.Snapshot {
 	snap, o, without := catalog.Snapshot{}, v.s.overlay, error(nil)
 	if o != nil { // which locks mu itself

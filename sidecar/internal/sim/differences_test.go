@@ -70,7 +70,7 @@ func (w *world) holdsMore(svc plan.Service) bool {
 	return ready > len(wants(svc, w.told(svc)))
 }
 
-// String gives it as text.
+// String returns it as text.
 func (r target) String() string {
 	return fmt.Sprintf("%s weight %d maxconn %d backup %v", r.addr, r.weight, r.max, r.backup)
 }

@@ -15,7 +15,7 @@ func (s *sidecar) isHidden(svc plan.Service) bool {
 	return isDiscovered(svc) && (s.hidden || s.hiddenAt > 0 && s.w.now()-s.hiddenAt < calm)
 }
 
-// with gives the services; one that was discovered may have gone: HAProxy may still have
+// with returns the services; one that was discovered may have gone: HAProxy may still have
 // its backend.
 func (s scenario) with(hidden bool) []plan.Service {
 	services := slices.Clone(s.services)

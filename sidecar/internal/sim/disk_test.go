@@ -85,7 +85,7 @@ func (d *disk) areMapsCurrent(c content) bool {
 	return true
 }
 
-// load gives the maps of a worker that starts.
+// load returns the maps of a worker that starts.
 func (d *disk) load(c content) map[string]*table {
 	out := map[string]*table{}
 	for file := range c.maps {
@@ -106,7 +106,7 @@ type renderer struct {
 // Marker tells it from others.
 func (r *renderer) Marker() plan.Marker { return r.marker }
 
-// Render gives a file that begins out of rotation or not in HAProxy's own
+// Render returns a file that begins out of rotation or not in HAProxy's own
 // words; the rest is as short as can be.
 func (r *renderer) Render(backends []plan.FileBackend) ([]byte, error) {
 	b := append([]byte("setenv POINTSMAN_MARK "), r.marker.String()...)

@@ -122,7 +122,7 @@ func (w *world) hasFound(found route.Found) bool {
 	})
 }
 
-// withRoutes gives what is rendered and what the maps are to have, with what was found.
+// withRoutes returns what is rendered and what the maps are to have, with what was found.
 func (w *world) withRoutes(found route.Found) (*renderer, []reconcile.RouteMap) {
 	if len(w.set.frontends) == 0 {
 		return w.disk.renderer, nil

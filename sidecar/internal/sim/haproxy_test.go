@@ -217,7 +217,7 @@ func (b *backend) server(name string) *server {
 	return nil
 }
 
-// find gives a server that runs now.
+// find returns a server that runs now.
 func (p *proxy) find(backend, name string) *server {
 	if !p.running || p.worker.backends[backend] == nil {
 		return nil
@@ -277,7 +277,7 @@ func (p *proxy) turn(s *server, at time.Duration) {
 	p.w.note("haproxy's check: %s@%s is up: %v", s.Name, s.Addr, s.Up)
 }
 
-// routable gives the servers that a new request of a backend may go to: all of
+// routable returns the servers that a new request of a backend may go to: all of
 // them, or the backups where there is none other.
 func (p *proxy) routable(name string) (out []*server) {
 	if !p.running || p.worker.backends[name] == nil || p.worker.backends[name].unpublished {
@@ -329,7 +329,7 @@ func (p *proxy) finish(x *session) {
 	p.old = slices.DeleteFunc(p.old, func(wk *worker) bool { return wk == x.worker && !wk.busy() })
 }
 
-// all gives every server of every worker with its backend.
+// all returns every server of every worker with its backend.
 func (p *proxy) all(do func(backend string, s *server)) {
 	workers := p.old
 	if p.running {
@@ -344,7 +344,7 @@ func (p *proxy) all(do func(backend string, s *server)) {
 	}
 }
 
-// sessionsOn gives the sessions of a service on an address, in all workers.
+// sessionsOn returns the sessions of a service on an address, in all workers.
 func (p *proxy) sessionsOn(at place) (out []*session) {
 	p.all(func(name string, s *server) {
 		for _, x := range s.sessions {

@@ -33,7 +33,7 @@ const (
 // what HAProxy had shown it and taken from it. Where another program changed
 // HAProxy after that, it could not have known.
 
-// wants gives the instances of a service that should take traffic, as the
+// wants returns the instances of a service that should take traffic, as the
 // sidecar was told.
 func wants(svc plan.Service, told catalog.Service) (in []*catalog.Instance) {
 	for n := range told.Instances {
@@ -77,7 +77,7 @@ func countAvailable(servers []plan.Server) (n int) {
 	return n
 }
 
-// owner gives the instance that a server is for, among those that the sidecar
+// owner returns the instance that a server is for, among those that the sidecar
 // was told of: by its name, a slot by its address.
 func owner(s plan.Server, told catalog.Service) (catalog.Instance, bool) {
 	for n := range told.Instances {

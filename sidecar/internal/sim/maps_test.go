@@ -32,7 +32,7 @@ func backendOf(value string) string {
 	return backend
 }
 
-// valuesOf gives what a map has for a key: a key may be there twice.
+// valuesOf returns what a map has for a key: a key may be there twice.
 func valuesOf(entries []route.Entry, key string) (values []string) {
 	for _, e := range entries {
 		if e.Key == key {

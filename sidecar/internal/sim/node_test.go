@@ -48,7 +48,7 @@ func (w *world) newNode(service, id string, addr netip.AddrPort) *node {
 	return n
 }
 
-// fresh gives an address that no node has, or at times one that a node had.
+// fresh returns an address that no node has, or at times one that a node had.
 func (w *world) fresh() netip.AddrPort {
 	if w.maybe(0.4) {
 		for n := range 12 {
@@ -94,7 +94,7 @@ func (w *world) newID(service string) string {
 	}
 }
 
-// nodeOf gives the node that lives under a name.
+// nodeOf returns the node that lives under a name.
 func (w *world) nodeOf(service, id string) *node {
 	for _, n := range w.nodes {
 		if n.alive && n.service == service && n.id == id {
@@ -104,7 +104,7 @@ func (w *world) nodeOf(service, id string) *node {
 	return nil
 }
 
-// living gives the nodes of a service that are not on their way out.
+// living returns the nodes of a service that are not on their way out.
 func (w *world) living(service string) (out []*node) {
 	for _, n := range w.nodes {
 		if n.alive && !n.leaving && n.service == service {

@@ -23,7 +23,7 @@ func (q *queue) add(at time.Duration, do func()) {
 	heap.Push(&q.items, happening{at, q.added, do})
 }
 
-// take gives the first that is due.
+// take returns the first that is due.
 func (q *queue) take(now time.Duration) (do func(), due bool) {
 	if len(q.items) == 0 || q.items[0].at > now {
 		return nil, false

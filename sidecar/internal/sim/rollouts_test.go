@@ -43,7 +43,7 @@ type overlay struct {
 	isTaking, isWoken atomic.Bool
 }
 
-// newOverlay gives a sidecar one, where there are rollouts.
+// newOverlay returns a sidecar one, where there are rollouts.
 func (w *world) newOverlay(s *sidecar) *overlay {
 	if !w.set.rollouts {
 		return nil

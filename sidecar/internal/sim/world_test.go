@@ -45,7 +45,7 @@ type Violation struct {
 	What      string
 }
 
-// String gives it as one line.
+// String returns it as one line.
 func (v Violation) String() string {
 	return fmt.Sprintf("%10.4fs %s: %s", v.At.Seconds(), v.Invariant, v.What)
 }
@@ -228,7 +228,7 @@ func (w *world) upTo(d time.Duration) time.Duration {
 
 func (w *world) between(a, b time.Duration) time.Duration { return a + w.upTo(b-a) }
 
-// service gives the policy of a service by Consul's name.
+// service returns the policy of a service by Consul's name.
 func (w *world) service(name string) plan.Service {
 	for _, s := range w.set.services {
 		if s.Name == name {

@@ -28,7 +28,7 @@ type Recorder struct {
 	waiting []Change          // applied, but haproxy.cfg was not written yet
 }
 
-// NewRecorder gives each change to send, which must not wait.
+// NewRecorder returns each change to send, which must not wait.
 func NewRecorder(next reconcile.Recorder, now func() time.Time, send func(Change)) *Recorder {
 	return &Recorder{Recorder: next, now: now, send: send, steps: map[string][]Step{}}
 }

@@ -62,7 +62,7 @@ func (b *browser) open(url string) {
 	}
 }
 
-// read gives what a JavaScript expression finds in the page.
+// read returns what a JavaScript expression finds in the page.
 func read[T any](b *browser, expression string) (T, error) {
 	ctx, cancel := context.WithTimeout(b.ctx, pageTimeout)
 	defer cancel()

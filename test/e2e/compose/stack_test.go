@@ -147,7 +147,7 @@ func (s *stack) compose(args ...string) string {
 	return s.docker(append([]string{"compose"}, args...)...)
 }
 
-// nodes gives the IDs of the API's containers, the oldest first.
+// nodes returns the IDs of the API's containers, the oldest first.
 func (s *stack) nodes() []string {
 	s.Helper()
 	// `docker compose ps` fails where a container goes while it lists them.

@@ -107,7 +107,7 @@ func (b *browser) console() (complaints func() []string) {
 	}
 }
 
-// read gives what a JavaScript expression finds in the page.
+// read returns what a JavaScript expression finds in the page.
 func read[T any](b *browser, expression string) T {
 	b.Helper()
 	ctx, cancel := context.WithTimeout(b.ctx, callTimeout)

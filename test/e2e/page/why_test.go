@@ -125,7 +125,7 @@ func leaving(r *api.AgentServiceRegistration) {
 
 var explained = regexp.MustCompile(`(?m)^(?:takes traffic +no: |takes traffic +(?:unknown|as HAProxy decides): |waits +)(.*)$`)
 
-// explain gives the reason as `pointsman explain` tells it.
+// explain returns the reason as `pointsman explain` tells it.
 func (w *why) explain(at string) (string, error) {
 	cmd := exec.CommandContext(w.ctx, programs.Sidecar, "explain", at, "--config", w.lbs[0].Settings())
 	out, err := cmd.CombinedOutput()
@@ -160,7 +160,7 @@ func (w *why) check(q question) {
 	w.seen = append(w.seen, got)
 }
 
-// reasonsInCode gives the reasons that exist: what the functions and tables say that make
+// reasonsInCode returns the reasons that exist: what the functions and tables say that make
 // them.
 func reasonsInCode(t *testing.T) (reasons []string) {
 	t.Helper()

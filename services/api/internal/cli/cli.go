@@ -95,7 +95,7 @@ func (s *settings) run(ctx context.Context, flags *pflag.FlagSet, p command.Proc
 	return server.Run(ctx)
 }
 
-// registration gives the node's entry in Consul, or nil if there is to be
+// registration returns the node's entry in Consul, or nil if there is to be
 // none.
 func (s *settings) registration(ctx context.Context, log *zap.Logger, listening net.Addr, noted func(registrator.Drain)) (serve.Registration, error) {
 	if s.noRegister {

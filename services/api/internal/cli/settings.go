@@ -75,7 +75,7 @@ func (s *settings) flags(f *pflag.FlagSet) {
 // finishTime is what is left of the default stop timeout for what is in flight.
 const finishTime = 14 * time.Second
 
-// check gives one error for each setting that is wrong, with its flag,
+// check returns one error for each setting that is wrong, with its flag,
 // environment variable and value. The registrator checks its own.
 func (s *settings) check(flags *pflag.FlagSet) error {
 	var errs []error

@@ -61,7 +61,7 @@ func (f *failure) replace(mode string) {
 	f.mode, f.until, f.changed, f.revert = mode, time.Time{}, make(chan struct{}), nil
 }
 
-// now gives the mode, when it ends by itself, and a channel that is closed
+// now returns the mode, when it ends by itself, and a channel that is closed
 // when it changes.
 func (f *failure) now() (mode string, until time.Time, changed <-chan struct{}) {
 	f.mu.Lock()

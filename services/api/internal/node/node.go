@@ -40,7 +40,7 @@ type Node struct {
 	leaving  atomic.Bool // every answer closes its connection
 }
 
-// New gives a node that calls itself instance and runs the given version. Both
+// New returns a node that calls itself instance and runs the given version. Both
 // stand in headers, so they must be one to 64 printable ASCII characters.
 func New(instance, version string) (*Node, error) {
 	n := &Node{instance: instance, version: version, mux: http.NewServeMux()}

@@ -131,7 +131,7 @@ func (l *lab) get(path string) (code int, closes bool, err error) {
 	return response.StatusCode, response.Close, err
 }
 
-// messages gives what was logged, without the fields.
+// messages returns what was logged, without the fields.
 func (l *lab) messages() []string {
 	var out []string
 	for _, e := range l.log.All() {

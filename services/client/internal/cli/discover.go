@@ -15,7 +15,7 @@ import (
 	"github.com/pointsman/pointsman/services/internal/command"
 )
 
-// checkDiscover gives one error for each setting of --discover that is wrong.
+// checkDiscover returns one error for each setting of --discover that is wrong.
 func (s *settings) checkDiscover(flags *pflag.FlagSet) error {
 	var errs []error
 	bad := func(flag, format string, args ...any) {

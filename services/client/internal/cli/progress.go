@@ -22,7 +22,7 @@ func progressLine(name string, s load.Snapshot) string {
 	return b.String()
 }
 
-// shares gives each version's share in whole percents, sorted by version.
+// shares returns each version's share in whole percents, sorted by version.
 func shares(versions map[string]uint64) string {
 	var total uint64
 	for _, n := range versions {

@@ -25,7 +25,7 @@ type screen struct {
 
 const redraw = "redraw"
 
-// newScreen gives the screen for a mode of --progress. It is never nil.
+// newScreen returns the screen for a mode of --progress. It is never nil.
 func newScreen(mode string, out io.Writer) (*screen, error) {
 	s := &screen{out: out, mode: mode}
 	switch mode {
@@ -74,7 +74,7 @@ func (s *screen) done() {
 	}
 }
 
-// around gives a writer that takes the progress line away while it writes. It
+// around returns a writer that takes the progress line away while it writes. It
 // is for what shares the terminal with the progress: the log.
 func (s *screen) around(w io.Writer) io.Writer {
 	if s.mode != redraw {

@@ -87,7 +87,7 @@ var flagOf = map[string]string{
 	"Timeout": "timeout", "MaxInFlight": "max-in-flight", "IdleTimeout": "idle-timeout",
 }
 
-// config gives the settings of the load, or one error for each that is wrong,
+// config returns the settings of the load, or one error for each that is wrong,
 // with its flag, environment variable and value.
 func (s *settings) config(flags *pflag.FlagSet) (load.Config, error) {
 	var errs []error

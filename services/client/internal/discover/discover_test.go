@@ -74,7 +74,7 @@ func (w *watching) want(t *testing.T, want ...[]string) {
 	}
 }
 
-// lines gives the log's lines, without Consul's words.
+// lines returns the log's lines, without Consul's words.
 func (w *watching) lines() []string {
 	var out []string
 	for _, e := range w.logs.All() {

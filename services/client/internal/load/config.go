@@ -66,10 +66,10 @@ type FieldError struct {
 
 func (e FieldError) Error() string { return e.Field + ": " + e.Err.Error() }
 
-// Unwrap gives the error without the field.
+// Unwrap returns the error without the field.
 func (e FieldError) Unwrap() error { return e.Err }
 
-// Validate gives one FieldError for each field that is wrong.
+// Validate returns one FieldError for each field that is wrong.
 func (c *Config) Validate() []FieldError {
 	var bad []FieldError
 	check := func(ok bool, field, format string, args ...any) {

@@ -17,7 +17,7 @@ type answer struct {
 	SHA256   string `json:"sha256"`
 }
 
-// judge tells whether the whole answer, of an expected status, is the one to this
+// judge reports whether the whole answer, of an expected status, is the one to this
 // request. text is what was read of its body.
 func (c *Config) judge(r request, header http.Header, text []byte) outcome {
 	if c.Body != nil && !c.Body.Match(text[:min(len(text), maxAnswer)]) {

@@ -56,14 +56,14 @@ func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	_ = json.NewEncoder(w).Encode(answer)
 }
 
-// requests gives how many requests came with the method.
+// requests returns how many requests came with the method.
 func (a *api) requests(method string) int {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.seen[method]
 }
 
-// repeated gives how many requests came more than once.
+// repeated returns how many requests came more than once.
 func (a *api) repeated() int {
 	a.mu.Lock()
 	defer a.mu.Unlock()

@@ -164,7 +164,7 @@ func (t *tally) encoded() string {
 	return string(text)
 }
 
-// quantile gives a percentile of the latency in milliseconds.
+// quantile returns a percentile of the latency in milliseconds.
 func (t *tally) quantile(percent float64) float64 {
 	return milliseconds(t.latency.ValueAtQuantile(percent))
 }

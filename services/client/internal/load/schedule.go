@@ -12,7 +12,7 @@ type tick struct {
 	due    time.Time
 }
 
-// schedule gives each request when it is due, until the duration is over (0:
+// schedule returns each request when it is due, until the duration is over (0:
 // never) or the context is done. Should the caller be late, the requests that
 // have come due meanwhile follow without a pause, each with its own time.
 //

@@ -19,7 +19,7 @@ const (
 	maxSnippet = 120      // bytes of a body that are shown
 )
 
-// newTransport gives a transport for HTTP/1.1 that follows no proxy and no
+// newTransport returns a transport for HTTP/1.1 that follows no proxy and no
 // environment. One that keeps its connections is for a single target.
 func newTransport(c Config, keep bool) *http.Transport {
 	dial := c.Dial

@@ -36,7 +36,7 @@ type targets struct {
 	mu sync.Mutex // held while they are replaced
 }
 
-// turn gives the target of a request by its number.
+// turn returns the target of a request by its number.
 func (t *targets) turn(number int) *target {
 	now := *t.now.Load()
 	return now[number%len(now)]

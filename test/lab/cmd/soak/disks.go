@@ -30,7 +30,7 @@ const (
 	diskSize = "size=256k"
 )
 
-// makeDisk gives the load balancer the directory, on a small disk if there may
+// makeDisk returns the load balancer the directory, on a small disk if there may
 // be one.
 func (lb *balancer) makeDisk(mount bool) error {
 	if err := os.MkdirAll(lb.Path(diskDir), 0o755); err != nil {

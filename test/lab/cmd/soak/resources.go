@@ -98,7 +98,7 @@ func (r *resources) serve() {
 	})
 }
 
-// release gives these back, as far as they are held.
+// release returns these back, as far as they are held.
 func (h *hold) release(names ...string) {
 	h.from.mu.Lock()
 	defer h.from.mu.Unlock()
@@ -111,5 +111,5 @@ func (h *hold) release(names ...string) {
 	h.from.serve()
 }
 
-// end gives all back.
+// end returns all back.
 func (h *hold) end() { h.release(slices.Clone(h.names)...) }

@@ -67,7 +67,7 @@ func parseHost(s string) (string, error) {
 	return s, nil
 }
 
-// checks gives what Consul checks, and what is probed before the program is
+// checks returns what Consul checks, and what is probed before the program is
 // registered. host is where both reach the program.
 func (s *settings) checks(host string) ([]registrator.Check, []ready.Check) {
 	at := net.JoinHostPort(host, strconv.Itoa(s.port))

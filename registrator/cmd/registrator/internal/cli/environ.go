@@ -34,7 +34,7 @@ func checkConsul(environ []string) error {
 // secretVariables are those with the wrapper's own access to Consul.
 var secretVariables = []string{"CONSUL_HTTP_TOKEN", "CONSUL_HTTP_AUTH"}
 
-// withoutSecrets gives the program's environment, and the names of what is left
+// withoutSecrets returns the program's environment, and the names of what is left
 // out: who takes over the program need not take over the node's registrations.
 func withoutSecrets(environ []string) (rest, removed []string) {
 	for _, entry := range environ {

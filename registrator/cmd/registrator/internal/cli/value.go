@@ -74,7 +74,7 @@ func (l *list[T]) SetSeveral(text string) error {
 
 func parseText(s string) (string, error) { return s, nil }
 
-// parseInt gives a parser of whole numbers from low to high.
+// parseInt returns a parser of whole numbers from low to high.
 func parseInt(low, high int) func(string) (int, error) {
 	return func(s string) (int, error) {
 		n, err := strconv.Atoi(s)
@@ -85,7 +85,7 @@ func parseInt(low, high int) func(string) (int, error) {
 	}
 }
 
-// parseDuration gives a parser of times of low or more.
+// parseDuration returns a parser of times of low or more.
 func parseDuration(low time.Duration) func(string) (time.Duration, error) {
 	return func(s string) (time.Duration, error) {
 		d, err := time.ParseDuration(s)
@@ -151,7 +151,7 @@ func parseLevel(s string) (hclog.Level, error) {
 	return level, nil
 }
 
-// parseFormat tells whether the log is to be JSON.
+// parseFormat reports whether the log is to be JSON.
 func parseFormat(s string) (bool, error) {
 	switch s {
 	case "json":

@@ -63,7 +63,7 @@ func sameNetwork(program int) bool {
 	return err == nil && ours == theirs
 }
 
-// listening gives the sockets that listen on the port.
+// listening returns the sockets that listen on the port.
 func listening(fs procfs.FS, port int) ([]socket, error) {
 	// The way that is faster, by netlink, is for those who look all the time.
 	four, err := fs.NetTCP() //nolint:staticcheck // see above
@@ -83,7 +83,7 @@ func listening(fs procfs.FS, port int) ([]socket, error) {
 	return open, nil
 }
 
-// reached gives the sockets that get the connections to a host: those bound to
+// reached returns the sockets that get the connections to a host: those bound to
 // its address, else those bound to all addresses of its kind, else to all.
 // Several share a port by SO_REUSEPORT, and any of them may get a connection.
 func reached(open []socket, host string) []socket {
@@ -110,7 +110,7 @@ func reached(open []socket, host string) []socket {
 	return nil
 }
 
-// family gives the processes that belong to the program.
+// family returns the processes that belong to the program.
 func family(processes procfs.Procs, program int) procfs.Procs {
 	parents, groups, ended := map[int]int{}, map[int]int{}, map[int]bool{}
 	for _, p := range processes {
@@ -133,7 +133,7 @@ func family(processes procfs.Procs, program int) procfs.Procs {
 	return own
 }
 
-// inodes gives the sockets that processes have open. It fails if one may not be
+// inodes returns the sockets that processes have open. It fails if one may not be
 // looked into.
 func inodes(processes procfs.Procs) (map[uint64]bool, error) {
 	open := map[uint64]bool{}

@@ -108,7 +108,7 @@ func (n *Notifier) relay() {
 	}
 }
 
-// passes gives what of a message of the program's goes to the manager.
+// passes returns what of a message of the program's goes to the manager.
 func (n *Notifier) passes(message string) string {
 	n.mu.Lock()
 	defer n.mu.Unlock()

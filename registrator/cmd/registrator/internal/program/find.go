@@ -14,7 +14,7 @@ import (
 // defaultPath is searched where PATH is not set, as execvp(3) does.
 const defaultPath = "/bin:/usr/bin"
 
-// find gives the file that a name stands for, as a shell does (POSIX, Command
+// find returns the file that a name stands for, as a shell does (POSIX, Command
 // Search and Execution): a name with a slash is the file itself, any other is
 // searched for in path. An error is syscall.ENOENT if there is no such file,
 // and syscall.EACCES if there are only ones that may not be executed.
@@ -44,7 +44,7 @@ func find(name, path string) (string, error) {
 	return "", missing
 }
 
-// executable tells whether a file may be executed. A directory of that name is
+// executable reports whether a file may be executed. A directory of that name is
 // passed over, as shells do.
 func executable(file string) error {
 	info, err := os.Stat(file)

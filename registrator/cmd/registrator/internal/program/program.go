@@ -56,7 +56,7 @@ type StartError struct {
 
 func (e *StartError) Error() string { return fmt.Sprintf("start %q: %v", e.Program, e.Err) }
 
-// Unwrap gives the reason.
+// Unwrap returns the reason.
 func (e *StartError) Unwrap() error { return e.Err }
 
 // Start starts the program with our standard input, output and error. An error
@@ -139,7 +139,7 @@ func (p *Program) Status() Status {
 	return p.status
 }
 
-// Stopped gives the signal by which the program was stopped (job control).
+// Stopped returns the signal by which the program was stopped (job control).
 func (p *Program) Stopped() <-chan syscall.Signal { return p.stopped }
 
 // Close ends the reaping. The program itself, if it runs, runs on, and has lost

@@ -61,7 +61,7 @@ func Await(ctx context.Context, c Config) (place int, err error) {
 // wrong.
 const hintAfter = 10 * time.Second
 
-// isOver tells whether ctx has ended. A connection that is being made ends with
+// isOver reports whether ctx has ended. A connection that is being made ends with
 // ctx's deadline on a clock of its own, which may be ahead.
 func isOver(ctx context.Context) bool {
 	if at, ok := ctx.Deadline(); ok && !time.Now().Before(at) {
@@ -78,7 +78,7 @@ func ended(ctx context.Context, was error) error {
 	return fmt.Errorf("%w: %w", context.Cause(ctx), was)
 }
 
-// Passes tells whether all checks of a place pass now. It takes no longer than
+// Passes reports whether all checks of a place pass now. It takes no longer than
 // Timeout for each.
 func Passes(ctx context.Context, c Config) bool {
 	_, err := newProber(c.timeout()).any(ctx, c.Places)

@@ -50,7 +50,7 @@ func (e nowhereError) Error() string {
 	return strings.Join(all, "; ")
 }
 
-// Unwrap gives them.
+// Unwrap returns them.
 func (e nowhereError) Unwrap() []error { return e.each }
 
 // prober makes checks as Consul's agent does: it follows redirects, and opens
@@ -60,7 +60,7 @@ type prober struct{ timeout time.Duration }
 
 func newProber(timeout time.Duration) *prober { return &prober{timeout} }
 
-// any gives the first place of which all checks pass, or why none does.
+// any returns the first place of which all checks pass, or why none does.
 func (p *prober) any(ctx context.Context, places [][]Check) (int, error) {
 	var errs []error
 	for i, checks := range places {

@@ -79,7 +79,7 @@ func (l *life) stopped(by syscall.Signal) {
 	}
 }
 
-// hasShell tells whether our parent may be a shell that wakes those that it
+// hasShell reports whether our parent may be a shell that wakes those that it
 // sees stopped: it is one of our session. The kernel asks the same before it
 // stops a process by SIGTSTP (setpgid(2), orphaned process groups).
 func hasShell() bool {
