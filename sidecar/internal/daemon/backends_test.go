@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -78,6 +79,7 @@ func profileCases() []profileCase {
 		profiled("sticky.source", m{"sticky": m{"source": true, "clients": 1000, "expire": "10m"}}, byReload("sticky.source"), probe(sticksByAddress, "the same one")),
 		profiled("allowed_sources", m{"allowed_sources": []string{"10.0.0.0/8"}}, answers("GET /plain: 200", "elsewhere: 403")),
 		profiled("rate_limit", m{"rate_limit": m{"requests": 20, "per": "1h", "clients": 1000}}, byReload("rate_limit.requests"), probe(manyRequests, "20 answered, 5 refused")),
+		profiled("pause", m{"pause": m{"max": "5s", "max_requests": 1}}, probe(whilePaused, "1 waited, 1 refused")),
 		profiled("basic_auth", m{"basic_auth": m{"users": []string{policyUser}, "realm": "here"}}, byReload("basic_auth.users"), answers("GET /plain: 200", `elsewhere: 401 realm="here"`)),
 		profiled("maintenance_page", m{"maintenance_page": m{"enabled": true, "file": "CERTS/page.html"}}, func(c *profileCase) { c.isClosed = true }, answers("GET /plain: 503 <h1>back soon</h1>")),
 		profiled("compression", m{"compression": []string{"text/"}}, byReload("compression"), answers("GET /plain: 200 gzip")),
@@ -540,6 +542,34 @@ func fullQueue(s *backendSite, c *optionService) string {
 		return "503 at once"
 	}
 	return answer
+}
+
+// whilePaused says what becomes of two requests while the service is paused.
+func whilePaused(s *backendSite, c *optionService) string {
+	cfg, err := s.load()
+	if err != nil {
+		return err.Error()
+	}
+	key := pauseMap(cfg).File + " " + c.name
+	s.haproxy.Command(fmt.Sprintf("add map %s %d", key, time.Now().Add(1500*time.Millisecond).UnixMilli()))
+	defer s.haproxy.Command("del map " + key) // the sidecar may have been faster
+	var all sync.WaitGroup
+	var waited, refused atomic.Int32
+	for range 2 {
+		all.Go(func() {
+			began := time.Now()
+			status, headers, _, err := s.send(c, "GET", "/plain", anyClient, "")
+			switch {
+			case err != nil:
+			case status == http.StatusServiceUnavailable && headers.Get("Retry-After") != "":
+				refused.Add(1)
+			case status == http.StatusOK && time.Since(began) > 300*time.Millisecond:
+				waited.Add(1)
+			}
+		})
+	}
+	all.Wait()
+	return fmt.Sprintf("%d waited, %d refused", waited.Load(), refused.Load())
 }
 
 // manyErrors says whether errors in a row take the first server down.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"os/exec"
+	"slices"
 	"time"
 
 	"github.com/pointsman/pointsman/registrator/sidecarapi"
@@ -20,9 +21,14 @@ import (
 	"github.com/pointsman/pointsman/sidecar/internal/render"
 )
 
-// pausable is the backends whose services can be paused, with these.
+// pausable returns the backends whose services can be paused, with these; nil if
+// haproxy.cfg does not name the map of pauses. A profile does before it has a service.
 func pausable(cfg config.Config) map[string]string {
-	out := map[string]string{}
+	var out map[string]string
+	isPaused := func(s config.Service) bool { return s.CanPause() }
+	if slices.ContainsFunc(cfg.Services, isPaused) || slices.ContainsFunc(cfg.Profiles, func(p config.Profile) bool { return p.Service.CanPause() }) {
+		out = map[string]string{}
+	}
 	for _, s := range cfg.Services {
 		if s.CanPause() {
 			out[s.Backend] = s.Name
@@ -39,7 +45,7 @@ func pauseFile(cfg config.Config) string {
 // pauseMap is the same for the agent.
 func pauseMap(cfg config.Config) reconcile.PauseMap {
 	m := reconcile.PauseMap{Backends: pausable(cfg)}
-	if len(m.Backends) > 0 {
+	if m.Backends != nil {
 		m.File = pauseFile(cfg)
 	}
 	return m

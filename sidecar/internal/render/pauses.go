@@ -23,7 +23,7 @@ const pauseLine = "#pause "
 
 // Pauses is which services are paused.
 type Pauses struct {
-	Backends map[string]string        // those that can be paused, with their services
+	Backends map[string]string        // those that can be paused, with their services; nil: no backend or profile names the map
 	Of       map[string]catalog.Pause // by service, those that are
 }
 
@@ -41,10 +41,7 @@ func (p Pauses) Map() map[string]string {
 // WithPauses returns a Renderer of the same settings with other pauses of the services that
 // can be paused. It has the same marker and needs no check.
 func (r *Renderer) WithPauses(of map[string]catalog.Pause) *Renderer {
-	out := &Renderer{
-		tmpl: r.tmpl, text: r.text, settings: r.settings, kept: r.kept,
-		marker: r.marker, operator: r.operator, listeners: r.listeners,
-	}
+	out := r.copied()
 	out.settings.Pauses.Of = of
 	return out
 }
@@ -57,7 +54,7 @@ func (r *Renderer) Pausable() map[string]string { return r.settings.Pauses.Backe
 func (r *Renderer) writePauses(out *bytes.Buffer) {
 	p := r.settings.Pauses
 	isNamed := func(k kept) bool { return strings.Contains(k.text, MapFile("", PauseMap)) }
-	if len(p.Backends) == 0 && !slices.ContainsFunc(r.kept, isNamed) {
+	if p.Backends == nil && !slices.ContainsFunc(r.kept, isNamed) {
 		return
 	}
 	fmt.Fprintf(out, "\n# Backends that are paused. HAProxy reads them from the map file beside this file.\n%s%s\n", mapLine, PauseMap)

@@ -78,14 +78,20 @@ func New(name, text string, settings Settings) (*Renderer, error) {
 	return r, nil
 }
 
+// copied returns a Renderer of the same settings, of which what needs no check may be
+// changed.
+func (r *Renderer) copied() *Renderer {
+	return &Renderer{
+		tmpl: r.tmpl, text: r.text, settings: r.settings, kept: r.kept,
+		marker: r.marker, operator: r.operator, apart: r.apart, listeners: r.listeners,
+	}
+}
+
 // WithRoutes returns a Renderer of the same settings with other tables of the frontends, by
 // name, and with what was found now. Only those routes may differ that the runtime can change,
 // which are not conditional; so it has the same marker and needs no check.
 func (r *Renderer) WithRoutes(tables map[string]route.Table, found route.Found) *Renderer {
-	out := &Renderer{
-		tmpl: r.tmpl, text: r.text, settings: r.settings, kept: r.kept,
-		marker: r.marker, operator: r.operator, apart: r.apart, listeners: r.listeners,
-	}
+	out := r.copied()
 	out.settings.Found = found
 	out.settings.Frontends = slices.Clone(r.settings.Frontends)
 	for i := range out.settings.Frontends {
