@@ -211,6 +211,22 @@ func (l *loader) profileRelations() {
 	}
 }
 
+// RouteServices returns the services of the routes that the settings give a frontend, by
+// their keys.
+func (c Config) RouteServices(frontend string) map[string]string {
+	out := map[string]string{}
+	for _, f := range c.Frontends {
+		if f.Name != frontend {
+			continue
+		}
+		for _, r := range f.Routes {
+			x := r.compiled()
+			out[x.Key()] = x.Backend
+		}
+	}
+	return out
+}
+
 // Rules returns what services may claim.
 func (c Config) Rules() route.Rules {
 	r := route.Rules{

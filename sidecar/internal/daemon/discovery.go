@@ -432,6 +432,9 @@ func (d *Daemon) foundBy(cfg config.Config) (found route.Found, watch []string) 
 			named = append(named, s.Name)
 		}
 	}
+	for i := range rules.Frontends {
+		rules.Frontends[i].Left = d.cfg.RouteServices(rules.Frontends[i].Name)
+	}
 	watch, _ = rules.Watch(named, d.found)
 	found, _ = route.Discover(rules, time.Now(), true, d.found, candidates(cfg, watch, snap, claimsOf))
 	return found.After(d.found, time.Now()), watch

@@ -24,6 +24,9 @@ type FrontendRules struct {
 	Fabio     bool   // fabio's tags count, too
 	Allow     []Allow
 	Settings  map[string]bool // keys of the routes of the settings
+	// Left is the services of routes that the settings had before, by key. Each is the
+	// owner of its route if it claims it.
+	Left map[string]string
 }
 
 // ProfileRules is which services may choose a profile.
@@ -309,6 +312,11 @@ func (d *discovery) frontend(f FrontendRules) (out []FoundRoute) {
 	for _, r := range d.before.Routes {
 		if r.Frontend == f.Name {
 			was[r.key()], owners[r.key()] = r, r.Service
+		}
+	}
+	for key, service := range f.Left {
+		if _, isFound := owners[key]; !isFound {
+			owners[key] = service
 		}
 	}
 	claimed := map[[2]string]FoundRoute{} // by service and key

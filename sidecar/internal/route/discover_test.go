@@ -209,6 +209,32 @@ func TestDiscover_SettingsChange_WhatTheyRefuseGoesAtOnce(t *testing.T) {
 	}
 }
 
+// A route that leaves the settings stays with the service that it led to, if that claims it:
+// another one that was registered earlier may have no backend yet.
+func TestDiscover_RouteLeavesTheSettings_ItsServiceStaysTheOwnerIfItClaims(t *testing.T) {
+	rules := discoverRules()
+	f := &rules.Frontends[0]
+	f.Settings, f.Left = nil, map[string]string{"set.test/": "own"}
+	early := says("svc-a", 1, "route=set.test")
+	for name, c := range map[string]struct {
+		said []route.Candidate
+		want string
+	}{
+		"it claims":     {[]route.Candidate{early, says("own", 9, "route=set.test")}, "own"},
+		"it does not":   {[]route.Candidate{early, says("own", 9)}, "svc-a"},
+		"nobody claims": {[]route.Candidate{says("own", 9)}, ""},
+	} {
+		found, _ := route.Discover(rules, noon, true, route.Found{}, c.said)
+		owner := ""
+		for _, r := range found.Routes {
+			owner = r.Service
+		}
+		if owner != c.want {
+			t.Errorf("%s: the owner is %q, want %q", name, owner, c.want)
+		}
+	}
+}
+
 func TestDiscover_AnyHistory_IsTheSameForAllAndTakesNothingAwayThatIsClaimed(t *testing.T) {
 	text := rapid.SampledFrom([]string{"route=a.test", "route=b.test", "route=b.test/x", "route=b.test/x strip", "urlprefix-c.test/", "routes:b.test;c.test", "route=set.test", "profile:slow", "profile:other", "route=\n"})
 	candidate := func(t *rapid.T, service string) route.Candidate {

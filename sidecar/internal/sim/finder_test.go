@@ -2,6 +2,7 @@ package sim
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 	"time"
 
@@ -21,7 +22,8 @@ type finder struct {
 	discovery route.Finder
 	pace      route.Pace
 	isSettled bool
-	planned   int // looks; only the last one comes
+	planned   int                      // looks; only the last one comes
+	operator  map[routeKey]route.Route // the routes of the settings of now
 }
 
 // candidates is what the services say, as far as that is known.
@@ -111,7 +113,18 @@ func (s *sidecar) foundBy() route.Found {
 	if f.isSettled {
 		said = s.w.candidates(s.view.snap)
 	}
-	found, _ := route.Discover(s.w.rules(), now, f.isSettled, f.found, said)
+	rules := s.w.rules()
+	for i := range rules.Frontends {
+		left := map[string]string{}
+		for at, r := range f.operator {
+			if at.frontend == rules.Frontends[i].Name {
+				left[at.key] = r.Backend
+			}
+		}
+		rules.Frontends[i].Left = left
+	}
+	f.operator = maps.Clone(s.w.operator)
+	found, _ := route.Discover(rules, now, f.isSettled, f.found, said)
 	return found.After(f.found, now)
 }
 

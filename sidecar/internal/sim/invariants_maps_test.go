@@ -104,9 +104,18 @@ func noStar(s string) string {
 	return s
 }
 
-// noteLive notes what is called live and claimed now, as the sidecar was told, too.
+// noteLive notes what is called live and claimed now, as the sidecar was told, too. A route
+// that the settings had is not there for a sidecar that starts before the file says that it
+// is claimed.
 func (w *world) noteLive(s *sidecar, frontend string, led route.Map) {
+	c, _ := w.disk.on()
 	for key, value := range led {
+		isSaved := slices.ContainsFunc(c.found.Routes, func(r route.FoundRoute) bool {
+			return r.Frontend == frontend && r.Route("").Key() == key && r.Service == backendOf(value)
+		})
+		if !isSaved {
+			continue
+		}
 		at, service := routeKey{frontend, key}, backendOf(value)
 		told, since := s.view.snap.Service(service), w.consul.claimedSince[at][service]
 		_, is := w.liveRoutes[at]

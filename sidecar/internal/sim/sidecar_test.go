@@ -2,6 +2,7 @@ package sim
 
 import (
 	"context"
+	"maps"
 	"math"
 	"math/rand/v2"
 	"runtime"
@@ -108,6 +109,7 @@ func (w *world) startSidecar() {
 	s.view = newView(w, s)
 	s.overlay = w.newOverlay(s)
 	s.take(w.savedFound())
+	s.finder.operator = maps.Clone(w.operator)
 	a, err := reconcile.New(reconcile.Options{
 		Name: "lb", Catalog: s.view, HAProxy: link{s}, Maps: link{s}, File: file{s}, Recorder: recorder{s}, Decided: w.Decided, Settings: s.settings,
 		LargeService: w.largeService(), TurnSteps: 1 + int(w.Seed>>2%3),
