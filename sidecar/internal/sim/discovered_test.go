@@ -2,7 +2,9 @@ package sim
 
 import (
 	"slices"
+	"time"
 
+	"github.com/pointsman/pointsman/sidecar/internal/catalog"
 	"github.com/pointsman/pointsman/sidecar/internal/plan"
 )
 
@@ -99,8 +101,19 @@ func (w *world) checkWhole(s *sidecar, svc plan.Service, st plan.Step) {
 			w.breach(unknownIsNotEmpty, "%s %s though nothing is known of the service", st.Kind, st.Backend)
 		}
 	case plan.PublishBackend:
-		if countAvailable(b.Servers) == 0 && s.coming(svc, wants(svc, told), b.Servers) {
+		in := wants(svc, told)
+		if countAvailable(b.Servers) == 0 && s.coming(svc, in, b.Servers) && !s.hadItsTime(svc, in, b.Servers) {
 			w.breach(makeBeforeBreak, "%s %s, and its first server is still coming", st.Kind, st.Backend)
 		}
 	}
+}
+
+// hadItsTime reports whether one of the instances could have been up by now: the others are
+// not waited for then.
+func (s *sidecar) hadItsTime(svc plan.Service, in []*catalog.Instance, servers []plan.Server) bool {
+	return slices.ContainsFunc(in, func(i *catalog.Instance) bool {
+		return s.isOverdue(svc, i) || slices.ContainsFunc(servers, func(x plan.Server) bool {
+			return x.Name == i.Server && x.Admin == plan.Ready && x.SinceChange >= svc.ReplacementTimeout-time.Second
+		})
+	})
 }

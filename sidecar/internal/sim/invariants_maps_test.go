@@ -119,7 +119,10 @@ func (w *world) noteLive(s *sidecar, frontend string, led route.Map) {
 		at, service := routeKey{frontend, key}, backendOf(value)
 		told, since := s.view.snap.Service(service), w.consul.claimedSince[at][service]
 		_, is := w.liveRoutes[at]
-		if _, isTaken := w.operator[at]; is || isTaken || since == 0 || !told.Known || told.Index < since || s.view.epoch[service] != w.consul.epoch {
+		isFound := slices.ContainsFunc(s.finder.found.Routes, func(f route.FoundRoute) bool {
+			return f.Frontend == frontend && f.Route("").Key() == key && f.Service == service
+		}) // else newer settings give it to another
+		if is || !isFound || since == 0 || !told.Known || told.Index < since || s.view.epoch[service] != w.consul.epoch {
 			continue
 		}
 		w.liveRoutes[at] = live{service, w.now()}
