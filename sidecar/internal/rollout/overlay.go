@@ -72,6 +72,7 @@ type document struct {
 	good    *Document // the last valid one; nil: none
 	refused string    // why the newest is not it
 	index   uint64
+	text    string // after a Consul has lost its data, another one may have the same index
 }
 
 // laid is one service with its weights, and what they were made of.
@@ -375,16 +376,16 @@ func (o *Overlay) learn() (isNew bool) {
 // judge takes a document, or keeps the last good one.
 func (o *Overlay) judge(service string, e consul.Entry) document {
 	was := o.known[service]
-	if was.index == e.Index {
+	if was.index == e.Index && was.text == string(e.Value) {
 		return was
 	}
 	d, err := Parse(service, e.Value)
 	if err != nil {
 		o.log.Warn("invalid rollout ignored", "service", service, "error", err, "kept", describe(was.good))
-		return document{good: was.good, refused: err.Error(), index: e.Index}
+		return document{good: was.good, refused: err.Error(), index: e.Index, text: string(e.Value)}
 	}
 	o.log.Info("rollout changed", "service", service, "is", describe(d), "was", describe(was.good), "by", catalog.Printable(d.ModifiedBy))
-	return document{good: d, index: e.Index}
+	return document{good: d, index: e.Index, text: string(e.Value)}
 }
 
 func describe(d *Document) string {

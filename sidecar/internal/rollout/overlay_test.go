@@ -143,6 +143,16 @@ func TestOverlay_InvalidDocument_LoggedOnce(t *testing.T) {
 	}
 }
 
+// Consul has lost its data while it was away, and an operator has written a document again.
+func TestOverlay_OtherDocumentAtTheSameIndex_IsTaken(t *testing.T) {
+	s := newOverlayScene(t)
+	s.answer(doc(`{"1.0":95,"1.1":5}`))
+	s.want("before", canary)
+	s.index--
+	s.answer(doc(`{"1.0":100,"1.1":0}`))
+	s.want("after", "map[1.0:255 1.1:0]")
+}
+
 // A service that new settings bring has its document at once.
 func TestOverlay_NewBackend_HasTheDocumentThatWasRead(t *testing.T) {
 	s := newOverlayScene(t)
