@@ -73,6 +73,17 @@ type Pause struct {
 	Attempts uint64 `json:"attempts"`
 }
 
+// ReloadRequest is an answer of /api/v1/reload: a reload of HAProxy that is due, with the
+// limits of every reload. The state of the sidecar has what becomes of it, as
+// reload_requests, by Number and At: due, under_way, done or failed.
+type ReloadRequest struct {
+	LoadBalancer string    `json:"load_balancer"`
+	Number       int       `json:"number"` // from 1 on, since the sidecar has started
+	By           string    `json:"by"`     // who has asked first, where several wait for the same reload
+	At           time.Time `json:"at"`
+	Status       string    `json:"status"`
+}
+
 // Counters is an answer of /api/v1/counters/{service}: what HAProxy's current worker has
 // counted of each instance, in all backends of the service.
 type Counters struct {
@@ -358,6 +369,17 @@ func (c *Client) Pause(ctx context.Context, to Target, service string) (Pause, e
 		return Pause{}, err
 	}
 	return a, is(to, a.LoadBalancer, service, a.Service)
+}
+
+// RequestReload asks for a reload of HAProxy in the name of someone (at most 100 bytes; "":
+// the API's), and does not wait for it.
+func (c *Client) RequestReload(ctx context.Context, to Target, by string) (ReloadRequest, error) {
+	var a ReloadRequest
+	q := call{method: http.MethodPost, path: []string{"reload"}, query: url.Values{"by": {by}}, wait: ActionTimeout, most: maxAnswer}
+	if err := c.decode(ctx, to, q, &a); err != nil {
+		return ReloadRequest{}, err
+	}
+	return a, is(to, a.LoadBalancer, "", "")
 }
 
 // is refuses an answer of another load balancer, or about another service.

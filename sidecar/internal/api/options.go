@@ -79,6 +79,10 @@ type Options struct {
 	Paused Paused
 	// SetPause pauses services in Consul; nil: there is no such action.
 	SetPause SetPause
+	// RequestReload has HAProxy reloaded; nil: there is no such action.
+	RequestReload RequestReload
+	// RolloutChanges names what ChangeRollout may do, as with `pointsman rollout`.
+	RolloutChanges []string
 	// ChangeRollout changes rollouts in Consul; nil: there is no such action.
 	ChangeRollout ChangeRollout
 

@@ -10,11 +10,7 @@ import (
 	"github.com/pointsman/pointsman/registrator/sidecarapi"
 )
 
-// RolloutChanges are what an operator may do with a rollout by the API, as with
-// `pointsman rollout`.
-var RolloutChanges = []string{"abort", "pause", "promote", "resume", "undo"}
-
-// ChangeRollout makes one of RolloutChanges to the rollout of a service, in Consul, and gives
+// ChangeRollout makes one of Options.RolloutChanges to the rollout of a service, in Consul, and gives
 // the body of the answer. seen is when the rollout had last been changed that the client has
 // seen; zero is any. isRefused is true where it has been changed since, and where the
 // rollout does not allow the change as it is.
@@ -22,11 +18,11 @@ type ChangeRollout func(ctx context.Context, service, change string, seen time.T
 
 // changeRollout answers /api/v1/rollouts/{service}/{change}, to those who may release the
 // guard.
-func changeRollout(byToken bool, change ChangeRollout) action {
+func changeRollout(byToken bool, changes []string, change ChangeRollout) action {
 	return action{http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		service, what, _ := strings.Cut(r.PathValue("rest"), "/")
-		if !isName(service) || !slices.Contains(RolloutChanges, what) {
-			writeJSON(w, http.StatusBadRequest, problem{"want /api/v1/rollouts/{service}/" + strings.Join(RolloutChanges, " or …/")})
+		if !isName(service) || !slices.Contains(changes, what) {
+			writeJSON(w, http.StatusBadRequest, problem{"want /api/v1/rollouts/{service}/" + strings.Join(changes, " or …/")})
 			return
 		}
 		var seen time.Time

@@ -11,6 +11,7 @@ func TestRollout_WithoutTokenOrSocket_IsForbidden(t *testing.T) {
 	refused := errors.New("it is aborted already")
 	var a asking
 	o := options()
+	o.RolloutChanges = []string{"abort", "pause", "promote"}
 	o.ChangeRollout = func(_ context.Context, service, change string, seen time.Time) (any, bool, error) {
 		asked := service + " " + change
 		if !seen.IsZero() {

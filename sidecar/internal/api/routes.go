@@ -74,8 +74,11 @@ func routes(o Options) (map[string]http.Handler, error) {
 	if o.SetPause != nil {
 		paths["/api/v1/service/*"] = setPause(o.Access.asksToken(), o.SetPause)
 	}
+	if o.RequestReload != nil {
+		paths["/api/v1/reload"] = reload(o.LoadBalancer, o.Access.asksToken(), o.RequestReload)
+	}
 	if o.ChangeRollout != nil {
-		paths["/api/v1/rollouts/*"] = changeRollout(o.Access.asksToken(), o.ChangeRollout)
+		paths["/api/v1/rollouts/*"] = changeRollout(o.Access.asksToken(), o.RolloutChanges, o.ChangeRollout)
 	}
 	return paths, nil
 }

@@ -134,7 +134,7 @@ pause), 128+n ended by a second signal n (deploy: by the first).`,
 			_, _ = fmt.Fprintf(env.Stderr, "pointsman: container platform's environment variables ignored: %s\n", passed)
 		}
 	}
-	root.AddCommand(runCommand(env), statusCommand(env), explainCommand(env), eventsCommand(env), recordCommand(env), replayCommand(env), renderCommand(env), planCommand(env), checkCommand(env), maintenanceCommand(env), guardCommand(env), drainCommand(env), readyCommand(env), pauseCommand(env), resumeCommand(env), deployCommand(env), rolloutCommand(env), initCommand(env), versionCommand(env))
+	root.AddCommand(runCommand(env), statusCommand(env), explainCommand(env), eventsCommand(env), recordCommand(env), replayCommand(env), renderCommand(env), planCommand(env), checkCommand(env), maintenanceCommand(env), guardCommand(env), drainCommand(env), readyCommand(env), reloadCommand(env), pauseCommand(env), resumeCommand(env), deployCommand(env), rolloutCommand(env), initCommand(env), versionCommand(env))
 	return root
 }
 

@@ -199,7 +199,11 @@ func explainEvents(w io.Writer, backend string, i *reconcile.InstanceState, even
 // eventText is what happened, without time and place.
 func eventText(e event.Event) string {
 	parts := []string{strings.ReplaceAll(string(e.Kind), "_", " ")}
-	for _, p := range []string{e.Detail, strings.ReplaceAll(e.Reason, "_", " "), e.Error} {
+	reason := strings.ReplaceAll(e.Reason, "_", " ")
+	if strings.HasPrefix(e.Detail, reason) { // requested, by whom
+		reason = ""
+	}
+	for _, p := range []string{e.Detail, reason, e.Error} {
 		if p != "" {
 			parts = append(parts, visible(p))
 		}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -101,6 +102,9 @@ func explainReload(w io.Writer, s *reconcile.State, events []event.Event, now ti
 	for _, c := range r.For {
 		row("for", "backend %s, not at runtime: %s", c.Backend, c.Why)
 	}
+	for _, q := range s.ReloadRequests {
+		row("requested", "%s", requestText(q))
+	}
 	for _, l := range s.File.LeftOut {
 		row("left out", "service %s, because HAProxy rejects its lines: %s", l.Service, l.Error)
 	}
@@ -127,6 +131,15 @@ func explainReload(w io.Writer, s *reconcile.State, events []event.Event, now ti
 		row(e.At.Format(time.TimeOnly), "%s", eventText(e))
 	}
 	return t.Flush()
+}
+
+// requestText says what became of an operator's request.
+func requestText(q reconcile.ReloadRequest) string {
+	text := fmt.Sprintf("by %s at %s: %s", q.By, q.At.Format(time.RFC3339), strings.ReplaceAll(string(q.Status), "_", " "))
+	if q.Error != "" {
+		text += ", previous configuration still active: " + q.Error
+	}
+	return text
 }
 
 func orUnknown(text string) string {

@@ -36,10 +36,16 @@ func TestExplainReload_EachWait_IsSaidWithItsEnd(t *testing.T) {
 			r.LastFor = []plan.ReloadCause{{Backend: "cart", Why: "HAProxy: \x1b[2Jtaken"}}
 			r.Last = noon
 		}), []string{"backend shop, not at runtime: profile web has sticky.cookie", "backend cart, not at runtime: HAProxy: ·[2Jtaken"}},
+		"an operator's request": {after(func(r *reconcile.ReloadState) {
+			r.Pending = string(plan.Requested)
+		}), []string{"due, requested: an operator asked for it", "by bob·[2J at 2026-11-29T12:00:00Z: failed, previous configuration still active: line 7", "by ann@lb0 at 2026-11-29T12:00:00Z: under way\n"}},
 		"the loop": {due, []string{"the next look at HAProxy"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := &reconcile.State{Reloads: c.reloads}
+			if c.reloads.Pending == string(plan.Requested) {
+				s.ReloadRequests = []reconcile.ReloadRequest{{By: "bob\x1b[2J", At: noon, Status: reconcile.RequestFailed, Error: "line 7"}, {By: "ann@lb0", At: noon, Status: reconcile.RequestUnderWay}}
+			}
 			s.HAProxy = reconcile.HAProxyState{Running: true, OldWorkers: 3, OldWorkersMemory: 64 << 20}
 			var out strings.Builder
 			events := []event.Event{{Kind: event.ServerUp, Server: "api-1"}, {Kind: event.ReloadDone, Reason: "service_added"}}

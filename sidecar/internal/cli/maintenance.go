@@ -3,7 +3,6 @@ package cli
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"time"
@@ -99,7 +98,7 @@ func maintain(cmd *cobra.Command, env Env, o maintenanceOptions, do func(context
 		return err
 	}
 	if !daemon.InRotation(cfg) {
-		return &exitError{code: ExitUsage, err: errors.New("maintenance: haproxy.health.bind is not set, so there is no health answer to change")}
+		return &exitError{code: ExitUsage, err: fmt.Errorf("maintenance: %w", daemon.ErrNoAnswer)}
 	}
 	if o.wait < 0 {
 		return &exitError{code: ExitUsage, err: fmt.Errorf("--wait %s: must not be negative", o.wait)}

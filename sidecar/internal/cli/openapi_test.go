@@ -98,6 +98,8 @@ var operations = []operation{
 	{path: "/api/v1/rollouts/{service}/promote", route: "/api/v1/rollouts/*", method: "POST", summary: "Goes to the next step of a rollout at once", query: []string{"modified_at"}, answer: daemon.RolloutChanged{}, ask: "/api/v1/rollouts/api/promote"},
 	{path: "/api/v1/rollouts/{service}/resume", route: "/api/v1/rollouts/*", method: "POST", summary: "Goes on with the steps of a rollout", query: []string{"modified_at"}, answer: daemon.RolloutChanged{}, ask: "/api/v1/rollouts/api/resume"},
 	{path: "/api/v1/rollouts/{service}/undo", route: "/api/v1/rollouts/*", method: "POST", summary: "Goes back to the shares of before the last change", query: []string{"modified_at"}, answer: daemon.RolloutChanged{}, ask: "/api/v1/rollouts/api/undo"},
+	{path: "/api/v1/reload", method: "POST", summary: "Makes a reload of HAProxy due", query: []string{"by"}, answer: sidecarapi.ReloadRequest{}, ask: "/api/v1/reload?by=ann"},
+	{path: "/api/v1/rollouts/{service}/end", route: "/api/v1/rollouts/*", method: "POST", summary: "Gives all instances their own weights again", query: []string{"modified_at"}, answer: daemon.RolloutChanged{}, ask: "/api/v1/rollouts/api/end"},
 }
 
 // strict makes the fields required that are always there, and allows no others.
@@ -239,7 +241,7 @@ func TestOpenAPI_Server_AnswersAsTheDocumentSays(t *testing.T) {
 		Decisions:   func() any { return sampleRecord() },
 		Deployments: func(context.Context) (any, error) { return daemon.DeploymentsOf([]history.Page{page}, noon), nil },
 		Rollouts: func(context.Context) (any, error) {
-			return daemon.Rollouts{Rollouts: []daemon.OneRollout{{Service: "api", Index: 7, Document: sampleRollout(), Report: &rollout.Report{Leader: "lb0", StepAt: noon}}}}, nil
+			return daemon.Rollouts{Rollouts: []daemon.OneRollout{{Service: "api", Index: 7, Document: sampleRollout(), Report: &rollout.Report{Leader: "lb0", StepAt: noon}, Actions: sampleRollout().Options()}}}, nil
 		},
 		Parts: func() (any, []reconcile.ServiceState) { return daemon.HeadOf(s) },
 		Watch: func() (api.Facts, <-chan struct{}) { return daemon.Facts{State: s}, nil }, Events: log,
@@ -255,6 +257,10 @@ func TestOpenAPI_Server_AnswersAsTheDocumentSays(t *testing.T) {
 		SetPause: func(_ context.Context, service string, hold time.Duration, _ string) (any, bool, error) {
 			return daemon.PauseChanged{LoadBalancer: "lb0", Document: (&pause.Document{Service: service}).Pause("API of lb0", "", noon, hold)}, false, nil
 		},
+		RequestReload: func(_ context.Context, by string) (sidecarapi.ReloadRequest, bool, error) {
+			return sidecarapi.ReloadRequest{Number: 1, By: by, At: noon, Status: "due"}, false, nil
+		},
+		RolloutChanges: rollout.Actions,
 		ChangeRollout: func(context.Context, string, string, time.Time) (any, bool, error) {
 			return daemon.RolloutChanged{LoadBalancer: "lb0", Document: sampleRollout()}, false, nil
 		},

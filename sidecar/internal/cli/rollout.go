@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -35,41 +36,35 @@ was aborted, or its document is invalid.`, rollout.Prefix, ExitOK, ExitFailure, 
 	cmd.AddCommand(rolloutSetCommand(env), rolloutStartCommand(env), rolloutPromoteCommand(env), rolloutStatusCommand(env), rolloutHistoryCommand(env))
 	for _, c := range []struct {
 		use, short, long string
-		change           func(*rollout.Document, rollout.Author, string) (*rollout.Document, error)
 	}{
 		{
 			"pause", "Stay at the current step until a resume",
 			"Stay at the current step, with its shares, until a resume.",
-			(*rollout.Document).Pause,
 		},
 		{
 			"resume", "Continue the steps after a pause",
 			"Start the current step again after a pause, with its whole interval.",
-			func(d *rollout.Document, a rollout.Author, _ string) (*rollout.Document, error) { return d.Resume(a) },
 		},
 		{
 			"abort", "Give the stable version all traffic",
 			"Give the stable version all traffic at once. Instances of the others get no new\nrequest; they finish what they have.",
-			(*rollout.Document).Abort,
 		},
 		{
 			"undo", "Restore the shares before the last change",
 			"Restore the shares before the last change: within a rollout, one step back. They stay until\nanother change. It never reopens an earlier rollout. Versions added since then get 0%. It is\nrefused if the rollout had no other shares, as in the preview of a deployment. To go back to\nthe stable version, use \"abort\".",
-			func(d *rollout.Document, a rollout.Author, _ string) (*rollout.Document, error) { return d.Undo(a) },
 		},
 		{
 			"end", "Give all instances their own weights again",
 			"Give all instances their own weights again, after a rollout was promoted or aborted and\nthe instances of the other version are stopped. The history stays.",
-			func(d *rollout.Document, a rollout.Author, _ string) (*rollout.Document, error) { return d.End(a) },
 		},
 	} {
-		cmd.AddCommand(rolloutChangeCommand(env, c.use, c.short, c.long, c.change))
+		cmd.AddCommand(rolloutChangeCommand(env, c.use, c.short, c.long))
 	}
 	return cmd
 }
 
 // rolloutChangeCommand is a command that takes no more than the service.
-func rolloutChangeCommand(env Env, use, short, long string, change func(*rollout.Document, rollout.Author, string) (*rollout.Document, error)) *cobra.Command {
+func rolloutChangeCommand(env Env, use, short, long string) *cobra.Command {
 	var asJSON bool
 	var reason string
 	cmd := &cobra.Command{
@@ -77,7 +72,7 @@ func rolloutChangeCommand(env Env, use, short, long string, change func(*rollout
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return changeRollout(cmd, env, args[0], asJSON, false, func(d *rollout.Document, a rollout.Author) (*rollout.Document, error) {
-				return change(d, a, reason)
+				return d.Do(use, a, reason)
 			})
 		},
 	}
@@ -221,6 +216,9 @@ the document is invalid; %d Consul does not answer.`, ExitOK, ExitChanges, ExitD
 				continue
 			}
 			writeRollout(env.Stdout, one.Document, one.Report, time.Now())
+			for _, line := range optionLines(one.Document, one.Actions) {
+				fmt.Fprintln(env.Stdout, "  "+line)
+			}
 		}
 		return coded(rolloutsCode(all))
 	})
@@ -333,6 +331,29 @@ func stepLines(d *rollout.Document, r *rollout.Report, now time.Time) (lines []s
 		leads += fmt.Sprintf(", next look in %s", max(0, n.Next.Sub(now)).Round(time.Second))
 	}
 	return append(lines, leads)
+}
+
+// optionLines say what may be done with a rollout, and why the rest may not. One that has
+// ended says only the first.
+func optionLines(d *rollout.Document, options []rollout.Option) (lines []string) {
+	var allowed []string
+	for _, o := range options {
+		switch {
+		case o.Refused != "" && len(d.Shares) == 0:
+		case o.Refused != "":
+			lines = append(lines, "not "+o.Action+": "+visible(o.Refused))
+		case maps.Equal(o.Shares, d.Shares):
+			allowed = append(allowed, o.Action)
+		case len(o.Shares) == 0:
+			allowed = append(allowed, o.Action+" (own weights)")
+		default:
+			allowed = append(allowed, fmt.Sprintf("%s (%s)", o.Action, visible(rollout.SharesText(o.Shares))))
+		}
+	}
+	if len(allowed) > 0 {
+		lines = append([]string{"you may: " + strings.Join(allowed, ", ")}, lines...)
+	}
+	return lines
 }
 
 // nextStep says when a step ends at the earliest, and what comes then.

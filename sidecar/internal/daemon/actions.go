@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/pointsman/pointsman/registrator/sidecarapi"
 	"github.com/pointsman/pointsman/sidecar/internal/api"
+	"github.com/pointsman/pointsman/sidecar/internal/catalog"
 	"github.com/pointsman/pointsman/sidecar/internal/consul"
 	"github.com/pointsman/pointsman/sidecar/internal/reconcile"
 	"github.com/pointsman/pointsman/sidecar/internal/rollout"
@@ -28,6 +30,14 @@ func releaser(a *reconcile.Agent) api.Release {
 	}
 }
 
+// reloader returns the action that asks for a reload.
+func reloader(a *reconcile.Agent) api.RequestReload {
+	return func(ctx context.Context, by string) (sidecarapi.ReloadRequest, bool, error) {
+		q, err := a.RequestReload(ctx, catalog.Printable(by))
+		return sidecarapi.ReloadRequest{Number: q.Number, By: q.By, At: q.At, Status: string(q.Status)}, errors.Is(err, reconcile.ErrNothingToReload), err
+	}
+}
+
 // WithRightsHint adds to a refusal of Consul which rights the token needs for rollouts.
 func WithRightsHint(err error) error {
 	if consul.IsForbidden(err) {
@@ -44,21 +54,10 @@ type RolloutChanged struct {
 
 // rolloutChanger changes rollouts for the API of a load balancer.
 func rolloutChanger(store rollout.Store, balancer string) api.ChangeRollout {
-	changes := map[string]func(*rollout.Document, rollout.Author) (*rollout.Document, error){
-		"abort": func(d *rollout.Document, a rollout.Author) (*rollout.Document, error) {
-			return d.Abort(a, "by an operator")
-		},
-		"pause": func(d *rollout.Document, a rollout.Author) (*rollout.Document, error) {
-			return d.Pause(a, "by an operator")
-		},
-		"promote": func(d *rollout.Document, a rollout.Author) (*rollout.Document, error) { return d.Promote(a, false) },
-		"resume":  (*rollout.Document).Resume,
-		"undo":    (*rollout.Document).Undo,
-	}
 	return func(ctx context.Context, service, change string, seen time.Time) (any, bool, error) {
 		isRefused := false
 		d, err := store.Change(ctx, service, false, func(d *rollout.Document) (*rollout.Document, error) {
-			next, err := changes[change](d, rollout.Author{By: "API of " + balancer, At: time.Now().UTC().Truncate(time.Millisecond)})
+			next, err := d.Do(change, rollout.Author{By: "API of " + balancer, At: time.Now().UTC().Truncate(time.Millisecond)}, "by an operator")
 			if !seen.IsZero() && !d.ModifiedAt.Equal(seen) {
 				err = &rollout.ChangedError{Service: service, Is: d}
 			}

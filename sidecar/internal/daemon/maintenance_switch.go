@@ -79,7 +79,7 @@ func maintainer(cfg config.Config, p rotation) api.SetMaintenance {
 	return func(ctx context.Context, on bool) (bool, error) {
 		result, err := m.change(ctx, on, maintenanceWait)
 		if errors.Is(err, haproxy.ErrNoRotation) {
-			return false, fmt.Errorf("no health answer to change, see haproxy.health.bind: %w", err)
+			return false, fmt.Errorf("%w: %w", ErrNoAnswer, err)
 		}
 		return true, errors.Join(err, result.Failure())
 	}
@@ -87,18 +87,6 @@ func maintainer(cfg config.Config, p rotation) api.SetMaintenance {
 
 // maintenanceWait is how long an action of the API waits for haproxy.cfg.
 const maintenanceWait = 10 * time.Second
-
-// actions are those of the API that the page may offer: one who has the token may do
-// them. The API asks for the token of the settings at the start.
-func actions(started, now config.Config) []string {
-	switch {
-	case started.API.Token.Reveal() == "" && started.API.TokenFile == "":
-		return nil
-	case InRotation(now):
-		return []string{"drain", "guard", "maintenance", "rollout"}
-	}
-	return []string{"drain", "guard", "rollout"}
-}
 
 // set sends the command. Where nothing is waited for it looks once whether the worker
 // that serves has it: a reload may have brought another one meanwhile, which gets the

@@ -14,6 +14,7 @@ import (
 
 	"github.com/pointsman/pointsman/sidecar/internal/config"
 	"github.com/pointsman/pointsman/sidecar/internal/haproxy"
+	"github.com/pointsman/pointsman/sidecar/internal/reconcile"
 )
 
 // fakeRotation is an HAProxy with a story: what it has to do depends on how
@@ -261,13 +262,26 @@ func TestMaintainer_HealthAnswerSetAfterTheStart_Works(t *testing.T) {
 		if isKnown, err := maintainer(now, f)(t.Context(), true); isKnown || err == nil || !strings.Contains(err.Error(), "haproxy.health.bind") {
 			t.Errorf("HAProxy without: got %t, %v, want it unknown and the setting named", isKnown, err)
 		}
-		d := &Daemon{started: started}
+		running := &reconcile.State{HAProxy: reconcile.HAProxyState{Running: true}}
+		without := loaded(t, "services: [{name: api, bind: ':80'}]\nhaproxy: {health: {bind: ':8404'}}")
 		for _, c := range []struct {
-			now  config.Config
-			want []string
-		}{{started, []string{"drain", "guard", "rollout"}}, {now, []string{"drain", "guard", "maintenance", "rollout"}}, {started, []string{"drain", "guard", "rollout"}}} {
-			if d.callable(c.now); !cmp.Equal(*d.actions.Load(), c.want) {
-				t.Errorf("actions: got %q, want %q", *d.actions.Load(), c.want)
+			started, now config.Config
+			state        *reconcile.State
+			want         string
+		}{
+			{started, started, running, "drain, guard, maintenance: " + ErrNoAnswer.Error() + ", reload, rollout"},
+			{started, now, running, "drain, guard, maintenance, reload, rollout"},
+			{started, now, &reconcile.State{}, "drain, guard, maintenance, reload: " + reconcile.ErrNothingToReload.Error() + ", rollout"},
+			{without, now, running, strings.Join([]string{"drain: ", "guard: ", "maintenance: ", "reload: ", "rollout: "}, errNoActions.Error()+", ") + errNoActions.Error()},
+		} {
+			d := &Daemon{started: c.started}
+			d.callable(c.now)
+			var got []string
+			for _, a := range (*d.actions.Load())(c.state) {
+				got = append(got, strings.TrimSuffix(a.Action+": "+a.Refused, ": "))
+			}
+			if text := strings.Join(got, ", "); text != c.want {
+				t.Errorf("actions: got %q, want %q", text, c.want)
 			}
 		}
 	})

@@ -138,6 +138,8 @@ type OneRollout struct {
 	Problem  string            `json:"problem,omitempty"` // why the value is no document
 	Document *rollout.Document `json:"document,omitempty"`
 	Report   *rollout.Report   `json:"report,omitempty"` // of the current step, by the sidecar that leads
+
+	Actions []rollout.Option `json:"actions,omitempty"` // what may be done with it; absent without a document
 }
 
 // ReadRollouts reads those of the services, or of all where none is named.
@@ -179,6 +181,7 @@ func readRollout(ctx context.Context, store rollout.Store, service string) (one 
 		return one, nil
 	}
 	if one.Document != nil {
+		one.Actions = one.Document.Options()
 		one.Report, _ = store.Report(ctx, one.Document) // for people: a token may lack key:read for it
 	}
 	return one, err

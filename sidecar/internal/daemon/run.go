@@ -44,9 +44,9 @@ type Daemon struct {
 	mover   *rollout.Mover
 	agent   *reconcile.Agent
 	status  *api.Server
-	hosts   atomic.Pointer[[]string] // by which the API may be called
-	actions atomic.Pointer[[]string] // of the API, for the page
-	limit   atomic.Int64             // for one round of the agent's loop, a time.Duration
+	hosts   atomic.Pointer[[]string]                             // by which the API may be called
+	actions atomic.Pointer[func(*reconcile.State) []ActionState] // of the API, for the page
+	limit   atomic.Int64                                         // for one round of the agent's loop, a time.Duration
 
 	members  atomic.Pointer[consul.Addresses] // where other sidecars may be
 	others   *sidecars
@@ -199,7 +199,7 @@ func (d *Daemon) newAPI(happened *event.Log, watched *reconcile.InvariantWatch, 
 		Parts: func() (any, []reconcile.ServiceState) {
 			head, services := HeadOf(d.state())
 			head.Certificates, head.CertificateProblems = d.certificates.state()
-			head.Actions = *d.actions.Load()
+			head.Actions = (*d.actions.Load())(head.State)
 			head.RouteProblems, head.FixedShares = *d.finder.problems.Load(), d.catalog.Fixed()
 			return head, services
 		},
@@ -211,14 +211,14 @@ func (d *Daemon) newAPI(happened *event.Log, watched *reconcile.InvariantWatch, 
 		State: func() any {
 			s := Judged(d.state())
 			s.Certificates, s.CertificateProblems = d.certificates.state()
-			s.Actions = *d.actions.Load()
+			s.Actions = (*d.actions.Load())(s.State)
 			s.RouteProblems, s.FixedShares = *d.finder.problems.Load(), d.catalog.Fixed()
 			return s
 		},
 		Ready: func() (bool, string) { s := d.agent.State(); return s.Ready, s.NotReady },
 		Watch: watch(d.agent, d.source), Drained: watched.Drained, Attend: d.agent.Attend, Events: happened, Release: releaser(d.agent), SetDrain: drainer(d.agent), SetMaintenance: maintainer(d.started, d.haproxy),
-		ChangeRollout: rolloutChanger(store, d.cfg.Name),
-		Paused:        pauseReader(d.cfg.Name, d.agent.State, d.canPauseBackend, d.haproxy.Held), SetPause: d.pauseSetter(pause.Store{KV: store.KV}),
+		RolloutChanges: rollout.Actions, ChangeRollout: rolloutChanger(store, d.cfg.Name), RequestReload: reloader(d.agent),
+		Paused: pauseReader(d.cfg.Name, d.agent.State, d.canPauseBackend, d.haproxy.Held), SetPause: d.pauseSetter(pause.Store{KV: store.KV}),
 		Alive: d.alive, Summary: func() string { return d.agent.State().Summary() }, Metrics: registry, Logger: d.log.Named("api"),
 	})
 }
@@ -263,7 +263,7 @@ func (d *Daemon) callable(cfg config.Config) {
 	s := cfg.API
 	hosts := append([]string{cfg.Name, hostOf(s.Address), hostOf(s.Advertise)}, s.Hosts...)
 	d.hosts.Store(&hosts)
-	acts := actions(d.started, cfg)
+	acts := func(s *reconcile.State) []ActionState { return actions(d.started, cfg, s) }
 	d.actions.Store(&acts)
 	d.members.Store(&consul.Addresses{Allow: config.Prefixes(cfg.Addresses.Allow), Deny: config.Prefixes(cfg.Addresses.Deny)})
 }

@@ -14,7 +14,7 @@ type JudgedState struct {
 	Certificates        []CertificateState   `json:"certificates,omitempty"`
 	CertificateProblems []CertificateProblem `json:"certificate_problems,omitempty"`
 
-	Actions       []string        `json:"actions,omitempty"`        // that the token allows: drain, guard, maintenance, rollout
+	Actions       []ActionState   `json:"actions,omitempty"`        // of the API
 	RouteProblems []route.Problem `json:"route_problems,omitempty"` // claims of services that are not followed
 
 	// FixedShares is why a service can have no other shares of a rollout than 0 and 100.

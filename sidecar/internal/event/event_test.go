@@ -91,7 +91,15 @@ func TestRecorder_WhatTheAgentDoes_IsAnEventEach(t *testing.T) {
 	r.Reload(plan.ServiceAdded, refused)
 	r.FileWritten(nil)
 	r.FileWritten(refused)
-	r.State(&reconcile.State{})
+	asked := func(status reconcile.RequestStatus) *reconcile.State {
+		return &reconcile.State{ReloadRequests: []reconcile.ReloadRequest{
+			{By: "eve", Status: reconcile.RequestDone}, {By: "ann", Status: status}, {By: "bob", Status: status}, {By: "ann", Status: status},
+		}}
+	}
+	r.State(asked(reconcile.RequestUnderWay))
+	r.Reload(plan.Requested, refused)
+	r.State(asked(reconcile.RequestFailed))
+	r.Reload(plan.ServiceAdded, nil)
 	got, _, _ := l.After(0, 100)
 	want := []Event{
 		{Kind: ServerAdded, Service: "api", Backend: "b", Server: "api-1", Instance: "api-1", Reason: "registered", Detail: "10.0.0.1:80"},
@@ -101,12 +109,14 @@ func TestRecorder_WhatTheAgentDoes_IsAnEventEach(t *testing.T) {
 		{Kind: ReloadDone, Reason: "service_added"},
 		{Kind: ReloadFailed, Reason: "service_added", Error: "no such server"},
 		{Kind: FileFailed, Error: "no such server"},
+		{Kind: ReloadFailed, Reason: "requested", Detail: "requested by ann and bob", Error: "no such server"},
+		{Kind: ReloadDone, Reason: "service_added"},
 	}
 	if diff := cmp.Diff(want, got, cmpopts.IgnoreFields(Event{}, "Seq", "At")); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}
-	if n.told != 10 {
-		t.Errorf("the next recorder was told %d times, want 10", n.told)
+	if n.told != 13 {
+		t.Errorf("the next recorder was told %d times, want 13", n.told)
 	}
 }
 

@@ -2,6 +2,8 @@ package event
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/pointsman/pointsman/sidecar/internal/plan"
@@ -76,10 +78,27 @@ func (r *Recorder) Step(service string, s plan.Step, err error) {
 func (r *Recorder) Reload(reason plan.ReloadReason, err error) {
 	r.Recorder.Reload(reason, err)
 	e := Event{Kind: ReloadDone, Reason: string(reason)}
+	if r.last != nil {
+		e.Detail = requestedBy(r.last.ReloadRequests)
+	}
 	if err != nil {
 		e.Kind, e.Error = ReloadFailed, err.Error()
 	}
 	r.log.Add(r.now(), e)
+}
+
+// requestedBy says who has asked for the reload that is under way; "" if no operator has.
+func requestedBy(requests []reconcile.ReloadRequest) string {
+	var by []string
+	for _, q := range requests {
+		if q.Status == reconcile.RequestUnderWay && !slices.Contains(by, q.By) {
+			by = append(by, q.By)
+		}
+	}
+	if len(by) == 0 {
+		return ""
+	}
+	return "requested by " + strings.Join(by, " and ")
 }
 
 // FileWritten notes a write that failed; one that went well is no news.

@@ -172,6 +172,8 @@ func reloadReason(d Desired, o Observed, decisions []*Decision) ReloadReason {
 		return SlotsExhausted
 	case reweighed:
 		return WeightsChanged
+	case d.Requested:
+		return Requested
 	}
 	return NoReload
 }

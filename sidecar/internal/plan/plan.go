@@ -72,6 +72,8 @@ type Desired struct {
 	Marker   Marker
 	Services []Service // sorted by Backend, each once
 	Rotation bool      // haproxy.cfg has the backend RotationBackend
+
+	Requested bool // an operator has asked for a reload
 }
 
 // Kind is what a Step does.

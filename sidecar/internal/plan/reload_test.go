@@ -37,6 +37,7 @@ func TestReloadReason(t *testing.T) {
 	}
 	unknown := func(w *world) { w.s = w.s.With(catalog.Service{Name: "web_nodes"}) }
 	owner := marker(func(m *plan.Marker) { m.Owner = "other" })
+	requested := func(w *world) { w.d.Requested = true }
 	down := func(w *world) { w.o = plan.Observed{Caps: w.o.Caps} }
 
 	all := []func(*world){exhausted, settings, services, missing, template, foreign}
@@ -63,6 +64,10 @@ func TestReloadReason(t *testing.T) {
 		{"not ours, and what belongs into it is not known", []func(*world){foreign, missing, unknown}, plan.NoReload},
 		{"not ours, and who is not known runs already", []func(*world){foreign, unknown}, plan.NotOurs},
 		{"a backend that is not known yet does not hold what is ours", []func(*world){missing, unknown}, plan.ServiceAdded},
+		{"requested", []func(*world){requested}, plan.Requested},
+		{"a need before a request", []func(*world){exhausted, requested}, plan.SlotsExhausted},
+		{"requested, not ours, and what belongs into it is not known", []func(*world){foreign, missing, unknown, requested}, plan.NoReload},
+		{"requested, and HAProxy does not run", []func(*world){requested, down}, plan.NoReload},
 		{"HAProxy does not run", append(slices.Clone(all), down), plan.NoReload},
 	} {
 		t.Run(c.name, func(t *testing.T) {

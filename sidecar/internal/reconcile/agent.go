@@ -102,6 +102,7 @@ type Agent struct {
 
 	reconfigured chan Settings // room for one, the newest
 	releases     chan release
+	orders       chan reloadOrder
 	drains       drainKeeper
 	tried        chan *trial      // room for more than can be under way
 	compared     chan *comparison // room for one
@@ -186,7 +187,7 @@ func New(o Options) (*Agent, error) {
 	a := &Agent{
 		name: o.Name, version: o.Version,
 		catalog: o.Catalog, haproxy: o.HAProxy, maps: o.Maps, file: o.File, memory: o.OldWorkersMemory, rolloutsError: o.RolloutsError, record: o.Recorder, recordDecided: o.Decided, log: o.Logger, jitter: o.Jitter,
-		reconfigured: make(chan Settings, 1), releases: make(chan release), drains: drainKeeper{store: o.Drains, changes: make(chan []catalog.OperatorDrain)}, tried: make(chan *trial, 16), attended: make(chan struct{}, 1),
+		reconfigured: make(chan Settings, 1), releases: make(chan release), orders: make(chan reloadOrder), drains: drainKeeper{store: o.Drains, changes: make(chan []catalog.OperatorDrain)}, tried: make(chan *trial, 16), attended: make(chan struct{}, 1),
 		set:      o.Settings,
 		isolated: isolated{asked: o.Settings},
 		files:    fileKeeper{done: make(chan fileWrite, 1)},
@@ -202,7 +203,7 @@ func New(o Options) (*Agent, error) {
 
 		announced: map[string]map[netip.AddrPort]bool{},
 	}
-	a.show(&State{LoadBalancer: o.Name, Version: o.Version, NotReady: "the sidecar is starting", File: FileState{LeftOut: []LeftOutState{}}, Services: []ServiceState{}, Frontends: []FrontendState{}, Drains: []catalog.OperatorDrain{}})
+	a.show(&State{LoadBalancer: o.Name, Version: o.Version, NotReady: "the sidecar is starting", File: FileState{LeftOut: []LeftOutState{}}, ReloadRequests: []ReloadRequest{}, Services: []ServiceState{}, Frontends: []FrontendState{}, Drains: []catalog.OperatorDrain{}})
 	return a, nil
 }
 
@@ -246,6 +247,9 @@ func (a *Agent) Run(ctx context.Context) error {
 		w := a.wake(ctx, timer.C, compare.C)
 		for _, r := range w.releases {
 			a.doRelease(r) // also now: a client waits for the answer
+		}
+		for _, o := range w.orders {
+			a.takeOrder(o)
 		}
 		if w.drains != nil {
 			a.noteDrains(*w.drains)
@@ -379,6 +383,7 @@ func (a *Agent) pass(ctx context.Context) time.Duration {
 	again := time.Hour // everything is compared before
 	switch {
 	case errors.Is(err, plan.ErrNotRunning):
+		a.reloads.move(RequestDue, RequestFailed, errStopped)
 		again = min(again, a.syncFile(ctx, p), notRunningAgain)
 	case err != nil:
 		again = a.trouble.retry.next(a.jitter)

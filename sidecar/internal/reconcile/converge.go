@@ -287,7 +287,7 @@ func (k *decided) settled(backend string, o plan.Observed) *plan.Decision {
 }
 
 func (a *Agent) desired() plan.Desired {
-	d := plan.Desired{Marker: a.set.Renderer.Marker(), Services: a.set.Services, Rotation: a.set.Rotation}
+	d := plan.Desired{Marker: a.set.Renderer.Marker(), Services: a.set.Services, Rotation: a.set.Rotation, Requested: a.reloads.isRequested()}
 	if a.known.observed.Marker == d.Marker {
 		return d
 	}

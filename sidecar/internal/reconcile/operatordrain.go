@@ -89,7 +89,7 @@ func (a *Agent) readDrains() error {
 // drainOf finds the instance that a server is, among those that are known now and
 // those that are in drain.
 func (a *Agent) drainOf(service, server string) (catalog.OperatorDrain, error) {
-	d, s := catalog.OperatorDrain{Service: service}, a.State()
+	d, s, refused := catalog.OperatorDrain{Service: service}, a.State(), ""
 	snap, routed, found := a.catalog.Snapshot(), false, map[string]bool{}
 	for _, backend := range s.Services {
 		if backend.Name != service {
@@ -97,6 +97,9 @@ func (a *Agent) drainOf(service, server string) (catalog.OperatorDrain, error) {
 		}
 		routed = true
 		for _, x := range backend.Instances {
+			if x.Server == server {
+				refused = x.NoDrain
+			}
 			for _, inst := range snap.Service(backend.Backend).Instances {
 				if x.ID == inst.ID && x.Node == inst.Node && (x.Server == server || x.ID == server) {
 					d.Server = inst.Server
@@ -115,11 +118,27 @@ func (a *Agent) drainOf(service, server string) (catalog.OperatorDrain, error) {
 	}
 	switch len(found) {
 	case 0:
-		return d, fmt.Errorf("%w, or Consul does not list its instance", ErrNoServer)
+		if refused != "" {
+			return d, fmt.Errorf("%w that can be kept in drain: %s", ErrNoServer, refused)
+		}
+		return d, ErrNoServer
 	case 1:
 		return d, nil
 	}
 	return d, fmt.Errorf("%w: several instances have this name, use another of ID, server and BACKEND/SERVER", ErrNoServer)
+}
+
+// drainRefused says why an operator cannot keep the server in drain; "" where one can.
+func (i *InstanceState) drainRefused() string {
+	switch {
+	case i.Own:
+		return "it is a server of the operator's own, left alone: HAProxy's runtime socket changes it"
+	case i.ID == "" && i.Health == healthGone:
+		return "Consul does not list its instance"
+	case i.ID == "":
+		return "Consul has not answered yet"
+	}
+	return ""
 }
 
 // recallDrains makes what the sidecar before has left known to the loop.

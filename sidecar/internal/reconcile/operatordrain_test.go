@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/pointsman/pointsman/sidecar/internal/catalog"
@@ -51,6 +52,38 @@ func (b *bench) phases() string {
 	return strings.Join(out, ", ")
 }
 
+// The state says what an operator cannot keep in drain, in the words in which it is refused.
+func TestOperatorDrain_ServerOfNoInstance_RefusedAsTheStateSays(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, true)
+		b.settings.Services[0].Operator = []string{"own"}
+		b.drains = &fakeDrains{}
+		b.catalog.says("api", instance("a", 1), instance("b", 2))
+		b.adoptable()
+		b.haproxy.with(func() {
+			own := *b.haproxy.server("api_nodes", "a")
+			own.Name, own.ID = "own", 99
+			b.haproxy.backends["api_nodes"] = append(b.haproxy.backends["api_nodes"], &own)
+			b.haproxy.server("api_nodes", "b").Sessions = 1
+		})
+		b.start()
+		b.eventually("ready", time.Second, func() bool { return b.agent.State().Ready })
+		b.catalog.says("api", instance("a", 1))
+		b.passes(time.Second)
+		refused := map[string]string{}
+		for _, i := range b.agent.State().Services[0].Instances {
+			refused[i.Server] = i.NoDrain
+			err := b.setDrain(i.Server, true)
+			if (err == nil) != (i.NoDrain == "") || err != nil && (!errors.Is(err, reconcile.ErrNoServer) || !strings.HasSuffix(err.Error(), i.NoDrain)) {
+				t.Errorf("%s: the state says %q, and the loop %v", i.Server, i.NoDrain, err)
+			}
+		}
+		if len(refused) != 3 || refused["a"] != "" || !strings.Contains(refused["own"], "operator's own") || !strings.Contains(refused["b"], "Consul does not list") {
+			t.Errorf("got %q", refused)
+		}
+	})
+}
+
 func TestOperatorDrain_SidecarRestarts_ServerStaysInDrainUntilReady(t *testing.T) {
 	inBothModes(t, func(t *testing.T, dynamic bool) {
 		b := newBench(t, dynamic)
@@ -59,6 +92,9 @@ func TestOperatorDrain_SidecarRestarts_ServerStaysInDrainUntilReady(t *testing.T
 		b.adoptable()
 		b.start()
 		b.eventually("ready", time.Second, func() bool { return b.agent.State().Ready })
+		if i := b.agent.State().Services[0].Instances[0]; i.NoDrain != "" {
+			t.Errorf("%s: %s", i.ID, i.NoDrain)
+		}
 		if err := b.setDrain("nothing", true); !errors.Is(err, reconcile.ErrNoServer) {
 			t.Errorf("a server that is not there: got %v, want ErrNoServer", err)
 		}

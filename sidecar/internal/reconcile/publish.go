@@ -64,7 +64,8 @@ func (a *Agent) publish(snap catalog.Snapshot, p plan.Plan) {
 			Succeeded: r.succeeded, Failed: r.failures, Last: r.last, LastReason: string(r.lastReason),
 			Pending: string(r.reason), For: causes(p), LastFor: r.lastFor, UnderWay: r.running != nil, WaitsFor: r.held, NotBefore: a.reloadNotBefore(p), Error: text(r.err),
 		},
-		Services: make([]ServiceState, 0, len(a.set.Services)), Drains: append([]catalog.OperatorDrain{}, a.drains.now...),
+		ReloadRequests: append([]ReloadRequest{}, r.requests...),
+		Services:       make([]ServiceState, 0, len(a.set.Services)), Drains: append([]catalog.OperatorDrain{}, a.drains.now...),
 		Frontends: a.frontendStates(),
 	}
 	s.Behind = a.noteBehind(snap, p)
@@ -195,7 +196,7 @@ func (a *Agent) serviceState(svc plan.Service, want catalog.Service, h catalog.S
 				inst.DampedUntil = f.until(time.Now(), a.set.Damping[svc.Backend])
 			}
 		}
-		inst.Reason = inst.reason(running)
+		inst.Reason, inst.NoDrain = inst.reason(running), inst.drainRefused()
 	}
 	s.Guard.Until = s.heldUntil(svc)
 	s.Rollout = rolloutState(want.Rollout, s.Instances)

@@ -45,6 +45,9 @@ type reloadKeeper struct {
 	useless int
 	loaded  fileWrite
 
+	requests  []ReloadRequest // of operators, the newest of them, the oldest first
+	requested int             // how many there ever were
+
 	// unforeseen counts the reloads, since an operator's last settings, whose new worker
 	// could not listen, though that was unknown before.
 	unforeseen int
@@ -171,6 +174,7 @@ func (a *Agent) tendReload(ctx context.Context, p plan.Plan) time.Duration {
 		max: oldWorkerLimits{a.set.MaxOldWorkers, a.set.MaxOldWorkersMemory}, began: now,
 	}
 	r.reset = false
+	r.move(RequestDue, RequestUnderWay, nil)
 	a.files.current = false
 	go func(l reload) {
 		a.reload(ctx, &l)
@@ -236,6 +240,9 @@ func (a *Agent) reloadDue(p plan.Plan) time.Time {
 	due := r.changed.Add(a.set.ReloadDebounce)
 	if latest := r.first.Add(a.set.ReloadMaxDelay); latest.Before(due) {
 		due = latest
+	}
+	if is := r.due(); is != nil && is.At.Before(due) {
+		due = is.At // an operator waits for no further changes
 	}
 	for _, b := range p.File {
 		if unknown := r.first.Add(answerWait); !b.Known && unknown.After(due) {
@@ -331,6 +338,7 @@ func (a *Agent) noteReload(ctx context.Context, l *reload) {
 	case ctx.Err() != nil: // it fails for that
 		return
 	case l.held != "":
+		r.move(RequestUnderWay, RequestDue, nil)
 		a.noteHeld(l)
 		return
 	}
@@ -347,6 +355,7 @@ func (a *Agent) noteReload(ctx context.Context, l *reload) {
 	}
 	isNewest := l.renderer == a.set.Renderer
 	if err != nil && !l.isWritten && isNewest && a.isolate(err) {
+		r.move(RequestUnderWay, RequestDue, nil)
 		return // it is planned again, without what was wrong
 	}
 	isolated := false
@@ -358,9 +367,11 @@ func (a *Agent) noteReload(ctx context.Context, l *reload) {
 	r.last, r.lastReason, r.lastFor, r.err, r.errMarker = time.Now(), l.reason, l.causes, err, l.renderer.Marker()
 	r.notBefore = r.last.Add(a.set.ReloadInterval)
 	if err != nil {
+		r.move(RequestUnderWay, RequestFailed, err)
 		a.noteReloadFailed(l, isolated)
 		return
 	}
+	r.move(RequestUnderWay, RequestDone, nil)
 	r.succeeded++
 	if len(a.isolated.left) == 0 {
 		r.unforeseen = 0
@@ -371,6 +382,14 @@ func (a *Agent) noteReload(ctx context.Context, l *reload) {
 	}
 	a.files.good, a.files.content = l.renderer, l.content
 	a.log.Info("reloaded", "reason", l.reason)
+	if l.reason != plan.Requested { // else nothing was to come of it
+		a.noteUse(l)
+	}
+}
+
+// noteUse counts the reloads that have brought nothing, and postpones the next.
+func (a *Agent) noteUse(l *reload) {
+	r := &a.reloads
 	if r.loaded.renderer != l.renderer || !plan.SameFile(r.loaded.model, l.model) {
 		r.useless, r.loaded = 0, fileWrite{renderer: l.renderer, model: l.model}
 	}
@@ -387,6 +406,12 @@ func (a *Agent) noteReload(ctx context.Context, l *reload) {
 func (a *Agent) noteReloadFailed(l *reload, isolated bool) {
 	r := &a.reloads
 	r.failures++
+	if l.reason == plan.Requested {
+		// HAProxy runs what is wanted: it is for the operator to ask again.
+		r.err, r.errMarker = nil, plan.Marker{}
+		a.log.Error("reload failed, previous configuration still active", "reason", l.reason, "error", l.err)
+		return
+	}
 	wait := max(a.set.ReloadInterval, time.Second) << min(r.streak, 5)
 	switch {
 	case isolated:

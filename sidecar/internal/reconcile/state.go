@@ -41,6 +41,9 @@ type State struct {
 	// list, in the order in which that began.
 	Drains []catalog.OperatorDrain `json:"operator_drains"`
 
+	// ReloadRequests is the newest reloads that operators have asked for, the oldest first.
+	ReloadRequests []ReloadRequest `json:"reload_requests"`
+
 	empty map[[2]string]bool // see oldWorkers
 	gone  map[string]bool    // services whose backend is on its way out, and still has servers
 }
@@ -253,6 +256,7 @@ type InstanceState struct {
 	Sessions int       `json:"sessions"`
 	Waiting  string    `json:"waiting,omitempty"`       // what its next change waits for
 	Drain    time.Time `json:"operator_drain,omitzero"` // since when an operator keeps it in drain
+	NoDrain  string    `json:"drain_refused,omitempty"` // why an operator cannot keep it in drain
 	Check    string    `json:"check,omitempty"`         // HAProxy's last check of a server that is down: status, code and words
 	Reason   string    `json:"reason,omitempty"`        // why it gets no traffic, or what is about to change, in words
 

@@ -61,10 +61,18 @@ func (s *State) Verdict() Verdict {
 		v.add(Degraded, "reload failed, previous configuration still active: "+r.Error)
 	} else if r.Pending != "" {
 		text := "reload due: " + r.Pending
+		if q := s.Requested(); !q.HasEnded() && q.By != "" {
+			text = "reload due: requested by " + q.By
+			if r.Pending != string(plan.Requested) {
+				text += ", " + r.Pending
+			}
+		}
 		if r.WaitsFor != "" {
 			text += ", waits for " + r.WaitsFor
 		}
 		v.add(Behind, text)
+	} else if q := s.Requested(); q.Status == RequestFailed && !r.Last.After(q.Ended) {
+		v.add(Degraded, fmt.Sprintf("reload requested by %s failed, previous configuration still active: %s", q.By, q.Error))
 	}
 	for i := range s.Services {
 		v.service(&s.Services[i], s.HAProxy.Running)

@@ -12,6 +12,7 @@ type wake struct {
 	compare  bool      // everything is to be compared
 	settings *Settings // new ones
 	releases []release
+	orders   []reloadOrder
 	drains   *[]catalog.OperatorDrain // an operator has changed them
 	written  *fileWrite               // a write of haproxy.cfg has ended
 	reloaded *reload                  // a reload has
@@ -39,6 +40,8 @@ func (a *Agent) wake(ctx context.Context, timer, compare <-chan time.Time) (w wa
 		w.drains = &d
 	case r := <-a.releases:
 		w.releases = append(w.releases, r)
+	case o := <-a.orders:
+		w.orders = append(w.orders, o)
 	case f := <-a.files.done:
 		w.written = &f
 	case w.reloaded = <-a.reloads.done:
@@ -64,6 +67,8 @@ func (a *Agent) wake(ctx context.Context, timer, compare <-chan time.Time) (w wa
 			w.drains = &d
 		case r := <-a.releases:
 			w.releases = append(w.releases, r)
+		case o := <-a.orders:
+			w.orders = append(w.orders, o)
 		case f := <-a.files.done:
 			w.written = &f
 		case w.reloaded = <-a.reloads.done:

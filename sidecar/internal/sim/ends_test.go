@@ -1,9 +1,12 @@
 package sim
 
 import (
+	"fmt"
+	"slices"
 	"time"
 
 	"github.com/pointsman/pointsman/sidecar/internal/catalog"
+	"github.com/pointsman/pointsman/sidecar/internal/reconcile"
 )
 
 // patience is how long it may take, after the last thing that went wrong, until
@@ -143,6 +146,8 @@ func (w *world) notQuiet() string {
 		return st.Behind.String()
 	case st.Reloads.Pending != "":
 		return "a reload is pending: " + st.Reloads.Pending
+	case slices.ContainsFunc(st.ReloadRequests, func(q reconcile.ReloadRequest) bool { return !q.HasEnded() }):
+		return fmt.Sprintf("a request for a reload has not ended: %+v", st.ReloadRequests)
 	case w.sidecar.calling+w.sidecar.beside > 0:
 		return "the sidecar is in a call"
 	}

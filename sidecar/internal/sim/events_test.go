@@ -89,6 +89,7 @@ func (w *world) populate() {
 	w.after(w.upTo(w.set.gap), func() { w.event(1) })
 	w.arrive()
 	w.askAgents()
+	w.askForReloads()
 }
 
 func digest(n int) string { return fmt.Sprintf("%02x", n) }

@@ -242,6 +242,7 @@ func (r recorder) State(s *reconcile.State) {
 	r.checkOwed("State")
 	r.checkPasses()
 	r.w.checkState(r.sidecar, s)
+	r.w.checkRequests(r.sidecar, s)
 	defer r.endPass()
 	for _, n := range r.w.nodes {
 		if n.waiting && r.isDrained(s, n) {

@@ -45,7 +45,7 @@ type need struct {
 }
 
 func (w *world) findsReload(s *sidecar) bool {
-	if s.saw.Marker != s.settings.Renderer.Marker() {
+	if s.saw.Marker != s.settings.Renderer.Marker() || s.isAsked() {
 		return true
 	}
 	for _, svc := range s.settings.Services {

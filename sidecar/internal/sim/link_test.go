@@ -398,9 +398,12 @@ func (l link) Reload(ctx context.Context, want plan.Marker) error {
 	l.reset = want != l.settings.Renderer.Marker() || l.ordered > 0 && l.ordered >= l.writeBegan-2*counting
 	l.reloads++
 	w.res.Reloads++
+	began := w.now()
 	err := l.reload(ctx, want)
 	if err != nil {
 		l.failed = w.now()
+	} else {
+		l.reloadBegan = began
 	}
 	l.reloadEnded = w.now()
 	if l.reloaded = w.now(); l.reset {

@@ -86,7 +86,10 @@ type sidecar struct {
 	reloadEnded time.Duration            // the same, also then
 	ordered     time.Duration            // when an operator last changed its settings
 	writeBegan  time.Duration
-	reset       bool // new settings have come since its last reload began
+	reloadBegan time.Duration // when the last that succeeded was asked of HAProxy
+	asks        []asked       // of an operator, that have not ended as far as the state said
+	asking      int           // that were not answered yet
+	reset       bool          // new settings have come since its last reload began
 	steps       int
 	reloads     int
 	writes      int

@@ -2,7 +2,10 @@ package page
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -15,10 +18,14 @@ import (
 // With the token an operator drains a server and takes the load balancer out of rotation
 // on the page. Without it there is no button, and the token is gone with the page.
 func TestPage_Actions_OnlyWithTheTokenInMemory(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, 0)
 	lb, err := s.lab.NewBalancer("lb0", s.consul, lab.Service{Name: service})
 	s.must(err)
 	s.lbs = append(s.lbs, lb)
+	answer := filepath.Join(t.TempDir(), "503.http") // a file that HAProxy reads when it loads its own
+	s.must(os.WriteFile(answer, []byte("HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n"), 0o600))
+	s.must(lb.SetHAProxy(fmt.Sprintf("  defaults: {extra: [\"errorfile 503 %s\"]}\n", answer)))
 	s.must(lb.Join("balancers"))
 	lb.SetEnviron("POINTSMAN_API_TOKEN=secret")
 	s.must(lb.StartSidecar())
@@ -70,11 +77,38 @@ func TestPage_Actions_OnlyWithTheTokenInMemory(t *testing.T) {
 	press(`document.getElementById('sure')`)
 	b.sees("its end", `!document.getElementById('confirm').open && document.querySelector('.facts button')?.innerText === 'Maintenance'`)
 
+	// A reload is done, or refused in HAProxy's words.
+	reload := `[...document.querySelectorAll('.facts button')].find((x) => x.innerText === 'Reload')`
+	facts := `document.querySelector('.facts').innerText`
+	press(reload)
+	b.sees("the question, with the command", `document.getElementById('confirm').open && document.getElementById('command').innerText === 'pointsman reload'`)
+	press(`document.getElementById('sure')`)
+	b.sees("that HAProxy was reloaded", `!document.getElementById('confirm').open && /requested by API of lb0: done/.test(`+facts+`)`)
+	s.must(os.Remove(answer))
+	press(reload)
+	press(`document.getElementById('sure')`)
+	b.sees("why HAProxy has refused", `!document.getElementById('confirm').open && /requested by API of lb0: failed \d+ s ago/.test(`+facts+`) && /Degraded/.test(document.getElementById('status').innerText) && /reload requested by API of lb0 failed, previous configuration still active: [^]*503.http/.test(document.getElementById('reasons').innerText)`)
+	b.shoot("reload-failed")
+	b.do("a phone in the dark", scheme("dark"), chromedp.EmulateViewport(390, 844))
+	b.accessible("a reload that has failed")
+	if w := read[int](b, `document.documentElement.scrollWidth`); w > 390 {
+		t.Errorf("the overview is %d pixels wide on a phone of 390", w)
+	}
+	b.shoot("reload-failed-phone")
+	b.do("a desk", scheme("light"), chromedp.EmulateViewport(1280, 900))
+
 	// The reason of a refusal is shown, and the question stays.
 	b.do("the service", chromedp.Navigate(lb.StatusURL()+"/#/service/api"))
 	b.sees("the buttons", `document.querySelectorAll('[data-post]').length === 2`)
 	read[bool](b, `(() => { const x = document.querySelector('[data-post]'); x.dataset.post = '/api/v1/server/api/none/drain'; x.click(); document.getElementById('sure').click(); return true; })()`)
 	b.sees("why not", `/Not done: .*no such server/.test(document.getElementById('refused').innerText)`)
+
+	press(`document.getElementById('cancel')`)
+	s.must(lb.HAProxy.Kill())
+	b.do("overview", chromedp.Navigate(lb.StatusURL()+"/#/"))
+	b.sees("no reload without HAProxy, and why", reload+`?.disabled && /nothing to reload: HAProxy does not run/.test(`+facts+`)`)
+	b.accessible("a button that is disabled")
+	b.shoot("reload-refused")
 
 	if got := read[string](b, `JSON.stringify([{ ...sessionStorage }, { ...localStorage }, document.cookie])`); got != `[{},{},""]` {
 		t.Errorf("the browser keeps %s", got)
@@ -110,6 +144,7 @@ func TestPage_Actions_OnlyWithTheTokenInMemory(t *testing.T) {
 // With the token an operator promotes, pauses and aborts a rollout on the page of any load
 // balancer. One that has changed since the page showed it is left as it is.
 func TestPage_RolloutActions_ChangeTheRolloutThatWasSeen(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, 0)
 	lb, err := s.lab.NewBalancer("lb0", s.consul, lab.Service{Name: service})
 	s.must(err)
@@ -139,13 +174,16 @@ func TestPage_RolloutActions_ChangeTheRolloutThatWasSeen(t *testing.T) {
 		read[bool](b, `(document.getElementById('sure').click(), true)`)
 		b.sees(what, `!document.getElementById('confirm').open && `+expression)
 	}
-	b.sees("what may be done with it", labels+` === 'Pause,Promote,Abort'`)
+	b.sees("what may be done with it", labels+` === 'Pause,Promote,Abort,Undo'`)
+	refused := `(` + card + `.querySelector('details')?.textContent ?? '')`
+	b.sees("what may not, and why", refused+` === 'Not possible now: Resume, EndResume: the rollout is running, want one that is pausedEnd: the rollout is running: promote or abort it first'`)
+	s.says(3, "not resume: the rollout is running, want one that is paused", "rollout", "status", service)
 	press("Promote")
 	b.accessible("the question before a rollout goes on")
 	b.shoot("rollout-action")
 	sure("the next step", `/60 % for 1\.1/.test(`+card+`.querySelector('li[aria-current=step]')?.innerText ?? '') && /API of lb0/.test(`+card+`.innerText)`)
 	press("Pause")
-	sure("that it is paused", labels+` === 'Resume,Promote,Abort'`)
+	sure("that it is paused", labels+` === 'Resume,Promote,Abort,Undo'`)
 
 	// Another operator goes on while the question is open.
 	press("Promote")
@@ -155,9 +193,9 @@ func TestPage_RolloutActions_ChangeTheRolloutThatWasSeen(t *testing.T) {
 	read[bool](b, `(document.getElementById('cancel').click(), true)`)
 	s.says(3, "60%", "rollout", "status", service)
 
-	b.sees("what may be done with it now", labels+` === 'Pause,Promote,Abort'`)
+	b.sees("what may be done with it now", labels+` === 'Pause,Promote,Abort,Undo'`)
 	press("Abort")
-	sure("that the old version has all of the traffic", `/aborted/.test(`+card+`.innerText) && `+labels+` === 'Undo'`)
+	sure("that the old version has all of the traffic", `/aborted/.test(`+card+`.innerText) && `+labels+` === 'Undo,End'`)
 	s.says(5, "1.0 100%, 1.1 0%", "rollout", "status", service)
 
 	asks := func(question string) {
@@ -166,12 +204,12 @@ func TestPage_RolloutActions_ChangeTheRolloutThatWasSeen(t *testing.T) {
 	}
 	press("Undo")
 	asks("1.0 40 %, 1.1 60 %")
-	sure("the shares of before the abort", labels+` === 'Promote,Abort'`)
+	sure("the shares of before the abort", labels+` === 'Promote,Abort,Undo'`)
 	press("Promote")
-	sure("what may be done after the promotion", labels+` === 'Abort,Undo'`)
+	sure("what may be done after the promotion", labels+` === 'Abort,Undo,End'`)
 	press("Undo")
 	asks("1.0 40 %, 1.1 60 %")
-	sure("the shares of before the promotion", labels+` === 'Promote,Abort'`)
+	sure("the shares of before the promotion", labels+` === 'Promote,Abort,Undo'`)
 	s.says(3, "1.0 40%, 1.1 60%", "rollout", "status", service)
 
 	// An undo does not go back into a rollout that has ended.
@@ -180,7 +218,10 @@ func TestPage_RolloutActions_ChangeTheRolloutThatWasSeen(t *testing.T) {
 	}
 	b.sees("the next rollout", labels+` === 'Promote,Abort' && `+card+`.querySelector('tbody tr').children[1].innerText === '100 %'`)
 	press("Abort")
-	sure("that nothing can be undone", `/aborted/.test(`+card+`.innerText) && `+labels+` === ''`)
+	sure("that nothing can be undone, and why", `/aborted/.test(`+card+`.innerText) && `+labels+` === 'End' && `+refused+`.includes('Undo: no other shares are recorded since the rollout began')`)
+	s.says(5, "not undo: no other shares are recorded since the rollout began", "rollout", "status", service)
+	press("End")
+	sure("that the rollout is over", `!`+card)
 	for _, c := range complaints() {
 		if !strings.Contains(c, "401") && !strings.Contains(c, "409") {
 			t.Errorf("the browser complains: %s", c)

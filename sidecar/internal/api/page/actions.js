@@ -4,13 +4,24 @@ import { h, show } from './dom.js';
 
 const at = (id) => document.getElementById(id);
 
-// allowed gives the actions of a sidecar that may be offered.
-export const allowed = (state, hasToken) => (hasToken && isSecureContext ? state.actions ?? [] : []);
+// offered gives the actions of a sidecar that have buttons, with the reason why one is
+// refused; '' for one that is not.
+export const offered = (state, hasToken) => new Map(hasToken && isSecureContext ? state.actions?.map((a) => [a.action, a.refused ?? '']) : []);
+
+// without says why there are no buttons; nothing where there are.
+export function without(state, place) {
+  if (place.actions.size) return null;
+  return state.actions?.every((a) => a.refused) ? state.actions[0].refused : 'actions need HTTPS, or a page from localhost';
+}
 
 // button makes one that asks before it does what: POSTs to a path of the API. The command
 // does the same in a terminal.
-export const button = (place, action, label, what, path, command) => place.actions.includes(action)
-  && h('button', { type: 'button', class: 'act', 'aria-haspopup': 'dialog', 'data-post': path, 'data-what': what, 'data-command': command }, label);
+export function button(place, action, label, what, path, command) {
+  const refused = place.actions.get(action);
+  if (refused === undefined) return null;
+  if (refused) return [h('button', { type: 'button', class: 'act', disabled: true }, label), h('small', null, refused)];
+  return h('button', { type: 'button', class: 'act', 'aria-haspopup': 'dialog', 'data-post': path, 'data-what': what, 'data-command': command }, label);
+}
 
 // listen asks when a button is pressed, and then does it. done is called after it.
 export function listen(ask, done) {

@@ -1,6 +1,6 @@
 // Keeps the page up to date: reads the place from the address, the state from
 // /api/v1/state, and shows one view.
-import { allowed, listen } from './actions.js';
+import { listen, offered } from './actions.js';
 import { Charts } from './charts.js';
 import { show, span } from './dom.js';
 import { certificates, routes } from './routing.js';
@@ -32,7 +32,7 @@ function place() {
   try {
     name = path.startsWith('/service/') ? decodeURIComponent(path.slice('/service/'.length)) : '';
   } catch { /* no name */ }
-  return { path, query, name, actions: state ? allowed(state, Boolean(token)) : [], page: Number.parseInt(query.page, 10) || 1 };
+  return { path, query, name, actions: state ? offered(state, Boolean(token)) : new Map(), page: Number.parseInt(query.page, 10) || 1 };
 }
 
 function draw() {

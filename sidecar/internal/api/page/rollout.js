@@ -24,48 +24,40 @@ export function rollout(r, s, place) {
   return h('section', { class: 'card', id: `rollout-${d.service}`, 'aria-label': `Rollout of ${d.service}` },
     h('h3', null, 'Rollout of ', serviceLink(d.service), ' ', d.canary && [d.stable, ' → ', d.canary, ' '], pill(stateKinds[d.state] ?? 'bad', d.state)),
     h('p', { class: 'quiet' }, `Last changed by ${d.modified_by}, `, ago(d.modified_at), found && `; moved by ${found.leader}`, '.'),
-    h('p', null, changes(d, place)),
+    changes(r, place),
     d.reason && h('p', { class: d.state === 'aborted' ? 'note bad' : null }, 'Reason: ', d.reason),
     steps.length > 0 && h('ol', { class: 'steps' }, steps.map((share, i) => step(d, found, share, i))),
     table('Shares', [['Version'], ['Wanted', 'number'], ['Seen here', 'number'], ['Requests in this step', 'number'], ['Errors', 'number'], ['Retries', 'number'], ['Mean time', 'number']],
       Object.entries(d.shares).sort(([, a], [, b]) => b - a).map(([version, wanted]) => row(d, found, s, version, wanted))));
 }
 
-// changes gives the buttons of what may be done with a rollout as it is. Each is of the one
-// that is shown: the API refuses it where the rollout has changed since, so that two who
-// press "Promote" do one step.
-function changes(d, place) {
+// changes gives the buttons of what the API allows with a rollout as it is, and why not the
+// rest. Each is of the one that is shown: the API refuses it where the rollout has changed
+// since, so that two who press "Promote" do one step.
+function changes(r, place) {
+  const d = r.document;
   if (!/^[\w.:@-]+$/.test(d.service)) return null; // a shell would run what is in it
-  const isOpen = d.state === 'running' || d.state === 'paused';
-  const hasSteps = (d.steps ?? []).length > 0;
-  const act = (what, label, question) => button(place, 'rollout', label, question,
-    `/api/v1/rollouts/${encodeURIComponent(d.service)}/${what}?modified_at=${encodeURIComponent(d.modified_at)}`, `pointsman rollout ${what} ${d.service}`);
-  const next = d.steps?.[d.step + 1];
-  const before = (d.state === 'promoted' || d.state === 'aborted') && sharesBefore(d);
+  const actions = r.actions ?? [];
+  const refused = actions.filter((a) => a.refused);
   return [
-    d.state === 'running' && hasSteps && act('pause', 'Pause', `Keep ${d.service} at the current step until a resume?`),
-    d.state === 'paused' && hasSteps && act('resume', 'Resume', `Go on with the steps of ${d.service}?`),
-    isOpen && d.canary && act('promote', 'Promote', `Give ${d.canary} of ${d.service} ${next ?? 100} % of the traffic now?`),
-    d.stable && d.state !== 'aborted' && act('abort', 'Abort', `Give ${d.stable} of ${d.service} all traffic now? Instances of other versions get no new request, and finish what they have.`),
-    before && act('undo', 'Undo', `Give the versions of ${d.service} the shares of before the last change again: ${sharesText(before)}?`),
-  ].flatMap((b) => (b ? [b, ' '] : []));
+    h('p', null, actions.filter((a) => !a.refused).flatMap((a) => [button(place, 'rollout', label(a.action), question(a, d),
+      `/api/v1/rollouts/${encodeURIComponent(d.service)}/${a.action}?modified_at=${encodeURIComponent(d.modified_at)}`, `pointsman rollout ${a.action} ${d.service}`), ' '])),
+    place.actions.size > 0 && refused.length > 0 && h('details', null,
+      h('summary', null, `Not possible now: ${refused.map((a) => label(a.action)).join(', ')}`),
+      h('ul', null, refused.map((a) => h('li', null, h('b', null, label(a.action)), `: ${a.refused}`)))),
+  ];
 }
 
-// sharesBefore gives the shares that an undo brings back, by the rules of Undo in
-// rollout/change.go; nothing where it is refused.
-function sharesBefore(d) {
-  const isSame = (shares) => sharesText(shares) === sharesText(d.shares);
-  for (const { action, shares } of d.history ?? []) {
-    if (Object.keys(shares ?? {}).length === 0) return null; // the end of another rollout
-    if (isSame(shares)) {
-      if (action === 'prepare') return null;
-      continue;
-    }
-    const before = { ...Object.fromEntries(Object.keys(d.shares).map((version) => [version, 0])), ...shares };
-    return isSame(before) ? null : before;
-  }
-  return null;
-}
+const label = (action) => action[0].toUpperCase() + action.slice(1);
+
+const question = (a, { service, stable, canary }) => ({
+  pause: `Keep ${service} at the current step until a resume?`,
+  resume: `Go on with the steps of ${service}?`,
+  promote: `Give ${canary} of ${service} ${a.shares?.[canary]} % of the traffic now?`,
+  abort: `Give ${stable} of ${service} all traffic now? Instances of other versions get no new request, and finish what they have.`,
+  undo: `Give the versions of ${service} the shares of before the last change again: ${sharesText(a.shares ?? {})}?`,
+  end: `Give all instances of ${service} their own weights again? Those of a version without a share get requests again, unless they are stopped.`,
+}[a.action] ?? `${label(a.action)} the rollout of ${service}?`);
 
 const sharesText = (shares) => Object.entries(shares).map(([version, share]) => `${version} ${share} %`).sort().join(', ');
 

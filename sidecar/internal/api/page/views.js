@@ -1,5 +1,5 @@
 // The views. Each takes the state and the place (see main.js), and gives nodes.
-import { button } from './actions.js';
+import { button, without } from './actions.js';
 import { ago, bytes, h, span, table } from './dom.js';
 import { argument, byName, findings, healths, holders, isDeploying, isProblem, kinds, matches, order, phases, statuses, summary, troubles } from './model.js';
 import { isThere, of, rollout } from './rollout.js';
@@ -71,10 +71,19 @@ export function facts(s, place) {
     fact('Reloads', number(reloads.succeeded),
       reloads.failed > 0 && `${number(reloads.failed)} failed`,
       reloads.last_reason && ['last ', ago(reloads.last), `, ${reloads.last_reason}`],
-      reloads.pending && `due: ${reloads.pending}`),
+      reloads.pending && (reloads.under_way ? `under way: ${reloads.pending}` : [`due: ${reloads.pending}`, reloads.waits_for && `, waits for ${reloads.waits_for}`]),
+      requested(s.reload_requests?.at(-1)),
+      button(place, 'reload', 'Reload', `Reload HAProxy of ${s.load_balancer}? A new worker loads haproxy.cfg; old connections stay with the old worker.`, '/api/v1/reload', 'pointsman reload')),
     fact('Consul', consul.reachable ? 'reachable' : 'not reachable', ['oldest answer ', ago(consul.last_contact)]),
     fact('haproxy.cfg', file.error ? 'not written' : file.pending ? 'being written' : file.current ? 'current' : 'not current', ['written ', ago(file.written)]),
-    fact('Sidecar', s.ready ? 'ready' : 'not ready', ['started ', ago(s.started)]));
+    fact('Sidecar', s.ready ? 'ready' : 'not ready', ['started ', ago(s.started)], without(s, place)));
+}
+
+// requested says what became of an operator's newest request for a reload.
+function requested(r) {
+  if (!r) return null;
+  const text = [`requested by ${r.by}: ${r.status.replace('_', ' ')}`, r.ended && [' ', ago(r.ended)]];
+  return r.status === 'failed' ? h('span', { class: 'differs' }, text) : text; // the verdict has HAProxy's words
 }
 
 const maintenance = (place, s) => (s.haproxy.maintenance
@@ -196,7 +205,7 @@ function versions(sum) {
 
 // keep gives the button that keeps an instance in drain, or ends that.
 function keep(i, svc, place) {
-  if (i.own) return null;
+  if (i.drain_refused && !i.operator_drain) return null;
   const name = i.id || i.server;
   const path = `/api/v1/server/${encodeURIComponent(svc.name)}/${encodeURIComponent(name)}/`;
   return i.operator_drain
@@ -308,7 +317,7 @@ function eventTable(rows) {
       h('time', { datetime: e.at, title: at.toLocaleString() }, at.toLocaleTimeString('en-GB') + '.' + String(at.getMilliseconds()).padStart(3, '0')),
       isTrouble(e) ? pill('bad', words(e.kind)) : words(e.kind),
       e.service && serviceLink(e.service, e.backend), [e.server || e.instance, e.instance && e.instance !== e.server && e.server && h('small', null, e.instance)],
-      [e.detail, e.detail && e.reason && ', ', e.reason?.replaceAll('_', ' '), e.error && h('small', null, e.error)],
+      [e.detail, e.reason && !e.detail?.startsWith(e.reason) && [e.detail && ', ', e.reason.replaceAll('_', ' ')], e.error && h('small', null, e.error)],
     ];
   }));
 }
