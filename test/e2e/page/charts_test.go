@@ -18,6 +18,7 @@ func chart(name string) string {
 // A person sees the traffic of a deployment move from the old version to the new one, and
 // what fails, while it happens.
 func TestPage_Charts_TrafficOfBothVersionsAndErrors(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, 1)
 	lb := s.lbs[0]
 	old := s.node("api-1", "1.0")
@@ -76,6 +77,7 @@ func note[T any](b *browser, steps, expression string) T {
 }
 
 func TestPage_History_RatesResetsAndBounds(t *testing.T) {
+	t.Parallel()
 	server := newLarge(t, 1, 1)
 	b := newBrowser(t.Context(), t)
 	b.do("open the page", chromedp.Navigate(server.URL+"/#/"))

@@ -41,6 +41,7 @@ func (s *site) stopStarted(file string) {
 // A person watches a real deployment on two load balancers, without a reload of the
 // page: the steps, what blocks the drain, its deadline, and the result.
 func TestPage_Deploy_StepsAndBlockedDrainAreShownLive(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, 2)
 	old := s.node("api-1", "1.0")
 	for _, lb := range s.lbs {

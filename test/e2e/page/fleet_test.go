@@ -70,6 +70,7 @@ func (s *site) says(code int, want string, args ...string) {
 // All load balancers are on the page of any of them. One whose sidecar hangs is
 // not reachable, and the others are shown in time.
 func TestPage_TwoLoadBalancers_EachIsShownAndOneThatHangsIsNotReachable(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, 2)
 	a, c := s.node("api-1", "1.0"), s.node("api-2", "1.1")
 	for _, lb := range s.lbs {

@@ -108,6 +108,7 @@ func (l *large) change(t testing.TB, sessions int) {
 
 // A fleet of 10,000 servers must stay usable: few rows, and an answer to each key.
 func TestPage_TenThousandServers_FewRowsAndFastSearch(t *testing.T) {
+	t.Parallel()
 	server := newLarge(t, 1, 10000)
 	b := newBrowser(t.Context(), t)
 	b.do("open the service", chromedp.Navigate(server.URL+"/#/service/api"))
@@ -135,6 +136,7 @@ func TestPage_TenThousandServers_FewRowsAndFastSearch(t *testing.T) {
 // The page's dialog shows a command to copy. An ID is the registration's, and a shell
 // would run what is in it.
 func TestPage_CommandToCopy_NamesNoIDThatAShellReads(t *testing.T) {
+	t.Parallel()
 	server := newLarge(t, 1, 1)
 	b := newBrowser(t.Context(), t)
 	b.do("open the page", chromedp.Navigate(server.URL+"/#/"))

@@ -33,6 +33,7 @@ func run(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
+	lab.Parallel(4) // most of the time they wait: for steps, checks and drains
 	return m.Run()
 }
 

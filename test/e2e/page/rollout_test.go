@@ -14,6 +14,7 @@ import (
 // the steps with the current one, the shares wanted and seen, the numbers of both
 // versions, what it waits for, and why it was aborted.
 func TestPage_Rollout_StepsAndNumbersAreShownLive(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, 2)
 	s.node("api-1", "1.0")
 	s.node("api-2", "1.0")

@@ -19,6 +19,7 @@ import (
 // The page and `pointsman status` show the routes with the state of HAProxy's map, and
 // the certificates with their end.
 func TestPage_RoutesAndCertificates_ShownWithMapStateAndExpiry(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, 0)
 	port, err := s.lab.Port()
 	s.must(err)

@@ -22,6 +22,7 @@ import (
 // A person who deploys in a terminal and one who looks at the page see the same
 // deployment. `make recording` keeps what both show as pictures.
 func TestPage_DeployInATerminal_BothShowItsStepsAndResult(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, 2)
 	old := s.node("api-1", "1.0")
 	for _, lb := range s.lbs {

@@ -196,6 +196,7 @@ func reasonsInCode(t *testing.T) (reasons []string) {
 // "Why does this server get no traffic?" One command and one look at the page answer it,
 // with the same words, for each reason that exists (issue 15).
 func TestWhy_EachReason_SameOnTheCommandLineAndOnThePage(t *testing.T) {
+	t.Parallel()
 	w := &why{site: newSite(t, 0)}
 	agent, err := (&net.ListenConfig{}).Listen(w.ctx, "tcp", "127.0.0.1:0")
 	w.must(err)
