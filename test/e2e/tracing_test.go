@@ -14,9 +14,25 @@ import (
 // A collector gets a trace of a change: from Consul's answer to haproxy.cfg.
 func TestTracing_NewInstance_IsOneTraceToTheFile(t *testing.T) {
 	t.Parallel()
+	type attribute struct {
+		Key   string
+		Value struct{ StringValue string }
+	}
 	type span struct {
 		TraceID, SpanID, ParentSpanID, Name, StartTimeUnixNano, EndTimeUnixNano string
-		Events                                                                  []struct{ Name string }
+		Attributes                                                              []attribute
+		Events                                                                  []struct {
+			Name       string
+			Attributes []attribute
+		}
+	}
+	of := func(list []attribute, key string) string {
+		for _, a := range list {
+			if a.Key == key {
+				return a.Value.StringValue
+			}
+		}
+		return ""
 	}
 	spans := make(chan span, 1000)
 	collector := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
@@ -60,6 +76,9 @@ func TestTracing_NewInstance_IsOneTraceToTheFile(t *testing.T) {
 			names := []string{s.Name}
 			for _, e := range s.Events {
 				names = append(names, e.Name)
+				if of(e.Attributes, "instance") != "api-1" || of(e.Attributes, "server") == "" || of(e.Attributes, "backend") == "" {
+					t.Errorf("the event %+v does not say what it was of", e)
+				}
 			}
 			below[s.Name] = names
 			if len(below["change HAProxy"]) < 2 { // not the change that has added the server
@@ -69,7 +88,7 @@ func TestTracing_NewInstance_IsOneTraceToTheFile(t *testing.T) {
 			t.Fatalf("no trace to the file: %+v, %v", root, below)
 		}
 	}
-	if took := time.Duration(nanos(t, root.EndTimeUnixNano) - nanos(t, root.StartTimeUnixNano)); root.Name != "apply change" || took <= 0 || took > 20*time.Second || len(below["read back"]) == 0 {
+	if took := time.Duration(nanos(t, root.EndTimeUnixNano) - nanos(t, root.StartTimeUnixNano)); root.Name != "apply change" || of(root.Attributes, "service") != service || took <= 0 || took > 20*time.Second || len(below["read back"]) == 0 {
 		t.Errorf("%s took %s: %v", root.Name, took, below)
 	}
 }
