@@ -1,12 +1,21 @@
 package cli
 
 import (
+	"context"
+	"maps"
 	"regexp"
+	"slices"
+	"time"
 
+	"github.com/hashicorp/consul/api"
+	"github.com/hashicorp/go-hclog"
 	"github.com/spf13/cobra"
 
 	"github.com/pointsman/pointsman/registrator/sidecarapi"
+	"github.com/pointsman/pointsman/sidecar/internal/config"
+	"github.com/pointsman/pointsman/sidecar/internal/daemon"
 	"github.com/pointsman/pointsman/sidecar/internal/reconcile"
+	"github.com/pointsman/pointsman/sidecar/internal/rollout"
 )
 
 // shellWord is what every shell takes as it is. A shell puts a completion on the command
@@ -21,13 +30,103 @@ func complete(env Env, names func(*reconcile.State) []string) cobra.CompletionFu
 		if len(args) > 0 || askOwn(cmd, env, func(c *sidecarapi.Client, to sidecarapi.Target) error { return c.State(cmd.Context(), to, &s) }) != nil {
 			return nil, cobra.ShellCompDirectiveNoFileComp
 		}
-		for _, name := range names(&s) {
-			if shellWord.MatchString(name) {
-				words = append(words, name)
+		return wordsOf(names(&s)), cobra.ShellCompDirectiveNoFileComp
+	}
+}
+
+func wordsOf(names []string) (words []cobra.Completion) {
+	for _, name := range names {
+		if shellWord.MatchString(name) {
+			words = append(words, name)
+		}
+	}
+	return words
+}
+
+// completionWait is how long a completion waits for Consul: someone waits at a terminal.
+const completionWait = 3 * time.Second
+
+// completeFromConsul completes the first argument, or a flag, with names from Consul, for
+// commands that run without a sidecar; with none where it does not answer.
+func completeFromConsul(env Env, isFlag bool, names func(context.Context, config.Config) ([]string, error)) cobra.CompletionFunc {
+	return func(cmd *cobra.Command, args []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
+		cfg, err := loadForDeploy(cmd, env)
+		if err != nil || len(args) > 0 && !isFlag {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		ctx, cancel := context.WithTimeout(cmd.Context(), completionWait)
+		defer cancel()
+		found, err := names(ctx, cfg)
+		if err != nil {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		return wordsOf(found), cobra.ShellCompDirectiveNoFileComp
+	}
+}
+
+// registeredServices gives the services that have instances in Consul, without Consul's own
+// and the sidecars'.
+func registeredServices(ctx context.Context, cfg config.Config) ([]string, error) {
+	options, err := daemon.ConsulOptions(cfg, hclog.NewNullLogger()).API()
+	if err != nil {
+		return nil, err
+	}
+	client, err := api.NewClient(options)
+	if err != nil {
+		return nil, err
+	}
+	services, _, err := client.Catalog().Services((&api.QueryOptions{}).WithContext(ctx))
+	if err != nil {
+		return nil, err
+	}
+	delete(services, "consul")
+	delete(services, cfg.API.Service)
+	return slices.Sorted(maps.Keys(services)), nil
+}
+
+// rolledOut gives the services with a rollout that allows an action; "": with one.
+func rolledOut(action string) func(context.Context, config.Config) ([]string, error) {
+	return func(ctx context.Context, cfg config.Config) (names []string, err error) {
+		store, err := daemon.RolloutStore(cfg)
+		if err != nil {
+			return nil, err
+		}
+		defer store.KV.Close()
+		all, err := daemon.ReadRollouts(ctx, store, nil)
+		for _, one := range all.Rollouts {
+			if action == "" || slices.ContainsFunc(one.Actions, func(o rollout.Option) bool { return o.Action == action && o.Refused == "" }) {
+				names = append(names, one.Service)
 			}
 		}
-		return words, cobra.ShellCompDirectiveNoFileComp
+		return names, err
 	}
+}
+
+// recordedServices gives the services with a recorded deployment; isUndo: with one that can
+// be taken back.
+func recordedServices(isUndo bool) func(context.Context, config.Config) ([]string, error) {
+	return func(ctx context.Context, cfg config.Config) (names []string, err error) {
+		book, err := daemon.NewBook(cfg)
+		if err != nil {
+			return nil, err
+		}
+		defer book.KV.Close()
+		pages, err := book.All(ctx)
+		for _, s := range daemon.DeploymentsOf(pages, time.Now()).Services {
+			if !isUndo || s.UndoID != "" {
+				names = append(names, s.Service)
+			}
+		}
+		return names, err
+	}
+}
+
+// completeService completes the flag --service.
+func completeService(cmd *cobra.Command, env Env, names func(context.Context, config.Config) ([]string, error)) *cobra.Command {
+	if err := cmd.RegisterFlagCompletionFunc("service", completeFromConsul(env, true, names)); err != nil {
+		panic(err) // the command has no such flag
+	}
+	return cmd
 }
 
 func completeServices(env Env) cobra.CompletionFunc { return complete(env, servicesOf) }

@@ -63,7 +63,7 @@ run the command again to continue.`,
 	}
 	o.flags(cmd)
 	cmd.AddCommand(deployStatusCommand(env), deployHistoryCommand(env), deployUndoCommand(env))
-	return cmd
+	return completeService(cmd, env, registeredServices)
 }
 
 func runDeploy(cmd *cobra.Command, env Env, o *deployOptions) error {

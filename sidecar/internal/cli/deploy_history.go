@@ -81,7 +81,7 @@ without a result; 1 Consul does not answer.`, ExitOK, ExitChanges, ExitDegraded)
 	cmd.Flags().StringVar(&service, "service", "", "service name in Consul (default: all)")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON, as /api/v1/deployments has it")
 	cmd.Flags().BoolVarP(&watch, "watch", "w", false, "show it again when it changes; ends with the deployment")
-	return cmd
+	return completeService(cmd, env, recordedServices(false))
 }
 
 func deployHistoryCommand(env Env) *cobra.Command {
@@ -104,7 +104,7 @@ func deployHistoryCommand(env Env) *cobra.Command {
 	}
 	cmd.Flags().StringVar(&service, "service", "", "service name in Consul (default: all)")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON, as /api/v1/deployments has it")
-	return cmd
+	return completeService(cmd, env, recordedServices(false))
 }
 
 func deployUndoCommand(env Env) *cobra.Command {
@@ -147,7 +147,7 @@ put them there.`,
 	}
 	o.flags(cmd)
 	_ = cmd.Flags().MarkHidden("version") // it is there
-	return cmd
+	return completeService(cmd, env, recordedServices(true))
 }
 
 func readDeployments(cmd *cobra.Command, env Env, service string) (daemon.Deployments, error) {

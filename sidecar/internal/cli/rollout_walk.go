@@ -39,7 +39,8 @@ of the canary takes traffic. After ten intervals, and ten minutes, the rollout i
 
 An instance of the canary must be registered: start it with share 0, by
 "rollout set SERVICE OLD=100 NEW=0".`,
-		Args: cobra.ExactArgs(1),
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: completeFromConsul(env, false, registeredServices),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			err := errors.Join(named("steps", rollout.CheckSteps(steps)), named("interval", rollout.CheckInterval(interval)), named("canary", rollout.CheckVersion(canary)))
 			if err != nil {
