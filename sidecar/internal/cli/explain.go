@@ -161,12 +161,12 @@ func explainInstance(w io.Writer, s *reconcile.State, svc *reconcile.ServiceStat
 		row("takes traffic", "unknown: %s", i.Reason)
 	case i.Own:
 		row("takes traffic", "as HAProxy decides: a server of the operator's own, left alone")
-	case i.TakesTraffic():
+	case i.GetsRequests():
 		row("takes traffic", "yes")
 	default:
 		row("takes traffic", "no: %s", i.Reason)
 	}
-	if i.TakesTraffic() && i.Reason != "" {
+	if i.GetsRequests() && i.Reason != "" {
 		row("waits", "%s", i.Reason)
 	}
 	row("HAProxy", "phase %s, state %s, weight %d, sessions %d", i.Phase, dash(i.Admin), i.Weight, i.Sessions)

@@ -156,7 +156,7 @@ func targetText(s *reconcile.State, backend string) string {
 		}
 		live := 0
 		for k := range svc.Instances {
-			if svc.Instances[k].TakesTraffic() {
+			if svc.Instances[k].GetsRequests() {
 				live++
 			}
 		}

@@ -102,7 +102,7 @@ func explainOthers(row func(name, format string, args ...any), s daemon.JudgedSt
 			continue
 		}
 		name := cmp.Or(inst.ID, inst.Server)
-		if inst.TakesTraffic() {
+		if inst.GetsRequests() {
 			row("waits", "%s: %s", catalog.Printable(name), inst.Reason)
 		} else {
 			row("no traffic", "%s: %s", catalog.Printable(name), inst.Reason)

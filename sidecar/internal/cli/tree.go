@@ -243,7 +243,7 @@ func (s *share) add(i *reconcile.InstanceState) {
 	s.total++
 	s.sessions += i.Sessions
 	s.instances = append(s.instances, i)
-	if i.TakesTraffic() {
+	if i.GetsRequests() {
 		s.live++
 		s.weight += i.Weight
 	}
@@ -288,12 +288,12 @@ func (t *tree) service(name string, svc *reconcile.ServiceState, is reconcile.St
 		line := branch{text: fmt.Sprintf("%s  %d of %d take traffic, %d%% of the weight, sessions %d", catalog.Printable(name), v.live, v.total, percent, v.sessions)}
 		hidden := 0
 		for _, i := range v.instances {
-			if !t.all && all.total > maxListed && i.TakesTraffic() && i.Reason == "" {
+			if !t.all && all.total > maxListed && i.GetsRequests() && i.Reason == "" {
 				hidden++
 				continue
 			}
 			leaf := branch{text: t.instance(i)}
-			if i.TakesTraffic() && i.Reason == "" {
+			if i.GetsRequests() && i.Reason == "" {
 				leaf.fold = upFold(1)
 			}
 			line.below = append(line.below, leaf)

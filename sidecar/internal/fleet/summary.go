@@ -107,7 +107,7 @@ func (v *Version) add(i *reconcile.InstanceState) {
 	v.Total++
 	v.Sessions += i.Sessions
 	switch {
-	case i.TakesTraffic():
+	case i.GetsRequests():
 		v.Live++
 		v.Weight += i.Weight
 	case i.Phase == reconcile.PhaseDown:

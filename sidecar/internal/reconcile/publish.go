@@ -182,8 +182,10 @@ func (a *Agent) serviceState(svc plan.Service, want catalog.Service, h catalog.S
 	for i := range want.Untagged {
 		untagged[want.Untagged[i].Addr.String()] = true
 	}
+	isServed := slices.ContainsFunc(s.Instances, func(i InstanceState) bool { return i.TakesTraffic() && !i.Backup })
 	for i := range s.Instances {
 		inst := &s.Instances[i]
+		inst.Standby = isServed && inst.Backup && inst.TakesTraffic()
 		inst.Drain = drains[instanceKey{inst.Node, inst.ID}]
 		inst.Waiting = waiting[inst.Server]
 		if inst.Health == healthUnknown {
@@ -244,7 +246,7 @@ func (s *ServiceState) addServers(b plan.Backend, svc plan.Service, p plan.Plan,
 		}
 		st := InstanceState{
 			Server: srv.Name, Addr: srv.Addr.String(), Health: healthGone, Own: slices.Contains(svc.Operator, srv.Name),
-			Admin: srv.Admin.String(), Agent: srv.Agent.String(), Weight: srv.Weight, Sessions: srv.Sessions, Phase: phase(srv),
+			Admin: srv.Admin.String(), Agent: srv.Agent.String(), Weight: srv.Weight, Sessions: srv.Sessions, Phase: phase(srv), Backup: srv.Backup,
 		}
 		if st.Phase == PhaseStarting && was.wasUp(st.Server, st.Addr) {
 			st.Phase = PhaseDown

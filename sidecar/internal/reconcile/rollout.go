@@ -20,7 +20,7 @@ func rolloutState(r *catalog.Rollout, instances []InstanceState) *RolloutState {
 	all, weights := 0, make([]int, len(s.Shares))
 	for i := range instances {
 		inst := &instances[i]
-		if !inst.TakesTraffic() {
+		if !inst.GetsRequests() {
 			continue
 		}
 		all += inst.Weight

@@ -248,6 +248,8 @@ type InstanceState struct {
 	Phase    Phase     `json:"phase"`
 	Leaving  bool      `json:"leaving"`             // it has said so
 	RoleLost bool      `json:"role_lost,omitempty"` // Consul lists its instance, without a tag of the backend
+	Backup   bool      `json:"backup,omitempty"`    // HAProxy uses it only while no other server of the backend is up
+	Standby  bool      `json:"standby,omitempty"`   // it is up, and another that is no backup is, too
 	Own      bool      `json:"own,omitempty"`       // a server of the operator's own, that is left alone
 	Admin    string    `json:"admin,omitempty"`     // HAProxy's: ready, drain, maint
 	Agent    string    `json:"agent,omitempty"`     // agent check: enabled, disabled, or busy while an answer may still come

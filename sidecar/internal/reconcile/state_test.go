@@ -240,3 +240,32 @@ func TestState_ConsulHasNotAnswered_ServerIsNotCalledGone(t *testing.T) {
 		}
 	})
 }
+
+// A backup that is up gets no request while another server is up, and the state says so.
+func TestState_BackupOnStandby_SaysWhatItWaitsFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		spare := instance("b", 2)
+		spare.Backup = true
+		b := serving(t, true, instance("a", 1), spare)
+		b.passes(time.Second)
+		is := func() (standby bool, reason string, gets int) {
+			for _, i := range b.agent.State().Services[0].Instances {
+				if i.GetsRequests() {
+					gets++
+				}
+				if i.ID == "b" {
+					standby, reason = i.Standby, i.Reason
+				}
+			}
+			return standby, reason, gets
+		}
+		if standby, reason, gets := is(); !standby || reason != "it is a backup, used while no other server of the backend is up" || gets != 1 {
+			t.Errorf("beside one that is up: standby %v, %q, %d get requests", standby, reason, gets)
+		}
+		b.haproxy.with(func() { b.haproxy.nodes[addr(1)] = false; b.haproxy.server("api_nodes", "a").Up = false })
+		b.passes(time.Minute)
+		if standby, reason, gets := is(); standby || reason != "" || gets != 1 {
+			t.Errorf("alone: standby %v, %q, %d get requests", standby, reason, gets)
+		}
+	})
+}

@@ -203,8 +203,12 @@ func count(n int, what string) string {
 	return fmt.Sprintf("%d %ss", n, what)
 }
 
-// TakesTraffic reports whether HAProxy sends new requests to the instance.
+// TakesTraffic reports whether HAProxy would send new requests to the instance: it is up
+// with a weight. A backup that is on standby gets them only when no other server is up.
 func (i *InstanceState) TakesTraffic() bool { return i.Phase == PhaseUp && i.Weight > 0 }
+
+// GetsRequests reports whether HAProxy sends new requests to the instance now.
+func (i *InstanceState) GetsRequests() bool { return i.TakesTraffic() && !i.Standby }
 
 // isWanted reports whether Consul wants the instance in traffic, and no operator
 // keeps it out.
@@ -231,7 +235,7 @@ func (i *InstanceState) reason(running bool) string {
 		return "HAProxy does not run or cannot be read"
 	}
 	var parts []string
-	if !i.TakesTraffic() {
+	if !i.GetsRequests() {
 		parts = append(parts, i.outOfTraffic())
 	}
 	if w := waitWords[plan.WaitReason(i.Waiting)]; w != "" {
@@ -243,6 +247,8 @@ func (i *InstanceState) reason(running bool) string {
 // outOfTraffic is why HAProxy sends the instance no new request.
 func (i *InstanceState) outOfTraffic() string {
 	switch {
+	case i.Standby:
+		return "it is a backup, used while no other server of the backend is up"
 	case i.Phase == PhaseUp && i.ByShare:
 		return "the rollout gives it no share of the traffic"
 	case i.Phase == PhaseUp:

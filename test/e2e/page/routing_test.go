@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -64,6 +65,18 @@ frontends:
 		ID: "shop-2-1", Name: "shop-2", Address: "127.0.0.1", Port: 4000, Tags: []string{"pointsman-route=api.test/v1"},
 	}))
 	b.sees("a claim that is refused", `/Claims that are refused\s+shop-2 claims api.test\/v1 of frontend web: .*settings/.test(document.querySelector('#view .note')?.innerText)`)
+	s.must(s.consul.Client.Agent().ServiceRegister(&capi.AgentServiceRegistration{
+		ID: "shop-3-1", Name: "shop-3", Address: "127.0.0.1", Port: 4000, Tags: []string{"pointsman-route=three.test/"},
+	}))
+	b.sees("a route that waits for its first server", row("three.test/", `shop-3[^]*not led there yet: no server is up`))
+	s.must(lab.Until(s.ctx, 10*time.Second, "the same in a terminal", func() error {
+		out, err := exec.CommandContext(s.ctx, programs.Sidecar, "explain", "route", "three.test/", "--config", lb.Settings()).CombinedOutput()
+		if err == nil && !strings.Contains(string(out), "not applied yet") {
+			err = fmt.Errorf("explain route says %s", out)
+		}
+		return err
+	}))
+	s.must(s.consul.Client.Agent().ServiceDeregister("shop-3-1"))
 	b.sees("what happens else", `document.querySelector('#view').innerText.includes('Other requests get 404')`)
 	b.shoot("routes")
 	s.says(5, "api.test/v1, 1 segments taken off → api (settings)", "status")

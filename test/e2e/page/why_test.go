@@ -221,12 +221,14 @@ func TestWhy_EachReason_SameOnTheCommandLineAndOnThePage(t *testing.T) {
 		lab.Service{Name: "held"},
 		lab.Service{Name: "flapping", Extra: "    damping: {flaps: 1, min: 10m, max: 10m, forget: 1h}\n"},
 		lab.Service{Name: "agent", Extra: fmt.Sprintf("    server_options: agent-check agent-port %d agent-inter 200ms\n", agent.Addr().(*net.TCPAddr).Port)},
-		lab.Service{Name: "canary"},
+		lab.Service{Name: "canary"}, lab.Service{Name: "spare"},
 		lab.Service{Name: "full", Extra: "    slots: {force: true, min: 1, spare: 0}\n"},
 	)
 	w.must(err)
 	w.lbs = append(w.lbs, lb)
 	w.must(lb.SetExtra("addresses: {allow: [127.0.0.0/8]}\nreload: {debounce: 1m, max_delay: 10m}\n"))
+	w.instance("spare", "spare-1") // before the start: in slots, a backup takes a reload
+	spare := w.instance("spare", "spare-2", func(r *api.AgentServiceRegistration) { r.Meta = map[string]string{"backup": "true"} })
 	w.must(lb.Start(w.ctx))
 	w.browser = newBrowser(w.ctx, t)
 	asks := func(of string, at any, reason string) {
@@ -275,6 +277,9 @@ func TestWhy_EachReason_SameOnTheCommandLineAndOnThePage(t *testing.T) {
 	w.up("canary", "canary-1", "canary-2")
 	w.says(0, "", "rollout", "set", "canary", "1.0=100", "1.1=0")
 	asks("canary", aborted.at, "the rollout gives it no share of the traffic")
+
+	w.up("spare", "spare-1", "spare-2")
+	asks("spare", spare.at, "it is a backup, used while no other server of the backend is up")
 
 	w.browser.do("the service", chromedp.Navigate(lb.StatusURL()+"/#/service/api"))
 	w.browser.accessible("each phase")

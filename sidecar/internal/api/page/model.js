@@ -18,10 +18,10 @@ export const kinds = {
 export const healths = { critical: 'bad', warning: 'busy', maintenance: 'busy', gone: 'off' };
 
 // takes reports whether HAProxy sends new requests to an instance.
-export const takes = (i) => i.phase === 'up' && i.weight > 0;
+export const takes = (i) => i.phase === 'up' && i.weight > 0 && !i.standby;
 
 // isProblem reports whether an operator who looks for problems wants to see it.
-export const isProblem = (i) => !takes(i) || Boolean(i.reason) || Boolean(i.moves_to);
+export const isProblem = (i) => !i.standby && (!takes(i) || Boolean(i.reason)) || Boolean(i.moves_to);
 
 // argument names the server of an instance in a command to copy into a terminal. An ID is
 // what the registration says: it may hold what a shell runs, or be that of two.

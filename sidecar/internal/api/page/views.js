@@ -217,7 +217,7 @@ function instances(rows, svc, place) {
   return table('Instances', [['Instance'], ['Version'], ['Phase'], ['Address'], ['Weight', 'number'], ['Sessions', 'number'], ['Consul'], ['Why it gets no traffic, or waits', 'wide']],
     rows.map((i) => [
       [i.id || i.server, i.node && h('small', null, `on ${i.node}`), i.id && i.server !== i.id && h('small', null, `server ${i.server}`)],
-      i.version || h('span', { class: 'quiet' }, '–'), [pill(kinds[i.phase] ?? 'off', i.phase), i.leaving && h('small', null, 'leaving'), ' ', keep(i, svc, place)],
+      i.version || h('span', { class: 'quiet' }, '–'), [pill(kinds[i.phase] ?? 'off', i.phase), i.leaving && h('small', null, 'leaving'), i.backup && h('small', null, 'backup'), ' ', keep(i, svc, place)],
       [h('code', null, i.address), i.moves_to && h('small', null, `moves to ${i.moves_to}`)], number(i.weight), number(i.sessions), healths[i.health] ? pill(healths[i.health], i.health) : i.health,
       i.own ? 'as HAProxy decides: a server of the operator\'s own, left alone' : [i.reason, i.damped_until && [' (', span((new Date(i.damped_until) - Date.now()) / 1000), ' left)']],
     ]));
