@@ -249,10 +249,11 @@ func (b *backendPlan) takeOut() {
 	}
 }
 
-// countServing counts the servers in traffic that are to stay there.
+// countServing counts the servers in traffic that are to stay there as they are.
 func (b *backendPlan) countServing() (n int) {
 	for i := range b.servers {
-		if inst := b.bound[i]; inst != nil && b.role(inst) == in && inst.Weight > 0 && isAvailable(&b.servers[i]) {
+		s, inst := &b.servers[i], b.bound[i]
+		if inst != nil && b.role(inst) == in && inst.Weight > 0 && isAvailable(s) && s.Addr == inst.Addr {
 			n++
 		}
 	}
