@@ -245,15 +245,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	defer compare.Stop()
 	for {
 		w := a.wake(ctx, timer.C, compare.C)
-		for _, r := range w.releases {
-			a.doRelease(r) // also now: a client waits for the answer
-		}
-		for _, o := range w.orders {
-			a.takeOrder(o)
-		}
-		if w.drains != nil {
-			a.noteDrains(*w.drains)
-		}
+		a.takeOrders(w) // also now: a client waits for the answer
 		if w.written != nil {
 			a.noteWritten(ctx, *w.written)
 		}
@@ -295,6 +287,19 @@ func (a *Agent) Run(ctx context.Context) error {
 		again := a.pass(ctx)
 		a.ticked.Store(time.Now().UnixNano())
 		timer.Reset(again)
+	}
+}
+
+// takeOrders does what operators ask for.
+func (a *Agent) takeOrders(w wake) {
+	for _, r := range w.releases {
+		a.doRelease(r)
+	}
+	for _, o := range w.orders {
+		a.takeOrder(o)
+	}
+	if w.drains != nil {
+		a.noteDrains(*w.drains)
 	}
 }
 

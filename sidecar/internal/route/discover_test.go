@@ -220,9 +220,9 @@ func TestDiscover_RouteLeavesTheSettings_ItsServiceStaysTheOwnerIfItClaims(t *te
 		said []route.Candidate
 		want string
 	}{
-		"it claims":     {[]route.Candidate{early, says("own", 9, "route=set.test")}, "own"},
-		"it does not":   {[]route.Candidate{early, says("own", 9)}, "svc-a"},
-		"nobody claims": {[]route.Candidate{says("own", 9)}, ""},
+		"it claims":   {[]route.Candidate{early, says("own", 9, "route=set.test")}, "own"},
+		"it does not": {[]route.Candidate{early, says("own", 9)}, "svc-a"},
+		"none claims": {[]route.Candidate{says("own", 9)}, ""},
 	} {
 		found, _ := route.Discover(rules, noon, true, route.Found{}, c.said)
 		owner := ""
