@@ -20,7 +20,7 @@ read -r -a pairs <<<"${PAIRS:-2.6+1.8 2.6+1.22 3.0+1.22 3.2+1.22 3.4+1.22}"
 readonly on_haproxy="./sidecar/internal/haproxy ./sidecar/internal/render"
 readonly options='-run=TestServerOptions|TestRollingDeployment|TestAgentCheck|TestOperatorServer|TestStaticBalance|TestPolicy_'
 whole=''
-[[ ${QUICK:-} != 1 ]] || whole='-run=TestADeployment|TestAllNodesStopped|TestARestarted|TestChangesMadeByHand|TestAServiceIsAdded|Hostile|TestATunnel|TestAReloadInTheMiddle|TestAFrozen|TestCertificates_|TestSticky_|TestRoutes_'
+[[ ${QUICK:-} != 1 ]] || whole='-run=TestADeployment|TestAllNodesStopped|TestARestarted|TestChangesMadeByHand|TestAServiceIsAdded|Hostile|TestATunnel|TestAReloadInTheMiddle|TestAFrozen|TestCertificates_|TestSticky_|TestRoutes_|TestPause_|TestDiscover_HundredServices'
 readonly whole
 readonly on_consul="./sidecar/internal/consul ./sidecar/internal/consultest ./sidecar/internal/daemon ./sidecar/internal/cli ./registrator/..."
 

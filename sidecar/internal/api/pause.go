@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"strings"
 	"time"
@@ -17,6 +18,11 @@ type Paused func(ctx context.Context, service string) (p sidecarapi.Pause, isKno
 // gives the body of the answer. isRefused is true where the service cannot be paused, and
 // where others have changed its pause at the same time.
 type SetPause func(ctx context.Context, service string, hold time.Duration, reason string) (body any, isRefused bool, err error)
+
+// InvalidError is an error of the request itself: it is answered with 400.
+type InvalidError struct{ Err error }
+
+func (e *InvalidError) Error() string { return e.Err.Error() }
 
 // paused answers /api/v1/pauses/{service}.
 func paused(name string, read Paused) http.Handler {
@@ -63,7 +69,10 @@ func setPause(byToken bool, set SetPause) action {
 		ctx, cancel := context.WithTimeout(r.Context(), sidecarapi.ActionTimeout)
 		defer cancel()
 		body, isRefused, err := set(ctx, service, hold, r.URL.Query().Get("reason"))
+		_, isInvalid := errors.AsType[*InvalidError](err)
 		switch {
+		case isInvalid:
+			writeJSON(w, http.StatusBadRequest, problem{err.Error()})
 		case isRefused:
 			writeJSON(w, http.StatusConflict, problem{err.Error()})
 		case err != nil:

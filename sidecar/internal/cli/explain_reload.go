@@ -137,7 +137,7 @@ func explainReload(w io.Writer, s *reconcile.State, events []event.Event, now ti
 func requestText(q reconcile.ReloadRequest) string {
 	text := fmt.Sprintf("by %s at %s: %s", q.By, q.At.Format(time.RFC3339), strings.ReplaceAll(string(q.Status), "_", " "))
 	if q.Error != "" {
-		text += ", previous configuration still active: " + q.Error
+		text += ": " + q.Error
 	}
 	return text
 }

@@ -45,7 +45,7 @@ func TestExplainReload_EachWait_IsSaidWithItsEnd(t *testing.T) {
 		}), []string{"backend shop, not at runtime: profile web has sticky.cookie", "backend cart, not at runtime: HAProxy: ·[2Jtaken"}},
 		"an operator's request": {after(func(r *reconcile.ReloadState) {
 			r.Pending = string(plan.Requested)
-		}), []string{"due, requested: an operator asked for it", "by bob·[2J at 2026-11-29T12:00:00Z: failed, previous configuration still active: line 7", "by ann@lb0 at 2026-11-29T12:00:00Z: under way\n"}},
+		}), []string{"due, requested: an operator asked for it", "by bob·[2J at 2026-11-29T12:00:00Z: failed: line 7", "by ann@lb0 at 2026-11-29T12:00:00Z: under way\n"}},
 		"the loop": {due, []string{"the next look at HAProxy"}},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -40,15 +40,15 @@ may run. The service needs the setting pause.max. The command runs anywhere that
 Consul and the sidecars; its token needs key:write below %s. A service that is
 paused gets the new deadline.
 
-If that does not come to pass within --wait on every load balancer, the pause is ended,
-unless the service was paused before. With --wait 0s the command returns once the pause is
-recorded, and asks no sidecar. Without a name the sidecar of this load balancer tells which
+If that does not come to pass within --wait on every load balancer, the pause is ended; one
+that was there before is there again. With --wait 0s the command returns once the pause is
+recorded, and asks no load balancer. Without a name the sidecar of this load balancer tells which
 services are paused.
 
-Exit codes: %d no server has a request any more, %d failed, %d invalid arguments, %d the
+Exit codes: %d no server has a request any more (with --wait 0s: recorded), %d failed, %d invalid arguments, %d the
 pause was changed by others at the same time and nothing was done, 128+n ended by signal n.`, pause.Prefix, ExitOK, ExitFailure, ExitUsage, ExitLocked),
 		Args:              cobra.MaximumNArgs(1),
-		ValidArgsFunction: completeServices(env),
+		ValidArgsFunction: completeFromConsul(env, false, registeredServices),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				return listPauses(cmd, env, o.json)
@@ -59,7 +59,7 @@ pause was changed by others at the same time and nothing was done, 128+n ended b
 	}
 	f := cmd.Flags()
 	f.DurationVar(&o.hold, "hold", 30*time.Second, fmt.Sprintf("time until requests go on by themselves, 1s to %s; requests that wait for longer than pause.max get 503", pause.MaxHold))
-	f.DurationVar(&o.wait, "wait", 10*time.Second, "longest wait until no server has a request of the service; 0s does not wait")
+	f.DurationVar(&o.wait, "wait", 10*time.Second, "longest wait until no server has a request of the service, at most half of --hold by default; 0s does not wait")
 	f.StringVar(&o.reason, "reason", "", "why, for others")
 	f.BoolVar(&o.json, "json", false, "print JSON")
 	o.flags(f)
@@ -73,9 +73,10 @@ func resumeCommand(env Env) *cobra.Command {
 		Short: "End what \"pause\" began: the requests of a service go on",
 		Long: `End what "pause" began: the requests that wait go on within a second, on all load balancers.
 The command returns once that is recorded in Consul. A service that is not paused stays as it
-is.`,
+is. Exit codes: 0 done, or not paused; 1 failed; 2 invalid arguments; 8 changed by others at
+the same time.`,
 		Args:              cobra.ExactArgs(1),
-		ValidArgsFunction: completeServices(env),
+		ValidArgsFunction: completeFromConsul(env, false, registeredServices),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			_, store, err := newPauseStore(cmd, env)
 			if err != nil {
@@ -87,17 +88,24 @@ is.`,
 			case err != nil:
 				return pauseError(err)
 			case asJSON:
-				return failure(json.NewEncoder(env.Stdout).Encode(is))
+				return failure(json.NewEncoder(env.Stdout).Encode(resumedService{args[0], was != is, is}))
 			case was == is:
 				_, err = fmt.Fprintf(env.Stdout, "%s was not paused\n", catalog.Printable(args[0]))
 			default:
-				_, err = fmt.Fprintf(env.Stdout, "%s goes on, after %s\n", catalog.Printable(args[0]), is.ModifiedAt.Sub(was.ModifiedAt))
+				_, err = fmt.Fprintf(env.Stdout, "%s goes on\n", catalog.Printable(args[0]))
 			}
 			return failure(err)
 		},
 	}
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print the document as JSON")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
+}
+
+// resumedService is the outcome of resume for scripts.
+type resumedService struct {
+	Service  string          `json:"service"`
+	Ended    bool            `json:"ended"` // a pause; else the service was not paused
+	Document *pause.Document `json:"document"`
 }
 
 func newPauseStore(cmd *cobra.Command, env Env) (config.Config, pause.Store, error) {
@@ -119,12 +127,26 @@ func pauseError(err error) error {
 	return failure(err)
 }
 
+// runPause pauses the service. What a signal cuts short ends with the signal's exit code.
 func runPause(cmd *cobra.Command, env Env, o *pauseOptions) error {
+	ctx, caught := interruptible(cmd.Context())
+	defer caught.stop()
+	err := pauseUntil(ctx, cmd, env, o)
+	if n := caught.signal(); n != 0 && err != nil {
+		return &exitError{code: 128 + int(n), err: err}
+	}
+	return err
+}
+
+func pauseUntil(ctx context.Context, cmd *cobra.Command, env Env, o *pauseOptions) error {
+	if !cmd.Flags().Changed("wait") {
+		o.wait = min(o.wait, o.hold/2)
+	}
 	errWait := error(nil)
 	if o.wait < 0 || o.wait >= o.hold {
 		errWait = fmt.Errorf("--wait %s: must be 0s or more, and less than --hold %s", o.wait, o.hold)
 	}
-	if err := errors.Join(named("hold", pause.CheckHold(o.hold)), errWait); err != nil {
+	if err := errors.Join(named("hold", pause.CheckHold(o.hold)), named("reason", pause.CheckText(o.reason)), errWait); err != nil {
 		return &exitError{code: ExitUsage, err: err}
 	}
 	cfg, store, err := newPauseStore(cmd, env)
@@ -132,8 +154,6 @@ func runPause(cmd *cobra.Command, env Env, o *pauseOptions) error {
 		return err
 	}
 	defer store.KV.Close()
-	ctx, caught := interruptible(cmd.Context())
-	defer caught.stop()
 	w := &pauseWait{service: o.service}
 	if o.wait > 0 {
 		if err := w.reach(cfg, env, &o.sidecarOptions); err != nil {
@@ -149,32 +169,32 @@ func runPause(cmd *cobra.Command, env Env, o *pauseOptions) error {
 		return pauseError(err)
 	}
 	began := time.Now()
-	err = w.await(ctx, is.Until, o.wait)
-	if err != nil && !was.IsPaused(is.ModifiedAt) {
-		err = fmt.Errorf("%w; %s", err, endPause(ctx, store, is, deployer(env)))
-	}
-	if n := caught.signal(); n != 0 {
-		printError(env.Stderr, err)
-		return &exitError{code: 128 + int(n)}
-	}
-	if err != nil {
-		return failure(err)
+	if err := w.await(ctx, is.Until, o.wait); err != nil {
+		return failure(fmt.Errorf("%w; %s", err, takeBack(ctx, store, was, is, deployer(env))))
 	}
 	return failure(w.print(env.Stdout, is, time.Since(began), o.json))
 }
 
-// endPause ends a pause that has failed, unless others have changed it, and says so.
-func endPause(ctx context.Context, store pause.Store, is *pause.Document, by string) string {
+// takeBack ends a pause that has failed, unless others have changed it, and says so. The one
+// before it is there again.
+func takeBack(ctx context.Context, store pause.Store, was, is *pause.Document, by string) string {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), sidecarapi.ActionTimeout)
 	defer cancel()
 	_, _, err := store.Change(ctx, is.Service, func(d *pause.Document) (*pause.Document, error) {
 		if !d.ModifiedAt.Equal(is.ModifiedAt) || d.ModifiedBy != is.ModifiedBy {
 			return nil, &pause.ChangedError{Service: is.Service, Is: d}
 		}
-		return d.Resume(by, time.Now()), nil
+		now := time.Now()
+		if rest := was.Until.Sub(now); pause.CheckHold(rest) == nil {
+			return d.Pause(by, was.Reason, now, rest), nil
+		}
+		return d.Resume(by, now), nil
 	})
-	if err != nil {
-		return fmt.Sprintf("the pause is not ended: %v", err)
+	switch {
+	case err != nil:
+		return fmt.Sprintf("the pause is not ended, requests wait until %s: %v", is.Until.Local().Format(time.TimeOnly), err)
+	case was.IsPaused(time.Now()):
+		return "still paused until " + was.Until.Local().Format(time.TimeOnly) + ", as before"
 	}
 	return "the pause is ended"
 }
@@ -199,9 +219,10 @@ func (w *pauseWait) print(out io.Writer, is *pause.Document, waited time.Duratio
 	if asJSON {
 		return json.NewEncoder(out).Encode(all)
 	}
-	text := fmt.Sprintf("%s is paused until %s", catalog.Printable(is.Service), is.Until.Local().Format(time.TimeOnly))
+	until := is.Until.Local().Format(time.TimeOnly)
+	text := fmt.Sprintf("pause of %s recorded until %s; no load balancer was asked", catalog.Printable(is.Service), until)
 	if len(w.seen) > 0 {
-		text += fmt.Sprintf("; no request is at a server of %d load balancers; waiting requests: %d", len(w.seen), waiting)
+		text = fmt.Sprintf("%s is paused until %s", catalog.Printable(is.Service), until) + fmt.Sprintf("; no request is at a server of %d load balancers; waiting requests: %d", len(w.seen), waiting)
 	}
 	_, err := fmt.Fprintln(out, text)
 	return err

@@ -11,7 +11,10 @@ import (
 	"time"
 
 	"github.com/pointsman/pointsman/registrator/sidecarapi"
+	"github.com/pointsman/pointsman/sidecar/internal/consul"
+	"github.com/pointsman/pointsman/sidecar/internal/consultest"
 	"github.com/pointsman/pointsman/sidecar/internal/deploy"
+	"github.com/pointsman/pointsman/sidecar/internal/pause"
 	"github.com/pointsman/pointsman/sidecar/internal/reconcile"
 )
 
@@ -110,5 +113,78 @@ func TestPauseWait_LoadBalancersMissing_Fails(t *testing.T) {
 	}
 	if err := w.check(t.Context()); err == nil || err.Error() != "Consul is away" {
 		t.Errorf("with none: %v", err)
+	}
+}
+
+// A pause that fails leaves what was there before, and says so.
+func TestPause_Fails_TheOneBeforeIsThereAgain(t *testing.T) {
+	kv, err := consul.NewKV(consul.Options{Address: consultest.NewFake(t).Address()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer kv.Close()
+	store := pause.Store{KV: kv}
+	for _, c := range []struct {
+		service string
+		before  time.Duration // its hold; 0: not paused
+		words   string
+	}{
+		{"free", 0, "the pause is ended"},
+		{"held", time.Minute, "still paused until "},
+	} {
+		if c.before > 0 {
+			if _, _, err := store.Change(t.Context(), c.service, pause.Change("ann", "first", c.before, time.Now())); err != nil {
+				t.Fatal(err)
+			}
+		}
+		was, is, err := store.Change(t.Context(), c.service, pause.Change("bob", "second", 5*time.Minute, time.Now()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := takeBack(t.Context(), store, was, is, "bob"); !strings.HasPrefix(got, c.words) {
+			t.Errorf("%s: %q, want %q", c.service, got, c.words)
+		}
+		now, _, err := store.Read(t.Context(), c.service)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if rest := time.Until(now.Until); c.before == 0 && rest > 0 || c.before > 0 && (rest > c.before || rest < c.before/2 || now.Reason != "first") {
+			t.Errorf("%s: %+v", c.service, now)
+		}
+	}
+}
+
+func TestPauseAndResume_WithoutSidecars_SayWhatTheyDid(t *testing.T) {
+	file := settingsFile(t, "services: [{name: api}]\nconsul: {address: "+consultest.NewFake(t).Address()+"}\n")
+	for _, c := range []struct {
+		args, out, errs string
+		code            int
+	}{
+		{"resume api --json", `{"service":"api","ended":false,`, "", ExitOK},
+		{"resume api", "api was not paused\n", "", ExitOK},
+		{"pause api --hold 10s --wait 0s", "pause of api recorded until ", "", ExitOK},
+		{"pause api --hold 20m", "", "--hold: 20m0s, want 1s to 10m0s", ExitUsage},
+		{"pause api --wait 40s", "", "--wait 40s: must be 0s or more, and less than --hold 30s", ExitUsage},
+		{"pause api --hold 2s", "", "api was not paused: 0 load balancers are registered", ExitFailure},
+		{"pause api --reason \x01", "", "--reason:", ExitUsage},
+		{"resume api --json", `{"service":"api","ended":true,`, "", ExitOK},
+	} {
+		var out, errs strings.Builder
+		code := Run(t.Context(), Env{Args: append(strings.Fields(c.args), "--config", file), Hostname: "lb0", Stdout: &out, Stderr: &errs})
+		if code != c.code || !strings.HasPrefix(out.String(), c.out) || !strings.Contains(errs.String(), c.errs) {
+			t.Errorf("%s: %d %q %q, want %d %q %q", c.args, code, out.String(), errs.String(), c.code, c.out, c.errs)
+		}
+	}
+}
+
+// 2 is for arguments and settings, of which nothing was done.
+func TestRenderAndPlan_ConsulAway_ExitWith1(t *testing.T) {
+	file := settingsFile(t, "services: [{name: api}]\nconsul: {address: '127.0.0.1:1'}\nhaproxy: {config: "+t.TempDir()+"/haproxy.cfg, socket: "+t.TempDir()+"/none.sock}\n")
+	for _, command := range []string{"render", "plan"} {
+		var out, errs strings.Builder
+		code := Run(t.Context(), Env{Args: []string{command, "--config", file}, Hostname: "lb0", Stdout: &out, Stderr: &errs})
+		if code != ExitFailure || !strings.Contains(errs.String(), "connection refused") {
+			t.Errorf("%s: %d %q, want %d", command, code, errs.String(), ExitFailure)
+		}
 	}
 }

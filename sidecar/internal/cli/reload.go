@@ -76,8 +76,11 @@ func requestReload(cmd *cobra.Command, env Env, wait time.Duration, asJSON bool)
 	}
 	switch {
 	case is.Status == reconcile.RequestFailed:
-		return failure(fmt.Errorf("reload failed, previous configuration still active: %s", visible(is.Error)))
+		return failure(fmt.Errorf("reload failed: %s", visible(is.Error)))
 	case is.Status != reconcile.RequestDone && wait > 0:
+		if is.Status == reconcile.RequestUnderWay {
+			return failure(fmt.Errorf("not reloaded within %s, still under way", wait))
+		}
 		return failure(fmt.Errorf("not reloaded within %s, still due; waits for %s", wait, visible(waitsFor)))
 	case asJSON:
 		return nil

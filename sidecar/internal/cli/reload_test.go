@@ -37,7 +37,7 @@ func TestReload_EachEnd_IsToldWithItsExitCode(t *testing.T) {
 		out, words string
 	}{
 		"done":            {then: mine(reconcile.RequestDone, ""), out: "lb0: HAProxy reloaded, 1.5s after the request\n"},
-		"failed":          {then: mine(reconcile.RequestFailed, "[ALERT] haproxy.cfg:3: unknown keyword\x1b[2J"), code: 1, words: "previous configuration still active: [ALERT] haproxy.cfg:3: unknown keyword·[2J"},
+		"failed":          {then: mine(reconcile.RequestFailed, "[ALERT] haproxy.cfg:3: unknown keyword\x1b[2J"), code: 1, words: "reload failed: [ALERT] haproxy.cfg:3: unknown keyword·[2J"},
 		"old workers":     {then: mine(reconcile.RequestDue, ""), reloads: reconcile.ReloadState{Pending: "requested", WaitsFor: "old workers"}, args: "--wait 300ms", code: 1, words: "not reloaded within 300ms, still due; waits for old workers"},
 		"not waited for":  {args: "--wait 0s", out: "lb0: reload due\n"},
 		"as JSON":         {then: mine(reconcile.RequestDone, ""), args: "--json", out: `{"load_balancer":"lb0","number":2,"by":"ann@lb0","at":"2026-11-29T12:00:00.000000123Z","status":"done","ended":"2026-11-29T12:00:01.500000123Z"}` + "\n"},

@@ -36,7 +36,7 @@ not write is replaced only with --adopt.`,
 			}
 			content, err := daemon.RenderedOnce(cmd.Context(), cfg, offline)
 			if err != nil {
-				return err
+				return failure(err)
 			}
 			if write {
 				return writeOnce(cmd.Context(), env, cfg, content)

@@ -231,7 +231,7 @@ func (d *Daemon) isPaused(service string) bool {
 
 // pauseReader tells the API how far a pause is. The state is read before the requests are
 // counted: none that HAProxy has let through before it had the pause is missing.
-func pauseReader(name string, state func() *reconcile.State, canPause func(backend string) bool, held func(context.Context, []string) (haproxy.Held, error)) api.Paused {
+func pauseReader(name string, seesOldWorkers bool, state func() *reconcile.State, canPause func(backend string) bool, held func(context.Context, []string) (haproxy.Held, error)) api.Paused {
 	turn := make(chan struct{}, 1) // HAProxy's runtime socket takes few connections
 	return func(ctx context.Context, service string) (sidecarapi.Pause, bool, error) {
 		select {
@@ -255,8 +255,11 @@ func pauseReader(name string, state func() *reconcile.State, canPause func(backe
 			if svc.Pause != nil {
 				p.Until, p.Problem = svc.Pause.Until, cmp.Or(p.Problem, svc.Pause.Problem)
 			}
-			if !canPause(svc.Backend) {
+			switch {
+			case !canPause(svc.Backend):
 				p.Problem = reconcile.CannotPause
+			case !seesOldWorkers:
+				p.Problem = cmp.Or(p.Problem, "haproxy.master_socket is not set: requests in old workers cannot be counted")
 			}
 		}
 		if len(backends) == 0 {
@@ -273,7 +276,10 @@ func (d *Daemon) pauseSetter(store pause.Store) api.SetPause {
 	by := "API of " + d.started.Name
 	return func(ctx context.Context, service string, hold time.Duration, reason string) (any, bool, error) {
 		if hold > 0 {
-			if err := d.mayPause(service, hold); err != nil {
+			if err := errors.Join(pause.CheckHold(hold), pause.CheckText(reason)); err != nil {
+				return nil, false, &api.InvalidError{Err: err}
+			}
+			if err := d.mayPause(service); err != nil {
 				return nil, true, err
 			}
 		}
@@ -292,10 +298,7 @@ type PauseChanged struct {
 }
 
 // mayPause refuses what this load balancer would not do.
-func (d *Daemon) mayPause(service string, hold time.Duration) error {
-	if err := pause.CheckHold(hold); err != nil {
-		return fmt.Errorf("hold: %w", err)
-	}
+func (d *Daemon) mayPause(service string) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for _, of := range d.set.Pauses.Backends {

@@ -31,7 +31,7 @@ func TestPauseReader_BackendsOfTheService_AllMustHaveIt(t *testing.T) {
 		{Name: "web", Backend: "web"},
 	}}
 	var asked []string
-	read := pauseReader("lb0", func() *reconcile.State { return state }, func(b string) bool { return b != "web" }, func(_ context.Context, backends []string) (haproxy.Held, error) {
+	read := pauseReader("lb0", true, func() *reconcile.State { return state }, func(b string) bool { return b != "web" }, func(_ context.Context, backends []string) (haproxy.Held, error) {
 		asked = backends
 		return haproxy.Held{AtServers: 1, Waiting: 2, Attempts: 3}, nil
 	})

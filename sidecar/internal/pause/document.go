@@ -2,7 +2,7 @@
 // Consul, and follows them.
 //
 // Its invariant: a pause has a deadline, and no document makes requests wait for longer than
-// MaxHold from when it is read. It imports catalog and consul; cli imports it.
+// MaxHold from when it is read.
 package pause
 
 import (
@@ -99,11 +99,19 @@ func (d *Document) check(service string) error {
 		}
 	}
 	for _, t := range []struct{ key, text string }{{"reason", d.Reason}, {"modified_by", d.ModifiedBy}} {
-		if len(t.text) > maxText || !utf8.ValidString(t.text) || strings.ContainsFunc(t.text, func(r rune) bool { return r < ' ' || r == 0x7f }) {
-			errs = append(errs, fmt.Errorf("%s: %.40q, want at most %d bytes without control characters", t.key, t.text, maxText))
+		if err := CheckText(t.text); err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", t.key, err))
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// CheckText refuses a text that is too long, or has control characters.
+func CheckText(s string) error {
+	if len(s) > maxText || !utf8.ValidString(s) || strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r == 0x7f }) {
+		return fmt.Errorf("%.40q, want at most %d bytes without control characters", s, maxText)
+	}
+	return nil
 }
 
 // CheckHold refuses a time from the beginning of a pause to its deadline that is out of

@@ -388,7 +388,7 @@ func (a *Agent) pass(ctx context.Context) time.Duration {
 	again := time.Hour // everything is compared before
 	switch {
 	case errors.Is(err, plan.ErrNotRunning):
-		a.reloads.move(RequestDue, RequestFailed, errStopped)
+		a.reloads.move(RequestDue, RequestFailed, a.known.observed.PID, errStopped)
 		again = min(again, a.syncFile(ctx, p), notRunningAgain)
 	case err != nil:
 		again = a.trouble.retry.next(a.jitter)

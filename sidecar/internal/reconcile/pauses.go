@@ -187,6 +187,8 @@ func (v *Verdict) pause(s *ServiceState) {
 	case p.Until.IsZero():
 	case p.Problem != "":
 		v.addTo(Degraded, s.Name, s.Backend, "pause not applied: "+p.Problem)
+	case p.Applied.IsZero():
+		v.addTo(Behind, s.Name, s.Backend, "pause not applied yet")
 	default:
 		v.addTo(InStep, s.Name, s.Backend, fmt.Sprintf("paused until %s by %s: new requests wait", p.Until.Format(time.TimeOnly), catalog.Printable(p.ModifiedBy)))
 	}

@@ -174,7 +174,7 @@ func (a *Agent) tendReload(ctx context.Context, p plan.Plan) time.Duration {
 		max: oldWorkerLimits{a.set.MaxOldWorkers, a.set.MaxOldWorkersMemory}, began: now,
 	}
 	r.reset = false
-	r.move(RequestDue, RequestUnderWay, nil)
+	r.move(RequestDue, RequestUnderWay, 0, nil)
 	a.files.current = false
 	go func(l reload) {
 		a.reload(ctx, &l)
@@ -338,7 +338,7 @@ func (a *Agent) noteReload(ctx context.Context, l *reload) {
 	case ctx.Err() != nil: // it fails for that
 		return
 	case l.held != "":
-		r.move(RequestUnderWay, RequestDue, nil)
+		r.move(RequestUnderWay, RequestDue, 0, nil)
 		a.noteHeld(l)
 		return
 	}
@@ -355,7 +355,7 @@ func (a *Agent) noteReload(ctx context.Context, l *reload) {
 	}
 	isNewest := l.renderer == a.set.Renderer
 	if err != nil && !l.isWritten && isNewest && a.isolate(err) {
-		r.move(RequestUnderWay, RequestDue, nil)
+		r.move(RequestUnderWay, RequestDue, 0, nil)
 		return // it is planned again, without what was wrong
 	}
 	isolated := false
@@ -367,11 +367,11 @@ func (a *Agent) noteReload(ctx context.Context, l *reload) {
 	r.last, r.lastReason, r.lastFor, r.err, r.errMarker = time.Now(), l.reason, l.causes, err, l.renderer.Marker()
 	r.notBefore = r.last.Add(a.set.ReloadInterval)
 	if err != nil {
-		r.move(RequestUnderWay, RequestFailed, err)
+		r.move(RequestUnderWay, RequestFailed, l.pid, err)
 		a.noteReloadFailed(l, isolated)
 		return
 	}
-	r.move(RequestUnderWay, RequestDone, nil)
+	r.move(RequestUnderWay, RequestDone, 0, nil)
 	r.succeeded++
 	if len(a.isolated.left) == 0 {
 		r.unforeseen = 0

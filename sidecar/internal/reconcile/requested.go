@@ -27,6 +27,8 @@ type ReloadRequest struct {
 	Status RequestStatus `json:"status"`
 	Ended  time.Time     `json:"ended,omitzero"`
 	Error  string        `json:"error,omitempty"` // HAProxy's words, of one that failed
+
+	pid int // of the worker that served when it failed
 }
 
 // HasEnded reports whether the request was done or has failed.
@@ -112,14 +114,14 @@ func (r *reloadKeeper) isRequested() bool {
 }
 
 // move gives the requests of one status another.
-func (r *reloadKeeper) move(from, to RequestStatus, err error) {
+func (r *reloadKeeper) move(from, to RequestStatus, pid int, err error) {
 	for i := range r.requests {
 		q := &r.requests[i]
 		if q.Status != from {
 			continue
 		}
 		if q.Status, q.Error = to, text(err); q.HasEnded() {
-			q.Ended = time.Now().UTC()
+			q.Ended, q.pid = time.Now().UTC(), pid
 		}
 	}
 }

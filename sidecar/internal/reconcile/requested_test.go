@@ -195,6 +195,9 @@ func TestRequestReload_NoHAProxy_IsRefusedOrFails(t *testing.T) {
 		if n := len(b.since(b.began)); n != 0 {
 			t.Errorf("%d reloads of a HAProxy that has just loaded its file", n)
 		}
+		if v := b.agent.State().Verdict(); v.Status != reconcile.InStep {
+			t.Errorf("HAProxy has loaded its file, and the verdict has %+v", v)
+		}
 	})
 }
 

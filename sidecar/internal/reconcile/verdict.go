@@ -71,7 +71,7 @@ func (s *State) Verdict() Verdict {
 			text += ", waits for " + r.WaitsFor
 		}
 		v.add(Behind, text)
-	} else if q := s.Requested(); q.Status == RequestFailed && !r.Last.After(q.Ended) {
+	} else if q := s.Requested(); q.Status == RequestFailed && q.pid == s.HAProxy.PID { // another worker has loaded the file since
 		v.add(Degraded, fmt.Sprintf("reload requested by %s failed, previous configuration still active: %s", q.By, q.Error))
 	}
 	for i := range s.Services {
