@@ -339,7 +339,9 @@ func (o *Overlay) take(entries []consul.Entry, err error) {
 		o.entries[e.Key] = e
 	}
 	isFirst := !o.read
-	o.err, o.read, o.without = nil, true, false
+	if o.err, o.without = nil, false; isFirst {
+		o.reveal()
+	}
 	if o.learn() || isFirst {
 		o.source.Wake()
 	}
@@ -419,10 +421,17 @@ func (o *Overlay) isPatienceOver() bool {
 // giveUp uses the instances with their own weights. The caller holds mu.
 func (o *Overlay) giveUp() {
 	o.log.Warn("instances used without rollouts, these cannot be read", "error", o.err)
-	o.read, o.without = true, true
+	o.without = true
+	o.reveal()
+	o.source.Wake()
+}
+
+// reveal lets the instances be known. That is a change of each service, also where Consul
+// answered for it long ago: nothing was known of it until now. The caller holds mu.
+func (o *Overlay) reveal() {
+	o.read = true
 	now := time.Now()
 	for name := range o.backends {
 		o.changed[name] = now
 	}
-	o.source.Wake()
 }

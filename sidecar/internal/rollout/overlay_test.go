@@ -143,6 +143,23 @@ func TestOverlay_InvalidDocument_LoggedOnce(t *testing.T) {
 	}
 }
 
+// Instances that Consul told of before the documents were read are news when these are. The
+// agent must see who leaves among them.
+func TestOverlay_FirstRead_IsAChangeOfEachService(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newOverlayScene(t)
+		time.Sleep(time.Second) // Consul answers for the services meanwhile
+		answered := time.Now()
+		time.Sleep(time.Second)
+		s.answer()
+		for _, backend := range []string{"api", "web"} {
+			if at := s.Health(backend).Changed; !at.After(answered) {
+				t.Errorf("%s changed at %v, and was known only after %v", backend, at, answered)
+			}
+		}
+	})
+}
+
 // Consul has lost its data while it was away, and an operator has written a document again.
 func TestOverlay_OtherDocumentAtTheSameIndex_IsTaken(t *testing.T) {
 	s := newOverlayScene(t)

@@ -162,9 +162,7 @@ func (s *sidecar) noteDocuments(entries map[string]kv.Entry) {
 			}
 		}
 		s.view.fresh[svc.Name] = true
-		if !isFirst { // else its instances are known since just now
-			s.expects(svc.Name)
-		}
+		s.expects(svc.Name)
 	}
 	s.overlay.entries = entries
 }
