@@ -18,7 +18,7 @@ read -r -a pairs <<<"${PAIRS:-2.6+1.8 2.6+1.22 3.0+1.22 3.2+1.22 3.4+1.22}"
 # The programs that these start are what the versions are about. An old Consul is
 # tried on all that speaks to it, an HAProxy on all that speaks to one.
 readonly on_haproxy="./sidecar/internal/haproxy ./sidecar/internal/render"
-readonly options='-run=TestServerOptions|TestRollingDeployment|TestAgentCheck|TestOperatorServer|TestStaticBalance|TestPolicy_'
+readonly options='-run=TestServerOptions|TestRollingDeployment|TestAgentCheck|TestOperatorServer|TestStaticBalance|TestPolicy_|TestBackend_'
 whole=''
 [[ ${QUICK:-} != 1 ]] || whole='-run=TestADeployment|TestAllNodesStopped|TestARestarted|TestChangesMadeByHand|TestAServiceIsAdded|Hostile|TestATunnel|TestAReloadInTheMiddle|TestAFrozen|TestCertificates_|TestSticky_|TestRoutes_|TestPause_|TestDiscover_HundredServices'
 readonly whole

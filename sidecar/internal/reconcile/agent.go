@@ -389,8 +389,11 @@ func (a *Agent) pass(ctx context.Context) time.Duration {
 	switch {
 	case errors.Is(err, plan.ErrNotRunning):
 		a.reloads.move(RequestDue, RequestFailed, a.known.observed.PID, errStopped)
+		a.routes.forget()
+		a.pauses = pauseKeeper{logged: a.pauses.logged}
 		again = min(again, a.syncFile(ctx, p), notRunningAgain)
 	case err != nil:
+		a.routes.forget()
 		again = a.trouble.retry.next(a.jitter)
 	default:
 		// A reload that is due comes first: it writes the file, too.

@@ -174,6 +174,7 @@ func (k *observedCache) take(o plan.Observed, asked []string) {
 		clear(k.refuses)
 		clear(k.adds)
 		clear(k.static)
+		clear(k.whole)
 	}
 	if k.observed.Backends == nil {
 		k.observed.Backends = map[string]plan.Backend{}

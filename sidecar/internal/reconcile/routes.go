@@ -51,6 +51,10 @@ func (r *routeKeeper) expect() {
 	r.fresh, r.due, r.applied = true, time.Time{}, nil
 }
 
+// forget takes that the maps may be others: a HAProxy that has started again may have the
+// PID of the one before, as in a container.
+func (r *routeKeeper) forget() { r.ofPID, r.seenIn, r.seen, r.applied = 0, 0, nil, nil }
+
 // mapShare bounds what the comparison of maps takes of the loop's time, up to comparedMax:
 // HAProxy may have answered slowly just once.
 const mapShare = 200

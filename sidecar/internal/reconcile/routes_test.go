@@ -408,3 +408,24 @@ func TestRoutes_ChangeWithoutEnd_DrainsGoOn(t *testing.T) {
 		}
 	})
 }
+
+// In a container, a HAProxy that starts again has the PID of the one before, and it may have
+// read map files from before the last changes.
+func TestRoutes_HAProxyStartsAgainWithItsPID_ComparedAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		want := route.Map{"a.test/": "api_nodes", "b.test/": "api_nodes"}
+		b := routing(t, route.Map{"a.test/": "api_nodes"}, want)
+		b.passes(10 * time.Second)
+		pid := 0
+		b.haproxy.with(func() { pid = b.haproxy.pid })
+		b.haproxy.stop()
+		b.passes(b.settings.Reconcile) // it is noticed
+		b.maps.with(func() { b.maps.entries[webMap] = route.Map{"a.test/": "api_nodes"}.Table() })
+		b.haproxy.start()
+		b.haproxy.with(func() { b.haproxy.pid = pid })
+		b.passes(300 * time.Millisecond)
+		if !b.maps.has(webMap, want) {
+			t.Error("a route is missing")
+		}
+	})
+}

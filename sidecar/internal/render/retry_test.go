@@ -269,3 +269,24 @@ func ask(t *testing.T, client *http.Client, method, url string) {
 		t.Fatalf("answered by %s", response.Proto)
 	}
 }
+
+// The first rule of a pause ends those of a request to a service that is not paused.
+func TestTemplate_RulesBehindAPause_AreRefused(t *testing.T) {
+	const pause = "    http-request allow unless { be_name,map_str_int(/run/haproxy.cfg.pointsman.pauses.map) -m found }\n    http-request set-var(txn.pm_now) date(0,ms)\n"
+	const rule = "    http-request deny if { path /admin }\n"
+	for _, c := range []struct {
+		name, template string
+		want           string // in the error; "": accepted
+	}{
+		{"before it", ownTemplate("", rule+pause), ""},
+		{"behind it", ownTemplate("", pause+rule), `"http-request deny if { path /admin }"`},
+		{"a rule of responses behind it", ownTemplate("", pause+"    http-response del-header X\n"), ""},
+		{"in defaults that the backend is made from", ownTemplate(" shop\n"+pause, rule), `"http-request deny if { path /admin }"`},
+		{"in other defaults", "defaults other\n" + pause + ownTemplate("", rule), ""},
+	} {
+		_, err := render.New("/etc/pointsman/mine.tmpl", c.template, settings())
+		if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
+			t.Errorf("%s: got %v, want %q", c.name, err, c.want)
+		}
+	}
+}

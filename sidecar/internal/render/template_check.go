@@ -29,7 +29,7 @@ func (r *Renderer) checkTemplate(rendered []section) error {
 		if !isOurs {
 			continue
 		}
-		for _, err := range []error{checkRetries(p), checkDefaultServer(p, isInFile), checkNames(p)} {
+		for _, err := range []error{checkRetries(p), checkPause(p), checkDefaultServer(p, isInFile), checkNames(p)} {
 			if err != nil {
 				errs = append(errs, fmt.Errorf("render: template %s: %s %s: %w", r.tmpl.Name(), p.kind, p.name, err))
 			}
@@ -145,6 +145,29 @@ func checkRetries(p proxy) error {
 	return fmt.Errorf("line %d of the rendered file, %q: it repeats requests that must not be sent twice, such as POST; add to the %s: %s",
 		retry.line, retry.text(), p.kind, retryGuard)
 }
+
+// checkPause refuses rules that come after those of a pause: the first of these is the last
+// rule for each request of a service that is not paused.
+func checkPause(p proxy) error {
+	isRule := func(d directive) bool { return d.words[0] == "http-request" }
+	ends := func(d directive) bool {
+		return isRule(d) && d.words[1] == "allow" && strings.Contains(d.text(), MapFile("", PauseMap))
+	}
+	isOver := slices.ContainsFunc(p.defaults, func(s section) bool { return slices.ContainsFunc(s.directives(), ends) })
+	for _, d := range p.directives() {
+		switch {
+		case !isRule(d):
+		case ends(d):
+			isOver = true
+		case isOver && !strings.Contains(d.text(), pauseVariables):
+			return fmt.Errorf("line %d of the rendered file, %q: it has no effect behind the rules of pause.max, which end those of the %s; print {{range .BackendExtra}} after it", d.line, d.text(), p.kind)
+		}
+	}
+	return nil
+}
+
+// pauseVariables is what the names of the variables in the rules of a pause begin with.
+const pauseVariables = "txn.pm_"
 
 // checkDefaultServer refuses options that the servers of the file would have and
 // those added at runtime would not.
