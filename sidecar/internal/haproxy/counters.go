@@ -25,28 +25,20 @@ type Counters struct {
 // Counters reads those of a backend's servers, by their names. A backend that HAProxy
 // does not have has none.
 func (c *Client) Counters(ctx context.Context, backend string) (map[string]Counters, error) {
-	text, err := repeated(c.ask)(ctx, []string{"show stat " + backend + " 4 -1"})
-	if err != nil {
-		return nil, err
-	}
-	replies, err := eachReply(text, 1)
+	_, all, err := readBackends(ctx, repeated(c.ask), []string{backend})
 	if err != nil {
 		return nil, fmt.Errorf("haproxy: counters of %s: %w", backend, err)
 	}
-	counters, err := parseCounters(replies[0])
+	counters, err := countersIn(all[0])
 	if err != nil {
 		return nil, fmt.Errorf("haproxy: counters of %s: %w", backend, err)
 	}
 	return counters, nil
 }
 
-func parseCounters(reply string) (map[string]Counters, error) {
+func countersIn(b backendRows) (map[string]Counters, error) {
 	all := map[string]Counters{}
-	if strings.TrimSpace(reply) == noProxy {
-		return all, nil
-	}
-	err := eachStat(reply, nil, func(columns, fields []string) error {
-		r := row{columns: columns, fields: fields}
+	err := b.each(func(r *row) error {
 		if r.number("type") != serverType {
 			return r.err
 		}

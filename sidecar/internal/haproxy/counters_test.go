@@ -85,7 +85,7 @@ func TestParseCounters_Malformed_NamesTheColumn(t *testing.T) {
 		"# pxname,svname,type,\nb,s,2,\n":                  `show stat: unexpected reply: no stot in "b,s,2,"`,
 		"Unknown command":                                  `show stat: unexpected reply: "Unknown command"`,
 	} {
-		if got, err := parseCounters(reply); errText(err) != want {
+		if got, err := countersIn(backendRows{"b", reply}); errText(err) != want {
 			t.Errorf("%q: %v, %v, want %s", reply, got, err, want)
 		}
 	}

@@ -61,22 +61,10 @@ func (c *Client) eachOldWorker(ctx context.Context, current int, do func(asker) 
 }
 
 func readHeld(ctx context.Context, ask asker, backends []string) (h Held, pid int, err error) {
-	commands := []string{"show info"}
-	for _, b := range backends {
-		commands = append(commands, "show stat "+b+" "+withBackends+" -1")
-	}
-	text, err := ask(ctx, commands)
-	if err != nil {
-		return h, 0, err
-	}
-	replies, err := eachReply(text, len(commands))
-	if err != nil {
-		return h, 0, fmt.Errorf("haproxy: requests that wait: %w", err)
-	}
-	i, err := parseInfo(replies[0])
-	for _, reply := range replies[1:] {
+	i, all, err := readBackends(ctx, ask, backends)
+	for _, b := range all {
 		if err == nil {
-			err = h.add(reply)
+			err = h.add(b)
 		}
 	}
 	if err != nil {
@@ -85,23 +73,18 @@ func readHeld(ctx context.Context, ask asker, backends []string) (h Held, pid in
 	return h, i.pid, nil
 }
 
-// add adds one backend of a reply to `show stat`. The backend's sessions are all of its
-// requests, also those that no server has.
-func (h *Held) add(reply string) error {
-	if strings.TrimSpace(reply) == noProxy {
-		return nil
-	}
+// add adds one backend. Its sessions are all of its requests, also those that no server
+// has.
+func (h *Held) add(b backendRows) error {
 	all, atServers := 0, 0
-	err := eachStat(reply, nil, func(columns, fields []string) error {
-		r := row{columns: columns, fields: fields}
-		switch r.number("type") {
-		case backendType:
+	err := b.each(func(r *row) error {
+		if r.number("type") == backendType {
 			all += r.number("scur")
 			atServers += r.number("qcur")
-		case serverType:
-			atServers += r.number("scur") + r.number("qcur")
-			h.Attempts += r.count("stot") + r.count("wretr") + r.count("econ")
+			return r.err
 		}
+		atServers += r.number("scur") + r.number("qcur")
+		h.Attempts += r.count("stot") + r.count("wretr") + r.count("econ")
 		return r.err
 	})
 	h.AtServers += atServers

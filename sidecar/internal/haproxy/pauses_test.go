@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"testing"
@@ -115,6 +116,27 @@ func TestHeld_AtServersAndWaiting_AlsoInOldWorkers(t *testing.T) {
 	h.held(t, "the server has none", func(got Held) bool { return got.AtServers == 0 && got.Waiting == 2 })
 }
 
+// `show stat NAME` gives the frontend where one is before the backend of the same name.
+func TestHeldAndCounters_FrontendOfTheSameName_TheBackendIsCounted(t *testing.T) {
+	t.Parallel()
+	says, err := exec.CommandContext(t.Context(), haproxytest.Binary(t), "-v").Output()
+	if version := ProgramCapabilities(string(says)).Version; err != nil || releaseOf(version).atLeast(release{3, 3}) {
+		t.Skipf("%s, %v: since 3.3 the names of proxies must differ", version, err)
+	}
+	node, front := haproxytest.StartNode(t, "node"), haproxytest.FreeAddr(t).String()
+	p := haproxytest.Start(t, fmt.Sprintf("frontend api\n  bind %s\n  default_backend api\nbackend api\n  server api-1 %s\n", front, node.Addr()))
+	h := holding{Process: p, node: node, front: front, client: newTestClient(t, Options{Runtime: p.Runtime(), Master: p.Master()})}
+	t.Cleanup(node.Release)
+	h.send(t, "/hold")
+	want := Held{AtServers: 1, Attempts: 1}
+	h.held(t, "a server has a request", func(got Held) bool { return got == want })
+	if got, err := h.client.Counters(t.Context(), "api"); err != nil || got["api-1"].Requests != 1 {
+		t.Errorf("counters: %v, %v, want one request", got, err)
+	}
+	h.Reload()
+	h.held(t, "the old worker has it", func(got Held) bool { return got == want })
+}
+
 // A request that HAProxy tries again, on the only server that there is, is at none for a
 // second in between. So that no server has a request is not enough; the attempts tell.
 func TestHeld_RequestIsTriedAgain_AtNoServerAndAttemptsRise(t *testing.T) {
@@ -136,12 +158,12 @@ func TestHeld_UnknownReply_IsAnError(t *testing.T) {
 		"a broken total":   header + "api,s,0,1,x,0,0,2,\n",
 	} {
 		var h Held
-		if err := h.add(reply); err == nil {
+		if err := h.add(backendRows{"api", reply}); err == nil {
 			t.Errorf("%s: got %+v, want an error", name, h)
 		}
 	}
 	var h Held
-	if err := h.add(header + "api,a,1,2,9,1,3,2,\napi,BACKEND,4,10,9,1,3,1,\n"); err != nil || h != (Held{AtServers: 7, Waiting: 3, Attempts: 13}) {
+	if err := h.add(backendRows{"api", header + "api,a,1,2,9,1,3,2,\napi,BACKEND,4,10,9,1,3,1,\nweb,b,1,2,9,1,3,2,\n"}); err != nil || h != (Held{AtServers: 7, Waiting: 3, Attempts: 13}) {
 		t.Errorf("got %+v, %v, want 2 at a server, 1 and 4 in queues, and 3 that wait", h, err)
 	}
 }
