@@ -66,8 +66,12 @@ func (a *Agent) syncPauses(ctx context.Context) time.Duration {
 	want, next := m.Want(now)
 	if p.pid != o.PID || p.isBeside != isReloading || !maps.Equal(p.want, want) || !now.Before(p.due) {
 		isDrift := p.pid == o.PID && maps.Equal(p.want, want) && p.err == nil
+		isOther := p.pid != o.PID
+		maps.DeleteFunc(p.applied, func(backend string, _ time.Time) bool { return p.want[backend] != want[backend] })
 		p.pid, p.isBeside, p.want = o.PID, isReloading, want
-		p.err = a.syncPauseMap(ctx, isReloading, isDrift)
+		if p.err = a.syncPauseMap(ctx, isReloading, isDrift); p.err != nil && isOther {
+			p.applied = nil // what this worker has is not known
+		}
 		if ctx.Err() != nil {
 			return time.Hour
 		}
@@ -99,11 +103,13 @@ func (a *Agent) syncPauseMap(ctx context.Context, isReloading, isDrift bool) err
 			a.notePaused(isReloading)
 			return nil
 		}
+		for _, c := range u.Changes {
+			delete(p.applied, c.Key)
+		}
 		if err := a.maps.UpdateMap(ctx, file, u, p.want.Table()); err != nil {
 			return err
 		}
 		for _, c := range u.Changes {
-			delete(p.applied, c.Key)
 			a.logPause(c, isDrift)
 		}
 	}
@@ -161,11 +167,9 @@ func (a *Agent) pauseState(svc plan.Service) *PauseState {
 	if pause.Until.After(time.Now()) {
 		s.Until, s.ModifiedBy, s.ModifiedAt, s.Reason = pause.Until, pause.ModifiedBy, pause.ModifiedAt, pause.Reason
 		s.Applied = p.applied[svc.Backend]
-		switch _, canPause := m.Backends[svc.Backend]; {
-		case !canPause:
+		s.Problem = text(p.err)
+		if _, canPause := m.Backends[svc.Backend]; !canPause {
 			s.Problem = CannotPause
-		case s.Applied.IsZero():
-			s.Problem = text(p.err)
 		}
 	}
 	if *s == (PauseState{}) {
@@ -185,8 +189,10 @@ func (v *Verdict) pause(s *ServiceState) {
 	}
 	switch {
 	case p.Until.IsZero():
-	case p.Problem != "":
+	case p.Problem != "" && p.Applied.IsZero():
 		v.addTo(Degraded, s.Name, s.Backend, "pause not applied: "+p.Problem)
+	case p.Problem != "":
+		v.addTo(Degraded, s.Name, s.Backend, "paused, and the map of pauses cannot be verified: "+p.Problem)
 	case p.Applied.IsZero():
 		v.addTo(Behind, s.Name, s.Backend, "pause not applied yet")
 	default:

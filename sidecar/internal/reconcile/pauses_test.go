@@ -129,6 +129,41 @@ func TestPauses_HAProxyDoesNotTakeThem_DegradedAndTriedAgain(t *testing.T) {
 	})
 }
 
+// What was applied is so no more once it is another deadline, or another worker, and HAProxy
+// does not take the map.
+func TestPauses_NotKnownAnyMore_NotApplied(t *testing.T) {
+	no := errors.New("no")
+	for name, c := range map[string]struct {
+		change func(b *bench)
+		isLeft bool
+	}{
+		"another deadline is refused": {change: func(b *bench) {
+			b.maps.with(func() { b.maps.refuse = no })
+			b.pause(catalog.Pause{Until: time.Now().Add(2 * time.Hour)})
+		}},
+		"drift that is not corrected": {change: func(b *bench) {
+			b.maps.with(func() { b.maps.entries[pauseFile], b.maps.refuse = nil, no })
+		}},
+		"another worker cannot be read": {change: func(b *bench) {
+			b.maps.with(func() { b.maps.unread = no })
+			b.haproxy.with(func() { b.haproxy.pid++ })
+		}},
+		"the same worker cannot be read": {isLeft: true, change: func(b *bench) { b.maps.with(func() { b.maps.unread = no }) }},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			b := pausing(t)
+			b.pause(catalog.Pause{Until: time.Now().Add(time.Hour)})
+			b.eventually("it is applied", time.Second, func() bool { return b.paused() != nil && !b.paused().Applied.IsZero() })
+			c.change(b)
+			b.passes(b.settings.Reconcile + time.Second)
+			p, v := b.paused(), b.agent.State().Verdict()
+			if p == nil || p.Applied.IsZero() == c.isLeft || p.Problem != "no" || v.Status != reconcile.Degraded {
+				t.Errorf("%s: %+v, %+v", name, p, v)
+			}
+		})
+	}
+}
+
 func TestPauses_ServiceWithoutTheSetting_Degraded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := pausing(t)

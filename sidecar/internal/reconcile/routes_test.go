@@ -26,6 +26,7 @@ type fakeMaps struct {
 	updates int
 	calls   []string      // read, update
 	refuse  error         // of UpdateMap
+	unread  error         // of ReadMap
 	ignore  bool          // it takes updates and does nothing
 	takes   time.Duration // of ReadMap
 }
@@ -35,7 +36,7 @@ func (m *fakeMaps) ReadMap(_ context.Context, file string) ([]route.Entry, error
 	defer m.mu.Unlock()
 	time.Sleep(m.takes)
 	m.calls = append(m.calls, "read")
-	return slices.Clone(m.entries[file]), nil
+	return slices.Clone(m.entries[file]), m.unread
 }
 
 func (m *fakeMaps) FindEntry(_ context.Context, file, key string) (route.Entry, error) {
