@@ -123,6 +123,10 @@ func TestWatch_DocumentsAndErrors_LastGoodStays(t *testing.T) {
 	if p := got.pauses["api"]; !p.Until.Equal(good.Until) || !strings.Contains(p.Refused, "invalid JSON") {
 		t.Errorf("an invalid document: %+v, want the last valid one with the reason", p)
 	}
+	w.Take([]consul.Entry{{Key: Key("api"), Value: encoded(t, paused("api", 2*time.Minute)), Index: 8}}, nil)
+	if p := got.pauses["api"]; !p.Until.Equal(noon.Add(2*time.Minute)) || p.Refused != "" {
+		t.Errorf("another document with the same index: %+v", p)
+	}
 	w.Take(nil, nil)
 	if len(got.pauses) > 0 || got.pauses == nil {
 		t.Errorf("a deleted document: %+v, want none", got.pauses)

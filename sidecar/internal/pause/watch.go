@@ -27,6 +27,7 @@ type Watch struct {
 // read is one document as it was read.
 type read struct {
 	index uint64
+	text  string
 	pause catalog.Pause
 }
 
@@ -56,8 +57,9 @@ func (w *Watch) Take(entries []consul.Entry, err error) {
 
 // judge takes a document, or keeps the last good one.
 func (w *Watch) judge(service string, e consul.Entry) read {
+	// Another document may have the same index once Consul's data were restored.
 	was := w.known[service]
-	if was.index == e.Index {
+	if was.index == e.Index && was.text == string(e.Value) {
 		return was
 	}
 	d, err := Parse(service, e.Value)
@@ -67,9 +69,9 @@ func (w *Watch) judge(service string, e consul.Entry) read {
 	if err != nil {
 		w.Log.Warn("invalid pause ignored", "service", catalog.Printable(service), "error", err)
 		was.pause.Refused = err.Error()
-		return read{e.Index, was.pause}
+		return read{e.Index, string(e.Value), was.pause}
 	}
-	return read{e.Index, catalog.Pause{Until: d.Until, ModifiedBy: d.ModifiedBy, ModifiedAt: d.ModifiedAt, Reason: d.Reason}}
+	return read{e.Index, string(e.Value), catalog.Pause{Until: d.Until, ModifiedBy: d.ModifiedBy, ModifiedAt: d.ModifiedAt, Reason: d.Reason}}
 }
 
 func (w *Watch) pauses() map[string]catalog.Pause {
