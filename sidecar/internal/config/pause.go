@@ -14,7 +14,7 @@ type Pause struct {
 // pauseStep is how soon a request that waits notices that the pause has ended.
 const pauseStep = 500 * time.Millisecond
 
-// maxPause bounds Pause.Max: each second takes four rules.
+// maxPause bounds Pause.Max: each second takes six rules.
 const maxPause = 2 * time.Minute
 
 func servicePause() []setting[Service] {

@@ -2,7 +2,7 @@
 // Consul, and follows them.
 //
 // Its invariant: a pause has a deadline, and no document makes requests wait for longer than
-// MaxHold from when it is read.
+// MaxHold from when it is read, and a minute more if its writer's clock is ahead.
 package pause
 
 import (
