@@ -45,19 +45,24 @@ func (c *Client) Held(ctx context.Context, backends []string) (Held, error) {
 	return h, err
 }
 
-// eachOldWorker does something in each old worker. One that has ended meanwhile is none.
+// eachOldWorker does something in each old worker, also after one that failed. One that has
+// ended meanwhile is none.
 func (c *Client) eachOldWorker(ctx context.Context, current int, do func(asker) error) error {
 	workers, err := c.oldWorkers(ctx, current)
 	if err != nil {
 		return err
 	}
+	var errs []error
 	for _, w := range workers {
+		if ctx.Err() != nil {
+			return errors.Join(append(errs, context.Cause(ctx))...)
+		}
 		err := do(func(ctx context.Context, commands []string) (string, error) { return c.askOldWorker(ctx, w, commands) })
 		if err != nil && !errors.Is(err, errNoWorker) {
-			return fmt.Errorf("haproxy: old worker %d: %w", w.PID, err)
+			errs = append(errs, fmt.Errorf("haproxy: old worker %d: %w", w.PID, err))
 		}
 	}
-	return nil
+	return errors.Join(errs...)
 }
 
 func readHeld(ctx context.Context, ask asker, backends []string) (h Held, pid int, err error) {

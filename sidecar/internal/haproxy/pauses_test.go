@@ -8,6 +8,9 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
+	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -200,5 +203,39 @@ func TestUpdateOldMaps_WorkerOfBeforeAReload_HasWhatIsWanted(t *testing.T) {
 	}
 	if err := h.client.UpdateOldMaps(t.Context(), h.file+".other", want); err != nil {
 		t.Errorf("a map that the old worker does not have: %v", err)
+	}
+}
+
+// An old worker that does not answer, and may never end, must not keep the requests of the
+// others waiting.
+func TestUpdateOldMaps_OneWorkerIsFrozen_TheOthersHaveWhatIsWanted(t *testing.T) {
+	t.Parallel()
+	h := startHolding(t)
+	h.client = newTestClient(t, Options{Runtime: h.Runtime(), Master: h.Master(), Timeout: frozenTimeout})
+	for n := 1; n <= 2; n++ {
+		h.send(t, "/wait")
+		h.held(t, "it waits", func(got Held) bool { return got.Waiting == n })
+		h.Reload()
+	}
+	workers, err := h.client.OldWorkers(t.Context())
+	if err != nil || len(workers) != 2 {
+		t.Fatalf("old workers: %v, %v", workers, err)
+	}
+	for i, w := range workers {
+		if err := syscall.Kill(w.PID, syscall.SIGSTOP); err != nil {
+			t.Fatal(err)
+		}
+		err := h.client.UpdateOldMaps(t.Context(), h.file, route.Map{"api": strconv.Itoa(7 + i)})
+		if errCont := syscall.Kill(w.PID, syscall.SIGCONT); errCont != nil {
+			t.Fatal(errCont)
+		}
+		if err == nil || !strings.Contains(err.Error(), fmt.Sprintf("old worker %d: ", w.PID)) {
+			t.Errorf("worker %d is frozen: got %v", w.PID, err)
+		}
+		other := workers[1-i]
+		text, err := h.client.askOldWorker(t.Context(), other, []string{"show map " + h.file})
+		if got, errMap := parseMap(text); err != nil || errMap != nil || len(got) != 1 || got[0].Value != strconv.Itoa(7+i) {
+			t.Errorf("while %d is frozen, %d has %v, %v, %v", w.PID, other.PID, got, err, errMap)
+		}
 	}
 }

@@ -65,8 +65,8 @@ func (a *Agent) syncPauses(ctx context.Context) time.Duration {
 	now, isReloading := time.Now(), a.reloads.running != nil
 	want, next := m.Want(now)
 	if p.pid != o.PID || p.isBeside != isReloading || !maps.Equal(p.want, want) || !now.Before(p.due) {
-		isDrift := p.pid == o.PID && maps.Equal(p.want, want) && p.err == nil
 		isOther := p.pid != o.PID
+		isDrift := !isOther && maps.Equal(p.want, want) && p.err == nil
 		maps.DeleteFunc(p.applied, func(backend string, _ time.Time) bool { return p.want[backend] != want[backend] })
 		p.pid, p.isBeside, p.want = o.PID, isReloading, want
 		if p.err = a.syncPauseMap(ctx, isReloading, isDrift); p.err != nil && isOther {
