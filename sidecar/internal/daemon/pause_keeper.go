@@ -10,6 +10,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/hashicorp/go-hclog"
+
 	"github.com/pointsman/pointsman/registrator/sidecarapi"
 	"github.com/pointsman/pointsman/sidecar/internal/api"
 	"github.com/pointsman/pointsman/sidecar/internal/catalog"
@@ -19,6 +21,7 @@ import (
 	"github.com/pointsman/pointsman/sidecar/internal/pause"
 	"github.com/pointsman/pointsman/sidecar/internal/reconcile"
 	"github.com/pointsman/pointsman/sidecar/internal/render"
+	"github.com/pointsman/pointsman/sidecar/internal/route"
 )
 
 // pausable returns the backends whose services can be paused, with these; nil if
@@ -132,7 +135,7 @@ func (d *Daemon) followPauses(ctx context.Context) error {
 	defer func() { <-done }()
 	go func() {
 		defer close(done)
-		d.keepPauses(ctx)
+		d.keepPauses(ctx, d.haproxy.UpdateOldMaps)
 	}()
 	watch := &pause.Watch{Log: d.log.Named("pause"), Now: time.Now, Changed: d.setPauses}
 	kv.Follow(ctx, pause.Prefix, watch.Take)
@@ -174,12 +177,10 @@ func withoutPast(pauses map[string]catalog.Pause, now time.Time) map[string]cata
 
 // keepPauses takes pauses out of the file that are over, and has requests go on, too, that
 // wait in old workers.
-func (d *Daemon) keepPauses(ctx context.Context) {
+func (d *Daemon) keepPauses(ctx context.Context, update updateMaps) {
 	tick := time.NewTicker(pauseLook)
 	defer tick.Stop()
-	log := d.log.Named("pause")
-	var until time.Time
-	said := ""
+	old := &oldPauses{update: update, log: d.log.Named("pause"), until: time.Now().Add(pauseRest)}
 	for {
 		select {
 		case <-ctx.Done():
@@ -191,22 +192,40 @@ func (d *Daemon) keepPauses(ctx context.Context) {
 		d.usePauses(d.pauses.known, d.pauses.failed)
 		m := d.set.Pauses
 		d.mu.Unlock()
-		now := time.Now()
-		want, next := m.Want(now)
-		if !next.IsZero() {
-			until = now.Add(pauseRest)
-		}
-		if m.File == "" || !now.Before(until) {
-			continue
-		}
-		err := d.haproxy.UpdateOldMaps(ctx, m.File, want)
-		if text := fmt.Sprint(err); err != nil && text != said && ctx.Err() == nil {
-			log.Warn("pauses in old workers not updated", "error", err)
-			said = text
-		} else if err == nil {
-			said = ""
-		}
+		old.sync(ctx, m)
 	}
+}
+
+type updateMaps func(ctx context.Context, file string, want route.Map) error
+
+// oldPauses brings the maps of old workers to what is wanted while one may differ: after
+// the start, as an end of a pause may have been missed, and after one that failed.
+type oldPauses struct {
+	update updateMaps
+	log    hclog.Logger
+	until  time.Time
+	said   string
+}
+
+func (o *oldPauses) sync(ctx context.Context, m reconcile.PauseMap) {
+	now := time.Now()
+	want, next := m.Want(now)
+	if !next.IsZero() {
+		o.until = now.Add(pauseRest)
+	}
+	if m.File == "" || !now.Before(o.until) {
+		return
+	}
+	err := o.update(ctx, m.File, want)
+	switch {
+	case err == nil:
+		o.said = ""
+		return
+	case err.Error() != o.said && ctx.Err() == nil:
+		o.log.Warn("pauses in old workers not updated", "error", err)
+		o.said = err.Error()
+	}
+	o.until = time.Now().Add(pauseRest)
 }
 
 func (d *Daemon) canPause() bool {

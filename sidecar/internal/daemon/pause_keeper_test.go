@@ -2,20 +2,27 @@ package daemon
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
+
+	"github.com/hashicorp/go-hclog"
 
 	"github.com/pointsman/pointsman/registrator/sidecarapi"
 	"github.com/pointsman/pointsman/sidecar/internal/catalog"
 	"github.com/pointsman/pointsman/sidecar/internal/config"
 	"github.com/pointsman/pointsman/sidecar/internal/haproxy"
 	"github.com/pointsman/pointsman/sidecar/internal/reconcile"
+	"github.com/pointsman/pointsman/sidecar/internal/route"
 )
 
 var noon = time.Date(2026, 11, 30, 12, 0, 0, 0, time.UTC)
@@ -86,4 +93,46 @@ func TestWithoutPast_PausesThatAreOver_Go(t *testing.T) {
 	if names := slices.Sorted(maps.Keys(got)); !slices.Equal(names, []string{"on", "refused"}) {
 		t.Errorf("left are %q", names)
 	}
+}
+
+// A resume while the sidecar was down, and one that an old worker did not take, are made up
+// for.
+func TestOldPauses_AfterTheStartAndAFailure_AreUpdated(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var updates atomic.Int32
+		var fails atomic.Bool
+		d := &Daemon{log: hclog.NewNullLogger(), pauses: pauseKeeper{change: make(chan struct{}, 1)}}
+		d.set.Pauses = reconcile.PauseMap{File: "/map", Backends: map[string]string{"api": "api"}}
+		ctx, cancel := context.WithCancel(t.Context())
+		var done sync.WaitGroup
+		done.Go(func() {
+			d.keepPauses(ctx, func(_ context.Context, _ string, want route.Map) error {
+				if len(want) > 0 {
+					t.Errorf("want %v, nothing is paused", want)
+				}
+				updates.Add(1)
+				if fails.Load() {
+					return errors.New("no")
+				}
+				return nil
+			})
+		})
+		defer func() { cancel(); done.Wait() }()
+		during := func(what string, d time.Duration, isAny bool) {
+			t.Helper()
+			updates.Store(0)
+			time.Sleep(d)
+			synctest.Wait()
+			if n := updates.Load(); (n > 0) != isAny {
+				t.Errorf("%s: %d updates", what, n)
+			}
+		}
+		during("after the start", 3*pauseLook, true)
+		fails.Store(true)
+		during("it fails", pauseRest, true)
+		during("it fails for longer than pauseRest", 3*pauseRest, true)
+		fails.Store(false)
+		during("it succeeds", 2*pauseRest, true)
+		during("all is done", 2*pauseRest, false)
+	})
 }
