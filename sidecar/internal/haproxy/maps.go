@@ -19,6 +19,13 @@ const (
 // unknownMap is the answer where no map of the file's name is loaded.
 const unknownMap = "Unknown map identifier."
 
+// unknownMapError is an ErrUnexpectedReply with which reconcile.Maps says that HAProxy does
+// not have the map.
+type unknownMapError struct{ error }
+
+func (e unknownMapError) Unwrap() error    { return e.error }
+func (unknownMapError) IsUnknownMap() bool { return true }
+
 // ReadMap returns the entries of a map, which is named by its file, as lookups see
 // them.
 func (c *Client) ReadMap(ctx context.Context, file string) ([]route.Entry, error) {
@@ -42,7 +49,7 @@ func parseMap(text string) ([]route.Entry, error) {
 	case strings.TrimSpace(text) == "" && strings.HasSuffix(text, "\n"):
 		return nil, nil
 	case strings.HasPrefix(text, unknownMap):
-		return nil, unexpected(strings.TrimSpace(text))
+		return nil, unknownMapError{unexpected(strings.TrimSpace(text))}
 	case !complete:
 		return nil, errCutOff
 	}

@@ -105,7 +105,8 @@ func TestMaps_OneKeyAndSeveral_AreWhatIsWanted(t *testing.T) {
 			t.Errorf("%s: a request finds %q, %v; want %q", step.name, found, err, step.finds)
 		}
 	}
-	if _, err := c.ReadMap(t.Context(), "/no/such.map"); !errors.Is(err, ErrUnexpectedReply) {
+	_, err := c.ReadMap(t.Context(), "/no/such.map")
+	if _, isUnknown := errors.AsType[unknownMapError](err); !isUnknown || !errors.Is(err, ErrUnexpectedReply) {
 		t.Errorf("a map that is not loaded: %v", err)
 	}
 	if _, err := c.FindEntry(t.Context(), "/no/such.map", "a.test/"); !errors.Is(err, ErrUnexpectedReply) {

@@ -2,6 +2,7 @@ package reconcile
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"strconv"
@@ -90,12 +91,20 @@ func (a *Agent) syncPauses(ctx context.Context) time.Duration {
 	return wait
 }
 
-// syncPauseMap brings the map to what is wanted.
+// unknownMap is an error of Maps that says so where HAProxy does not have the map.
+type unknownMap interface {
+	error
+	IsUnknownMap() bool
+}
+
+// syncPauseMap brings the map to what is wanted. HAProxy has no such map where haproxy.cfg
+// has no backend that names it yet, as with a profile without a service: then it has what is
+// wanted as long as that is nothing.
 func (a *Agent) syncPauseMap(ctx context.Context, isReloading, isDrift bool) error {
 	p, file := &a.pauses, a.set.Pauses.File
 	for range mapRounds {
 		have, err := a.maps.ReadMap(ctx, file)
-		if err != nil {
+		if _, isUnknown := errors.AsType[unknownMap](err); err != nil && (!isUnknown || len(p.want) > 0) {
 			return err
 		}
 		u := route.UpdateOf(have, p.want.Table())

@@ -164,6 +164,28 @@ func TestPauses_NotKnownAnyMore_NotApplied(t *testing.T) {
 	}
 }
 
+type noMapError struct{ error }
+
+func (noMapError) IsUnknownMap() bool { return true }
+
+// The first service of a profile with pause.max may be still to come, and with it the first
+// rule that names the map.
+func TestPauses_HAProxyWithoutTheMap_IsAProblemOnlyWithAPause(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := pausing(t)
+		b.maps.with(func() { b.maps.unread = fmt.Errorf("show map: %w", noMapError{errors.New("unknown map")}) })
+		b.passes(3 * b.settings.Reconcile)
+		if strings.Contains(b.log.String(), "pauses update") {
+			t.Errorf("without a pause:\n%s", b.log)
+		}
+		b.pause(catalog.Pause{Until: time.Now().Add(time.Hour)})
+		b.passes(time.Second)
+		if p := b.paused(); p == nil || p.Problem != "show map: unknown map" {
+			t.Errorf("with a pause: %+v", p)
+		}
+	})
+}
+
 func TestPauses_ServiceWithoutTheSetting_Degraded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := pausing(t)

@@ -13,7 +13,8 @@ import (
 // Maps is how HAProxy's maps are read and changed. Every call is bounded by its
 // context and by the adapter's own deadlines.
 type Maps interface {
-	// ReadMap gives the entries of a map, which is named by its file.
+	// ReadMap gives the entries of a map, which is named by its file. Its error is an
+	// unknownMap where HAProxy does not have the map.
 	ReadMap(ctx context.Context, file string) ([]route.Entry, error)
 	// UpdateMap sends an update. A nil error means that HAProxy took it; only
 	// ReadMap, or FindEntry for one key, proves that it has acted.
