@@ -62,7 +62,8 @@ func (r *Renderer) writePauses(out *bytes.Buffer) {
 	for _, backend := range slices.Sorted(maps.Keys(entries)) {
 		fmt.Fprintf(out, "%s%s %s\n", routeLine, backend, entries[backend])
 	}
-	for _, service := range slices.Sorted(maps.Keys(p.Of)) {
+	// Others are somewhere else, and there may be many: Consul holds what anyone wrote there.
+	for _, service := range slices.Compact(slices.Sorted(maps.Values(p.Backends))) {
 		if pause := p.Of[service]; !pause.Until.IsZero() {
 			text, _ := json.Marshal(savedPause{service, pause}) // texts and times
 			fmt.Fprintf(out, "%s%s\n", pauseLine, text)
