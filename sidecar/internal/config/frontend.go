@@ -246,12 +246,8 @@ func parseHeader(s string) route.Header {
 
 // frontendRelations reports what is wrong with frontends beside their services.
 func (l *loader) frontendRelations() {
-	at := l.cfg.HAProxy.Config
-	if whole, err := filepath.Abs(at); err == nil {
-		at = whole
-	}
-	if len(l.cfg.Frontends) > 0 && strings.ContainsFunc(at, unfitForMap) {
-		l.conflict("may contain only letters, digits, '/', '-', '_' and '.' with frontends: HAProxy's rules name the map files beside it", at, "haproxy.config", frontendsKey)
+	if len(l.cfg.Frontends) > 0 {
+		l.mapsBeside("frontends", frontendsKey)
 	}
 	names := map[string]bool{}
 	for _, s := range l.cfg.Services {
@@ -283,6 +279,18 @@ func (l *loader) frontendRelations() {
 		}
 		l.routeRelations(f, key)
 		l.discoverRelations(f, key)
+	}
+}
+
+// mapsBeside reports a path of haproxy.cfg beside which there can be no map files. because is
+// the setting that has them, and key its key.
+func (l *loader) mapsBeside(because, key string) {
+	at := l.cfg.HAProxy.Config
+	if whole, err := filepath.Abs(at); err == nil {
+		at = whole
+	}
+	if strings.ContainsFunc(at, unfitForMap) {
+		l.conflict("may contain only letters, digits, '/', '-', '_' and '.' with "+because+": HAProxy's rules name the map files beside it", at, "haproxy.config", key)
 	}
 }
 

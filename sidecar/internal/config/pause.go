@@ -68,6 +68,9 @@ func (l *loader) pauseRelations(prefix string, s *Service) {
 	if most := prefix + ".pause.max_requests"; isSet(most) && !isSet(key) {
 		l.conflict("needs pause.max", "", most, prefix)
 	}
+	if s.CanPause() {
+		l.mapsBeside("pause.max", key)
+	}
 	if s.CanPause() && s.Mode == TCP {
 		l.conflict("needs mode http", short(s.Pause.Max), key, prefix+".mode", prefix)
 	}

@@ -1,6 +1,7 @@
 package config_test
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -20,6 +21,21 @@ func TestPause_Settings_RefusedWhereTheyCannotBe(t *testing.T) {
 		_, err := loadYAML("services:\n- {name: shop, " + extra + "}\n")
 		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
 			t.Errorf("%s: got %v, want %q", extra, err, want)
+		}
+	}
+}
+
+// A character that ends a path in a rule would end it in those of a pause, too.
+func TestPause_PathOfHAProxyConfig_FitsItsRules(t *testing.T) {
+	const haproxy = "haproxy: {config: \"/etc/a,b/haproxy.cfg\"}\n"
+	for yaml, want := range map[string]int{
+		"services:\n- {name: shop}\n": 0,
+		"services:\n- {name: shop, pause: {max: 30s}}\n- {name: api, pause: {max: 30s}}\n": 1,
+		"services: []\nprofiles:\n- {name: web, pause: {max: 30s}}\n":                      1,
+	} {
+		_, err := loadYAML(yaml + haproxy)
+		if n := strings.Count(fmt.Sprint(err), `haproxy.config "/etc/a,b/haproxy.cfg": may contain only letters, digits, '/', '-', '_' and '.' with pause.max: HAProxy's rules name the map files beside it`); n != want || want == 0 && err != nil {
+			t.Errorf("%s: got %v, want %d errors about the path", yaml, err, want)
 		}
 	}
 }
