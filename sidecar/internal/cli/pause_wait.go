@@ -22,8 +22,8 @@ import (
 
 // pauseQuiet is how long no server may have been sent anything: a request that HAProxy is
 // about to send again, to the only server that there is, waits for a second meanwhile and is
-// at none (docs/haproxy-facts.md, fact 45).
-const pauseQuiet = 1100 * time.Millisecond
+// at none (docs/haproxy-facts.md, fact 45). What a sidecar answers may be 0.1 s old.
+const pauseQuiet = 1200 * time.Millisecond
 
 // The pace of the wait.
 const (

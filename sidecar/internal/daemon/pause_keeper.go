@@ -1,7 +1,6 @@
 package daemon
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -12,7 +11,6 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 
-	"github.com/pointsman/pointsman/registrator/sidecarapi"
 	"github.com/pointsman/pointsman/sidecar/internal/api"
 	"github.com/pointsman/pointsman/sidecar/internal/catalog"
 	"github.com/pointsman/pointsman/sidecar/internal/config"
@@ -246,48 +244,6 @@ func (d *Daemon) isPaused(service string) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.pauses.known[service].Until.After(time.Now())
-}
-
-// pauseReader tells the API how far a pause is. The state is read before the requests are
-// counted: none that HAProxy has let through before it had the pause is missing.
-func pauseReader(name string, seesOldWorkers bool, state func() *reconcile.State, canPause func(backend string) bool, held func(context.Context, []string) (haproxy.Held, error)) api.Paused {
-	turn := make(chan struct{}, 1) // HAProxy's runtime socket takes few connections
-	return func(ctx context.Context, service string) (sidecarapi.Pause, bool, error) {
-		select {
-		case turn <- struct{}{}:
-			defer func() { <-turn }()
-		case <-ctx.Done():
-			return sidecarapi.Pause{}, true, context.Cause(ctx)
-		}
-		p := sidecarapi.Pause{LoadBalancer: name, Service: service, Applied: true}
-		var backends []string
-		s := state()
-		for i := range s.Services {
-			svc := &s.Services[i]
-			if svc.Name != service {
-				continue
-			}
-			backends = append(backends, svc.Backend)
-			if svc.Pause == nil || svc.Pause.Applied.IsZero() {
-				p.Applied = false
-			}
-			if svc.Pause != nil {
-				p.Until, p.Problem = svc.Pause.Until, cmp.Or(p.Problem, svc.Pause.Problem)
-			}
-			switch {
-			case !canPause(svc.Backend):
-				p.Problem = reconcile.CannotPause
-			case !seesOldWorkers:
-				p.Problem = cmp.Or(p.Problem, "haproxy.master_socket is not set: requests in old workers cannot be counted")
-			}
-		}
-		if len(backends) == 0 {
-			return p, false, nil
-		}
-		h, err := held(ctx, backends)
-		p.AtServers, p.Waiting, p.Attempts = h.AtServers, h.Waiting, h.Attempts
-		return p, true, err
-	}
 }
 
 // pauseSetter pauses services for the API of a load balancer.

@@ -17,48 +17,13 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 
-	"github.com/pointsman/pointsman/registrator/sidecarapi"
 	"github.com/pointsman/pointsman/sidecar/internal/catalog"
 	"github.com/pointsman/pointsman/sidecar/internal/config"
-	"github.com/pointsman/pointsman/sidecar/internal/haproxy"
 	"github.com/pointsman/pointsman/sidecar/internal/reconcile"
 	"github.com/pointsman/pointsman/sidecar/internal/route"
 )
 
 var noon = time.Date(2026, 11, 30, 12, 0, 0, 0, time.UTC)
-
-func TestPauseReader_BackendsOfTheService_AllMustHaveIt(t *testing.T) {
-	until := noon.Add(time.Minute)
-	applied := &reconcile.PauseState{Until: until, Applied: noon}
-	state := &reconcile.State{Services: []reconcile.ServiceState{
-		{Name: "api", Backend: "api", Pause: applied},
-		{Name: "api", Backend: "api.preview", Pause: applied},
-		{Name: "half", Backend: "half", Pause: applied},
-		{Name: "half", Backend: "half.preview", Pause: &reconcile.PauseState{Until: until, Problem: "no map"}},
-		{Name: "web", Backend: "web"},
-	}}
-	var asked []string
-	read := pauseReader("lb0", true, func() *reconcile.State { return state }, func(b string) bool { return b != "web" }, func(_ context.Context, backends []string) (haproxy.Held, error) {
-		asked = backends
-		return haproxy.Held{AtServers: 1, Waiting: 2, Attempts: 3}, nil
-	})
-	for service, want := range map[string]sidecarapi.Pause{
-		"api":  {LoadBalancer: "lb0", Service: "api", Until: until, Applied: true, AtServers: 1, Waiting: 2, Attempts: 3},
-		"half": {LoadBalancer: "lb0", Service: "half", Until: until, Problem: "no map", AtServers: 1, Waiting: 2, Attempts: 3},
-		"web":  {LoadBalancer: "lb0", Service: "web", Problem: reconcile.CannotPause, AtServers: 1, Waiting: 2, Attempts: 3},
-	} {
-		got, isKnown, err := read(t.Context(), service)
-		if err != nil || !isKnown || got != want {
-			t.Errorf("got %+v, %v, %v, want %+v", got, isKnown, err, want)
-		}
-		if service == "api" && !slices.Equal(asked, []string{"api", "api.preview"}) {
-			t.Errorf("the requests of %q were counted", asked)
-		}
-	}
-	if _, isKnown, err := read(t.Context(), "mail"); err != nil || isKnown {
-		t.Errorf("a service that is not routed: %v, %v", isKnown, err)
-	}
-}
 
 func TestCheckPause_HAProxyTooOld_Refused(t *testing.T) {
 	program := func(says string) string {

@@ -218,7 +218,7 @@ func (d *Daemon) newAPI(happened *event.Log, watched *reconcile.InvariantWatch, 
 		Ready: func() (bool, string) { s := d.agent.State(); return s.Ready, s.NotReady },
 		Watch: watch(d.agent, d.source), Drained: watched.Drained, Attend: d.agent.Attend, Events: happened, Release: releaser(d.agent), SetDrain: drainer(d.agent), SetMaintenance: maintainer(d.started, d.haproxy),
 		RolloutChanges: rollout.Actions, ChangeRollout: rolloutChanger(store, d.cfg.Name), RequestReload: reloader(d.agent),
-		Paused: pauseReader(d.cfg.Name, d.cfg.HAProxy.MasterSocket != "", d.agent.State, d.canPauseBackend, d.haproxy.Held), SetPause: d.pauseSetter(pause.Store{KV: store.KV}),
+		Paused: d.pauseReader().read, SetPause: d.pauseSetter(pause.Store{KV: store.KV}),
 		Alive: d.alive, Summary: func() string { return d.agent.State().Summary() }, Metrics: registry, Logger: d.log.Named("api"),
 	})
 }
