@@ -135,7 +135,7 @@ func (w *world) serviceDiffers(svc plan.Service, c content) string {
 				weight = s.ConfigWeight // what its agent, or an operator, has made of it is for now
 			}
 			filed = append(filed, target{s.Addr, weight, s.MaxConn, s.Backup})
-			strange = strange || w.isStrange(svc, told, s.Addr)
+			strange = strange || w.isStrange(svc, told, s.Addr) || !isOwned(s.Server, told) && hasNoShare(told, s.Addr)
 		case s.Admin == plan.Maint && w.proxy.dynamic && !isSlot(s.Name) && !isOwned(s.Server, told):
 			return s.Name + " is left over"
 		case s.Admin == plan.Drain && !isAnnouncedAt(told, s.Addr):
@@ -209,10 +209,12 @@ func (w *world) saysHeld(svc plan.Service) bool {
 }
 
 // holdsAll reports whether the guard may hold the servers beyond the wanted ones:
-// each is where something answers that no other server reaches. Where the agent
-// keeps the other one out of traffic, the guard can't spare it.
+// each is where something answers that no other server reaches. Where the agent, or a
+// share of 0, keeps the other one out of traffic, the guard can't spare it.
 func (w *world) holdsAll(svc plan.Service, got, want []target) bool {
-	at := func(r target) func(target) bool { return func(x target) bool { return x.addr == r.addr } }
+	at := func(r target) func(target) bool {
+		return func(x target) bool { return x.addr == r.addr && x.weight > 0 }
+	}
 	for _, r := range got {
 		if n := w.where[r.addr]; n == nil || !n.listening {
 			return false

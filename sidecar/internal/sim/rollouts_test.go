@@ -5,6 +5,7 @@ import (
 	"context"
 	"maps"
 	"math"
+	"net/netip"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -295,12 +296,19 @@ func (w *world) checkWeight(s *sidecar, told catalog.Service, st plan.Step) {
 		w.breach(followsShares, "%s %s/%s with weight %d, its share gives it %d", st.Kind, st.Backend, st.Server, st.Weight, want)
 	}
 	hasShare := func(x plan.Server) bool {
-		o, has := owner(x, told)
-		return available(x) && has && o.Weight > 0
+		return available(x) && slices.ContainsFunc(told.Instances, func(i catalog.Instance) bool { // of several at one address any
+			return i.Weight > 0 && (i.Server == x.Name || i.Addr == x.Addr)
+		})
 	}
 	servers := s.saw.Backends[st.Backend].Servers
 	isUp := slices.ContainsFunc(servers, func(x plan.Server) bool { return x.Name == st.Server && available(x) })
 	if st.Weight == 0 && isUp && !slices.ContainsFunc(servers, hasShare) {
 		w.breach(makeBeforeBreak, "%s %s/%s, and no server is up that has a share", st.Kind, st.Backend, st.Server)
 	}
+}
+
+// hasNoShare reports whether an instance at an address is of a version without a share: the
+// guard may hold a server that was there before it.
+func hasNoShare(told catalog.Service, at netip.AddrPort) bool {
+	return slices.ContainsFunc(told.Instances, func(i catalog.Instance) bool { return i.Addr == at && i.ByShare && i.Weight == 0 })
 }
