@@ -35,6 +35,9 @@ func (f file) Read() ([]byte, error) {
 	if f.w.disk.text == nil {
 		return nil, fs.ErrNotExist
 	}
+	if f.w.disk.foreign {
+		f.readForeign = string(f.w.disk.text)
+	}
 	return slices.Clone(f.w.disk.text), nil
 }
 
@@ -198,6 +201,7 @@ func (f file) Restore(content []byte, _ error) error {
 		return errors.New("no space left on device")
 	}
 	f.w.disk.put(content)
+	f.w.disk.foreign = string(content) == f.readForeign // it took that for what HAProxy has run
 	f.writes++
 	f.w.note("sidecar: puts the file back: %s", f.w.disk)
 	return nil

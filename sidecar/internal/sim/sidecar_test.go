@@ -90,6 +90,7 @@ type sidecar struct {
 	asks        []asked       // of an operator, that have not ended as far as the state said
 	asking      int           // that were not answered yet
 	reset       bool          // new settings have come since its last reload began
+	readForeign string        // a file of another program that it has read
 	steps       int
 	reloads     int
 	writes      int
