@@ -85,7 +85,7 @@ func (w *pauseWait) reach(cfg config.Config, env Env, o *sidecarOptions) error {
 
 // check refuses a pause that a load balancer would not have.
 func (w *pauseWait) check(ctx context.Context) error {
-	if err := w.look(ctx, time.Now()); err != nil {
+	if err := w.look(ctx); err != nil {
 		return err
 	}
 	return w.problems(func(s *seenPause) string { return s.Problem })
@@ -95,7 +95,7 @@ func (w *pauseWait) check(ctx context.Context) error {
 func (w *pauseWait) await(ctx context.Context, until time.Time, wait time.Duration) error {
 	end := time.Now().Add(wait)
 	for wait > 0 {
-		if err := w.look(ctx, time.Now()); err != nil {
+		if err := w.look(ctx); err != nil {
 			return err
 		}
 		now := time.Now()
@@ -127,7 +127,7 @@ func (w *pauseWait) await(ctx context.Context, until time.Time, wait time.Durati
 
 // look asks every load balancer. While Consul does not answer, those that it listed last
 // are asked.
-func (w *pauseWait) look(ctx context.Context, now time.Time) error {
+func (w *pauseWait) look(ctx context.Context) error {
 	list, err := w.list(ctx)
 	switch {
 	case err == nil && len(list) < w.least:
@@ -149,7 +149,7 @@ func (w *pauseWait) look(ctx context.Context, now time.Time) error {
 			if errors.Is(err, deploy.ErrNotRouted) {
 				return nil
 			}
-			s := &seenPause{Pause: p, err: err, since: now}
+			s := &seenPause{Pause: p, err: err, since: time.Now()} // from when it is known on
 			mu.Lock()
 			defer mu.Unlock()
 			if was := w.seen[b.Name]; was != nil && was.err == nil && err == nil && was.Attempts == p.Attempts && was.AtServers == 0 && was.Until.Equal(p.Until) && was.Applied {
