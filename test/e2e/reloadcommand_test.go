@@ -93,10 +93,10 @@ frontend site
 	serves("second")
 
 	theirs("third\n    nonsense here")
-	says(1, "reload", "reload failed, previous configuration still active: ", "nonsense", base+":")
+	says(1, "reload", "reload failed: ", "nonsense", base+":")
 	serves("second")
 	says(5, "status", "reload requested by ", "previous configuration still active", "nonsense")
-	says(0, "explain reload", "failed, previous configuration still active", "nonsense", "reload failed: requested by ")
+	says(0, "explain reload", ": failed: ", "nonsense", "reload failed: requested by ")
 	says(0, "events", "reload done: requested by ", "reload failed: requested by ")
 	for result, want := range map[string]float64{"ok": 1, "failed": 1} {
 		if n, err := w.lb.Metric(w.ctx, fmt.Sprintf(`pointsman_reloads_total{reason="requested",result=%q}`, result)); err != nil || n != want {

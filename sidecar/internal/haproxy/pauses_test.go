@@ -225,6 +225,7 @@ func TestUpdateOldMaps_OneWorkerIsFrozen_TheOthersHaveWhatIsWanted(t *testing.T)
 		if err := syscall.Kill(w.PID, syscall.SIGSTOP); err != nil {
 			t.Fatal(err)
 		}
+		haproxytest.Until(t, "the worker has stopped", func() bool { return isStopped(w.PID) })
 		err := h.client.UpdateOldMaps(t.Context(), h.file, route.Map{"api": strconv.Itoa(7 + i)})
 		if errCont := syscall.Kill(w.PID, syscall.SIGCONT); errCont != nil {
 			t.Fatal(errCont)
@@ -238,4 +239,16 @@ func TestUpdateOldMaps_OneWorkerIsFrozen_TheOthersHaveWhatIsWanted(t *testing.T)
 			t.Errorf("while %d is frozen, %d has %v, %v, %v", w.PID, other.PID, got, err, errMap)
 		}
 	}
+}
+
+// isStopped reports whether no thread of a process runs: a signal takes a moment.
+func isStopped(pid int) bool {
+	threads, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
+	for _, thread := range threads {
+		stat, _ := os.ReadFile(thread)
+		if _, state, _ := strings.Cut(string(stat), ") "); !strings.HasPrefix(state, "T") {
+			return false
+		}
+	}
+	return len(threads) > 0
 }
