@@ -205,10 +205,7 @@ function versions(sum) {
 
 // keep gives the button that keeps an instance in drain, or ends that.
 function keep(i, svc, place) {
-  if (i.drain_refused && !i.operator_drain) {
-    if (i.own || !place.actions.has('drain')) return null; // the last column says so
-    return [h('button', { type: 'button', class: 'act', disabled: true }, 'Drain'), h('small', null, i.drain_refused)];
-  }
+  if (i.drain_refused && !i.operator_drain) return null;
   const name = i.id || i.server;
   const path = `/api/v1/server/${encodeURIComponent(svc.name)}/${encodeURIComponent(name)}/`;
   return i.operator_drain
