@@ -93,7 +93,7 @@ func (w *world) checkWhole(s *sidecar, svc plan.Service, st plan.Step) {
 			w.breach(unknownIsNotEmpty, "%s %s, which the settings have", st.Kind, st.Backend)
 		}
 		// By its file alone a sidecar does not know what came just before it started.
-		if w.proxy.worker.leadsTo(st.Backend) && s.hiddenAt > 0 && w.now()-s.failed > calm {
+		if w.proxy.worker.leadsTo(st.Backend) && s.hiddenAt > 0 && s.passed >= s.hiddenAt && w.now()-s.failed > calm {
 			w.breach(zeroFailures, "%s %s, to which a route leads", st.Kind, st.Backend)
 		}
 	case plan.AddBackend:
