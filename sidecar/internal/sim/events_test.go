@@ -377,7 +377,7 @@ func (w *world) manualChange() {
 		return
 	}
 	s := b.servers[w.eventRNG.IntN(len(b.servers))]
-	s.foreign = w.now()
+	s.foreign = max(s.foreign, w.now()) // an address that it has changed may still be to come
 	if n := w.where[s.Addr]; n != nil {
 		n.orderly = false // who changes its server by hand answers for it
 	}
