@@ -37,7 +37,7 @@ drained: old workers may have it @ reconcile/drain.go @ s/s.HAProxy.OldWorkers =
 drained: the file of an HAProxy that does not run has it not @ reconcile/publish.go @ s/s.addFiled(p, want)//
 drained: no instance at its address @ reconcile/drain.go @ s/case at\[i.Addr\]:/case false:/
 reloads are spaced @ reconcile/reload.go @ s/if r.notBefore.After(due) {/if false {/
-a request is done by a reload that began after it @ reconcile/reload.go @ s/r.move(RequestDue, RequestUnderWay, nil)/r.move(RequestDue, RequestDone, nil)/
+a request is done by a reload that began after it @ reconcile/reload.go @ s/r.move(RequestDue, RequestUnderWay, 0, nil)/r.move(RequestDue, RequestDone, 0, nil)/
 reloads wait for old workers @ reconcile/reload.go @ s/case l.max.n > 0 .*/case false:/
 the last good file comes back @ reconcile/reload.go @ s/if l.err != nil \&\& good != nil .*/if false {/
 a file that is not known to be older stays @ reconcile/file.go @ s/		return false$/		continue/

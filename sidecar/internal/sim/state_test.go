@@ -4,6 +4,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/pointsman/pointsman/sidecar/internal/catalog"
 	"github.com/pointsman/pointsman/sidecar/internal/plan"
 	"github.com/pointsman/pointsman/sidecar/internal/reconcile"
 )
@@ -38,7 +39,7 @@ func (w *world) checkCurrent(s *sidecar) {
 	c, _ := w.disk.on()
 	for _, svc := range s.settings.Services {
 		told := s.given.Service(svc.Name)
-		if was, is := s.looked[svc.Backend], s.toldOf(svc.Backend); s.isLarge(svc.Backend) && (was.Index != is.Index || was.epoch != is.epoch) {
+		if was, is := s.looked[svc.Backend], s.toldOf(svc.Backend); s.isLarge(svc.Backend) && !isSameAnswer(was, is) {
 			continue // what it heard since waits for its turn
 		}
 		b, exists := s.saw.Backends[svc.Backend]
@@ -66,6 +67,11 @@ func (w *world) checkCurrent(s *sidecar) {
 			}
 		}
 	}
+}
+
+// isSameAnswer reports whether two answers say the same, also by the weights of a rollout.
+func isSameAnswer(x, y answer) bool {
+	return x.Index == y.Index && x.epoch == y.epoch && slices.EqualFunc(x.Instances, y.Instances, func(i, j catalog.Instance) bool { return i.ID == j.ID && i.Weight == j.Weight })
 }
 
 // toldOf is what the sidecar was given of a backend's service.
