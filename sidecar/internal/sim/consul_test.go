@@ -247,7 +247,7 @@ func (v *view) Snapshot() catalog.Snapshot {
 		v.s.need = need{}
 	}
 	for name := range v.fresh {
-		v.s.takes(v.snap.Service(name))
+		v.s.takes(snap.Service(name)) // while the rollouts are not read it has seen none
 	}
 	clear(v.fresh)
 	v.s.noteLarge()

@@ -89,7 +89,11 @@ func (d *disk) areMapsCurrent(c content) bool {
 func (d *disk) load(c content) map[string]*table {
 	out := map[string]*table{}
 	for file := range c.maps {
-		out[file] = &table{entries: slices.Clone(d.maps[file])}
+		t := &table{entries: slices.Clone(d.maps[file])}
+		if d.foreignMaps { // who has written that file answers for it
+			t.foreign = d.w.now()
+		}
+		out[file] = t
 	}
 	return out
 }
