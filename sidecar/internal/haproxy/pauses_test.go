@@ -123,8 +123,18 @@ func TestHeld_AtServersAndWaiting_AlsoInOldWorkers(t *testing.T) {
 func TestHeldAndCounters_FrontendOfTheSameName_TheBackendIsCounted(t *testing.T) {
 	t.Parallel()
 	says, err := exec.CommandContext(t.Context(), haproxytest.Binary(t), "-v").Output()
-	if version := ProgramCapabilities(string(says)).Version; err != nil || releaseOf(version).atLeast(release{3, 3}) {
-		t.Skipf("%s, %v: since 3.3 the names of proxies must differ", version, err)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if releaseOf(ProgramCapabilities(string(says)).Version).atLeast(release{3, 3}) { // there is no such file
+		file := filepath.Join(t.TempDir(), "haproxy.cfg")
+		if err := os.WriteFile(file, []byte("defaults\n  mode http\n  timeout connect 1s\n  timeout client 1s\n  timeout server 1s\nfrontend api\n  bind 127.0.0.1:1\nbackend api\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if out, err := exec.CommandContext(t.Context(), haproxytest.Binary(t), "-c", "-f", file).CombinedOutput(); err == nil {
+			t.Errorf("two proxies of one name are accepted: %s", out)
+		}
+		return
 	}
 	node, front := haproxytest.StartNode(t, "node"), haproxytest.FreeAddr(t).String()
 	p := haproxytest.Start(t, fmt.Sprintf("frontend api\n  bind %s\n  default_backend api\nbackend api\n  server api-1 %s\n", front, node.Addr()))
