@@ -119,6 +119,7 @@ type Agent struct {
 	told    catalog.Snapshot // in this pass, also of the services that have no turn
 	decided decided
 	turns   turns
+	moves   moves
 	behind  behindKeeper
 
 	isComparing  bool             // beside the loop

@@ -16,17 +16,15 @@ import (
 // four steps at most; what needs more is stuck and waits for the next pass.
 const maxRounds = 16
 
-// stallWait is how long a step that was sent and does not show yet is waited
-// for, before it is sent again: since 2.9 an address change answers before it
-// is done (docs/haproxy-facts.md, fact 1).
-const stallWait = 2 * time.Millisecond
+// maxStalled bounds how often one pass sends again what was sent and does not show.
+const maxStalled = 2
 
 // converge reads, plans and applies until nothing is left to do or what is
 // left does not go through now. It gives the last plan, also with an error.
 func (a *Agent) converge(ctx context.Context, snap catalog.Snapshot) (plan.Plan, error) {
 	var p plan.Plan
 	var sent []plan.Step
-	stalled := 0
+	stalled, looks := 0, 0
 	for round := range maxRounds {
 		ran := a.known.observed.Running
 		err := a.known.read(ctx, a.haproxy, a.set, a.turns.skipped)
@@ -37,14 +35,7 @@ func (a *Agent) converge(ctx context.Context, snap catalog.Snapshot) (plan.Plan,
 		a.files.fresh = a.files.fresh && (err != nil || a.turns.isUnread(&a.known)) && !a.stopped
 		if err != nil {
 			a.note(err)
-			if ran {
-				a.last = a.known.traffic()
-			}
-			a.forgetAnnounced()
-			a.known.absent, a.known.ended = nil, nil
-			o := plan.Observed{Caps: a.caps(ctx), Maintenance: a.known.observed.Maintenance, Last: a.last, Drained: a.drains.backend}
-			p = plan.Compute(a.desired(), o, snap)
-			a.keepFiled(p)
+			p = a.planUnread(ctx, snap, ran)
 			return p, err
 		}
 		a.note(nil)
@@ -53,19 +44,27 @@ func (a *Agent) converge(ctx context.Context, snap catalog.Snapshot) (plan.Plan,
 		o := a.known.observed
 		p = a.compute(o, snap)
 		a.turns.planned(p.Steps, a.jitter)
+		due := a.turns.due(a.trouble.due(a.sendable(p.Steps)))
+		moving := a.moves.await(o, a.turns.skipped, looks)
+		if len(moving) > 0 {
+			due = a.besides(moving, due)
+			if len(due) == 0 {
+				pause(ctx, moveWait<<looks)
+				looks++
+				continue
+			}
+		}
 		if len(p.Steps) == 0 {
 			a.trouble.resolved(a.log)
 			break
 		}
-		due := a.turns.due(a.trouble.due(a.sendable(p.Steps)))
 		if len(due) == 0 || round == maxRounds-1 { // sent steps are read back
 			break
 		}
 		if slices.Equal(due, sent) {
-			if stalled++; stalled > 4 {
+			if stalled++; stalled > maxStalled {
 				break
 			}
-			pause(ctx, stallWait<<stalled)
 		}
 		a.apply(ctx, due)
 		a.turns.noteSent(due)
@@ -82,6 +81,28 @@ func (a *Agent) converge(ctx context.Context, snap catalog.Snapshot) (plan.Plan,
 		}
 	}
 	return p, nil
+}
+
+// planUnread plans what the file must hold while HAProxy cannot be read. ran says that it
+// could be until now.
+func (a *Agent) planUnread(ctx context.Context, snap catalog.Snapshot, ran bool) plan.Plan {
+	if ran {
+		a.last = a.known.traffic()
+	}
+	a.forgetAnnounced()
+	a.known.absent, a.known.ended = nil, nil
+	o := plan.Observed{Caps: a.caps(ctx), Maintenance: a.known.observed.Maintenance, Last: a.last, Drained: a.drains.backend}
+	p := plan.Compute(a.desired(), o, snap)
+	a.keepFiled(p)
+	return p
+}
+
+// besides leaves out the steps for these backends, which are read again before the next plan.
+func (a *Agent) besides(backends map[string]bool, steps []plan.Step) []plan.Step {
+	for backend := range backends {
+		a.known.touch(backend)
+	}
+	return slices.DeleteFunc(slices.Clone(steps), func(s plan.Step) bool { return backends[s.Backend] })
 }
 
 // another returns errAnotherProcess, or nil.
@@ -334,6 +355,7 @@ func (a *Agent) apply(ctx context.Context, steps []plan.Step) {
 	for i, err := range a.haproxy.Apply(ctx, steps) {
 		s := steps[i]
 		a.known.touch(s.Backend)
+		a.moves.note(s, a.known.observed.PID)
 		a.record.Step(services[s.Backend], a.counted(s), err)
 		if errors.Is(err, plan.ErrRefused) {
 			a.known.refused(s.Backend)
@@ -439,15 +461,5 @@ func (a *Agent) note(err error) {
 		} else {
 			a.log.Error("HAProxy state read failed", "error", oneLine(err))
 		}
-	}
-}
-
-// pause waits, or less if the context ends.
-func pause(ctx context.Context, d time.Duration) {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-	case <-t.C:
 	}
 }

@@ -206,3 +206,9 @@ func (p *proxy) setAddr(s *server, st plan.Step) {
 		}
 	})
 }
+
+// moves reports whether a server of a backend is about to have another address.
+func (p *proxy) moves(backend string) bool {
+	b := p.worker.backends[backend]
+	return b != nil && slices.ContainsFunc(b.servers, func(s *server) bool { return s.pending.IsValid() })
+}

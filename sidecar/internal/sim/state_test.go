@@ -125,12 +125,17 @@ func (s *sidecar) mustAct(backends []string) bool {
 			return false
 		}
 	}
+	if s.inPass && s.hiddenAt >= s.passed {
+		return false // the loop takes these settings after its pass
+	}
 	d := plan.Desired{Marker: s.settings.Renderer.Marker(), Services: s.settings.Services, Rotation: s.settings.Rotation}
 	steps := slices.DeleteFunc(plan.Compute(d, s.saw, s.given).Steps, func(st plan.Step) bool { return !slices.Contains(backends, st.Backend) })
 	if s.beside > 0 || s.reloadEnded >= s.passed || s.agent.State().Reloads.Pending != "" {
 		// While a new worker may begin to serve, what is for the one before it waits.
 		steps = slices.DeleteFunc(steps, plan.Step.IsForWorker)
 	}
+	// A plan for a server that is about to have another address would be wrong by then.
+	steps = slices.DeleteFunc(steps, func(st plan.Step) bool { return s.w.proxy.moves(st.Backend) })
 	s.noteLarge()
 	// What is left of a large service's steps waits for its next turn.
 	return slices.ContainsFunc(steps, func(st plan.Step) bool { return !s.large[st.Backend] })
