@@ -183,6 +183,7 @@ func (b *backendPlan) assign(inst *catalog.Instance) {
 	b.wait(nil, inst, ForSlot)
 	if b.freeSoon > 0 {
 		b.freeSoon-- // the last answer of its agent is awaited, or its sessions are being counted
+		b.assignedSoon = append(b.assignedSoon, inst)
 		return
 	}
 	b.unassigned = append(b.unassigned, inst)

@@ -228,7 +228,8 @@ type backendPlan struct {
 	waiting             []Waiting
 	added               []FileServer        // servers that additions create
 	overdueAdds         int                 // how many of them have failed for too long to be waited for
-	unassigned          []*catalog.Instance // instances that wait for a slot
+	unassigned          []*catalog.Instance // instances that wait for a slot, by a reload
+	assignedSoon        []*catalog.Instance // those that wait for one that will be free without one
 	reweighed           bool                // a weight needs a reload
 }
 

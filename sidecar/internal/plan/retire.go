@@ -327,8 +327,9 @@ func (b *backendPlan) absences() (out []Absence) {
 	if !b.exists || !b.want.Known {
 		return nil
 	}
-	present, waits := b.presentNow(), make(map[*catalog.Instance]bool, len(b.unassigned))
-	for _, inst := range b.unassigned {
+	present := b.presentNow()
+	waits := make(map[*catalog.Instance]bool, len(b.unassigned)+len(b.assignedSoon))
+	for _, inst := range slices.Concat(b.unassigned, b.assignedSoon) {
 		waits[inst] = true
 	}
 	for n := range b.want.Instances {
@@ -359,7 +360,7 @@ func (b *backendPlan) presentNow() map[*catalog.Instance]bool {
 // pass old: an instance whose step has gone through since is not overdue, and neither is
 // one that has begun to wait for a slot.
 func (b *backendPlan) isOverdue(inst *catalog.Instance) bool {
-	return b.absent[inst.Server] >= max(b.ReplacementTimeout, time.Second) && !b.presentNow()[inst] && !slices.Contains(b.unassigned, inst)
+	return b.absent[inst.Server] >= max(b.ReplacementTimeout, time.Second) && !b.presentNow()[inst] && !slices.Contains(b.unassigned, inst) && !slices.Contains(b.assignedSoon, inst)
 }
 
 // isComing reports whether a ready server that gets nothing may still come up

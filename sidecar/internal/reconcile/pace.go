@@ -26,10 +26,10 @@ func (c *pace) next(now time.Time, waiting []plan.Waiting) time.Duration {
 	polled := c.polled[:0]
 	for _, w := range waiting {
 		switch w.For {
-		case plan.ForSessions, plan.ForReplacement, plan.ForCheck:
+		case plan.ForSessions, plan.ForReplacement, plan.ForCheck, plan.ForSlot:
 			w.Sessions, w.Check, w.Down = 0, plan.Check{}, 0
 			polled = append(polled, w)
-		case plan.ForGuard, plan.ForDamping, plan.ForSlot, plan.ForConsul, plan.ForAgent:
+		case plan.ForGuard, plan.ForDamping, plan.ForConsul, plan.ForAgent:
 		}
 	}
 	c.polled = polled

@@ -102,3 +102,23 @@ func TestSessionsThatComeAndGoAreNoReasonToLookMoreOften(t *testing.T) {
 		}
 	})
 }
+
+// HAProxy alone knows when the last question of a slot's agent check has its answer.
+func TestPace_SlotIsFreeOnceItsAgentCheckHasEnded_InstanceTakesItSoon(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := serving(t, false, instance("api-1", 1))
+		setAgents := func(a plan.Agent) {
+			b.haproxy.with(func() {
+				for _, name := range []string{"slot-2", "slot-3", "slot-4"} {
+					b.haproxy.server("api_nodes", name).Agent = a
+				}
+			})
+		}
+		setAgents(plan.AgentBusy)
+		b.passes(b.settings.Reconcile) // it is seen
+		b.catalog.says("api", instance("api-1", 1), instance("api-2", 2))
+		b.passes(5 * time.Second)
+		setAgents(plan.AgentOff)
+		b.eventually("it has the slot", time.Second, func() bool { return len(b.haproxy.shows("api_nodes")) == 2 })
+	})
+}

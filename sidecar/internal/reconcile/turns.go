@@ -133,13 +133,16 @@ func (t *turns) in(services []plan.Service) (out []plan.Service) {
 	return out
 }
 
-// hold returns the snapshot with the services that are skipped as they were.
+// hold returns the snapshot with the services that are skipped as they were. An answer that
+// says the same at another index needs no turn: a Consul that has lost its data begins
+// again, and its indexes are not to be compared with those of before.
 func (t *turns) hold(snap catalog.Snapshot) catalog.Snapshot {
 	for backend, x := range t.backends {
-		if t.skipped[backend] {
+		now := snap.Service(backend)
+		if t.skipped[backend] && (now.Index == x.want.Index || !now.Equal(x.want)) {
 			snap = snap.With(x.want)
 		} else {
-			x.want = snap.Service(backend)
+			x.want = now
 		}
 	}
 	return snap
