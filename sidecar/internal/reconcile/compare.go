@@ -2,6 +2,7 @@ package reconcile
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"time"
 
@@ -75,8 +76,8 @@ func (a *Agent) noteCompared(c *comparison) (isNews bool) {
 	was := k.observed.Maintenance
 	switch {
 	case k.forgotten > c.began || !k.observed.Running:
-	case c.err != nil && k.lastRead <= c.began:
-		k.failed = c.err
+	case c.err != nil && k.lastRead <= c.began && !errors.Is(c.err, plan.ErrNotRunning):
+		k.failed = c.err // the loop need not wait for the same; one that did not run then may do so now
 		k.forget()
 	case c.err != nil, c.observed.PID != k.observed.PID, c.observed.Marker != k.observed.Marker,
 		c.observed.Caps != k.observed.Caps: // a container that was replaced may have the same PID

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/pointsman/pointsman/sidecar/internal/plan"
+	"github.com/pointsman/pointsman/sidecar/internal/route"
 )
 
 // Everything is compared as often as is set on a small fleet. Where it takes long,
@@ -139,6 +140,33 @@ func TestCompare_SamePIDAndAnotherVersion_IsAnotherProcess(t *testing.T) {
 		b.passes(b.settings.Reconcile + time.Second)
 		if got := b.agent.State().HAProxy.Version; got != "3.4.7" {
 			t.Errorf("the state has version %s, want 3.4.7", got)
+		}
+	})
+}
+
+// HAProxy was away for a moment when it was compared, and the loop was in a long call then:
+// what is so by now decides.
+func TestCompare_FailedWhileTheLoopWasBusy_HAProxyThatRunsAgainIsNotTakenForStopped(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		have, want := route.Map{"a.test/": "api_nodes"}, route.Map{"b.test/": "api_nodes"}
+		b := routing(t, have, have)
+		hold := make(chan struct{})
+		b.haproxy.with(func() { b.haproxy.holdCompare = hold })
+		b.passes(b.settings.Reconcile + time.Second) // a comparison is under way
+		b.maps.with(func() { b.maps.takes = 3 * time.Second })
+		b.settings.Maps = routes(want)
+		changed := b.settings
+		changed.Automatic, changed.OnlyRoutes = true, true
+		b.agent.Reconfigure(changed)
+		b.passes(time.Second) // the loop reads the map
+		b.haproxy.stop()
+		b.haproxy.with(func() { b.haproxy.holdCompare = nil })
+		close(hold)
+		b.passes(time.Second)
+		b.haproxy.start()
+		b.passes(time.Minute)
+		if n := b.log.count("HAProxy not running"); n > 0 {
+			t.Errorf("HAProxy runs when the loop gets to see it, and is taken for stopped:\n%s", b.log)
 		}
 	})
 }
