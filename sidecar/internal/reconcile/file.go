@@ -103,7 +103,7 @@ func (a *Agent) pendingFor(p plan.Plan) func(backend string) bool {
 	}
 	has := func(renderer Renderer, model []plan.FileBackend) map[string]bool {
 		same := make(map[string]bool, len(model))
-		if renderer != a.set.Renderer && !slices.Contains(f.alike, renderer) {
+		if !a.isNewest(renderer) {
 			return same
 		}
 		for _, b := range model {
@@ -130,6 +130,12 @@ func (a *Agent) pendingFor(p plan.Plan) func(backend string) bool {
 	}
 }
 
+// isNewest reports whether a renderer is that of the settings of now, or differs from it only in
+// routes and pauses.
+func (a *Agent) isNewest(r Renderer) bool {
+	return r == a.set.Renderer || slices.Contains(a.files.alike, r)
+}
+
 // noteAlike takes that a renderer is followed by one that has only other routes.
 func (f *fileKeeper) noteAlike(before Renderer, running *reload) {
 	f.alike = append(slices.DeleteFunc(f.alike, func(r Renderer) bool {
@@ -145,7 +151,7 @@ func (a *Agent) noteWritten(ctx context.Context, w fileWrite) {
 	case ctx.Err() != nil: // it fails for that
 	case err == nil:
 		f.retry = backoff{}
-	case w.renderer == a.set.Renderer && a.isolate(err): // it is planned again, without what was wrong
+	case a.isNewest(w.renderer) && a.isolate(err): // it is planned again, without what was wrong
 	default:
 		f.due = time.Now().Add(f.retry.next(a.jitter))
 	}

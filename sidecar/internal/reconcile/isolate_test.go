@@ -419,3 +419,38 @@ func TestIsolate_DiscoveredServiceKept_ComesByReloadOnly(t *testing.T) {
 		})
 	})
 }
+
+// Routes or pauses that become new while HAProxy tries a file are no other settings: a
+// service that it rejects is left out at once, by a reload and where HAProxy does not run.
+func TestIsolate_RoutesAreNewWhileAFileIsTried_LeavesOutAtOnce(t *testing.T) {
+	for name, runs := range map[string]bool{"reload": true, "write while HAProxy is stopped": false} {
+		t.Run(name, inTime(func(t *testing.T) {
+			b := poisoned(t)
+			b.passes(5 * time.Second)
+			if !runs {
+				b.haproxy.stop()
+				b.passes(time.Second)
+			}
+			hold := make(chan struct{})
+			b.file.with(func() { b.file.hold = hold })
+			b.reconfigure("api_nodes=bad web_nodes=2")
+			b.passes(2 * time.Second)
+			for range 2 {
+				b.settings.Renderer = &partRenderer{settings: b.settings.Renderer.(*partRenderer).settings}
+				b.settings.OnlyRoutes = true
+				b.agent.Reconfigure(b.settings)
+				b.passes(10 * time.Millisecond)
+			}
+			b.file.with(func() { b.file.hold = nil })
+			close(hold)
+			b.passes(time.Millisecond)
+			b.wantLeftOut("api api_nodes true [ALERT] api_nodes;")
+			if runs {
+				b.wantRuns("api_nodes=1 web_nodes=2")
+			}
+			if s := b.agent.State(); s.Reloads.Failed != 0 {
+				t.Errorf("got %+v, want no reload that failed", s.Reloads)
+			}
+		}))
+	}
+}

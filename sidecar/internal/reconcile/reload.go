@@ -43,7 +43,7 @@ type reloadKeeper struct {
 	// same as the one before: loaded. What they brought has not come, or has not stayed,
 	// because another program loads a file of its own.
 	useless int
-	loaded  fileWrite
+	loaded  loaded
 
 	requests  []ReloadRequest // of operators, the newest of them, the oldest first
 	requested int             // how many there ever were
@@ -51,6 +51,12 @@ type reloadKeeper struct {
 	// unforeseen counts the reloads, since an operator's last settings, whose new worker
 	// could not listen, though that was unknown before.
 	unforeseen int
+}
+
+// loaded is what a reload has loaded, without routes and pauses.
+type loaded struct {
+	marker plan.Marker
+	model  []plan.FileBackend
 }
 
 const (
@@ -127,7 +133,7 @@ func (a *Agent) tendReload(ctx context.Context, p plan.Plan) time.Duration {
 	if p.Reload == plan.NoReload {
 		r.reason, r.held, r.model, r.newer, r.isLooked = plan.NoReload, "", nil, nil, false
 		if r.useless > 0 && time.Since(r.last) > max(stayMin, 2*a.uselessWait()) {
-			r.useless, r.loaded = 0, fileWrite{} // it has stayed
+			r.useless, r.loaded = 0, loaded{} // it has stayed
 		}
 		if r.err != nil {
 			// HAProxy runs what is wanted: what was wrong has been put back.
@@ -353,7 +359,7 @@ func (a *Agent) noteReload(ctx context.Context, l *reload) {
 	if l.isRestored {
 		a.noteRestored(l.restoreErr)
 	}
-	isNewest := l.renderer == a.set.Renderer
+	isNewest := a.isNewest(l.renderer)
 	if err != nil && !l.isWritten && isNewest && a.isolate(err) {
 		r.move(RequestUnderWay, RequestDue, 0, nil)
 		return // it is planned again, without what was wrong
@@ -390,8 +396,8 @@ func (a *Agent) noteReload(ctx context.Context, l *reload) {
 // noteUse counts the reloads that have brought nothing, and postpones the next.
 func (a *Agent) noteUse(l *reload) {
 	r := &a.reloads
-	if r.loaded.renderer != l.renderer || !plan.SameFile(r.loaded.model, l.model) {
-		r.useless, r.loaded = 0, fileWrite{renderer: l.renderer, model: l.model}
+	if is := (loaded{l.renderer.Marker(), l.model}); r.loaded.marker != is.marker || !plan.SameFile(r.loaded.model, is.model) {
+		r.useless, r.loaded = 0, is
 	}
 	if r.useless > 0 && !r.reset {
 		// What a reload should bring does not come by it.

@@ -3,6 +3,7 @@ package reconcile_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/pointsman/pointsman/sidecar/internal/plan"
 	"github.com/pointsman/pointsman/sidecar/internal/reconcile"
+	"github.com/pointsman/pointsman/sidecar/internal/route"
 )
 
 // lessons.md, bug 1: a failed reload must not count as done.
@@ -307,6 +309,26 @@ func TestReload_DoesNotBringTheNeeded_IsTriedAgainMoreAndMoreRarely(t *testing.T
 		b.passes(3 * time.Minute)
 		if n := b.log.count("reload was needed again"); b.agent.State().Services[0].Instances[0].Phase != reconcile.PhaseUp {
 			t.Errorf("the instance is not up after the backend has come, %d lines", n)
+		}
+	})
+}
+
+// New routes are no other settings: they do not make it be tried as often as at first.
+func TestReload_DoesNotBringTheNeededWhileRoutesChange_IsTriedMoreAndMoreRarely(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, true)
+		b.settings.ReloadInterval = 2 * time.Second
+		b.maps, b.settings.Maps = &fakeMaps{entries: map[string][]route.Entry{}}, routes(route.Map{})
+		b.catalog.says("api", instance("a", 1))
+		b.haproxy.loseLoad = "api_nodes"
+		b.adoptable()
+		b.start()
+		for n := range 600 {
+			b.passes(time.Second)
+			b.reroute(route.Map{fmt.Sprintf("h%d.test/", n): "web_nodes"})
+		}
+		if n := len(b.haproxy.reloadTimes()); n < 5 || n > 11 {
+			t.Errorf("got %d reloads in 10 minutes, want 5 to 11", n)
 		}
 	})
 }
