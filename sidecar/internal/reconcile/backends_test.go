@@ -170,3 +170,24 @@ func TestBackend_DeletionRefusedAndServiceIsBack_Served(t *testing.T) {
 		})
 	})
 }
+
+// What one HAProxy has refused to do with a backend says nothing of another version: the
+// command is sent again, and takes no reload.
+func TestBackend_RefusedByTheVersionBefore_DoneAtRuntimeByTheNext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := discovering(t)
+		before, _ := b.file.Read()
+		b.settings.ReloadDebounce, b.settings.ReloadMaxDelay = 5*time.Minute, 5*time.Minute
+		b.haproxy.with(func() { b.haproxy.fail = refusing(plan.AddBackend, plan.ErrBackendRefused) })
+		b.discover(false)
+		b.eventually("a reload is needed", 10*time.Second, func() bool { return b.agent.State().Reloads.Pending != "" })
+		b.haproxy.with(func() { b.haproxy.fail, b.haproxy.caps.Version = nil, "3.4.8" })
+		b.haproxy.startWith(before)
+		b.passes(2 * b.settings.Reconcile) // it is noticed
+		b.eventually("shop is there", 10*time.Second, func() bool { return len(b.haproxy.shows("shop_nodes")) == 1 })
+		b.passes(10 * time.Minute)
+		if n := len(b.haproxy.reloadTimes()); n > 0 || b.sentOf(plan.AddBackend) != 2 {
+			t.Errorf("%d reloads and %d commands, want none and two", n, b.sentOf(plan.AddBackend))
+		}
+	})
+}
