@@ -60,13 +60,14 @@ a pass that failed waits for the next @ reconcile/agent.go @ s/	if err == nil {/
 what was decided stays while new settings wait for a reload @ reconcile/converge.go @ s/key.services = &set/key.services = \&d.Services/
 the file is written beside the loop @ reconcile/file.go @ s/go func(w fileWrite)/func(w fileWrite)/
 what was sent to a map is read back @ reconcile/routes.go @ s/if !isWhole \&\& !u.Replace \&\& a.shows(.*/if true {/
-no route leads to a backend that is awaited @ reconcile/routes.go @ s/m.Want = withoutRoutesTo(.*/_ = without/
+no route leads to a backend that is awaited @ reconcile/routes.go @ s/	want = withoutRoutesTo(without, m.Want)/	want = m.Want/
 routes of new settings wait for their reload @ reconcile/routes.go @ s/ || o.Marker != a.set.Renderer.Marker() {/ {/
 maps are compared again and again @ reconcile/routes.go @ s/r.whole = time.Now().Add(max(a.set.Reconcile, .*/r.whole = time.Now().Add(time.Hour)/
 new routes are not live before HAProxy has them @ reconcile/routes.go @ s/r.fresh, r.due, r.applied = .*/r.fresh, r.due = true, time.Time{}/
 who has a route keeps it @ route/claim.go @ s/if onlyOwn != (owners\[key\] == c.Service) {/if onlyOwn {/
 a route that no instance claims stays for a while @ route/discover.go @ s/if d.now.Sub(r.Unclaimed) < d.Grace .*/if false {/
 what a service without an answer has stays @ route/discover.go @ s/	if !c.Known { .*/	if false {/
+what services may claim stays until Consul has said that @ reconcile/routes.go @ s/	if m.Keep == nil {/	if true {/
 the file has the newest routes @ reconcile/agent.go @ s/^	a.set, a.isolated.asked = s, s$/	s.Renderer = a.set.Renderer; a.set, a.isolated.asked = s, s/
 an invalid rollout changes nothing @ rollout/overlay.go @ s/return document{good: was.good, /return document{/
 a version without a share gets no traffic @ rollout/weights.go @ s/isListed \&\& share == 0 \&\&/false \&\& share == 0 \&\& isListed \&\&/

@@ -292,3 +292,41 @@ func TestDiscover_NewServiceUnderLoad_LiveSoonAfterItsLastCheck(t *testing.T) {
 		}
 	}
 }
+
+// What is discovered just before the sidecar ends is not in haproxy.cfg. The next one leaves it
+// in HAProxy until Consul answers, and removes it then if no instance claims it any more.
+func TestDiscover_SidecarKilledBeforeTheFileHasTheNewest_TheyStayInHAProxy(t *testing.T) {
+	t.Parallel()
+	w := newRoutedWorld(t, "own")
+	w.must(w.lb.SetExtra("file_delay: 1m\n" + fmt.Sprintf(discoverSettings, w.port)))
+	w.must(w.lb.Start(w.ctx))
+	own := w.serve("own", "own0")
+	w.until("own.example.com", "/", "own0")
+	isAtRuntime := w.reloadsFor() == 0
+	clock := w.serve("clock", "clock0", "pointsman-route=clock.example.com")
+	w.until("clock.example.com", "/", "clock0") // its reload, if it takes one, writes the file
+	own.register("pointsman-route=young.example.com", "pointsman-route=going.example.com")
+	w.until("young.example.com", "/", "own0")
+	w.until("going.example.com", "/", "own0")
+	config := w.readConfig()
+	if strings.Contains(config, "young.example.com") || strings.Contains(config, "clock") == isAtRuntime {
+		t.Fatalf("haproxy.cfg has the newest:\n%s", config)
+	}
+
+	load := w.hammer(map[[2]string][]string{{"young.example.com", "/"}: {"own0"}, {"clock.example.com", "/"}: {"clock0"}, {"own.example.com", "/"}: {"own0"}})
+	w.must(w.lb.Sidecar.Kill())
+	w.must(w.consul.Freeze())
+	w.must(w.lb.StartSidecar())
+	time.Sleep(3 * time.Second)
+	w.until("going.example.com", "/", "own0")
+	w.must(w.consul.Thaw())
+	w.must(w.lb.Ready(w.ctx, 30*time.Second))
+	own.register("pointsman-route=young.example.com")
+	w.until("going.example.com", "/", "")
+	if reloads := w.reloads(); reloads > 0 {
+		t.Errorf("%d reloads", reloads)
+	}
+	load.stop(t)
+	clock.deregister()
+	w.hasBackend("clock", false)
+}

@@ -12,6 +12,7 @@ import (
 	"github.com/pointsman/pointsman/sidecar/internal/catalog"
 	"github.com/pointsman/pointsman/sidecar/internal/config"
 	"github.com/pointsman/pointsman/sidecar/internal/consul"
+	"github.com/pointsman/pointsman/sidecar/internal/plan"
 	"github.com/pointsman/pointsman/sidecar/internal/reconcile"
 	"github.com/pointsman/pointsman/sidecar/internal/render"
 	"github.com/pointsman/pointsman/sidecar/internal/route"
@@ -120,6 +121,7 @@ type finder struct {
 	problems atomic.Pointer[[]route.Problem]
 
 	// The daemon's mu guards these.
+	isHeard   bool     // Consul has said what is claimed: nothing is kept for a service that may
 	watched   []string // services that are looked at
 	isSettled bool     // by what Consul said last, new routes may get an owner
 	discovery route.Finder
@@ -306,7 +308,15 @@ func (d *Daemon) find(now time.Time) time.Duration {
 	if wait := f.pace.Gathers(rules, found, d.found, now); wait > 0 {
 		return min(again, wait)
 	}
+	isFirst := settled && !f.isHeard
+	f.isHeard = f.isHeard || settled
 	d.setFound(found)
+	switch {
+	case isFirst && len(d.found.Gone) > 0:
+		d.reconfigure(d.newest, automatic(settings(d.whole(asStarted(d.cfg, d.started)), d.newest)))
+	case isFirst:
+		d.reconfigure(d.newest, onlyRoutes(d.set))
+	}
 	return d.found.Until(rules.Grace, settled, now, again)
 }
 
@@ -360,7 +370,7 @@ func (d *Daemon) setFound(found route.Found) {
 
 // setRoutes has only other routes. The caller holds mu.
 func (d *Daemon) setRoutes(changes []route.FoundChange) {
-	set, tables := automatic(d.set), make(map[string]route.Table, len(d.set.Maps))
+	set, tables := onlyRoutes(d.set), make(map[string]route.Table, len(d.set.Maps))
 	set.Maps = slices.Clone(d.set.Maps)
 	for i := range set.Maps {
 		m := &set.Maps[i]
@@ -368,7 +378,7 @@ func (d *Daemon) setRoutes(changes []route.FoundChange) {
 		tables[m.Frontend] = m.Want
 	}
 	r := d.newest.WithRoutes(tables, d.found)
-	set.OnlyRoutes, set.Renderer = true, renderer{r}
+	set.Renderer = renderer{r}
 	d.reconfigure(r, set)
 }
 
@@ -407,8 +417,31 @@ func automatic(set reconcile.Settings) reconcile.Settings {
 	return set
 }
 
+// onlyRoutes is settings of which nothing else is about to be new.
+func onlyRoutes(set reconcile.Settings) reconcile.Settings {
+	set = automatic(set)
+	set.OnlyRoutes = true
+	return set
+}
+
+// asHeard is settings as far as is known what services claim. As long as it is not, HAProxy
+// keeps what they may claim, and a backend of a service that had gone: the sidecar before may
+// have ended just after they came, and haproxy.cfg does not have them then.
+func asHeard(set reconcile.Settings, isHeard bool) reconcile.Settings {
+	if !isHeard && slices.ContainsFunc(set.Maps, func(m reconcile.RouteMap) bool { return m.Keep != nil }) {
+		set.Services = slices.DeleteFunc(slices.Clone(set.Services), func(s plan.Service) bool { return s.Gone })
+		return set
+	}
+	set.Maps = slices.Clone(set.Maps)
+	for i := range set.Maps {
+		set.Maps[i].Keep = nil
+	}
+	return set
+}
+
 // reconfigure has the agent go on with other settings. The caller holds mu.
 func (d *Daemon) reconfigure(r *render.Renderer, set reconcile.Settings) {
+	set = asHeard(set, d.finder.isHeard)
 	r, set = d.withPauses(r, set)
 	d.newest = r
 	d.agent.Reconfigure(set)

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -21,6 +22,7 @@ import (
 	"github.com/pointsman/pointsman/sidecar/internal/consul"
 	"github.com/pointsman/pointsman/sidecar/internal/consultest"
 	"github.com/pointsman/pointsman/sidecar/internal/haproxytest"
+	"github.com/pointsman/pointsman/sidecar/internal/plan"
 	"github.com/pointsman/pointsman/sidecar/internal/route"
 	"github.com/pointsman/pointsman/templates"
 )
@@ -317,6 +319,7 @@ func TestFind_DiscoverIsSwitchedOff_ServicesGo(t *testing.T) {
 func TestSetFound_OnlyRoutesDiffer_GivesWhatNewSettingsWould(t *testing.T) {
 	d, change := discovering(t, "services: [{name: own}, {name: other, backend: others}]"+takesRoutes+`    routes: [{host: own.test, service: own}, {host: set.test, methods: GET, service: own}, {host: set.test, service: others}]
 `)
+	d.finder.isHeard = true
 	services := []route.FoundService{{Name: "cart"}, {Name: "shop"}}
 	routes := func(of ...string) (out []route.FoundRoute) {
 		for i, service := range of {
@@ -348,7 +351,7 @@ func TestSetFound_OnlyRoutesDiffer_GivesWhatNewSettingsWould(t *testing.T) {
 		if d.newest == before || d.newest.Marker() != fresh.Marker() {
 			t.Errorf("%d: the marker is %v, want %v", n, d.newest.Marker(), fresh.Marker())
 		}
-		set := settings(whole, fresh)
+		set := asHeard(settings(whole, fresh), true)
 		if diff := cmp.Diff(set.Maps, d.set.Maps) + cmp.Diff(set.Services, d.set.Services); diff != "" || d.set.Renderer.(renderer).Renderer != d.newest {
 			t.Errorf("%d: settings (-new +got):\n%s", n, diff)
 		}
@@ -356,5 +359,67 @@ func TestSetFound_OnlyRoutesDiffer_GivesWhatNewSettingsWould(t *testing.T) {
 	change("services: [{name: own}]" + takesRoutes)
 	if diff := cmp.Diff(settings(d.cfg.With(d.found), d.newest).Services, d.set.Services); diff != "" {
 		t.Errorf("after a SIGHUP (-want +got):\n%s", diff)
+	}
+}
+
+// Until Consul has said what is claimed, HAProxy keeps routes that services may claim, and
+// backends of services that had gone: haproxy.cfg may not have the newest.
+func TestFind_SidecarStarts_KeepsWhatServicesMayClaimUntilConsulHasAnswered(t *testing.T) {
+	const text = "services: [{name: own, backend: owns}, {name: raw, mode: tcp}]\n" + `
+frontends:
+  - name: web
+    bind: "127.0.0.1:8080"
+    routes: [{host: set.test, service: own}]
+    discover: {tag_prefix: "route=", allow: [{host: "shop.test", services: "shop"}, {host: "*.test", services: ["own", "raw"]}]}
+  - {name: plain, bind: "127.0.0.1:8081", default: own}
+`
+	d, change := discovering(t, text)
+	d.mu.Lock()
+	d.setFound(route.Found{Services: []route.FoundService{{Name: "gone"}}})
+	d.setFound(route.Found{})
+	d.mu.Unlock()
+	hasGone := func() bool {
+		return slices.ContainsFunc(d.set.Services, func(s plan.Service) bool { return s.Name == "gone" && s.Gone })
+	}
+	change(text) // it starts
+	for line, want := range map[route.Entry]bool{
+		{Key: "shop.test/", Value: "shop"}:        true,
+		{Key: "shop.test/cart/", Value: "shop/1"}: true,
+		{Key: "a.test/", Value: "owns"}:           true,
+		{Key: "a.test/", Value: "shop"}:           false, // allow names it for another host
+		{Key: "set.test/", Value: "own"}:          false, // one of the settings
+		{Key: "a.test/", Value: "raw_nodes"}:      false, // no service in mode tcp may have one
+		{Key: "shop.test/", Value: "statistics"}:  false,
+	} {
+		if got := d.set.Maps[0].Keep(line); got != want {
+			t.Errorf("%v is kept: %v, want %v", line, got, want)
+		}
+	}
+	if d.set.Maps[1].Keep != nil || hasGone() {
+		t.Errorf("a frontend that takes no routes keeps: %v; the backend of a service that had gone is to be deleted: %v", d.set.Maps[1].Keep != nil, hasGone())
+	}
+	d.finder.isNamed = true
+	d.find(time.Now()) // the claims of the settings' services are awaited
+	if d.set.Maps[0].Keep == nil {
+		t.Error("nothing is kept, and Consul has not answered")
+	}
+	d.find(time.Now().Add(route.SettleTime))
+	if d.set.Maps[0].Keep != nil || !hasGone() {
+		t.Errorf("when that is over, routes are kept: %v; the backend of a service that had gone is to be deleted: %v", d.set.Maps[0].Keep != nil, hasGone())
+	}
+	if change(text); d.set.Maps[0].Keep != nil {
+		t.Error("after a SIGHUP, routes are kept again")
+	}
+}
+
+// Where no frontend takes routes from Consul, there is no answer to wait for.
+func TestFind_NoFrontendDiscovers_BackendsOfGoneServicesAreDeleted(t *testing.T) {
+	d, _ := discovering(t, "services: [{name: own}]")
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.setFound(route.Found{Services: []route.FoundService{{Name: "gone"}}})
+	d.setFound(route.Found{})
+	if !slices.ContainsFunc(d.set.Services, func(s plan.Service) bool { return s.Gone }) {
+		t.Error("the backend is left")
 	}
 }

@@ -410,7 +410,10 @@ func settings(cfg config.Config, r *render.Renderer) reconcile.Settings {
 
 // routeMaps is the routes of the frontends.
 func routeMaps(cfg config.Config) []reconcile.RouteMap {
-	out := make([]reconcile.RouteMap, 0, len(cfg.Frontends))
+	out, rules, services := make([]reconcile.RouteMap, 0, len(cfg.Frontends)), cfg.Rules(), map[string]string{}
+	for _, s := range cfg.Services {
+		services[s.Backend] = s.Name
+	}
 	for _, f := range cfg.Frontends {
 		routes := f.Compiled()
 		want, _ := route.Compile(routes)
@@ -424,9 +427,23 @@ func routeMaps(cfg config.Config) []reconcile.RouteMap {
 				m.Routes = append(m.Routes, routeState(r, f.Sources[i-len(f.Routes)]))
 			}
 		}
+		m.Keep = mayBeClaimed(rules, f.Name, services)
 		out = append(out, m)
 	}
 	return out
+}
+
+// mayBeClaimed tells of a line of a frontend's map that HAProxy has whether it can be a route
+// that a service has claimed. services are those of the settings, by backend. It is nil for a
+// frontend that takes no routes from Consul.
+func mayBeClaimed(rules route.Rules, frontend string, services map[string]string) func(route.Entry) bool {
+	if !slices.ContainsFunc(rules.Frontends, func(f route.FrontendRules) bool { return f.Name == frontend }) {
+		return nil
+	}
+	return func(e route.Entry) bool {
+		backend, _, _ := strings.Cut(e.Value, "/")
+		return rules.MayHave(frontend, e.Key, cmp.Or(services[backend], backend))
+	}
 }
 
 func routeState(r route.Route, source string) reconcile.RouteState {

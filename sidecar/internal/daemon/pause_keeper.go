@@ -158,9 +158,7 @@ func (d *Daemon) usePauses(now map[string]catalog.Pause, failed error) {
 		return
 	}
 	p.known, p.failed = now, failed
-	set := automatic(d.set)
-	set.OnlyRoutes = true
-	d.reconfigure(d.newest, set)
+	d.reconfigure(d.newest, onlyRoutes(d.set))
 	select {
 	case p.change <- struct{}{}:
 	default:

@@ -41,10 +41,13 @@ func withoutRoutesTo(backends map[string]bool, want route.Table) route.Table {
 	if len(backends) == 0 {
 		return want
 	}
-	return slices.DeleteFunc(slices.Clone(want), func(e route.Entry) bool {
-		backend, _, _ := strings.Cut(e.Value, "/")
-		return backends[backend]
-	})
+	return slices.DeleteFunc(slices.Clone(want), func(e route.Entry) bool { return leadsTo(backends, e) })
+}
+
+// leadsTo reports whether a route leads to one of these backends.
+func leadsTo(backends map[string]bool, e route.Entry) bool {
+	backend, _, _ := strings.Cut(e.Value, "/")
+	return backends[backend]
 }
 
 // withheld is those of the backends that a route leads to.

@@ -31,6 +31,20 @@ type RouteMap struct {
 	Default  string // backend of what no route matches; "" is none
 	Want     route.Table
 	Routes   []RouteState
+	// Keep reports of a line that HAProxy has besides Want, or otherwise, whether a service may
+	// claim that route: it stays, as Consul has not said yet what is claimed. nil: Consul has.
+	Keep func(route.Entry) bool
+}
+
+// wants is what HAProxy is to have that has these lines now, without routes to these backends.
+// isAll is false where it goes on having a route of Want otherwise.
+func (m RouteMap) wants(have []route.Entry, without map[string]bool) (want route.Table, isAll bool) {
+	want = withoutRoutesTo(without, m.Want)
+	if m.Keep == nil {
+		return want, true
+	}
+	with := want.Keeping(have, func(e route.Entry) bool { return !leadsTo(without, e) && m.Keep(e) })
+	return with, with.Has(want)
 }
 
 // routeKeeper is what the agent knows of the maps in HAProxy.
@@ -91,7 +105,6 @@ func (a *Agent) syncRoutes(ctx context.Context) time.Duration {
 	r.ofPID = o.PID
 	var failed error
 	for _, m := range a.set.Maps {
-		m.Want = withoutRoutesTo(without, m.Want)
 		if err := a.syncMap(ctx, m, isNew, isWhole); err != nil && failed == nil {
 			failed = err
 		}
@@ -124,10 +137,13 @@ func (a *Agent) syncMap(ctx context.Context, m RouteMap, isNew, isWhole bool) er
 	delete(r.seen, m.File) // not known any more, unless it is read again
 	known = known && (isNew || !isWhole)
 	changed := false
-	is := func(have []route.Entry) {
+	is := func(have []route.Entry, isAll bool) {
 		r.seen[m.File] = have
 		if _, was := r.applied[m.Frontend]; !was || changed {
 			r.applied[m.Frontend] = time.Now()
+		}
+		if !isAll {
+			delete(r.applied, m.Frontend)
 		}
 	}
 	for range mapRounds {
@@ -140,10 +156,11 @@ func (a *Agent) syncMap(ctx context.Context, m RouteMap, isNew, isWhole bool) er
 			isWhole = false
 		}
 		known = false
-		u := route.UpdateOf(have, m.Want)
+		want, isAll := m.wants(have, r.without)
+		u := route.UpdateOf(have, want)
 		switch {
 		case len(u.Changes) > 0:
-			err := a.maps.UpdateMap(ctx, m.File, u, m.Want)
+			err := a.maps.UpdateMap(ctx, m.File, u, want)
 			if err != nil && wasRead {
 				return err
 			}
@@ -152,11 +169,11 @@ func (a *Agent) syncMap(ctx context.Context, m RouteMap, isNew, isWhole bool) er
 			}
 			a.logRoutes(m, u, isNew)
 			if !isWhole && !u.Replace && a.shows(ctx, m.File, u.Changes[0]) {
-				is(m.Want)
+				is(want, isAll)
 				return nil
 			}
 		case !isWhole:
-			is(have)
+			is(have, isAll)
 			return nil
 		}
 	}

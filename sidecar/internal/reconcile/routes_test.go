@@ -430,3 +430,41 @@ func TestRoutes_HAProxyStartsAgainWithItsPID_ComparedAtOnce(t *testing.T) {
 		}
 	})
 }
+
+// Until Consul has said what services claim, a route that HAProxy has and that a service may
+// have claimed stays: the sidecar before may have ended before haproxy.cfg had it. All others
+// come and go as the settings say.
+func TestRoutes_ClaimsAreNotKnown_WhatMayBeClaimedStaysUntilTheyAre(t *testing.T) {
+	for name, c := range map[string]struct {
+		want, shown route.Map
+		isApplied   bool
+	}{
+		"besides":   {route.Map{"a.test/": "api_nodes", "own.test/": "api_nodes"}, route.Map{"a.test/": "api_nodes", "own.test/": "api_nodes", "young.test/": "shop"}, true},
+		"otherwise": {route.Map{"a.test/": "api_nodes", "young.test/": "api_nodes"}, route.Map{"a.test/": "api_nodes", "young.test/": "shop"}, false},
+	} {
+		t.Run(name, inTime(func(t *testing.T) {
+			b := newBench(t, true)
+			have := route.Map{"young.test/": "shop", "own.test/": "other", "left.test/": "api_nodes"}
+			b.maps = &fakeMaps{entries: map[string][]route.Entry{webMap: have.Table()}}
+			b.settings.Maps = routes(c.want)
+			b.settings.Maps[0].Keep = func(e route.Entry) bool { return e.Key == "young.test/" || e.Key == "a.test/" }
+			b.catalog.says("api", many(1)...)
+			b.adoptable()
+			b.start()
+			b.passes(2 * b.settings.Reconcile)
+			if f := b.agent.State().Frontends[0]; !b.maps.has(webMap, c.shown) || f.Applied.IsZero() == c.isApplied || f.Error != "" {
+				t.Errorf("HAProxy has %v, want %v; the state says %+v", b.maps.entries, c.shown, f)
+			}
+			b.maps.with(func() { b.maps.entries[webMap][0].Value = "shop" })
+			b.passes(2 * b.settings.Reconcile)
+			if f := b.agent.State().Frontends[0]; !f.Applied.IsZero() {
+				t.Errorf("HAProxy has another service for a route, and the state says %+v", f)
+			}
+			if n := b.log.count("routes update failed"); n > 0 {
+				t.Errorf("the log has\n%s", b.log)
+			}
+			b.reroute(c.want)
+			b.eventually("the routes are those wanted", time.Second, func() bool { return b.maps.has(webMap, c.want) && !b.agent.State().Frontends[0].Applied.IsZero() })
+		}))
+	}
+}

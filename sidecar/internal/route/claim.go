@@ -136,6 +136,18 @@ func Allows(allow []Allow, host, service string) bool {
 	})
 }
 
+// MayHave reports whether a service may have the route of a key in the map of a frontend,
+// should it claim that.
+func (r Rules) MayHave(frontend, key, service string) bool {
+	i := slices.IndexFunc(r.Frontends, func(f FrontendRules) bool { return f.Name == frontend })
+	if i < 0 || r.Frontends[i].Settings[key] {
+		return false
+	}
+	host, _, _ := strings.Cut(key, "/")
+	d := discovery{Rules: r}
+	return Allows(r.Frontends[i].Allow, host, service) && d.refused(service) == nil
+}
+
 // allows is Allows, for many routes of few hosts: a wildcard takes long.
 func allows(allow []Allow) func(host, service string) bool {
 	known := map[[2]string]bool{}

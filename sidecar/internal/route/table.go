@@ -24,6 +24,31 @@ func (t Table) With(lines map[string]*Entry) Table {
 	return Patch(t, lines, func(e Entry) string { return e.Key })
 }
 
+// Keeping returns the table with the lines that HAProxy has besides it, or otherwise, as far
+// as keep says so.
+func (t Table) Keeping(have []Entry, keep func(Entry) bool) Table {
+	lines := map[string]*Entry{}
+	for i := len(have) - 1; i >= 0; i-- { // of a key that is there twice the first counts
+		if value, has := t.value(have[i].Key); (!has || value != have[i].Value) && keep(have[i]) {
+			lines[have[i].Key] = &have[i]
+		}
+	}
+	if len(lines) == 0 {
+		return t
+	}
+	return t.With(lines)
+}
+
+// Has reports whether all lines of another table are in this one.
+func (t Table) Has(other Table) bool {
+	for _, e := range other {
+		if value, has := t.value(e.Key); !has || value != e.Value {
+			return false
+		}
+	}
+	return true
+}
+
 // value returns a key's value.
 func (t Table) value(key string) (value string, has bool) {
 	i, has := slices.BinarySearchFunc(t, key, compareKey)

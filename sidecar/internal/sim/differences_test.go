@@ -83,10 +83,22 @@ type target struct {
 	backup bool
 }
 
+// isListed reports whether a service is one of the settings of the sidecar, or was found as the
+// file says. HAProxy keeps the backend of one that came just before a sidecar ended and does not
+// come again.
+func (w *world) isListed(svc plan.Service) bool {
+	is := func(s plan.Service) bool { return s.Name == svc.Name }
+	if w.sidecar != nil {
+		return slices.ContainsFunc(w.sidecar.settings.Services, is)
+	}
+	c, _ := w.disk.on()
+	return slices.ContainsFunc(w.set.with(c.found, true), is)
+}
+
 func (w *world) serviceDiffers(svc plan.Service, c content) string {
 	b := w.proxy.worker.backends[svc.Backend]
 	switch wanted := w.isWanted(svc); {
-	case !wanted && b == nil:
+	case !wanted && (b == nil || !w.isListed(svc)):
 		return ""
 	case !wanted:
 		return "HAProxy still has " + svc.Backend

@@ -6,6 +6,7 @@ import (
 
 	"github.com/pointsman/pointsman/sidecar/internal/catalog"
 	"github.com/pointsman/pointsman/sidecar/internal/plan"
+	"github.com/pointsman/pointsman/sidecar/internal/route"
 )
 
 // A service that is discovered in Consul has a backend for as long as its instances claim
@@ -17,14 +18,20 @@ func (s *sidecar) isHidden(svc plan.Service) bool {
 	return isDiscovered(svc) && (s.hidden || s.hiddenAt > 0 && s.w.now()-s.hiddenAt < calm)
 }
 
-// with returns the services; one that was discovered may have gone: HAProxy may still have
+// with returns the services. One that is discovered is not listed while it was not found. One
+// that was found before has gone, once Consul has said what is claimed: HAProxy may still have
 // its backend.
-func (s scenario) with(hidden bool) []plan.Service {
+func (s scenario) with(found route.Found, isHeard bool) []plan.Service {
 	services := slices.Clone(s.services)
-	for i := range services {
-		services[i].Gone = hidden && isDiscovered(services[i])
+	has := func(of []route.FoundService, svc plan.Service) bool {
+		return slices.ContainsFunc(of, func(f route.FoundService) bool { return f.Name == svc.Name })
 	}
-	return services
+	for i := range services {
+		services[i].Gone = isHeard && has(found.Gone, services[i]) && !has(found.Services, services[i])
+	}
+	return slices.DeleteFunc(services, func(svc plan.Service) bool {
+		return isDiscovered(svc) && !svc.Gone && !has(found.Services, svc)
+	})
 }
 
 const (
@@ -92,8 +99,7 @@ func (w *world) checkWhole(s *sidecar, svc plan.Service, st plan.Step) {
 		if !s.isHidden(svc) {
 			w.breach(unknownIsNotEmpty, "%s %s, which the settings have", st.Kind, st.Backend)
 		}
-		// By its file alone a sidecar does not know what came just before it started.
-		if w.proxy.worker.leadsTo(st.Backend) && s.hiddenAt > 0 && s.passed >= s.hiddenAt && w.now()-s.failed > calm {
+		if w.proxy.worker.leadsTo(st.Backend) && s.passed >= s.hiddenAt && w.now()-s.failed > calm {
 			w.breach(zeroFailures, "%s %s, to which a route leads", st.Kind, st.Backend)
 		}
 	case plan.AddBackend:

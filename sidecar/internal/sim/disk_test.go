@@ -151,6 +151,9 @@ func inFile(found route.Found) (out route.Found) {
 	for _, s := range found.Services {
 		out.Services = append(out.Services, route.FoundService{Name: s.Name})
 	}
+	for _, s := range found.Gone {
+		out.Gone = append(out.Gone, route.FoundService{Name: s.Name})
+	}
 	for _, f := range found.Routes {
 		f.Unclaimed = time.Time{}
 		out.Routes = append(out.Routes, f)
@@ -162,6 +165,9 @@ func inFile(found route.Found) (out route.Found) {
 func (r *renderer) appendFound(b []byte) []byte {
 	for _, s := range r.found.Services {
 		b = append(b, "#discovered "+s.Name+"\n"...)
+	}
+	for _, s := range r.found.Gone {
+		b = append(b, "#discovered-gone "+s.Name+"\n"...)
 	}
 	for _, f := range r.found.Routes {
 		b = fmt.Appendf(b, "#claimed %s %s %d %s\n", f.Frontend, f.Route("").Key(), f.Strip, f.Service)

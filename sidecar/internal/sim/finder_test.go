@@ -22,6 +22,8 @@ type finder struct {
 	discovery route.Finder
 	pace      route.Pace
 	isSettled bool
+	isHeard   bool // Consul has said what is claimed
+	heardAt   time.Duration
 	planned   int                      // looks; only the last one comes
 	operator  map[routeKey]route.Route // the routes of the settings of now
 }
@@ -68,7 +70,13 @@ func (s *sidecar) look() {
 	if wait := f.pace.Gathers(rules, found, f.found, now); wait > 0 {
 		again = min(again, wait)
 	} else {
+		isFirst := settled && !f.isHeard
+		f.isHeard = f.isHeard || settled
 		s.setFound(found)
+		if isFirst {
+			f.heardAt = s.w.now()
+			s.hear()
+		}
 		again = f.found.Until(rules.Grace, settled, now, again)
 	}
 	f.planned++
@@ -92,14 +100,47 @@ func (s *sidecar) setFound(found route.Found) {
 	if !set.OnlyRoutes {
 		f.pace.ServicesChanged(time.Now())
 		s.hidden, s.hiddenAt = !s.w.hasFound(f.found), s.w.now()
-		set.Services = s.w.set.with(s.hidden)
+		set.Services = s.w.set.with(f.found, f.isHeard)
 	}
-	set.Renderer, set.Maps = s.w.withRoutes(f.found)
+	set.Renderer, set.Maps = s.withRoutes(f.found)
 	s.w.note("sidecar: finds %v", f.found)
 	s.settings, s.need, s.clean = set, need{}, false
 	s.settings.Automatic, s.settings.OnlyRoutes = false, false
 	s.w.disturb()
 	s.agent.Reconfigure(set)
+}
+
+// knowsClaims reports whether the pass of the loop began after Consul had said what is claimed.
+// Before, it keeps what services may claim.
+func (s *sidecar) knowsClaims() bool { return s.finder.isHeard && s.passed >= s.finder.heardAt }
+
+// hear has the loop keep nothing any more of what services may claim.
+func (s *sidecar) hear() {
+	set := s.settings
+	set.Automatic, set.OnlyRoutes = true, len(s.finder.found.Gone) == 0
+	if !set.OnlyRoutes {
+		s.need, s.hiddenAt = need{}, s.w.now()
+		set.Services = s.w.set.with(s.finder.found, true)
+	}
+	set.Maps = slices.Clone(set.Maps)
+	for i := range set.Maps {
+		set.Maps[i].Keep = nil
+	}
+	s.settings = set
+	s.settings.Automatic, s.settings.OnlyRoutes = false, false
+	s.agent.Reconfigure(set)
+}
+
+// withRoutes has the loop keep what services may claim until Consul has said that.
+func (s *sidecar) withRoutes(found route.Found) (*renderer, []reconcile.RouteMap) {
+	r, all := s.w.withRoutes(found)
+	rules := s.w.rules()
+	for i := range all {
+		if frontend := all[i].Frontend; !s.finder.isHeard {
+			all[i].Keep = func(e route.Entry) bool { return rules.MayHave(frontend, e.Key, backendOf(e.Value)) }
+		}
+	}
+	return r, all
 }
 
 // foundBy is what is found by new settings.

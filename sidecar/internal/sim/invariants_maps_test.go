@@ -3,6 +3,7 @@ package sim
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/pointsman/pointsman/sidecar/internal/plan"
@@ -45,11 +46,32 @@ func (w *world) checkMayUpdate(s *sidecar, file string) {
 	}
 }
 
+// checkKept: as long as Consul has not said to this sidecar what is claimed, a route that HAProxy
+// has stays with a service whose instances claim it, whether haproxy.cfg has it or not.
+func (w *world) checkKept(s *sidecar, file string, t *table, u route.Update) {
+	if s.knowsClaims() || t.foreign > 0 || w.unseenProxy(s) {
+		return
+	}
+	for _, c := range u.Changes {
+		at := routeKey{strings.TrimSuffix(file, ".map"), c.Key}
+		if _, isTheirs := w.operator[at]; isTheirs {
+			continue
+		}
+		for _, value := range valuesOf(t.entries, c.Key) {
+			service := backendOf(value)
+			b, isClaimed := w.proxy.worker.backends[service], w.consul.claimedSince[at][service] > 0
+			if b != nil && !b.unpublished && isClaimed && (c.Kind == route.Del || backendOf(c.Value) != service) {
+				w.breach(unknownIsNotEmpty, "route %s %s %s: it leads to %s, whose instances claim it", c.Kind, at, c.Value, value)
+			}
+		}
+	}
+}
+
 // checkUpdate judges what the sidecar has made of a map: no route leads where no request
 // is answered.
 func (w *world) checkUpdate(s *sidecar, file string, u route.Update) {
 	w.checkLive("the sidecar's update of "+file, s.passed)
-	if w.unseenProxy(s) {
+	if t := w.proxy.worker.tables[file]; w.unseenProxy(s) || t.foreign > 0 && !s.knowsClaims() { // what another program has written may be claimed
 		return
 	}
 	for _, c := range u.Changes {
@@ -83,7 +105,7 @@ func (w *world) checkFrontends(s *sidecar, st *reconcile.State) {
 		if read, has := s.readMaps[t]; !has || t.foreign >= read && t.foreign > 0 {
 			continue
 		}
-		if f.Error == "" && !sameEntries(t.entries, led.Table()) {
+		if f.Error == "" && !sameEntries(t.entries, led.Table()) && (s.knowsClaims() || !hasEntries(t.entries, led)) {
 			w.breach(readBack, "the state calls the routes %v of %s live, HAProxy has %v", led, f.Name, t.entries)
 		}
 		if !st.File.Current || w.disk.foreign || w.disk.foreignMaps {
@@ -94,6 +116,16 @@ func (w *world) checkFrontends(s *sidecar, st *reconcile.State) {
 		}
 		w.noteLive(s, f.Name, led)
 	}
+}
+
+// hasEntries reports whether a map leads all these keys as wanted.
+func hasEntries(entries []route.Entry, want route.Map) bool {
+	for key, value := range want {
+		if !slices.Equal(valuesOf(entries, key), []string{value}) {
+			return false
+		}
+	}
+	return true
 }
 
 // noStar is a host or path as a route has it.

@@ -159,6 +159,9 @@ func (l link) UpdateMap(ctx context.Context, file string, u route.Update, want r
 		return err
 	case isIgnored:
 		return nil
+	}
+	w.checkKept(l.sidecar, file, t, u)
+	switch {
 	case u.Replace:
 		t.entries = slices.Clone(want)
 	default:
