@@ -12,9 +12,13 @@ import (
 	"github.com/pointsman/pointsman/sidecar/internal/plan"
 )
 
-// maxRounds bounds how often one pass plans and applies. A server's way takes
-// four steps at most; what needs more is stuck and waits for the next pass.
-const maxRounds = 16
+// maxRounds bounds how often one pass plans and applies, so that the loop does what else is
+// due. A server's way takes four steps at most, but where slots are few, many servers go it
+// one after another. What is under way after maxLong passes is stuck, and waits.
+const (
+	maxRounds = 16
+	maxLong   = 64
+)
 
 // maxStalled bounds how often one pass sends again what was sent and does not show.
 const maxStalled = 2
@@ -24,7 +28,7 @@ const maxStalled = 2
 func (a *Agent) converge(ctx context.Context, snap catalog.Snapshot) (plan.Plan, error) {
 	var p plan.Plan
 	var sent []plan.Step
-	stalled, looks := 0, 0
+	stalled, looks, isProgress := 0, 0, false
 	for round := range maxRounds {
 		ran := a.known.observed.Running
 		err := a.known.read(ctx, a.haproxy, a.set, a.turns.skipped)
@@ -58,10 +62,11 @@ func (a *Agent) converge(ctx context.Context, snap catalog.Snapshot) (plan.Plan,
 			a.trouble.resolved(a.log)
 			break
 		}
+		isProgress = len(due) > 0 && !slices.Equal(due, sent)
 		if len(due) == 0 || round == maxRounds-1 { // sent steps are read back
 			break
 		}
-		if slices.Equal(due, sent) {
+		if !isProgress {
 			if stalled++; stalled > maxStalled {
 				break
 			}
@@ -70,8 +75,17 @@ func (a *Agent) converge(ctx context.Context, snap catalog.Snapshot) (plan.Plan,
 		a.turns.noteSent(due)
 		sent = due
 	}
-	a.trouble.stick(a.sendable(a.turns.small(p.Steps)), a.jitter)
-	for _, w := range p.Waiting {
+	if a.long++; !isProgress || a.long > maxLong {
+		a.long = 0
+		a.trouble.stick(a.sendable(a.turns.small(p.Steps)), a.jitter)
+	}
+	a.pollFor(p.Waiting)
+	return p, nil
+}
+
+// pollFor has the backends read again in which HAProxy will end what is awaited.
+func (a *Agent) pollFor(waiting []plan.Waiting) {
+	for _, w := range waiting {
 		switch w.For {
 		case plan.ForConsul, plan.ForGuard, plan.ForDamping, plan.ForAgent: // nothing in HAProxy will end it
 		case plan.ForSessions, plan.ForReplacement, plan.ForCheck, plan.ForSlot:
@@ -80,7 +94,6 @@ func (a *Agent) converge(ctx context.Context, snap catalog.Snapshot) (plan.Plan,
 			}
 		}
 	}
-	return p, nil
 }
 
 // planUnread plans what the file must hold while HAProxy cannot be read. ran says that it

@@ -133,6 +133,35 @@ func TestAnAddressThatGoesThereAndBackEndsRight(t *testing.T) {
 	}
 }
 
+// One slot is free, so each instance is replaced after the one before it, in more steps than
+// one pass takes: none of them has failed, and none waits.
+func TestConverge_ManyAreReplacedByWayOfOneSlot_NoneWaitsForATry(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const n = 12
+		b := newBench(t, false)
+		b.settings.Services[0].Checked, b.settings.Services[0].MaxLossRatio = false, 1
+		var before, after []catalog.Instance
+		for i := range n {
+			before = append(before, instance(fmt.Sprintf("old-%02d", i), 1+i))
+			after = append(after, instance(fmt.Sprintf("new-%02d", i), 101+i))
+		}
+		b.catalog.says("api", before...)
+		b.adoptable()
+		b.haproxy.with(func() {
+			for _, s := range b.haproxy.backends["api_nodes"][n+1:] {
+				s.Sessions = 1 // all but one of the free slots are in use
+			}
+		})
+		b.start()
+		b.eventually("ready", time.Second, func() bool { return b.agent.State().Ready })
+		b.catalog.says("api", after...)
+		b.eventually("all are replaced", 80*time.Millisecond, func() bool {
+			ready := slices.DeleteFunc(b.haproxy.shows("api_nodes"), func(s string) bool { return !strings.HasSuffix(s, "ready up") })
+			return len(ready) == n && !slices.ContainsFunc(ready, func(s string) bool { return !strings.Contains(s, " 10.0.0.1") })
+		})
+	})
+}
+
 func TestDrift_ChangeByAnotherProgram_IsCorrectedOnTheNextReconcileAndCounted(t *testing.T) {
 	inBothModes(t, func(t *testing.T, dynamic bool) {
 		b := serving(t, dynamic, instance("api-1", 1), instance("api-2", 2))

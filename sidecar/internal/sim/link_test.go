@@ -87,7 +87,7 @@ func (l link) takeCompared(o plan.Observed, asked []string, began time.Duration)
 // beginPass notes when the loop's pass began: what ends meanwhile it takes after it.
 func (s *sidecar) beginPass() {
 	if !s.inPass {
-		s.inPass, s.passed = true, s.w.now()
+		s.inPass, s.passed, s.rounds = true, s.w.now(), 0
 	}
 }
 
@@ -113,6 +113,7 @@ func (l link) Observe(ctx context.Context, backends []string) (plan.Observed, er
 		return plan.Observed{}, err
 	}
 	defer l.done()
+	l.rounds++
 	prompt := l.looks != 0
 	l.looks = 0
 	switch {

@@ -82,6 +82,7 @@ type sidecar struct {
 	written     []plan.FileBackend       // by the last
 	looks       time.Duration            // when it must have looked at HAProxy; 0: there is no need
 	owes        bool                     // its next call must be Apply
+	rounds      int                      // looks of this pass
 	reloaded    time.Duration            // when its last reload ended; 0: none has, or it has new settings since that began
 	reloadEnded time.Duration            // the same, also then
 	ordered     time.Duration            // when an operator last changed its settings

@@ -96,10 +96,14 @@ func (s *sidecar) checkPasses() {
 	s.passes, s.passesFrom = 0, s.w.now()
 }
 
+// maxRounds is how often the loop looks in one pass at most: with steps left it goes on in
+// the next.
+const maxRounds = 16
+
 // checkOwed: the call that follows a look at HAProxy, of one that has something
 // to do, must be the doing.
 func (s *sidecar) checkOwed(call string) {
-	if s.owes && !s.told {
+	if s.owes && !s.told && s.rounds < maxRounds {
 		s.w.breach(noHesitation, "there are steps to take, and the next call is %s", call)
 	}
 	s.owes = false
