@@ -111,6 +111,12 @@ type Claim struct {
 	Since uint64 // the lowest CreateIndex of the instances that say it
 }
 
+// CheckOutput is what a check in Consul says of an instance that is not passing.
+type CheckOutput struct {
+	ID, Node string // of the instance
+	Text     string // the name of its worst check, and that check's output, by Excerpt
+}
+
 // Service is all that Consul answered about one service at one index, as far as one
 // backend is concerned.
 type Service struct {
@@ -129,7 +135,10 @@ type Service struct {
 	// Claims is what Instances say of routes, each once, in one order. It is as
 	// registered: only package route reads it.
 	Claims []Claim
-	Index  uint64 // Consul's index of the answer
+	// Outputs are those of Instances that are not passing, sorted by ID, then Node. They are
+	// for people, and no decision depends on them.
+	Outputs []CheckOutput
+	Index   uint64 // Consul's index of the answer
 
 	Rollout *Rollout // how its versions share the traffic; nil: no rollout is recorded
 }
@@ -201,12 +210,26 @@ func (s Snapshot) Same(o Snapshot) bool {
 	return len(s.services) == len(o.services) && (len(s.services) == 0 || &s.services[0] == &o.services[0])
 }
 
+// Output returns what a check says of an instance that is not passing; "" if none does.
+func (s Service) Output(id, node string) string {
+	i, found := slices.BinarySearchFunc(s.Outputs, CheckOutput{ID: id, Node: node}, CheckOutput.Compare)
+	if !found {
+		return ""
+	}
+	return s.Outputs[i].Text
+}
+
+// Compare sorts by ID, then Node.
+func (c CheckOutput) Compare(o CheckOutput) int {
+	return cmp.Or(cmp.Compare(c.ID, o.ID), cmp.Compare(c.Node, o.Node))
+}
+
 func (s Snapshot) find(name string) (int, bool) {
 	return slices.BinarySearchFunc(s.services, name, func(x *Service, n string) int { return cmp.Compare(x.Name, n) })
 }
 
-// Equal reports whether two answers say the same of the service. The index is
-// not compared: Consul raises it for changes that do not matter here.
+// Equal reports whether two answers say the same of the service. The index and the outputs
+// of checks are not compared: Consul changes them where nothing matters to HAProxy.
 func (s Service) Equal(o Service) bool {
 	return s.Name == o.Name && s.Known == o.Known && slices.Equal(s.Claims, o.Claims) &&
 		slices.EqualFunc(s.Instances, o.Instances, Instance.Equal) &&

@@ -2,6 +2,7 @@ package catalog
 
 import (
 	"strconv"
+	"strings"
 	"unicode/utf8"
 )
 
@@ -24,4 +25,33 @@ func Printable(text string) string {
 		}
 	}
 	return text
+}
+
+// Excerpt returns the beginning of a text that anyone can have written, such as the output
+// of a check, as one line of at most the given number of bytes: white space becomes a space,
+// and what cannot be printed "\uFFFD". One that is cut ends with "…".
+func Excerpt(text string, most int) string {
+	isCut := len(text) > 4*most // of which the white space may be the most
+	if isCut {
+		text = text[:4*most]
+	}
+	line := strings.Join(strings.Fields(text), " ")
+	line = strings.Map(func(r rune) rune {
+		if strconv.IsPrint(r) {
+			return r
+		}
+		return utf8.RuneError
+	}, line)
+	const end = "…"
+	if len(line) <= most && !isCut {
+		return line
+	}
+	line = line[:min(len(line), most-len(end))]
+	for line != "" {
+		if r, size := utf8.DecodeLastRuneInString(line); r != utf8.RuneError || size > 1 {
+			break
+		}
+		line = line[:len(line)-1] // a part of one
+	}
+	return strings.TrimSuffix(line, " ") + end
 }

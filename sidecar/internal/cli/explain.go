@@ -169,11 +169,18 @@ func explainInstance(w io.Writer, s *reconcile.State, svc *reconcile.ServiceStat
 	if i.GetsRequests() && i.Reason != "" {
 		row("waits", "%s", i.Reason)
 	}
-	row("HAProxy", "phase %s, state %s, weight %d, sessions %d", i.Phase, dash(i.Admin), i.Weight, i.Sessions)
+	since := ""
+	if !i.Since.IsZero() {
+		since = " " + sinceText(i.Since, time.Now())
+	}
+	row("HAProxy", "phase %s%s, state %s, weight %d, sessions %d", i.Phase, since, dash(i.Admin), i.Weight, i.Sessions)
 	if i.RoleLost {
 		row("Consul", "listed, without a tag of the backend")
 	} else {
 		row("Consul", "%s%s", i.Health, map[bool]string{true: ", leaving"}[i.Leaving])
+	}
+	if i.ConsulCheck != "" {
+		row("Consul's check", "%s", i.ConsulCheck)
 	}
 	if !i.DampedUntil.IsZero() {
 		row("flapping", "%d times, suppressed until %s", i.Flaps, i.DampedUntil.Format(time.RFC3339))

@@ -107,6 +107,9 @@ func explainOthers(row func(name, format string, args ...any), s daemon.JudgedSt
 		} else {
 			row("no traffic", "%s: %s", catalog.Printable(name), inst.Reason)
 		}
+		if inst.ConsulCheck != "" {
+			row("Consul's check", "%s: %s", catalog.Printable(name), inst.ConsulCheck)
+		}
 	}
 	if shown > maxListed {
 		row("and", "%d more: `pointsman status %s` lists them", shown-maxListed, svc.Name)

@@ -22,10 +22,11 @@ func sampleState() *reconcile.State {
 	up := reconcile.InstanceState{ID: "api-2", Node: "n1", Server: "api-2", Addr: "10.0.0.2:80", Version: "1.1", Health: "passing", Phase: reconcile.PhaseUp, Weight: 3}
 	draining := reconcile.InstanceState{
 		ID: "api-1", Node: "n1", Server: "slot-1", Addr: "10.0.0.1:80", Version: "1.0", Health: "passing", Phase: reconcile.PhaseDraining, Leaving: true,
-		Admin: "drain", Weight: 1, Sessions: 2, Reason: "it is leaving; waiting for its sessions to end",
+		Admin: "drain", Weight: 1, Sessions: 2, Reason: "it is leaving; waiting for its sessions to end", Since: noon.Add(-36 * time.Hour),
 	}
 	hostile := up
 	hostile.ID, hostile.Server, hostile.Version = "\x1b[2Jx\nroot:", "m", "\x1b]0;t\a"
+	hostile.Health, hostile.ConsulCheck = "warning", "disk\x1b[2J: 80 %"
 	return &reconcile.State{
 		LoadBalancer: "lb0", Started: noon, Ready: true,
 		HAProxy: reconcile.HAProxyState{Running: true, Version: "3.4.7", PID: 42, OldWorkers: 1},
@@ -50,14 +51,44 @@ func TestStatus_Tree_ShowsVersionsInstancesAndReasons(t *testing.T) {
 │  ├─ 1.1  1 of 1 take traffic, 100% of the weight, sessions 0
 │  │  └─ api-2  up  10.0.0.2:80  weight 3  sessions 0
 │  └─ 1.0  0 of 1 take traffic, 0% of the weight, sessions 2
-│     └─ api-1  draining  slot-1  10.0.0.1:80  weight 1  sessions 2  it is leaving; waiting for its sessions to end
+│     └─ api-1  draining  slot-1  10.0.0.1:80  weight 1  sessions 2  it is leaving; waiting for its sessions to end  since ` + noon.Add(-36*time.Hour).Local().Format(time.DateTime) + ` (36h0m0s)
 └─ mail  ! degraded  1 of 1 take traffic
    ├─ ! 1 instance rejected
    └─ "\x1b]0;t\a"  1 of 1 take traffic, 100% of the weight, sessions 0
-      └─ "\x1b[2Jx\nroot:"  up  m  10.0.0.2:80  weight 3  sessions 0
+      └─ "\x1b[2Jx\nroot:"  up  m  10.0.0.2:80  weight 3  sessions 0  Consul's check: disk·[2J: 80 %
 `
 	if diff := cmp.Diff(want, out.String()); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
+	}
+}
+
+func TestExplain_ConsulCheckAndSince_AreShown(t *testing.T) {
+	s := sampleState()
+	now := time.Now()
+	i := &s.Services[0].Instances[1]
+	i.Health, i.ConsulCheck, i.Phase, i.Admin, i.Since = "critical", "http: connection\x1b[2J refused", reconcile.PhaseOut, "maint", now.Add(-12*time.Minute)
+	i.Reason = "its check in Consul is critical"
+	var out strings.Builder
+	if err := explain(&out, s, nil, "api-2"); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"Consul          critical\n", "Consul's check  http: connection·[2J refused\n", "HAProxy         phase out since ", " (12m0s), state maint"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("want %q in\n%s", want, out.String())
+		}
+	}
+	judged := daemon.Judged(s)
+	out.Reset()
+	if err := explainServices(&out, judged, nil); err != nil || !strings.Contains(out.String(), "Consul's check  api-2: http: connection·[2J refused\n") {
+		t.Errorf("got %v and\n%s", err, out.String())
+	}
+	for at, want := range map[time.Time]string{now.Add(-time.Second): "(1s)", now.Add(-100 * 24 * time.Hour): "(2400h0m0s)"} {
+		if got := sinceText(at, now); !strings.HasPrefix(got, "since ") || !strings.HasSuffix(got, want) {
+			t.Errorf("got %q, want %s", got, want)
+		}
+	}
+	if got := sinceText(noon, time.Time{}); got != "since 2026-11-29T12:00:00Z" {
+		t.Errorf("got %q", got)
 	}
 }
 

@@ -308,6 +308,18 @@ func (t *tree) service(name string, svc *reconcile.ServiceState, is reconcile.St
 
 func upFold(n int) fold { return fold{level: foldDetail, n: n, noun: "instance", state: "up"} }
 
+// sinceText is since when something is as it is, and how long that is.
+func sinceText(at, now time.Time) string {
+	if now.IsZero() {
+		return "since " + at.Format(time.RFC3339)
+	}
+	at, layout := at.Local(), time.DateTime
+	if at.Format(time.DateOnly) == now.Local().Format(time.DateOnly) {
+		layout = time.TimeOnly
+	}
+	return fmt.Sprintf("since %s (%s)", at.Format(layout), now.Sub(at).Round(time.Second))
+}
+
 func (t *tree) instance(i *reconcile.InstanceState) string {
 	line := catalog.Printable(cmp.Or(i.ID, i.Server)) + "  " + t.paint(phaseColours[i.Phase], string(i.Phase))
 	if i.Server != i.ID && i.ID != "" {
@@ -316,6 +328,12 @@ func (t *tree) instance(i *reconcile.InstanceState) string {
 	line += fmt.Sprintf("  %s  weight %d  sessions %d", i.Addr, i.Weight, i.Sessions)
 	if i.Reason != "" {
 		line += "  " + visible(i.Reason)
+	}
+	if !i.Since.IsZero() {
+		line += "  " + sinceText(i.Since, t.now)
+	}
+	if i.ConsulCheck != "" {
+		line += "  " + visible("Consul's check: "+i.ConsulCheck)
 	}
 	return line
 }

@@ -144,6 +144,8 @@ func with(s, other catalog.Service) catalog.Service {
 	}
 	s.Instances = kept
 	slices.SortStableFunc(s.Rejected, byID)
+	s.Outputs = slices.Concat(s.Outputs, other.Outputs)
+	slices.SortStableFunc(s.Outputs, catalog.CheckOutput.Compare)
 	s.Claims = withClaims(s.Claims, other.Claims)
 	return s
 }

@@ -104,6 +104,10 @@ func TestDatacenters_InstancesOfTheOthers_AreBackups(t *testing.T) {
 	if got := d.OfOthers("web"); len(got) != 1 || !got[[2]string{"a.dc2", "test"}] {
 		t.Errorf("of others: got %v, want the one of dc2 that is used", got)
 	}
+	d.inOther("a", func(r *api.AgentServiceRegistration) {
+		r.Check = &api.AgentServiceCheck{Name: "ttl", TTL: "1h", Status: "critical"}
+	})
+	d.await("check of dc2's", func(s catalog.Snapshot) bool { return s.Service("web").Output("a.dc2", "test") == "ttl" })
 	d.deregister("a")
 	d.deregister("b.dc2")
 	d.await("dc2's alone", haveRoles("a.dc2 backup", "b.dc2 backup"))

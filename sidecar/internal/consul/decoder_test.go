@@ -34,7 +34,7 @@ func plainly(t *testing.T, body string, tags []string, admits admission) listing
 	var all []*registration
 	for i := range entries {
 		e := &entries[i]
-		all = append(all, &registration{Instance: catalog.Instance{ID: e.Service.ID, Node: e.Node.Node}, entry: e, lacksTag: !e.hasTags(tags)})
+		all = append(all, &registration{Instance: catalog.Instance{ID: e.Service.ID, Node: e.Node.Node}, entry: e, lacksTag: !e.hasTags(tags), output: outputOf(e.Checks)})
 	}
 	slices.SortStableFunc(all, (*registration).compare)
 	return list(all, admits)

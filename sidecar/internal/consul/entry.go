@@ -66,7 +66,8 @@ func (e entry) untagged(server string) catalog.Instance {
 
 type weights struct{ Passing, Warning int }
 
-type check struct{ CheckID, Status string }
+// check is one of an instance or its node. Consul's maintenance mode has its reason in Notes.
+type check struct{ CheckID, Status, Name, Notes, Output string }
 
 // maxBody is the most that is read of one answer: eight times what 10,000
 // instances with some meta and checks have.

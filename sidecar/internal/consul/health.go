@@ -1,6 +1,7 @@
 package consul
 
 import (
+	"cmp"
 	"strings"
 
 	"github.com/hashicorp/consul/api"
@@ -18,6 +19,31 @@ func aggregate(checks []check) catalog.Health {
 		worst = max(worst, state(c))
 	}
 	return worst
+}
+
+// The most that is kept of a check's name and of its output, in bytes.
+const (
+	maxCheckName   = 60
+	maxCheckOutput = 240
+)
+
+// outputOf is what the first of the worst checks says; "" while all pass. Texts that stay
+// share no memory with the answer.
+func outputOf(checks []check) string {
+	worst, is := catalog.Passing, check{}
+	for _, c := range checks {
+		if s := state(c); s > worst {
+			worst, is = s, c
+		}
+	}
+	name, said := catalog.Excerpt(cmp.Or(is.Name, is.CheckID), maxCheckName), catalog.Excerpt(cmp.Or(is.Output, is.Notes), maxCheckOutput)
+	switch {
+	case worst == catalog.Passing:
+		return ""
+	case said == "":
+		return strings.Clone(name)
+	}
+	return name + ": " + said
 }
 
 func state(c check) catalog.Health {

@@ -326,3 +326,33 @@ func TestInstance_AgentPortAtOwnListener_IsIgnored(t *testing.T) {
 		}
 	}
 }
+
+// An operator reads why Consul calls an instance critical. Its check's name and output are
+// what anyone can have written.
+func TestList_CheckNotPassing_OutputIsKeptInOneLine(t *testing.T) {
+	failing := func(all ...check) func(*entry) { return func(e *entry) { e.Checks = all } }
+	long := strings.Repeat("a", 5000)
+	for name, c := range map[string]struct {
+		checks []check
+		want   string
+	}{
+		"all pass":        {[]check{{Status: "passing", Name: "http", Output: "200 OK"}}, ""},
+		"critical":        {[]check{{Status: "passing", Name: "disk"}, {Status: "critical", Name: "http", Output: "connection refused\n"}}, "http: connection refused"},
+		"the worst":       {[]check{{Status: "warning", Name: "disk", Output: "80 %"}, {Status: "critical", Name: "http", Output: "503"}}, "http: 503"},
+		"the first worst": {[]check{{Status: "warning", Name: "disk", Output: "80 %"}, {Status: "warning", Name: "http", Output: "slow"}}, "disk: 80 %"},
+		"no output":       {[]check{{Status: "critical", Name: "ttl"}}, "ttl"},
+		"no name":         {[]check{{CheckID: "service:a", Status: "critical", Output: "gone"}}, "service:a: gone"},
+		"maintenance":     {[]check{{CheckID: "_service_maintenance:a", Status: "critical", Name: "Service Maintenance Mode", Notes: "by ann"}}, "Service Maintenance Mode: by ann"},
+		"hostile":         {[]check{{Status: "critical", Name: "a\x1b[2J", Output: "<img>\r\nHTTP/1.1 200"}}, "a\uFFFD[2J: <img> HTTP/1.1 200"},
+		"long":            {[]check{{Status: "critical", Name: long, Output: long}}, long[:57] + "…: " + long[:237] + "…"},
+	} {
+		got := list(registrations([]entry{at("b", "n", failing(c.checks...)), at("a", "n"), at("c", "n", failing(check{Status: "critical", Name: "x"}))}), admission{})
+		want := []catalog.CheckOutput{{ID: "b", Node: "n", Text: c.want}, {ID: "c", Node: "n", Text: "x"}}
+		if c.want == "" {
+			want = want[1:]
+		}
+		if diff := cmp.Diff(want, got.outputs); diff != "" {
+			t.Errorf("%s: -want +got:\n%s", name, diff)
+		}
+	}
+}

@@ -200,5 +200,5 @@ func (w *watch) republish(ctx context.Context) {
 
 // answer is what a listing says of the service.
 func (s Service) answer(l listing, index uint64) catalog.Service {
-	return catalog.Service{Name: s.Backend, Known: true, Instances: l.instances, Untagged: l.untagged, Rejected: l.rejected, Claims: l.claims, Index: index}
+	return catalog.Service{Name: s.Backend, Known: true, Instances: l.instances, Untagged: l.untagged, Rejected: l.rejected, Claims: l.claims, Outputs: l.outputs, Index: index}
 }

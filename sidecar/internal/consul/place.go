@@ -24,6 +24,11 @@ func (s Service) placed(said catalog.Service) catalog.Service {
 		}
 	}
 	slices.SortStableFunc(said.Rejected, byID)
+	said.Outputs = slices.Clone(said.Outputs)
+	for i := range said.Outputs {
+		said.Outputs[i].ID = IDFrom(s.from, said.Outputs[i].ID)
+	}
+	slices.SortFunc(said.Outputs, catalog.CheckOutput.Compare)
 	return said
 }
 

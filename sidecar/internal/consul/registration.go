@@ -21,6 +21,7 @@ type registration struct {
 	isOfNode         bool // the address is its node's
 	name             nameKind
 	claims           []catalog.Claim // as Since it has its own CreateIndex
+	output           string          // see outputOf
 }
 
 // nameKind is which of its two names a registration's Server is.
@@ -39,6 +40,11 @@ func newRegistration(e *entry, tags []string) *registration {
 	r := &registration{
 		Instance:   catalog.Instance{ID: e.Service.ID, Node: e.Node.Node},
 		datacenter: e.Node.Datacenter, created: e.Service.CreateIndex, entry: e, lacksTag: !e.hasTags(tags), isOfNode: e.Service.Address == "",
+		output: outputOf(e.Checks),
+	}
+	for i := range e.Checks { // an entry may stay
+		c := &e.Checks[i]
+		c.Name, c.Notes, c.Output = "", "", ""
 	}
 	text := cmp.Or(e.Service.Address, e.Node.Address)
 	addr, noAddress := parseAddress(text)
@@ -121,6 +127,7 @@ type listing struct {
 	// them cannot be read: what was ignored, and what holds instead. Same order.
 	remarks []catalog.Rejection
 	claims  []catalog.Claim
+	outputs []catalog.CheckOutput // same order
 }
 
 // list turns registrations, sorted by compare, into instances. A bad one is left
@@ -180,6 +187,9 @@ func list(all []*registration, admits admission) listing {
 	claims := map[catalog.Claim]uint64{} // what is left out claims nothing
 	for _, r := range from {
 		gather(claims, r.claims)
+		if r.output != "" {
+			out.outputs = append(out.outputs, catalog.CheckOutput{ID: r.ID, Node: r.Node, Text: r.output})
+		}
 	}
 	out.claims = listClaims(claims)
 	return out

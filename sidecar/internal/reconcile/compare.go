@@ -124,5 +124,5 @@ func isSameServer(x, y plan.Server) bool {
 
 // looksSame reports whether the state that is published is the same for both.
 func looksSame(x, y plan.Server) bool {
-	return isSameServer(x, y) && x.Sessions == y.Sessions && phase(x) == phase(y)
+	return isSameServer(x, y) && x.Sessions == y.Sessions && phase(x) == phase(y) && x.SinceChange <= y.SinceChange
 }

@@ -1,7 +1,6 @@
 package reconcile
 
 import (
-	"cmp"
 	"slices"
 	"time"
 
@@ -61,8 +60,8 @@ func checkFields(c plan.Check) []any {
 // wasUp reports whether a server has served at its address, as far as the state
 // that was last published tells: it is down then, and does not start.
 func (s shown) wasUp(name, addr string) bool {
-	i, has := slices.BinarySearchFunc(s.instances, name, func(x InstanceState, name string) int { return cmp.Compare(x.Server, name) })
-	return has && s.instances[i].Addr == addr && (s.instances[i].Phase == PhaseUp || s.instances[i].Phase == PhaseDown)
+	was := s.find(name, addr)
+	return was != nil && (was.Phase == PhaseUp || was.Phase == PhaseDown)
 }
 
 // remake has the state of a backend's service made again. What it was tells who was up.

@@ -146,6 +146,34 @@ type shown struct {
 	rejected  []RejectedState
 	freeSlots int
 	beyond    int
+
+	outputs []catalog.CheckOutput
+	pid     int // of the worker that was read
+}
+
+// find returns the state of a server at an address, or nil.
+func (s shown) find(name, addr string) *InstanceState {
+	i, has := slices.BinarySearchFunc(s.instances, name, func(x InstanceState, name string) int { return cmp.Compare(x.Server, name) })
+	if !has || s.instances[i].Addr != addr {
+		return nil
+	}
+	return &s.instances[i]
+}
+
+// since is since when HAProxy has a server in its state. A new worker counts from its own
+// start: a state that the worker before it had, too, is older. HAProxy counts in whole
+// seconds, so that the same moment is read as one of two.
+func (s shown) since(srv plan.Server, is *InstanceState, now time.Time, pid int) time.Time {
+	const rounding = 2 * time.Second
+	at := now.Add(-srv.SinceChange).Truncate(time.Second)
+	was := s.find(is.Server, is.Addr)
+	if was == nil || was.Since.IsZero() || was.Admin != is.Admin || (was.Phase == PhaseUp) != (is.Phase == PhaseUp) {
+		return at
+	}
+	if pid != s.pid && was.Since.Before(at) || at.Sub(was.Since).Abs() <= rounding {
+		return was.Since
+	}
+	return at
 }
 
 func (a *Agent) serviceState(svc plan.Service, want catalog.Service, h catalog.SourceHealth, p plan.Plan, waiting map[string]string) ServiceState {
@@ -157,7 +185,8 @@ func (a *Agent) serviceState(svc plan.Service, want catalog.Service, h catalog.S
 	running, decision := a.known.observed.Running, a.decided.decisions[svc.Backend]
 	was := a.shown[svc.Backend]
 	isSkipped := a.turns.skipped[svc.Backend] && was.decision != nil
-	if running && decision != nil && (isSkipped || was.decision == decision && len(a.flaps.hot[svc.Backend]) == 0) {
+	isShown := was.decision == decision && len(a.flaps.hot[svc.Backend]) == 0 && slices.Equal(was.outputs, want.Outputs)
+	if running && decision != nil && (isSkipped || isShown) {
 		s.Instances, s.Rejected, s.FreeSlots, s.BeyondLimit = was.instances, was.rejected, was.freeSlots, was.beyond
 		s.Rollout = rolloutState(want.Rollout, s.Instances)
 		return s
@@ -168,7 +197,7 @@ func (a *Agent) serviceState(svc plan.Service, want catalog.Service, h catalog.S
 	}
 	s.BeyondLimit = want.BeyondLimit()
 	if running { // else what was read last is gone
-		s.addServers(a.known.observed.Backends[svc.Backend], svc, p, was)
+		s.addServers(a.known.observed, svc, p, was)
 		if !want.Known {
 			s.unlisted()
 		}
@@ -185,6 +214,7 @@ func (a *Agent) serviceState(svc plan.Service, want catalog.Service, h catalog.S
 	isServed := slices.ContainsFunc(s.Instances, func(i InstanceState) bool { return i.TakesTraffic() && !i.Backup })
 	for i := range s.Instances {
 		inst := &s.Instances[i]
+		inst.ConsulCheck = want.Output(inst.ID, inst.Node)
 		inst.Standby = isServed && inst.Backup && inst.TakesTraffic()
 		inst.Drain = drains[instanceKey{inst.Node, inst.ID}]
 		inst.Waiting = waiting[inst.Server]
@@ -203,7 +233,7 @@ func (a *Agent) serviceState(svc plan.Service, want catalog.Service, h catalog.S
 	s.Guard.Until = s.heldUntil(svc)
 	s.Rollout = rolloutState(want.Rollout, s.Instances)
 	slices.SortFunc(s.Instances, func(x, y InstanceState) int { return cmp.Compare(x.Server, y.Server) })
-	a.shown[svc.Backend] = shown{decision, s.Instances, s.Rejected, s.FreeSlots, s.BeyondLimit}
+	a.shown[svc.Backend] = shown{decision, s.Instances, s.Rejected, s.FreeSlots, s.BeyondLimit, want.Outputs, a.known.observed.PID}
 	return s
 }
 
@@ -233,7 +263,8 @@ func (s *ServiceState) heldUntil(svc plan.Service) time.Time {
 }
 
 // addServers adds what HAProxy runs, with what Consul says of it.
-func (s *ServiceState) addServers(b plan.Backend, svc plan.Service, p plan.Plan, was shown) {
+func (s *ServiceState) addServers(o plan.Observed, svc plan.Service, p plan.Plan, was shown) {
+	b, now := o.Backends[svc.Backend], time.Now()
 	placed := make(map[string]*catalog.Instance, len(b.Servers))
 	for i, pl := range p.Placed[svc.Backend] {
 		placed[pl.Server] = &p.Placed[svc.Backend][i].Instance
@@ -251,6 +282,7 @@ func (s *ServiceState) addServers(b plan.Backend, svc plan.Service, p plan.Plan,
 		if st.Phase == PhaseStarting && was.wasUp(st.Server, st.Addr) {
 			st.Phase = PhaseDown
 		}
+		st.Since = was.since(srv, &st, now, o.PID)
 		if srv.Check.Status != "" {
 			check := srv.Check
 			check.Path = svc.Path

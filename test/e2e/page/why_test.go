@@ -160,6 +160,19 @@ func (w *why) check(q question) {
 	w.seen = append(w.seen, got)
 }
 
+// tellsCheck looks whether the command line and the page, which shows its service, have the
+// output of an instance's check in Consul, and since when HAProxy has its server as it is.
+func (w *why) tellsCheck(id string, at netip.AddrPort, output string) {
+	w.Helper()
+	out, err := exec.CommandContext(w.ctx, programs.Sidecar, "explain", id, "--config", w.lbs[0].Settings()).CombinedOutput()
+	if err != nil || !regexp.MustCompile(`(?m)^Consul's check +.*`+regexp.QuoteMeta(output)+`$`).Match(out) || !regexp.MustCompile(`(?m)^HAProxy +phase [a-z]+ since [0-9:]+ \(`).Match(out) {
+		w.Errorf("explain %s: %v\n%s", id, err, out)
+	}
+	row := fmt.Sprintf(`[...document.querySelectorAll('#view tbody tr')].find((r) => r.innerText.includes(%q))?.innerText ?? ''`, at.String())
+	w.browser.sees("the output of the check", fmt.Sprintf(`(%s).includes(%q)`, row, output))
+	w.browser.sees("since when it is so", `/since \d\d:\d\d, \d+ s/.test(`+row+`)`)
+}
+
 // reasonsInCode returns the reasons that exist: what the functions and tables say that make
 // them.
 func reasonsInCode(t *testing.T) (reasons []string) {
@@ -245,13 +258,14 @@ func TestWhy_EachReason_SameOnTheCommandLineAndOnThePage(t *testing.T) {
 	strict := []*backend{w.instance("strict", "strict-1"), w.instance("strict", "strict-2")}
 	w.up("api", ids...)
 	w.up("strict", "strict-1", "strict-2")
-	w.health("critical", "critical")
+	w.must(w.consul.Client.Agent().UpdateTTL("critical", "no space\nleft on \x1b[2J<b>disk</b>", "critical"))
 	w.health("strict-1", "warning")
 	w.health("light", "warning")
 	w.must(w.consul.Client.Agent().EnableServiceMaintenance("maint", ""))
 	w.says(0, "", "drain", "api/drained")
 	w.register(own, "api", "rejected", func(r *api.AgentServiceRegistration) { r.Address = "169.254.169.254" })
 	asks("api", of["critical"].at, "its check in Consul is critical")
+	w.tellsCheck("critical", of["critical"].at, "no space left on \uFFFD[2J<b>disk</b>")
 	asks("strict", strict[0].at, "its check in Consul is warning")
 	asks("api", of["light"].at, "its weight is 0")
 	asks("api", of["maint"].at, "maintenance mode in Consul")

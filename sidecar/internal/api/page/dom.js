@@ -65,6 +65,16 @@ export function ago(text, none = 'never') {
   return h('time', { datetime: at.toISOString(), title: at.toLocaleString() }, span((Date.now() - at) / 1000) + ' ago');
 }
 
+// since says since when something is as it is, and how long that is; null for no time.
+export function since(text) {
+  const at = new Date(text);
+  if (!text || Number.isNaN(at.getTime())) return null;
+  const isToday = at.toDateString() === new Date().toDateString();
+  const day = isToday ? '' : at.toLocaleDateString('en-GB', { day: 'numeric', month: 'short' }) + ' ';
+  return h('small', null, 'since ', h('time', { datetime: at.toISOString(), title: at.toLocaleString() }, day + at.toLocaleTimeString('en-GB', { hour: '2-digit', minute: '2-digit' })),
+    `, ${span((Date.now() - at) / 1000)}`);
+}
+
 // span says how long something took, in seconds.
 export function span(seconds) {
   const s = Math.max(0, Math.round(seconds));

@@ -1,6 +1,6 @@
 // The views. Each takes the state and the place (see main.js), and gives nodes.
 import { button, without } from './actions.js';
-import { ago, bytes, h, span, table } from './dom.js';
+import { ago, bytes, h, since, span, table } from './dom.js';
 import { argument, byName, findings, healths, holders, isDeploying, isProblem, kinds, matches, order, phases, statuses, summary, troubles } from './model.js';
 import { isThere, of, rollout } from './rollout.js';
 
@@ -171,7 +171,7 @@ export function service(s, place, happened, all, recorded, shared) {
 function backend(svc, place, all) {
   const sum = summary(svc);
   const { q = '', problems } = place.query;
-  const rows = svc.instances.filter((i) => (!problems || isProblem(i)) && matches(q, i.id, i.node, i.server, i.address, i.version, i.phase, i.reason)).sort(order);
+  const rows = svc.instances.filter((i) => (!problems || isProblem(i)) && matches(q, i.id, i.node, i.server, i.address, i.version, i.phase, i.reason, i.consul_check)).sort(order);
   return [
     h('h2', null, svc.name, ' ', h('small', null, `backend ${svc.backend}`)),
     h('p', { class: 'quiet' }, `${number(sum.live)} of ${plural(sum.total, 'instance')} take traffic. `, 'Last answer of Consul ', ago(svc.answered), ', applied ', ago(svc.applied), svc.free_slots > 0 && `, ${plural(svc.free_slots, 'free slot')}`, '.'),
@@ -217,9 +217,9 @@ function instances(rows, svc, place) {
   return table('Instances', [['Instance'], ['Version'], ['Phase'], ['Address'], ['Weight', 'number'], ['Sessions', 'number'], ['Consul'], ['Why it gets no traffic, or waits', 'wide']],
     rows.map((i) => [
       [i.id || i.server, i.node && h('small', null, `on ${i.node}`), i.id && i.server !== i.id && h('small', null, `server ${i.server}`)],
-      i.version || h('span', { class: 'quiet' }, '–'), [pill(kinds[i.phase] ?? 'off', i.phase), i.leaving && h('small', null, 'leaving'), i.backup && h('small', null, 'backup'), ' ', keep(i, svc, place)],
+      i.version || h('span', { class: 'quiet' }, '–'), [pill(kinds[i.phase] ?? 'off', i.phase), since(i.since), i.leaving && h('small', null, 'leaving'), i.backup && h('small', null, 'backup'), ' ', keep(i, svc, place)],
       [h('code', null, i.address), i.moves_to && h('small', null, `moves to ${i.moves_to}`)], number(i.weight), number(i.sessions), healths[i.health] ? pill(healths[i.health], i.health) : i.health,
-      i.own ? 'as HAProxy decides: a server of the operator\'s own, left alone' : [i.reason, i.damped_until && [' (', span((new Date(i.damped_until) - Date.now()) / 1000), ' left)']],
+      i.own ? 'as HAProxy decides: a server of the operator\'s own, left alone' : [i.reason, i.damped_until && [' (', span((new Date(i.damped_until) - Date.now()) / 1000), ' left)'], i.consul_check && h('small', null, `Consul's check: ${i.consul_check}`)],
     ]));
 }
 
