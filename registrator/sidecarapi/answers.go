@@ -104,6 +104,10 @@ type InstanceCounters struct {
 	Requests uint64 `json:"requests"`
 	Errors   uint64 `json:"errors"`  // answers 5xx, connections that failed, answers that broke off
 	Retries  uint64 `json:"retries"` // attempts to connect after the first
+	// Weight is by what HAProxy shares new requests while the server is up; during a slow
+	// start, which is at SlowStart percent then, less than the state has. No slow start is 0.
+	Weight    int `json:"weight"`
+	SlowStart int `json:"slow_start_percent,omitempty"`
 	// ResponseTimeMS is HAProxy's mean of about the last 512 requests, in milliseconds.
 	ResponseTimeMS float64 `json:"response_time_ms"`
 }

@@ -61,8 +61,10 @@ type Instance struct {
 	Backup  bool   // contract meta "backup"
 	MaxConn int    // contract meta "maxconn"; 0 is no limit
 
-	// ByShare says that Weight was made from its version's share of a rollout.
-	ByShare bool
+	// ByShare says that Weight was made from its version's share of a rollout;
+	// Registered is the one from Consul's Weights then.
+	ByShare    bool
+	Registered int
 
 	// AgentPort is where HAProxy's agent check may ask, at the instance's own address
 	// (contract meta "pointsman-agent-port"); 0 is nowhere.
@@ -237,6 +239,14 @@ func (s Service) Equal(o Service) bool {
 		slices.EqualFunc(s.Rejected, o.Rejected, func(a, b Rejection) bool {
 			return a.ID == b.ID && a.Node == b.Node && a.Err.Error() == b.Err.Error()
 		})
+}
+
+// ConsulWeight returns the weight from Consul's Weights.
+func (i Instance) ConsulWeight() int {
+	if i.ByShare {
+		return i.Registered
+	}
+	return i.Weight
 }
 
 // Equal reports whether two instances are the same in every field.

@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/pointsman/pointsman/registrator/sidecarapi"
 	"github.com/pointsman/pointsman/sidecar/internal/catalog"
 	"github.com/pointsman/pointsman/sidecar/internal/event"
 	"github.com/pointsman/pointsman/sidecar/internal/reconcile"
@@ -43,7 +44,7 @@ several are meant, which are listed.`,
 			if err != nil {
 				return err
 			}
-			return failure(explain(env.Stdout, s.State, happened, args[0]))
+			return failure(explain(env.Stdout, s.State, happened, countersOf(cmd, env, s.State, args[0]), args[0]))
 		},
 	}
 }
@@ -61,8 +62,8 @@ func unexplained(s *reconcile.State, name string) error {
 const maxCandidates = 20
 
 // explain prints what is known of the instance with a name. A name of none or of several is
-// an error.
-func explain(w io.Writer, s *reconcile.State, events []event.Event, name string) error {
+// an error; without counters there is no slow start.
+func explain(w io.Writer, s *reconcile.State, events []event.Event, counted countersByServer, name string) error {
 	servers, rejected := findNamed(s, name)
 	if len(servers)+len(rejected) == 0 {
 		return unexplained(s, name)
@@ -75,7 +76,7 @@ func explain(w io.Writer, s *reconcile.State, events []event.Event, name string)
 	}
 	t := table(w)
 	for _, m := range servers {
-		explainInstance(t, s, m.service, m.instance)
+		explainInstance(t, s, m.service, m.instance, counted[[2]string{m.service.Backend, m.instance.Server}])
 		explainEvents(t, m.service.Backend, m.instance, events)
 	}
 	for _, m := range rejected {
@@ -83,6 +84,27 @@ func explain(w io.Writer, s *reconcile.State, events []event.Event, name string)
 		fmt.Fprintf(t, "takes traffic\tno: rejected: %s\n", visible(m.rejected.Error))
 	}
 	return t.Flush()
+}
+
+// countersByServer are counters by backend and server.
+type countersByServer map[[2]string]sidecarapi.InstanceCounters
+
+// countersOf asks for the counters of the service of which a name means a server; none where
+// it is in several services, or HAProxy does not tell.
+func countersOf(cmd *cobra.Command, env Env, s *reconcile.State, name string) countersByServer {
+	servers, _ := findNamed(s, name)
+	if len(servers) == 0 || slices.ContainsFunc(servers, func(m meant) bool { return m.service.Name != servers[0].service.Name }) {
+		return nil
+	}
+	all := countersByServer{}
+	_ = askOwn(cmd, env, func(c *sidecarapi.Client, to sidecarapi.Target) error { // the state has the rest
+		answer, err := c.Counters(cmd.Context(), to, servers[0].service.Name)
+		for _, i := range answer.Instances {
+			all[[2]string{i.Backend, i.Server}] = i
+		}
+		return err
+	})
+	return all
 }
 
 // meant is a server, or an instance that is rejected, that a name means.
@@ -145,7 +167,7 @@ func listMeant(servers []meant) string {
 	return b.String()
 }
 
-func explainInstance(w io.Writer, s *reconcile.State, svc *reconcile.ServiceState, i *reconcile.InstanceState) {
+func explainInstance(w io.Writer, s *reconcile.State, svc *reconcile.ServiceState, i *reconcile.InstanceState, counted sidecarapi.InstanceCounters) {
 	row := func(name, format string, args ...any) {
 		fmt.Fprintf(w, "%s\t%s\n", name, visible(fmt.Sprintf(format, args...)))
 	}
@@ -173,7 +195,10 @@ func explainInstance(w io.Writer, s *reconcile.State, svc *reconcile.ServiceStat
 	if !i.Since.IsZero() {
 		since = " " + sinceText(i.Since, time.Now())
 	}
-	row("HAProxy", "phase %s%s, state %s, weight %d, sessions %d", i.Phase, since, dash(i.Admin), i.Weight, i.Sessions)
+	row("HAProxy", "phase %s%s, state %s, %s, sessions %d", i.Phase, since, dash(i.Admin), weightText(i), i.Sessions)
+	if counted.SlowStart > 0 && i.GetsRequests() {
+		row("slow start", "weight %d of %d now (%d%%)", counted.Weight, i.EffectiveWeight, counted.SlowStart)
+	}
 	if i.RoleLost {
 		row("Consul", "listed, without a tag of the backend")
 	} else {

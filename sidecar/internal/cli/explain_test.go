@@ -136,21 +136,21 @@ func TestExplain_InstanceInTwoBackends_IsExplainedInBoth(t *testing.T) {
 		{Name: "pg", Backend: "pg-replica", Known: true, Instances: []reconcile.InstanceState{up}},
 	}
 	var out strings.Builder
-	if err := explain(&out, s, nil, "pg/api-2"); err != nil || !strings.Contains(out.String(), "pg-primary/api-2 at") || !strings.Contains(out.String(), "pg-replica/api-2 at") {
+	if err := explain(&out, s, nil, nil, "pg/api-2"); err != nil || !strings.Contains(out.String(), "pg-primary/api-2 at") || !strings.Contains(out.String(), "pg-replica/api-2 at") {
 		t.Errorf("got %v and\n%s", err, out.String())
 	}
 	// Two nodes have an instance of the same ID.
 	other := up
 	other.Node, other.Server, other.Addr = "n2", "api-2-f00", "10.0.0.3:80"
 	s.Services[1].Instances[0] = other
-	if err := explain(&out, s, nil, "api-2"); err == nil || !strings.HasSuffix(err.Error(), ":\npg-primary/api-2 at 10.0.0.2:80\npg-replica/api-2-f00 at 10.0.0.3:80, instance api-2 on n2") {
+	if err := explain(&out, s, nil, nil, "api-2"); err == nil || !strings.HasSuffix(err.Error(), ":\npg-primary/api-2 at 10.0.0.2:80\npg-replica/api-2-f00 at 10.0.0.3:80, instance api-2 on n2") {
 		t.Errorf("two nodes: got %v", err)
 	}
 	// And of servers that Consul does not list, each is another.
 	for i := range s.Services {
 		s.Services[i].Instances[0] = reconcile.InstanceState{Server: "slot-1", Addr: "10.0.0.9:80"}
 	}
-	if err := explain(&out, s, nil, "slot-1"); err == nil || !strings.Contains(err.Error(), "pg-replica/slot-1") {
+	if err := explain(&out, s, nil, nil, "slot-1"); err == nil || !strings.Contains(err.Error(), "pg-replica/slot-1") {
 		t.Errorf("two slots: got %v", err)
 	}
 }

@@ -23,6 +23,7 @@ func sampleState() *reconcile.State {
 	draining := reconcile.InstanceState{
 		ID: "api-1", Node: "n1", Server: "slot-1", Addr: "10.0.0.1:80", Version: "1.0", Health: "passing", Phase: reconcile.PhaseDraining, Leaving: true,
 		Admin: "drain", Weight: 1, Sessions: 2, Reason: "it is leaving; waiting for its sessions to end", Since: noon.Add(-36 * time.Hour),
+		ConsulWeight: 1, WeightReason: "drain",
 	}
 	hostile := up
 	hostile.ID, hostile.Server, hostile.Version = "\x1b[2Jx\nroot:", "m", "\x1b]0;t\a"
@@ -51,7 +52,7 @@ func TestStatus_Tree_ShowsVersionsInstancesAndReasons(t *testing.T) {
 │  ├─ 1.1  1 of 1 take traffic, 100% of the weight, sessions 0
 │  │  └─ api-2  up  10.0.0.2:80  weight 3  sessions 0
 │  └─ 1.0  0 of 1 take traffic, 0% of the weight, sessions 2
-│     └─ api-1  draining  slot-1  10.0.0.1:80  weight 1  sessions 2  it is leaving; waiting for its sessions to end  since ` + noon.Add(-36*time.Hour).Local().Format(time.DateTime) + ` (36h0m0s)
+│     └─ api-1  draining  slot-1  10.0.0.1:80  weight 0 of 1 (drain)  sessions 2  it is leaving; waiting for its sessions to end  since ` + noon.Add(-36*time.Hour).Local().Format(time.DateTime) + ` (36h0m0s)
 └─ mail  ! degraded  1 of 1 take traffic
    ├─ ! 1 instance rejected
    └─ "\x1b]0;t\a"  1 of 1 take traffic, 100% of the weight, sessions 0
@@ -69,7 +70,7 @@ func TestExplain_ConsulCheckAndSince_AreShown(t *testing.T) {
 	i.Health, i.ConsulCheck, i.Phase, i.Admin, i.Since = "critical", "http: connection\x1b[2J refused", reconcile.PhaseOut, "maint", now.Add(-12*time.Minute)
 	i.Reason = "its check in Consul is critical"
 	var out strings.Builder
-	if err := explain(&out, s, nil, "api-2"); err != nil {
+	if err := explain(&out, s, nil, nil, "api-2"); err != nil {
 		t.Fatal(err)
 	}
 	for _, want := range []string{"Consul          critical\n", "Consul's check  http: connection·[2J refused\n", "HAProxy         phase out since ", " (12m0s), state maint"} {
@@ -81,6 +82,16 @@ func TestExplain_ConsulCheckAndSince_AreShown(t *testing.T) {
 	out.Reset()
 	if err := explainServices(&out, judged, nil); err != nil || !strings.Contains(out.String(), "Consul's check  api-2: http: connection·[2J refused\n") {
 		t.Errorf("got %v and\n%s", err, out.String())
+	}
+	i.WeightReason, i.ConsulWeight = "maint", 3
+	up := &s.Services[0].Instances[0]
+	up.Phase, up.Weight, up.ConsulWeight, up.EffectiveWeight, up.WeightReason = reconcile.PhaseUp, 100, 100, 100, ""
+	counted := countersByServer{{"b_api", "slot-1"}: {Weight: 12, SlowStart: 12}, {"b_api", "api-2"}: {Weight: 3, SlowStart: 1}}
+	for name, wants := range map[string]bool{"api-1": true, "api-2": false} {
+		out.Reset()
+		if err := explain(&out, s, nil, counted, name); err != nil || strings.Contains(out.String(), "slow start     weight 12 of 100 now (12%)\n") != wants || strings.Contains(out.String(), "weight 0 of 3 (maint), sessions") == wants {
+			t.Errorf("%s: got %v and\n%s", name, err, out.String())
+		}
 	}
 	for at, want := range map[time.Time]string{now.Add(-time.Second): "(1s)", now.Add(-100 * 24 * time.Hour): "(2400h0m0s)"} {
 		if got := sinceText(at, now); !strings.HasPrefix(got, "since ") || !strings.HasSuffix(got, want) {
@@ -121,7 +132,7 @@ func TestStatus_RoleLost_IsNotCalledGone(t *testing.T) {
 	var b strings.Builder
 	tr := tree{out: &b, now: noon}
 	tr.state(daemon.Judged(s))
-	if err := explain(&b, s, nil, "api-1"); err != nil {
+	if err := explain(&b, s, nil, nil, "api-1"); err != nil {
 		t.Error(err)
 	}
 	for _, want := range []string{"   └─ without the backend's tags  0 of 1", "Consul         listed, without a tag of the backend\n"} {

@@ -320,12 +320,20 @@ func sinceText(at, now time.Time) string {
 	return fmt.Sprintf("since %s (%s)", at.Format(layout), now.Sub(at).Round(time.Second))
 }
 
+// weightText is the weight in effect, and where that is not Consul's, of what and why.
+func weightText(i *reconcile.InstanceState) string {
+	if i.WeightReason == "" {
+		return fmt.Sprintf("weight %d", i.Weight)
+	}
+	return fmt.Sprintf("weight %d of %d (%s)", i.EffectiveWeight, i.ConsulWeight, i.WeightReason)
+}
+
 func (t *tree) instance(i *reconcile.InstanceState) string {
 	line := catalog.Printable(cmp.Or(i.ID, i.Server)) + "  " + t.paint(phaseColours[i.Phase], string(i.Phase))
 	if i.Server != i.ID && i.ID != "" {
 		line += "  " + i.Server
 	}
-	line += fmt.Sprintf("  %s  weight %d  sessions %d", i.Addr, i.Weight, i.Sessions)
+	line += fmt.Sprintf("  %s  %s  sessions %d", i.Addr, weightText(i), i.Sessions)
 	if i.Reason != "" {
 		line += "  " + visible(i.Reason)
 	}

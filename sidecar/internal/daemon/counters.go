@@ -73,7 +73,7 @@ func countersOf(state func() *reconcile.State, read func(ctx context.Context, ba
 				}
 				all = append(all, sidecarapi.InstanceCounters{
 					Instance: i.ID, Node: i.Node, Backend: s.Backend, Server: i.Server, Version: i.Version, Up: i.Phase == reconcile.PhaseUp,
-					Requests: c.Requests, Errors: c.Errors, Retries: c.Retries,
+					Requests: c.Requests, Errors: c.Errors, Retries: c.Retries, Weight: c.Weight, SlowStart: c.SlowStart,
 					ResponseTimeMS: float64(c.ResponseTime) / float64(time.Millisecond),
 				})
 			}

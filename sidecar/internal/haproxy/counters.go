@@ -20,6 +20,9 @@ type Counters struct {
 	// ResponseTime is until the first byte of the answer, in whole milliseconds: a
 	// mean of the last 512 requests or so (TIME_STATS_SAMPLES; the manual says 1024).
 	ResponseTime time.Duration
+	// Weight is that of new requests while the server is up, SlowStart how far its slow start
+	// is, in percent; 0 is none.
+	Weight, SlowStart int
 }
 
 // Counters reads those of a backend's servers, by their names. A backend that HAProxy
@@ -48,6 +51,8 @@ func countersIn(b backendRows) (map[string]Counters, error) {
 			Errors:       r.count("hrsp_5xx") + r.count("econ") + r.count("eresp"),
 			Retries:      r.count("wretr"),
 			ResponseTime: time.Duration(r.optional("rtime")) * time.Millisecond,
+			Weight:       r.number("weight"),
+			SlowStart:    r.optional("throttle"),
 		}
 		return r.err
 	})

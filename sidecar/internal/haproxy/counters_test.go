@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 	"time"
 
@@ -88,5 +89,22 @@ func TestParseCounters_Malformed_NamesTheColumn(t *testing.T) {
 		if got, err := countersIn(backendRows{"b", reply}); errText(err) != want {
 			t.Errorf("%q: %v, %v, want %s", reply, got, err, want)
 		}
+	}
+}
+
+// A server in its slow start gets less than its weight says.
+func TestCounters_SlowStart_HasItsWeightOfNow(t *testing.T) {
+	t.Parallel()
+	p := haproxytest.Start(t, "backend b\n  mode http\n  server slow "+haproxytest.FreeAddr(t).String()+" weight 100 slowstart 1000s disabled\n  server s "+haproxytest.FreeAddr(t).String()+" weight 100\n")
+	c := newTestClient(t, Options{Runtime: p.Runtime()})
+	if reply := p.Command("set server b/slow state ready"); strings.TrimSpace(reply) != "" {
+		t.Fatal(reply)
+	}
+	all, err := c.Counters(t.Context(), "b")
+	if slow := all["slow"]; err != nil || slow.Weight < 1 || slow.Weight > 10 || slow.SlowStart < 1 || slow.SlowStart > 10 {
+		t.Errorf("got %+v, %v, want a slow start that has begun", slow, err)
+	}
+	if s := all["s"]; s.Weight != 100 || s.SlowStart != 0 {
+		t.Errorf("got %+v, want no slow start", s)
 	}
 }

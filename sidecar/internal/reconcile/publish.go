@@ -295,7 +295,37 @@ func (s *ServiceState) addServers(o plan.Observed, svc plan.Service, p plan.Plan
 				st.MovesTo = inst.Addr.String()
 			}
 		}
+		st.weigh(inst, b.Static || svc.Static)
 		s.Instances = append(s.Instances, st)
+	}
+}
+
+// weigh compares the weight that is in effect with Consul's. inst is nil for a server that
+// Consul does not list; isStatic is whether the balance algorithm takes no weight at runtime.
+func (i *InstanceState) weigh(inst *catalog.Instance, isStatic bool) {
+	if i.Phase == PhaseUp {
+		i.EffectiveWeight = i.Weight
+	}
+	if inst == nil {
+		return
+	}
+	i.ConsulWeight = inst.ConsulWeight()
+	switch {
+	case i.EffectiveWeight == i.ConsulWeight:
+	case i.Phase == PhaseDraining, i.Phase == PhaseDrained:
+		i.WeightReason = "drain"
+	case i.Phase == PhaseOut:
+		i.WeightReason = "maint"
+	case i.Phase != PhaseUp:
+		i.WeightReason = "HAProxy's check"
+	case inst.ByShare && i.Weight == inst.Weight:
+		i.WeightReason = "the rollout's share"
+	case i.Agent != "":
+		i.WeightReason = "its agent check"
+	case isStatic:
+		i.WeightReason = "the balance algorithm takes weights at a reload only"
+	default:
+		i.WeightReason = "not applied yet"
 	}
 }
 
@@ -336,7 +366,7 @@ func (s *ServiceState) addUnplaced(want catalog.Service) {
 		if !have[[2]string{inst.ID, inst.Node}] {
 			s.Instances = append(s.Instances, InstanceState{
 				ID: inst.ID, Node: inst.Node, Server: inst.Server, Addr: inst.Addr.String(), Version: inst.Version,
-				Health: inst.Health.String(), Leaving: !inst.Leaving.IsZero(), Phase: PhaseUnknown, Weight: inst.Weight, ByShare: inst.ByShare,
+				Health: inst.Health.String(), Leaving: !inst.Leaving.IsZero(), Phase: PhaseUnknown, Weight: inst.Weight, ByShare: inst.ByShare, ConsulWeight: inst.ConsulWeight(),
 			})
 		}
 	}

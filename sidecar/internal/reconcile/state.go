@@ -238,31 +238,34 @@ const (
 
 // InstanceState is one instance, as Consul lists it and HAProxy runs it.
 type InstanceState struct {
-	ID          string    `json:"id"` // "" for a server that Consul does not list
-	Node        string    `json:"node,omitempty"`
-	Server      string    `json:"server"` // HAProxy's name for it; in a slot, the slot's
-	Addr        string    `json:"address"`
-	MovesTo     string    `json:"moves_to,omitempty"` // Consul's address for it, where HAProxy has another
-	Version     string    `json:"version,omitempty"`
-	Health      string    `json:"health"`                 // Consul's word; "gone" if Consul does not list it, "unknown" before Consul has answered
-	ConsulCheck string    `json:"consul_check,omitempty"` // Consul's worst check of one that is not passing, and its output: at most 302 bytes in one line
-	Phase       Phase     `json:"phase"`
-	Since       time.Time `json:"since,omitzero"`      // since when HAProxy has the server in its state, up, down, drain or maint; zero: it has none
-	Leaving     bool      `json:"leaving"`             // it has said so
-	RoleLost    bool      `json:"role_lost,omitempty"` // Consul lists its instance, without a tag of the backend
-	Backup      bool      `json:"backup,omitempty"`    // HAProxy uses it only while no other server of the backend is up
-	Standby     bool      `json:"standby,omitempty"`   // it is up, and another that is no backup is, too
-	Own         bool      `json:"own,omitempty"`       // a server of the operator's own, that is left alone
-	Admin       string    `json:"admin,omitempty"`     // HAProxy's: ready, drain, maint
-	Agent       string    `json:"agent,omitempty"`     // agent check: enabled, disabled, or busy while an answer may still come
-	Weight      int       `json:"weight"`
-	ByShare     bool      `json:"by_share,omitempty"` // the weight is made from a rollout's shares
-	Sessions    int       `json:"sessions"`
-	Waiting     string    `json:"waiting,omitempty"`       // what its next change waits for
-	Drain       time.Time `json:"operator_drain,omitzero"` // since when an operator keeps it in drain
-	NoDrain     string    `json:"drain_refused,omitempty"` // why an operator cannot keep it in drain
-	Check       string    `json:"check,omitempty"`         // HAProxy's last check of a server that is down: status, code and words
-	Reason      string    `json:"reason,omitempty"`        // why it gets no traffic, or what is about to change, in words
+	ID              string    `json:"id"` // "" for a server that Consul does not list
+	Node            string    `json:"node,omitempty"`
+	Server          string    `json:"server"` // HAProxy's name for it; in a slot, the slot's
+	Addr            string    `json:"address"`
+	MovesTo         string    `json:"moves_to,omitempty"` // Consul's address for it, where HAProxy has another
+	Version         string    `json:"version,omitempty"`
+	Health          string    `json:"health"`                 // Consul's word; "gone" if Consul does not list it, "unknown" before Consul has answered
+	ConsulCheck     string    `json:"consul_check,omitempty"` // Consul's worst check of one that is not passing, and its output: at most 302 bytes in one line
+	Phase           Phase     `json:"phase"`
+	Since           time.Time `json:"since,omitzero"`          // since when HAProxy has the server in its state, up, down, drain or maint; zero: it has none
+	Leaving         bool      `json:"leaving"`                 // it has said so
+	RoleLost        bool      `json:"role_lost,omitempty"`     // Consul lists its instance, without a tag of the backend
+	Backup          bool      `json:"backup,omitempty"`        // HAProxy uses it only while no other server of the backend is up
+	Standby         bool      `json:"standby,omitempty"`       // it is up, and another that is no backup is, too
+	Own             bool      `json:"own,omitempty"`           // a server of the operator's own, that is left alone
+	Admin           string    `json:"admin,omitempty"`         // HAProxy's: ready, drain, maint
+	Agent           string    `json:"agent,omitempty"`         // agent check: enabled, disabled, or busy while an answer may still come
+	Weight          int       `json:"weight"`                  // that HAProxy has for it
+	ConsulWeight    int       `json:"consul_weight"`           // as registered, for its health; 0 where Consul does not list it
+	EffectiveWeight int       `json:"effective_weight"`        // by which HAProxy shares new requests: 0 unless the phase is up. A slow start is not in it
+	WeightReason    string    `json:"weight_reason,omitempty"` // why the effective weight is not Consul's
+	ByShare         bool      `json:"by_share,omitempty"`      // the weight is made from a rollout's shares
+	Sessions        int       `json:"sessions"`
+	Waiting         string    `json:"waiting,omitempty"`       // what its next change waits for
+	Drain           time.Time `json:"operator_drain,omitzero"` // since when an operator keeps it in drain
+	NoDrain         string    `json:"drain_refused,omitempty"` // why an operator cannot keep it in drain
+	Check           string    `json:"check,omitempty"`         // HAProxy's last check of a server that is down: status, code and words
+	Reason          string    `json:"reason,omitempty"`        // why it gets no traffic, or what is about to change, in words
 
 	Flaps       int       `json:"flaps,omitempty"`       // how often it became ill, until that is forgotten
 	DampedUntil time.Time `json:"damped_until,omitzero"` // when it is let in, if it stays well

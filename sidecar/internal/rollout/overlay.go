@@ -289,7 +289,7 @@ func Lay(b Backend, s catalog.Service, d *Document, refused string) catalog.Serv
 	for n := range s.Instances {
 		i := &s.Instances[n]
 		if weight := weights[n]; isApplied && weight != KeepWeight && (b.Fixed == "" || weight == 0) {
-			i.Weight, i.ByShare = weight, true
+			i.Registered, i.Weight, i.ByShare = i.Weight, weight, true
 			if sum := sums[i.Version]; sum != nil {
 				sum.Instances++
 				sum.Weight += weight

@@ -100,6 +100,9 @@ func TestOverlay_Documents_BecomeWeights(t *testing.T) {
 	if web := s.Health("web").Changed; web.After(s.Health("api").Changed) {
 		t.Error("the other service has changed, too")
 	}
+	if i := s.Snapshot().Service("api").Instances[0]; !i.ByShare || i.ConsulWeight() != 1 {
+		t.Errorf("got %+v, want its own weight of 1 beside its share", i)
+	}
 	if r := s.Snapshot().Service("api").Rollout; r == nil || r.State != "paused" || r.ModifiedBy != "ann@ops" || r.Shares[1] != (catalog.Share{Version: "1.1", Percent: 5, Instances: 1, Weight: 121}) {
 		t.Errorf("the rollout is %+v", r)
 	}

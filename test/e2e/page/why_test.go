@@ -173,6 +173,17 @@ func (w *why) tellsCheck(id string, at netip.AddrPort, output string) {
 	w.browser.sees("since when it is so", `/since \d\d:\d\d, \d+ s/.test(`+row+`)`)
 }
 
+// tellsWeight looks whether both tell of a weight that is not Consul's, or that HAProxy does
+// not use yet.
+func (w *why) tellsWeight(id string, at netip.AddrPort, explains, shows string) {
+	w.Helper()
+	out, err := exec.CommandContext(w.ctx, programs.Sidecar, "explain", id, "--config", w.lbs[0].Settings()).CombinedOutput()
+	if err != nil || !regexp.MustCompile(explains).Match(out) {
+		w.Errorf("explain %s: %v, want %s\n%s", id, err, explains, out)
+	}
+	w.browser.sees("its weight", fmt.Sprintf(`[...document.querySelectorAll('#view tbody tr')].find((r) => r.innerText.includes(%q))?.innerText.includes(%q)`, at.String(), shows))
+}
+
 // reasonsInCode returns the reasons that exist: what the functions and tables say that make
 // them.
 func reasonsInCode(t *testing.T) (reasons []string) {
@@ -235,6 +246,7 @@ func TestWhy_EachReason_SameOnTheCommandLineAndOnThePage(t *testing.T) {
 		lab.Service{Name: "flapping", Extra: "    damping: {flaps: 1, min: 10m, max: 10m, forget: 1h}\n"},
 		lab.Service{Name: "agent", Extra: fmt.Sprintf("    server_options: agent-check agent-port %d agent-inter 200ms\n", agent.Addr().(*net.TCPAddr).Port)},
 		lab.Service{Name: "canary"}, lab.Service{Name: "spare"},
+		lab.Service{Name: "slow", Extra: "    slow_start: 10m\n"},
 		lab.Service{Name: "full", Extra: "    slots: {force: true, min: 1, spare: 0}\n"},
 	)
 	w.must(err)
@@ -291,6 +303,12 @@ func TestWhy_EachReason_SameOnTheCommandLineAndOnThePage(t *testing.T) {
 	w.up("canary", "canary-1", "canary-2")
 	w.says(0, "", "rollout", "set", "canary", "1.0=100", "1.1=0")
 	asks("canary", aborted.at, "the rollout gives it no share of the traffic")
+	w.tellsWeight("canary-2", aborted.at, `weight 0 of 1 \(the rollout's share\)`, "Consul's 1: the rollout's share")
+	heavy := func(r *api.AgentServiceRegistration) { r.Weights = &api.AgentWeights{Passing: 100, Warning: 1} }
+	slow := w.instance("slow", "slow-1", heavy)
+	w.up("slow", "slow-1")
+	w.browser.do("the service that starts slowly", chromedp.Navigate(lb.StatusURL()+"/#/service/slow"))
+	w.tellsWeight("slow-1", slow.at, `weight 100,(?s:.*)\nslow start +weight \d+ of 100 now \(\d%\)`, "of 100: slow start, ")
 
 	w.up("spare", "spare-1", "spare-2")
 	asks("spare", spare.at, "it is a backup, used while no other server of the backend is up")

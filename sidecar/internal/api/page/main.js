@@ -55,13 +55,13 @@ function draw() {
   icon(v.kind);
   const view = p.name ? service : { '/deployments': deployments, '/events': events, '/routes': routes, '/certificates': certificates }[p.path] ?? overview;
   show(at('facts'), view === overview && facts(state, p));
-  show(at('view'), view(state, p, happened, fleet.is, recorded.is, shared.is));
+  show(at('view'), view(state, p, happened, fleet.is, recorded.is, shared.is, charts.isOpen() ? count.servers : null));
   charts.draw(counted()[0]?.name, state.load_balancer);
 }
 
 // charts are those of the service that is shown: what HAProxy counts of it.
 const charts = new Charts(at('charts'));
-const count = { isUnderWay: false, asked: 0, spacing: 0 };
+const count = { isUnderWay: false, asked: 0, spacing: 0, servers: new Map() }; // counters by backend and server
 const countPace = 2000;
 
 // counted gives the backends of the service that is shown, if one is.
@@ -83,6 +83,8 @@ async function lookAtCounters() {
     const response = await ask(`/api/v1/counters/${encodeURIComponent(svc.name)}`, {}, AbortSignal.timeout(15000));
     if (!response.ok) return;
     const { instances } = await response.json();
+    count.servers = new Map(state.services.filter((x) => x.name === svc.name).map((x) => [x.backend, new Map()]));
+    for (const i of instances) count.servers.get(i.backend)?.set(i.server, i);
     charts.note(svc.name, state.services.filter((x) => x.name === svc.name), instances, performance.now());
     charts.draw(counted()[0]?.name, state.load_balancer);
   } catch { /* the state tells of a sidecar that is away */ } finally {

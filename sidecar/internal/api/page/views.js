@@ -1,7 +1,7 @@
 // The views. Each takes the state and the place (see main.js), and gives nodes.
 import { button, without } from './actions.js';
 import { ago, bytes, h, since, span, table } from './dom.js';
-import { argument, byName, findings, healths, holders, isDeploying, isProblem, kinds, matches, order, phases, statuses, summary, troubles } from './model.js';
+import { argument, byName, findings, healths, holders, isDeploying, isProblem, kinds, matches, order, phases, statuses, summary, takes, troubles } from './model.js';
 import { isThere, of, rollout } from './rollout.js';
 
 // perPage bounds the rows that the page has at a time.
@@ -162,13 +162,13 @@ export function overview(s, place, happened, all) {
   ];
 }
 
-export function service(s, place, happened, all, recorded, shared) {
+export function service(s, place, happened, all, recorded, shared, counted) {
   const backends = s.services.filter((x) => x.backend === place.name || x.name === place.name);
-  if (backends.length) return [of(shared, backends[0].name).map((r) => [h('h2', null, 'Rollout'), rollout(r, s, place)]), backends.flatMap((svc) => backend(svc, place, all))];
+  if (backends.length) return [of(shared, backends[0].name).map((r) => [h('h2', null, 'Rollout'), rollout(r, s, place)]), backends.flatMap((svc) => backend(svc, place, all, counted))];
   return [h('h2', null, place.name), h('p', { class: 'empty' }, 'This load balancer does not route the service.')];
 }
 
-function backend(svc, place, all) {
+function backend(svc, place, all, counted) {
   const sum = summary(svc);
   const { q = '', problems } = place.query;
   const rows = svc.instances.filter((i) => (!problems || isProblem(i)) && matches(q, i.id, i.node, i.server, i.address, i.version, i.phase, i.reason, i.consul_check)).sort(order);
@@ -182,7 +182,7 @@ function backend(svc, place, all) {
     versions(sum),
     everywhere(all, svc),
     h('h3', null, 'Instances ', h('small', null, number(rows.length))),
-    rows.length ? paged(rows, place, (shown) => instances(shown, svc, place)) : h('p', { class: 'empty' }, svc.instances.length ? 'No instance matches.' : 'Consul lists no instance.'),
+    rows.length ? paged(rows, place, (shown) => instances(shown, svc, { ...place, counted: counted?.get(svc.backend) })) : h('p', { class: 'empty' }, svc.instances.length ? 'No instance matches.' : 'Consul lists no instance.'),
   ];
 }
 
@@ -213,12 +213,21 @@ function keep(i, svc, place) {
     : button(place, 'drain', 'Drain', `Keep ${name} of ${svc.name} in drain? It gets no new requests until that is ended.`, path + 'drain', `pointsman drain ${argument(i, svc)}`);
 }
 
+// weight gives the one in effect, and where it is not Consul's, that and why. During a slow
+// start HAProxy's counters have less.
+function weight(i, counted) {
+  const slow = takes(i) && counted?.slow_start_percent > 0 && counted;
+  const now = slow ? slow.weight : i.weight_reason ? i.effective_weight : i.weight;
+  return [number(now), slow && h('small', null, `of ${number(i.effective_weight)}: slow start, ${slow.slow_start_percent} %`),
+    i.weight_reason && h('small', null, `Consul's ${number(i.consul_weight)}: ${i.weight_reason}`)];
+}
+
 function instances(rows, svc, place) {
   return table('Instances', [['Instance'], ['Version'], ['Phase'], ['Address'], ['Weight', 'number'], ['Sessions', 'number'], ['Consul'], ['Why it gets no traffic, or waits', 'wide']],
     rows.map((i) => [
       [i.id || i.server, i.node && h('small', null, `on ${i.node}`), i.id && i.server !== i.id && h('small', null, `server ${i.server}`)],
       i.version || h('span', { class: 'quiet' }, '–'), [pill(kinds[i.phase] ?? 'off', i.phase), since(i.since), i.leaving && h('small', null, 'leaving'), i.backup && h('small', null, 'backup'), ' ', keep(i, svc, place)],
-      [h('code', null, i.address), i.moves_to && h('small', null, `moves to ${i.moves_to}`)], number(i.weight), number(i.sessions), healths[i.health] ? pill(healths[i.health], i.health) : i.health,
+      [h('code', null, i.address), i.moves_to && h('small', null, `moves to ${i.moves_to}`)], weight(i, place.counted?.get(i.server)), number(i.sessions), healths[i.health] ? pill(healths[i.health], i.health) : i.health,
       i.own ? 'as HAProxy decides: a server of the operator\'s own, left alone' : [i.reason, i.damped_until && [' (', span((new Date(i.damped_until) - Date.now()) / 1000), ' left)'], i.consul_check && h('small', null, `Consul's check: ${i.consul_check}`)],
     ]));
 }
