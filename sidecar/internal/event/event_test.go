@@ -240,3 +240,66 @@ func TestRecorder_SessionsEnded_EventHasTheirNumber(t *testing.T) {
 		t.Errorf("got %+v", events)
 	}
 }
+
+// A change in Consul that took commands is an event with its time; one for which nothing was
+// to be done, and what follows a change later, are none.
+func TestRecorder_ChangeApplied_OnceWithItsTime(t *testing.T) {
+	now, l := begin, NewLog(begin)
+	r := NewRecorder(l, &next{}, func() time.Time { return now })
+	applied := time.Time{}
+	state := func(changed time.Time) {
+		after := 0.0
+		if !changed.IsZero() {
+			applied, after = now, float64(now.Sub(changed).Microseconds())/1000
+		}
+		r.State(&reconcile.State{Services: []reconcile.ServiceState{
+			{Name: "api", Backend: "b", Applied: applied, AppliedAfter: after}, {Name: "shop", Backend: "shop"},
+		}})
+	}
+	passes := func(d time.Duration) time.Time {
+		was := now
+		now = now.Add(d)
+		return was
+	}
+	step := func() { r.Step("api", plan.Step{Kind: plan.SetDrain, Backend: "b", Server: "s"}, nil) }
+	got := func() (details []string) {
+		all, _, _ := l.After(0, 100)
+		for _, e := range all {
+			if e.Kind == ChangeApplied {
+				if e.Service != "api" || e.Backend != "b" {
+					t.Errorf("got %+v, want one of api", e)
+				}
+				details = append(details, e.Detail)
+			}
+		}
+		return details
+	}
+	want := func(what string, want ...string) {
+		t.Helper()
+		if diff := cmp.Diff(want, got()); diff != "" {
+			t.Errorf("%s: -want +got:\n%s", what, diff)
+		}
+	}
+	state(time.Time{})
+	want("the first answer")
+	changed := passes(2 * time.Millisecond)
+	step()
+	passes(1340 * time.Microsecond)
+	state(changed)
+	want("a change with a command", "after 3.3 ms")
+	r.State(r.last)
+	want("the next pass", "after 3.3 ms")
+	passes(time.Second)
+	step() // such as the end of a drain
+	passes(time.Second)
+	changed = passes(time.Millisecond)
+	state(changed)
+	want("a change without a command", "after 3.3 ms")
+	changed = passes(time.Second)
+	r.Reload(plan.SlotsExhausted, nil)
+	passes(234567 * time.Microsecond)
+	state(changed)
+	want("a change that took a reload", "after 3.3 ms", "after 1235 ms")
+	r.State(r.last)
+	want("the next pass", "after 3.3 ms", "after 1235 ms")
+}

@@ -44,6 +44,8 @@ const (
 	ServicePaused  Kind = "service_paused"  // new requests wait in HAProxy
 	ServiceResumed Kind = "service_resumed" // by an operator, or at the deadline
 
+	ChangeApplied Kind = "change_applied" // HAProxy was seen to run a change in Consul, which took commands or a reload
+
 	ReloadDone   Kind = "reload_done"
 	ReloadFailed Kind = "reload_failed"
 	FileFailed   Kind = "file_failed" // haproxy.cfg could not be written

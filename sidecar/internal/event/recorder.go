@@ -19,15 +19,21 @@ type Recorder struct {
 
 	last   *reconcile.State  // nil: none was seen
 	failed map[string]string // the last error of a step, by server and kind: each is an event once
+
+	stepped  map[string]time.Time // by backend, when HAProxy last took a step of a change that is not applied
+	reloaded time.Time
 }
 
 // NewRecorder notes events in a log, and passes all on to the next recorder.
 func NewRecorder(log *Log, next reconcile.Recorder, now func() time.Time) *Recorder {
-	return &Recorder{Recorder: next, log: log, now: now, failed: map[string]string{}}
+	return &Recorder{Recorder: next, log: log, now: now, failed: map[string]string{}, stepped: map[string]time.Time{}}
 }
 
-// maxFailed bounds the errors that are remembered.
-const maxFailed = 1000
+// The bounds of what is remembered: errors, and backends.
+const (
+	maxFailed  = 1000
+	maxStepped = 100_000
+)
 
 // stepKinds are the events of the steps that HAProxy took.
 var stepKinds = map[plan.Kind]Kind{
@@ -55,6 +61,10 @@ func (r *Recorder) Step(service string, s plan.Step, err error) {
 		return
 	}
 	delete(r.failed, key)
+	if len(r.stepped) >= maxStepped {
+		clear(r.stepped) // backends come and go
+	}
+	r.stepped[s.Backend] = r.now()
 	switch s.Kind {
 	case plan.Add, plan.SetAddr:
 		e.Detail = s.Addr.String()
@@ -83,6 +93,8 @@ func (r *Recorder) Reload(reason plan.ReloadReason, err error) {
 	}
 	if err != nil {
 		e.Kind, e.Error = ReloadFailed, err.Error()
+	} else {
+		r.reloaded = r.now()
 	}
 	r.log.Add(r.now(), e)
 }
@@ -114,6 +126,39 @@ func (r *Recorder) State(s *reconcile.State) {
 	r.Recorder.State(s)
 	if r.last != nil {
 		r.log.Add(r.now(), between(r.last, s)...)
+		r.log.Add(r.now(), r.applied(s)...)
 	}
 	r.last = s
+}
+
+// afterText has a tenth of a millisecond where that matters.
+func afterText(took time.Duration) string {
+	digits := 0
+	if took < 10*time.Millisecond {
+		digits = 1
+	}
+	return fmt.Sprintf("after %.*f ms", digits, took.Seconds()*1000)
+}
+
+// applied returns the changes in Consul that HAProxy is now seen to run. One for which nothing
+// was to be done there is none: Consul says other things of an instance, too.
+func (r *Recorder) applied(is *reconcile.State) (events []Event) {
+	was := r.last.Services
+	for i := range is.Services {
+		now := &is.Services[i]
+		for len(was) > 0 && order(&was[0], now) < 0 {
+			was = was[1:]
+		}
+		if len(was) == 0 || order(&was[0], now) != 0 || now.AppliedAfter == 0 || now.Applied.Equal(was[0].Applied) {
+			continue
+		}
+		took := time.Duration(now.AppliedAfter * float64(time.Millisecond))
+		changed := now.Applied.Add(-took - time.Millisecond) // it is rounded
+		at, isStepped := r.stepped[now.Backend]
+		delete(r.stepped, now.Backend)
+		if isStepped && at.After(changed) || r.reloaded.After(changed) {
+			events = append(events, Event{Kind: ChangeApplied, Service: now.Name, Backend: now.Backend, Detail: afterText(took)})
+		}
+	}
+	return events
 }

@@ -158,6 +158,7 @@ type Agent struct {
 type applied struct {
 	change time.Time // the catalog's change that it was
 	at     time.Time
+	took   time.Duration // from the change on; 0 for the first one, which is none
 }
 
 // New checks the options and starts nothing.

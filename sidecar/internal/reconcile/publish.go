@@ -40,11 +40,13 @@ func (a *Agent) noteApplied(p plan.Plan) {
 			continue
 		}
 		now := time.Now()
-		a.applied[s.Backend] = applied{change: changed, at: now}
+		is := applied{change: changed, at: now}
 		if before {
 			// The first answer is no change: what it took is the start's time.
-			a.record.Applied(s.Name, now.Sub(changed))
+			is.took = now.Sub(changed)
+			a.record.Applied(s.Name, is.took)
 		}
+		a.applied[s.Backend] = is
 	}
 	if all && !a.converged {
 		a.converged = true
@@ -179,7 +181,7 @@ func (s shown) since(srv plan.Server, is *InstanceState, now time.Time, pid int)
 func (a *Agent) serviceState(svc plan.Service, want catalog.Service, h catalog.SourceHealth, p plan.Plan, waiting map[string]string) ServiceState {
 	s := ServiceState{
 		Name: svc.Name, Backend: svc.Backend, Known: want.Known, Index: want.Index,
-		Answered: h.Answered, Error: text(h.Err), Applied: a.applied[svc.Backend].at,
+		Answered: h.Answered, Error: text(h.Err), Applied: a.applied[svc.Backend].at, AppliedAfter: float64(a.applied[svc.Backend].took.Microseconds()) / 1000,
 		Guard: a.guardState(svc),
 	}
 	running, decision := a.known.observed.Running, a.decided.decisions[svc.Backend]

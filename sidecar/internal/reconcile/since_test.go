@@ -101,3 +101,19 @@ func TestState_ConsulCheck_NewestOutput(t *testing.T) {
 		}
 	})
 }
+
+func TestState_AppliedAfter_TimeFromConsulsAnswerOn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := serving(t, true, instance("a", 1), instance("b", 2))
+		b.passes(time.Second)
+		if s := b.agent.State().Services[0]; s.AppliedAfter != 0 || s.Applied.IsZero() {
+			t.Errorf("the first answer: %v ms, applied %s, want none", s.AppliedAfter, s.Applied)
+		}
+		b.haproxy.with(func() { b.haproxy.observeTakes = 20 * time.Millisecond })
+		b.catalog.says("api", instance("a", 1), instance("b", 2, leaving))
+		b.passes(5 * time.Second)
+		if s := b.agent.State().Services[0]; s.AppliedAfter < 20 || s.AppliedAfter > 1000 {
+			t.Errorf("a drain: %v ms, want that of a few looks at HAProxy", s.AppliedAfter)
+		}
+	})
+}

@@ -131,16 +131,17 @@ type ReloadState struct {
 
 // ServiceState is one service on this load balancer.
 type ServiceState struct {
-	Name      string          `json:"name"`
-	Backend   string          `json:"backend"`
-	Known     bool            `json:"known"` // Consul has given a complete answer
-	Index     uint64          `json:"index"`
-	Answered  time.Time       `json:"answered"`        // Consul's last successful answer
-	Error     string          `json:"error,omitempty"` // of the last query
-	Applied   time.Time       `json:"applied"`         // when HAProxy was last seen to run it all
-	Instances []InstanceState `json:"instances"`       // sorted by Server; also servers that Consul no longer lists
-	Rejected  []RejectedState `json:"rejected"`
-	FreeSlots int             `json:"free_slots"`
+	Name         string          `json:"name"`
+	Backend      string          `json:"backend"`
+	Known        bool            `json:"known"` // Consul has given a complete answer
+	Index        uint64          `json:"index"`
+	Answered     time.Time       `json:"answered"`                   // Consul's last successful answer
+	Error        string          `json:"error,omitempty"`            // of the last query
+	Applied      time.Time       `json:"applied"`                    // when HAProxy was last seen to run it all
+	AppliedAfter float64         `json:"applied_after_ms,omitempty"` // how long that took from Consul's answer on, in milliseconds; absent for the first answer
+	Instances    []InstanceState `json:"instances"`                  // sorted by Server; also servers that Consul no longer lists
+	Rejected     []RejectedState `json:"rejected"`
+	FreeSlots    int             `json:"free_slots"`
 	// BeyondLimit is how many of Rejected are so for max_instances only.
 	BeyondLimit int           `json:"beyond_max_instances"`
 	Guard       GuardState    `json:"guard"`

@@ -168,13 +168,15 @@ export function service(s, place, happened, all, recorded, shared, counted) {
   return [h('h2', null, place.name), h('p', { class: 'empty' }, 'This load balancer does not route the service.')];
 }
 
+const milliseconds = (n) => `${n.toLocaleString('en', { maximumFractionDigits: n < 10 ? 1 : 0 })} ms`;
+
 function backend(svc, place, all, counted) {
   const sum = summary(svc);
   const { q = '', problems } = place.query;
   const rows = svc.instances.filter((i) => (!problems || isProblem(i)) && matches(q, i.id, i.node, i.server, i.address, i.version, i.phase, i.reason, i.consul_check)).sort(order);
   return [
     h('h2', null, svc.name, ' ', h('small', null, `backend ${svc.backend}`)),
-    h('p', { class: 'quiet' }, `${number(sum.live)} of ${plural(sum.total, 'instance')} take traffic. `, 'Last answer of Consul ', ago(svc.answered), ', applied ', ago(svc.applied), svc.free_slots > 0 && `, ${plural(svc.free_slots, 'free slot')}`, '.'),
+    h('p', { class: 'quiet' }, `${number(sum.live)} of ${plural(sum.total, 'instance')} take traffic. `, 'Last answer of Consul ', ago(svc.answered), ', applied ', ago(svc.applied), svc.applied_after_ms && ` (${milliseconds(svc.applied_after_ms)} after it changed)`, svc.free_slots > 0 && `, ${plural(svc.free_slots, 'free slot')}`, '.'),
     guard(svc, place),
     svc.rejected.length > 0 && h('section', { class: 'note bad' }, h('h3', null, 'Rejected instances'),
       h('ul', null, svc.rejected.slice(0, perPage).map((r) => h('li', null, h('b', null, r.id), ` on ${r.node}: ${r.error}`)))),
