@@ -237,6 +237,13 @@ func (d *Daemon) canPauseBackend(backend string) bool {
 	return can
 }
 
+// pausableServices returns the services that may be paused, sorted.
+func (d *Daemon) pausableServices() []string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return slices.Compact(slices.Sorted(maps.Values(d.set.Pauses.Backends)))
+}
+
 // isPaused reports whether a service is paused.
 func (d *Daemon) isPaused(service string) bool {
 	d.mu.Lock()

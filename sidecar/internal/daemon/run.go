@@ -198,23 +198,14 @@ func (d *Daemon) newAPI(happened *event.Log, watched *reconcile.InvariantWatch, 
 		Address: d.cfg.API.Address, Socket: d.cfg.API.Socket, MaxConnections: most, MaxPerAddress: perAddress, Access: access(d.cfg, func() []string { return *d.hosts.Load() }), LoadBalancer: d.cfg.Name, SigningKeyFile: d.cfg.API.SigningKeyFile,
 		Parts: func() (any, []reconcile.ServiceState) {
 			head, services := HeadOf(d.state())
-			head.Certificates, head.CertificateProblems = d.certificates.state()
-			head.Actions = (*d.actions.Load())(head.State)
-			head.RouteProblems, head.FixedShares = *d.finder.problems.Load(), d.catalog.Fixed()
-			return head, services
+			return d.completed(head), services
 		},
 		Short: func() any { return summary() },
 		Fleet: func(ctx context.Context) any { return all.Gather(ctx) }, Deployments: deploymentRecords(book).read, Rollouts: rolloutRecords(store).read,
 		Counters: d.counters, Decisions: func() any {
 			return flight.NewFile(d.started.Name, d.options.Version, time.Now(), d.decided.Decisions())
 		},
-		State: func() any {
-			s := Judged(d.state())
-			s.Certificates, s.CertificateProblems = d.certificates.state()
-			s.Actions = (*d.actions.Load())(s.State)
-			s.RouteProblems, s.FixedShares = *d.finder.problems.Load(), d.catalog.Fixed()
-			return s
-		},
+		State: func() any { return d.completed(Judged(d.state())) },
 		Ready: func() (bool, string) { s := d.agent.State(); return s.Ready, s.NotReady },
 		Watch: watch(d.agent, d.source), Drained: watched.Drained, Attend: d.agent.Attend, Events: happened, Release: releaser(d.agent), SetDrain: drainer(d.agent), SetMaintenance: maintainer(d.started, d.haproxy),
 		RolloutChanges: rollout.Actions, ChangeRollout: rolloutChanger(store, d.cfg.Name), RequestReload: reloader(d.agent),

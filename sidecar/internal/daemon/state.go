@@ -20,6 +20,8 @@ type JudgedState struct {
 	// FixedShares is why a service can have no other shares of a rollout than 0 and 100.
 	FixedShares map[string]string `json:"fixed_shares,omitempty"`
 
+	Pausable []string `json:"pausable,omitempty"` // services that can be paused, sorted
+
 	Rollouts []OneRollout `json:"-"` // from /api/v1/rollouts, for the tree
 }
 
@@ -31,4 +33,13 @@ func HeadOf(s *reconcile.State) (JudgedState, []reconcile.ServiceState) {
 	head := *s
 	head.Services = []reconcile.ServiceState{}
 	return JudgedState{State: &head, Verdict: verdictOf(s)}, s.Services
+}
+
+// completed adds what the loop does not know.
+func (d *Daemon) completed(s JudgedState) JudgedState {
+	s.Certificates, s.CertificateProblems = d.certificates.state()
+	s.Actions = (*d.actions.Load())(s.State)
+	s.RouteProblems, s.FixedShares = *d.finder.problems.Load(), d.catalog.Fixed()
+	s.Pausable = d.pausableServices()
+	return s
 }

@@ -32,7 +32,7 @@ function place() {
   try {
     name = path.startsWith('/service/') ? decodeURIComponent(path.slice('/service/'.length)) : '';
   } catch { /* no name */ }
-  return { path, query, name, actions: state ? offered(state, Boolean(token)) : new Map(), page: Number.parseInt(query.page, 10) || 1 };
+  return { path, query, name, actions: state ? offered(state, Boolean(token)) : new Map(), pausable: new Set(state?.pausable), page: Number.parseInt(query.page, 10) || 1 };
 }
 
 function draw() {

@@ -178,6 +178,7 @@ function backend(svc, place, all, counted) {
     h('h2', null, svc.name, ' ', h('small', null, `backend ${svc.backend}`)),
     h('p', { class: 'quiet' }, `${number(sum.live)} of ${plural(sum.total, 'instance')} take traffic. `, 'Last answer of Consul ', ago(svc.answered), ', applied ', ago(svc.applied), svc.applied_after_ms && ` (${milliseconds(svc.applied_after_ms)} after it changed)`, svc.free_slots > 0 && `, ${plural(svc.free_slots, 'free slot')}`, '.'),
     guard(svc, place),
+    pause(svc, place),
     svc.rejected.length > 0 && h('section', { class: 'note bad' }, h('h3', null, 'Rejected instances'),
       h('ul', null, svc.rejected.slice(0, perPage).map((r) => h('li', null, h('b', null, r.id), ` on ${r.node}: ${r.error}`)))),
     h('h3', null, 'Versions'),
@@ -195,6 +196,25 @@ function guard(svc, place) {
     h('p', null, `The guard holds ${plural(held.length, 'server')} since `, ago(since), until && [', until ', new Date(until).toLocaleString()], ': ', held.slice(0, 20).join(', '), held.length > 20 && ' …'),
     h('p', null, 'If they are really gone: ', h('code', null, `pointsman guard release ${svc.backend}`)),
     button(place, 'guard', 'Release', `Take the ${plural(held.length, 'server')} that the guard holds in ${svc.backend} out of traffic?`, `/api/v1/guard/${encodeURIComponent(svc.backend)}/release`, `pointsman guard release ${svc.backend}`));
+}
+
+// pauseFor is how long the page pauses a service. The command has other times.
+const pauseFor = 30; // seconds
+
+// pause says that new requests wait, and until when; without a pause there is the button.
+function pause(svc, place) {
+  const { until, applied, problem, modified_by: by, reason } = svc.pause ?? {};
+  const path = `/api/v1/service/${encodeURIComponent(svc.name)}/`;
+  const name = /^[\w.:@-]+$/.test(svc.name) ? svc.name : 'SERVICE'; // a shell would run what is in it
+  if (!until) {
+    return place.pausable.has(svc.name) && h('p', null, button(place, 'pause', 'Pause', `Let new requests of ${svc.name} wait for ${pauseFor} s on all load balancers? Requests that are at servers end as usual. After that time the others go on by themselves.`,
+      `${path}pause?hold=${pauseFor}s`, `pointsman pause ${name} --hold ${pauseFor}s`));
+  }
+  return h('section', { class: problem ? 'note bad' : 'note' },
+    h('h3', null, 'Paused'),
+    h('p', null, applied ? 'New requests wait in HAProxy' : problem ? `Not applied: ${problem}` : 'Not applied yet', ', until ', new Date(until).toLocaleTimeString('en-GB'), ` (${span((new Date(until) - Date.now()) / 1000)} left). Paused by ${by}.`,
+      reason && ` Reason: ${reason}`),
+    button(place, 'pause', 'Resume', `Let the requests of ${svc.name} that wait go on, on all load balancers?`, path + 'resume', `pointsman resume ${name}`));
 }
 
 function versions(sum) {
