@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -15,6 +16,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -411,6 +413,82 @@ func TestPause_RequestDoesNotEnd_FailsAndIsEnded(t *testing.T) {
 		}
 		return nil
 	}))
+}
+
+// A signal ends the command and its pause while it waits. Where Consul cannot take that, it
+// says until when requests may wait, and a second signal ends it at once.
+func TestPause_SignalWhileItWaits_PauseIsEnded(t *testing.T) {
+	t.Parallel()
+	w := newPauseWorld(t, 1, "{max: 20s}")
+	if w == nil {
+		return
+	}
+	held := make(chan struct{})
+	go func() {
+		defer close(held)
+		w.request(http.DefaultClient, http.MethodGet, w.lb.URL("shop")+"?ms=20000") // so that it waits
+	}()
+	// start runs the command until the service is paused, and sends a request that waits.
+	start := func(hold string) (cmd *exec.Cmd, said *bytes.Buffer, answered chan struct{}) {
+		w.Helper()
+		cmd, said, answered = exec.CommandContext(w.ctx, programs.Sidecar, "pause", "shop", "--hold", hold, "--wait", "8s", "--config", w.lb.Settings()), &bytes.Buffer{}, make(chan struct{})
+		cmd.Stdout, cmd.Stderr = said, said
+		w.must(cmd.Start())
+		w.must(lab.Until(w.ctx, 10*time.Second, "the service is paused", func() error {
+			out, err := w.lb.Operate(w.ctx, "pause")
+			if err == nil && !strings.HasPrefix(out, "PAUSED") {
+				err = errors.New(out)
+			}
+			return err
+		}))
+		go func() {
+			defer close(answered)
+			w.request(&http.Client{Timeout: 30 * time.Second}, http.MethodGet, w.lb.URL("shop"))
+		}()
+		time.Sleep(500 * time.Millisecond)
+		return cmd, said, answered
+	}
+	for _, s := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM} {
+		cmd, said, answered := start("20s")
+		w.must(cmd.Process.Signal(s))
+		at := time.Now()
+		_ = cmd.Wait() // the code is looked at
+		if code := cmd.ProcessState.ExitCode(); code != 128+int(s) || !strings.Contains(said.String(), "; the pause is ended") {
+			t.Errorf("%s: %d, %q", s, code, said)
+		}
+		<-answered
+		if took := time.Since(at); took > 3*time.Second {
+			t.Errorf("%s: a request that waited was answered after %s", s, took)
+		}
+	}
+
+	cmd, said, answered := start("17s")
+	w.must(w.consul.Freeze())
+	w.must(lab.Until(w.ctx, 5*time.Second, "Consul is frozen", func() error {
+		ctx, cancel := context.WithTimeout(w.ctx, 300*time.Millisecond)
+		defer cancel()
+		if _, err := w.consul.Client.Status().LeaderWithQueryOptions((&api.QueryOptions{}).WithContext(ctx)); err == nil {
+			return errors.New("it answers")
+		}
+		return nil
+	}))
+	w.must(cmd.Process.Signal(syscall.SIGTERM))
+	time.Sleep(time.Second)
+	w.must(cmd.Process.Signal(syscall.SIGINT))
+	at := time.Now()
+	_ = cmd.Wait() // the code is looked at
+	if code, took := cmd.ProcessState.ExitCode(), time.Since(at); code != 130 || took > time.Second {
+		t.Errorf("a second signal: %d after %s, %q", code, took, said)
+	}
+	select {
+	case <-answered:
+		t.Error("the service is not paused any more, and no program has ended that")
+	default:
+	}
+	<-answered // at the deadline
+	w.must(w.consul.Thaw())
+	<-held
+	w.allAnswered(time.Now())
 }
 
 // wantPauseRefused checks that the sidecar does not start with pause.max: HAProxy before 3.2 has

@@ -42,7 +42,8 @@ paused gets the new deadline.
 
 If that does not come to pass within --wait on every load balancer, the pause is ended; one
 that was there before is there again. With --wait 0s the command returns once the pause is
-recorded, and asks no load balancer. Without a name the sidecar of this load balancer tells which
+recorded, and asks no load balancer. SIGINT and SIGTERM end the command and the pause while it
+waits, a second one the command alone, at once. Without a name the sidecar of this load balancer tells which
 services are paused.
 
 Exit codes: %d no server has a request any more (with --wait 0s: recorded), %d failed, %d invalid arguments, %d the
@@ -165,6 +166,9 @@ func pauseUntil(ctx context.Context, cmd *cobra.Command, env Env, o *pauseOption
 		}
 	}
 	was, is, err := store.Change(ctx, o.service, pause.Change(deployer(env), o.reason, o.hold, time.Now()))
+	if err != nil && is != nil { // such as a signal: it may be recorded all the same
+		return failure(fmt.Errorf("%w; %s", err, takeBack(ctx, store, was, is, deployer(env))))
+	}
 	if err != nil {
 		return pauseError(err)
 	}
@@ -176,12 +180,13 @@ func pauseUntil(ctx context.Context, cmd *cobra.Command, env Env, o *pauseOption
 }
 
 // takeBack ends a pause that has failed, unless others have changed it, and says so. The one
-// before it is there again.
+// before it is there again. One that is not recorded cannot be any more: Consul has a document
+// that is newer than the one it was to replace.
 func takeBack(ctx context.Context, store pause.Store, was, is *pause.Document, by string) string {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), sidecarapi.ActionTimeout)
 	defer cancel()
 	_, _, err := store.Change(ctx, is.Service, func(d *pause.Document) (*pause.Document, error) {
-		if !d.ModifiedAt.Equal(is.ModifiedAt) || d.ModifiedBy != is.ModifiedBy {
+		if !d.Is(is) && !d.Is(was) {
 			return nil, &pause.ChangedError{Service: is.Service, Is: d}
 		}
 		now := time.Now()
@@ -192,7 +197,7 @@ func takeBack(ctx context.Context, store pause.Store, was, is *pause.Document, b
 	})
 	switch {
 	case err != nil:
-		return fmt.Sprintf("the pause is not ended, requests wait until %s: %v", is.Until.Local().Format(time.TimeOnly), err)
+		return fmt.Sprintf("the pause is not ended, requests may wait until %s: %v", is.Until.Local().Format(time.TimeOnly), err)
 	case was.IsPaused(time.Now()):
 		return "still paused until " + was.Until.Local().Format(time.TimeOnly) + ", as before"
 	}

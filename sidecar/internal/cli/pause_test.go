@@ -1,9 +1,13 @@
 package cli
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"io"
 	"maps"
+	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
@@ -151,6 +155,50 @@ func TestPause_Fails_TheOneBeforeIsThereAgain(t *testing.T) {
 		if rest := time.Until(now.Until); c.before == 0 && rest > 0 || c.before > 0 && (rest > c.before || rest < c.before/2 || now.Reason != "first") {
 			t.Errorf("%s: %+v", c.service, now)
 		}
+	}
+}
+
+// A pause whose answer Consul has not given, as when a signal ends the command, is ended
+// whether it was recorded or not. What Consul gets later of it changes nothing.
+func TestPause_AnswerOfConsulIsLost_IsEnded(t *testing.T) {
+	for name, isTaken := range map[string]bool{"it was recorded": true, "Consul gets it later": false} {
+		t.Run(name, func(t *testing.T) {
+			fake := consultest.NewFake(t)
+			var late []byte
+			var query string
+			isFirst := true
+			front := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+				if r.Method == http.MethodPut && isFirst {
+					isFirst = false
+					late, _ = io.ReadAll(r.Body)
+					query = r.URL.RequestURI()
+					if isTaken {
+						r.Body = io.NopCloser(bytes.NewReader(late))
+						fake.ServeHTTP(httptest.NewRecorder(), r)
+					}
+					panic(http.ErrAbortHandler)
+				}
+				fake.ServeHTTP(rw, r)
+			}))
+			defer front.Close()
+			file := settingsFile(t, "services: [{name: api}]\nconsul: {address: "+front.Listener.Addr().String()+"}\n")
+			var out, errs strings.Builder
+			code := Run(t.Context(), Env{Args: []string{"pause", "api", "--hold", "30s", "--wait", "0s", "--config", file}, Hostname: "lb0", Stdout: &out, Stderr: &errs})
+			if code != ExitFailure || !strings.Contains(errs.String(), "; the pause is ended") {
+				t.Errorf("%d %q", code, errs.String())
+			}
+			if !isTaken {
+				fake.ServeHTTP(httptest.NewRecorder(), httptest.NewRequestWithContext(t.Context(), http.MethodPut, query, bytes.NewReader(late)))
+			}
+			kv, err := consul.NewKV(consul.Options{Address: fake.Address()})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer kv.Close()
+			if now, _, err := (pause.Store{KV: kv}).Read(t.Context(), "api"); err != nil || now.IsPaused(time.Now()) || now.ModifiedAt.IsZero() {
+				t.Errorf("Consul has %+v, %v", now, err)
+			}
+		})
 	}
 }
 

@@ -81,6 +81,11 @@ func (d *Document) Encode() ([]byte, error) {
 	return json.Marshal(d)
 }
 
+// Is reports whether both are what one change has written.
+func (d *Document) Is(o *Document) bool {
+	return d.ModifiedAt.Equal(o.ModifiedAt) && d.ModifiedBy == o.ModifiedBy
+}
+
 // check names all that is wrong with a document.
 func (d *Document) check(service string) error {
 	if d.Schema != Schema {

@@ -49,7 +49,8 @@ func failed(service string, err error) error {
 
 // Change reads a document, lets change make another one of it, and writes that if nothing
 // has changed it since: else the error is a *ChangedError. A nil document changes nothing.
-// It gives both.
+// It gives both. An error together with the other document does not tell whether that is
+// written, or will be: Consul's answer did not come.
 func (s Store) Change(ctx context.Context, service string, change func(*Document) (*Document, error)) (was, is *Document, err error) {
 	was, index, err := s.Read(ctx, service)
 	if err != nil {
@@ -65,7 +66,10 @@ func (s Store) Change(ctx context.Context, service string, change func(*Document
 	}
 	isDone, err := s.KV.Swap(ctx, Key(service), value, index)
 	if err != nil {
-		return was, nil, failed(service, err)
+		if consul.IsForbidden(err) {
+			is = nil
+		}
+		return was, is, failed(service, err)
 	}
 	if !isDone {
 		now, _, _ := s.Read(ctx, service) // to say who
