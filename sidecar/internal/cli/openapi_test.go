@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"flag"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -41,6 +42,7 @@ type operation struct {
 	method  string
 	summary string
 	query   []string
+	need    string // the one of query without which the server refuses the request
 	answer  any    // of 200; nil: no JSON
 	kind    string // of 200, where it is no JSON
 	ask     string // what a test asks for; "" is not asked
@@ -91,7 +93,7 @@ var operations = []operation{
 	{path: "/api/v1/maintenance/off", route: "/api/v1/maintenance/*", method: "POST", summary: "Brings this load balancer back into rotation", answer: api.Maintained{}, ask: "/api/v1/maintenance/off"},
 	{path: "/api/v1/server/{service}/{server}/drain", route: "/api/v1/server/*", method: "POST", summary: "Keeps a server in drain for an operator", answer: sidecarapi.OperatorDrain{}, ask: "/api/v1/server/api/api-1/drain"},
 	{path: "/api/v1/server/{service}/{server}/ready", route: "/api/v1/server/*", method: "POST", summary: "Ends an operator's drain", answer: sidecarapi.OperatorDrain{}, ask: "/api/v1/server/api/api-1/ready"},
-	{path: "/api/v1/service/{service}/pause", route: "/api/v1/service/*", method: "POST", summary: "Lets new requests of a service wait on all load balancers", query: []string{"hold", "reason"}, answer: daemon.PauseChanged{}, ask: "/api/v1/service/api/pause?hold=30s"},
+	{path: "/api/v1/service/{service}/pause", route: "/api/v1/service/*", method: "POST", summary: "Lets new requests of a service wait on all load balancers", query: []string{"hold", "reason"}, need: "hold", answer: daemon.PauseChanged{}, ask: "/api/v1/service/api/pause?hold=30s"},
 	{path: "/api/v1/service/{service}/resume", route: "/api/v1/service/*", method: "POST", summary: "Ends the pause of a service", answer: daemon.PauseChanged{}, ask: "/api/v1/service/api/resume"},
 	{path: "/api/v1/rollouts/{service}/abort", route: "/api/v1/rollouts/*", method: "POST", summary: "Gives the stable version all traffic", query: []string{"modified_at"}, answer: daemon.RolloutChanged{}, ask: "/api/v1/rollouts/api/abort"},
 	{path: "/api/v1/rollouts/{service}/pause", route: "/api/v1/rollouts/*", method: "POST", summary: "Keeps the current step of a rollout until a resume", query: []string{"modified_at"}, answer: daemon.RolloutChanged{}, ask: "/api/v1/rollouts/api/pause"},
@@ -175,7 +177,7 @@ func openAPI(t *testing.T) *openapi3.T {
 			}
 		}
 		for _, q := range o.query {
-			op.AddParameter(openapi3.NewQueryParameter(q).WithSchema(openapi3.NewStringSchema()))
+			op.AddParameter(openapi3.NewQueryParameter(q).WithRequired(q == o.need).WithSchema(openapi3.NewStringSchema()))
 		}
 		good := openapi3.NewResponse().WithDescription("the answer")
 		if o.answer != nil {
@@ -216,6 +218,53 @@ func TestOpenAPI_Document_IsWhatTheTypesSay(t *testing.T) {
 	if err != nil || !bytes.Equal(is, text) {
 		t.Errorf("docs/openapi.json is not what the types say (%v): run the test with -update", err)
 	}
+}
+
+// parameters has a value for each parameter that a request may have.
+var parameters = map[string]string{
+	"after": "0", "by": "ann", "count": "1", "dc": "dc1", "hold": "30s", "index": "0", "limit": "1", "modified_at": noon.Format(time.RFC3339Nano), "pretty": "", "reason": "x", "version": "1.1", "wait": "0s",
+}
+
+// checkParameters asks with all parameters of an operation, and without each of them: the server
+// refuses the request without those that the document requires, and without no other.
+func checkParameters(t *testing.T, base string, op operation) {
+	t.Helper()
+	path, _, _ := strings.Cut(op.ask, "?")
+	for _, without := range append([]string{""}, op.query...) {
+		query := url.Values{}
+		for _, name := range op.query {
+			value, has := parameters[name]
+			if has && (name != without || name == "wait") { // without that it waits for long
+				query.Set(name, value)
+			} else if !has && name != "follow" {
+				t.Errorf("%s: no value for %s", op.path, name)
+			}
+		}
+		status, _ := askFor(t, op.method, base+path+"?"+query.Encode())
+		if want := without != "" && without == op.need; (status == http.StatusBadRequest) != want || !want && status != http.StatusOK {
+			t.Errorf("%s %s with %q, without %q: status %d; the document requires %q", op.method, path, query.Encode(), without, status, op.need)
+		}
+	}
+}
+
+// askFor sends a request with the token, and gives the JSON of the answer; nil: it has none.
+func askFor(t *testing.T, method, target string) (status int, body any) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), method, target, http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Authorization", "Bearer secret")
+	client := http.Client{Timeout: 10 * time.Second}
+	resp, err := client.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = resp.Body.Close() }() // it has been read
+	if err := json.NewDecoder(resp.Body).Decode(&body); err != nil {
+		t.Errorf("%s: %v", target, err)
+	}
+	return resp.StatusCode, body
 }
 
 // Every path of the server is in the document, and the other way round; and what a
@@ -286,28 +335,17 @@ func TestOpenAPI_Server_AnswersAsTheDocumentSays(t *testing.T) {
 		}
 	}
 	doc := openAPI(t)
-	url := "http://" + served(t, o)
+	base := "http://" + served(t, o)
 	for _, op := range operations {
 		if op.ask == "" {
 			continue
 		}
-		req, err := http.NewRequestWithContext(t.Context(), op.method, url+op.ask, http.NoBody)
-		if err != nil {
-			t.Fatal(err)
-		}
-		req.Header.Set("Authorization", "Bearer secret")
-		client := http.Client{Timeout: 10 * time.Second}
-		resp, err := client.Do(req)
-		if err != nil {
-			t.Fatal(err)
-		}
-		var body any
-		err = json.NewDecoder(resp.Body).Decode(&body)
-		_ = resp.Body.Close() // it has been read
-		if err != nil || resp.StatusCode != http.StatusOK {
-			t.Errorf("%s %s: status %d, %v", op.method, op.ask, resp.StatusCode, err)
+		status, body := askFor(t, op.method, base+op.ask)
+		if status != http.StatusOK {
+			t.Errorf("%s %s: status %d", op.method, op.ask, status)
 			continue
 		}
+		checkParameters(t, base, op)
 		is := doc.Paths.Value(op.path).GetOperation(op.method).Responses.Status(200).Value.Content.Get("application/json").Schema.Value
 		if err := is.VisitJSON(body); err != nil {
 			t.Errorf("%s %s: %.600v", op.method, op.ask, err)
