@@ -5,6 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/pointsman/pointsman/sidecar/internal/route"
 )
@@ -35,8 +38,11 @@ func (c *Client) Held(ctx context.Context, backends []string) (Held, error) {
 	if err != nil || c.master == (endpoint{}) {
 		return h, err
 	}
+	var mu sync.Mutex
 	err = c.eachOldWorker(ctx, pid, func(ask asker) error {
 		old, _, err := readHeld(ctx, ask, backends)
+		mu.Lock()
+		defer mu.Unlock()
 		h.AtServers += old.AtServers
 		h.Waiting += old.Waiting
 		h.Attempts += old.Attempts
@@ -45,23 +51,26 @@ func (c *Client) Held(ctx context.Context, backends []string) (Held, error) {
 	return h, err
 }
 
-// eachOldWorker does something in each old worker, also after one that failed. One that has
-// ended meanwhile is none.
+// eachOldWorker does something in each old worker, in several at once, so that one that does
+// not answer does not hold up the others. One that has ended meanwhile is none.
 func (c *Client) eachOldWorker(ctx context.Context, current int, do func(asker) error) error {
 	workers, err := c.oldWorkers(ctx, current)
 	if err != nil {
 		return err
 	}
-	var errs []error
-	for _, w := range workers {
-		if ctx.Err() != nil {
-			return errors.Join(append(errs, context.Cause(ctx))...)
-		}
-		err := do(func(ctx context.Context, commands []string) (string, error) { return c.askOldWorker(ctx, w, commands) })
-		if err != nil && !errors.Is(err, errNoWorker) {
-			errs = append(errs, fmt.Errorf("haproxy: old worker %d: %w", w.PID, err))
-		}
+	var group errgroup.Group
+	group.SetLimit(maxAsked)
+	errs := make([]error, len(workers))
+	for i, w := range workers {
+		group.Go(func() error {
+			err := do(func(ctx context.Context, commands []string) (string, error) { return c.askOldWorker(ctx, w, commands) })
+			if err != nil && !errors.Is(err, errNoWorker) {
+				errs[i] = fmt.Errorf("haproxy: old worker %d: %w", w.PID, err)
+			}
+			return nil
+		})
 	}
+	_ = group.Wait() // the errors are in errs, all of them
 	return errors.Join(errs...)
 }
 

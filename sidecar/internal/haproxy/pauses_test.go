@@ -251,6 +251,48 @@ func TestUpdateOldMaps_OneWorkerIsFrozen_TheOthersHaveWhatIsWanted(t *testing.T)
 	}
 }
 
+// The others get it while one still hangs, whichever that is.
+func TestUpdateOldMaps_OneWorkerHangs_TheOthersDoNotWaitForIt(t *testing.T) {
+	t.Parallel()
+	h := startHolding(t)
+	const timeout = time.Minute
+	h.client = newTestClient(t, Options{Runtime: h.Runtime(), Master: h.Master(), Timeout: timeout})
+	for n := 1; n <= 2; n++ {
+		h.send(t, "/wait")
+		h.held(t, "it waits", func(got Held) bool { return got.Waiting == n })
+		h.Reload()
+	}
+	workers, err := h.client.OldWorkers(t.Context())
+	if err != nil || len(workers) != 2 {
+		t.Fatalf("old workers: %v, %v", workers, err)
+	}
+	for i, w := range workers {
+		if err := syscall.Kill(w.PID, syscall.SIGSTOP); err != nil {
+			t.Fatal(err)
+		}
+		haproxytest.Until(t, "the worker has stopped", func() bool { return isStopped(w.PID) })
+		want, other, done := strconv.Itoa(7+i), workers[1-i], make(chan error, 1)
+		go func() { done <- h.client.UpdateOldMaps(t.Context(), h.file, route.Map{"api": want}) }()
+		haproxytest.Until(t, fmt.Sprintf("%d has it while %d hangs", other.PID, w.PID), func() bool {
+			text, err := h.client.askOldWorker(t.Context(), other, []string{"show map " + h.file})
+			got, errMap := parseMap(text)
+			return err == nil && errMap == nil && len(got) == 1 && got[0].Value == want
+		})
+		select {
+		case err := <-done:
+			t.Errorf("it is over, and %d hangs: %v", w.PID, err)
+			done <- err
+		default:
+		}
+		if err := syscall.Kill(w.PID, syscall.SIGCONT); err != nil {
+			t.Fatal(err)
+		}
+		if err := <-done; err != nil {
+			t.Errorf("%d goes on: %v", w.PID, err)
+		}
+	}
+}
+
 // isStopped reports whether no thread of a process runs: a signal takes a moment.
 func isStopped(pid int) bool {
 	threads, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))

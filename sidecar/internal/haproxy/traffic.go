@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 )
 
 // Traffic is what a HAProxy has to do, in the current worker and in old ones.
@@ -33,8 +34,11 @@ func (c *Client) Traffic(ctx context.Context, backends []string) (Traffic, error
 	if err != nil || c.master == (endpoint{}) {
 		return current, err
 	}
+	var mu sync.Mutex
 	err = c.eachOldWorker(ctx, pid, func(ask asker) error {
 		old, _, err := readTraffic(ctx, ask, backends)
+		mu.Lock()
+		defer mu.Unlock()
 		if err == nil {
 			current.UnderWay += old.UnderWay
 			current.OldWorkers++
