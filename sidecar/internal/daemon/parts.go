@@ -360,7 +360,7 @@ func (p Proxy) Observe(ctx context.Context, backends []string) (plan.Observed, e
 // Compare is Observe beside the loop. What it has taken for a moment is given back
 // without it waiting for that: how long a comparison takes says when the next one is due.
 func (p Proxy) Compare(ctx context.Context, backends []string) (plan.Observed, error) {
-	o, err := p.Client.Compare(ctx, backends)
+	o, err := p.Client.Observe(ctx, backends)
 	go p.spare.giveBack(time.Now())
 	return p.admitted(ctx, o, err)
 }

@@ -31,7 +31,10 @@ func (c *Client) Apply(ctx context.Context, steps []plan.Step) []error {
 	}
 	a := &applying{client: c, steps: steps, errs: errs, failed: map[string]bool{}}
 	if a.broken = c.findOut(ctx); a.broken != nil {
-		a.refuseFrom(0)
+		for i, step := range steps {
+			errs[i] = a.broken
+			c.onCommand(string(step.Kind), true)
+		}
 		return errs
 	}
 	caps, _ := c.known()
@@ -58,16 +61,11 @@ func (c *Client) findOut(ctx context.Context) error {
 	if _, known := c.known(); known {
 		return nil
 	}
-	text, err := repeated(c.ask)(ctx, []string{"show info"})
-	if err != nil {
-		return err
+	i, _, err := infoAnd(ctx, repeated(c.ask), "read version")
+	if err == nil {
+		c.learn(i)
 	}
-	i, err := parseInfo(text)
-	if err != nil {
-		return fmt.Errorf("haproxy: %w", err)
-	}
-	c.learn(i)
-	return nil
+	return err
 }
 
 // applying is one Apply under way.
@@ -138,13 +136,6 @@ func (a *applying) fail(step int, what string, err error) {
 // of that kind has failed: never ready at a wrong address. A server with another
 // weight or limit than wanted is better than none.
 func blocks(k plan.Kind) bool { return k != plan.SetWeight && k != plan.SetMaxConn }
-
-func (a *applying) refuseFrom(step int) {
-	for i := step; i < len(a.steps); i++ {
-		a.errs[i] = a.broken
-		a.client.onCommand(string(a.steps[i].Kind), true)
-	}
-}
 
 // stage sends the first stage of each pending step, in as few lines as they
 // fit, and gives those that were taken and have more.

@@ -10,6 +10,12 @@ import (
 	"github.com/pointsman/pointsman/sidecar/internal/plan"
 )
 
+// Ask sends one command to the current worker, with what belongs to it after "<<", and
+// gives its answer.
+func (c *Client) Ask(ctx context.Context, command string) (string, error) {
+	return c.ask(ctx, []string{command})
+}
+
 // ask sends one line of commands to the current worker and gives its whole
 // answer. It goes through the runtime socket, or, where nothing listens there,
 // through the master: since 3.1 a reload that fails to bind leaves the runtime

@@ -2,6 +2,7 @@ package haproxy
 
 import (
 	"context"
+	"fmt"
 	"strings"
 )
 
@@ -37,13 +38,13 @@ const everyStat = "show stat -1 7 -1"
 
 // readBackends reads `show stat` of backends in one line, and who answers it. One that
 // HAProxy does not have has no lines. `show stat NAME` takes the first proxy of a name, which
-// may be a frontend (before 3.3): then the whole table is read.
-func readBackends(ctx context.Context, ask asker, backends []string) (info, []backendRows, error) {
+// may be a frontend (before 3.3): then the whole table is read. what is as of infoAnd.
+func readBackends(ctx context.Context, ask asker, what string, backends []string) (info, []backendRows, error) {
 	commands := make([]string, 0, len(backends))
 	for _, b := range backends {
 		commands = append(commands, "show stat "+b+" "+withBackends+" -1")
 	}
-	i, replies, err := infoAnd(ctx, ask, commands...)
+	i, replies, err := infoAnd(ctx, ask, what, commands...)
 	if err != nil {
 		return info{}, nil, err
 	}
@@ -53,14 +54,14 @@ func readBackends(ctx context.Context, ask asker, backends []string) (info, []ba
 		out[at] = backendRows{b, replies[at]}
 		is, err := out[at].isWhole()
 		if err != nil {
-			return info{}, nil, err
+			return info{}, nil, fmt.Errorf("haproxy: %s: %w", what, err)
 		}
 		isWhole = isWhole && is
 	}
 	if isWhole {
 		return i, out, nil
 	}
-	if i, replies, err = infoAnd(ctx, ask, everyStat); err != nil {
+	if i, replies, err = infoAnd(ctx, ask, what, everyStat); err != nil {
 		return info{}, nil, err
 	}
 	for at := range out {
@@ -69,16 +70,19 @@ func readBackends(ctx context.Context, ask asker, backends []string) (info, []ba
 	return i, out, nil
 }
 
-// infoAnd sends one line that begins with `show info`.
-func infoAnd(ctx context.Context, ask asker, commands ...string) (info, []string, error) {
+// infoAnd sends one line that begins with `show info`, and gives the replies to the rest.
+// what is for the error of a reply.
+func infoAnd(ctx context.Context, ask asker, what string, commands ...string) (i info, replies []string, err error) {
 	text, err := ask(ctx, append([]string{"show info"}, commands...))
 	if err != nil {
 		return info{}, nil, err
 	}
-	replies, err := eachReply(text, len(commands)+1)
-	if err != nil {
-		return info{}, nil, err
+	replies, err = eachReply(text, len(commands)+1)
+	if err == nil {
+		i, err = parseInfo(replies[0])
 	}
-	i, err := parseInfo(replies[0])
-	return i, replies[1:], err
+	if err != nil {
+		return info{}, nil, fmt.Errorf("haproxy: %s: %w", what, err)
+	}
+	return i, replies[1:], nil
 }

@@ -28,9 +28,9 @@ type Counters struct {
 // Counters reads those of a backend's servers, by their names. A backend that HAProxy
 // does not have has none.
 func (c *Client) Counters(ctx context.Context, backend string) (map[string]Counters, error) {
-	_, all, err := readBackends(ctx, repeated(c.ask), []string{backend})
+	_, all, err := readBackends(ctx, repeated(c.ask), "counters of "+backend, []string{backend})
 	if err != nil {
-		return nil, fmt.Errorf("haproxy: counters of %s: %w", backend, err)
+		return nil, err
 	}
 	counters, err := countersIn(all[0])
 	if err != nil {

@@ -10,5 +10,5 @@
 // Names, addresses and options come from the outside and are checked once more
 // before they are sent, though the package that made them has checked them too.
 //
-// It implements the interfaces HAProxy and Maps of reconcile.
+// With daemon.Proxy around it, it is the HAProxy of reconcile; it is its Maps.
 package haproxy

@@ -185,9 +185,9 @@ func (c *Client) sendMap(ctx context.Context, commands []string, check func(stri
 	if err != nil {
 		return err
 	}
-	replies, complete := splitReplies(text)
-	if !complete || len(replies) != len(commands) {
-		return fmt.Errorf("%w: %d complete replies to %d commands: %s", ErrUnexpectedReply, len(replies), len(commands), excerpt(text))
+	replies, err := eachReply(text, len(commands))
+	if err != nil {
+		return err
 	}
 	for i, reply := range replies {
 		if err := check(tidy(reply)); err != nil {

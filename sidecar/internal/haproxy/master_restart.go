@@ -3,6 +3,7 @@ package haproxy
 import (
 	"context"
 	"errors"
+	"strconv"
 	"syscall"
 	"time"
 )
@@ -41,14 +42,14 @@ func (c *Client) overRestart(ctx context.Context, grace time.Duration, mayBeRest
 	for poll := firstPoll; ; poll = min(2*poll, lastPoll) {
 		err := ask()
 		if !mayBeRestart(err) {
-			c.setMasterGone(false)
+			c.transition(&c.masterGone, false)
 			return err
 		}
 		if c.isMasterGone() {
 			return err
 		}
 		if time.Since(began) >= grace {
-			c.setMasterGone(true)
+			c.transition(&c.masterGone, true)
 			return err
 		}
 		select {
@@ -68,27 +69,23 @@ func (c *Client) awaitMaster(ctx context.Context) (p processes, err error) {
 	return p, err
 }
 
-// askOldWorker sends a line of commands to an old worker, and waits for a restart
-// of the master. The commands may be executed twice.
-func (c *Client) askOldWorker(ctx context.Context, w Worker, commands []string) (reply string, err error) {
-	err = c.overRestart(ctx, restartGrace, isRestart, func() error {
-		reply, err = c.askMaster(ctx, w.target(), commands)
-		if err == nil {
-			_, err = eachReply(reply, len(commands))
-		}
-		return err
-	})
-	return reply, err
+// oldWorker asks an old worker, and waits for a restart of the master. The commands may
+// be executed twice.
+func (c *Client) oldWorker(pid int) asker {
+	return func(ctx context.Context, commands []string) (reply string, err error) {
+		err = c.overRestart(ctx, restartGrace, isRestart, func() error {
+			reply, err = c.askMaster(ctx, "@!"+strconv.Itoa(pid), commands)
+			if err == nil {
+				_, err = eachReply(reply, len(commands))
+			}
+			return err
+		})
+		return reply, err
+	}
 }
 
 func (c *Client) isMasterGone() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.masterGone
-}
-
-func (c *Client) setMasterGone(gone bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.masterGone = gone
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -79,7 +80,7 @@ func TestMasterRestart_OldWorkersAsked_AllAreCounted(t *testing.T) {
 	asked, uncounted := 0, 0
 	for began := time.Now(); time.Since(began) < 3*time.Second; asked++ {
 		workers, err := c.OldWorkers(t.Context())
-		if err != nil || !hasWorker(workers, holds) {
+		if err != nil || !slices.Contains(workers, holds) {
 			t.Fatalf("OldWorkers, try %d: got %v, %v; want worker %d among them", asked, workers, err, holds)
 		}
 		o, err := c.Observe(t.Context(), []string{"api"})
@@ -153,15 +154,6 @@ func TestObserve_MasterRestartsAndOldWorkerHangs_DoesNotWait(t *testing.T) {
 	})
 }
 
-func hasWorker(workers []Worker, pid int) bool {
-	for _, w := range workers {
-		if w.PID == pid {
-			return true
-		}
-	}
-	return false
-}
-
 func TestMasterRestart_ReloadRequested_Succeeds(t *testing.T) {
 	t.Parallel()
 	p, s := startMarked(t, "backend api\n")
@@ -200,7 +192,7 @@ func TestMasterRestart_SessionsShutDown_NoError(t *testing.T) {
 	stop()
 	haproxytest.Until(t, "the old worker has ended", func() bool {
 		workers, err := s.client.OldWorkers(t.Context())
-		return err == nil && !hasWorker(workers, holds)
+		return err == nil && !slices.Contains(workers, holds)
 	})
 }
 
@@ -295,7 +287,7 @@ func TestOldWorkers_ReloadBetweenTheQuestions_ServingOneIsOld(t *testing.T) {
 	const master = "#<PID> <type> <reloads> <uptime> <version>\n1 master 1 [failed: %d] 0d00h00m01s 3.4\n# workers\n%s# old workers\n3 worker 1 0d00h00m01s 3.4\n\n"
 	const info = "Pid: 3\nVersion: 3.4.7\n\n"
 	reloaded := cannedClient(t, "3.4.7", info, fmt.Sprintf(master, 0, "4 worker 0 0d00h00m00s 3.4\n"))
-	if old, err := reloaded.OldWorkers(t.Context()); err != nil || !hasWorker(old, 3) {
+	if old, err := reloaded.OldWorkers(t.Context()); err != nil || !slices.Contains(old, 3) {
 		t.Errorf("a reload in between: got %v, %v; want worker 3", old, err)
 	}
 	failed := cannedClient(t, "3.4.7", info, fmt.Sprintf(master, 1, ""))

@@ -20,9 +20,9 @@ func (c *Client) OldWorkersMemory(ctx context.Context) (int64, error) {
 	return memoryOf("/proc", workers), nil
 }
 
-func memoryOf(proc string, workers []Worker) (sum int64) {
-	for _, w := range workers {
-		text, err := os.ReadFile(filepath.Join(proc, strconv.Itoa(w.PID), "status"))
+func memoryOf(proc string, workers []int) (sum int64) {
+	for _, pid := range workers {
+		text, err := os.ReadFile(filepath.Join(proc, strconv.Itoa(pid), "status"))
 		if err != nil {
 			continue
 		}

@@ -26,7 +26,7 @@ func TestTheMemoryOfOldWorkersIsThatOfThoseThatCanBeRead(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	workers := []Worker{{PID: 1}, {PID: 2}, {PID: 3}, {PID: 4}, {PID: 5}, {PID: 6}, {PID: 7}}
+	workers := []int{1, 2, 3, 4, 5, 6, 7}
 	if got, want := memoryOf(proc, workers), int64(10241<<10); got != want {
 		t.Errorf("got %d bytes, want %d", got, want)
 	}

@@ -30,11 +30,6 @@ func (c *Client) Observe(ctx context.Context, backends []string) (plan.Observed,
 	return observed, nil
 }
 
-// Compare is Observe. It is a name of its own for those who count the two apart.
-func (c *Client) Compare(ctx context.Context, backends []string) (plan.Observed, error) {
-	return c.Observe(ctx, backends)
-}
-
 func (c *Client) observe(ctx context.Context, backends []string) (plan.Observed, error) {
 	for _, backend := range backends {
 		if err := checkName("backend", backend); err != nil {

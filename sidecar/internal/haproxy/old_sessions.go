@@ -164,9 +164,9 @@ func (c *Client) oldSessions(ctx context.Context, current int, backends []string
 	var group errgroup.Group
 	group.SetLimit(maxAsked)
 	counts, errs := make([]map[place]int, len(workers)), make([]error, len(workers))
-	for i, worker := range workers {
+	for i, pid := range workers {
 		group.Go(func() error {
-			counts[i], errs[i] = c.sessionsIn(ctx, worker, backends)
+			counts[i], errs[i] = c.sessionsIn(ctx, pid, backends)
 			return nil
 		})
 	}
@@ -182,11 +182,8 @@ func (c *Client) oldSessions(ctx context.Context, current int, backends []string
 
 // sessionsIn counts one old worker's sessions. One that has ended meanwhile
 // has none.
-func (c *Client) sessionsIn(ctx context.Context, w Worker, backends []string) (map[place]int, error) {
-	ask := func(ctx context.Context, commands []string) (string, error) {
-		return c.askOldWorker(ctx, w, commands)
-	}
-	view, err := readWorker(ctx, ask, backends, maxCommandsOld)
+func (c *Client) sessionsIn(ctx context.Context, pid int, backends []string) (map[place]int, error) {
+	view, err := readWorker(ctx, c.oldWorker(pid), backends, maxCommandsOld)
 	if errors.Is(err, errNoWorker) {
 		return nil, nil
 	}

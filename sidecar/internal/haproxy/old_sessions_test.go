@@ -195,7 +195,7 @@ func TestWhatOldWorkersDoIsNeverTakenForNothing(t *testing.T) {
 				want, faults := c.once, c.faults
 				if lasts && len(faults) > 0 {
 					want, faults = c.want, append(slices.Clone(faults), slices.Repeat(faults[len(faults)-1:], 20)...)
-					s.client.setMasterGone(true) // else it is waited for
+					s.client.transition(&s.client.masterGone, true) // else it is waited for
 				}
 				f.Fail(faults...)
 				servers := s.observe(t, "api").Backends["api"].Servers
@@ -217,7 +217,7 @@ func TestTheMasterSurvivesQuestionsForWorkersThatHaveEnded(t *testing.T) {
 	p := haproxytest.Start(t, "backend api\n  server one 127.0.0.1:9 disabled\n")
 	s := newSubject(t, p.Runtime(), p.Master())
 	for range 100 {
-		sessions, err := s.client.sessionsIn(t.Context(), Worker{PID: 1}, []string{"api"})
+		sessions, err := s.client.sessionsIn(t.Context(), 1, []string{"api"})
 		if err != nil || len(sessions) != 0 {
 			t.Fatalf("got %v, %v; want none", sessions, err)
 		}

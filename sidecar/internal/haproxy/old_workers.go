@@ -5,25 +5,20 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strconv"
 )
 
 // ErrNoMaster says that what was asked needs a master socket, and none is set.
 var ErrNoMaster = errors.New("haproxy: no master socket is set")
 
-// OldWorkers lists the workers that finish what they have: those that the
+// OldWorkers lists the workers that finish what they have, by their PIDs: those that the
 // master calls old and that do not serve. It needs a master socket.
-func (c *Client) OldWorkers(ctx context.Context) ([]Worker, error) {
+func (c *Client) OldWorkers(ctx context.Context) ([]int, error) {
 	if c.master == (endpoint{}) {
 		return nil, ErrNoMaster
 	}
-	text, err := repeated(c.ask)(ctx, []string{"show info"})
+	current, _, err := infoAnd(ctx, repeated(c.ask), "old workers")
 	if err != nil {
 		return nil, err
-	}
-	current, err := parseInfo(text)
-	if err != nil {
-		return nil, fmt.Errorf("haproxy: %w", err)
 	}
 	workers, err := c.oldWorkers(ctx, current.pid)
 	c.noteMaster(err)
@@ -48,7 +43,7 @@ func (c *Client) noteMaster(err error) {
 // oldWorkers leaves out the current one where the master has no other: since 3.1
 // it lists the worker that serves under the old ones after a failed reload. Where
 // it has another, a reload came after the current one was asked, and that is old.
-func (c *Client) oldWorkers(ctx context.Context, current int) ([]Worker, error) {
+func (c *Client) oldWorkers(ctx context.Context, current int) ([]int, error) {
 	processes, err := c.awaitMaster(ctx)
 	if err != nil {
 		return nil, err
@@ -56,7 +51,7 @@ func (c *Client) oldWorkers(ctx context.Context, current int) ([]Worker, error) 
 	if len(processes.workers) > 0 {
 		return processes.old, nil
 	}
-	return slices.DeleteFunc(processes.old, func(w Worker) bool { return w.PID == current }), nil
+	return slices.DeleteFunc(processes.old, func(pid int) bool { return pid == current }), nil
 }
 
 // showProc asks the master once; see awaitMaster.
@@ -71,6 +66,3 @@ func (c *Client) showProc(ctx context.Context) (processes, error) {
 	}
 	return p, nil
 }
-
-// target is how the master's commands name the worker.
-func (w Worker) target() string { return "@!" + strconv.Itoa(w.PID) }

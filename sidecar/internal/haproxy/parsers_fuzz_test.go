@@ -135,9 +135,9 @@ func FuzzParseProc(f *testing.F) {
 		if p.masterPID <= 0 || p.reloads < 0 || p.failed < 0 {
 			t.Errorf("accepted: %+v", p)
 		}
-		for _, w := range p.all() {
-			if w.PID <= 0 || w.Reloads < 0 || w.Age < 0 || w.Version == "" {
-				t.Errorf("accepted: %+v", w)
+		for _, pid := range p.all() {
+			if pid <= 0 {
+				t.Errorf("accepted: worker %d", pid)
 			}
 		}
 	})

@@ -61,11 +61,10 @@ func (c *Client) eachOldWorker(ctx context.Context, current int, do func(asker) 
 	var group errgroup.Group
 	group.SetLimit(maxAsked)
 	errs := make([]error, len(workers))
-	for i, w := range workers {
+	for i, pid := range workers {
 		group.Go(func() error {
-			err := do(func(ctx context.Context, commands []string) (string, error) { return c.askOldWorker(ctx, w, commands) })
-			if err != nil && !errors.Is(err, errNoWorker) {
-				errs[i] = fmt.Errorf("haproxy: old worker %d: %w", w.PID, err)
+			if err := do(c.oldWorker(pid)); err != nil && !errors.Is(err, errNoWorker) {
+				errs[i] = fmt.Errorf("haproxy: old worker %d: %w", pid, err)
 			}
 			return nil
 		})
@@ -75,14 +74,15 @@ func (c *Client) eachOldWorker(ctx context.Context, current int, do func(asker) 
 }
 
 func readHeld(ctx context.Context, ask asker, backends []string) (h Held, pid int, err error) {
-	i, all, err := readBackends(ctx, ask, backends)
-	for _, b := range all {
-		if err == nil {
-			err = h.add(b)
-		}
-	}
+	const what = "requests that wait"
+	i, all, err := readBackends(ctx, ask, what, backends)
 	if err != nil {
-		return Held{}, 0, fmt.Errorf("haproxy: requests that wait: %w", err)
+		return Held{}, 0, err
+	}
+	for _, b := range all {
+		if err := h.add(b); err != nil {
+			return Held{}, 0, fmt.Errorf("haproxy: %s: %w", what, err)
+		}
 	}
 	return h, i.pid, nil
 }
@@ -112,13 +112,9 @@ func (c *Client) UpdateOldMaps(ctx context.Context, file string, want route.Map)
 	if c.master == (endpoint{}) {
 		return nil
 	}
-	text, err := repeated(c.ask)(ctx, []string{"show info"})
+	current, _, err := infoAnd(ctx, repeated(c.ask), "old workers")
 	if err != nil {
 		return err
-	}
-	current, err := parseInfo(text)
-	if err != nil {
-		return fmt.Errorf("haproxy: %w", err)
 	}
 	return c.eachOldWorker(ctx, current.pid, func(ask asker) error {
 		text, err := ask(ctx, []string{"show map " + file})

@@ -198,7 +198,7 @@ func TestUpdateOldMaps_WorkerOfBeforeAReload_HasWhatIsWanted(t *testing.T) {
 	if err != nil || len(workers) != 1 {
 		t.Fatalf("old workers: %v, %v", workers, err)
 	}
-	text, err := h.client.askOldWorker(t.Context(), workers[0], []string{"show map " + h.file})
+	text, err := h.client.oldWorker(workers[0])(t.Context(), []string{"show map " + h.file})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -231,22 +231,22 @@ func TestUpdateOldMaps_OneWorkerIsFrozen_TheOthersHaveWhatIsWanted(t *testing.T)
 	if err != nil || len(workers) != 2 {
 		t.Fatalf("old workers: %v, %v", workers, err)
 	}
-	for i, w := range workers {
-		if err := syscall.Kill(w.PID, syscall.SIGSTOP); err != nil {
+	for i, pid := range workers {
+		if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
 			t.Fatal(err)
 		}
-		haproxytest.Until(t, "the worker has stopped", func() bool { return isStopped(w.PID) })
+		haproxytest.Until(t, "the worker has stopped", func() bool { return isStopped(pid) })
 		err := h.client.UpdateOldMaps(t.Context(), h.file, route.Map{"api": strconv.Itoa(7 + i)})
-		if errCont := syscall.Kill(w.PID, syscall.SIGCONT); errCont != nil {
+		if errCont := syscall.Kill(pid, syscall.SIGCONT); errCont != nil {
 			t.Fatal(errCont)
 		}
-		if err == nil || !strings.Contains(err.Error(), fmt.Sprintf("old worker %d: ", w.PID)) {
-			t.Errorf("worker %d is frozen: got %v", w.PID, err)
+		if err == nil || !strings.Contains(err.Error(), fmt.Sprintf("old worker %d: ", pid)) {
+			t.Errorf("worker %d is frozen: got %v", pid, err)
 		}
 		other := workers[1-i]
-		text, err := h.client.askOldWorker(t.Context(), other, []string{"show map " + h.file})
+		text, err := h.client.oldWorker(other)(t.Context(), []string{"show map " + h.file})
 		if got, errMap := parseMap(text); err != nil || errMap != nil || len(got) != 1 || got[0].Value != strconv.Itoa(7+i) {
-			t.Errorf("while %d is frozen, %d has %v, %v, %v", w.PID, other.PID, got, err, errMap)
+			t.Errorf("while %d is frozen, %d has %v, %v, %v", pid, other, got, err, errMap)
 		}
 	}
 }
@@ -266,29 +266,29 @@ func TestUpdateOldMaps_OneWorkerHangs_TheOthersDoNotWaitForIt(t *testing.T) {
 	if err != nil || len(workers) != 2 {
 		t.Fatalf("old workers: %v, %v", workers, err)
 	}
-	for i, w := range workers {
-		if err := syscall.Kill(w.PID, syscall.SIGSTOP); err != nil {
+	for i, pid := range workers {
+		if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
 			t.Fatal(err)
 		}
-		haproxytest.Until(t, "the worker has stopped", func() bool { return isStopped(w.PID) })
+		haproxytest.Until(t, "the worker has stopped", func() bool { return isStopped(pid) })
 		want, other, done := strconv.Itoa(7+i), workers[1-i], make(chan error, 1)
 		go func() { done <- h.client.UpdateOldMaps(t.Context(), h.file, route.Map{"api": want}) }()
-		haproxytest.Until(t, fmt.Sprintf("%d has it while %d hangs", other.PID, w.PID), func() bool {
-			text, err := h.client.askOldWorker(t.Context(), other, []string{"show map " + h.file})
+		haproxytest.Until(t, fmt.Sprintf("%d has it while %d hangs", other, pid), func() bool {
+			text, err := h.client.oldWorker(other)(t.Context(), []string{"show map " + h.file})
 			got, errMap := parseMap(text)
 			return err == nil && errMap == nil && len(got) == 1 && got[0].Value == want
 		})
 		select {
 		case err := <-done:
-			t.Errorf("it is over, and %d hangs: %v", w.PID, err)
+			t.Errorf("it is over, and %d hangs: %v", pid, err)
 			done <- err
 		default:
 		}
-		if err := syscall.Kill(w.PID, syscall.SIGCONT); err != nil {
+		if err := syscall.Kill(pid, syscall.SIGCONT); err != nil {
 			t.Fatal(err)
 		}
 		if err := <-done; err != nil {
-			t.Errorf("%d goes on: %v", w.PID, err)
+			t.Errorf("%d goes on: %v", pid, err)
 		}
 	}
 }

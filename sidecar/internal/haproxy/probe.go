@@ -24,30 +24,21 @@ func (c *Client) Probe(ctx context.Context) error {
 	if c.master == (endpoint{}) {
 		return nil
 	}
-	if _, err := c.awaitMaster(ctx); errors.Is(err, ErrUnexpectedReply) {
+	_, err := c.awaitMaster(ctx)
+	if errors.Is(err, ErrUnexpectedReply) {
 		return fmt.Errorf("%w: %w", err, ErrNotMaster)
-	} else if err != nil {
-		return err
 	}
-	return nil
+	return err
 }
 
 // probeRuntime goes by the runtime socket only: that the master could stand in
 // for it is nothing to rely on.
 func (c *Client) probeRuntime(ctx context.Context) error {
-	text, err := repeated(c.askRuntime)(ctx, []string{"show info", "show cli level"})
+	i, replies, err := infoAnd(ctx, repeated(c.askRuntime), "runtime socket "+c.runtime.String(), "show cli level")
 	if err != nil {
 		return err
 	}
-	replies, err := eachReply(text, 2)
-	if err != nil {
-		return fmt.Errorf("haproxy: runtime socket %s: %w", c.runtime, err)
-	}
-	i, err := parseInfo(replies[0])
-	if err != nil {
-		return fmt.Errorf("haproxy: runtime socket %s: %w", c.runtime, err)
-	}
-	if level := strings.TrimSpace(replies[1]); level != "admin" {
+	if level := strings.TrimSpace(replies[0]); level != "admin" {
 		return fmt.Errorf("haproxy: runtime socket %s: level %s: %w", c.runtime, excerpt(level), ErrNotAdmin)
 	}
 	c.learn(i)

@@ -2,32 +2,22 @@ package haproxy
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
-	"time"
 )
 
-// Worker is a HAProxy worker as its master lists it.
-type Worker struct {
-	PID     int
-	Reloads int           // how many reloads it has seen
-	Age     time.Duration // to the second
-	Version string
-}
-
-// processes is the reply to `show proc` on the master socket.
+// processes is the reply to `show proc` on the master socket. Workers are PIDs.
 type processes struct {
 	masterPID int
 	reloads   int // of the master: how often it loaded its file again
 	failed    int // how many of the last ones failed; 0 after one that succeeded
-	workers   []Worker
-	old       []Worker // since 3.1 also the worker that serves, after a failed reload
+	workers   []int
+	old       []int // since 3.1 also the worker that serves, after a failed reload
 }
 
 // all returns every worker, old or not.
-func (p processes) all() []Worker {
-	return append(append([]Worker(nil), p.workers...), p.old...)
-}
+func (p processes) all() []int { return slices.Concat(p.workers, p.old) }
 
 // parseProc reads the table (management manual 9.4): a master's line, then
 // sections of workers, old workers and programs, each with a title in comment.
@@ -63,7 +53,7 @@ func parseProc(reply string) (processes, error) {
 
 // add reads "PID type reloads [failed: N] uptime version"; the bracket stands
 // in the master's line only, since 2.5.
-func (p *processes) add(line string, section *[]Worker) error {
+func (p *processes) add(line string, section *[]int) error {
 	failed := 0
 	if before, rest, found := strings.Cut(line, "[failed:"); found {
 		count, after, closed := strings.Cut(rest, "]")
@@ -79,38 +69,13 @@ func (p *processes) add(line string, section *[]Worker) error {
 	}
 	pid, errPID := strconv.Atoi(fields[0])
 	reloads, errReloads := strconv.Atoi(fields[2])
-	age, errAge := parseUptime(fields[3])
-	if errPID != nil || errReloads != nil || errAge != nil || pid <= 0 || reloads < 0 {
-		return fmt.Errorf("%w: process id, reloads or uptime", ErrUnexpectedReply)
+	if errPID != nil || errReloads != nil || pid <= 0 || reloads < 0 {
+		return fmt.Errorf("%w: process id or reloads", ErrUnexpectedReply)
 	}
 	if fields[1] == "master" {
 		p.masterPID, p.reloads, p.failed = pid, reloads, failed
 		return nil
 	}
-	*section = append(*section, Worker{PID: pid, Reloads: reloads, Age: age, Version: fields[4]})
+	*section = append(*section, pid)
 	return nil
-}
-
-// maxDays keeps an uptime inside time.Duration.
-const maxDays = 36500
-
-// parseUptime reads "1d02h03m04s".
-func parseUptime(s string) (time.Duration, error) {
-	var total time.Duration
-	for _, unit := range []struct {
-		mark string
-		is   time.Duration
-	}{{"d", 24 * time.Hour}, {"h", time.Hour}, {"m", time.Minute}, {"s", time.Second}} {
-		digits, rest, found := strings.Cut(s, unit.mark)
-		n, err := strconv.Atoi(digits)
-		if !found || err != nil || n < 0 || n > maxDays {
-			return 0, fmt.Errorf("%w: uptime", ErrUnexpectedReply)
-		}
-		total += time.Duration(n) * unit.is
-		s = rest
-	}
-	if s != "" {
-		return 0, fmt.Errorf("%w: uptime", ErrUnexpectedReply)
-	}
-	return total, nil
 }

@@ -20,21 +20,12 @@ type Proxies struct {
 // An error that wraps plan.ErrNotRunning means that no process answers.
 func (c *Client) Proxies(ctx context.Context) (Proxies, error) {
 	// Type 3 is frontends and backends (management manual, 9.3, "show stat").
-	commands := []string{"show info", "show env " + plan.MarkerVariable, "show stat -1 3 -1"}
-	text, err := c.ask(ctx, commands)
+	i, replies, err := infoAnd(ctx, c.ask, "read proxies", "show env "+plan.MarkerVariable, "show stat -1 3 -1")
 	if err != nil {
 		return Proxies{}, err
 	}
-	replies, err := eachReply(text, len(commands))
-	if err != nil {
-		return Proxies{}, fmt.Errorf("haproxy: read proxies: %w", err)
-	}
-	i, err := parseInfo(replies[0])
-	if err != nil {
-		return Proxies{}, fmt.Errorf("haproxy: read proxies: %w", err)
-	}
-	p := Proxies{PID: i.pid, Marked: strings.HasPrefix(strings.TrimSpace(replies[1]), plan.MarkerVariable+"="), Marker: markerFrom(replies[1])}
-	if p.Names, err = proxyNames(replies[2]); err != nil {
+	p := Proxies{PID: i.pid, Marked: strings.HasPrefix(strings.TrimSpace(replies[0]), plan.MarkerVariable+"="), Marker: markerFrom(replies[0])}
+	if p.Names, err = proxyNames(replies[1]); err != nil {
 		return Proxies{}, fmt.Errorf("haproxy: read proxies: %w", err)
 	}
 	return p, nil
@@ -58,8 +49,5 @@ func proxyNames(reply string) (names []string, err error) {
 		last = id
 		return r.err
 	})
-	if err != nil {
-		return nil, err
-	}
-	return names, nil
+	return names, err
 }

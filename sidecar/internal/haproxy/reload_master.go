@@ -71,10 +71,8 @@ func (c *Client) masterFailed(ctx context.Context, before processes) error {
 		return nil //nolint:nilerr // no verdict: the master does not listen while it starts itself again
 	}
 	known := before.all()
-	for _, w := range now.all() {
-		if !slices.ContainsFunc(known, func(k Worker) bool { return k.PID == w.PID }) {
-			return nil
-		}
+	if slices.ContainsFunc(now.all(), func(pid int) bool { return !slices.Contains(known, pid) }) {
+		return nil
 	}
 	var said string
 	err = c.overRestart(ctx, restartGrace, isRestart, func() (err error) {

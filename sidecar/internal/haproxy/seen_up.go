@@ -11,11 +11,7 @@ import (
 func (c *Client) noteUp(observed plan.Observed) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	maps.DeleteFunc(c.up, func(at string, _ bool) bool {
-		backend, _, _ := strings.Cut(at, "/")
-		_, read := observed.Backends[backend]
-		return read
-	})
+	forgetRead(c.up, observed)
 	for backend, b := range observed.Backends {
 		for _, s := range b.Servers {
 			if s.Up {
@@ -23,6 +19,15 @@ func (c *Client) noteUp(observed plan.Observed) {
 			}
 		}
 	}
+}
+
+// forgetRead deletes what is kept of the servers of the backends that were read.
+func forgetRead[T any](kept map[string]T, observed plan.Observed) {
+	maps.DeleteFunc(kept, func(at string, _ T) bool {
+		backend, _, _ := strings.Cut(at, "/")
+		_, read := observed.Backends[backend]
+		return read
+	})
 }
 
 func (c *Client) seenUp(at string) bool {
@@ -38,11 +43,7 @@ func (c *Client) completeChecks(observed plan.Observed) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	was := maps.Clone(c.checks)
-	maps.DeleteFunc(c.checks, func(at string, _ plan.Check) bool {
-		backend, _, _ := strings.Cut(at, "/")
-		_, read := observed.Backends[backend]
-		return read
-	})
+	forgetRead(c.checks, observed)
 	for backend, b := range observed.Backends {
 		for i := range b.Servers {
 			s, at := &b.Servers[i], backend+"/"+b.Servers[i].Name

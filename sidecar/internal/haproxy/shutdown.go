@@ -26,10 +26,10 @@ func (c *Client) shutdownOld(ctx context.Context, step plan.Step) error {
 		return fmt.Errorf("haproxy: shutdown sessions in old workers: %w", err)
 	}
 	var errs []error
-	for _, w := range workers {
-		ended, err := c.shutdownIn(ctx, w, step)
+	for _, pid := range workers {
+		ended, err := shutdownIn(ctx, c.oldWorker(pid), step)
 		if err != nil && !errors.Is(err, errNoWorker) {
-			errs = append(errs, fmt.Errorf("haproxy: shutdown sessions in old worker %d: %w", w.PID, err))
+			errs = append(errs, fmt.Errorf("haproxy: shutdown sessions in old worker %d: %w", pid, err))
 		}
 		if step.Sessions > 0 {
 			if step.Sessions -= ended; step.Sessions <= 0 {
@@ -63,10 +63,7 @@ func (c *Client) shutdownSome(ctx context.Context, step plan.Step) error {
 
 // shutdownIn ends an old worker's sessions at the step's address, as many as the step says,
 // and gives how many.
-func (c *Client) shutdownIn(ctx context.Context, w Worker, step plan.Step) (ended int, err error) {
-	ask := func(ctx context.Context, commands []string) (string, error) {
-		return c.askOldWorker(ctx, w, commands)
-	}
+func shutdownIn(ctx context.Context, ask asker, step plan.Step) (ended int, err error) {
 	view, err := readWorker(ctx, ask, []string{step.Backend}, maxCommandsOld)
 	if err != nil {
 		return 0, err

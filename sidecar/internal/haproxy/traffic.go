@@ -2,13 +2,8 @@ package haproxy
 
 import (
 	"context"
-	"encoding/csv"
-	"errors"
 	"fmt"
-	"io"
 	"slices"
-	"strconv"
-	"strings"
 	"sync"
 )
 
@@ -55,19 +50,11 @@ func (c *Client) Traffic(ctx context.Context, backends []string) (Traffic, error
 const allBackends = "show stat -1 2 -1"
 
 func readTraffic(ctx context.Context, ask asker, backends []string) (Traffic, int, error) {
-	text, err := ask(ctx, []string{"show info", allBackends})
+	i, replies, err := infoAnd(ctx, ask, "traffic", allBackends)
 	if err != nil {
 		return Traffic{}, 0, err
 	}
-	replies, err := eachReply(text, 2)
-	if err != nil {
-		return Traffic{}, 0, fmt.Errorf("haproxy: traffic: %w", err)
-	}
-	i, err := parseInfo(replies[0])
-	if err != nil {
-		return Traffic{}, 0, fmt.Errorf("haproxy: traffic: %w", err)
-	}
-	t, err := parseTraffic(replies[1], backends)
+	t, err := parseTraffic(replies[0], backends)
 	if err != nil {
 		return Traffic{}, 0, fmt.Errorf("haproxy: traffic: %w", err)
 	}
@@ -76,42 +63,17 @@ func readTraffic(ctx context.Context, ask asker, backends []string) (Traffic, in
 
 // parseTraffic adds up the lines of the backends in a reply to `show stat`
 // (management manual 9.1). One that HAProxy does not have has none.
-func parseTraffic(reply string, backends []string) (Traffic, error) {
-	table, isTable := strings.CutPrefix(reply, "# ")
-	if !isTable {
-		return Traffic{}, fmt.Errorf("show stat: %w: %s", ErrUnexpectedReply, excerpt(reply))
-	}
-	rows := csv.NewReader(strings.NewReader(table))
-	rows.FieldsPerRecord, rows.LazyQuotes = -1, true
-	columns, err := rows.Read()
-	if err != nil {
-		return Traffic{}, fmt.Errorf("show stat: header: %w", err)
-	}
-	var t Traffic
-	for {
-		fields, err := rows.Read()
-		if errors.Is(err, io.EOF) {
-			return t, nil
+func parseTraffic(reply string, backends []string) (t Traffic, err error) {
+	err = eachStat(reply, nil, func(columns, fields []string) error {
+		r := row{columns: columns, fields: fields}
+		if name, what := r.text("pxname"), r.text("svname"); r.err == nil && what == "BACKEND" && slices.Contains(backends, name) {
+			t.UnderWay += r.number("scur")
+			t.Begun += r.count("stot")
 		}
-		if err != nil {
-			return Traffic{}, fmt.Errorf("show stat: %w", err)
-		}
-		if err := t.add(columns, fields, backends); err != nil {
-			return Traffic{}, fmt.Errorf("show stat: %w in %s", err, excerpt(strings.Join(fields, ",")))
-		}
-	}
-}
-
-func (t *Traffic) add(columns, fields, backends []string) error {
-	r := row{columns: columns, fields: fields}
-	if name, what := r.text("pxname"), r.text("svname"); r.err != nil || what != "BACKEND" || !slices.Contains(backends, name) {
 		return r.err
-	}
-	t.UnderWay += r.number("scur")
-	begun, err := strconv.ParseUint(r.text("stot"), 10, 64)
+	})
 	if err != nil {
-		r.fail(fmt.Errorf("%w: stot: not a number", ErrUnexpectedReply))
+		return Traffic{}, err
 	}
-	t.Begun += begun
-	return r.err
+	return t, nil
 }
