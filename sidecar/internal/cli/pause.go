@@ -147,7 +147,7 @@ func pauseUntil(ctx context.Context, cmd *cobra.Command, env Env, o *pauseOption
 	if o.wait < 0 || o.wait >= o.hold {
 		errWait = fmt.Errorf("--wait %s: must be 0s or more, and less than --hold %s", o.wait, o.hold)
 	}
-	if err := errors.Join(named("hold", pause.CheckHold(o.hold)), named("reason", pause.CheckText(o.reason)), errWait); err != nil {
+	if err := errors.Join(named("hold", pause.CheckHold(o.hold)), named("reason", consul.CheckText(o.reason)), errWait); err != nil {
 		return &exitError{code: ExitUsage, err: err}
 	}
 	cfg, store, err := newPauseStore(cmd, env)

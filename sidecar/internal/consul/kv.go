@@ -60,12 +60,6 @@ func (k *KV) Get(ctx context.Context, key string) (Entry, error) {
 	return all[0], nil
 }
 
-// Keys returns the names of all keys below a prefix, sorted.
-func (k *KV) Keys(ctx context.Context, prefix string) (all []string, err error) {
-	err = unlessMissing(k.call(ctx, http.MethodGet, "/v1/kv/"+prefix, url.Values{"keys": {""}}, nil, &all))
-	return all, err
-}
-
 // Follow asks for all keys below a prefix by blocking queries until ctx ends, and gives
 // each answer, sorted by key, or the error of a query that failed; it asks again by
 // itself. That nothing is there is an answer. At the end it closes the connections.
@@ -100,8 +94,8 @@ func (k *KV) Follow(ctx context.Context, prefix string, take func([]Entry, error
 var errKVFiltered = errors.New("answer filtered by ACLs; the token needs key:read for the whole prefix")
 
 func (k *KV) list(ctx context.Context, prefix string, from cursor) (all []Entry, next cursor, usable bool, err error) {
-	const path = "/v1/kv/"
-	q := &query{path: path + prefix, escaped: (&url.URL{Path: path + prefix}).EscapedPath(), params: url.Values{"recurse": {""}}, mayLack: true}
+	path := "/v1/kv/" + prefix
+	q := &query{path: path, escaped: (&url.URL{Path: path}).EscapedPath(), params: url.Values{"recurse": {""}}, mayLack: true}
 	m, err := k.client.get(ctx, q, from, func(body io.Reader) error { return decodeKV(body, &all) })
 	switch {
 	case errors.Is(err, errYounger):

@@ -80,9 +80,9 @@ func TestKV_LockAndSwap_FakeAndRealAlike(t *testing.T) {
 			if e = get(); string(e.Value) != "z" || e.Session != "" {
 				t.Fatalf("after its end: %q, session %q, want z and none", e.Value, e.Session)
 			}
-			all, err := kv.Keys(ctx, "a/")
-			must("the list", len(all) == 1 && all[0] == "a/b%2Fc", true, err)
-			all, err = kv.Keys(ctx, "nothing/")
+			all, err := kv.Services(ctx, "a/")
+			must("the list", len(all) == 1 && all[0] == "b/c", true, err)
+			all, err = kv.Services(ctx, "nothing/")
 			must("an empty list", len(all) == 0, true, err)
 		})
 	}

@@ -136,7 +136,7 @@ func (d *Daemon) followPauses(ctx context.Context) error {
 		d.keepPauses(ctx, d.haproxy.UpdateOldMaps)
 	}()
 	watch := &pause.Watch{Log: d.log.Named("pause"), Now: time.Now, Changed: d.setPauses}
-	kv.Follow(ctx, pause.Prefix, watch.Take)
+	kv.Follow(ctx, string(pause.Prefix), watch.Take)
 	return context.Cause(ctx)
 }
 
@@ -256,7 +256,7 @@ func (d *Daemon) pauseSetter(store pause.Store) api.SetPause {
 	by := "API of " + d.started.Name
 	return func(ctx context.Context, service string, hold time.Duration, reason string) (any, bool, error) {
 		if hold > 0 {
-			if err := errors.Join(pause.CheckHold(hold), pause.CheckText(reason)); err != nil {
+			if err := errors.Join(pause.CheckHold(hold), consul.CheckText(reason)); err != nil {
 				return nil, false, &api.InvalidError{Err: err}
 			}
 			if err := d.mayPause(service); err != nil {

@@ -3,7 +3,6 @@ package history
 import (
 	"context"
 	"fmt"
-	"net/url"
 	"slices"
 	"strings"
 
@@ -12,8 +11,8 @@ import (
 	"github.com/pointsman/pointsman/sidecar/internal/consul"
 )
 
-// prefix is where the documents are, one key for each service, whose name is escaped.
-const prefix = "pointsman/deployments/"
+// folder is where the documents are, one key for each service, whose name is escaped.
+const folder consul.Folder = "pointsman/deployments/"
 
 // Book is the documents of all services.
 type Book struct{ KV *consul.KV }
@@ -27,12 +26,10 @@ type Page struct {
 	value    []byte
 }
 
-func keyOf(service string) string { return prefix + url.PathEscape(service) }
-
 // Read reads the document of a service. An error is no answer of Consul; a value that
 // is no document is a Problem.
 func (b *Book) Read(ctx context.Context, service string) (Page, error) {
-	e, err := b.KV.Get(ctx, keyOf(service))
+	e, err := b.KV.Get(ctx, folder.Key(service))
 	if err != nil {
 		return Page{}, fmt.Errorf("deployments of %s: %w", service, err)
 	}
@@ -49,20 +46,16 @@ const (
 // answer with all of them would have no bound. Of those beyond maxRead the last page
 // tells how many they are.
 func (b *Book) All(ctx context.Context) ([]Page, error) {
-	keys, err := b.KV.Keys(ctx, prefix)
+	services, err := b.KV.Services(ctx, folder)
 	if err != nil {
 		return nil, fmt.Errorf("deployments: %w", err)
 	}
-	beyond := max(0, len(keys)-maxRead)
-	keys = keys[:len(keys)-beyond]
-	all := make([]Page, len(keys))
+	beyond := max(0, len(services)-maxRead)
+	services = services[:len(services)-beyond]
+	all := make([]Page, len(services))
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(readAtOnce)
-	for i, key := range keys {
-		service, err := url.PathUnescape(strings.TrimPrefix(key, prefix))
-		if err != nil || service == "" || keyOf(service) != key {
-			continue
-		}
+	for i, service := range services {
 		group.Go(func() (err error) {
 			all[i], err = b.Read(ctx, service)
 			return err

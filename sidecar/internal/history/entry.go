@@ -98,7 +98,7 @@ func (e *Entry) lock(ctx context.Context) error {
 // session that had it has ended without unlocking it.
 func (e *Entry) acquire(ctx context.Context, value []byte, session string) (bool, error) {
 	for begun := time.Now(); ; {
-		isDone, err := e.book.KV.Acquire(ctx, keyOf(e.service), value, session)
+		isDone, err := e.book.KV.Acquire(ctx, folder.Key(e.service), value, session)
 		if isDone || err != nil || time.Since(begun) > 2*time.Second {
 			return isDone, err
 		}
@@ -123,7 +123,7 @@ func (p Page) locked() error {
 
 // unreadable is the error of a value that is no document. It is not overwritten.
 func (p Page) unreadable() error {
-	return fmt.Errorf("record of %s: key %s in Consul: %s; delete it, or deploy with --no-lock", p.Service, keyOf(p.Service), p.Problem)
+	return fmt.Errorf("record of %s: key %s in Consul: %s; delete it, or deploy with --no-lock", p.Service, folder.Key(p.Service), p.Problem)
 }
 
 // Begins notes that a step begins, and that the one before has ended. What the
@@ -227,7 +227,7 @@ func (e *Entry) write(ctx context.Context) error {
 		if err != nil {
 			return e.due(err)
 		}
-		isDone, err := e.book.KV.Swap(ctx, keyOf(e.service), value, page.index)
+		isDone, err := e.book.KV.Swap(ctx, folder.Key(e.service), value, page.index)
 		if isDone || err != nil {
 			return e.due(err)
 		}

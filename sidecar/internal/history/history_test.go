@@ -215,7 +215,7 @@ func TestDecode_Hostile_AProblemAndNothingElse(t *testing.T) {
 // What is there and cannot be read is not overwritten.
 func TestBegin_RecordUnreadable_RefusedAndKept(t *testing.T) {
 	b := newBook(t, consultest.NewFake(t).Address())
-	if _, err := b.KV.Swap(t.Context(), keyOf("api"), []byte(`{"format":9}`), 0); err != nil {
+	if _, err := b.KV.Swap(t.Context(), folder.Key("api"), []byte(`{"format":9}`), 0); err != nil {
 		t.Fatal(err)
 	}
 	_, _, err := b.Begin(t.Context(), order("one", "1.1"))
@@ -234,7 +234,7 @@ func TestAll_MoreThanOneAnswerTakes_EveryServiceIsThere(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := b.KV.Swap(t.Context(), keyOf(d.Service), value, 0); err != nil {
+		if _, err := b.KV.Swap(t.Context(), folder.Key(d.Service), value, 0); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -6,30 +6,26 @@
 package pause
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"net/url"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github.com/pointsman/pointsman/sidecar/internal/catalog"
+	"github.com/pointsman/pointsman/sidecar/internal/consul"
 )
 
 // Schema is the version of the document.
 const Schema = 1
 
 // Prefix is where the documents are, one key for each service, whose name is escaped.
-const Prefix = "pointsman/pauses/"
+const Prefix consul.Folder = "pointsman/pauses/"
 
 // The bounds of a document.
 const (
 	MaxHold  = 10 * time.Minute // from when it is written until its deadline
 	maxBytes = 4 << 10
-	maxText  = 300 // bytes
 )
 
 // Document is the pause of a service.
@@ -43,32 +39,16 @@ type Document struct {
 }
 
 // Key is the key of a service's document.
-func Key(service string) string { return Prefix + url.PathEscape(service) }
+func Key(service string) string { return Prefix.Key(service) }
 
 // Parse reads the document of a service. The error names the key and all that is wrong.
 func Parse(service string, value []byte) (*Document, error) {
-	d, err := decode(value)
+	d, err := consul.DecodeDocument[Document](value, maxBytes)
 	if err == nil {
 		err = d.check(service)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("key %s: %s", catalog.Printable(Key(service)), strings.ReplaceAll(err.Error(), "\n", "; "))
-	}
-	return d, nil
-}
-
-func decode(value []byte) (*Document, error) {
-	if len(value) > maxBytes {
-		return nil, fmt.Errorf("%d bytes, want at most %d", len(value), maxBytes)
-	}
-	in := json.NewDecoder(bytes.NewReader(value))
-	in.DisallowUnknownFields()
-	d := &Document{}
-	if err := in.Decode(d); err != nil {
-		return nil, fmt.Errorf("invalid JSON: %w", err)
-	}
-	if _, err := in.Token(); !errors.Is(err, io.EOF) {
-		return nil, errors.New("invalid JSON: text after the document")
 	}
 	return d, nil
 }
@@ -104,19 +84,11 @@ func (d *Document) check(service string) error {
 		}
 	}
 	for _, t := range []struct{ key, text string }{{"reason", d.Reason}, {"modified_by", d.ModifiedBy}} {
-		if err := CheckText(t.text); err != nil {
+		if err := consul.CheckText(t.text); err != nil {
 			errs = append(errs, fmt.Errorf("%s: %w", t.key, err))
 		}
 	}
 	return errors.Join(errs...)
-}
-
-// CheckText refuses a text that is too long, or has control characters.
-func CheckText(s string) error {
-	if len(s) > maxText || !utf8.ValidString(s) || strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r == 0x7f }) {
-		return fmt.Errorf("%.40q, want at most %d bytes without control characters", s, maxText)
-	}
-	return nil
 }
 
 // CheckHold refuses a time from the beginning of a pause to its deadline that is out of

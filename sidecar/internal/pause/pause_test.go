@@ -111,7 +111,7 @@ func TestWatch_DocumentsAndErrors_LastGoodStays(t *testing.T) {
 		t.Errorf("before the first answer: %+v, want nothing known", got)
 	}
 	good := catalog.Pause{Until: noon.Add(time.Minute), ModifiedBy: "ann@ops1", ModifiedAt: noon, Reason: "migration"}
-	w.Take([]consul.Entry{{Key: Key("api"), Value: encoded(t, paused("api", time.Minute)), Index: 7}, {Key: Prefix, Index: 1}, {Key: Prefix + "%zz", Index: 2}}, nil)
+	w.Take([]consul.Entry{{Key: Key("api"), Value: encoded(t, paused("api", time.Minute)), Index: 7}, {Key: string(Prefix), Index: 1}, {Key: string(Prefix) + "%zz", Index: 2}}, nil)
 	if diff := cmp.Diff(map[string]catalog.Pause{"api": good}, got.pauses); diff != "" || got.err != nil {
 		t.Errorf("%v, -want +got:\n%s", got.err, diff)
 	}

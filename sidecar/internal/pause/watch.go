@@ -2,8 +2,6 @@ package pause
 
 import (
 	"fmt"
-	"net/url"
-	"strings"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -45,8 +43,7 @@ func (w *Watch) Take(entries []consul.Entry, err error) {
 	if w.failed = err; err == nil {
 		known := make(map[string]read, len(entries))
 		for _, e := range entries {
-			service, err := url.PathUnescape(strings.TrimPrefix(e.Key, Prefix))
-			if err == nil && service != "" && Key(service) == e.Key {
+			if service := Prefix.Service(e.Key); service != "" {
 				known[service] = w.judge(service, e)
 			}
 		}

@@ -1,26 +1,24 @@
 package rollout
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
-	"net/url"
 	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
 
 	"github.com/pointsman/pointsman/sidecar/internal/catalog"
+	"github.com/pointsman/pointsman/sidecar/internal/consul"
 )
 
 // Schema is the version of the document; docs/rollout.schema.json describes it.
 const Schema = 1
 
 // Prefix is where the documents are, one key for each service, whose name is escaped.
-const Prefix = "pointsman/rollouts/"
+const Prefix consul.Folder = "pointsman/rollouts/"
 
 // The bounds of a document.
 const (
@@ -29,7 +27,6 @@ const (
 	maxVersion  = 64 // characters, as of an instance's version
 	maxSteps    = 32
 	maxHistory  = 20
-	maxText     = 300 // bytes
 	maxError    = 500 // bytes, of what is wrong with it
 	minInterval = time.Second
 	maxInterval = 7 * 24 * time.Hour
@@ -104,11 +101,11 @@ func (d *Duration) UnmarshalText(text []byte) error {
 func (d Duration) IsZero() bool { return d == 0 }
 
 // Key is the key of a service's document.
-func Key(service string) string { return Prefix + url.PathEscape(service) }
+func Key(service string) string { return Prefix.Key(service) }
 
 // Parse reads the document of a service. The error names the key and all that is wrong.
 func Parse(service string, value []byte) (*Document, error) {
-	d, err := decode(value)
+	d, err := consul.DecodeDocument[Document](value, maxBytes)
 	if err == nil {
 		err = d.check(service)
 	}
@@ -124,22 +121,6 @@ func short(text string) string {
 		return text
 	}
 	return strings.ToValidUTF8(text[:maxError], "") + " …"
-}
-
-func decode(value []byte) (*Document, error) {
-	if len(value) > maxBytes {
-		return nil, fmt.Errorf("%d bytes, want at most %d", len(value), maxBytes)
-	}
-	in := json.NewDecoder(bytes.NewReader(value))
-	in.DisallowUnknownFields()
-	d := &Document{}
-	if err := in.Decode(d); err != nil {
-		return nil, fmt.Errorf("invalid JSON: %w", err)
-	}
-	if _, err := in.Token(); !errors.Is(err, io.EOF) {
-		return nil, errors.New("invalid JSON: text after the document")
-	}
-	return d, nil
 }
 
 // Encode returns the bytes of a document, or what is wrong with it. The oldest changes go
@@ -311,12 +292,12 @@ func Text(text string) string {
 		}
 		return r
 	}, text)
-	return strings.ToValidUTF8(text[:min(len(text), maxText)], "")
+	return strings.ToValidUTF8(text[:min(len(text), consul.MaxText)], "")
 }
 
 func checkText(key, text string) error {
-	if len(text) > maxText || !utf8.ValidString(text) || strings.ContainsFunc(text, func(r rune) bool { return r < ' ' || r == 0x7f }) {
-		return fmt.Errorf("%s: %.40q, want at most %d bytes without control characters", key, text, maxText)
+	if err := consul.CheckText(text); err != nil {
+		return fmt.Errorf("%s: %w", key, err)
 	}
 	return nil
 }

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
+
+	"github.com/pointsman/pointsman/sidecar/internal/consul"
 )
 
 const valid = `{"schema":1,"service":"api","state":"running","shares":{"1.0":95,"1.1":5},"stable":"1.0","canary":"1.1",
@@ -203,7 +205,7 @@ func TestSchema_KeysAndBounds_AreThoseOfTheStruct(t *testing.T) {
 	number := func(def, key string) int { f, _ := schema.Defs[def][key].(float64); return int(f) }
 	for what, is := range map[string][2]int{
 		"history": {history.MaxItems, maxHistory}, "steps": {steps.MaxItems, maxSteps}, "versions": {number("shares", "maxProperties"), MaxVersions},
-		"version": {number("version", "maxLength"), maxVersion}, "text": {number("text", "maxLength"), maxText},
+		"version": {number("version", "maxLength"), maxVersion}, "text": {number("text", "maxLength"), consul.MaxText},
 	} {
 		if is[0] != is[1] {
 			t.Errorf("%s: the schema has %d, the program %d", what, is[0], is[1])

@@ -15,7 +15,7 @@ import (
 )
 
 // leaders is where the locks are, one key for each service with a rollout under way.
-const leaders = "pointsman/rollout-leaders/"
+const leaders consul.Folder = "pointsman/rollout-leaders/"
 
 // How a leader leads.
 const (

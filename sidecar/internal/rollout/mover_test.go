@@ -235,7 +235,7 @@ func TestMover_AnotherLeads_AsksEachFiveSeconds(t *testing.T) {
 	s.pass(time.Second, s.a)
 	asked := func() (n int) {
 		for _, r := range s.fake.Requests() {
-			if strings.Contains(r, leaders) {
+			if strings.Contains(r, string(leaders)) {
 				n++
 			}
 		}

@@ -108,7 +108,7 @@ func (o *Overlay) Run(ctx context.Context) error {
 	var waiting sync.WaitGroup
 	waiting.Go(func() { o.wait(ctx) })
 	defer waiting.Wait()
-	o.kv.Follow(ctx, Prefix, o.take)
+	o.kv.Follow(ctx, string(Prefix), o.take)
 	return context.Cause(ctx)
 }
 

@@ -326,7 +326,7 @@ func TestOverlay_Consul_FollowsTheDocuments(t *testing.T) {
 			ended := make(chan struct{})
 			go func() {
 				defer close(ended)
-				reader.Follow(ctx, Prefix, func(all []consul.Entry, err error) {
+				reader.Follow(ctx, string(Prefix), func(all []consul.Entry, err error) {
 					text := fmt.Sprint(err)
 					for _, e := range all {
 						text += " " + e.Key + "=" + string(e.Value)

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net/url"
 	"slices"
 	"time"
 
@@ -43,7 +42,7 @@ type Counted struct {
 // maxReport is the most bytes of a report.
 const maxReport = 4 << 10
 
-func leaderKey(service string) string { return leaders + url.PathEscape(service) }
+func leaderKey(service string) string { return leaders.Key(service) }
 
 // parseReport reads the value of a lock.
 func parseReport(value []byte) (*Report, error) {

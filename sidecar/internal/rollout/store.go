@@ -4,9 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/url"
-	"slices"
-	"strings"
 	"time"
 
 	"github.com/pointsman/pointsman/sidecar/internal/catalog"
@@ -56,18 +53,11 @@ func (s Store) Read(ctx context.Context, service string) (*Document, uint64, err
 
 // Services lists the services that have a document, sorted.
 func (s Store) Services(ctx context.Context) ([]string, error) {
-	keys, err := s.KV.Keys(ctx, Prefix)
+	services, err := s.KV.Services(ctx, Prefix)
 	if err != nil {
 		return nil, fmt.Errorf("rollouts: %w", err)
 	}
-	var out []string
-	for _, key := range keys {
-		if service, err := url.PathUnescape(strings.TrimPrefix(key, Prefix)); err == nil && service != "" && Key(service) == key {
-			out = append(out, service)
-		}
-	}
-	slices.Sort(out)
-	return out, nil
+	return services, nil
 }
 
 // Change reads a document, lets change make another one of it, and writes that if
