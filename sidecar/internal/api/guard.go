@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"errors"
 	"net"
 	"net/http"
 	"strings"
@@ -14,7 +15,36 @@ import (
 type Release func(ctx context.Context, name string) (servers []string, routed bool, err error)
 
 // action is a handler of what changes something: it is POSTed to.
-type action struct{ http.Handler }
+type action func(http.ResponseWriter, *http.Request)
+
+func (a action) ServeHTTP(w http.ResponseWriter, r *http.Request) { a(w, r) }
+
+// InvalidError is an error of the request itself: it is answered with 400.
+type InvalidError struct{ Err error }
+
+func (e *InvalidError) Error() string { return e.Err.Error() }
+
+// act answers one who may change something with what do gives. A refusal is answered with
+// the status refused, another error, which is Consul's or HAProxy's, with 503.
+func act(w http.ResponseWriter, r *http.Request, byToken bool, refused int, do func(context.Context) (body any, isRefused bool, err error)) {
+	if !mayAct(w, r, byToken) {
+		return
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), sidecarapi.ActionTimeout)
+	defer cancel()
+	body, isRefused, err := do(ctx)
+	_, isInvalid := errors.AsType[*InvalidError](err)
+	switch {
+	case isInvalid:
+		writeJSON(w, http.StatusBadRequest, problem{err.Error()})
+	case isRefused:
+		writeJSON(w, refused, problem{err.Error()})
+	case err != nil:
+		writeJSON(w, http.StatusServiceUnavailable, problem{err.Error()})
+	default:
+		writeJSON(w, http.StatusOK, body)
+	}
+}
 
 // isPlainFromElsewhere reports whether a request came to an address beyond loopback
 // without TLS: its token could be read on the way.
@@ -43,25 +73,18 @@ func mayAct(w http.ResponseWriter, r *http.Request, byToken bool) bool {
 
 // release answers /api/v1/guard/{service}/release.
 func release(name string, byToken bool, let Release) action {
-	return action{http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	return func(w http.ResponseWriter, r *http.Request) {
 		service, ok := strings.CutSuffix(r.PathValue("rest"), "/release")
-		switch {
-		case !ok || !isName(service) || strings.Contains(service, "/"):
+		if !ok || !isName(service) || strings.Contains(service, "/") {
 			writeJSON(w, http.StatusBadRequest, problem{"want /api/v1/guard/{service}/release"})
 			return
-		case !mayAct(w, r, byToken):
-			return
 		}
-		ctx, cancel := context.WithTimeout(r.Context(), sidecarapi.ActionTimeout)
-		defer cancel()
-		servers, routed, err := let(ctx, service)
-		switch {
-		case !routed:
-			writeJSON(w, http.StatusNotFound, problem{"service not routed by this load balancer"})
-		case err != nil:
-			writeJSON(w, http.StatusServiceUnavailable, problem{err.Error()})
-		default:
-			writeJSON(w, http.StatusOK, sidecarapi.Released{LoadBalancer: name, Service: service, Servers: servers})
-		}
-	})}
+		act(w, r, byToken, http.StatusNotFound, func(ctx context.Context) (any, bool, error) {
+			servers, routed, err := let(ctx, service)
+			if !routed {
+				err = errors.New("service not routed by this load balancer")
+			}
+			return sidecarapi.Released{LoadBalancer: name, Service: service, Servers: servers}, !routed, err
+		})
+	}
 }

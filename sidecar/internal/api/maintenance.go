@@ -3,8 +3,6 @@ package api
 import (
 	"context"
 	"net/http"
-
-	"github.com/pointsman/pointsman/registrator/sidecarapi"
 )
 
 // SetMaintenance takes this load balancer out of rotation or back, and returns once
@@ -20,25 +18,15 @@ type Maintained struct {
 // maintenance answers /api/v1/maintenance/on and …/off, to those who may release the
 // guard.
 func maintenance(name string, byToken bool, set SetMaintenance) action {
-	return action{http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	return func(w http.ResponseWriter, r *http.Request) {
 		word := r.PathValue("rest")
 		if word != "on" && word != "off" {
 			writeJSON(w, http.StatusBadRequest, problem{"want /api/v1/maintenance/on or …/off"})
 			return
 		}
-		if !mayAct(w, r, byToken) {
-			return
-		}
-		ctx, cancel := context.WithTimeout(r.Context(), sidecarapi.ActionTimeout)
-		defer cancel()
-		isKnown, err := set(ctx, word == "on")
-		switch {
-		case !isKnown:
-			writeJSON(w, http.StatusNotFound, problem{err.Error()})
-		case err != nil:
-			writeJSON(w, http.StatusServiceUnavailable, problem{err.Error()})
-		default:
-			writeJSON(w, http.StatusOK, Maintained{LoadBalancer: name, Maintenance: word == "on"})
-		}
-	})}
+		act(w, r, byToken, http.StatusNotFound, func(ctx context.Context) (any, bool, error) {
+			isKnown, err := set(ctx, word == "on")
+			return Maintained{LoadBalancer: name, Maintenance: word == "on"}, !isKnown, err
+		})
+	}
 }

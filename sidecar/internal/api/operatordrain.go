@@ -16,26 +16,16 @@ type SetDrain func(ctx context.Context, service, server string, on bool) (name s
 // operatorDrain answers /api/v1/server/{service}/{server}/drain and …/ready, to those
 // who may release the guard.
 func operatorDrain(name string, byToken bool, set SetDrain) action {
-	return action{http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	return func(w http.ResponseWriter, r *http.Request) {
 		parts := strings.Split(r.PathValue("rest"), "/")
 		if len(parts) != 3 || !isName(parts[0]) || !isName(parts[1]) || parts[2] != "drain" && parts[2] != "ready" {
 			writeJSON(w, http.StatusBadRequest, problem{"want /api/v1/server/{service}/{server}/drain or …/ready"})
 			return
 		}
-		if !mayAct(w, r, byToken) {
-			return
-		}
-		ctx, cancel := context.WithTimeout(r.Context(), sidecarapi.ActionTimeout)
-		defer cancel()
-		on := parts[2] == "drain"
-		server, isKnown, err := set(ctx, parts[0], parts[1], on)
-		switch {
-		case !isKnown:
-			writeJSON(w, http.StatusNotFound, problem{err.Error()})
-		case err != nil:
-			writeJSON(w, http.StatusServiceUnavailable, problem{err.Error()})
-		default:
-			writeJSON(w, http.StatusOK, sidecarapi.OperatorDrain{LoadBalancer: name, Service: parts[0], Server: server, Drain: on})
-		}
-	})}
+		act(w, r, byToken, http.StatusNotFound, func(ctx context.Context) (any, bool, error) {
+			on := parts[2] == "drain"
+			server, isKnown, err := set(ctx, parts[0], parts[1], on)
+			return sidecarapi.OperatorDrain{LoadBalancer: name, Service: parts[0], Server: server, Drain: on}, !isKnown, err
+		})
+	}
 }

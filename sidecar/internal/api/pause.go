@@ -2,7 +2,6 @@ package api
 
 import (
 	"context"
-	"errors"
 	"net/http"
 	"strings"
 	"time"
@@ -19,37 +18,17 @@ type Paused func(ctx context.Context, service string) (p sidecarapi.Pause, isKno
 // where others have changed its pause at the same time.
 type SetPause func(ctx context.Context, service string, hold time.Duration, reason string) (body any, isRefused bool, err error)
 
-// InvalidError is an error of the request itself: it is answered with 400.
-type InvalidError struct{ Err error }
-
-func (e *InvalidError) Error() string { return e.Err.Error() }
-
 // paused answers /api/v1/pauses/{service}.
 func paused(name string, read Paused) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		service := r.PathValue("rest")
-		if !isName(service) {
-			writeJSON(w, http.StatusBadRequest, problem{"want /api/v1/pauses/{service}"})
-			return
-		}
-		ctx, cancel := context.WithTimeout(r.Context(), countersTimeout)
-		defer cancel()
-		p, isKnown, err := read(ctx, service)
-		switch {
-		case !isKnown:
-			writeJSON(w, http.StatusNotFound, unroutedAnswer{name, problem{"service not routed"}})
-		case err != nil:
-			writeJSON(w, http.StatusServiceUnavailable, problem{err.Error()})
-		default:
-			writeJSON(w, http.StatusOK, p)
-		}
+	return ofService(name, "/api/v1/pauses/", func(ctx context.Context, service string) (any, bool, error) {
+		return read(ctx, service)
 	})
 }
 
 // setPause answers /api/v1/service/{service}/pause and …/resume, to those who may release
 // the guard.
 func setPause(byToken bool, set SetPause) action {
-	return action{http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	return func(w http.ResponseWriter, r *http.Request) {
 		service, what, _ := strings.Cut(r.PathValue("rest"), "/")
 		if !isName(service) || what != "pause" && what != "resume" {
 			writeJSON(w, http.StatusBadRequest, problem{"want /api/v1/service/{service}/pause?hold=30s or …/resume"})
@@ -63,22 +42,8 @@ func setPause(byToken bool, set SetPause) action {
 				return
 			}
 		}
-		if !mayAct(w, r, byToken) {
-			return
-		}
-		ctx, cancel := context.WithTimeout(r.Context(), sidecarapi.ActionTimeout)
-		defer cancel()
-		body, isRefused, err := set(ctx, service, hold, r.URL.Query().Get("reason"))
-		_, isInvalid := errors.AsType[*InvalidError](err)
-		switch {
-		case isInvalid:
-			writeJSON(w, http.StatusBadRequest, problem{err.Error()})
-		case isRefused:
-			writeJSON(w, http.StatusConflict, problem{err.Error()})
-		case err != nil:
-			writeJSON(w, http.StatusServiceUnavailable, problem{err.Error()})
-		default:
-			writeJSON(w, http.StatusOK, body)
-		}
-	})}
+		act(w, r, byToken, http.StatusConflict, func(ctx context.Context) (any, bool, error) {
+			return set(ctx, service, hold, r.URL.Query().Get("reason"))
+		})
+	}
 }

@@ -17,26 +17,16 @@ const maxBy = 100
 
 // reload answers /api/v1/reload, to those who may release the guard.
 func reload(name string, byToken bool, request RequestReload) action {
-	return action{http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	return func(w http.ResponseWriter, r *http.Request) {
 		by := r.URL.Query().Get("by")
 		if len(by) > maxBy {
 			writeJSON(w, http.StatusBadRequest, problem{"by: longer than 100 bytes"})
 			return
 		}
-		if !mayAct(w, r, byToken) {
-			return
-		}
-		ctx, cancel := context.WithTimeout(r.Context(), sidecarapi.ActionTimeout)
-		defer cancel()
-		is, isRefused, err := request(ctx, cmp.Or(by, "API of "+name))
-		switch {
-		case isRefused:
-			writeJSON(w, http.StatusConflict, problem{err.Error()})
-		case err != nil:
-			writeJSON(w, http.StatusServiceUnavailable, problem{err.Error()})
-		default:
+		act(w, r, byToken, http.StatusConflict, func(ctx context.Context) (any, bool, error) {
+			is, isRefused, err := request(ctx, cmp.Or(by, "API of "+name))
 			is.LoadBalancer = name
-			writeJSON(w, http.StatusOK, is)
-		}
-	})}
+			return is, isRefused, err
+		})
+	}
 }

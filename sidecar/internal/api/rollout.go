@@ -6,8 +6,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-
-	"github.com/pointsman/pointsman/registrator/sidecarapi"
 )
 
 // ChangeRollout makes one of Options.RolloutChanges to the rollout of a service, in Consul, and gives
@@ -19,7 +17,7 @@ type ChangeRollout func(ctx context.Context, service, change string, seen time.T
 // changeRollout answers /api/v1/rollouts/{service}/{change}, to those who may release the
 // guard.
 func changeRollout(byToken bool, changes []string, change ChangeRollout) action {
-	return action{http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	return func(w http.ResponseWriter, r *http.Request) {
 		service, what, _ := strings.Cut(r.PathValue("rest"), "/")
 		if !isName(service) || !slices.Contains(changes, what) {
 			writeJSON(w, http.StatusBadRequest, problem{"want /api/v1/rollouts/{service}/" + strings.Join(changes, " or …/")})
@@ -33,19 +31,8 @@ func changeRollout(byToken bool, changes []string, change ChangeRollout) action 
 				return
 			}
 		}
-		if !mayAct(w, r, byToken) {
-			return
-		}
-		ctx, cancel := context.WithTimeout(r.Context(), sidecarapi.ActionTimeout)
-		defer cancel()
-		body, isRefused, err := change(ctx, service, what, seen)
-		switch {
-		case isRefused:
-			writeJSON(w, http.StatusConflict, problem{err.Error()})
-		case err != nil:
-			writeJSON(w, http.StatusServiceUnavailable, problem{err.Error()})
-		default:
-			writeJSON(w, http.StatusOK, body)
-		}
-	})}
+		act(w, r, byToken, http.StatusConflict, func(ctx context.Context) (any, bool, error) {
+			return change(ctx, service, what, seen)
+		})
+	}
 }
