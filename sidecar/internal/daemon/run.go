@@ -83,6 +83,14 @@ type Options struct {
 	Exit    func(code int)                // ends the process, at a second signal
 }
 
+// NewLogger returns the sidecar's own.
+func NewLogger(cfg config.Config, to io.Writer) hclog.Logger {
+	return hclog.New(&hclog.LoggerOptions{
+		Name: "sidecar", Level: hclog.LevelFromString(cfg.Log.Level), Output: to,
+		JSONFormat: cfg.Log.Format == config.LogJSON,
+	}).With("lb", cfg.Name)
+}
+
 // New puts a sidecar together. Nothing of it runs yet; errors are of settings, files and the
 // way to HAProxy.
 func New(ctx context.Context, cfg config.Config, o Options) (*Daemon, error) {
