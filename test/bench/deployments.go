@@ -91,8 +91,8 @@ func (s *site) applyTime(ctx context.Context) (Figure, error) {
 	if err != nil {
 		return Figure{}, err
 	}
-	all, total, err := buckets(metrics, "pointsman_apply_seconds")
-	p50, p99 := 1000*bucketQuantile(all, total, 0.5), 1000*bucketQuantile(all, total, 0.99)
+	all, total, err := lab.Buckets(metrics, "pointsman_apply_seconds")
+	p50, p99 := 1000*lab.Quantile(all, total, 0.5), 1000*lab.Quantile(all, total, 0.99)
 	f := Figure{Name: "p99 of the sidecar's own apply time", Unit: "ms", Values: []Value{{"p99", spread([]float64{p99})}, {"p50", spread([]float64{p50})}}}
 	f.setGoal(3, "p50", []float64{p99}, []float64{p50})
 	return f, err
@@ -102,7 +102,7 @@ func (s *site) applyTime(ctx context.Context) (Figure, error) {
 // not closed by the next deployment.
 func (s *site) holds(ctx context.Context) (h held, err error) {
 	worker, errPID := s.lb.WorkerPID(ctx)
-	var errs [6]error
+	var errs [5]error
 	h.sidecarMiB, errs[0] = residentMiB(s.lb.Sidecar.PID())
 	h.haproxyMiB, errs[1] = residentMiB(worker)
 	h.sidecarFiles, errs[2] = openFiles(s.lb.Sidecar.PID())

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	"github.com/pointsman/pointsman/test/lab"
@@ -24,13 +23,9 @@ var live = lab.Service{Name: liveService}
 // startNodes starts the nodes of a version and waits until HAProxy routes to
 // them and to those that serve already.
 func (s *site) startNodes(ctx context.Context, l *lab.Lab, version string, serving []*lab.Node) ([]*lab.Node, error) {
-	var nodes []*lab.Node
-	for i := range liveNodes {
-		n, err := l.StartNode(ctx, s.consul, liveService, fmt.Sprintf("live%s-%d", version, i), version)
-		if err != nil {
-			return nil, err
-		}
-		nodes = append(nodes, n)
+	nodes, err := l.StartNodes(ctx, s.consul, liveService, version, lab.Numbered("live"+version+"-", 0, liveNodes)...)
+	if err != nil {
+		return nil, err
 	}
 	all := append(append([]*lab.Node{}, serving...), nodes...)
 	return nodes, s.lb.Routes(ctx, nodeLimit, liveService, lab.NodeIDs(all...)...)

@@ -220,7 +220,7 @@ func (b *Balancer) StartHAProxy(ctx context.Context) error {
 		return err
 	}
 	var err error
-	b.HAProxy, err = b.lab.start(b.Name+"-haproxy", b.lab.programs.HAProxy, "-W", "-S", b.Master(), "-f", b.Config())
+	b.HAProxy, err = b.lab.Start(b.Name+"-haproxy", b.lab.programs.HAProxy, "-W", "-S", b.Master(), "-f", b.Config())
 	if err != nil {
 		return err
 	}

@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -54,7 +55,7 @@ func (l *Lab) StartClient(name string, rate int, targets []string, args ...strin
 		all = append(all, "--target", t)
 	}
 	var err error
-	c.Process, err = l.start(name, l.programs.Client, append(all, args...)...)
+	c.Process, err = l.Start(name, l.programs.Client, append(all, args...)...)
 	return c, err
 }
 
@@ -62,6 +63,18 @@ func (l *Lab) StartClient(name string, rate int, targets []string, args ...strin
 // as targets, as they come and go.
 func (l *Lab) StartClientOf(name string, rate int, consul *Consul, service string, args ...string) (*Client, error) {
 	return l.StartClient(name, rate, nil, append([]string{"--discover", service, "--consul", consul.Address()}, args...)...)
+}
+
+// AllSend waits until each client has sent something.
+func AllSend(ctx context.Context, clients ...*Client) error {
+	return Until(ctx, 10*time.Second, "the clients send", func() error {
+		for _, c := range clients {
+			if c.Progress().Requests == 0 {
+				return fmt.Errorf("%s has sent nothing", c.Name)
+			}
+		}
+		return nil
+	})
 }
 
 // Finish stops the client and gives its report. That requests failed is in

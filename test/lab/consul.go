@@ -90,7 +90,7 @@ func (c *Consul) Restart(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	c.Process, err = c.lab.start("consul", c.lab.programs.Consul, append([]string{
+	c.Process, err = c.lab.Start("consul", c.lab.programs.Consul, append([]string{
 		"agent", "-dev",
 		"-bind=127.0.0.1", "-client=127.0.0.1", "-log-level=warn", "-node=" + nodeName,
 		"-http-port=" + strconv.Itoa(c.HTTPPort), "-server-port=" + strconv.Itoa(c.serverPort),
@@ -107,6 +107,24 @@ func (c *Consul) Restart(ctx context.Context) error {
 		node, _, err := c.Client.Catalog().Node(nodeName, (&api.QueryOptions{}).WithContext(ctx))
 		if err == nil && node == nil {
 			err = errors.New("its own node is not in the catalog")
+		}
+		return err
+	})
+}
+
+// lists waits until Consul lists an instance of a service, the one that is meant, with this
+// health; "" is not at all.
+func (c *Consul) lists(ctx context.Context, limit time.Duration, name, service, health string, isIt func(*api.AgentService) bool) error {
+	return Until(ctx, limit, fmt.Sprintf("Consul has %s %q", name, health), func() error {
+		entries, _, err := c.Client.Health().Service(service, "", false, (&api.QueryOptions{}).WithContext(ctx))
+		got := ""
+		for _, e := range entries {
+			if isIt(e.Service) {
+				got = e.Checks.AggregatedStatus()
+			}
+		}
+		if err == nil && got != health {
+			err = fmt.Errorf("it has %q", got)
 		}
 		return err
 	})

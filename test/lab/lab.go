@@ -121,6 +121,18 @@ func (l *Lab) logf(format string, args ...any) {
 	_, _ = fmt.Fprintf(l.log, "%6.1fs  %s\n", time.Since(l.started).Seconds(), fmt.Sprintf(format, args...)) // a log that can't be written stops no lab
 }
 
+// Pause waits for a time; the error is the cause if ctx ends before.
+func Pause(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return errors.Join(ctx.Err(), context.Cause(ctx))
+	}
+}
+
 // Until polls a fact until it is true, and fails with the last reason why it
 // is not once the time is over.
 func Until(ctx context.Context, limit time.Duration, what string, fact func() error) error {

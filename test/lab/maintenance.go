@@ -45,22 +45,7 @@ func (b *Balancer) Maintenance(ctx context.Context, word string, flags ...string
 // Joined waits until Consul lists the load balancer, as one of the service that
 // it has joined, with this health; "" is not at all.
 func (b *Balancer) Joined(ctx context.Context, limit time.Duration, health string) error {
-	return Until(ctx, limit, fmt.Sprintf("Consul has %s %q", b.Name, health), func() error {
-		entries, _, err := b.consul.Client.Health().Service(b.joined, "", false, (&api.QueryOptions{}).WithContext(ctx))
-		if err != nil {
-			return err
-		}
-		got := ""
-		for _, e := range entries {
-			if e.Service.Meta["pointsman-lb"] == b.Name {
-				got = e.Checks.AggregatedStatus()
-			}
-		}
-		if got != health {
-			return fmt.Errorf("it has %q", got)
-		}
-		return nil
-	})
+	return b.consul.lists(ctx, limit, b.Name, b.joined, health, func(s *api.AgentService) bool { return s.Meta["pointsman-lb"] == b.Name })
 }
 
 // Requests is how many requests HAProxy has begun to send to a backend's

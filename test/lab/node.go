@@ -4,8 +4,11 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"strconv"
 	"strings"
 	"time"
+
+	"github.com/hashicorp/consul/api"
 )
 
 // Node is one API node.
@@ -27,6 +30,26 @@ func (l *Lab) StartNode(ctx context.Context, consul *Consul, service, name, vers
 		return nil, err
 	}
 	return n, n.Restart(ctx)
+}
+
+// StartNodes starts API nodes of a version, one for each name.
+func (l *Lab) StartNodes(ctx context.Context, consul *Consul, service, version string, names ...string) (nodes []*Node, err error) {
+	for _, name := range names {
+		n, err := l.StartNode(ctx, consul, service, name, version)
+		if err != nil {
+			return nil, err
+		}
+		nodes = append(nodes, n)
+	}
+	return nodes, nil
+}
+
+// Numbered returns names from a number on, such as api3 and api4.
+func Numbered(prefix string, first, count int) (names []string) {
+	for i := range count {
+		names = append(names, prefix+strconv.Itoa(first+i))
+	}
+	return names
 }
 
 // Restart starts it again, as it was, and waits until it answers. It must have
@@ -88,22 +111,7 @@ func (n *Node) Leave(limit time.Duration) error {
 // Registered waits until Consul lists the node with this health, or, for "",
 // no longer lists it.
 func (n *Node) Registered(ctx context.Context, limit time.Duration, health string) error {
-	return Until(ctx, limit, fmt.Sprintf("Consul has %s %q", n.Name, health), func() error {
-		entries, _, err := n.consul.Client.Health().Service(n.service, "", false, nil)
-		if err != nil {
-			return err
-		}
-		got := ""
-		for _, e := range entries {
-			if e.Service.ID == n.Name {
-				got = e.Checks.AggregatedStatus()
-			}
-		}
-		if got != health {
-			return fmt.Errorf("it has %q", got)
-		}
-		return nil
-	})
+	return n.consul.lists(ctx, limit, n.Name, n.service, health, func(s *api.AgentService) bool { return s.ID == n.Name })
 }
 
 // NodeIDs returns the names of nodes, for Routes.

@@ -37,17 +37,12 @@ var starter = sync.OnceValue(func() chan<- func() {
 	return work
 })
 
-// Start runs a program that the lab knows nothing of. Close ends it.
+// Start runs a program whose output goes to a file of its name. Close ends it.
 func (l *Lab) Start(name, program string, args ...string) (*Process, error) {
-	return l.start(name, program, args...)
-}
-
-// start runs a program whose output goes to a file of its name.
-func (l *Lab) start(name, program string, args ...string) (*Process, error) {
 	return l.startWith(name, nil, program, args...)
 }
 
-// startWith is start with variables beside the lab's own environment.
+// startWith is Start with variables beside the lab's own environment.
 func (l *Lab) startWith(name string, environ []string, program string, args ...string) (*Process, error) {
 	if program == "" {
 		return nil, fmt.Errorf("lab: start %s: its program is not among Programs", name)

@@ -17,27 +17,38 @@ import (
 // Runtime sends one line to HAProxy's runtime socket, as an operator would
 // with socat, and gives the answer.
 func (b *Balancer) Runtime(ctx context.Context, line string) (string, error) {
-	out, err := b.runtimeOnce(ctx, line)
+	out, err := Ask(ctx, b.Socket(), line, false, runtimeLimit)
 	if out == "" && (errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)) {
 		// On 3.1 and newer, a reload closes connections that the old worker has
 		// not accepted yet (seen on 3.2 and 3.4, once in some hundred reloads).
-		return b.runtimeOnce(ctx, line)
+		return Ask(ctx, b.Socket(), line, false, runtimeLimit)
 	}
 	return out, err
 }
 
-func (b *Balancer) runtimeOnce(ctx context.Context, line string) (string, error) {
-	var d net.Dialer
-	conn, err := d.DialContext(ctx, "unix", b.Socket())
+// runtimeLimit is how long HAProxy may take for an answer.
+const runtimeLimit = 5 * time.Second
+
+// Ask sends one line to a unix socket and gives all that comes back within a limit.
+// isLast tells the other side that no more comes: HAProxy's master does not close the
+// connection by itself, and its workers do.
+func Ask(ctx context.Context, path, line string, isLast bool, limit time.Duration) (string, error) {
+	d := net.Dialer{Timeout: limit}
+	conn, err := d.DialContext(ctx, "unix", path)
 	if err != nil {
 		return "", err
 	}
-	defer func() { _ = conn.Close() }() // HAProxy has closed it
-	if err := conn.SetDeadline(time.Now().Add(5 * time.Second)); err != nil {
+	defer func() { _ = conn.Close() }() // all was read, or it has failed
+	if err := conn.SetDeadline(time.Now().Add(limit)); err != nil {
 		return "", err
 	}
 	if _, err := io.WriteString(conn, line+"\n"); err != nil {
 		return "", err
+	}
+	if isLast {
+		if err := conn.(*net.UnixConn).CloseWrite(); err != nil {
+			return "", err
+		}
 	}
 	out, err := io.ReadAll(conn)
 	return string(out), err

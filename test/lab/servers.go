@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"os"
 	"slices"
@@ -175,31 +174,16 @@ func (b *Balancer) master(ctx context.Context, line string) (out string, err err
 }
 
 func (b *Balancer) masterOnce(ctx context.Context, line string) (string, error) {
-	var d net.Dialer
-	conn, err := d.DialContext(ctx, "unix", b.Master())
-	if err != nil {
-		return "", err
-	}
-	defer func() { _ = conn.Close() }() // all that is wanted was read
-	if err := conn.SetDeadline(time.Now().Add(masterLimit)); err != nil {
-		return "", err
-	}
-	if _, err := io.WriteString(conn, line+"\n"); err != nil {
-		return "", err
-	}
-	// The master does not close after its reply: it waits for more.
-	if err := conn.(*net.UnixConn).CloseWrite(); err != nil {
-		return "", err
-	}
-	reply, err := io.ReadAll(conn)
-	if line == "reload" {
-		if strings.Contains(string(reply), "Another reload is still in progress") { // 3.1 and newer
-			return "", errors.New(strings.TrimSpace(string(reply)))
-		}
-		return string(reply), nil
-	}
-	if err == nil && !strings.HasSuffix(string(reply), "\n\n") {
+	reply, err := Ask(ctx, b.Master(), line, true, masterLimit)
+	op, isOp := errors.AsType[*net.OpError](err)
+	isSent := err == nil || isOp && op.Op == "read"
+	switch {
+	case line == "reload" && strings.Contains(reply, "Another reload is still in progress"): // 3.1 and newer
+		return "", errors.New(strings.TrimSpace(reply))
+	case line == "reload" && isSent:
+		return reply, nil
+	case err == nil && !strings.HasSuffix(reply, "\n\n"):
 		err = fmt.Errorf("the answer is cut off: %q", reply)
 	}
-	return string(reply), err
+	return reply, err
 }

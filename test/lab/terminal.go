@@ -31,7 +31,7 @@ func (l *Lab) StartTerminal(ctx context.Context, name string, columns, lines int
 		return nil, err
 	}
 	var err error
-	if t.server, err = l.start(name, "tmux", "-S", t.socket, "-f", settings, "-D"); err != nil {
+	if t.server, err = l.Start(name, "tmux", "-S", t.socket, "-f", settings, "-D"); err != nil {
 		return nil, err
 	}
 	args := append([]string{"new-session", "-d", "-x", strconv.Itoa(columns), "-y", strconv.Itoa(lines), "env", "-u", "NO_COLOR"}, command...)

@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"strconv"
 	"strings"
 	"time"
 
@@ -70,38 +69,12 @@ func milliseconds(h *hdrhistogram.Histogram) float64 {
 
 // addApplied reads the quantiles of the sidecar's histogram.
 func (r *result) addApplied(metrics string) error {
-	var bounds, counts []float64
-	for line := range strings.Lines(metrics) {
-		rest, found := strings.CutPrefix(line, `pointsman_apply_seconds_bucket{le="`)
-		if !found {
-			continue
-		}
-		bound, count, _ := strings.Cut(strings.TrimSpace(rest), `"} `)
-		b, err1 := strconv.ParseFloat(bound, 64)
-		c, err2 := strconv.ParseFloat(count, 64)
-		if err := errors.Join(err1, err2); err != nil {
-			return fmt.Errorf("metric %q: %w", strings.TrimSpace(line), err)
-		}
-		bounds, counts = append(bounds, b), append(counts, c)
+	all, total, err := lab.Buckets(metrics, "pointsman_apply_seconds")
+	if err == nil && total == 0 {
+		err = errors.New("the sidecar has recorded no applied change")
 	}
-	if len(counts) == 0 || counts[len(counts)-1] == 0 {
-		return errors.New("the sidecar has recorded no applied change")
-	}
-	r.ApplyP50, r.ApplyP99 = 1000*quantile(bounds, counts, 0.5), 1000*quantile(bounds, counts, 0.99)
-	return nil
-}
-
-// quantile is Prometheus's histogram_quantile: linear within a bucket.
-func quantile(bounds, counts []float64, q float64) float64 {
-	rank := q * counts[len(counts)-1]
-	lower, below := 0.0, 0.0
-	for i, c := range counts {
-		if c >= rank && i < len(counts)-1 {
-			return lower + (bounds[i]-lower)*(rank-below)/(c-below)
-		}
-		lower, below = bounds[i], c
-	}
-	return bounds[max(0, len(bounds)-2)]
+	r.ApplyP50, r.ApplyP99 = 1000*lab.Quantile(all, total, 0.5), 1000*lab.Quantile(all, total, 0.99)
+	return err
 }
 
 // faults is what is wrong with the result; none is a good verdict.

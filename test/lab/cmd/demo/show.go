@@ -62,7 +62,6 @@ type marks struct {
 	load   time.Time // all clients send
 	deploy time.Time // the first node of 1.1 starts
 	done   time.Time // the last node of 1.0 has gone
-	end    time.Time // the clients stop
 }
 
 // show runs the whole demo and gives its result once there is one.
@@ -106,7 +105,7 @@ func (s *stage) play(ctx context.Context) error {
 	defer stop()
 	go s.screen.watch(watching, s.status)
 	s.screen.act("Five clients send %d requests a second in all. First, version 1.0 alone, for 10 s.", 5*s.cfg.rate)
-	if err := rest(ctx, 10*time.Second); err != nil {
+	if err := lab.Pause(ctx, 10*time.Second); err != nil {
 		return err
 	}
 	if err := s.deploy(ctx, old); err != nil {
@@ -148,7 +147,7 @@ func (s *stage) setUp(ctx context.Context) ([]*lab.Node, error) {
 	if err := s.lb0.Start(ctx); err != nil {
 		return nil, err
 	}
-	nodes, err := s.startNodes(ctx, "1.0", 0, 3)
+	nodes, err := s.lab.StartNodes(ctx, s.consul, service, "1.0", lab.Numbered("api", 0, 3)...)
 	if err != nil {
 		return nil, err
 	}
@@ -165,18 +164,6 @@ func (s *stage) addresses() {
 	s.screen.say("  HAProxy statistics  %s", s.lb0.StatsURL())
 	s.screen.say("  sidecar             %s", s.lb0.StatusURL())
 	s.screen.say("  files and logs      %s", s.lab.Dir())
-}
-
-func (s *stage) startNodes(ctx context.Context, version string, first, count int) ([]*lab.Node, error) {
-	var nodes []*lab.Node
-	for i := range count {
-		n, err := s.lab.StartNode(ctx, s.consul, service, fmt.Sprintf("api%d", first+i), version)
-		if err != nil {
-			return nil, err
-		}
-		nodes = append(nodes, n)
-	}
-	return nodes, nil
 }
 
 func (s *stage) startClients() error {
@@ -199,7 +186,7 @@ func (s *stage) deploy(ctx context.Context, old []*lab.Node) error {
 	}
 	s.marks.deploy = time.Now()
 	s.screen.act("Deploying: three nodes of version 1.1 start.")
-	fresh, err := s.startNodes(ctx, "1.1", len(old), 3)
+	fresh, err := s.lab.StartNodes(ctx, s.consul, service, "1.1", lab.Numbered("api", len(old), 3)...)
 	if err != nil {
 		return err
 	}
@@ -233,7 +220,7 @@ func (s *stage) deploy(ctx context.Context, old []*lab.Node) error {
 		worker = fmt.Sprintf("was pid %d and is now pid %d, after %d reloads.", pid, now, s.result.ReloadsDeploy)
 	}
 	s.screen.act("Deployed in %.1f s. HAProxy's worker %s", s.marks.done.Sub(s.marks.deploy).Seconds(), worker)
-	return rest(ctx, 3*time.Second)
+	return lab.Pause(ctx, 3*time.Second)
 }
 
 // addService has a second service register itself. No setting changes: its tag claims a
@@ -266,7 +253,7 @@ func (s *stage) addService(ctx context.Context) error {
 		return errors.Join(fmt.Errorf("a host that no service claims is served by %q", other), err)
 	}
 	s.screen.act("HAProxy serves %s by its host, on the same port, after %.1f s: curl -H 'Host: %s' %s", second, s.result.Routed, secondHost, s.lb0.URL(service))
-	return rest(ctx, 3*time.Second)
+	return lab.Pause(ctx, 3*time.Second)
 }
 
 // ask sends one request for a host, and gives the instance that answers.
@@ -295,14 +282,13 @@ func (s *stage) untilEnough(ctx context.Context) error {
 	need := time.Duration(s.cfg.requests) * time.Second / time.Duration(5*s.cfg.rate)
 	if left := time.Until(s.marks.load.Add(need + time.Second)); left > 0 {
 		s.screen.act("Sending on until %d requests are made, for %.0f s more.", s.cfg.requests, left.Seconds())
-		return rest(ctx, left)
+		return lab.Pause(ctx, left)
 	}
 	return nil
 }
 
 // finish stops the clients and adds up what they found.
 func (s *stage) finish(ctx context.Context) error {
-	s.marks.end = time.Now()
 	var reports []lab.Report
 	for _, c := range s.clients {
 		r, err := c.Finish(15 * time.Second)
@@ -325,16 +311,4 @@ func (s *stage) finish(ctx context.Context) error {
 		return err
 	}
 	return s.result.addApplied(text)
-}
-
-// rest waits, and fails if the demo is ended meanwhile.
-func rest(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return errors.Join(errors.New("ended"), context.Cause(ctx))
-	case <-t.C:
-		return nil
-	}
 }

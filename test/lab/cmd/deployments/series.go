@@ -100,27 +100,12 @@ func (s *series) setUp(ctx context.Context) error {
 		s.clients = append(s.clients, c)
 	}
 	s.slow = startSlow(ctx, s.cfg.slow, s.lbs)
-	return lab.Until(ctx, 10*time.Second, "the clients send", func() error {
-		for _, c := range s.clients {
-			if c.Progress().Requests == 0 {
-				return fmt.Errorf("%s has sent nothing", c.Name)
-			}
-		}
-		return nil
-	})
+	return lab.AllSend(ctx, s.clients...)
 }
 
 func (s *series) start(ctx context.Context, version string) ([]*lab.Node, error) {
-	var nodes []*lab.Node
-	for range replicas {
-		n, err := s.lab.StartNode(ctx, s.consul, service, fmt.Sprintf("api%d", s.next), version)
-		if err != nil {
-			return nil, err
-		}
-		s.next++
-		nodes = append(nodes, n)
-	}
-	return nodes, nil
+	s.next += replicas
+	return s.lab.StartNodes(ctx, s.consul, service, version, lab.Numbered("api", s.next-replicas, replicas)...)
 }
 
 // route waits until every load balancer routes to exactly these.

@@ -187,11 +187,4 @@ func serverAt(ctx context.Context, lb *balancer, n *lab.Node) (server lab.Server
 }
 
 // pause waits for the length of a fault, or until all is ended.
-func pause(ctx context.Context, d time.Duration) {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-	case <-ctx.Done():
-	}
-}
+func pause(ctx context.Context, d time.Duration) { _ = lab.Pause(ctx, d) }

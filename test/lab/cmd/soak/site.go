@@ -72,13 +72,9 @@ func (s *site) setUp(ctx context.Context) error {
 
 func (s *site) startNodes(ctx context.Context) (err error) {
 	for _, f := range fleets {
-		var nodes []*lab.Node
-		for i := range f.nodes {
-			n, err := s.lab.StartNode(ctx, s.consul, f.service, fmt.Sprintf("%s-%d", f.service, i), "1.0")
-			if err != nil {
-				return err
-			}
-			nodes = append(nodes, n)
+		nodes, err := s.lab.StartNodes(ctx, s.consul, f.service, "1.0", lab.Numbered(f.service+"-", 0, f.nodes)...)
+		if err != nil {
+			return err
 		}
 		s.nodes = append(s.nodes, nodes)
 	}
@@ -109,14 +105,7 @@ func (s *site) startClients(ctx context.Context) error {
 		}
 		s.client = append(s.client, client)
 	}
-	return lab.Until(ctx, 10*time.Second, "the clients send", func() error {
-		for _, c := range s.client {
-			if c.Progress().Requests == 0 {
-				return fmt.Errorf("%s has sent nothing", c.Name)
-			}
-		}
-		return nil
-	})
+	return lab.AllSend(ctx, s.client...)
 }
 
 // tearDown ends what setUp has begun besides processes.

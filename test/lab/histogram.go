@@ -1,4 +1,4 @@
-package main
+package lab
 
 import (
 	"fmt"
@@ -6,12 +6,12 @@ import (
 	"strings"
 )
 
-// bucket is one of a Prometheus histogram: how many samples were at most le.
-type bucket struct{ le, count float64 }
+// Bucket is one of a Prometheus histogram: how many samples were at most Le.
+type Bucket struct{ Le, Count float64 }
 
-// buckets reads a histogram without labels out of the text of /metrics. The
+// Buckets reads a histogram without labels out of the text of /metrics. The
 // last bucket, of all samples, has no bound and is left out.
-func buckets(metrics, name string) (all []bucket, total float64, err error) {
+func Buckets(metrics, name string) (all []Bucket, total float64, err error) {
 	for line := range strings.Lines(metrics) {
 		rest, found := strings.CutPrefix(line, name+`_bucket{le="`)
 		bound, value, ok := strings.Cut(rest, `"} `)
@@ -29,20 +29,20 @@ func buckets(metrics, name string) (all []bucket, total float64, err error) {
 		if err != nil {
 			return nil, 0, fmt.Errorf("metric %s: %w", name, err)
 		}
-		all = append(all, bucket{le, count})
+		all = append(all, Bucket{le, count})
 	}
 	return nil, 0, fmt.Errorf("metric %s: not there", name)
 }
 
-// bucketQuantile guesses a quantile as Prometheus does: samples are spread
+// Quantile guesses a quantile as Prometheus does: samples are spread
 // evenly in their bucket. Above the last bound it is that bound.
-func bucketQuantile(all []bucket, total, q float64) float64 {
+func Quantile(all []Bucket, total, q float64) float64 {
 	low, below := 0.0, 0.0
 	for _, b := range all {
-		if rank := q * total; b.count >= rank && b.count > below {
-			return low + (b.le-low)*(rank-below)/(b.count-below)
+		if rank := q * total; b.Count >= rank && b.Count > below {
+			return low + (b.Le-low)*(rank-below)/(b.Count-below)
 		}
-		low, below = b.le, b.count
+		low, below = b.Le, b.Count
 	}
 	return low
 }
