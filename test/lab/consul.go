@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/hashicorp/consul/api"
@@ -58,7 +59,7 @@ func (l *Lab) StartDatacenters(ctx context.Context, names ...string) ([]*Consul,
 	return all, Until(ctx, 30*time.Second, "the datacenters reach each other", func() error {
 		for _, c := range all {
 			for _, name := range names {
-				if _, _, err := c.Client.Catalog().Node(nodeName, (&api.QueryOptions{Datacenter: name}).WithContext(ctx)); err != nil {
+				if _, _, err := c.Client.Catalog().Node(ConsulNode, (&api.QueryOptions{Datacenter: name}).WithContext(ctx)); err != nil {
 					return err
 				}
 			}
@@ -80,8 +81,8 @@ func (l *Lab) NewConsul(port int) (*Consul, error) {
 	return c, nil
 }
 
-// nodeName is Consul's for the machine.
-const nodeName = "lab"
+// ConsulNode is Consul's name for the machine.
+const ConsulNode = "lab"
 
 // Restart starts it again at the same address, with no memory. It must have
 // ended.
@@ -92,24 +93,37 @@ func (c *Consul) Restart(ctx context.Context) error {
 	}
 	c.Process, err = c.lab.Start("consul", c.lab.programs.Consul, append([]string{
 		"agent", "-dev",
-		"-bind=127.0.0.1", "-client=127.0.0.1", "-log-level=warn", "-node=" + nodeName,
+		"-bind=127.0.0.1", "-client=127.0.0.1", "-log-level=warn", "-node=" + ConsulNode, "-hcl=disable_update_check = true",
 		"-http-port=" + strconv.Itoa(c.HTTPPort), "-server-port=" + strconv.Itoa(c.serverPort),
 		"-serf-lan-port=" + strconv.Itoa(c.serfPort), "-serf-wan-port=-1", "-dns-port=-1", "-grpc-port=-1",
 	}, slices.Concat(flags, c.Flags)...)...)
 	if err != nil {
 		return err
 	}
-	return Until(ctx, 30*time.Second, "consul has a leader", func() error {
+	return Until(ctx, time.Minute, "consul has a leader", func() error {
 		if !c.Running() {
 			return fmt.Errorf("it has ended:\n%s", c.Tail(10))
 		}
-		// From then on what is registered shows at once.
-		node, _, err := c.Client.Catalog().Node(nodeName, (&api.QueryOptions{}).WithContext(ctx))
-		if err == nil && node == nil {
-			err = errors.New("its own node is not in the catalog")
+		err := c.HasLeader(ctx)
+		if isHidden := func(flag string) bool { return strings.Contains(flag, `default_policy = "deny"`) }; err != nil || slices.ContainsFunc(c.Flags, isHidden) {
+			return err
+		}
+		// From then on what is registered shows at once, and there can be sessions.
+		checks, _, err := c.Client.Health().Node(ConsulNode, (&api.QueryOptions{}).WithContext(ctx))
+		if err == nil && !slices.ContainsFunc(checks, func(h *api.HealthCheck) bool { return h.CheckID == "serfHealth" }) {
+			err = errors.New("its own node has no check in the catalog")
 		}
 		return err
 	})
+}
+
+// HasLeader returns nil if it answers and has a leader.
+func (c *Consul) HasLeader(ctx context.Context) error {
+	leader, err := c.Client.Status().LeaderWithQueryOptions((&api.QueryOptions{}).WithContext(ctx))
+	if err == nil && leader == "" {
+		err = errors.New("it has no leader")
+	}
+	return err
 }
 
 // lists waits until Consul lists an instance of a service, the one that is meant, with this

@@ -16,6 +16,7 @@ import (
 	"github.com/pointsman/pointsman/sidecar/internal/catalog"
 	"github.com/pointsman/pointsman/sidecar/internal/consul"
 	"github.com/pointsman/pointsman/sidecar/internal/consultest"
+	"github.com/pointsman/pointsman/test/lab"
 )
 
 // twoDatacenters is an agent of dc1 that passes queries on to dc2 and dc3, and who
@@ -101,7 +102,7 @@ func TestDatacenters_InstancesOfTheOthers_AreBackups(t *testing.T) {
 	if !leavesOut("b.dc2", "another datacenter")(s) {
 		t.Errorf("got %+v, want the one of dc2 left out", s.Service("web").Rejected)
 	}
-	if got := d.OfOthers("web"); len(got) != 1 || !got[[2]string{"a.dc2", "test"}] {
+	if got := d.OfOthers("web"); len(got) != 1 || !got[[2]string{"a.dc2", lab.ConsulNode}] {
 		t.Errorf("of others: got %v, want the one of dc2 that is used", got)
 	}
 	d.inOther("a", func(r *api.AgentServiceRegistration) {
@@ -275,13 +276,13 @@ func withoutAgentRead(datacenter string) *func(http.ResponseWriter, *http.Reques
 		case "/v1/agent/self":
 			http.Error(w, "Permission denied", http.StatusForbidden)
 		case "/v1/agent/checks":
-			_, _ = w.Write([]byte(`{"c": {"Node": "test", "CheckID": "c"}}`))
-		case "/v1/catalog/node/test":
+			_, _ = w.Write([]byte(`{"c": {"Node": "lab", "CheckID": "c"}}`))
+		case "/v1/catalog/node/lab":
 			if datacenter == "" {
 				_, _ = w.Write([]byte("null"))
 				return true
 			}
-			_, _ = fmt.Fprintf(w, `{"Node": {"Node": "test", "Datacenter": %q}}`, datacenter)
+			_, _ = fmt.Fprintf(w, `{"Node": {"Node": "lab", "Datacenter": %q}}`, datacenter)
 		default:
 			return false
 		}

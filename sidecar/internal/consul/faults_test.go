@@ -216,7 +216,7 @@ func TestOneLineForEachTransition(t *testing.T) {
 		t.Fatal(err)
 	}
 	for line, want := range map[string]int{
-		"instances changed": 3, `invalid instance ignored: service=web instance="\"bad\" on \"test\"`: 1,
+		"instances changed": 3, `invalid instance ignored: service=web instance="\"bad\" on \"lab\"`: 1,
 		"invalid service meta ignored": 1, "Consul query failed": 1, "Consul query succeeded again": 1,
 	} {
 		if got := strings.Count(log.String(), line); got != want {

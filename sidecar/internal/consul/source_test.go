@@ -21,6 +21,7 @@ import (
 	"github.com/pointsman/pointsman/sidecar/internal/catalog"
 	"github.com/pointsman/pointsman/sidecar/internal/consul"
 	"github.com/pointsman/pointsman/sidecar/internal/consultest"
+	"github.com/pointsman/pointsman/test/lab"
 )
 
 // deadline bounds every wait for a fact; none takes it unless it fails.
@@ -253,7 +254,7 @@ func TestSourceFollowsCatalog(t *testing.T) {
 				r.Weights = &api.AgentWeights{Passing: 100, Warning: 10}
 			})
 			got := w.await("one", are("a=passing")).Service("web").Instances[0]
-			if got.Version != "1.0" || got.MaxConn != 9 || got.Weight != 100 || got.Addr.String() != "10.0.0.1:80" || got.Node != "test" || !got.Leaving.IsZero() {
+			if got.Version != "1.0" || got.MaxConn != 9 || got.Weight != 100 || got.Addr.String() != "10.0.0.1:80" || got.Node != lab.ConsulNode || !got.Leaving.IsZero() {
 				t.Errorf("instance = %+v, want it as registered", got)
 			}
 			w.register("a", func(r *api.AgentServiceRegistration) {
@@ -274,7 +275,7 @@ func TestSourceFollowsCatalog(t *testing.T) {
 			s := w.await("the good one", func(s catalog.Snapshot) bool {
 				return are("b=passing")(s) && len(s.Service("web").Rejected) == 1
 			})
-			if r := s.Service("web").Rejected[0]; r.ID != "a" || r.Node != "test" || !strings.Contains(r.Err.Error(), "service address") {
+			if r := s.Service("web").Rejected[0]; r.ID != "a" || r.Node != lab.ConsulNode || !strings.Contains(r.Err.Error(), "service address") {
 				t.Errorf("rejection = %+v, want a on test, for its service address", r)
 			}
 		},

@@ -9,11 +9,13 @@ import (
 	"testing"
 
 	"github.com/hashicorp/consul/api"
+
+	"github.com/pointsman/pointsman/test/lab"
 )
 
 // nodeName is the node that an agent's own registrations stand on, in the fake
 // and in the real one.
-const nodeName = "test"
+const nodeName = lab.ConsulNode
 
 // Fake is the part of Consul's HTTP API that this project uses: one agent with
 // a catalog, blocking queries and an index, and faults on request.

@@ -12,6 +12,7 @@ import (
 
 	"github.com/pointsman/pointsman/sidecar/internal/consultest"
 	"github.com/pointsman/pointsman/test/compat"
+	"github.com/pointsman/pointsman/test/lab"
 )
 
 // deadline bounds every case; none waits for it unless it fails.
@@ -144,7 +145,7 @@ func serviceWithoutChecks(t *testing.T, a *agent) {
 	if len(got[0].Checks) != 1 || got[0].Checks[0].CheckID != "serfHealth" {
 		t.Errorf("checks = %v, want the node's only", got[0].Checks)
 	}
-	if got := got[0].Node; got.Address != "127.0.0.1" || got.Node != "test" {
+	if got := got[0].Node; got.Address != "127.0.0.1" || got.Node != lab.ConsulNode {
 		t.Errorf("node = %q at %q, want test at 127.0.0.1", got.Node, got.Address)
 	}
 }
