@@ -85,7 +85,7 @@ var rules = []rule{
 
 	// The fakes, which only tests import.
 	{place: sidecar + "consultest/...", imports: append([]string{"test/lab/...", "test/proctest"}, core...), tests: []string{"test/compat"}},
-	{place: sidecar + "haproxytest/...", imports: append([]string{"test/lab/..."}, core...)},
+	{place: sidecar + "haproxytest/...", imports: append([]string{"test/lab/...", "test/proctest"}, core...)},
 
 	// What both halves need: leaves.
 	{place: "internal/credential", tests: fakes},

@@ -10,7 +10,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -232,14 +231,9 @@ func TestUpdateOldMaps_OneWorkerIsFrozen_TheOthersHaveWhatIsWanted(t *testing.T)
 		t.Fatalf("old workers: %v, %v", workers, err)
 	}
 	for i, pid := range workers {
-		if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
-			t.Fatal(err)
-		}
-		haproxytest.Until(t, "the worker has stopped", func() bool { return isStopped(pid) })
+		h.Freeze(pid)
 		err := h.client.UpdateOldMaps(t.Context(), h.file, route.Map{"api": strconv.Itoa(7 + i)})
-		if errCont := syscall.Kill(pid, syscall.SIGCONT); errCont != nil {
-			t.Fatal(errCont)
-		}
+		h.Thaw(pid)
 		if err == nil || !strings.Contains(err.Error(), fmt.Sprintf("old worker %d: ", pid)) {
 			t.Errorf("worker %d is frozen: got %v", pid, err)
 		}
@@ -267,10 +261,7 @@ func TestUpdateOldMaps_OneWorkerHangs_TheOthersDoNotWaitForIt(t *testing.T) {
 		t.Fatalf("old workers: %v, %v", workers, err)
 	}
 	for i, pid := range workers {
-		if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
-			t.Fatal(err)
-		}
-		haproxytest.Until(t, "the worker has stopped", func() bool { return isStopped(pid) })
+		h.Freeze(pid)
 		want, other, done := strconv.Itoa(7+i), workers[1-i], make(chan error, 1)
 		go func() { done <- h.client.UpdateOldMaps(t.Context(), h.file, route.Map{"api": want}) }()
 		haproxytest.Until(t, fmt.Sprintf("%d has it while %d hangs", other, pid), func() bool {
@@ -284,23 +275,9 @@ func TestUpdateOldMaps_OneWorkerHangs_TheOthersDoNotWaitForIt(t *testing.T) {
 			done <- err
 		default:
 		}
-		if err := syscall.Kill(pid, syscall.SIGCONT); err != nil {
-			t.Fatal(err)
-		}
+		h.Thaw(pid)
 		if err := <-done; err != nil {
 			t.Errorf("%d goes on: %v", pid, err)
 		}
 	}
-}
-
-// isStopped reports whether no thread of a process runs: a signal takes a moment.
-func isStopped(pid int) bool {
-	threads, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
-	for _, thread := range threads {
-		stat, _ := os.ReadFile(thread)
-		if _, state, _ := strings.Cut(string(stat), ") "); !strings.HasPrefix(state, "T") {
-			return false
-		}
-	}
-	return len(threads) > 0
 }

@@ -1,21 +1,22 @@
 package haproxytest
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/pointsman/pointsman/test/lab"
+	"github.com/pointsman/pointsman/test/proctest"
 )
 
 // patience bounds every wait for a process.
@@ -28,7 +29,7 @@ type Process struct {
 	binary  string
 	cmd     *exec.Cmd
 	exited  chan struct{} // closed once the master has ended
-	log     *lockedBuffer
+	log     proctest.Output
 	options Options
 }
 
@@ -65,7 +66,7 @@ func Prepare(tb testing.TB, o Options, config string) *Process {
 		tb.Fatalf("directory for HAProxy: %v", err)
 	}
 	tb.Cleanup(func() { _ = os.RemoveAll(dir) })
-	p := &Process{tb: tb, dir: dir, binary: Binary(tb), log: &lockedBuffer{}, options: o}
+	p := &Process{tb: tb, dir: dir, binary: Binary(tb), options: o}
 	p.WriteConfig(config)
 	return p
 }
@@ -100,12 +101,8 @@ func (p *Process) WriteConfig(config string) {
 }
 
 func (p *Process) head() string {
-	level := p.options.Level
-	if level == "" {
-		level = "admin"
-	}
 	return "global\n" +
-		"  stats socket " + p.Runtime() + " mode 600 level " + level + "\n" +
+		"  stats socket " + p.Runtime() + " mode 600 level " + cmp.Or(p.options.Level, "admin") + "\n" +
 		p.options.Global + "\n" +
 		"defaults\n" +
 		"  mode http\n" +
@@ -123,7 +120,7 @@ func (p *Process) Launch() {
 	}
 	p.cmd = exec.CommandContext(context.Background(), p.binary, args...) // ended by Stop
 	p.cmd.Dir = p.dir
-	p.cmd.Stdout, p.cmd.Stderr = p.log, p.log
+	p.cmd.Stdout, p.cmd.Stderr = &p.log, &p.log
 	p.cmd.WaitDelay = time.Second
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // the workers end with the group
 	if p.options.Network {
@@ -132,12 +129,12 @@ func (p *Process) Launch() {
 	if err := p.cmd.Start(); err != nil {
 		p.tb.Fatalf("start %s: %v", p.binary, err)
 	}
-	exited := make(chan struct{})
+	cmd, exited := p.cmd, make(chan struct{})
 	p.exited = exited
-	go func(cmd *exec.Cmd) {
+	go func() {
 		_ = cmd.Wait() // how it ended is of no interest, that it ended is
 		close(exited)
-	}(p.cmd)
+	}()
 	p.tb.Cleanup(p.Stop)
 	p.Until("HAProxy connected", func() bool {
 		select {
@@ -155,7 +152,11 @@ func (p *Process) Launch() {
 
 // Stop ends HAProxy and waits for it. It may be called more than once.
 func (p *Process) Stop() {
-	p.end(syscall.SIGTERM)
+	_ = p.cmd.Process.Signal(syscall.SIGTERM) // it may have ended by itself
+	select {
+	case <-p.exited:
+	case <-time.After(patience):
+	}
 	p.Kill()
 }
 
@@ -210,14 +211,6 @@ func (p *Process) signal(signal syscall.Signal, pids []int) {
 		if err := syscall.Kill(pid, signal); err != nil {
 			p.tb.Fatalf("%s to HAProxy's process %d: %v", signal, pid, err)
 		}
-	}
-}
-
-func (p *Process) end(signal syscall.Signal) {
-	_ = p.cmd.Process.Signal(signal) // it may have ended by itself
-	select {
-	case <-p.exited:
-	case <-time.After(patience):
 	}
 }
 
@@ -288,52 +281,12 @@ func (p *Process) Until(fact string, is func() bool) {
 // Until polls for a fact and fails the test if it does not come.
 func Until(tb testing.TB, fact string, is func() bool) {
 	tb.Helper()
-	for deadline := time.Now().Add(patience); !is(); {
-		if time.Now().After(deadline) {
-			tb.Fatalf("waited %s in vain until %s", patience, fact)
-		}
-		time.Sleep(5 * time.Millisecond) // between two looks at the fact
-	}
+	proctest.Until(tb, patience, fact, is)
 }
 
 // Send sends one line to a unix socket and gives all that comes back.
 func Send(path, line string, halfClose bool) (string, error) {
-	conn, err := net.DialTimeout("unix", path, patience) //nolint:noctx // bounded by its timeout
-	if err != nil {
-		return "", err
-	}
-	defer func() { _ = conn.Close() }()
-	if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
-		return "", err
-	}
-	if _, err := io.WriteString(conn, line+"\n"); err != nil {
-		return "", err
-	}
-	if half, ok := conn.(*net.UnixConn); ok && halfClose {
-		if err := half.CloseWrite(); err != nil {
-			return "", err
-		}
-	}
-	reply, err := io.ReadAll(conn)
-	return string(reply), err
-}
-
-// lockedBuffer collects a process's output.
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  strings.Builder
-}
-
-func (l *lockedBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *lockedBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
+	return lab.Ask(context.Background(), path, line, halfClose, patience)
 }
 
 // Check asks HAProxy whether its file is valid (`haproxy -c`).
