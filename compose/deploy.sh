@@ -12,9 +12,9 @@
 # up, by default 60; DEPLOY_MIN_HEALTHY is how many it must then stay up before an
 # old one is stopped, by default 10. DEPLOY_CANARY=25,50,100 gives the new version a part
 # of the traffic in steps (docs/guides/canary.md), each for DEPLOY_INTERVAL, by default 1m;
-# a version that has nodes is not deployed again then. DEPLOY_BLUE_GREEN=1 switches all of it
+# a version that has instances is not deployed again then. DEPLOY_BLUE_GREEN=1 switches all of it
 # at once (docs/guides/blue-green.md), after DEPLOY_PREVIEW at most, by default at once, and
-# keeps the old nodes for DEPLOY_KEEP, by default 1m. Other exit codes are those of `pointsman deploy`.
+# keeps the old instances for DEPLOY_KEEP, by default 1m. Other exit codes are those of `pointsman deploy`.
 #
 # The deployed version is written into the file of settings: .env, or the last that
 # COMPOSE_ENV_FILES names. Else the next `docker compose up` would bring the old
@@ -88,7 +88,7 @@ if [[ $# != 1 || ! $1 =~ ^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$ ]]; then
 	exit 2
 fi
 [[ -n $(docker compose ps --quiet --all api) ]] || {
-	note "there are no nodes; start the sample first: docker compose up -d --wait"
+	note "there are no instances; start the sample first: docker compose up -d --wait"
 	exit 1
 }
 work=$(mktemp -d)

@@ -278,7 +278,7 @@ func TestDeployCanary_GoodVersion_PromotedAndOldOnesStopped(t *testing.T) {
 	}
 	for _, words := range []string{
 		"canary running: 20% of the traffic for 1.1", "1.1 has 20% on lb0, 20% on lb1", "canary running: 50%", "1.1 has 50% on lb0, 50% on lb1",
-		"canary promoted: 100%", "0.00 % of ", "new nodes stayed live", "old nodes drained: 3 on 2 load balancers", "shop 1.1 deployed",
+		"canary promoted: 100%", "0.00 % of ", "new instances stayed live", "old instances drained: 3 on 2 load balancers", "shop 1.1 deployed",
 	} {
 		if !strings.Contains(out, words) {
 			t.Errorf("it does not say %q", words)

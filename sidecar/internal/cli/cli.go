@@ -26,7 +26,7 @@ const (
 	ExitFailure = 1 // it could not do what it was asked for
 	ExitUsage   = 2 // arguments or settings are wrong; nothing was done
 	ExitChanges = 3 // `plan --exit-code`: there is something to do; `status`: something is under way
-	ExitHalfway = 4 // `deploy`: it failed after old nodes were stopped, or new ones may run still
+	ExitHalfway = 4 // `deploy`: it failed after old instances were stopped, or new ones may run still
 
 	ExitDegraded    = 5 // `status`: an operator should look
 	ExitNotRunning  = 6 // `status`: HAProxy does not run, or cannot be read

@@ -21,41 +21,41 @@ func deployCommand(env Env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "deploy --service NAME --version VERSION (--start CMD --stop CMD | --compose SERVICE)",
 		Short: "Deploy a version of a service without failed requests",
-		Long: `Start the nodes of a new version, wait until they have been live on every load
-balancer for --min-healthy, stop the old nodes, and wait until they are drained
+		Long: `Start the instances of a new version, wait until they have been live on every load
+balancer for --min-healthy, stop the old instances, and wait until they are drained
 on every load balancer.
 
-If the new version does not become live, its nodes are stopped again and the old
-nodes are not touched. The error names the node, the check, its last output and
-the time waited. If new nodes are lost while old nodes stop, no further old node
+If the new version does not become live, its instances are stopped again and the old
+instances are not touched. The error names the instance, the check, its last output
+and the time waited. If new instances are lost while old ones stop, no further old one
 is stopped.
 
-A node is a running program that registers as one instance. Two shell commands or
-Docker Compose start and stop the nodes. A command runs once for each node and gets its
-data in environment variables (DEPLOY_VERSION, DEPLOY_INSTANCE and others; see
+An instance is a running program that registers itself in Consul. Two shell commands or
+Docker Compose start and stop the instances. A command runs once for each instance and
+gets its data in environment variables (DEPLOY_VERSION, DEPLOY_INSTANCE and others; see
 docs/deploy.md).
 
 The load balancers are the sidecars registered in Consul. Only this machine's
 Consul settings are used; the settings file may be missing.
 
-With --canary 5,25,50,100 the new nodes start with share 0. The sidecars then raise
+With --canary 5,25,50,100 the new instances start with share 0. The sidecars then raise
 their share in steps, each for --interval, and compare them with the old ones. Once
-they have all traffic the old nodes are stopped. A new version that is worse is
-aborted: its nodes are stopped again, the old ones have all traffic.
+they have all traffic the old instances are stopped. A new version that is worse is
+aborted: its instances are stopped again, the old ones have all traffic.
 
-With --blue-green the new nodes start without traffic, and can be looked at (setting
+With --blue-green the new instances start without traffic, and can be looked at (setting
 preview of a service). Then one change gives them all traffic on all load balancers.
-The old nodes run on for --keep: pointsman rollout undo gives them the traffic again,
+The old instances run on for --keep: pointsman rollout undo gives them the traffic again,
 rollout abort also has the new ones stopped.
 
 A lock in Consul keeps two deployments of a service apart. What happens is recorded
 there: deploy status, history and undo use it, and the page shows it.
 
-Exit codes: 0 deployed, 1 failed and the old nodes are not touched, 2 invalid
+Exit codes: 0 deployed, 1 failed and the old instances are not touched, 2 invalid
 arguments or settings, 3 the rollout of --canary is paused or replaced, or --blue-green
 was not switched or was undone, both versions run, 4 partially deployed: both versions
 may run, also if another deployment has taken the lock meanwhile, 5 the rollout was
-aborted, the old nodes are not touched and the new ones stopped again, 8 another
+aborted, the old instances are not touched and the new ones stopped again, 8 another
 deployment of the service is under way, nothing was done, 128+n interrupted by signal n:
 run the command again to continue.`,
 		Args: cobra.NoArgs,
@@ -116,7 +116,7 @@ func ended(r deploy.Result, caught *interrupt, screen *deployScreen) error {
 		if s := caught.signal(); s != 0 {
 			return &exitError{code: 128 + int(s)}
 		}
-		return &exitError{code: ExitHalfway} // the lock is lost: old nodes may have been stopped
+		return &exitError{code: ExitHalfway} // the lock is lost: old instances may have been stopped
 	case deploy.Failed:
 	}
 	return &exitError{code: ExitFailure}
@@ -207,22 +207,22 @@ type deployOptions struct {
 func (o *deployOptions) flags(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.StringVar(&o.service, "service", "", "service name in Consul (required)")
-	f.StringVar(&o.version, "version", "", "version to deploy, as new nodes register it (required)")
-	f.StringVar(&o.start, "start", "", "shell command that starts a node")
-	f.StringVar(&o.stop, "stop", "", "shell command that stops a node")
-	f.BoolVar(&o.once, "once", false, "run each command once for all nodes of a batch, not once per node")
+	f.StringVar(&o.version, "version", "", "version to deploy, as new instances register it (required)")
+	f.StringVar(&o.start, "start", "", "shell command that starts an instance")
+	f.StringVar(&o.stop, "stop", "", "shell command that stops an instance")
+	f.BoolVar(&o.once, "once", false, "run each command once for all instances of a batch, not once per instance")
 	f.StringVar(&o.compose, "compose", "", "Docker Compose service whose containers to start and stop, instead of --start and --stop")
 	f.StringVar(&o.variable, "compose-variable", "", "variable of the Compose file that holds the version (default: API_VERSION for a service api)")
 
 	f.StringVar(&o.pattern, "instance-pattern", "", "regular expression that the whole ID of an instance must match to be stopped or counted (default: the service's name, alone or followed by a digit, - or @ and letters, digits, _.:@+-)")
 	f.BoolVar(&o.foreign, "include-foreign", false, "also stop and count instances whose ID does not match the pattern or was not given to --start")
 
-	f.IntVar(&o.count, "count", 0, "number of nodes of the version after the deployment (default: the number of old ones)")
-	f.IntVar(&o.batch, "batch", 0, "number of nodes to start and stop at a time (default: all)")
-	f.BoolVar(&o.redeploy, "redeploy", false, "replace all nodes even if they already have this version")
-	f.DurationVar(&o.timeout, "timeout", time.Minute, "longest wait for new nodes to become live on every load balancer")
-	f.DurationVar(&o.minHealthy, "min-healthy", 10*time.Second, "how long new nodes must stay live on every load balancer before an old node is stopped")
-	f.DurationVar(&o.drainTimeout, "drain-timeout", 2*time.Minute, "longest wait for old nodes to be drained on every load balancer")
+	f.IntVar(&o.count, "count", 0, "number of instances of the version after the deployment (default: the number of old ones)")
+	f.IntVar(&o.batch, "batch", 0, "number of instances to start and stop at a time (default: all)")
+	f.BoolVar(&o.redeploy, "redeploy", false, "replace all instances even if they already have this version")
+	f.DurationVar(&o.timeout, "timeout", time.Minute, "longest wait for new instances to become live on every load balancer")
+	f.DurationVar(&o.minHealthy, "min-healthy", 10*time.Second, "how long new instances must stay live on every load balancer before an old instance is stopped")
+	f.DurationVar(&o.drainTimeout, "drain-timeout", 2*time.Minute, "longest wait for old instances to be drained on every load balancer")
 	f.DurationVar(&o.commandTimeout, "command-timeout", 2*time.Minute, "longest run time of a command before it is killed")
 
 	o.sidecarOptions.flags(f)

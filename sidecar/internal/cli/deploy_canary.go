@@ -35,12 +35,12 @@ func (o *canaryOptions) isShared() bool { return len(o.steps) > 0 || o.blueGreen
 
 func (o *canaryOptions) flags(cmd *cobra.Command) {
 	f := cmd.Flags()
-	f.IntSliceVar(&o.steps, "canary", nil, "shares of the new version in percent, ascending, the last 100, such as 5,25,50,100; old nodes are stopped after the last (default: all traffic as soon as it is live)")
+	f.IntSliceVar(&o.steps, "canary", nil, "shares of the new version in percent, ascending, the last 100, such as 5,25,50,100; old instances are stopped after the last (default: all traffic as soon as it is live)")
 	f.DurationVar(&o.interval, "interval", time.Minute, "with --canary: how long a step lasts, at least; 1s to 168h")
 	f.BoolVar(&o.isCompared, "analysis", true, "with --canary: compare the new version with the old one by HAProxy's counters, and abort it where it is worse; =false: a step ends with its interval")
-	f.BoolVar(&o.blueGreen, "blue-green", false, "start the new nodes without traffic, then switch all traffic to them by one change; old nodes are stopped after --keep")
-	f.DurationVar(&o.keep, "keep", 10*time.Minute, "with --blue-green: how long the old nodes run after the switch, to go back to by pointsman rollout undo")
-	f.DurationVar(&o.preview, "preview", 0, "with --blue-green: how long pointsman rollout promote is waited for, which switches; 0s: switch as soon as the new nodes have been ready for --min-healthy")
+	f.BoolVar(&o.blueGreen, "blue-green", false, "start the new instances without traffic, then switch all traffic to them by one change; old instances are stopped after --keep")
+	f.DurationVar(&o.keep, "keep", 10*time.Minute, "with --blue-green: how long the old instances run after the switch, to go back to by pointsman rollout undo")
+	f.DurationVar(&o.preview, "preview", 0, "with --blue-green: how long pointsman rollout promote is waited for, which switches; 0s: switch as soon as the new instances have been ready for --min-healthy")
 	f.DurationVar(&o.pauseTimeout, "pause-timeout", 30*time.Minute, "with --canary: how long a paused rollout is waited for, to be resumed, promoted or aborted")
 }
 
@@ -61,7 +61,7 @@ func (o *canaryOptions) check(cmd *cobra.Command, batch int, isRedeploy bool) (e
 		errs = append(errs, fmt.Errorf("--pause-timeout %s: must be 0s or more", o.pauseTimeout))
 	}
 	if batch > 0 {
-		errs = append(errs, errors.New("--canary: cannot be combined with --batch: all new nodes start before the first step"))
+		errs = append(errs, errors.New("--canary: cannot be combined with --batch: all new instances start before the first step"))
 	}
 	if isRedeploy {
 		errs = append(errs, errors.New("--canary: cannot be combined with --redeploy: a rollout tells versions apart"))
@@ -82,7 +82,7 @@ func (o *canaryOptions) checkBlueGreen(cmd *cobra.Command, batch int, isRedeploy
 		errs = append(errs, errors.New("--blue-green: cannot be combined with --canary: it has no steps"))
 	}
 	if batch > 0 {
-		errs = append(errs, errors.New("--blue-green: cannot be combined with --batch: all new nodes start before the switch"))
+		errs = append(errs, errors.New("--blue-green: cannot be combined with --batch: all new instances start before the switch"))
 	}
 	if isRedeploy {
 		errs = append(errs, errors.New("--blue-green: cannot be combined with --redeploy: a rollout tells versions apart"))
@@ -167,7 +167,7 @@ func (c *canaryRollout) Prepare(ctx context.Context, stable string, again bool) 
 		}
 		shares[stable], shares[c.version] = 100, 0
 		if len(shares) > rollout.MaxVersions {
-			return nil, fmt.Errorf("%d versions would have a share, want at most %d: `pointsman rollout end %s` forgets them%s; those with share 0 get traffic then, so stop their nodes first",
+			return nil, fmt.Errorf("%d versions would have a share, want at most %d: `pointsman rollout end %s` forgets them%s; those with share 0 get traffic then, so stop their instances first",
 				len(shares), rollout.MaxVersions, catalog.Printable(c.service), beforeEnd(d))
 		}
 		if isOwn && d.State == rollout.Paused && maps.Equal(shares, d.Shares) {
@@ -313,7 +313,7 @@ func commas(steps []int) string {
 	return strings.Trim(strings.ReplaceAll(fmt.Sprint(steps), " ", ","), "[]")
 }
 
-// mayDeploy refuses a deployment that a rollout is in the way of: its new nodes would get
+// mayDeploy refuses a deployment that a rollout is in the way of: its new instances would get
 // no traffic, or more than the rollout gives them. Where that cannot be known, the
 // deployment finds out itself.
 func mayDeploy(ctx context.Context, cfg config.Config, o *deployOptions, screen *deployScreen) error {
@@ -337,7 +337,7 @@ func mayDeploy(ctx context.Context, cfg config.Config, o *deployOptions, screen 
 	case isWalking(d):
 		return failure(fmt.Errorf("deploy %s: %w; `pointsman deploy --canary` goes on with that of its version", catalog.Printable(o.service), underWay(d)))
 	case isListed && share == 0:
-		return failure(fmt.Errorf("deploy %s: its rollout gives %s no share of the traffic (%s: %s, by %s at %s), so new nodes would not become live: give --canary 5,25,50,100 or --blue-green, or run `pointsman rollout end %s` first%s",
+		return failure(fmt.Errorf("deploy %s: its rollout gives %s no share of the traffic (%s: %s, by %s at %s), so new instances would not become live: give --canary 5,25,50,100 or --blue-green, or run `pointsman rollout end %s` first%s",
 			catalog.Printable(o.service), catalog.Printable(o.version), d.State, d.SharesText(), catalog.Printable(d.ModifiedBy), d.ModifiedAt.Format(time.RFC3339), catalog.Printable(o.service), beforeEnd(d)))
 	}
 	return nil

@@ -48,7 +48,7 @@ func TestDeploy_AnotherIsUnderWay_ExitsLockedAndDoesNothing(t *testing.T) {
 	}
 	code, _, stderr := s.run(nil, "--start", "exit 3", "--stop", "true")
 	want := `pointsman: deploy api: another deployment is under way: version "1.2", started by "ann@b1" at 2026-11-29T12:00:00Z`
-	if code != ExitLocked || !strings.Contains(stderr, want) || strings.Contains(stderr, "starting nodes") {
+	if code != ExitLocked || !strings.Contains(stderr, want) || strings.Contains(stderr, "starting instances") {
 		t.Errorf("got %d, %q; want %d and %q", code, stderr, ExitLocked, want)
 	}
 	if code, out, _ := s.about("status"); code != ExitChanges || !strings.Contains(out, "api 1.2  under way, ") {
@@ -76,7 +76,7 @@ func TestDeploy_Recorded_StatusHistoryAndUndo(t *testing.T) {
 		t.Fatalf("deploy: %d %q", code, errs)
 	}
 	code, out, _ := s.about("status")
-	for _, want := range []string{"api 1.0 → 1.1  partially deployed, ", "@h at ", "  ✓ check: ", "  ✓ wait until live: 1 of 1.1 on every load balancer", "  ✗ stop: 1 old nodes, 0 left after", "  lb0  live 1 of 1", `  ! stop "api-0": stop api-0: exit status 5`} {
+	for _, want := range []string{"api 1.0 → 1.1  partially deployed, ", "@h at ", "  ✓ check: ", "  ✓ wait until live: 1 of 1.1 on every load balancer", "  ✗ stop: 1 old instances, 0 left after", "  lb0  live 1 of 1", `  ! stop "api-0": stop api-0: exit status 5`} {
 		if !strings.Contains(out, want) {
 			t.Errorf("status has no %q:\n%s", want, out)
 		}
@@ -110,7 +110,7 @@ func TestDeployStatus_HostileRecord_PrintedAsText(t *testing.T) {
 	d := daemon.OneDeployment{Deployment: history.Deployment{
 		Service: "api", Version: "\x1b[2J", OldVersion: "1.0", By: "ann\x1b[2J", Started: noon, Count: 3,
 		Steps: []deploy.Step{
-			{Name: "start", Detail: "3 nodes of 1.1", Started: noon, Ended: noon.Add(1500 * time.Millisecond)},
+			{Name: "start", Detail: "3 instances of 1.1", Started: noon, Ended: noon.Add(1500 * time.Millisecond)},
 			{Name: "wait\x1b[2J", Started: noon, Deadline: noon.Add(time.Minute), AtDeadline: "x\x1b[2J"},
 		},
 		LoadBalancers: []deploy.Bar{{Name: "lb0", Live: 3, Want: 3, Drained: 1, Of: 3, Waits: "api-1 on lb0: not drained: 2 sessions\x1b[2J"}},
@@ -119,7 +119,7 @@ func TestDeployStatus_HostileRecord_PrintedAsText(t *testing.T) {
 	var b strings.Builder
 	writeDeployments(&b, daemon.Deployments{Services: []daemon.ServiceDeployments{{Service: "api", Deployments: []daemon.OneDeployment{d}}}}, noon.Add(4*time.Second), true)
 	want := `api 1.0 → "\x1b[2J"  under way, 4.0s, by ann·[2J at 2026-11-29T12:00:00Z
-  ✓ start: 3 nodes of 1.1  1.5s
+  ✓ start: 3 instances of 1.1  1.5s
   … wait·[2J:   4.0s, until 12:01:00, then: x·[2J
   lb0  live 3 of 3, drained 1 of 3, waits: api-1 on lb0: not drained: 2 sessions·[2J
   ! y·[2J

@@ -89,7 +89,7 @@ func (o *deployOptions) order() (deploy.Order, error) {
 	case err != nil:
 		return order, fmt.Errorf("--instance-pattern: %w", err)
 	case o.compose == "" && !o.foreign && !order.Pattern.MatchString(order.NodeID(0)):
-		return order, fmt.Errorf("--instance-pattern %s: does not match the IDs of new nodes, such as %s, so the next deployment could not stop them", o.pattern, order.NodeID(0))
+		return order, fmt.Errorf("--instance-pattern %s: does not match the IDs of new instances, such as %s, so the next deployment could not stop them", o.pattern, order.NodeID(0))
 	}
 	return order, nil
 }

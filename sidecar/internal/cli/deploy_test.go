@@ -119,7 +119,7 @@ func TestDeployRefusesWhatCannotBe(t *testing.T) {
 		"half an address":       {append([]string{"--load-balancer", "lb0"}, commands...), `--load-balancer "lb0": want NAME=ADDRESS`},
 		"half a certificate":    {append([]string{"--sidecar-cert-file", "/c"}, commands...), "want both or none"},
 		"a broken pattern":      {append([]string{"--instance-pattern", "["}, commands...), "--instance-pattern: error parsing regexp"},
-		"a pattern for others":  {append([]string{"--instance-pattern", "web-.*"}, commands...), "--instance-pattern web-.*: does not match the IDs of new nodes, such as api-1.1-"},
+		"a pattern for others":  {append([]string{"--instance-pattern", "web-.*"}, commands...), "--instance-pattern web-.*: does not match the IDs of new instances, such as api-1.1-"},
 		"no healthy time":       {append([]string{"--min-healthy", "-1s"}, commands...), "--min-healthy -1s: must be 0s or more"},
 		"an unknown flag":       {append([]string{"--bach", "1"}, commands...), "--bach"},
 		"a bad setting":         {append([]string{"--log-level", "loud"}, commands...), "must be trace, debug"},
@@ -168,7 +168,7 @@ func TestDeploySaysWhatFailed(t *testing.T) {
 	s := newDeployScene(t, api.Access{})
 	s.node("api-0", "1.0")
 	code, stdout, stderr := s.run(nil, commands...)
-	if code != ExitFailure || stdout != "" || !strings.Contains(stderr, "start 0: exit status 3, after 0.") || !strings.Contains(stderr, "api 1.1 not deployed; old nodes not touched") {
+	if code != ExitFailure || stdout != "" || !strings.Contains(stderr, "start 0: exit status 3, after 0.") || !strings.Contains(stderr, "api 1.1 not deployed; old instances not touched") {
 		t.Errorf("got exit code %d, %q, %q", code, stdout, stderr)
 	}
 }

@@ -37,7 +37,7 @@ func (d *Deployment) switchOver(ctx context.Context, begun Rollout) error {
 	d.say("switched to %s by %s", d.Version, Quote(r.By))
 	watched, end := d.whilePromoted(ctx)
 	defer end()
-	err = d.awaitView(watched, Step{Name: "switch", Detail: fmt.Sprintf("all traffic for %s on every load balancer", d.Version), AtDeadline: "no old node is stopped: exit code 4"}, d.lacksNew)
+	err = d.awaitView(watched, Step{Name: "switch", Detail: fmt.Sprintf("all traffic for %s on every load balancer", d.Version), AtDeadline: "no old instance is stopped: exit code 4"}, d.lacksNew)
 	if err != nil && watched.Err() != nil {
 		return context.Cause(watched)
 	}
@@ -125,8 +125,8 @@ func (d *Deployment) keepWarm(ctx context.Context) error {
 	if left <= 0 {
 		return nil
 	}
-	d.step(Step{Name: "keep", Detail: "the old nodes run without traffic", AtDeadline: "the old nodes are stopped"}, left)
-	d.say("old nodes kept for %s: pointsman rollout undo %s gives them all traffic again", seconds(left), d.Service)
+	d.step(Step{Name: "keep", Detail: "the old instances run without traffic", AtDeadline: "the old instances are stopped"}, left)
+	d.say("old instances kept for %s: pointsman rollout undo %s gives them all traffic again", seconds(left), d.Service)
 	watched, end := d.whilePromoted(ctx)
 	defer end()
 	if !wait(watched, left) {

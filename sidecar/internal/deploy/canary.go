@@ -184,7 +184,7 @@ func (d *Deployment) giveUp(ctx context.Context, err error) error {
 	isExplained := errors.Is(err, errNotLive)
 	reason := err.Error()
 	if isExplained {
-		reason = "the new nodes did not become live"
+		reason = "the new instances did not become live"
 	}
 	r, failed := insist(ctx, d.Timeout, func(ctx context.Context) (Rollout, error) { return d.Canary.Abort(ctx, reason) })
 	switch {
@@ -240,13 +240,13 @@ func (d *Deployment) whilePromoted(ctx context.Context) (_ context.Context, end 
 // have the traffic on every load balancer; else it leaves them and says so. It gives
 // back the error, or a worse one.
 func (d *Deployment) takeBackCanary(ctx context.Context, err error) error {
-	left := d.awaitView(ctx, Step{Name: "wait for the old version", Detail: "it has all traffic on every load balancer", AtDeadline: "the new nodes are left running: exit code 4"}, d.lacksOld)
+	left := d.awaitView(ctx, Step{Name: "wait for the old version", Detail: "it has all traffic on every load balancer", AtDeadline: "the new instances are left running: exit code 4"}, d.lacksOld)
 	switch {
 	case ctx.Err() != nil:
 		return context.Cause(ctx)
 	case left != nil:
 		d.undo = true
-		return errors.Join(err, left, errors.New("the new nodes are left running: stop them when every load balancer has the old version only"))
+		return errors.Join(err, left, errors.New("the new instances are left running: stop them when every load balancer has the old version only"))
 	}
 	clear(d.baseline) // those of a run before as well: the rollout is theirs
 	d.takeBack(ctx)
@@ -270,16 +270,16 @@ func (d *Deployment) howToGoOn() {
 	switch o := d.result.Outcome; {
 	case o == Deployed, o == Already:
 	case d.aborted && d.touched:
-		say("%s keeps share 0, and old nodes were told to stop: deploy %s again, or %s with %s", d.Version, safeOr(d.result.OldVersion, "the old version"), d.Version, d.flag())
+		say("%s keeps share 0, and old instances were told to stop: deploy %s again, or %s with %s", d.Version, safeOr(d.result.OldVersion, "the old version"), d.Version, d.flag())
 	case d.aborted:
 		say("%s keeps share 0: deploy it again with %s, or without after: pointsman rollout end %s", d.Version, d.flag(), d.Service)
 		if slices.ContainsFunc(d.result.New, func(s Standing) bool { return !s.Leaving }) {
-			say("nodes of %s run without traffic: stop them, or go on with them by the same command", d.Version)
+			say("instances of %s run without traffic: stop them, or go on with them by the same command", d.Version)
 		}
 	case d.switched && !d.touched && o != Paused:
-		say("%s has all traffic and the old nodes run: run the command again to go on, or go back by: pointsman rollout abort %s", d.Version, d.Service)
+		say("%s has all traffic and the old instances run: run the command again to go on, or go back by: pointsman rollout abort %s", d.Version, d.Service)
 	case d.BlueGreen != nil:
-		say("both versions run: see pointsman rollout status %s; run the command again to go on and switch to %s, or end it by rollout abort %s and stop its nodes", d.Service, d.Version, d.Service)
+		say("both versions run: see pointsman rollout status %s; run the command again to go on and switch to %s, or end it by rollout abort %s and stop its instances", d.Service, d.Version, d.Service)
 	case !d.switched, o == Paused:
 		say("the rollout stands in Consul and sidecars move it while it is running: see pointsman rollout status %s, end it by rollout abort, or run the command again to go on", d.Service)
 	}

@@ -24,7 +24,7 @@ func TestCanary_AbortedButOldOnesTakeNoTraffic_NewOnesLeftAndNamed(t *testing.T)
 		})
 		w.least = 0
 		got := w.deploy(t.Context(), order(func(o *Order) { o.Timeout = 8 * time.Second }))
-		w.mustBe(got, Halfway, "lb0 has no node of the old version that takes traffic", "the new nodes are left running", "api-1.1-xyz-0 runs", "nodes of 1.1 run without traffic: stop them")
+		w.mustBe(got, Halfway, "lb0 has no instance of the old version that takes traffic", "the new instances are left running", "api-1.1-xyz-0 runs", "instances of 1.1 run without traffic: stop them")
 		w.mustCall("start 1 of 1", "rollout starts")
 	})
 }
@@ -135,7 +135,7 @@ func TestCanary_AbortedAndALoadBalancerHasCome_NewOnesLeft(t *testing.T) {
 			}
 		}
 		got := w.deploy(t.Context(), order(func(o *Order) { o.Timeout = 8 * time.Second }))
-		w.mustBe(got, Halfway, "lb9 has no node of the old version that takes traffic")
+		w.mustBe(got, Halfway, "lb9 has no instance of the old version that takes traffic")
 		w.mustRun(map[string]int{"1.0": 1, "1.1": 1})
 	})
 }

@@ -31,7 +31,7 @@ func TestCanary_TakenUpAndNodeDoesNotComeUp_Aborted(t *testing.T) {
 		r.goTo(5)
 		w.stopTakes = 100 * time.Millisecond // Consul still lists what has stopped
 		got := w.deploy(t.Context(), order())
-		w.mustBe(got, Aborted, "lb0 has 1 of 2 of 1.1 live", "the rollout was aborted: the new nodes did not become live")
+		w.mustBe(got, Aborted, "lb0 has 1 of 2 of 1.1 live", "the rollout was aborted: the new instances did not become live")
 		w.mustCall("start 1 of 2", "stop api-1.1-xyz-1 undo=true last=false missing=0", "stop api-1.1-before-0 undo=true last=false missing=0")
 		w.mustRun(map[string]int{"1.0": 2})
 	})
@@ -64,7 +64,7 @@ func TestCanary_TakenUpAndPromotedMeanwhile_OldOnesKept(t *testing.T) {
 		r.is.State = Walking
 		r.goTo(5)
 		w.after(15*time.Second, func() { r.goTo(100) })
-		w.mustBe(w.deploy(t.Context(), order()), Halfway, "lb0 has 1 of 2 of 1.1 live", "1.1 has all traffic and the old nodes run")
+		w.mustBe(w.deploy(t.Context(), order()), Halfway, "lb0 has 1 of 2 of 1.1 live", "1.1 has all traffic and the old instances run")
 		w.mustCall("start 1 of 2", "stop api-1.1-xyz-1 undo=true last=false missing=0")
 	})
 }

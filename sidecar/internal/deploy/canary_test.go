@@ -33,7 +33,7 @@ func TestCanary_Aborted_NewOnesStoppedAndOldOnesNot(t *testing.T) {
 		r := newRollout(w, 5, 50, 100)
 		r.ends[50] = RolloutAborted
 		got := w.deploy(t.Context(), order())
-		w.mustBe(got, Aborted, `the rollout was aborted by "ann@ops1": "by this test"`, "pointsman rollout end api", "old nodes not touched")
+		w.mustBe(got, Aborted, `the rollout was aborted by "ann@ops1": "by this test"`, "pointsman rollout end api", "old instances not touched")
 		w.mustRun(map[string]int{"1.0": 2})
 		if len(got.Undone) != 2 || len(got.Stopped) != 0 || r.ended {
 			t.Errorf("got %+v, ended %v", got, r.ended)
@@ -76,7 +76,7 @@ func TestCanary_NewOnesDoNotBecomeHealthy_AbortedBeforeTheFirstStep(t *testing.T
 		r := newRollout(w, 5, 100)
 		w.mustBe(w.deploy(t.Context(), order()), Failed, "lb0 has 0 of 2 of 1.1 live")
 		w.mustRun(map[string]int{"1.0": 2})
-		if fmt.Sprint(r.aborts) != "[the new nodes did not become live]" {
+		if fmt.Sprint(r.aborts) != "[the new instances did not become live]" {
 			t.Errorf("aborts: %v", r.aborts)
 		}
 	})
@@ -141,7 +141,7 @@ func TestCanary_AbortedAndNewOnesNotStopped_ExitCodeSaysSo(t *testing.T) {
 		w := newWorld(t, "1.0", 1, "lb0")
 		newRollout(w, 5, 50, 100).ends[5] = RolloutAborted
 		w.stopFail["api-1.1-xyz-0"] = errors.New("exit status 1")
-		w.mustBe(w.deploy(t.Context(), order()), Halfway, `the rollout was aborted by "ann@ops1"`, "stop after failure: ", "nodes of 1.1 run without traffic: stop them")
+		w.mustBe(w.deploy(t.Context(), order()), Halfway, `the rollout was aborted by "ann@ops1"`, "stop after failure: ", "instances of 1.1 run without traffic: stop them")
 	})
 }
 

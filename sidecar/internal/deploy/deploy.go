@@ -265,8 +265,8 @@ func (d *Deployment) start(ctx context.Context, listing Listing, n int) error {
 		Service: d.Service, Version: d.Version, OldVersion: safe(d.fleet.oldVersion(listing)),
 		Total: d.fleet.count, First: d.fleet.first, IDs: d.proposed,
 	}
-	d.say("starting nodes: %d", n)
-	d.step(Step{Name: "start", Detail: fmt.Sprintf("%d nodes of %s", n, d.Version)}, 0)
+	d.say("starting instances: %d", n)
+	d.step(Step{Name: "start", Detail: fmt.Sprintf("%d instances of %s", n, d.Version)}, 0)
 	d.fleet.started(n)
 	d.result.Started += n
 	return d.Nodes.Start(ctx, s)

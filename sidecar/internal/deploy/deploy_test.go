@@ -77,11 +77,11 @@ func TestWaves(t *testing.T) {
 			"start 2 of 3", "stop old-0,old-1 undo=false last=false missing=0",
 			"start 1 of 3", "stop old-2 undo=false last=true missing=0",
 		}},
-		{"to more nodes", order(batch(2), count(5)), []string{
+		{"to more instances", order(batch(2), count(5)), []string{
 			"start 2 of 5", "start 2 of 5", "stop old-0,old-1 undo=false last=false missing=0",
 			"start 1 of 5", "stop old-2 undo=false last=true missing=0",
 		}},
-		{"to fewer nodes", order(count(1)), []string{"start 1 of 1", "stop old-0,old-1,old-2 undo=false last=true missing=0"}},
+		{"to fewer instances", order(count(1)), []string{"start 1 of 1", "stop old-0,old-1,old-2 undo=false last=true missing=0"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -101,7 +101,7 @@ func TestAVersionThatNeverBecomesHealthyIsTakenBack(t *testing.T) {
 		r := w.deploy(t.Context(), order())
 		w.mustBe(r, Failed, "lb0 has 0 of 2 of 1.1 live", "lb1 has 0 of 2",
 			`"api-1.1-xyz-0": check "http" is critical, its last output "HTTP GET: 500\x1b[2J", after 20.3s`, `"api-1.1-xyz-1" on lb1: phase down, HAProxy's check "L7STS 404: GET /healthz → 404"`,
-			"api 1.1 not deployed; old nodes not touched")
+			"api 1.1 not deployed; old instances not touched")
 		w.mustRun(map[string]int{"1.0": 2})
 		w.mustCall("start 2 of 2", "stop api-1.1-xyz-0,api-1.1-xyz-1 undo=true last=false missing=0")
 		if len(r.Undone) != 2 || len(r.Stopped) != 0 {
@@ -371,7 +371,7 @@ func TestTheSameVersionThatDoesNotComeUpAgain(t *testing.T) {
 func TestTheFirstDeployment(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, "1.0", 0, "lb0")
-		w.mustBe(w.deploy(t.Context(), order()), Refused, "no instances of api: give the number of nodes with --count")
+		w.mustBe(w.deploy(t.Context(), order()), Refused, "no instances of api: give the number of instances with --count")
 		w.mustBe(w.deploy(t.Context(), order(count(2))), Deployed)
 		w.mustRun(map[string]int{"1.1": 2})
 	})
@@ -427,7 +427,7 @@ func TestAnInterruptedDeploymentInBatchesWantsToKnowHowManyThereAreToBe(t *testi
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, "1.0", 2, "lb0")
 		w.add("new-0", "1.1", time.Now())
-		w.mustBe(w.deploy(t.Context(), order(batch(1))), Refused, "give the number of nodes with --count")
+		w.mustBe(w.deploy(t.Context(), order(batch(1))), Refused, "give the number of instances with --count")
 		w.mustCall()
 	})
 }

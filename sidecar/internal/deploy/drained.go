@@ -23,7 +23,7 @@ func (d *Deployment) awaitDrained(ctx context.Context, list []Instance, now List
 		return nil
 	}
 	begun := time.Now()
-	d.step(Step{Name: "wait until drained", Detail: fmt.Sprintf("%d old nodes on every load balancer", len(list)), AtDeadline: atDrainDeadline}, d.DrainTimeout)
+	d.step(Step{Name: "wait until drained", Detail: fmt.Sprintf("%d old instances on every load balancer", len(list)), AtDeadline: atDrainDeadline}, d.DrainTimeout)
 	within, cancel := context.WithTimeout(ctx, d.DrainTimeout)
 	defer cancel()
 	_ = d.refresh(within) // those that are known are asked in any case

@@ -91,7 +91,7 @@ func (f *fleet) setCount(listing Listing, staying int) error {
 	case f.order.Count > 0:
 		f.count = f.order.Count
 	case old > 0 && staying > 0 && f.order.Batch > 0:
-		return fmt.Errorf("%w: %d instances of %s and %d old ones are running, as after an interrupted deployment in batches: give the number of nodes with --count",
+		return fmt.Errorf("%w: %d instances of %s and %d old ones are running, as after an interrupted deployment in batches: give the number of instances with --count",
 			ErrUsage, staying, f.order.Version, old)
 	case old > 0 && staying > 0:
 		// All new ones start before an old one stops.
@@ -105,7 +105,7 @@ func (f *fleet) setCount(listing Listing, staying int) error {
 		f.count = f.order.Size
 	}
 	if f.count == 0 {
-		err := fmt.Errorf("%w: no instances of %s: give the number of nodes with --count", ErrUsage, f.order.Service)
+		err := fmt.Errorf("%w: no instances of %s: give the number of instances with --count", ErrUsage, f.order.Service)
 		if foreign := f.foreign(listing); len(foreign) > 0 {
 			err = fmt.Errorf("%w; %s not match the pattern %s (--instance-pattern)", err, quoteInstances(foreign, "does", "do"), f.order.Pattern)
 		}

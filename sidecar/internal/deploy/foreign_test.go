@@ -103,7 +103,7 @@ func TestForeign_NewVersionUnderAnotherID_NotCountedAndNamed(t *testing.T) {
 		w := newWorld(t, "1.0", 1, "lb0")
 		w.ownIDs = true
 		r := w.deploy(t.Context(), order())
-		w.mustBe(r, Failed, `"own-0" has registered since, as version "1.1", but is not one of the started nodes`)
+		w.mustBe(r, Failed, `"own-0" has registered since, as version "1.1", but is not one of the started instances`)
 		if got := foreignIDs(r); got != "own-0" {
 			t.Errorf("foreign: got %s, want own-0", got)
 		}

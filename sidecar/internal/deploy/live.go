@@ -35,11 +35,11 @@ func (d *Deployment) awaitLive(ctx context.Context, minHealthy time.Duration) er
 				d.fleet.goal, d.Version, balancers(d.board.bars()), seconds(time.Since(begun)), seconds(minHealthy))
 		}
 		if minHealthy > 0 {
-			next := "the old nodes are stopped"
+			next := "the old instances are stopped"
 			if d.fleet.unshared {
 				next = "the new version gets its traffic"
 			}
-			d.step(Step{Name: "watch", Detail: fmt.Sprintf("the new nodes must stay live for %s", seconds(minHealthy)), AtDeadline: next}, minHealthy)
+			d.step(Step{Name: "watch", Detail: fmt.Sprintf("the new instances must stay live for %s", seconds(minHealthy)), AtDeadline: next}, minHealthy)
 		}
 		steady, err := d.hold(holding, minHealthy)
 		gone, isLost := errors.AsType[*lostError](err)
@@ -47,7 +47,7 @@ func (d *Deployment) awaitLive(ctx context.Context, minHealthy time.Duration) er
 		case err == nil:
 			d.steady = steady
 			if minHealthy > 0 {
-				d.say("new nodes stayed live")
+				d.say("new instances stayed live")
 			}
 			return nil
 		case ctx.Err() != nil:
@@ -183,12 +183,12 @@ func (d *Deployment) explainStrays(listing Listing) {
 	for _, i := range foreign[:min(len(foreign), maxExplained)] {
 		reason := fmt.Sprintf("%s has registered since, as version %s", Quote(i.ID), Quote(i.Version))
 		if i.Version == d.Version {
-			reason += ", but is not one of the started nodes: a new node registers under its DEPLOY_INSTANCE (or see --include-foreign)"
+			reason += ", but is not one of the started instances: a new instance registers under its DEPLOY_INSTANCE (or see --include-foreign)"
 		}
 		d.problem(Problem{Instance: i.ID, Reason: reason})
 	}
 	for _, i := range inPlace[:min(len(inPlace), maxExplained)] {
-		d.problem(Problem{Instance: i.ID, Reason: fmt.Sprintf("%s replaced an old instance under the same ID: a new node needs its own ID", Quote(i.ID))})
+		d.problem(Problem{Instance: i.ID, Reason: fmt.Sprintf("%s replaced an old instance under the same ID: a new instance needs its own ID", Quote(i.ID))})
 	}
 }
 

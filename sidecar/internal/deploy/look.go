@@ -58,7 +58,7 @@ func (d *Deployment) learn(ctx context.Context, listing Listing) error {
 	}
 	nodes, err := d.Nodes.Started(ctx, list)
 	if err != nil {
-		return fmt.Errorf("which of the new instances are nodes that were started: %w", err)
+		return fmt.Errorf("which of the new instances were started by this deployment: %w", err)
 	}
 	d.fleet.learn(list, nodes)
 	return nil

@@ -106,9 +106,9 @@ func (r Result) Summary() string {
 	case Already:
 		return fmt.Sprintf("%s already deployed: %d live on %s; no changes made", what, r.Count, balancers(r.LoadBalancers))
 	case Failed, Refused:
-		return what + " not deployed; old nodes not touched"
+		return what + " not deployed; old instances not touched"
 	case Aborted:
-		return what + " aborted; old nodes not touched: " + r.standing()
+		return what + " aborted; old instances not touched: " + r.standing()
 	case Paused:
 		return what + " not promoted yet: " + r.standing()
 	case Halfway:
@@ -122,14 +122,14 @@ func (r Result) Summary() string {
 // standing says what runs now.
 func (r Result) standing() string {
 	if r.New == nil && r.Old == nil {
-		return "running nodes unknown, because Consul does not answer"
+		return "running instances unknown, because Consul does not answer"
 	}
 	return fmt.Sprintf("new version: %s; old version: %s", names(r.New), names(r.Old))
 }
 
 func names(list []Standing) string {
 	if len(list) == 0 {
-		return "no node runs"
+		return "no instance runs"
 	}
 	out := make([]string, 0, len(list))
 	for _, s := range list {

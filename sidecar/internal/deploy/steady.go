@@ -134,7 +134,7 @@ func (d *Deployment) watched(ctx context.Context) (_ context.Context, end func()
 // confirm asks every load balancer, at the end, whether the new instances are
 // live: the old ones may have taken their time.
 func (d *Deployment) confirm(ctx context.Context) error {
-	d.step(Step{Name: "confirm", Detail: "the new nodes are still live", AtDeadline: "exit code 4: the state of the new nodes is unknown"}, lookTimeout)
+	d.step(Step{Name: "confirm", Detail: "the new instances are still live", AtDeadline: "exit code 4: the state of the new instances is unknown"}, lookTimeout)
 	within, cancel := context.WithTimeout(ctx, lookTimeout)
 	defer cancel()
 	err := d.guard(within, true)

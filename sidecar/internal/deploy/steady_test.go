@@ -101,7 +101,7 @@ func TestNewInstanceDeregisteredWhileOldDrain_NextWaveIsKept(t *testing.T) {
 		w.drainTakes, w.least = 15*time.Second, 2
 		w.after(4*time.Second, func() { delete(w.nodes, Key{"api-1.1-xyz-0", "n"}) })
 		w.mustBe(w.deploy(t.Context(), order(batch(1))), Halfway,
-			`"api-1.1-xyz-0" was live, but is no longer registered in Consul`, "new version: no node runs; old version: old-0 (leaving), old-1, old-2 run")
+			`"api-1.1-xyz-0" was live, but is no longer registered in Consul`, "new version: no instance runs; old version: old-0 (leaving), old-1, old-2 run")
 		w.mustCall("start 1 of 3", "stop old-0 undo=false last=false missing=0")
 	})
 }

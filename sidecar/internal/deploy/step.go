@@ -21,16 +21,16 @@ type Step struct {
 }
 
 // atDrainDeadline and atLiveDeadline say what happens at a step's deadline.
-const atDrainDeadline = "the deployment ends as partially deployed, no further node is stopped: exit code 4"
+const atDrainDeadline = "the deployment ends as partially deployed, no further instance is stopped: exit code 4"
 
 func (d *Deployment) atLiveDeadline() string {
 	switch {
 	case d.switched:
-		return "no old node is stopped: exit code 4"
+		return "no old instance is stopped: exit code 4"
 	case d.takenUp:
-		return "the rollout is aborted and the new nodes are stopped, the old ones are not touched: exit code 5"
+		return "the rollout is aborted and the new instances are stopped, the old ones are not touched: exit code 5"
 	}
-	return "the new nodes are stopped again, the old ones are not touched: exit code 1"
+	return "the new instances are stopped again, the old ones are not touched: exit code 1"
 }
 
 // step tells of a step that begins, with a deadline if there is one.

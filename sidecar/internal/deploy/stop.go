@@ -9,7 +9,7 @@ import (
 
 // errNotStopped says that an old one could not be stopped; the problems tell
 // which.
-var errNotStopped = errors.New("some old nodes could not be stopped")
+var errNotStopped = errors.New("some old instances could not be stopped")
 
 // takeOut stops the old ones that may go now, and waits until every load
 // balancer reports them as drained. It gives what Consul lists then.
@@ -46,7 +46,7 @@ func (d *Deployment) takeOut(ctx context.Context, listing Listing) (Listing, err
 	if len(stuck) > 0 {
 		return after, errNotStopped
 	}
-	d.say("old nodes drained: %d on %s, after %s", len(going), balancers(d.board.bars()), seconds(time.Since(begun)))
+	d.say("old instances drained: %d on %s, after %s", len(going), balancers(d.board.bars()), seconds(time.Since(begun)))
 	return after, nil
 }
 
@@ -57,8 +57,8 @@ func (d *Deployment) stop(ctx context.Context, listing Listing, list []Instance,
 		return nil, nil
 	}
 	rest := len(d.fleet.old(listing)) - len(list)
-	d.say("stopping old nodes: %d", len(list))
-	d.step(Step{Name: "stop", Detail: fmt.Sprintf("%d old nodes, %d left after", len(list), rest)}, 0)
+	d.say("stopping old instances: %d", len(list))
+	d.step(Step{Name: "stop", Detail: fmt.Sprintf("%d old instances, %d left after", len(list), rest)}, 0)
 	d.touched = true
 	err := d.Nodes.Stop(ctx, Stop{
 		Service: d.Service, Version: d.Version, Total: d.fleet.count, Instances: list,
@@ -116,8 +116,8 @@ func (d *Deployment) sortOut(failed map[Key]error, now Listing) (stuck map[Key]b
 
 // takeBack stops the new ones of this wave again.
 func (d *Deployment) takeBack(ctx context.Context) {
-	d.say("stopping the new nodes again")
-	d.step(Step{Name: "take back", Detail: "the new nodes are stopped, the old ones are not touched"}, 0)
+	d.say("stopping the new instances again")
+	d.step(Step{Name: "take back", Detail: "the new instances are stopped, the old ones are not touched"}, 0)
 	var back []Instance
 	missing := map[string]bool{}
 	for _, id := range d.proposed {
@@ -125,7 +125,7 @@ func (d *Deployment) takeBack(ctx context.Context) {
 	}
 	listing, err := d.list(ctx, lookTimeout)
 	if err != nil {
-		d.warn("running new nodes unknown: %v", err)
+		d.warn("running new instances unknown: %v", err)
 	}
 	for _, i := range sorted(listing.Instances) {
 		isOurs := d.fleet.isNew(i) && !d.baseline[i.Key()] || missing[i.ID]
@@ -170,10 +170,10 @@ func (d *Deployment) undone(s Stop, err error) {
 		delete(failed, i.Key())
 	}
 	for _, e := range failed {
-		d.warn("a new node that has not registered may run still: %v", e)
+		d.warn("a new instance that has not registered may run still: %v", e)
 	}
 	if err != nil && len(s.Instances) == 0 && len(failed) == 0 {
-		d.warn("new nodes that have not registered may run still: %v", err)
+		d.warn("new instances that have not registered may run still: %v", err)
 	}
 }
 

@@ -110,7 +110,7 @@ func (d *Deployment) lacksOld(v View) (text string, isFinal bool) {
 		}
 	}
 	if !isServed {
-		return "has no node of the old version that takes traffic", false
+		return "has no instance of the old version that takes traffic", false
 	}
 	return "", false
 }

@@ -71,7 +71,7 @@ func TestPage_DeployInATerminal_BothShowItsStepsAndResult(t *testing.T) {
 	}
 	both("both versions take traffic", `lb0 +live \S+ 1/1`, `/1\.0: \d+ %, 1\.1: [1-9]\d* %/.test(`+chart("Share of the requests")+`)`)
 	b.do("deployments", chromedp.Navigate(s.lbs[0].StatusURL()+"/#/deployments"))
-	both("the watch over the new nodes", `watching for 15.0s`, `/watch: the new nodes must stay live/.test(document.querySelector('li[aria-current=step]')?.innerText ?? '')`)
+	both("the watch over the new nodes", `watching for 15.0s`, `/watch: the new instances must stay live/.test(document.querySelector('li[aria-current=step]')?.innerText ?? '')`)
 	both("the result", `api 1.1 deployed: live on 2 load balancers`, `[...document.querySelectorAll('#view tr')].some((r) => r.innerText.includes('1.0 → 1.1') && /deployed/.test(r.innerText) && /Back to 1.0.*pointsman deploy undo --service api --start/s.test(r.innerText))`)
 	b.do("the service", chromedp.Navigate(s.lbs[0].StatusURL()+"/#/service/api"))
 	both("that the new version has all of the traffic", `deployed`, chart("Share of the requests")+` === '1.1: 100 %'`)
