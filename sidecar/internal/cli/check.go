@@ -6,10 +6,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/pointsman/pointsman/registrator/sidecarapi"
 	"github.com/pointsman/pointsman/sidecar/internal/config"
 	"github.com/pointsman/pointsman/sidecar/internal/daemon"
-	"github.com/pointsman/pointsman/sidecar/internal/plan"
 	"github.com/pointsman/pointsman/sidecar/internal/reconcile"
 )
 
@@ -57,8 +55,7 @@ Changes nothing. Exit codes: 0 all checks passed, 1 a check failed,
 // sidecar makes it.
 func checkReload(cmd *cobra.Command, env Env) (notes []daemon.Finding) {
 	var s daemon.JudgedState
-	err := askOwn(cmd, env, func(c *sidecarapi.Client, to sidecarapi.Target) error { return c.State(cmd.Context(), to, &s) })
-	if err != nil || s.State == nil {
+	if askState(cmd, env, &s) != nil || s.State == nil {
 		return nil
 	}
 	return reloadNote(s.Reloads)
@@ -68,7 +65,7 @@ func reloadNote(r reconcile.ReloadState) []daemon.Finding {
 	if r.Pending == "" {
 		return nil
 	}
-	lines := []string{fmt.Sprintf("due, %s: %s", r.Pending, orUnknown(reloadReasons[plan.ReloadReason(r.Pending)]))}
+	lines := []string{fmt.Sprintf("due, %s: %s", r.Pending, reloadReason(r.Pending))}
 	for _, c := range r.For {
 		lines = append(lines, fmt.Sprintf("backend %s, not at runtime: %s", c.Backend, c.Why))
 	}

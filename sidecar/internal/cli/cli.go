@@ -150,8 +150,17 @@ func unknownFlag(cmd *cobra.Command, err error) error {
 }
 
 // load reads the settings for a command.
-func load(cmd *cobra.Command, env Env) (config.Config, error) {
-	cfg, err := config.Load(sources(cmd, env))
+func load(cmd *cobra.Command, env Env) (config.Config, error) { return loadFrom(sources(cmd, env)) }
+
+// loadWithout reads the settings for a command that needs no services.
+func loadWithout(cmd *cobra.Command, env Env) (config.Config, error) {
+	from := sources(cmd, env)
+	from.NoServices = true
+	return loadFrom(from)
+}
+
+func loadFrom(from config.Sources) (config.Config, error) {
+	cfg, err := config.Load(from)
 	if err != nil {
 		return config.Config{}, &exitError{code: ExitUsage, err: err}
 	}

@@ -11,7 +11,6 @@ import (
 	"github.com/hashicorp/go-hclog"
 	"github.com/spf13/cobra"
 
-	"github.com/pointsman/pointsman/registrator/sidecarapi"
 	"github.com/pointsman/pointsman/sidecar/internal/config"
 	"github.com/pointsman/pointsman/sidecar/internal/daemon"
 	"github.com/pointsman/pointsman/sidecar/internal/reconcile"
@@ -27,7 +26,7 @@ var shellWord = regexp.MustCompile(`^[\w][\w.:@/-]*$`)
 func complete(env Env, names func(*reconcile.State) []string) cobra.CompletionFunc {
 	return func(cmd *cobra.Command, args []string, _ string) (words []cobra.Completion, _ cobra.ShellCompDirective) {
 		var s reconcile.State
-		if len(args) > 0 || askOwn(cmd, env, func(c *sidecarapi.Client, to sidecarapi.Target) error { return c.State(cmd.Context(), to, &s) }) != nil {
+		if len(args) > 0 || askState(cmd, env, &s) != nil {
 			return nil, cobra.ShellCompDirectiveNoFileComp
 		}
 		return wordsOf(names(&s)), cobra.ShellCompDirectiveNoFileComp
@@ -50,7 +49,7 @@ const completionWait = 3 * time.Second
 // commands that run without a sidecar; with none where it does not answer.
 func completeFromConsul(env Env, isFlag bool, names func(context.Context, config.Config) ([]string, error)) cobra.CompletionFunc {
 	return func(cmd *cobra.Command, args []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
-		cfg, err := loadForDeploy(cmd, env)
+		cfg, err := loadWithout(cmd, env)
 		if err != nil || len(args) > 0 && !isFlag {
 			return nil, cobra.ShellCompDirectiveNoFileComp
 		}
@@ -67,21 +66,22 @@ func completeFromConsul(env Env, isFlag bool, names func(context.Context, config
 // registeredServices gives the services that have instances in Consul, without Consul's own
 // and the sidecars'.
 func registeredServices(ctx context.Context, cfg config.Config) ([]string, error) {
+	_, services, err := catalogServices(ctx, cfg)
+	return slices.DeleteFunc(services, func(s string) bool { return s == "consul" || s == cfg.API.Service }), err
+}
+
+// catalogServices lists the services in Consul, sorted, and gives the way to it.
+func catalogServices(ctx context.Context, cfg config.Config) (*api.Client, []string, error) {
 	options, err := daemon.ConsulOptions(cfg, hclog.NewNullLogger()).API()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	client, err := api.NewClient(options)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	services, _, err := client.Catalog().Services((&api.QueryOptions{}).WithContext(ctx))
-	if err != nil {
-		return nil, err
-	}
-	delete(services, "consul")
-	delete(services, cfg.API.Service)
-	return slices.Sorted(maps.Keys(services)), nil
+	return client, slices.Sorted(maps.Keys(services)), err
 }
 
 // rolledOut gives the services with a rollout that allows an action; "": with one.

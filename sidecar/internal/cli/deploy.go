@@ -12,7 +12,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/pointsman/pointsman/sidecar/internal/config"
 	"github.com/pointsman/pointsman/sidecar/internal/deploy"
 )
 
@@ -67,7 +66,7 @@ run the command again to continue.`,
 }
 
 func runDeploy(cmd *cobra.Command, env Env, o *deployOptions) error {
-	cfg, err := loadForDeploy(cmd, env)
+	cfg, err := loadWithout(cmd, env)
 	if err := errors.Join(err, o.check(cmd)); err != nil {
 		return &exitError{code: ExitUsage, err: err}
 	}
@@ -168,13 +167,6 @@ func (i *interrupt) signal() syscall.Signal {
 	default:
 		return 0
 	}
-}
-
-// loadForDeploy reads the settings, which need no services.
-func loadForDeploy(cmd *cobra.Command, env Env) (config.Config, error) {
-	from := sources(cmd, env)
-	from.NoServices = true
-	return config.Load(from)
 }
 
 type deployOptions struct {

@@ -46,15 +46,9 @@ func (o *canaryOptions) flags(cmd *cobra.Command) {
 
 // check names all that is wrong.
 func (o *canaryOptions) check(cmd *cobra.Command, batch int, isRedeploy bool) (errs []error) {
-	flags := cmd.Flags()
 	errs = append(errs, o.checkBlueGreen(cmd, batch, isRedeploy)...)
-	if !flags.Changed("canary") {
-		for _, name := range []string{"interval", "analysis", "pause-timeout"} {
-			if flags.Changed(name) {
-				errs = append(errs, fmt.Errorf("--%s: requires --canary", name))
-			}
-		}
-		return errs
+	if !cmd.Flags().Changed("canary") {
+		return append(errs, requires(cmd, "--canary", "interval", "analysis", "pause-timeout")...)
 	}
 	errs = append(errs, named("canary", rollout.CheckSteps(o.steps)), named("interval", rollout.CheckInterval(o.interval)))
 	if o.pauseTimeout < 0 {
@@ -69,14 +63,19 @@ func (o *canaryOptions) check(cmd *cobra.Command, batch int, isRedeploy bool) (e
 	return errs
 }
 
+// requires refuses flags that say nothing without another.
+func requires(cmd *cobra.Command, other string, flags ...string) (errs []error) {
+	for _, name := range flags {
+		if cmd.Flags().Changed(name) {
+			errs = append(errs, fmt.Errorf("--%s: requires %s", name, other))
+		}
+	}
+	return errs
+}
+
 func (o *canaryOptions) checkBlueGreen(cmd *cobra.Command, batch int, isRedeploy bool) (errs []error) {
 	if !o.blueGreen {
-		for _, name := range []string{"keep", "preview"} {
-			if cmd.Flags().Changed(name) {
-				errs = append(errs, fmt.Errorf("--%s: requires --blue-green", name))
-			}
-		}
-		return errs
+		return requires(cmd, "--blue-green", "keep", "preview")
 	}
 	if cmd.Flags().Changed("canary") {
 		errs = append(errs, errors.New("--blue-green: cannot be combined with --canary: it has no steps"))

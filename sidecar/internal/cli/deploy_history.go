@@ -122,9 +122,9 @@ put them there.`,
 			if o.service == "" {
 				return &exitError{code: ExitUsage, err: errors.New("--service: required")}
 			}
-			cfg, err := loadForDeploy(cmd, env)
+			cfg, err := loadWithout(cmd, env)
 			if err != nil {
-				return &exitError{code: ExitUsage, err: err}
+				return err
 			}
 			book, err := daemon.NewBook(cfg)
 			if err != nil {
@@ -151,9 +151,9 @@ put them there.`,
 }
 
 func readDeployments(cmd *cobra.Command, env Env, service string) (daemon.Deployments, error) {
-	cfg, err := loadForDeploy(cmd, env)
+	cfg, err := loadWithout(cmd, env)
 	if err != nil {
-		return daemon.Deployments{}, &exitError{code: ExitUsage, err: err}
+		return daemon.Deployments{}, err
 	}
 	book, err := daemon.NewBook(cfg)
 	if err != nil {

@@ -7,8 +7,6 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/hashicorp/go-hclog"
-
 	"github.com/pointsman/pointsman/registrator/sidecarapi"
 	"github.com/pointsman/pointsman/sidecar/internal/config"
 	"github.com/pointsman/pointsman/sidecar/internal/daemon"
@@ -27,26 +25,16 @@ type deployParts struct {
 }
 
 func newDeployParts(ctx context.Context, cfg config.Config, env Env, o *deployOptions, screen *deployScreen) (*deployParts, error) {
-	sidecars := o.sidecars
-	if sidecars == "" {
-		sidecars = cfg.API.Service
-	}
-	at, errAt := parseAt(o.at)
 	order, errOrder := o.order()
-	client, errClient := o.credentials(env).Client()
-	var err error
-	catalog, errCatalog := newDeployCatalog(daemon.ConsulOptions(cfg, hclog.NewNullLogger()), o.service, sidecars, at)
-	if sidecars == "" {
-		errCatalog = errors.Join(errCatalog, errors.New("--sidecars: required, because api.service is empty"))
-	}
-	if err := errors.Join(errOrder, errAt, errClient, errCatalog); err != nil {
+	catalog, balancers, err := o.reach(cfg, env, o.service)
+	if err := errors.Join(errOrder, err); err != nil {
 		return nil, &exitError{code: ExitUsage, err: err}
 	}
-	p := &deployParts{catalog: catalog, client: client}
+	p := &deployParts{catalog: catalog, client: balancers.client}
 	commands := runner.Runner{Environ: env.Environ, Timeout: o.commandTimeout, Output: screen.output}
 	p.options = deploy.Options{
 		Order:   order,
-		Catalog: catalog, Balancers: deployBalancers{p.client, o.service, at},
+		Catalog: catalog, Balancers: balancers,
 		Say: screen.say, Show: screen.show,
 	}
 	if o.canary.isShared() {

@@ -28,15 +28,24 @@ type deployScreen struct {
 
 func newDeployScreen(out io.Writer) *deployScreen {
 	s := &deployScreen{out: out, begun: time.Now()}
-	if f, ok := out.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
-		s.width = func() int {
-			if width, _, err := term.GetSize(int(f.Fd())); err == nil && width > 0 {
-				return width
-			}
-			return 80
-		}
+	if size := terminalSize(out); size != nil {
+		s.width = func() int { width, _ := size(); return width }
 	}
 	return s
+}
+
+// terminalSize returns what tells the columns and lines of a terminal; nil: it is none.
+func terminalSize(out io.Writer) func() (width, height int) {
+	f, ok := out.(*os.File)
+	if !ok || !term.IsTerminal(int(f.Fd())) {
+		return nil
+	}
+	return func() (int, int) {
+		if width, height, err := term.GetSize(int(f.Fd())); err == nil && width > 0 && height > 0 {
+			return width, height
+		}
+		return 80, 24
+	}
 }
 
 // say prints a line of the deployment's own.

@@ -14,6 +14,7 @@ import (
 
 	"github.com/pointsman/pointsman/registrator/sidecarapi"
 	"github.com/pointsman/pointsman/sidecar/internal/catalog"
+	"github.com/pointsman/pointsman/sidecar/internal/daemon"
 	"github.com/pointsman/pointsman/sidecar/internal/reconcile"
 )
 
@@ -44,8 +45,7 @@ codes: 0 done, 1 failed or not drained within --wait, 2 invalid usage.`,
 				return setDrain(cmd, env, args[0], true, asJSON, wait)
 			}
 			var s reconcile.State
-			err := askOwn(cmd, env, func(c *sidecarapi.Client, to sidecarapi.Target) error { return c.State(cmd.Context(), to, &s) })
-			if err != nil {
+			if err := askState(cmd, env, &s); err != nil {
 				return err
 			}
 			return failure(printDrains(env.Stdout, s.Drains, asJSON))
@@ -106,8 +106,12 @@ func setDrain(cmd *cobra.Command, env Env, named string, on, asJSON bool, wait t
 	return failure(err)
 }
 
-// settleTime is how long a drain that has just begun may take to show.
-const settleTime = 2 * time.Second
+const (
+	// settleTime is how long a drain that has just begun may take to show.
+	settleTime = 2 * time.Second
+	// followPace is how often it is looked at.
+	followPace = 100 * time.Millisecond
+)
 
 // followDrain says how far an operator's drain is, once it shows, or after wait.
 func followDrain(ctx context.Context, read func(*reconcile.State) error, d sidecarapi.OperatorDrain, wait time.Duration) (what string, drained bool, err error) {
@@ -122,11 +126,7 @@ func followDrain(ctx context.Context, read func(*reconcile.State) error, d sidec
 		if drained || took >= wait && (begun || took >= settleTime) {
 			return what, drained, nil
 		}
-		select {
-		case <-ctx.Done():
-			return "", false, ctx.Err()
-		case <-time.After(100 * time.Millisecond):
-		}
+		daemon.Sleep(ctx, followPace)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -13,6 +14,7 @@ import (
 
 	"github.com/pointsman/pointsman/registrator/sidecarapi"
 	"github.com/pointsman/pointsman/sidecar/internal/api"
+	"github.com/pointsman/pointsman/sidecar/internal/daemon"
 	"github.com/pointsman/pointsman/sidecar/internal/event"
 )
 
@@ -63,23 +65,16 @@ func followEvents(ctx context.Context, read func(after uint64) (api.Events, erro
 			return err
 		}
 		after = e.Last
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-time.After(eventPoll):
-		}
+		daemon.Sleep(ctx, eventPoll)
 	}
 }
 
 // printer prints events of a service or backend, "" for all: at first at most limit.
 func printer(w io.Writer, service string, limit int, asJSON bool) func(api.Events, bool) error {
 	return func(all api.Events, isFirst bool) error {
-		var own []event.Event
-		for _, e := range all.Events {
-			if service == "" || e.Service == service || e.Backend == service {
-				own = append(own, e)
-			}
-		}
+		own := slices.DeleteFunc(slices.Clone(all.Events), func(e event.Event) bool {
+			return service != "" && e.Service != service && e.Backend != service
+		})
 		if isFirst {
 			own = own[max(0, len(own)-limit):]
 		}

@@ -217,15 +217,17 @@ func explainInstance(w io.Writer, s *reconcile.State, svc *reconcile.ServiceStat
 
 // explainEvents prints the newest events of an instance or its server.
 func explainEvents(w io.Writer, backend string, i *reconcile.InstanceState, events []event.Event) {
-	var own []event.Event
-	for _, e := range events {
-		if e.Backend == backend && (i.ID != "" && e.Instance == i.ID || e.Instance == "" && e.Server == i.Server) {
-			own = append(own, e)
-		}
-	}
-	for _, e := range own[max(0, len(own)-maxExplained):] {
+	for _, e := range newest(events, func(e event.Event) bool {
+		return e.Backend == backend && (i.ID != "" && e.Instance == i.ID || e.Instance == "" && e.Server == i.Server)
+	}) {
 		fmt.Fprintf(w, "%s\t%s\n", e.At.Format(time.TimeOnly), eventText(e))
 	}
+}
+
+// newest returns the last maxExplained of the events that are meant.
+func newest(events []event.Event, isMeant func(event.Event) bool) []event.Event {
+	own := slices.DeleteFunc(slices.Clone(events), func(e event.Event) bool { return !isMeant(e) })
+	return own[max(0, len(own)-maxExplained):]
 }
 
 // eventText is what happened, without time and place.

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -96,7 +97,7 @@ func explainReload(w io.Writer, s *reconcile.State, events []event.Event, now ti
 	case r.Pending == "":
 		row("reload", "none due: HAProxy runs what it needs from its file")
 	default:
-		row("reload", "due, %s: %s", r.Pending, orUnknown(reloadReasons[plan.ReloadReason(r.Pending)]))
+		row("reload", "due, %s: %s", r.Pending, reloadReason(r.Pending))
 		row("waits", "%s", waitsForReload(r, s.HAProxy, now))
 	}
 	for _, c := range r.For {
@@ -121,13 +122,7 @@ func explainReload(w io.Writer, s *reconcile.State, events []event.Event, now ti
 	}
 	row("so far", "%d succeeded, %d failed", r.Succeeded, r.Failed)
 	row("old workers", "%d", s.HAProxy.OldWorkers)
-	var reloads []event.Event
-	for _, e := range events {
-		if e.Kind == event.ReloadDone || e.Kind == event.ReloadFailed {
-			reloads = append(reloads, e)
-		}
-	}
-	for _, e := range reloads[max(0, len(reloads)-maxExplained):] {
+	for _, e := range newest(events, func(e event.Event) bool { return e.Kind == event.ReloadDone || e.Kind == event.ReloadFailed }) {
 		row(e.At.Format(time.TimeOnly), "%s", eventText(e))
 	}
 	return t.Flush()
@@ -142,9 +137,7 @@ func requestText(q reconcile.ReloadRequest) string {
 	return text
 }
 
-func orUnknown(text string) string {
-	if text == "" {
-		return "a reason that this program does not know"
-	}
-	return text
+// reloadReason says why the runtime socket is not enough.
+func reloadReason(pending string) string {
+	return cmp.Or(reloadReasons[plan.ReloadReason(pending)], "a reason that this program does not know")
 }

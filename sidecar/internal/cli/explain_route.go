@@ -5,12 +5,10 @@ import (
 	"io"
 	"slices"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
 
-	"github.com/pointsman/pointsman/registrator/sidecarapi"
 	"github.com/pointsman/pointsman/sidecar/internal/catalog"
 	"github.com/pointsman/pointsman/sidecar/internal/daemon"
 	"github.com/pointsman/pointsman/sidecar/internal/reconcile"
@@ -27,9 +25,7 @@ HOST/PATH may be a URL. Exits with 1 if no frontend leads it to a service.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var s daemon.JudgedState
-			if err := askOwn(cmd, env, func(c *sidecarapi.Client, to sidecarapi.Target) error {
-				return c.State(cmd.Context(), to, &s)
-			}); err != nil {
+			if err := askState(cmd, env, &s); err != nil {
 				return err
 			}
 			if s.State == nil {
@@ -64,7 +60,7 @@ func hostAndPath(request string) (host, path string) {
 // explainRoute prints what each frontend does with a request, and reports whether
 // one leads it to a service.
 func explainRoute(w io.Writer, s *reconcile.State, refused []route.Problem, host, path string) (found bool) {
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	t := table(w)
 	defer func() { _ = t.Flush() }() // to a terminal
 	for i := range s.Frontends {
 		f := &s.Frontends[i]
@@ -79,7 +75,8 @@ func explainRoute(w io.Writer, s *reconcile.State, refused []route.Problem, host
 				fmt.Fprintf(t, "not applied yet\tHAProxy does not have backend %s, or no server of it is up\n", visible(r.Backend))
 			}
 		}
-		if !hasUnconditional(routes) {
+		isUnconditional := func(r reconcile.RouteState) bool { return len(r.Methods)+len(r.Headers) == 0 }
+		if !slices.ContainsFunc(routes, isUnconditional) {
 			switch {
 			case f.Default != "":
 				found = true
@@ -105,15 +102,6 @@ func explainRoute(w io.Writer, s *reconcile.State, refused []route.Problem, host
 		}
 	}
 	return found
-}
-
-func hasUnconditional(routes []reconcile.RouteState) bool {
-	for _, r := range routes {
-		if len(r.Methods)+len(r.Headers) == 0 {
-			return true
-		}
-	}
-	return false
 }
 
 // routeText is a route for people.

@@ -69,13 +69,7 @@ func explainServices(w io.Writer, s daemon.JudgedState, events []event.Event) er
 			row("guard", "holds %d servers since %s%s; `pointsman guard release %s` ends it", len(g.Held), g.Since.Format(time.RFC3339), untilText(g.Until), svc.Name)
 		}
 		explainOthers(row, s, svc)
-		var own []event.Event
-		for _, e := range events {
-			if e.Backend == svc.Backend {
-				own = append(own, e)
-			}
-		}
-		for _, e := range own[max(0, len(own)-maxExplained):] {
+		for _, e := range newest(events, func(e event.Event) bool { return e.Backend == svc.Backend }) {
 			row(e.At.Format(time.TimeOnly), "%s %s", cmp.Or(e.Instance, e.Server), eventText(e))
 		}
 	}

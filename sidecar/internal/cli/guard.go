@@ -29,10 +29,7 @@ func guardList(env Env) *cobra.Command {
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			var s reconcile.State
-			err := askOwn(cmd, env, func(c *sidecarapi.Client, to sidecarapi.Target) error {
-				return c.State(cmd.Context(), to, &s)
-			})
-			if err != nil {
+			if err := askState(cmd, env, &s); err != nil {
 				return err
 			}
 			return failure(printHolds(env.Stdout, holdsOf(s), asJSON))

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"maps"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -47,11 +46,9 @@ such as --haproxy-socket and --consul-address; those that are not the default ar
 written into the file. Exit codes: 0 written, 1 HAProxy or Consul does not answer,
 or the file exists, 2 invalid arguments or settings.`,
 		RunE: func(cmd *cobra.Command, names []string) error {
-			from := sources(cmd, env)
-			from.NoServices = true
-			cfg, err := config.Load(from)
+			cfg, err := loadWithout(cmd, env)
 			if err != nil {
-				return &exitError{code: ExitUsage, err: err}
+				return err
 			}
 			text, err := initialSettings(cmd.Context(), cfg, names)
 			if err != nil {
@@ -104,19 +101,11 @@ func initialSettings(ctx context.Context, cfg config.Config, names []string) (st
 	if err != nil {
 		return "", fmt.Errorf("read HAProxy at %s: %w", cfg.HAProxy.Socket, err)
 	}
-	options, err := daemon.ConsulOptions(cfg, hclog.NewNullLogger()).API()
-	if err != nil {
-		return "", err
-	}
-	client, err := api.NewClient(options)
-	if err != nil {
-		return "", err
-	}
-	services, _, err := client.Catalog().Services((&api.QueryOptions{}).WithContext(ctx))
+	client, services, err := catalogServices(ctx, cfg)
 	if err != nil {
 		return "", fmt.Errorf("list services at %s: %w", cfg.Consul.Address, err)
 	}
-	m := initMatch(slices.Sorted(maps.Keys(services)), names, runs.Names, render.Proxies(base), cfg.API.Service)
+	m := initMatch(services, names, runs.Names, render.Proxies(base), cfg.API.Service)
 	if len(m.services) == 0 && len(m.others) == 0 {
 		return "", fmt.Errorf("list services at %s: there is none; register an instance first (registrator run), or name the services that are to come: pointsman init SERVICE", cfg.Consul.Address)
 	}

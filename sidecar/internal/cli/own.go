@@ -48,6 +48,11 @@ func askOwn(cmd *cobra.Command, env Env, ask func(*sidecarapi.Client, sidecarapi
 	return nil
 }
 
+// askState asks it for its state, which is a *reconcile.State or a *daemon.JudgedState.
+func askState(cmd *cobra.Command, env Env, s any) error {
+	return askOwn(cmd, env, func(c *sidecarapi.Client, to sidecarapi.Target) error { return c.State(cmd.Context(), to, s) })
+}
+
 func askBy(client *sidecarapi.Client, to sidecarapi.Target, ask func(*sidecarapi.Client, sidecarapi.Target) error) error {
 	defer client.Close()
 	return ask(client, to)

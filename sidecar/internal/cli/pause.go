@@ -110,9 +110,9 @@ type resumedService struct {
 }
 
 func newPauseStore(cmd *cobra.Command, env Env) (config.Config, pause.Store, error) {
-	cfg, err := loadForDeploy(cmd, env)
+	cfg, err := loadWithout(cmd, env)
 	if err != nil {
-		return cfg, pause.Store{}, &exitError{code: ExitUsage, err: err}
+		return cfg, pause.Store{}, err
 	}
 	kv, err := consul.NewKV(daemon.ConsulOptions(cfg, hclog.NewNullLogger()))
 	if err != nil {
@@ -242,8 +242,7 @@ type shownPause struct {
 
 func listPauses(cmd *cobra.Command, env Env, asJSON bool) error {
 	var s reconcile.State
-	err := askOwn(cmd, env, func(c *sidecarapi.Client, to sidecarapi.Target) error { return c.State(cmd.Context(), to, &s) })
-	if err != nil {
+	if err := askState(cmd, env, &s); err != nil {
 		return err
 	}
 	all := []shownPause{}

@@ -10,7 +10,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/hashicorp/go-hclog"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/pointsman/pointsman/registrator/sidecarapi"
@@ -54,20 +53,11 @@ type seenPause struct {
 
 // reach finds the ways to Consul and to the sidecars.
 func (w *pauseWait) reach(cfg config.Config, env Env, o *sidecarOptions) error {
-	sidecars := o.sidecars
-	if sidecars == "" {
-		sidecars = cfg.API.Service
-	}
-	at, errAt := parseAt(o.at)
-	client, errClient := o.credentials(env).Client()
-	all, errCatalog := newDeployCatalog(daemon.ConsulOptions(cfg, hclog.NewNullLogger()), w.service, sidecars, at)
-	if sidecars == "" {
-		errCatalog = errors.Join(errCatalog, errors.New("--sidecars: required, because api.service is empty"))
-	}
-	if err := errors.Join(errAt, errClient, errCatalog); err != nil {
+	all, balancers, err := o.reach(cfg, env, w.service)
+	if err != nil {
 		return &exitError{code: ExitUsage, err: err}
 	}
-	balancers := deployBalancers{client, w.service, at}
+	client := balancers.client
 	w.least, w.close = max(1, o.loadBalancers), func() { client.Close(); all.reader.Close() }
 	w.list = func(ctx context.Context) ([]deploy.Balancer, error) {
 		list, err := all.Balancers(ctx)

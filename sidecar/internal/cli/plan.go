@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -169,12 +170,7 @@ func stepValue(s plan.Step) string {
 	return ""
 }
 
-func dash(s string) string {
-	if s == "" {
-		return "-"
-	}
-	return s
-}
+func dash(s string) string { return cmp.Or(s, "-") }
 
 type planJSON struct {
 	Running bool                    `json:"haproxy_up"`

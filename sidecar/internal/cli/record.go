@@ -37,13 +37,11 @@ left out.`,
 			err := askOwn(cmd, env, func(c *sidecarapi.Client, to sidecarapi.Target) error {
 				return c.Decisions(cmd.Context(), to, &f)
 			})
-			if err == nil {
-				if err = f.Check(); err != nil {
-					err = failure(fmt.Errorf("record: invalid answer: %w", err))
-				}
-			}
 			if err != nil {
 				return err
+			}
+			if err := f.Check(); err != nil {
+				return failure(fmt.Errorf("record: invalid answer: %w", err))
 			}
 			if without {
 				f = f.WithoutChecks()

@@ -12,6 +12,7 @@ import (
 
 	"github.com/pointsman/pointsman/registrator/sidecarapi"
 	"github.com/pointsman/pointsman/sidecar/internal/catalog"
+	"github.com/pointsman/pointsman/sidecar/internal/daemon"
 	"github.com/pointsman/pointsman/sidecar/internal/reconcile"
 )
 
@@ -114,10 +115,6 @@ func followReload(ctx context.Context, read func(*reconcile.State) error, is *re
 		} else if took >= settleTime {
 			return "", errForgotten
 		}
-		select {
-		case <-ctx.Done():
-			return "", ctx.Err()
-		case <-time.After(100 * time.Millisecond):
-		}
+		daemon.Sleep(ctx, followPace)
 	}
 }

@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -173,9 +172,9 @@ func changeRollout(cmd *cobra.Command, env Env, service string, asJSON, mayRepla
 }
 
 func newRolloutStore(cmd *cobra.Command, env Env) (rollout.Store, error) {
-	cfg, err := loadForDeploy(cmd, env)
+	cfg, err := loadWithout(cmd, env)
 	if err != nil {
-		return rollout.Store{}, &exitError{code: ExitUsage, err: err}
+		return rollout.Store{}, err
 	}
 	store, err := daemon.RolloutStore(cfg)
 	return store, failure(err)
@@ -232,7 +231,7 @@ func rolloutHistoryCommand(env Env) *cobra.Command {
 		Use:   "history [SERVICE]",
 		Short: "List the last changes of each service's rollout, from Consul",
 	}, func(all daemon.Rollouts) error {
-		t := tabwriter.NewWriter(env.Stdout, 0, 0, 2, ' ', 0)
+		t := table(env.Stdout)
 		fmt.Fprintln(t, "AT\tSERVICE\tCHANGE\tSTATE\tSHARES\tBY\tREASON")
 		for _, one := range all.Rollouts {
 			if one.Document == nil {

@@ -46,9 +46,9 @@ An instance of the canary must be registered: start it with share 0, by
 			if err != nil {
 				return &exitError{code: ExitUsage, err: err}
 			}
-			cfg, err := loadForDeploy(cmd, env)
+			cfg, err := loadWithout(cmd, env)
 			if err != nil {
-				return &exitError{code: ExitUsage, err: err}
+				return err
 			}
 			versions, err := versionsOf(cmd.Context(), cfg, args[0])
 			if err != nil {

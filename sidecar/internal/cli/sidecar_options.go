@@ -1,12 +1,15 @@
 package cli
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"strings"
 
+	"github.com/hashicorp/go-hclog"
 	"github.com/spf13/pflag"
 
+	"github.com/pointsman/pointsman/sidecar/internal/config"
 	"github.com/pointsman/pointsman/sidecar/internal/daemon"
 )
 
@@ -29,6 +32,19 @@ func (o *sidecarOptions) flags(f *pflag.FlagSet) {
 	f.StringVar(&o.caFile, "sidecar-ca-file", "", "PEM file with the authorities of the sidecars' certificates; requires TLS on every sidecar")
 	f.StringVar(&o.certFile, "sidecar-cert-file", "", "PEM file with the client certificate for the sidecars' API")
 	f.StringVar(&o.keyFile, "sidecar-key-file", "", "PEM file with the client certificate's key")
+}
+
+// reach finds the ways to Consul and to the sidecars that route a service.
+func (o *sidecarOptions) reach(cfg config.Config, env Env, service string) (*deployCatalog, deployBalancers, error) {
+	sidecars := cmp.Or(o.sidecars, cfg.API.Service)
+	var errSidecars error
+	if sidecars == "" {
+		errSidecars = errors.New("--sidecars: required, because api.service is empty")
+	}
+	at, errAt := parseAt(o.at)
+	client, errClient := o.credentials(env).Client()
+	all, errCatalog := newDeployCatalog(daemon.ConsulOptions(cfg, hclog.NewNullLogger()), service, sidecars, at)
+	return all, deployBalancers{client, service, at}, errors.Join(errAt, errClient, errCatalog, errSidecars)
 }
 
 // parseAt reads the addresses that stand in for registered ones, by the load

@@ -7,13 +7,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 
 	"github.com/pointsman/pointsman/registrator/sidecarapi"
 	"github.com/pointsman/pointsman/sidecar/internal/catalog"
@@ -212,20 +210,10 @@ type statusScreen struct {
 }
 
 func newStatusScreen(env Env, o statusOptions) *statusScreen {
-	s := &statusScreen{out: env.Stdout, options: o}
-	f, ok := env.Stdout.(*os.File)
-	if !ok || !term.IsTerminal(int(f.Fd())) {
-		return s
-	}
-	s.colour = !slices.ContainsFunc(env.Environ, func(v string) bool {
+	s := &statusScreen{out: env.Stdout, options: o, size: terminalSize(env.Stdout)}
+	s.colour = s.size != nil && !slices.ContainsFunc(env.Environ, func(v string) bool {
 		return v == "TERM=dumb" || strings.HasPrefix(v, "NO_COLOR=") && v != "NO_COLOR="
 	})
-	s.size = func() (int, int) {
-		if width, height, err := term.GetSize(int(f.Fd())); err == nil && width > 0 && height > 0 {
-			return width, height
-		}
-		return 80, 24
-	}
 	return s
 }
 

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -274,12 +275,7 @@ func (t *tree) service(name string, svc *reconcile.ServiceState, is reconcile.St
 		versions[name].add(inst)
 	}
 	b := branch{text: fmt.Sprintf("%s  %s  %d of %d take traffic", t.paint(bold, visible(name)), t.mark(is), all.live, all.total), below: notes}
-	names := make([]string, 0, len(versions))
-	for name := range versions {
-		names = append(names, name)
-	}
-	slices.SortFunc(names, func(x, y string) int { return cmp.Compare(y, x) })
-	for _, name := range names {
+	for _, name := range slices.Backward(slices.Sorted(maps.Keys(versions))) {
 		v := versions[name]
 		percent := 0
 		if all.weight > 0 {
