@@ -57,9 +57,7 @@ func apiSettings() []setting[Config] {
 		{
 			key: "api.hosts", def: "[]",
 			doc: "Additional host names that requests may use for the sidecar, besides `name`, the hosts of `api.address` and `api.advertise`, `localhost` and any IP address. Requests with other names get 403, as protection against DNS rebinding. Not checked if a token is required.",
-			at: func(c *Config) value {
-				return list{p: &c.API.Hosts, what: "host name, or a list of them", item: name}
-			},
+			at:  func(c *Config) value { return listOf(&c.API.Hosts, "host name", name) },
 		},
 		{
 			key: "api.service", restart: true, def: "pointsman-sidecar",

@@ -201,23 +201,17 @@ func octalMode(s string) error {
 	return nil
 }
 
-// retryable reports whether HAProxy 2.6's retry-on takes the word (its manual,
-// section 4.2).
-func retryable(s string) bool {
-	switch s {
-	case "none", "conn-failure", "empty-response", "junk-response",
-		"response-timeout", "0rtt-rejected", "all-retryable-errors",
-		"401", "403", "404", "408", "425", "500", "501", "502", "503", "504":
-		return true
-	}
-	return false
+// retryable are the words that HAProxy 2.6's retry-on takes (its manual, section 4.2).
+var retryable = []string{
+	"none", "conn-failure", "empty-response", "junk-response", "response-timeout", "0rtt-rejected", "all-retryable-errors",
+	"401", "403", "404", "408", "425", "500", "501", "502", "503", "504",
 }
 
 func retryOn(s string) error {
 	if strings.ContainsRune(s, ' ') {
 		return fmt.Errorf("must be a list: [%s]", strings.Join(strings.Fields(s), ", "))
 	}
-	if !retryable(s) {
+	if !slices.Contains(retryable, s) {
 		return errors.New("is not a condition of HAProxy's retry-on")
 	}
 	return nil

@@ -2,6 +2,7 @@ package config
 
 import (
 	"math"
+	"slices"
 	"time"
 
 	"github.com/pointsman/pointsman/sidecar/internal/route"
@@ -82,13 +83,8 @@ func settings() []setting[Config] {
 			at:  func(c *Config) value { return text{&c.Name, "name", name} },
 		},
 	}
-	table = append(table, consulSettings()...)
-	table = append(table, haproxySettings()...)
-	table = append(table, registrationSettings()...)
-	table = append(table, discoverySettings()...)
-	table = append(table, addressSettings()...)
-	table = append(append(table, apiSettings()...), apiTLSSettings()...)
-	return append(table, ownSettings()...)
+	return slices.Concat(table, consulConnection(), consulReading(), haproxyProcess(), haproxyGlobal(), haproxyDefaults(), haproxyStats(),
+		registrationSettings(), discoverySettings(), addressSettings(), apiSettings(), apiTLSSettings(), ownSettings())
 }
 
 // ownSettings are those of the sidecar itself.

@@ -33,12 +33,8 @@ type Consul struct {
 	Wait     time.Duration // how long Consul may hold a blocking query
 }
 
-// consulSettings are those under the key consul. The environment variables are
-// the ones that Consul's own clients read (consul/api, api.go).
-func consulSettings() []setting[Config] {
-	return append(consulConnection(), consulReading()...)
-}
-
+// consulConnection and consulReading are the settings under the key consul. The
+// environment variables are the ones that Consul's own clients read (consul/api, api.go).
 func consulConnection() []setting[Config] {
 	return []setting[Config]{
 		{

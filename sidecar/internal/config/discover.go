@@ -102,9 +102,7 @@ func allowSettings() []setting[Allow] {
 		{
 			key: "services", def: "[]", derived: "required",
 			doc: "Names of the services in Consul. `*` stands for any text.",
-			at: func(a *Allow) value {
-				return list{p: &a.Services, what: "name, or a list of them", item: pattern}
-			},
+			at:  func(a *Allow) value { return listOf(&a.Services, "name", pattern) },
 		},
 	}
 }
@@ -121,9 +119,7 @@ func profileSettings() []setting[Profile] {
 		{
 			key: "services", def: "[\"*\"]",
 			doc: "Names of the services in Consul that may choose the profile. `*` stands for any text.",
-			at: func(p *Profile) value {
-				return list{p: &p.Services, what: "name, or a list of them", item: pattern}
-			},
+			at:  func(p *Profile) value { return listOf(&p.Services, "name", pattern) },
 		},
 	}
 	for _, s := range serviceSettings() {

@@ -2,6 +2,7 @@ package config
 
 import (
 	"encoding/json"
+	"slices"
 	"strings"
 )
 
@@ -10,39 +11,28 @@ import (
 // secrets is itself a file that Load takes.
 func (c Config) MarshalJSON() ([]byte, error) {
 	out := nested(settings(), &c)
-	services := make([]map[string]any, 0, len(c.Services))
-	for i := range c.Services {
-		if c.Services[i].Preview.Of == "" { // else it follows from its service
-			services = append(services, nested(serviceSettings(), &c.Services[i]))
-		}
-	}
-	out[servicesKey] = services
-	frontends := make([]map[string]any, len(c.Frontends))
-	for i := range c.Frontends {
-		f := &c.Frontends[i]
-		frontends[i] = nested(frontendSettings(), f)
-		routes := make([]map[string]any, len(f.Routes))
-		for k := range f.Routes {
-			routes[k] = nested(routeSettings(), &f.Routes[k])
-		}
-		frontends[i][routesKey] = routes
+	isPreview := func(s Service) bool { return s.Preview.Of != "" } // it follows from its service
+	out[servicesKey] = nestedEach(serviceSettings(), slices.DeleteFunc(slices.Clone(c.Services), isPreview))
+	frontends := nestedEach(frontendSettings(), c.Frontends)
+	for i, f := range c.Frontends {
+		frontends[i][routesKey] = nestedEach(routeSettings(), f.Routes)
 		if len(f.Discover.Allow) > 0 {
-			allow := make([]map[string]any, len(f.Discover.Allow))
-			for k := range f.Discover.Allow {
-				allow[k] = nested(allowSettings(), &f.Discover.Allow[k])
-			}
-			frontends[i]["discover"].(map[string]any)["allow"] = allow
+			frontends[i]["discover"].(map[string]any)["allow"] = nestedEach(allowSettings(), f.Discover.Allow)
 		}
 	}
 	out[frontendsKey] = frontends
 	if len(c.Profiles) > 0 {
-		profiles := make([]map[string]any, len(c.Profiles))
-		for i := range c.Profiles {
-			profiles[i] = nested(profileSettings(), &c.Profiles[i])
-		}
-		out[profilesKey] = profiles
+		out[profilesKey] = nestedEach(profileSettings(), c.Profiles)
 	}
 	return json.Marshal(out)
+}
+
+func nestedEach[T any](table []setting[T], list []T) []map[string]any {
+	out := make([]map[string]any, len(list))
+	for i := range list {
+		out[i] = nested(table, &list[i])
+	}
+	return out
 }
 
 func nested[T any](table []setting[T], from *T) map[string]any {

@@ -94,9 +94,7 @@ func frontendSettings() []setting[Frontend] {
 		{
 			key: "bind", def: "[]", derived: "required",
 			doc: "HAProxy `bind` addresses, such as `*:80` or `*:443 ssl crt /etc/haproxy/certs`.",
-			at: func(f *Frontend) value {
-				return list{p: &f.Bind, what: "bind line, or a list of them", item: bind}
-			},
+			at:  func(f *Frontend) value { return listOf(&f.Bind, "bind line", bind) },
 		},
 		{
 			key: "mode", def: "http",
@@ -176,16 +174,12 @@ func routeSettings() []setting[Route] {
 		{
 			key: "methods", def: "[]",
 			doc: "Methods, of which the request must have one. They choose among the routes of one host and path. Mode http only.",
-			at: func(r *Route) value {
-				return list{p: &r.Methods, what: "method, or a list of them", item: method}
-			},
+			at:  func(r *Route) value { return listOf(&r.Methods, "method", method) },
 		},
 		{
 			key: "headers", def: "[]",
 			doc: "Header fields that the request must have, all of them: `NAME` with any value, or `NAME: VALUE` with exactly this one. They choose among the routes of one host and path. Mode http only.",
-			at: func(r *Route) value {
-				return list{p: &r.Headers, what: "`NAME` or `NAME: VALUE`, or a list of them", item: headerField}
-			},
+			at:  func(r *Route) value { return listOf(&r.Headers, "`NAME` or `NAME: VALUE`", headerField) },
 		},
 	}
 }

@@ -26,9 +26,9 @@ type HAProxy struct {
 
 	Global   Global
 	Defaults Defaults
-	Stats    Stats
-	Exporter Exporter
-	Health   Health
+	Stats    Endpoint // the statistics page
+	Exporter Endpoint // the Prometheus exporter
+	Health   Endpoint // whether this load balancer takes traffic
 	Peers    Peers
 	Sections []string // lines of whole sections
 }
@@ -69,26 +69,14 @@ type Peers struct {
 	Address string // IP address and port of this HAProxy; "" is no exchange
 }
 
-// Exporter is HAProxy's own Prometheus exporter.
-type Exporter struct {
-	Bind string // as on a bind line; "" is none
+// Endpoint is where HAProxy itself answers.
+type Endpoint struct {
+	Bind string // as on a bind line; "" is nowhere
 	URI  string
 }
 
-// Stats is HAProxy's statistics page.
-type Stats struct {
-	Bind string // as on a bind line; "" is no page
-	URI  string
-}
-
-// haproxySettings are those under the key haproxy.
-func haproxySettings() []setting[Config] {
-	table := haproxyProcess()
-	table = append(table, haproxyGlobal()...)
-	table = append(table, haproxyDefaults()...)
-	return append(table, haproxyStats()...)
-}
-
+// haproxyProcess, haproxyGlobal, haproxyDefaults and haproxyStats are the settings under the
+// key haproxy.
 func haproxyProcess() []setting[Config] {
 	return []setting[Config]{
 		{

@@ -81,8 +81,8 @@ func TestDefaultsAreThoseOfTheIssue(t *testing.T) {
 				},
 				Extra: []string{},
 			},
-			Stats: config.Stats{URI: "/"}, Exporter: config.Exporter{URI: "/metrics"},
-			Health: config.Health{URI: "/"}, Sections: []string{},
+			Stats: config.Endpoint{URI: "/"}, Exporter: config.Endpoint{URI: "/metrics"},
+			Health: config.Endpoint{URI: "/"}, Sections: []string{},
 		},
 		Registration: config.Registration{
 			Tags:  []string{},

@@ -19,15 +19,9 @@ type Registration struct {
 
 // BalancerCheck is how Consul finds out whether HAProxy serves.
 type BalancerCheck struct {
-	URL      string // what Consul's agent asks; "" is HAProxy's own health answer, see Health
+	URL      string // what Consul's agent asks; "" is HAProxy's own health answer, HAProxy.Health
 	Interval time.Duration
 	Timeout  time.Duration
-}
-
-// Health is HAProxy's own answer to whether this load balancer takes traffic.
-type Health struct {
-	Bind string // as on a bind line; "" is none
-	URI  string
 }
 
 // BindAddrPort returns the first address of a bind line that Load has passed; it
@@ -62,9 +56,7 @@ func registrationSettings() []setting[Config] {
 		{
 			key: "registration.tags", def: "[]",
 			doc: "Tags of the load balancer's registration.",
-			at: func(c *Config) value {
-				return list{p: &c.Registration.Tags, what: "tag, or a list of them", item: tag}
-			},
+			at:  func(c *Config) value { return listOf(&c.Registration.Tags, "tag", tag) },
 		},
 		{
 			key: "registration.check.url", derived: "HAProxy's health answer: `registration.address`, with port and path of `haproxy.health`",

@@ -278,7 +278,7 @@ func (l *loader) bindsUnique() {
 	claim := func(line, key, parent string) {
 		all, err := listeners(line)
 		if err != nil {
-			return // reported as the value was read, or a host's name
+			return // reported as the value was read, or a host's name, or nothing
 		}
 		for _, one := range all {
 			for _, place := range one.places() {
@@ -298,18 +298,11 @@ func (l *loader) bindsUnique() {
 		}
 	}
 	claim(l.cfg.API.Address, "api.address", "api")
-	if l.cfg.HAProxy.Stats.Bind != "" {
-		claim(l.cfg.HAProxy.Stats.Bind, "haproxy.stats.bind", "haproxy")
-	}
-	if l.cfg.HAProxy.Exporter.Bind != "" {
-		claim(l.cfg.HAProxy.Exporter.Bind, "haproxy.exporter.bind", "haproxy")
-	}
-	if l.cfg.HAProxy.Health.Bind != "" {
-		claim(l.cfg.HAProxy.Health.Bind, "haproxy.health.bind", "haproxy")
-	}
-	if l.cfg.HAProxy.Peers.Address != "" {
-		claim(l.cfg.HAProxy.Peers.Address, "haproxy.peers.address", "haproxy")
-	}
+	h := &l.cfg.HAProxy
+	claim(h.Stats.Bind, "haproxy.stats.bind", "haproxy")
+	claim(h.Exporter.Bind, "haproxy.exporter.bind", "haproxy")
+	claim(h.Health.Bind, "haproxy.health.bind", "haproxy")
+	claim(h.Peers.Address, "haproxy.peers.address", "haproxy")
 	for i, s := range l.cfg.Services {
 		for _, line := range s.Bind {
 			claim(line, l.prefixes[i]+".bind", l.prefixes[i])

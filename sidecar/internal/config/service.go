@@ -1,6 +1,7 @@
 package config
 
 import (
+	"slices"
 	"strings"
 	"time"
 
@@ -111,16 +112,8 @@ type Slots struct {
 // serviceSettings is the table of the settings of one service. They stand in
 // the file only: there may be any number of services.
 func serviceSettings() []setting[Service] {
-	table := serviceRoute()
-	table = append(table, serviceInstances()...)
-	table = append(table, serviceLeave()...)
-	table = append(table, serviceDamping()...)
-	table = append(table, serviceCheck()...)
-	table = append(table, servicePolicy()...)
-	table = append(table, servicePause()...)
-	table = append(table, servicePreview()...)
-	table = append(table, serviceRoom()...)
-	return append(table, serviceLines()...)
+	return slices.Concat(serviceRoute(), serviceInstances(), serviceLeave(), serviceDamping(), serviceCheck(), servicePolicy(),
+		servicePause(), servicePreview(), serviceRoom(), serviceLines())
 }
 
 func serviceRoute() []setting[Service] {
@@ -138,9 +131,7 @@ func serviceRoute() []setting[Service] {
 		{
 			key: "bind", def: "[]",
 			doc: "HAProxy `bind` addresses of the service, such as `*:80`, with optional bind options after each address. One port may belong to one service, frontend or listener of HAProxy only, `*:80` and `10.0.0.1:80` included. Without an address there is only a backend.",
-			at: func(s *Service) value {
-				return list{p: &s.Bind, what: "bind line, or a list of them", item: bind}
-			},
+			at:  func(s *Service) value { return listOf(&s.Bind, "bind line", bind) },
 		},
 		{
 			key: "certificates.directory", derived: "none",
@@ -165,9 +156,7 @@ func serviceInstances() []setting[Service] {
 		{
 			key: "tags", def: "[]",
 			doc: "Tags that an instance must have, all of them. One that loses a tag leaves the backend at once: see [primary and replica](guides/primary-replica.md). A service may be listed several times, with other tags and another `backend`.",
-			at: func(s *Service) value {
-				return list{p: &s.Tags, what: "tag, or a list of them", item: tag}
-			},
+			at:  func(s *Service) value { return listOf(&s.Tags, "tag", tag) },
 		},
 		{
 			key: "filter", derived: "none",

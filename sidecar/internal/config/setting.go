@@ -28,9 +28,7 @@ type setting[T any] struct {
 const EnvPrefix = "POINTSMAN_"
 
 // env returns the name of the environment variable.
-func (s setting[T]) env() string {
-	return envName(s.key)
-}
+func (s setting[T]) env() string { return envName(s.key) }
 
 func envName(key string) string {
 	return EnvPrefix + strings.ToUpper(strings.ReplaceAll(key, ".", "_"))

@@ -225,6 +225,11 @@ type list struct {
 	block bool
 }
 
+// listOf is a list that may stand as its one item, too.
+func listOf(p *[]string, what string, item func(string) error) value {
+	return list{p: p, what: what + ", or a list of them", item: item}
+}
+
 // set takes one item, or a list in YAML's flow style, as flags and the
 // environment have to write it.
 func (l list) set(s string) error {

@@ -28,7 +28,7 @@ func TestExporter_HAProxyBuiltWithoutIt_Refused(t *testing.T) {
 		"no exporter is set up": {"", version + "\nAvailable services : none", false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			cfg := config.Config{HAProxy: config.HAProxy{CheckCommand: []string{program(c.says), "-c", "-f", "{file}"}, Exporter: config.Exporter{Bind: c.bind}}}
+			cfg := config.Config{HAProxy: config.HAProxy{CheckCommand: []string{program(c.says), "-c", "-f", "{file}"}, Exporter: config.Endpoint{Bind: c.bind}}}
 			err := checkExporter(t.Context(), cfg)
 			if (err != nil) != c.refused || err != nil && !strings.Contains(err.Error(), "haproxy.exporter.bind: this HAProxy is built without the Prometheus exporter: "+version) {
 				t.Errorf("got %v, refused %v", err, c.refused)

@@ -43,7 +43,7 @@ func balancerEntry(cfg config.Config, address string) entry {
 // checkURL is where HAProxy answers, as Consul's agent reaches it: the address
 // that it binds if that is one, else the one where clients reach it. That of
 // Consul's node is the agent's own machine.
-func checkURL(b config.Registration, h config.Health, address string) string {
+func checkURL(b config.Registration, h config.Endpoint, address string) string {
 	if b.Check.URL != "" {
 		return b.Check.URL
 	}

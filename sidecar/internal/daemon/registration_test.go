@@ -57,7 +57,7 @@ func newRegistering(t *testing.T) *registering {
 	r.cfg = config.Config{
 		Name:    "lb0",
 		Consul:  config.Consul{Address: r.consul.Address(), Wait: time.Minute},
-		HAProxy: config.HAProxy{Health: config.Health{Bind: strings.TrimPrefix(health.URL, "http://"), URI: "/"}},
+		HAProxy: config.HAProxy{Health: config.Endpoint{Bind: strings.TrimPrefix(health.URL, "http://"), URI: "/"}},
 		Registration: config.Registration{
 			Service: "lb", Port: 80, Tags: []string{"edge"},
 			Check: config.BalancerCheck{Interval: time.Second, Timeout: time.Second}, DeregisterAfter: time.Minute,
@@ -232,7 +232,7 @@ func TestAnHAProxyThatIsAwayIsNotRegisteredUntilItIsBack(t *testing.T) {
 			consul: &api.Config{Address: "127.0.0.1:1", HttpClient: &http.Client{Transport: &f}},
 			is:     balancer(running.Load), log: hclog.NewNullLogger(), changed: make(chan config.Config, 1),
 			reach: func(context.Context, string, string) (string, error) { return "10.0.0.1", nil },
-			cfg: config.Config{Name: "lb0", HAProxy: config.HAProxy{Health: config.Health{Bind: ":8405", URI: "/"}}, Registration: config.Registration{
+			cfg: config.Config{Name: "lb0", HAProxy: config.HAProxy{Health: config.Endpoint{Bind: ":8405", URI: "/"}}, Registration: config.Registration{
 				Service: "lb", Port: 80, Check: config.BalancerCheck{Interval: time.Second, Timeout: time.Second}, DeregisterAfter: time.Minute,
 			}},
 		}
@@ -309,7 +309,7 @@ func TestTheCheckAsksWhereHAProxyBinds(t *testing.T) {
 		{"10.0.0.9:8405", "/", "10.0.0.1", "", "http://10.0.0.9:8405/"},
 		{"*:8405", "/", "10.0.0.1", "https://lb0/ok", "https://lb0/ok"},
 	} {
-		got := checkURL(config.Registration{Check: config.BalancerCheck{URL: c.url}}, config.Health{Bind: c.bind, URI: c.uri}, c.address)
+		got := checkURL(config.Registration{Check: config.BalancerCheck{URL: c.url}}, config.Endpoint{Bind: c.bind, URI: c.uri}, c.address)
 		if got != c.want {
 			t.Errorf("bind %s, address %q: got %s, want %s", c.bind, c.address, got, c.want)
 		}

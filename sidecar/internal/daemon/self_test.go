@@ -139,7 +139,7 @@ func TestRecordOfStoppedSidecar_HAProxyStops_EndsWithItsHealthCheck(t *testing.T
 	t.Parallel()
 	for name, settings := range map[string]func(address string) config.Config{
 		"health answer": func(a string) config.Config {
-			return config.Config{HAProxy: config.HAProxy{Health: config.Health{Bind: a, URI: "/"}}}
+			return config.Config{HAProxy: config.HAProxy{Health: config.Endpoint{Bind: a, URI: "/"}}}
 		},
 		"a service's address": func(a string) config.Config {
 			return config.Config{Services: []config.Service{{Name: "ws", Bind: []string{"/run/ws.sock"}}, {Name: "api", Bind: []string{a + " tfo"}}}}
@@ -166,7 +166,7 @@ func TestRecordOfStoppedSidecar_HAProxyRuns_EndsAfterItsTime(t *testing.T) {
 	t.Parallel()
 	haproxy := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
 	t.Cleanup(haproxy.Close)
-	cfg := config.Config{HAProxy: config.HAProxy{Health: config.Health{Bind: haproxy.Listener.Addr().String(), URI: "/"}}}
+	cfg := config.Config{HAProxy: config.HAProxy{Health: config.Endpoint{Bind: haproxy.Listener.Addr().String(), URI: "/"}}}
 	health := recorded(t, cfg, 3*time.Second)
 	if got := health(); got != api.HealthPassing {
 		t.Fatalf("at first: got %s, want passing", got)
@@ -185,7 +185,7 @@ func TestRecordOfStoppedSidecar_HAProxyElsewhere_IsAskedThere(t *testing.T) {
 		{"/run/health.sock", "", "", ""},
 		{"", "", "", ""},
 	} {
-		cfg := config.Config{Name: "lb0", HAProxy: config.HAProxy{Health: config.Health{Bind: c.bind, URI: "/"}}, Registration: config.Registration{Address: c.address}}
+		cfg := config.Config{Name: "lb0", HAProxy: config.HAProxy{Health: config.Endpoint{Bind: c.bind, URI: "/"}}, Registration: config.Registration{Address: c.address}}
 		e := stoppedEntry(cfg, selfEntry(cfg, c.own, bound), time.Now(), recordFor)
 		got := ""
 		for _, check := range e.Checks {
