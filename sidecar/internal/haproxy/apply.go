@@ -42,11 +42,12 @@ func (c *Client) Apply(ctx context.Context, steps []plan.Step) []error {
 	for from := 0; from < len(steps); {
 		from = a.group(ctx, from)
 	}
+	var listed string
 	for i, step := range steps {
 		switch {
 		case step.Kind != plan.Shutdown || errs[i] != nil:
 		case step.Sessions > 0:
-			errs[i] = c.shutdownSome(ctx, step)
+			errs[i] = c.shutdownSome(ctx, step, &listed)
 		default:
 			errs[i] = c.shutdownOld(ctx, step)
 		}
