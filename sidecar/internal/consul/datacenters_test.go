@@ -108,7 +108,7 @@ func TestDatacenters_InstancesOfTheOthers_AreBackups(t *testing.T) {
 	d.inOther("a", func(r *api.AgentServiceRegistration) {
 		r.Check = &api.AgentServiceCheck{Name: "ttl", TTL: "1h", Status: "critical"}
 	})
-	d.await("check of dc2's", func(s catalog.Snapshot) bool { return s.Service("web").Output("a.dc2", "test") == "ttl" })
+	d.await("check of dc2's", func(s catalog.Snapshot) bool { return s.Service("web").Output("a.dc2", lab.ConsulNode) == "ttl" })
 	d.deregister("a")
 	d.deregister("b.dc2")
 	d.await("dc2's alone", haveRoles("a.dc2 backup", "b.dc2 backup"))

@@ -263,16 +263,17 @@ func TestMaintainer_HealthAnswerSetAfterTheStart_Works(t *testing.T) {
 			t.Errorf("HAProxy without: got %t, %v, want it unknown and the setting named", isKnown, err)
 		}
 		running := &reconcile.State{HAProxy: reconcile.HAProxyState{Running: true}}
+		noPause := ", pause: " + errNoPause.Error()
 		without := loaded(t, "services: [{name: api, bind: ':80'}]\nhaproxy: {health: {bind: ':8404'}}")
 		for _, c := range []struct {
 			started, now config.Config
 			state        *reconcile.State
 			want         string
 		}{
-			{started, started, running, "drain, guard, maintenance: " + ErrNoAnswer.Error() + ", reload, rollout"},
-			{started, now, running, "drain, guard, maintenance, reload, rollout"},
-			{started, now, &reconcile.State{}, "drain, guard, maintenance, reload: " + reconcile.ErrNothingToReload.Error() + ", rollout"},
-			{without, now, running, strings.Join([]string{"drain: ", "guard: ", "maintenance: ", "reload: ", "rollout: "}, errNoActions.Error()+", ") + errNoActions.Error()},
+			{started, started, running, "drain, guard, maintenance: " + ErrNoAnswer.Error() + noPause + ", reload, rollout"},
+			{started, now, running, "drain, guard, maintenance" + noPause + ", reload, rollout"},
+			{started, now, &reconcile.State{}, "drain, guard, maintenance" + noPause + ", reload: " + reconcile.ErrNothingToReload.Error() + ", rollout"},
+			{without, now, running, strings.Join([]string{"drain: ", "guard: ", "maintenance: ", "pause: ", "reload: ", "rollout: "}, errNoActions.Error()+", ") + errNoActions.Error()},
 		} {
 			d := &Daemon{started: c.started}
 			d.callable(c.now)
