@@ -90,6 +90,21 @@ type Counters struct {
 	LoadBalancer string             `json:"load_balancer"`
 	Service      string             `json:"service"`
 	Instances    []InstanceCounters `json:"instances"`
+	Answers      []Answers          `json:"answers"` // of each backend of the service
+}
+
+// Answers says whose answers the clients of a backend got. They begin again with a worker of
+// HAProxy, and what a server gave goes with the server.
+type Answers struct {
+	Backend    string `json:"backend"`
+	Requests   uint64 `json:"requests"`
+	Status4xx  uint64 `json:"4xx"` // that clients got
+	Status5xx  uint64 `json:"5xx"`
+	Service4xx uint64 `json:"service_4xx"` // of these, those of servers that are there now
+	Service5xx uint64 `json:"service_5xx"`
+	NoServer   uint64 `json:"no_server"` // HAProxy's 503: no server up, too long in the queue, or no connection
+	Broken     uint64 `json:"broken"`    // the server's answer broke off or came too late, as with HAProxy's 502 and 504; 3.4 counts some twice
+	Denied     uint64 `json:"denied"`    // by HAProxy's rules, with any status
 }
 
 // InstanceCounters are those of one instance in one backend. They begin again with
@@ -317,6 +332,7 @@ func (c *Client) Counters(ctx context.Context, to Target, service string) (Count
 		LoadBalancer string          `json:"load_balancer"`
 		Service      string          `json:"service"`
 		Instances    json.RawMessage `json:"instances"`
+		Answers      []Answers       `json:"answers"`
 	}
 	err := c.decode(ctx, to, call{path: []string{"counters", service}, most: maxCounters}, &a)
 	if err == nil {
@@ -325,7 +341,7 @@ func (c *Client) Counters(ctx context.Context, to Target, service string) (Count
 	if err != nil {
 		return Counters{}, err
 	}
-	all := Counters{LoadBalancer: a.LoadBalancer, Service: a.Service}
+	all := Counters{LoadBalancer: a.LoadBalancer, Service: a.Service, Answers: a.Answers}
 	list := json.NewDecoder(bytes.NewReader(a.Instances))
 	if begin, err := list.Token(); err != nil || begin != json.Delim('[') {
 		return Counters{}, errors.New("invalid answer: instances: want a list")

@@ -8,9 +8,9 @@ import (
 	"github.com/pointsman/pointsman/registrator/sidecarapi"
 )
 
-// Counters reads those of a service; isKnown is false for one that this load balancer
-// does not route.
-type Counters func(ctx context.Context, service string) (counters []sidecarapi.InstanceCounters, isKnown bool, err error)
+// Counters reads those of a service, without the name of the load balancer; isKnown is false
+// for one that this load balancer does not route.
+type Counters func(ctx context.Context, service string) (counters sidecarapi.Counters, isKnown bool, err error)
 
 // countersTimeout is how long HAProxy may take to tell.
 const countersTimeout = 5 * time.Second
@@ -18,8 +18,9 @@ const countersTimeout = 5 * time.Second
 // serviceCounters answers /api/v1/counters/{service}.
 func serviceCounters(name string, read Counters) http.Handler {
 	return ofService(name, "/api/v1/counters/", func(ctx context.Context, service string) (any, bool, error) {
-		instances, isKnown, err := read(ctx, service)
-		return sidecarapi.Counters{LoadBalancer: name, Service: service, Instances: instances}, isKnown, err
+		counters, isKnown, err := read(ctx, service)
+		counters.LoadBalancer, counters.Service = name, service
+		return counters, isKnown, err
 	})
 }
 

@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/pointsman/pointsman/registrator/sidecarapi"
 	"github.com/pointsman/pointsman/sidecar/internal/catalog"
 	"github.com/pointsman/pointsman/sidecar/internal/daemon"
 	"github.com/pointsman/pointsman/sidecar/internal/event"
@@ -34,9 +35,24 @@ wrong, and what happened last. Exits with 1 if this load balancer does not route
 			if !keepService(&s, args[0]) {
 				return failure(fmt.Errorf("explain service %s: this load balancer does not route it; it routes %s", catalog.Printable(args[0]), cmp.Or(strings.Join(names, ", "), "none")))
 			}
-			return explainServices(env.Stdout, s, happened)
+			return explainServices(env.Stdout, s, happened, answersOf(cmd, env, s.State))
 		},
 	}
+}
+
+// answersOf asks whose answers the clients of services got, by backend; HAProxy may not tell.
+func answersOf(cmd *cobra.Command, env Env, s *reconcile.State) map[string]sidecarapi.Answers {
+	all := map[string]sidecarapi.Answers{}
+	for _, name := range servicesOf(s) {
+		_ = askOwn(cmd, env, func(c *sidecarapi.Client, to sidecarapi.Target) error { // the state has the rest
+			answer, err := c.Counters(cmd.Context(), to, name)
+			for _, a := range answer.Answers {
+				all[a.Backend] = a
+			}
+			return err
+		})
+	}
+	return all
 }
 
 // servicesOf returns the names of the services, each once.
@@ -48,7 +64,7 @@ func servicesOf(s *reconcile.State) (names []string) {
 }
 
 // explainServices prints what is known of each service that is left in the state.
-func explainServices(w io.Writer, s daemon.JudgedState, events []event.Event) error {
+func explainServices(w io.Writer, s daemon.JudgedState, events []event.Event, answers map[string]sidecarapi.Answers) error {
 	t := table(w)
 	row := func(name, format string, args ...any) {
 		fmt.Fprintf(t, "%s\t%s\n", name, visible(fmt.Sprintf(format, args...)))
@@ -67,6 +83,10 @@ func explainServices(w io.Writer, s daemon.JudgedState, events []event.Event) er
 		}
 		if g := svc.Guard; len(g.Held) > 0 {
 			row("guard", "holds %d servers since %s%s; `pointsman guard release %s` ends it", len(g.Held), g.Since.Format(time.RFC3339), untilText(g.Until), svc.Name)
+		}
+		if a, has := answers[svc.Backend]; has {
+			row("5xx", "%d, of these %d by servers that are there now; by HAProxy: no server up, queue or connection %d, answer broken or late %d", a.Status5xx, a.Service5xx, a.NoServer, a.Broken)
+			row("4xx", "%d, of these %d by servers that are there now; denied by HAProxy's rules, with any status: %d", a.Status4xx, a.Service4xx, a.Denied)
 		}
 		explainOthers(row, s, svc)
 		for _, e := range newest(events, func(e event.Event) bool { return e.Backend == svc.Backend }) {

@@ -10,6 +10,7 @@ import (
 
 	capi "github.com/hashicorp/consul/api"
 
+	"github.com/pointsman/pointsman/registrator/sidecarapi"
 	"github.com/pointsman/pointsman/sidecar/internal/config"
 	"github.com/pointsman/pointsman/sidecar/internal/consultest"
 	"github.com/pointsman/pointsman/sidecar/internal/daemon"
@@ -112,12 +113,14 @@ func TestExplainService_WhatIsWrong_IsListed(t *testing.T) {
 	}
 	events := []event.Event{{Kind: event.ServerDown, Backend: "api_nodes", Server: "api-1", Instance: "api-1", At: noon}, {Kind: event.ServerUp, Backend: "shop", Server: "shop-1"}}
 	var out strings.Builder
-	if err := explainServices(&out, s, events); err != nil {
+	if err := explainServices(&out, s, events, map[string]sidecarapi.Answers{"api_nodes": {Status4xx: 9, Service4xx: 8, Status5xx: 7, Service5xx: 3, NoServer: 2, Broken: 1, Denied: 4}}); err != nil {
 		t.Fatal(err)
 	}
 	for _, want := range []string{
 		"api, backend api_nodes", "1 of 13 servers take traffic", "holds 1 servers since", "guard release api", "no traffic  api-1: HAProxy's check fails: L7STS 503",
 		"2 more: `pointsman status api`", `api-8 on "n\x1b1": address 127.0.0.1 refused`, "degraded", "api-1 server down",
+		"5xx         7, of these 3 by servers that are there now; by HAProxy: no server up, queue or connection 2, answer broken or late 1\n",
+		"4xx         9, of these 8 by servers that are there now; denied by HAProxy's rules, with any status: 4\n",
 	} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("want %q in\n%s", want, out.String())

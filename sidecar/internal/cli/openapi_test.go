@@ -284,8 +284,8 @@ func TestOpenAPI_Server_AnswersAsTheDocumentSays(t *testing.T) {
 		Address: "127.0.0.1:0", LoadBalancer: "lb0", Metrics: prometheus.NewRegistry(), Access: api.Access{Token: "secret"},
 		State: func() any { return daemon.Judged(s) }, Short: func() any { return own },
 		Fleet: func(context.Context) any { return all },
-		Counters: func(context.Context, string) ([]sidecarapi.InstanceCounters, bool, error) {
-			return []sidecarapi.InstanceCounters{{Instance: "api-1"}}, true, nil
+		Counters: func(context.Context, string) (sidecarapi.Counters, bool, error) {
+			return sidecarapi.Counters{Instances: []sidecarapi.InstanceCounters{{Instance: "api-1"}}, Answers: []sidecarapi.Answers{{Backend: "api"}}}, true, nil
 		},
 		Decisions:   func() any { return sampleRecord() },
 		Deployments: func(context.Context) (any, error) { return daemon.DeploymentsOf([]history.Page{page}, noon), nil },

@@ -80,7 +80,7 @@ func TestExplain_ConsulCheckAndSince_AreShown(t *testing.T) {
 	}
 	judged := daemon.Judged(s)
 	out.Reset()
-	if err := explainServices(&out, judged, nil); err != nil || !strings.Contains(out.String(), "Consul's check  api-2: http: connection·[2J refused\n") {
+	if err := explainServices(&out, judged, nil, nil); err != nil || !strings.Contains(out.String(), "Consul's check  api-2: http: connection·[2J refused\n") {
 		t.Errorf("got %v and\n%s", err, out.String())
 	}
 	i.WeightReason, i.ConsulWeight = "maint", 3

@@ -22,56 +22,61 @@ const countersAge = time.Second
 // countersReader asks HAProxy for one backend at a time, and not again while its answer is
 // young: its runtime socket takes few connections, and the loop needs one.
 type countersReader struct {
-	read  func(ctx context.Context, backend string) (map[string]haproxy.Counters, error)
+	read  func(ctx context.Context, backend string) (haproxy.BackendCounters, error)
 	turn  chan struct{}
 	known map[string]countersThen // by backend; whose turn it is may use it
 }
 
 type countersThen struct {
-	at      time.Time
-	servers map[string]haproxy.Counters
+	at time.Time
+	haproxy.BackendCounters
 }
 
-// of returns those of a backend's servers; they are not to be changed.
-func (c *countersReader) of(ctx context.Context, backend string) (map[string]haproxy.Counters, error) {
+// of returns those of a backend; they are not to be changed.
+func (c *countersReader) of(ctx context.Context, backend string) (haproxy.BackendCounters, error) {
 	select {
 	case c.turn <- struct{}{}:
 	case <-ctx.Done():
-		return nil, context.Cause(ctx)
+		return haproxy.BackendCounters{}, context.Cause(ctx)
 	}
 	defer func() { <-c.turn }()
 	maps.DeleteFunc(c.known, func(_ string, k countersThen) bool { return time.Since(k.at) >= countersAge })
 	if k, isYoung := c.known[backend]; isYoung {
-		return k.servers, nil
+		return k.BackendCounters, nil
 	}
-	servers, err := c.read(ctx, backend)
+	counters, err := c.read(ctx, backend)
 	if err == nil {
-		c.known[backend] = countersThen{time.Now(), servers}
+		c.known[backend] = countersThen{time.Now(), counters}
 	}
-	return servers, err
+	return counters, err
 }
 
 // countersOf reads HAProxy's counters of a service's instances. HAProxy knows servers;
 // whose they are, the state tells.
-func countersOf(state func() *reconcile.State, read func(ctx context.Context, backend string) (map[string]haproxy.Counters, error)) api.Counters {
+func countersOf(state func() *reconcile.State, read func(ctx context.Context, backend string) (haproxy.BackendCounters, error)) api.Counters {
 	c := &countersReader{read: read, turn: make(chan struct{}, 1), known: map[string]countersThen{}}
-	return func(ctx context.Context, service string) ([]sidecarapi.InstanceCounters, bool, error) {
-		all, isKnown := []sidecarapi.InstanceCounters{}, false
+	return func(ctx context.Context, service string) (sidecarapi.Counters, bool, error) {
+		all, isKnown := sidecarapi.Counters{Instances: []sidecarapi.InstanceCounters{}, Answers: []sidecarapi.Answers{}}, false
 		for _, s := range state().Services {
 			if s.Name != service || IsPreview(&s) {
 				continue
 			}
 			isKnown = true
-			servers, err := c.of(ctx, s.Backend)
+			counted, err := c.of(ctx, s.Backend)
 			if err != nil {
-				return nil, true, err
+				return sidecarapi.Counters{}, true, err
 			}
+			a := counted.Answers
+			all.Answers = append(all.Answers, sidecarapi.Answers{
+				Backend: s.Backend, Requests: a.Requests, Status4xx: a.Status4xx, Status5xx: a.Status5xx,
+				Service4xx: a.Service4xx, Service5xx: a.Service5xx, NoServer: a.NoServer, Broken: a.Broken, Denied: a.Denied,
+			})
 			for _, i := range s.Instances {
-				c, isThere := servers[i.Server]
+				c, isThere := counted.Servers[i.Server]
 				if i.ID == "" || !isThere {
 					continue
 				}
-				all = append(all, sidecarapi.InstanceCounters{
+				all.Instances = append(all.Instances, sidecarapi.InstanceCounters{
 					Instance: i.ID, Node: i.Node, Backend: s.Backend, Server: i.Server, Version: i.Version, Up: i.Phase == reconcile.PhaseUp,
 					Requests: c.Requests, Errors: c.Errors, Retries: c.Retries, Weight: c.Weight, SlowStart: c.SlowStart,
 					ResponseTimeMS: float64(c.ResponseTime) / float64(time.Millisecond),
@@ -134,8 +139,9 @@ func (g *countersGatherer) gather(ctx context.Context, service string, versions 
 			out = append(out, c)
 		}
 	}
-	if instances, isKnown, err := g.own(ctx, service); err == nil && isKnown {
-		take(sidecarapi.Counters{LoadBalancer: g.name, Service: service, Instances: instances})
+	if own, isKnown, err := g.own(ctx, service); err == nil && isKnown {
+		own.LoadBalancer, own.Service = g.name, service
+		take(own)
 	}
 	var group errgroup.Group
 	group.SetLimit(countersAtOnce)

@@ -24,7 +24,7 @@ func TestCountersOf_ManyAsk_HAProxyIsAskedOnceASecond(t *testing.T) {
 		var mu sync.Mutex
 		now, most, reads := 0, 0, 0
 		var fails error
-		read := func(context.Context, string) (map[string]haproxy.Counters, error) {
+		read := func(context.Context, string) (haproxy.BackendCounters, error) {
 			mu.Lock()
 			now, reads = now+1, reads+1
 			most = max(most, now)
@@ -33,19 +33,23 @@ func TestCountersOf_ManyAsk_HAProxyIsAskedOnceASecond(t *testing.T) {
 			mu.Lock()
 			defer mu.Unlock()
 			now--
-			return map[string]haproxy.Counters{"s1": {Requests: uint64(reads)}}, fails
+			return haproxy.BackendCounters{
+				Answers: haproxy.Answers{Requests: 1, Status4xx: 2, Status5xx: 3, Service4xx: 4, Service5xx: 5, NoServer: 6, Broken: 7, Denied: 8},
+				Servers: map[string]haproxy.Counters{"s1": {Requests: uint64(reads)}},
+			}, fails
 		}
 		instances := []reconcile.InstanceState{{ID: "api-1", Server: "s1", Version: "1.0"}}
 		state := &reconcile.State{Services: []reconcile.ServiceState{
 			{Name: "api", Backend: "api", Instances: instances}, {Name: "api", Backend: "api-admin", Instances: instances},
 		}}
 		counters := countersOf(func() *reconcile.State { return state }, read)
+		want := sidecarapi.Answers{Backend: "api-admin", Requests: 1, Status4xx: 2, Status5xx: 3, Service4xx: 4, Service5xx: 5, NoServer: 6, Broken: 7, Denied: 8}
 		ask := func(wantReads int) {
 			t.Helper()
 			var all sync.WaitGroup
 			for range 50 {
 				all.Go(func() {
-					if got, isKnown, err := counters(t.Context(), "api"); err != nil || !isKnown || len(got) != 2 || got[0].Server != "s1" {
+					if got, isKnown, err := counters(t.Context(), "api"); err != nil || !isKnown || len(got.Instances) != 2 || got.Instances[0].Server != "s1" || len(got.Answers) != 2 || got.Answers[1] != want {
 						t.Errorf("got %v, %v, %v", got, isKnown, err)
 					}
 				})
@@ -88,8 +92,8 @@ func gathererScene() *countersGatherer {
 	}
 	return &countersGatherer{
 		name: "lb0",
-		own: func(context.Context, string) ([]sidecarapi.InstanceCounters, bool, error) {
-			return counted("lb0").Instances, true, nil
+		own: func(context.Context, string) (sidecarapi.Counters, bool, error) {
+			return counted("lb0"), true, nil
 		},
 		members: func(context.Context) ([]fleet.Member, error) {
 			return []fleet.Member{{Name: "lb0"}, {Name: "lb1"}, {Name: "lb2"}, {Name: "lb3", Problem: "denied"}}, nil

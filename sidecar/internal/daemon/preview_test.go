@@ -44,11 +44,11 @@ func TestPreview_TakesNoPartOfTheTraffic(t *testing.T) {
 		t.Errorf("the stable version: %+v", got)
 	}
 	asked := 0
-	counters := countersOf(func() *reconcile.State { return s }, func(context.Context, string) (map[string]haproxy.Counters, error) {
+	counters := countersOf(func() *reconcile.State { return s }, func(context.Context, string) (haproxy.BackendCounters, error) {
 		asked++
-		return map[string]haproxy.Counters{"a": {Requests: 1}, "b": {Requests: 2}}, nil
+		return haproxy.BackendCounters{Servers: map[string]haproxy.Counters{"a": {Requests: 1}, "b": {Requests: 2}}}, nil
 	})
-	if all, isKnown, err := counters(t.Context(), "api"); len(all) != 2 || !isKnown || err != nil || asked != 1 {
+	if all, isKnown, err := counters(t.Context(), "api"); len(all.Instances) != 2 || !isKnown || err != nil || asked != 1 {
 		t.Errorf("the counters are %+v, %v, %v", all, isKnown, err)
 	}
 }

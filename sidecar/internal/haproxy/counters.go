@@ -25,24 +25,44 @@ type Counters struct {
 	Weight, SlowStart int
 }
 
-// Counters reads those of a backend's servers, by their names. A backend that HAProxy
-// does not have has none.
-func (c *Client) Counters(ctx context.Context, backend string) (map[string]Counters, error) {
+// Answers are what the current worker has counted of a backend's answers since it began. Those
+// by HAProxy are counted for the backend only, which keeps what servers gave that are deleted since.
+type Answers struct {
+	Requests               uint64
+	Status4xx, Status5xx   uint64 // that clients got
+	Service4xx, Service5xx uint64 // of these, those that servers gave which are there now
+	// NoServer is HAProxy's 503: no server was up, the wait for one was too long, or none could
+	// be connected to. Broken is where the answer of a server broke off, or came too late, as with
+	// its 502 and 504; HAProxy 3.4 counts some twice. Denied is what its rules have refused, with
+	// any status.
+	NoServer, Broken, Denied uint64
+}
+
+// BackendCounters are those of a backend, and of its servers by their names.
+type BackendCounters struct {
+	Answers Answers
+	Servers map[string]Counters
+}
+
+// Counters reads those of a backend. One that HAProxy does not have has no servers.
+func (c *Client) Counters(ctx context.Context, backend string) (BackendCounters, error) {
 	_, all, err := readBackends(ctx, repeated(c.ask), "counters of "+backend, []string{backend})
 	if err != nil {
-		return nil, err
+		return BackendCounters{}, err
 	}
 	counters, err := countersIn(all[0])
 	if err != nil {
-		return nil, fmt.Errorf("haproxy: counters of %s: %w", backend, err)
+		return BackendCounters{}, fmt.Errorf("haproxy: counters of %s: %w", backend, err)
 	}
 	return counters, nil
 }
 
-func countersIn(b backendRows) (map[string]Counters, error) {
-	all := map[string]Counters{}
+func countersIn(b backendRows) (BackendCounters, error) {
+	all, is := map[string]Counters{}, Answers{}
 	err := b.each(func(r *row) error {
 		if r.number("type") != serverType {
+			is.Requests, is.Status4xx, is.Status5xx = r.count("stot"), r.count("hrsp_4xx"), r.count("hrsp_5xx")
+			is.NoServer, is.Broken, is.Denied = r.count("econ"), r.count("eresp"), r.count("dreq")
 			return r.err
 		}
 		name := strings.Clone(r.text("svname"))
@@ -54,9 +74,10 @@ func countersIn(b backendRows) (map[string]Counters, error) {
 			Weight:       r.number("weight"),
 			SlowStart:    r.optional("throttle"),
 		}
+		is.Service4xx, is.Service5xx = is.Service4xx+r.count("hrsp_4xx"), is.Service5xx+r.count("hrsp_5xx")
 		return r.err
 	})
-	return all, err
+	return BackendCounters{is, all}, err
 }
 
 // count reads a counter of 64 bits that may be empty, as those of HTTP are in TCP mode: 0.

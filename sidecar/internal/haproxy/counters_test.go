@@ -66,25 +66,25 @@ func TestCounters_EachKindOfFailure_IsCounted(t *testing.T) {
 		{"tcp", 0, 0, false},
 	} {
 		all, err := c.Counters(t.Context(), want.backend)
-		got := all["s"]
+		got := all.Servers["s"]
 		if err != nil || got.Requests == 0 || min(got.Errors, got.Requests) != want.errors || got.Retries != want.retries ||
 			(got.ResponseTime >= 20*time.Millisecond) != want.isSlow {
 			t.Errorf("%s: got %+v, %v, want %+v", want.backend, got, err, want)
 		}
 	}
-	if all, err := c.Counters(t.Context(), "none"); err != nil || len(all) > 0 {
+	if all, err := c.Counters(t.Context(), "none"); err != nil || len(all.Servers) > 0 {
 		t.Errorf("no such backend: %v, %v", all, err)
 	}
 }
 
 func TestParseCounters_Malformed_NamesTheColumn(t *testing.T) {
 	t.Parallel()
-	const header = "# pxname,svname,stot,hrsp_5xx,econ,eresp,wretr,rtime,type,\n"
+	const header = "# pxname,svname,stot,hrsp_4xx,hrsp_5xx,econ,eresp,wretr,rtime,type,\n"
 	for reply, want := range map[string]string{
-		header + "b,s,1,x,0,0,0,0,2,\n":                    `show stat: unexpected reply: hrsp_5xx "x": not a number of 0 or more in "b,s,1,x,0,0,0,0,2,"`,
-		header + "b,s,18446744073709551616,0,0,0,0,0,2,\n": `show stat: unexpected reply: stot "18446744073709551616": not a number of 0 or more in "b,s,18446744073709551616,0,0,0,0,0,2,"`,
-		"# pxname,svname,type,\nb,s,2,\n":                  `show stat: unexpected reply: no stot in "b,s,2,"`,
-		"Unknown command":                                  `show stat: unexpected reply: "Unknown command"`,
+		header + "b,s,1,0,x,0,0,0,0,2,\n":                    `show stat: unexpected reply: hrsp_5xx "x": not a number of 0 or more in "b,s,1,0,x,0,0,0,0,2,"`,
+		header + "b,s,18446744073709551616,0,0,0,0,0,0,2,\n": `show stat: unexpected reply: stot "18446744073709551616": not a number of 0 or more in "b,s,18446744073709551616,0,0,0,0,0,0,2,"`,
+		"# pxname,svname,type,\nb,s,2,\n":                    `show stat: unexpected reply: no stot in "b,s,2,"`,
+		"Unknown command":                                    `show stat: unexpected reply: "Unknown command"`,
 	} {
 		if got, err := countersIn(backendRows{"b", reply}); errText(err) != want {
 			t.Errorf("%q: %v, %v, want %s", reply, got, err, want)
@@ -101,10 +101,80 @@ func TestCounters_SlowStart_HasItsWeightOfNow(t *testing.T) {
 		t.Fatal(reply)
 	}
 	all, err := c.Counters(t.Context(), "b")
-	if slow := all["slow"]; err != nil || slow.Weight < 1 || slow.Weight > 10 || slow.SlowStart < 1 || slow.SlowStart > 10 {
+	if slow := all.Servers["slow"]; err != nil || slow.Weight < 1 || slow.Weight > 10 || slow.SlowStart < 1 || slow.SlowStart > 10 {
 		t.Errorf("got %+v, %v, want a slow start that has begun", slow, err)
 	}
-	if s := all["s"]; s.Weight != 100 || s.SlowStart != 0 {
+	if s := all.Servers["s"]; s.Weight != 100 || s.SlowStart != 0 {
 		t.Errorf("got %+v, want no slow start", s)
+	}
+}
+
+// Whose answer a 404 or 503 is, as real HAProxies count it.
+func TestCounters_EachAnswer_IsTheServicesOrHAProxys(t *testing.T) {
+	t.Parallel()
+	late := make(chan struct{}, 2)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case "/404":
+			w.WriteHeader(http.StatusNotFound)
+		case "/503":
+			w.WriteHeader(http.StatusServiceUnavailable)
+		case "/breaks":
+			panic(http.ErrAbortHandler)
+		case "/late":
+			late <- struct{}{}
+			<-r.Context().Done()
+		}
+	}))
+	t.Cleanup(server.Close)
+	up := "server s " + server.Listener.Addr().String()
+	var file strings.Builder
+	front := map[string]string{}
+	for name, lines := range map[string]string{
+		"good": up, "empty": "", "maint": up + " disabled", "refused": "server s " + haproxytest.FreeAddr(t).String(),
+		"rules": "http-request deny deny_status 403 if { path /denied }\n  http-request return status 503 if { path /returned }\n  " + up,
+		"full":  up + " maxconn 1",
+	} {
+		front[name] = haproxytest.FreeAddr(t).String()
+		fmt.Fprintf(&file, "frontend f_%s\n  bind %s\n  mode http\n  timeout client 9s\n  default_backend %s\nbackend %s\n  mode http\n  option httpclose\n  retries 0\n  timeout connect 9s\n  timeout server 2s\n  timeout queue 300ms\n  %s\n", name, front[name], name, name, lines)
+	}
+	p := haproxytest.Start(t, file.String())
+	c := newTestClient(t, Options{Runtime: p.Runtime()})
+	get := func(name, path string) {
+		if res, err := http.Get("http://" + front[name] + path); err == nil { //nolint:noctx // loopback, bounded by HAProxy's own timeouts
+			_ = res.Body.Close()
+		}
+	}
+	held := make(chan struct{})
+	go func() {
+		defer close(held)
+		get("full", "/late") // 504
+	}()
+	<-late
+	get("full", "/") // waits too long
+	for _, path := range []string{"/", "/404", "/503", "/breaks", "/late"} {
+		get("good", path)
+	}
+	get("empty", "/")
+	get("maint", "/")
+	get("refused", "/")
+	get("rules", "/denied")
+	get("rules", "/returned")
+	<-held
+	for name, want := range map[string]Answers{
+		"good":    {Requests: 5, Status4xx: 1, Service4xx: 1, Status5xx: 3, Service5xx: 1, Broken: 2},
+		"empty":   {Requests: 1, Status5xx: 1, NoServer: 1},
+		"maint":   {Requests: 1, Status5xx: 1, NoServer: 1},
+		"refused": {Requests: 1, Status5xx: 1, NoServer: 1},
+		"rules":   {Requests: 2, Status4xx: 1, Status5xx: 1, Denied: 1},
+		"full":    {Requests: 2, Status5xx: 2, NoServer: 1, Broken: 1},
+	} {
+		got, err := c.Counters(t.Context(), name)
+		if name == "good" && got.Answers.Requests >= want.Requests && got.Answers.Broken >= want.Broken { // a client tries again, and 3.4 counts some twice
+			got.Answers.Requests, got.Answers.Broken = want.Requests, want.Broken
+		}
+		if err != nil || got.Answers != want {
+			t.Errorf("%s: got %+v, %v, want %+v", name, got.Answers, err, want)
+		}
 	}
 }

@@ -142,7 +142,7 @@ func TestHeldAndCounters_FrontendOfTheSameName_TheBackendIsCounted(t *testing.T)
 	h.send(t, "/hold")
 	want := Held{AtServers: 1, Attempts: 1}
 	h.held(t, "a server has a request", func(got Held) bool { return got == want })
-	if got, err := h.client.Counters(t.Context(), "api"); err != nil || got["api-1"].Requests != 1 {
+	if got, err := h.client.Counters(t.Context(), "api"); err != nil || got.Servers["api-1"].Requests != 1 {
 		t.Errorf("counters: %v, %v, want one request", got, err)
 	}
 	h.Reload()
