@@ -205,7 +205,7 @@ func explainInstance(w io.Writer, s *reconcile.State, svc *reconcile.ServiceStat
 		row("Consul", "%s%s", i.Health, map[bool]string{true: ", leaving"}[i.Leaving])
 	}
 	if i.ConsulCheck != "" {
-		row("Consul's check", "%s", i.ConsulCheck)
+		row("Consul check", "%s", i.ConsulCheck)
 	}
 	if !i.DampedUntil.IsZero() {
 		row("flapping", "%d times, suppressed until %s", i.Flaps, i.DampedUntil.Format(time.RFC3339))

@@ -122,7 +122,7 @@ func explainOthers(row func(name, format string, args ...any), s daemon.JudgedSt
 			row("no traffic", "%s: %s", catalog.Printable(name), inst.Reason)
 		}
 		if inst.ConsulCheck != "" {
-			row("Consul's check", "%s: %s", catalog.Printable(name), inst.ConsulCheck)
+			row("Consul check", "%s: %s", catalog.Printable(name), inst.ConsulCheck)
 		}
 	}
 	if shown > maxListed {

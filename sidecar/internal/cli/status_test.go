@@ -73,14 +73,14 @@ func TestExplain_ConsulCheckAndSince_AreShown(t *testing.T) {
 	if err := explain(&out, s, nil, nil, "api-2"); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"Consul          critical\n", "Consul's check  http: connection·[2J refused\n", "HAProxy         phase out since ", " (12m0s), state maint"} {
+	for _, want := range []string{"Consul         critical\n", "Consul check   http: connection·[2J refused\n", "HAProxy        phase out since ", " (12m0s), state maint"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("want %q in\n%s", want, out.String())
 		}
 	}
 	judged := daemon.Judged(s)
 	out.Reset()
-	if err := explainServices(&out, judged, nil, nil); err != nil || !strings.Contains(out.String(), "Consul's check  api-2: http: connection·[2J refused\n") {
+	if err := explainServices(&out, judged, nil, nil); err != nil || !strings.Contains(out.String(), "Consul check  api-2: http: connection·[2J refused\n") {
 		t.Errorf("got %v and\n%s", err, out.String())
 	}
 	i.WeightReason, i.ConsulWeight = "maint", 3

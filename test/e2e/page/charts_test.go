@@ -40,6 +40,7 @@ func TestPage_Charts_TrafficOfBothVersionsAndErrors(t *testing.T) {
 	b.sees("the share of both versions", `/1\.0: \d+ %, 1\.1: [1-9]\d* %/.test(`+chart("Share of the requests")+`)`)
 	s.must(old.Fail(s.ctx, "5xx"))
 	b.sees("the errors of the old one", `/1\.0: (0\.)?[1-9]/.test(`+chart("Errors a second")+`)`)
+	b.sees("that these answers are the service's", `(() => { const [, all, its] = /5xx: ([\d,]+), of these ([\d,]+) by servers that are there now\. By HAProxy: no server up, queue or connection 0, answer broken or late 0\./.exec(document.getElementById('answers')?.innerText) ?? []; return Boolean(all) && all !== '0' && all === its; })()`)
 	b.shoot("charts")
 	b.accessible("the charts")
 	s.must(old.Leave(20 * time.Second))

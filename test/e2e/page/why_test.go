@@ -165,7 +165,7 @@ func (w *why) check(q question) {
 func (w *why) tellsCheck(id string, at netip.AddrPort, output string) {
 	w.Helper()
 	out, err := exec.CommandContext(w.ctx, programs.Sidecar, "explain", id, "--config", w.lbs[0].Settings()).CombinedOutput()
-	if err != nil || !regexp.MustCompile(`(?m)^Consul's check +.*`+regexp.QuoteMeta(output)+`$`).Match(out) || !regexp.MustCompile(`(?m)^HAProxy +phase [a-z]+ since [0-9:]+ \(`).Match(out) {
+	if err != nil || !regexp.MustCompile(`(?m)^Consul check +.*`+regexp.QuoteMeta(output)+`$`).Match(out) || !regexp.MustCompile(`(?m)^HAProxy +phase [a-z]+ since [0-9:]+ \(`).Match(out) {
 		w.Errorf("explain %s: %v\n%s", id, err, out)
 	}
 	row := fmt.Sprintf(`[...document.querySelectorAll('#view tbody tr')].find((r) => r.innerText.includes(%q))?.innerText ?? ''`, at.String())

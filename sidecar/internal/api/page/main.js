@@ -55,13 +55,13 @@ function draw() {
   icon(v.kind);
   const view = p.name ? service : { '/deployments': deployments, '/events': events, '/routes': routes, '/certificates': certificates }[p.path] ?? overview;
   show(at('facts'), view === overview && facts(state, p));
-  show(at('view'), view(state, p, happened, fleet.is, recorded.is, shared.is, charts.isOpen() ? count.servers : null));
+  show(at('view'), view(state, p, happened, fleet.is, recorded.is, shared.is, charts.isOpen() ? count : null));
   charts.draw(counted()[0]?.name, state.load_balancer);
 }
 
 // charts are those of the service that is shown: what HAProxy counts of it.
 const charts = new Charts(at('charts'));
-const count = { isUnderWay: false, asked: 0, spacing: 0, servers: new Map() }; // counters by backend and server
+const count = { isUnderWay: false, asked: 0, spacing: 0, servers: new Map(), answers: new Map() }; // by backend: counters by server, and whose answers clients got
 const countPace = 2000;
 
 // counted gives the backends of the service that is shown, if one is.
@@ -82,7 +82,8 @@ async function lookAtCounters() {
   try {
     const response = await ask(`/api/v1/counters/${encodeURIComponent(svc.name)}`, {}, AbortSignal.timeout(15000));
     if (!response.ok) return;
-    const { instances } = await response.json();
+    const { instances, answers = [] } = await response.json();
+    count.answers = new Map(answers.map((a) => [a.backend, a]));
     count.servers = new Map(state.services.filter((x) => x.name === svc.name).map((x) => [x.backend, new Map()]));
     for (const i of instances) count.servers.get(i.backend)?.set(i.server, i);
     charts.note(svc.name, state.services.filter((x) => x.name === svc.name), instances, performance.now());

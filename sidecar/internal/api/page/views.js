@@ -183,9 +183,10 @@ function backend(svc, place, all, counted) {
       h('ul', null, svc.rejected.slice(0, perPage).map((r) => h('li', null, h('b', null, r.id), ` on ${r.node}: ${r.error}`)))),
     h('h3', null, 'Versions'),
     versions(sum),
+    counted?.answers.has(svc.backend) && answers(counted.answers.get(svc.backend)),
     everywhere(all, svc),
     h('h3', null, 'Instances ', h('small', null, number(rows.length))),
-    rows.length ? paged(rows, place, (shown) => instances(shown, svc, { ...place, counted: counted?.get(svc.backend) })) : h('p', { class: 'empty' }, svc.instances.length ? 'No instance matches.' : 'Consul lists no instance.'),
+    rows.length ? paged(rows, place, (shown) => instances(shown, svc, { ...place, counted: counted?.servers.get(svc.backend) })) : h('p', { class: 'empty' }, svc.instances.length ? 'No instance matches.' : 'Consul lists no instance.'),
   ];
 }
 
@@ -234,6 +235,14 @@ function keep(i, svc, place) {
     ? button(place, 'drain', 'Ready', `End the drain of ${name} of ${svc.name}?`, path + 'ready', `pointsman ready ${argument(i, svc)}`)
     : button(place, 'drain', 'Drain', `Keep ${name} of ${svc.name} in drain? It gets no new requests until that is ended.`, path + 'drain', `pointsman drain ${argument(i, svc)}`);
 }
+
+// answers says whose answers the clients of a backend got.
+const answers = (a) => [
+  h('h3', null, 'Whose answers ', h('small', null, 'since the worker began')),
+  h('ul', { class: 'plain', id: 'answers' },
+    h('li', null, `5xx: ${number(a['5xx'])}, of these ${number(a.service_5xx)} by servers that are there now. By HAProxy: no server up, queue or connection ${number(a.no_server)}, answer broken or late ${number(a.broken)}.`),
+    h('li', null, `4xx: ${number(a['4xx'])}, of these ${number(a.service_4xx)} by servers that are there now. Denied by HAProxy's rules, with any status: ${number(a.denied)}.`)),
+];
 
 // weight gives the one in effect, and where it is not Consul's, that and why. During a slow
 // start HAProxy's counters have less.
