@@ -95,6 +95,15 @@ func (w *world) isListed(svc plan.Service) bool {
 	return slices.ContainsFunc(w.set.with(c.found, true), is)
 }
 
+// listedRun is what HAProxy runs, without the backends that no settings list any more.
+func (w *world) listedRun() string {
+	is := *w.proxy.worker
+	is.names = slices.DeleteFunc(slices.Clone(is.names), func(backend string) bool {
+		return slices.ContainsFunc(w.set.services, func(svc plan.Service) bool { return svc.Backend == backend && !w.isWanted(svc) && !w.isListed(svc) })
+	})
+	return is.String()
+}
+
 func (w *world) serviceDiffers(svc plan.Service, c content) string {
 	b := w.proxy.worker.backends[svc.Backend]
 	switch wanted := w.isWanted(svc); {

@@ -86,7 +86,7 @@ func (w *world) end() {
 	}
 	w.mu.Lock()
 	w.note("all is settled: %s", w.proxy.worker)
-	before := w.proxy.worker.String()
+	before := w.listedRun()
 	text, _ := w.disk.on()
 	steps, reloads := w.res.Steps, w.res.Reloads
 	s := w.sidecar
@@ -108,7 +108,7 @@ func (w *world) end() {
 	w.runUntil(w.now()+5*time.Second, w.isQuiet) // it may be in a call just now
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if after := w.proxy.worker.String(); after != before || !w.fileIsLike(text) || w.res.Steps != steps || w.res.Reloads != reloads {
+	if after := w.listedRun(); after != before || !w.fileIsLike(text) || w.res.Steps != steps || w.res.Reloads != reloads {
 		w.breach(adopts, "all was settled, and another sidecar sent %d steps and %d reloads: %s", w.res.Steps-steps, w.res.Reloads-reloads, after)
 	}
 	if !w.isQuiet() {
