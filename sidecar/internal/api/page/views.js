@@ -302,7 +302,7 @@ function steps(s, d, all) {
       h('b', null, x.name), x.detail && `: ${x.detail}`, ' ',
       x.ended ? h('small', null, between(x.started, x.ended)) : [h('small', null, between(x.started, Date.now())),
         x.deadline && h('small', { class: 'deadline' }, `${between(Date.now(), x.deadline)} left, then: ${x.at_deadline}`)]))),
-    d.load_balancers.length > 0 && table('Progress', [['Load balancer'], ['New nodes live'], ['Old nodes drained'], ['Blocked by', 'wide']], d.load_balancers.map((b) => [
+    d.load_balancers.length > 0 && table('Progress', [['Load balancer'], ['New instances live'], ['Old instances drained'], ['Blocked by', 'wide']], d.load_balancers.map((b) => [
       b.name, progress(b.live, b.want, `live on ${b.name}`), b.of > 0 ? progress(b.drained, b.of, `drained on ${b.name}`) : '–',
       b.trouble ? pill('bad', `not reachable: ${b.trouble}`) : b.waits ?? (b.live < b.want ? `${number(b.want - b.live)} of ${d.version} not live yet` : ''),
     ])),
