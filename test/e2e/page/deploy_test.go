@@ -77,7 +77,7 @@ func TestPage_Deploy_StepsAndBlockedDrainAreShownLive(t *testing.T) {
 	current := `(document.querySelector('li[aria-current=step]')?.innerText ?? '')`
 	b.sees("that it watches the new nodes, with its deadline", `/watch: the new instances must stay live/.test(`+current+`) && /left, then: the old instances are stopped/.test(`+current+`)`)
 	b.shoot("deployment-watch")
-	b.sees("that it waits for the drain, and what happens at the deadline", `/wait until drained/.test(`+current+`) && /no further node is stopped: exit code 4/.test(`+current+`)`)
+	b.sees("that it waits for the drain, and what happens at the deadline", `/wait until drained/.test(`+current+`) && /no further instance is stopped: exit code 4/.test(`+current+`)`)
 	b.sees("what blocks it, and where", `[...document.querySelectorAll('#view tr')].some((r) => r.innerText.includes('lb1') && /"api-1" on lb1: not drained: phase draining, [1-9]/.test(r.innerText))`)
 	b.shoot("deployment")
 	b.accessible("a deployment")
