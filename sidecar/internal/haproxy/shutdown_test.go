@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/pointsman/pointsman/sidecar/internal/haproxytest"
 	"github.com/pointsman/pointsman/sidecar/internal/plan"
@@ -155,7 +156,8 @@ func TestAShutdownThatAnOldWorkerDoesNotTakeIsAnError(t *testing.T) {
 	f.AddOldWorker(&haproxytest.FakeWorker{PID: 77, Backends: []*haproxytest.FakeBackend{{Name: "api", Servers: []*haproxytest.FakeServer{
 		{Name: "x", Addr: at, Sessions: 2}, {Name: "y", Addr: addr("127.0.0.1:8"), Sessions: 1},
 	}}}})
-	s := subject{client: newTestClient(t, Options{Runtime: f.Runtime(), Master: f.Master(), Timeout: 2e9})}
+	s := subject{client: newTestClient(t, Options{Runtime: f.Runtime(), Master: f.Master(), Timeout: 2 * time.Second})}
+	s.client.countWait = time.Minute // no count goes on beside what follows, and takes a fault
 	s.observe(t, "api")
 	f.Fail(0, 0, 0, haproxytest.Hang) // the command, show info, show proc, the old worker
 	if err := s.client.Apply(t.Context(), shutdown("a", at))[0]; err == nil || !strings.Contains(err.Error(), "old worker 77") {
