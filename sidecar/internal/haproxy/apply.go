@@ -42,12 +42,11 @@ func (c *Client) Apply(ctx context.Context, steps []plan.Step) []error {
 	for from := 0; from < len(steps); {
 		from = a.group(ctx, from)
 	}
-	var listed string
 	for i, step := range steps {
 		switch {
 		case step.Kind != plan.Shutdown || errs[i] != nil:
 		case step.Sessions > 0:
-			errs[i] = c.shutdownSome(ctx, step, &listed)
+			errs[i] = c.shutdownSome(ctx, step)
 		default:
 			errs[i] = c.shutdownOld(ctx, step)
 		}

@@ -40,27 +40,13 @@ func (c *Client) shutdownOld(ctx context.Context, step plan.Step) error {
 	return errors.Join(errs...)
 }
 
-// listsByServer is the first release that can list the sessions of one server.
-var listsByServer = release{3, 2}
-
-// sessionsOf lists the sessions of a server, or of all where HAProxy can do no better. That
-// takes long where there are many (docs/haproxy-facts.md, fact 40), and is kept in listed for
-// the other servers of which some sessions are to end.
-func (c *Client) sessionsOf(ctx context.Context, at string, listed *string) (text string, err error) {
-	if caps, _ := c.known(); releaseOf(caps.Version).atLeast(listsByServer) {
-		return c.ask(ctx, []string{"show sess server " + at})
-	}
-	if *listed == "" {
-		*listed, err = c.ask(ctx, []string{"show sess"})
-	}
-	return *listed, err
-}
-
 // shutdownSome ends as many sessions as the step says: of the current worker, and where
 // that has fewer, of old ones.
-func (c *Client) shutdownSome(ctx context.Context, step plan.Step, listed *string) error {
+func (c *Client) shutdownSome(ctx context.Context, step plan.Step) error {
 	at := step.Backend + "/" + step.Server
-	text, err := c.sessionsOf(ctx, at, listed)
+	// 3.2 and newer list those of the server only, older ones list all (docs/haproxy-facts.md,
+	// fact 40).
+	text, err := c.ask(ctx, []string{"show sess server " + at})
 	if err != nil {
 		return fmt.Errorf("haproxy: list sessions of %s: %w", at, err)
 	}

@@ -108,47 +108,6 @@ func TestShutdown_SomeSessions_EndsAsMany(t *testing.T) {
 	}
 }
 
-// Before 3.2 HAProxy lists all sessions: once, however many servers are to end some.
-func TestShutdown_SomeOfSeveralServers_AllSessionsAreListedOnce(t *testing.T) {
-	t.Parallel()
-	for name, c := range map[string]struct {
-		profile haproxytest.Profile
-		want    []string
-	}{
-		"2.6": {haproxytest.V26, []string{"show sess"}},
-		"3.4": {haproxytest.V34, []string{"show sess server api/a", "show sess server api/b", "show sess server api/c"}},
-	} {
-		var servers []serverSpec
-		var steps []plan.Step
-		for i, server := range []string{"a", "b", "c"} {
-			at := addr(fmt.Sprintf("127.0.0.1:%d", 1+i))
-			servers = append(servers, serverSpec{name: server, addr: at, weight: 1, disabled: true})
-			steps = append(steps, plan.Step{Kind: plan.Shutdown, Backend: "api", Server: server, Addr: at, Sessions: 2})
-		}
-		f := newFake(t, c.profile, []backendSpec{{name: "api", servers: servers}})
-		f.Change(func(w *haproxytest.FakeWorker) {
-			for _, s := range w.Backends[0].Servers {
-				s.Sessions = 5
-			}
-		})
-		s := subject{client: newTestClient(t, Options{Runtime: f.Runtime(), Master: f.Master()})}
-		s.observe(t, "api")
-		if err := errors.Join(s.client.Apply(t.Context(), steps)...); err != nil {
-			t.Fatal(err)
-		}
-		f.Change(func(w *haproxytest.FakeWorker) {
-			for _, s := range w.Backends[0].Servers {
-				if s.Sessions != 3 {
-					t.Errorf("%s: %s has %d sessions left, want 3", name, s.Name, s.Sessions)
-				}
-			}
-		})
-		if got := slices.DeleteFunc(f.Commands(), func(c string) bool { return !strings.HasPrefix(c, "show sess") }); !slices.Equal(got, c.want) {
-			t.Errorf("%s: sent %q, want %q", name, got, c.want)
-		}
-	}
-}
-
 func TestAShutdownThatAnOldWorkerDoesNotTakeIsAnError(t *testing.T) {
 	t.Parallel()
 	at := addr("127.0.0.1:9")
