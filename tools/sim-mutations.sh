@@ -67,7 +67,7 @@ new routes are not live before HAProxy has them @ reconcile/routes.go @ s/r.fres
 who has a route keeps it @ route/claim.go @ s/if onlyOwn != (owners\[key\] == c.Service) {/if onlyOwn {/
 a route that no instance claims stays for a while @ route/discover.go @ s/if d.now.Sub(r.Unclaimed) < d.Grace .*/if false {/
 what a service without an answer has stays @ route/discover.go @ s/	if !c.Known { .*/	if false {/
-what services may claim stays until Consul has said that @ reconcile/routes.go @ s/	if m.Keep == nil {/	if true {/
+what services may claim stays until Consul has said that @ reconcile/routes.go @ s/if m.Keep == nil || unheard == nil {/if true {/
 the file has the newest routes @ reconcile/agent.go @ s/^	a.set, a.isolated.asked = s, s$/	s.Renderer = a.set.Renderer; a.set, a.isolated.asked = s, s/
 an invalid rollout changes nothing @ rollout/overlay.go @ s/return document{good: was.good, /return document{/
 a version without a share gets no traffic @ rollout/weights.go @ s/isListed \&\& share == 0 \&\&/false \&\& share == 0 \&\& isListed \&\&/

@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"strings"
@@ -121,9 +122,9 @@ type finder struct {
 	problems atomic.Pointer[[]route.Problem]
 
 	// The daemon's mu guards these.
-	isHeard   bool     // Consul has said what is claimed: nothing is kept for a service that may
-	watched   []string // services that are looked at
-	isSettled bool     // by what Consul said last, new routes may get an owner
+	unheard   route.Unheard // for these services HAProxy keeps what they may have claimed
+	watched   []string      // services that are looked at
+	isSettled bool          // by what Consul said last, new routes may get an owner
 	discovery route.Finder
 	ruled     *route.Rules               // of the settings of now; nil: not made yet
 	looks     watchList                  // what was last made of them
@@ -308,13 +309,14 @@ func (d *Daemon) find(now time.Time) time.Duration {
 	if wait := f.pace.Gathers(rules, found, d.found, now); wait > 0 {
 		return min(again, wait)
 	}
-	isFirst := settled && !f.isHeard
-	f.isHeard = f.isHeard || settled
+	before := f.unheard
+	f.unheard = before.After(said, settled)
 	d.setFound(found)
 	switch {
-	case isFirst && len(d.found.Gone) > 0:
+	case f.unheard.Equal(before):
+	case len(d.found.Gone) > 0:
 		d.reconfigure(d.newest, automatic(settings(d.whole(asStarted(d.cfg, d.started)), d.newest)))
-	case isFirst:
+	default:
 		d.reconfigure(d.newest, onlyRoutes(d.set))
 	}
 	return d.found.Until(rules.Grace, settled, now, again)
@@ -424,12 +426,18 @@ func onlyRoutes(set reconcile.Settings) reconcile.Settings {
 	return set
 }
 
-// asHeard is settings as far as is known what services claim. As long as it is not, HAProxy
-// keeps what they may claim, and a backend of a service that had gone: the sidecar before may
-// have ended just after they came, and haproxy.cfg does not have them then.
-func asHeard(set reconcile.Settings, isHeard bool) reconcile.Settings {
-	if !isHeard && slices.ContainsFunc(set.Maps, func(m reconcile.RouteMap) bool { return m.Keep != nil }) {
-		set.Services = slices.DeleteFunc(slices.Clone(set.Services), func(s plan.Service) bool { return s.Gone })
+// asHeard is settings as far as is known what services claim. Of a service of which it is not,
+// HAProxy keeps what that may have claimed, and its backend if it had gone: the sidecar before
+// may have ended just after they came, and haproxy.cfg does not have them then.
+func asHeard(set reconcile.Settings, unheard route.Unheard) reconcile.Settings {
+	set.Unheard = nil
+	if !unheard.IsEmpty() && slices.ContainsFunc(set.Maps, func(m reconcile.RouteMap) bool { return m.Keep != nil }) {
+		names := make(map[string]string, len(set.Services))
+		for _, s := range set.Services {
+			names[s.Backend] = s.Name
+		}
+		set.Unheard = func(backend string) bool { return unheard.Has(cmp.Or(names[backend], backend)) }
+		set.Services = slices.DeleteFunc(slices.Clone(set.Services), func(s plan.Service) bool { return s.Gone && unheard.Has(s.Name) })
 		return set
 	}
 	set.Maps = slices.Clone(set.Maps)
@@ -441,7 +449,7 @@ func asHeard(set reconcile.Settings, isHeard bool) reconcile.Settings {
 
 // reconfigure has the agent go on with other settings. The caller holds mu.
 func (d *Daemon) reconfigure(r *render.Renderer, set reconcile.Settings) {
-	set = asHeard(set, d.finder.isHeard)
+	set = asHeard(set, d.finder.unheard)
 	r, set = d.withPauses(r, set)
 	d.newest = r
 	d.agent.Reconfigure(set)

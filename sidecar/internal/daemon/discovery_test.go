@@ -319,7 +319,7 @@ func TestFind_DiscoverIsSwitchedOff_ServicesGo(t *testing.T) {
 func TestSetFound_OnlyRoutesDiffer_GivesWhatNewSettingsWould(t *testing.T) {
 	d, change := discovering(t, "services: [{name: own}, {name: other, backend: others}]"+takesRoutes+`    routes: [{host: own.test, service: own}, {host: set.test, methods: GET, service: own}, {host: set.test, service: others}]
 `)
-	d.finder.isHeard = true
+	d.finder.unheard = route.Unheard{}.After(nil, true)
 	services := []route.FoundService{{Name: "cart"}, {Name: "shop"}}
 	routes := func(of ...string) (out []route.FoundRoute) {
 		for i, service := range of {
@@ -351,7 +351,7 @@ func TestSetFound_OnlyRoutesDiffer_GivesWhatNewSettingsWould(t *testing.T) {
 		if d.newest == before || d.newest.Marker() != fresh.Marker() {
 			t.Errorf("%d: the marker is %v, want %v", n, d.newest.Marker(), fresh.Marker())
 		}
-		set := asHeard(settings(whole, fresh), true)
+		set := asHeard(settings(whole, fresh), d.finder.unheard)
 		if diff := cmp.Diff(set.Maps, d.set.Maps) + cmp.Diff(set.Services, d.set.Services); diff != "" || d.set.Renderer.(renderer).Renderer != d.newest {
 			t.Errorf("%d: settings (-new +got):\n%s", n, diff)
 		}
@@ -398,17 +398,32 @@ frontends:
 	if d.set.Maps[1].Keep != nil || hasGone() {
 		t.Errorf("a frontend that takes no routes keeps: %v; the backend of a service that had gone is to be deleted: %v", d.set.Maps[1].Keep != nil, hasGone())
 	}
+	isUnheard := func(backends ...string) (all []bool) {
+		for _, b := range backends {
+			all = append(all, d.set.Unheard != nil && d.set.Unheard(b))
+		}
+		return all
+	}
+	if got := isUnheard("owns", "shop"); !slices.Equal(got, []bool{true, true}) {
+		t.Errorf("at the start, own and shop are unheard: %v, want both", got)
+	}
 	d.finder.isNamed = true
 	d.find(time.Now()) // the claims of the settings' services are awaited
-	if d.set.Maps[0].Keep == nil {
-		t.Error("nothing is kept, and Consul has not answered")
+	if got := isUnheard("owns", "shop"); !slices.Equal(got, []bool{true, true}) {
+		t.Errorf("while they are awaited, own and shop are unheard: %v, want both", got)
 	}
-	d.find(time.Now().Add(route.SettleTime))
-	if d.set.Maps[0].Keep != nil || !hasGone() {
-		t.Errorf("when that is over, routes are kept: %v; the backend of a service that had gone is to be deleted: %v", d.set.Maps[0].Keep != nil, hasGone())
+	d.find(time.Now().Add(route.SettleTime)) // Consul has no shop, and still no answer for own
+	if got := isUnheard("owns", "shop"); !slices.Equal(got, []bool{true, false}) || !hasGone() {
+		t.Errorf("when others no longer wait, own and shop are unheard: %v, want own; the backend of a service that had gone is to be deleted: %v", got, hasGone())
 	}
-	if change(text); d.set.Maps[0].Keep != nil {
-		t.Error("after a SIGHUP, routes are kept again")
+	if change(text); !slices.Equal(isUnheard("owns", "shop"), []bool{true, false}) {
+		t.Error("after a SIGHUP, another is unheard")
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.finder.unheard = d.finder.unheard.After([]route.Candidate{{Service: "own", Known: true}}, true)
+	if d.reconfigure(d.newest, d.set); d.set.Unheard != nil || d.set.Maps[0].Keep != nil {
+		t.Error("all are heard, and something is kept")
 	}
 }
 

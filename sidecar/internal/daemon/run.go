@@ -100,7 +100,7 @@ func New(ctx context.Context, cfg config.Config, o Options) (*Daemon, error) {
 	}
 	whole := cfg.With(found)
 	d := &Daemon{pauses: pauseKeeper{known: savedPauses(cfg), change: make(chan struct{}, 1)}, started: cfg, cfg: cfg, render: r, log: NewLogger(cfg, o.Log), peers: savedPeers(cfg), found: found, options: o, decided: flight.NewRecorder(time.Now)}
-	d.newest, d.set = d.withPauses(r, asHeard(settings(whole, r), false))
+	d.newest, d.set = d.withPauses(r, asHeard(settings(whole, r), route.Unheard{}))
 	if d.file, err = NewFile(cfg); err != nil {
 		return nil, err
 	}

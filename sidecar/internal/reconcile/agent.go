@@ -30,7 +30,10 @@ type Settings struct {
 	Damping  map[string]Damping // by service; one that is absent damps no instance
 	Rotation bool               // the file has the backend plan.RotationBackend
 	Maps     []RouteMap         // the routes of each frontend
-	Pauses   PauseMap
+	// Unheard reports whether a backend's service may have claimed routes that Maps does not
+	// have, because Consul has not answered for it since the sidecar started. nil: none may.
+	Unheard func(backend string) bool
+	Pauses  PauseMap
 
 	ReloadDebounce, ReloadMaxDelay time.Duration // how long changes that need a reload wait for more of their kind
 	ReloadInterval                 time.Duration // from the end of one reload to the start of the next, at least

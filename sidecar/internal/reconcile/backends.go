@@ -45,9 +45,12 @@ func withoutRoutesTo(backends map[string]bool, want route.Table) route.Table {
 }
 
 // leadsTo reports whether a route leads to one of these backends.
-func leadsTo(backends map[string]bool, e route.Entry) bool {
+func leadsTo(backends map[string]bool, e route.Entry) bool { return backends[backendOf(e)] }
+
+// backendOf is where a line of a map leads.
+func backendOf(e route.Entry) string {
 	backend, _, _ := strings.Cut(e.Value, "/")
-	return backends[backend]
+	return backend
 }
 
 // withheld is those of the backends that a route leads to.

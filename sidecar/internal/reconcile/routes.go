@@ -32,18 +32,18 @@ type RouteMap struct {
 	Want     route.Table
 	Routes   []RouteState
 	// Keep reports of a line that HAProxy has besides Want, or otherwise, whether a service may
-	// claim that route: it stays, as Consul has not said yet what is claimed. nil: Consul has.
+	// claim that route: it stays while that service is one of Settings.Unheard. nil: none may.
 	Keep func(route.Entry) bool
 }
 
 // wants is what HAProxy is to have that has these lines now, without routes to these backends.
 // isAll is false where it goes on having a route of Want otherwise.
-func (m RouteMap) wants(have []route.Entry, without map[string]bool) (want route.Table, isAll bool) {
+func (m RouteMap) wants(have []route.Entry, without map[string]bool, unheard func(backend string) bool) (want route.Table, isAll bool) {
 	want = withoutRoutesTo(without, m.Want)
-	if m.Keep == nil {
+	if m.Keep == nil || unheard == nil {
 		return want, true
 	}
-	with := want.Keeping(have, func(e route.Entry) bool { return !leadsTo(without, e) && m.Keep(e) })
+	with := want.Keeping(have, func(e route.Entry) bool { return !leadsTo(without, e) && unheard(backendOf(e)) && m.Keep(e) })
 	return with, with.Has(want)
 }
 
@@ -156,7 +156,7 @@ func (a *Agent) syncMap(ctx context.Context, m RouteMap, isNew, isWhole bool) er
 			isWhole = false
 		}
 		known = false
-		want, isAll := m.wants(have, r.without)
+		want, isAll := m.wants(have, r.without, a.set.Unheard)
 		u := route.UpdateOf(have, want)
 		switch {
 		case len(u.Changes) > 0:

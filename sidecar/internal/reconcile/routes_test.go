@@ -444,10 +444,13 @@ func TestRoutes_ClaimsAreNotKnown_WhatMayBeClaimedStaysUntilTheyAre(t *testing.T
 	} {
 		t.Run(name, inTime(func(t *testing.T) {
 			b := newBench(t, true)
-			have := route.Map{"young.test/": "shop", "own.test/": "other", "left.test/": "api_nodes"}
+			have := route.Map{"young.test/": "shop", "own.test/": "other", "left.test/": "api_nodes", "heard.test/": "heard"}
 			b.maps = &fakeMaps{entries: map[string][]route.Entry{webMap: have.Table()}}
 			b.settings.Maps = routes(c.want)
-			b.settings.Maps[0].Keep = func(e route.Entry) bool { return e.Key == "young.test/" || e.Key == "a.test/" }
+			b.settings.Maps[0].Keep = func(e route.Entry) bool {
+				return e.Key == "young.test/" || e.Key == "a.test/" || e.Key == "heard.test/"
+			}
+			b.settings.Unheard = func(backend string) bool { return backend != "heard" }
 			b.catalog.says("api", many(1)...)
 			b.adoptable()
 			b.start()

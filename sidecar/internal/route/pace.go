@@ -1,6 +1,9 @@
 package route
 
-import "time"
+import (
+	"maps"
+	"time"
+)
 
 // Anyone whose services may claim routes can make a change.
 const (
@@ -90,4 +93,38 @@ func (f Found) Until(grace time.Duration, settled bool, now time.Time, again tim
 		wait = ServicesInterval
 	}
 	return min(again, max(next.Sub(now), wait))
+}
+
+// Unheard is which services may have claimed a route that the sidecar does not know of, since
+// it started: those that Consul has not answered for. Of the zero Unheard all may. A value is
+// not changed by what follows.
+type Unheard struct {
+	isNamed  bool // the services are known
+	services map[string]bool
+}
+
+// After is what is unheard of once the candidates have said this. settled is what Pace.Settled
+// reports. A service that comes later has claimed nothing before.
+func (u Unheard) After(candidates []Candidate, settled bool) Unheard {
+	if !u.isNamed && !settled {
+		return u
+	}
+	now := Unheard{isNamed: true, services: map[string]bool{}}
+	for _, c := range candidates {
+		if !c.Known && u.Has(c.Service) {
+			now.services[c.Service] = true
+		}
+	}
+	return now
+}
+
+// Has reports whether a service may have claimed something that is not known.
+func (u Unheard) Has(service string) bool { return !u.isNamed || u.services[service] }
+
+// IsEmpty reports whether all that is claimed is known.
+func (u Unheard) IsEmpty() bool { return u.isNamed && len(u.services) == 0 }
+
+// Equal reports whether both are the same services.
+func (u Unheard) Equal(o Unheard) bool {
+	return u.isNamed == o.isNamed && maps.Equal(u.services, o.services)
 }

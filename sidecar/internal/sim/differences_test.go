@@ -92,7 +92,7 @@ func (w *world) isListed(svc plan.Service) bool {
 		return slices.ContainsFunc(w.sidecar.settings.Services, is)
 	}
 	c, _ := w.disk.on()
-	return slices.ContainsFunc(w.set.with(c.found, true), is)
+	return slices.ContainsFunc(w.set.with(c.found, route.Unheard{}.After(nil, true)), is)
 }
 
 // listedRun is what HAProxy runs, without the backends that no settings list any more.

@@ -21,13 +21,13 @@ func (s *sidecar) isHidden(svc plan.Service) bool {
 // with returns the services. One that is discovered is not listed while it was not found. One
 // that was found before has gone, once Consul has said what is claimed: HAProxy may still have
 // its backend.
-func (s scenario) with(found route.Found, isHeard bool) []plan.Service {
+func (s scenario) with(found route.Found, unheard route.Unheard) []plan.Service {
 	services := slices.Clone(s.services)
 	has := func(of []route.FoundService, svc plan.Service) bool {
 		return slices.ContainsFunc(of, func(f route.FoundService) bool { return f.Name == svc.Name })
 	}
 	for i := range services {
-		services[i].Gone = isHeard && has(found.Gone, services[i]) && !has(found.Services, services[i])
+		services[i].Gone = !unheard.Has(services[i].Name) && has(found.Gone, services[i]) && !has(found.Services, services[i])
 	}
 	return slices.DeleteFunc(services, func(svc plan.Service) bool {
 		return isDiscovered(svc) && !svc.Gone && !has(found.Services, svc)

@@ -22,8 +22,8 @@ type finder struct {
 	discovery route.Finder
 	pace      route.Pace
 	isSettled bool
-	isHeard   bool // Consul has said what is claimed
-	heardAt   time.Duration
+	unheard   route.Unheard
+	heardAt   time.Duration            // when Consul had said all that is claimed
 	planned   int                      // looks; only the last one comes
 	operator  map[routeKey]route.Route // the routes of the settings of now
 }
@@ -70,10 +70,10 @@ func (s *sidecar) look() {
 	if wait := f.pace.Gathers(rules, found, f.found, now); wait > 0 {
 		again = min(again, wait)
 	} else {
-		isFirst := settled && !f.isHeard
-		f.isHeard = f.isHeard || settled
+		before := f.unheard
+		f.unheard = before.After(said, settled)
 		s.setFound(found)
-		if isFirst {
+		if !f.unheard.Equal(before) {
 			f.heardAt = s.w.now()
 			s.hear()
 		}
@@ -100,9 +100,10 @@ func (s *sidecar) setFound(found route.Found) {
 	if !set.OnlyRoutes {
 		f.pace.ServicesChanged(time.Now())
 		s.hidden, s.hiddenAt = !s.w.hasFound(f.found), s.w.now()
-		set.Services = s.w.set.with(f.found, f.isHeard)
+		set.Services = s.w.set.with(f.found, f.unheard)
 	}
 	set.Renderer, set.Maps = s.withRoutes(f.found)
+	set.Unheard = f.isUnheard()
 	s.w.note("sidecar: finds %v", f.found)
 	s.settings, s.need, s.clean = set, need{}, false
 	s.settings.Automatic, s.settings.OnlyRoutes = false, false
@@ -110,22 +111,29 @@ func (s *sidecar) setFound(found route.Found) {
 	s.agent.Reconfigure(set)
 }
 
+// isUnheard tells the loop of which backends Consul has not answered.
+func (f *finder) isUnheard() func(string) bool {
+	if f.unheard.IsEmpty() {
+		return nil
+	}
+	return f.unheard.Has // each service's backend has its name
+}
+
 // knowsClaims reports whether the pass of the loop began after Consul had said what is claimed.
 // Before, it keeps what services may claim.
-func (s *sidecar) knowsClaims() bool { return s.finder.isHeard && s.passed >= s.finder.heardAt }
+func (s *sidecar) knowsClaims() bool {
+	return s.finder.unheard.IsEmpty() && s.passed >= s.finder.heardAt
+}
 
-// hear has the loop keep nothing any more of what services may claim.
+// hear has the loop keep only what services may claim that Consul has not answered for.
 func (s *sidecar) hear() {
 	set := s.settings
 	set.Automatic, set.OnlyRoutes = true, len(s.finder.found.Gone) == 0
 	if !set.OnlyRoutes {
 		s.need, s.hiddenAt = need{}, s.w.now()
-		set.Services = s.w.set.with(s.finder.found, true)
+		set.Services = s.w.set.with(s.finder.found, s.finder.unheard)
 	}
-	set.Maps = slices.Clone(set.Maps)
-	for i := range set.Maps {
-		set.Maps[i].Keep = nil
-	}
+	set.Unheard = s.finder.isUnheard()
 	s.settings = set
 	s.settings.Automatic, s.settings.OnlyRoutes = false, false
 	s.agent.Reconfigure(set)
@@ -136,9 +144,8 @@ func (s *sidecar) withRoutes(found route.Found) (*renderer, []reconcile.RouteMap
 	r, all := s.w.withRoutes(found)
 	rules := s.w.rules()
 	for i := range all {
-		if frontend := all[i].Frontend; !s.finder.isHeard {
-			all[i].Keep = func(e route.Entry) bool { return rules.MayHave(frontend, e.Key, backendOf(e.Value)) }
-		}
+		frontend := all[i].Frontend
+		all[i].Keep = func(e route.Entry) bool { return rules.MayHave(frontend, e.Key, backendOf(e.Value)) }
 	}
 	return r, all
 }
