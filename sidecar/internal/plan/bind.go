@@ -70,7 +70,10 @@ func (b *backendPlan) bind() (unassigned []*catalog.Instance) {
 		case b.bound[i] != nil:
 		case s.IsFreeSlot():
 			b.free = append(b.free, i)
-		case isSlot(s) && s.Admin == Maint && (s.Sessions == 0 || s.Uncounted):
+		case !isSlot(s) || s.Admin != Maint || s.Sessions > 0 && !s.Uncounted:
+		case s.Agent == AgentOn:
+			b.freeBySteps++
+		default:
 			b.freeSoon++
 		}
 	}
@@ -181,9 +184,13 @@ func (b *backendPlan) assign(inst *catalog.Instance) {
 		return
 	}
 	b.wait(nil, inst, ForSlot)
-	if b.freeSoon > 0 {
-		b.freeSoon-- // the last answer of its agent is awaited, or its sessions are being counted
+	switch {
+	case b.freeSoon > 0: // the last answer of its agent is awaited, or its sessions are being counted
+		b.freeSoon--
 		b.assignedSoon = append(b.assignedSoon, inst)
+		return
+	case b.freeBySteps > 0:
+		b.freeBySteps--
 		return
 	}
 	b.unassigned = append(b.unassigned, inst)

@@ -212,7 +212,10 @@ type backendPlan struct {
 
 	bound    []*catalog.Instance // of each server; nil: it has none
 	free     []int               // indices of slots that may be given away, best first
-	freeSoon int                 // slots that may be once their agent check is off, or their sessions are counted
+	freeSoon int                 // slots that HAProxy will free: the last answer of its agent check is awaited, or its sessions are being counted
+	// freeBySteps is how many are free once a step has disabled their agent check: one may
+	// keep failing.
+	freeBySteps int
 
 	// replaced holds, by name, the instances whose server must go before they
 	// can have one of that name.
@@ -229,7 +232,7 @@ type backendPlan struct {
 	added               []FileServer        // servers that additions create
 	overdueAdds         int                 // how many of them have failed for too long to be waited for
 	unassigned          []*catalog.Instance // instances that wait for a slot, by a reload
-	assignedSoon        []*catalog.Instance // those that wait for one that will be free without one
+	assignedSoon        []*catalog.Instance // those that wait for one that HAProxy will free
 	reweighed           bool                // a weight needs a reload
 }
 
