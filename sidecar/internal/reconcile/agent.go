@@ -123,7 +123,7 @@ type Agent struct {
 	decided decided
 	turns   turns
 	moves   moves
-	long    int // passes in a row that have ended with steps under way
+	chain   chain
 	behind  behindKeeper
 
 	isComparing  bool             // beside the loop

@@ -14,21 +14,15 @@ import (
 
 // maxRounds bounds how often one pass plans and applies, so that the loop does what else is
 // due. A server's way takes four steps at most, but where slots are few, many servers go it
-// one after another. What is under way after maxLong passes is stuck, and waits.
-const (
-	maxRounds = 16
-	maxLong   = 64
-)
-
-// maxStalled bounds how often one pass sends again what was sent and does not show.
-const maxStalled = 2
+// one after another, and the next pass goes on. What comes again on the way is stuck, and waits.
+const maxRounds = 16
 
 // converge reads, plans and applies until nothing is left to do or what is
 // left does not go through now. It gives the last plan, also with an error.
 func (a *Agent) converge(ctx context.Context, snap catalog.Snapshot) (plan.Plan, error) {
 	var p plan.Plan
-	var sent []plan.Step
-	stalled, looks, isProgress := 0, 0, false
+	looks, isProgress := 0, false
+	a.chain.begin()
 	for round := range maxRounds {
 		ran := a.known.observed.Running
 		err := a.known.read(ctx, a.haproxy, a.set, a.turns.skipped)
@@ -59,24 +53,20 @@ func (a *Agent) converge(ctx context.Context, snap catalog.Snapshot) (plan.Plan,
 			}
 		}
 		if len(p.Steps) == 0 {
+			isProgress = false
 			a.trouble.resolved(a.log)
 			break
 		}
-		isProgress = len(due) > 0 && !slices.Equal(due, sent)
-		if len(due) == 0 || round == maxRounds-1 { // sent steps are read back
+		isProgress = a.chain.goesOn(due)
+		if len(due) == 0 || round == maxRounds-1 || a.chain.isStalled(due) { // sent steps are read back
 			break
-		}
-		if !isProgress {
-			if stalled++; stalled > maxStalled {
-				break
-			}
 		}
 		a.apply(ctx, due)
 		a.turns.noteSent(due)
-		sent = due
+		a.chain.note(due)
 	}
-	if a.long++; !isProgress || a.long > maxLong {
-		a.long = 0
+	if !isProgress {
+		a.chain.end()
 		a.trouble.stick(a.sendable(a.turns.small(p.Steps)), a.jitter)
 	}
 	a.pollFor(p.Waiting)
@@ -102,6 +92,7 @@ func (a *Agent) planUnread(ctx context.Context, snap catalog.Snapshot, ran bool)
 	if ran {
 		a.last = a.known.traffic()
 	}
+	a.chain.end()
 	a.forgetAnnounced()
 	a.known.absent, a.known.ended = nil, nil
 	o := plan.Observed{Caps: a.caps(ctx), Maintenance: a.known.observed.Maintenance, Last: a.last, Drained: a.drains.backend}

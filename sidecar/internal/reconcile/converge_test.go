@@ -162,6 +162,27 @@ func TestConverge_ManyAreReplacedByWayOfOneSlot_NoneWaitsForATry(t *testing.T) {
 	})
 }
 
+// Another program undoes one change when the next is made, and so on: what comes again waits.
+func TestConverge_AnotherProgramUndoesEachStep_TriedAgainEverMoreSlowly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := serving(t, true, instance("a", 1), instance("b", 2))
+		b.passes(time.Minute)
+		applies := 0
+		undo := func() { b.haproxy.server("api_nodes", []string{"a", "b"}[applies%2]).Weight = 7 }
+		b.haproxy.with(func() {
+			b.haproxy.onApply = func(context.Context) {
+				applies++
+				b.haproxy.with(undo)
+			}
+			undo()
+		})
+		b.passes(b.settings.Reconcile + time.Minute)
+		if applies == 0 || applies > 500 {
+			t.Errorf("%d times in a minute, want some, and not hundreds", applies)
+		}
+	})
+}
+
 func TestDrift_ChangeByAnotherProgram_IsCorrectedOnTheNextReconcileAndCounted(t *testing.T) {
 	inBothModes(t, func(t *testing.T, dynamic bool) {
 		b := serving(t, dynamic, instance("api-1", 1), instance("api-2", 2))
