@@ -309,16 +309,9 @@ func (d *Daemon) find(now time.Time) time.Duration {
 	if wait := f.pace.Gathers(rules, found, d.found, now); wait > 0 {
 		return min(again, wait)
 	}
-	before := f.unheard
-	f.unheard = before.After(said, settled)
-	d.setFound(found)
-	switch {
-	case f.unheard.Equal(before):
-	case len(d.found.Gone) > 0:
-		d.reconfigure(d.newest, automatic(settings(d.whole(asStarted(d.cfg, d.started)), d.newest)))
-	default:
-		d.reconfigure(d.newest, onlyRoutes(d.set))
-	}
+	unheard := f.unheard
+	f.unheard = unheard.After(said, settled)
+	d.setFound(found, !f.unheard.Equal(unheard))
 	return d.found.Until(rules.Grace, settled, now, again)
 }
 
@@ -345,14 +338,15 @@ func (f *finder) tell(problems []route.Problem, at time.Time) {
 	}
 }
 
-// setFound renders with what is found now. The caller holds mu.
-func (d *Daemon) setFound(found route.Found) {
+// setFound renders with what is found now. hasHeard says that Consul has answered for more of
+// the services since. The caller holds mu.
+func (d *Daemon) setFound(found route.Found, hasHeard bool) {
 	before := d.found
 	found = found.After(before, time.Now())
 	d.found = found
 	if found.HasServicesOf(before) {
-		if changes := d.finder.rules(d.cfg).Changes(found, before); len(changes) > 0 {
-			d.setRoutes(changes)
+		if changes := d.finder.rules(d.cfg).Changes(found, before); len(changes) > 0 || hasHeard {
+			d.setRoutes(changes, hasHeard)
 		}
 		return
 	}
@@ -370,9 +364,14 @@ func (d *Daemon) setFound(found route.Found) {
 	d.catalog.SetBackends(shared(cfg))
 }
 
-// setRoutes has only other routes. The caller holds mu.
-func (d *Daemon) setRoutes(changes []route.FoundChange) {
+// setRoutes has only other routes, and with hasHeard again the services that had gone. The
+// caller holds mu.
+func (d *Daemon) setRoutes(changes []route.FoundChange, hasHeard bool) {
 	set, tables := onlyRoutes(d.set), make(map[string]route.Table, len(d.set.Maps))
+	if hasHeard && len(d.found.Gone) > 0 {
+		set = automatic(d.set)
+		set.Services = settings(d.whole(asStarted(d.cfg, d.started)), d.newest).Services
+	}
 	set.Maps = slices.Clone(d.set.Maps)
 	for i := range set.Maps {
 		m := &set.Maps[i]

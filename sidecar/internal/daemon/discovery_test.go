@@ -336,7 +336,7 @@ func TestSetFound_OnlyRoutesDiffer_GivesWhatNewSettingsWould(t *testing.T) {
 	} {
 		before := d.newest
 		d.mu.Lock()
-		d.setFound(found)
+		d.setFound(found, false)
 		d.mu.Unlock()
 		whole := asStarted(d.cfg, d.started).With(d.found)
 		fresh, err := newRendererWith(whole, d.peers)
@@ -375,8 +375,8 @@ frontends:
 `
 	d, change := discovering(t, text)
 	d.mu.Lock()
-	d.setFound(route.Found{Services: []route.FoundService{{Name: "gone"}}})
-	d.setFound(route.Found{})
+	d.setFound(route.Found{Services: []route.FoundService{{Name: "gone"}}}, false)
+	d.setFound(route.Found{}, false)
 	d.mu.Unlock()
 	hasGone := func() bool {
 		return slices.ContainsFunc(d.set.Services, func(s plan.Service) bool { return s.Name == "gone" && s.Gone })
@@ -432,8 +432,8 @@ func TestFind_NoFrontendDiscovers_BackendsOfGoneServicesAreDeleted(t *testing.T)
 	d, _ := discovering(t, "services: [{name: own}]")
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.setFound(route.Found{Services: []route.FoundService{{Name: "gone"}}})
-	d.setFound(route.Found{})
+	d.setFound(route.Found{Services: []route.FoundService{{Name: "gone"}}}, false)
+	d.setFound(route.Found{}, false)
 	if !slices.ContainsFunc(d.set.Services, func(s plan.Service) bool { return s.Gone }) {
 		t.Error("the backend is left")
 	}

@@ -377,7 +377,7 @@ func (d *Daemon) hold(ctx context.Context, name string) (*render.Lock, error) {
 		d.log.Warn("haproxy.cfg cannot be locked, another sidecar on it would not be noticed", "path", d.file.Path(), "error", err)
 	}
 	d.mu.Lock()
-	d.setFound(SavedFound(d.cfg)) // the sidecar before may have written it meanwhile
+	d.setFound(SavedFound(d.cfg), false) // the sidecar before may have written it meanwhile
 	d.mu.Unlock()
 	d.setPauses(savedPauses(d.started), nil)
 	return lock, nil

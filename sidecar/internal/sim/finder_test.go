@@ -70,13 +70,11 @@ func (s *sidecar) look() {
 	if wait := f.pace.Gathers(rules, found, f.found, now); wait > 0 {
 		again = min(again, wait)
 	} else {
-		before := f.unheard
-		f.unheard = before.After(said, settled)
-		s.setFound(found)
-		if !f.unheard.Equal(before) {
+		unheard := f.unheard
+		if f.unheard = unheard.After(said, settled); !f.unheard.Equal(unheard) {
 			f.heardAt = s.w.now()
-			s.hear()
 		}
+		s.setFound(found, !f.unheard.Equal(unheard))
 		again = f.found.Until(rules.Grace, settled, now, again)
 	}
 	f.planned++
@@ -88,17 +86,20 @@ func (s *sidecar) look() {
 	})
 }
 
-// setFound has the loop go on with what was found.
-func (s *sidecar) setFound(found route.Found) {
+// setFound has the loop go on with what was found. hasHeard says that Consul has answered for
+// more services since.
+func (s *sidecar) setFound(found route.Found, hasHeard bool) {
 	f, before := &s.finder, s.finder.found
 	f.found = found.After(before, time.Now())
 	set := s.settings
 	set.Automatic, set.OnlyRoutes = true, f.found.HasServicesOf(before)
-	if set.OnlyRoutes && len(s.w.rules().Changes(f.found, before)) == 0 {
+	if set.OnlyRoutes && len(s.w.rules().Changes(f.found, before)) == 0 && !hasHeard {
 		return
 	}
 	if !set.OnlyRoutes {
 		f.pace.ServicesChanged(time.Now())
+	}
+	if set.OnlyRoutes = set.OnlyRoutes && !(hasHeard && len(f.found.Gone) > 0); !set.OnlyRoutes {
 		s.hidden, s.hiddenAt = !s.w.hasFound(f.found), s.w.now()
 		set.Services = s.w.set.with(f.found, f.unheard)
 	}
@@ -123,20 +124,6 @@ func (f *finder) isUnheard() func(string) bool {
 // Before, it keeps what services may claim.
 func (s *sidecar) knowsClaims() bool {
 	return s.finder.unheard.IsEmpty() && s.passed >= s.finder.heardAt
-}
-
-// hear has the loop keep only what services may claim that Consul has not answered for.
-func (s *sidecar) hear() {
-	set := s.settings
-	set.Automatic, set.OnlyRoutes = true, len(s.finder.found.Gone) == 0
-	if !set.OnlyRoutes {
-		s.need, s.hiddenAt = need{}, s.w.now()
-		set.Services = s.w.set.with(s.finder.found, s.finder.unheard)
-	}
-	set.Unheard = s.finder.isUnheard()
-	s.settings = set
-	s.settings.Automatic, s.settings.OnlyRoutes = false, false
-	s.agent.Reconfigure(set)
 }
 
 // withRoutes has the loop keep what services may claim until Consul has said that.
