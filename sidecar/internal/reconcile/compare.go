@@ -15,6 +15,7 @@ type comparison struct {
 	isWhole bool // else it only tells who serves, and whether in maintenance
 	asked   []string
 	began   uint64 // observedCache.clock
+	at      time.Time
 	took    time.Duration
 
 	observed plan.Observed
@@ -48,9 +49,9 @@ func (a *Agent) compare(ctx context.Context) (isBeside bool) {
 		c.asked = k.backends(a.set)
 	}
 	go func() {
-		began := time.Now()
+		c.at = time.Now()
 		c.observed, c.err = a.haproxy.Compare(ctx, c.asked)
-		c.took = time.Since(began)
+		c.took = time.Since(c.at)
 		a.compared <- c
 	}()
 	return true
@@ -107,10 +108,9 @@ func (k *observedCache) compared(c *comparison) (changed []string) {
 		if existed != exists || was.Unpublished != is.Unpublished || !slices.EqualFunc(was.Servers, is.Servers, isSameServer) {
 			k.fresh[name] = true
 		}
-		if !slices.EqualFunc(was.Servers, is.Servers, looksSame) {
+		if k.takeBackend(name, o, c.at) || !slices.EqualFunc(was.Servers, is.Servers, looksSame) {
 			changed = append(changed, name)
 		}
-		k.takeBackend(name, o)
 		delete(k.stale, name)
 	}
 	return changed
@@ -122,7 +122,8 @@ func isSameServer(x, y plan.Server) bool {
 	return x == y
 }
 
-// looksSame reports whether the state that is published is the same for both.
+// looksSame reports whether the state that is published is the same for both, apart from since
+// when it is.
 func looksSame(x, y plan.Server) bool {
-	return isSameServer(x, y) && x.Sessions == y.Sessions && phase(x) == phase(y) && x.SinceChange <= y.SinceChange
+	return isSameServer(x, y) && x.Sessions == y.Sessions && phase(x) == phase(y)
 }

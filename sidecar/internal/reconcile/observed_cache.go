@@ -26,6 +26,8 @@ type observedCache struct {
 	absent   map[plan.Absence]time.Time          // since when instances have no ready server
 	ended    map[string]map[string]time.Duration // see plan.Observed.Ended; what was handed out is not changed
 
+	standings map[string]map[string]standing // by backend and server
+
 	// What a comparison beside the loop must know: the clock goes on with each
 	// backend that is read or changed.
 	clock     uint64
@@ -36,7 +38,7 @@ type observedCache struct {
 }
 
 func newObservedCache() observedCache {
-	return observedCache{fresh: map[string]bool{}, touched: map[string]uint64{}, seen: map[string]time.Time{}, left: map[string][]plan.FileServer{}, refuses: map[string]bool{}, adds: map[string]bool{}, static: map[string]bool{}, whole: map[string]refusal{}}
+	return observedCache{fresh: map[string]bool{}, touched: map[string]uint64{}, seen: map[string]time.Time{}, left: map[string][]plan.FileServer{}, refuses: map[string]bool{}, adds: map[string]bool{}, static: map[string]bool{}, whole: map[string]refusal{}, standings: map[string]map[string]standing{}}
 }
 
 // forget makes the next pass read everything.
@@ -55,6 +57,7 @@ func (k *observedCache) keep(backends []string) {
 	maps.DeleteFunc(k.touched, func(b string, _ uint64) bool { return !listed[b] })
 	maps.DeleteFunc(k.left, func(b string, _ []plan.FileServer) bool { return !listed[b] })
 	maps.DeleteFunc(k.whole, func(b string, _ refusal) bool { return !listed[b] })
+	maps.DeleteFunc(k.standings, func(b string, _ map[string]standing) bool { return !listed[b] })
 	for _, of := range []map[string]bool{k.refuses, k.adds, k.static} {
 		maps.DeleteFunc(of, func(b string, _ bool) bool { return !listed[b] })
 	}
@@ -139,6 +142,7 @@ func (k *observedCache) read(ctx context.Context, h HAProxy, set Settings, skipp
 		}
 		ask = slices.Concat(always(set), stale)
 	}
+	began := time.Now()
 	o, err := plan.Observed{}, k.failed
 	if k.failed = nil; err == nil {
 		o, err = h.Observe(ctx, ask)
@@ -150,18 +154,22 @@ func (k *observedCache) read(ctx context.Context, h HAProxy, set Settings, skipp
 			k.forget()
 			return errAnotherProcess
 		}
-		ask = all
+		ask, began = all, time.Now()
 		o, err = h.Observe(ctx, ask)
 	}
 	if err != nil {
 		k.observed.Running, k.stale = false, nil
+		if errors.Is(err, plan.ErrNotRunning) {
+			clear(k.standings) // what starts then is no new worker of the same
+		}
 		return err
 	}
-	k.take(o.WithMaintenance(), ask)
+	k.take(o.WithMaintenance(), ask, began)
 	return nil
 }
 
-func (k *observedCache) take(o plan.Observed, asked []string) {
+// take takes a reading that began at a time.
+func (k *observedCache) take(o plan.Observed, asked []string, began time.Time) {
 	if o.PID != k.observed.PID {
 		// A new process has its file's servers; what we left in the old one is
 		// no measure for it.
@@ -182,7 +190,7 @@ func (k *observedCache) take(o plan.Observed, asked []string) {
 	for _, name := range asked {
 		k.clock++
 		k.fresh[name], k.touched[name] = true, k.clock
-		k.takeBackend(name, o)
+		k.takeBackend(name, o, began)
 	}
 	o.Backends = k.observed.Backends
 	k.observed = o
@@ -194,8 +202,9 @@ func (k *observedCache) take(o plan.Observed, asked []string) {
 	}
 }
 
-// takeBackend takes one backend as it was read.
-func (k *observedCache) takeBackend(name string, o plan.Observed) {
+// takeBackend takes one backend as it was read, and reports whether it is otherwise since when
+// its servers are in their states.
+func (k *observedCache) takeBackend(name string, o plan.Observed, began time.Time) (isSinceOther bool) {
 	if r, isRefused := k.whole[name]; isRefused && r.isOver(o.Backends, name) {
 		delete(k.whole, name)
 	}
@@ -205,6 +214,7 @@ func (k *observedCache) takeBackend(name string, o plan.Observed) {
 	} else {
 		delete(k.observed.Backends, name)
 	}
+	return k.noteStandings(name, o, began)
 }
 
 // settled remembers how the servers are that the plan leaves alone. Those of a

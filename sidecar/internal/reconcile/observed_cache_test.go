@@ -2,6 +2,7 @@ package reconcile
 
 import (
 	"testing"
+	"time"
 
 	"github.com/pointsman/pointsman/sidecar/internal/plan"
 )
@@ -25,11 +26,11 @@ func TestObservedCache_AnotherProgramOrConfiguration_WhatWasRefusedIsForgotten(t
 			return o
 		}
 		k := newObservedCache()
-		k.take(observed(func(*plan.Observed) {}), []string{"api"})
+		k.take(observed(func(*plan.Observed) {}), []string{"api"}, time.Now())
 		k.refused("api")
 		k.refusedWeight("api")
 		k.adds["api"] = true
-		k.take(observed(c.change), []string{"api"})
+		k.take(observed(c.change), []string{"api"}, time.Now())
 		if b := k.observed.Backends["api"]; b.Refuses != c.isKept || b.Adds != c.isKept || b.Static != c.isKept {
 			t.Errorf("%s: refuses %t, adds %t, static %t, want %t", name, b.Refuses, b.Adds, b.Static, c.isKept)
 		}

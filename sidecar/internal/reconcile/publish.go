@@ -150,7 +150,6 @@ type shown struct {
 	beyond    int
 
 	outputs []catalog.CheckOutput
-	pid     int // of the worker that was read
 }
 
 // find returns the state of a server at an address, or nil.
@@ -160,22 +159,6 @@ func (s shown) find(name, addr string) *InstanceState {
 		return nil
 	}
 	return &s.instances[i]
-}
-
-// since is since when HAProxy has a server in its state. A new worker counts from its own
-// start: a state that the worker before it had, too, is older. HAProxy counts in whole
-// seconds, so that the same moment is read as one of two.
-func (s shown) since(srv plan.Server, is *InstanceState, now time.Time, pid int) time.Time {
-	const rounding = 2 * time.Second
-	at := now.Add(-srv.SinceChange).Truncate(time.Second)
-	was := s.find(is.Server, is.Addr)
-	if was == nil || was.Since.IsZero() || was.Admin != is.Admin || (was.Phase == PhaseUp) != (is.Phase == PhaseUp) {
-		return at
-	}
-	if pid != s.pid && was.Since.Before(at) || at.Sub(was.Since).Abs() <= rounding {
-		return was.Since
-	}
-	return at
 }
 
 func (a *Agent) serviceState(svc plan.Service, want catalog.Service, h catalog.SourceHealth, p plan.Plan, waiting map[string]string) ServiceState {
@@ -199,7 +182,7 @@ func (a *Agent) serviceState(svc plan.Service, want catalog.Service, h catalog.S
 	}
 	s.BeyondLimit = want.BeyondLimit()
 	if running { // else what was read last is gone
-		s.addServers(a.known.observed, svc, p, was)
+		s.addServers(&a.known, svc, p, was)
 		if !want.Known {
 			s.unlisted()
 		}
@@ -235,7 +218,7 @@ func (a *Agent) serviceState(svc plan.Service, want catalog.Service, h catalog.S
 	s.Guard.Until = s.heldUntil(svc)
 	s.Rollout = rolloutState(want.Rollout, s.Instances)
 	slices.SortFunc(s.Instances, func(x, y InstanceState) int { return cmp.Compare(x.Server, y.Server) })
-	a.shown[svc.Backend] = shown{decision, s.Instances, s.Rejected, s.FreeSlots, s.BeyondLimit, want.Outputs, a.known.observed.PID}
+	a.shown[svc.Backend] = shown{decision, s.Instances, s.Rejected, s.FreeSlots, s.BeyondLimit, want.Outputs}
 	return s
 }
 
@@ -265,8 +248,8 @@ func (s *ServiceState) heldUntil(svc plan.Service) time.Time {
 }
 
 // addServers adds what HAProxy runs, with what Consul says of it.
-func (s *ServiceState) addServers(o plan.Observed, svc plan.Service, p plan.Plan, was shown) {
-	b, now := o.Backends[svc.Backend], time.Now()
+func (s *ServiceState) addServers(k *observedCache, svc plan.Service, p plan.Plan, was shown) {
+	b, standings := k.observed.Backends[svc.Backend], k.standings[svc.Backend]
 	placed := make(map[string]*catalog.Instance, len(b.Servers))
 	for i, pl := range p.Placed[svc.Backend] {
 		placed[pl.Server] = &p.Placed[svc.Backend][i].Instance
@@ -280,11 +263,11 @@ func (s *ServiceState) addServers(o plan.Observed, svc plan.Service, p plan.Plan
 		st := InstanceState{
 			Server: srv.Name, Addr: srv.Addr.String(), Health: healthGone, Own: slices.Contains(svc.Operator, srv.Name),
 			Admin: srv.Admin.String(), Agent: srv.Agent.String(), Weight: srv.Weight, Sessions: srv.Sessions, Phase: phase(srv), Backup: srv.Backup,
+			Since: standings[srv.Name].since.Truncate(time.Second),
 		}
 		if st.Phase == PhaseStarting && was.wasUp(st.Server, st.Addr) {
 			st.Phase = PhaseDown
 		}
-		st.Since = was.since(srv, &st, now, o.PID)
 		if srv.Check.Status != "" {
 			check := srv.Check
 			check.Path = svc.Path
