@@ -280,14 +280,14 @@ func (s *ServiceState) addServers(k *observedCache, svc plan.Service, p plan.Pla
 				st.MovesTo = inst.Addr.String()
 			}
 		}
-		st.weigh(inst, b.Static || svc.Static)
+		st.weigh(inst, srv.Agent, b.Static || svc.Static)
 		s.Instances = append(s.Instances, st)
 	}
 }
 
 // weigh compares the weight that is in effect with Consul's. inst is nil for a server that
 // Consul does not list; isStatic is whether the balance algorithm takes no weight at runtime.
-func (i *InstanceState) weigh(inst *catalog.Instance, isStatic bool) {
+func (i *InstanceState) weigh(inst *catalog.Instance, agent plan.Agent, isStatic bool) {
 	if i.Phase == PhaseUp {
 		i.EffectiveWeight = i.Weight
 	}
@@ -305,7 +305,7 @@ func (i *InstanceState) weigh(inst *catalog.Instance, isStatic bool) {
 		i.WeightReason = "HAProxy's check"
 	case inst.ByShare && i.Weight == inst.Weight:
 		i.WeightReason = "the rollout's share"
-	case i.Agent != "":
+	case agent.Decides():
 		i.WeightReason = "its agent check"
 	case isStatic:
 		i.WeightReason = "the balance algorithm takes weights at a reload only"

@@ -31,7 +31,14 @@ func TestState_Weights_InEffectAndWhyNotConsuls(t *testing.T) {
 		"share as registered": {
 			func(i *catalog.Instance) { i.Weight, i.ByShare, i.Registered = 100, true, 100 }, nil, false, weights{100, 100, 100, ""},
 		},
-		"agent check":      {weighing(100), func(s *fakeServer) { s.Agent, s.ConfigWeight, s.Weight = plan.AgentOn, 100, 50 }, false, weights{50, 100, 50, "its agent check"}},
+		"agent check": {weighing(100), func(s *fakeServer) { s.Agent, s.ConfigWeight, s.Weight = plan.AgentOn, 100, 50 }, false, weights{50, 100, 50, "its agent check"}},
+		"agent's last answer is under way": {
+			weighing(100), func(s *fakeServer) { s.Agent, s.ConfigWeight, s.Weight = plan.AgentBusy, 100, 50 }, false, weights{50, 100, 50, "its agent check"},
+		},
+		"agent check is disabled": {
+			weighing(50), func(s *fakeServer) { s.Agent, s.ConfigWeight = plan.AgentOff, 100 }, true,
+			weights{100, 50, 100, "the balance algorithm takes weights at a reload only"},
+		},
 		"draining":         {func(i *catalog.Instance) { i.Weight = 100; leaving(i) }, func(s *fakeServer) { s.Sessions = 1 }, false, weights{100, 100, 0, "drain"}},
 		"in maint":         {func(i *catalog.Instance) { i.Weight = 100; critical(i) }, nil, false, weights{100, 100, 0, "maint"}},
 		"its check fails":  {weighing(100), func(s *fakeServer) { s.proven = time.Now().Add(time.Hour) }, false, weights{100, 100, 0, "HAProxy's check"}},
