@@ -62,7 +62,7 @@ type Instance struct {
 	MaxConn int    // contract meta "maxconn"; 0 is no limit
 
 	// ByShare says that Weight was made from its version's share of a rollout;
-	// Registered is the one from Consul's Weights then.
+	// Registered is the one from Consul's Weights then, 0 to 256.
 	ByShare    bool
 	Registered int
 
@@ -241,7 +241,8 @@ func (s Service) Equal(o Service) bool {
 		})
 }
 
-// ConsulWeight returns the weight from Consul's Weights.
+// ConsulWeight returns the weight from Consul's Weights for the present health, at most 256,
+// as for HAProxy.
 func (i Instance) ConsulWeight() int {
 	if i.ByShare {
 		return i.Registered

@@ -257,7 +257,7 @@ type InstanceState struct {
 	Admin           string    `json:"admin,omitempty"`         // HAProxy's: ready, drain, maint
 	Agent           string    `json:"agent,omitempty"`         // agent check: enabled, disabled, or busy while an answer may still come
 	Weight          int       `json:"weight"`                  // that HAProxy has for it
-	ConsulWeight    int       `json:"consul_weight"`           // as registered, for its health; 0 where Consul does not list it
+	ConsulWeight    int       `json:"consul_weight"`           // as registered, for its health, at most 256, which is HAProxy's largest; 0 where Consul does not list it
 	EffectiveWeight int       `json:"effective_weight"`        // by which HAProxy shares new requests: 0 unless the phase is up. A slow start is not in it
 	WeightReason    string    `json:"weight_reason,omitempty"` // why the effective weight is not Consul's
 	ByShare         bool      `json:"by_share,omitempty"`      // the weight is made from a rollout's shares
