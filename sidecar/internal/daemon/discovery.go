@@ -450,10 +450,16 @@ func asHeard(set reconcile.Settings, unheard route.Unheard) reconcile.Settings {
 func (d *Daemon) reconfigure(r *render.Renderer, set reconcile.Settings) {
 	set = asHeard(set, d.finder.unheard)
 	r, set = d.withPauses(r, set)
-	d.newest = r
 	d.agent.Reconfigure(set)
 	set.Automatic, set.OnlyRoutes = false, false // they are of this once
-	d.set = set
+	d.use(r, set)
+}
+
+// use notes the settings that the agent has. The caller holds mu, or is alone.
+func (d *Daemon) use(r *render.Renderer, set reconcile.Settings) {
+	d.newest, d.set = r, set
+	services := set.Pauses.Backends
+	d.pausable.Store(&services)
 }
 
 // foundBy is what is found by new settings, and the services that are to be watched besides

@@ -224,24 +224,16 @@ func (o *oldPauses) sync(ctx context.Context, m reconcile.PauseMap) {
 	o.until = time.Now().Add(pauseRest)
 }
 
-func (d *Daemon) canPause() bool {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.set.Pauses.File != ""
-}
+func (d *Daemon) canPause() bool { return *d.pausable.Load() != nil }
 
 func (d *Daemon) canPauseBackend(backend string) bool {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	_, can := d.set.Pauses.Backends[backend]
+	_, can := (*d.pausable.Load())[backend]
 	return can
 }
 
 // pausableServices returns the services that may be paused, sorted.
 func (d *Daemon) pausableServices() []string {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return slices.Compact(slices.Sorted(maps.Values(d.set.Pauses.Backends)))
+	return slices.Compact(slices.Sorted(maps.Values(*d.pausable.Load())))
 }
 
 // isPaused reports whether a service is paused.
@@ -279,12 +271,8 @@ type PauseChanged struct {
 
 // mayPause refuses what this load balancer would not do.
 func (d *Daemon) mayPause(service string) error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	for _, of := range d.set.Pauses.Backends {
-		if of == service {
-			return nil
-		}
+	if slices.Contains(d.pausableServices(), service) {
+		return nil
 	}
 	return fmt.Errorf("%s cannot be paused: this load balancer does not route it, or its pause.max is not set", catalog.Printable(service))
 }

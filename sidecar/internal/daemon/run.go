@@ -48,7 +48,8 @@ type Daemon struct {
 	actions atomic.Pointer[func(*reconcile.State) []ActionState] // of the API, for the page
 	limit   atomic.Int64                                         // for one round of the agent's loop, a time.Duration
 
-	members  atomic.Pointer[consul.Addresses] // where other sidecars may be
+	members  atomic.Pointer[consul.Addresses]  // where other sidecars may be
+	pausable atomic.Pointer[map[string]string] // services that may be paused, by backend: of set, without mu
 	others   *sidecars
 	haproxy  Proxy
 	counters api.Counters
@@ -100,7 +101,7 @@ func New(ctx context.Context, cfg config.Config, o Options) (*Daemon, error) {
 	}
 	whole := cfg.With(found)
 	d := &Daemon{pauses: pauseKeeper{known: savedPauses(cfg), change: make(chan struct{}, 1)}, started: cfg, cfg: cfg, render: r, log: NewLogger(cfg, o.Log), peers: savedPeers(cfg), found: found, options: o, decided: flight.NewRecorder(time.Now)}
-	d.newest, d.set = d.withPauses(r, asHeard(settings(whole, r), route.Unheard{}))
+	d.use(d.withPauses(r, asHeard(settings(whole, r), route.Unheard{})))
 	if d.file, err = NewFile(cfg); err != nil {
 		return nil, err
 	}
