@@ -16,7 +16,16 @@ import (
 // goes on. The clients wait for their answers and lose none.
 func TestAFrozenHAProxyHoldsNothingUpAndIsCorrectedWhenItGoesOn(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, 2)
+	w := bareWorld(t)
+	var err error
+	w.lb, err = w.NewBalancer("lb0", w.consul, lab.Service{Name: service, Backend: "api_nodes"})
+	w.must(err)
+	// HAProxy would close a connection that was idle for its keep-alive time when it goes on,
+	// before it reads the request that has come meanwhile.
+	w.must(w.lb.SetHAProxy("  defaults: {timeouts: {http_keep_alive: 60s}}\n"))
+	w.must(w.lb.Start(w.ctx))
+	w.nodes = w.startNodes("1.0", "old", 2)
+	w.must(w.lb.Routes(w.ctx, 20*time.Second, service, lab.NodeIDs(w.nodes...)...))
 	clients := w.load("--timeout=30s", "--max-in-flight=5000")
 	pid := w.workerPID()
 

@@ -189,12 +189,13 @@ func TestWhatOldWorkersDoIsNeverTakenForNothing(t *testing.T) {
 				if !c.oldGone {
 					f.AddOldWorker(old())
 				}
-				s := subject{client: newTestClient(t, Options{Runtime: f.Runtime(), Master: f.Master(), Timeout: 200e6})}
+				// What lasts is tried again for that long.
+				s := subject{client: newTestClient(t, Options{Runtime: f.Runtime(), Master: f.Master(), Timeout: time.Second})}
 				s.client.countWait = time.Minute // how long it takes is not what is tried here
 				s.observe(t)                     // it knows the HAProxy, and so a master that is gone
 				want, faults := c.once, c.faults
 				if lasts && len(faults) > 0 {
-					want, faults = c.want, append(slices.Clone(faults), slices.Repeat(faults[len(faults)-1:], 20)...)
+					want, faults = c.want, append(slices.Clone(faults), slices.Repeat(faults[len(faults)-1:], 2000)...)
 					s.client.transition(&s.client.masterGone, true) // else it is waited for
 				}
 				f.Fail(faults...)
