@@ -431,6 +431,8 @@ func (a *Agent) pollDelay(p plan.Plan) time.Duration {
 		again = min(again, attendedPace)
 	}
 	switch {
+	case a.chain.isOpen:
+		again = 0
 	case len(a.sendable(a.turns.small(p.Steps))) > 0:
 		again = min(again, max(0, a.trouble.wait()))
 	case len(a.turns.small(p.Steps)) > 0:

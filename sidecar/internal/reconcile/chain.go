@@ -12,13 +12,14 @@ type chain struct {
 	sent    map[plan.Step]bool
 	last    []plan.Step // of this pass
 	stalled int         // how often these were sent again in this pass
+	isOpen  bool        // the last pass has ended on the way
 }
 
 // maxStalled bounds how often one pass sends again what was sent and does not show.
 const maxStalled = 2
 
 // begin is that of a pass.
-func (c *chain) begin() { c.last, c.stalled = nil, 0 }
+func (c *chain) begin() { c.last, c.stalled, c.isOpen = nil, 0, false }
 
 // goesOn reports whether there are steps, and all are new in the chain.
 func (c *chain) goesOn(due []plan.Step) bool {
@@ -45,4 +46,7 @@ func (c *chain) note(due []plan.Step) {
 }
 
 // end begins another chain.
-func (c *chain) end() { clear(c.sent) }
+func (c *chain) end() {
+	clear(c.sent)
+	c.isOpen = false
+}

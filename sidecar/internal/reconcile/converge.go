@@ -21,7 +21,7 @@ const maxRounds = 16
 // left does not go through now. It gives the last plan, also with an error.
 func (a *Agent) converge(ctx context.Context, snap catalog.Snapshot) (plan.Plan, error) {
 	var p plan.Plan
-	looks, isProgress := 0, false
+	looks := 0
 	a.chain.begin()
 	for round := range maxRounds {
 		ran := a.known.observed.Running
@@ -53,11 +53,11 @@ func (a *Agent) converge(ctx context.Context, snap catalog.Snapshot) (plan.Plan,
 			}
 		}
 		if len(p.Steps) == 0 {
-			isProgress = false
+			a.chain.isOpen = false
 			a.trouble.resolved(a.log)
 			break
 		}
-		isProgress = a.chain.goesOn(due)
+		a.chain.isOpen = a.chain.goesOn(due)
 		if len(due) == 0 || round == maxRounds-1 || a.chain.isStalled(due) { // sent steps are read back
 			break
 		}
@@ -65,7 +65,7 @@ func (a *Agent) converge(ctx context.Context, snap catalog.Snapshot) (plan.Plan,
 		a.turns.noteSent(due)
 		a.chain.note(due)
 	}
-	if !isProgress {
+	if !a.chain.isOpen {
 		a.chain.end()
 		a.trouble.stick(a.sendable(a.turns.small(p.Steps)), a.jitter)
 	}

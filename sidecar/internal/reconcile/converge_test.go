@@ -138,7 +138,7 @@ func TestAnAddressThatGoesThereAndBackEndsRight(t *testing.T) {
 func TestConverge_ManyAreReplacedByWayOfOneSlot_NoneWaitsForATry(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const n = 12
-		b := newBench(t, false)
+		b := newBench(t, false, "api", "web")
 		b.settings.Services[0].Checked, b.settings.Services[0].MaxLossRatio = false, 1
 		var before, after []catalog.Instance
 		for i := range n {
@@ -146,6 +146,7 @@ func TestConverge_ManyAreReplacedByWayOfOneSlot_NoneWaitsForATry(t *testing.T) {
 			after = append(after, instance(fmt.Sprintf("new-%02d", i), 101+i))
 		}
 		b.catalog.says("api", before...)
+		b.catalog.says("web", instance("web-1", 201))
 		b.adoptable()
 		b.haproxy.with(func() {
 			for _, s := range b.haproxy.backends["api_nodes"][n+1:] {
@@ -154,6 +155,17 @@ func TestConverge_ManyAreReplacedByWayOfOneSlot_NoneWaitsForATry(t *testing.T) {
 		})
 		b.start()
 		b.eventually("ready", time.Second, func() bool { return b.agent.State().Ready })
+		// A step of another service keeps failing, and is tried again ever later.
+		b.haproxy.with(func() {
+			b.haproxy.fail = func(st plan.Step) error {
+				if st.Backend == "web_nodes" {
+					return errors.New("internal error")
+				}
+				return nil
+			}
+		})
+		b.catalog.says("web", instance("web-1", 201, func(i *catalog.Instance) { i.Weight = 9 }))
+		b.passes(time.Minute)
 		b.catalog.says("api", after...)
 		b.eventually("all are replaced", 80*time.Millisecond, func() bool {
 			ready := slices.DeleteFunc(b.haproxy.shows("api_nodes"), func(s string) bool { return !strings.HasSuffix(s, "ready up") })
