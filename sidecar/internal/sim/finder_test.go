@@ -121,8 +121,12 @@ func (f *finder) isUnheard() func(string) bool {
 }
 
 // knowsClaims reports whether the pass of the loop began after Consul had said what is claimed.
-// Before, it keeps what services may claim.
+// Before, it keeps what services may claim. One that began at that moment may know it.
 func (s *sidecar) knowsClaims() bool {
+	return s.finder.unheard.IsEmpty() && s.passed > s.finder.heardAt
+}
+
+func (s *sidecar) mayKnowClaims() bool {
 	return s.finder.unheard.IsEmpty() && s.passed >= s.finder.heardAt
 }
 

@@ -49,7 +49,7 @@ func (w *world) checkMayUpdate(s *sidecar, file string) {
 // checkKept: as long as Consul has not said to this sidecar what is claimed, a route that HAProxy
 // has stays with a service whose instances claim it, whether haproxy.cfg has it or not.
 func (w *world) checkKept(s *sidecar, file string, t *table, u route.Update) {
-	if s.knowsClaims() || t.foreign > 0 || w.unseenProxy(s) {
+	if s.mayKnowClaims() || t.foreign > 0 || w.unseenProxy(s) {
 		return
 	}
 	for _, c := range u.Changes {
