@@ -1,6 +1,7 @@
 package reconcile
 
 import (
+	"maps"
 	"net/netip"
 	"time"
 
@@ -41,13 +42,24 @@ func (s standing) next(srv plan.Server, worker int, began time.Time) standing {
 // noteStandings takes since when the servers of a backend are in their states, and reports
 // whether that is otherwise for one of them. The reading began at a time.
 func (k *observedCache) noteStandings(backend string, o plan.Observed, began time.Time) (isOther bool) {
-	was, servers := k.standings[backend], o.Backends[backend].Servers
-	is := make(map[string]standing, len(servers))
-	for _, srv := range servers {
-		s := was[srv.Name].next(srv, o.PID, began)
-		isOther = isOther || !s.since.Equal(was[srv.Name].since)
-		is[srv.Name] = s
+	servers, all := o.Backends[backend].Servers, k.standings[backend]
+	if all == nil {
+		all = make(map[string]standing, len(servers))
+		k.standings[backend] = all
 	}
-	k.standings[backend] = is
+	for _, srv := range servers {
+		was := all[srv.Name]
+		if is := was.next(srv, o.PID, began); is != was {
+			isOther = isOther || !is.since.Equal(was.since)
+			all[srv.Name] = is
+		}
+	}
+	if len(all) > len(servers) { // some are gone
+		names := make(map[string]bool, len(servers))
+		for _, srv := range servers {
+			names[srv.Name] = true
+		}
+		maps.DeleteFunc(all, func(name string, _ standing) bool { return !names[name] })
+	}
 	return isOther
 }
