@@ -99,7 +99,7 @@ func (s *sidecar) setFound(found route.Found, hasHeard bool) {
 	if !set.OnlyRoutes {
 		f.pace.ServicesChanged(time.Now())
 	}
-	if set.OnlyRoutes = set.OnlyRoutes && !(hasHeard && len(f.found.Gone) > 0); !set.OnlyRoutes {
+	if set.OnlyRoutes = set.OnlyRoutes && (!hasHeard || len(f.found.Gone) == 0); !set.OnlyRoutes {
 		s.hidden, s.hiddenAt = !s.w.hasFound(f.found), s.w.now()
 		set.Services = s.w.set.with(f.found, f.unheard)
 	}
