@@ -152,6 +152,7 @@ func (a *Agent) tendReload(ctx context.Context, p plan.Plan) time.Duration {
 	}
 	r.reason, r.model = p.Reload, p.File
 	if a.files.writing != nil || r.running != nil {
+		r.newer = nil    // there may be other answers by then
 		return time.Hour // its end wakes the loop
 	}
 	if wait := max(a.reloadDue(p).Sub(now), r.again.Sub(now)); wait > 0 {

@@ -70,10 +70,11 @@ func (w *world) checkKept(s *sidecar, file string, t *table, u route.Update) {
 // checkUpdate judges what the sidecar has made of a map: no route leads where no request
 // is answered.
 func (w *world) checkUpdate(s *sidecar, file string, u route.Update) {
-	w.checkLive("the sidecar's update of "+file, s.passed)
-	if t := w.proxy.worker.tables[file]; w.unseenProxy(s) || t.foreign > 0 && !s.knowsClaims() { // what another program has written may be claimed
+	t := w.proxy.worker.tables[file]
+	if w.unseenProxy(s) || t != nil && t.foreign > 0 && !s.knowsClaims() { // what another program has written may be claimed
 		return
 	}
+	w.checkLive("the sidecar's update of "+file, s.passed)
 	for _, c := range u.Changes {
 		b := w.proxy.worker.backends[backendOf(c.Value)]
 		switch {
