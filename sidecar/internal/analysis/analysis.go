@@ -68,6 +68,10 @@ const maxDown = 3
 // version does. For each of those the canary may have as many again.
 const maxLost = 3
 
+// minCalm is at how many looks no instance of a canary that is as good has just gone down:
+// one that does so again and again may have few errors, as others answer for it.
+const minCalm = 4
+
 // Analysis is what the looks at a rollout have found so far.
 type Analysis struct {
 	rules           Rules
@@ -79,6 +83,7 @@ type Analysis struct {
 	down            int                          // at how many looks in a row no server of the canary was up
 	ups             map[instance]bool            // at the last look; false: it is down on a load balancer
 	lost            struct{ stable, canary int } // how often an instance that was up was down
+	calm            int                          // at how many looks since the canary last lost one
 	times           times                        // since the last comparison, beside what is not taken in yet of each server
 	isTimed         bool                         // the current step's have been compared
 }
@@ -161,11 +166,13 @@ func (a *Analysis) Look(readings []Reading) Verdict {
 // countLost counts the instances that were up on all load balancers at the look before, and
 // are not now.
 func (a *Analysis) countLost(ups map[instance]bool) {
+	a.calm++
 	for i, isUp := range ups {
 		switch {
 		case isUp || !a.ups[i]:
 		case i.isCanary:
 			a.lost.canary++
+			a.calm = 0
 		default:
 			a.lost.stable++
 		}
@@ -234,6 +241,8 @@ func (a *Analysis) verdict() Verdict {
 		return Verdict{Waiting, "the stable version has had no requests to compare with"}
 	case a.canary.requests < a.rules.MinRequests:
 		return Verdict{Waiting, fmt.Sprintf("%d of %d requests that the comparison needs", a.canary.requests, a.rules.MinRequests)}
+	case a.lost.canary > 0 && a.calm < minCalm:
+		return Verdict{Waiting, "an instance of the canary has just gone down: it may do so again"}
 	case a.errors.fine < fine:
 		return Verdict{Waiting, "errors: not enough requests yet: " + a.compare("failed", totals.errorRate)}
 	case a.retries.fine < fine:

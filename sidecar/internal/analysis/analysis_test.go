@@ -414,6 +414,8 @@ func TestAnalysis_Looks(t *testing.T) {
 		{name: "many retries", looks: grow(4, 1000, 300, 3, 60), want: Failed, reason: "more retries: "},
 		{name: "nothing to compare with", looks: grow(4, 0, 1000, 10, 10), want: Waiting, reason: "the stable version has had no requests"},
 		{name: "as good", looks: grow(5, 1000, 1000, 10, 10), want: Passed, reason: "1.00 % of 4000 requests failed"},
+		{name: "as good, and has just gone down", looks: downAt(4, grow(5, 1000, 1000, 10, 10)), want: Waiting, reason: "an instance of the canary has just gone down"},
+		{name: "as good, and went down a while ago", looks: downAt(2, grow(8, 1000, 1000, 10, 10)), want: Passed, reason: "1.00 % of "},
 		{name: "as good, by fewer requests than a rollout asks for", looks: grow(5, 1000, 1000, 10, 10), want: Waiting, reason: "4000 of 5000 requests", least: 5000},
 		{name: "a point more errors", looks: grow(5, 1000, 300, 7, 3), want: Waiting, reason: "errors: not enough requests yet: "},
 		{name: "a point more retries", looks: grow(5, 1000, 300, 3, 7), want: Waiting, reason: "retries: not enough requests yet: "},
@@ -473,4 +475,14 @@ func TestAnalysis_Looks(t *testing.T) {
 			}
 		})
 	}
+}
+
+// downAt has the canary down at one look.
+func downAt(look int, looks [][]Reading) [][]Reading {
+	for i := range looks[look] {
+		if r := &looks[look][i]; r.IsCanary {
+			r.IsUp = false
+		}
+	}
+	return looks
 }
