@@ -207,8 +207,11 @@ func (p *proxy) setAddr(s *server, st plan.Step) {
 	})
 }
 
-// moves reports whether a server of a backend is about to have another address.
+// moves reports whether a server of a backend is about to have another address, or was changed
+// by hand: an address that was sent may have been overtaken, and is awaited.
 func (p *proxy) moves(backend string) bool {
 	b := p.worker.backends[backend]
-	return b != nil && slices.ContainsFunc(b.servers, func(s *server) bool { return s.pending.IsValid() })
+	return b != nil && slices.ContainsFunc(b.servers, func(s *server) bool {
+		return s.pending.IsValid() || s.foreign > 0 && p.w.now()-s.foreign < calm
+	})
 }

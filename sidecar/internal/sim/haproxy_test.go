@@ -167,7 +167,7 @@ func (p *proxy) load(c content) {
 		p.worker.names = append(p.worker.names, f.Backend)
 	}
 	slices.Sort(p.worker.names)
-	p.w.checkLive("the new worker", now)
+	p.w.checkLive("the new worker", now, func(*table) bool { return false })
 }
 
 // String lists the servers.

@@ -19,15 +19,15 @@ type live struct {
 
 // checkLive: a route that was called live leads to its service for as long as one of its
 // instances claims it, also where another program loads the file. What acts since then could
-// know it.
-func (w *world) checkLive(who string, acts time.Duration) {
+// know it. isTheirs tells of a table that another program has changed and that may stay so.
+func (w *world) checkLive(who string, acts time.Duration, isTheirs func(*table) bool) {
 	if w.disk.foreign || w.disk.foreignMaps {
 		clear(w.liveRoutes) // who has written that file answers for it
 	}
 	for _, at := range sortedKeys(w.liveRoutes) {
 		was, t := w.liveRoutes[at], w.proxy.worker.tables[mapFile(at.frontend)]
 		b := w.proxy.worker.backends[was.service]
-		if was.since > acts || b == nil || b.unpublished || t == nil && w.proxy.worker.marker == (plan.Marker{}) {
+		if was.since > acts || b == nil || b.unpublished || t == nil && w.proxy.worker.marker == (plan.Marker{}) || t != nil && isTheirs(t) {
 			continue
 		}
 		if t == nil || !slices.ContainsFunc(valuesOf(t.entries, at.key), func(v string) bool { return backendOf(v) == was.service }) {
@@ -71,10 +71,11 @@ func (w *world) checkKept(s *sidecar, file string, t *table, u route.Update) {
 // is answered.
 func (w *world) checkUpdate(s *sidecar, file string, u route.Update) {
 	t := w.proxy.worker.tables[file]
-	if w.unseenProxy(s) || t != nil && t.foreign > 0 && !s.knowsClaims() { // what another program has written may be claimed
+	isTheirs := t.foreign > 0 && !s.knowsClaims() // what another program has written may be claimed
+	w.checkLive("the sidecar's update of "+file, s.passed, func(of *table) bool { return of != t || isTheirs })
+	if w.unseenProxy(s) || isTheirs {
 		return
 	}
-	w.checkLive("the sidecar's update of "+file, s.passed)
 	for _, c := range u.Changes {
 		b := w.proxy.worker.backends[backendOf(c.Value)]
 		switch {
