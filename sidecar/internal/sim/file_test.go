@@ -56,6 +56,7 @@ func (f file) Write(ctx context.Context, content []byte) (bool, error) {
 	f.needed, f.oldHeld = w.needsReload(f.sidecar) || f.neededAt > 0 && w.now()-f.neededAt <= 2*counting, f.oldSaw
 	if bytes.Equal(content, w.disk.text) && w.disk.areMapsCurrent(w.disk.known[string(content)]) {
 		w.disk.foreign, w.disk.foreignMaps = false, false // it is as it should be
+		f.written = w.disk.known[string(content)].backends
 		return false, nil
 	}
 	f.beside++
