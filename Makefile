@@ -140,15 +140,20 @@ WHOLE := ./test/e2e ./test/e2e/page
 # These take longest of the rest.
 LONG := ./sidecar/internal/daemon ./sidecar/internal/cli ./registrator/cmd/registrator ./sidecar/internal/sim ./registrator ./sidecar/internal/haproxy
 
+# The race detector crashes when two goroutines of one synctest bubble take a timer that
+# is due at once (golang/go#78156), which one processor cannot do. It sees a race by what
+# orders two accesses, not by when they happen, so that it needs no second one.
+RACE := -race -cpu=1
+
 .PHONY: test
 test: tools ## Run all tests in random order, with the race detector where our code runs in the test
 ifeq ($(PKG),./...)
 	@status=0; \
 	go test -shuffle=on -timeout=$(TEST_TIMEOUT) $(TESTFLAGS) $(WHOLE) || status=1; \
-	go test -race -shuffle=on -timeout=$(TEST_TIMEOUT) $(TESTFLAGS) $(LONG) $$(go list ./... | grep -vE '/test/e2e(/page)?$$') || status=1; \
+	go test $(RACE) -shuffle=on -timeout=$(TEST_TIMEOUT) $(TESTFLAGS) $(LONG) $$(go list ./... | grep -vE '/test/e2e(/page)?$$') || status=1; \
 	exit $$status
 else
-	go test -race -shuffle=on -timeout=$(TEST_TIMEOUT) $(TESTFLAGS) $(PKG)
+	go test $(RACE) -shuffle=on -timeout=$(TEST_TIMEOUT) $(TESTFLAGS) $(PKG)
 endif
 
 # Packages whose tests need no other program, or leave out with -short those

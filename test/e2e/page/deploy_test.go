@@ -42,8 +42,14 @@ func (s *site) stopStarted(file string) {
 // page: the steps, what blocks the drain, its deadline, and the result.
 func TestPage_Deploy_StepsAndBlockedDrainAreShownLive(t *testing.T) {
 	t.Parallel()
-	s := newSite(t, 2)
-	old := s.node("api-1", "1.0")
+	s := newSite(t, 0)
+	for _, name := range []string{"lb0", "lb1"} {
+		lb, err := s.lab.NewBalancer(name, s.consul, lab.Service{Name: service, Extra: "    drain_timeout: 3m\n"})
+		s.must(err)
+		s.must(lb.Start(s.ctx))
+		s.lbs = append(s.lbs, lb)
+	}
+	old := s.node("api-1", "1.0", "--leave-timeout", "3m")
 	for _, lb := range s.lbs {
 		s.must(lb.Routes(s.ctx, 20*time.Second, service, "api-1"))
 	}
@@ -52,21 +58,16 @@ func TestPage_Deploy_StepsAndBlockedDrainAreShownLive(t *testing.T) {
 	b.do("deployments", chromedp.Navigate(s.lbs[0].StatusURL()+"/#/deployments"))
 	b.sees("nothing under way", `document.querySelector('#view').innerText.includes('None: each service has one version')`)
 
-	// A request that takes its time holds the old instance on lb1.
-	long, err := http.NewRequestWithContext(s.ctx, http.MethodGet, strings.TrimSuffix(s.lbs[1].URL(service), "/")+"/slow?ms=20000", http.NoBody)
+	// A request holds the old instance on lb1 for as long as the test looks.
+	held, err := http.NewRequestWithContext(s.ctx, http.MethodGet, strings.TrimSuffix(s.lbs[1].URL(service), "/")+"/stream?chunks=1000&ms=250", http.NoBody)
 	s.must(err)
-	answered := make(chan error, 1)
-	go func() {
-		resp, err := http.DefaultClient.Do(long)
-		if err == nil {
-			err = resp.Body.Close()
-		}
-		answered <- err
-	}()
+	answer, err := http.DefaultClient.Do(held)
+	s.must(err)
+	defer func() { _ = answer.Body.Close() }() // after a failure
 
 	pid := s.lab.Path("started.pid")
 	cmd := exec.CommandContext(s.ctx, programs.Sidecar, "deploy", "--config", s.lbs[0].Settings(), "--service", service, "--version", "1.1",
-		"--start", startCommand(pid), "--stop", fmt.Sprintf("kill -TERM %d", old.PID()), "--min-healthy", "3s", "--drain-timeout", "60s")
+		"--start", startCommand(pid), "--stop", fmt.Sprintf("kill -TERM %d", old.PID()), "--min-healthy", "3s", "--drain-timeout", "3m")
 	cmd.Env = append(os.Environ(), "CONSUL_HTTP_ADDR="+s.consul.Address())
 	var out strings.Builder
 	cmd.Stdout, cmd.Stderr = &out, &out
@@ -83,9 +84,7 @@ func TestPage_Deploy_StepsAndBlockedDrainAreShownLive(t *testing.T) {
 	b.accessible("a deployment")
 	s.says(3, `waits: "api-1" on lb1: not drained`, "deploy", "status")
 	s.says(8, `another deployment is under way: version "1.1"`, "deploy", "--service", service, "--version", "1.2", "--start", "true", "--stop", "true")
-	if err := <-answered; err != nil {
-		t.Errorf("the long request: %v", err)
-	}
+	s.must(answer.Body.Close())
 	if err := <-ended; err != nil {
 		t.Fatalf("deploy: %v\n%s", err, out.String())
 	}

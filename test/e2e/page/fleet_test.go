@@ -50,9 +50,9 @@ func (s *site) must(err error) {
 	}
 }
 
-func (s *site) node(name, version string) *lab.Node {
+func (s *site) node(name, version string, args ...string) *lab.Node {
 	s.Helper()
-	n, err := s.lab.StartNode(s.ctx, s.consul, service, name, version)
+	n, err := s.lab.StartNode(s.ctx, s.consul, service, name, version, args...)
 	s.must(err)
 	return n
 }
