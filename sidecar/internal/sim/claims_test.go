@@ -166,6 +166,7 @@ func (w *world) drawOperatorRoute() {
 	if w.operator[at] = r; w.maybe(0.5) {
 		delete(w.operator, at)
 	}
+	w.ordained[at] = w.now()
 	delete(w.liveRoutes, at)
 	w.note("the route %s of the settings leads to %q", at, w.operator[at].Backend)
 }

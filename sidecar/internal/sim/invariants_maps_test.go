@@ -47,20 +47,23 @@ func (w *world) checkMayUpdate(s *sidecar, file string) {
 }
 
 // checkKept: as long as Consul has not said to this sidecar what is claimed, a route that HAProxy
-// has stays with a service whose instances claim it, whether haproxy.cfg has it or not.
+// has stays with a service whose instances claim it, whether haproxy.cfg has it or not. What the
+// settings had of a route when the pass began may still go in, and what a service has claimed
+// since Consul spoke of it last cannot be known.
 func (w *world) checkKept(s *sidecar, file string, t *table, u route.Update) {
 	if s.mayKnowClaims() || t.foreign > 0 || w.unseenProxy(s) {
 		return
 	}
 	for _, c := range u.Changes {
 		at := routeKey{strings.TrimSuffix(file, ".map"), c.Key}
-		if _, isTheirs := w.operator[at]; isTheirs {
+		if _, isTheirs := w.operator[at]; isTheirs || w.ordained[at] >= s.passed {
 			continue
 		}
 		for _, value := range valuesOf(t.entries, c.Key) {
 			service := backendOf(value)
-			b, isClaimed := w.proxy.worker.backends[service], w.consul.claimedSince[at][service] > 0
-			if b != nil && !b.unpublished && isClaimed && (c.Kind == route.Del || backendOf(c.Value) != service) {
+			b, since, told := w.proxy.worker.backends[service], w.consul.claimedSince[at][service], s.view.snap.Service(service)
+			mayKnow := !told.Known || told.Index >= since && s.view.epoch[service] == w.consul.epoch
+			if b != nil && !b.unpublished && since > 0 && mayKnow && (c.Kind == route.Del || backendOf(c.Value) != service) {
 				w.breach(unknownIsNotEmpty, "route %s %s %s: it leads to %s, whose instances claim it", c.Kind, at, c.Value, value)
 			}
 		}

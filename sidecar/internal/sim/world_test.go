@@ -90,9 +90,10 @@ type world struct {
 	// left holds the addresses of nodes that left in order, and were told that
 	// no session is on them any more: true if the file was said to know it, too.
 	left map[place]bool
-	// operator holds the routes of the settings, and tags what the instances of each
-	// service claim that start now.
+	// operator holds the routes of the settings, ordained when they last were others, and tags
+	// what the instances of each service claim that start now.
 	operator map[routeKey]route.Route
+	ordained map[routeKey]time.Duration
 	tags     map[string][]string
 	// live holds the claimed routes that were called live: see checkLive.
 	liveRoutes map[routeKey]live
@@ -112,7 +113,7 @@ func Run(o Options) Result {
 		Options: o, began: time.Now(), kick: make(chan struct{}, 1),
 		chance: rand.NewPCG(o.Seed, 0), callRNG: rand.New(rand.NewPCG(o.Seed, 1<<32)),
 		where: map[netip.AddrPort]*node{}, said: map[place]bool{}, left: map[place]bool{},
-		operator: map[routeKey]route.Route{}, tags: map[string][]string{}, liveRoutes: map[routeKey]live{},
+		operator: map[routeKey]route.Route{}, ordained: map[routeKey]time.Duration{}, tags: map[string][]string{}, liveRoutes: map[routeKey]live{},
 	}
 	w.eventRNG = rand.New(w.chance)
 	w.mu.Lock()
