@@ -49,7 +49,7 @@ func TestDiscover_Found_ComesWithItsProfileAfterTheSettings(t *testing.T) {
 	}
 	whole := cfg.With(route.Found{
 		Services: []route.FoundService{{Name: "report-a", Profile: "slow"}, {Name: "shop"}},
-		Routes: []route.FoundRoute{
+		Routes: []*route.FoundRoute{
 			{Frontend: "web", Host: "a.example.com", Path: "/x", Strip: 1, Service: "report-a", Source: route.FromTag},
 			{Frontend: "web", Host: "b.example.com", Service: "own", Source: route.FromFabio},
 		},
@@ -89,7 +89,7 @@ func TestWith_ManyRoutes_TakesFewAllocations(t *testing.T) {
 	}
 	found := route.Found{Services: []route.FoundService{{Name: "shop"}}}
 	for i := range 2000 {
-		found.Routes = append(found.Routes, route.FoundRoute{Frontend: "web", Host: "a.example.com", Path: fmt.Sprintf("/%d", i), Service: "shop", Source: route.FromTag})
+		found.Routes = append(found.Routes, &route.FoundRoute{Frontend: "web", Host: "a.example.com", Path: fmt.Sprintf("/%d", i), Service: "shop", Source: route.FromTag})
 	}
 	var whole config.Config
 	if got := testing.AllocsPerRun(3, func() { whole = cfg.With(found) }); got > 200 {

@@ -57,7 +57,7 @@ func TestPreview_Enabled_IsABackendOfItsOwn(t *testing.T) {
 	if cfg.Rules().Own["shop"] != "" || cfg.Rules().Refuse("shop.preview") == nil {
 		t.Error("the service may claim no routes, or another may have the name of its preview")
 	}
-	found := cfg.With(route.Found{Routes: []route.FoundRoute{{Frontend: "web", Host: "a.example.com", Service: "shop"}}})
+	found := cfg.With(route.Found{Routes: []*route.FoundRoute{{Frontend: "web", Host: "a.example.com", Service: "shop"}}})
 	if got := found.Frontends[0].Compiled()[2].Backend; got != "shop" {
 		t.Errorf("a route that was found leads to %s", got)
 	}

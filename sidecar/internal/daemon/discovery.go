@@ -409,7 +409,7 @@ func rerouted(m *reconcile.RouteMap, cfg config.Config, found route.Found, chang
 		return
 	}
 	m.Want = m.Want.With(lines)
-	m.Routes = slices.Concat(m.Routes[:own:own], route.Patch(m.Routes[own:], states, reconcile.RouteState.Key))
+	m.Routes = route.Patch(m.Routes, own, states, reconcile.RouteState.Key)
 }
 
 // automatic is settings that no operator has changed.

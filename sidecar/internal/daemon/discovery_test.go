@@ -69,7 +69,7 @@ func TestReloadConfig_FoundServiceComesIntoTheSettings_IsTaken(t *testing.T) {
 	} {
 		d, change := discovering(t, "services: []"+takesRoutes)
 		d.finder.watched = []string{"shop", "rest"}
-		d.found = route.Found{Services: []route.FoundService{{Name: "shop"}}, Routes: []route.FoundRoute{{Frontend: "web", Host: "a.test", Service: "shop", Source: route.FromTag}}}
+		d.found = route.Found{Services: []route.FoundService{{Name: "shop"}}, Routes: []*route.FoundRoute{{Frontend: "web", Host: "a.test", Service: "shop", Source: route.FromTag}}}
 		change(settings + takesRoutes)
 		if len(d.cfg.Services) != 1 {
 			t.Errorf("%s: the settings are refused", name)
@@ -109,7 +109,7 @@ func TestRefuse_SectionOfTheTemplate_IsNoServicesName(t *testing.T) {
 	refused("internal other named ")
 	d.found = route.Found{
 		Services: []route.FoundService{{Name: "later"}, {Name: "shop"}},
-		Routes:   []route.FoundRoute{{Frontend: "web", Host: "a.test", Service: "later"}, {Frontend: "web", Host: "b.test", Service: "shop"}},
+		Routes:   []*route.FoundRoute{{Frontend: "web", Host: "a.test", Service: "later"}, {Frontend: "web", Host: "b.test", Service: "shop"}},
 	}
 	write("\nbackend later\n    server a 127.0.0.1:1\n")
 	change("services: []" + takesRoutes)
@@ -284,7 +284,7 @@ func TestLoad_MaxRoutes_IsWhatIsKeptOfClaims(t *testing.T) {
 // The sidecar before may find something while this one waits for it to stop.
 func TestHold_FoundMeanwhile_IsReadFromTheFile(t *testing.T) {
 	d, _ := discovering(t, "services: []"+takesRoutes)
-	found := route.Found{Services: []route.FoundService{{Name: "shop"}}, Routes: []route.FoundRoute{{Frontend: "web", Host: "a.test", Service: "shop", Source: route.FromTag}}}
+	found := route.Found{Services: []route.FoundService{{Name: "shop"}}, Routes: []*route.FoundRoute{{Frontend: "web", Host: "a.test", Service: "shop", Source: route.FromTag}}}
 	if err := os.WriteFile(d.cfg.HAProxy.Config, []byte(fileOf(t, d.cfg.With(found), nil)), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -301,7 +301,7 @@ func TestHold_FoundMeanwhile_IsReadFromTheFile(t *testing.T) {
 // Without discover there is no answer to wait for: what was found goes after the grace time.
 func TestFind_DiscoverIsSwitchedOff_ServicesGo(t *testing.T) {
 	d, change := discovering(t, "services: []"+takesRoutes)
-	d.found = route.Found{Services: []route.FoundService{{Name: "shop"}}, Routes: []route.FoundRoute{{Frontend: "web", Host: "a.test", Service: "shop", Source: route.FromTag}}}
+	d.found = route.Found{Services: []route.FoundService{{Name: "shop"}}, Routes: []*route.FoundRoute{{Frontend: "web", Host: "a.test", Service: "shop", Source: route.FromTag}}}
 	change("services: []")
 	now := time.Now()
 	if again := d.find(now); len(d.found.Services) != 1 || len(d.found.Routes) != 0 || again > 30*time.Second {
@@ -321,9 +321,9 @@ func TestSetFound_OnlyRoutesDiffer_GivesWhatNewSettingsWould(t *testing.T) {
 `)
 	d.finder.unheard = route.Unheard{}.After(nil, true)
 	services := []route.FoundService{{Name: "cart"}, {Name: "shop"}}
-	routes := func(of ...string) (out []route.FoundRoute) {
+	routes := func(of ...string) (out []*route.FoundRoute) {
 		for i, service := range of {
-			out = append(out, route.FoundRoute{Frontend: "web", Host: fmt.Sprintf("h%d.test", i), Service: service, Source: route.FromTag})
+			out = append(out, &route.FoundRoute{Frontend: "web", Host: fmt.Sprintf("h%d.test", i), Service: service, Source: route.FromTag})
 		}
 		return out
 	}

@@ -133,7 +133,7 @@ func TestDiscover_HostileClaims_NothingButCheckedRoutesIsWritten(t *testing.T) {
 		if again := SavedFound(at); !again.HasServicesOf(found) || len(cfg.Rules().Changes(again, found)) > 0 {
 			t.Errorf("written and read: %v, want %v", again, found)
 		}
-		victims := slices.DeleteFunc(slices.Clone(found.Routes), func(r route.FoundRoute) bool { return r.Host != hostile.VictimHost })
+		victims := slices.DeleteFunc(slices.Clone(found.Routes), func(r *route.FoundRoute) bool { return r.Host != hostile.VictimHost })
 		if len(victims) != 1 || victims[0].Service != hostile.Victim {
 			t.Errorf("%s has the routes %v", hostile.VictimHost, victims)
 		}

@@ -51,7 +51,7 @@ func (b *backendPlan) weigh(s *Server, inst *catalog.Instance) {
 func (b *backendPlan) orderWeights() {
 	was := make(map[string]int, len(b.servers))
 	for i, inst := range b.bound {
-		if inst != nil && inst.ByShare {
+		if inst != nil && inst.ByShare && b.servers[i].Admin == Ready { // of others it is set before they are
 			was[b.servers[i].Name] = b.servers[i].Weight
 		}
 	}

@@ -66,7 +66,7 @@ func FoundIn(content []byte) (found route.Found) {
 	return found
 }
 
-func foundRoute(words []string) (r route.FoundRoute, ok bool) {
+func foundRoute(words []string) (r *route.FoundRoute, ok bool) {
 	if len(words) != 5 {
 		return r, false
 	}
@@ -79,5 +79,5 @@ func foundRoute(words []string) (r route.FoundRoute, ok bool) {
 	if err != nil || errStrip != nil || strip < 0 || strip > route.MaxStrip {
 		return r, false
 	}
-	return route.FoundRoute{Frontend: words[0], Host: parsed.Host, Path: parsed.Path, Strip: strip, Service: words[3], Source: words[4]}, true
+	return &route.FoundRoute{Frontend: words[0], Host: parsed.Host, Path: parsed.Path, Strip: strip, Service: words[3], Source: words[4]}, true
 }

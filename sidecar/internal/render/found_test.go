@@ -17,7 +17,7 @@ type all route.Found
 func TestFound_Written_IsReadBackAndNotInTheMarker(t *testing.T) {
 	want := route.Found{
 		Services: []route.FoundService{{Name: "a"}, {Name: "b", Profile: "slow"}, {Name: "c", Profile: "slow", ByReload: true}},
-		Routes: []route.FoundRoute{
+		Routes: []*route.FoundRoute{
 			{Frontend: "web", Service: "a", Source: route.FromMeta},
 			{Frontend: "web", Path: "/x", Strip: 1, Service: "a", Source: route.FromTag},
 			{Frontend: "web", Host: "*.a.test", Service: "b", Source: route.FromFabio},

@@ -90,10 +90,11 @@ func (f FoundRoute) Route(backend string) Route {
 
 func (f FoundRoute) key() string { return f.Route("").Key() }
 
-// Found is all that was found in Consul, sorted.
+// Found is all that was found in Consul, sorted. No FoundRoute is changed: what is found next
+// has those that stay, and of 10,000 they are told from others by their addresses.
 type Found struct {
 	Services []FoundService
-	Routes   []FoundRoute
+	Routes   []*FoundRoute
 	// Gone is the services that were found before, since Idle, and whose backend HAProxy may
 	// still have.
 	Gone []FoundService
@@ -307,8 +308,8 @@ func (d *discovery) tell(p Problem) {
 }
 
 // frontend returns the routes of one frontend.
-func (d *discovery) frontend(f FrontendRules) (out []FoundRoute) {
-	was, owners := map[string]FoundRoute{}, map[string]string{}
+func (d *discovery) frontend(f FrontendRules) (out []*FoundRoute) {
+	was, owners := map[string]*FoundRoute{}, map[string]string{}
 	for _, r := range d.before.Routes {
 		if r.Frontend == f.Name {
 			was[r.key()], owners[r.key()] = r, r.Service
@@ -319,7 +320,7 @@ func (d *discovery) frontend(f FrontendRules) (out []FoundRoute) {
 			owners[key] = service
 		}
 	}
-	claimed := map[[2]string]FoundRoute{} // by service and key
+	claimed := map[[2]string]*FoundRoute{} // by service and key
 	var claimants []Claimant
 	for _, c := range d.candidates {
 		claimant := Claimant{Service: c.Service}
@@ -342,13 +343,15 @@ func (d *discovery) frontend(f FrontendRules) (out []FoundRoute) {
 			continue
 		}
 		if r.Unclaimed.IsZero() {
-			r.Unclaimed = d.now
+			over := *r
+			over.Unclaimed = d.now
+			r = &over
 		}
 		if d.now.Sub(r.Unclaimed) < d.Grace || !d.settled { // it may be about to get a new owner
 			out = append(out, r)
 		}
 	}
-	slices.SortFunc(out, func(a, b FoundRoute) int { return cmp.Compare(a.key(), b.key()) })
+	slices.SortFunc(out, func(a, b *FoundRoute) int { return cmp.Compare(a.key(), b.key()) })
 	return out
 }
 
@@ -364,14 +367,14 @@ func (d *discovery) refused(service string) error {
 }
 
 // claims returns the routes of a frontend that a candidate claims, those it has first.
-func (d *discovery) claims(f FrontendRules, c Candidate, was map[string]FoundRoute, since *uint64) (routes []FoundRoute) {
+func (d *discovery) claims(f FrontendRules, c Candidate, was map[string]*FoundRoute, since *uint64) (routes []*FoundRoute) {
 	if !c.Known { // what it has stays
 		for _, r := range was {
 			if r.Service == c.Service && d.refused(c.Service) == nil {
 				routes = append(routes, r)
 			}
 		}
-		slices.SortFunc(routes, func(a, b FoundRoute) int { return cmp.Compare(a.key(), b.key()) })
+		slices.SortFunc(routes, func(a, b *FoundRoute) int { return cmp.Compare(a.key(), b.key()) })
 		return routes
 	}
 	claimed := false
@@ -385,14 +388,14 @@ func (d *discovery) claims(f FrontendRules, c Candidate, was map[string]FoundRou
 			if r.Service = c.Service; !claimed || claim.Since < *since {
 				claimed, *since = true, claim.Since
 			}
-			routes = append(routes, r)
+			routes = append(routes, &r)
 		}
 	}
 	if err := d.refused(c.Service); err != nil && claimed {
 		d.tell(Problem{Frontend: f.Name, Service: c.Service, Claim: routes[0].Route("").String(), Reason: "the service " + err.Error()})
 		return nil
 	}
-	isNew := func(r FoundRoute) int {
+	isNew := func(r *FoundRoute) int {
 		old, had := was[r.key()]
 		switch {
 		case had && old.Service == c.Service && old.Strip == r.Strip:
@@ -402,14 +405,14 @@ func (d *discovery) claims(f FrontendRules, c Candidate, was map[string]FoundRou
 		}
 		return 2
 	}
-	slices.SortStableFunc(routes, func(a, b FoundRoute) int {
+	slices.SortStableFunc(routes, func(a, b *FoundRoute) int {
 		return cmp.Or(cmp.Compare(isNew(a), isNew(b)), cmp.Compare(a.key(), b.key()), cmp.Compare(a.Strip, b.Strip), cmp.Compare(a.Source, b.Source))
 	})
 	return d.bounded(f, c.Service, routes, was)
 }
 
 // bounded leaves out what is too many, what is claimed twice, and what must wait.
-func (d *discovery) bounded(f FrontendRules, service string, routes []FoundRoute, was map[string]FoundRoute) (out []FoundRoute) {
+func (d *discovery) bounded(f FrontendRules, service string, routes []*FoundRoute, was map[string]*FoundRoute) (out []*FoundRoute) {
 	if _, counted := d.left[service]; !counted {
 		d.left[service] = d.MaxRoutes
 	}
@@ -475,7 +478,7 @@ func (f FrontendRules) read(c Claim) (all []said) {
 }
 
 // services returns the services that have a backend.
-func (d *discovery) services(routes []FoundRoute) (out []FoundService) {
+func (d *discovery) services(routes []*FoundRoute) (out []FoundService) {
 	routed := map[string]bool{}
 	for _, r := range routes {
 		routed[r.Service] = true

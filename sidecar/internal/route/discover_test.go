@@ -257,13 +257,13 @@ func TestDiscover_AnyHistory_IsTheSameForAllAndTakesNothingAwayThatIsClaimed(t *
 			if diff := cmp.Diff(after, again); diff != "" {
 				t.Fatalf("in another order:\n%s", diff)
 			}
-			byKey := map[string]route.FoundRoute{}
+			owners := map[string]string{}
 			services := map[string]bool{"own": true}
 			for _, s := range after.Services {
 				services[s.Name] = true
 			}
 			for _, r := range after.Routes {
-				byKey[r.Route("").Key()] = r
+				owners[r.Route("").Key()] = r.Service
 				if !services[r.Service] {
 					t.Fatalf("%v has no backend", r)
 				}
@@ -277,7 +277,7 @@ func TestDiscover_AnyHistory_IsTheSameForAllAndTakesNothingAwayThatIsClaimed(t *
 					for _, claim := range c.Claims {
 						claims = claims || claim.Meta == "" && strings.Contains(claim.Text, strings.TrimSuffix(r.Route("").Key(), "/"))
 					}
-					if c.Service == r.Service && claims && byKey[r.Route("").Key()].Service != r.Service && r.Path != "" {
+					if c.Service == r.Service && claims && owners[r.Route("").Key()] != r.Service && r.Path != "" {
 						t.Fatalf("%v was taken away: %v", r, shown(after))
 					}
 				}
@@ -310,7 +310,7 @@ func TestWatch_Candidates_AreBoundedAndKeepThoseWithRoutes(t *testing.T) {
 	if rules.Frontends[0].Meta = "routes"; !rules.Takes("svc-a", nil) {
 		t.Error("meta may claim, and it is not looked at")
 	}
-	before := route.Found{Services: []route.FoundService{{Name: "svc-z"}}, Routes: []route.FoundRoute{{Service: "svc-y"}, {Service: "own"}}}
+	before := route.Found{Services: []route.FoundService{{Name: "svc-z"}}, Routes: []*route.FoundRoute{{Service: "svc-y"}, {Service: "own"}}}
 	got, problems := rules.Watch([]string{"svc-c", "svc-b", "own", "taken", "svc-z"}, before)
 	if diff := cmp.Diff([]string{"svc-b", "svc-y", "svc-z"}, got); diff != "" || len(problems) != 2 {
 		t.Errorf("%v:\n%s", problems, diff)

@@ -85,7 +85,7 @@ func (f *Finder) all(rules Rules, now time.Time, settled bool, before Found, can
 }
 
 // isSame reports whether both are one slice. Two without routes are.
-func isSame(a, b []FoundRoute) bool {
+func isSame(a, b []*FoundRoute) bool {
 	return len(a) == len(b) && b != nil && (len(a) == 0 || &a[0] == &b[0])
 }
 
@@ -251,19 +251,22 @@ func (r Rules) Changes(found, before Found) (changes []FoundChange) {
 			order = 1
 		case len(is) == 0:
 			order = -1
-		case !isSameRoute(&was[0], &is[0]):
+		case was[0] == is[0]: // as nearly all
+			was, is = was[1:], is[1:]
+			continue
+		default:
 			order = r.compare(was[0], is[0])
 		}
 		switch {
 		case order < 0:
-			changes = append(changes, FoundChange{Before: &was[0]})
+			changes = append(changes, FoundChange{Before: was[0]})
 			was = was[1:]
 		case order > 0:
-			changes = append(changes, FoundChange{Now: &is[0]})
+			changes = append(changes, FoundChange{Now: is[0]})
 			is = is[1:]
 		default:
 			if was[0].Strip != is[0].Strip || was[0].Service != is[0].Service || was[0].Source != is[0].Source {
-				changes = append(changes, FoundChange{&was[0], &is[0]})
+				changes = append(changes, FoundChange{was[0], is[0]})
 			}
 			was, is = was[1:], is[1:]
 		}
@@ -278,12 +281,8 @@ func HasNewOwner(changes []FoundChange) bool {
 	})
 }
 
-func isSameRoute(a, b *FoundRoute) bool {
-	return a.Host == b.Host && a.Path == b.Path && a.Frontend == b.Frontend
-}
-
 // compare is the order of found routes.
-func (r Rules) compare(a, b FoundRoute) int {
+func (r Rules) compare(a, b *FoundRoute) int {
 	if a.Frontend != b.Frontend {
 		place := func(name string) int {
 			return slices.IndexFunc(r.Frontends, func(f FrontendRules) bool { return f.Name == name })

@@ -42,11 +42,11 @@ func TestPace_ServicesComeWithoutEnd_RoutesWaitForABoundedTime(t *testing.T) {
 func TestPace_Gathers_OtherOwnersAndServices(t *testing.T) {
 	rules := Rules{Frontends: []FrontendRules{{Name: "web"}, {Name: "intern"}}}
 	a, b := FoundService{Name: "a"}, FoundService{Name: "b"}
-	found := func(routes ...FoundRoute) Found {
+	found := func(routes ...*FoundRoute) Found {
 		return Found{Services: []FoundService{a}, Routes: routes}
 	}
-	of := func(frontend, host, service string) FoundRoute {
-		return FoundRoute{Frontend: frontend, Host: host, Path: "/x", Service: service}
+	of := func(frontend, host, service string) *FoundRoute {
+		return &FoundRoute{Frontend: frontend, Host: host, Path: "/x", Service: service}
 	}
 	stripped := of("web", "2.test", "a")
 	stripped.Strip = 1
@@ -62,7 +62,7 @@ func TestPace_Gathers_OtherOwnersAndServices(t *testing.T) {
 		"the last goes":           {found(before.Routes[:2]...), 0},
 		"all go":                  {found(), 0},
 		"another owner":           {found(before.Routes[0], of("web", "2.test", "b"), before.Routes[2]), GatherTime},
-		"a new one at the front":  {found(append([]FoundRoute{of("web", "0.test", "a")}, before.Routes...)...), GatherTime},
+		"a new one at the front":  {found(append([]*FoundRoute{of("web", "0.test", "a")}, before.Routes...)...), GatherTime},
 		"a new one at the end":    {found(append(slices.Clone(before.Routes), of("intern", "2.test", "a"))...), GatherTime},
 		"one goes, another comes": {found(before.Routes[1], before.Routes[2], of("intern", "3.test", "a")), GatherTime},
 		"another service":         {Found{Services: []FoundService{a, b}, Routes: before.Routes}, GatherTime},

@@ -21,7 +21,7 @@ func (m Map) Table() Table {
 
 // With returns the table with other lines for some keys; nil is none.
 func (t Table) With(lines map[string]*Entry) Table {
-	return Patch(t, lines, func(e Entry) string { return e.Key })
+	return Patch(t, 0, lines, func(e Entry) string { return e.Key })
 }
 
 // Keeping returns the table with the lines that HAProxy has besides it, or otherwise, as far
@@ -80,10 +80,11 @@ func tableOf(have []Entry) (t Table, doubled string) {
 	return slices.CompactFunc(t, func(a, b Entry) bool { return a.Key == b.Key }), doubled
 }
 
-// Patch returns a list that is sorted by key, each key once, with another element for each of
-// some keys; nil is none. What lies between is copied and not looked at.
-func Patch[T any](list []T, elements map[string]*T, key func(T) string) []T {
-	out := make([]T, 0, len(list)+len(elements))
+// Patch returns a list that from a place on is sorted by key, each key once, with another
+// element for each of some keys there; nil is none. What lies between is copied and not looked at.
+func Patch[T any](list []T, from int, elements map[string]*T, key func(T) string) []T {
+	out := append(make([]T, 0, len(list)+len(elements)), list[:from]...)
+	list = list[from:]
 	for _, changed := range slices.Sorted(maps.Keys(elements)) {
 		i, has := slices.BinarySearchFunc(list, changed, func(one T, k string) int { return cmp.Compare(key(one), k) })
 		out = append(out, list[:i]...)

@@ -155,8 +155,9 @@ func inFile(found route.Found) (out route.Found) {
 		out.Gone = append(out.Gone, route.FoundService{Name: s.Name})
 	}
 	for _, f := range found.Routes {
-		f.Unclaimed = time.Time{}
-		out.Routes = append(out.Routes, f)
+		said := *f
+		said.Unclaimed = time.Time{}
+		out.Routes = append(out.Routes, &said)
 	}
 	return out
 }

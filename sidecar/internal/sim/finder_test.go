@@ -105,7 +105,11 @@ func (s *sidecar) setFound(found route.Found, hasHeard bool) {
 	}
 	set.Renderer, set.Maps = s.withRoutes(f.found)
 	set.Unheard = f.isUnheard()
-	s.w.note("sidecar: finds %v", f.found)
+	routes := make([]route.FoundRoute, 0, len(f.found.Routes))
+	for _, r := range f.found.Routes {
+		routes = append(routes, *r)
+	}
+	s.w.note("sidecar: finds %v %v %v", f.found.Services, routes, f.found.Gone)
 	s.settings, s.need, s.clean = set, need{}, false
 	s.settings.Automatic, s.settings.OnlyRoutes = false, false
 	s.w.disturb()

@@ -147,7 +147,7 @@ func noStar(s string) string {
 func (w *world) noteLive(s *sidecar, frontend string, led route.Map) {
 	c, _ := w.disk.on()
 	for key, value := range led {
-		isSaved := slices.ContainsFunc(c.found.Routes, func(r route.FoundRoute) bool {
+		isSaved := slices.ContainsFunc(c.found.Routes, func(r *route.FoundRoute) bool {
 			return r.Frontend == frontend && r.Route("").Key() == key && r.Service == backendOf(value)
 		})
 		if !isSaved {
@@ -156,7 +156,7 @@ func (w *world) noteLive(s *sidecar, frontend string, led route.Map) {
 		at, service := routeKey{frontend, key}, backendOf(value)
 		told, since := s.view.snap.Service(service), w.consul.claimedSince[at][service]
 		_, is := w.liveRoutes[at]
-		isFound := slices.ContainsFunc(s.finder.found.Routes, func(f route.FoundRoute) bool {
+		isFound := slices.ContainsFunc(s.finder.found.Routes, func(f *route.FoundRoute) bool {
 			return f.Frontend == frontend && f.Route("").Key() == key && f.Service == service
 		}) // else newer settings give it to another
 		if is || !isFound || since == 0 || !told.Known || told.Index < since || s.view.epoch[service] != w.consul.epoch {
