@@ -186,6 +186,14 @@ func (s Snapshot) Service(name string) Service {
 	return Service{Name: name}
 }
 
+// Largest is how many instances the largest service has.
+func (s Snapshot) Largest() (n int) {
+	for _, service := range s.services {
+		n = max(n, len(service.Instances))
+	}
+	return n
+}
+
 // Services returns all services, sorted by name. The slice is the caller's; the
 // instances in it are shared and must not be changed.
 func (s Snapshot) Services() []Service {

@@ -84,6 +84,15 @@ func (s *Source) Health(backend string) catalog.SourceHealth {
 	return s.health[backend]
 }
 
+// Answers calls a function with the time of Health.Changed of each backend.
+func (s *Source) Answers(each func(backend string, changed time.Time)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for backend, h := range s.health {
+		each(backend, h.Changed)
+	}
+}
+
 // OldestHealth tells how the queries about one service of Consul's go: of its
 // backends, the one whose last answer is oldest.
 func (s *Source) OldestHealth(service string) (oldest catalog.SourceHealth) {

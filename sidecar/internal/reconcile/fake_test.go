@@ -207,6 +207,14 @@ func (c *fakeCatalog) Health(service string) catalog.SourceHealth {
 	return c.health[service]
 }
 
+func (c *fakeCatalog) Answers(each func(service string, changed time.Time)) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for service, h := range c.health {
+		each(service, h.Changed)
+	}
+}
+
 // fails is that Consul is away.
 func (c *fakeCatalog) fails(service string, err error) {
 	c.mu.Lock()

@@ -75,11 +75,15 @@ func (k *observedCache) touch(backend string) {
 // news returns the backends whose service has another answer than it had, with the time of
 // that.
 func (k *observedCache) news(services []plan.Service, c Catalog) map[string]time.Time {
-	out := map[string]time.Time{}
+	all, out := map[string]time.Time{}, map[string]time.Time{}
+	c.Answers(func(backend string, changed time.Time) {
+		if !changed.Equal(k.seen[backend]) {
+			all[backend] = changed
+		}
+	})
 	for i := range services {
-		backend := services[i].Backend
-		if at := c.Health(backend).Changed; !at.Equal(k.seen[backend]) {
-			out[backend] = at
+		if at, is := all[services[i].Backend]; is {
+			out[services[i].Backend] = at
 		}
 	}
 	return out
@@ -90,12 +94,13 @@ func (k *observedCache) changed(services []plan.Service, news map[string]time.Ti
 	if len(news) == 0 {
 		return nil
 	}
-	for _, s := range services {
-		if at, is := news[s.Backend]; is {
-			k.seen[s.Backend] = at
-			k.touch(s.Backend)
-			k.fresh[s.Backend] = true
-			changed = append(changed, s)
+	for i := range services {
+		backend := services[i].Backend
+		if at, is := news[backend]; is {
+			k.seen[backend] = at
+			k.touch(backend)
+			k.fresh[backend] = true
+			changed = append(changed, services[i])
 		}
 	}
 	return changed

@@ -14,6 +14,8 @@ type Catalog interface {
 	Snapshot() catalog.Snapshot
 	// Health tells how the queries of one service go.
 	Health(service string) catalog.SourceHealth
+	// Answers calls a function with the time of Health.Changed of each service.
+	Answers(each func(service string, changed time.Time))
 	// Changed gets a value after Snapshot has changed; one value may stand for
 	// several changes. It is the same channel on every call, with room for one.
 	Changed() <-chan struct{}

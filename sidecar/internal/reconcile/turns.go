@@ -61,6 +61,10 @@ const (
 func (t *turns) begin(set []plan.Service, k *observedCache, snap catalog.Snapshot, news map[string]time.Time) {
 	before, now := t.backends, time.Now()
 	t.backends, t.skipped, t.now = map[string]*turn{}, map[string]bool{}, map[string]bool{}
+	if !t.anyLarge(k, snap) {
+		t.late = time.Time{}
+		return
+	}
 	next, smallIsDue := "", false
 	for _, s := range set {
 		_, isNews := news[s.Backend]
@@ -96,6 +100,20 @@ func (t *turns) begin(set []plan.Service, k *observedCache, snap catalog.Snapsho
 			x.polls = false
 		}
 	}
+}
+
+// anyLarge reports whether a service has turns: with very many services, each pass begins with
+// this look at all.
+func (t *turns) anyLarge(k *observedCache, snap catalog.Snapshot) bool {
+	if snap.Largest() >= t.large {
+		return true
+	}
+	for _, b := range k.observed.Backends {
+		if len(b.Servers) >= t.large {
+			return true
+		}
+	}
+	return false
 }
 
 // next is when a large service of which nothing is new has its next turn.

@@ -22,6 +22,7 @@ const patience = 30 * time.Second
 type Source interface {
 	Snapshot() catalog.Snapshot
 	Health(backend string) catalog.SourceHealth
+	Answers(each func(backend string, changed time.Time))
 	Changed() <-chan struct{}
 	Wake() // gives Changed a value
 }
@@ -191,6 +192,26 @@ func (o *Overlay) Changed() <-chan struct{} { return o.source.Changed() }
 func (o *Overlay) Health(backend string) catalog.SourceHealth {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	return o.health(backend)
+}
+
+// Answers calls a function with the time of Health.Changed of each backend.
+func (o *Overlay) Answers(each func(backend string, changed time.Time)) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.source.Answers(func(backend string, changed time.Time) {
+		if o.changed[backend].IsZero() {
+			each(backend, changed)
+		}
+	})
+	for backend, changed := range o.changed {
+		if !changed.IsZero() || o.previews && o.backends[backend].PreviewOf != "" {
+			each(backend, o.health(backend).Changed)
+		}
+	}
+}
+
+func (o *Overlay) health(backend string) catalog.SourceHealth {
 	of := backend
 	if b := o.backends[backend]; b.PreviewOf != "" {
 		of = b.PreviewOf

@@ -27,6 +27,7 @@ type fakeSource struct {
 
 func (s *fakeSource) Snapshot() catalog.Snapshot         { return s.snap }
 func (s *fakeSource) Health(string) catalog.SourceHealth { return catalog.SourceHealth{} }
+func (s *fakeSource) Answers(func(string, time.Time))    {}
 func (s *fakeSource) Changed() <-chan struct{}           { return nil }
 func (s *fakeSource) Wake()                              { s.woken++ }
 

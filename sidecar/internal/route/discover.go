@@ -91,7 +91,7 @@ func (f FoundRoute) Route(backend string) Route {
 func (f FoundRoute) key() string { return f.Route("").Key() }
 
 // Found is all that was found in Consul, sorted. No FoundRoute is changed: what is found next
-// has those that stay, and of 10,000 they are told from others by their addresses.
+// has those that stay as they are, so that of 10,000 the others are found by comparing addresses.
 type Found struct {
 	Services []FoundService
 	Routes   []*FoundRoute

@@ -264,6 +264,23 @@ func (v *view) Health(service string) catalog.SourceHealth {
 	return v.health[service]
 }
 
+// Answers tells when each service had another answer.
+func (v *view) Answers(each func(service string, changed time.Time)) {
+	if o := v.s.overlay; o != nil {
+		o.Answers(each)
+		return
+	}
+	v.w.mu.Lock()
+	defer v.w.mu.Unlock()
+	v.answers(each)
+}
+
+func (v *view) answers(each func(service string, changed time.Time)) {
+	for service, h := range v.health {
+		each(service, h.Changed)
+	}
+}
+
 // Changed is the same channel each time.
 func (v *view) Changed() <-chan struct{} { return v.channel }
 

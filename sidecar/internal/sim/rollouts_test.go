@@ -82,6 +82,12 @@ func (s source) Health(backend string) catalog.SourceHealth {
 	return s.v.health[backend]
 }
 
+func (s source) Answers(each func(backend string, changed time.Time)) {
+	s.v.w.mu.Lock()
+	defer s.v.w.mu.Unlock()
+	s.v.answers(each)
+}
+
 func (s source) Changed() <-chan struct{} { return s.v.channel }
 
 // Wake wakes the loop, once the answer is taken.
