@@ -231,6 +231,15 @@ func TestBetween_TwoStates_WhatChangedAndNothingElse(t *testing.T) {
 	}
 }
 
+// A step without a kind of event would be an event that says nothing.
+func TestStepKinds_EachKind_HasAnEvent(t *testing.T) {
+	for _, k := range plan.Kinds {
+		if stepKinds[k] == "" {
+			t.Errorf("stepKinds has no event for the step %q", k)
+		}
+	}
+}
+
 func TestRecorder_SessionsEnded_EventHasTheirNumber(t *testing.T) {
 	l := NewLog(begin)
 	before := l.Last()
