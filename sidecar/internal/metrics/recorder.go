@@ -75,7 +75,7 @@ func New(reg *prometheus.Registry, o Options) (*Recorder, error) {
 		writes:      counters("file_writes_total", "Writes of haproxy.cfg, including validation, by result.", "result"),
 		edits:       prometheus.NewCounter(prometheus.CounterOpts{Namespace: namespace, Name: "file_drift_corrections_total", Help: "Drift corrections of haproxy.cfg: how often another program had changed it and it was restored."}),
 		violated:    counters("invariant_violations_total", "Violations of an invariant, by invariant; each is a defect, see the log.", "invariant"),
-		ready:       gauge("ready", "1 while HAProxy answers and has matched Consul at least once, else 0."),
+		ready:       gauge("ready", "1 while HAProxy answers, has matched Consul at least once, and no change has waited for 10 s; else 0."),
 		running:     gauge("haproxy_up", "1 while HAProxy answers, else 0."),
 		workers:     gauge("old_workers", "Old HAProxy workers that still have connections after a reload."),
 		memory:      gauge("old_workers_memory_bytes", "Resident memory of old HAProxy workers whose processes the sidecar can see."),
