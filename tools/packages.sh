@@ -88,8 +88,8 @@ for ARCH in "${arches[@]}"; do
 		[[ ${SBOM:-1} == 0 ]] || "$work/cyclonedx-gomod" bin -json -version "$VERSION" -noserial -notimestamp \
 			-output "$out/${package}_${VERSION}_linux_$ARCH.cdx.json" "$BIN/$package" 2>/dev/null
 	done
-	cp LICENSE CHANGELOG.md "$BIN/"
-	cp -r deploy "$BIN/deploy"
+	cp LICENSE ./*.md "$BIN/"
+	cp -r deploy docs "$BIN/"
 	cp -r "$MAN" "$BIN/man"
 	tar --create --directory "$work" --sort=name --mtime="@$SOURCE_DATE_EPOCH" --owner=0 --group=0 --numeric-owner "${BIN##*/}" |
 		gzip -n >"$out/${BIN##*/}.tar.gz"

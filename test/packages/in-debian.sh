@@ -40,6 +40,9 @@ man --pager=cat pointsman | grep -F 'Keep HAProxy in step with Consul'
 man --pager=cat pointsman-deploy-undo | grep -F -- '--start'
 man --pager=cat registrator-run | grep -F -- '--check'
 
+step "pages"
+[[ -s /usr/share/doc/pointsman/docs/template.md && -s /usr/share/doc/pointsman/docs/guides/upgrades.md && -s /usr/share/doc/pointsman/SECURITY.md ]]
+
 step "without settings the sidecar does not start, and nothing fails"
 systemctl start pointsman
 [[ $(status_of pointsman ActiveState) == inactive ]]
