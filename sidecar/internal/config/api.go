@@ -83,7 +83,7 @@ func apiSettings() []setting[Config] {
 		},
 		{
 			key: "api.signing_key_file", restart: true,
-			doc: "File with a key of at least 32 characters, the same for all sidecars and for the programs that leave (`--sidecar-signing-key-file`). With several keys, one a line, the sidecar signs with the first ([replace a key](registrator.md#replace-the-signing-key)). Answers about drains are signed with it (HMAC-SHA-256), for nodes that believe no others. The sidecar reads the file again for each answer.",
+			doc: "File with a key of at least 32 characters, the same for all sidecars and for the programs that leave (`--sidecar-signing-key-file`). With several keys, one a line, the sidecar signs with the first ([replace a key](registrator.md#replace-the-signing-key)). Answers about drains are signed with it (HMAC-SHA-256), for instances that accept only signed answers. The sidecar reads the file again for each answer.",
 			at:  func(c *Config) value { return text{&c.API.SigningKeyFile, "path", orEmpty(path)} },
 		},
 	}

@@ -49,7 +49,7 @@ func discoverySettings() []setting[Config] {
 	return []setting[Config]{
 		{
 			key: "discovery.profile_meta", def: "pointsman-profile",
-			doc: "Key of the service meta by which a discovered service chooses one of `profiles`. See [routes from Consul](routes.md#routes-from-consul).",
+			doc: "Key of the service meta by which a discovered service chooses one of `profiles`. See [routes from Consul](guides/routes-from-consul.md).",
 			at:  func(c *Config) value { return text{&c.Discovery.ProfileMeta, "word", metaKey} },
 		},
 		{
@@ -75,7 +75,7 @@ func discoverSettings() []setting[Frontend] {
 	return []setting[Frontend]{
 		{
 			key: "discover.tag_prefix", derived: "none",
-			doc: "Prefix of the tags by which services claim routes, such as `pointsman-route=`. The rest of a tag is `HOST/PATH`, or `HOST/PATH strip`. Mode http only. See [routes from Consul](routes.md#routes-from-consul).",
+			doc: "Prefix of the tags by which services claim routes, such as `pointsman-route=`. The rest of a tag is `HOST/PATH`, or `HOST/PATH strip`. Mode http only. See [routes from Consul](guides/routes-from-consul.md).",
 			at:  func(f *Frontend) value { return text{&f.Discover.TagPrefix, "text", orEmpty(tag)} },
 		},
 		{

@@ -83,7 +83,7 @@ func reference() string {
 	b.WriteString("\nEach of `discover.allow` has these keys:\n\n")
 	group(&b, allowSettings(), func(string) bool { return true })
 	title("Profiles")
-	b.WriteString("`profiles` is a list, in the file only: the settings of the backends of discovered services. See [routes from Consul](routes.md#routes-from-consul). Each has these keys, and those of a service except `name`, `backend`, `bind`, `certificates.directory`, `mode`, `tags`, `filter`, `close_on_role_change` and `frontend_extra`:\n\n")
+	b.WriteString("`profiles` is a list, in the file only: the settings of the backends of discovered services. See [routes from Consul](guides/routes-from-consul.md). Each has these keys, and those of a service except `name`, `backend`, `bind`, `certificates.directory`, `mode`, `tags`, `filter`, `close_on_role_change` and `frontend_extra`:\n\n")
 	group(&b, profileSettings(), func(k string) bool { return k == "name" || k == "services" })
 	title("Flags and variables")
 	names(&b)
