@@ -60,7 +60,7 @@ func rolling(ctx context.Context, b *bench) error {
 	b.result.Figures = append(b.result.Figures,
 		single("all replaced", "s", sidecar, took.Seconds()),
 		Figure{Name: "50 new ones, from the request to Consul until they take traffic", Unit: "ms", Values: []Value{{sidecar, spread(each64(in))}}},
-		Figure{Name: "50 old ones, from their word until they are drained and gone", Unit: "ms", Values: []Value{{sidecar, spread(each64(out))}}},
+		Figure{Name: "50 old ones, from the mark as leaving until deleted", Unit: "ms", Values: []Value{{sidecar, spread(each64(out))}}},
 		none("reloads", reloads))
 	return err
 }

@@ -52,7 +52,7 @@ var rows = []row{
 	{name: "routes", title: "1,000 services with 10,000 routes from tags, one route changes every 400 ms", limit: 10 * time.Minute, measure: routeChanges},
 	{name: "routes-traffic", title: "Requests by 10,000 routes and by 10, on one thread", limit: 5 * time.Minute, measure: routeTraffic},
 	{name: "storm", title: "100 × 10, 1,000 changes a second for 10 s, under traffic", limit: 5 * time.Minute, measure: storm},
-	{name: "deployments", title: "50 deployments of three nodes in a row, under traffic", limit: 10 * time.Minute, measure: deployments},
+	{name: "deployments", title: "50 deployments of three instances in a row, under traffic", limit: 10 * time.Minute, measure: deployments},
 	{name: "rolling", title: "1 × 1,000, all replaced, 50 at a time", limit: 10 * time.Minute, measure: rolling},
 	{name: "sidecars", title: "100 sidecars on one Consul, 1 × 10", limit: 10 * time.Minute, measure: sidecars},
 	{name: "consul", title: "What followers cost Consul", limit: 10 * time.Minute, measure: consulLoad},

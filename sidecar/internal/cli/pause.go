@@ -93,7 +93,7 @@ the same time.`,
 			case was == is:
 				_, err = fmt.Fprintf(env.Stdout, "%s was not paused\n", catalog.Printable(args[0]))
 			default:
-				_, err = fmt.Fprintf(env.Stdout, "%s goes on\n", catalog.Printable(args[0]))
+				_, err = fmt.Fprintf(env.Stdout, "%s resumed\n", catalog.Printable(args[0]))
 			}
 			return failure(err)
 		},
