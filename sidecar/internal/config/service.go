@@ -130,7 +130,7 @@ func serviceRoute() []setting[Service] {
 		},
 		{
 			key: "bind", def: "[]",
-			doc: "HAProxy `bind` addresses of the service, such as `*:80`, with optional bind options after each address. One port may belong to one service, frontend or listener of HAProxy only, `*:80` and `10.0.0.1:80` included. Without an address there is only a backend.",
+			doc: "HAProxy `bind` addresses of the service, such as `*:80`, with optional bind options after each address. An address may begin with `ipv4@`, `ipv6@` or `unix@`, have a range of ports, and be one of several separated by commas. One port may belong to one service, frontend or listener of HAProxy only, `*:80` and `10.0.0.1:80` included. Without an address there is only a backend.",
 			at:  func(s *Service) value { return listOf(&s.Bind, "bind line", bind) },
 		},
 		{
