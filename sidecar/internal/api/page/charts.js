@@ -101,6 +101,13 @@ export class Charts {
     return [points.map((p) => p.at), ...versions.map((v) => this.#history.line(v, kind.measure))];
   }
 
+  // seconds is the time that the charts show.
+  #seconds() {
+    const { points } = this.#history;
+    const last = points.at(-1)?.at ?? Date.now() / 1000;
+    return [Math.min(points[0]?.at ?? last, last - shortest), last];
+  }
+
   #options(kind, width) {
     const colour = (name) => () => getComputedStyle(document.documentElement).getPropertyValue(name);
     const axis = { stroke: colour('--quiet'), font: '11px system-ui, sans-serif', grid: { stroke: colour('--line'), width: 1 }, ticks: { stroke: colour('--line'), width: 1 } };
@@ -110,7 +117,7 @@ export class Charts {
       cursor: { sync: { key: 'charts' }, drag: { x: false, y: false }, y: false },
       hooks: { setCursor: [(u) => u.tell?.(u.cursor.idx)] },
       scales: {
-        x: { range: (u, min, max) => [Math.min(min, max - shortest), max] },
+        x: { range: () => this.#seconds() }, // of one point uPlot would make a day
         y: { range: (u, min, max) => [0, kind.most ?? (max > 0 ? 1.1 * max : 1)] },
       },
       axes: [{ ...axis, size: 28, space: 70, values: (u, at) => at.map((t) => new Date(1000 * t).toLocaleTimeString('en-GB').slice(0, t % 60 ? 8 : 5)) }, { ...axis, size: 48, space: 30 }],
