@@ -403,7 +403,8 @@ func (a *Agent) pass(ctx context.Context) time.Duration {
 		again = a.trouble.retry.next(a.jitter)
 	default:
 		// A reload that is due comes first: it writes the file, too.
-		again = min(again, a.tendReload(ctx, p), a.syncFile(ctx, p), a.pollDelay(p), a.guard.next(time.Now(), a.set.Services), a.tendFlaps(time.Now()), a.syncPauses(ctx), a.syncRoutes(ctx))
+		again = min(again, a.tendReload(ctx, p), a.syncFile(ctx, p), a.guard.next(time.Now(), a.set.Services), a.tendFlaps(time.Now()), a.syncPauses(ctx), a.syncRoutes(ctx))
+		again = min(again, a.pollDelay(p)) // steps may have waited for the routes
 		a.noteApplied(p)
 		a.noteHolds()
 		a.noteDown(p)

@@ -12,13 +12,17 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/pointsman/pointsman/sidecar/internal/plan"
+	"github.com/pointsman/pointsman/sidecar/internal/route"
 )
 
 // discovering is a bench of api and of shop, which is discovered: HAProxy 3.4 has no backend
 // for it yet.
-func discovering(t *testing.T) *bench {
+func discovering(t *testing.T, with ...func(*bench)) *bench {
 	t.Helper()
 	b := newBench(t, true, "api")
+	for _, do := range with {
+		do(b)
+	}
 	b.haproxy.caps = plan.Capabilities{Version: "3.4.7", Dynamic: true, Backends: true}
 	b.settings.ReloadInterval = time.Second
 	b.catalog.says("api", instance("api-1", 1))
@@ -173,6 +177,32 @@ func TestBackend_DeletionRefusedAndServiceIsBack_Served(t *testing.T) {
 
 // What one HAProxy has refused to do with a backend says nothing of another version: the
 // command is sent again, and takes no reload.
+// A service may go while a route leads to it: another service has it now. Requests fail if
+// the backend goes before the route does.
+func TestBackend_GoesWhileARouteLeadsThere_TheRouteFirst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		to := func(service string) route.Map { return route.Map{"a.test/": service + "_nodes"} }
+		b := discovering(t, func(b *bench) {
+			b.maps, b.settings.Maps = &fakeMaps{entries: map[string][]route.Entry{}}, routes(route.Map{})
+		})
+		b.settings.Maps = routes(to("shop"))
+		b.discover(false)
+		b.eventually("the route", time.Minute, func() bool { return b.maps.has(webMap, to("shop")) })
+		b.maps.with(func() { b.maps.refuse = errors.New("Permission denied") })
+		b.settings.Maps = routes(to("api"))
+		b.discover(true)
+		b.passes(time.Minute)
+		if n := b.sentOf(plan.UnpublishBackend); n != 0 {
+			t.Errorf("the backend was unpublished while a route leads there")
+		}
+		b.maps.with(func() { b.maps.refuse = nil })
+		b.eventually("the backend goes", 10*time.Second, func() bool { return b.sentOf(plan.DeleteBackend) == 1 })
+		if !b.maps.has(webMap, to("api")) {
+			t.Error("the route does not lead to api")
+		}
+	})
+}
+
 func TestBackend_RefusedByTheVersionBefore_DoneAtRuntimeByTheNext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := discovering(t)

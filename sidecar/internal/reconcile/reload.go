@@ -224,12 +224,17 @@ const takeover = 5 * time.Second
 
 // sendable leaves out the steps that are right only for the worker that was read,
 // while a reload brings another one, which they may reach. That has not got the
-// servers that have come meanwhile, and has others at their former addresses.
+// servers that have come meanwhile, and has others at their former addresses. And it
+// leaves out the end of a backend to which HAProxy may still lead requests.
 func (a *Agent) sendable(steps []plan.Step) []plan.Step {
-	if a.untilTakeover() <= 0 {
+	isTakingOver := a.untilTakeover() > 0
+	waits := func(s plan.Step) bool {
+		return isTakingOver && s.IsForWorker() || s.Kind == plan.UnpublishBackend && a.mayLeadTo(s.Backend)
+	}
+	if !slices.ContainsFunc(steps, waits) {
 		return steps
 	}
-	return slices.DeleteFunc(slices.Clone(steps), plan.Step.IsForWorker)
+	return slices.DeleteFunc(slices.Clone(steps), waits)
 }
 
 // untilTakeover is how long another worker may still begin to serve.

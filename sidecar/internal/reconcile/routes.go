@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -69,6 +70,19 @@ func (r *routeKeeper) expect() {
 // forget takes that the maps may be others: a HAProxy that has started again may have the
 // PID of the one before, as in a container.
 func (r *routeKeeper) forget() { r.ofPID, r.seenIn, r.seen, r.applied = 0, 0, nil, nil }
+
+// mayLeadTo reports whether HAProxy may have a route to a backend: its maps are not known, or
+// one has it.
+func (a *Agent) mayLeadTo(backend string) bool {
+	if a.maps == nil || len(a.set.Maps) == 0 {
+		return false
+	}
+	r, o := &a.routes, a.known.observed
+	return r.seenIn != o.PID || o.Marker != a.set.Renderer.Marker() || slices.ContainsFunc(a.set.Maps, func(m RouteMap) bool {
+		have, known := r.seen[m.File]
+		return !known || slices.ContainsFunc(have, func(e route.Entry) bool { return backendOf(e) == backend })
+	})
+}
 
 // mapShare bounds what the comparison of maps takes of the loop's time, up to comparedMax:
 // HAProxy may have answered slowly just once.

@@ -460,7 +460,10 @@ func (w *world) validSettings() {
 
 func (w *world) reconfigure() {
 	if s := w.sidecar; s != nil {
-		s.take(s.foundBy())
+		was := s.hidden
+		if s.take(s.foundBy()); s.hidden != was {
+			s.hiddenAt = w.now()
+		}
 		s.need = need{}
 		s.reloaded, s.reset, s.ordered, s.clean = 0, true, w.now(), false
 		s.agent.Reconfigure(s.settings)

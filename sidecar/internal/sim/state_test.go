@@ -138,6 +138,8 @@ func (s *sidecar) mustAct(backends []string) bool {
 		// While a new worker may begin to serve, what is for the one before it waits.
 		steps = slices.DeleteFunc(steps, plan.Step.IsForWorker)
 	}
+	// The end of a backend waits until no route leads to it.
+	steps = slices.DeleteFunc(steps, func(st plan.Step) bool { return st.Kind == plan.UnpublishBackend && len(s.w.set.frontends) > 0 })
 	// A plan for a server that is about to have another address would be wrong by then.
 	steps = slices.DeleteFunc(steps, func(st plan.Step) bool { return s.w.proxy.moves(st.Backend) })
 	s.noteLarge()
