@@ -215,12 +215,11 @@ func TestUpdateOldMaps_WorkerOfBeforeAReload_HasWhatIsWanted(t *testing.T) {
 	}
 }
 
-// An old worker that does not answer, and may never end, must not keep the requests of the
-// others waiting.
-func TestUpdateOldMaps_OneWorkerIsFrozen_TheOthersHaveWhatIsWanted(t *testing.T) {
-	t.Parallel()
+// startTwoOldWorkers starts one with two old workers, each of which has a request that waits.
+func startTwoOldWorkers(t *testing.T, timeout time.Duration) (holding, []int) {
+	t.Helper()
 	h := startHolding(t)
-	h.client = newTestClient(t, Options{Runtime: h.Runtime(), Master: h.Master(), Timeout: frozenTimeout})
+	h.client = newTestClient(t, Options{Runtime: h.Runtime(), Master: h.Master(), Timeout: timeout})
 	for n := 1; n <= 2; n++ {
 		h.send(t, "/wait")
 		h.held(t, "it waits", func(got Held) bool { return got.Waiting == n })
@@ -230,6 +229,14 @@ func TestUpdateOldMaps_OneWorkerIsFrozen_TheOthersHaveWhatIsWanted(t *testing.T)
 	if err != nil || len(workers) != 2 {
 		t.Fatalf("old workers: %v, %v", workers, err)
 	}
+	return h, workers
+}
+
+// An old worker that does not answer, and may never end, must not keep the requests of the
+// others waiting.
+func TestUpdateOldMaps_OneWorkerIsFrozen_TheOthersHaveWhatIsWanted(t *testing.T) {
+	t.Parallel()
+	h, workers := startTwoOldWorkers(t, frozenTimeout)
 	for i, pid := range workers {
 		h.Freeze(pid)
 		err := h.client.UpdateOldMaps(t.Context(), h.file, route.Map{"api": strconv.Itoa(7 + i)})
@@ -248,18 +255,7 @@ func TestUpdateOldMaps_OneWorkerIsFrozen_TheOthersHaveWhatIsWanted(t *testing.T)
 // The others get it while one still hangs, whichever that is.
 func TestUpdateOldMaps_OneWorkerHangs_TheOthersDoNotWaitForIt(t *testing.T) {
 	t.Parallel()
-	h := startHolding(t)
-	const timeout = time.Minute
-	h.client = newTestClient(t, Options{Runtime: h.Runtime(), Master: h.Master(), Timeout: timeout})
-	for n := 1; n <= 2; n++ {
-		h.send(t, "/wait")
-		h.held(t, "it waits", func(got Held) bool { return got.Waiting == n })
-		h.Reload()
-	}
-	workers, err := h.client.OldWorkers(t.Context())
-	if err != nil || len(workers) != 2 {
-		t.Fatalf("old workers: %v, %v", workers, err)
-	}
+	h, workers := startTwoOldWorkers(t, time.Minute)
 	for i, pid := range workers {
 		h.Freeze(pid)
 		want, other, done := strconv.Itoa(7+i), workers[1-i], make(chan error, 1)
