@@ -99,12 +99,12 @@ type deployBalancers struct {
 var _ deploy.Balancers = deployBalancers{}
 
 // Live implements deploy.Balancers.
-func (d deployBalancers) Live(ctx context.Context, b deploy.Balancer, version string, count int, wait time.Duration) (deploy.Live, error) {
+func (d deployBalancers) Live(ctx context.Context, b deploy.Balancer, version string, count int, wait time.Duration) (bool, error) {
 	if b.Problem != "" {
-		return deploy.Live{}, errors.New(b.Problem)
+		return false, errors.New(b.Problem)
 	}
 	live, err := d.client.Live(ctx, d.target(b), d.service, version, count, wait)
-	return deploy.Live{Live: live.Live, Count: live.Count}, d.failed(b, err)
+	return live.Live, d.failed(b, err)
 }
 
 // Drained implements deploy.Balancers.

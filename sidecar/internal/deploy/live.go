@@ -130,11 +130,11 @@ func (d *Deployment) waitLive(ctx context.Context, b Balancer) error {
 		wait(ctx, viewEvery)
 		return nil
 	}
-	live, err := d.Balancers.Live(ctx, b, d.Version, d.fleet.goal, left(ctx))
+	isLive, err := d.Balancers.Live(ctx, b, d.Version, d.fleet.goal, left(ctx))
 	switch {
 	case err != nil:
 		return err
-	case live.Live:
+	case isLive:
 		wait(ctx, viewEvery)
 	default:
 		wait(ctx, breath)

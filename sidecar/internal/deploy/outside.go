@@ -30,7 +30,7 @@ type Balancer struct {
 type Balancers interface {
 	// Live waits, at most the given time, until count instances of the version take
 	// traffic there. ErrNotRouted: it does not route the service.
-	Live(ctx context.Context, b Balancer, version string, count int, wait time.Duration) (Live, error)
+	Live(ctx context.Context, b Balancer, version string, count int, wait time.Duration) (isLive bool, err error)
 	// Drained waits, at most the given time, until no session is on the instance, by what
 	// Consul knew at the index or later. ErrNotRouted as above.
 	Drained(ctx context.Context, b Balancer, instance string, index uint64, wait time.Duration) (Drain, error)
@@ -40,12 +40,6 @@ type Balancers interface {
 
 // ErrNotRouted says that a load balancer does not route the service.
 var ErrNotRouted = errors.New("does not route the service")
-
-// Live is how many instances take traffic on a load balancer.
-type Live struct {
-	Live  bool // as many as were asked for
-	Count int
-}
 
 // Drain is what is left of an instance's traffic on a load balancer.
 type Drain struct {

@@ -183,13 +183,12 @@ func (w *world) poll(ctx context.Context, to Balancer, patience time.Duration, f
 	}
 }
 
-func (w *world) Live(ctx context.Context, b Balancer, version string, count int, patience time.Duration) (out Live, err error) {
+func (w *world) Live(ctx context.Context, b Balancer, version string, count int, patience time.Duration) (isLive bool, err error) {
 	err = w.poll(ctx, b, patience, func(x *lb) bool {
-		out.Count = w.taking(x, version)
-		out.Live = out.Count >= count
-		return out.Live
+		isLive = w.taking(x, version) >= count
+		return isLive
 	})
-	return out, err
+	return isLive, err
 }
 
 func (w *world) Drained(ctx context.Context, b Balancer, instance string, index uint64, patience time.Duration) (out Drain, err error) {
