@@ -13,7 +13,8 @@ import (
 // One small row on the real programs, so that CI finds out when the harness no
 // longer works. Its figures mean nothing here.
 func TestMeasureRow_RealPrograms_FiguresOfSidecarAndFloor(t *testing.T) {
-	programs, err := programs(t.Context(), t.TempDir())
+	programs, err := programs(t.Context())
+	t.Cleanup(programs.Remove)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -137,7 +137,7 @@ func choose(names string) (chosen []row, err error) {
 }
 
 // run measures the chosen rows and writes what it has after each of them.
-func run(ctx context.Context, cfg config) (err error) {
+func run(ctx context.Context, cfg config) error {
 	results, err := readResults(cfg.results)
 	if err != nil {
 		return err
@@ -145,13 +145,9 @@ func run(ctx context.Context, cfg config) (err error) {
 	if cfg.draw {
 		return results.write(cfg.results, cfg.page)
 	}
-	bin, err := os.MkdirTemp("", "pm-bench-")
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, os.RemoveAll(bin)) }()
 	fmt.Fprintln(cfg.log, "Building the programs…")
-	programs, err := programs(ctx, bin)
+	programs, err := programs(ctx)
+	defer programs.Remove()
 	if err != nil {
 		return err
 	}

@@ -36,8 +36,8 @@ var profileSource []byte
 
 // programs finds the programs and builds ours, the sidecar with a way to take
 // its CPU profile. The program is otherwise the one that is released.
-func programs(ctx context.Context, bin string) (lab.Programs, error) {
-	p, err := lab.FindPrograms(ctx, bin)
+func programs(ctx context.Context) (lab.Programs, error) {
+	p, err := lab.FindPrograms(ctx)
 	if err != nil {
 		return p, err
 	}
@@ -45,6 +45,7 @@ func programs(ctx context.Context, bin string) (lab.Programs, error) {
 	if err != nil {
 		return p, err
 	}
+	bin := filepath.Dir(p.Sidecar)
 	source, overlay := filepath.Join(bin, "profile.go"), filepath.Join(bin, "overlay.json")
 	replace, err := json.Marshal(map[string]map[string]string{
 		"Replace": {filepath.Join(root, "sidecar", "cmd", "pointsman", "bench_profile.go"): source},

@@ -15,22 +15,7 @@ import (
 
 var programs lab.Programs
 
-func TestMain(m *testing.M) { os.Exit(run(m)) }
-
-func run(m *testing.M) int {
-	bin, err := os.MkdirTemp("", "pm-bin-")
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	defer func() { _ = os.RemoveAll(bin) }() // a temporary directory
-	lab.Parallel(6)
-	if programs, err = lab.FindPrograms(context.Background(), bin); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	return m.Run()
-}
+func TestMain(m *testing.M) { os.Exit(lab.Tests(m, 6, &programs)) }
 
 // world is a lab with one load balancer in front of nodes of one service.
 type world struct {

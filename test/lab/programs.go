@@ -17,37 +17,45 @@ type Programs struct {
 	HAProxy, Consul      string
 	Sidecar, API, Client string
 	Registrator          string // the exec wrapper
+
+	dir string // of ours
 }
 
+// Remove removes what FindPrograms has built.
+func (p Programs) Remove() { _ = os.RemoveAll(p.dir) } // a temporary directory
+
 // FindPrograms looks for HAProxy and Consul where HAPROXY and CONSUL say, on
-// the PATH, and where `make tools` and `make demo` put them, and builds ours
-// into the directory bin: those that are named, or all.
-func FindPrograms(ctx context.Context, bin string, names ...string) (Programs, error) {
+// the PATH, and where `make tools` and `make demo` put them, and builds ours: those
+// that are named, or all. They are there until Remove.
+func FindPrograms(ctx context.Context, names ...string) (p Programs, err error) {
 	root, err := Root()
 	if err != nil {
-		return Programs{}, err
+		return p, err
 	}
-	var p Programs
 	p.HAProxy, err = find("HAPROXY", "haproxy", "/usr/sbin/haproxy", "/usr/local/sbin/haproxy")
 	var consulErr error
 	p.Consul, consulErr = FindConsul()
 	if err := errors.Join(err, consulErr); err != nil {
-		return Programs{}, err
+		return p, err
+	}
+	if p.dir, err = os.MkdirTemp("", "pm-bin-"); err != nil {
+		return p, fmt.Errorf("lab: %w", err)
 	}
 	// One command for all: it compiles what they share once, and side by side. After
 	// `make build`, which builds them alike, it only links.
-	args := []string{"build", "-trimpath", "-o", bin + string(filepath.Separator)}
+	args := []string{"build", "-trimpath", "-o", p.dir + string(filepath.Separator)}
 	for target, path := range map[string]*string{"./sidecar/cmd/pointsman": &p.Sidecar, "./services/api": &p.API, "./services/client": &p.Client, "./registrator/cmd/registrator": &p.Registrator} {
 		name := filepath.Base(target)
 		if len(names) == 0 || slices.Contains(names, name) {
-			*path = filepath.Join(bin, name)
+			*path = filepath.Join(p.dir, name)
 			args = append(args, target)
 		}
 	}
 	build := exec.CommandContext(ctx, "go", args...)
 	build.Dir, build.Env = root, append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
-		return Programs{}, fmt.Errorf("lab: go %q: %w\n%s", args, err, out)
+		p.Remove()
+		return p, fmt.Errorf("lab: go %q: %w\n%s", args, err, out)
 	}
 	return p, nil
 }

@@ -20,22 +20,8 @@ import (
 
 var programs lab.Programs
 
-func TestMain(m *testing.M) { os.Exit(run(m)) }
-
-func run(m *testing.M) int {
-	bin, err := os.MkdirTemp("", "pm-bin-")
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	defer func() { _ = os.RemoveAll(bin) }() // a temporary directory
-	if programs, err = lab.FindPrograms(context.Background(), bin); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	lab.Parallel(4) // most of the time they wait: for steps, checks and drains
-	return m.Run()
-}
+// Most of the time they wait: for steps, checks and drains.
+func TestMain(m *testing.M) { os.Exit(lab.Tests(m, 4, &programs)) }
 
 // callTimeout bounds one call to the browser. The first one starts it.
 const callTimeout = 45 * time.Second

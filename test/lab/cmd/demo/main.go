@@ -10,66 +10,48 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"flag"
 	"fmt"
 	"os"
-	"os/signal"
-	"syscall"
 
 	"github.com/pointsman/pointsman/test/lab"
 )
 
-func main() { os.Exit(run()) }
+func main() { os.Exit(lab.Main("demo", run)) }
 
-func run() int {
+func run(ctx context.Context) (code int, err error) {
 	cfg, err := parse(os.Args[1:], os.Getenv("ONCE"))
-	if errors.Is(err, flag.ErrHelp) {
-		return 0
-	}
 	if err != nil {
-		fmt.Fprintln(os.Stderr, "demo:", err)
-		return 2
+		return 0, err
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	bin, err := os.MkdirTemp("", "pm-bin-")
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "demo:", err)
-		return 2
-	}
-	defer func() { _ = os.RemoveAll(bin) }() // a temporary directory
 	fmt.Fprintln(os.Stderr, "Building the sidecar, the registrator, the API node and the client…")
-	programs, err := lab.FindPrograms(ctx, bin, "pointsman", "registrator", "api", "client")
+	programs, err := lab.FindPrograms(ctx, "pointsman", "registrator", "api", "client")
 	if err != nil {
-		fmt.Fprintln(os.Stderr, "demo:", err)
-		return 2
+		return 0, err
 	}
+	defer programs.Remove()
 	version, err := lab.ConsulVersion(ctx, programs.Consul)
 	if err != nil {
-		fmt.Fprintln(os.Stderr, "demo:", err)
-		return 2
+		return 0, err
 	}
 	fmt.Fprintf(os.Stderr, "Consul %s is %s. CONSUL=1.22 builds the newest, CONSUL=PATH names another.\n", version, programs.Consul)
 	result, err := show(ctx, cfg, programs)
 	if ctx.Err() != nil && result == nil {
 		fmt.Fprintln(os.Stderr, "\nStopped. Nothing is left running.")
-		return 130
+		return 130, nil
 	}
 	if err != nil {
-		fmt.Fprintln(os.Stderr, "demo:", err)
-		return 2
+		return 0, err
 	}
 	line, err := json.Marshal(result)
 	if err != nil {
-		fmt.Fprintln(os.Stderr, "demo:", err)
-		return 2
+		return 0, err
 	}
 	fmt.Println(string(line))
 	if len(result.faults()) > 0 {
-		return 1
+		return 1, nil
 	}
-	return 0
+	return 0, nil
 }
 
 // config is what a user may set.

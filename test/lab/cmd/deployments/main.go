@@ -14,33 +14,12 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
-	"syscall"
 	"time"
 
 	"github.com/pointsman/pointsman/test/lab"
 )
 
-func main() { os.Exit(run()) }
-
-func run() int {
-	cfg, err := parse(os.Args[1:])
-	if errors.Is(err, flag.ErrHelp) {
-		return 0
-	}
-	if err == nil {
-		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-		defer stop()
-		var lost bool
-		if lost, err = deployments(ctx, cfg); err == nil && !lost {
-			return 0
-		} else if err == nil {
-			return 1
-		}
-	}
-	fmt.Fprintln(os.Stderr, "deployments:", err)
-	return 2
-}
+func main() { os.Exit(lab.Main("deployments", deployments)) }
 
 // config is what a user may set.
 type config struct {
@@ -67,21 +46,21 @@ func parse(args []string) (config, error) {
 	return c, nil
 }
 
-// deployments runs all of it and reports whether anything was lost.
-func deployments(ctx context.Context, cfg config) (lost bool, err error) {
-	bin, err := os.MkdirTemp("", "pm-bin-")
+// deployments runs all of it and returns 1 if anything was lost.
+func deployments(ctx context.Context) (code int, err error) {
+	cfg, err := parse(os.Args[1:])
 	if err != nil {
-		return false, err
+		return 0, err
 	}
-	defer func() { _ = os.RemoveAll(bin) }() // a temporary directory
 	fmt.Fprintln(cfg.log, "Building the sidecar, the API node and the client…")
-	programs, err := lab.FindPrograms(ctx, bin)
+	programs, err := lab.FindPrograms(ctx)
 	if err != nil {
-		return false, err
+		return 0, err
 	}
+	defer programs.Remove()
 	l, err := lab.New(lab.Config{Programs: programs})
 	if err != nil {
-		return false, err
+		return 0, err
 	}
 	defer func() { err = errors.Join(err, l.Close()) }()
 	s := &series{cfg: cfg, lab: l, out: json.NewEncoder(os.Stdout), began: time.Now()}
@@ -89,11 +68,11 @@ func deployments(ctx context.Context, cfg config) (lost bool, err error) {
 		if ctx.Err() == nil {
 			fmt.Fprintln(cfg.log, l.Tails(8))
 		}
-		return false, err
+		return 0, err
 	}
 	if cfg.figure != "" {
 		if err := os.WriteFile(cfg.figure, figure(s.sums.leaves), 0o644); err != nil {
-			return false, err
+			return 0, err
 		}
 	}
 	faults := s.sums.faults()
@@ -102,6 +81,7 @@ func deployments(ctx context.Context, cfg config) (lost bool, err error) {
 	}
 	if len(faults) > 0 {
 		fmt.Fprintln(cfg.log, l.Tails(8))
+		return 1, nil
 	}
-	return len(faults) > 0, nil
+	return 0, nil
 }

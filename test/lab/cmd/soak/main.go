@@ -16,40 +16,12 @@ import (
 	"io"
 	"math/rand/v2"
 	"os"
-	"os/signal"
-	"syscall"
 	"time"
 
 	"github.com/pointsman/pointsman/test/lab"
 )
 
-func main() {
-	cfg, err := parse(os.Args[1:])
-	switch {
-	case errors.Is(err, flag.ErrHelp):
-		os.Exit(0)
-	case err != nil:
-		fmt.Fprintln(os.Stderr, "soak:", err)
-		os.Exit(2)
-	case os.Getenv(inside) == "":
-		os.Exit(runInside(cfg))
-	}
-	os.Exit(run(cfg))
-}
-
-func run(cfg config) int {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	bad, err := soak(ctx, cfg)
-	switch {
-	case err != nil:
-		fmt.Fprintln(os.Stderr, "soak:", err)
-		return 2
-	case bad:
-		return 1
-	}
-	return 0
-}
+func main() { os.Exit(lab.Main("soak", soak)) }
 
 // config is what a user may set.
 type config struct {
@@ -77,24 +49,27 @@ func parse(args []string) (config, error) {
 	return c, nil
 }
 
-// soak runs all of it and reports whether anything is bad.
-func soak(ctx context.Context, cfg config) (bad bool, err error) {
-	bin, err := os.MkdirTemp("", "pm-bin-")
-	if err != nil {
-		return false, err
+// soak runs all of it and returns 1 if anything is bad.
+func soak(ctx context.Context) (code int, err error) {
+	cfg, err := parse(os.Args[1:])
+	switch {
+	case err != nil:
+		return 0, err
+	case os.Getenv(inside) == "":
+		return runInside(cfg)
 	}
-	defer func() { _ = os.RemoveAll(bin) }() // a temporary directory
 	fmt.Fprintln(cfg.log, "Building the sidecar, the API node and the client…")
-	programs, err := lab.FindPrograms(ctx, bin)
+	programs, err := lab.FindPrograms(ctx)
 	if err != nil {
-		return false, err
+		return 0, err
 	}
+	defer programs.Remove()
 	dir, err := os.MkdirTemp("", "pm-soak-")
 	if err != nil {
-		return false, err
+		return 0, err
 	}
 	defer func() {
-		if !bad && err == nil || ctx.Err() != nil {
+		if code == 0 && err == nil || ctx.Err() != nil {
 			err = errors.Join(err, os.RemoveAll(dir))
 			return
 		}
@@ -102,7 +77,7 @@ func soak(ctx context.Context, cfg config) (bad bool, err error) {
 	}()
 	l, err := lab.New(lab.Config{Programs: programs, Dir: dir})
 	if err != nil {
-		return false, err
+		return 0, err
 	}
 	defer func() { err = errors.Join(err, l.Close()) }()
 	s := newSite(cfg, l)
@@ -111,15 +86,18 @@ func soak(ctx context.Context, cfg config) (bad bool, err error) {
 		if ctx.Err() == nil {
 			fmt.Fprintln(cfg.log, l.Tails(8))
 		}
-		return false, err
+		return 0, err
 	}
 	s.faults(ctx)
 	if ctx.Err() != nil {
-		return false, context.Cause(ctx)
+		return 0, context.Cause(ctx)
 	}
 	r, err := s.verdict(ctx)
 	if err != nil {
-		return false, err
+		return 0, err
 	}
-	return r.bad(), r.write(os.Stdout, cfg.log)
+	if r.bad() {
+		code = 1
+	}
+	return code, r.write(os.Stdout, cfg.log)
 }

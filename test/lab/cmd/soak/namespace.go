@@ -19,7 +19,7 @@ const inside = "SOAK_INSIDE"
 // of it. There a disk can be mounted that fills up, by whomever, and nothing of
 // it is left however this ends. Where the kernel allows no namespace, the
 // faults of a disk are made without one.
-func runInside(cfg config) int {
+func runInside(cfg config) (code int, err error) {
 	runtime.LockOSThread() // the child ends with the thread that started it
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
@@ -29,8 +29,7 @@ func runInside(cfg config) int {
 		cmd, err = startAgain(cfg, "-", &syscall.SysProcAttr{})
 	}
 	if err != nil {
-		fmt.Fprintln(os.Stderr, "soak:", err)
-		return 2
+		return 0, err
 	}
 	go func() {
 		for s := range signals {
@@ -39,13 +38,9 @@ func runInside(cfg config) int {
 	}()
 	err = cmd.Wait()
 	if exit, ok := errors.AsType[*exec.ExitError](err); ok && exit.ExitCode() >= 0 {
-		return exit.ExitCode()
+		return exit.ExitCode(), nil
 	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "soak:", err)
-		return 2
-	}
-	return 0
+	return 0, err
 }
 
 func startAgain(cfg config, disk string, attr *syscall.SysProcAttr) (*exec.Cmd, error) {
