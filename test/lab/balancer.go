@@ -276,7 +276,6 @@ type Instance struct {
 
 // State is what the lab reads of /api/v1/state.
 type State struct {
-	Ready  bool `json:"ready"`
 	Behind struct {
 		Changes int       `json:"changes"`
 		Since   time.Time `json:"since"`
@@ -297,14 +296,12 @@ type State struct {
 		Current bool   `json:"current"`
 		Error   string `json:"error"`
 		LeftOut []struct {
-			Service  string `json:"service"`
-			AsBefore bool   `json:"as_before"`
-			Error    string `json:"error"`
+			Service string `json:"service"`
+			Error   string `json:"error"`
 		} `json:"left_out"`
 	} `json:"file"`
 	Services []struct {
 		Name      string     `json:"name"`
-		Known     bool       `json:"known"`
 		Instances []Instance `json:"instances"`
 	} `json:"services"`
 }

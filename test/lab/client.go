@@ -21,12 +21,10 @@ type Client struct {
 type Report struct {
 	Name             string            `json:"name"`
 	Started          time.Time         `json:"started"`
-	Seconds          float64           `json:"seconds"`
 	Requests         uint64            `json:"requests"`
 	Failed           uint64            `json:"failed"`
 	Failures         map[string]uint64 `json:"failures"`
 	FailedIdempotent uint64            `json:"failed_idempotent"`
-	FailedPost       uint64            `json:"failed_post"`
 	P99              float64           `json:"p99_ms"`
 	Max              float64           `json:"max_ms"`
 	Versions         map[string]uint64 `json:"versions"`
@@ -36,11 +34,7 @@ type Report struct {
 
 // Second is one second of a client's run.
 type Second struct {
-	Second   int               `json:"second"`
-	Requests uint64            `json:"requests"`
-	Failed   uint64            `json:"failed"`
-	P99      float64           `json:"p99_ms"`
-	Versions map[string]uint64 `json:"versions"`
+	Second int `json:"second"`
 	// Histogram is the second's latencies in microseconds, as HdrHistogram
 	// encodes them, so that several can be added up.
 	Histogram string `json:"histogram"`

@@ -74,9 +74,6 @@ func (p *Process) Signal(s os.Signal) {
 	}
 }
 
-// Done is closed once it has ended.
-func (p *Process) Done() <-chan struct{} { return p.done }
-
 // Wait waits for the end and gives the exit code, or -1 if a signal ended it.
 func (p *Process) Wait() int {
 	p.tb.Helper()
