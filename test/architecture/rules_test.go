@@ -26,7 +26,7 @@ var rules = []rule{
 		imports: []string{
 			sidecar + "daemon", sidecar + "reconcile/...", sidecar + "config/...", sidecar + "consul/...", sidecar + "haproxy/...", sidecar + "render/...",
 			sidecar + "api/...", sidecar + "deploy/...", sidecar + "runner/...", sidecar + "event", sidecar + "flight", sidecar + "fleet", sidecar + "history", sidecar + "rollout", sidecar + "pause", sidecar + "catalog/...", sidecar + "plan/...", sidecar + "route",
-			"registrator/contract/...", "registrator/platform", "registrator/sidecarapi",
+			"internal/process", "registrator/contract/...", "registrator/platform", "registrator/sidecarapi",
 		},
 		tests: fakes,
 	},
@@ -90,6 +90,7 @@ var rules = []rule{
 	// What both halves need: leaves.
 	{place: "internal/credential", tests: fakes},
 	{place: "internal/envflag"},
+	{place: "internal/process"},
 	{place: "internal/reach"},
 
 	// The library and the programs around it.
@@ -97,10 +98,10 @@ var rules = []rule{
 	{place: "registrator/sidecarapi", imports: []string{"registrator/contract/..."}},
 	{place: "registrator/contract/..."},
 	{place: "registrator/platform"},
-	{place: "registrator/cmd/...", imports: []string{"internal/envflag", "internal/reach", "registrator", "registrator/contract/...", "registrator/platform"}, tests: fakes},
+	{place: "registrator/cmd/...", imports: []string{"internal/envflag", "internal/process", "internal/reach", "registrator", "registrator/contract/...", "registrator/platform"}, tests: fakes},
 	{place: "services/api/...", imports: []string{"internal/envflag", "internal/reach", "registrator", "services/internal/..."}, tests: fakes},
 	{place: "services/client/...", imports: []string{"internal/envflag", "services/internal/..."}, tests: fakes},
-	{place: "services/internal/...", imports: []string{"internal/envflag"}},
+	{place: "services/internal/...", imports: []string{"internal/envflag", "internal/process"}},
 
 	// The tests of the whole, which see only programs and HTTP.
 	{place: "test/lab/...", imports: []string{"registrator/sidecarapi"}},

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"strings"
-	"syscall"
 	"testing"
 
 	"github.com/spf13/cobra"
@@ -27,7 +26,7 @@ func TestExitCodes(t *testing.T) {
 		{"success", nil, nil, nil, 0, ""},
 		{"failure", nil, nil, errors.New("the sky fell"), 1, "t: the sky fell\n"},
 		{"failure of which all has been said", nil, nil, command.ErrFailed, 1, ""},
-		{"usage", nil, nil, command.UsageError{Err: errors.New("no")}, 2, "t: no\nTry 't --help'.\n"},
+		{"usage", nil, nil, command.Usage(errors.New("no")), 2, "t: no\nTry 't --help'.\n"},
 		{"unknown flag", []string{"--nope"}, nil, nil, 2, "t: unknown flag: --nope\nTry 't --help'.\n"},
 		{"argument", []string{"run"}, nil, nil, 2, "t: argument \"run\": only flags are taken\nTry 't --help'.\n"},
 		{"malformed variable", nil, []string{"T_WAIT=x"}, nil, 2, "t: environment variable T_WAIT=\"x\": time: invalid duration \"x\"\nTry 't --help'.\n"},
@@ -56,35 +55,6 @@ func TestHelpNamesEachFlagsVariable(t *testing.T) {
 		func(context.Context) error { return nil })
 	if code != 0 || !strings.Contains(out.String(), "how long [T_LEAVE_WAIT]") {
 		t.Errorf("help: got exit code %d and\n%s\nwant 0 and the variable's name", code, out.String())
-	}
-}
-
-func TestFirstSignalCancelsAndSecondExits(t *testing.T) {
-	exited := make(chan int, 1)
-	ctx, release := command.Signals(t.Context(), func(code int) { exited <- code })
-	defer release()
-
-	raise(t, syscall.SIGTERM)
-	<-ctx.Done()
-	if got, want := context.Cause(ctx).Error(), "got SIGTERM"; got != want {
-		t.Errorf("cause: got %q, want %q", got, want)
-	}
-	select {
-	case code := <-exited:
-		t.Fatalf("one signal: got an exit with %d, want none", code)
-	default:
-	}
-
-	raise(t, syscall.SIGINT)
-	if got, want := <-exited, 130; got != want {
-		t.Errorf("exit code of the second signal: got %d, want %d", got, want)
-	}
-}
-
-func raise(t *testing.T, s syscall.Signal) {
-	t.Helper()
-	if err := syscall.Kill(syscall.Getpid(), s); err != nil {
-		t.Fatal(err)
 	}
 }
 

@@ -1,6 +1,5 @@
 // Package command is what the programs under services/ share on their command
-// lines: flags that are settable by environment, zap as set by flags, signals,
-// and exit codes.
+// lines: flags that are settable by environment, zap as set by flags, and exit codes.
 //
 // Its invariant: a program does nothing before all of its settings were read
 // and found good, and each bad one is named with its key and value. Nothing

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/pointsman/pointsman/internal/envflag"
+	"github.com/pointsman/pointsman/internal/process"
 )
 
 // Process is what a program gets from the operating system.
@@ -22,10 +23,10 @@ type Process struct {
 
 // Main runs a command that takes flags only, and gives the exit code. Every
 // flag is settable by an environment variable with the prefix, and its help
-// says so. The context of run ends as Signals says. An error goes to Stderr,
+// says so. The context of run ends as process.Signals says. An error goes to Stderr,
 // except ErrFailed.
 func Main(ctx context.Context, p Process, prefix string, cmd *cobra.Command, run func(context.Context) error) int {
-	ctx, release := Signals(ctx, p.Exit)
+	ctx, release := process.Signals(ctx, p.Exit)
 	defer release()
 	cmd.RunE = func(*cobra.Command, []string) error { return run(ctx) }
 	cmd.SilenceErrors, cmd.SilenceUsage = true, true
@@ -33,16 +34,16 @@ func Main(ctx context.Context, p Process, prefix string, cmd *cobra.Command, run
 	cmd.SetArgs(p.Args)
 	cmd.SetOut(p.Stdout)
 	cmd.SetErr(p.Stderr)
-	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return UsageError{err} })
+	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return Usage(err) })
 	cmd.Args = func(_ *cobra.Command, args []string) error {
 		if len(args) > 0 {
-			return UsageError{fmt.Errorf("argument %q: only flags are taken", args[0])}
+			return Usage(fmt.Errorf("argument %q: only flags are taken", args[0]))
 		}
 		return nil
 	}
 	cmd.PreRunE = func(c *cobra.Command, _ []string) error {
 		if err := envflag.Set(c.Flags(), prefix, p.Environ); err != nil {
-			return UsageError{err}
+			return Usage(err)
 		}
 		return nil
 	}
@@ -50,12 +51,18 @@ func Main(ctx context.Context, p Process, prefix string, cmd *cobra.Command, run
 	cmd.Flags().VisitAll(func(f *pflag.Flag) { f.Usage += " [" + envflag.Variable(prefix, f) + "]" })
 
 	err := cmd.ExecuteContext(ctx)
-	code := exitCode(err)
-	if err != nil && !errors.Is(err, ErrFailed) {
+	if err == nil {
+		return ExitOK
+	}
+	coded, ok := errors.AsType[*process.ExitError](err)
+	if !ok {
+		coded = &process.ExitError{Code: ExitFailed, Err: err}
+	}
+	if coded.Err != nil {
 		_, _ = fmt.Fprintf(p.Stderr, "%s: %v\n", cmd.Name(), err) // a broken stderr has no reader
 	}
-	if code == ExitUsage {
+	if coded.Code == ExitUsage {
 		_, _ = fmt.Fprintf(p.Stderr, "Try '%s --help'.\n", cmd.Name())
 	}
-	return code
+	return coded.Code
 }

@@ -39,7 +39,7 @@ Changes nothing. Exit codes: 0 all checks passed, 1 a check failed,
 			}
 			for _, f := range findings {
 				if !f.OK {
-					return &exitError{code: ExitFailure}
+					return &exitError{Code: ExitFailure}
 				}
 			}
 			return nil

@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/pointsman/pointsman/internal/process"
 	"github.com/pointsman/pointsman/registrator/platform"
 	"github.com/pointsman/pointsman/sidecar/internal/config"
 	"github.com/pointsman/pointsman/sidecar/internal/daemon"
@@ -63,29 +64,15 @@ func Run(ctx context.Context, env Env) int {
 	coded, ok := errors.AsType[*exitError](err)
 	if !ok {
 		// Cobra's own: an unknown command or flag.
-		coded = &exitError{code: ExitUsage, err: err}
+		coded = &exitError{Code: ExitUsage, Err: err}
 	}
-	if coded.err != nil {
-		printError(env.Stderr, coded.err)
+	if coded.Err != nil {
+		printError(env.Stderr, coded.Err)
 	}
-	return coded.code
+	return coded.Code
 }
 
-// exitError is an error with the exit code that it leads to; err may be nil
-// where everything has been said.
-type exitError struct {
-	code int
-	err  error
-}
-
-func (e *exitError) Error() string {
-	if e.err == nil {
-		return fmt.Sprintf("exit code %d", e.code)
-	}
-	return e.err.Error()
-}
-
-func (e *exitError) Unwrap() error { return e.err }
+type exitError = process.ExitError
 
 // failure gives an error its exit code.
 func failure(err error) error {
@@ -93,9 +80,9 @@ func failure(err error) error {
 		return nil
 	}
 	if _, ok := errors.AsType[*daemon.SettingsError](err); ok {
-		return &exitError{code: ExitUsage, err: err}
+		return &exitError{Code: ExitUsage, Err: err}
 	}
-	return &exitError{code: ExitFailure, err: err}
+	return &exitError{Code: ExitFailure, Err: err}
 }
 
 // printError prints each line of an error: joined errors have one each.
@@ -162,7 +149,7 @@ func loadWithout(cmd *cobra.Command, env Env) (config.Config, error) {
 func loadFrom(from config.Sources) (config.Config, error) {
 	cfg, err := config.Load(from)
 	if err != nil {
-		return config.Config{}, &exitError{code: ExitUsage, err: err}
+		return config.Config{}, &exitError{Code: ExitUsage, Err: err}
 	}
 	return cfg, nil
 }

@@ -5,13 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/signal"
 	"strings"
 	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/pointsman/pointsman/internal/process"
 	"github.com/pointsman/pointsman/sidecar/internal/deploy"
 )
 
@@ -68,10 +68,10 @@ run the command again to continue.`,
 func runDeploy(cmd *cobra.Command, env Env, o *deployOptions) error {
 	cfg, err := loadWithout(cmd, env)
 	if err := errors.Join(err, o.check(cmd)); err != nil {
-		return &exitError{code: ExitUsage, err: err}
+		return &exitError{Code: ExitUsage, Err: err}
 	}
-	ctx, caught := interruptible(cmd.Context())
-	defer caught.stop()
+	ctx, release := process.Signals(cmd.Context(), os.Exit)
+	defer release()
 	screen := newDeployScreen(env.Stderr)
 	parts, err := newDeployParts(ctx, cfg, env, o, screen)
 	if err != nil {
@@ -91,11 +91,11 @@ func runDeploy(cmd *cobra.Command, env Env, o *deployOptions) error {
 			return failure(err)
 		}
 	}
-	return ended(result, caught, screen)
+	return ended(result, signalOf(ctx), screen)
 }
 
-// ended says how it went, and gives the exit code.
-func ended(r deploy.Result, caught *interrupt, screen *deployScreen) error {
+// ended says how it went, and gives the exit code. got is the signal that came, or 0.
+func ended(r deploy.Result, got syscall.Signal, screen *deployScreen) error {
 	for line := range strings.Lines(r.Error()) {
 		screen.say(strings.TrimRight(line, "\n"))
 	}
@@ -104,69 +104,27 @@ func ended(r deploy.Result, caught *interrupt, screen *deployScreen) error {
 	case deploy.Deployed, deploy.Already:
 		return nil
 	case deploy.Refused:
-		return &exitError{code: ExitUsage}
+		return &exitError{Code: ExitUsage}
 	case deploy.Halfway:
-		return &exitError{code: ExitHalfway}
+		return &exitError{Code: ExitHalfway}
 	case deploy.Aborted:
-		return &exitError{code: ExitDegraded}
+		return &exitError{Code: ExitDegraded}
 	case deploy.Paused:
-		return &exitError{code: ExitChanges}
+		return &exitError{Code: ExitChanges}
 	case deploy.Interrupted:
-		if s := caught.signal(); s != 0 {
-			return &exitError{code: 128 + int(s)}
+		if got != 0 {
+			return &exitError{Code: 128 + int(got)}
 		}
-		return &exitError{code: ExitHalfway} // the lock is lost: old instances may have been stopped
+		return &exitError{Code: ExitHalfway} // the lock is lost: old instances may have been stopped
 	case deploy.Failed:
 	}
-	return &exitError{code: ExitFailure}
+	return &exitError{Code: ExitFailure}
 }
 
-// interrupt is what a signal does to a deployment.
-type interrupt struct {
-	stop func()
-	got  chan syscall.Signal // has room for one
-}
-
-// errInterrupted is the cause of a context that a signal has ended.
-type errInterrupted struct{ signal syscall.Signal }
-
-func (e errInterrupted) Error() string { return "interrupted: " + e.signal.String() }
-
-// interruptible returns a context that SIGINT or SIGTERM ends. A second one ends
-// the process at once.
-func interruptible(parent context.Context) (context.Context, *interrupt) {
-	ctx, cancel := context.WithCancelCause(parent)
-	signals := make(chan os.Signal, 2)
-	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
-	over := make(chan struct{})
-	i := &interrupt{got: make(chan syscall.Signal, 1)}
-	i.stop = func() { signal.Stop(signals); close(over); cancel(nil) }
-	go func() {
-		for first := true; ; first = false {
-			select {
-			case s := <-signals:
-				n := s.(syscall.Signal)
-				if !first {
-					os.Exit(128 + int(n))
-				}
-				i.got <- n
-				cancel(errInterrupted{n})
-			case <-over:
-				return
-			}
-		}
-	}()
-	return ctx, i
-}
-
-// signal is the one that came, or 0.
-func (i *interrupt) signal() syscall.Signal {
-	select {
-	case s := <-i.got:
-		return s
-	default:
-		return 0
-	}
+// signalOf returns the signal that has ended the context, or 0.
+func signalOf(ctx context.Context) syscall.Signal {
+	s, _ := errors.AsType[process.Signalled](context.Cause(ctx))
+	return s.Signal
 }
 
 type deployOptions struct {

@@ -120,7 +120,7 @@ put them there.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if o.service == "" {
-				return &exitError{code: ExitUsage, err: errors.New("--service: required")}
+				return &exitError{Code: ExitUsage, Err: errors.New("--service: required")}
 			}
 			cfg, err := loadWithout(cmd, env)
 			if err != nil {
@@ -140,7 +140,7 @@ put them there.`,
 				return failure(fmt.Errorf("undo %s: no deployment that replaced a version is recorded; `pointsman deploy --version` deploys the one that you name", catalog.Printable(o.service)))
 			}
 			if o.compose == "" && (o.start == "" || o.stop == "") {
-				return &exitError{code: ExitUsage, err: fmt.Errorf("undo %s: it would deploy %s again: --start and --stop, or --compose: required, since the record has no commands", catalog.Printable(o.service), catalog.Printable(o.version))}
+				return &exitError{Code: ExitUsage, Err: fmt.Errorf("undo %s: it would deploy %s again: --start and --stop, or --compose: required, since the record has no commands", catalog.Printable(o.service), catalog.Printable(o.version))}
 			}
 			return runDeploy(cmd, env, &o)
 		},
@@ -270,5 +270,5 @@ func coded(code int) error {
 	if code == ExitOK {
 		return nil
 	}
-	return &exitError{code: code}
+	return &exitError{Code: code}
 }

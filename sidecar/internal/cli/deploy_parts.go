@@ -28,7 +28,7 @@ func newDeployParts(ctx context.Context, cfg config.Config, env Env, o *deployOp
 	order, errOrder := o.order()
 	catalog, balancers, err := o.reach(cfg, env, o.service)
 	if err := errors.Join(errOrder, err); err != nil {
-		return nil, &exitError{code: ExitUsage, err: err}
+		return nil, &exitError{Code: ExitUsage, Err: err}
 	}
 	p := &deployParts{catalog: catalog, client: balancers.client}
 	commands := runner.Runner{Environ: env.Environ, Timeout: o.commandTimeout, Output: screen.output}

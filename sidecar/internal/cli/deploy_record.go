@@ -20,7 +20,7 @@ import (
 func runRecorded(ctx context.Context, cfg config.Config, env Env, o *deployOptions, parts *deployParts, screen *deployScreen) (deploy.Result, error) {
 	order := parts.options.Order
 	if _, err := deploy.New(parts.options); err != nil { // before anything is recorded
-		return deploy.Result{}, &exitError{code: ExitUsage, err: err}
+		return deploy.Result{}, &exitError{Code: ExitUsage, Err: err}
 	}
 	if o.noLock {
 		return runParts(ctx, parts)
@@ -36,7 +36,7 @@ func runRecorded(ctx context.Context, cfg config.Config, env Env, o *deployOptio
 		By: deployer(env), Started: now, Updated: now,
 	})
 	if locked, is := errors.AsType[*history.LockedError](err); is {
-		return deploy.Result{}, &exitError{code: ExitLocked, err: fmt.Errorf("deploy %s: %w", order.Service, locked)}
+		return deploy.Result{}, &exitError{Code: ExitLocked, Err: fmt.Errorf("deploy %s: %w", order.Service, locked)}
 	}
 	if err != nil {
 		if consul.IsForbidden(err) {
@@ -60,7 +60,7 @@ func runRecorded(ctx context.Context, cfg config.Config, env Env, o *deployOptio
 func runParts(ctx context.Context, parts *deployParts) (deploy.Result, error) {
 	d, err := deploy.New(parts.options)
 	if err != nil {
-		return deploy.Result{}, &exitError{code: ExitUsage, err: err}
+		return deploy.Result{}, &exitError{Code: ExitUsage, Err: err}
 	}
 	return d.Run(ctx), nil
 }

@@ -189,12 +189,8 @@ func TestDeploy_Interrupted_ExitCodeOfTheSignalOrPartially(t *testing.T) {
 		signal syscall.Signal // 0: the lock was lost
 		want   int
 	}{{0, ExitHalfway}, {syscall.SIGTERM, 128 + 15}} {
-		caught := &interrupt{got: make(chan syscall.Signal, 1)}
-		if c.signal != 0 {
-			caught.got <- c.signal
-		}
-		err := ended(deploy.Result{Outcome: deploy.Interrupted}, caught, newDeployScreen(io.Discard))
-		if e, is := errors.AsType[*exitError](err); !is || e.code != c.want {
+		err := ended(deploy.Result{Outcome: deploy.Interrupted}, c.signal, newDeployScreen(io.Discard))
+		if e, is := errors.AsType[*exitError](err); !is || e.Code != c.want {
 			t.Errorf("signal %d: %v, want exit code %d", c.signal, e, c.want)
 		}
 	}

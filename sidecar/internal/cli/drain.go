@@ -39,7 +39,7 @@ codes: 0 done, 1 failed or not drained within --wait, 2 invalid usage.`,
 		ValidArgsFunction: completeServers(env),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if wait < 0 {
-				return &exitError{code: ExitUsage, err: fmt.Errorf("--wait %s: must not be negative", wait)}
+				return &exitError{Code: ExitUsage, Err: fmt.Errorf("--wait %s: must not be negative", wait)}
 			}
 			if len(args) > 0 {
 				return setDrain(cmd, env, args[0], true, asJSON, wait)

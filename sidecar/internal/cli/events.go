@@ -33,7 +33,7 @@ backend. With --follow new events are printed until Ctrl-C.`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if limit < 1 || limit > event.Capacity {
-				return &exitError{code: ExitUsage, err: fmt.Errorf("--limit %d: must be a number, 1 to %d", limit, event.Capacity)}
+				return &exitError{Code: ExitUsage, Err: fmt.Errorf("--limit %d: must be a number, 1 to %d", limit, event.Capacity)}
 			}
 			show := printer(env.Stdout, strings.Join(args, ""), limit, asJSON)
 			return askOwn(cmd, env, func(c *sidecarapi.Client, to sidecarapi.Target) error {

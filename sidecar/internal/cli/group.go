@@ -23,7 +23,7 @@ func group(name, short, long string, below ...*cobra.Command) *cobra.Command {
 		Short: short,
 		Long:  long,
 		Args: func(_ *cobra.Command, args []string) error {
-			return &exitError{code: ExitUsage, err: fmt.Errorf("%s %s: want %s", name, strings.Join(args, " "), want)}
+			return &exitError{Code: ExitUsage, Err: fmt.Errorf("%s %s: want %s", name, strings.Join(args, " "), want)}
 		},
 		RunE: func(*cobra.Command, []string) error { return nil }, // Args refuses all
 	}

@@ -98,14 +98,14 @@ func maintain(cmd *cobra.Command, env Env, o maintenanceOptions, do func(context
 		return err
 	}
 	if !daemon.InRotation(cfg) {
-		return &exitError{code: ExitUsage, err: fmt.Errorf("maintenance: %w", daemon.ErrNoAnswer)}
+		return &exitError{Code: ExitUsage, Err: fmt.Errorf("maintenance: %w", daemon.ErrNoAnswer)}
 	}
 	if o.wait < 0 {
-		return &exitError{code: ExitUsage, err: fmt.Errorf("--wait %s: must not be negative", o.wait)}
+		return &exitError{Code: ExitUsage, Err: fmt.Errorf("--wait %s: must not be negative", o.wait)}
 	}
 	m, err := newMaintainer(cfg)
 	if err != nil {
-		return &exitError{code: ExitUsage, err: err}
+		return &exitError{Code: ExitUsage, Err: err}
 	}
 	result, err := do(cmd.Context(), m)
 	if err != nil {

@@ -32,7 +32,7 @@ func askOwn(cmd *cobra.Command, env Env, ask func(*sidecarapi.Client, sidecarapi
 	}
 	to, err := ownTarget(cfg)
 	if err != nil {
-		return &exitError{code: ExitUsage, err: errors.Join(away, err)}
+		return &exitError{Code: ExitUsage, Err: errors.Join(away, err)}
 	}
 	s := cfg.API
 	client, err := daemon.Credentials{

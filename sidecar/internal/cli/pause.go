@@ -7,12 +7,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"slices"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/spf13/cobra"
 
+	"github.com/pointsman/pointsman/internal/process"
 	"github.com/pointsman/pointsman/registrator/sidecarapi"
 	"github.com/pointsman/pointsman/sidecar/internal/catalog"
 	"github.com/pointsman/pointsman/sidecar/internal/config"
@@ -116,25 +118,25 @@ func newPauseStore(cmd *cobra.Command, env Env) (config.Config, pause.Store, err
 	}
 	kv, err := consul.NewKV(daemon.ConsulOptions(cfg, hclog.NewNullLogger()))
 	if err != nil {
-		return cfg, pause.Store{}, &exitError{code: ExitUsage, err: err}
+		return cfg, pause.Store{}, &exitError{Code: ExitUsage, Err: err}
 	}
 	return cfg, pause.Store{KV: kv}, nil
 }
 
 func pauseError(err error) error {
 	if _, is := errors.AsType[*pause.ChangedError](err); is {
-		return &exitError{code: ExitLocked, err: err}
+		return &exitError{Code: ExitLocked, Err: err}
 	}
 	return failure(err)
 }
 
 // runPause pauses the service. What a signal cuts short ends with the signal's exit code.
 func runPause(cmd *cobra.Command, env Env, o *pauseOptions) error {
-	ctx, caught := interruptible(cmd.Context())
-	defer caught.stop()
+	ctx, release := process.Signals(cmd.Context(), os.Exit)
+	defer release()
 	err := pauseUntil(ctx, cmd, env, o)
-	if n := caught.signal(); n != 0 && err != nil {
-		return &exitError{code: 128 + int(n), err: err}
+	if n := signalOf(ctx); n != 0 && err != nil {
+		return &exitError{Code: 128 + int(n), Err: err}
 	}
 	return err
 }
@@ -148,7 +150,7 @@ func pauseUntil(ctx context.Context, cmd *cobra.Command, env Env, o *pauseOption
 		errWait = fmt.Errorf("--wait %s: must be 0s or more, and less than --hold %s", o.wait, o.hold)
 	}
 	if err := errors.Join(named("hold", pause.CheckHold(o.hold)), named("reason", consul.CheckText(o.reason)), errWait); err != nil {
-		return &exitError{code: ExitUsage, err: err}
+		return &exitError{Code: ExitUsage, Err: err}
 	}
 	cfg, store, err := newPauseStore(cmd, env)
 	if err != nil {

@@ -55,7 +55,7 @@ type seenPause struct {
 func (w *pauseWait) reach(cfg config.Config, env Env, o *sidecarOptions) error {
 	all, balancers, err := o.reach(cfg, env, w.service)
 	if err != nil {
-		return &exitError{code: ExitUsage, err: err}
+		return &exitError{Code: ExitUsage, Err: err}
 	}
 	client := balancers.client
 	w.least, w.close = max(1, o.loadBalancers), func() { client.Close(); all.reader.Close() }

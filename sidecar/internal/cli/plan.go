@@ -34,7 +34,7 @@ disk differs from the one that run would write. Changes nothing.`,
 			}
 			r, err := daemon.NewRenderer(cfg)
 			if err != nil {
-				return &exitError{code: ExitUsage, err: err}
+				return &exitError{Code: ExitUsage, Err: err}
 			}
 			snap, err := daemon.CatalogOnce(cmd.Context(), cfg)
 			if err != nil {
@@ -71,7 +71,7 @@ disk differs from the one that run would write. Changes nothing.`,
 				return failure(err)
 			}
 			if code && (!p.Empty() || !o.Running) {
-				return &exitError{code: ExitChanges}
+				return &exitError{Code: ExitChanges}
 			}
 			return nil
 		},

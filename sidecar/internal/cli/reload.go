@@ -37,7 +37,7 @@ Exit codes: 0 reloaded, or due with --wait 0s; 1 failed, or not done within --wa
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if wait < 0 {
-				return &exitError{code: ExitUsage, err: fmt.Errorf("--wait %s: must not be negative", wait)}
+				return &exitError{Code: ExitUsage, Err: fmt.Errorf("--wait %s: must not be negative", wait)}
 			}
 			return requestReload(cmd, env, wait, asJSON)
 		},

@@ -31,7 +31,7 @@ not write is replaced only with --adopt.`,
 					err = daemon.SeedCertificates(cmd.Context(), cfg)
 				}
 				if err != nil {
-					return &exitError{code: ExitUsage, err: err}
+					return &exitError{Code: ExitUsage, Err: err}
 				}
 			}
 			content, err := daemon.RenderedOnce(cmd.Context(), cfg, offline)
@@ -54,7 +54,7 @@ not write is replaced only with --adopt.`,
 func writeOnce(ctx context.Context, env Env, cfg config.Config, content []byte) error {
 	file, err := daemon.NewFile(cfg)
 	if err != nil {
-		return &exitError{code: ExitUsage, err: err}
+		return &exitError{Code: ExitUsage, Err: err}
 	}
 	changed, err := file.Write(ctx, content)
 	if err != nil {

@@ -98,7 +98,7 @@ would get without a rollout.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			shares, err := sharesOf(args[1:])
 			if err != nil {
-				return &exitError{code: ExitUsage, err: err}
+				return &exitError{Code: ExitUsage, Err: err}
 			}
 			return changeRollout(cmd, env, args[0], asJSON, true, func(d *rollout.Document, a rollout.Author) (*rollout.Document, error) {
 				return d.Set(a, shares, stable)
@@ -182,7 +182,7 @@ func newRolloutStore(cmd *cobra.Command, env Env) (rollout.Store, error) {
 
 func rolloutError(err error) error {
 	if _, is := errors.AsType[*rollout.ChangedError](err); is {
-		return &exitError{code: ExitLocked, err: err}
+		return &exitError{Code: ExitLocked, Err: err}
 	}
 	return failure(daemon.WithRightsHint(err))
 }

@@ -44,7 +44,7 @@ An instance of the canary must be registered: start it with share 0, by
 		RunE: func(cmd *cobra.Command, args []string) error {
 			err := errors.Join(named("steps", rollout.CheckSteps(steps)), named("interval", rollout.CheckInterval(interval)), named("canary", rollout.CheckVersion(canary)))
 			if err != nil {
-				return &exitError{code: ExitUsage, err: err}
+				return &exitError{Code: ExitUsage, Err: err}
 			}
 			cfg, err := loadWithout(cmd, env)
 			if err != nil {

@@ -41,7 +41,7 @@ change it.`,
 				err = d.MayStart(cmd.Context())
 			}
 			if err != nil {
-				return &exitError{code: ExitUsage, err: err}
+				return &exitError{Code: ExitUsage, Err: err}
 			}
 			return failure(d.Run(cmd.Context()))
 		},

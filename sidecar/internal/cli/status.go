@@ -117,7 +117,7 @@ func statusError(s reconcile.Status) error {
 		code = ExitDegraded
 	}
 	if code != ExitOK {
-		return &exitError{code: code}
+		return &exitError{Code: code}
 	}
 	return nil
 }
@@ -155,8 +155,8 @@ func watchStatus(cmd *cobra.Command, env Env, o statusOptions, ask func(*sidecar
 		}
 	})
 	if err != nil {
-		if coded, ok := errors.AsType[*exitError](err); ok && coded.code == ExitFailure {
-			coded.code = ExitUnreachable
+		if coded, ok := errors.AsType[*exitError](err); ok && coded.Code == ExitFailure {
+			coded.Code = ExitUnreachable
 		}
 		return err
 	}

@@ -72,7 +72,7 @@ func (s *settings) run(ctx context.Context, flags *pflag.FlagSet, p command.Proc
 		}
 	}
 	if err := errors.Join(errLog, s.check(flags), errNode); err != nil {
-		return command.UsageError{Err: err}
+		return command.Usage(err)
 	}
 	log = log.With(zap.String("instance", s.instance), zap.String("version", s.version))
 
@@ -83,7 +83,7 @@ func (s *settings) run(ctx context.Context, flags *pflag.FlagSet, p command.Proc
 	var all drains
 	registration, err := s.registration(ctx, log, listener.Addr(), all.note)
 	if err != nil {
-		return errors.Join(command.UsageError{Err: err}, listener.Close())
+		return errors.Join(command.Usage(err), listener.Close())
 	}
 	server, err := serve.New(serve.Config{
 		Listener: listener, Node: n, Registration: registration,

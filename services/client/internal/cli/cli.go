@@ -71,7 +71,7 @@ func (s *settings) run(ctx context.Context, flags *pflag.FlagSet, p command.Proc
 	config, err := s.config(flags)
 	bad = append(bad, err, s.named(flags, "report", checkReport(s.report)))
 	if err := errors.Join(bad...); err != nil {
-		return command.UsageError{Err: err}
+		return command.Usage(err)
 	}
 	log = log.With(zap.String("name", s.name))
 	failures := failureLog{log: log}
@@ -85,7 +85,7 @@ func (s *settings) run(ctx context.Context, flags *pflag.FlagSet, p command.Proc
 	}
 	engine, err := load.New(config)
 	if err != nil {
-		return command.UsageError{Err: err}
+		return command.Usage(err)
 	}
 	log.Info("started", zap.Strings("targets", texts(config.Targets)), zap.Float64("rate", s.rate), zap.Duration("duration", s.duration))
 

@@ -54,7 +54,7 @@ func (s *settings) find(ctx context.Context, flags *pflag.FlagSet, log *zap.Logg
 	}
 	watch, err := discover.New(discover.Config{Consul: consul, Service: s.discover, Path: s.path, Logger: log.Named("discover")})
 	if err != nil {
-		return nil, command.UsageError{Err: err}
+		return nil, command.Usage(err)
 	}
 	bounded, cancel := context.WithTimeoutCause(ctx, s.discoverWait, fmt.Errorf("waited for %s", s.discoverWait))
 	defer cancel()
@@ -63,7 +63,7 @@ func (s *settings) find(ctx context.Context, flags *pflag.FlagSet, log *zap.Logg
 	case ctx.Err() != nil:
 		return nil, fmt.Errorf("no request was made: %w", context.Cause(ctx))
 	case err != nil:
-		return nil, command.UsageError{Err: s.named(flags, "discover", fmt.Errorf("%q: there is no target: %w", s.discover, err))}
+		return nil, command.Usage(s.named(flags, "discover", fmt.Errorf("%q: there is no target: %w", s.discover, err)))
 	}
 	return watch, nil
 }

@@ -16,6 +16,8 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+
+	"github.com/pointsman/pointsman/internal/process"
 )
 
 // Process is what a program gets from outside. Standard input, output and
@@ -37,23 +39,9 @@ const (
 	// 128+n: signal n ended the program; or a second signal n ended all at once.
 )
 
-// exitError is an error with the exit code that it leads to. err may be nil
-// where everything has been said.
-type exitError struct {
-	code int
-	err  error
-}
+type exitError = process.ExitError
 
-func (e *exitError) Error() string {
-	if e.err == nil {
-		return fmt.Sprintf("exit code %d", e.code)
-	}
-	return e.err.Error()
-}
-
-func (e *exitError) Unwrap() error { return e.err }
-
-func usage(err error) error { return &exitError{code: ExitUsage, err: err} }
+func usage(err error) error { return &exitError{Code: ExitUsage, Err: err} }
 
 // Run runs one command line and gives its exit code.
 func Run(ctx context.Context, p Process) int {
@@ -63,15 +51,15 @@ func Run(ctx context.Context, p Process) int {
 	}
 	coded, ok := errors.AsType[*exitError](err)
 	if !ok {
-		coded = &exitError{code: ExitUsage, err: err} // cobra's own: an unknown command
+		coded = &exitError{Code: ExitUsage, Err: err} // cobra's own: an unknown command
 	}
-	if coded.err != nil {
-		printError(p.Stderr, coded.err)
+	if coded.Err != nil {
+		printError(p.Stderr, coded.Err)
 	}
-	if coded.code == ExitUsage {
+	if coded.Code == ExitUsage {
 		fmt.Fprintln(p.Stderr, "Try 'registrator run --help'.")
 	}
-	return coded.code
+	return coded.Code
 }
 
 // printError prints one line for each of several errors.
@@ -108,7 +96,7 @@ func versionCommand(p Process) *cobra.Command {
 		Args:  cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
 			if _, err := fmt.Fprintln(p.Stdout, "pointsman registrator", p.Version); err != nil {
-				return &exitError{code: 1, err: err}
+				return &exitError{Code: 1, Err: err}
 			}
 			return nil
 		},

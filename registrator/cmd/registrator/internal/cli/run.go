@@ -187,20 +187,20 @@ func receive(handled []os.Signal) <-chan os.Signal {
 // exit turns the end of a run into an exit code.
 func exit(log hclog.Logger, status program.Status, err error) error {
 	if killed, ok := errors.AsType[wrapper.Killed](err); ok {
-		return &exitError{code: program.SignalCode(killed.Signal)} // it has been logged
+		return &exitError{Code: program.SignalCode(killed.Signal)} // it has been logged
 	}
 	if refused, ok := errors.AsType[*program.StartError](err); ok {
 		if errors.Is(refused, fs.ErrNotExist) {
-			return &exitError{code: ExitNotFound, err: fmt.Errorf("%q: not found: %w", refused.Program, refused.Err)}
+			return &exitError{Code: ExitNotFound, Err: fmt.Errorf("%q: not found: %w", refused.Program, refused.Err)}
 		}
-		return &exitError{code: ExitNotExecuted, err: fmt.Errorf("%q: cannot be executed: %w", refused.Program, refused.Err)}
+		return &exitError{Code: ExitNotExecuted, Err: fmt.Errorf("%q: cannot be executed: %w", refused.Program, refused.Err)}
 	}
 	if err != nil {
 		log.Error("program stopped", "error", err)
-		return &exitError{code: ExitFailed}
+		return &exitError{Code: ExitFailed}
 	}
 	if code := status.Code(); code != 0 {
-		return &exitError{code: code}
+		return &exitError{Code: code}
 	}
 	return nil
 }
