@@ -53,8 +53,7 @@ func newAbruptWorld(t *testing.T, settings string, names ...string) *abruptWorld
 	}
 	w := &abruptWorld{world: bareWorld(t), python: python, nodes: map[string]*lab.Wrapped{}}
 	w.must(os.WriteFile(w.Path("abrupt.py"), []byte(abrupt), 0o644))
-	w.lb, err = w.NewBalancer("lb0", w.consul, lab.Service{Name: "web", Extra: settings})
-	w.must(err)
+	w.newBalancer(lab.Service{Name: "web", Extra: settings})
 	w.must(w.lb.Start(w.ctx))
 	for _, name := range names {
 		w.start(name)

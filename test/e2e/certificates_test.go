@@ -9,7 +9,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -18,8 +17,6 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
-
-	"github.com/hashicorp/consul/api"
 
 	"github.com/pointsman/pointsman/test/certtest"
 	"github.com/pointsman/pointsman/test/compat"
@@ -37,12 +34,9 @@ func TestCertificates_ChangedUnderLoad_ServedWithoutReload(t *testing.T) {
 	for _, name := range []string{"a.test", "b.test", "load.test"} {
 		s.sign(name)
 	}
-	var err error
-	w.lb, err = w.NewBalancer("lb0", w.consul, lab.Service{Name: "shop", BackendOnly: true, Extra: fmt.Sprintf("    bind: %q\n    certificates: {directory: %q}\n", s.socket+" ssl", s.dir)})
-	w.must(err)
+	w.newBalancer(lab.Service{Name: "shop", BackendOnly: true, Extra: fmt.Sprintf("    bind: %q\n    certificates: {directory: %q}\n", s.socket+" ssl", s.dir)})
 	w.must(w.lb.Start(w.ctx))
-	at := netip.MustParseAddrPort(newStickyNode(t, "x").Listener.Addr().String())
-	w.must(w.consul.Client.Agent().ServiceRegister(&api.AgentServiceRegistration{ID: "shop-1", Name: "shop", Address: at.Addr().String(), Port: int(at.Port())}))
+	w.registerAt(newStickyNode(t, "x").Listener.Addr(), "shop", "shop-1", nil)
 	w.must(w.lb.Routes(w.ctx, 20*time.Second, "shop", "shop-1"))
 	pid, err := w.lb.WorkerPID(w.ctx)
 	w.must(err)
@@ -223,9 +217,7 @@ func TestCertificates_OfAFrontendsBindLine_ExpiryInStateAndMetrics(t *testing.T)
 	s := &tlsSite{world: w, certs: certtest.New(t), dir: t.TempDir(), socket: filepath.Join(t.TempDir(), "tls")}
 	s.sign("a.test")
 	path := filepath.Join(s.dir, "a.test.pem")
-	var err error
-	w.lb, err = w.NewBalancer("lb0", w.consul, lab.Service{Name: "shop", BackendOnly: true})
-	w.must(err)
+	w.newBalancer(lab.Service{Name: "shop", BackendOnly: true})
 	w.must(w.lb.SetExtra(fmt.Sprintf("frontends:\n  - {name: web, bind: %q, default: shop}\n", s.socket+" ssl crt "+path)))
 	w.must(w.lb.Start(w.ctx))
 	for range 2 {

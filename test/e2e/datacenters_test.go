@@ -24,8 +24,7 @@ func newTwoDatacenters(t *testing.T) *twoDatacenters {
 	w.consuls, err = w.StartDatacenters(w.ctx, "dc1", "dc2")
 	w.must(err)
 	w.consul = w.consuls[0]
-	w.lb, err = w.NewBalancer("lb0", w.consul, lab.Service{Name: service, Backend: "api_nodes", Extra: "    datacenters: [dc1, dc2]\n"})
-	w.must(err)
+	w.newBalancer(lab.Service{Name: service, Backend: "api_nodes", Extra: "    datacenters: [dc1, dc2]\n"})
 	w.must(w.lb.SetExtra("addresses: {allow: [127.0.0.0/8]}\n")) // dc2's are on loopback here, too
 	return w
 }
@@ -141,8 +140,7 @@ func TestPreferZone_OwnZoneLeavesAndComesBack_NoFailedRequest(t *testing.T) {
 	w.must(err)
 	w.consul.Flags = []string{"-node-meta=zone:eu-1a"}
 	w.must(w.consul.Restart(w.ctx))
-	w.lb, err = w.NewBalancer("lb0", w.consul, lab.Service{Name: service, Backend: "api_nodes", Extra: "    prefer_zone: true\n"})
-	w.must(err)
+	w.newBalancer(lab.Service{Name: service, Backend: "api_nodes", Extra: "    prefer_zone: true\n"})
 	w.must(w.lb.SetExtra("addresses: {allow: [127.0.0.0/8]}\n"))
 	w.must(w.lb.Start(w.ctx))
 	own := w.startNodes("1.0", "own", 1)[0]

@@ -82,9 +82,7 @@ func (i *instance) register(tags ...string) {
 
 func (i *instance) registerWith(meta map[string]string, tags ...string) {
 	i.w.Helper()
-	i.w.must(i.w.consul.Client.Agent().ServiceRegister(&api.AgentServiceRegistration{
-		ID: i.id, Name: i.service, Address: i.at.IP.String(), Port: i.at.Port, Tags: tags, Meta: meta,
-	}))
+	i.w.registerAt(i.at, i.service, i.id, meta, tags...)
 }
 
 func (i *instance) deregister() {

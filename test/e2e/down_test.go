@@ -16,10 +16,7 @@ import (
 // Consul says that the node is well, and HAProxy's own check gets a 404 from it.
 func TestServerDown_HAProxysCheckGets404_StateLogAndPlanSayWhy(t *testing.T) {
 	t.Parallel()
-	w := bareWorld(t)
-	var err error
-	w.lb, err = w.NewBalancer("lb0", w.consul, lab.Service{Name: service, Backend: "api_nodes", Extra: "    check: {path: /nowhere}\n"})
-	w.must(err)
+	w := worldOf(t, lab.Service{Name: service, Backend: "api_nodes", Extra: "    check: {path: /nowhere}\n"})
 	w.must(w.lb.Start(w.ctx))
 	w.nodes = w.startNodes("1.0", "old", 1)
 	const why = "L7STS 404: GET /nowhere → 404"
@@ -42,9 +39,7 @@ func TestServerDown_HAProxysCheckGets404_StateLogAndPlanSayWhy(t *testing.T) {
 func TestServerDown_AfterItWasUp_PhaseDownEverywhere(t *testing.T) {
 	t.Parallel()
 	f := &fleet{world: bareWorld(t), dir: t.TempDir()}
-	var err error
-	f.lb, err = f.NewBalancer("lb0", f.consul, lab.Service{Name: service, Backend: "api_nodes", Extra: "    check: {path: /}\n"})
-	f.must(err)
+	f.newBalancer(lab.Service{Name: service, Backend: "api_nodes", Extra: "    check: {path: /}\n"})
 	f.must(f.lb.Start(f.ctx))
 	f.balancer = []*lab.Balancer{f.lb}
 	t.Cleanup(f.endAll)

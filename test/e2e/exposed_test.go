@@ -36,11 +36,8 @@ func (w *world) released(url string) bool {
 // addresses are refused.
 func TestLoadBalancer_InstancesAtItsOwnListeners_AreRefused(t *testing.T) {
 	t.Parallel()
-	w := bareWorld(t)
-	var err error
-	w.lb, err = w.NewBalancer("lb0", w.consul,
+	w := worldOf(t,
 		lab.Service{Name: service, Extra: "    check: {enabled: false}"}, lab.Service{Name: "other", BackendOnly: true})
-	w.must(err)
 	w.must(w.lb.Start(w.ctx))
 	w.nodes = w.startNodes("1.0", "old", 1)
 	w.must(w.lb.Routes(w.ctx, 20*time.Second, service, "old0"))
@@ -103,10 +100,7 @@ func TestLoadBalancer_InstancesAtItsOwnListeners_AreRefused(t *testing.T) {
 // machine, and only who may open the socket acts (issue 14, point 1).
 func TestAPI_HostOfAnother_RefusedAndSocketActs(t *testing.T) {
 	t.Parallel()
-	w := bareWorld(t)
-	var err error
-	w.lb, err = w.NewBalancer("lb0", w.consul, lab.Service{Name: "other", BackendOnly: true})
-	w.must(err)
+	w := worldOf(t, lab.Service{Name: "other", BackendOnly: true})
 	w.lb.SetEnviron("POINTSMAN_API_HOSTS=lb.example")
 	w.must(w.lb.Start(w.ctx))
 	for host, want := range map[string]int{
@@ -142,12 +136,9 @@ func TestAPI_HostOfAnother_RefusedAndSocketActs(t *testing.T) {
 // Each service may have networks of its own (issue 14, point 1).
 func TestAddresses_DeniedAndNotAllowed_GetNoServer(t *testing.T) {
 	t.Parallel()
-	w := bareWorld(t)
-	var err error
-	w.lb, err = w.NewBalancer("lb0", w.consul,
+	w := worldOf(t,
 		lab.Service{Name: service, Backend: "api_nodes"},
 		lab.Service{Name: "billing", Backend: "billing_nodes", Extra: "    addresses: {allow: [127.7.0.0/16], deny: [127.7.9.0/24]}"})
-	w.must(err)
 	w.must(w.lb.SetExtra("addresses: {allow: [127.0.0.0/8], deny: [127.6.0.0/16]}"))
 	w.must(w.lb.Start(w.ctx))
 	for _, name := range []string{service, "billing"} {

@@ -57,11 +57,8 @@ func (w *world) flooded() int {
 // they do not wait for it shows in the order of what happens, not by a clock.
 func TestFlood_OfOneService_OthersChangeMeanwhile(t *testing.T) {
 	const dead = 6000
-	w := bareWorld(t)
-	var err error
-	w.lb, err = w.NewBalancer("lb0", w.consul,
+	w := worldOf(t,
 		lab.Service{Name: service, Backend: "api_nodes"}, lab.Service{Name: "billing", Backend: "billing_nodes"})
-	w.must(err)
 	w.must(w.lb.SetExtra("addresses: {allow: [127.0.0.0/8]}")) // they stand for other machines
 	w.must(w.lb.Start(w.ctx))
 	for _, s := range []string{service, "billing"} {
@@ -110,17 +107,15 @@ func TestFlood_OfOneService_OthersAndItsOwnRemovalGoBetweenItsSteps(t *testing.T
 		dead = 6000
 		most = 2000 // steps of the flood: some turns, while the answers of Consul are read
 	)
-	w := bareWorld(t)
-	var err error
-	w.lb, err = w.NewBalancer("lb0", w.consul,
+	w := worldOf(t,
 		// Where servers are slots, a reload would bring the flood at once.
 		lab.Service{Name: service, Backend: "api_nodes", Extra: "    slots: {min: 7000}\n"},
 		lab.Service{Name: "billing", Backend: "billing_nodes"})
-	w.must(err)
 	w.must(w.lb.SetExtra("addresses: {allow: [127.0.0.0/8]}")) // they stand for other machines
 	w.must(w.lb.Start(w.ctx))
 	var leaves *lab.Node
 	for _, n := range []struct{ service, id string }{{service, "api-0"}, {"billing", "billing-0"}, {"billing", "billing-1"}} {
+		var err error
 		leaves, err = w.StartNode(w.ctx, w.consul, n.service, n.id, "1.0", "--leave-timeout", "85s", "--leave-wait", "85s")
 		w.must(err)
 		w.must(w.hasUp(n.service+"_nodes", leaves.Addr()))
@@ -146,7 +141,7 @@ func TestFlood_OfOneService_OthersAndItsOwnRemovalGoBetweenItsSteps(t *testing.T
 	if len(taken) > dead/2 {
 		t.Fatalf("%d of %d are taken already: nothing can come between them", len(taken), dead)
 	}
-	_, err = w.consul.Client.Catalog().Deregister(&api.CatalogDeregistration{Node: floodNode, ServiceID: valueOf(taken[0], "instance")}, nil)
+	_, err := w.consul.Client.Catalog().Deregister(&api.CatalogDeregistration{Node: floodNode, ServiceID: valueOf(taken[0], "instance")}, nil)
 	w.must(err)
 	w.must(leaves.Terminate())
 	w.must(lab.Until(w.ctx, 20*time.Second, "Consul has that the node leaves", func() error {
@@ -209,10 +204,7 @@ func valueOf(line, field string) string {
 // move as fast as Consul takes it, so that HAProxy has not all of it at any time.
 func TestFlood_GoesOn_SidecarSaysThatItIsBehind(t *testing.T) {
 	const dead = 3000
-	w := bareWorld(t)
-	var err error
-	w.lb, err = w.NewBalancer("lb0", w.consul, lab.Service{Name: service, Backend: "api_nodes"})
-	w.must(err)
+	w := worldOf(t, lab.Service{Name: service, Backend: "api_nodes"})
 	w.must(w.lb.SetExtra("addresses: {allow: [127.0.0.0/8]}")) // they stand for other machines
 	w.must(w.lb.Start(w.ctx))
 	said := ""

@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -16,11 +15,20 @@ import (
 // fileWorld is Consul and a load balancer that is not started.
 func fileWorld(t *testing.T) *world {
 	t.Helper()
-	w := bareWorld(t)
-	var err error
-	w.lb, err = w.NewBalancer("lb0", w.consul, lab.Service{Name: service, Backend: "api_nodes"})
-	w.must(err)
+	w := worldOf(t, lab.Service{Name: service, Backend: "api_nodes"})
 	return w
+}
+
+// failsToWrite waits until the sidecar has failed that many times, or more.
+func (w *world) failsToWrite(times float64) {
+	w.Helper()
+	w.must(lab.Until(w.ctx, 30*time.Second, "writing the file fails", func() error {
+		n, err := w.lb.Metric(w.ctx, `pointsman_file_writes_total{result="failed"}`)
+		if err == nil && n < times {
+			err = fmt.Errorf("%v times", n)
+		}
+		return err
+	}))
 }
 
 // The name of the temporary file is another one each time, and so was the text of
@@ -34,13 +42,7 @@ func TestFile_CannotBeWritten_LoggedOnce(t *testing.T) {
 	w.must(w.lb.Start(w.ctx))
 	w.must(os.Rename(away, away+".away"))
 	w.nodes = w.startNodes("1.0", "old", 1) // a change to write
-	w.must(lab.Until(w.ctx, 30*time.Second, "the file was tried several times", func() error {
-		n, err := w.lb.Metric(w.ctx, `pointsman_file_writes_total{result="failed"}`)
-		if err == nil && n < 5 {
-			err = fmt.Errorf("%v times", n)
-		}
-		return err
-	}))
+	w.failsToWrite(5)
 	if got := strings.Count(w.lb.Sidecar.Tail(1000), "haproxy.cfg write failed"); got != 1 {
 		t.Errorf("%d lines in the log, want 1:\n%s", got, w.lb.Sidecar.Tail(20))
 	}
@@ -83,12 +85,7 @@ func TestFile_IsASymbolicLink_LinkStays(t *testing.T) {
 func TestFile_EditedByHand_PutBackLoggedAndCounted(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 1)
-	w.must(lab.Until(w.ctx, 10*time.Second, "the file is current", func() error {
-		if s := w.state(); !s.File.Current {
-			return fmt.Errorf("%+v", s.File)
-		}
-		return nil
-	}))
+	w.fileIsCurrent()
 	before, err := os.ReadFile(w.lb.Config())
 	w.must(err)
 	w.must(os.WriteFile(w.lb.Config(), append(before, "# by hand\n"...), 0o644))
@@ -114,13 +111,7 @@ func TestFile_DirectoryMissing_OneError(t *testing.T) {
 		t.Errorf("check: exit code %d, want 1 and one error of the directory:\n%s", code, out)
 	}
 	w.must(w.lb.StartSidecar())
-	w.must(lab.Until(w.ctx, 30*time.Second, "the file was tried several times", func() error {
-		n, err := w.lb.Metric(w.ctx, `pointsman_file_writes_total{result="failed"}`)
-		if err == nil && n < 3 {
-			err = fmt.Errorf("%v times", n)
-		}
-		return err
-	}))
+	w.failsToWrite(3)
 	log := w.lb.Sidecar.Tail(1000)
 	told := []string{"haproxy.cfg write failed", "haproxy.cfg cannot be locked", "cannot listen on the Unix socket"} // all that need it
 	for _, each := range told {
@@ -142,13 +133,7 @@ func TestFile_FileInPlaceOfItsDirectory_StartsAndGoesOn(t *testing.T) {
 	place := filepath.Dir(w.lb.Config())
 	w.must(os.WriteFile(place, nil, 0o600))
 	w.must(w.lb.StartSidecar())
-	w.must(lab.Until(w.ctx, 30*time.Second, "the file cannot be written", func() error {
-		n, err := w.lb.Metric(w.ctx, `pointsman_file_writes_total{result="failed"}`)
-		if err == nil && n < 1 {
-			err = errors.New("it was not tried")
-		}
-		return err
-	}))
+	w.failsToWrite(1)
 	w.must(os.Remove(place))
 	w.must(os.Mkdir(place, 0o700))
 	w.must(lab.Until(w.ctx, 30*time.Second, "the file is written", func() error {

@@ -91,10 +91,7 @@ func TestAPI_FloodedByConnections_NewNodeIsRouted(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w := bareWorld(t)
-			var err error
-			w.lb, err = w.NewBalancer("lb0", w.consul, lab.Service{Name: service, Backend: "api_nodes"})
-			w.must(err)
+			w := worldOf(t, lab.Service{Name: service, Backend: "api_nodes"})
 			w.lb.SetOpenFiles(1024)
 			if c.token != "" {
 				w.lb.SetEnviron("POINTSMAN_API_TOKEN=" + c.token)

@@ -16,10 +16,7 @@ import (
 // goes on. The clients wait for their answers and lose none.
 func TestAFrozenHAProxyHoldsNothingUpAndIsCorrectedWhenItGoesOn(t *testing.T) {
 	t.Parallel()
-	w := bareWorld(t)
-	var err error
-	w.lb, err = w.NewBalancer("lb0", w.consul, lab.Service{Name: service, Backend: "api_nodes"})
-	w.must(err)
+	w := worldOf(t, lab.Service{Name: service, Backend: "api_nodes"})
 	// HAProxy would close a connection that was idle for its keep-alive time when it goes on,
 	// before it reads the request that has come meanwhile.
 	w.must(w.lb.SetHAProxy("  defaults: {timeouts: {http_keep_alive: 60s}}\n"))

@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -20,10 +19,8 @@ import (
 func held(t *testing.T, extra string) (w *world, at []string) {
 	t.Helper()
 	w = bareWorld(t)
-	var err error
-	w.lb, err = w.NewBalancer("lb0", w.consul,
+	w.newBalancer(
 		lab.Service{Name: service, Backend: "api_nodes", Extra: extra}, lab.Service{Name: "billing", Backend: "billing_nodes"})
-	w.must(err)
 	w.must(w.lb.SetExtra("addresses: {allow: [127.0.0.0/8]}")) // the nodes stand for other machines
 	w.must(w.lb.Start(w.ctx))
 	for i, name := range []string{"a", "b", "c", "d"} {
@@ -40,14 +37,9 @@ func held(t *testing.T, extra string) (w *world, at []string) {
 		w.must(err)
 	}
 	w.must(w.serves("all are up", at))
-	_, err = w.consul.Client.Catalog().Deregister(&api.CatalogDeregistration{Node: "gone"}, nil)
+	_, err := w.consul.Client.Catalog().Deregister(&api.CatalogDeregistration{Node: "gone"}, nil)
 	w.must(err)
-	w.must(lab.Until(w.ctx, 10*time.Second, "the guard holds them", func() error {
-		if !strings.Contains(w.lb.Sidecar.Tail(200), "mass removal blocked") {
-			return errors.New("the log does not say so")
-		}
-		return nil
-	}))
+	w.logged("mass removal blocked")
 	return w, at
 }
 
@@ -88,10 +80,7 @@ func TestGuard_AddressOfHeldServerTakenByAnotherService_GetsNoRequest(t *testing
 func TestGuard_ManyQuickDeregistrations_NoServerStays(t *testing.T) {
 	t.Parallel()
 	const gone = 300
-	w := bareWorld(t)
-	var err error
-	w.lb, err = w.NewBalancer("lb0", w.consul, lab.Service{Name: service, Backend: "api_nodes", Extra: "    guard: {hold_deregistered: 3s}"})
-	w.must(err)
+	w := worldOf(t, lab.Service{Name: service, Backend: "api_nodes", Extra: "    guard: {hold_deregistered: 3s}"})
 	w.must(w.lb.SetExtra("addresses: {allow: [127.0.0.0/8]}")) // they stand for other machines
 	w.must(w.lb.Start(w.ctx))
 	port, err := w.Port()

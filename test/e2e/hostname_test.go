@@ -18,18 +18,15 @@ import (
 // section 6).
 func TestResolve_HostNameRegistered_ServesOrCheckTells(t *testing.T) {
 	t.Parallel()
-	w := bareWorld(t)
-	var err error
-	w.lb, err = w.NewBalancer("lb0", w.consul,
+	w := worldOf(t,
 		lab.Service{Name: "db", Backend: "db_resolved", Extra: "    resolve: true\n"},
 		lab.Service{Name: "db", Backend: "db_literal"},
 	)
-	w.must(err)
 	w.must(w.lb.SetExtra("addresses: {allow: [127.0.0.0/8]}"))
 	w.must(w.lb.Start(w.ctx))
 	node := newStickyNode(t, "db")
 	at := node.Listener.Addr().(*net.TCPAddr)
-	_, err = w.consul.Client.Catalog().Register(&api.CatalogRegistration{
+	_, err := w.consul.Client.Catalog().Register(&api.CatalogRegistration{
 		Node: "external", Address: "192.0.2.1", Service: &api.AgentService{ID: "db-0", Service: "db", Address: "localhost", Port: at.Port},
 	}, nil)
 	w.must(err)
@@ -54,10 +51,7 @@ func TestResolve_HostNameRegistered_ServesOrCheckTells(t *testing.T) {
 // Some write an address of IPv6 in brackets, as in a URL.
 func TestAddress_IPv6InBrackets_Serves(t *testing.T) {
 	t.Parallel()
-	w := bareWorld(t)
-	var err error
-	w.lb, err = w.NewBalancer("lb0", w.consul, lab.Service{Name: service, Backend: "api_nodes", Extra: "    mode: tcp\n"})
-	w.must(err)
+	w := worldOf(t, lab.Service{Name: service, Backend: "api_nodes", Extra: "    mode: tcp\n"})
 	w.must(w.lb.SetExtra("addresses: {allow: ['::1/128']}"))
 	w.must(w.lb.Start(w.ctx))
 	listener, err := (&net.ListenConfig{}).Listen(w.ctx, "tcp6", "[::1]:0")

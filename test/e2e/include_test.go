@@ -14,10 +14,7 @@ import (
 // its backends, which HAProxy loads after it.
 func TestInclude_OperatorsFileStays_ServicesFollowConsul(t *testing.T) {
 	t.Parallel()
-	w := bareWorld(t)
-	var err error
-	w.lb, err = w.NewBalancer("lb0", w.consul, lab.Service{Name: service, Backend: "api_nodes", BackendOnly: true})
-	w.must(err)
+	w := worldOf(t, lab.Service{Name: service, Backend: "api_nodes", BackendOnly: true})
 	port, err := w.Port()
 	w.must(err)
 	base := w.lb.Path("haproxy.cfg")

@@ -16,12 +16,9 @@ import (
 // with which check passes and the service is routed.
 func TestInit_RunningHAProxy_WritesSettingsThatCheckPasses(t *testing.T) {
 	t.Parallel()
-	w := bareWorld(t)
-	var err error
-	w.lb, err = w.NewBalancer("lb0", w.consul)
-	w.must(err)
+	w := worldOf(t)
 	w.nodes = w.startNodes("1.0", "n", 2)
-	_, err = w.StartNode(w.ctx, w.consul, "other", "o0", "1.0")
+	_, err := w.StartNode(w.ctx, w.consul, "other", "o0", "1.0")
 	w.must(err)
 	w.must(lab.Until(w.ctx, 20*time.Second, "Consul has asked the instances", func() error {
 		checks, err := w.consul.Client.Agent().Checks()

@@ -223,7 +223,7 @@ func (w *world) logged(words ...string) {
 // loggedIn waits for it in more or fewer of the last lines.
 func (w *world) loggedIn(lines int, words ...string) {
 	w.Helper()
-	w.must(lab.Until(w.ctx, 10*time.Second, fmt.Sprintf("the log has %q", words), func() error {
+	w.must(lab.Until(w.ctx, 15*time.Second, fmt.Sprintf("the log has %q", words), func() error {
 		for line := range strings.Lines(w.lb.Sidecar.Tail(lines)) {
 			all := true
 			for _, word := range words {

@@ -14,8 +14,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/hashicorp/consul/api"
-
 	"github.com/pointsman/pointsman/test/lab"
 )
 
@@ -58,34 +56,26 @@ func TestDrain_LongLivedConnectionsAndSpread_EndAPartEachSecond(t *testing.T) {
 func drainLongLived(t *testing.T, settings string) []time.Duration {
 	t.Helper()
 	const count = 100
-	w := bareWorld(t)
-	var err error
-	w.lb, err = w.NewBalancer("lb0", w.consul, lab.Service{Name: "live", Extra: settings + "    check: {path: \"\"}\n"})
-	w.must(err)
+	w := worldOf(t, lab.Service{Name: "live", Extra: settings + "    check: {path: \"\"}\n"})
 	w.must(w.lb.Start(w.ctx))
-	register := func(name string, at net.Addr, meta map[string]string) {
-		t.Helper()
-		w.must(w.consul.Client.Agent().ServiceRegister(&api.AgentServiceRegistration{
-			ID: name, Name: "live", Address: at.(*net.TCPAddr).IP.String(), Port: at.(*net.TCPAddr).Port, Meta: meta,
-		}))
-	}
 	old, other := serveLongLived(t, "old"), serveLongLived(t, "other")
-	register("old", old, nil)
+	w.registerAt(old, "live", "old", nil)
 	w.must(w.lb.Routes(w.ctx, 20*time.Second, "live", "old"))
 	front := strings.TrimSuffix(strings.TrimPrefix(w.lb.URL("live"), "http://"), "/")
 	connections := make([]*longLived, count)
 	for i := range connections {
+		var err error
 		connections[i], err = dialLongLived(w.ctx, front, i%2 == 0)
 		w.must(err)
 		if connections[i].node != "old" {
 			t.Fatalf("connection %d is on %q", i, connections[i].node)
 		}
 	}
-	register("other", other, nil)
+	w.registerAt(other, "live", "other", nil)
 	w.must(w.lb.Routes(w.ctx, 20*time.Second, "live", "old", "other"))
 
 	began := time.Now()
-	register("old", old, map[string]string{"pointsman-drain": began.UTC().Format(time.RFC3339)})
+	w.registerAt(old, "live", "old", map[string]string{"pointsman-drain": began.UTC().Format(time.RFC3339)})
 	ended, errs := make([]time.Duration, count), make([]error, count)
 	var all sync.WaitGroup
 	for i, c := range connections {

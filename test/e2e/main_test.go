@@ -6,9 +6,12 @@ package e2e
 import (
 	"context"
 	"fmt"
+	"net"
 	"os"
 	"testing"
 	"time"
+
+	"github.com/hashicorp/consul/api"
 
 	"github.com/pointsman/pointsman/test/lab"
 )
@@ -34,10 +37,7 @@ const service = "api"
 // output.
 func newWorld(t *testing.T, nodes int, settings ...string) *world {
 	t.Helper()
-	w := bareWorld(t)
-	var err error
-	w.lb, err = w.NewBalancer("lb0", w.consul, lab.Service{Name: service, Backend: "api_nodes"})
-	w.must(err)
+	w := worldOf(t, lab.Service{Name: service, Backend: "api_nodes"})
 	for _, s := range settings {
 		w.must(w.lb.SetExtra(s))
 	}
@@ -55,6 +55,21 @@ func bareWorld(t *testing.T) *world {
 	w.consul, err = w.StartConsul(w.ctx, 0)
 	w.must(err)
 	return w
+}
+
+// worldOf is a lab with Consul and lb0, a load balancer of the services that is not started.
+func worldOf(t *testing.T, services ...lab.Service) *world {
+	t.Helper()
+	w := bareWorld(t)
+	w.newBalancer(services...)
+	return w
+}
+
+func (w *world) newBalancer(services ...lab.Service) {
+	w.Helper()
+	var err error
+	w.lb, err = w.NewBalancer("lb0", w.consul, services...)
+	w.must(err)
 }
 
 // emptyWorld is a lab in which nothing runs.
@@ -113,6 +128,14 @@ func (w *world) startNodes(version, prefix string, count int) []*lab.Node {
 		nodes = append(nodes, n)
 	}
 	return nodes
+}
+
+// registerAt registers an instance that listens there.
+func (w *world) registerAt(at net.Addr, service, id string, meta map[string]string, tags ...string) {
+	w.Helper()
+	w.must(w.consul.Client.Agent().ServiceRegister(&api.AgentServiceRegistration{
+		ID: id, Name: service, Address: at.(*net.TCPAddr).IP.String(), Port: at.(*net.TCPAddr).Port, Meta: meta, Tags: tags,
+	}))
 }
 
 // load starts two clients that send GETs and POSTs, or GETs only.

@@ -117,10 +117,7 @@ func metricsIn(text string) map[string][]string {
 // running sidecar or HAProxy has. Else it would never fire, and never show anything.
 func TestMonitoring_MetricsOfRulesAndDashboard_ExistInLiveMetrics(t *testing.T) {
 	t.Parallel()
-	w := bareWorld(t)
-	var err error
-	w.lb, err = w.NewBalancer("lb0", w.consul, lab.Service{Name: service, Backend: "api_nodes"})
-	w.must(err)
+	w := worldOf(t, lab.Service{Name: service, Backend: "api_nodes"})
 	port, err := w.Port()
 	w.must(err)
 	w.must(w.lb.SetHAProxy(fmt.Sprintf("  exporter: {bind: \"127.0.0.1:%d\"}\n", port)))

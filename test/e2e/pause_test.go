@@ -9,7 +9,6 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
-	"net/netip"
 	"os"
 	"os/exec"
 	"slices"
@@ -107,9 +106,8 @@ func (w *pauseWorld) register(n int) string {
 		w.note(func() { w.now--; w.served = append(w.served, span{from, time.Now()}) })
 	}))
 	w.Cleanup(node.Close)
-	at := netip.MustParseAddrPort(node.Listener.Addr().String())
 	id := fmt.Sprint("shop-", n)
-	w.must(w.consul.Client.Agent().ServiceRegister(&api.AgentServiceRegistration{ID: id, Name: "shop", Address: at.Addr().String(), Port: int(at.Port())}))
+	w.registerAt(node.Listener.Addr(), "shop", id, nil)
 	return id
 }
 

@@ -13,12 +13,9 @@ import (
 // nothing where it does not.
 func TestPlanDiff_FileEditedByHand_ShowsTheLines(t *testing.T) {
 	t.Parallel()
-	w := bareWorld(t)
-	var err error
-	w.lb, err = w.NewBalancer("lb0", w.consul, lab.Service{Name: service})
-	w.must(err)
+	w := worldOf(t, lab.Service{Name: service})
 	w.must(w.lb.Start(w.ctx))
-	_, err = w.StartNode(w.ctx, w.consul, service, "api-1", "1.0")
+	_, err := w.StartNode(w.ctx, w.consul, service, "api-1", "1.0")
 	w.must(err)
 	w.must(w.lb.Routes(w.ctx, 20*time.Second, service, "api-1"))
 	w.must(lab.Until(w.ctx, 20*time.Second, "the file is what would be written", func() error {

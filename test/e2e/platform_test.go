@@ -12,10 +12,7 @@ import (
 // with 2, by the variables that the platform sets for it in each container.
 func TestPlatformVariables_ServiceCalledPointsman_PassedOverWithOneWarning(t *testing.T) {
 	t.Parallel()
-	w := bareWorld(t)
-	var err error
-	w.lb, err = w.NewBalancer("lb0", w.consul, lab.Service{Name: service, Backend: "api_nodes"})
-	w.must(err)
+	w := worldOf(t, lab.Service{Name: service, Backend: "api_nodes"})
 	environ := []string{
 		"POINTSMAN_PORT=tcp://10.0.0.1:9600", "POINTSMAN_PORT_9600_TCP=tcp://10.0.0.1:9600", "POINTSMAN_PORT_9600_TCP_PROTO=tcp",
 		"POINTSMAN_PORT_9600_TCP_PORT=9600", "POINTSMAN_PORT_9600_TCP_ADDR=10.0.0.1",

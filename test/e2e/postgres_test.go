@@ -180,11 +180,10 @@ func newPostgresSite(w *world, dir string) *postgresSite {
       option httpchk GET /%[1]s
       http-check expect status 200
 `
-	w.lb, err = w.NewBalancer("lb0", w.consul,
+	w.newBalancer(
 		lab.Service{Name: "pg", Backend: "pg-primary", Extra: fmt.Sprintf(settings, "primary", s.rest) + "    close_on_role_change: true\n"},
 		lab.Service{Name: "pg", Backend: "pg-replica", Extra: fmt.Sprintf(settings, "replica", s.rest) + "    balance: leastconn\n"},
 	)
-	w.must(err)
 	w.must(w.lb.Start(w.ctx))
 	return s
 }

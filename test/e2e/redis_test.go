@@ -106,7 +106,7 @@ func newRedisSite(w *world) *redisSite {
 		s.nodes = append(s.nodes, &redis{redisSite: s, name: name, host: fmt.Sprintf("127.0.0.%d", i+2)})
 	}
 	// As on the page redis.
-	w.lb, err = w.NewBalancer("lb0", w.consul, lab.Service{Name: "redis", Extra: `    mode: tcp
+	w.newBalancer(lab.Service{Name: "redis", Extra: `    mode: tcp
     server_options: on-marked-down shutdown-sessions
     check: {inter: 500ms, fast_inter: 250ms, down_inter: 250ms, rise: 1, fall: 1}
     backend_extra: |
@@ -115,7 +115,6 @@ func newRedisSite(w *world) *redisSite {
       tcp-check send "info replication\r\n"
       tcp-check expect string role:master
 `})
-	w.must(err)
 	w.must(w.lb.Start(w.ctx))
 	return s
 }

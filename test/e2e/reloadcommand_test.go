@@ -18,10 +18,7 @@ import (
 // refuses is shown with its message, and old workers are waited for.
 func TestReloadCommand_OperatorsFileChanged_LoadedOrRefusedInHAProxysWords(t *testing.T) {
 	t.Parallel()
-	w := bareWorld(t)
-	var err error
-	w.lb, err = w.NewBalancer("lb0", w.consul, lab.Service{Name: service, Backend: "api_nodes", BackendOnly: true})
-	w.must(err)
+	w := worldOf(t, lab.Service{Name: service, Backend: "api_nodes", BackendOnly: true})
 	port, err := w.Port()
 	w.must(err)
 	base := w.lb.Path("haproxy.cfg")

@@ -94,10 +94,7 @@ func (w *world) servesTwo(lacks string) {
 
 func TestReloadLoop_TemplateLeavesOutTheBackend_BacksOff(t *testing.T) {
 	t.Parallel()
-	w := bareWorld(t)
-	var err error
-	w.lb, err = w.NewBalancer("lb0", w.consul, lab.Service{Name: service, BackendOnly: true})
-	w.must(err)
+	w := worldOf(t, lab.Service{Name: service, BackendOnly: true})
 	backend := regexp.MustCompile(`(?s)backend \{\{\.Backend\}\} from .*\{\{- range \.Servers\}\}\n    \{\{\.\}\}\n\{\{- end\}\}`)
 	w.template(func(built string) string { return backend.ReplaceAllStringFunc(built, upTo2) })
 	w.servesTwo("\nbackend api")

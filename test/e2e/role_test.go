@@ -13,8 +13,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/hashicorp/consul/api"
-
 	"github.com/pointsman/pointsman/test/lab"
 )
 
@@ -26,19 +24,15 @@ func TestRole_PrimaryMovesUnderLoad_OldPrimaryGetsNoNewConnection(t *testing.T) 
 	t.Parallel()
 	w := bareWorld(t)
 	const settings = "    mode: tcp\n    drain_timeout: 30s\n"
-	var err error
-	w.lb, err = w.NewBalancer("lb0", w.consul,
+	w.newBalancer(
 		lab.Service{Name: "pg", Backend: "pg-primary", Extra: settings + "    tags: [primary]\n    close_on_role_change: true\n"},
 		lab.Service{Name: "pg", Backend: "pg-replica", Extra: settings + "    tags: [replica]\n"},
 	)
-	w.must(err)
 	w.must(w.lb.Start(w.ctx))
 	at := map[string]*net.TCPAddr{"a": greeter(t, "a"), "b": greeter(t, "b")}
 	register := func(name, role string) {
 		t.Helper()
-		w.must(w.consul.Client.Agent().ServiceRegister(&api.AgentServiceRegistration{
-			ID: "pg-" + name, Name: "pg", Address: at[name].IP.String(), Port: at[name].Port, Tags: []string{role},
-		}))
+		w.registerAt(at[name], "pg", "pg-"+name, nil, role)
 	}
 	serves := func(backend, name string) error {
 		return lab.Until(w.ctx, 20*time.Second, backend+" has "+name+" only", func() error {

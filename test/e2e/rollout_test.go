@@ -7,7 +7,6 @@ import (
 	"math"
 	"net/http"
 	"net/http/httptest"
-	"net/netip"
 	"os/exec"
 	"reflect"
 	"strings"
@@ -69,11 +68,8 @@ func (w *canaryWorld) register(version string, n int) string {
 		_, _ = io.WriteString(rw, version)
 	}))
 	w.Cleanup(node.Close)
-	at := netip.MustParseAddrPort(node.Listener.Addr().String())
 	id := fmt.Sprintf("shop-%s-%d", version, n)
-	w.must(w.consul.Client.Agent().ServiceRegister(&api.AgentServiceRegistration{
-		ID: id, Name: "shop", Address: at.Addr().String(), Port: int(at.Port()), Meta: map[string]string{"version": version},
-	}))
+	w.registerAt(node.Listener.Addr(), "shop", id, map[string]string{"version": version})
 	return id
 }
 

@@ -33,8 +33,7 @@ func newRoutedWorld(t *testing.T, services ...string) *routedWorld {
 	for _, s := range services {
 		list = append(list, lab.Service{Name: s, BackendOnly: true})
 	}
-	w.lb, err = w.NewBalancer("lb0", w.consul, list...)
-	w.must(err)
+	w.newBalancer(list...)
 	return w
 }
 

@@ -20,10 +20,7 @@ const hush = "hush-hush-"
 // log, page, metric, JSON or error.
 func TestSecretsAreNeverShown(t *testing.T) {
 	t.Parallel()
-	w := bareWorld(t)
-	var err error
-	w.lb, err = w.NewBalancer("lb0", w.consul, lab.Service{Name: service, Backend: "api_nodes"})
-	w.must(err)
+	w := worldOf(t, lab.Service{Name: service, Backend: "api_nodes"})
 	w.must(w.lb.SetExtra("log: {level: trace}"))
 	tokens := w.Path("token")
 	w.must(os.WriteFile(tokens, []byte(hush+"of-the-file"), 0o600))

@@ -23,8 +23,7 @@ func TestSigningKey_NodeWithIt_BelievesTheSidecarOnly(t *testing.T) {
 	right, wrong := w.Path("right"), w.Path("wrong")
 	w.must(os.WriteFile(right, []byte(strings.Repeat("0123456789abcdef", 4)), 0o600))
 	w.must(os.WriteFile(wrong, []byte(strings.Repeat("fedcba9876543210", 4)), 0o600))
-	w.lb, err = w.NewBalancer("lb0", w.consul, lab.Service{Name: "web", Extra: "    check: {path: /healthz}\n"})
-	w.must(err)
+	w.newBalancer(lab.Service{Name: "web", Extra: "    check: {path: /healthz}\n"})
 	w.lb.SetEnviron("POINTSMAN_API_SIGNING_KEY_FILE=" + right)
 	w.must(w.lb.Start(w.ctx))
 	for name, c := range map[string]struct{ key, says string }{

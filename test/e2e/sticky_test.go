@@ -9,14 +9,11 @@ import (
 	"net/http"
 	"net/http/cookiejar"
 	"net/http/httptest"
-	"net/netip"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
-
-	"github.com/hashicorp/consul/api"
 
 	"github.com/pointsman/pointsman/test/compat"
 	"github.com/pointsman/pointsman/test/lab"
@@ -30,21 +27,15 @@ func TestDrainSticky_NodeLeaves_ClientStaysOrMoves(t *testing.T) {
 	for policy, next := range map[string]string{"keep": "a", "move": "b"} {
 		t.Run(policy, func(t *testing.T) {
 			t.Parallel()
-			w := bareWorld(t)
-			var err error
-			w.lb, err = w.NewBalancer("lb0", w.consul, lab.Service{Name: "shop", Extra: "    drain_sticky: " + policy + `
+			w := worldOf(t, lab.Service{Name: "shop", Extra: "    drain_sticky: " + policy + `
     drain_timeout: 1m
     sticky: {cookie: SRV}
 `})
-			w.must(err)
 			w.must(w.lb.Start(w.ctx))
 			nodes := map[string]*stickyNode{"a": newStickyNode(t, "a"), "b": newStickyNode(t, "b")}
 			register := func(name string, meta map[string]string) {
 				t.Helper()
-				at := netip.MustParseAddrPort(nodes[name].Listener.Addr().String())
-				w.must(w.consul.Client.Agent().ServiceRegister(&api.AgentServiceRegistration{
-					ID: "shop-" + name, Name: "shop", Address: at.Addr().String(), Port: int(at.Port()), Meta: meta,
-				}))
+				w.registerAt(nodes[name].Listener.Addr(), "shop", "shop-"+name, meta)
 			}
 			register("a", nil)
 			w.must(w.lb.Routes(w.ctx, 20*time.Second, "shop", "shop-a"))
@@ -162,10 +153,7 @@ func TestSticky_TwoBalancers_SameNodeAcrossReloadAndDeployment(t *testing.T) {
 			}
 			register := func(name string, meta map[string]string) {
 				t.Helper()
-				at := netip.MustParseAddrPort(nodes[name].Listener.Addr().String())
-				w.must(w.consul.Client.Agent().ServiceRegister(&api.AgentServiceRegistration{
-					ID: "shop-" + name, Name: "shop", Address: at.Addr().String(), Port: int(at.Port()), Meta: meta,
-				}))
+				w.registerAt(nodes[name].Listener.Addr(), "shop", "shop-"+name, meta)
 			}
 			routes := func(ids ...string) {
 				t.Helper()

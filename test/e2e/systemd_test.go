@@ -75,10 +75,7 @@ func (m *serviceManager) hears(w *world, prefix string, times int) {
 // when it reads its settings again, that it lives, how it does, and that it stops.
 func TestSystemd_NotifyService_HearsReadyReloadingWatchdogAndStopping(t *testing.T) {
 	t.Parallel()
-	w := bareWorld(t)
-	var err error
-	w.lb, err = w.NewBalancer("lb0", w.consul, lab.Service{Name: service, Backend: "api_nodes"})
-	w.must(err)
+	w := worldOf(t, lab.Service{Name: service, Backend: "api_nodes"})
 	m := newServiceManager(w)
 	w.lb.SetEnviron("NOTIFY_SOCKET="+m.path, "WATCHDOG_USEC=300000")
 	w.must(w.lb.StartSidecar())
@@ -86,12 +83,7 @@ func TestSystemd_NotifyService_HearsReadyReloadingWatchdogAndStopping(t *testing
 	m.hears(w, "WATCHDOG=1", 3)
 	// Settings that are read again before it is ready do not make it so.
 	w.must(w.lb.Reread())
-	w.must(lab.Until(w.ctx, 10*time.Second, "the settings are read again", func() error {
-		if log := w.lb.Sidecar.Tail(50); !strings.Contains(log, "configuration reloaded") {
-			return fmt.Errorf("it logs:\n%s", log)
-		}
-		return nil
-	}))
+	w.logged("configuration reloaded")
 	if heard := m.all(); slices.Contains(heard, "READY=1") || slices.Contains(heard, "RELOADING=1") {
 		t.Errorf("without HAProxy it said:\n%s", strings.Join(heard, "\n"))
 	}

@@ -23,9 +23,7 @@ type site struct {
 func newSite(t *testing.T) *site {
 	t.Helper()
 	s := &site{world: bareWorld(t)}
-	var err error
-	s.lb, err = s.NewBalancer("lb0", s.consul, lab.Service{Name: service, Backend: "api_nodes"}, lab.Service{Name: "other"})
-	s.must(err)
+	s.newBalancer(lab.Service{Name: service, Backend: "api_nodes"}, lab.Service{Name: "other"})
 	port, err := s.Port()
 	s.must(err)
 	s.url = fmt.Sprintf("http://127.0.0.1:%d/", port)
@@ -156,12 +154,7 @@ func TestTakeover_ForeignProcessStartsLater_NothingChanged(t *testing.T) {
 	s.must(os.WriteFile(s.lb.Config(), []byte(s.file), 0o644))
 	s.must(s.lb.StartHAProxy(s.ctx))
 	pid := s.workerPID()
-	s.must(lab.Until(s.ctx, 15*time.Second, "the sidecar says why it waits", func() error {
-		if log := s.lb.Sidecar.Tail(20); !strings.Contains(log, "HAProxy serves what Pointsman did not write") {
-			return fmt.Errorf("it logs:\n%s", log)
-		}
-		return nil
-	}))
+	s.logged("HAProxy serves what Pointsman did not write")
 	s.unchanged(pid)
 }
 

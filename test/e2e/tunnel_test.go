@@ -11,8 +11,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/hashicorp/consul/api"
-
 	"github.com/pointsman/pointsman/test/lab"
 )
 
@@ -22,22 +20,12 @@ import (
 func TestATunnelLastsUntilTheDrainsDeadlineAndIsCutThen(t *testing.T) {
 	t.Parallel()
 	const drain, cut = 3 * time.Second, time.Second
-	w := bareWorld(t)
-	var err error
-	w.lb, err = w.NewBalancer("lb0", w.consul, lab.Service{
+	w := worldOf(t, lab.Service{
 		Name: "ws", Extra: fmt.Sprintf("    drain_timeout: %s\n    session_kill_after: %s\n    check: {path: \"\"}\n", drain, cut),
 	})
-	w.must(err)
 	w.must(w.lb.Start(w.ctx))
 	server := tunnels(t)
-	register := func(meta map[string]string) {
-		t.Helper()
-		at := server.Addr().(*net.TCPAddr)
-		w.must(w.consul.Client.Agent().ServiceRegister(&api.AgentServiceRegistration{
-			ID: "ws0", Name: "ws", Address: at.IP.String(), Port: at.Port, Meta: meta,
-		}))
-	}
-	register(nil)
+	w.registerAt(server.Addr(), "ws", "ws0", nil)
 	w.must(w.lb.Routes(w.ctx, 20*time.Second, "ws", "ws0"))
 
 	tunnel := openTunnel(t, strings.TrimSuffix(strings.TrimPrefix(w.lb.URL("ws"), "http://"), "/"))
@@ -45,11 +33,12 @@ func TestATunnelLastsUntilTheDrainsDeadlineAndIsCutThen(t *testing.T) {
 		t.Fatal(err)
 	}
 	began := time.Now()
-	register(map[string]string{"pointsman-drain": began.UTC().Format(time.RFC3339)})
+	w.registerAt(server.Addr(), "ws", "ws0", map[string]string{"pointsman-drain": began.UTC().Format(time.RFC3339)})
 	drained := make(chan error, 1)
 	go func() { drained <- w.lb.Drained(w.ctx, "ws", "ws0", 20*time.Second) }()
 
-	for err = tunnel.echo(); err == nil; err = tunnel.echo() {
+	err := tunnel.echo()
+	for ; err == nil; err = tunnel.echo() {
 		if time.Since(began) > 20*time.Second {
 			t.Fatal("the tunnel is still there")
 		}

@@ -17,10 +17,7 @@ import (
 // loss (issue 13, section 4).
 func TestServiceID_OnTwoNodes_OneDeregistered_LeavesAndOtherStays(t *testing.T) {
 	t.Parallel()
-	w := bareWorld(t)
-	var err error
-	w.lb, err = w.NewBalancer("lb0", w.consul, lab.Service{Name: service, Backend: "api_nodes"})
-	w.must(err)
+	w := worldOf(t, lab.Service{Name: service, Backend: "api_nodes"})
 	w.must(w.lb.SetExtra("addresses: {allow: [127.0.0.0/8]}")) // the nodes stand for other machines
 	w.must(w.lb.Start(w.ctx))
 	var at []string

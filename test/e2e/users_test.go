@@ -22,8 +22,7 @@ func TestUsers_SidecarInHAProxysGroup_RoutesAndReloads(t *testing.T) {
 		t.Fatalf("this test has to run as root, where there is a user haproxy, as CI does: %v", err)
 	}
 	w := bareWorld(t)
-	w.lb, err = w.NewBalancer("lb0", w.consul, lab.Service{Name: service})
-	w.must(err)
+	w.newBalancer(lab.Service{Name: service})
 	jail := w.lb.Path("jail")
 	w.must(os.Mkdir(jail, 0o755))
 	w.must(w.lb.SetHAProxy(fmt.Sprintf("  global: {chroot: %s}\n", jail))) // user and groups are the defaults

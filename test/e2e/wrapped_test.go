@@ -57,8 +57,7 @@ func TestOneServiceID_FirstOfThreeLeaves_NoRequestFails(t *testing.T) {
 		t.Fatal(err)
 	}
 	w := bareWorld(t)
-	w.lb, err = w.NewBalancer("lb0", w.consul, lab.Service{Name: "web"})
-	w.must(err)
+	w.newBalancer(lab.Service{Name: "web"})
 	w.must(w.lb.Start(w.ctx))
 	var all []*lab.Wrapped
 	var load *lab.Hammering
@@ -96,9 +95,7 @@ func TestOneServiceID_FirstOfThreeLeaves_NoRequestFails(t *testing.T) {
 // deployWrapped starts three of them, and three more in their place, under load.
 func deployWrapped(w *world, flags []string, command func(name string) func(port int) []string) {
 	w.Helper()
-	var err error
-	w.lb, err = w.NewBalancer("lb0", w.consul, lab.Service{Name: "web"})
-	w.must(err)
+	w.newBalancer(lab.Service{Name: "web"})
 	w.must(w.lb.Start(w.ctx))
 	start := func(version string) (started []*lab.Wrapped, names []string) {
 		for i := range 3 {
