@@ -92,28 +92,13 @@ func TestRole_PrimaryMovesUnderLoad_OldPrimaryGetsNoNewConnection(t *testing.T) 
 // greeter answers each line with its name.
 func greeter(t *testing.T, name string) *net.TCPAddr {
 	t.Helper()
-	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = listener.Close() })
-	go func() {
-		for {
-			conn, err := listener.Accept()
-			if err != nil {
+	return lab.Listen(t, func(conn net.Conn) {
+		for in := bufio.NewScanner(conn); in.Scan(); {
+			if _, err := io.WriteString(conn, name+"\n"); err != nil {
 				return
 			}
-			go func() {
-				defer func() { _ = conn.Close() }()
-				for in := bufio.NewScanner(conn); in.Scan(); {
-					if _, err := io.WriteString(conn, name+"\n"); err != nil {
-						return
-					}
-				}
-			}()
 		}
-	}()
-	return listener.Addr().(*net.TCPAddr)
+	})
 }
 
 // greeted is a connection to a greeter.

@@ -24,8 +24,8 @@ func TestATunnelLastsUntilTheDrainsDeadlineAndIsCutThen(t *testing.T) {
 		Name: "ws", Extra: fmt.Sprintf("    drain_timeout: %s\n    session_kill_after: %s\n    check: {path: \"\"}\n", drain, cut),
 	})
 	w.must(w.lb.Start(w.ctx))
-	server := tunnels(t)
-	w.registerAt(server.Addr(), "ws", "ws0", nil)
+	server := lab.Listen(t, serveTunnel)
+	w.registerAt(server, "ws", "ws0", nil)
 	w.must(w.lb.Routes(w.ctx, 20*time.Second, "ws", "ws0"))
 
 	tunnel := openTunnel(t, strings.TrimSuffix(strings.TrimPrefix(w.lb.URL("ws"), "http://"), "/"))
@@ -33,7 +33,7 @@ func TestATunnelLastsUntilTheDrainsDeadlineAndIsCutThen(t *testing.T) {
 		t.Fatal(err)
 	}
 	began := time.Now()
-	w.registerAt(server.Addr(), "ws", "ws0", map[string]string{"pointsman-drain": began.UTC().Format(time.RFC3339)})
+	w.registerAt(server, "ws", "ws0", map[string]string{"pointsman-drain": began.UTC().Format(time.RFC3339)})
 	drained := make(chan error, 1)
 	go func() { drained <- w.lb.Drained(w.ctx, "ws", "ws0", 20*time.Second) }()
 
@@ -60,26 +60,6 @@ func TestATunnelLastsUntilTheDrainsDeadlineAndIsCutThen(t *testing.T) {
 	}
 }
 
-// tunnels is a server that turns each connection into a tunnel that echoes.
-func tunnels(t *testing.T) net.Listener {
-	t.Helper()
-	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = listener.Close() })
-	go func() {
-		for {
-			conn, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			go serveTunnel(conn)
-		}
-	}()
-	return listener
-}
-
 // The key and its answer are those of RFC 6455, section 1.3; HAProxy looks at
 // them.
 const (
@@ -87,8 +67,8 @@ const (
 	accept = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
 )
 
+// serveTunnel turns a connection into a tunnel that echoes.
 func serveTunnel(conn net.Conn) {
-	defer func() { _ = conn.Close() }()
 	buffered := bufio.NewReader(conn)
 	if _, err := http.ReadRequest(buffered); err != nil {
 		return

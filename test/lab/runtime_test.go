@@ -11,15 +11,7 @@ import (
 // On HAProxy 3.1 and newer a reload may reset a connection to the runtime socket
 // before the worker has read anything of it.
 func TestRuntime_ConnectionResetByReload_IsAskedAgain(t *testing.T) {
-	dir, err := os.MkdirTemp("", "pm") // t.TempDir is too long for a socket's path
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = os.RemoveAll(dir) }()
-	b := &Balancer{Name: "lb", lab: &Lab{dir: dir}}
-	if err := os.Mkdir(b.Path(""), 0o755); err != nil {
-		t.Fatal(err)
-	}
+	b := sockets(t)
 	l, err := net.Listen("unix", b.Socket()) //nolint:noctx // it does not block
 	if err != nil {
 		t.Fatal(err)
@@ -48,4 +40,19 @@ func TestRuntime_ConnectionResetByReload_IsAskedAgain(t *testing.T) {
 		t.Errorf("got %d, %v; want 7", pid, err)
 	}
 	<-done
+}
+
+// sockets is a load balancer of which only the directory is there.
+func sockets(t *testing.T) *Balancer {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "pm") // t.TempDir is too long for a socket's path
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	b := &Balancer{Name: "lb", lab: &Lab{dir: dir}}
+	if err := os.Mkdir(b.Path(""), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return b
 }

@@ -51,15 +51,7 @@ func TestServersOfABackendAreReadFromTheFile(t *testing.T) {
 // HAProxy's master restarts on each reload. Meanwhile it refuses connections and
 // cuts answers off.
 func TestMaster_Restarts_IsAskedAgain(t *testing.T) {
-	dir, err := os.MkdirTemp("", "pm") // t.TempDir is too long for a socket's path
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = os.RemoveAll(dir) }()
-	b := &Balancer{Name: "lb", lab: &Lab{dir: dir}}
-	if err := os.Mkdir(b.Path(""), 0o755); err != nil {
-		t.Fatal(err)
-	}
+	b := sockets(t)
 	dead, err := net.Listen("unix", b.Master()) //nolint:noctx // it does not block
 	if err != nil {
 		t.Fatal(err)

@@ -25,6 +25,7 @@ import (
 	"github.com/pointsman/pointsman/sidecar/internal/plan"
 	"github.com/pointsman/pointsman/sidecar/internal/reconcile"
 	"github.com/pointsman/pointsman/test/certtest"
+	"github.com/pointsman/pointsman/test/lab"
 	"github.com/pointsman/pointsman/test/proctest"
 )
 
@@ -363,60 +364,28 @@ func (s *optionSite) traffic(c *optionService) {
 // and gives its port.
 func startAgent(t *testing.T, echoes bool) string {
 	t.Helper()
-	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = listener.Close() })
-	go func() {
-		for {
-			c, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			go func() {
-				defer func() { _ = c.Close() }()
-				answer := "up ready 100%"
-				if echoes {
-					question := make([]byte, 64) // it has no end of line
-					n, _ := c.Read(question)
-					answer = string(question[:n])
-				}
-				_, _ = fmt.Fprintln(c, strings.TrimSpace(answer))
-			}()
+	return strconv.Itoa(lab.Listen(t, func(c net.Conn) {
+		answer := "up ready 100%"
+		if echoes {
+			question := make([]byte, 64) // it has no end of line
+			n, _ := c.Read(question)
+			answer = string(question[:n])
 		}
-	}()
-	_, port, _ := net.SplitHostPort(listener.Addr().String())
-	return port
+		_, _ = fmt.Fprintln(c, strings.TrimSpace(answer))
+	}).Port)
 }
 
 // startMySQL starts a server that greets and says OK, as MySQL does, and gives its
 // port. The greeting is that of MySQL 5.7, protocol version 10.
 func startMySQL(t *testing.T) string {
 	t.Helper()
-	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = listener.Close() })
 	greeting := "\x0a5.7.0\x00\x01\x00\x00\x00abcdefgh\x00\xff\xf7\x08\x02\x00\x0f\x80\x15" + strings.Repeat("\x00", 10) + "abcdefghijkl\x00"
-	go func() {
-		for {
-			c, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			go func() {
-				defer func() { _ = c.Close() }()
-				_, _ = fmt.Fprintf(c, "%c\x00\x00\x00%s", len(greeting), greeting)
-				login := make([]byte, 256)
-				if n, _ := c.Read(login); bytes.Contains(login[:n], []byte("haproxy\x00")) {
-					_, _ = c.Write([]byte("\x07\x00\x00\x02\x00\x00\x00\x02\x00\x00\x00"))
-				}
-				_, _ = io.Copy(io.Discard, c)
-			}()
+	return strconv.Itoa(lab.Listen(t, func(c net.Conn) {
+		_, _ = fmt.Fprintf(c, "%c\x00\x00\x00%s", len(greeting), greeting)
+		login := make([]byte, 256)
+		if n, _ := c.Read(login); bytes.Contains(login[:n], []byte("haproxy\x00")) {
+			_, _ = c.Write([]byte("\x07\x00\x00\x02\x00\x00\x00\x02\x00\x00\x00"))
 		}
-	}()
-	_, port, _ := net.SplitHostPort(listener.Addr().String())
-	return port
+		_, _ = io.Copy(io.Discard, c)
+	}).Port)
 }

@@ -4,11 +4,13 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"strings"
 	"testing"
 
 	"github.com/pointsman/pointsman/sidecar/internal/haproxytest"
 	"github.com/pointsman/pointsman/sidecar/internal/plan"
+	"github.com/pointsman/pointsman/test/lab"
 )
 
 // HAProxy's own words for why a server is down; none for one that is up.
@@ -20,18 +22,8 @@ func TestObserve_ServerDown_TellsItsLastCheck(t *testing.T) {
 		}
 	}))
 	defer node.Close()
-	program, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer program.Close()
-	go func() {
-		for c, err := program.Accept(); err == nil; c, err = program.Accept() {
-			_, _ = c.Write([]byte("down #broken\n"))
-			_ = c.Close()
-		}
-	}()
-	_, port, _ := net.SplitHostPort(program.Addr().String())
+	program := lab.Listen(t, func(c net.Conn) { _, _ = c.Write([]byte("down #broken\n")) })
+	port := strconv.Itoa(program.Port)
 	at := strings.TrimPrefix(node.URL, "http://")
 	backend := func(name, path, server string) string {
 		return "backend " + name + "\n  mode http\n  option httpchk GET " + path + "\n  server s " + server + " check inter 1s fall 1\n"

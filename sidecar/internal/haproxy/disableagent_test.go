@@ -7,33 +7,22 @@ import (
 	"testing"
 
 	"github.com/pointsman/pointsman/sidecar/internal/haproxytest"
+	"github.com/pointsman/pointsman/test/lab"
 )
 
 // Fact 39: the answer to a check that was under way when its agent was disabled
 // changes nothing, and the check counts as under way until `timeout check`.
 func TestDisableAgent_AnswerIsUnderWay_ChangesNothing(t *testing.T) {
 	t.Parallel()
-	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = l.Close() })
 	asked := make(chan net.Conn)
-	go func() {
-		defer close(asked)
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			select {
-			case asked <- c:
-			case <-t.Context().Done():
-				return
-			}
+	at := lab.Listen(t, func(c net.Conn) {
+		select {
+		case asked <- c:
+			<-t.Context().Done()
+		case <-t.Context().Done():
 		}
-	}()
-	p := haproxytest.Start(t, fmt.Sprintf("backend b\n  timeout check 2s\n  server s %s agent-check agent-port %d agent-inter 50ms\n", l.Addr(), l.Addr().(*net.TCPAddr).Port))
+	})
+	p := haproxytest.Start(t, fmt.Sprintf("backend b\n  timeout check 2s\n  server s %s agent-check agent-port %d agent-inter 50ms\n", at, at.Port))
 	state := func() []string {
 		rows := strings.Split(p.Command("show servers state b"), "\n")
 		return strings.Fields(rows[2])

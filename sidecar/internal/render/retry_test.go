@@ -16,6 +16,7 @@ import (
 	"github.com/pointsman/pointsman/sidecar/internal/haproxytest"
 	"github.com/pointsman/pointsman/sidecar/internal/render"
 	"github.com/pointsman/pointsman/templates"
+	"github.com/pointsman/pointsman/test/lab"
 )
 
 // closingNode is a server that reads each request and closes the connection
@@ -28,31 +29,12 @@ type closingNode struct {
 
 func startClosingNode(t *testing.T) *closingNode {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // it does not block
-	if err != nil {
-		t.Fatal(err)
-	}
-	n := &closingNode{addr: l.Addr().(*net.TCPAddr).AddrPort(), got: map[string]int{}}
-	var serving sync.WaitGroup
-	serving.Go(func() {
-		for {
-			conn, err := l.Accept()
-			if err != nil {
-				return
-			}
-			serving.Go(func() { n.serve(conn) })
-		}
-	})
-	t.Cleanup(func() {
-		_ = l.Close()
-		serving.Wait()
-	})
+	n := &closingNode{got: map[string]int{}}
+	n.addr = lab.Listen(t, n.serve).AddrPort()
 	return n
 }
 
 func (n *closingNode) serve(conn net.Conn) {
-	defer func() { _ = conn.Close() }()
-	_ = conn.SetDeadline(time.Now().Add(20 * time.Second))
 	for in := bufio.NewReader(conn); ; {
 		r, err := http.ReadRequest(in)
 		if err != nil {

@@ -2,7 +2,6 @@ package render_test
 
 import (
 	"bufio"
-	"context"
 	"crypto/tls"
 	"encoding/binary"
 	"errors"
@@ -23,6 +22,7 @@ import (
 	"github.com/pointsman/pointsman/sidecar/internal/route"
 	"github.com/pointsman/pointsman/templates"
 	"github.com/pointsman/pointsman/test/certtest"
+	"github.com/pointsman/pointsman/test/lab"
 )
 
 // routed is a running HAProxy with one frontend, and the map that it looks into.
@@ -301,22 +301,12 @@ func TestRoutes_SNI_PassesTLSThroughToTheServiceOfTheName(t *testing.T) {
 	servers := map[string]string{}
 	for _, name := range []string{"db", "wild", "rest"} {
 		ca.Sign(name)
-		listener, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: []tls.Certificate{ca.Pair(name)}, MinVersion: tls.VersionTLS12})
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { _ = listener.Close() }) // the test has ended
-		go func() {
-			for {
-				c, err := listener.Accept()
-				if err != nil {
-					return // closed
-				}
-				_ = c.(*tls.Conn).HandshakeContext(context.Background()) // the client says what it got
-				_ = c.Close()
-			}
-		}()
-		servers[name] = listener.Addr().String()
+		settings := &tls.Config{Certificates: []tls.Certificate{ca.Pair(name)}, MinVersion: tls.VersionTLS12}
+		servers[name] = lab.Listen(t, func(c net.Conn) {
+			secure := tls.Server(c, settings)
+			_ = secure.HandshakeContext(t.Context()) // the client says what it got
+			_ = secure.Close()
+		}).String()
 	}
 	routes := []route.Route{{Host: "db.example.com", Backend: "db"}, {Host: "*.example.com", Backend: "wild"}}
 	for _, c := range []struct {

@@ -222,19 +222,7 @@ func reasonsInCode(t *testing.T) (reasons []string) {
 func TestWhy_EachReason_SameOnTheCommandLineAndOnThePage(t *testing.T) {
 	t.Parallel()
 	w := &why{site: newSite(t, 0)}
-	agent, err := (&net.ListenConfig{}).Listen(w.ctx, "tcp", "127.0.0.1:0")
-	w.must(err)
-	t.Cleanup(func() { _ = agent.Close() })
-	go func() {
-		for {
-			c, err := agent.Accept()
-			if err != nil {
-				return
-			}
-			_, _ = io.WriteString(c, "maint\n")
-			_ = c.Close()
-		}
-	}()
+	agent := lab.Listen(t, func(c net.Conn) { _, _ = io.WriteString(c, "maint\n") })
 	own := newBackend(t)
 	lb, err := w.lab.NewBalancer("lb0", w.consul,
 		lab.Service{Name: "api"}, lab.Service{Name: "mixed", Extra: "    backend_extra: \"server own " + own.at.String() + "\"\n"},
@@ -244,7 +232,7 @@ func TestWhy_EachReason_SameOnTheCommandLineAndOnThePage(t *testing.T) {
 		lab.Service{Name: "single", Extra: "    replacement_timeout: 10m\n"},
 		lab.Service{Name: "held"},
 		lab.Service{Name: "flapping", Extra: "    damping: {flaps: 1, min: 10m, max: 10m, forget: 1h}\n"},
-		lab.Service{Name: "agent", Extra: fmt.Sprintf("    server_options: agent-check agent-port %d agent-inter 200ms\n", agent.Addr().(*net.TCPAddr).Port)},
+		lab.Service{Name: "agent", Extra: fmt.Sprintf("    server_options: agent-check agent-port %d agent-inter 200ms\n", agent.Port)},
 		lab.Service{Name: "canary"}, lab.Service{Name: "spare"},
 		lab.Service{Name: "slow", Extra: "    slow_start: 10m\n"},
 		lab.Service{Name: "full", Extra: "    slots: {force: true, min: 1, spare: 0}\n"},
