@@ -2,7 +2,6 @@ package consul
 
 import (
 	"errors"
-	"fmt"
 	"net/http"
 
 	"github.com/hashicorp/consul/api"
@@ -12,13 +11,9 @@ import (
 // partition, for a library that speaks by consul/api. A token file is read
 // again before each call.
 func (o Options) API() (*api.Config, error) {
-	o, err := o.check()
+	c, o, err := newClient(o)
 	if err != nil {
 		return nil, err
-	}
-	c, err := newClient(o)
-	if err != nil {
-		return nil, fmt.Errorf("consul: %w", err)
 	}
 	return c.api(o), nil
 }

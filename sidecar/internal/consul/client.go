@@ -42,14 +42,20 @@ type client struct {
 	stale    bool // let any server answer
 }
 
-func newClient(o Options) (*client, error) {
+// newClient checks the options and reads the TLS files. It returns the options with their
+// defaults, too.
+func newClient(o Options) (*client, Options, error) {
+	o, err := o.check()
+	if err != nil {
+		return nil, o, err
+	}
 	at, err := parseEndpoint(o.Address, o.Scheme)
 	if err != nil {
-		return nil, err
+		return nil, o, fmt.Errorf("consul: %w", err)
 	}
 	transport, err := newTransport(o, at)
 	if err != nil {
-		return nil, err
+		return nil, o, fmt.Errorf("consul: %w", err)
 	}
 	c := &client{
 		endpoint: at,
@@ -79,7 +85,7 @@ func newClient(o Options) (*client, error) {
 			c.common.Set(key, value)
 		}
 	}
-	return c, nil
+	return c, o, nil
 }
 
 // newTransport makes the connections. Over TLS all queries share a few by

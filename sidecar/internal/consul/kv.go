@@ -28,13 +28,9 @@ type KV struct{ client *client }
 
 // NewKV checks the options and reads the TLS files. It asks nothing yet.
 func NewKV(o Options) (*KV, error) {
-	o, err := o.check()
+	c, _, err := newClient(o)
 	if err != nil {
 		return nil, err
-	}
-	c, err := newClient(o)
-	if err != nil {
-		return nil, fmt.Errorf("consul: %w", err)
 	}
 	return &KV{c}, nil
 }

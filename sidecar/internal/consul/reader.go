@@ -22,13 +22,9 @@ type Reader struct {
 
 // NewReader checks the options and reads the TLS files. It asks nothing yet.
 func NewReader(o Options) (*Reader, error) {
-	o, err := o.check()
+	c, o, err := newClient(o)
 	if err != nil {
 		return nil, err
-	}
-	c, err := newClient(o)
-	if err != nil {
-		return nil, fmt.Errorf("consul: %w", err)
 	}
 	return &Reader{client: c, own: &ownNode{client: c}, datacenter: o.Datacenter}, nil
 }

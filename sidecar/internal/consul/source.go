@@ -3,7 +3,6 @@ package consul
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"sync"
 	"time"
@@ -41,14 +40,10 @@ type Source struct {
 // New checks the options and the services, reads the TLS files, and starts
 // nothing. The error joins all that is wrong.
 func New(o Options, services []Service) (*Source, error) {
-	o, err := o.check()
+	c, o, err := newClient(o)
 	services, bad := checkServices(services)
 	if err := errors.Join(err, bad); err != nil {
 		return nil, err
-	}
-	c, err := newClient(o)
-	if err != nil {
-		return nil, fmt.Errorf("consul: %w", err)
 	}
 	return &Source{
 		client:    c,

@@ -22,7 +22,7 @@ func TestWatches_ThatWait_TakeSmallStacks(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, err := newClient(Options{Address: l.Addr().String(), Scheme: "http"})
+	c, _, err := newClient(Options{Address: l.Addr().String(), Scheme: "http"})
 	if err != nil {
 		t.Fatal(err)
 	}
