@@ -76,8 +76,9 @@ func name(s string) error {
 	return nil
 }
 
-// tag passes one of Consul's tags. They are compared, and reach nothing else.
-func tag(s string) error {
+// someLine passes a text of one line that is not empty: one of Consul's tags, which are
+// compared and reach nothing else, or a word of a command, which no shell sees.
+func someLine(s string) error {
 	if s == "" {
 		return errors.New("must not be empty")
 	}
@@ -111,14 +112,6 @@ func path(s string) error {
 	}
 	if strings.Contains(s, "://") {
 		return errors.New("must be a path, not a URL")
-	}
-	return oneLine(s)
-}
-
-// command passes one word of a command, which no shell sees.
-func command(s string) error {
-	if s == "" {
-		return errors.New("must not be empty")
 	}
 	return oneLine(s)
 }

@@ -76,7 +76,7 @@ func discoverSettings() []setting[Frontend] {
 		{
 			key: "discover.tag_prefix", derived: "none",
 			doc: "Prefix of the tags by which services claim routes, such as `pointsman-route=`. The rest of a tag is `HOST/PATH`, or `HOST/PATH strip`. Mode http only. See [routes from Consul](guides/routes-from-consul.md).",
-			at:  func(f *Frontend) value { return text{&f.Discover.TagPrefix, "text", orEmpty(tag)} },
+			at:  func(f *Frontend) value { return text{&f.Discover.TagPrefix, "text", orEmpty(someLine)} },
 		},
 		{
 			key: "discover.meta", derived: "none",

@@ -108,14 +108,14 @@ func haproxyProcess() []setting[Config] {
 			key: "haproxy.check_command", restart: true, def: `[haproxy, -c, -f, "{file}"]`,
 			doc: "Command that validates a configuration file before it replaces haproxy.cfg; `{file}` is its path. Run without a shell. An empty list disables validation.",
 			at: func(c *Config) value {
-				return list{p: &c.HAProxy.CheckCommand, what: "list of words", item: command, whole: checkProgram}
+				return list{p: &c.HAProxy.CheckCommand, what: "list of words", item: someLine, whole: checkProgram}
 			},
 		},
 		{
 			key: "haproxy.reload_command", restart: true, def: "[]",
 			doc: "Command that reloads HAProxy, instead of the master socket. Run without a shell.",
 			at: func(c *Config) value {
-				return list{p: &c.HAProxy.ReloadCommand, what: "list of words", item: command, whole: program}
+				return list{p: &c.HAProxy.ReloadCommand, what: "list of words", item: someLine, whole: program}
 			},
 		},
 		{

@@ -56,7 +56,7 @@ func registrationSettings() []setting[Config] {
 		{
 			key: "registration.tags", def: "[]",
 			doc: "Tags of the load balancer's registration.",
-			at:  func(c *Config) value { return listOf(&c.Registration.Tags, "tag", tag) },
+			at:  func(c *Config) value { return listOf(&c.Registration.Tags, "tag", someLine) },
 		},
 		{
 			key: "registration.check.url", derived: "HAProxy's health answer: `registration.address`, with port and path of `haproxy.health`",

@@ -156,7 +156,7 @@ func serviceInstances() []setting[Service] {
 		{
 			key: "tags", def: "[]",
 			doc: "Tags that an instance must have, all of them. One that loses a tag leaves the backend at once: see [primary and replica](guides/primary-replica.md). A service may be listed several times, with other tags and another `backend`.",
-			at:  func(s *Service) value { return listOf(&s.Tags, "tag", tag) },
+			at:  func(s *Service) value { return listOf(&s.Tags, "tag", someLine) },
 		},
 		{
 			key: "filter", derived: "none",
