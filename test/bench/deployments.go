@@ -25,11 +25,8 @@ type held struct {
 // deployments replaces three nodes by three others, again and again, under
 // traffic: nothing fails, nothing is reloaded, and nothing piles up.
 func deployments(ctx context.Context, b *bench) error {
-	s, err := b.newSite(ctx, fleet{services: 1, instances: 10}, live)
+	s, err := b.startSite(ctx, fleet{services: 1, instances: 10}, live)
 	if err != nil {
-		return err
-	}
-	if err := s.startSidecar(ctx, b); err != nil {
 		return err
 	}
 	serving, err := s.startNodes(ctx, b.lab, "0", nil)

@@ -14,11 +14,8 @@ const idleTime = 20 * time.Second
 
 // idle measures what the sidecar takes while nothing changes.
 func idle(ctx context.Context, b *bench) error {
-	s, err := b.newSite(ctx, manyFleet)
+	s, err := b.startSite(ctx, manyFleet)
 	if err != nil {
-		return err
-	}
-	if err := s.startSidecar(ctx, b); err != nil {
 		return err
 	}
 	// The collection of what the start has left behind is not idling.

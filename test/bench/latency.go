@@ -24,11 +24,8 @@ type latency struct {
 }
 
 func (l latency) measure(ctx context.Context, b *bench) error {
-	s, err := b.newSite(ctx, l.fleet)
+	s, err := b.startSite(ctx, l.fleet)
 	if err != nil {
-		return err
-	}
-	if err := s.startSidecar(ctx, b); err != nil {
 		return err
 	}
 	return l.measureOn(ctx, b, s, l.subjects)

@@ -57,11 +57,8 @@ func noop(ctx context.Context, b *bench) error {
 }
 
 func (b *bench) allocatedFor(ctx context.Context, f fleet) (each allocated, err error) {
-	s, err := b.newSite(ctx, f)
+	s, err := b.startSite(ctx, f)
 	if err != nil {
-		return each, err
-	}
-	if err := s.startSidecar(ctx, b); err != nil {
 		return each, err
 	}
 	if err := pause(ctx, settleTime); err != nil {

@@ -21,11 +21,8 @@ const (
 // orchestrator does: the new ones register, the old ones say that they leave,
 // and are deregistered when the sidecar calls them drained.
 func rolling(ctx context.Context, b *bench) error {
-	s, err := b.newSite(ctx, fleet{services: 1, instances: rollingFleet})
+	s, err := b.startSite(ctx, fleet{services: 1, instances: rollingFleet})
 	if err != nil {
-		return err
-	}
-	if err := s.startSidecar(ctx, b); err != nil {
 		return err
 	}
 	before, err := s.lb.WorkerPID(ctx)

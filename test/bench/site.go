@@ -50,6 +50,15 @@ const haproxySettings = "  global: {user: \"\", group: \"\", chroot: \"\", stats
 
 const floorService = "floor"
 
+// startSite is newSite, with the sidecar started.
+func (b *bench) startSite(ctx context.Context, f fleet, further ...lab.Service) (*site, error) {
+	s, err := b.newSite(ctx, f, further...)
+	if err == nil {
+		err = s.startSidecar(ctx, b)
+	}
+	return s, err
+}
+
 // newSite starts Consul with the fleet in it, and the bare HAProxy. The sidecar,
 // which follows the further services too, is not started yet.
 func (b *bench) newSite(ctx context.Context, f fleet, further ...lab.Service) (*site, error) {

@@ -21,11 +21,8 @@ const (
 // storm sends changes faster than they can be followed one by one, while a
 // service has traffic: none may be lost, and requests must not become slow.
 func storm(ctx context.Context, b *bench) error {
-	s, err := b.newSite(ctx, fleet{services: 100, instances: 10}, live)
+	s, err := b.startSite(ctx, fleet{services: 100, instances: 10}, live)
 	if err != nil {
-		return err
-	}
-	if err := s.startSidecar(ctx, b); err != nil {
 		return err
 	}
 	if _, err := s.startNodes(ctx, b.lab, "1.0", nil); err != nil {
