@@ -61,30 +61,13 @@ func (k *KV) Get(ctx context.Context, key string) (Entry, error) {
 // itself. That nothing is there is an answer. At the end it closes the connections.
 func (k *KV) Follow(ctx context.Context, prefix string, take func([]Entry, error)) {
 	defer k.Close()
-	var from cursor
-	var paced pace
-	for failures := 0; ; {
-		if !sleep(ctx, paced.delay(time.Now())) {
-			return
-		}
+	follow(ctx, func(from cursor) (cursor, float64, error) {
 		all, next, usable, err := k.list(ctx, prefix, from)
-		switch {
-		case ctx.Err() != nil:
-			return
-		case err != nil:
-			take(nil, err)
-			failures++
-			if !sleep(ctx, backoff(failures)) {
-				return
-			}
-			from = cursor{}
-			continue
-		case usable:
+		if err == nil && usable && ctx.Err() == nil {
 			take(all, nil)
 		}
-		from, failures = next, 0
-		paced.spend(time.Now(), costNews)
-	}
+		return next, costNews, err
+	}, func(err error) { take(nil, err) })
 }
 
 var errKVFiltered = errors.New("answer filtered by ACLs; the token needs key:read for the whole prefix")

@@ -16,38 +16,30 @@ import (
 // the tags that instances of the service have, as registered. A query that fails changes
 // nothing.
 func (s *Source) FollowNames(ctx context.Context, keep func(name string, tags []string) bool, found func(names []string)) {
-	var from cursor
-	var paced pace
 	var known []string
 	decoder := newNameDecoder(keep)
-	isKnown := false
-	for failures := 0; sleep(ctx, paced.delay(time.Now())); {
+	isKnown, isFailing := false, false
+	follow(ctx, func(from cursor) (cursor, float64, error) {
 		next, names, usable, err := s.namesOnce(ctx, from, decoder)
-		if ctx.Err() != nil {
-			return
+		if err != nil || ctx.Err() != nil {
+			return next, 0, err
 		}
-		if err != nil {
-			if failures == 0 {
-				s.log.Warn("Consul query for services failed, keeping last known services", "error", err)
-			}
-			failures++
-			if !sleep(ctx, backoff(failures)) {
-				return
-			}
-			from = cursor{}
-			continue
-		}
-		if failures > 0 {
+		if isFailing {
 			s.log.Info("Consul query for services succeeded again")
 		}
-		from, failures = next, 0
-		cost := float64(costNothing)
-		if usable && (!isKnown || !slices.Equal(names, known)) {
-			isKnown, known, cost = true, names, costNews
-			found(names)
+		isFailing = false
+		if !usable || isKnown && slices.Equal(names, known) {
+			return next, costNothing, nil
 		}
-		paced.spend(time.Now(), cost)
-	}
+		isKnown, known = true, names
+		found(names)
+		return next, costNews, nil
+	}, func(err error) {
+		if !isFailing {
+			s.log.Warn("Consul query for services failed, keeping last known services", "error", err)
+		}
+		isFailing = true
+	})
 }
 
 // NamesOnce asks which services there are, one time, as FollowNames does.

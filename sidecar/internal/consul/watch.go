@@ -57,31 +57,37 @@ func (w *watch) run(ctx context.Context) {
 	if w.late != nil {
 		defer w.late.Stop()
 	}
+	follow(ctx, func(from cursor) (cursor, float64, error) {
+		next, news, err := w.once(ctx, from)
+		if news {
+			return next, costNews, err
+		}
+		return next, costNothing, err
+	}, w.failed)
+}
+
+// follow asks until ctx ends, each time from where the answer before left off, no faster
+// than what the answers cost allows. After an error, which failed is given, it waits and
+// starts over.
+func follow(ctx context.Context, once func(from cursor) (next cursor, cost float64, err error), failed func(error)) {
 	var from cursor
 	var paced pace
-	for failures := 0; ; {
-		if !sleep(ctx, paced.delay(time.Now())) {
+	for failures := 0; sleep(ctx, paced.delay(time.Now())); {
+		next, cost, err := once(from)
+		switch {
+		case ctx.Err() != nil:
 			return
-		}
-		next, news, err := w.once(ctx, from)
-		if ctx.Err() != nil {
-			return
-		}
-		if err != nil {
+		case err != nil:
 			failures++
-			w.failed(err)
+			failed(err)
 			if !sleep(ctx, backoff(failures)) {
 				return
 			}
 			from = cursor{}
-			continue
+		default:
+			from, failures = next, 0
+			paced.spend(time.Now(), cost)
 		}
-		from, failures = next, 0
-		cost := float64(costNothing)
-		if news {
-			cost = costNews
-		}
-		paced.spend(time.Now(), cost)
 	}
 }
 
