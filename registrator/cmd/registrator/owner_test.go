@@ -37,10 +37,8 @@ func TestServiceID_HeldByAnother_TakenOverWithWarning(t *testing.T) {
 	c.at(t, id, first)
 	p2 := start(t, c.env(), wrap(second, flags)...)
 	c.at(t, id, second)
-	held := fmt.Sprintf(`\[WARN\] .*ID of a running process taken over.*address=127\.0\.0\.1:%d age=\d+s`, first)
-	if log := p2.Stderr.String(); !regexp.MustCompile(held).MatchString(log) {
-		t.Errorf("the second one logs %s, want %s", log, held)
-	}
+	held := regexp.MustCompile(fmt.Sprintf(`\[WARN\] .*ID of a running process taken over.*address=127\.0\.0\.1:%d age=\d+s`, first))
+	eventually(t, "the log of the second one", func() bool { return held.MatchString(p2.Stderr.String()) })
 	p1.logs("ID taken by another process, no traffic here")
 	p1.logs(fmt.Sprintf("address=127.0.0.1:%d age=", second))
 
