@@ -21,6 +21,7 @@ import (
 
 	"github.com/hashicorp/consul/api"
 
+	"github.com/pointsman/pointsman/registrator/contract"
 	"github.com/pointsman/pointsman/test/lab"
 )
 
@@ -87,6 +88,13 @@ func newPauseWorld(t *testing.T, balancers int, pause string) *pauseWorld {
 	for _, lb := range w.lbs {
 		w.must(lb.Routes(w.ctx, 20*time.Second, "shop", ids...))
 	}
+	w.must(lab.Until(w.ctx, 20*time.Second, "the sidecars are registered, by which pause finds them", func() error {
+		found, _, err := w.consul.Client.Health().Service(contract.SidecarService, "", true, nil)
+		if err == nil && len(found) != balancers {
+			err = fmt.Errorf("%d are", len(found))
+		}
+		return err
+	}))
 	return w
 }
 
@@ -264,7 +272,7 @@ func TestPause_UnderLoad_RequestsWaitAndNoneFails(t *testing.T) {
 	resumed := time.Now()
 	out, err := w.lb.Operate(w.ctx, "resume", "shop")
 	w.must(err)
-	if !strings.Contains(out, "shop goes on\n") {
+	if !strings.Contains(out, "shop resumed\n") {
 		t.Errorf("resume said %q", out)
 	}
 	told := time.Now()

@@ -51,8 +51,8 @@ func TestReadme_QuickStart_DeploysWithoutFailedRequests(t *testing.T) {
 	).Replace(section)
 	settings := regexp.MustCompile("(?s)```yaml\n(.*?)```").FindStringSubmatch(section)
 	commands := regexp.MustCompile(`(?m)^(pointsman|haproxy|registrator) .*$`).FindAllString(section, -1)
-	if settings == nil || len(commands) != 4 || !strings.HasPrefix(commands[0], "pointsman run") || !strings.HasPrefix(commands[1], "haproxy ") || !strings.HasPrefix(commands[2], "registrator run") || !strings.HasPrefix(commands[3], "registrator run") {
-		t.Fatalf("settings %q, commands %q, want the sidecar's settings, then sidecar, HAProxy and two registrators", settings, commands)
+	if settings == nil || len(commands) != 5 || !strings.HasPrefix(commands[0], "pointsman run") || !strings.HasPrefix(commands[1], "haproxy ") || !strings.HasPrefix(commands[2], "registrator run") || !strings.HasPrefix(commands[3], "registrator run") || !strings.HasPrefix(commands[4], "pointsman deploy") {
+		t.Fatalf("settings %q, commands %q, want the sidecar's settings, then sidecar, HAProxy, two registrators and a deployment", settings, commands)
 	}
 	w.must(os.WriteFile(dir+"/sidecar.yaml", []byte(settings[1]), 0o600))
 	environ := append(os.Environ(), "CONSUL_HTTP_ADDR="+w.consul.Address(), "POINTSMAN_CONFIG="+dir+"/sidecar.yaml",

@@ -13,20 +13,27 @@ import (
 	"github.com/pointsman/pointsman/test/proctest"
 )
 
-// occupied is a port that an old program serves, and a wrapper of a new one that
-// never listens: the checks reach the old one, and pass.
-func occupied(t *testing.T, c consul, flags ...string) (old *proctest.Process, wrapped *process, id string) {
+// serving is an old program that listens.
+func serving(t *testing.T, at string) *proctest.Process {
 	t.Helper()
-	port := freePort(t)
-	old = proctest.Prepare(t, nil, child.Path, "serve", "--listen", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+	old := proctest.Prepare(t, nil, child.Path, "serve", "--listen", at)
 	old.Start()
 	eventually(t, "answer of the old program", func() bool {
-		conn, err := (&net.Dialer{Timeout: time.Second}).DialContext(t.Context(), "tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+		conn, err := (&net.Dialer{Timeout: time.Second}).DialContext(t.Context(), "tcp", at)
 		if err == nil {
 			_ = conn.Close()
 		}
 		return err == nil
 	})
+	return old
+}
+
+// occupied is a port that an old program serves, and a wrapper of a new one that
+// never listens: the checks reach the old one, and pass.
+func occupied(t *testing.T, c consul, flags ...string) (old *proctest.Process, wrapped *process, id string) {
+	t.Helper()
+	port := freePort(t)
+	old = serving(t, net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
 	id = "occupied-" + strconv.Itoa(port)
 	args := append([]string{"run", "--service", "api", "--port", strconv.Itoa(port), "--id", id, "--check", "http:/healthz", "--leave-wait", "1ms"}, flags...)
 	return old, start(t, c.env(), append(args, "--", child.Path, "wait")...), id
@@ -65,8 +72,7 @@ func TestPortOfAnotherProcess_Freed_Registered(t *testing.T) {
 	c := sharedConsul(t)
 	port := freePort(t)
 	at := net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
-	old := proctest.Prepare(t, nil, child.Path, "serve", "--listen", at)
-	old.Start()
+	old := serving(t, at)
 	id := "freed-" + strconv.Itoa(port)
 	// The program listens in a process of its own, which its shell starts.
 	p := start(t, c.env(), "run", "--service", "api", "--port", strconv.Itoa(port), "--id", id, "--check", "http:/healthz", "--leave-wait", "1ms", "--",
