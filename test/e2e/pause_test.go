@@ -21,7 +21,6 @@ import (
 
 	"github.com/hashicorp/consul/api"
 
-	"github.com/pointsman/pointsman/registrator/contract"
 	"github.com/pointsman/pointsman/test/lab"
 )
 
@@ -89,7 +88,7 @@ func newPauseWorld(t *testing.T, balancers int, pause string) *pauseWorld {
 		w.must(lb.Routes(w.ctx, 20*time.Second, "shop", ids...))
 	}
 	w.must(lab.Until(w.ctx, 20*time.Second, "the sidecars are registered, by which pause finds them", func() error {
-		found, _, err := w.consul.Client.Health().Service(contract.SidecarService, "", true, nil)
+		found, _, err := w.consul.Client.Health().Service("pointsman-sidecar", "", true, nil)
 		if err == nil && len(found) != balancers {
 			err = fmt.Errorf("%d are", len(found))
 		}
