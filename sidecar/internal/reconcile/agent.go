@@ -403,8 +403,10 @@ func (a *Agent) pass(ctx context.Context) time.Duration {
 		again = a.trouble.retry.next(a.jitter)
 	default:
 		// A reload that is due comes first: it writes the file, too.
-		again = min(again, a.tendReload(ctx, p), a.syncFile(ctx, p), a.guard.next(time.Now(), a.set.Services), a.tendFlaps(time.Now()), a.syncPauses(ctx), a.syncRoutes(ctx))
-		again = min(again, a.pollDelay(p)) // steps may have waited for the routes
+		again = min(again, a.tendReload(ctx, p), a.syncFile(ctx, p), a.guard.next(time.Now(), a.set.Services), a.tendFlaps(time.Now()), a.syncPauses(ctx), a.syncRoutes(ctx), a.pollDelay(p))
+		if slices.ContainsFunc(a.routes.held, func(b string) bool { return !a.mayLeadTo(b) }) {
+			again = 0 // its end waited for the routes
+		}
 		a.noteApplied(p)
 		a.noteHolds()
 		a.noteDown(p)

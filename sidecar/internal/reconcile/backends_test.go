@@ -175,8 +175,6 @@ func TestBackend_DeletionRefusedAndServiceIsBack_Served(t *testing.T) {
 	})
 }
 
-// What one HAProxy has refused to do with a backend says nothing of another version: the
-// command is sent again, and takes no reload.
 // A service may go while a route leads to it: another service has it now. Requests fail if
 // the backend goes before the route does.
 func TestBackend_GoesWhileARouteLeadsThere_TheRouteFirst(t *testing.T) {
@@ -191,9 +189,17 @@ func TestBackend_GoesWhileARouteLeadsThere_TheRouteFirst(t *testing.T) {
 		b.maps.with(func() { b.maps.refuse = errors.New("Permission denied") })
 		b.settings.Maps = routes(to("api"))
 		b.discover(true)
+		b.passes(10 * time.Second)
+		before := b.recorder.seen()
 		b.passes(time.Minute)
 		if n := b.sentOf(plan.UnpublishBackend); n != 0 {
 			t.Errorf("the backend was unpublished while a route leads there")
+		}
+		if n := b.recorder.seen() - before; n > 120 { // the comparisons of a minute, and each try of the map
+			t.Errorf("%d states were published in a minute", n)
+		}
+		if s := b.agent.State(); s.Behind.Changes > 0 {
+			t.Errorf("behind Consul by %d changes, for a service that has gone", s.Behind.Changes)
 		}
 		b.maps.with(func() { b.maps.refuse = nil })
 		b.eventually("the backend goes", 10*time.Second, func() bool { return b.sentOf(plan.DeleteBackend) == 1 })
@@ -203,6 +209,8 @@ func TestBackend_GoesWhileARouteLeadsThere_TheRouteFirst(t *testing.T) {
 	})
 }
 
+// What one HAProxy has refused to do with a backend says nothing of another version: the
+// command is sent again, and takes no reload.
 func TestBackend_RefusedByTheVersionBefore_DoneAtRuntimeByTheNext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := discovering(t)

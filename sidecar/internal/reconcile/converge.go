@@ -41,6 +41,7 @@ func (a *Agent) converge(ctx context.Context, snap catalog.Snapshot) (plan.Plan,
 		a.noteMaintenance()
 		o := a.known.observed
 		p = a.compute(o, snap)
+		p.Steps = a.holdLed(p.Steps)
 		a.turns.planned(p.Steps, a.jitter)
 		due := a.turns.due(a.trouble.due(a.sendable(p.Steps)))
 		moving := a.moves.await(o, a.turns.skipped, looks)

@@ -224,17 +224,12 @@ const takeover = 5 * time.Second
 
 // sendable leaves out the steps that are right only for the worker that was read,
 // while a reload brings another one, which they may reach. That has not got the
-// servers that have come meanwhile, and has others at their former addresses. And it
-// leaves out the end of a backend to which HAProxy may still lead requests.
+// servers that have come meanwhile, and has others at their former addresses.
 func (a *Agent) sendable(steps []plan.Step) []plan.Step {
-	isTakingOver := a.untilTakeover() > 0
-	waits := func(s plan.Step) bool {
-		return isTakingOver && s.IsForWorker() || s.Kind == plan.UnpublishBackend && a.mayLeadTo(s.Backend)
-	}
-	if !slices.ContainsFunc(steps, waits) {
+	if a.untilTakeover() <= 0 {
 		return steps
 	}
-	return slices.DeleteFunc(slices.Clone(steps), waits)
+	return slices.DeleteFunc(slices.Clone(steps), plan.Step.IsForWorker)
 }
 
 // untilTakeover is how long another worker may still begin to serve.

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/pointsman/pointsman/sidecar/internal/plan"
 	"github.com/pointsman/pointsman/sidecar/internal/route"
 )
 
@@ -59,6 +60,8 @@ type routeKeeper struct {
 	retry   backoff
 	seenIn  int                      // the worker that seen is of
 	seen    map[string][]route.Entry // by file, what this worker had when nothing was left to do
+	led     map[string]tables        // by file, what this worker may have, also while that is not as wanted
+	held    []string                 // backends whose end waits until no route leads there
 	applied map[string]time.Time     // by frontend, since when HAProxy has what is wanted
 }
 
@@ -69,19 +72,44 @@ func (r *routeKeeper) expect() {
 
 // forget takes that the maps may be others: a HAProxy that has started again may have the
 // PID of the one before, as in a container.
-func (r *routeKeeper) forget() { r.ofPID, r.seenIn, r.seen, r.applied = 0, 0, nil, nil }
+func (r *routeKeeper) forget() { r.ofPID, r.seenIn, r.seen, r.led, r.applied = 0, 0, nil, nil, nil }
 
-// mayLeadTo reports whether HAProxy may have a route to a backend: its maps are not known, or
-// one has it.
+// holdLed leaves out the end of backends to which HAProxy may have a route: the route goes
+// first.
+func (a *Agent) holdLed(steps []plan.Step) []plan.Step {
+	a.routes.held = nil
+	holds := func(s plan.Step) bool { return s.Kind == plan.UnpublishBackend && a.mayLeadTo(s.Backend) }
+	if !slices.ContainsFunc(steps, holds) {
+		return steps
+	}
+	return slices.DeleteFunc(slices.Clone(steps), func(s plan.Step) bool {
+		is := holds(s)
+		if is {
+			a.routes.held = append(a.routes.held, s.Backend)
+		}
+		return is
+	})
+}
+
+// mayLeadTo reports whether HAProxy may have a route to a backend: one of its maps has never
+// been read, or has one.
 func (a *Agent) mayLeadTo(backend string) bool {
 	if a.maps == nil || len(a.set.Maps) == 0 {
 		return false
 	}
 	r, o := &a.routes, a.known.observed
 	return r.seenIn != o.PID || o.Marker != a.set.Renderer.Marker() || slices.ContainsFunc(a.set.Maps, func(m RouteMap) bool {
-		have, known := r.seen[m.File]
-		return !known || slices.ContainsFunc(have, func(e route.Entry) bool { return backendOf(e) == backend })
+		may, known := r.led[m.File]
+		return !known || may.leadTo(backend)
 	})
+}
+
+// tables is what a map may have: one of them.
+type tables [2][]route.Entry
+
+func (t tables) leadTo(backend string) bool {
+	leads := func(e route.Entry) bool { return backendOf(e) == backend }
+	return slices.ContainsFunc(t[0], leads) || slices.ContainsFunc(t[1], leads)
 }
 
 // mapShare bounds what the comparison of maps takes of the loop's time, up to comparedMax:
@@ -110,7 +138,7 @@ func (a *Agent) syncRoutes(ctx context.Context) time.Duration {
 		return r.due.Sub(now)
 	}
 	if r.seenIn != o.PID || r.seen == nil {
-		r.seenIn, r.seen = o.PID, map[string][]route.Entry{}
+		r.seenIn, r.seen, r.led = o.PID, map[string][]route.Entry{}, map[string]tables{}
 	}
 	isNew, isWhole := r.fresh || r.ofPID != o.PID, r.ofPID != o.PID || !now.Before(r.whole)
 	if isNew || r.applied == nil {
@@ -152,7 +180,7 @@ func (a *Agent) syncMap(ctx context.Context, m RouteMap, isNew, isWhole bool) er
 	known = known && (isNew || !isWhole)
 	changed := false
 	is := func(have []route.Entry, isAll bool) {
-		r.seen[m.File] = have
+		r.seen[m.File], r.led[m.File] = have, tables{have}
 		if _, was := r.applied[m.Frontend]; !was || changed {
 			r.applied[m.Frontend] = time.Now()
 		}
@@ -167,13 +195,14 @@ func (a *Agent) syncMap(ctx context.Context, m RouteMap, isNew, isWhole bool) er
 			if have, err = a.maps.ReadMap(ctx, m.File); err != nil {
 				return err
 			}
-			isWhole = false
+			isWhole, r.led[m.File] = false, tables{have}
 		}
 		known = false
 		want, isAll := m.wants(have, r.without, a.set.Unheard)
 		u := route.UpdateOf(have, want)
 		switch {
 		case len(u.Changes) > 0:
+			r.led[m.File] = tables{have, want}
 			err := a.maps.UpdateMap(ctx, m.File, u, want)
 			if err != nil && wasRead {
 				return err
