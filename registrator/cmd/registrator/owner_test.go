@@ -95,7 +95,7 @@ func TestServiceID_RegisteredAgainByHand_StaysThePrograms(t *testing.T) {
 	c := sharedConsul(t)
 	port := freePort(t)
 	id := "byhand-" + strconv.Itoa(port)
-	p := start(t, c.env(), wrap(port, []string{"--id", id, "--address", "127.0.0.1", "--leave-wait", "1ms"})...)
+	p := start(t, c.env(), wrap(port, []string{"--id", id, "--address", "127.0.0.1", "--leave-wait", "300ms"})...)
 	c.at(t, id, port)
 	if err := c.Client.Agent().ServiceRegister(&api.AgentServiceRegistration{
 		ID: id, Name: "api", Address: "127.0.0.1", Port: port, Meta: map[string]string{contract.KeyDrain: time.Now().Format(time.RFC3339)},
