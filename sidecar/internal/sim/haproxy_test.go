@@ -121,6 +121,7 @@ func (p *proxy) reload() error {
 		p.old = append(p.old, was)
 	}
 	p.masterBack = p.w.now() + time.Duration(p.w.callRNG.Int64N(int64(600*time.Millisecond)))
+	p.w.changed = p.w.now() // its agents have not answered the new worker
 	p.w.note("haproxy has reloaded, pid %d, %d old workers: %s", p.pid, len(p.old), p.worker)
 	return nil
 }
