@@ -49,19 +49,26 @@ func sockaddr(at netip.AddrPort) (family int, to unix.Sockaddr) {
 	return unix.AF_INET6, &unix.SockaddrInet6{Port: int(at.Port()), Addr: at.Addr().As16()}
 }
 
-// isListenedOn looks for a socket of the same family that listens there
+// isListenedOn tells whether some program listens on a TCP address, which any
+// user may see.
+func isListenedOn(at netip.AddrPort) bool {
+	text, err := os.ReadFile(listTCP(at.Addr()))
+	return err == nil && listsListener(string(text), at)
+}
+
+// listTCP is the file that lists the TCP sockets of an address's family.
+func listTCP(a netip.Addr) string {
+	if a.Is6() {
+		return "/proc/self/net/tcp6"
+	}
+	return "/proc/self/net/tcp"
+}
+
+// listsListener looks in such a list for a socket that listens on an address
 // (proc(5), /proc/net/tcp: "sl local_address rem_address st …", in hexadecimal
 // and the machine's order of bytes).
-func isListenedOn(at netip.AddrPort) bool {
-	table := "/proc/self/net/tcp"
-	if at.Addr().Is6() {
-		table += "6"
-	}
-	text, err := os.ReadFile(table)
-	if err != nil {
-		return false
-	}
-	for line := range strings.Lines(string(text)) {
+func listsListener(list string, at netip.AddrPort) bool {
+	for line := range strings.Lines(list) {
 		words := strings.Fields(line)
 		if len(words) < 4 || words[3] != listening {
 			continue
