@@ -21,7 +21,6 @@ const maxRounds = 16
 // left does not go through now. It gives the last plan, also with an error.
 func (a *Agent) converge(ctx context.Context, snap catalog.Snapshot) (plan.Plan, error) {
 	var p plan.Plan
-	looks := 0
 	a.chain.begin()
 	for round := range maxRounds {
 		ran := a.known.observed.Running
@@ -44,12 +43,11 @@ func (a *Agent) converge(ctx context.Context, snap catalog.Snapshot) (plan.Plan,
 		p.Steps = a.holdLed(p.Steps)
 		a.turns.planned(p.Steps, a.jitter)
 		due := a.turns.due(a.trouble.due(a.sendable(p.Steps)))
-		moving := a.moves.await(o, a.turns.skipped, looks)
-		if len(moving) > 0 {
+		if moving, wait := a.moves.await(o, a.turns.skipped); len(moving) > 0 {
 			due = a.besides(moving, due)
 			if len(due) == 0 {
-				pause(ctx, moveWait<<looks)
-				looks++
+				pause(ctx, wait)
+				a.moves.waited(moving)
 				continue
 			}
 		}

@@ -38,3 +38,35 @@ func TestMove_OtherInstanceComesWhileAddressIsUnderWay_SlotKeepsItAndIsReadyOnly
 		})
 	}
 }
+
+// Another address that never shows was waited for in the same pass.
+func TestMove_AnotherAddressNeverShows_EachIsWaitedForByItself(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, false)
+		b.catalog.says("api", instance("api-9", 9))
+		b.adoptable()
+		b.start()
+		b.eventually("ready", time.Second, func() bool { return b.agent.State().Ready })
+		lost := ""
+		b.haproxy.with(func() {
+			b.haproxy.addrDelay = 10 * time.Millisecond
+			b.haproxy.swallow = func(st plan.Step) bool {
+				s := b.haproxy.server("api_nodes", st.Server)
+				s.tick(b.haproxy)
+				switch {
+				case st.Kind == plan.SetAddr && s.next.IsValid():
+					t.Errorf("%s is sent %s, and is about to have %s", st.Server, st.Addr, s.next)
+				case st.Kind == plan.SetAddr && lost == "":
+					lost = st.Server
+					return true
+				}
+				return false
+			}
+		})
+		b.catalog.says("api", instance("api-2", 2), instance("api-9", 9))
+		b.runs(15*time.Second, "slot-1 10.0.0.9:4000 ready up", "slot-2 10.0.0.2:4000 ready up")
+		if lost == "" {
+			t.Error("no address was lost")
+		}
+	})
+}

@@ -34,7 +34,8 @@ type RouteMap struct {
 	Want     route.Table
 	Routes   []RouteState
 	// Keep reports of a line that HAProxy has besides Want, or otherwise, whether a service may
-	// claim that route: it stays while that service is one of Settings.Unheard. nil: none may.
+	// claim that route: it stays while that service, or the one of Want, is one of
+	// Settings.Unheard. nil: none may.
 	Keep func(route.Entry) bool
 }
 
@@ -45,7 +46,10 @@ func (m RouteMap) wants(have []route.Entry, without map[string]bool, unheard fun
 	if m.Keep == nil || unheard == nil {
 		return want, true
 	}
-	with := want.Keeping(have, func(e route.Entry) bool { return !leadsTo(without, e) && unheard(backendOf(e)) && m.Keep(e) })
+	with := want.Keeping(have, func(e, wanted route.Entry) bool {
+		mayBeKnownLater := unheard(backendOf(e)) || wanted.Value != "" && unheard(backendOf(wanted))
+		return mayBeKnownLater && !leadsTo(without, e) && m.Keep(e)
+	})
 	return with, with.Has(want)
 }
 

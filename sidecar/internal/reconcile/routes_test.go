@@ -441,6 +441,9 @@ func TestRoutes_ClaimsAreNotKnown_WhatMayBeClaimedStaysUntilTheyAre(t *testing.T
 	}{
 		"besides":   {route.Map{"a.test/": "api_nodes", "own.test/": "api_nodes"}, route.Map{"a.test/": "api_nodes", "own.test/": "api_nodes", "young.test/": "shop"}, true},
 		"otherwise": {route.Map{"a.test/": "api_nodes", "young.test/": "api_nodes"}, route.Map{"a.test/": "api_nodes", "young.test/": "shop"}, false},
+		// The one that is to have it may have left it.
+		"another's":  {route.Map{"a.test/": "api_nodes", "heard.test/": "api_nodes"}, route.Map{"a.test/": "api_nodes", "heard.test/": "heard", "young.test/": "shop"}, false},
+		"both heard": {route.Map{"a.test/": "api_nodes", "heard.test/": "other_heard"}, route.Map{"a.test/": "api_nodes", "heard.test/": "other_heard", "young.test/": "shop"}, true},
 	} {
 		t.Run(name, inTime(func(t *testing.T) {
 			b := newBench(t, true)
@@ -450,7 +453,7 @@ func TestRoutes_ClaimsAreNotKnown_WhatMayBeClaimedStaysUntilTheyAre(t *testing.T
 			b.settings.Maps[0].Keep = func(e route.Entry) bool {
 				return e.Key == "young.test/" || e.Key == "a.test/" || e.Key == "heard.test/"
 			}
-			b.settings.Unheard = func(backend string) bool { return backend != "heard" }
+			b.settings.Unheard = func(backend string) bool { return !strings.HasSuffix(backend, "heard") }
 			b.catalog.says("api", many(1)...)
 			b.adoptable()
 			b.start()

@@ -25,11 +25,11 @@ func (t Table) With(lines map[string]*Entry) Table {
 }
 
 // Keeping returns the table with the lines that HAProxy has besides it, or otherwise, as far
-// as keep says so.
-func (t Table) Keeping(have []Entry, keep func(Entry) bool) Table {
+// as keep says so of the line and of the one that the table has for its key, if it has one.
+func (t Table) Keeping(have []Entry, keep func(has, wanted Entry) bool) Table {
 	lines := map[string]*Entry{}
 	for i := len(have) - 1; i >= 0; i-- { // of a key that is there twice the first counts
-		if value, has := t.value(have[i].Key); (!has || value != have[i].Value) && keep(have[i]) {
+		if value, has := t.value(have[i].Key); (!has || value != have[i].Value) && keep(have[i], Entry{have[i].Key, value}) {
 			lines[have[i].Key] = &have[i]
 		}
 	}
