@@ -193,7 +193,7 @@ func upstreamTLS(s *Service) string {
 	}
 	words := "ssl verify none"
 	if u.Verify {
-		words = "ssl verify required ca-file " + u.CAFile
+		words = "ssl verify required" + unless(u.CAFile == "", " ca-file "+u.CAFile)
 	}
 	return words + unless(u.SNI == "", " sni str("+u.SNI+") check-sni "+u.SNI) + unless(u.CertFile == "", " crt "+u.CertFile)
 }

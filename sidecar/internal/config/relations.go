@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/pointsman/pointsman/sidecar/internal/serveroption"
 )
 
 // relations reports values that are right alone and wrong together.
@@ -135,7 +134,7 @@ func (l *loader) includeMode() {
 func (l *loader) serverLines() {
 	const reason = "HAProxy does not apply it to servers added at runtime: put its words into server_options, or set slots.force: true"
 	for key, s := range l.policed() {
-		if _, err := serveroption.Parse(s.ServerOptions, s.InFile()); err != nil {
+		if _, err := s.options(); err != nil {
 			l.conflict(err.Error(), "", key+".server_options", key)
 		}
 		l.stickyCookie(key, *s)

@@ -58,11 +58,14 @@ type Service struct {
 	ByReload      string // why the backend of another discovered service may not, for people
 }
 
-// Options returns the words of the policy and of server_options, checked. Load has
-// refused what Options could not read.
+// Options returns the words of the policy and of server_options. Load has checked them.
 func (s Service) Options() serveroption.Options {
-	o, _ := serveroption.Parse(s.words()+" "+s.ServerOptions, s.InFile())
+	o, _ := s.options()
 	return o
+}
+
+func (s Service) options() (serveroption.Options, error) {
+	return serveroption.Parse(s.words()+" "+s.ServerOptions, s.InFile())
 }
 
 // InFile reports whether the servers are never added at runtime: each is a slot

@@ -212,7 +212,7 @@ func TestTooManyConnectionsNamesTheSetting(t *testing.T) {
 				refusal = "status 429, which the error explains"
 				return nil
 			case consultest.IsOld(t) && strings.Contains(err.Error(), "EOF"):
-				refusal = "closed without a word"
+				refusal = "closed, without an answer"
 				return nil
 			}
 		}

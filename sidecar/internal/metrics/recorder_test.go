@@ -106,6 +106,9 @@ func TestEveryClosedSeriesStartsAtZero(t *testing.T) {
 	}
 	b.want("reloads", b.series("pointsman_reloads_total"), wantReloads)
 
+	if listed := strs(plan.Kinds); !slices.Equal(listed, constantsOfPlan(t, "Kind")) {
+		t.Errorf("plan.Kinds is %q, and the constants are %q", listed, constantsOfPlan(t, "Kind"))
+	}
 	wantCommands := map[string]float64{}
 	for _, k := range append(slices.Clone(plan.Kinds), "observe", "reload", "read_map", "find_entry", "update_map", "other") {
 		wantCommands["kind="+string(k)+",result=ok"] = 0
@@ -115,7 +118,7 @@ func TestEveryClosedSeriesStartsAtZero(t *testing.T) {
 
 	wantSteps := map[string]float64{}
 	for _, k := range plan.Kinds {
-		for _, r := range reasonsOfPlan(t) {
+		for _, r := range constantsOfPlan(t, "Reason") {
 			wantSteps["kind="+string(k)+",reason="+r] = 0
 		}
 	}
@@ -128,14 +131,21 @@ func TestEveryClosedSeriesStartsAtZero(t *testing.T) {
 	b.want("build_info", b.series("pointsman_build_info"), map[string]float64{"version=v1.2.3": 1})
 }
 
-// reasonsOfPlan reads plan's constants of type Reason from its source.
-func reasonsOfPlan(t *testing.T) []string {
+// strs returns the texts of constants.
+func strs[S ~string](all []S) (out []string) {
+	for _, s := range all {
+		out = append(out, string(s))
+	}
+	return out
+}
+
+// constantsOfPlan reads plan's constants of a type from its source.
+func constantsOfPlan(t *testing.T, typeName string) (values []string) {
 	t.Helper()
 	files, err := filepath.Glob(filepath.Join("..", "plan", "*.go"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	var reasons []string
 	for _, path := range files {
 		file, err := parser.ParseFile(token.NewFileSet(), path, nil, 0)
 		if err != nil {
@@ -146,23 +156,23 @@ func reasonsOfPlan(t *testing.T) []string {
 			if !is {
 				return true
 			}
-			if typ, named := spec.Type.(*ast.Ident); !named || typ.Name != "Reason" || len(spec.Values) == 0 {
+			if typ, named := spec.Type.(*ast.Ident); !named || typ.Name != typeName || len(spec.Values) == 0 {
 				return true
 			}
 			if lit, literal := spec.Values[0].(*ast.BasicLit); literal {
-				reason, err := strconv.Unquote(lit.Value)
+				value, err := strconv.Unquote(lit.Value)
 				if err != nil {
 					t.Fatal(err)
 				}
-				reasons = append(reasons, reason)
+				values = append(values, value)
 			}
 			return true
 		})
 	}
-	if len(reasons) == 0 {
-		t.Fatal("no constant of type Reason in package plan")
+	if len(values) == 0 {
+		t.Fatalf("no constant of type %s in package plan", typeName)
 	}
-	return reasons
+	return values
 }
 
 func TestWhatHappenedIsCounted(t *testing.T) {

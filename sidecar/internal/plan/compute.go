@@ -41,7 +41,7 @@ func Decide(s Service, o Observed, want catalog.Service) *Decision {
 	d.placed = make([]Placement, 0, len(b.want.Instances))
 	for i := range b.servers {
 		if inst := b.bound[i]; inst != nil {
-			d.placed = append(d.placed, Placement{Backend: b.Backend, Server: b.servers[i].Name, Instance: *inst})
+			d.placed = append(d.placed, Placement{Server: b.servers[i].Name, Instance: *inst})
 		}
 	}
 	return d

@@ -326,8 +326,8 @@ type Absence struct {
 
 // Placement is one instance's server.
 type Placement struct {
-	Backend, Server string
-	Instance        catalog.Instance
+	Server   string
+	Instance catalog.Instance
 }
 
 // Empty reports whether there is nothing to do in HAProxy.

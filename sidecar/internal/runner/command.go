@@ -190,11 +190,11 @@ func (f *follower) rest() {
 
 // output runs a program to its end and gives what it printed, for programs that
 // print little.
-func (r Runner) output(ctx context.Context, environ []string, program string, args ...string) (string, error) {
+func (r Runner) output(ctx context.Context, program string, args ...string) (string, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, r.Timeout, fmt.Errorf("did not end within %s", r.Timeout))
 	defer cancel()
 	cmd := exec.CommandContext(ctx, program, args...) //nolint:gosec // Docker
-	cmd.Env = append(append([]string{}, r.Environ...), environ...)
+	cmd.Env = r.Environ
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	cmd.WaitDelay = time.Second

@@ -183,7 +183,7 @@ func (c *Compose) remove(ctx context.Context, ids []string) error {
 
 // containers returns the IDs of the service's containers, sorted.
 func (c *Compose) containers(ctx context.Context) ([]string, error) {
-	out, err := c.output(ctx, nil, "docker", "compose", "ps", "--quiet", "--all", c.Service)
+	out, err := c.output(ctx, "docker", "compose", "ps", "--quiet", "--all", c.Service)
 	ids := strings.Fields(out)
 	slices.Sort(ids)
 	return ids, err
@@ -215,7 +215,7 @@ func (c *Compose) inspect(ctx context.Context, ids []string) (known []container,
 	if len(ids) == 0 {
 		return nil, nil
 	}
-	out, err := c.output(ctx, nil, "docker", append([]string{"inspect", "--type", "container"}, ids...)...)
+	out, err := c.output(ctx, "docker", append([]string{"inspect", "--type", "container"}, ids...)...)
 	if err != nil {
 		return nil, err
 	}
