@@ -403,7 +403,7 @@ func (a *Agent) pass(ctx context.Context) time.Duration {
 		again = a.trouble.retry.next(a.jitter)
 	default:
 		// A reload that is due comes first: it writes the file, too.
-		again = min(again, a.tendReload(ctx, p), a.syncFile(ctx, p), a.guard.next(time.Now(), a.set.Services), a.tendFlaps(time.Now()), a.syncPauses(ctx), a.syncRoutes(ctx), a.pollDelay(p))
+		again = min(again, a.syncReload(ctx, p), a.syncFile(ctx, p), a.guard.next(time.Now(), a.set.Services), a.syncFlaps(time.Now()), a.syncPauses(ctx), a.syncRoutes(ctx), a.pollDelay(p))
 		if slices.ContainsFunc(a.routes.held, func(b string) bool { return !a.mayLeadTo(b) }) {
 			again = 0 // its end waited for the routes
 		}
@@ -411,7 +411,7 @@ func (a *Agent) pass(ctx context.Context) time.Duration {
 		a.noteHolds()
 		a.noteDown(p)
 	}
-	again = min(again, a.tendIsolated(ctx, p))
+	again = min(again, a.syncIsolated(ctx, p))
 	if ctx.Err() != nil {
 		return time.Hour // what was cut short proves nothing
 	}

@@ -125,9 +125,9 @@ func (a *Agent) flapping(now time.Time) map[string]map[string]bool {
 	return out
 }
 
-// tendFlaps logs who begins to be kept out and who no longer is, and gives the
+// syncFlaps logs who begins to be kept out and who no longer is, and gives the
 // time until the next is let in.
-func (a *Agent) tendFlaps(now time.Time) time.Duration {
+func (a *Agent) syncFlaps(now time.Time) time.Duration {
 	again := time.Hour
 	for _, svc := range a.set.Services {
 		d := a.set.Damping[svc.Backend]

@@ -154,10 +154,10 @@ func (a *Agent) goodContent() []byte {
 	return content
 }
 
-// tendIsolated looks whether what was asked for has become valid by itself,
+// syncIsolated looks whether what was asked for has become valid by itself,
 // and gives the time until it is to be called again. New settings are tried at
 // once.
-func (a *Agent) tendIsolated(ctx context.Context, p plan.Plan) time.Duration {
+func (a *Agent) syncIsolated(ctx context.Context, p plan.Plan) time.Duration {
 	k := &a.isolated
 	file, ok := a.file.(prober)
 	if len(k.left) == 0 || !ok {

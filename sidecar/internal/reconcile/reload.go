@@ -126,9 +126,9 @@ type oldWorkerLimits struct {
 	memory int64 // in bytes
 }
 
-// tendReload starts a reload if one is due, and gives the time until it is to be
+// syncReload starts a reload if one is due, and gives the time until it is to be
 // called again.
-func (a *Agent) tendReload(ctx context.Context, p plan.Plan) time.Duration {
+func (a *Agent) syncReload(ctx context.Context, p plan.Plan) time.Duration {
 	r := &a.reloads
 	if p.Reload == plan.NoReload {
 		r.reason, r.held, r.model, r.newer, r.isLooked = plan.NoReload, "", nil, nil, false

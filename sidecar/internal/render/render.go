@@ -38,13 +38,21 @@ type Renderer struct {
 
 	listeners []Listener // see Listeners
 
-	last atomic.Pointer[rendered]
+	last  atomic.Pointer[rendered]
+	lines atomic.Pointer[map[string]serverLines] // by backend, of the last content; a map is not changed
 }
 
 // rendered is a content that was made from a model of the file.
 type rendered struct {
 	backends []plan.FileBackend
 	content  []byte
+}
+
+// serverLines is the servers of one backend as they stand in the file, each on a line.
+type serverLines struct {
+	of      plan.FileBackend
+	options string
+	text    string
 }
 
 // New parses the template, which name is the path of, for errors. It also
@@ -81,10 +89,12 @@ func New(name, text string, settings Settings) (*Renderer, error) {
 // copied returns a Renderer of the same settings, of which what needs no check may be
 // changed.
 func (r *Renderer) copied() *Renderer {
-	return &Renderer{
+	out := &Renderer{
 		tmpl: r.tmpl, text: r.text, settings: r.settings, kept: r.kept,
 		marker: r.marker, operator: r.operator, apart: r.apart, listeners: r.listeners,
 	}
+	out.lines.Store(r.lines.Load())
+	return out
 }
 
 // WithRoutes returns a Renderer of the same settings with other tables of the frontends, by
@@ -185,7 +195,20 @@ func (v view) Service(name string) (serviceView, error) {
 
 type serviceView struct {
 	Service
-	Servers []string // whole lines
+	// ServerLines is what Servers gives, each on a line of the file: for very many servers
+	// a template takes long to print each by itself.
+	ServerLines string
+
+	servers []plan.FileServer
+}
+
+// Servers are whole lines.
+func (s serviceView) Servers() (lines []string) {
+	options := s.Options()
+	for _, f := range s.servers {
+		lines = append(lines, serverLine(f, options))
+	}
+	return lines
 }
 
 // Render returns the file for the servers. A service that backends has nothing
@@ -209,17 +232,29 @@ func (r *Renderer) render(backends []plan.FileBackend) ([]byte, error) {
 		byName[b.Backend] = b
 	}
 	v := view{Settings: r.settings, Rotation: rotationLine(byName)}
-	for _, s := range r.settings.Services {
-		sv := serviceView{Service: s}
-		for _, f := range byName[s.Backend].Servers {
-			sv.Servers = append(sv.Servers, serverLine(f, s.Options()))
-		}
-		v.Services = append(v.Services, sv)
+	var before map[string]serverLines
+	if last := r.lines.Load(); last != nil {
+		before = *last
 	}
+	lines := make(map[string]serverLines, len(r.settings.Services))
+	v.Services = make([]serviceView, 0, len(r.settings.Services))
+	for _, s := range r.settings.Services {
+		b, options := byName[s.Backend], s.Options()
+		l, has := before[s.Backend]
+		if !has || l.options != options || !l.of.Equal(b) {
+			l = serverLines{b, options, serverText(b.Servers, options)}
+		}
+		lines[s.Backend] = l
+		v.Services = append(v.Services, serviceView{Service: s, ServerLines: l.text, servers: b.Servers})
+	}
+	r.lines.Store(&lines)
 	for _, f := range r.settings.Frontends {
 		v.Frontends = append(v.Frontends, f.view(r.settings.MapPath))
 	}
 	var out bytes.Buffer
+	if last := r.last.Load(); last != nil {
+		out.Grow(len(last.content) + bytes.MinRead)
+	}
 	// A global section of its own, so that an operator's template need not
 	// know of it: HAProxy merges them.
 	fmt.Fprintf(&out, "%s\nglobal\n    setenv %s %s\n%s%s\n", Header, plan.MarkerVariable, r.marker, r.settings.owner(), r.settings.localPeer())
@@ -260,8 +295,18 @@ func rotationLine(backends map[string]plan.FileBackend) string {
 	return serverLine(b.Servers[0], "")
 }
 
-func serverLine(f plan.FileServer, options string) string {
-	b := make([]byte, 0, 64+len(f.Name)+len(options)) // a file may have tens of thousands
+// serverText is the servers as they stand in the file, each after the end of a line.
+func serverText(servers []plan.FileServer, options string) string {
+	b := make([]byte, 0, len(servers)*(64+len(options))) // a file may have tens of thousands
+	for _, f := range servers {
+		b = appendServer(append(b, "\n    "...), f, options)
+	}
+	return string(b)
+}
+
+func serverLine(f plan.FileServer, options string) string { return string(appendServer(nil, f, options)) }
+
+func appendServer(b []byte, f plan.FileServer, options string) []byte {
 	b = f.Addr.AppendTo(append(append(append(b, "server "...), f.Name...), ' '))
 	if options != "" {
 		b = append(append(b, ' '), options...)
@@ -280,5 +325,5 @@ func serverLine(f plan.FileServer, options string) string {
 	if f.Disabled {
 		b = append(b, " disabled"...)
 	}
-	return string(b)
+	return b
 }

@@ -3,6 +3,7 @@ package render_test
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"testing"
 
 	"github.com/pointsman/pointsman/sidecar/internal/plan"
@@ -34,6 +35,40 @@ func BenchmarkRender(b *testing.B) {
 				}
 			}
 		})
+	}
+}
+
+// BenchmarkRender_OneOf1000Services renders haproxy.cfg after a change of one service.
+func BenchmarkRender_OneOf1000Services(b *testing.B) {
+	s := settings()
+	one := s.Services[0]
+	one.Bind, s.Services = nil, nil
+	var models [2][]plan.FileBackend
+	for i := range 1000 {
+		svc := one
+		svc.Name = fmt.Sprintf("svc-%d", i)
+		svc.Backend = svc.Name
+		s.Services = append(s.Services, svc)
+		var servers []plan.FileServer
+		for k := range 10 {
+			servers = append(servers, plan.FileServer{
+				Name: fmt.Sprintf("svc-%d-%d", i, k), Weight: 1,
+				Addr: netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, byte(i >> 8), byte(i), byte(k)}), 4000),
+			})
+		}
+		models[0] = append(models[0], plan.FileBackend{Service: svc.Name, Backend: svc.Backend, Known: true, Servers: servers})
+	}
+	models[1] = slices.Clone(models[0])
+	models[1][500].Servers = models[0][500].Servers[1:]
+	r, err := render.New("haproxy.cfg.tmpl", templates.HAProxy, s)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.ReportAllocs()
+	for i := 0; b.Loop(); i++ {
+		if _, err := r.Render(models[i%2]); err != nil {
+			b.Fatal(err)
+		}
 	}
 }
 
