@@ -127,19 +127,23 @@ func (a *Agent) anticipate(ctx context.Context, snap catalog.Snapshot, changed [
 	now := time.Now()
 	a.recall(&o, now)
 	var steps []plan.Step
+	var decisions []made
 	for _, s := range changed {
 		if a.decided.settled(s.Backend, o) == nil {
 			continue
 		}
 		want := snap.Service(s.Backend)
-		certain, made := plan.Certain(s, o, want)
-		if made != nil {
-			a.recordDecided(s, o, want, made)
+		certain, decision := plan.Certain(s, o, want)
+		if decision != nil {
+			decisions = append(decisions, made{s, o, want, decision})
 		}
 		steps = append(steps, a.turns.due(certain)...)
 	}
 	if len(steps) > 0 {
 		a.apply(ctx, steps)
+	}
+	for _, d := range decisions {
+		a.recordDecided(d.service, d.observed, d.want, d.made)
 	}
 }
 
@@ -354,8 +358,9 @@ func (a *Agent) caps(ctx context.Context) plan.Capabilities {
 }
 
 func (a *Agent) apply(ctx context.Context, steps []plan.Step) {
+	errs := a.haproxy.Apply(ctx, steps)
 	services := a.serviceNames()
-	for i, err := range a.haproxy.Apply(ctx, steps) {
+	for i, err := range errs {
 		s := steps[i]
 		a.known.touch(s.Backend)
 		a.moves.note(s, a.known.observed.PID)

@@ -74,6 +74,9 @@ func (k *flapKeeper) observe(now time.Time, svc plan.Service, d Damping, instanc
 		}
 	}
 	k.services[svc.Backend], k.hot[svc.Backend] = is, hot
+	if len(hot) == 0 {
+		delete(k.hot, svc.Backend)
+	}
 }
 
 // until is when an instance is let in; zero if nothing keeps it out.
@@ -111,15 +114,15 @@ func (a *Agent) observeFlaps(svc plan.Service, want catalog.Service) {
 // flapping is who is to be kept out now, by backend and server.
 func (a *Agent) flapping(now time.Time) map[string]map[string]bool {
 	out := map[string]map[string]bool{}
-	for _, svc := range a.set.Services {
-		for _, f := range a.flaps.hot[svc.Backend] {
-			if f.until(now, a.set.Damping[svc.Backend]).IsZero() {
+	for backend, hot := range a.flaps.hot {
+		for _, f := range hot {
+			if f.until(now, a.set.Damping[backend]).IsZero() {
 				continue
 			}
-			if out[svc.Backend] == nil {
-				out[svc.Backend] = map[string]bool{}
+			if out[backend] == nil {
+				out[backend] = map[string]bool{}
 			}
-			out[svc.Backend][f.server] = true
+			out[backend][f.server] = true
 		}
 	}
 	return out
@@ -172,7 +175,10 @@ func (k *flapKeeper) keep(services []plan.Service) {
 	kept := newFlapKeeper()
 	for _, s := range services {
 		if is, known := k.services[s.Backend]; known {
-			kept.services[s.Backend], kept.hot[s.Backend], kept.told[s.Backend] = is, k.hot[s.Backend], k.told[s.Backend]
+			kept.services[s.Backend], kept.told[s.Backend] = is, k.told[s.Backend]
+		}
+		if hot := k.hot[s.Backend]; len(hot) > 0 {
+			kept.hot[s.Backend] = hot
 		}
 	}
 	*k = kept

@@ -199,16 +199,29 @@ func (o *Overlay) Health(backend string) catalog.SourceHealth {
 func (o *Overlay) Answers(each func(backend string, changed time.Time)) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	answered := 0
 	o.source.Answers(func(backend string, changed time.Time) {
-		if o.changed[backend].IsZero() {
-			each(backend, changed)
+		at, is := o.changed[backend]
+		if is {
+			answered++
 		}
+		each(backend, later(at, changed))
 	})
-	for backend, changed := range o.changed {
-		if !changed.IsZero() || o.previews && o.backends[backend].PreviewOf != "" {
-			each(backend, o.health(backend).Changed)
+	if answered == len(o.changed) { // as nearly always: asking for each takes long
+		return
+	}
+	for backend, changed := range o.changed { // previews, and what has no answer yet
+		if now := o.health(backend).Changed; now.Equal(changed) && !now.IsZero() || o.backends[backend].PreviewOf != "" {
+			each(backend, now)
 		}
 	}
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
 }
 
 func (o *Overlay) health(backend string) catalog.SourceHealth {
@@ -217,9 +230,7 @@ func (o *Overlay) health(backend string) catalog.SourceHealth {
 		of = b.PreviewOf
 	}
 	h := o.source.Health(of)
-	if at := o.changed[backend]; at.After(h.Changed) {
-		h.Changed = at
-	}
+	h.Changed = later(o.changed[backend], h.Changed)
 	return h
 }
 
