@@ -59,6 +59,7 @@ func (s *Source) merge(service Service) {
 	}
 	health.Changed = time.Now()
 	s.health[service.Backend] = health
+	s.changes.Note(service.Backend)
 	notify(s.changed)
 }
 

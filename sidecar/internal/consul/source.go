@@ -34,6 +34,7 @@ type Source struct {
 	merged    map[string][]merged // by backend, of services in several datacenters; sorted
 	merges    uint64
 	health    map[string]catalog.SourceHealth // by backend
+	changes   catalog.Changes                 // of Health.Changed
 	snapshot  catalog.Snapshot
 }
 
@@ -79,13 +80,12 @@ func (s *Source) Health(backend string) catalog.SourceHealth {
 	return s.health[backend]
 }
 
-// Answers calls a function with the time of Health.Changed of each backend.
-func (s *Source) Answers(each func(backend string, changed time.Time)) {
+// News calls a function with each backend of which Health.Changed is another since the call
+// that returned seen, and returns what is to be given next time. 0 is all that have changed.
+func (s *Source) News(seen uint64, each func(backend string, changed time.Time)) uint64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for backend, h := range s.health {
-		each(backend, h.Changed)
-	}
+	return s.changes.Since(seen, func(backend string) { each(backend, s.health[backend].Changed) })
 }
 
 // OldestHealth tells how the queries about one service of Consul's go: of its
@@ -220,6 +220,7 @@ func (s *Source) forget(wanted map[origin]Service) {
 	for name := range s.health {
 		if _, ok := s.services[name]; !ok {
 			delete(s.health, name)
+			s.changes.Forget(name)
 			delete(s.merged, name)
 		}
 	}

@@ -44,16 +44,16 @@ func (a *Agent) noteBehind(snap catalog.Snapshot, p plan.Plan) (b BehindState) {
 			is.waits(&b, w.Backend, cmp.Or(w.Server, w.Instance), was, a.known.seen[w.Backend])
 		}
 	}
-	for _, s := range a.set.Services {
-		planned, changed := a.known.seen[s.Backend], a.catalog.Health(s.Backend).Changed
-		if changed.Equal(planned) || !snap.Service(s.Backend).Known {
+	for backend, changed := range a.unplanned() {
+		planned := a.known.seen[backend]
+		if !snap.Service(backend).Known {
 			continue
 		}
-		n, known := was.news[s.Backend]
+		n, known := was.news[backend]
 		if !known || !n.planned.Equal(planned) {
 			n = unplanned{planned, changed}
 		}
-		is.news[s.Backend] = n
+		is.news[backend] = n
 		b.add(n.since)
 	}
 	isLate := b.isLate(now)

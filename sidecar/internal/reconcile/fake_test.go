@@ -179,6 +179,7 @@ type fakeCatalog struct {
 	mu      sync.Mutex
 	snap    catalog.Snapshot
 	health  map[string]catalog.SourceHealth
+	changes catalog.Changes
 	changed chan struct{}
 
 	afterSnapshot func() // once, when a caller has asked
@@ -207,12 +208,10 @@ func (c *fakeCatalog) Health(service string) catalog.SourceHealth {
 	return c.health[service]
 }
 
-func (c *fakeCatalog) Answers(each func(service string, changed time.Time)) {
+func (c *fakeCatalog) News(seen uint64, each func(service string, changed time.Time)) uint64 {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for service, h := range c.health {
-		each(service, h.Changed)
-	}
+	return c.changes.Since(seen, func(service string) { each(service, c.health[service].Changed) })
 }
 
 // fails is that Consul is away.
@@ -243,6 +242,7 @@ func (c *fakeCatalog) answers(all ...catalog.Service) {
 		s.Index = c.snap.Service(s.Name).Index + 1
 		c.snap = c.snap.With(s)
 		c.health[s.Name] = catalog.SourceHealth{Answered: time.Now(), Changed: time.Now()}
+		c.changes.Note(s.Name)
 	}
 	select {
 	case c.changed <- struct{}{}:

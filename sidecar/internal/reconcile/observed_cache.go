@@ -15,9 +15,11 @@ import (
 // however many there are.
 type observedCache struct {
 	observed plan.Observed
-	stale    map[string]bool // backends to read; nil: all of them
-	fresh    map[string]bool // backends of which something is new since they were last planned
-	seen     map[string]time.Time
+	stale    map[string]bool                     // backends to read; nil: all of them
+	fresh    map[string]bool                     // backends of which something is new since they were last planned
+	seen     map[string]time.Time                // by backend, when the answer that was taken had changed
+	unseen   map[string]time.Time                // by backend, when an answer that was not taken yet did
+	newsRead uint64                              // see Catalog.News
 	left     map[string][]plan.FileServer        // by backend, when nothing was left to do
 	refuses  map[string]bool                     // backends that refuse `add server`
 	adds     map[string]bool                     // backends that have taken it
@@ -38,7 +40,7 @@ type observedCache struct {
 }
 
 func newObservedCache() observedCache {
-	return observedCache{fresh: map[string]bool{}, touched: map[string]uint64{}, seen: map[string]time.Time{}, left: map[string][]plan.FileServer{}, refuses: map[string]bool{}, adds: map[string]bool{}, static: map[string]bool{}, whole: map[string]refusal{}, standings: map[string]map[string]standing{}}
+	return observedCache{fresh: map[string]bool{}, touched: map[string]uint64{}, seen: map[string]time.Time{}, unseen: map[string]time.Time{}, left: map[string][]plan.FileServer{}, refuses: map[string]bool{}, adds: map[string]bool{}, static: map[string]bool{}, whole: map[string]refusal{}, standings: map[string]map[string]standing{}}
 }
 
 // forget makes the next pass read everything.
@@ -53,6 +55,7 @@ func (k *observedCache) keep(backends []string) {
 	for _, b := range backends {
 		listed[b] = true
 	}
+	k.newsRead, k.unseen = 0, map[string]time.Time{}
 	maps.DeleteFunc(k.seen, func(b string, _ time.Time) bool { return !listed[b] })
 	maps.DeleteFunc(k.touched, func(b string, _ uint64) bool { return !listed[b] })
 	maps.DeleteFunc(k.left, func(b string, _ []plan.FileServer) bool { return !listed[b] })
@@ -75,14 +78,17 @@ func (k *observedCache) touch(backend string) {
 // news returns the backends whose service has another answer than it had, with the time of
 // that.
 func (k *observedCache) news(services []plan.Service, c Catalog) map[string]time.Time {
-	all, out := map[string]time.Time{}, map[string]time.Time{}
-	c.Answers(func(backend string, changed time.Time) {
-		if !changed.Equal(k.seen[backend]) {
-			all[backend] = changed
+	k.newsRead = c.News(k.newsRead, func(backend string, changed time.Time) {
+		if k.unseen[backend] = changed; changed.Equal(k.seen[backend]) {
+			delete(k.unseen, backend)
 		}
 	})
+	out := map[string]time.Time{}
 	for i := range services {
-		if at, is := all[services[i].Backend]; is {
+		if len(k.unseen) == 0 {
+			break
+		}
+		if at, is := k.unseen[services[i].Backend]; is {
 			out[services[i].Backend] = at
 		}
 	}
@@ -98,6 +104,7 @@ func (k *observedCache) changed(services []plan.Service, news map[string]time.Ti
 		backend := services[i].Backend
 		if at, is := news[backend]; is {
 			k.seen[backend] = at
+			delete(k.unseen, backend)
 			k.touch(backend)
 			k.fresh[backend] = true
 			changed = append(changed, services[i])

@@ -14,8 +14,9 @@ type Catalog interface {
 	Snapshot() catalog.Snapshot
 	// Health tells how the queries of one service go.
 	Health(service string) catalog.SourceHealth
-	// Answers calls a function with the time of Health.Changed of each service.
-	Answers(each func(service string, changed time.Time))
+	// News calls a function with each service of which Health.Changed is another since the
+	// call that returned seen, and returns what is to be given next time. 0 is all.
+	News(seen uint64, each func(service string, changed time.Time)) uint64
 	// Changed gets a value after Snapshot has changed; one value may stand for
 	// several changes. It is the same channel on every call, with room for one.
 	Changed() <-chan struct{}

@@ -304,7 +304,9 @@ func serverText(servers []plan.FileServer, options string) string {
 	return string(b)
 }
 
-func serverLine(f plan.FileServer, options string) string { return string(appendServer(nil, f, options)) }
+func serverLine(f plan.FileServer, options string) string {
+	return string(appendServer(nil, f, options))
+}
 
 func appendServer(b []byte, f plan.FileServer, options string) []byte {
 	b = f.Addr.AppendTo(append(append(append(b, "server "...), f.Name...), ' '))

@@ -22,7 +22,7 @@ const patience = 30 * time.Second
 type Source interface {
 	Snapshot() catalog.Snapshot
 	Health(backend string) catalog.SourceHealth
-	Answers(each func(backend string, changed time.Time))
+	News(seen uint64, each func(backend string, changed time.Time)) uint64
 	Changed() <-chan struct{}
 	Wake() // gives Changed a value
 }
@@ -59,6 +59,8 @@ type Overlay struct {
 	entries  map[string]consul.Entry // by key, as last read
 	known    map[string]document     // by service
 	changed  map[string]time.Time    // by backend, when its document last did
+	changes  catalog.Changes         // of the documents and of the source
+	seen     uint64                  // what was last read of the source's
 	read     bool                    // the documents, or it was given up
 	without  bool                    // it was given up, and they have not been read since
 	since    time.Time               // since when they cannot be read though instances can
@@ -100,6 +102,11 @@ func (o *Overlay) SetBackends(backends []Backend) {
 	o.previews = slices.ContainsFunc(backends, func(b Backend) bool { return b.PreviewOf != "" })
 	for _, b := range backends {
 		o.backends[b.Name], o.changed[b.Name] = b, was[b.Name]
+	}
+	for name := range was {
+		if _, is := o.backends[name]; !is {
+			o.changes.Forget(name)
+		}
 	}
 	o.learn()
 }
@@ -195,26 +202,25 @@ func (o *Overlay) Health(backend string) catalog.SourceHealth {
 	return o.health(backend)
 }
 
-// Answers calls a function with the time of Health.Changed of each backend.
-func (o *Overlay) Answers(each func(backend string, changed time.Time)) {
+// News is the source's, except that a document's change is one of the service, too.
+func (o *Overlay) News(seen uint64, each func(backend string, changed time.Time)) uint64 {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	answered := 0
-	o.source.Answers(func(backend string, changed time.Time) {
-		at, is := o.changed[backend]
-		if is {
-			answered++
+	o.seen = o.source.News(o.seen, func(backend string, _ time.Time) {
+		if _, is := o.backends[backend]; !is {
+			return // learn notes it, should it become one
 		}
-		each(backend, later(at, changed))
+		o.changes.Note(backend)
+		if !o.previews {
+			return
+		}
+		for name, b := range o.backends {
+			if b.PreviewOf == backend {
+				o.changes.Note(name)
+			}
+		}
 	})
-	if answered == len(o.changed) { // as nearly always: asking for each takes long
-		return
-	}
-	for backend, changed := range o.changed { // previews, and what has no answer yet
-		if now := o.health(backend).Changed; now.Equal(changed) && !now.IsZero() || o.backends[backend].PreviewOf != "" {
-			each(backend, now)
-		}
-	}
+	return o.changes.Since(seen, func(backend string) { each(backend, o.health(backend).Changed) })
 }
 
 func later(a, b time.Time) time.Time {
@@ -394,7 +400,8 @@ func (o *Overlay) learn() (isNew bool) {
 	now := time.Now()
 	for _, b := range o.backends {
 		if known[b.Service] != o.known[b.Service] || o.changed[b.Name].IsZero() {
-			o.changed[b.Name], isNew = now, true
+			o.noteChange(b.Name, now)
+			isNew = true
 		}
 	}
 	for service, d := range o.known {
@@ -464,6 +471,11 @@ func (o *Overlay) reveal() {
 	o.read = true
 	now := time.Now()
 	for name := range o.backends {
-		o.changed[name] = now
+		o.noteChange(name, now)
 	}
+}
+
+func (o *Overlay) noteChange(backend string, at time.Time) {
+	o.changed[backend] = at
+	o.changes.Note(backend)
 }

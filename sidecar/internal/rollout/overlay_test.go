@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -21,15 +22,25 @@ import (
 
 // fakeSource is a catalog that a test sets.
 type fakeSource struct {
-	snap  catalog.Snapshot
-	woken int
+	snap    catalog.Snapshot
+	at      map[string]time.Time // by backend, Health.Changed
+	changes catalog.Changes
+	woken   int
 }
 
-func (s *fakeSource) Snapshot() catalog.Snapshot         { return s.snap }
-func (s *fakeSource) Health(string) catalog.SourceHealth { return catalog.SourceHealth{} }
-func (s *fakeSource) Answers(func(string, time.Time))    {}
-func (s *fakeSource) Changed() <-chan struct{}           { return nil }
-func (s *fakeSource) Wake()                              { s.woken++ }
+func (s *fakeSource) Snapshot() catalog.Snapshot { return s.snap }
+func (s *fakeSource) Health(of string) catalog.SourceHealth {
+	return catalog.SourceHealth{Changed: s.at[of]}
+}
+func (s *fakeSource) News(seen uint64, each func(string, time.Time)) uint64 {
+	return s.changes.Since(seen, func(of string) { each(of, s.at[of]) })
+}
+func (s *fakeSource) answers(of string, at time.Time) {
+	s.at[of] = at
+	s.changes.Note(of)
+}
+func (s *fakeSource) Changed() <-chan struct{} { return nil }
+func (s *fakeSource) Wake()                    { s.woken++ }
 
 type overlayScene struct {
 	*testing.T
@@ -40,7 +51,7 @@ type overlayScene struct {
 }
 
 func newOverlayScene(t *testing.T) *overlayScene {
-	s := &overlayScene{T: t, source: &fakeSource{}}
+	s := &overlayScene{T: t, source: &fakeSource{at: map[string]time.Time{}}}
 	s.Overlay = NewOverlay(s.source, nil, []Backend{{Name: "api", Service: "api"}, {Name: "web", Service: "web"}}, hclog.New(&hclog.LoggerOptions{Output: &s.log}))
 	s.source.snap = catalog.NewSnapshot(
 		catalog.Service{Name: "api", Known: true, Instances: fleet(map[string]int{"1.0": 9, "1.1": 1})},
@@ -421,4 +432,44 @@ func TestOverlay_Preview_HasTheCanaryOnly(t *testing.T) {
 	if s.Snapshot().Service("web.preview").Known {
 		t.Error("the preview of a backend without an answer is known")
 	}
+}
+
+// A look sees the backends whose instances, document or settings have changed since the one
+// before, and a preview with its service.
+func TestNews_OfInstancesDocumentsAndSettings_EachOnce(t *testing.T) {
+	s := newOverlayScene(t)
+	backends := []Backend{{Name: "api", Service: "api"}, {Name: "api.preview", Service: "api", PreviewOf: "api"}, {Name: "web", Service: "web"}}
+	s.SetBackends(backends)
+	var seen uint64
+	want := func(what string, want ...string) {
+		t.Helper()
+		got := map[string]time.Time{}
+		seen = s.News(seen, func(backend string, changed time.Time) { got[backend] = changed })
+		if is := slices.Sorted(maps.Keys(got)); !slices.Equal(is, want) {
+			t.Errorf("%s: got %q, want %q", what, is, want)
+		}
+		for backend, changed := range got {
+			if at := s.Health(backend).Changed; changed.IsZero() || !changed.Equal(at) {
+				t.Errorf("%s: %s changed at %v, want %v", what, backend, changed, at)
+			}
+		}
+	}
+	want("at first", "api", "api.preview", "web")
+	want("nothing has changed")
+	s.take(nil, nil)
+	want("what Consul says can be used now", "api", "api.preview", "web")
+	later := time.Now().Add(time.Hour)
+	s.source.answers("api", later)
+	s.source.answers("other", later)
+	want("an answer about api", "api", "api.preview")
+	s.source.answers("web", later.Add(time.Second))
+	s.source.answers("api", later.Add(time.Second))
+	want("two answers", "api", "api.preview", "web")
+	s.take([]consul.Entry{{Key: Key("web"), Index: 7, Value: []byte(`{"schema": 1, "shares": {"1.0": 100}, "state": "paused"}`)}}, nil)
+	want("a document", "web")
+	s.SetBackends(append(backends, Backend{Name: "other", Service: "other"}))
+	want("other settings", "other")
+	s.SetBackends(backends[:1])
+	s.source.answers("web", later.Add(time.Minute))
+	want("of what is no backend any more")
 }

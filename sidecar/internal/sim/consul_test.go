@@ -214,6 +214,7 @@ type view struct {
 	s       *sidecar
 	snap    catalog.Snapshot
 	health  map[string]catalog.SourceHealth
+	changes catalog.Changes
 	epoch   map[string]int
 	fresh   map[string]bool // services with an answer that the loop has not seen
 	channel chan struct{}
@@ -264,21 +265,12 @@ func (v *view) Health(service string) catalog.SourceHealth {
 	return v.health[service]
 }
 
-// Answers tells when each service had another answer.
-func (v *view) Answers(each func(service string, changed time.Time)) {
+// News tells which services had another answer.
+func (v *view) News(seen uint64, each func(service string, changed time.Time)) uint64 {
 	if o := v.s.overlay; o != nil {
-		o.Answers(each)
-		return
+		return o.News(seen, each)
 	}
-	v.w.mu.Lock()
-	defer v.w.mu.Unlock()
-	v.answers(each)
-}
-
-func (v *view) answers(each func(service string, changed time.Time)) {
-	for service, h := range v.health {
-		each(service, h.Changed)
-	}
+	return source{v}.News(seen, each)
 }
 
 // Changed is the same channel each time.
@@ -304,6 +296,9 @@ func (v *view) take(a answer) {
 		}
 	}
 	v.health[a.Name], v.epoch[a.Name] = h, a.epoch
+	if news {
+		v.changes.Note(a.Name)
+	}
 	v.snap = v.snap.With(a.Service)
 	if news {
 		if v.w.Trace {

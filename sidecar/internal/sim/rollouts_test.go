@@ -82,10 +82,10 @@ func (s source) Health(backend string) catalog.SourceHealth {
 	return s.v.health[backend]
 }
 
-func (s source) Answers(each func(backend string, changed time.Time)) {
+func (s source) News(seen uint64, each func(backend string, changed time.Time)) uint64 {
 	s.v.w.mu.Lock()
 	defer s.v.w.mu.Unlock()
-	s.v.answers(each)
+	return s.v.changes.Since(seen, func(backend string) { each(backend, s.v.health[backend].Changed) })
 }
 
 func (s source) Changed() <-chan struct{} { return s.v.channel }
