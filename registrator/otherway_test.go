@@ -22,7 +22,7 @@ func TestHandshake_SidecarWithoutConsul_IsNotWaitedForToTheEnd(t *testing.T) {
 		l.with("lb0", lb0At, deaf.ServeHTTP)
 		const wait = registrator.DefaultLeaveWait
 		l.leavesWithin(t, 3*wait, 3*wait+registrator.AskWait, "lb0 waited")
-		if !strings.Contains(l.log.String(), "does not learn from Consul that the program leaves") {
+		if !strings.Contains(l.log.String(), "has not received the leaving mark from Consul") {
 			t.Errorf("log: want why, got\n%s", &l.log)
 		}
 	})

@@ -20,7 +20,7 @@ const (
 var (
 	errMoved = errors.New("sidecar moved")
 	errLate  = errors.New("no answer")
-	errStale = errors.New("it does not learn from Consul that the program leaves")
+	errStale = errors.New("it has not received the leaving mark from Consul")
 )
 
 // maxStale is how many waits a sidecar gets that answers and does not know of the

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Debian calls it with "remove" or "upgrade", rpm with the number of versions that
-# stay. HAProxy goes on with what it has, also after a restart.
+# stay. HAProxy keeps its servers, also after a restart.
 set -e
 case "$1" in
 remove | 0) ;;
@@ -36,7 +36,7 @@ if command -v haproxy >/dev/null && ! alone; then
 	} >"/etc/systemd/system/$dropin"
 	cat >&2 <<END
 pointsman: WARNING: HAProxy's own configuration is not valid without $ours.
-pointsman: HAProxy goes on loading that file, with the servers as they are now, by
+pointsman: HAProxy still loads that file, with its current servers, by
 pointsman: /etc/systemd/system/$dropin.
 pointsman: Take the backends out of HAProxy's configuration, then remove both files.
 END

@@ -176,7 +176,7 @@ func TestDiscoverAndTargetExcludeEachOther(t *testing.T) {
 		want string
 	}{
 		{[]string{"--discover", "lb", "--target", "http://lb0/"}, `--discover (CLIENT_DISCOVER): "lb": cannot be used together with --target`},
-		{[]string{"--target", "http://lb0/", "--path", "/slow"}, `--path (CLIENT_PATH): "/slow": means something with --discover only`},
+		{[]string{"--target", "http://lb0/", "--path", "/slow"}, `--path (CLIENT_PATH): "/slow": requires --discover`},
 		{[]string{"--discover", "lb", "--path", "slow"}, `--path (CLIENT_PATH): "slow"`},
 		{[]string{"--discover", "lb", "--discover-wait", "0s"}, `--discover-wait (CLIENT_DISCOVER_WAIT): 0s`},
 	} {

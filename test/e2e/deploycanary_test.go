@@ -399,7 +399,7 @@ func TestDeployCanary_Interrupted_TakenUpByTheNextRun(t *testing.T) {
 	c.mustRun(map[string]int{"1.0": 2, "1.1": 2})
 	c.untilShare(60) // without it
 	code, out := c.deploy("1.1", args...)
-	if code != 0 || !strings.Contains(out, "going on with the rollout of 1.1: ") || !strings.Contains(out, "shop 1.1: 0 to start, 2 old to stop") {
+	if code != 0 || !strings.Contains(out, "continuing the rollout of 1.1: ") || !strings.Contains(out, "shop 1.1: 0 to start, 2 old to stop") {
 		t.Errorf("taken up: %d, %s", code, out)
 	}
 	c.mustRun(map[string]int{"1.1": 2})

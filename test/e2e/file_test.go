@@ -90,7 +90,7 @@ func TestFile_EditedByHand_PutBackLoggedAndCounted(t *testing.T) {
 	w.must(err)
 	w.must(os.WriteFile(w.lb.Config(), append(before, "# by hand\n"...), 0o644))
 	w.must(w.lb.Reread()) // it compares the file, as every reconcile_interval
-	w.logged("[WARN]", "haproxy.cfg was changed by someone else, put back", w.lb.Config())
+	w.logged("[WARN]", "haproxy.cfg drift corrected", w.lb.Config())
 	if now, err := os.ReadFile(w.lb.Config()); err != nil || string(now) != string(before) {
 		t.Errorf("haproxy.cfg (%v):\n%s", err, now)
 	}

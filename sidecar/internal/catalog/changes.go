@@ -2,7 +2,7 @@ package catalog
 
 import "slices"
 
-// Changes is the order in which the answers about backends changed, so that whoever looks
+// Changes is the order in which the answers about backends changed, so that one who looks
 // again and again finds what is new without a look at all. The zero Changes has none. It is
 // not safe for concurrent use.
 type Changes struct {

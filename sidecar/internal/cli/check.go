@@ -20,8 +20,8 @@ func checkCommand(env Env) *cobra.Command {
 from the template, that Consul answers for every service, and that HAProxy's
 sockets work. A haproxy.cfg or a running HAProxy that serves what Pointsman
 did not write is refused, with the frontends and backends that would go away;
---adopt accepts that. With --offline neither Consul nor HAProxy need run, and
-haproxy.cfg need not be writable: CI can check settings and template with it.
+--adopt accepts that. With --offline Consul and HAProxy do not have to run, and
+haproxy.cfg does not have to be writable: use it in CI to check settings and template.
 Changes nothing. Exit codes: 0 all checks passed, 1 a check failed,
 2 invalid settings.`,
 		Args: cobra.NoArgs,
@@ -46,7 +46,7 @@ Changes nothing. Exit codes: 0 all checks passed, 1 a check failed,
 		},
 	}
 	adoptFlag(cmd, &adopt)
-	cmd.Flags().BoolVar(&offline, "offline", false, "ask neither Consul nor HAProxy: settings, template and the file that they make")
+	cmd.Flags().BoolVar(&offline, "offline", false, "check only settings, template and the rendered file, without Consul and a running HAProxy")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON, with all effective settings and masked secrets")
 	return cmd
 }

@@ -44,7 +44,7 @@ aborted: its instances are stopped again, the old ones have all traffic.
 
 With --blue-green the new instances start without traffic, and can be looked at (setting
 preview of a service). Then one change gives them all traffic on all load balancers.
-The old instances run on for --keep: pointsman rollout undo gives them the traffic again,
+The old instances keep running for --keep: pointsman rollout undo gives them the traffic again,
 rollout abort also has the new ones stopped.
 
 A lock in Consul keeps two deployments of a service apart. What happens is recorded

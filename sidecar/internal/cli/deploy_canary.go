@@ -36,12 +36,12 @@ func (o *canaryOptions) isShared() bool { return len(o.steps) > 0 || o.blueGreen
 func (o *canaryOptions) flags(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.IntSliceVar(&o.steps, "canary", nil, "shares of the new version in percent, ascending, the last 100, such as 5,25,50,100; old instances are stopped after the last (default: all traffic as soon as it is live)")
-	f.DurationVar(&o.interval, "interval", time.Minute, "with --canary: how long a step lasts, at least; 1s to 168h")
+	f.DurationVar(&o.interval, "interval", time.Minute, "with --canary: shortest duration of a step, 1s to 168h")
 	f.BoolVar(&o.isCompared, "analysis", true, "with --canary: compare the new version with the old one by HAProxy's counters, and abort it where it is worse; =false: a step ends with its interval")
 	f.BoolVar(&o.blueGreen, "blue-green", false, "start the new instances without traffic, then switch all traffic to them by one change; old instances are stopped after --keep")
 	f.DurationVar(&o.keep, "keep", 10*time.Minute, "with --blue-green: how long the old instances run after the switch, to go back to by pointsman rollout undo")
-	f.DurationVar(&o.preview, "preview", 0, "with --blue-green: how long pointsman rollout promote is waited for, which switches; 0s: switch as soon as the new instances have been ready for --min-healthy")
-	f.DurationVar(&o.pauseTimeout, "pause-timeout", 30*time.Minute, "with --canary: how long a paused rollout is waited for, to be resumed, promoted or aborted")
+	f.DurationVar(&o.preview, "preview", 0, "with --blue-green: longest wait for pointsman rollout promote, which switches all traffic; 0s switches as soon as the new instances have been ready for --min-healthy")
+	f.DurationVar(&o.pauseTimeout, "pause-timeout", 30*time.Minute, "with --canary: longest wait until a paused rollout is resumed, promoted or aborted")
 }
 
 // check names all that is wrong.
@@ -196,7 +196,7 @@ func (c *canaryRollout) differs(d *rollout.Document) error {
 	if len(give) == 0 {
 		return nil
 	}
-	return fmt.Errorf("it is %s with %s: give %s to go on, or abort it first", d.State, strings.Join(has, ", "), strings.Join(give, " "))
+	return fmt.Errorf("it is %s with %s: give %s to continue, or abort it first", d.State, strings.Join(has, ", "), strings.Join(give, " "))
 }
 
 // isWalking reports whether a rollout is on its steps.
@@ -334,7 +334,7 @@ func mayDeploy(ctx context.Context, cfg config.Config, o *deployOptions, screen 
 	switch {
 	case isShared && (!isWalking(d) || d.Canary == o.version):
 	case isWalking(d):
-		return failure(fmt.Errorf("deploy %s: %w; `pointsman deploy --canary` goes on with that of its version", catalog.Printable(o.service), underWay(d)))
+		return failure(fmt.Errorf("deploy %s: %w; `pointsman deploy --canary` continues the rollout of the same version", catalog.Printable(o.service), underWay(d)))
 	case isListed && share == 0:
 		return failure(fmt.Errorf("deploy %s: its rollout gives %s no share of the traffic (%s: %s, by %s at %s), so new instances would not become live: give --canary 5,25,50,100 or --blue-green, or run `pointsman rollout end %s` first%s",
 			catalog.Printable(o.service), catalog.Printable(o.version), d.State, d.SharesText(), catalog.Printable(d.ModifiedBy), d.ModifiedAt.Format(time.RFC3339), catalog.Printable(o.service), beforeEnd(d)))

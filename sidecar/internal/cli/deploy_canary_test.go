@@ -62,11 +62,11 @@ func TestCanaryRollout_Prepare_TakesUpOrBeginsOrSaysWhyNot(t *testing.T) {
 		{"another's, aborted: it stays without traffic", did(walking("1.0.5").Abort(ann, "")), deploy.Prepared, map[string]int{"1.0": 100, "1.1": 0, "1.0.5": 0}, "", false},
 		{"the one before, promoted", before, deploy.Prepared, map[string]int{"0.9": 0, "1.0": 100, "1.1": 0}, "", false},
 		{"a share by hand", set(map[string]int{"1.0": 80, "1.1": 20}), "", nil, "1.1 has a share of 20% by ann@ops1", false},
-		{"other steps", did(none().Start(ann, "1.0", "1.1", []int{10, 100}, time.Minute, "")), "", nil, "it is running with the steps 10,100: give --canary 10,100 to go on, or abort it first", false},
-		{"another interval", did(none().Start(ann, "1.0", "1.1", []int{5, 50, 100}, time.Hour, "")), "", nil, "it is running with the interval 1h0m0s: give --interval 1h0m0s to go on", false},
+		{"other steps", did(none().Start(ann, "1.0", "1.1", []int{10, 100}, time.Minute, "")), "", nil, "it is running with the steps 10,100: give --canary 10,100 to continue, or abort it first", false},
+		{"another interval", did(none().Start(ann, "1.0", "1.1", []int{5, 50, 100}, time.Hour, "")), "", nil, "it is running with the interval 1h0m0s: give --interval 1h0m0s to continue", false},
 		{
 			"without the comparison, and more", did(none().Start(ann, "1.0", "1.1", []int{5, 100}, time.Hour, rollout.AnalysisOff)), "", nil,
-			"it is running with the steps 5,100, the interval 1h0m0s, analysis=false: give --canary 5,100 --interval 1h0m0s --analysis=false to go on", false,
+			"it is running with the steps 5,100, the interval 1h0m0s, analysis=false: give --canary 5,100 --interval 1h0m0s --analysis=false to continue", false,
 		},
 		{"too many versions", set(tooMany), "", nil, "17 versions would have a share, want at most 16: `pointsman rollout end api` forgets them, after `pointsman rollout abort`", false},
 	} {

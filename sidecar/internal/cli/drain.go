@@ -27,9 +27,9 @@ func drainCommand(env Env) *cobra.Command {
 		Long: `Keep a server in drain on this load balancer: it finishes what it has and gets no
 new sessions, until "ready". The running sidecar keeps it in drain across its own
 restarts and HAProxy's. Name the server as HAProxy has it, or by its instance's
-Consul ID. It waits while the service would be left with fewer servers than
-min_servers, and at least one. Without a name, the servers are listed that are
-kept in drain.
+Consul ID. The drain waits while it would leave the service with fewer than
+min_servers servers, or with none. Without a name, the servers are listed that
+are kept in drain.
 
 With --wait the command returns when the server has no session left, in old workers
 too. Without it, and with --wait 0s, it returns once the sidecar has the drain on disk

@@ -45,7 +45,7 @@ backend. With --follow new events are printed until Ctrl-C.`,
 			})
 		},
 	}
-	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "go on with new events")
+	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "print new events as they happen, until Ctrl-C")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print each event as a line of JSON")
 	cmd.Flags().IntVar(&limit, "limit", 50, "most events to begin with")
 	return cmd

@@ -34,9 +34,9 @@ func explainServerCommand(env Env, use string) *cobra.Command {
 		Short: "Show why a server gets no traffic",
 		Long: `Ask the running sidecar about one instance, by its ID in Consul, the name of its
 server in HAProxy or its address, with or without its port: whether it takes traffic,
-if not why, what it waits for, and what happened to it last. SERVICE/ or BACKEND/
-before it tells one from those of others. Exits with 1 if it is not known here, or
-several are meant, which are listed.`,
+if not why, what it waits for, and what happened to it last. Put SERVICE/ or BACKEND/
+before the name if several services have it. Exits with 1 if the name is unknown here,
+or ambiguous; then the candidates are listed.`,
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: completeServers(env),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -71,7 +71,7 @@ func explain(w io.Writer, s *reconcile.State, events []event.Event, counted coun
 	for _, m := range servers {
 		// A service may have several backends, with the same instance in each.
 		if first := servers[0].instance; m.instance.ID != first.ID || m.instance.Node != first.Node || first.ID == "" && m.instance != first {
-			return fmt.Errorf("explain %s: several servers are meant, name one of them:%s", catalog.Printable(name), listMeant(servers))
+			return fmt.Errorf("explain %s: ambiguous, name one of:%s", catalog.Printable(name), listMeant(servers))
 		}
 	}
 	t := table(w)

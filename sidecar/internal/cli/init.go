@@ -339,8 +339,8 @@ func (s initService) text(line func(string, ...any)) {
 		line("    check: {path: %s}", strconv.Quote(s.path))
 		return
 	case s.isHTTP:
-		line("    # HAProxy's own check of each server. Consul's is by HTTP, at a path that Consul does")
-		line("    # not tell yet: is it this one?")
+		line("    # HAProxy's own check of each server. Consul's check is by HTTP; its")
+		line("    # path is unknown until it has run once. Check this path:")
 		line("    check: {path: /healthz}")
 		return
 	}

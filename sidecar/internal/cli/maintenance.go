@@ -88,7 +88,7 @@ type maintenanceOptions struct {
 
 func (o *maintenanceOptions) flags(cmd *cobra.Command) {
 	cmd.Flags().BoolVar(&o.json, "json", false, "print JSON")
-	cmd.Flags().DurationVar(&o.wait, "wait", 30*time.Second, "longest wait; 0s looks once whether HAProxy has it, and waits for nothing")
+	cmd.Flags().DurationVar(&o.wait, "wait", 30*time.Second, "longest wait; 0s checks once whether HAProxy has the change, and does not wait")
 }
 
 // maintain runs one of the commands and prints what came of it.

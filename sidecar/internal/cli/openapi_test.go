@@ -73,10 +73,10 @@ type recordAnswer struct {
 }
 
 var operations = []operation{
-	{path: "/healthz", method: "GET", summary: "Whether the process lives and its loop comes round", answer: healthAnswer{}, ask: "/healthz"},
-	{path: "/readyz", method: "GET", summary: "Whether HAProxy runs all that Consul says", answer: readyAnswer{}, ask: "/readyz"},
+	{path: "/healthz", method: "GET", summary: "Whether the process is alive and its loop runs", answer: healthAnswer{}, ask: "/healthz"},
+	{path: "/readyz", method: "GET", summary: "Whether HAProxy matches Consul", answer: readyAnswer{}, ask: "/readyz"},
 	{path: "/metrics", method: "GET", summary: "Metrics in Prometheus's format", kind: "text/plain"},
-	{path: "/api/v1/state", method: "GET", summary: "All that the sidecar knows", query: []string{"pretty"}, answer: daemon.JudgedState{}, ask: "/api/v1/state"},
+	{path: "/api/v1/state", method: "GET", summary: "The state of the load balancer", query: []string{"pretty"}, answer: daemon.JudgedState{}, ask: "/api/v1/state"},
 	{path: "/api/v1/state/stream", method: "GET", summary: "The state as server-sent events: the whole, then each change", kind: "text/event-stream"},
 	{path: "/api/v1/summary", method: "GET", summary: "The state without instances", query: []string{"pretty"}, answer: fleet.Summary{}, ask: "/api/v1/summary"},
 	{path: "/api/v1/fleet", method: "GET", summary: "All load balancers", query: []string{"pretty"}, answer: fleet.Fleet{}, ask: "/api/v1/fleet"},
@@ -98,8 +98,8 @@ var operations = []operation{
 	{path: "/api/v1/rollouts/{service}/abort", route: "/api/v1/rollouts/*", method: "POST", summary: "Gives the stable version all traffic", query: []string{"modified_at"}, answer: daemon.RolloutChanged{}, ask: "/api/v1/rollouts/api/abort"},
 	{path: "/api/v1/rollouts/{service}/pause", route: "/api/v1/rollouts/*", method: "POST", summary: "Keeps the current step of a rollout until a resume", query: []string{"modified_at"}, answer: daemon.RolloutChanged{}, ask: "/api/v1/rollouts/api/pause"},
 	{path: "/api/v1/rollouts/{service}/promote", route: "/api/v1/rollouts/*", method: "POST", summary: "Goes to the next step of a rollout at once", query: []string{"modified_at"}, answer: daemon.RolloutChanged{}, ask: "/api/v1/rollouts/api/promote"},
-	{path: "/api/v1/rollouts/{service}/resume", route: "/api/v1/rollouts/*", method: "POST", summary: "Goes on with the steps of a rollout", query: []string{"modified_at"}, answer: daemon.RolloutChanged{}, ask: "/api/v1/rollouts/api/resume"},
-	{path: "/api/v1/rollouts/{service}/undo", route: "/api/v1/rollouts/*", method: "POST", summary: "Goes back to the shares of before the last change", query: []string{"modified_at"}, answer: daemon.RolloutChanged{}, ask: "/api/v1/rollouts/api/undo"},
+	{path: "/api/v1/rollouts/{service}/resume", route: "/api/v1/rollouts/*", method: "POST", summary: "Continues the steps of a rollout", query: []string{"modified_at"}, answer: daemon.RolloutChanged{}, ask: "/api/v1/rollouts/api/resume"},
+	{path: "/api/v1/rollouts/{service}/undo", route: "/api/v1/rollouts/*", method: "POST", summary: "Restores the shares before the last change", query: []string{"modified_at"}, answer: daemon.RolloutChanged{}, ask: "/api/v1/rollouts/api/undo"},
 	{path: "/api/v1/reload", method: "POST", summary: "Makes a reload of HAProxy due", query: []string{"by"}, answer: sidecarapi.ReloadRequest{}, ask: "/api/v1/reload?by=ann"},
 	{path: "/api/v1/rollouts/{service}/end", route: "/api/v1/rollouts/*", method: "POST", summary: "Gives all instances their own weights again", query: []string{"modified_at"}, answer: daemon.RolloutChanged{}, ask: "/api/v1/rollouts/api/end"},
 }

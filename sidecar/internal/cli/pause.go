@@ -37,16 +37,16 @@ func pauseCommand(env Env) *cobra.Command {
 		Use:   "pause [SERVICE]",
 		Short: "Let a service's requests wait in HAProxy; without a name, list the services that are paused",
 		Long: fmt.Sprintf(`Let the new requests of a service wait in HAProxy, on all load balancers, until "resume" or
-until --hold is over, and wait until no server has one of those before. Then a migration
-may run. The service needs the setting pause.max. The command runs anywhere that reaches
+until --hold is over. Then wait until no server has a request from before the pause. After
+that a migration may run. The service needs the setting pause.max. The command runs anywhere that reaches
 Consul and the sidecars; its token needs key:write below %s. A service that is
 paused gets the new deadline.
 
-If that does not come to pass within --wait on every load balancer, the pause is ended; one
-that was there before is there again. With --wait 0s the command returns once the pause is
-recorded, and asks no load balancer. SIGINT and SIGTERM end the command and the pause while it
-waits, a second one the command alone, at once. Without a name the sidecar of this load balancer tells which
-services are paused.
+If a server still has such a request after --wait, the command ends the pause and exits with
+1; an earlier pause is restored. With --wait 0s the command returns once the pause is
+recorded, and asks no load balancer. SIGINT and SIGTERM during the wait end the command and
+the pause; a second signal ends the command at once, and the pause stays. Without a name the
+command lists the services that are paused on this load balancer.
 
 Exit codes: %d no server has a request any more (with --wait 0s: recorded), %d failed, %d invalid arguments, %d the
 pause was changed by others at the same time and nothing was done, 128+n ended by signal n.`, pause.Prefix, ExitOK, ExitFailure, ExitUsage, ExitLocked),
@@ -61,7 +61,7 @@ pause was changed by others at the same time and nothing was done, 128+n ended b
 		},
 	}
 	f := cmd.Flags()
-	f.DurationVar(&o.hold, "hold", 30*time.Second, fmt.Sprintf("time until requests go on by themselves, 1s to %s; requests that wait for longer than pause.max get 503", pause.MaxHold))
+	f.DurationVar(&o.hold, "hold", 30*time.Second, fmt.Sprintf("time until the pause ends by itself, 1s to %s; requests that wait for longer than pause.max get 503", pause.MaxHold))
 	f.DurationVar(&o.wait, "wait", 10*time.Second, "longest wait until no server has a request of the service, at most half of --hold by default; 0s does not wait")
 	f.StringVar(&o.reason, "reason", "", "why, for others")
 	f.BoolVar(&o.json, "json", false, "print JSON")
@@ -73,8 +73,8 @@ func resumeCommand(env Env) *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "resume SERVICE",
-		Short: "End what \"pause\" began: the requests of a service go on",
-		Long: `End what "pause" began: the requests that wait go on within a second, on all load balancers.
+		Short: "End the pause of a service",
+		Long: `End the pause of a service. Waiting requests continue within a second, on all load balancers.
 The command returns once that is recorded in Consul. A service that is not paused stays as it
 is. Exit codes: 0 done, or not paused; 1 failed; 2 invalid arguments; 8 changed by others at
 the same time.`,

@@ -73,7 +73,7 @@ func TestPauseWait_EachLoadBalancer_UntilNoServerHasOrGetsARequest(t *testing.T)
 			}, 3*time.Second + pauseQuiet, ""},
 			{"it is not routed there", func(time.Duration) (sidecarapi.Pause, error) { return sidecarapi.Pause{}, deploy.ErrNotRouted }, pauseQuiet, ""},
 			{"a request does not end", after(never, func(p *sidecarapi.Pause) { p.AtServers = 2 }), 0, "not paused within 5s: lb1: requests at servers: 2"},
-			{"another pause", after(never, func(p *sidecarapi.Pause) { p.Until = until.Add(time.Second) }), 0, "lb1: it does not have this pause"},
+			{"another pause", after(never, func(p *sidecarapi.Pause) { p.Until = until.Add(time.Second) }), 0, "lb1: sidecar has not read this pause yet"},
 			{"HAProxy does not take it", after(never, func(p *sidecarapi.Pause) { p.Applied, p.Problem = false, "no map" }), 0, "lb1: HAProxy does not have the pause: no map"},
 			{"it does not answer", func(time.Duration) (sidecarapi.Pause, error) { return sidecarapi.Pause{}, errors.New("refused") }, 0, "lb1: refused"},
 		} {

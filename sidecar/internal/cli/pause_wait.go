@@ -92,13 +92,13 @@ func (w *pauseWait) await(ctx context.Context, until time.Time, wait time.Durati
 		err := w.problems(func(s *seenPause) string {
 			switch {
 			case !s.Until.Equal(until):
-				return "it does not have this pause"
+				return "sidecar has not read this pause yet"
 			case !s.Applied:
 				return "HAProxy does not have the pause" + strings.TrimSuffix(": "+s.Problem, ": ")
 			case s.AtServers > 0:
 				return fmt.Sprintf("requests at servers: %d", s.AtServers)
 			case now.Sub(s.since) < pauseQuiet:
-				return "requests at servers: some a moment ago"
+				return "requests at servers: 0, but not long enough yet"
 			}
 			return ""
 		})

@@ -69,7 +69,7 @@ An instance of the canary must be registered: start it with share 0, by
 	}
 	f := cmd.Flags()
 	f.StringVar(&canary, "canary", "", "version whose share is raised (required)")
-	f.StringVar(&stable, "stable", "", "version that has the rest, and that abort goes back to (default: as before, or what was promoted, else the only other one that is registered)")
+	f.StringVar(&stable, "stable", "", "stable version: it has the rest, and abort goes back to it (default: that of the last rollout or the promoted version, else the only other registered version)")
 	f.IntSliceVar(&steps, "steps", []int{5, 25, 50, 100}, "shares of the canary in percent, ascending, the last 100")
 	f.DurationVar(&interval, "interval", time.Minute, "shortest duration of a step, 1s to 168h")
 	f.BoolVar(&isCompared, "analysis", true, "compare the canary with the stable version by HAProxy's counters; =false: a step ends with its interval")

@@ -21,9 +21,9 @@ current ones stay active.
 
 A haproxy.cfg or a running HAProxy that serves what Pointsman did not write is
 taken over only with --adopt. Without it, run lists the frontends and backends
-that would go away, and exits with 2. So it does with a HAProxy that runs the
-haproxy.cfg of another sidecar; while that one is seen to run, --adopt does not
-change it.`,
+that would go away, and exits with 2. A HAProxy that runs the haproxy.cfg of
+another sidecar is refused in the same way; while that sidecar is found running,
+it is refused with --adopt, too.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := load(cmd, env)

@@ -34,8 +34,8 @@ func statusCommand(env Env) *cobra.Command {
 	var o statusOptions
 	cmd := &cobra.Command{
 		Use:   "status [SERVICE | BACKEND]",
-		Short: "Show how this load balancer does, as a tree",
-		Long: fmt.Sprintf(`Ask the running sidecar and show how this load balancer does: the verdict with
+		Short: "Show the status of this load balancer as a tree",
+		Long: fmt.Sprintf(`Ask the running sidecar and show the status of this load balancer: the verdict with
 its reasons, HAProxy, Consul, and the services with their versions and instances.
 Of a service with more than %d instances those that take traffic are only counted.
 With --watch on a terminal with too few lines, services in step are hidden first, and

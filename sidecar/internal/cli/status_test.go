@@ -218,7 +218,7 @@ func TestStatus_EachVerdict_HasAnExitCode(t *testing.T) {
 		{"with its backend", at, "explain b_api/slot-1", ExitOK, "instance       api-1 on n1", ""},
 		{"with its backend, by address without the port", at, "explain b_api/10.0.0.1", ExitOK, "instance       api-1 on n1", ""},
 		{"with another service", at, "explain mail/api-1", ExitFailure, "", "explain mail/api-1: no backend of this load balancer has such a server"},
-		{"an address of several", at, "explain 10.0.0.2", ExitFailure, "", "explain 10.0.0.2: several servers are meant, name one of them:\npointsman: b_api/api-2 at 10.0.0.2:80\npointsman: mail/m at 10.0.0.2:80, instance \"\\x1b[2Jx\\nroot:\" on n1\n"},
+		{"an address of several", at, "explain 10.0.0.2", ExitFailure, "", "explain 10.0.0.2: ambiguous, name one of:\npointsman: b_api/api-2 at 10.0.0.2:80\npointsman: mail/m at 10.0.0.2:80, instance \"\\x1b[2Jx\\nroot:\" on n1\n"},
 		{"one that is rejected", at, "explain bad", ExitOK, "takes traffic  no: rejected: no port·[2J\n", ""},
 		{"one that is not known", at, "explain api-9", ExitFailure, "", "explain api-9: no backend of this load balancer has such a server"},
 	} {

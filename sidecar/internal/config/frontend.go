@@ -254,7 +254,7 @@ func (l *loader) frontendRelations() {
 		case f.Name == "":
 			l.conflict("required", "", key+".name", key)
 		case names[f.Name]:
-			l.conflict("is already the name of a backend or frontend, and HAProxy 3.3 and newer want another", f.Name, key+".name", key)
+			l.conflict("is already the name of a backend or frontend, and HAProxy 3.3 and newer need another name", f.Name, key+".name", key)
 		case strings.HasPrefix(f.Name, "pointsman.") || f.Name == "statistics":
 			l.conflict("is reserved for Pointsman in haproxy.cfg", f.Name, key+".name", key)
 		}

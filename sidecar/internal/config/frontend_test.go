@@ -58,7 +58,7 @@ func TestFrontends_WhatCannotBe_IsRefusedWithKeyAndPlace(t *testing.T) {
 	for _, c := range []struct{ name, yaml, want string }{
 		{"no name", "services: []\nfrontends:\n- bind: \":80\"\n", file + `:3: frontends[0].name: required`},
 		{"no bind", "services: []\nfrontends:\n- name: web\n", file + `:3: frontends[web].bind: required`},
-		{"the name of a backend", "services:\n- name: web\nfrontends:\n- {name: web, bind: \":80\"}\n", file + `:4: frontends[web].name "web": is already the name of a backend or frontend, and HAProxy 3.3 and newer want another`},
+		{"the name of a backend", "services:\n- name: web\nfrontends:\n- {name: web, bind: \":80\"}\n", file + `:4: frontends[web].name "web": is already the name of a backend or frontend, and HAProxy 3.3 and newer need another name`},
 		{"a reserved name", "services: []\nfrontends:\n- {name: pointsman.x, bind: \":80\"}\n", file + `:3: frontends[pointsman.x].name "pointsman.x": is reserved for Pointsman in haproxy.cfg`},
 		{"a port of a service", "services:\n- {name: api, bind: \":80\"}\nfrontends:\n- {name: web, bind: \":80\"}\n", file + `:4: frontends[web].bind: :80 is already bound by services[api].bind`},
 		{"include mode", "services: []\nhaproxy: {base_config: /etc/haproxy/mine.cfg}\nfrontends:\n- {name: web, bind: \":80\"}\n", file + `:4: frontends[web].name "web": must not be set with haproxy.base_config: write the frontend there`},

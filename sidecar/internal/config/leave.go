@@ -84,7 +84,7 @@ func serviceLeave() []setting[Service] {
 		},
 		{
 			key: "guard.hold_deregistered", def: "10m",
-			doc: "Longest hold of a server whose instance is deregistered, as far as `min_servers`. 0s is without end. A server at whose address Consul lists an instance of another service is not held.",
+			doc: "Longest hold of a server whose instance is deregistered, as far as `min_servers`. 0s is no limit. A server at whose address Consul lists an instance of another service is not held.",
 			at:  func(s *Service) value { return span{&s.Guard.HoldDeregistered, 0, 30 * 24 * time.Hour} },
 		},
 	}

@@ -41,7 +41,7 @@ func policyAccess() []policy {
 		{
 			setting: setting[Service]{
 				key: "rate_limit.requests", def: "0",
-				doc: "Requests, in mode tcp connections, that a client's address may send within `rate_limit.per`. More get 429, or in mode tcp no connection. Refused ones count, too: a client that goes on faster than the limit gets nothing through until it slows down. Counted by each load balancer. 0 is no limit.",
+				doc: "Requests, in mode tcp connections, that a client's address may send within `rate_limit.per`. More get 429, or in mode tcp no connection. Refused ones count, too: a client that keeps sending faster than the limit is refused until it slows down. Counted by each load balancer. 0 is no limit.",
 				at:  func(s *Service) value { return number{&s.Policy.RateLimit.Requests, 0, 1_000_000} },
 			},
 			backend: func(s *Service) []string {
@@ -130,7 +130,7 @@ func policyAnswers() []policy {
 		{
 			setting: setting[Service]{
 				key: "maintenance_page.enabled", def: "false",
-				doc: "Answer every request with 503. Mode http only. Health checks go on.",
+				doc: "Answer every request with 503. Mode http only. Health checks continue.",
 				at:  func(s *Service) value { return yesNo{&s.Policy.MaintenancePage.Enabled} },
 			},
 			onlyHTTP: true,

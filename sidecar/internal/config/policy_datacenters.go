@@ -59,7 +59,7 @@ func (l *loader) datacentersNamed() {
 		if other := slices.IndexFunc(l.cfg.Services, names); other >= 0 && s.Name != "" {
 			key, otherKey := l.prefixes[i], l.prefixes[other]
 			l.conflict("must be set, because "+otherKey+".datacenters is set for the same service: "+
-				"a node that leaves asks about its own datacenter, which this backend does not name", "[]",
+				"an instance that leaves asks about its own datacenter, which this backend does not name", "[]",
 				key+".datacenters", key, otherKey+".datacenters", otherKey)
 		}
 	}

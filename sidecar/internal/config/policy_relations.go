@@ -57,7 +57,7 @@ func (l *loader) policyRelations(prefix string, s *Service) {
 		}
 	}
 	if s.SessionKillSpread > 0 && s.SessionKillAfter == 0 {
-		l.conflict("has no effect with "+prefix+".session_kill_after 0s, which leaves sessions to the node", short(s.SessionKillSpread), prefix+".session_kill_spread", prefix+".session_kill_after", prefix)
+		l.conflict("has no effect with "+prefix+".session_kill_after 0s, which leaves sessions to the instance", short(s.SessionKillSpread), prefix+".session_kill_spread", prefix+".session_kill_after", prefix)
 	}
 	if p.SlowStart > 0 && s.Static() {
 		l.conflict("has no effect with the static algorithm of "+prefix+".balance, "+s.Balance, short(p.SlowStart), prefix+".slow_start", prefix+".balance", prefix)

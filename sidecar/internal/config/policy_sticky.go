@@ -41,12 +41,12 @@ func policySticky() []policy {
 		}},
 		{needs: "sticky.cookie", setting: setting[Service]{
 			key: "sticky.max_idle", def: "0s",
-			doc: "HAProxy `maxidle`: time without a request after which a client's cookie is ignored. 0s is without end.",
+			doc: "HAProxy `maxidle`: time without a request after which a client's cookie is ignored. 0s is no limit.",
 			at:  func(s *Service) value { return wholeSeconds(&s.Policy.Sticky.MaxIdle) },
 		}},
 		{needs: "sticky.cookie", setting: setting[Service]{
 			key: "sticky.max_life", def: "0s",
-			doc: "HAProxy `maxlife`: age at which a client's cookie is ignored. 0s is without end.",
+			doc: "HAProxy `maxlife`: age at which a client's cookie is ignored. 0s is no limit.",
 			at:  func(s *Service) value { return wholeSeconds(&s.Policy.Sticky.MaxLife) },
 		}},
 		{

@@ -66,7 +66,7 @@ func (w *watch) findZone(ctx context.Context) (isNew bool) {
 	case ctx.Err() != nil:
 		return false
 	case err != nil && !w.isZoneUnknown:
-		w.log.Warn("zone of the agent's node unknown, prefer_zone goes by the last one", "zone", zone, "error", err)
+		w.log.Warn("zone of the agent's node unknown, keeping last known zone", "zone", zone, "error", err)
 	case err == nil && zone == "" && !w.zoneless:
 		w.log.Warn("prefer_zone has no effect, the agent's node has no meta key zone")
 	}

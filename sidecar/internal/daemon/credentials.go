@@ -83,7 +83,7 @@ func same(own *tls.Certificate) *tls.Config {
 // the token.
 func WithTokenHint(err error, set string) error {
 	if refused, ok := errors.AsType[*sidecarapi.StatusError](err); ok && refused.Code == 401 {
-		return fmt.Errorf("%w: it wants a bearer token, which an address from Consul is sent only over TLS and with a CA file (%s)", err, set)
+		return fmt.Errorf("%w: bearer token required; to an address from Consul the token is sent only over TLS and with a CA file (%s)", err, set)
 	}
 	return err
 }

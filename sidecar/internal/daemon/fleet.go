@@ -24,7 +24,7 @@ func IsGone(e consul.ReportEntry) bool {
 // errNoSidecar is all that is shown of a registered address that is of no use. Anybody may
 // register one, and would learn which ports are open where he can't reach; the log
 // has the reason.
-var errNoSidecar = errors.New("no answer within 2s of a sidecar of this name; the log of the sidecar that has asked says why")
+var errNoSidecar = errors.New("no answer within 2s from a sidecar of this name; the log of the sidecar that asked has the reason")
 
 // sidecars are those that are registered in Consul as this one is. The token goes to
 // them only over TLS and with api.tls.ca_file.

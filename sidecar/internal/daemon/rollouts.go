@@ -45,7 +45,7 @@ func fixedWeights(s config.Service) string {
 	case s.Static():
 		return "balance " + s.Balance + " has no weights at runtime" + only + "; hash-type consistent in backend_extra has them"
 	case algorithm == "first":
-		return "balance first heeds no weight" + only
+		return "balance first ignores weights" + only
 	case slices.Contains(strings.Fields(s.Options().String()), "agent-check"):
 		return "an agent check sets the weights" + only
 	}

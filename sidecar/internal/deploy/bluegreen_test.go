@@ -123,7 +123,7 @@ func TestBlueGreen_OperatorDecides(t *testing.T) {
 				}
 				w.mustRun(c.runs)
 				w.mustCall(c.calls...)
-				if c.want == Paused && !strings.Contains(got.Error(), "run the command again to go on and switch to 1.1, or end it by rollout abort api") {
+				if c.want == Paused && !strings.Contains(got.Error(), "run the command again to continue and switch to 1.1, or end it by rollout abort api") {
 					t.Errorf("it does not say how to go on: %s", got.Error())
 				}
 			})
@@ -187,7 +187,7 @@ func TestBlueGreen_LoadBalancerDoesNotSwitch_OldOnesNotStopped(t *testing.T) {
 				r.stuck = "lb1"
 			}
 		}
-		w.mustBe(w.deploy(t.Context(), order()), Halfway, "lb1 gives 1.1 0% of the traffic", "1.1 has all traffic and the old instances run: run the command again to go on, or go back by: pointsman rollout abort api")
+		w.mustBe(w.deploy(t.Context(), order()), Halfway, "lb1 gives 1.1 0% of the traffic", "1.1 has all traffic and the old instances run: run the command again to continue, or go back by: pointsman rollout abort api")
 		w.mustRun(map[string]int{"1.0": 2, "1.1": 2})
 		w.mustCall("start 2 of 2", "switch")
 	})

@@ -130,7 +130,7 @@ func (d *Deployment) canary(ctx context.Context, listing Listing) (Listing, erro
 	}
 	d.prepared, d.takenUp = true, r.State != Prepared
 	if d.takenUp {
-		d.say("going on with the rollout of %s: %s, %d%%", d.Version, r.State, r.Share)
+		d.say("continuing the rollout of %s: %s, %d%%", d.Version, r.State, r.Share)
 	}
 	if r.State == Promoted {
 		d.switched, d.switchedAt = true, switchTime(r.At, time.Time{}, time.Now())
@@ -257,7 +257,7 @@ func (d *Deployment) takeBackCanary(ctx context.Context, err error) error {
 func (d *Deployment) endRollout(ctx context.Context) {
 	_, err := insist(ctx, lookTimeout, func(ctx context.Context) (Rollout, error) { return Rollout{}, d.Canary.End(ctx) })
 	if err != nil {
-		d.warn("rollout not ended: %v; say: pointsman rollout end %s", err, d.Service)
+		d.warn("rollout not ended: %v; run: pointsman rollout end %s", err, d.Service)
 	}
 }
 
@@ -270,17 +270,17 @@ func (d *Deployment) howToGoOn() {
 	switch o := d.result.Outcome; {
 	case o == Deployed, o == Already:
 	case d.aborted && d.touched:
-		say("%s keeps share 0, and old instances were told to stop: deploy %s again, or %s with %s", d.Version, safeOr(d.result.OldVersion, "the old version"), d.Version, d.flag())
+		say("%s keeps share 0, and old instances got the stop command: deploy %s again, or %s with %s", d.Version, safeOr(d.result.OldVersion, "the old version"), d.Version, d.flag())
 	case d.aborted:
 		say("%s keeps share 0: deploy it again with %s, or without after: pointsman rollout end %s", d.Version, d.flag(), d.Service)
 		if slices.ContainsFunc(d.result.New, func(s Standing) bool { return !s.Leaving }) {
-			say("instances of %s run without traffic: stop them, or go on with them by the same command", d.Version)
+			say("instances of %s run without traffic: stop them, or run the same command again to continue with them", d.Version)
 		}
 	case d.switched && !d.touched && o != Paused:
-		say("%s has all traffic and the old instances run: run the command again to go on, or go back by: pointsman rollout abort %s", d.Version, d.Service)
+		say("%s has all traffic and the old instances run: run the command again to continue, or go back by: pointsman rollout abort %s", d.Version, d.Service)
 	case d.BlueGreen != nil:
-		say("both versions run: see pointsman rollout status %s; run the command again to go on and switch to %s, or end it by rollout abort %s and stop its instances", d.Service, d.Version, d.Service)
+		say("both versions run: see pointsman rollout status %s; run the command again to continue and switch to %s, or end it by rollout abort %s and stop its instances", d.Service, d.Version, d.Service)
 	case !d.switched, o == Paused:
-		say("the rollout stands in Consul and sidecars move it while it is running: see pointsman rollout status %s, end it by rollout abort, or run the command again to go on", d.Service)
+		say("the rollout continues without this command while its state is running: see pointsman rollout status %s, end it by rollout abort, or run the command again to continue", d.Service)
 	}
 }

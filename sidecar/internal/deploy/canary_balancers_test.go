@@ -32,7 +32,7 @@ func TestCanary_AbortedButOldOnesTakeNoTraffic_NewOnesLeftAndNamed(t *testing.T)
 // Nodes of a version that a load balancer would give traffic at once are not started.
 func TestCanary_LoadBalancerWouldGiveItTraffic_NothingStarts(t *testing.T) {
 	for words, change := range map[string]func(*rollout){
-		"lb1 does not know of the rollout":                          func(r *rollout) { r.blind = "lb1" },
+		"lb1 has not read the rollout":                              func(r *rollout) { r.blind = "lb1" },
 		`lb1 takes no other shares than 0 and 100: "balance source`: func(r *rollout) { r.fixed = "balance source has no weights" },
 		`lb0 does not apply the rollout: "an invalid one`:           func(r *rollout) { r.unapplied = "an invalid one" },
 		"a rollout of 1.0.9 is running, by bob@ops2: promote or abort": func(r *rollout) {
@@ -65,11 +65,11 @@ func TestCanary_LoadBalancerLosesTheRollout_Aborted(t *testing.T) {
 		r.is.Interval = time.Minute
 		begun := time.Now()
 		w.after(8*time.Second, func() { r.blind = "lb1" })
-		w.mustBe(w.deploy(t.Context(), order()), Halfway, "lb1 does not know of the rollout")
+		w.mustBe(w.deploy(t.Context(), order()), Halfway, "lb1 has not read the rollout")
 		if took := r.is.StepAt.Sub(begun); took > 30*time.Second {
 			t.Errorf("the last step began after %s: it went on", took)
 		}
-		if fmt.Sprint(r.aborts) != "[lb1 does not know of the rollout]" {
+		if fmt.Sprint(r.aborts) != "[lb1 has not read the rollout]" {
 			t.Errorf("aborts: %v", r.aborts)
 		}
 	})
@@ -119,7 +119,7 @@ func TestCanary_LoadBalancerWithoutTheRolloutComes_Aborted(t *testing.T) {
 		r := newRollout(w, 5, 50, 100)
 		r.is.Interval, r.blind = time.Minute, "lb9"
 		w.after(8*time.Second, func() { w.lbs["lb9"] = &lb{name: "lb9", url: "http://lb9", routes: true} })
-		w.mustBe(w.deploy(t.Context(), order()), Halfway, "lb9 does not know of the rollout")
+		w.mustBe(w.deploy(t.Context(), order()), Halfway, "lb9 has not read the rollout")
 	})
 }
 

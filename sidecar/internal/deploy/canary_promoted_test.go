@@ -73,7 +73,7 @@ func TestCanary_AbortedWhileOldOnesStop_RestIsKept(t *testing.T) {
 		r := newRollout(w, 50, 100)
 		w.after(14*time.Second, func() { r.is.State, r.is.Share, r.is.Reason = RolloutAborted, 0, "too loud" })
 		got := w.deploy(t.Context(), order())
-		w.mustBe(got, Halfway, `the rollout was aborted by "ann@ops1": "too loud"`, "1.1 keeps share 0, and old instances were told to stop: deploy 1.0 again")
+		w.mustBe(got, Halfway, `the rollout was aborted by "ann@ops1": "too loud"`, "1.1 keeps share 0, and old instances got the stop command: deploy 1.0 again")
 		if len(got.Stopped) == 0 || len(got.Stopped) == 3 || len(got.Undone) > 0 {
 			t.Errorf("stopped %v, undone %v; want some old ones and no new ones", got.Stopped, got.Undone)
 		}

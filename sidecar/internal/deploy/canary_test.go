@@ -105,7 +105,7 @@ func TestCanary_Interrupted_SaysWhatGoesOn(t *testing.T) {
 		newRollout(w, 5, 100)
 		ctx, cancel := context.WithCancelCause(t.Context())
 		time.AfterFunc(5*time.Second, func() { cancel(errors.New("interrupted: interrupt")) })
-		w.mustBe(w.deploy(ctx, order()), Interrupted, "sidecars move it while it is running", "pointsman rollout status api")
+		w.mustBe(w.deploy(ctx, order()), Interrupted, "continues without this command while its state is running", "pointsman rollout status api")
 		w.mustRun(map[string]int{"1.0": 1, "1.1": 1})
 	})
 }

@@ -90,7 +90,7 @@ func (d *Deployment) lacksShare0(v View, first int) (text string, isFinal bool) 
 	case v.Fixed != "" && first < 100:
 		return "takes no other shares than 0 and 100: " + Quote(v.Fixed), true
 	case !has:
-		return "does not know of the rollout: its token needs key:read for pointsman/rollouts/, and it must be of this version", false
+		return "has not read the rollout: the sidecar's token needs key:read for pointsman/rollouts/, and the sidecar must have this version of pointsman", false
 	case s.Wanted != 0:
 		return fmt.Sprintf("gives %s a share of %d%%", d.Version, s.Wanted), false
 	}

@@ -148,7 +148,7 @@ func (d *Deployment) showShares(ctx context.Context, shown *followed, wanted int
 		case !lacked:
 			shown.lacks[name] = time.Now()
 		case time.Since(since) >= lacksFor:
-			return fmt.Sprintf("%s does not know of the rollout", name)
+			return fmt.Sprintf("%s has not read the rollout", name)
 		}
 		if has && s.Wanted == wanted && s.Seen >= float64(wanted)-2 && s.Seen <= float64(wanted)+2 {
 			parts = append(parts, fmt.Sprintf("%g%% on %s", s.Seen, name))

@@ -46,7 +46,7 @@ func (c *Client) ask(ctx context.Context, commands []string) (string, error) {
 // withoutMaster says of a runtime socket that does not answer what a master socket would
 // tell.
 func withoutMaster(err error) error {
-	return fmt.Errorf("%w; haproxy.master_socket is not set, so one whose runtime socket is gone cannot be seen", err)
+	return fmt.Errorf("%w; haproxy.master_socket is not set, so a HAProxy without its runtime socket cannot be found", err)
 }
 
 // askRuntime sends a line to the runtime socket. The error wraps

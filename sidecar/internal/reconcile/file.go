@@ -271,7 +271,7 @@ func (a *Agent) takeWrite(ctx context.Context, w fileWrite) error {
 		// same, as after an edit and a SIGHUP.
 		a.record.FilePutBack()
 		f.putBack++
-		a.log.Warn("haproxy.cfg was changed by someone else, put back", "path", a.file.Path())
+		a.log.Warn("haproxy.cfg drift corrected", "path", a.file.Path())
 	}
 	if changed {
 		f.written, f.fresh = time.Now(), true

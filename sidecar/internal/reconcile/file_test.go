@@ -150,7 +150,7 @@ func TestAFileThatSomeoneChangedIsWrittenAgainOnTheNextReconcile(t *testing.T) {
 		b.catalog.says("api", instance("api-1", 1), instance("api-2", 2)) // no one else's
 		b.passes(3 * b.settings.Reconcile)
 		b.wantTold("file: put back", "file: put back")
-		if n, logged := b.agent.State().File.PutBack, b.log.count("[WARN]", "haproxy.cfg was changed by someone else, put back"); n != 1 || logged != 1 {
+		if n, logged := b.agent.State().File.PutBack, b.log.count("[WARN]", "haproxy.cfg drift corrected"); n != 1 || logged != 1 {
 			t.Errorf("got %d counted and %d logged, want 1 and 1:\n%s", n, logged, b.log)
 		}
 	})

@@ -102,7 +102,7 @@ func (w *InvariantWatch) file(s *State, now time.Time) {
 	}
 	if behind := now.Sub(w.stale); behind >= invariantBound && !w.told {
 		w.told = true
-		w.report(ReadyFileCurrent, fmt.Sprintf("%s is behind since %s, and nothing says why", s.File.Path, behind.Round(time.Second)))
+		w.report(ReadyFileCurrent, fmt.Sprintf("%s is behind since %s, without a reported reason", s.File.Path, behind.Round(time.Second)))
 	}
 }
 
@@ -128,7 +128,7 @@ func (w *InvariantWatch) servers(s *State, now time.Time) {
 		for key, since := range in.since {
 			if absent := now.Sub(since); absent >= invariantBound && !in.told[key] {
 				in.told[key] = true
-				w.report(WantedServerPresent, fmt.Sprintf("instance %s on %s of %s has no server in traffic since %s, and nothing says why", key[0], key[1], svc.Backend, absent.Round(time.Second)))
+				w.report(WantedServerPresent, fmt.Sprintf("instance %s on %s of %s has no server in traffic since %s, without a reported reason", key[0], key[1], svc.Backend, absent.Round(time.Second)))
 			}
 		}
 		w.missing[svc.Backend] = in
@@ -170,7 +170,7 @@ func (w *InvariantWatch) requests(s *State, now time.Time) {
 			delete(w.drained, key)
 		case l.sessions > 0:
 			delete(w.drained, key)
-			w.report(DrainedNoRequest, fmt.Sprintf("instance %s of %s was called drained, and has %s %s later", key[1], key[0], count(l.sessions, "session"), now.Sub(since).Round(time.Millisecond)))
+			w.report(DrainedNoRequest, fmt.Sprintf("instance %s of %s was reported drained, and has %s %s later", key[1], key[0], count(l.sessions, "session"), now.Sub(since).Round(time.Millisecond)))
 		}
 	}
 }

@@ -25,7 +25,7 @@ func (s *settings) checkDiscover(flags *pflag.FlagSet) error {
 		for _, flag := range []string{"consul", "path", "discover-wait"} {
 			// Not the environment: CLIENT_CONSUL may be there for all clients.
 			if flags.Lookup(flag).Changed {
-				bad(flag, "%q: means something with --discover only", flags.Lookup(flag).Value)
+				bad(flag, "%q: requires --discover", flags.Lookup(flag).Value)
 			}
 		}
 		return errors.Join(errs...)

@@ -52,7 +52,7 @@ const label = (action) => action[0].toUpperCase() + action.slice(1);
 
 const question = (a, { service, stable, canary }) => ({
   pause: `Keep ${service} at the current step until a resume?`,
-  resume: `Go on with the steps of ${service}?`,
+  resume: `Continue the steps of ${service}?`,
   promote: `Give ${canary} of ${service} ${a.shares?.[canary]} % of the traffic now?`,
   abort: `Give ${stable} of ${service} all traffic now? Instances of other versions get no new request, and finish what they have.`,
   undo: `Give the versions of ${service} the shares of before the last change again: ${sharesText(a.shares ?? {})}?`,
@@ -70,7 +70,7 @@ function step(d, found, share, i) {
   if (d.state === 'aborted') return h('li', { class: i === d.step ? 'bad' : null }, text, h('small', null, i === d.step ? 'aborted' : 'not reached'));
   if (!isCurrent) return h('li', null, text, h('small', null, 'next'));
   return h('li', { class: 'busy', 'aria-current': 'step' }, text, h('small', null, `for ${span(-left(d.step_at))}`),
-    d.state === 'paused' ? h('small', { class: 'deadline' }, 'paused: it goes on after resume, promote or abort') : h('small', { class: 'deadline' }, waits(d, found)));
+    d.state === 'paused' ? h('small', { class: 'deadline' }, 'paused until resume, promote or abort') : h('small', { class: 'deadline' }, waits(d, found)));
 }
 
 // waits says what comes next, and when.

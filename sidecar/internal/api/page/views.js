@@ -208,14 +208,14 @@ function pause(svc, place) {
   const path = `/api/v1/service/${encodeURIComponent(svc.name)}/`;
   const name = /^[\w.:@-]+$/.test(svc.name) ? svc.name : 'SERVICE'; // a shell would run what is in it
   if (!until) {
-    return place.pausable.has(svc.name) && h('p', null, button(place, 'pause', 'Pause', `Let new requests of ${svc.name} wait for ${pauseFor} s on all load balancers? Requests that are at servers end as usual. After that time the others go on by themselves.`,
+    return place.pausable.has(svc.name) && h('p', null, button(place, 'pause', 'Pause', `Let new requests of ${svc.name} wait for ${pauseFor} s on all load balancers? Requests that are at servers end as usual. After that time the waiting requests continue.`,
       `${path}pause?hold=${pauseFor}s`, `pointsman pause ${name} --hold ${pauseFor}s`));
   }
   return h('section', { class: problem ? 'note bad' : 'note' },
     h('h3', null, 'Paused'),
     h('p', null, applied ? 'New requests wait in HAProxy' : problem ? `Not applied: ${problem}` : 'Not applied yet', ', until ', new Date(until).toLocaleTimeString('en-GB'), ` (${span((new Date(until) - Date.now()) / 1000)} left). Paused by ${by}.`,
       reason && ` Reason: ${reason}`),
-    button(place, 'pause', 'Resume', `Let the requests of ${svc.name} that wait go on, on all load balancers?`, path + 'resume', `pointsman resume ${name}`));
+    button(place, 'pause', 'Resume', `End the pause of ${svc.name} on all load balancers?`, path + 'resume', `pointsman resume ${name}`));
 }
 
 function versions(sum) {

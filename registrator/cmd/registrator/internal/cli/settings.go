@@ -87,7 +87,7 @@ func (s *settings) flags(flags *pflag.FlagSet) {
 	flags.BoolVar(&s.backup, "backup", false, "take traffic only when no other instance can")
 	add(flags, &s.maxConn, "0", "maxconn", "count", "maximum connections from each load balancer; 0 is no limit", parseInt(0, contract.MaxMaxConn))
 
-	add(flags, &s.agentPort, "0", "agent-port", "port", "port at which HAProxy's agent check hears that the program leaves, also\nwithout sidecar and Consul; for services with agent_check.from_meta; 0 is none", parseInt(0, math.MaxUint16))
+	add(flags, &s.agentPort, "0", "agent-port", "port", "port that answers HAProxy's agent check: stopped while the program leaves,\nalso without sidecar and Consul; for services with agent_check.from_meta; 0 is none", parseInt(0, math.MaxUint16))
 
 	add(flags, &s.checkHost, "", "check-host", "host", "Host header of HTTP checks, and the name that certificates must have\n(default: the address)", parseHost)
 	flags.BoolVar(&s.checkSkipVerify, "check-skip-verify", false, "skip certificate verification in TLS checks; trusted authorities are\nset in the Consul agent")
@@ -107,7 +107,7 @@ func (s *settings) flags(flags *pflag.FlagSet) {
 	add(flags, &s.sidecars, registrator.DefaultSidecars, "sidecars", "service", "service name of the load balancers' sidecars in Consul, which report when\nthe program is drained; off asks none", parseText)
 	addList(flags, &s.sidecarDatacenters, "sidecar-datacenter", "name", "another Consul datacenter whose load balancers route to the program; their\nsidecars are asked, too; may be repeated", parseText)
 	text(&s.sidecarTokenFile, "sidecar-token-file", "file", "file with the bearer token for the sidecars' API; sent only over TLS,\nwith a CA file or a server name")
-	text(&s.sidecarSigningKey, "sidecar-signing-key-file", "file", "file with the key that the sidecars sign their answers with; if set, only\nsigned answers are believed; with several keys, one a line, those signed with any")
+	text(&s.sidecarSigningKey, "sidecar-signing-key-file", "file", "file with the key that the sidecars sign their answers with; if set, only\nanswers signed with it are accepted; with several keys, one a line, answers\nsigned with any of them")
 	text(&s.sidecarCAFile, "sidecar-ca-file", "file", "file with the authorities of the sidecars' certificates (default: the\nsystem's); if set, sidecars without TLS are not asked")
 	text(&s.sidecarCertFile, "sidecar-cert-file", "file", "file with the client certificate for the sidecars' API")
 	text(&s.sidecarKeyFile, "sidecar-key-file", "file", "file with the client certificate's key")
