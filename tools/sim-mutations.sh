@@ -73,7 +73,7 @@ an invalid rollout changes nothing @ rollout/overlay.go @ s/return document{good
 a version without a share gets no traffic @ rollout/weights.go @ s/isListed \&\& share == 0 \&\&/false \&\& share == 0 \&\& isListed \&\&/
 the newest rollout counts @ rollout/overlay.go @ s/	if was.index == e.Index \&\& .*/	if was.index != 0 {/
 instances wait for the rollouts @ rollout/overlay.go @ s/^	if !o.read {$/	if false {/
-who is known once the rollouts are read is news @ rollout/overlay.go @ s/		o.changed\[name\] = now$/		_ = now; _ = name/
+who is known once the rollouts are read is news @ rollout/overlay.go @ s/^		o.noteChange(name, now)$/		_ = now; _ = name/
 a rollout that cannot be read stays @ rollout/overlay.go @ /^func (o \*Overlay) take/,/^}/s/	if err != nil {/	if false {/
 min_servers stay with a version without a share @ plan/retire.go @ s/(c.reason == ByOperator || c.isMeant) \&\& b.available <= /c.reason == ByOperator \&\& b.available <= /
 a version without a share waits for one that has some @ plan/retire.go @ s/case c.isMeant \&\& serving == 0, /case c.isMeant \&\& serving < 0, /

@@ -122,14 +122,11 @@ type finder struct {
 	problems atomic.Pointer[[]route.Problem]
 
 	// The daemon's mu guards these.
-	unheard   route.Unheard // for these services HAProxy keeps what they may have claimed
-	watched   []string      // services that are looked at
-	isSettled bool          // by what Consul said last, new routes may get an owner
-	discovery route.Finder
-	ruled     *route.Rules               // of the settings of now; nil: not made yet
-	looks     watchList                  // what was last made of them
-	claims    map[string]candidateClaims // by service, as last said
-	pace      route.Pace
+	tracker route.Tracker
+	watched []string                   // services that are looked at
+	ruled   *route.Rules               // of the settings of now; nil: not made yet
+	looks   watchList                  // what was last made of them
+	claims  map[string]candidateClaims // by service, as last said
 
 	// The rest belongs to the goroutine of followFound.
 	named   []string  // services that may claim routes
@@ -158,7 +155,7 @@ func (f *finder) rules(cfg config.Config) route.Rules {
 // forget takes that the settings are others. The caller holds the daemon's mu.
 func (f *finder) forget() {
 	f.ruled, f.looks, f.claims = nil, watchList{}, nil
-	f.discovery.Forget()
+	f.tracker.Finder.Forget()
 }
 
 // watchList is the services that are looked at, and what it was made from.
@@ -302,17 +299,13 @@ func (d *Daemon) find(now time.Time) time.Duration {
 		d.watchServices()
 	}
 	said := f.candidates(d.cfg, watch, f.source.Snapshot())
-	settled, again := f.pace.Settled(said, f.isNamed, now)
-	f.isSettled = settled
-	found, refused := f.discovery.Find(rules, now, settled, d.found, said)
-	f.tell(slices.Concat(problems, refused), now)
-	if wait := f.pace.Gathers(rules, found, d.found, now); wait > 0 {
-		return min(again, wait)
+	look := f.tracker.Look(rules, now, f.isNamed, d.found, said)
+	f.tell(slices.Concat(problems, look.Problems), now)
+	if !look.IsDue {
+		return look.Again
 	}
-	unheard := f.unheard
-	f.unheard = unheard.After(said, settled)
-	d.setFound(found, !f.unheard.Equal(unheard))
-	return d.found.Until(rules.Grace, settled, now, again)
+	d.setFound(look.Found, look.HasHeard)
+	return d.found.Until(rules.Grace, f.tracker.IsSettled, now, look.Again)
 }
 
 // tell publishes the problems, and logs each once, as far as there are not too many.
@@ -350,7 +343,7 @@ func (d *Daemon) setFound(found route.Found, hasHeard bool) {
 		}
 		return
 	}
-	d.finder.pace.ServicesChanged(time.Now())
+	d.finder.tracker.Pace.ServicesChanged(time.Now())
 	cfg := d.whole(asStarted(d.cfg, d.started))
 	r, err := newRendererWith(cfg, d.peers)
 	if err != nil {
@@ -448,7 +441,7 @@ func asHeard(set reconcile.Settings, unheard route.Unheard) reconcile.Settings {
 
 // reconfigure has the agent go on with other settings. The caller holds mu.
 func (d *Daemon) reconfigure(r *render.Renderer, set reconcile.Settings) {
-	set = asHeard(set, d.finder.unheard)
+	set = asHeard(set, d.finder.tracker.Unheard)
 	r, set = d.withPauses(r, set)
 	d.agent.Reconfigure(set)
 	set.Automatic, set.OnlyRoutes = false, false // they are of this once
@@ -469,7 +462,7 @@ func (d *Daemon) foundBy(cfg config.Config) (found route.Found, watch []string) 
 	rules, snap := cfg.Rules(), d.source.Snapshot()
 	tags, meta := rules.Prefixes()
 	tagsWere, metaWere := d.cfg.Rules().Prefixes()
-	if !d.finder.isSettled || !slices.Equal(tags, tagsWere) || !slices.Equal(meta, metaWere) {
+	if !d.finder.tracker.IsSettled || !slices.Equal(tags, tagsWere) || !slices.Equal(meta, metaWere) {
 		return stillAllowed(cfg, d.found), d.finder.watched // other claims are known, or too few
 	}
 	named := slices.Clone(d.finder.watched)

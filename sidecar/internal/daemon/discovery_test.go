@@ -319,7 +319,7 @@ func TestFind_DiscoverIsSwitchedOff_ServicesGo(t *testing.T) {
 func TestSetFound_OnlyRoutesDiffer_GivesWhatNewSettingsWould(t *testing.T) {
 	d, change := discovering(t, "services: [{name: own}, {name: other, backend: others}]"+takesRoutes+`    routes: [{host: own.test, service: own}, {host: set.test, methods: GET, service: own}, {host: set.test, service: others}]
 `)
-	d.finder.unheard = route.Unheard{}.After(nil, true)
+	d.finder.tracker.Unheard = route.Unheard{}.After(nil, true)
 	services := []route.FoundService{{Name: "cart"}, {Name: "shop"}}
 	routes := func(of ...string) (out []*route.FoundRoute) {
 		for i, service := range of {
@@ -351,7 +351,7 @@ func TestSetFound_OnlyRoutesDiffer_GivesWhatNewSettingsWould(t *testing.T) {
 		if d.newest == before || d.newest.Marker() != fresh.Marker() {
 			t.Errorf("%d: the marker is %v, want %v", n, d.newest.Marker(), fresh.Marker())
 		}
-		set := asHeard(settings(whole, fresh), d.finder.unheard)
+		set := asHeard(settings(whole, fresh), d.finder.tracker.Unheard)
 		if diff := cmp.Diff(set.Maps, d.set.Maps) + cmp.Diff(set.Services, d.set.Services); diff != "" || d.set.Renderer.(renderer).Renderer != d.newest {
 			t.Errorf("%d: settings (-new +got):\n%s", n, diff)
 		}
@@ -421,7 +421,7 @@ frontends:
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.finder.unheard = d.finder.unheard.After([]route.Candidate{{Service: "own", Known: true}}, true)
+	d.finder.tracker.Unheard = d.finder.tracker.Unheard.After([]route.Candidate{{Service: "own", Known: true}}, true)
 	if d.reconfigure(d.newest, d.set); d.set.Unheard != nil || d.set.Maps[0].Keep != nil {
 		t.Error("all are heard, and something is kept")
 	}

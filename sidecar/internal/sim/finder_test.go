@@ -18,14 +18,11 @@ const grace = 3 * time.Second
 // finder is what a sidecar runs beside its loop: it makes routes and services of what is
 // claimed in Consul.
 type finder struct {
-	found     route.Found
-	discovery route.Finder
-	pace      route.Pace
-	isSettled bool
-	unheard   route.Unheard
-	heardAt   time.Duration            // when Consul had said all that is claimed
-	planned   int                      // looks; only the last one comes
-	operator  map[routeKey]route.Route // the routes of the settings of now
+	found    route.Found
+	tracker  route.Tracker
+	heardAt  time.Duration            // when Consul had said all that is claimed
+	planned  int                      // looks; only the last one comes
+	operator map[routeKey]route.Route // the routes of the settings of now
 }
 
 // candidates is what the services say, as far as that is known.
@@ -64,18 +61,14 @@ func (s *sidecar) look() {
 	}
 	f, now, rules := &s.finder, time.Now(), s.w.rules()
 	said := s.w.candidates(s.view.snap)
-	settled, again := f.pace.Settled(said, true, now)
-	f.isSettled = settled
-	found, _ := f.discovery.Find(rules, now, settled, f.found, said)
-	if wait := f.pace.Gathers(rules, found, f.found, now); wait > 0 {
-		again = min(again, wait)
-	} else {
-		unheard := f.unheard
-		if f.unheard = unheard.After(said, settled); !f.unheard.Equal(unheard) {
-			f.heardAt = s.w.now()
-		}
-		s.setFound(found, !f.unheard.Equal(unheard))
-		again = f.found.Until(rules.Grace, settled, now, again)
+	look := f.tracker.Look(rules, now, true, f.found, said)
+	again := look.Again
+	if look.HasHeard {
+		f.heardAt = s.w.now()
+	}
+	if look.IsDue {
+		s.setFound(look.Found, look.HasHeard)
+		again = f.found.Until(rules.Grace, f.tracker.IsSettled, now, again)
 	}
 	f.planned++
 	n := f.planned
@@ -97,11 +90,11 @@ func (s *sidecar) setFound(found route.Found, hasHeard bool) {
 		return
 	}
 	if !set.OnlyRoutes {
-		f.pace.ServicesChanged(time.Now())
+		f.tracker.Pace.ServicesChanged(time.Now())
 	}
 	if set.OnlyRoutes = set.OnlyRoutes && (!hasHeard || len(f.found.Gone) == 0); !set.OnlyRoutes {
 		s.hidden, s.hiddenAt = !s.w.hasFound(f.found), s.w.now()
-		set.Services = s.w.set.with(f.found, f.unheard)
+		set.Services = s.w.set.with(f.found, f.tracker.Unheard)
 	}
 	set.Renderer, set.Maps = s.withRoutes(f.found)
 	set.Unheard = f.isUnheard()
@@ -118,20 +111,20 @@ func (s *sidecar) setFound(found route.Found, hasHeard bool) {
 
 // isUnheard tells the loop of which backends Consul has not answered.
 func (f *finder) isUnheard() func(string) bool {
-	if f.unheard.IsEmpty() {
+	if f.tracker.Unheard.IsEmpty() {
 		return nil
 	}
-	return f.unheard.Has // each service's backend has its name
+	return f.tracker.Unheard.Has // each service's backend has its name
 }
 
 // knowsClaims reports whether the pass of the loop began after Consul had said what is claimed.
 // Before, it keeps what services may claim. One that began at that moment may know it.
 func (s *sidecar) knowsClaims() bool {
-	return s.finder.unheard.IsEmpty() && s.passed > s.finder.heardAt
+	return s.finder.tracker.Unheard.IsEmpty() && s.passed > s.finder.heardAt
 }
 
 func (s *sidecar) mayKnowClaims() bool {
-	return s.finder.unheard.IsEmpty() && s.passed >= s.finder.heardAt
+	return s.finder.tracker.Unheard.IsEmpty() && s.passed >= s.finder.heardAt
 }
 
 // withRoutes has the loop keep what services may claim until Consul has said that.
@@ -151,9 +144,9 @@ func (s *sidecar) foundBy() route.Found {
 		return route.Found{}
 	}
 	now, f := time.Now(), &s.finder
-	f.discovery.Forget()
+	f.tracker.Finder.Forget()
 	said := s.w.candidates(catalog.Snapshot{})
-	if f.isSettled {
+	if f.tracker.IsSettled {
 		said = s.w.candidates(s.view.snap)
 	}
 	rules := s.w.rules()
@@ -167,7 +160,7 @@ func (s *sidecar) foundBy() route.Found {
 		rules.Frontends[i].Left = left
 	}
 	f.operator = maps.Clone(s.w.operator)
-	found, _ := route.Discover(rules, now, f.isSettled, f.found, said)
+	found, _ := route.Discover(rules, now, f.tracker.IsSettled, f.found, said)
 	return found.After(f.found, now)
 }
 

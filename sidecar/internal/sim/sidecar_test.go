@@ -296,7 +296,7 @@ func (s *sidecar) take(found route.Found) {
 	set := &s.w.set
 	s.finder.found, s.hidden = found, !s.w.hasFound(found)
 	s.settings = reconcile.Settings{
-		Services: set.with(found, s.finder.unheard), Rotation: set.rotation, Damping: set.damping,
+		Services: set.with(found, s.finder.tracker.Unheard), Rotation: set.rotation, Damping: set.damping,
 		ReloadDebounce: set.reloadDebounce, ReloadMaxDelay: set.reloadMaxDelay, ReloadInterval: set.reloadInterval, MaxOldWorkers: set.maxOldWorkers,
 		Reconcile: set.reconcile, FileDelay: set.fileDelay,
 	}
