@@ -186,6 +186,23 @@ func (s Snapshot) Service(name string) Service {
 	return Service{Name: name}
 }
 
+// InOrder returns what Service does, for names that nearly all come in their order: of very
+// many each is found at once.
+func (s Snapshot) InOrder() func(name string) Service {
+	next := 0
+	return func(name string) Service {
+		i, found := next, next < len(s.services) && s.services[next].Name == name
+		if !found {
+			i, found = s.find(name)
+		}
+		if !found {
+			return Service{Name: name}
+		}
+		next = i + 1
+		return *s.services[i]
+	}
+}
+
 // Largest is how many instances the largest service has.
 func (s Snapshot) Largest() (n int) {
 	for _, service := range s.services {

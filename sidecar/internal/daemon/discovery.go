@@ -90,9 +90,10 @@ func watchedWith(cfg config.Config, found route.Found, services []string, own []
 // candidates is what the services say that may claim routes. read gives what one claims.
 func candidates(cfg config.Config, services []string, snap catalog.Snapshot, read func(service string, said []catalog.Claim) []route.Claim) []route.Candidate {
 	out, seen := make([]route.Candidate, 0, len(cfg.Services)+len(services)), make(map[string]bool, len(cfg.Services))
+	service := snap.InOrder()
 	add := func(name, backend string) {
 		if !seen[name] {
-			s := snap.Service(backend)
+			s := service(backend)
 			out = append(out, route.Candidate{Service: name, Known: s.Known, Claims: read(name, s.Claims)})
 		}
 	}

@@ -31,7 +31,7 @@ type Update struct {
 // UpdateOf returns the way from what HAProxy has to what is wanted. Where both share their
 // strings, as one Table and what With made of it, a long one takes microseconds.
 func UpdateOf(have []Entry, want Table) Update {
-	is, doubled := tableOf(have)
+	is, doubled := tableOf(have, want)
 	u := Update{Replace: doubled != ""}
 	all := want
 	for len(is) > 0 || len(want) > 0 {

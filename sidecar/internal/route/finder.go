@@ -17,6 +17,8 @@ type Finder struct {
 	keys     map[string][]string  // by service, the routes that it claims or has, of any frontend
 	services map[string][]string  // by route, the services
 	problems map[string][]Problem // by service
+
+	unclaimed []*FoundRoute // of found
 }
 
 // Find is Discover. The rules are those of the last call, or Forget was called between.
@@ -40,10 +42,8 @@ func (f *Finder) Find(rules Rules, now time.Time, settled bool, before Found, ca
 			oldServices, part.Services = append(oldServices, i), append(part.Services, before.Services[i])
 		}
 	}
-	for i := range before.Routes {
-		if _, is := concerned[before.Routes[i].Service]; is {
-			oldRoutes, part.Routes = append(oldRoutes, i), append(part.Routes, before.Routes[i])
-		}
+	for _, i := range f.places(rules, before.Routes, concerned) {
+		oldRoutes, part.Routes = append(oldRoutes, i), append(part.Routes, before.Routes[i])
 	}
 	var claiming []Candidate
 	for _, c := range concerned {
@@ -61,6 +61,8 @@ func (f *Finder) Find(rules Rules, now time.Time, settled bool, before Found, ca
 		f.said[c.Service] = c
 	}
 	f.link(rules, part, claiming, problems)
+	f.unclaimed = slices.DeleteFunc(f.unclaimed, func(r *FoundRoute) bool { _, is := concerned[r.Service]; return is })
+	f.noteUnclaimed(part.Routes)
 	f.found = Found{
 		Services: replaced(before.Services, oldServices, part.Services, func(a, b FoundService) int { return cmp.Compare(a.Name, b.Name) }),
 		Routes:   replaced(before.Routes, oldRoutes, part.Routes, rules.compare),
@@ -76,6 +78,7 @@ func (f *Finder) all(rules Rules, now time.Time, settled bool, before Found, can
 	*f = Finder{said: map[string]Candidate{}, keys: map[string][]string{}, services: map[string][]string{}, problems: map[string][]Problem{}}
 	if settled {
 		f.found = found
+		f.noteUnclaimed(found.Routes)
 	}
 	for _, c := range candidates {
 		f.said[c.Service] = c
@@ -127,9 +130,9 @@ func (f *Finder) concerned(rules Rules, now time.Time, before Found, candidates 
 			add(s.Name)
 		}
 	}
-	for i := range before.Routes {
-		if isOver(before.Routes[i].Unclaimed) {
-			add(before.Routes[i].Service)
+	for _, r := range f.unclaimed {
+		if isOver(r.Unclaimed) {
+			add(r.Service)
 		}
 	}
 	for len(next) > 0 {
@@ -146,6 +149,32 @@ func (f *Finder) concerned(rules Rules, now time.Time, before Found, candidates 
 		}
 	}
 	return all
+}
+
+// places is where the routes of some services are, in their order.
+func (f *Finder) places(rules Rules, routes []*FoundRoute, of map[string]*Candidate) (at []int) {
+	for s := range of {
+		for _, key := range f.keys[s] {
+			for place := range rules.Frontends {
+				i, has := slices.BinarySearchFunc(routes, key, func(r *FoundRoute, key string) int {
+					return cmp.Or(cmp.Compare(rules.place(r.Frontend), place), cmp.Compare(r.key(), key))
+				})
+				if has && routes[i].Service == s {
+					at = append(at, i)
+				}
+			}
+		}
+	}
+	slices.Sort(at)
+	return at
+}
+
+func (f *Finder) noteUnclaimed(routes []*FoundRoute) {
+	for _, r := range routes {
+		if !r.Unclaimed.IsZero() {
+			f.unclaimed = append(f.unclaimed, r)
+		}
+	}
 }
 
 // gone returns the services that said something in the last look and are no candidates any
@@ -284,12 +313,14 @@ func HasNewOwner(changes []FoundChange) bool {
 // compare is the order of found routes.
 func (r Rules) compare(a, b *FoundRoute) int {
 	if a.Frontend != b.Frontend {
-		place := func(name string) int {
-			return slices.IndexFunc(r.Frontends, func(f FrontendRules) bool { return f.Name == name })
-		}
-		return cmp.Or(cmp.Compare(place(a.Frontend), place(b.Frontend)), cmp.Compare(a.Frontend, b.Frontend))
+		return cmp.Or(cmp.Compare(r.place(a.Frontend), r.place(b.Frontend)), cmp.Compare(a.Frontend, b.Frontend))
 	}
 	return cmp.Compare(a.key(), b.key())
+}
+
+// place is the place of a frontend among those of the rules; -1: it is none of them.
+func (r Rules) place(frontend string) int {
+	return slices.IndexFunc(r.Frontends, func(f FrontendRules) bool { return f.Name == frontend })
 }
 
 // replaced is a sorted list with a sorted part in place of the elements at some places.

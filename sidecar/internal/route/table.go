@@ -61,13 +61,9 @@ func (t Table) value(key string) (value string, has bool) {
 func compareKey(e Entry, key string) int { return cmp.Compare(e.Key, key) }
 
 // tableOf returns what HAProxy has of a map as a table, and the first key that is there
-// twice, or "". Of one that is, the first line counts.
-func tableOf(have []Entry) (t Table, doubled string) {
-	isTable := true
-	for i := 1; i < len(have) && isTable; i++ {
-		isTable = have[i-1].Key < have[i].Key
-	}
-	if isTable {
+// twice, or "". Of one that is, the first line counts. like is a table of nearly the same keys.
+func tableOf(have []Entry, like Table) (t Table, doubled string) {
+	if isSorted(have, like) {
 		return have, ""
 	}
 	t = slices.Clone(have)
@@ -78,6 +74,29 @@ func tableOf(have []Entry) (t Table, doubled string) {
 		}
 	}
 	return slices.CompactFunc(t, func(a, b Entry) bool { return a.Key == b.Key }), doubled
+}
+
+// isSorted reports whether each key is greater than the one before. Keys that follow each
+// other in a table, too, are not compared: with that one's own strings this takes microseconds.
+func isSorted(have []Entry, like Table) bool {
+	isLike := false // the key before is the one of like before
+	for i := range have {
+		if len(like) > 0 && have[i].Key == like[0].Key {
+			like = like[1:]
+			if isLike {
+				continue
+			}
+			isLike = true
+		} else {
+			for isLike = false; len(like) > 0 && like[0].Key <= have[i].Key; {
+				like = like[1:]
+			}
+		}
+		if i > 0 && have[i-1].Key >= have[i].Key {
+			return false
+		}
+	}
+	return true
 }
 
 // Patch returns a list that from a place on is sorted by key, each key once, with another
