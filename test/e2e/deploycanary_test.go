@@ -393,7 +393,7 @@ func TestDeployCanary_Interrupted_TakenUpByTheNextRun(t *testing.T) {
 	if code, out := c.deploy("1.2", args...); code != 1 || !strings.Contains(out, "a rollout of 1.1 is running, by ") {
 		t.Errorf("another canary meanwhile: %d, %s", code, out)
 	}
-	if code, out := c.deploy("1.1", "--canary", "30,100"); code != 1 || !strings.Contains(out, "give --canary 20,60,100 --interval 8s --analysis=false to go on") {
+	if code, out := c.deploy("1.1", "--canary", "30,100"); code != 1 || !strings.Contains(out, "give --canary 20,60,100 --interval 8s --analysis=false to continue") {
 		t.Errorf("other steps: %d, %s", code, out)
 	}
 	c.mustRun(map[string]int{"1.0": 2, "1.1": 2})
