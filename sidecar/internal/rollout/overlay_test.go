@@ -29,18 +29,21 @@ type fakeSource struct {
 }
 
 func (s *fakeSource) Snapshot() catalog.Snapshot { return s.snap }
+func (s *fakeSource) Changed() <-chan struct{}   { return nil }
+func (s *fakeSource) Wake()                      { s.woken++ }
+
 func (s *fakeSource) Health(of string) catalog.SourceHealth {
 	return catalog.SourceHealth{Changed: s.at[of]}
 }
+
 func (s *fakeSource) News(seen uint64, each func(string, time.Time)) uint64 {
 	return s.changes.Since(seen, func(of string) { each(of, s.at[of]) })
 }
+
 func (s *fakeSource) answers(of string, at time.Time) {
 	s.at[of] = at
 	s.changes.Note(of)
 }
-func (s *fakeSource) Changed() <-chan struct{} { return nil }
-func (s *fakeSource) Wake()                    { s.woken++ }
 
 type overlayScene struct {
 	*testing.T
