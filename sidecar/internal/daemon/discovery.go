@@ -353,9 +353,9 @@ func (d *Daemon) setFound(found route.Found, hasHeard bool) {
 		return
 	}
 	d.finder.log.Info("services and routes from Consul changed", "services", len(found.Services), "services_were", len(before.Services), "routes", len(found.Routes), "routes_were", len(before.Routes))
+	d.catalog.SetBackends(shared(cfg)) // the loop plans with the shares, and sees the answers, of all that it has
 	d.reconfigure(r, automatic(settings(cfg, r)))
 	d.watchServices()
-	d.catalog.SetBackends(shared(cfg))
 }
 
 // setRoutes has only other routes, and with hasHeard again the services that had gone. The
