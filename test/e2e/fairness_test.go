@@ -83,12 +83,16 @@ func TestFlood_OfOneService_OthersChangeMeanwhile(t *testing.T) {
 		t.Errorf("the state has behind %+v in the flood, want changes and since when", state.Behind)
 	}
 	w.must(node.Leave(110 * time.Second))
-	// Without servers at runtime one reload brings all of the flood, and a node that leaves
-	// meanwhile waits for its end. It waits for no other, and its drain is sent at once.
+	// Without servers at runtime one reload brings all of the flood. A node that leaves
+	// meanwhile waits for its end, and for no other; where it has left before the file was
+	// made, the new worker begins without it, and no drain is sent.
 	n, reloads := w.flooded(), w.state().Reloads.Succeeded-state.Reloads.Succeeded
 	t.Logf("a node of billing had left after %d of %d, and %d reloads", n, dead, reloads)
 	if reloads > 1 {
 		t.Errorf("a node of billing had left after %d reloads, want 1 at most", reloads)
+	}
+	if reloads > 0 {
+		return
 	}
 	w.must(lab.Until(w.ctx, 90*time.Second, "the flood goes on after the node's drain", func() error {
 		_, after, drained := strings.Cut(w.lb.Sidecar.Tail(1000000), "server drain: lb=lb0 backend=billing_nodes")

@@ -95,7 +95,7 @@ func (w *world) servesTwo(lacks string) {
 func TestReloadLoop_TemplateLeavesOutTheBackend_BacksOff(t *testing.T) {
 	t.Parallel()
 	w := worldOf(t, lab.Service{Name: service, BackendOnly: true})
-	backend := regexp.MustCompile(`(?s)backend \{\{\.Backend\}\} from .*\{\{- range \.Servers\}\}\n    \{\{\.\}\}\n\{\{- end\}\}`)
+	backend := regexp.MustCompile(`(?s)backend \{\{\.Backend\}\} from .*\{\{- \.ServerLines\}\}`)
 	w.template(func(built string) string { return backend.ReplaceAllStringFunc(built, upTo2) })
 	w.servesTwo("\nbackend api")
 	w.loops(loopLeast, loopMost)
@@ -105,7 +105,7 @@ func TestReloadLoop_TemplateLeavesOutTheBackend_BacksOff(t *testing.T) {
 func TestReloadLoop_TemplateLeavesOutTheServers_BacksOff(t *testing.T) {
 	t.Parallel()
 	w := fileWorld(t)
-	servers := regexp.MustCompile(`\{\{- range \.Servers\}\}\n    \{\{\.\}\}\n\{\{- end\}\}`)
+	servers := regexp.MustCompile(`\{\{- \.ServerLines\}\}`)
 	w.template(func(built string) string { return servers.ReplaceAllStringFunc(built, upTo2) })
 	w.servesTwo("    server ")
 	if strings.HasPrefix(w.state().HAProxy.Version, "2.") { // it can't add servers at runtime

@@ -37,8 +37,8 @@ func pauseCommand(env Env) *cobra.Command {
 		Use:   "pause [SERVICE]",
 		Short: "Let a service's requests wait in HAProxy; without a name, list the services that are paused",
 		Long: fmt.Sprintf(`Let the new requests of a service wait in HAProxy, on all load balancers, until "resume" or
-until --hold is over. Then wait until no server has a request from before the pause. After
-that a migration may run. The service needs the setting pause.max. The command runs anywhere that reaches
+until --hold is over. The command waits until no server has a request from before the pause:
+from then on a migration may run, until --hold is over. The service needs the setting pause.max. The command runs anywhere that reaches
 Consul and the sidecars; its token needs key:write below %s. A service that is
 paused gets the new deadline.
 

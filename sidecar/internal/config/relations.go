@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"github.com/pointsman/pointsman/sidecar/internal/serveroption"
 	"iter"
 	"path/filepath"
 	"slices"
@@ -133,8 +134,10 @@ func (l *loader) includeMode() {
 func (l *loader) serverLines() {
 	const reason = "HAProxy does not apply it to servers added at runtime: put its words into server_options, or set slots.force: true"
 	for key, s := range l.policed() {
-		if _, err := s.options(); err != nil {
+		if _, err := serveroption.Parse(s.ServerOptions, s.InFile()); err != nil {
 			l.conflict(err.Error(), "", key+".server_options", key)
+		} else if _, err := s.options(); err != nil { // of a setting's words
+			l.conflict(err.Error(), "", key, key)
 		}
 		l.stickyCookie(key, *s)
 		if s.InFile() {

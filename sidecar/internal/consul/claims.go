@@ -74,18 +74,10 @@ func compareClaims(a, b catalog.Claim) int {
 	return cmp.Or(cmp.Compare(a.Meta, b.Meta), cmp.Compare(a.Text, b.Text))
 }
 
-// lostClaim reports whether something that was claimed is not claimed any more. A tag that
-// says something else of the same route, its first word, still claims that.
+// lostClaim reports whether something that was claimed is not claimed any more. Another text
+// may be a claim that is refused, also of the same route.
 func lostClaim(before, after []catalog.Claim) bool {
 	return slices.ContainsFunc(before, func(b catalog.Claim) bool {
-		return !slices.ContainsFunc(after, func(a catalog.Claim) bool { return a.Meta == b.Meta && claimed(a) == claimed(b) })
+		return !slices.ContainsFunc(after, func(a catalog.Claim) bool { return a.Meta == b.Meta && a.Text == b.Text })
 	})
-}
-
-func claimed(c catalog.Claim) string {
-	if c.Meta != "" { // it may have several
-		return c.Text
-	}
-	route, _, _ := strings.Cut(c.Text, " ")
-	return route
 }

@@ -196,30 +196,3 @@ func FuzzDecodeNames(f *testing.F) {
 		}
 	})
 }
-
-// What a tag says besides its route may change by an answer that may not take a claim away.
-func TestLostClaim_RouteOfATag_WhateverElseItSays(t *testing.T) {
-	of := func(meta string, texts ...string) (out []catalog.Claim) {
-		for _, text := range texts {
-			out = append(out, catalog.Claim{Meta: meta, Text: text})
-		}
-		return out
-	}
-	for name, c := range map[string]struct {
-		before, after []catalog.Claim
-		want          bool
-	}{
-		"the same":               {of("", "route=a/"), of("", "route=a/"), false},
-		"one more":               {of("", "route=a/"), of("", "route=a/", "route=b/"), false},
-		"other options":          {of("", "route=a/ strip=/x"), of("", "route=a/"), false},
-		"another route":          {of("", "route=a/ strip=/x"), of("", "route=b/ strip=/x"), true},
-		"one of two":             {of("", "route=a/", "route=b/"), of("", "route=a/ strip"), true},
-		"a path that is shorter": {of("", "route=a/x"), of("", "route=a/"), true},
-		"one of several in meta": {of("routes", "a/ b/"), of("routes", "a/ c/"), true},
-		"in meta no more":        {of("routes", "a/"), of("", "a/"), true},
-	} {
-		if got := lostClaim(c.before, c.after); got != c.want {
-			t.Errorf("%s: got %v, want %v", name, got, c.want)
-		}
-	}
-}

@@ -550,3 +550,34 @@ func TestRunAgainAfterItHasEnded(t *testing.T) {
 		t.Errorf("Run = %v, want it canceled", err)
 	}
 }
+
+// Who looks again and again sees each answer that differs once, and no backend that is not
+// watched any more.
+func TestNews_AnswersAndOtherServices_WhatIsNewSince(t *testing.T) {
+	f := consultest.NewFake(t)
+	w := start(t, f.Address(), consul.Options{}, consul.Service{Name: "s0"}, consul.Service{Name: "s1"})
+	w.await("both answers", func(s catalog.Snapshot) bool { return len(s.Services()) == 2 })
+	var seen uint64
+	want := func(what string, from uint64, want ...string) {
+		t.Helper()
+		got := []string{}
+		seen = w.News(from, func(backend string, changed time.Time) {
+			if got = append(got, backend); changed.IsZero() {
+				t.Errorf("%s: %s never changed", what, backend)
+			}
+		})
+		if slices.Sort(got); !slices.Equal(got, want) {
+			t.Errorf("%s: got %q, want %q", what, got, want)
+		}
+	}
+	want("at first", 0, "s0", "s1")
+	want("nothing is new", seen)
+	if err := w.SetServices([]consul.Service{{Name: "s1"}, {Name: "s2"}}); err != nil {
+		t.Fatal(err)
+	}
+	w.await("the other answer", func(s catalog.Snapshot) bool {
+		return s.Service("s2").Known && !s.Service("s0").Known
+	})
+	want("another service", seen, "s2")
+	want("from the beginning", 0, "s1", "s2")
+}

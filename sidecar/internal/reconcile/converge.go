@@ -127,23 +127,19 @@ func (a *Agent) anticipate(ctx context.Context, snap catalog.Snapshot, changed [
 	now := time.Now()
 	a.recall(&o, now)
 	var steps []plan.Step
-	var decisions []made
 	for _, s := range changed {
 		if a.decided.settled(s.Backend, o) == nil {
 			continue
 		}
 		want := snap.Service(s.Backend)
-		certain, decision := plan.Certain(s, o, want)
-		if decision != nil {
-			decisions = append(decisions, made{s, o, want, decision})
+		certain, made := plan.Certain(s, o, want)
+		if made != nil {
+			a.recordDecided(s, o, want, made)
 		}
 		steps = append(steps, a.turns.due(certain)...)
 	}
 	if len(steps) > 0 {
 		a.apply(ctx, steps)
-	}
-	for _, d := range decisions {
-		a.recordDecided(d.service, d.observed, d.want, d.made)
 	}
 }
 

@@ -55,7 +55,7 @@ type Overlay struct {
 
 	mu       sync.Mutex
 	backends map[string]Backend
-	previews bool                    // some of them are
+	previews map[string][]string     // of each of them that has some
 	entries  map[string]consul.Entry // by key, as last read
 	known    map[string]document     // by service
 	changed  map[string]time.Time    // by backend, when its document last did
@@ -99,8 +99,11 @@ func (o *Overlay) SetBackends(backends []Backend) {
 	was := o.changed
 	o.backends, o.changed, o.made = make(map[string]Backend, len(backends)), make(map[string]time.Time, len(backends)), map[string]laid{}
 	o.under, o.over = catalog.Snapshot{}, catalog.Snapshot{}
-	o.previews = slices.ContainsFunc(backends, func(b Backend) bool { return b.PreviewOf != "" })
+	o.previews = map[string][]string{}
 	for _, b := range backends {
+		if b.PreviewOf != "" {
+			o.previews[b.PreviewOf] = append(o.previews[b.PreviewOf], b.Name)
+		}
 		o.backends[b.Name], o.changed[b.Name] = b, was[b.Name]
 	}
 	for name := range was {
@@ -211,13 +214,8 @@ func (o *Overlay) News(seen uint64, each func(backend string, changed time.Time)
 			return // learn notes it, should it become one
 		}
 		o.changes.Note(backend)
-		if !o.previews {
-			return
-		}
-		for name, b := range o.backends {
-			if b.PreviewOf == backend {
-				o.changes.Note(name)
-			}
+		for _, preview := range o.previews[backend] {
+			o.changes.Note(preview)
 		}
 	})
 	return o.changes.Since(seen, func(backend string) { each(backend, o.health(backend).Changed) })
@@ -250,7 +248,7 @@ func (o *Overlay) Snapshot() catalog.Snapshot {
 		return catalog.Snapshot{}
 	}
 	under := o.source.Snapshot()
-	if len(o.known) == 0 && !o.previews {
+	if len(o.known) == 0 && len(o.previews) == 0 {
 		return under
 	}
 	if o.under.Same(under) {
