@@ -2,11 +2,12 @@ package config
 
 import (
 	"fmt"
-	"github.com/pointsman/pointsman/sidecar/internal/serveroption"
 	"iter"
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/pointsman/pointsman/sidecar/internal/serveroption"
 )
 
 // relations reports values that are right alone and wrong together.
