@@ -38,9 +38,9 @@ func pauseCommand(env Env) *cobra.Command {
 		Short: "Let a service's requests wait in HAProxy; without a name, list the services that are paused",
 		Long: fmt.Sprintf(`Let the new requests of a service wait in HAProxy, on all load balancers, until "resume" or
 until --hold is over. The command waits until no server has a request from before the pause:
-from then on a migration may run, until --hold is over. The service needs the setting pause.max. The command runs anywhere that reaches
-Consul and the sidecars; its token needs key:write below %s. A service that is
-paused gets the new deadline.
+from then on a migration may run, until --hold is over. The service needs the setting
+pause.max. The command runs anywhere that reaches Consul and the sidecars; its token needs
+key:write below %s. A service that is paused gets the new deadline.
 
 If a server still has such a request after --wait, the command ends the pause and exits with
 1; an earlier pause is restored. With --wait 0s the command returns once the pause is
